@@ -1,0 +1,157 @@
+//! The identities that cross rooms, each a type of its own so that mixing two of them does not compile.
+//!
+//! This room decides how an identity is spelled and compared. It does not decide who hands one out: a
+//! [`Seq`] comes from the journal's append, a [`CollectionId`] from the instance that created the
+//! collection first, an [`InstanceCollectionId`] from each instance for itself.
+
+use std::fmt;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+/// A position in the journal: the order of all transactions. [`Seq::ZERO`] is before the first one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Seq(u64);
+
+impl Seq {
+    /// Before every transaction.
+    pub const ZERO: Seq = Seq(0);
+
+    /// The position with this number, as the journal stores it.
+    pub const fn new(number: u64) -> Self {
+        Seq(number)
+    }
+
+    /// The number, for storing and showing.
+    pub const fn get(self) -> u64 {
+        self.0
+    }
+
+    /// The position right after this one.
+    pub const fn next(self) -> Self {
+        Seq(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Seq {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+macro_rules! uuid_identity {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Uuid);
+
+        impl $name {
+            /// The identity with this UUID.
+            pub const fn new(uuid: Uuid) -> Self {
+                $name(uuid)
+            }
+
+            /// The UUID, for storing and showing.
+            pub const fn uuid(self) -> Uuid {
+                self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.hyphenated().fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0.hyphenated())
+            }
+        }
+    };
+}
+
+uuid_identity! {
+    /// The collection as clients know it, for life: the same on whichever instance it is served.
+    CollectionId
+}
+uuid_identity! {
+    /// The collection's id on one instance. Never shown to a client.
+    InstanceCollectionId
+}
+uuid_identity! {
+    /// One journaled write.
+    TransactionId
+}
+
+impl TransactionId {
+    /// A new, time-ordered identity.
+    pub fn random() -> Self {
+        TransactionId(Uuid::now_v7())
+    }
+}
+
+/// An instance's place in the configuration: 0 is the primary. Not stable across configurations,
+/// so whatever is stored names an instance by its [`InstanceName`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceId(pub usize);
+
+/// An instance's configured name: what the journal, the logs and the operators call it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct InstanceName(Arc<str>);
+
+impl InstanceName {
+    /// The name, as configured.
+    pub fn new(name: &str) -> Self {
+        InstanceName(name.into())
+    }
+
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for InstanceName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// An order domain: within a lane every instance executes in [`Seq`] order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum LaneId {
+    /// Everything that creates, changes or deletes tenants, databases and collections.
+    Catalog,
+    /// The record writes of one collection.
+    Records(CollectionId),
+}
+
+impl fmt::Display for LaneId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            LaneId::Catalog => f.write_str("catalog"),
+            LaneId::Records(collection) => collection.fmt(f),
+        }
+    }
+}
+
+/// Where a name is looked up: Chroma names databases within a tenant, and collections within a database.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Scope {
+    pub tenant: String,
+    pub database: String,
+}
+
+impl Scope {
+    /// The scope of this tenant and database.
+    pub fn new(tenant: &str, database: &str) -> Self {
+        Scope { tenant: tenant.to_owned(), database: database.to_owned() }
+    }
+}
+
+impl fmt::Display for Scope {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}/{}", self.tenant, self.database)
+    }
+}

@@ -1,0 +1,285 @@
+//! What goes into the journal and what comes out of it.
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
+use crate::order::{CatalogChange, Origin, Profile, Verdict};
+
+/// A write about to be journaled. Secrets (Authorization, X-Chroma-Token, cookies) are never part of it.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub transaction_id: TransactionId,
+    /// The id the client brought, if it did: the same key with the same fingerprint is the same write (G6).
+    pub client_key: Option<ClientKey>,
+    pub lane: LaneId,
+    pub profile: Profile,
+    pub method: String,
+    /// Path and query as the client sent them.
+    pub path: String,
+    pub content_type: Option<String>,
+    pub body: Bytes,
+    pub created_at: Timestamp,
+    pub client_session: Option<String>,
+    pub client_ip: Option<String>,
+    pub user_identifier: Option<String>,
+}
+
+/// An id that a client brought for its write, and what it brought it for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientKey {
+    /// The tenant in the path: ids are scoped by it.
+    pub tenant: String,
+    /// Visible ASCII, up to 255 bytes.
+    pub key: String,
+    /// A digest of method, path and body.
+    pub fingerprint: [u8; 32],
+}
+
+/// A transaction's status, as stored and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    Attempting,
+    /// A definite answer was given, 4xx included.
+    Completed,
+    /// The client was told 503, recovery pending: it will be retried.
+    Failed,
+    /// Finished after its client had been told "pending".
+    Recovered,
+    /// Rejected on recovery, or never acknowledged and shown absent.
+    Abandoned,
+}
+
+impl Status {
+    /// Every status, in the order in which they are shown.
+    pub const ALL: [Status; 5] =
+        [Status::Attempting, Status::Completed, Status::Failed, Status::Recovered, Status::Abandoned];
+
+    /// The name that is stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Attempting => "ATTEMPTING",
+            Status::Completed => "COMPLETED",
+            Status::Failed => "FAILED",
+            Status::Recovered => "RECOVERED",
+            Status::Abandoned => "ABANDONED",
+        }
+    }
+}
+
+/// An instance's own answer, ids already rewritten: what the client is told, now or on a replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAnswer {
+    pub status: u16,
+    pub body: Bytes,
+}
+
+/// An instance's standing in a lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Standing {
+    /// It executes the lane in order.
+    InStep,
+    /// It is neither sent to nor served from, until compared or rebuilt; the reason is for operators.
+    Diverged { reason: String },
+}
+
+/// One fact to make durable. Facts handed over together become durable together, or not at all.
+#[derive(Clone, Debug)]
+pub enum Fact {
+    /// Everything in the lane up to `through` is applied or skipped on the instance.
+    Progress { lane: LaneId, instance: InstanceName, through: Seq },
+    /// The instance's standing in the lane changed.
+    Standing { lane: LaneId, instance: InstanceName, standing: Standing },
+    /// The entry's verdict, by this instance, with the answer (kept for replays and copies).
+    Verdict { seq: Seq, verdict: Verdict, by: Option<InstanceName>, answer: Option<StoredAnswer> },
+    /// The ids that a limited delete resolved to: from now on `body` is what every instance executes.
+    Resolved { seq: Seq, body: Bytes },
+    /// A change of the catalog.
+    Catalog(CatalogChange),
+    /// The client's side of the transaction ended, or changed: shown to operators, no part in ordering.
+    Status {
+        seq: Seq,
+        status: Status,
+        response_status: Option<u16>,
+        failure_reason: Option<String>,
+        timing_gap: TimingGap,
+        executed_on: Option<InstanceName>,
+        at: Timestamp,
+    },
+    /// One more attempt failed.
+    Retried { seq: Seq, reason: String },
+}
+
+/// Whether an attempt failed on an instance then believed healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimingGap {
+    Yes,
+    No,
+}
+
+/// What one commit makes durable: appends get consecutive positions, in this order.
+#[derive(Clone, Debug, Default)]
+pub struct Batch {
+    pub appends: Vec<Draft>,
+    pub facts: Vec<Fact>,
+}
+
+/// A commit that did not succeed.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum CommitError {
+    /// Nothing of the batch is or will be durable.
+    #[error("the journal refused the write: {0}")]
+    Refused(String),
+    /// An append's client key is taken by an earlier transaction; nothing of the batch is durable.
+    #[error("the transaction id is taken by transaction {0}")]
+    Taken(TransactionId),
+    /// It may or may not be durable.
+    #[error("the journal's commit is in doubt: {0}")]
+    InDoubt(String),
+}
+
+/// A read of the journal that did not succeed.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("cannot read the journal: {0}")]
+pub struct ReadError(pub String);
+
+/// An entry as the rules need it after a restart.
+#[derive(Clone, Debug)]
+pub struct EntryRow {
+    pub seq: Seq,
+    pub transaction_id: TransactionId,
+    pub lane: LaneId,
+    pub profile: Profile,
+    pub verdict: Option<Verdict>,
+    pub status: Status,
+}
+
+/// An entry as an executor needs it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub seq: Seq,
+    pub lane: LaneId,
+    pub profile: Profile,
+    pub method: String,
+    pub path: String,
+    pub content_type: Option<String>,
+    /// The resolved body, where there is one.
+    pub body: Bytes,
+    /// Whether `body` is the resolution of a limited delete.
+    pub resolved: Resolution,
+    pub answer: Option<StoredAnswer>,
+}
+
+/// Whether a limited delete's ids are durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    AsReceived,
+    Resolved,
+}
+
+/// How far an instance is in a lane.
+#[derive(Clone, Debug)]
+pub struct ProgressRow {
+    pub lane: LaneId,
+    pub instance: InstanceName,
+    pub through: Seq,
+    pub standing: Standing,
+}
+
+/// A collection of the catalog, deleted ones left out.
+#[derive(Clone, Debug)]
+pub struct CollectionRow {
+    pub collection: CollectionId,
+    pub scope: Scope,
+    pub name: String,
+    pub created: Seq,
+    pub origin: Origin,
+    pub dimensioned: bool,
+    pub mappings: Vec<(InstanceName, InstanceCollectionId)>,
+}
+
+/// Everything needed to go on after a restart.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The journal's own identity, given at its creation.
+    pub journal_id: uuid::Uuid,
+    /// The last position given out.
+    pub last: Seq,
+    /// Below it nothing is left in the journal, per lane (rule R11).
+    pub floors: Vec<(LaneId, Seq)>,
+    /// Entries, by `seq`, above the lowest progress of the `configured` in-step instances in their lane, and every
+    /// entry without a verdict.
+    pub entries: Vec<EntryRow>,
+    pub progress: Vec<ProgressRow>,
+    pub tenants: Vec<String>,
+    pub databases: Vec<(Scope, uuid::Uuid)>,
+    pub collections: Vec<CollectionRow>,
+}
+
+/// One transaction, for people and for replays.
+#[derive(Clone, Debug)]
+pub struct TransactionRow {
+    pub seq: Seq,
+    pub transaction_id: TransactionId,
+    pub client_key: Option<ClientKey>,
+    pub lane: LaneId,
+    pub method: String,
+    pub path: String,
+    pub status: Status,
+    pub verdict: Option<Verdict>,
+    pub answer: Option<StoredAnswer>,
+    pub response_status: Option<u16>,
+    pub failure_reason: Option<String>,
+    pub timing_gap: TimingGap,
+    pub executed_on: Option<InstanceName>,
+    pub retry_count: u32,
+    pub created_at: Timestamp,
+    pub completed_at: Option<Timestamp>,
+}
+
+/// How a transaction is looked up.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    Id(TransactionId),
+    ClientKey { tenant: String, key: String },
+}
+
+/// Counts for operators, taken from the store itself.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub by_status: Vec<(Status, u64)>,
+    pub transactions: u64,
+    /// Bytes the store occupies.
+    pub bytes: u64,
+}
+
+/// What retention removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    pub transactions: u64,
+}
+
+/// A durable store of the journal. Both stores pass `journal::contract`.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Makes the batch durable, all or nothing, and returns the positions of its appends, in order, consecutive.
+    /// Durable means flushed: it survives `kill -9` and a power cut.
+    async fn commit(&self, batch: Batch) -> Result<Vec<Seq>, CommitError>;
+
+    /// Everything needed to go on, for these configured instances.
+    async fn load(&self, configured: &[InstanceName]) -> Result<Snapshot, ReadError>;
+
+    /// The requests of these positions, in order; positions no longer stored are left out.
+    async fn requests(&self, seqs: &[Seq]) -> Result<Vec<Request>, ReadError>;
+
+    /// One transaction.
+    async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError>;
+
+    /// Counts, for operators.
+    async fn totals(&self) -> Result<Totals, ReadError>;
+
+    /// Removes up to `most` transactions that have a verdict, are completed before `before`, and lie at or below the progress of
+    /// every configured in-step instance in their lane; raises the lanes' floors accordingly, in the same commit (rule R11).
+    async fn trim(&self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError>;
+}

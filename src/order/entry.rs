@@ -1,0 +1,76 @@
+//! What the rules know of one journaled write: its place, its kind, what it may be merged with, how it ended.
+//!
+//! No bodies, no paths, no answers: those stay in the journal and with the lane runner.
+
+use crate::ids::Seq;
+
+/// The operation of a write, as far as order cares.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    Add,
+    Update,
+    Upsert,
+    /// Delete by ids or by condition, without a limit: safe to execute twice in a row.
+    Delete,
+    /// Delete with a limit: executing it twice deletes more, so its ids are resolved first and made durable.
+    DeleteLimited,
+    CreateTenant,
+    UpdateTenant,
+    CreateDatabase,
+    DeleteDatabase,
+    CreateCollection,
+    UpdateCollection,
+    DeleteCollection,
+    Reset,
+    /// The edge's own entry: a collection that existed before the edge enters the catalog. Sent to no instance.
+    Adopt,
+}
+
+/// How the embeddings of a request are spelled: two spellings cannot share one request.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Encoding {
+    Floats,
+    Base64,
+    /// No embeddings at all (an update may leave them out).
+    Absent,
+}
+
+/// A checked request that may share one with its neighbours of the same kind and encoding (rule R9).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Merge {
+    pub docs: u32,
+    pub encoding: Encoding,
+}
+
+/// Everything the rules need to know of an entry before it has run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Profile {
+    pub kind: Kind,
+    /// `None`: never merged.
+    pub merge: Option<Merge>,
+    /// The body's length.
+    pub bytes: u64,
+}
+
+/// How an entry ended, for good. Once settled it never changes (rule R3).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Verdict {
+    /// Executed by an instance. The others must execute it too.
+    Applied,
+    /// Refused by an instance's definite answer, with no effect to carry to the others.
+    Rejected,
+    /// Answered without a change: a `get_or_create` that found its collection, or an entry below an applied
+    /// deletion (404). The others skip it.
+    Void,
+    /// Never acknowledged, and shown absent everywhere (rule R10). The others skip it.
+    Abandoned,
+}
+
+/// One journaled write in its lane.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub seq: Seq,
+    pub profile: Profile,
+    /// `None` while no instance has given a definite answer.
+    pub verdict: Option<Verdict>,
+}
