@@ -17,6 +17,9 @@ impl Seq {
     /// Before every transaction.
     pub const ZERO: Seq = Seq(0);
 
+    /// After every transaction.
+    pub const MAX: Seq = Seq(u64::MAX);
+
     /// The position with this number, as the journal stores it.
     pub const fn new(number: u64) -> Self {
         Seq(number)

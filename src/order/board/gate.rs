@@ -1,0 +1,117 @@
+//! What crosses lanes: a record write waits for its collection's mapping and for deletions before it; a deletion
+//! waits for the flights under it; an applied deletion closes the lanes under it (rule R7).
+
+use super::{Board, Effect};
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::order::catalog::Deletion;
+use crate::order::entry::Verdict;
+use crate::order::lane::{Flight, Lane};
+
+impl Board {
+    /// Whether the entry at the head may be sent to the instance, as far as other lanes are concerned.
+    pub(super) fn gate_open(&self, id: LaneId, seq: Seq, verdict: Option<Verdict>, instance: InstanceId) -> bool {
+        match id {
+            LaneId::Records(collection) => {
+                self.catalog.mapping(collection, instance).is_some()
+                    && (verdict.is_some() || !self.awaits_deletion(collection, seq))
+            }
+            LaneId::Catalog => !self.flights_under(seq, instance),
+        }
+    }
+
+    /// Whether an earlier, unsettled deletion could delete the collection: its verdict decides what the entry is.
+    fn awaits_deletion(&self, collection: CollectionId, seq: Seq) -> bool {
+        self.first_deletion(collection) < seq
+    }
+
+    /// The first unsettled deletion that could delete the collection; beyond all entries if there is none.
+    pub(super) fn first_deletion(&self, collection: CollectionId) -> Seq {
+        let hits = |(deleted_at, deletion): (&Seq, &Deletion)| {
+            // An unsettled rename before a deletion by name may change what that name means.
+            let name_may_change =
+                matches!(deletion, Deletion::Collection { .. }) && self.renames.range(..deleted_at).next().is_some();
+            (name_may_change || self.catalog.hits(deletion, collection)).then_some(*deleted_at)
+        };
+        self.deletions.iter().find_map(hits).unwrap_or(Seq::MAX)
+    }
+
+    /// Where a run in this lane must end.
+    pub(super) fn run_bound(&self, id: LaneId) -> Seq {
+        match id {
+            LaneId::Catalog => Seq::MAX,
+            LaneId::Records(collection) => self.first_deletion(collection),
+        }
+    }
+
+    /// Whether requests are under way or in doubt on the instance in lanes that this catalog entry deletes.
+    fn flights_under(&self, seq: Seq, instance: InstanceId) -> bool {
+        let flying = |lane: &Lane| {
+            let place = lane.place(instance);
+            place.busy() || place.flight == Flight::InDoubt || (lane.doubtful(instance) && lane.closed_by.is_none())
+        };
+        if let Some(deletion) = self.deletions.get(&seq) {
+            let hit = self.catalog.hit_by(deletion);
+            return hit.iter().filter_map(|id| self.lanes.get(&LaneId::Records(*id))).any(flying);
+        }
+        if self.settled_deletions.contains(&seq) {
+            return self.lanes.values().filter(|lane| lane.closed_by == Some(seq)).any(flying);
+        }
+        false
+    }
+
+    /// A catalog entry has its verdict: what waited for it may go on.
+    pub(super) fn catalog_settled(&mut self, seq: Seq, verdict: Verdict, effects: &mut Vec<Effect>) {
+        self.renames.remove(&seq);
+        let Some(deletion) = self.deletions.remove(&seq) else { return };
+        if verdict == Verdict::Applied {
+            self.settled_deletions.insert(seq);
+            for collection in self.catalog.hit_by(&deletion) {
+                let id = LaneId::Records(collection);
+                if let Some(lane) = self.lanes.get_mut(&id) {
+                    lane.closed_by = Some(seq);
+                    for place in &mut lane.places {
+                        if place.flight == Flight::None {
+                            place.doubt = Seq::ZERO;
+                        }
+                    }
+                }
+                self.void_open_entries(id, effects);
+            }
+        }
+        self.dirty.extend(self.lanes.keys().copied());
+    }
+
+    /// Entries without a verdict in a lane whose collection is gone: "no such collection", durably.
+    pub(super) fn void_open_entries(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let mut seqs = Vec::new();
+        for slot in &mut lane.slots {
+            if slot.entry.verdict.is_none() {
+                slot.entry.verdict = Some(Verdict::Void);
+                seqs.push(slot.entry.seq);
+            }
+        }
+        // A verdict on its way into the journal has been overtaken.
+        for place in &mut lane.places {
+            place.pending.verdicts.clear();
+            place.pending.answers.retain(|seq| !seqs.contains(seq));
+        }
+        if !seqs.is_empty() {
+            effects.push(Effect::RecordVoids { lane: id, seqs });
+        }
+    }
+
+    /// Forgets lanes of deleted collections with nothing left to wait for.
+    pub(super) fn forget_finished(&mut self, id: LaneId) {
+        let LaneId::Records(collection) = id else { return };
+        if self.catalog.get(collection).is_some() {
+            return;
+        }
+        if let Some(lane) = self.lanes.get(&id)
+            && lane.idle()
+            && lane.slots.iter().all(|slot| slot.answer_given)
+        {
+            self.lanes.remove(&id);
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! What is sent next, and where (rules R1, R3, R7).
+
+use super::{Attendance, Board, Effect, Purpose, Reach, Repeat};
+use crate::ids::{InstanceId, LaneId, Seq};
+use crate::order::choose::{Candidate, Preference, Standing, choose};
+use crate::order::entry::{Kind, Verdict};
+use crate::order::lane::{Flight, Step};
+
+/// The entry that stands next on an instance.
+struct Next {
+    seq: Seq,
+    verdict: Option<Verdict>,
+}
+
+impl Board {
+    pub(super) fn launch_all(&mut self, effects: &mut Vec<Effect>) {
+        while let Some(id) = self.dirty.pop_first() {
+            self.carry(id, effects);
+            self.execute(id, effects);
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.trim();
+            }
+            self.forget_finished(id);
+        }
+    }
+
+    /// Settled entries go to every instance that lacks them, each at its own pace.
+    fn carry(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+        for instance in self.instances() {
+            if let Some(next) = self.sendable(id, instance)
+                && next.verdict.is_some()
+            {
+                self.send(id, instance, next.seq, effects);
+            }
+        }
+    }
+
+    /// An open entry goes to one instance at a time (rule R3): the preferred one of those that stand there.
+    fn execute(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+        let mut open: Vec<(Seq, Candidate)> = Vec::new();
+        for instance in self.instances() {
+            let Some(next) = self.sendable(id, instance) else { continue };
+            let Some(lane) = self.lanes.get(&id) else { return };
+            let held = lane.slot(next.seq).is_some_and(|slot| slot.examined);
+            if next.verdict.is_none() && !held && !lane.under_way_elsewhere(next.seq, instance) {
+                let standing = if self.reach[instance.0] == Reach::Here { Standing::Sound } else { Standing::Suspect };
+                open.push((next.seq, Candidate { instance, standing, in_flight: 0 }));
+            }
+        }
+        let Some(first) = open.iter().map(|(seq, _)| *seq).min() else { return };
+        let candidates: Vec<_> = open.iter().filter(|(seq, _)| *seq == first).map(|(_, c)| *c).collect();
+        if let Some(instance) = choose(&candidates, Preference::Configured).first() {
+            self.send(id, *instance, first, effects);
+        }
+    }
+
+    pub(super) fn instances(&self) -> impl Iterator<Item = InstanceId> + use<> {
+        (0..self.reach.len()).map(InstanceId)
+    }
+
+    /// The next entry that may be sent to the instance now, if any (rule R1).
+    fn sendable(&self, id: LaneId, instance: InstanceId) -> Option<Next> {
+        let lane = self.lanes.get(&id)?;
+        let place = lane.place(instance);
+        let free = self.reach[instance.0] != Reach::Away && place.step == Step::In && place.flight == Flight::None;
+        if !free || lane.closed_by.is_some() {
+            return None;
+        }
+        let slot = lane.head(instance)?;
+        let next = Next { seq: slot.entry.seq, verdict: slot.entry.verdict };
+        let declined = place.declined == Some(next.seq);
+        (!declined && self.gate_open(id, next.seq, next.verdict, instance)).then_some(next)
+    }
+
+    fn send(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
+        let limits = self.limits;
+        let before = self.run_bound(id);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(slot) = lane.slot(seq) else { return };
+        if slot.entry.profile.kind == Kind::DeleteLimited && !slot.resolved {
+            lane.place_mut(instance).flight = Flight::Resolving { seq };
+            effects.push(Effect::ReadIds { lane: id, instance, seq });
+            return;
+        }
+        let purpose = match slot.entry.verdict {
+            None => Purpose::Execute,
+            Some(Verdict::Rejected) => Purpose::ExpectRefusal,
+            Some(Verdict::Applied | Verdict::Void | Verdict::Abandoned) => Purpose::Carry,
+        };
+        let seqs = match purpose {
+            // A refusal that is expected must not be merged with writes that are not.
+            Purpose::ExpectRefusal => vec![seq],
+            Purpose::Execute | Purpose::Carry => lane.run_from(instance, seq, before, limits),
+        };
+        let last = seqs.last().copied().unwrap_or(seq);
+        let place = lane.place_mut(instance);
+        let repeat = if seq <= place.doubt { Repeat::Again { unanswered: place.unanswered } } else { Repeat::First };
+        place.flight = Flight::Sent { first: seq, last };
+        effects.push(Effect::Send { lane: id, instance, seqs, purpose, repeat });
+    }
+
+    /// Whether every configured instance says that it is not fit for the entry: then that is the answer, but
+    /// never on recovery (rule R2).
+    pub(super) fn declined_by_all(&self, id: LaneId, seq: Seq) -> bool {
+        self.lanes.get(&id).is_some_and(|lane| {
+            let attended = lane.slot(seq).is_some_and(|slot| slot.attendance == Attendance::Attended);
+            attended && lane.places.iter().all(|place| place.declined == Some(seq))
+        })
+    }
+}

@@ -1,0 +1,393 @@
+//! The board: every lane and the catalog, and the one function that moves them, [`Board::step`].
+//!
+//! What happened comes in as an [`Input`], what is to be done goes out as [`Effect`]s. The board decides who
+//! executes what and when, what is in doubt, skipped, answered, diverged. It performs nothing itself, and it
+//! does not know bodies, answers, sockets or time.
+
+mod gate;
+mod launch;
+mod outcome;
+mod record;
+mod restore;
+mod view;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+
+pub use restore::{RestoredEntry, RestoredLane, RestoredPlace};
+pub use view::{Comparison, Consistency, LaneView};
+
+use super::catalog::{Catalog, Deletion};
+use super::catalog_change::CatalogChange;
+use super::entry::{Entry, Kind, Profile, Verdict};
+use super::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
+use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
+
+/// When a write's client may be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// As soon as an instance has applied it: its journal entry is durable already.
+    WhenApplied,
+    /// When the outcome itself is durable: creations, and writes that brought their own id (rule R2).
+    WhenRecorded,
+}
+
+/// Whether a client waits for the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attendance {
+    Attended,
+    /// Its client has been told "recovery pending", or the edge was restarted.
+    Unattended,
+}
+
+/// What a catalog entry may do to others that wait behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intent {
+    Plain,
+    Renames,
+    Deletes(Deletion),
+}
+
+/// A durable entry, to be put into its lane.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    pub seq: Seq,
+    pub lane: LaneId,
+    pub profile: Profile,
+    pub intent: Intent,
+    pub acknowledge: Acknowledge,
+}
+
+/// How far an instance can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    Away,
+    /// Usable, but not preferred.
+    Suspect,
+    Here,
+}
+
+/// What an attempt came to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Applied(Consequences),
+    /// Answered without a change (a `get_or_create` that found its collection).
+    Void,
+    /// A definite refusal. `about`: the collection that a refused catalog entry leaves behind on the instance.
+    Rejected {
+        about: Option<CollectionId>,
+    },
+    /// Nothing reached the instance, or it says that nothing happened.
+    NotSent {
+        again: Again,
+    },
+    InDoubt {
+        instance_was: Health,
+    },
+    /// No verdict at all: the instance is not what it should be.
+    Unfit,
+}
+
+/// What an applied catalog entry changes. Empty for record writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consequences {
+    pub changes: Vec<CatalogChange>,
+    /// Instances that must not serve a collection until it has been compared.
+    pub diverged: Vec<(CollectionId, InstanceId)>,
+}
+
+/// When an attempt that did nothing may be repeated on the same instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Again {
+    AtOnce,
+    AfterAPause,
+}
+
+/// Whether the probes were green when an attempt went unanswered (rule R10 counts only those).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Healthy,
+    Gone,
+}
+
+/// What reading the ids of a limited delete came to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// The ids are durable.
+    Durable,
+    /// The instance refused the condition: so it would the delete.
+    Rejected,
+    Failed {
+        again: Again,
+    },
+}
+
+/// What rule R10's examination showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Examination {
+    AbsentEverywhere,
+    Unclear,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Entries became durable: in `seq` order, across inputs too (rule R6).
+    Journaled(Vec<Submission>),
+    Attempted {
+        lane: LaneId,
+        instance: InstanceId,
+        outcome: Outcome,
+    },
+    IdsRead {
+        lane: LaneId,
+        instance: InstanceId,
+        resolved: Resolved,
+    },
+    /// The [`Effect::Record`] of this place is durable.
+    Recorded {
+        lane: LaneId,
+        instance: InstanceId,
+    },
+    /// The [`Effect::RecordVoids`] is durable.
+    VoidsRecorded {
+        lane: LaneId,
+        seqs: Vec<Seq>,
+    },
+    /// This rest of the place is over, and the instance is there.
+    Calm {
+        lane: LaneId,
+        instance: InstanceId,
+        rest: u64,
+    },
+    Reached {
+        instance: InstanceId,
+        reach: Reach,
+    },
+    /// Collections that should be on the instance and are not.
+    Missing {
+        instance: InstanceId,
+        collections: Vec<CollectionId>,
+    },
+    /// The client of this entry has been told "recovery pending".
+    Unattended {
+        lane: LaneId,
+        seq: Seq,
+    },
+    Examined {
+        lane: LaneId,
+        seq: Seq,
+        shows: Examination,
+    },
+    /// The two instances hold the same content for the lane's collection.
+    FoundEqual(Comparison),
+}
+
+/// Why a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// No instance has given a verdict yet.
+    Execute,
+    /// Applied elsewhere, carried here.
+    Carry,
+    /// Refused elsewhere, and to be refused here too (rule R4).
+    ExpectRefusal,
+}
+
+/// Whether the request may have been executed there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    First,
+    /// `unanswered` requests in a row went without an answer.
+    Again {
+        unanswered: u32,
+    },
+}
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Send these entries as one request. A crash here leaves them in doubt on this instance.
+    Send { lane: LaneId, instance: InstanceId, seqs: Vec<Seq>, purpose: Purpose, repeat: Repeat },
+    /// Read the ids of a limited delete there, make them durable, report [`Input::IdsRead`].
+    ReadIds { lane: LaneId, instance: InstanceId, seq: Seq },
+    /// Make durable, in one commit; report [`Input::Recorded`].
+    Record { lane: LaneId, instance: InstanceId, record: Record },
+    /// Make durable; nothing waits for it.
+    Note { record: Record },
+    /// Make these entries' void verdicts durable; report [`Input::VoidsRecorded`].
+    RecordVoids { lane: LaneId, seqs: Vec<Seq> },
+    /// Answer the client, if one waits. `from`: whose answer, `None` for "no such collection".
+    Answer { lane: LaneId, seq: Seq, from: Option<InstanceId>, verdict: Verdict },
+    /// Report [`Input::Calm`] when the instance is there and has been left alone for a while.
+    AwaitCalm { lane: LaneId, instance: InstanceId, rest: u64, why: Rest, unanswered: u32 },
+    /// Look whether the instance still holds what it should.
+    Inspect { instance: InstanceId },
+    /// Find out whether an unanswered entry is absent everywhere (rule R10).
+    Examine { lane: LaneId, seq: Seq },
+}
+
+/// Why a place rests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// A request went unanswered: an abandoned one may still be executed for the settle time.
+    Doubt,
+    /// Nothing happened there, and at once it would not go better.
+    Pause,
+}
+
+/// What one place makes durable in one commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    pub through: Option<Seq>,
+    pub verdicts: Vec<(Seq, Verdict)>,
+    pub changes: Vec<CatalogChange>,
+    pub diverged: Vec<(LaneId, InstanceId)>,
+    pub admitted: Vec<(LaneId, InstanceId)>,
+}
+
+/// Every lane and the catalog.
+#[derive(Clone, Debug)]
+pub struct Board {
+    pub(super) reach: Vec<Reach>,
+    pub(super) lanes: HashMap<LaneId, Lane>,
+    pub(super) catalog: Catalog,
+    pub(super) limits: MergeLimits,
+    /// Unsettled deletions and renames of the catalog lane (rule R7).
+    pub(super) deletions: BTreeMap<Seq, Deletion>,
+    pub(super) renames: BTreeSet<Seq>,
+    /// Settled deletions, until every instance has them: what they closed is known by their position.
+    pub(super) settled_deletions: BTreeSet<Seq>,
+    pub(super) dirty: BTreeSet<LaneId>,
+    pub(super) last: Seq,
+    /// Single attempts on each healthy instance before rule R10 examines an entry.
+    pub(super) attempts_before_examination: u32,
+}
+
+impl Board {
+    /// The board of a blank journal.
+    pub fn new(instances: Vec<InstanceName>, limits: MergeLimits) -> Self {
+        let places = instances.iter().map(|_| Place::new(Seq::ZERO, Step::In)).collect();
+        let catalog_lane = Lane::new(places, Dimension::Known);
+        Board {
+            reach: vec![Reach::Away; instances.len()],
+            lanes: HashMap::from([(LaneId::Catalog, catalog_lane)]),
+            catalog: Catalog::new(instances),
+            limits,
+            deletions: BTreeMap::new(),
+            renames: BTreeSet::new(),
+            settled_deletions: BTreeSet::new(),
+            dirty: BTreeSet::new(),
+            last: Seq::ZERO,
+            attempts_before_examination: 3,
+        }
+    }
+
+    /// Takes one input and says what is to be done.
+    pub fn step(&mut self, input: Input) -> Vec<Effect> {
+        let mut effects = Vec::new();
+        match input {
+            Input::Journaled(submissions) => {
+                for submission in submissions {
+                    self.submit(submission, &mut effects);
+                }
+            }
+            Input::Attempted { lane, instance, outcome } => self.attempted(lane, instance, outcome, &mut effects),
+            Input::IdsRead { lane, instance, resolved } => self.ids_read(lane, instance, resolved, &mut effects),
+            Input::Recorded { lane, instance } => self.recorded(lane, instance, &mut effects),
+            Input::VoidsRecorded { lane, seqs } => self.voids_recorded(lane, &seqs, &mut effects),
+            Input::Calm { lane, instance, rest } => self.calm(lane, instance, rest),
+            Input::Reached { instance, reach } => self.reached(instance, reach),
+            Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
+            Input::Unattended { lane, seq } => {
+                if let Some(slot) = self.lanes.get_mut(&lane).and_then(|lane| lane.slot_mut(seq)) {
+                    slot.attendance = Attendance::Unattended;
+                }
+            }
+            Input::Examined { lane, seq, shows } => self.examined(lane, seq, shows, &mut effects),
+            Input::FoundEqual(comparison) => self.found_equal(&comparison, &mut effects),
+        }
+        self.launch_all(&mut effects);
+        effects
+    }
+
+    fn submit(&mut self, submission: Submission, effects: &mut Vec<Effect>) {
+        let Submission { seq, lane: id, profile, intent, acknowledge } = submission;
+        assert!(seq > self.last, "entries are submitted in seq order (R6)");
+        self.last = seq;
+        match intent {
+            Intent::Plain => {}
+            Intent::Renames => {
+                self.renames.insert(seq);
+            }
+            Intent::Deletes(deletion) => {
+                self.deletions.insert(seq, deletion);
+            }
+        }
+        self.ensure_lane(id);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        lane.push(Entry { seq, profile, verdict: None }, acknowledge, Attendance::Attended);
+        self.dirty.insert(id);
+        let gone = match id {
+            LaneId::Catalog => false,
+            LaneId::Records(collection) => self.catalog.get(collection).is_none(),
+        };
+        if gone {
+            self.void_open_entries(id, effects);
+        }
+    }
+
+    pub(super) fn ensure_lane(&mut self, id: LaneId) {
+        let count = self.reach.len();
+        self.lanes.entry(id).or_insert_with(|| {
+            let places = (0..count).map(|_| Place::new(Seq::ZERO, Step::In)).collect();
+            Lane::new(places, Dimension::Unknown)
+        });
+    }
+
+    fn calm(&mut self, id: LaneId, instance: InstanceId, rest: u64) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let place = lane.place_mut(instance);
+        if matches!(place.flight, Flight::InDoubt | Flight::Paused) && place.rest == rest {
+            place.flight = Flight::None;
+            place.declined = None;
+            if lane.closed_by.is_some() {
+                lane.place_mut(instance).doubt = Seq::ZERO;
+            }
+        }
+        self.dirty.insert(id);
+        self.dirty.insert(LaneId::Catalog);
+    }
+
+    fn reached(&mut self, instance: InstanceId, reach: Reach) {
+        self.reach[instance.0] = reach;
+        self.dirty.extend(self.lanes.keys().copied());
+    }
+
+    fn missing(&mut self, instance: InstanceId, collections: &[CollectionId], effects: &mut Vec<Effect>) {
+        let lanes: Vec<_> = collections
+            .iter()
+            .filter(|id| self.catalog.mapping(**id, instance).is_some())
+            .map(|id| LaneId::Records(*id))
+            .collect();
+        let record = self.diverge(lanes.into_iter().map(|lane| (lane, instance)).collect());
+        if !record.diverged.is_empty() {
+            effects.push(Effect::Note { record });
+        }
+    }
+
+    /// Stops sending and serving at once; the returned record makes it durable.
+    pub(super) fn diverge(&mut self, places: Vec<(LaneId, InstanceId)>) -> Record {
+        let mut record = Record::default();
+        for (id, instance) in places {
+            self.ensure_lane(id);
+            let Some(lane) = self.lanes.get_mut(&id) else { continue };
+            let place = lane.place_mut(instance);
+            if place.step == Step::In {
+                place.step = Step::Diverged;
+                record.diverged.push((id, instance));
+                self.dirty.insert(id);
+            }
+        }
+        record
+    }
+}

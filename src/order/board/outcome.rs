@@ -1,0 +1,290 @@
+//! What an attempt's outcome means (rules R2, R3, R4, R10).
+
+use super::{
+    Acknowledge, Again, Attendance, Board, Consequences, Effect, Examination, Health, Outcome, Reach, Record, Resolved,
+    Rest,
+};
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::order::catalog_change::CatalogChange;
+use crate::order::entry::{Encoding, Kind, Verdict};
+use crate::order::lane::{Dimension, Flight, Lane, Pending, Step};
+
+impl Board {
+    pub(super) fn attempted(&mut self, id: LaneId, instance: InstanceId, outcome: Outcome, effects: &mut Vec<Effect>) {
+        self.dirty.insert(id);
+        self.dirty.insert(LaneId::Catalog);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Flight::Sent { first, last } = lane.place(instance).flight else { return };
+        let place = lane.place_mut(instance);
+        place.flight = Flight::None;
+        match outcome {
+            // Nobody asks any more how it went there.
+            _ if place.step == Step::Diverged || lane.closed_by.is_some() => match outcome {
+                Outcome::InDoubt { .. } => self.doubt(id, instance, first, last, Health::Gone, effects),
+                _ => lane.place_mut(instance).doubt = Seq::ZERO,
+            },
+            Outcome::Applied(consequences) => self.applied(id, instance, last, consequences, effects),
+            Outcome::Void => self.voided(id, instance, first, effects),
+            Outcome::Rejected { about } if first == last => self.rejected(id, instance, first, about, effects),
+            // A merged request that was refused had no effect: which entry was wrong shows when they go one by one.
+            Outcome::Rejected { .. } => lane.between_mut(prior(first), last).for_each(|slot| slot.solo = true),
+            Outcome::NotSent { again } => self.rest(id, instance, again, effects),
+            Outcome::InDoubt { instance_was } => self.doubt(id, instance, first, last, instance_was, effects),
+            Outcome::Unfit => self.unfit(id, instance, first, effects),
+        }
+    }
+
+    fn rest(&mut self, id: LaneId, instance: InstanceId, again: Again, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        if again == Again::AfterAPause {
+            let place = lane.place_mut(instance);
+            let rest = place.begin_rest(Flight::Paused);
+            let unanswered = place.unanswered;
+            effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Pause, unanswered });
+        }
+    }
+
+    fn applied(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        last: Seq,
+        consequences: Consequences,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let marked = lane.place(instance).marked;
+        let mut record = Record { through: Some(last), changes: consequences.changes, ..Record::default() };
+        let mut pending = Pending { diverged: consequences.diverged, ..Pending::default() };
+        let mut answer_now = Vec::new();
+        let mut refused_elsewhere = false;
+        for slot in lane.between_mut(marked, last) {
+            let seq = slot.entry.seq;
+            match slot.entry.verdict {
+                None => {
+                    record.verdicts.push((seq, Verdict::Applied));
+                    if id == LaneId::Catalog || slot.acknowledge == Acknowledge::WhenRecorded {
+                        pending.verdicts.push((seq, Verdict::Applied));
+                        pending.answers.push(seq);
+                    } else {
+                        slot.entry.verdict = Some(Verdict::Applied);
+                        slot.answer_given = true;
+                        answer_now.push(seq);
+                    }
+                }
+                Some(Verdict::Rejected) if seq == last => refused_elsewhere = true,
+                Some(Verdict::Rejected | Verdict::Applied | Verdict::Void | Verdict::Abandoned) => {}
+            }
+        }
+        if refused_elsewhere {
+            let record = self.diverge(vec![(id, instance)]);
+            effects.push(Effect::Note { record });
+            return;
+        }
+        note_dimension(id, lane, last, &mut record.changes);
+        lane.answered = answer_now.last().copied().unwrap_or(lane.answered).max(lane.answered);
+        for (collection, other) in &pending.diverged {
+            record.diverged.push((LaneId::Records(*collection), *other));
+        }
+        pending.changes.clone_from(&record.changes);
+        lane.place_mut(instance).unanswered = 0;
+        for seq in answer_now {
+            effects.push(Effect::Answer { lane: id, seq, from: Some(instance), verdict: Verdict::Applied });
+        }
+        self.begin_record(id, instance, record, pending, effects);
+    }
+
+    fn voided(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
+        self.settle_without_effect(id, instance, seq, Verdict::Void, Vec::new(), effects);
+    }
+
+    fn rejected(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        about: Option<CollectionId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        lane.place_mut(instance).unanswered = 0;
+        match lane.slot(seq).and_then(|slot| slot.entry.verdict) {
+            None => {
+                // Refused here, in doubt there: neither re-sent nor skipped there (rule R4).
+                let doubtful = |(index, place): (usize, &crate::order::lane::Place)| {
+                    (index != instance.0 && place.doubt >= seq && place.marked < seq).then_some((id, InstanceId(index)))
+                };
+                let diverging = match id {
+                    // The catalog lane never stops: an in-doubt catalog entry is re-sent, and refused there too.
+                    LaneId::Catalog => Vec::new(),
+                    LaneId::Records(_) => lane.places.iter().enumerate().filter_map(doubtful).collect(),
+                };
+                self.settle_without_effect(id, instance, seq, Verdict::Rejected, diverging, effects);
+            }
+            Some(Verdict::Applied) => self.refused_after_applied(id, instance, seq, about, effects),
+            Some(Verdict::Rejected | Verdict::Void | Verdict::Abandoned) => {
+                let record = Record { through: Some(seq), ..Record::default() };
+                self.begin_record(id, instance, record, Pending::default(), effects);
+            }
+        }
+    }
+
+    /// Rejected here after being applied elsewhere: diverged, never skipped silently (rule R4, G9).
+    fn refused_after_applied(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        about: Option<CollectionId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let lane = match id {
+            LaneId::Records(_) => Some(id),
+            LaneId::Catalog => about.map(LaneId::Records),
+        };
+        let mut record = self.diverge(lane.map(|lane| (lane, instance)).into_iter().collect());
+        if id == LaneId::Catalog {
+            record.through = Some(seq);
+            self.begin_record(id, instance, record, Pending::default(), effects);
+        } else {
+            effects.push(Effect::Note { record });
+        }
+    }
+
+    fn settle_without_effect(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        verdict: Verdict,
+        diverging: Vec<(LaneId, InstanceId)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let mut record = self.diverge(diverging);
+        let open = self.lanes.get(&id).and_then(|lane| lane.slot(seq)).is_some_and(|s| s.entry.verdict.is_none());
+        record.through = Some(seq);
+        let mut pending = Pending::default();
+        if open {
+            record.verdicts.push((seq, verdict));
+            pending.verdicts.push((seq, verdict));
+            pending.answers.push(seq);
+        }
+        self.begin_record(id, instance, record, pending, effects);
+    }
+
+    fn doubt(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        first: Seq,
+        last: Seq,
+        instance_was: Health,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let single = first == last;
+        for slot in lane.between_mut(prior(first), last) {
+            slot.solo = true;
+            if single && instance_was == Health::Healthy {
+                slot.unanswered[instance.0] = slot.unanswered[instance.0].saturating_add(1);
+            }
+        }
+        let place = lane.place_mut(instance);
+        place.doubt = place.doubt.max(last);
+        let rest = place.begin_rest(Flight::InDoubt);
+        let unanswered = place.unanswered;
+        effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt, unanswered });
+        if single {
+            self.consider_examination(id, first, effects);
+        }
+    }
+
+    /// Rule R10: only an entry that no client was promised, and that every instance has been asked for often
+    /// enough, each time alone and while healthy.
+    fn consider_examination(&mut self, id: LaneId, seq: Seq, effects: &mut Vec<Effect>) {
+        let enough = self.attempts_before_examination;
+        let all_here = self.reach.iter().all(|reach| *reach != Reach::Away);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        if !all_here || matches!(id, LaneId::Catalog) || lane.places.iter().any(|place| place.step != Step::In) {
+            return;
+        }
+        let Some(slot) = lane.slot_mut(seq) else { return };
+        let tried = slot.unanswered.iter().all(|count| *count >= enough);
+        if slot.entry.verdict.is_none() && tried && !slot.examined {
+            slot.examined = true;
+            effects.push(Effect::Examine { lane: id, seq });
+        }
+    }
+
+    pub(super) fn examined(&mut self, id: LaneId, seq: Seq, shows: Examination, effects: &mut Vec<Effect>) {
+        self.dirty.insert(id);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(slot) = lane.slot_mut(seq).filter(|slot| slot.examined) else { return };
+        slot.examined = false;
+        slot.unanswered.fill(0);
+        if shows == Examination::Unclear || slot.entry.verdict.is_some() {
+            return;
+        }
+        let Some(instance) = self.instances().find(|i| {
+            self.lanes.get(&id).is_some_and(|lane| matches!(lane.place(*i).flight, Flight::None | Flight::InDoubt))
+        }) else {
+            return;
+        };
+        self.settle_without_effect(id, instance, seq, Verdict::Abandoned, Vec::new(), effects);
+    }
+
+    fn unfit(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
+        effects.push(Effect::Inspect { instance });
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        lane.place_mut(instance).declined = Some(seq);
+        let open = lane.slot(seq).is_some_and(|slot| slot.entry.verdict.is_none());
+        if open && self.declined_by_all(id, seq) {
+            self.settle_without_effect(id, instance, seq, Verdict::Rejected, Vec::new(), effects);
+        } else {
+            self.rest(id, instance, Again::AfterAPause, effects);
+        }
+    }
+
+    pub(super) fn ids_read(&mut self, id: LaneId, instance: InstanceId, resolved: Resolved, effects: &mut Vec<Effect>) {
+        self.dirty.insert(id);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Flight::Resolving { seq } = lane.place(instance).flight else { return };
+        lane.place_mut(instance).flight = Flight::None;
+        if lane.closed_by.is_some() {
+            return;
+        }
+        match resolved {
+            Resolved::Durable => {
+                if let Some(slot) = lane.slot_mut(seq) {
+                    slot.resolved = true;
+                }
+            }
+            Resolved::Rejected => self.rejected(id, instance, seq, None, effects),
+            Resolved::Failed { again } => self.rest(id, instance, again, effects),
+        }
+    }
+
+    /// Whether a client still waits for the entry.
+    pub fn attendance(&self, lane: LaneId, seq: Seq) -> Option<Attendance> {
+        self.lanes.get(&lane).and_then(|lane| lane.slot(seq)).map(|slot| slot.attendance)
+    }
+}
+
+/// The first write with embeddings that is applied gives the collection its dimension (rule R4).
+fn note_dimension(id: LaneId, lane: &mut Lane, last: Seq, changes: &mut Vec<CatalogChange>) {
+    let LaneId::Records(collection) = id else { return };
+    let sets = lane.slot(last).is_some_and(|slot| {
+        let writes = matches!(slot.entry.profile.kind, Kind::Add | Kind::Upsert | Kind::Update);
+        let embeds = slot.entry.profile.merge.is_some_and(|m| m.docs > 0 && m.encoding != Encoding::Absent);
+        writes && embeds
+    });
+    if sets && lane.dimension == Dimension::Unknown {
+        lane.dimension = Dimension::Known;
+        changes.push(CatalogChange::Dimensioned { collection });
+    }
+}
+
+/// The position right before this one: ranges are open at their start.
+fn prior(seq: Seq) -> Seq {
+    Seq::new(seq.get().saturating_sub(1))
+}

@@ -1,0 +1,123 @@
+//! What waits for the journal, and what happens once it is durable (rule R2).
+
+use super::{Board, Comparison, Effect, Record};
+use crate::ids::{InstanceId, LaneId, Seq};
+use crate::order::entry::{Kind, Verdict};
+use crate::order::lane::{Flight, Pending, Step};
+
+impl Board {
+    /// The place keeps its flight until the record is durable: no second request may be in doubt (rule R1).
+    pub(super) fn begin_record(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        record: Record,
+        pending: Pending,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let place = lane.place_mut(instance);
+        place.flight = Flight::Recording { through: record.through.unwrap_or(place.marked) };
+        place.pending = pending;
+        effects.push(Effect::Record { lane: id, instance, record });
+    }
+
+    pub(super) fn recorded(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
+        self.dirty.insert(id);
+        self.dirty.insert(LaneId::Catalog);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let place = lane.place_mut(instance);
+        let Flight::Recording { through } = place.flight else { return };
+        place.flight = Flight::None;
+        place.marked = place.marked.max(through);
+        if place.doubt <= place.marked {
+            place.doubt = Seq::ZERO;
+        }
+        let pending = std::mem::take(&mut place.pending);
+        for (seq, verdict) in &pending.verdicts {
+            if let Some(slot) = lane.slot_mut(*seq)
+                && slot.entry.verdict.is_none()
+            {
+                slot.entry.verdict = Some(*verdict);
+            }
+        }
+        if id == LaneId::Catalog {
+            self.fold_catalog(through, &pending, effects);
+        }
+        self.give_answers(id, instance, &pending.answers, effects);
+    }
+
+    fn fold_catalog(&mut self, through: Seq, pending: &Pending, effects: &mut Vec<Effect>) {
+        // What a deletion hits is read before the deletion is folded.
+        for (seq, verdict) in &pending.verdicts {
+            self.catalog_settled(*seq, *verdict, effects);
+        }
+        for change in &pending.changes {
+            self.catalog.fold(through, change);
+        }
+        self.diverge(pending.diverged.iter().map(|(c, i)| (LaneId::Records(*c), *i)).collect());
+        if !pending.changes.is_empty() {
+            self.dirty.extend(self.lanes.keys().copied());
+        }
+        self.forget_settled_deletions();
+    }
+
+    fn forget_settled_deletions(&mut self) {
+        let Some(catalog) = self.lanes.get(&LaneId::Catalog) else { return };
+        let low = self
+            .instances()
+            .filter(|i| catalog.place(*i).step == Step::In)
+            .map(|i| catalog.place(i).marked)
+            .min()
+            .unwrap_or(Seq::ZERO);
+        self.settled_deletions.retain(|seq| *seq > low);
+    }
+
+    fn give_answers(&mut self, id: LaneId, instance: InstanceId, seqs: &[Seq], effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        for seq in seqs {
+            let Some(slot) = lane.slot_mut(*seq) else { continue };
+            let Some(verdict) = slot.entry.verdict else { continue };
+            if std::mem::replace(&mut slot.answer_given, true) {
+                continue;
+            }
+            if verdict == Verdict::Applied {
+                lane.answered = lane.answered.max(*seq);
+            }
+            effects.push(Effect::Answer { lane: id, seq: *seq, from: Some(instance), verdict });
+        }
+    }
+
+    /// Admits a diverged instance that was found equal, unless either has moved since.
+    pub(super) fn found_equal(&mut self, comparison: &Comparison, effects: &mut Vec<Effect>) {
+        let Comparison { collection, reference, instance, at } = *comparison;
+        let id = LaneId::Records(collection);
+        let quiet = self.quiet(collection, reference);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let unmoved = quiet && lane.covered(reference) == at;
+        let place = lane.place_mut(instance);
+        if !unmoved || place.step != Step::Diverged || place.flight != Flight::None {
+            return;
+        }
+        place.step = Step::In;
+        place.doubt = Seq::ZERO;
+        let record = Record { through: Some(at), admitted: vec![(id, instance)], ..Record::default() };
+        self.begin_record(id, instance, record, Pending::default(), effects);
+    }
+
+    pub(super) fn voids_recorded(&mut self, id: LaneId, seqs: &[Seq], effects: &mut Vec<Effect>) {
+        self.dirty.insert(id);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        for seq in seqs {
+            let Some(slot) = lane.slot_mut(*seq) else { continue };
+            if !std::mem::replace(&mut slot.answer_given, true) {
+                effects.push(Effect::Answer { lane: id, seq: *seq, from: None, verdict: Verdict::Void });
+            }
+        }
+    }
+
+    /// Whether an entry of this kind changes the catalog when it is applied.
+    pub fn changes_catalog(kind: Kind) -> bool {
+        !crate::order::lane::is_record(kind)
+    }
+}

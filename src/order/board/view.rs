@@ -1,0 +1,172 @@
+//! What the board tells others: who is fresh (rule R5), who is behind, what could be compared.
+
+use super::{Board, Reach};
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::order::catalog::Catalog;
+use crate::order::choose::{Candidate, Standing};
+use crate::order::lane::{Flight, Step};
+
+/// How fresh a read must be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Consistency {
+    /// Every acknowledged write of the collection is visible.
+    Fresh,
+    /// Whatever an instance that is not diverged has.
+    Any,
+}
+
+/// Two instances that can be compared now: if they hold the same content, and neither has moved, they are in step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    pub collection: CollectionId,
+    pub reference: InstanceId,
+    pub instance: InstanceId,
+    /// Where the reference stands.
+    pub at: Seq,
+}
+
+/// A lane, for operators.
+#[derive(Clone, Debug)]
+pub struct LaneView {
+    pub lane: LaneId,
+    /// By instance: entries it has yet to apply.
+    pub behind: Vec<u64>,
+    /// By instance.
+    pub steps: Vec<Step>,
+    /// Entries that some in-step instance has yet to apply, or that have no verdict.
+    pub pending: u64,
+    pub in_doubt: u64,
+}
+
+impl Board {
+    /// The catalog, as far as it is durable.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The instances that may serve a read of this collection now, with their health. Loads are the caller's.
+    pub fn readers(&self, collection: CollectionId, consistency: Consistency) -> Vec<Candidate> {
+        self.candidates(|instance| self.serves(collection, instance, consistency))
+    }
+
+    /// The instances that may serve a read of the catalog now.
+    pub fn catalog_readers(&self, consistency: Consistency) -> Vec<Candidate> {
+        self.candidates(|instance| consistency == Consistency::Any || self.catalog_fresh(instance))
+    }
+
+    /// The instances that may serve what is neither.
+    pub fn usable(&self) -> Vec<Candidate> {
+        self.candidates(|_| true)
+    }
+
+    fn candidates(&self, fit: impl Fn(InstanceId) -> bool) -> Vec<Candidate> {
+        let standing = |instance: InstanceId| match self.reach[instance.0] {
+            Reach::Away => None,
+            Reach::Suspect => Some(Standing::Suspect),
+            Reach::Here => Some(Standing::Sound),
+        };
+        self.instances()
+            .filter(|instance| fit(*instance))
+            .filter_map(|instance| Some(Candidate { instance, standing: standing(instance)?, in_flight: 0 }))
+            .collect()
+    }
+
+    fn catalog_fresh(&self, instance: InstanceId) -> bool {
+        self.lanes.get(&LaneId::Catalog).is_some_and(|lane| lane.covered(instance) >= lane.answered)
+    }
+
+    /// Whether the instance may serve reads of the collection.
+    pub fn serves(&self, collection: CollectionId, instance: InstanceId, consistency: Consistency) -> bool {
+        let Some(entry) = self.catalog.get(collection) else { return false };
+        if entry.mappings[instance.0].is_none() || self.step_of(collection, instance) == Step::Diverged {
+            return false;
+        }
+        let records_fresh =
+            || self.lanes.get(&LaneId::Records(collection)).is_none_or(|lane| lane.covered(instance) >= lane.answered);
+        let catalog_covered = || self.lanes.get(&LaneId::Catalog).map_or(Seq::ZERO, |lane| lane.covered(instance));
+        consistency == Consistency::Any || (catalog_covered() >= entry.touched && records_fresh())
+    }
+
+    /// The instance's standing for the collection.
+    pub fn step_of(&self, collection: CollectionId, instance: InstanceId) -> Step {
+        self.lanes.get(&LaneId::Records(collection)).map_or(Step::In, |lane| lane.place(instance).step)
+    }
+
+    /// Whether every reachable instance has executed the entry, diverged ones aside.
+    pub fn everywhere_here(&self, id: LaneId, seq: Seq) -> bool {
+        let Some(lane) = self.lanes.get(&id) else { return true };
+        self.instances().all(|instance| {
+            self.reach[instance.0] == Reach::Away
+                || lane.place(instance).step == Step::Diverged
+                || lane.covered(instance) >= seq
+        })
+    }
+
+    /// Whether some instance could take the entry, now or as soon as what is under way has ended.
+    pub fn has_taker(&self, id: LaneId) -> bool {
+        let Some(lane) = self.lanes.get(&id) else { return false };
+        self.instances().any(|instance| {
+            let place = lane.place(instance);
+            self.reach[instance.0] != Reach::Away
+                && place.step == Step::In
+                && !matches!(place.flight, Flight::InDoubt | Flight::Paused)
+        })
+    }
+
+    /// A diverged instance whose collection could be compared now, and the instance to compare it with.
+    pub fn comparisons(&self) -> Vec<Comparison> {
+        let mut found = Vec::new();
+        for (id, lane) in &self.lanes {
+            let LaneId::Records(collection) = *id else { continue };
+            let Some(reference) = self.instances().find(|i| self.quiet(collection, *i)) else { continue };
+            for instance in self.instances() {
+                let place = lane.place(instance);
+                let comparable = place.step == Step::Diverged
+                    && place.flight == Flight::None
+                    && self.reach[instance.0] != Reach::Away
+                    && self.catalog.mapping(collection, instance).is_some();
+                if comparable {
+                    found.push(Comparison { collection, reference, instance, at: lane.covered(reference) });
+                }
+            }
+        }
+        found
+    }
+
+    /// Whether the instance serves the collection and nothing is under way or waiting for it there.
+    pub(super) fn quiet(&self, collection: CollectionId, instance: InstanceId) -> bool {
+        self.reach[instance.0] != Reach::Away
+            && self.serves(collection, instance, Consistency::Fresh)
+            && self.lanes.get(&LaneId::Records(collection)).is_some_and(|lane| {
+                lane.place(instance).flight == Flight::None && lane.head(instance).is_none() && !lane.doubtful(instance)
+            })
+    }
+
+    /// Every lane that is behind, in doubt or diverged somewhere.
+    pub fn lane_views(&self) -> Vec<LaneView> {
+        let mut views: Vec<_> = self.lanes.iter().map(|(id, lane)| self.lane_view(*id, lane)).collect();
+        views.sort_by_key(|view| view.lane);
+        views
+    }
+
+    fn lane_view(&self, id: LaneId, lane: &super::Lane) -> LaneView {
+        let in_step = |instance: &InstanceId| lane.place(*instance).step == Step::In;
+        let low = self.instances().filter(in_step).map(|i| lane.covered(i)).min().unwrap_or(Seq::ZERO);
+        LaneView {
+            lane: id,
+            behind: self.instances().map(|i| if in_step(&i) { lane.behind(i) } else { 0 }).collect(),
+            steps: lane.places.iter().map(|place| place.step).collect(),
+            pending: lane
+                .slots
+                .iter()
+                .filter(|s| s.entry.verdict.is_none() || (s.entry.seq > low && !lane.skipped(s)))
+                .count() as u64,
+            in_doubt: self.instances().filter(|i| lane.doubtful(*i)).count() as u64,
+        }
+    }
+
+    /// Entries in memory, for the backlog's limit.
+    pub fn entries(&self) -> usize {
+        self.lanes.values().map(|lane| lane.slots.len()).sum()
+    }
+}

@@ -1,0 +1,84 @@
+//! Which instance serves: one choice for reads, other requests and writes.
+
+use crate::ids::InstanceId;
+
+/// An instance that could serve.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Candidate {
+    pub instance: InstanceId,
+    pub standing: Standing,
+    /// Requests under way there.
+    pub in_flight: usize,
+}
+
+/// How good a candidate's health is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Standing {
+    Sound,
+    Suspect,
+}
+
+/// What is preferred among equally sound candidates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Preference {
+    /// The first in the configuration.
+    Configured,
+    /// Replicas, the least busy first; the primary only when no replica is sound.
+    Replicas,
+    /// The least busy one.
+    LeastBusy,
+}
+
+/// The best candidates, equally good among themselves; empty only if there are none.
+///
+/// A suspect one is chosen only when no sound one is left: the last one is never shunned.
+pub fn choose(candidates: &[Candidate], preference: Preference) -> Vec<InstanceId> {
+    let Some(best) = candidates.iter().map(|c| c.standing).min() else { return Vec::new() };
+    let mut pool: Vec<_> = candidates.iter().filter(|c| c.standing == best).collect();
+    match preference {
+        Preference::Configured => pool.iter().map(|c| c.instance).min().into_iter().collect(),
+        Preference::Replicas | Preference::LeastBusy => {
+            let has_replica = pool.iter().any(|c| c.instance != InstanceId(0));
+            if preference == Preference::Replicas && has_replica {
+                pool.retain(|c| c.instance != InstanceId(0));
+            }
+            let least = pool.iter().map(|c| c.in_flight).min().unwrap_or(0);
+            pool.iter().filter(|c| c.in_flight == least).map(|c| c.instance).collect()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn candidate(instance: usize, standing: Standing, in_flight: usize) -> Candidate {
+        Candidate { instance: InstanceId(instance), standing, in_flight }
+    }
+
+    #[test]
+    fn writes_go_to_the_first_sound_one() {
+        let all =
+            [candidate(0, Standing::Suspect, 0), candidate(1, Standing::Sound, 9), candidate(2, Standing::Sound, 0)];
+        assert_eq!(choose(&all, Preference::Configured), [InstanceId(1)]);
+    }
+
+    #[test]
+    fn the_last_suspect_is_not_shunned() {
+        assert_eq!(choose(&[candidate(1, Standing::Suspect, 3)], Preference::Replicas), [InstanceId(1)]);
+        assert!(choose(&[], Preference::LeastBusy).is_empty());
+    }
+
+    #[test]
+    fn reads_spread_over_the_least_busy_replicas() {
+        let all = [
+            candidate(0, Standing::Sound, 0),
+            candidate(1, Standing::Sound, 2),
+            candidate(2, Standing::Sound, 1),
+            candidate(3, Standing::Sound, 1),
+        ];
+        assert_eq!(choose(&all, Preference::Replicas), [InstanceId(2), InstanceId(3)]);
+        assert_eq!(choose(&all, Preference::LeastBusy), [InstanceId(0)]);
+        assert_eq!(choose(&all[..1], Preference::Replicas), [InstanceId(0)], "a lone primary serves");
+    }
+}

@@ -1,0 +1,322 @@
+//! One lane: its entries in `seq` order and every instance's place in it.
+//!
+//! Decides what may be sent next to one instance (rules R1, R3, R4, R9) and what an instance has covered
+//! (rule R5). It knows nothing of other lanes: what crosses lanes is in [`super::gate`].
+
+use std::collections::VecDeque;
+
+use super::board::{Acknowledge, Attendance};
+use super::catalog_change::CatalogChange;
+use super::entry::{Entry, Kind, Merge, Profile, Verdict};
+use crate::ids::{CollectionId, InstanceId, Seq};
+
+/// How much one merged request may carry.
+#[derive(Clone, Copy, Debug)]
+pub struct MergeLimits {
+    pub documents: u32,
+    pub bytes: u64,
+}
+
+/// What has become of the one request that an instance may have in this lane (rule R1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Flight {
+    /// Nothing is under way.
+    None,
+    /// The ids of a limited delete are being read there.
+    Resolving { seq: Seq },
+    /// Sent, no answer yet.
+    Sent { first: Seq, last: Seq },
+    /// Executed or skipped there; becoming durable. A new request waits for that (rule R2).
+    Recording { through: Seq },
+    /// Sent, and the outcome unknown. Re-sent first, once the instance is calm (rule R2).
+    InDoubt,
+    /// Nothing happened; not again before the pause is over.
+    Paused,
+}
+
+/// An instance's standing in a lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    In,
+    /// Neither sent to nor served from (G9).
+    Diverged,
+}
+
+/// An instance's place in a lane.
+#[derive(Clone, Debug)]
+pub struct Place {
+    /// The last entry known durably to be applied or skipped there.
+    pub marked: Seq,
+    pub flight: Flight,
+    /// Entries up to here may have been executed there without an answer.
+    pub doubt: Seq,
+    pub step: Step,
+    /// The entry that this instance gave no verdict on (`Unfit`), until the pause is over.
+    pub declined: Option<Seq>,
+    /// Requests without an answer since the last one with an answer.
+    pub unanswered: u32,
+    /// How many rests have begun here.
+    pub rest: u64,
+    /// What takes effect when the record under way is durable.
+    pub(super) pending: Pending,
+}
+
+/// What an instance's record holds back until it is durable.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Pending {
+    pub verdicts: Vec<(Seq, Verdict)>,
+    pub changes: Vec<CatalogChange>,
+    pub diverged: Vec<(CollectionId, InstanceId)>,
+    pub answers: Vec<Seq>,
+}
+
+impl Place {
+    pub(super) fn new(marked: Seq, step: Step) -> Self {
+        Place {
+            marked,
+            flight: Flight::None,
+            doubt: Seq::ZERO,
+            step,
+            declined: None,
+            unanswered: 0,
+            rest: 0,
+            pending: Pending::default(),
+        }
+    }
+
+    /// Whether a request (or a read for one) is under way there.
+    pub(super) fn busy(&self) -> bool {
+        matches!(self.flight, Flight::Sent { .. } | Flight::Resolving { .. })
+    }
+
+    /// A rest begins: only the end of this very rest ends it.
+    pub(super) fn begin_rest(&mut self, flight: Flight) -> u64 {
+        self.flight = flight;
+        self.rest += 1;
+        self.unanswered = self.unanswered.saturating_add(1);
+        self.rest
+    }
+}
+
+/// An entry with what the lane remembers about running it.
+#[derive(Clone, Debug)]
+pub(super) struct Slot {
+    pub entry: Entry,
+    pub acknowledge: Acknowledge,
+    pub attendance: Attendance,
+    /// Its answer has been given: never twice.
+    pub answer_given: bool,
+    /// Never again part of a merged request: one that contained it was refused or not answered.
+    pub solo: bool,
+    /// A limited delete's ids are durable.
+    pub resolved: bool,
+    /// Single requests that healthy instances left without an answer, per instance.
+    pub unanswered: Vec<u32>,
+    /// Being examined for rule R10.
+    pub examined: bool,
+}
+
+/// Whether the collection is known to have a dimension (rule R4).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dimension {
+    Unknown,
+    Known,
+}
+
+/// One order domain.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    pub(super) slots: VecDeque<Slot>,
+    pub(super) places: Vec<Place>,
+    /// The last entry whose effect a client may rely on (rule R5).
+    pub(super) answered: Seq,
+    pub(super) dimension: Dimension,
+    /// The collection was deleted by this entry: everything unsettled here is void (rule R7).
+    pub(super) closed_by: Option<Seq>,
+}
+
+impl Lane {
+    pub(super) fn new(places: Vec<Place>, dimension: Dimension) -> Self {
+        Lane { slots: VecDeque::new(), places, answered: Seq::ZERO, dimension, closed_by: None }
+    }
+
+    pub(super) fn push(&mut self, entry: Entry, acknowledge: Acknowledge, attendance: Attendance) {
+        assert!(self.slots.back().is_none_or(|last| last.entry.seq < entry.seq), "a lane is in seq order");
+        self.slots.push_back(Slot {
+            answer_given: entry.verdict.is_some(),
+            entry,
+            acknowledge,
+            attendance,
+            solo: false,
+            resolved: false,
+            unanswered: vec![0; self.places.len()],
+            examined: false,
+        });
+    }
+
+    pub(super) fn place(&self, instance: InstanceId) -> &Place {
+        &self.places[instance.0]
+    }
+
+    pub(super) fn place_mut(&mut self, instance: InstanceId) -> &mut Place {
+        &mut self.places[instance.0]
+    }
+
+    fn index_after(&self, seq: Seq) -> usize {
+        self.slots.partition_point(|slot| slot.entry.seq <= seq)
+    }
+
+    pub(super) fn slot(&self, seq: Seq) -> Option<&Slot> {
+        self.slots.get(self.slots.partition_point(|slot| slot.entry.seq < seq)).filter(|slot| slot.entry.seq == seq)
+    }
+
+    pub(super) fn slot_mut(&mut self, seq: Seq) -> Option<&mut Slot> {
+        let at = self.slots.partition_point(|slot| slot.entry.seq < seq);
+        self.slots.get_mut(at).filter(|slot| slot.entry.seq == seq)
+    }
+
+    /// Slots in `(after, through]`.
+    pub(super) fn between_mut(&mut self, after: Seq, through: Seq) -> impl Iterator<Item = &mut Slot> {
+        let from = self.index_after(after);
+        self.slots.range_mut(from..).take_while(move |slot| slot.entry.seq <= through)
+    }
+
+    /// Whether the other instances leave this entry out (rule R4): a refusal may have set the collection's
+    /// dimension, so while none is known it goes to every instance.
+    pub(super) fn skipped(&self, slot: &Slot) -> bool {
+        match slot.entry.verdict {
+            None | Some(Verdict::Applied) => false,
+            Some(Verdict::Void | Verdict::Abandoned) => true,
+            Some(Verdict::Rejected) => self.dimension == Dimension::Known || !is_record(slot.entry.profile.kind),
+        }
+    }
+
+    /// The first entry that the instance has yet to execute.
+    pub(super) fn head(&self, instance: InstanceId) -> Option<&Slot> {
+        let from = self.index_after(self.place(instance).marked);
+        self.slots.range(from..).find(|slot| !self.skipped(slot))
+    }
+
+    /// Everything up to here is applied or skipped on the instance (rule R5).
+    pub(super) fn covered(&self, instance: InstanceId) -> Seq {
+        let place = self.place(instance);
+        let mut covered = match place.flight {
+            Flight::Recording { through } => through.max(place.marked),
+            _ => place.marked,
+        };
+        for slot in self.slots.range(self.index_after(covered)..) {
+            if !self.skipped(slot) {
+                break;
+            }
+            covered = slot.entry.seq;
+        }
+        covered
+    }
+
+    /// Whether something may have been executed there that is not known to be (rule R2).
+    pub(super) fn doubtful(&self, instance: InstanceId) -> bool {
+        self.place(instance).doubt > self.covered(instance)
+    }
+
+    /// Entries that the instance has yet to apply.
+    pub(super) fn behind(&self, instance: InstanceId) -> u64 {
+        let from = self.index_after(self.covered(instance));
+        self.slots.range(from..).filter(|slot| !self.skipped(slot)).count() as u64
+    }
+
+    /// The run of neighbours that starts at `first` and may share one request on `instance` (rules R1, R9).
+    ///
+    /// `before`: the run ends there, since a deletion without a verdict stands there (rule R7).
+    pub(super) fn run_from(&self, instance: InstanceId, first: Seq, before: Seq, limits: MergeLimits) -> Vec<Seq> {
+        let Some(head) = self.slot(first) else { return Vec::new() };
+        let mut run = vec![first];
+        let (Some(merge), false) = (head.entry.profile.merge, head.solo) else { return run };
+        let doubt = self.place(instance).doubt;
+        let mut room = Room { documents: merge.docs, bytes: head.entry.profile.bytes };
+        for slot in self.slots.range(self.index_after(first)..) {
+            let inside_doubt = first > doubt || slot.entry.seq <= doubt;
+            let alike = slot.entry.verdict == head.entry.verdict && !slot.solo && inside_doubt;
+            if !alike
+                || slot.entry.seq > before
+                || !mergeable(&head.entry.profile, &slot.entry.profile)
+                || !room.take(&slot.entry.profile, limits)
+            {
+                break;
+            }
+            run.push(slot.entry.seq);
+        }
+        run
+    }
+
+    /// The longest run that may have been under way from `first` before a crash, whatever is known of its
+    /// entries now: everything in it counts as in doubt (rule R2).
+    pub(super) fn doubtful_run_end(&self, first: Seq, before: Seq, limits: MergeLimits) -> Seq {
+        let Some(head) = self.slot(first) else { return first };
+        let mut room =
+            Room { documents: head.entry.profile.merge.map_or(0, |m| m.docs), bytes: head.entry.profile.bytes };
+        let mut end = first;
+        for slot in self.slots.range(self.index_after(first)..) {
+            if slot.entry.seq > before
+                || !mergeable(&head.entry.profile, &slot.entry.profile)
+                || !room.take(&slot.entry.profile, limits)
+            {
+                break;
+            }
+            end = slot.entry.seq;
+        }
+        end
+    }
+
+    /// Forgets entries that every in-step instance has durably.
+    pub(super) fn trim(&mut self) {
+        let low = self.places.iter().filter(|p| p.step == Step::In).map(|p| p.marked).min().unwrap_or(Seq::ZERO);
+        while self.slots.front().is_some_and(|slot| slot.entry.seq <= low && slot.entry.verdict.is_some()) {
+            self.slots.pop_front();
+        }
+    }
+
+    /// Whether nothing is under way on any instance.
+    pub(super) fn idle(&self) -> bool {
+        self.places.iter().all(|place| place.flight == Flight::None)
+    }
+
+    /// Whether any instance but `except` has a request for this entry under way.
+    pub(super) fn under_way_elsewhere(&self, seq: Seq, except: InstanceId) -> bool {
+        self.places.iter().enumerate().any(|(index, place)| {
+            index != except.0
+                && match place.flight {
+                    Flight::Sent { first, last } => first <= seq && seq <= last,
+                    Flight::Resolving { seq: other } => other == seq,
+                    // Its verdict is on its way into the journal.
+                    Flight::Recording { through } => place.marked < seq && seq <= through,
+                    Flight::None | Flight::InDoubt | Flight::Paused => false,
+                }
+        })
+    }
+}
+
+struct Room {
+    documents: u32,
+    bytes: u64,
+}
+
+impl Room {
+    fn take(&mut self, profile: &Profile, limits: MergeLimits) -> bool {
+        self.documents = self.documents.saturating_add(profile.merge.map_or(0, |merge| merge.docs));
+        self.bytes = self.bytes.saturating_add(profile.bytes);
+        self.documents <= limits.documents && self.bytes <= limits.bytes
+    }
+}
+
+/// Record writes live in a collection's lane, everything else in the catalog lane.
+pub(super) fn is_record(kind: Kind) -> bool {
+    matches!(kind, Kind::Add | Kind::Update | Kind::Upsert | Kind::Delete | Kind::DeleteLimited)
+}
+
+fn mergeable(head: &Profile, next: &Profile) -> bool {
+    let same = |a: Option<Merge>, b: Option<Merge>| match (a, b) {
+        (Some(a), Some(b)) => a.encoding == b.encoding,
+        _ => false,
+    };
+    head.kind == next.kind && same(head.merge, next.merge)
+}
