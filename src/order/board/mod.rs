@@ -5,6 +5,7 @@
 //! does not know bodies, answers, sockets or time.
 
 mod gate;
+mod inspection;
 mod launch;
 mod outcome;
 mod record;
@@ -366,7 +367,7 @@ impl Board {
     fn missing(&mut self, instance: InstanceId, collections: &[CollectionId], effects: &mut Vec<Effect>) {
         let lanes: Vec<_> = collections
             .iter()
-            .filter(|id| self.catalog.mapping(**id, instance).is_some())
+            .filter(|id| self.catalog.mapping(**id, instance).is_some() && self.first_deletion(**id) == Seq::MAX)
             .map(|id| LaneId::Records(*id))
             .collect();
         let record = self.diverge(lanes.into_iter().map(|lane| (lane, instance)).collect());

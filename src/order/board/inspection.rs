@@ -1,0 +1,26 @@
+//! What an inspection of an instance needs of the board: what should be there, and whether what else is there could
+//! still be the board's own doing.
+
+use super::Board;
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
+use crate::order::lane::Flight;
+
+impl Board {
+    /// The collections that must be on the instance: mapped there, and no deletion under way.
+    pub fn expected_on(&self, instance: InstanceId) -> Vec<(CollectionId, InstanceCollectionId)> {
+        self.catalog
+            .collections()
+            .filter_map(|collection| Some((collection.id, collection.mappings[instance.0]?)))
+            .filter(|(id, _)| self.first_deletion(*id) == Seq::MAX)
+            .collect()
+    }
+
+    /// Where the instance stands in the catalog lane, if nothing is under way, waiting or in doubt there: then what
+    /// it has beyond the catalog was made by someone else.
+    pub fn catalog_at_rest(&self, instance: InstanceId) -> Option<Seq> {
+        let lane = self.lanes.get(&LaneId::Catalog)?;
+        let place = lane.place(instance);
+        let at_rest = place.flight == Flight::None && lane.head(instance).is_none() && !lane.doubtful(instance);
+        at_rest.then(|| lane.covered(instance))
+    }
+}

@@ -1,0 +1,125 @@
+//! One request to one instance: its time limit, its classification, and what the registry is told of it.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use tracing::warn;
+
+use super::core::Core;
+use crate::chroma::{Class, EdgeAnswer};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Seq};
+use crate::instance::{Answer, Client, Observation, Outgoing, Phase, Refused, SendError};
+use crate::order::{Again, Health, Outcome};
+
+/// Who sends what for whom.
+pub(super) struct Attempt<'a> {
+    pub core: &'a Core,
+    pub client: &'a Client,
+    pub instance: InstanceId,
+    pub seqs: &'a [Seq],
+    pub deadline: Duration,
+}
+
+/// What an attempt came to, with the answer that says so.
+pub(super) struct Attempted {
+    pub outcome: Outcome,
+    pub answer: Option<Arc<Answer>>,
+}
+
+impl Attempted {
+    pub fn of(outcome: Outcome, answer: Option<Answer>) -> Self {
+        Attempted { outcome, answer: answer.map(Arc::new) }
+    }
+
+    /// Nothing was sent, and at once it would not go better.
+    pub fn not_sent(reason: &str) -> Self {
+        warn!(reason, "a journaled write is not sent yet");
+        Attempted::of(Outcome::NotSent { again: Again::AfterAPause }, None)
+    }
+
+    /// The edge's own verdict, in Chroma's words.
+    pub fn by_the_edge(outcome: Outcome, answer: EdgeAnswer) -> Self {
+        Attempted::of(outcome, Some(own(answer)))
+    }
+}
+
+/// An answer of the edge's own as an instance would have given it.
+pub(super) fn own(answer: EdgeAnswer) -> Answer {
+    let mut headers = HeaderMap::new();
+    if !answer.body.is_empty() {
+        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+    }
+    Answer { status: answer.status, headers, body: Bytes::from(answer.body.into_owned()) }
+}
+
+impl Attempt<'_> {
+    /// The collection's id on this instance.
+    pub fn mapping(&self, collection: CollectionId) -> Option<InstanceCollectionId> {
+        self.core.board().catalog().mapping(collection, self.instance)
+    }
+
+    /// Sends it once. `Err` is the whole attempt's end: nothing sent, or in doubt.
+    ///
+    /// A crash while this waits leaves the entries in doubt on this instance: they are re-sent first.
+    pub async fn send(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
+        let before = self.core.registry.phase(self.instance);
+        self.client.send(self.instance, outgoing, self.deadline).await.map_err(|error| self.failed(error, before))
+    }
+
+    /// A request without an effect of its own, within an attempt.
+    pub async fn get(&self, path: String) -> Result<Answer, Attempted> {
+        self.send(&Outgoing { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() }).await
+    }
+
+    fn failed(&self, error: SendError, before: Phase) -> Attempted {
+        let name = self.core.registry.name(self.instance);
+        if before == Phase::Up {
+            self.core.note_gap(self.seqs, &format!("{name}: {error}"));
+        }
+        let outcome = match error {
+            SendError::NotSent { refused: Refused::Yes, .. } => Outcome::NotSent { again: Again::AtOnce },
+            SendError::NotSent { .. } => Outcome::NotSent { again: Again::AfterAPause },
+            SendError::InDoubt { .. } => {
+                let gone = !self.core.registry.usable(self.instance);
+                Outcome::InDoubt { instance_was: if gone { Health::Gone } else { Health::Healthy } }
+            }
+        };
+        Attempted::of(outcome, None)
+    }
+
+    /// Tells the registry what kind of answer the instance gave.
+    pub fn observe(&self, class: Class, answer: &Answer) {
+        let seen = match class {
+            Class::Applied | Class::Rejected => Observation::Answered,
+            Class::Broken => Observation::Broken,
+            Class::Transient | Class::Unfit => return,
+        };
+        let text: String = String::from_utf8_lossy(&answer.body).chars().take(200).collect();
+        self.core.registry.observe_because(self.instance, seen, &format!("answered {}: {text}", answer.status));
+    }
+}
+
+/// What an answer of this class means for the lane.
+pub(super) fn judge(
+    attempt: &Attempt<'_>,
+    class: Class,
+    answer: Answer,
+    applied: impl FnOnce(&Answer) -> Outcome,
+    about: Option<CollectionId>,
+) -> Attempted {
+    attempt.observe(class, &answer);
+    let outcome = match class {
+        Class::Applied => applied(&answer),
+        Class::Rejected => Outcome::Rejected { about },
+        Class::Transient => Outcome::NotSent { again: Again::AfterAPause },
+        Class::Broken => {
+            let name = attempt.core.registry.name(attempt.instance);
+            attempt.core.note_gap(attempt.seqs, &format!("{name} answered {}", answer.status));
+            Outcome::InDoubt { instance_was: Health::Healthy }
+        }
+        Class::Unfit => Outcome::Unfit,
+    };
+    Attempted::of(outcome, Some(answer))
+}

@@ -1,0 +1,209 @@
+//! The one place where the board is stepped: an input goes in, answers go out at once, everything else becomes
+//! work for the runner.
+//!
+//! One lock, nothing awaits under it. Inputs may come from any runtime; the work is done in the runner's, since
+//! pooled connections live in the runtime that opened them.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+
+use super::bodies::Bodies;
+use super::intent;
+use super::tickets::{Settlement, Ticket, Tickets};
+use crate::clock::Timestamp;
+use crate::ids::{InstanceId, LaneId, Seq, TransactionId};
+use crate::instance::{Answer, Registry};
+use crate::journal::{Appended, DurableSink, Fact, Journal, Request, Resolution, Status, Store, TimingGap};
+use crate::order::{Acknowledge, Attendance, Board, Effect, Input, Submission, Verdict};
+
+/// The limits of the core.
+#[derive(Clone, Debug)]
+pub struct CoreOptions {
+    /// Bodies kept in memory for lanes that are about to need them; others are read from the journal again.
+    pub cached_bytes: u64,
+}
+
+/// An effect to carry out, with the instance's answer that led to it, if one did.
+pub(super) struct Work {
+    pub effect: Effect,
+    pub answer: Option<Arc<Answer>>,
+}
+
+/// The board with its surroundings. Shared by the proxy, the runner and recovery.
+pub struct Core {
+    board: Mutex<Board>,
+    tickets: Mutex<Tickets>,
+    /// Entries with an attempt that failed on an instance believed healthy.
+    gaps: Mutex<HashSet<Seq>>,
+    pub(super) bodies: Bodies,
+    pub(super) registry: Arc<Registry>,
+    pub(super) store: Arc<dyn Store>,
+    journal: OnceLock<Journal>,
+    work: mpsc::UnboundedSender<Work>,
+    changed: watch::Sender<u64>,
+}
+
+/// What the runner takes its work from.
+pub struct WorkQueue(pub(super) mpsc::UnboundedReceiver<Work>);
+
+impl Core {
+    /// The core of a restored board. `effects`: what the restoring asks for.
+    pub fn new(
+        board: Board,
+        effects: Vec<Effect>,
+        registry: Arc<Registry>,
+        store: Arc<dyn Store>,
+        options: &CoreOptions,
+    ) -> (Arc<Core>, WorkQueue) {
+        // Bounded by the board: one effect per place and kind, and places are bounded by the backlog's limit.
+        let (work, queue) = mpsc::unbounded_channel();
+        for effect in effects {
+            let _ = work.send(Work { effect, answer: None });
+        }
+        let core = Core {
+            board: Mutex::new(board),
+            tickets: Mutex::default(),
+            gaps: Mutex::default(),
+            bodies: Bodies::new(options.cached_bytes),
+            registry,
+            store,
+            journal: OnceLock::new(),
+            work,
+            changed: watch::Sender::new(0),
+        };
+        (Arc::new(core), WorkQueue(queue))
+    }
+
+    /// Connects the journal: once, before anything is appended.
+    pub fn connect(&self, journal: Journal) {
+        let _ = self.journal.set(journal);
+    }
+
+    /// The journal's handle, once connected.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.get()
+    }
+
+    /// The board, for a look. Hold it briefly: every write and read passes here.
+    pub fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The instances.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// Ticks whenever the board has moved.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// Tells the board what happened.
+    pub fn step(&self, input: Input) {
+        self.step_with(input, None);
+    }
+
+    /// Tells the board what happened, with the instance's answer that told us.
+    pub(super) fn step_with(&self, input: Input, answer: Option<Arc<Answer>>) {
+        {
+            let mut board = self.board();
+            for effect in board.step(input) {
+                if let Effect::Answer { seq, from, verdict, .. } = effect {
+                    self.answer(seq, from, verdict, answer.clone());
+                } else {
+                    // The order of the queue is the order of the effects, hence sent under the lock.
+                    let _ = self.work.send(Work { effect, answer: answer.clone() });
+                }
+            }
+        }
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Gives the runner something to do that the board did not ask for.
+    pub(super) fn ask(&self, effect: Effect) {
+        let _ = self.work.send(Work { effect, answer: None });
+    }
+
+    /// A place for the answer of a write that is about to be journaled.
+    pub fn ticket(&self, id: TransactionId, acknowledge: Acknowledge) -> Ticket {
+        self.tickets().open(id, acknowledge)
+    }
+
+    pub(super) fn tickets(&self) -> MutexGuard<'_, Tickets> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Notes that an attempt failed on an instance that was believed healthy.
+    pub(super) fn note_gap(&self, seqs: &[Seq], reason: &str) {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).extend(seqs);
+        if let Some(journal) = self.journal() {
+            let fact = |seq: &Seq| Fact::Retried { seq: *seq, reason: reason.to_owned() };
+            journal.record_later(seqs.iter().map(fact).collect());
+        }
+    }
+
+    /// Whether an attempt for this entry has failed on an instance that was believed healthy.
+    pub fn gap(&self, seq: Seq) -> TimingGap {
+        let gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        if gaps.contains(&seq) { TimingGap::Yes } else { TimingGap::No }
+    }
+
+    fn answer(&self, seq: Seq, from: Option<InstanceId>, verdict: Verdict, answer: Option<Arc<Answer>>) {
+        let timing_gap = self.gap(seq);
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).remove(&seq);
+        let status = answer.as_ref().map(|answer| answer.status);
+        let settlement = Settlement { seq, verdict, from, answer, timing_gap };
+        if self.tickets().settle(seq, settlement) == Attendance::Attended {
+            return;
+        }
+        // Nobody waits: recovery finished it.
+        let (status_now, failure_reason) = match verdict {
+            Verdict::Applied => (Status::Recovered, None),
+            Verdict::Rejected | Verdict::Void | Verdict::Abandoned => {
+                (Status::Abandoned, Some(format!("{} on recovery", verdict.as_str())))
+            }
+        };
+        if let Some(journal) = self.journal() {
+            journal.record_later(vec![Fact::Status {
+                seq,
+                status: status_now,
+                response_status: status,
+                failure_reason,
+                timing_gap,
+                executed_on: from.map(|instance| self.registry.name(instance).clone()),
+                at: Timestamp::now(),
+            }]);
+        }
+    }
+
+    /// The client of this entry has been told "recovery pending", or has gone.
+    pub fn leave(&self, lane: LaneId, seq: Seq) {
+        self.step(Input::Unattended { lane, seq });
+    }
+}
+
+impl DurableSink for Core {
+    fn appended(&self, entries: Vec<Appended>) {
+        let mut submissions = Vec::with_capacity(entries.len());
+        for Appended { seq, draft } in entries {
+            let acknowledge = self.tickets().number(draft.transaction_id, seq);
+            let intent = intent::of(draft.profile.kind, &draft.method, &draft.path, &draft.body);
+            submissions.push(Submission { seq, lane: draft.lane, profile: draft.profile, intent, acknowledge });
+            self.bodies.insert(Request {
+                seq,
+                lane: draft.lane,
+                profile: draft.profile,
+                method: draft.method,
+                path: draft.path,
+                content_type: draft.content_type,
+                body: draft.body,
+                resolved: Resolution::AsReceived,
+                answer: None,
+            });
+        }
+        self.step(Input::Journaled(submissions));
+    }
+}

@@ -1,0 +1,29 @@
+//! Carries out what `order/` decides: sends to instances, makes outcomes durable, answers waiting clients,
+//! brings instances back.
+//!
+//! It decides no order and no verdict: it builds the requests, classifies the answers with `chroma/`, and
+//! reports to the [`Board`](crate::order::Board). Start reading at [`core`].
+
+mod adopt;
+mod bodies;
+mod catalog;
+mod compare;
+mod core;
+mod examine;
+mod facts;
+mod inspect;
+mod intent;
+mod limited;
+mod records;
+mod recovery;
+mod restore;
+mod runner;
+mod tickets;
+
+pub use self::core::{Core, CoreOptions};
+pub use self::inspect::Inspector;
+pub use self::intent::adoption_draft;
+pub use self::recovery::{Recovery, RecoveryOptions};
+pub use self::restore::{Restored, restore};
+pub use self::runner::{Runner, RunnerOptions};
+pub use self::tickets::{Settlement, Ticket};

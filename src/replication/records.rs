@@ -1,0 +1,64 @@
+//! One attempt of a record write, merged or single, on one instance.
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+
+use super::attempt::{Attempt, Attempted, judge};
+use crate::chroma::{self, Operation, route};
+use crate::ids::{CollectionId, InstanceCollectionId};
+use crate::instance::{Answer, Outgoing};
+use crate::journal::Request;
+use crate::order::{Consequences, Outcome};
+
+/// Sends the requests as one and says what came of it.
+pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, requests: &[Request]) -> Attempted {
+    let Some(first) = requests.first() else { return Attempted::not_sent("no request") };
+    let Some(id) = attempt.mapping(collection) else {
+        return Attempted::not_sent("the collection is not mapped on the instance");
+    };
+    let Some(outgoing) = outgoing(requests, id) else {
+        // The rules merge only what the scan found mergeable: sent singly, each gets its own verdict.
+        return Attempted::of(Outcome::Rejected { about: None }, None);
+    };
+    let answer = match attempt.send(&outgoing).await {
+        Ok(answer) => answer,
+        Err(failed) => return failed,
+    };
+    let class = chroma::classify(chroma::Call::Write(first.profile.kind), answer.status, &answer.body);
+    let answer = hide_instance_id(answer, id, collection);
+    judge(attempt, class, answer, |_| Outcome::Applied(Consequences::default()), None)
+}
+
+/// The instance's request for these entries; `None` if they cannot be merged after all.
+fn outgoing(requests: &[Request], id: InstanceCollectionId) -> Option<Outgoing> {
+    let first = requests.first()?;
+    let operation = route(&first.method, &first.path);
+    if !matches!(operation, Operation::RecordWrite { .. }) {
+        return None;
+    }
+    let body = match requests {
+        [single] => single.body.clone(),
+        several => {
+            let bodies: Vec<&[u8]> = several.iter().map(|request| request.body.as_ref()).collect();
+            Bytes::from(chroma::merge(first.profile.kind, &bodies)?)
+        }
+    };
+    Some(Outgoing {
+        method: http::Method::POST,
+        path: chroma::instance_path(&operation, &first.path, id),
+        headers: content_type(first.content_type.as_deref()),
+        body,
+    })
+}
+
+/// The content type as the client sent it: a wrong one is refused by the instance as it would be without the edge.
+pub(super) fn content_type(given: Option<&str>) -> Vec<(HeaderName, HeaderValue)> {
+    given.and_then(|text| HeaderValue::from_str(text).ok()).map(|value| (CONTENT_TYPE, value)).into_iter().collect()
+}
+
+fn hide_instance_id(mut answer: Answer, id: InstanceCollectionId, collection: CollectionId) -> Answer {
+    if answer.status >= 400 {
+        answer.body = chroma::error_text(&answer.body, id, collection).into();
+    }
+    answer
+}

@@ -1,0 +1,136 @@
+//! From the journal's snapshot to a board: what is stored in names becomes places in the configuration.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::intent;
+use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
+use crate::journal::{EntryRow, ProgressRow, ReadError, Request, Resolution, Snapshot, Standing, Store};
+use crate::order::{
+    Board, Catalog, CatalogChange, Dimension, Effect, Intent, Kind, MergeLimits, RestoredEntry, RestoredLane,
+    RestoredPlace, Step,
+};
+
+/// A board, and what is to be done first.
+pub struct Restored {
+    pub board: Board,
+    pub effects: Vec<Effect>,
+}
+
+/// The board of what the store holds, for these configured instances.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub async fn restore(
+    store: &dyn Store,
+    instances: &[InstanceName],
+    limits: MergeLimits,
+) -> Result<Restored, ReadError> {
+    let snapshot = store.load(instances).await?;
+    let requests = requests_that_matter(store, &snapshot).await?;
+    let catalog = catalog_of(&snapshot, instances);
+    let lanes = lanes_of(&snapshot, instances, &requests);
+    let (board, effects) = Board::restore(instances.to_vec(), limits, catalog, lanes, snapshot.last);
+    Ok(Restored { board, effects })
+}
+
+/// Catalog entries are read again for their intents, limited deletes for whether their ids are durable.
+async fn requests_that_matter(
+    store: &dyn Store,
+    snapshot: &Snapshot,
+) -> Result<HashMap<Seq, Request>, ReadError> {
+    let matters = |entry: &&EntryRow| entry.lane == LaneId::Catalog || entry.profile.kind == Kind::DeleteLimited;
+    let seqs: Vec<Seq> = snapshot.entries.iter().filter(matters).map(|entry| entry.seq).collect();
+    let mut requests = HashMap::with_capacity(seqs.len());
+    for some in seqs.chunks(256) {
+        requests.extend(store.requests(some).await?.into_iter().map(|request| (request.seq, request)));
+    }
+    Ok(requests)
+}
+
+fn catalog_of(snapshot: &Snapshot, instances: &[InstanceName]) -> Catalog {
+    let mut catalog = Catalog::new(instances.to_vec());
+    let mut fold = |change: CatalogChange| catalog.fold(snapshot.last, &change);
+    for tenant in &snapshot.tenants {
+        fold(CatalogChange::TenantCreated { tenant: tenant.clone() });
+    }
+    for (scope, database_id) in &snapshot.databases {
+        fold(CatalogChange::DatabaseCreated { scope: scope.clone(), database_id: *database_id });
+    }
+    for row in &snapshot.collections {
+        fold(CatalogChange::CollectionCreated {
+            collection: row.collection,
+            scope: row.scope.clone(),
+            name: row.name.clone(),
+            created: row.created,
+            origin: row.origin,
+        });
+        for (instance, id) in &row.mappings {
+            fold(CatalogChange::Mapped { collection: row.collection, instance: instance.clone(), id: *id });
+        }
+    }
+    // Which entry was the last about a collection is not stored: every journaled one counts (rule R5).
+    let last = snapshot.entries.iter().rev().find(|entry| entry.lane == LaneId::Catalog).map(|entry| entry.seq);
+    for row in &snapshot.collections {
+        catalog.touch(row.collection, last.unwrap_or(row.created));
+    }
+    catalog
+}
+
+fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<Seq, Request>) -> Vec<RestoredLane> {
+    let mut entries: BTreeMap<LaneId, Vec<RestoredEntry>> = BTreeMap::from([(LaneId::Catalog, Vec::new())]);
+    for row in &snapshot.entries {
+        let request = requests.get(&row.seq);
+        entries.entry(row.lane).or_default().push(RestoredEntry {
+            seq: row.seq,
+            profile: row.profile,
+            verdict: row.verdict,
+            intent: request.map_or(Intent::Plain, |r| intent::of(row.profile.kind, &r.method, &r.path, &r.body)),
+            resolved: request.is_some_and(|request| request.resolved == Resolution::Resolved),
+        });
+    }
+    for row in &snapshot.progress {
+        if matches!(row.standing, Standing::Diverged { .. }) {
+            entries.entry(row.lane).or_default();
+        }
+    }
+    let dimensioned: HashMap<_, _> = snapshot.collections.iter().map(|row| (row.collection, row.dimensioned)).collect();
+    let floors: HashMap<LaneId, Seq> = snapshot.floors.iter().copied().collect();
+    let progress = snapshot.progress.iter().map(|row| ((row.lane, &row.instance), row)).collect();
+    let places = Places { progress, instances, floors };
+    entries
+        .into_iter()
+        .map(|(id, entries)| RestoredLane {
+            id,
+            dimension: match id {
+                LaneId::Catalog => Dimension::Known,
+                LaneId::Records(collection) if dimensioned.get(&collection) == Some(&true) => Dimension::Known,
+                LaneId::Records(_) => Dimension::Unknown,
+            },
+            entries,
+            places: (0..instances.len()).map(|index| places.of(id, InstanceId(index))).collect(),
+        })
+        .collect()
+}
+
+struct Places<'a> {
+    progress: HashMap<(LaneId, &'a InstanceName), &'a ProgressRow>,
+    instances: &'a [InstanceName],
+    floors: HashMap<LaneId, Seq>,
+}
+
+impl Places<'_> {
+    /// Below the floor nothing is left to carry: such an instance is diverged until it is compared or rebuilt, never
+    /// "started at what is left" (rule R11). The catalog lane goes on, so that what is new gets there.
+    fn of(&self, lane: LaneId, instance: InstanceId) -> RestoredPlace {
+        let name = &self.instances[instance.0];
+        let row = self.progress.get(&(lane, name));
+        let floor = self.floors.get(&lane).copied().unwrap_or(Seq::ZERO);
+        let through = row.map_or(Seq::ZERO, |row| row.through);
+        let diverged = row.is_some_and(|row| matches!(row.standing, Standing::Diverged { .. }));
+        match lane {
+            LaneId::Catalog => RestoredPlace { marked: through.max(floor), step: Step::In },
+            LaneId::Records(_) if diverged || through < floor => RestoredPlace { marked: through, step: Step::Diverged },
+            LaneId::Records(_) => RestoredPlace { marked: through, step: Step::In },
+        }
+    }
+}
