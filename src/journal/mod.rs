@@ -4,6 +4,14 @@
 //! executed where (`order/`), nor by whom (`replication/`). A [`Store`] commits batches; [`Journal`] is the
 //! group commit in front of any store: many writers, one flush.
 
+#[cfg(test)]
+mod contract;
+mod group;
+mod names;
+pub mod retention;
+pub mod sqlite;
+mod status;
 mod types;
 
+pub use group::{AppendError, Appended, DurableSink, Journal, JournalOptions, JournalStats, JournalTask};
 pub use types::*;

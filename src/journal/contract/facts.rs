@@ -1,0 +1,104 @@
+//! Facts: what each changes, once, in order, and never backwards.
+
+use super::*;
+
+pub async fn progress_never_moves_backwards(bench: &impl Bench) {
+    let store = bench.open();
+    record(&*store, vec![progress(LaneId::Catalog, "primary", Seq::new(5))]).await;
+    record(&*store, vec![progress(LaneId::Catalog, "primary", Seq::new(3))]).await;
+    assert_eq!(through(&load(&*store).await, "primary"), [(LaneId::Catalog, Seq::new(5))]);
+    record(&*store, vec![progress(LaneId::Catalog, "primary", Seq::new(6))]).await;
+    assert_eq!(through(&load(&*store).await, "primary"), [(LaneId::Catalog, Seq::new(6))]);
+}
+
+pub async fn a_settled_entry_never_changes(bench: &impl Bench) {
+    let store = bench.open();
+    let written = draft(LaneId::Catalog, "x");
+    let seq = append(&*store, vec![written.clone()]).await[0];
+    record(&*store, vec![applied(seq)]).await;
+    let answer = Some(StoredAnswer { status: 400, body: Bytes::from_static(b"no") });
+    let by = Some(InstanceName::new("replica"));
+    record(&*store, vec![Fact::Verdict { seq, verdict: Verdict::Rejected, by, answer }]).await;
+    let row = by_id(&*store, written.transaction_id).await.unwrap();
+    assert_eq!(row.verdict, Some(Verdict::Applied));
+    assert_eq!(row.answer, Some(StoredAnswer { status: 201, body: Bytes::from_static(b"{}") }));
+    assert_eq!(row.executed_on, Some(InstanceName::new("primary")));
+}
+
+pub async fn statuses_follow_the_rule(bench: &impl Bench) {
+    let store = bench.open();
+    let written = draft(LaneId::Catalog, "x");
+    let seq = append(&*store, vec![written.clone()]).await[0];
+    let failed = Fact::Status {
+        seq,
+        status: Status::Failed,
+        response_status: Some(503),
+        failure_reason: Some("no instance".to_owned()),
+        timing_gap: TimingGap::Yes,
+        executed_on: None,
+        at: MADE,
+    };
+    record(&*store, vec![failed, Fact::Retried { seq, reason: "still none".to_owned() }]).await;
+    let row = by_id(&*store, written.transaction_id).await.unwrap();
+    assert_eq!((row.status, row.completed_at, row.retry_count), (Status::Failed, None, 1));
+    assert_eq!(row.failure_reason.as_deref(), Some("still none"));
+    record(&*store, vec![status(seq, Status::Recovered)]).await;
+    record(&*store, vec![status(seq, Status::Completed), status(seq, Status::Attempting)]).await;
+    let row = by_id(&*store, written.transaction_id).await.unwrap();
+    assert_eq!((row.status, row.completed_at), (Status::Recovered, Some(DONE)));
+    assert_eq!((row.timing_gap, row.response_status), (TimingGap::Yes, Some(201)));
+}
+
+pub async fn standings_change_and_keep_the_mark(bench: &impl Bench) {
+    let store = bench.open();
+    let stand = |standing| Fact::Standing { lane: LaneId::Catalog, instance: InstanceName::new("primary"), standing };
+    let diverged = Standing::Diverged { reason: "409".to_owned() };
+    record(&*store, vec![progress(LaneId::Catalog, "primary", Seq::new(4)), stand(diverged.clone())]).await;
+    let row = load(&*store).await.progress.remove(0);
+    assert_eq!((row.through, row.standing), (Seq::new(4), diverged));
+    record(&*store, vec![stand(Standing::InStep)]).await;
+    let row = load(&*store).await.progress.remove(0);
+    assert_eq!((row.through, row.standing), (Seq::new(4), Standing::InStep));
+}
+
+pub async fn facts_about_nothing_are_no_error(bench: &impl Bench) {
+    let store = bench.open();
+    let seq = Seq::new(77);
+    let mut facts = finished(&[seq]);
+    facts.push(Fact::Resolved { seq, body: Bytes::from_static(b"x") });
+    facts.push(Fact::Retried { seq, reason: "x".to_owned() });
+    record(&*store, facts).await;
+    assert!(load(&*store).await.entries.is_empty());
+}
+
+pub async fn facts_apply_in_order(bench: &impl Bench) {
+    let store = bench.open();
+    let collection = new_collection();
+    let rename = |name: &str| Fact::Catalog(CatalogChange::CollectionRenamed { collection, name: name.to_owned() });
+    record(&*store, vec![created(collection, "a", Seq::new(1)), rename("b"), rename("c")]).await;
+    assert_eq!(load(&*store).await.collections[0].name, "c");
+}
+
+pub async fn a_resolution_replaces_the_body_once(bench: &impl Bench) {
+    let store = bench.open();
+    let seq = append(&*store, vec![draft(LaneId::Catalog, "limit")]).await[0];
+    for body in ["ids", "other ids"] {
+        record(&*store, vec![Fact::Resolved { seq, body: Bytes::from_static(body.as_bytes()) }]).await;
+    }
+    let request = store.requests(&[seq]).await.unwrap().remove(0);
+    assert_eq!((request.body, request.resolved), (Bytes::from_static(b"ids"), Resolution::Resolved));
+}
+
+pub async fn totals_count_every_status(bench: &impl Bench) {
+    let store = bench.open();
+    let seqs = append(&*store, (0..4).map(|_| draft(LaneId::Catalog, "x")).collect()).await;
+    record(&*store, vec![status(seqs[0], Status::Failed), status(seqs[1], Status::Completed)]).await;
+    let totals = store.totals().await.unwrap();
+    let expected = Status::ALL.map(|status| match status {
+        Status::Attempting => (status, 2),
+        Status::Failed | Status::Completed => (status, 1),
+        Status::Recovered | Status::Abandoned => (status, 0),
+    });
+    assert_eq!((totals.by_status, totals.transactions), (expected.to_vec(), 4));
+    assert!(totals.bytes > 0);
+}

@@ -1,0 +1,155 @@
+//! The journal's contract: what every store must do, written once and run on each.
+//!
+//! A store's own tests hand in a [`Bench`] that can open the same journal again, and expand [`contract_suite`].
+
+pub(in crate::journal) mod appends;
+pub(in crate::journal) mod catalog;
+pub(in crate::journal) mod facts;
+pub(in crate::journal) mod retention;
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::*;
+use crate::clock::Timestamp;
+use crate::ids::{CollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
+use crate::order::{CatalogChange, Encoding, Kind, Merge, Origin, Profile, Verdict};
+
+/// Where a store is tested: the same journal, opened again after the store before it was dropped.
+pub(in crate::journal) trait Bench {
+    fn open(&self) -> Arc<dyn Store>;
+}
+
+/// Runs every function of the contract as a test of its own.
+macro_rules! contract_suite {
+    ($bench:expr) => {
+        $crate::journal::contract::contract_suite! { @ $bench;
+            appends: positions_are_consecutive_and_in_order, appends_survive_reopening, a_batch_is_all_or_nothing,
+                a_taken_key_makes_nothing_durable, keys_are_scoped_by_tenant, a_request_comes_back_as_it_went_in;
+            facts: progress_never_moves_backwards, a_settled_entry_never_changes, statuses_follow_the_rule,
+                standings_change_and_keep_the_mark, facts_about_nothing_are_no_error, facts_apply_in_order,
+                a_resolution_replaces_the_body_once, totals_count_every_status;
+            catalog: a_new_journal_has_the_defaults, changes_are_idempotent, deleting_a_database_deletes_its_collections,
+                a_reset_leaves_the_defaults, a_mapping_of_a_deleted_collection_is_nothing,
+                a_deleted_collections_lane_is_not_loaded;
+            retention: trimming_waits_for_every_configured_instance, trimming_stops_at_an_open_entry,
+                trimming_asks_no_diverged_instance, nothing_is_trimmed_without_an_instance_in_step,
+                positions_are_never_reused, trimming_is_bounded, a_trimmed_key_is_free_again,
+                a_deleted_lane_is_forgotten, loading_starts_at_the_lowest_instance, a_round_removes_all_that_may_go;
+        }
+    };
+    (@ $bench:expr; $($room:ident: $($test:ident),+;)+) => {
+        $($(
+            #[tokio::test]
+            async fn $test() {
+                $crate::journal::contract::$room::$test(&$bench).await;
+            }
+        )+)+
+    };
+}
+pub(in crate::journal) use contract_suite;
+
+/// When every draft here was made.
+pub(in crate::journal) const MADE: Timestamp = Timestamp::from_millis(1_000);
+/// When every transaction here is completed.
+pub(in crate::journal) const DONE: Timestamp = Timestamp::from_millis(2_000);
+/// After all of it.
+pub(in crate::journal) const LATER: Timestamp = Timestamp::from_millis(3_000);
+
+pub(in crate::journal) fn instances() -> [InstanceName; 2] {
+    [InstanceName::new("primary"), InstanceName::new("replica")]
+}
+
+pub(in crate::journal) fn new_collection() -> CollectionId {
+    CollectionId::new(Uuid::now_v7())
+}
+
+pub(in crate::journal) fn draft(lane: LaneId, body: &'static str) -> Draft {
+    Draft {
+        transaction_id: TransactionId::random(),
+        client_key: None,
+        lane,
+        profile: Profile {
+            kind: Kind::Upsert,
+            merge: Some(Merge { docs: 3, encoding: Encoding::Base64 }),
+            bytes: body.len() as u64,
+        },
+        method: "POST".to_owned(),
+        path: "/api/v2/tenants/t/databases/d/collections/c/upsert?x=1".to_owned(),
+        content_type: Some("application/json".to_owned()),
+        body: Bytes::from_static(body.as_bytes()),
+        created_at: MADE,
+        client_session: Some("session".to_owned()),
+        client_ip: Some("127.0.0.1".to_owned()),
+        user_identifier: Some("someone".to_owned()),
+    }
+}
+
+pub(in crate::journal) fn keyed(tenant: &str, key: &str) -> Draft {
+    let client_key = ClientKey { tenant: tenant.to_owned(), key: key.to_owned(), fingerprint: [7; 32] };
+    Draft { client_key: Some(client_key), ..draft(LaneId::Catalog, "keyed") }
+}
+
+pub(in crate::journal) async fn append(store: &dyn Store, drafts: Vec<Draft>) -> Vec<Seq> {
+    store.commit(Batch { appends: drafts, facts: Vec::new() }).await.unwrap()
+}
+
+pub(in crate::journal) async fn record(store: &dyn Store, facts: Vec<Fact>) {
+    store.commit(Batch { appends: Vec::new(), facts }).await.unwrap();
+}
+
+pub(in crate::journal) async fn load(store: &dyn Store) -> Snapshot {
+    store.load(&instances()).await.unwrap()
+}
+
+pub(in crate::journal) async fn by_id(store: &dyn Store, id: TransactionId) -> Option<TransactionRow> {
+    store.transaction(&Lookup::Id(id)).await.unwrap()
+}
+
+pub(in crate::journal) fn progress(lane: LaneId, instance: &str, through: Seq) -> Fact {
+    Fact::Progress { lane, instance: InstanceName::new(instance), through }
+}
+
+pub(in crate::journal) fn applied(seq: Seq) -> Fact {
+    let answer = StoredAnswer { status: 201, body: Bytes::from_static(b"{}") };
+    Fact::Verdict { seq, verdict: Verdict::Applied, by: Some(InstanceName::new("primary")), answer: Some(answer) }
+}
+
+pub(in crate::journal) fn status(seq: Seq, status: Status) -> Fact {
+    Fact::Status {
+        seq,
+        status,
+        response_status: Some(201),
+        failure_reason: None,
+        timing_gap: TimingGap::No,
+        executed_on: None,
+        at: DONE,
+    }
+}
+
+/// Applied by an instance, and answered.
+pub(in crate::journal) fn finished(seqs: &[Seq]) -> Vec<Fact> {
+    seqs.iter().flat_map(|seq| [applied(*seq), status(*seq, Status::Completed)]).collect()
+}
+
+pub(in crate::journal) fn created(collection: CollectionId, name: &str, created: Seq) -> Fact {
+    let scope = Scope::new("default_tenant", "default_database");
+    Fact::Catalog(CatalogChange::CollectionCreated {
+        collection,
+        scope,
+        name: name.to_owned(),
+        created,
+        origin: Origin::Created,
+    })
+}
+
+pub(in crate::journal) fn positions(snapshot: &Snapshot) -> Vec<Seq> {
+    snapshot.entries.iter().map(|entry| entry.seq).collect()
+}
+
+pub(in crate::journal) fn through(snapshot: &Snapshot, instance: &str) -> Vec<(LaneId, Seq)> {
+    let of = snapshot.progress.iter().filter(|row| row.instance.as_str() == instance);
+    of.map(|row| (row.lane, row.through)).collect()
+}

@@ -1,0 +1,135 @@
+//! The group commit in front of any store: many writers, one flush.
+//!
+//! Decides what rides in which commit and what its outcome means for each caller. It takes everything that waits,
+//! commits, and repeats: no artificial delay. It does not know what an entry means; a [`DurableSink`] is told what
+//! became durable, in order, and puts it into the lanes.
+
+mod queue;
+mod stats;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::queue::Queue;
+pub use self::stats::JournalStats;
+pub use self::task::JournalTask;
+use super::{Draft, Fact, Store};
+use crate::ids::{Seq, TransactionId};
+
+/// The limits of the group commit.
+#[derive(Clone, Debug)]
+pub struct JournalOptions {
+    /// Bytes of bodies in one commit; a larger body has a commit of its own.
+    pub max_batch_bytes: usize,
+    /// Appends in one commit, and facts in one commit.
+    pub max_batch_entries: usize,
+    /// Appends that may wait.
+    pub queue_entries: usize,
+    /// How long an append waits for its answer.
+    pub timeout: Duration,
+}
+
+impl Default for JournalOptions {
+    fn default() -> Self {
+        JournalOptions {
+            max_batch_bytes: 16 * 1024 * 1024,
+            max_batch_entries: 1024,
+            queue_entries: 16 * 1024,
+            timeout: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A write that is now durable.
+#[derive(Clone, Debug)]
+pub struct Appended {
+    pub seq: Seq,
+    pub draft: Draft,
+}
+
+/// Where durable entries go: into their lanes (rule R6).
+pub trait DurableSink: Send + Sync + 'static {
+    /// Told after each commit, by one task, in `seq` order over all calls, before any append's caller is answered.
+    /// Every entry that became durable comes here exactly once, whether its caller still waits or not. Must not block.
+    fn appended(&self, entries: Vec<Appended>);
+}
+
+/// An append without a position.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum AppendError {
+    /// As many appends wait as may. Nothing is durable, or ever will be.
+    #[error("the journal's queue is full")]
+    Full,
+    /// Nothing is durable, or ever will be.
+    #[error("the journal is unavailable: {0}")]
+    Unavailable(String),
+    /// It may be durable. If it is, the sink will be told.
+    #[error("the journal did not say whether the write is durable: {0}")]
+    InDoubt(String),
+    /// The client's key belongs to this earlier transaction. Nothing is durable, or ever will be.
+    #[error("the transaction id is taken by transaction {0}")]
+    Taken(TransactionId),
+}
+
+/// A handle on the journal: cheap to clone.
+#[derive(Clone)]
+pub struct Journal {
+    queue: Arc<Queue>,
+}
+
+impl Journal {
+    /// The handle, and the task that does the work: whoever starts the journal runs it.
+    pub fn start(store: Arc<dyn Store>, options: JournalOptions, sink: Arc<dyn DurableSink>) -> (Journal, JournalTask) {
+        let queue = Queue::new(options);
+        let task = JournalTask::new(store, Arc::clone(&queue), sink);
+        (Journal { queue }, task)
+    }
+
+    /// Makes the write durable and returns its place in the order; the sink has been told by then.
+    ///
+    /// After the options' timeout, an append that no commit has taken is withdrawn and has no effect, guaranteed
+    /// ([`AppendError::Unavailable`]); one whose commit is under way is [`AppendError::InDoubt`]. Dropping the
+    /// future withdraws nothing.
+    pub async fn append(&self, draft: Draft) -> Result<Seq, AppendError> {
+        let (ticket, mut answer) = self.queue.append(draft)?;
+        let ended = |_| Err(AppendError::InDoubt("the edge stopped during the commit".to_owned()));
+        if let Ok(answer) = tokio::time::timeout(self.queue.options.timeout, &mut answer).await {
+            return answer.unwrap_or_else(ended);
+        }
+        if self.queue.withdraw(ticket) {
+            return Err(AppendError::Unavailable("no commit was possible in time".to_owned()));
+        }
+        match answer.try_recv() {
+            Ok(answer) => answer,
+            Err(_) => Err(AppendError::InDoubt("the commit takes too long".to_owned())),
+        }
+    }
+
+    /// Makes the facts durable, in one commit, after all facts handed over before. The order is that of the calls,
+    /// not of the awaiting. Never fails: it waits as long as the journal is away, and for ever once the task ended.
+    pub fn record(&self, facts: Vec<Fact>) -> impl Future<Output = ()> + Send + 'static {
+        let recorded = self.queue.record(facts);
+        async move {
+            if recorded.await.is_err() {
+                // Saying "durable" would be a lie; whoever waits is about to be stopped as well.
+                std::future::pending::<()>().await;
+            }
+        }
+    }
+
+    /// Lets the facts ride in the next commit, after all facts handed over before. For statuses, which nobody waits
+    /// for. While more facts wait than [`JournalOptions::queue_entries`], [`Fact::Retried`] is shed and counted; all
+    /// others are kept.
+    pub fn record_later(&self, facts: Vec<Fact>) {
+        self.queue.record_later(facts);
+    }
+
+    /// The journal's numbers.
+    pub fn stats(&self) -> Arc<JournalStats> {
+        Arc::clone(&self.queue.stats)
+    }
+}

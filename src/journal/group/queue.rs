@@ -1,0 +1,210 @@
+//! What waits for the next commit: appends in the order they came, groups of facts in the order they came.
+//!
+//! An append can be withdrawn as long as it is here: once it is taken into a batch, only the commit decides. A group
+//! of facts is never split and never withdrawn.
+
+use std::collections::{HashSet, VecDeque};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{Notify, oneshot};
+
+use super::{AppendError, JournalOptions, JournalStats};
+use crate::ids::Seq;
+use crate::journal::{ClientKey, Draft, Fact};
+
+/// An append and who waits for it.
+pub(super) struct Waiting {
+    ticket: u64,
+    pub(super) draft: Draft,
+    pub(super) reply: oneshot::Sender<Result<Seq, AppendError>>,
+}
+
+/// Facts that become durable together, and who waits for them, if anyone does.
+pub(super) struct Facts {
+    pub(super) facts: Vec<Fact>,
+    pub(super) reply: Option<oneshot::Sender<()>>,
+}
+
+/// What one commit carries.
+#[derive(Default)]
+pub(super) struct Taken {
+    pub(super) appends: Vec<Waiting>,
+    pub(super) facts: Vec<Facts>,
+}
+
+impl Taken {
+    pub(super) fn is_empty(&self) -> bool {
+        self.appends.is_empty() && self.facts.is_empty()
+    }
+}
+
+#[derive(Default)]
+struct State {
+    appends: VecDeque<Waiting>,
+    facts: VecDeque<Facts>,
+    /// Facts in `facts`, all groups together.
+    facts_len: usize,
+    next_ticket: u64,
+    closed: bool,
+}
+
+/// The queue between the handles and the task.
+pub(super) struct Queue {
+    state: Mutex<State>,
+    pub(super) arrived: Notify,
+    pub(super) options: JournalOptions,
+    pub(super) stats: Arc<JournalStats>,
+}
+
+const CLOSED: &str = "the edge is shutting down";
+
+impl Queue {
+    pub(super) fn new(options: JournalOptions) -> Arc<Queue> {
+        let state = Mutex::new(State::default());
+        Arc::new(Queue { state, arrived: Notify::new(), options, stats: Arc::default() })
+    }
+
+    /// Queues an append: the ticket to withdraw it by, and the answer to come.
+    pub(super) fn append(
+        &self,
+        draft: Draft,
+    ) -> Result<(u64, oneshot::Receiver<Result<Seq, AppendError>>), AppendError> {
+        let mut state = self.state();
+        if state.closed {
+            return Err(AppendError::Unavailable(CLOSED.to_owned()));
+        }
+        if state.appends.len() >= self.options.queue_entries {
+            return Err(AppendError::Full);
+        }
+        let ticket = state.next_ticket;
+        state.next_ticket += 1;
+        let (reply, answer) = oneshot::channel();
+        state.appends.push_back(Waiting { ticket, draft, reply });
+        self.arrived(&state);
+        Ok((ticket, answer))
+    }
+
+    /// Takes an append out again; `false` when a commit has it already.
+    pub(super) fn withdraw(&self, ticket: u64) -> bool {
+        let mut state = self.state();
+        let place = state.appends.binary_search_by_key(&ticket, |waiting| waiting.ticket);
+        let withdrawn = place.ok().and_then(|place| state.appends.remove(place));
+        self.count(&state);
+        withdrawn.is_some()
+    }
+
+    /// Queues facts that somebody waits for.
+    pub(super) fn record(&self, facts: Vec<Fact>) -> oneshot::Receiver<()> {
+        let (reply, answer) = oneshot::channel();
+        self.push(Facts { facts, reply: Some(reply) });
+        answer
+    }
+
+    /// Queues facts that nobody waits for. When more facts wait than appends may, counts of retries are shed: they
+    /// are told to operators only, and a journal that is away for long would collect them without end. Everything
+    /// else is bounded by the transactions and lanes it is about, and kept.
+    pub(super) fn record_later(&self, mut facts: Vec<Fact>) {
+        if self.state().facts_len >= self.options.queue_entries {
+            let before = facts.len();
+            facts.retain(|fact| !matches!(fact, Fact::Retried { .. }));
+            let shed = u64::try_from(before - facts.len()).unwrap_or(u64::MAX);
+            self.stats.facts_shed.fetch_add(shed, Ordering::Relaxed);
+        }
+        self.push(Facts { facts, reply: None });
+    }
+
+    fn push(&self, facts: Facts) {
+        if facts.facts.is_empty() && facts.reply.is_none() {
+            return;
+        }
+        let mut state = self.state();
+        state.facts_len += facts.facts.len();
+        state.facts.push_back(facts);
+        self.arrived(&state);
+    }
+
+    /// Puts facts back in front: their commit failed.
+    pub(super) fn keep(&self, facts: Vec<Facts>) {
+        let mut state = self.state();
+        for facts in facts.into_iter().rev() {
+            state.facts_len += facts.facts.len();
+            state.facts.push_front(facts);
+        }
+        self.count(&state);
+    }
+
+    /// Everything that waits, up to the limits of one batch; at least one append and one group of facts.
+    pub(super) fn take(&self) -> Taken {
+        let mut state = self.state();
+        let mut taken = Taken::default();
+        let mut facts = 0;
+        while let Some(next) = state.facts.front()
+            && (taken.facts.is_empty() || facts + next.facts.len() <= self.options.max_batch_entries)
+        {
+            facts += next.facts.len();
+            taken.facts.extend(state.facts.pop_front());
+        }
+        state.facts_len -= facts;
+        self.take_appends(&mut state, &mut taken);
+        self.count(&state);
+        taken
+    }
+
+    fn take_appends(&self, state: &mut State, taken: &mut Taken) {
+        let mut bytes = 0;
+        let mut keys: HashSet<(String, String)> = HashSet::new();
+        while let Some(next) = state.appends.front() {
+            let room = taken.appends.len() < self.options.max_batch_entries
+                && bytes + next.draft.body.len() <= self.options.max_batch_bytes;
+            if !taken.appends.is_empty() && !room {
+                return;
+            }
+            // The second of two with one key must find the first one durable, or failed.
+            if let Some(ClientKey { tenant, key, .. }) = &next.draft.client_key
+                && !keys.insert((tenant.clone(), key.clone()))
+            {
+                return;
+            }
+            bytes += next.draft.body.len();
+            taken.appends.extend(state.appends.pop_front());
+        }
+    }
+
+    /// No more appends; those that wait are still committed.
+    pub(super) fn close(&self) {
+        self.state().closed = true;
+    }
+
+    /// Whether appends are refused by now.
+    pub(super) fn is_closed(&self) -> bool {
+        self.state().closed
+    }
+
+    /// No more anything: what still waits is told so.
+    pub(super) fn abandon(&self) {
+        let mut state = self.state();
+        state.closed = true;
+        for waiting in state.appends.drain(..) {
+            // Its caller may have gone.
+            let _ = waiting.reply.send(Err(AppendError::Unavailable(CLOSED.to_owned())));
+        }
+        state.facts.clear();
+        state.facts_len = 0;
+        self.count(&state);
+    }
+
+    fn arrived(&self, state: &State) {
+        self.count(state);
+        self.arrived.notify_one();
+    }
+
+    fn count(&self, state: &State) {
+        self.stats.appends_waiting.store(state.appends.len(), Ordering::Relaxed);
+        self.stats.facts_waiting.store(state.facts_len, Ordering::Relaxed);
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,56 @@
+//! Numbers of the group commit, for metrics. Written by the queue and the task, read by whoever shows them.
+
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
+
+/// What the group commit has done and what waits for it.
+#[derive(Debug, Default)]
+pub struct JournalStats {
+    pub(super) appends_waiting: AtomicUsize,
+    pub(super) facts_waiting: AtomicUsize,
+    pub(super) facts_shed: AtomicU64,
+    pub(super) commits: AtomicU64,
+    pub(super) commits_failed: AtomicU64,
+    pub(super) last_commit_micros: AtomicU64,
+}
+
+impl JournalStats {
+    /// Appends that wait for a commit.
+    pub fn appends_waiting(&self) -> usize {
+        self.appends_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Facts that wait for a commit, those kept from failed commits included.
+    pub fn facts_waiting(&self) -> usize {
+        self.facts_waiting.load(Ordering::Relaxed)
+    }
+
+    /// Facts given up under pressure since the start: retry counts for operators, nothing that ordering needs.
+    pub fn facts_shed(&self) -> u64 {
+        self.facts_shed.load(Ordering::Relaxed)
+    }
+
+    /// Commits that succeeded since the start.
+    pub fn commits(&self) -> u64 {
+        self.commits.load(Ordering::Relaxed)
+    }
+
+    /// Commits that were refused or in doubt since the start.
+    pub fn commits_failed(&self) -> u64 {
+        self.commits_failed.load(Ordering::Relaxed)
+    }
+
+    /// How long the last commit took, flush included.
+    pub fn last_commit(&self) -> Duration {
+        Duration::from_micros(self.last_commit_micros.load(Ordering::Relaxed))
+    }
+
+    pub(super) fn committed(&self, took: Duration) {
+        self.commits.fetch_add(1, Ordering::Relaxed);
+        self.last_commit_micros.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
+    }
+
+    pub(super) fn failed(&self) {
+        self.commits_failed.fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,234 @@
+//! The task behind the handles: one commit at a time, and what each outcome means.
+//!
+//! Refused: the appends fail, the facts are kept and tried again ahead of newer ones. In doubt: nothing else is
+//! committed until the store can say what became of the appends, since the order told to the sink is the order of
+//! the positions. Facts may be committed twice, which changes nothing; appends never are.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::queue::{Facts, Queue, Taken, Waiting};
+use super::{AppendError, Appended, DurableSink};
+use crate::clock;
+use crate::ids::{Seq, TransactionId};
+use crate::journal::{Batch, CommitError, Draft, Lookup, ReadError, Store};
+
+/// The first pause after a failure, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// Does the journal's work while it runs.
+#[must_use = "nothing is committed until it runs"]
+pub struct JournalTask {
+    store: Arc<dyn Store>,
+    queue: Arc<Queue>,
+    sink: Arc<dyn DurableSink>,
+}
+
+/// What a commit means for the next one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Next {
+    Now,
+    /// Facts are kept, and the store did not take them: not at once again.
+    Later,
+}
+
+impl JournalTask {
+    pub(super) fn new(store: Arc<dyn Store>, queue: Arc<Queue>, sink: Arc<dyn DurableSink>) -> JournalTask {
+        JournalTask { store, queue, sink }
+    }
+
+    /// Commits what is handed over until `shutdown`; then commits what still waits and ends. At the end, what a
+    /// journal that is away has not taken within the options' timeout is given up: the appends are refused, and
+    /// lost progress marks only mean that the next start repeats what they would have marked.
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+        // A commit under way is never cut short: the work and the shutdown run side by side.
+        let work = self.work();
+        let mut work = std::pin::pin!(work);
+        tokio::select! {
+            () = &mut work => return,
+            () = shutdown => self.queue.close(),
+        }
+        self.queue.arrived.notify_one();
+        if tokio::time::timeout(self.queue.options.timeout, work).await.is_err() {
+            let facts = self.queue.stats.facts_waiting();
+            tracing::warn!(facts, "stop without the journal: it did not take what was waiting");
+        }
+    }
+
+    /// Works until the queue is closed and empty.
+    async fn work(&self) {
+        let mut pause = PAUSE.0;
+        loop {
+            // Asked before taking: what came before the close is in the take.
+            let closed = self.queue.is_closed();
+            let taken = self.queue.take();
+            if taken.is_empty() {
+                if closed {
+                    return;
+                }
+                self.queue.arrived.notified().await;
+                continue;
+            }
+            match self.commit(taken).await {
+                Next::Now => pause = PAUSE.0,
+                Next::Later => {
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE.1);
+                }
+            }
+        }
+    }
+
+    async fn commit(&self, mut taken: Taken) -> Next {
+        loop {
+            let batch = Batch {
+                appends: taken.appends.iter().map(|waiting| waiting.draft.clone()).collect(),
+                facts: taken.facts.iter().flat_map(|group| group.facts.iter().cloned()).collect(),
+            };
+            let began = clock::now();
+            let outcome = self.store.commit(batch).await;
+            if outcome.is_err() {
+                self.queue.stats.failed();
+            }
+            match outcome {
+                Ok(seqs) if seqs.len() == taken.appends.len() => {
+                    self.queue.stats.committed(began.elapsed());
+                    self.durable(taken.appends.into_iter().zip(seqs));
+                    recorded(taken.facts);
+                    return Next::Now;
+                }
+                Ok(seqs) => {
+                    let text = format!("{} positions for {} appends", seqs.len(), taken.appends.len());
+                    return self.in_doubt(taken, &text).await;
+                }
+                Err(CommitError::InDoubt(text)) => return self.in_doubt(taken, &text).await,
+                Err(CommitError::Refused(text)) => return self.refused(taken, &text),
+                Err(CommitError::Taken(_)) => match self.answer_taken(&mut taken.appends).await {
+                    // The others are committed without them.
+                    Ok(0) => return self.refused(taken, "a transaction id is taken, and none is found to be"),
+                    Ok(_) if taken.is_empty() => return Next::Now,
+                    Ok(_) => {}
+                    Err(error) => return self.refused(taken, &error.to_string()),
+                },
+            }
+        }
+    }
+
+    fn durable(&self, appends: impl Iterator<Item = (Waiting, Seq)>) {
+        let mut entries = Vec::new();
+        let mut replies = Vec::new();
+        for (Waiting { draft, reply, .. }, seq) in appends {
+            entries.push(Appended { seq, draft });
+            replies.push((reply, seq));
+        }
+        if !entries.is_empty() {
+            self.sink.appended(entries);
+        }
+        for (reply, seq) in replies {
+            // A caller that gave up is not told; the entry is in its lane all the same.
+            let _ = reply.send(Ok(seq));
+        }
+    }
+
+    fn refused(&self, taken: Taken, text: &str) -> Next {
+        tracing::warn!(appends = taken.appends.len(), reason = text, "the journal refused a commit");
+        for waiting in taken.appends {
+            let _ = waiting.reply.send(Err(AppendError::Unavailable(text.to_owned())));
+        }
+        self.keep(taken.facts)
+    }
+
+    fn keep(&self, facts: Vec<Facts>) -> Next {
+        if facts.is_empty() {
+            return Next::Now;
+        }
+        self.queue.keep(facts);
+        Next::Later
+    }
+
+    /// Answers the appends whose key belongs to an earlier transaction, and takes them out of `appends`.
+    async fn answer_taken(&self, appends: &mut Vec<Waiting>) -> Result<usize, ReadError> {
+        let mut holders: Vec<Option<TransactionId>> = Vec::with_capacity(appends.len());
+        for waiting in appends.iter() {
+            let holder = match &waiting.draft.client_key {
+                None => None,
+                Some(key) => {
+                    let lookup = Lookup::ClientKey { tenant: key.tenant.clone(), key: key.key.clone() };
+                    self.store.transaction(&lookup).await?
+                }
+            };
+            holders.push(holder.map(|row| row.transaction_id));
+        }
+        let before = appends.len();
+        let asked = std::mem::take(appends);
+        for (waiting, holder) in asked.into_iter().zip(holders) {
+            match holder {
+                None => appends.push(waiting),
+                Some(id) => drop(waiting.reply.send(Err(AppendError::Taken(id)))),
+            }
+        }
+        Ok(before - appends.len())
+    }
+
+    /// Asks the store what became of the appends until it knows. Callers hear "in doubt" after the first failure to
+    /// learn it; the sink hears of what is found, however late.
+    ///
+    /// A crash during this leaves the answer to the next start, which reads what is durable.
+    async fn in_doubt(&self, taken: Taken, text: &str) -> Next {
+        tracing::warn!(appends = taken.appends.len(), reason = text, "a commit of the journal is in doubt");
+        let Taken { appends, facts } = taken;
+        // Behind nothing: no fact is committed before these are known.
+        let next = self.keep(facts);
+        let (mut appends, mut replies): (Vec<_>, Vec<_>) =
+            appends.into_iter().map(|waiting| (waiting.draft, Some(waiting.reply))).unzip();
+        let mut pause = PAUSE.0;
+        let found = loop {
+            match self.look_up(&appends).await {
+                Ok(found) => break found,
+                Err(error) => {
+                    tracing::warn!(%error, "look up appends in doubt");
+                    for reply in replies.iter_mut().filter_map(Option::take) {
+                        let _ = reply.send(Err(AppendError::InDoubt(text.to_owned())));
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = (pause * 2).min(PAUSE.1);
+                }
+            }
+        };
+        let durable = appends.drain(..).zip(&found);
+        let mut entries: Vec<_> = durable.filter_map(|(draft, seq)| seq.map(|seq| Appended { seq, draft })).collect();
+        entries.sort_by_key(|entry| entry.seq);
+        if !entries.is_empty() {
+            self.sink.appended(entries);
+        }
+        for (reply, seq) in replies.into_iter().zip(found) {
+            let answer = seq.ok_or_else(|| AppendError::Unavailable(text.to_owned()));
+            let _ = reply.map(|reply| reply.send(answer));
+        }
+        next
+    }
+
+    async fn look_up(&self, drafts: &[Draft]) -> Result<Vec<Option<Seq>>, ReadError> {
+        let mut found = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let row = self.store.transaction(&Lookup::Id(draft.transaction_id)).await?;
+            found.push(row.map(|row| row.seq));
+        }
+        Ok(found)
+    }
+}
+
+impl Drop for JournalTask {
+    /// Whatever ended the task: nobody is left waiting for it.
+    fn drop(&mut self) {
+        self.queue.abandon();
+    }
+}
+
+fn recorded(groups: Vec<Facts>) {
+    for reply in groups.into_iter().filter_map(|group| group.reply) {
+        // Whoever waited may have gone; the facts are durable.
+        let _ = reply.send(());
+    }
+}

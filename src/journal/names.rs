@@ -1,0 +1,169 @@
+//! How the journal spells what it stores: one text for each kind, verdict, status, lane and standing.
+//!
+//! One conversion each way, the same for both stores. Reading is fallible: a text this binary does not know is an
+//! error, never a guess and never a panic. The texts are a format: they may be added to, never changed.
+
+use uuid::Uuid;
+
+use super::{Standing, Status};
+use crate::ids::{CollectionId, LaneId};
+use crate::order::{Encoding, Kind, Origin, Verdict};
+
+/// A stored text that this binary does not know.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("unknown {what} {text:?} in the journal")]
+pub struct UnknownName {
+    what: &'static str,
+    text: String,
+}
+
+/// A value with one stored spelling.
+pub(super) trait Named: Copy + 'static {
+    /// What it is, for messages.
+    const WHAT: &'static str;
+    /// Every value with its spelling.
+    const NAMES: &'static [(Self, &'static str)];
+
+    /// The stored spelling.
+    fn name(self) -> &'static str;
+
+    /// The value with this spelling.
+    fn named(text: &str) -> Result<Self, UnknownName> {
+        let known = Self::NAMES.iter().find(|(_, name)| *name == text);
+        known.map(|(value, _)| *value).ok_or_else(|| UnknownName { what: Self::WHAT, text: text.to_owned() })
+    }
+}
+
+macro_rules! named {
+    ($type:ident, $what:literal, { $($value:ident => $name:literal),+ $(,)? }) => {
+        impl Named for $type {
+            const WHAT: &'static str = $what;
+            const NAMES: &'static [(Self, &'static str)] = &[$(($type::$value, $name)),+];
+
+            fn name(self) -> &'static str {
+                match self {
+                    $($type::$value => $name),+
+                }
+            }
+        }
+    };
+}
+
+named!(Kind, "kind", {
+    Add => "add",
+    Update => "update",
+    Upsert => "upsert",
+    Delete => "delete",
+    DeleteLimited => "delete_limited",
+    CreateTenant => "create_tenant",
+    UpdateTenant => "update_tenant",
+    CreateDatabase => "create_database",
+    DeleteDatabase => "delete_database",
+    CreateCollection => "create_collection",
+    UpdateCollection => "update_collection",
+    DeleteCollection => "delete_collection",
+    Reset => "reset",
+    Adopt => "adopt",
+});
+
+named!(Encoding, "encoding", { Floats => "floats", Base64 => "base64", Absent => "absent" });
+
+named!(Verdict, "verdict", {
+    Applied => "applied",
+    Rejected => "rejected",
+    Void => "void",
+    Abandoned => "abandoned",
+});
+
+named!(Origin, "origin", { Created => "created", Adopted => "adopted" });
+
+named!(Status, "status", {
+    Attempting => "ATTEMPTING",
+    Completed => "COMPLETED",
+    Failed => "FAILED",
+    Recovered => "RECOVERED",
+    Abandoned => "ABANDONED",
+});
+
+const CATALOG: &str = "catalog";
+
+/// The lane's stored spelling: `catalog`, or the collection's id.
+pub(super) fn lane_name(lane: LaneId) -> String {
+    match lane {
+        LaneId::Catalog => CATALOG.to_owned(),
+        LaneId::Records(collection) => collection.uuid().hyphenated().to_string(),
+    }
+}
+
+/// The lane with this stored spelling.
+pub(super) fn lane_named(text: &str) -> Result<LaneId, UnknownName> {
+    if text == CATALOG {
+        return Ok(LaneId::Catalog);
+    }
+    collection_named(text).map(LaneId::Records).map_err(|_| UnknownName { what: "lane", text: text.to_owned() })
+}
+
+/// The collection with this stored spelling.
+pub(super) fn collection_named(text: &str) -> Result<CollectionId, UnknownName> {
+    let parsed = Uuid::try_parse(text).map(CollectionId::new);
+    parsed.map_err(|_| UnknownName { what: "collection", text: text.to_owned() })
+}
+
+const IN_STEP: &str = "in_step";
+const DIVERGED: &str = "diverged";
+
+/// The standing's stored spelling, and its reason.
+pub(super) fn standing_name(standing: &Standing) -> (&'static str, Option<&str>) {
+    match standing {
+        Standing::InStep => (IN_STEP, None),
+        Standing::Diverged { reason } => (DIVERGED, Some(reason)),
+    }
+}
+
+/// The standing with this stored spelling and reason.
+pub(super) fn standing_named(text: &str, reason: Option<String>) -> Result<Standing, UnknownName> {
+    match text {
+        IN_STEP => Ok(Standing::InStep),
+        DIVERGED => Ok(Standing::Diverged { reason: reason.unwrap_or_default() }),
+        _ => Err(UnknownName { what: "standing", text: text.to_owned() }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn round_trips<T: Named + PartialEq + std::fmt::Debug>() {
+        for (value, name) in T::NAMES {
+            assert_eq!(value.name(), *name);
+            assert_eq!(T::named(name), Ok(*value), "two values share {name:?}");
+        }
+        assert!(T::named("no such name").is_err());
+    }
+
+    #[test]
+    fn every_name_reads_back_as_its_value() {
+        round_trips::<Kind>();
+        round_trips::<Encoding>();
+        round_trips::<Verdict>();
+        round_trips::<Origin>();
+        round_trips::<Status>();
+    }
+
+    #[test]
+    fn statuses_are_stored_as_they_are_shown() {
+        assert!(Status::ALL.iter().all(|status| status.name() == status.as_str()));
+    }
+
+    #[test]
+    fn lanes_and_standings_read_back() {
+        for lane in [LaneId::Catalog, LaneId::Records(CollectionId::new(Uuid::now_v7()))] {
+            assert_eq!(lane_named(&lane_name(lane)), Ok(lane));
+        }
+        assert!(lane_named("elsewhere").is_err());
+        for standing in [Standing::InStep, Standing::Diverged { reason: "404".into() }] {
+            let (name, reason) = standing_name(&standing);
+            assert_eq!(standing_named(name, reason.map(str::to_owned)), Ok(standing));
+        }
+    }
+}

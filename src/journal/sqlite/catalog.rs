@@ -1,0 +1,83 @@
+//! The catalog's tables: what each change does to them.
+//!
+//! Applying a change again changes nothing more. The lanes of deleted collections keep their progress rows until
+//! retention finds that nothing needs them.
+
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::row::number;
+use crate::ids::{CollectionId, LaneId, Scope};
+use crate::journal::names::{Named, lane_name};
+use crate::order::CatalogChange;
+
+const DEFAULT_TENANT: &str = "default_tenant";
+const DEFAULT_DATABASE: &str = "default_database";
+
+/// Applies the change.
+pub(super) fn apply(connection: &Connection, change: &CatalogChange) -> rusqlite::Result<()> {
+    match change {
+        CatalogChange::TenantCreated { tenant } => {
+            let sql = "INSERT INTO tenants (tenant) VALUES (?1) ON CONFLICT DO NOTHING";
+            connection.prepare_cached(sql)?.execute([tenant]).map(drop)
+        }
+        CatalogChange::DatabaseCreated { scope, database_id } => database_created(connection, scope, *database_id),
+        CatalogChange::DatabaseDeleted { scope } => {
+            let of = [&scope.tenant, &scope.database];
+            let sql = "DELETE FROM collections WHERE tenant = ?1 AND database = ?2";
+            connection.prepare_cached(sql)?.execute(of)?;
+            connection
+                .prepare_cached("DELETE FROM databases WHERE tenant = ?1 AND database = ?2")?
+                .execute(of)
+                .map(drop)
+        }
+        CatalogChange::CollectionCreated { collection, scope, name, created, origin } => {
+            let sql = "INSERT INTO collections (collection, tenant, database, name, created, origin)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (collection) DO NOTHING";
+            let mut statement = connection.prepare_cached(sql)?;
+            let (collection, created) = (key(*collection), number(*created));
+            let values = params![collection, scope.tenant, scope.database, name, created, origin.name()];
+            statement.execute(values).map(drop)
+        }
+        CatalogChange::CollectionRenamed { collection, name } => {
+            let sql = "UPDATE collections SET name = ?2 WHERE collection = ?1";
+            connection.prepare_cached(sql)?.execute(params![key(*collection), name]).map(drop)
+        }
+        CatalogChange::CollectionDeleted { collection } => {
+            let sql = "DELETE FROM collections WHERE collection = ?1";
+            connection.prepare_cached(sql)?.execute([key(*collection)]).map(drop)
+        }
+        CatalogChange::Mapped { collection, instance, id } => {
+            // Told late about a collection that is gone: nothing to map.
+            let sql = "INSERT INTO collection_instances (collection, instance, instance_collection_id)
+                SELECT collection, ?2, ?3 FROM collections WHERE collection = ?1
+                ON CONFLICT (collection, instance) DO UPDATE SET instance_collection_id = excluded.instance_collection_id";
+            let mut statement = connection.prepare_cached(sql)?;
+            statement.execute(params![key(*collection), instance.as_str(), id.uuid().as_bytes()]).map(drop)
+        }
+        CatalogChange::Dimensioned { collection } => {
+            let sql = "UPDATE collections SET dimensioned = 1 WHERE collection = ?1";
+            connection.prepare_cached(sql)?.execute([key(*collection)]).map(drop)
+        }
+        CatalogChange::Reset => reset(connection),
+    }
+}
+
+/// The stored spelling of a collection is that of its lane, so that the two can be joined.
+fn key(collection: CollectionId) -> String {
+    lane_name(LaneId::Records(collection))
+}
+
+fn database_created(connection: &Connection, scope: &Scope, id: Uuid) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO databases (tenant, database, database_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
+    connection.prepare_cached(sql)?.execute(params![scope.tenant, scope.database, id.as_bytes()]).map(drop)
+}
+
+fn reset(connection: &Connection) -> rusqlite::Result<()> {
+    connection.prepare_cached("DELETE FROM collections")?.execute([])?;
+    connection.prepare_cached("DELETE FROM databases")?.execute([])?;
+    connection.prepare_cached("DELETE FROM tenants")?.execute([])?;
+    // A Chroma server makes these two again by itself, the database under the id of all zeros.
+    connection.prepare_cached("INSERT INTO tenants (tenant) VALUES (?1)")?.execute([DEFAULT_TENANT])?;
+    database_created(connection, &Scope::new(DEFAULT_TENANT, DEFAULT_DATABASE), Uuid::nil())
+}

@@ -1,0 +1,119 @@
+//! Facts: what each one changes in the tables.
+//!
+//! Every fact may arrive twice (a commit in doubt is repeated), and about a transaction that retention has removed:
+//! neither is an error, and neither changes more than the first arrival did.
+
+use rusqlite::{Connection, OptionalExtension, named_params, params};
+
+use super::catalog;
+use super::row::number;
+use crate::clock::Timestamp;
+use crate::ids::{InstanceName, LaneId, Seq};
+use crate::journal::names::{Named, lane_name, standing_name};
+use crate::journal::{Fact, Standing, Status, StoredAnswer, TimingGap};
+use crate::order::Verdict;
+
+/// Records the fact.
+pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<()> {
+    match fact {
+        Fact::Progress { lane, instance, through } => progress(connection, *lane, instance, *through),
+        Fact::Standing { lane, instance, standing } => stand(connection, *lane, instance, standing),
+        Fact::Verdict { seq, verdict, by, answer } => settle(connection, *seq, *verdict, by.as_ref(), answer.as_ref()),
+        Fact::Resolved { seq, body } => {
+            let sql = "UPDATE transactions SET resolved_body = ?2 WHERE seq = ?1 AND resolved_body IS NULL";
+            connection.prepare_cached(sql)?.execute(params![number(*seq), body.as_ref()]).map(drop)
+        }
+        Fact::Catalog(change) => catalog::apply(connection, change),
+        Fact::Status { seq, status, response_status, failure_reason, timing_gap, executed_on, at } => report(
+            connection,
+            &Report {
+                seq: *seq,
+                status: *status,
+                response_status: *response_status,
+                failure_reason: failure_reason.as_deref(),
+                timing_gap: *timing_gap,
+                executed_on: executed_on.as_ref(),
+                at: *at,
+            },
+        ),
+        Fact::Retried { seq, reason } => {
+            let sql = "UPDATE transactions SET retry_count = retry_count + 1, failure_reason = ?2 WHERE seq = ?1";
+            connection.prepare_cached(sql)?.execute(params![number(*seq), reason]).map(drop)
+        }
+    }
+}
+
+/// A mark only moves forwards, whatever order the marks arrive in.
+fn progress(connection: &Connection, lane: LaneId, instance: &InstanceName, through: Seq) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO progress (lane, instance, through) VALUES (?1, ?2, ?3)
+        ON CONFLICT (lane, instance) DO UPDATE SET through = max(through, excluded.through)";
+    connection.prepare_cached(sql)?.execute(params![lane_name(lane), instance.as_str(), number(through)]).map(drop)
+}
+
+fn stand(connection: &Connection, lane: LaneId, instance: &InstanceName, standing: &Standing) -> rusqlite::Result<()> {
+    let (standing, reason) = standing_name(standing);
+    let sql = "INSERT INTO progress (lane, instance, standing, reason) VALUES (?1, ?2, ?3, ?4)
+        ON CONFLICT (lane, instance) DO UPDATE SET standing = excluded.standing, reason = excluded.reason";
+    connection.prepare_cached(sql)?.execute(params![lane_name(lane), instance.as_str(), standing, reason]).map(drop)
+}
+
+/// A settled entry's verdict and answer never change (rule R3): the first ones stay.
+fn settle(
+    connection: &Connection,
+    seq: Seq,
+    verdict: Verdict,
+    by: Option<&InstanceName>,
+    answer: Option<&StoredAnswer>,
+) -> rusqlite::Result<()> {
+    let sql = "UPDATE transactions SET verdict = :verdict, executed_on = coalesce(:by, executed_on),
+            answer_status = :answer_status, answer_body = :answer_body
+        WHERE seq = :seq AND verdict IS NULL";
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.execute(named_params! {
+        ":seq": number(seq),
+        ":verdict": verdict.name(),
+        ":by": by.map(InstanceName::as_str),
+        ":answer_status": answer.map(|answer| answer.status),
+        ":answer_body": answer.map(|answer| answer.body.as_ref()),
+    })?;
+    Ok(())
+}
+
+struct Report<'a> {
+    seq: Seq,
+    status: Status,
+    response_status: Option<u16>,
+    failure_reason: Option<&'a str>,
+    timing_gap: TimingGap,
+    executed_on: Option<&'a InstanceName>,
+    at: Timestamp,
+}
+
+fn report(connection: &Connection, report: &Report<'_>) -> rusqlite::Result<()> {
+    let mut statement = connection.prepare_cached("SELECT status FROM transactions WHERE seq = ?1")?;
+    let read = |row: &rusqlite::Row<'_>| super::row::parsed(row, "status", Status::named);
+    let Some(current) = statement.query_row([number(report.seq)], read).optional()? else { return Ok(()) };
+    let timing_gap = matches!(report.timing_gap, TimingGap::Yes);
+    if current.is_final() {
+        // Late, or told twice. Only the alarm is kept: a failure on a healthy instance did happen.
+        let sql = "UPDATE transactions SET timing_gap = max(timing_gap, ?2) WHERE seq = ?1";
+        return connection.prepare_cached(sql)?.execute(params![number(report.seq), timing_gap]).map(drop);
+    }
+    let status = current.after(report.status);
+    let sql = "UPDATE transactions SET status = :status, timing_gap = max(timing_gap, :timing_gap),
+            response_status = coalesce(:response_status, response_status),
+            failure_reason = coalesce(:failure_reason, failure_reason),
+            executed_on = coalesce(executed_on, :executed_on), completed_at = :completed_at
+        WHERE seq = :seq";
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.execute(named_params! {
+        ":seq": number(report.seq),
+        ":status": status.name(),
+        ":timing_gap": timing_gap,
+        ":response_status": report.response_status,
+        ":failure_reason": report.failure_reason,
+        ":executed_on": report.executed_on.map(InstanceName::as_str),
+        ":completed_at": status.is_final().then_some(report.at.millis()),
+    })?;
+    Ok(())
+}

@@ -1,0 +1,38 @@
+//! What a failed statement means: nothing durable, or in doubt; and how it reads to an operator.
+
+use rusqlite::ErrorCode;
+
+use crate::journal::{CommitError, ReadError};
+
+/// A statement before `COMMIT` failed: the batch is rolled back.
+pub(super) fn refused(error: &rusqlite::Error) -> CommitError {
+    CommitError::Refused(explain(error))
+}
+
+/// A read failed.
+pub(super) fn unread(error: &rusqlite::Error) -> ReadError {
+    ReadError(explain(error))
+}
+
+/// The failure in an operator's words, SQLite's own kept.
+pub(super) fn explain(error: &rusqlite::Error) -> String {
+    match error.sqlite_error_code() {
+        Some(ErrorCode::DiskFull) => format!("the disk is full, or the journal is at its size limit ({error})"),
+        Some(ErrorCode::ReadOnly) => format!("the journal file is read-only ({error})"),
+        Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase) => {
+            format!("the journal file is damaged, or is not a journal ({error})")
+        }
+        _ => error.to_string(),
+    }
+}
+
+/// Whether a failed `COMMIT` is known to have left nothing behind. SQLite reports these before it writes the commit
+/// record, or because it could not: everything else may or may not have reached the disk.
+pub(super) fn is_clean(error: &rusqlite::Error) -> bool {
+    matches!(
+        error.sqlite_error_code(),
+        Some(
+            ErrorCode::DiskFull | ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked | ErrorCode::ConstraintViolation
+        )
+    )
+}

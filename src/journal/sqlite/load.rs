@@ -1,0 +1,115 @@
+//! The snapshot that an edge goes on from after a restart. One read transaction: one moment of the journal.
+
+use std::collections::{HashMap, HashSet};
+
+use rusqlite::{Connection, params};
+use uuid::Uuid;
+
+use super::lanes::{self, Holders};
+use super::row;
+use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope, Seq};
+use crate::journal::names::{Named, collection_named, lane_name, lane_named};
+use crate::journal::{CollectionRow, EntryRow, ProgressRow, Snapshot};
+
+/// Reads everything needed to go on. Bodies stay where they are.
+pub(super) fn load(connection: &mut Connection, configured: &[InstanceName]) -> rusqlite::Result<Snapshot> {
+    let moment = connection.transaction()?;
+    let journal_id = moment.query_row("SELECT journal_id FROM meta", [], |row| row.get(0).map(Uuid::from_bytes))?;
+    let collections = collections(&moment)?;
+    let lanes = living_lanes(&moment, &collections)?;
+    let mut progress = lanes::progress(&moment)?;
+    progress.retain(|lane, _| lanes.contains(lane));
+    let mut floors = floors(&moment)?;
+    floors.retain(|(lane, _)| lanes.contains(lane));
+    Ok(Snapshot {
+        journal_id,
+        last: super::append::last(&moment)?,
+        floors,
+        entries: entries(&moment, &lanes, &progress, configured)?,
+        progress: progress.into_values().flatten().collect(),
+        tenants: tenants(&moment)?,
+        databases: databases(&moment)?,
+        collections,
+    })
+}
+
+/// The catalog lane, the lanes of existing collections, and those of deleted ones that have something to settle.
+fn living_lanes(connection: &Connection, collections: &[CollectionRow]) -> rusqlite::Result<HashSet<LaneId>> {
+    let existing = collections.iter().map(|row| LaneId::Records(row.collection));
+    let mut lanes: HashSet<LaneId> = existing.chain([LaneId::Catalog]).collect();
+    let mut statement = connection.prepare_cached("SELECT DISTINCT lane FROM transactions WHERE verdict IS NULL")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        lanes.insert(row::parsed(row, "lane", lane_named)?);
+    }
+    Ok(lanes)
+}
+
+fn entries(
+    connection: &Connection,
+    lanes: &HashSet<LaneId>,
+    progress: &HashMap<LaneId, Vec<ProgressRow>>,
+    configured: &[InstanceName],
+) -> rusqlite::Result<Vec<EntryRow>> {
+    let sql = format!("SELECT {} FROM transactions WHERE lane = ?1 AND (seq > ?2 OR verdict IS NULL)", row::ENTRY);
+    let mut statement = connection.prepare(&sql)?;
+    let mut entries = Vec::new();
+    for lane in lanes {
+        let rows = progress.get(lane).map_or(&[][..], Vec::as_slice);
+        // Nobody in step: rather too many entries than one too few for an instance that comes back in step.
+        let above = lanes::lowest(rows, configured, Holders::InStep)
+            .or_else(|| lanes::lowest(rows, configured, Holders::All))
+            .unwrap_or(Seq::ZERO);
+        for entry in statement.query_map(params![lane_name(*lane), row::number(above)], row::entry)? {
+            entries.push(entry?);
+        }
+    }
+    entries.sort_unstable_by_key(|entry| entry.seq);
+    Ok(entries)
+}
+
+fn floors(connection: &Connection) -> rusqlite::Result<Vec<(LaneId, Seq)>> {
+    let mut statement = connection.prepare("SELECT lane, floor FROM floors")?;
+    let read = |row: &rusqlite::Row<'_>| Ok((row::parsed(row, "lane", lane_named)?, row::seq(row, "floor")?));
+    statement.query_map([], read)?.collect()
+}
+
+fn tenants(connection: &Connection) -> rusqlite::Result<Vec<String>> {
+    connection.prepare("SELECT tenant FROM tenants ORDER BY tenant")?.query_map([], |row| row.get(0))?.collect()
+}
+
+fn scope(row: &rusqlite::Row<'_>) -> rusqlite::Result<Scope> {
+    Ok(Scope { tenant: row.get("tenant")?, database: row.get("database")? })
+}
+
+fn databases(connection: &Connection) -> rusqlite::Result<Vec<(Scope, Uuid)>> {
+    let sql = "SELECT tenant, database, database_id FROM databases ORDER BY tenant, database";
+    let read = |row: &rusqlite::Row<'_>| Ok((scope(row)?, row::uuid(row, "database_id")?));
+    connection.prepare(sql)?.query_map([], read)?.collect()
+}
+
+fn collections(connection: &Connection) -> rusqlite::Result<Vec<CollectionRow>> {
+    let mut mapped = connection
+        .prepare("SELECT instance, instance_collection_id FROM collection_instances WHERE collection = ?1")?;
+    let mapping = |row: &rusqlite::Row<'_>| {
+        let instance: String = row.get("instance")?;
+        let id = row::uuid(row, "instance_collection_id")?;
+        Ok((InstanceName::new(&instance), InstanceCollectionId::new(id)))
+    };
+    let mut statement = connection.prepare("SELECT * FROM collections ORDER BY created, collection")?;
+    let mut rows = statement.query([])?;
+    let mut collections = Vec::new();
+    while let Some(row) = rows.next()? {
+        let key: String = row.get("collection")?;
+        collections.push(CollectionRow {
+            collection: row::parsed(row, "collection", collection_named)?,
+            scope: scope(row)?,
+            name: row.get("name")?,
+            created: row::seq(row, "created")?,
+            origin: row::parsed(row, "origin", Named::named)?,
+            dimensioned: row.get("dimensioned")?,
+            mappings: mapped.query_map([&key], mapping)?.collect::<rusqlite::Result<_>>()?,
+        });
+    }
+    Ok(collections)
+}

@@ -1,0 +1,126 @@
+//! The embedded journal: one SQLite file, one thread that writes, reads beside it.
+//!
+//! Write-ahead logging with `synchronous=FULL`: a commit returns after its flush. One process per file. What a
+//! journal promises is said at [`Store`]; how each table is used stands in the modules here.
+
+mod append;
+mod catalog;
+mod facts;
+mod failure;
+mod lanes;
+mod load;
+mod open;
+mod read;
+mod row;
+#[cfg(test)]
+mod tests;
+mod trim;
+mod writer;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+
+pub use open::OpenError;
+
+use self::read::Readers;
+use self::writer::{Command, Writer};
+use super::{Batch, CommitError, Lookup, ReadError, Request, Snapshot, Store, Totals, TransactionRow, Trimmed};
+use crate::clock::Timestamp;
+use crate::ids::{InstanceName, Seq};
+
+/// Commands that wait for the writer. Small: what waits in front of it is bounded by the group commit.
+const COMMANDS: usize = 4;
+
+/// A journal in one SQLite file.
+pub struct SqliteStore {
+    /// `None` only while the store is dropped.
+    commands: Option<mpsc::Sender<Command>>,
+    thread: Option<JoinHandle<()>>,
+    readers: Arc<Readers>,
+    doubt: Arc<AtomicBool>,
+}
+
+impl SqliteStore {
+    /// Opens the journal at `path`, creating it and its directory if need be, and brings its schema up to date.
+    ///
+    /// The file belongs to this process until the store is dropped: a second opening, by this or another process,
+    /// is [`OpenError::InUse`]. A schema from a newer version is [`OpenError::Newer`]. Blocks: not for a runtime's
+    /// threads under load.
+    pub fn open(path: &Path) -> Result<SqliteStore, OpenError> {
+        let locked = open::lock(path)?;
+        let connection = open::writer(&locked.path)?;
+        let readers = Readers::new(locked.path.clone());
+        let doubt = Arc::new(AtomicBool::new(false));
+        let writer = Writer::new(connection, Arc::clone(&doubt), locked);
+        let (commands, received) = mpsc::channel(COMMANDS);
+        let thread = std::thread::Builder::new().name("journal".to_owned());
+        let thread = thread.spawn(move || writer.run(received)).map_err(OpenError::Thread)?;
+        Ok(SqliteStore { commands: Some(commands), thread: Some(thread), readers, doubt })
+    }
+
+    async fn ask<T>(
+        &self,
+        command: impl FnOnce(oneshot::Sender<Result<T, CommitError>>) -> Command,
+    ) -> Result<T, CommitError> {
+        let stopped = || "the journal's writer thread has stopped".to_owned();
+        let (reply, answer) = oneshot::channel();
+        let Some(commands) = &self.commands else { return Err(CommitError::Refused(stopped())) };
+        commands.send(command(reply)).await.map_err(|_| CommitError::Refused(stopped()))?;
+        answer.await.unwrap_or_else(|_| Err(CommitError::InDoubt(stopped())))
+    }
+}
+
+impl Drop for SqliteStore {
+    /// Waits for the writer to finish what it was given, so that the file can be opened again at once.
+    fn drop(&mut self) {
+        self.readers.close();
+        self.commands = None;
+        if self.thread.take().is_some_and(|thread| thread.join().is_err()) {
+            tracing::error!("the journal's writer thread panicked");
+        }
+    }
+}
+
+#[async_trait]
+impl Store for SqliteStore {
+    async fn commit(&self, batch: Batch) -> Result<Vec<Seq>, CommitError> {
+        self.ask(|reply| Command::Commit { batch, reply }).await
+    }
+
+    async fn load(&self, configured: &[InstanceName]) -> Result<Snapshot, ReadError> {
+        let configured = configured.to_vec();
+        self.readers.read(move |connection| load::load(connection, &configured)).await
+    }
+
+    async fn requests(&self, seqs: &[Seq]) -> Result<Vec<Request>, ReadError> {
+        let seqs = seqs.to_vec();
+        self.readers.read(move |connection| read::requests(connection, &seqs)).await
+    }
+
+    /// After a commit in doubt this answers only once the doubt is over, and fails until then: what it does not find
+    /// will never appear.
+    async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
+        if self.doubt.load(Ordering::Acquire) {
+            let settled = self.ask(|reply| Command::Settle { reply }).await;
+            settled.map_err(|error| ReadError(error.to_string()))?;
+        }
+        let lookup = lookup.clone();
+        self.readers.read(move |connection| read::transaction(connection, &lookup)).await
+    }
+
+    async fn totals(&self) -> Result<Totals, ReadError> {
+        let mut totals = self.readers.read(read::totals).await?;
+        totals.bytes += self.readers.wal_bytes();
+        Ok(totals)
+    }
+
+    async fn trim(&self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError> {
+        let configured = configured.to_vec();
+        self.ask(|reply| Command::Trim { before, configured, most, reply }).await
+    }
+}

@@ -1,0 +1,169 @@
+//! Opening a journal file: its directory, its lock, its settings and its schema.
+//!
+//! One edge per file: an exclusive lock on a file beside it, which the system releases when the process ends,
+//! however it ends. A schema from a newer version is refused, never guessed at.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use uuid::Uuid;
+
+mod migrations {
+    refinery::embed_migrations!("migrations/sqlite");
+}
+
+/// A journal file that cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot create the journal's directory {path}: {source}")]
+    Directory { path: PathBuf, source: io::Error },
+    #[error("cannot open the journal file {path}: {source}")]
+    File { path: PathBuf, source: io::Error },
+    #[error("the journal {path} is in use by another edge: one journal serves one edge at a time")]
+    InUse { path: PathBuf },
+    #[error("cannot lock {path}: {source}")]
+    Lock { path: PathBuf, source: io::Error },
+    #[error("the journal {path} has schema version {found}, and this binary knows up to {known}: use a newer binary")]
+    Newer { path: PathBuf, found: i64, known: i64 },
+    #[error("cannot bring the journal {path} to this binary's schema: {text}")]
+    Migration { path: PathBuf, text: String },
+    #[error("cannot open the journal {path}: {source}")]
+    Database { path: PathBuf, source: rusqlite::Error },
+    #[error("cannot start the journal's writer thread: {0}")]
+    Thread(io::Error),
+}
+
+/// How long a statement waits for a lock held by someone's SQL shell.
+pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+/// Above this, the write-ahead log's file shrinks again after a checkpoint.
+const WAL_KEEP_BYTES: i64 = 64 * 1024 * 1024;
+/// Prepared statements kept per connection: more than there are statements in this room.
+const STATEMENTS: usize = 64;
+
+/// A locked journal file. The lock is held as long as this lives.
+pub(super) struct Locked {
+    pub(super) path: PathBuf,
+    _lock: File,
+}
+
+/// Creates the directory and the file if need be, and takes the lock.
+pub(super) fn lock(path: &Path) -> Result<Locked, OpenError> {
+    let path = resolve(path)?;
+    let mut beside = path.clone().into_os_string();
+    beside.push(".lock");
+    let beside = PathBuf::from(beside);
+    let lock = private().open(&beside).map_err(|source| OpenError::Lock { path: beside.clone(), source })?;
+    match lock.try_lock() {
+        Ok(()) => {}
+        Err(TryLockError::WouldBlock) => return Err(OpenError::InUse { path }),
+        Err(TryLockError::Error(source)) => return Err(OpenError::Lock { path: beside, source }),
+    }
+    let at_file = |source| OpenError::File { path: path.clone(), source };
+    private().open(&path).map_err(at_file)?;
+    if let Some(directory) = path.parent() {
+        // The names of new files are durable only once their directory is.
+        File::open(directory).and_then(|directory| directory.sync_all()).map_err(at_file)?;
+    }
+    Ok(Locked { path, _lock: lock })
+}
+
+/// The one path of the file, so that two spellings of it share one lock.
+fn resolve(path: &Path) -> Result<PathBuf, OpenError> {
+    let directory = match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    };
+    let at_directory = |source| OpenError::Directory { path: directory.to_owned(), source };
+    let mut builder = DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(directory).map_err(at_directory)?;
+    let directory = directory.canonicalize().map_err(at_directory)?;
+    let Some(name) = path.file_name() else {
+        let source = io::Error::new(io::ErrorKind::InvalidInput, "it names no file");
+        return Err(OpenError::File { path: path.to_owned(), source });
+    };
+    let path = directory.join(name);
+    match path.canonicalize() {
+        Ok(target) => Ok(target),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(path),
+        Err(source) => Err(OpenError::File { path, source }),
+    }
+}
+
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.read(true).write(true).create(true).truncate(false);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options
+}
+
+/// The connection that writes, its schema brought up to this binary's.
+pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
+    let at = |source| OpenError::Database { path: path.to_owned(), source };
+    let mut connection = writer_again(path).map_err(at)?;
+    migrate(&mut connection, path)?;
+    connection
+        .execute(
+            "INSERT INTO meta (one, journal_id, last_seq, fence) VALUES (1, ?1, 0, 0) ON CONFLICT DO NOTHING",
+            [Uuid::new_v4().into_bytes()],
+        )
+        .map_err(at)?;
+    Ok(connection)
+}
+
+/// The connection that writes, of a journal whose schema is known to be right.
+pub(super) fn writer_again(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
+    if mode != "wal" {
+        let text = format!("the file system does not support write-ahead logging (journal mode {mode})");
+        return Err(rusqlite::Error::SqliteFailure(
+            rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CANTOPEN),
+            Some(text),
+        ));
+    }
+    connection.pragma_update(None, "synchronous", "FULL")?;
+    connection.pragma_update(None, "foreign_keys", true)?;
+    connection.pragma_update(None, "journal_size_limit", WAL_KEEP_BYTES)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+/// A connection that only reads.
+pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let connection = Connection::open_with_flags(path, flags)?;
+    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    Ok(connection)
+}
+
+fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
+    let at = |source| OpenError::Database { path: path.to_owned(), source };
+    let runner = migrations::migrations::runner();
+    let known = runner.get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0);
+    if let Some(found) = schema_version(connection).map_err(at)?
+        && found > known
+    {
+        return Err(OpenError::Newer { path: path.to_owned(), found, known });
+    }
+    let applied = runner.run(connection);
+    applied.map(drop).map_err(|error| OpenError::Migration { path: path.to_owned(), text: error.to_string() })
+}
+
+/// The schema version of the file, `None` in a new one.
+fn schema_version(connection: &Connection) -> rusqlite::Result<Option<i64>> {
+    let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'refinery_schema_history'";
+    if connection.query_row(table, [], |_| Ok(())).optional()?.is_none() {
+        return Ok(None);
+    }
+    connection.query_row("SELECT max(version) FROM refinery_schema_history", [], |row| row.get(0))
+}

@@ -1,0 +1,108 @@
+//! Reads: on connections of their own, on blocking threads, so that no read waits for the writer or holds it up.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rusqlite::{Connection, OptionalExtension};
+use tokio::sync::Semaphore;
+
+use super::failure::unread;
+use super::{open, row};
+use crate::ids::Seq;
+use crate::journal::{Lookup, ReadError, Request, Status, Totals, TransactionRow};
+
+/// Reads that run at once; the others wait.
+const READERS: usize = 8;
+
+/// Read-only connections, opened when needed and kept.
+pub(super) struct Readers {
+    path: PathBuf,
+    idle: Mutex<Vec<Connection>>,
+    permits: Semaphore,
+}
+
+impl Readers {
+    pub(super) fn new(path: PathBuf) -> Arc<Readers> {
+        Arc::new(Readers { path, idle: Mutex::new(Vec::new()), permits: Semaphore::new(READERS) })
+    }
+
+    /// Runs `read` on a connection.
+    pub(super) async fn read<T, F>(self: &Arc<Self>, read: F) -> Result<T, ReadError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let _permit = self.permits.acquire().await.map_err(|error| ReadError(error.to_string()))?;
+        let readers = Arc::clone(self);
+        let reading = tokio::task::spawn_blocking(move || {
+            let idle = readers.idle().pop();
+            let mut connection = idle.map_or_else(|| open::reader(&readers.path), Ok).map_err(|e| unread(&e))?;
+            let result = read(&mut connection).map_err(|error| unread(&error));
+            // A connection that failed may be broken: the next read opens another.
+            if result.is_ok() {
+                readers.idle().push(connection);
+            }
+            result
+        });
+        reading.await.map_err(|error| ReadError(error.to_string()))?
+    }
+
+    /// Closes what is idle.
+    pub(super) fn close(&self) {
+        self.idle().clear();
+    }
+
+    fn idle(&self) -> std::sync::MutexGuard<'_, Vec<Connection>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The bytes of the write-ahead log, which is not there until the first write.
+    pub(super) fn wal_bytes(&self) -> u64 {
+        let mut wal = self.path.clone().into_os_string();
+        wal.push("-wal");
+        std::fs::metadata(wal).map_or(0, |file| file.len())
+    }
+}
+
+pub(super) fn requests(connection: &Connection, seqs: &[Seq]) -> rusqlite::Result<Vec<Request>> {
+    let mut statement =
+        connection.prepare_cached(&format!("SELECT {} FROM transactions WHERE seq = ?1", row::REQUEST))?;
+    let found = seqs.iter().map(|seq| statement.query_row([row::number(*seq)], row::request).optional());
+    found.filter_map(Result::transpose).collect()
+}
+
+pub(super) fn transaction(connection: &Connection, lookup: &Lookup) -> rusqlite::Result<Option<TransactionRow>> {
+    let select = |condition| format!("SELECT {} FROM transactions WHERE {condition}", row::TRANSACTION);
+    match lookup {
+        Lookup::Id(id) => connection
+            .prepare_cached(&select("transaction_id = ?1"))?
+            .query_row([id.uuid().as_bytes()], row::transaction)
+            .optional(),
+        Lookup::ClientKey { tenant, key } => connection
+            .prepare_cached(&select("client_tenant = ?1 AND client_key = ?2"))?
+            .query_row([tenant, key], row::transaction)
+            .optional(),
+    }
+}
+
+/// Counts by status, every status named; the file's own bytes.
+pub(super) fn totals(connection: &mut Connection) -> rusqlite::Result<Totals> {
+    let moment = connection.transaction()?;
+    let mut by_status = Status::ALL.map(|status| (status, 0_u64));
+    {
+        let mut statement = moment.prepare_cached("SELECT status, count(*) AS n FROM transactions GROUP BY status")?;
+        let mut rows = statement.query([])?;
+        while let Some(found) = rows.next()? {
+            let status: Status = row::parsed(found, "status", crate::journal::names::Named::named)?;
+            let count = row::unsigned(found, "n")?;
+            by_status.iter_mut().filter(|(known, _)| *known == status).for_each(|(_, n)| *n = count);
+        }
+    }
+    let bytes = moment.query_row(
+        "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()",
+        [],
+        |found| row::unsigned(found, "bytes"),
+    )?;
+    let transactions = by_status.iter().map(|(_, count)| count).sum();
+    Ok(Totals { by_status: by_status.to_vec(), transactions, bytes })
+}

@@ -1,0 +1,161 @@
+//! What the rows of the SQLite tables hold, and how our types go in and come out.
+//!
+//! Positions are stored as signed 64-bit numbers; names as in [`crate::journal::names`]. Reading is fallible:
+//! a damaged or newer row is an error with its column, never a panic.
+
+use bytes::Bytes;
+use rusqlite::Row;
+use rusqlite::types::Type;
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
+use crate::journal::names::{Named, lane_named};
+use crate::journal::{ClientKey, EntryRow, Request, Resolution, StoredAnswer, TimingGap, TransactionRow};
+use crate::order::{Merge, Profile, Verdict};
+
+/// A position as stored. A journal holds fewer than 2^63 transactions.
+pub(super) fn number(seq: Seq) -> i64 {
+    i64::try_from(seq.get()).unwrap_or(i64::MAX)
+}
+
+/// A size or a count as stored.
+pub(super) fn count(count: u64) -> i64 {
+    i64::try_from(count).unwrap_or(i64::MAX)
+}
+
+/// A stored position.
+pub(super) fn seq(row: &Row<'_>, column: &str) -> rusqlite::Result<Seq> {
+    unsigned(row, column).map(Seq::new)
+}
+
+/// A stored size or count.
+pub(super) fn unsigned(row: &Row<'_>, column: &str) -> rusqlite::Result<u64> {
+    let value: i64 = row.get(column)?;
+    u64::try_from(value).map_err(|error| damaged(row, column, error))
+}
+
+/// A stored name, converted.
+pub(super) fn parsed<T, E>(row: &Row<'_>, column: &str, parse: impl Fn(&str) -> Result<T, E>) -> rusqlite::Result<T>
+where
+    E: std::error::Error + Send + Sync + 'static,
+{
+    let text: String = row.get(column)?;
+    parse(&text).map_err(|error| damaged(row, column, error))
+}
+
+/// A stored name that may be absent, converted.
+pub(super) fn named<T: Named>(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<T>> {
+    let text: Option<String> = row.get(column)?;
+    text.map(|text| T::named(&text)).transpose().map_err(|error| damaged(row, column, error))
+}
+
+/// A stored UUID.
+pub(super) fn uuid(row: &Row<'_>, column: &str) -> rusqlite::Result<Uuid> {
+    row.get(column).map(Uuid::from_bytes)
+}
+
+/// A stored instance name that may be absent.
+fn instance(row: &Row<'_>, column: &str) -> rusqlite::Result<Option<InstanceName>> {
+    let name: Option<String> = row.get(column)?;
+    Ok(name.as_deref().map(InstanceName::new))
+}
+
+fn damaged(row: &Row<'_>, column: &str, error: impl std::error::Error + Send + Sync + 'static) -> rusqlite::Error {
+    let index = row.as_ref().column_index(column).unwrap_or_default();
+    rusqlite::Error::FromSqlConversionFailure(index, Type::Text, Box::new(error))
+}
+
+fn lane(row: &Row<'_>) -> rusqlite::Result<LaneId> {
+    parsed(row, "lane", lane_named)
+}
+
+fn transaction_id(row: &Row<'_>) -> rusqlite::Result<TransactionId> {
+    uuid(row, "transaction_id").map(TransactionId::new)
+}
+
+fn profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
+    let docs: Option<u32> = row.get("merge_docs")?;
+    let encoding = named(row, "merge_encoding")?;
+    let merge = docs.zip(encoding).map(|(docs, encoding)| Merge { docs, encoding });
+    Ok(Profile { kind: parsed(row, "kind", Named::named)?, merge, bytes: unsigned(row, "bytes")? })
+}
+
+fn answer(row: &Row<'_>) -> rusqlite::Result<Option<StoredAnswer>> {
+    let Some(status) = row.get::<_, Option<u16>>("answer_status")? else { return Ok(None) };
+    let body: Option<Vec<u8>> = row.get("answer_body")?;
+    Ok(Some(StoredAnswer { status, body: body.unwrap_or_default().into() }))
+}
+
+/// A verdict that may be absent.
+fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
+    named(row, "verdict")
+}
+
+/// The columns that [`entry`] reads.
+pub(super) const ENTRY: &str = "seq, transaction_id, lane, kind, merge_docs, merge_encoding, bytes, verdict, status";
+
+/// A row of [`ENTRY`].
+pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
+    Ok(EntryRow {
+        seq: seq(row, "seq")?,
+        transaction_id: transaction_id(row)?,
+        lane: lane(row)?,
+        profile: profile(row)?,
+        verdict: verdict(row)?,
+        status: parsed(row, "status", Named::named)?,
+    })
+}
+
+/// The columns that [`request`] reads.
+pub(super) const REQUEST: &str = "seq, lane, kind, merge_docs, merge_encoding, bytes, method, path, content_type, \
+     answer_status, answer_body, resolved_body IS NOT NULL AS resolved, coalesce(resolved_body, body) AS body";
+
+/// A row of [`REQUEST`].
+pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
+    let body: Vec<u8> = row.get("body")?;
+    Ok(Request {
+        seq: seq(row, "seq")?,
+        lane: lane(row)?,
+        profile: profile(row)?,
+        method: row.get("method")?,
+        path: row.get("path")?,
+        content_type: row.get("content_type")?,
+        body: Bytes::from(body),
+        resolved: if row.get("resolved")? { Resolution::Resolved } else { Resolution::AsReceived },
+        answer: answer(row)?,
+    })
+}
+
+/// The columns that [`transaction`] reads.
+pub(super) const TRANSACTION: &str = "seq, transaction_id, client_tenant, client_key, fingerprint, lane, method, path, \
+     status, verdict, answer_status, answer_body, response_status, failure_reason, timing_gap, executed_on, retry_count, \
+     created_at, completed_at";
+
+/// A row of [`TRANSACTION`].
+pub(super) fn transaction(row: &Row<'_>) -> rusqlite::Result<TransactionRow> {
+    let completed_at: Option<i64> = row.get("completed_at")?;
+    Ok(TransactionRow {
+        seq: seq(row, "seq")?,
+        transaction_id: transaction_id(row)?,
+        client_key: client_key(row)?,
+        lane: lane(row)?,
+        method: row.get("method")?,
+        path: row.get("path")?,
+        status: parsed(row, "status", Named::named)?,
+        verdict: verdict(row)?,
+        answer: answer(row)?,
+        response_status: row.get("response_status")?,
+        failure_reason: row.get("failure_reason")?,
+        timing_gap: if row.get("timing_gap")? { TimingGap::Yes } else { TimingGap::No },
+        executed_on: instance(row, "executed_on")?,
+        retry_count: row.get("retry_count")?,
+        created_at: Timestamp::from_millis(row.get("created_at")?),
+        completed_at: completed_at.map(Timestamp::from_millis),
+    })
+}
+
+fn client_key(row: &Row<'_>) -> rusqlite::Result<Option<ClientKey>> {
+    let Some(key) = row.get::<_, Option<String>>("client_key")? else { return Ok(None) };
+    Ok(Some(ClientKey { tenant: row.get("client_tenant")?, key, fingerprint: row.get("fingerprint")? }))
+}

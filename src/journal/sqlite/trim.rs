@@ -1,0 +1,75 @@
+//! Retention's one commit: removes finished transactions from the beginning of their lanes (rule R11).
+//!
+//! A lane is only ever shortened from its beginning, up to the first transaction that must stay, so that a floor says
+//! it all: at or below it nothing is left, above it nothing is missing.
+
+use rusqlite::{Connection, params};
+
+use super::lanes::{self, Holders};
+use super::row::{number, seq};
+use crate::clock::Timestamp;
+use crate::ids::{InstanceName, Seq};
+use crate::journal::Trimmed;
+use crate::journal::names::lane_named;
+
+/// Removes up to `most` transactions.
+pub(super) fn trim(
+    connection: &Connection,
+    before: Timestamp,
+    configured: &[InstanceName],
+    most: u32,
+) -> rusqlite::Result<Trimmed> {
+    let progress = lanes::progress(connection)?;
+    let mut trimmed = Trimmed::default();
+    for lane in lanes::with_transactions(connection)? {
+        let left = u64::from(most).saturating_sub(trimmed.transactions);
+        if left == 0 {
+            break;
+        }
+        let rows = lane_named(&lane).ok().and_then(|lane| progress.get(&lane)).map_or(&[][..], Vec::as_slice);
+        let bound = if lanes::is_open(connection, &lane)? {
+            lanes::lowest(rows, configured, Holders::InStep)
+        } else {
+            // Its collection is gone: no instance executes these any more, whatever its mark says.
+            Some(Seq::new(u64::MAX))
+        };
+        if let Some(end) = bound.map(|bound| end(connection, &lane, bound, before, left)).transpose()?.flatten() {
+            let sql = "DELETE FROM transactions WHERE lane = ?1 AND seq <= ?2";
+            let removed = connection.prepare_cached(sql)?.execute(params![lane, number(end)])?;
+            trimmed.transactions += u64::try_from(removed).unwrap_or(u64::MAX);
+            lanes::raise_floor(connection, &lane, end)?;
+        }
+    }
+    forget_lanes(connection)?;
+    Ok(trimmed)
+}
+
+/// The last transaction of the lane's beginning that may go, looking at no more than `most` of them.
+fn end(connection: &Connection, lane: &str, bound: Seq, before: Timestamp, most: u64) -> rusqlite::Result<Option<Seq>> {
+    let sql = "SELECT seq, verdict IS NOT NULL AND coalesce(completed_at < ?3, 0) AS may_go
+        FROM transactions WHERE lane = ?1 AND seq <= ?2 ORDER BY seq LIMIT ?4";
+    let mut statement = connection.prepare_cached(sql)?;
+    let most = i64::try_from(most).unwrap_or(i64::MAX);
+    let mut rows = statement.query(params![lane, number(bound), before.millis(), most])?;
+    let mut end = None;
+    while let Some(row) = rows.next()? {
+        if !row.get::<_, bool>("may_go")? {
+            break;
+        }
+        end = Some(seq(row, "seq")?);
+    }
+    Ok(end)
+}
+
+/// Forgets the progress and the floors of lanes whose collection is gone and of which nothing is left.
+fn forget_lanes(connection: &Connection) -> rusqlite::Result<()> {
+    for table in ["progress", "floors"] {
+        let sql = format!(
+            "DELETE FROM {table} WHERE lane <> 'catalog'
+                AND NOT EXISTS (SELECT 1 FROM collections WHERE collection = {table}.lane)
+                AND NOT EXISTS (SELECT 1 FROM transactions WHERE transactions.lane = {table}.lane)"
+        );
+        connection.prepare_cached(&sql)?.execute([])?;
+    }
+    Ok(())
+}

@@ -1,0 +1,150 @@
+//! The one thread that writes: it owns the writing connection and the file's lock, and takes one batch at a time.
+//!
+//! Decides what is known after a failure. A commit is in doubt only when `COMMIT` itself failed in a way that may
+//! have left its record in the write-ahead log: this process no longer sees it, yet a restart would find it. The
+//! doubt ends with the next successful commit, which either follows that record or overwrites it. Until then no
+//! lookup is answered ([`Command::Settle`] tries to end it with an empty write).
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use rusqlite::Connection;
+use tokio::sync::{mpsc, oneshot};
+
+use super::failure::{explain, is_clean, refused};
+use super::open::{self, Locked};
+use super::{append, facts, trim};
+use crate::clock::Timestamp;
+use crate::ids::{InstanceName, Seq};
+use crate::journal::{Batch, CommitError, Trimmed};
+
+type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
+
+/// What the thread is asked to do. Each is one commit.
+pub(super) enum Command {
+    Commit {
+        batch: Batch,
+        reply: Reply<Vec<Seq>>,
+    },
+    Trim {
+        before: Timestamp,
+        configured: Vec<InstanceName>,
+        most: u32,
+        reply: Reply<Trimmed>,
+    },
+    Settle {
+        reply: Reply<()>,
+    },
+    #[cfg(test)]
+    Inspect {
+        look: Box<dyn FnOnce(&Connection) + Send>,
+        reply: Reply<()>,
+    },
+}
+
+/// Trims that removed something between two truncations of the write-ahead log.
+const TRIMS_PER_TRUNCATION: u32 = 16;
+
+/// The thread's state. The lock is declared last: it is released after the connection is closed.
+pub(super) struct Writer {
+    connection: Option<Connection>,
+    doubt: Arc<AtomicBool>,
+    trims: u32,
+    locked: Locked,
+}
+
+impl Writer {
+    pub(super) fn new(connection: Connection, doubt: Arc<AtomicBool>, locked: Locked) -> Writer {
+        Writer { connection: Some(connection), doubt, trims: 0, locked }
+    }
+
+    /// Serves commands until nobody can send one.
+    pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
+        while let Some(command) = commands.blocking_recv() {
+            // Whoever asked may have gone: what was done stays done.
+            match command {
+                Command::Commit { batch, reply } => drop(reply.send(self.commit(&batch))),
+                Command::Trim { before, configured, most, reply } => {
+                    drop(reply.send(self.trim(before, &configured, most)));
+                }
+                Command::Settle { reply } => drop(reply.send(self.settle())),
+                #[cfg(test)]
+                Command::Inspect { look, reply } => drop(reply.send(self.connection().map(look))),
+            }
+        }
+    }
+
+    fn commit(&mut self, batch: &Batch) -> Result<Vec<Seq>, CommitError> {
+        self.transact(|connection| {
+            for fact in &batch.facts {
+                facts::record(connection, fact).map_err(|error| refused(&error))?;
+            }
+            append::append(connection, &batch.appends)
+        })
+    }
+
+    fn trim(&mut self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError> {
+        let work = |connection: &Connection| trim::trim(connection, before, configured, most);
+        let trimmed = self.transact(|connection| work(connection).map_err(|error| refused(&error)))?;
+        if trimmed.transactions > 0 {
+            self.trims += 1;
+            if self.trims.is_multiple_of(TRIMS_PER_TRUNCATION) {
+                self.truncate_wal();
+            }
+        }
+        Ok(trimmed)
+    }
+
+    /// Ends a doubt by a write of its own; without one there is nothing to do.
+    fn settle(&mut self) -> Result<(), CommitError> {
+        if !self.doubt.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let fence = "UPDATE meta SET fence = fence + 1";
+        self.transact(|connection| connection.execute(fence, []).map(drop).map_err(|error| refused(&error)))
+    }
+
+    fn transact<T>(&mut self, work: impl FnOnce(&Connection) -> Result<T, CommitError>) -> Result<T, CommitError> {
+        let doubt = Arc::clone(&self.doubt);
+        let connection = self.connection()?;
+        connection.execute_batch("BEGIN IMMEDIATE").map_err(|error| refused(&error))?;
+        let result = work(connection).and_then(|value| match connection.execute_batch("COMMIT") {
+            Ok(()) => {
+                doubt.store(false, Ordering::Release);
+                Ok(value)
+            }
+            Err(error) if is_clean(&error) => Err(refused(&error)),
+            Err(error) => {
+                doubt.store(true, Ordering::Release);
+                Err(CommitError::InDoubt(explain(&error)))
+            }
+        });
+        if result.is_err() && !connection.is_autocommit() && connection.execute_batch("ROLLBACK").is_err() {
+            // A transaction that can be neither committed nor rolled back ends with its connection.
+            self.connection = None;
+        }
+        result
+    }
+
+    fn connection(&mut self) -> Result<&Connection, CommitError> {
+        let connection = match self.connection.take() {
+            Some(connection) => connection,
+            None => open::writer_again(&self.locked.path).map_err(|error| refused(&error))?,
+        };
+        Ok(self.connection.insert(connection))
+    }
+
+    /// Gives the log's bytes back, unless a reader is in the way: then some later time.
+    fn truncate_wal(&mut self) {
+        let Some(connection) = &self.connection else { return };
+        let truncate = || {
+            connection.busy_timeout(Duration::ZERO)?;
+            connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
+            connection.busy_timeout(open::BUSY_TIMEOUT)
+        };
+        if let Err(error) = truncate() {
+            tracing::debug!(%error, "truncate the journal's write-ahead log");
+        }
+    }
+}
