@@ -1,7 +1,9 @@
 //! Connections that are kept, and what happens when the other side did not keep them.
 
+use std::io::ErrorKind;
+
 use chroma_edge::instance::{Observation, SendError};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
@@ -65,6 +67,10 @@ async fn an_answer_that_ends_its_connection_does_not_leave_it_in_the_pool() {
         ] {
             let (mut stream, _) = listener.accept().await.unwrap();
             answer(&mut stream, last).await;
+            if last != OK {
+                let end = stream.read_u8().await.unwrap_err().kind();
+                assert_eq!(end, ErrorKind::ConnectionReset, "closed, and not half-closed first");
+            }
         }
     });
     let (_, client) = client_of(address);
