@@ -3,5 +3,6 @@
 
 pub mod clock;
 pub mod ids;
+pub mod instance;
 pub mod journal;
 pub mod order;

@@ -1,0 +1,321 @@
+//! Sends one request to one instance and says exactly what is known afterwards.
+//!
+//! Three ends: an answer; [`SendError::NotSent`], when no instance can have executed it; [`SendError::InDoubt`],
+//! when nobody can know. It never sends a write twice, and never guesses: whatever is abandoned is in doubt, its
+//! connection is closed at once and not half-closed (a Chroma server drops the handler of a closed connection,
+//! but executes what it read of a half-closed one). What an answer *means* is classified by the caller.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use pingora::connectors::ConnectorOptions;
+use pingora::connectors::http::v1::Connector;
+use pingora::http::RequestHeader;
+use pingora::protocols::http::v1::client::HttpSession;
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{BError, ErrorType};
+
+use super::message::{Answer, Outgoing};
+use super::phase::{Observation, Phase};
+use super::registry::Registry;
+use crate::ids::InstanceId;
+
+/// A body is written in pieces of this size, with a look for an early answer between them.
+const PIECE: usize = 128 * 1024;
+/// Idle connections kept for all instances together.
+const POOL: usize = 128;
+const DEFAULT_MOST: usize = 256 * 1024 * 1024;
+/// How long to look for an answer after the instance stopped taking the body.
+const EARLY_ANSWER: Duration = Duration::from_millis(500);
+
+/// Whether the instance refused the connection: nobody listens there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refused {
+    Yes,
+    No,
+}
+
+/// What is known of a request that got no answer.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SendError {
+    /// The instance cannot have received the whole request, and never will.
+    #[error("not sent: {reason}")]
+    NotSent { reason: String, refused: Refused },
+    /// It may have been executed, or not, or it may be about to be.
+    #[error("in doubt: {reason}")]
+    InDoubt { reason: String },
+}
+
+/// Sends requests to instances, over connections that are kept for the next one.
+///
+/// One per runtime: a kept connection lives in the runtime that opened it.
+pub struct Client {
+    registry: Arc<Registry>,
+    connector: Connector,
+    most: usize,
+    /// Numbers the connections that must not come from the pool.
+    fresh: AtomicU64,
+}
+
+/// An attempt's failure, with what the retry rules need to know.
+struct Failure {
+    error: SendError,
+    connection: Connection,
+}
+
+/// Whether the connection was opened for the attempt or had served another before.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Connection {
+    Fresh,
+    Reused,
+}
+
+impl Client {
+    /// A client with an empty pool; answers of more than 256 MiB are not read to their end.
+    pub fn new(registry: Arc<Registry>) -> Self {
+        let connector = Connector::new(Some(ConnectorOptions::new(POOL)));
+        Client { registry, connector, most: DEFAULT_MOST, fresh: AtomicU64::new(0) }
+    }
+
+    /// The same client, with this many bytes as the longest answer that is read: a longer one is in doubt.
+    #[must_use]
+    pub fn with_max_answer_bytes(mut self, most: usize) -> Self {
+        self.most = most;
+        self
+    }
+
+    /// Sends the request at most once. It ends within `deadline`, and as soon as the instance is Down.
+    ///
+    /// Dropping the future closes the connection; the request is then in doubt.
+    pub async fn send(&self, id: InstanceId, request: &Outgoing, deadline: Duration) -> Result<Answer, SendError> {
+        let started = tokio::time::Instant::now();
+        match self.attempt(id, request, deadline, Reuse::Allowed).await {
+            // A connection that the instance had closed while it was idle: nothing has happened.
+            Err(Failure { error: SendError::NotSent { .. }, connection: Connection::Reused }) => {
+                let left = deadline.saturating_sub(started.elapsed());
+                self.attempt(id, request, left, Reuse::Forbidden).await.map_err(|failure| failure.error)
+            }
+            result => result.map_err(|failure| failure.error),
+        }
+    }
+
+    /// As [`Client::send`], for a request that may be executed twice (a read): one that fails on a connection that had
+    /// been idle is sent once more, on a fresh one, within the same deadline.
+    pub async fn send_idempotent(
+        &self,
+        id: InstanceId,
+        request: &Outgoing,
+        deadline: Duration,
+    ) -> Result<Answer, SendError> {
+        let started = tokio::time::Instant::now();
+        match self.attempt(id, request, deadline, Reuse::Allowed).await {
+            Err(Failure { connection: Connection::Reused, .. })
+                if started.elapsed() < deadline && self.registry.phase(id) != Phase::Down =>
+            {
+                let left = deadline.saturating_sub(started.elapsed());
+                self.attempt(id, request, left, Reuse::Forbidden).await.map_err(|failure| failure.error)
+            }
+            result => result.map_err(|failure| failure.error),
+        }
+    }
+
+    async fn attempt(
+        &self,
+        id: InstanceId,
+        request: &Outgoing,
+        deadline: Duration,
+        reuse: Reuse,
+    ) -> Result<Answer, Failure> {
+        let _under_way = self.registry.enter(id);
+        let progress = Progress::default();
+        let fail = |error| Failure { error, connection: progress.connection() };
+        let (header, peer) = self.prepare(id, request).map_err(fail)?;
+        let result = tokio::select! {
+            biased;
+            result = self.exchange(header, &request.body, &peer, reuse, &progress) => result,
+            // The probes have said it already: nothing more to observe.
+            () = self.registry.departed(id) => return Err(fail(progress.abandoned("the instance is down".to_owned()))),
+            () = tokio::time::sleep(deadline) => Err(progress.abandoned(format!("no answer within {deadline:?}"))),
+        };
+        result.map_err(|error| {
+            self.observe(id, &error, progress.connection());
+            fail(error)
+        })
+    }
+
+    /// What can go wrong here is no fault of the instance, or known of it already.
+    fn prepare(&self, id: InstanceId, request: &Outgoing) -> Result<(RequestHeader, HttpPeer), SendError> {
+        let refuse = |reason| SendError::NotSent { reason, refused: Refused::No };
+        if self.registry.phase(id) == Phase::Down {
+            return Err(refuse("the instance is down".to_owned()));
+        }
+        let url = self.registry.url(id);
+        let header = request.header(&url.authority()).map_err(|error| refuse(error.to_string()))?;
+        let unknown = || refuse(format!("the address of {} is not known yet", url.host()));
+        Ok((header, self.registry.peer(id).ok_or_else(unknown)?))
+    }
+
+    /// A kept connection that fails says little of the instance: it may have been closed long ago.
+    fn observe(&self, id: InstanceId, error: &SendError, connection: Connection) {
+        match error {
+            SendError::NotSent { refused: Refused::Yes, reason } => {
+                self.registry.observe_because(id, Observation::Refused, reason);
+            }
+            SendError::NotSent { .. } if connection == Connection::Reused => {}
+            SendError::NotSent { reason, .. } | SendError::InDoubt { reason } => {
+                self.registry.observe_because(id, Observation::Unanswered, reason);
+            }
+        }
+    }
+
+    async fn exchange(
+        &self,
+        header: RequestHeader,
+        body: &[u8],
+        peer: &HttpPeer,
+        reuse: Reuse,
+        progress: &Progress,
+    ) -> Result<Answer, SendError> {
+        let not_sent = |error: BError| not_sent(&error);
+        let mut session = self.connect(peer, reuse, progress).await.map_err(not_sent)?;
+        progress.sent.store(true, Ordering::Relaxed);
+        // An error here means that the kernel did not take the whole header, and a request without a whole header is
+        // none. (A cancellation here, by contrast, proves nothing.)
+        session.write_request_header(Box::new(header)).await.map_err(not_sent)?;
+        let written = write_body(&mut session, body).await?;
+        let answer = read_answer(&mut session, self.most).await?;
+        if written == Written::Whole {
+            self.keep(session, peer).await;
+        }
+        Ok(answer)
+    }
+
+    async fn connect(&self, peer: &HttpPeer, reuse: Reuse, progress: &Progress) -> Result<HttpSession, BError> {
+        let (session, reused) = match reuse {
+            Reuse::Allowed => self.connector.get_http_session(peer).await?,
+            Reuse::Forbidden => {
+                let mut lonely = peer.clone();
+                // No connection is ever pooled under such a key.
+                lonely.group_key = u64::MAX - self.fresh.fetch_add(1, Ordering::Relaxed);
+                self.connector.get_http_session(&lonely).await?
+            }
+        };
+        progress.reused.store(reused, Ordering::Relaxed);
+        Ok(session)
+    }
+
+    async fn keep(&self, mut session: HttpSession, peer: &HttpPeer) {
+        session.respect_keepalive();
+        // Dropping closes; releasing such a session would half-close it first.
+        if session.will_keepalive() {
+            self.connector.release_http_session(session, peer, peer.options.idle_timeout).await;
+        }
+    }
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Reuse {
+    Allowed,
+    Forbidden,
+}
+
+/// How far an attempt got, readable after it was abandoned.
+#[derive(Default)]
+struct Progress {
+    sent: AtomicBool,
+    reused: AtomicBool,
+}
+
+impl Progress {
+    fn connection(&self) -> Connection {
+        if self.reused.load(Ordering::Relaxed) { Connection::Reused } else { Connection::Fresh }
+    }
+
+    fn abandoned(&self, reason: String) -> SendError {
+        if self.sent.load(Ordering::Relaxed) {
+            SendError::InDoubt { reason }
+        } else {
+            SendError::NotSent { reason, refused: Refused::No }
+        }
+    }
+}
+
+/// Whether the instance took the whole body before it answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Written {
+    Whole,
+    AnsweredEarly,
+}
+
+async fn write_body(session: &mut HttpSession, body: &[u8]) -> Result<Written, SendError> {
+    for piece in body.chunks(PIECE) {
+        if body.len() > PIECE && answered_early(session).await? {
+            return Ok(Written::AnsweredEarly);
+        }
+        if let Err(error) = session.write_body(piece).await {
+            return last_words(session, error).await;
+        }
+    }
+    match session.finish_body().await {
+        Ok(_) => Ok(Written::Whole),
+        Err(error) => last_words(session, error).await,
+    }
+}
+
+/// Whether a final answer is there already, without waiting for it.
+async fn answered_early(session: &mut HttpSession) -> Result<bool, SendError> {
+    tokio::select! {
+        biased;
+        read = session.read_response() => read.map(|_| is_final(session)).map_err(|error| in_doubt(&error)),
+        () = std::future::ready(()) => Ok(false),
+    }
+}
+
+/// An instance that refuses a body answers and closes without reading the rest; the answer is still to be read.
+async fn last_words(session: &mut HttpSession, error: BError) -> Result<Written, SendError> {
+    match tokio::time::timeout(EARLY_ANSWER, read_final_header(session)).await {
+        Ok(Ok(())) => Ok(Written::AnsweredEarly),
+        Ok(Err(_)) | Err(_) => Err(in_doubt(&error)),
+    }
+}
+
+fn is_final(session: &HttpSession) -> bool {
+    session.get_status().is_some_and(|status| !status.is_informational())
+}
+
+async fn read_final_header(session: &mut HttpSession) -> Result<(), BError> {
+    while !is_final(session) {
+        session.read_response().await?;
+        // No request here asks for an upgrade; what follows a 101 is not HTTP.
+        if session.get_status() == Some(http::StatusCode::SWITCHING_PROTOCOLS) {
+            return pingora::Error::e_explain(ErrorType::InvalidHTTPHeader, "the instance switched protocols");
+        }
+    }
+    Ok(())
+}
+
+async fn read_answer(session: &mut HttpSession, most: usize) -> Result<Answer, SendError> {
+    read_final_header(session).await.map_err(|error| in_doubt(&error))?;
+    let Some(header) = session.resp_header() else {
+        return Err(SendError::InDoubt { reason: "an answer without a header".to_owned() });
+    };
+    let (status, headers) = (header.status, header.headers.clone());
+    let mut body = bytes::BytesMut::new();
+    while let Some(piece) = session.read_body_ref().await.map_err(|error| in_doubt(&error))? {
+        if body.len() + piece.len() > most {
+            return Err(SendError::InDoubt { reason: format!("an answer {status} longer than {most} bytes") });
+        }
+        body.extend_from_slice(piece);
+    }
+    Ok(Answer::new(status, headers, body.freeze()))
+}
+
+fn not_sent(error: &BError) -> SendError {
+    let refused = if error.etype() == &ErrorType::ConnectRefused { Refused::Yes } else { Refused::No };
+    SendError::NotSent { reason: error.to_string(), refused }
+}
+
+fn in_doubt(error: &BError) -> SendError {
+    SendError::InDoubt { reason: error.to_string() }
+}

@@ -1,0 +1,239 @@
+//! Probing: pingora-load-balancing drives it, the registry judges.
+//!
+//! The load balancer's own health flags are not used: they begin healthy before anything was probed and know only
+//! two states. What it gives us is the schedule, discovery, parallel probes and a fair rotation. A heartbeat says
+//! that the process answers, no more: a dead write path shows in real traffic ([`Observation::Broken`]).
+
+use std::collections::{BTreeSet, HashMap};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::Extensions;
+use pingora::http::RequestHeader;
+use pingora::lb::discovery::ServiceDiscovery;
+use pingora::lb::health_check::{HealthCheck, HttpHealthCheck};
+use pingora::lb::selection::RoundRobin;
+use pingora::lb::{Backend, Backends, LoadBalancer};
+use pingora::protocols::l4::socket;
+use pingora::server::ShutdownWatch;
+use pingora::services::ServiceReadyNotifier;
+use pingora::services::background::BackgroundService;
+use pingora::{Error, ErrorType, Result};
+
+use super::phase::{Observation, Phase};
+use super::registry::Registry;
+use super::resolve::resolve;
+use super::url::Tls;
+use crate::ids::InstanceId;
+
+/// What is asked of an instance: it answers even while a long write runs, and costs it next to nothing.
+const HEARTBEAT: &[u8] = b"/api/v2/heartbeat";
+
+/// The background service that probes all instances, and the rotation among equally good ones.
+///
+/// Register it with `background_service("health", Health::new(registry)?)`; `task()` gives what `select` is
+/// called on. Services that depend on it start after the first round of probes.
+pub struct Health {
+    balancer: LoadBalancer<RoundRobin>,
+    registry: Arc<Registry>,
+}
+
+impl Health {
+    /// Probes as the registry's [`HealthOptions`](super::HealthOptions) say. Fails only when a probe request cannot
+    /// be built from a configured host name.
+    pub fn new(registry: Arc<Registry>) -> Result<Health> {
+        let discovery = Discovery { registry: Arc::clone(&registry) };
+        let mut balancer = LoadBalancer::<RoundRobin>::from_backends(Backends::new(Box::new(discovery)));
+        balancer.set_health_check(Box::new(Probes::new(&registry)?));
+        balancer.parallel_health_check = true;
+        balancer.health_check_frequency = Some(registry.health().interval);
+        balancer.update_frequency = Some(registry.health().interval);
+        Ok(Health { balancer, registry })
+    }
+
+    /// One of the candidates, each in its turn. The caller has made sure that they are equally good; `None` only
+    /// when there are none.
+    pub fn select(&self, candidates: &[InstanceId]) -> Option<InstanceId> {
+        let listed = |backend: &Backend, _| at(&self.registry, backend).is_some_and(|id| candidates.contains(&id));
+        let steps = self.registry.ids().len();
+        let chosen = self.balancer.select_with(b"", steps, listed);
+        // Before the first discovery the balancer knows nobody.
+        chosen.and_then(|backend| at(&self.registry, &backend)).or_else(|| candidates.first().copied())
+    }
+
+    async fn first_round(&self) {
+        if let Err(error) = self.balancer.update().await {
+            tracing::warn!(%error, "cannot discover the instances");
+        }
+        self.balancer.backends().run_health_check(true).await;
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Health {
+    async fn start_with_ready_notifier(&self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        let mut stop = shutdown.clone();
+        tokio::select! {
+            () = self.first_round() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
+        ready.notify_ready();
+        self.balancer.run(shutdown, None).await;
+    }
+
+    async fn start(&self, shutdown: ShutdownWatch) {
+        self.balancer.run(shutdown, None).await;
+    }
+}
+
+/// The instance at a backend's address. Asked each time: a backend's own extension would go stale when two names
+/// exchange their addresses, since backends are compared by address alone.
+fn at(registry: &Registry, backend: &Backend) -> Option<InstanceId> {
+    let address = backend.addr.as_inet()?;
+    registry.ids().find(|id| registry.address(*id) == Some(*address))
+}
+
+struct Discovery {
+    registry: Arc<Registry>,
+}
+
+#[async_trait]
+impl ServiceDiscovery for Discovery {
+    async fn discover(&self) -> Result<(BTreeSet<Backend>, HashMap<u64, bool>)> {
+        resolve(&self.registry, self.registry.health().timeout).await;
+        let mut taken: HashMap<SocketAddr, InstanceId> = HashMap::new();
+        for id in self.registry.ids() {
+            let Some(address) = self.registry.address(id) else { continue };
+            if let Some(other) = taken.get(&address) {
+                // Two names for one server would execute every write twice on it and count it as two copies.
+                let reason = format!("{address} is instance {} already", self.registry.name(*other));
+                self.registry.observe_because(id, Observation::Refused, &reason);
+                continue;
+            }
+            taken.insert(address, id);
+        }
+        let backend = |address| Backend { addr: socket::SocketAddr::Inet(address), weight: 1, ext: Extensions::new() };
+        Ok((taken.into_keys().map(backend).collect(), HashMap::new()))
+    }
+}
+
+/// One prepared probe per instance.
+struct Probes {
+    registry: Arc<Registry>,
+    probes: Vec<HttpHealthCheck>,
+    timeout: Duration,
+}
+
+impl Probes {
+    fn new(registry: &Arc<Registry>) -> Result<Self> {
+        let timeout = registry.health().timeout;
+        let probes: Result<Vec<_>> = registry.ids().map(|id| probe(registry, id, timeout)).collect();
+        Ok(Probes { registry: Arc::clone(registry), probes: probes?, timeout })
+    }
+
+    async fn probe(&self, id: InstanceId, target: &Backend) -> Result<()> {
+        match tokio::time::timeout(self.timeout, self.probes[id.0].check(target)).await {
+            Ok(result) => result,
+            Err(_) => Error::e_explain(ErrorType::ReadTimedout, format!("no heartbeat within {:?}", self.timeout)),
+        }
+    }
+}
+
+fn probe(registry: &Registry, id: InstanceId, timeout: Duration) -> Result<HttpHealthCheck> {
+    let url = registry.url(id);
+    let mut probe = HttpHealthCheck::new(url.host(), url.tls() == Tls::Yes);
+    probe.peer_template = registry.template(id);
+    for limit in [
+        &mut probe.peer_template.options.connection_timeout,
+        &mut probe.peer_template.options.total_connection_timeout,
+        &mut probe.peer_template.options.read_timeout,
+        &mut probe.peer_template.options.write_timeout,
+    ] {
+        *limit = Some(timeout);
+    }
+    probe.req = RequestHeader::build("GET", HEARTBEAT, None)?;
+    probe.req.insert_header("Host", url.authority())?;
+    Ok(probe)
+}
+
+#[async_trait]
+impl HealthCheck for Probes {
+    /// Probes once, and once more at once if that fails: a hung server is noticed within one round, a lost packet
+    /// is forgiven.
+    async fn check(&self, target: &Backend) -> Result<()> {
+        let Some(id) = at(&self.registry, target) else { return Ok(()) };
+        let first = self.probe(id, target).await;
+        let result = match report(&self.registry, id, first) {
+            Err(_) if self.registry.phase(id) != Phase::Down => {
+                report(&self.registry, id, self.probe(id, target).await)
+            }
+            result => result,
+        };
+        tracing::trace!(instance = %self.registry.name(id), phase = self.registry.phase(id).as_str(), "probed");
+        result
+    }
+
+    fn health_threshold(&self, _success: bool) -> usize {
+        1
+    }
+}
+
+fn report(registry: &Registry, id: InstanceId, result: Result<()>) -> Result<()> {
+    match &result {
+        Ok(()) => registry.observe(id, Observation::ProbeOk),
+        Err(error) if error.etype() == &ErrorType::ConnectRefused => {
+            registry.observe_because(id, Observation::Refused, &format!("probe: {error}"));
+        }
+        Err(error) => registry.observe_because(id, Observation::ProbeFailed, &format!("probe: {error}")),
+    }
+    result
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::options::{HealthOptions, InstanceOptions, Timeouts};
+    use super::super::url::InstanceUrl;
+    use super::*;
+    use crate::ids::InstanceName;
+
+    fn registry(urls: &[&str]) -> Arc<Registry> {
+        let options = |(place, url): (usize, &&str)| InstanceOptions {
+            name: InstanceName::new(&format!("i{place}")),
+            url: InstanceUrl::parse(url).unwrap(),
+            ca_file: None,
+        };
+        let instances = urls.iter().enumerate().map(options).collect();
+        Registry::new(instances, Timeouts::default(), HealthOptions::default()).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_rotation_gives_each_candidate_its_turn() {
+        let registry = registry(&["http://127.0.0.1:1", "http://127.0.0.1:2", "http://127.0.0.1:3"]);
+        let health = Health::new(Arc::clone(&registry)).unwrap();
+        let [a, b, c] = [0, 1, 2].map(InstanceId);
+        assert_eq!(health.select(&[c]), Some(c), "before the first discovery");
+        health.balancer.update().await.unwrap();
+        let mut seen = [0; 3];
+        for _ in 0..30 {
+            seen[health.select(&[a, b, c]).unwrap().0] += 1;
+        }
+        assert_eq!(seen, [10, 10, 10]);
+        for _ in 0..30 {
+            assert!(matches!(health.select(&[a, c]), Some(id) if id != b));
+            assert_eq!(health.select(&[b]), Some(b));
+        }
+        assert_eq!(health.select(&[]), None);
+    }
+
+    #[tokio::test]
+    async fn two_names_for_one_server_do_not_count_as_two_instances() {
+        let registry = registry(&["http://127.0.0.1:7", "http://localhost:7"]);
+        let health = Health::new(Arc::clone(&registry)).unwrap();
+        health.balancer.update().await.unwrap();
+        assert_eq!(registry.phase(InstanceId(1)), Phase::Down);
+        assert_eq!(registry.last_error(InstanceId(1)).unwrap(), "127.0.0.1:7 is instance i0 already");
+        assert_eq!(health.balancer.backends().get_backend().len(), 1);
+    }
+}

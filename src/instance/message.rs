@@ -1,0 +1,138 @@
+//! A request to an instance and its answer, whole.
+//!
+//! Framing and connection headers belong to this room: whatever a caller puts there is replaced, so that an instance never
+//! sees chunked bodies, `Expect`, or another host's name, and a client never sees the instance's own framing.
+
+use bytes::Bytes;
+use http::header::{self, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+use pingora::http::RequestHeader;
+
+/// A request, whole: it can be sent again as it is.
+#[derive(Clone, Debug)]
+pub struct Outgoing {
+    pub method: Method,
+    /// Path and query.
+    pub path: String,
+    /// Without framing and connection headers, which are set here.
+    pub headers: Vec<(HeaderName, HeaderValue)>,
+    pub body: Bytes,
+}
+
+/// An instance's answer, whole.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    pub status: u16,
+    /// Without hop-by-hop headers, those named by `Connection`, and Content-Length: `body` is what there is.
+    pub headers: HeaderMap,
+    pub body: Bytes,
+}
+
+const HOP_BY_HOP: [HeaderName; 8] = [
+    header::CONNECTION,
+    HeaderName::from_static("keep-alive"),
+    HeaderName::from_static("proxy-connection"),
+    header::TE,
+    header::TRAILER,
+    header::TRANSFER_ENCODING,
+    header::UPGRADE,
+    header::CONTENT_LENGTH,
+];
+
+impl Outgoing {
+    /// The header as it is sent to the instance with this `Host`.
+    pub(super) fn header(&self, host: &str) -> pingora::Result<RequestHeader> {
+        let mut header = RequestHeader::build(self.method.clone(), self.path.as_bytes(), Some(self.headers.len() + 2))?;
+        header.insert_header(header::HOST, host)?;
+        for (name, value) in &self.headers {
+            if *name != header::HOST && *name != header::EXPECT && !HOP_BY_HOP.contains(name) {
+                header.append_header(name.clone(), value.clone())?;
+            }
+        }
+        // A method that may carry a body is given its length even if it is 0 (RFC 9110, section 8.6).
+        let announced = !self.body.is_empty() || matches!(self.method, Method::POST | Method::PUT | Method::PATCH);
+        if announced {
+            header.insert_header(header::CONTENT_LENGTH, self.body.len())?;
+        }
+        Ok(header)
+    }
+}
+
+impl Answer {
+    pub(super) fn new(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Self {
+        let named: Vec<HeaderName> = headers
+            .get_all(header::CONNECTION)
+            .iter()
+            .filter_map(|value| value.to_str().ok())
+            .flat_map(|value| value.split(','))
+            .filter_map(|name| name.trim().parse().ok())
+            .collect();
+        for name in named.iter().chain(&HOP_BY_HOP) {
+            headers.remove(name);
+        }
+        Answer { status: status.as_u16(), headers, body }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outgoing(method: Method, headers: &[(&'static str, &'static str)], body: &'static str) -> Outgoing {
+        let headers = headers.iter().map(|(n, v)| (HeaderName::from_static(n), HeaderValue::from_static(v))).collect();
+        Outgoing { method, path: "/api/v2/x?y=1".to_owned(), headers, body: Bytes::from_static(body.as_bytes()) }
+    }
+
+    #[test]
+    fn framing_and_connection_headers_are_ours() {
+        let request = outgoing(
+            Method::POST,
+            &[
+                ("host", "edge:8000"),
+                ("content-length", "7"),
+                ("transfer-encoding", "chunked"),
+                ("expect", "100-continue"),
+                ("connection", "close"),
+                ("content-type", "application/json"),
+            ],
+            "{}",
+        );
+        let header = request.header("chroma:8101").unwrap();
+        let mut seen: Vec<_> = header.headers.iter().map(|(n, v)| (n.as_str(), v.to_str().unwrap())).collect();
+        seen.sort_unstable();
+        assert_eq!(seen, [("content-length", "2"), ("content-type", "application/json"), ("host", "chroma:8101")]);
+        assert_eq!(header.uri.to_string(), "/api/v2/x?y=1");
+    }
+
+    #[test]
+    fn a_path_that_would_break_the_request_line_is_refused() {
+        for path in ["/a b", "/a\r\nX: y", "/a\n"] {
+            let request = Outgoing { path: path.to_owned(), ..outgoing(Method::GET, &[], "") };
+            assert!(request.header("h").is_err(), "{path:?}");
+        }
+    }
+
+    #[test]
+    fn an_empty_body_is_announced_only_where_one_is_expected() {
+        let length = |method| outgoing(method, &[], "").header("h").unwrap().headers.contains_key("content-length");
+        assert!(length(Method::POST));
+        assert!(!length(Method::GET) && !length(Method::DELETE));
+    }
+
+    #[test]
+    fn an_answer_keeps_only_end_to_end_headers() {
+        let mut headers = HeaderMap::new();
+        for (name, value) in [
+            ("connection", "close, x-private"),
+            ("x-private", "1"),
+            ("transfer-encoding", "chunked"),
+            ("content-length", "2"),
+            ("chroma-trace-id", "7"),
+        ] {
+            headers.insert(name, HeaderValue::from_static(value));
+        }
+        let answer = Answer::new(StatusCode::OK, headers, Bytes::new());
+        assert_eq!(answer.headers.len(), 1);
+        assert_eq!(answer.headers["chroma-trace-id"], "7");
+    }
+}

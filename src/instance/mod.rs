@@ -1,0 +1,27 @@
+//! One Chroma server as the edge sees it: where it is, whether it lives, and how a request gets there.
+//!
+//! This room decides an instance's phase (from probes and real traffic), builds the one [`HttpPeer`] that every
+//! connection uses, and tells "nothing was sent" from "outcome unknown". It does not decide what is sent, nor
+//! what an answer means: `chroma/` classifies, `order/` decides, and both report back through
+//! [`Registry::observe`].
+//!
+//! [`HttpPeer`]: pingora::upstreams::peer::HttpPeer
+
+mod client;
+mod health;
+mod message;
+mod options;
+mod peer;
+mod phase;
+mod registry;
+mod resolve;
+mod url;
+
+pub use client::{Client, Refused, SendError};
+pub use health::Health;
+pub use message::{Answer, Outgoing};
+pub use options::{HealthOptions, InstanceOptions, Timeouts};
+pub use peer::SetupError;
+pub use phase::{Condition, Observation, Phase, Rules};
+pub use registry::{Admission, Generation, InFlight, Registry};
+pub use url::{InstanceUrl, Tls, UrlError};

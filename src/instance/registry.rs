@@ -1,0 +1,364 @@
+//! All instances and what is known of each: phase, address, requests in flight, last error.
+//!
+//! Shared by every runtime of the process; locks are held for a few instructions and never across an await. It
+//! decides nothing by itself: [`Condition`] has the rules, probes, client and lanes bring the observations.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use pingora::protocols::l4::socket;
+use pingora::upstreams::peer::HttpPeer;
+use tokio::sync::watch;
+
+use super::options::{HealthOptions, InstanceOptions, Timeouts};
+use super::peer::{self, SetupError};
+use super::phase::{Condition, Observation, Phase, Rules};
+use super::url::InstanceUrl;
+use crate::clock::{self, Timestamp};
+use crate::ids::{InstanceId, InstanceName};
+
+/// How many times an instance has returned: an inspection holds for the return that it looked at, and no other.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Generation(pub u64);
+
+/// What became of an [`Registry::admit`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    Admitted,
+    /// It went away, or came back again, since it was inspected.
+    Superseded,
+}
+
+/// A request under way to an instance: counted until dropped.
+#[derive(Debug)]
+#[must_use]
+pub struct InFlight(Arc<AtomicUsize>);
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// The configured instances, in order of preference.
+pub struct Registry {
+    instances: Vec<Instance>,
+    timeouts: Timeouts,
+    health: HealthOptions,
+    rules: Rules,
+    changes: watch::Sender<u64>,
+}
+
+struct Instance {
+    options: InstanceOptions,
+    in_flight: Arc<AtomicUsize>,
+    state: Mutex<State>,
+}
+
+struct State {
+    condition: Condition,
+    since: Timestamp,
+    generation: Generation,
+    last_error: Option<String>,
+    address: Option<SocketAddr>,
+    peer: HttpPeer,
+}
+
+impl Registry {
+    /// The registry of these instances, none of them probed yet. Reads their CA files.
+    pub fn new(
+        instances: Vec<InstanceOptions>,
+        timeouts: Timeouts,
+        health: HealthOptions,
+    ) -> Result<Arc<Registry>, SetupError> {
+        let instances: Result<Vec<Instance>, SetupError> =
+            instances.into_iter().map(|options| Instance::new(options, &timeouts)).collect();
+        let rules = Rules::new(health.failures);
+        Ok(Arc::new(Registry { instances: instances?, timeouts, health, rules, changes: watch::Sender::new(0) }))
+    }
+
+    /// Every instance, the most preferred first.
+    pub fn ids(&self) -> impl DoubleEndedIterator<Item = InstanceId> + ExactSizeIterator + use<> {
+        (0..self.instances.len()).map(InstanceId)
+    }
+
+    /// The instance of this name.
+    pub fn id_of(&self, name: &str) -> Option<InstanceId> {
+        self.instances.iter().position(|instance| instance.options.name.as_str() == name).map(InstanceId)
+    }
+
+    /// Its configured name.
+    pub fn name(&self, id: InstanceId) -> &InstanceName {
+        &self.instances[id.0].options.name
+    }
+
+    /// Its configured URL.
+    pub fn url(&self, id: InstanceId) -> &InstanceUrl {
+        &self.instances[id.0].options.url
+    }
+
+    /// The configured timeouts.
+    pub fn timeouts(&self) -> &Timeouts {
+        &self.timeouts
+    }
+
+    /// How instances are probed.
+    pub fn health(&self) -> &HealthOptions {
+        &self.health
+    }
+
+    /// Its phase now.
+    pub fn phase(&self, id: InstanceId) -> Phase {
+        self.state(id).condition.phase()
+    }
+
+    /// Whether real traffic may go there now: Up or Suspect.
+    pub fn usable(&self, id: InstanceId) -> bool {
+        self.phase(id).usable()
+    }
+
+    /// When its phase last changed.
+    pub fn since(&self, id: InstanceId) -> Timestamp {
+        self.state(id).since
+    }
+
+    /// The last thing that went wrong there, for people.
+    pub fn last_error(&self, id: InstanceId) -> Option<String> {
+        self.state(id).last_error.clone()
+    }
+
+    /// How many times it has returned, the first time it was found alive included.
+    pub fn generation(&self, id: InstanceId) -> Generation {
+        self.state(id).generation
+    }
+
+    /// Requests under way there.
+    pub fn in_flight(&self, id: InstanceId) -> usize {
+        self.instances[id.0].in_flight.load(Ordering::Relaxed)
+    }
+
+    /// Counts one more request under way there, until the guard is dropped.
+    pub fn enter(&self, id: InstanceId) -> InFlight {
+        let counter = Arc::clone(&self.instances[id.0].in_flight);
+        counter.fetch_add(1, Ordering::Relaxed);
+        InFlight(counter)
+    }
+
+    /// Its address, once it is known.
+    pub fn address(&self, id: InstanceId) -> Option<SocketAddr> {
+        self.state(id).address
+    }
+
+    /// How to connect to it, with every timeout set; `None` while its name is not resolved. Connections are pooled per
+    /// generation: one from before it went away is never used after it returned.
+    pub fn peer(&self, id: InstanceId) -> Option<HttpPeer> {
+        let state = self.state(id);
+        state.address.map(|_| state.peer.clone())
+    }
+
+    /// How to connect to it, the address to be filled in.
+    pub(super) fn template(&self, id: InstanceId) -> HttpPeer {
+        self.state(id).peer.clone()
+    }
+
+    /// Takes note of something seen of the instance.
+    pub fn observe(&self, id: InstanceId, seen: Observation) {
+        self.note(id, seen, None);
+    }
+
+    /// Takes note of something that went wrong there, with the reason that people will be shown.
+    pub fn observe_because(&self, id: InstanceId, seen: Observation, reason: &str) {
+        self.note(id, seen, Some(reason));
+    }
+
+    /// Lets real traffic go to an instance that was inspected after it had returned for the `inspected` time.
+    pub fn admit(&self, id: InstanceId, inspected: Generation) -> Admission {
+        let state = self.state(id);
+        if state.generation != inspected || state.condition.phase() != Phase::Returned {
+            return Admission::Superseded;
+        }
+        let condition = state.condition.admitted();
+        self.change(id, state, condition);
+        Admission::Admitted
+    }
+
+    /// Resolves as soon as the instance is Down; at once if it is.
+    pub fn departed(&self, id: InstanceId) -> impl Future<Output = ()> + Send + '_ {
+        let mut changes = self.changes.subscribe();
+        // Down and back again between two looks is a departure too.
+        let before = self.generation(id);
+        async move {
+            while self.phase(id) != Phase::Down && self.generation(id) == before {
+                if changes.changed().await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    /// Ticks at each change of any instance's phase.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+
+    /// The instance listens here: its name was resolved to this.
+    pub(super) fn located(&self, id: InstanceId, address: SocketAddr) {
+        let mut state = self.state(id);
+        state.address = Some(address);
+        state.peer._address = socket::SocketAddr::Inet(address);
+    }
+
+    fn state(&self, id: InstanceId) -> MutexGuard<'_, State> {
+        self.instances[id.0].state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, id: InstanceId, seen: Observation, reason: Option<&str>) {
+        let mut state = self.state(id);
+        if let Some(reason) = reason {
+            state.last_error = Some(reason.to_owned());
+        }
+        let condition = state.condition.after(seen, clock::now(), &self.rules);
+        self.change(id, state, condition);
+    }
+
+    fn change(&self, id: InstanceId, mut state: MutexGuard<'_, State>, condition: Condition) {
+        let (before, after) = (state.condition.phase(), condition.phase());
+        state.condition = condition;
+        if before == after {
+            return;
+        }
+        state.since = Timestamp::now();
+        if after == Phase::Returned {
+            state.generation.0 += 1;
+            state.peer.group_key = state.generation.0;
+        }
+        let reason = state.last_error.clone().unwrap_or_default();
+        drop(state);
+        let instance = self.name(id);
+        match (before, after) {
+            (_, Phase::Down) => tracing::warn!(%instance, reason, "instance is down"),
+            (_, Phase::Returned) => tracing::info!(%instance, "instance has returned and is to be inspected"),
+            (Phase::Returned, _) => tracing::info!(%instance, "instance is up"),
+            (_, Phase::Suspect) => tracing::debug!(%instance, reason, "instance is suspect"),
+            (_, Phase::Up | Phase::Unknown) => tracing::debug!(%instance, "instance answers again"),
+        }
+        self.changes.send_modify(|tick| *tick += 1);
+    }
+}
+
+impl Instance {
+    fn new(options: InstanceOptions, timeouts: &Timeouts) -> Result<Self, SetupError> {
+        let mut peer = peer::template(&options, timeouts)?;
+        let address = options.url.literal();
+        if let Some(address) = address {
+            peer._address = socket::SocketAddr::Inet(address);
+        }
+        let state = State {
+            condition: Condition::new(),
+            since: Timestamp::now(),
+            generation: Generation(0),
+            last_error: None,
+            address,
+            peer,
+        };
+        Ok(Instance { options, in_flight: Arc::default(), state: Mutex::new(state) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use pingora::upstreams::peer::Peer;
+
+    use super::*;
+
+    const ONLY: InstanceId = InstanceId(0);
+
+    fn registry(url: &str) -> Arc<Registry> {
+        let url = InstanceUrl::parse(url).unwrap();
+        let options = InstanceOptions { name: InstanceName::new("primary"), url, ca_file: None };
+        Registry::new(vec![options], Timeouts::default(), HealthOptions::default()).unwrap()
+    }
+
+    #[test]
+    fn an_inspection_admits_only_the_return_it_looked_at() {
+        let registry = registry("http://127.0.0.1:1");
+        registry.observe(ONLY, Observation::ProbeOk);
+        let seen = registry.generation(ONLY);
+        registry.observe(ONLY, Observation::Refused);
+        assert_eq!(registry.admit(ONLY, seen), Admission::Superseded);
+        registry.observe(ONLY, Observation::ProbeOk);
+        assert_eq!(registry.admit(ONLY, seen), Admission::Superseded);
+        assert!(!registry.usable(ONLY));
+        assert_eq!(registry.admit(ONLY, registry.generation(ONLY)), Admission::Admitted);
+        assert!(registry.usable(ONLY));
+        assert_eq!(registry.admit(ONLY, registry.generation(ONLY)), Admission::Superseded, "it is up already");
+    }
+
+    #[tokio::test]
+    async fn departed_resolves_when_it_goes_down_even_if_it_is_back_before_anyone_looks() {
+        let registry = registry("http://127.0.0.1:1");
+        registry.observe(ONLY, Observation::ProbeOk);
+        let departed = registry.departed(ONLY);
+        registry.observe(ONLY, Observation::Unanswered);
+        registry.observe(ONLY, Observation::Refused);
+        registry.observe(ONLY, Observation::ProbeOk);
+        tokio::time::timeout(Duration::from_secs(5), departed).await.unwrap();
+        let waiting = tokio::time::timeout(Duration::from_millis(20), registry.departed(ONLY));
+        assert!(waiting.await.is_err(), "it has returned and not left since");
+        registry.observe(ONLY, Observation::Refused);
+        registry.departed(ONLY).await;
+    }
+
+    #[tokio::test]
+    async fn changes_tick_only_when_a_phase_changes() {
+        let registry = registry("http://127.0.0.1:1");
+        let mut changes = registry.changes();
+        registry.observe_because(ONLY, Observation::ProbeFailed, "no answer");
+        assert!(!changes.has_changed().unwrap());
+        assert_eq!(registry.last_error(ONLY).as_deref(), Some("no answer"));
+        registry.observe(ONLY, Observation::ProbeOk);
+        assert!(changes.has_changed().unwrap());
+        changes.mark_unchanged();
+        registry.observe(ONLY, Observation::ProbeOk);
+        assert!(!changes.has_changed().unwrap());
+    }
+
+    #[test]
+    fn requests_under_way_are_counted_until_they_end() {
+        let registry = registry("http://127.0.0.1:1");
+        let (first, second) = (registry.enter(ONLY), registry.enter(ONLY));
+        assert_eq!(registry.in_flight(ONLY), 2);
+        drop(first);
+        drop(second);
+        assert_eq!(registry.in_flight(ONLY), 0);
+    }
+
+    #[test]
+    fn a_peer_has_every_timeout_and_a_pool_of_its_own_for_each_generation() {
+        let registry = registry("http://127.0.0.1:8101");
+        let peer = registry.peer(ONLY).unwrap();
+        assert_eq!(peer.address().to_string(), "127.0.0.1:8101");
+        let options = &peer.options;
+        let set = [
+            options.connection_timeout,
+            options.total_connection_timeout,
+            options.read_timeout,
+            options.write_timeout,
+            options.idle_timeout,
+        ];
+        assert!(set.iter().all(Option::is_some));
+        registry.observe(ONLY, Observation::ProbeOk);
+        assert_ne!(registry.peer(ONLY).unwrap().reuse_hash(), peer.reuse_hash());
+    }
+
+    #[test]
+    fn a_name_has_no_peer_until_it_is_resolved() {
+        let registry = registry("http://chroma.invalid:8101");
+        assert!(registry.peer(ONLY).is_none());
+        registry.located(ONLY, "127.0.0.9:8101".parse().unwrap());
+        assert_eq!(registry.peer(ONLY).unwrap().address().to_string(), "127.0.0.9:8101");
+    }
+}

@@ -1,0 +1,96 @@
+//! A request that is given up must be in doubt, and its connection gone: closed, not half-closed, with nothing of
+//! the request left in the kernel's buffers to arrive later.
+
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use chroma_edge::instance::{Observation, Phase, SendError};
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+use tokio::sync::oneshot;
+
+use crate::server::{LONG, ONLY, client_of, listen, post, read_header, read_request};
+
+/// A half-closed connection would read as its end here, and still take an answer.
+async fn assert_closed_by_reset(mut stream: TcpStream) {
+    let read = tokio::time::timeout(LONG, stream.read_u8()).await.expect("the connection is closed at once");
+    assert_eq!(read.unwrap_err().kind(), ErrorKind::ConnectionReset);
+}
+
+#[tokio::test]
+async fn at_the_deadline() {
+    let (listener, address) = listen().await;
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        assert_closed_by_reset(stream).await;
+    });
+    let (registry, client) = client_of(address);
+    let error = client.send(ONLY, &post("{}"), Duration::from_millis(100)).await.unwrap_err();
+    assert_eq!(error, SendError::InDoubt { reason: "no answer within 100ms".to_owned() });
+    assert_eq!(registry.phase(ONLY), Phase::Suspect);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn when_the_future_is_dropped() {
+    let (listener, address) = listen().await;
+    let (registry, client) = client_of(address);
+    let (arrived, arrival) = oneshot::channel();
+    let counted = Arc::clone(&registry);
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        arrived.send(counted.in_flight(ONLY)).unwrap();
+        assert_closed_by_reset(stream).await;
+    });
+    let request = post("{}");
+    tokio::select! {
+        _ = client.send(ONLY, &request, LONG) => panic!("nobody answered"),
+        under_way = arrival => assert_eq!(under_way, Ok(1)),
+    }
+    assert_eq!(registry.in_flight(ONLY), 0);
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn as_soon_as_the_instance_is_down() {
+    let (listener, address) = listen().await;
+    let (registry, client) = client_of(address);
+    let probes = Arc::clone(&registry);
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_request(&mut stream).await;
+        probes.observe(ONLY, Observation::ProbeFailed);
+        probes.observe(ONLY, Observation::ProbeFailed);
+        assert_closed_by_reset(stream).await;
+    });
+    let request = post("{}");
+    let sent = tokio::time::timeout(LONG, client.send(ONLY, &request, LONG * 10)).await.expect("given up early");
+    assert_eq!(sent.unwrap_err(), SendError::InDoubt { reason: "the instance is down".to_owned() });
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_was_still_in_the_buffers_does_not_arrive_later() {
+    let (listener, address) = listen().await;
+    let (registry, client) = client_of(address);
+    let (give_up, given_up) = oneshot::channel();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        read_header(&mut stream).await;
+        // As a stopped server: the kernel takes what it has room for, nobody reads.
+        given_up.await.unwrap();
+        let mut body = Vec::new();
+        let end = stream.read_to_end(&mut body).await;
+        assert_eq!(end.unwrap_err().kind(), ErrorKind::ConnectionReset);
+        body.len()
+    });
+    let length = 8 << 20;
+    let error = client.send(ONLY, &post(vec![b'x'; length]), Duration::from_millis(300)).await.unwrap_err();
+    assert!(matches!(error, SendError::InDoubt { .. }), "{error}");
+    assert_eq!(registry.in_flight(ONLY), 0);
+    give_up.send(()).unwrap();
+    assert!(server.await.unwrap() < length);
+}

@@ -1,0 +1,10 @@
+//! The instance room against real sockets: small servers that misbehave in one way each, a TLS end, and a real
+//! Chroma server that is stopped, continued and killed.
+
+mod abandoning;
+mod answers;
+mod health;
+mod keeping;
+mod server;
+#[cfg(feature = "tls")]
+mod tls;
