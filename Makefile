@@ -15,7 +15,7 @@ setup: ## install what is missing for everything below
 run: ## two Chroma servers and the edge in front, until Ctrl-C
 	@scripts/setup.sh run
 	@cargo build --release --locked
-	@scripts/run.sh
+	@$(CACHE)/venv/bin/python scripts/run.py
 
 demo: ## the primary is killed under load; both servers are compared
 	@scripts/setup.sh demo
