@@ -1,0 +1,41 @@
+# The one door for tools: `.ci/run` calls the same targets. Tools that are not in the system live in $(CACHE).
+export CHROMA_EDGE_CACHE ?= $(CURDIR)/.cache
+CACHE := $(CHROMA_EDGE_CACHE)
+# A cmake of our own is used only where the system has none.
+export PATH := $(PATH):$(CACHE)/tools/bin
+
+.PHONY: help setup run demo test check bench fmt
+
+help: ## what there is
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: ## install what is missing for everything below
+	@scripts/setup.sh all
+
+run: ## two Chroma servers and the edge in front, until Ctrl-C
+	@scripts/setup.sh run
+	@cargo build --release --locked
+	@$(CACHE)/venv/bin/python scripts/run.py
+
+demo: ## the primary is killed under load; both servers are compared
+	@scripts/setup.sh demo
+	@cargo build --release --locked
+	@$(CACHE)/client/bin/python scripts/demo.py
+
+test: ## every test, on real Chroma servers and official clients
+	@scripts/setup.sh test
+	cargo nextest run --locked
+	cargo test --doc --locked
+
+check: ## format, lints, licences
+	@scripts/setup.sh check
+	cargo fmt --check
+	cargo clippy --all-targets --locked -- -D warnings
+	cargo deny --locked check bans licenses sources
+
+bench: ## the benchmarks that are in benches/
+	@scripts/setup.sh run
+	cargo bench --locked
+
+fmt: ## format everything
+	cargo fmt

@@ -1,0 +1,162 @@
+"""Two Chroma servers and one edge as child processes: what run.py and demo.py share.
+
+Standard library only, so that any Python 3.9 runs it. Children live in sessions of their own, so that
+Ctrl-C reaches the script alone and the script stops them, by pid; they also end when the script dies.
+"""
+
+import ctypes
+import json
+import os
+import signal
+import socket
+import subprocess
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+CACHE = Path(os.environ.get("CHROMA_EDGE_CACHE") or ROOT / ".cache").resolve()
+EDGE = ROOT / "target" / "release" / "chroma-edge"
+if os.environ.get("CARGO_TARGET_DIR"):
+    EDGE = Path(os.environ["CARGO_TARGET_DIR"]).resolve() / "release" / "chroma-edge"
+CHROMA_MAIN = "import sys, chromadb_rust_bindings as b; b.cli(['chroma', 'run'] + sys.argv[1:])"
+PR_SET_PDEATHSIG = 1
+# Loaded here, since nothing may be imported between fork and exec.
+LIBC = ctypes.CDLL(None)
+
+
+class Failed(Exception):
+    """Something a person must read; shown without a traceback."""
+
+
+def free_port(preferred=0):
+    """The preferred port when it is free on loopback, else any free one."""
+    for port in (preferred, 0):
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+            return probe.getsockname()[1]
+    raise Failed("no free port on 127.0.0.1")
+
+
+def http(url, body=None, timeout=10.0):
+    """The JSON answer of a GET, or of a POST when there is a body."""
+    data = None if body is None else json.dumps(body).encode()
+    request = urllib.request.Request(url, data=data, headers={"content-type": "application/json"})
+    # No proxy of the environment: all addresses are on loopback.
+    opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with opener.open(request, timeout=timeout) as answer:
+        return json.load(answer)
+
+
+def _end_with_parent():
+    LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
+
+
+class Process:
+    """One child, its log file, and the address at which it says that it is ready."""
+
+    def __init__(self, name, command, port, ready_path, log, environment=None):
+        self.name, self.command, self.port, self.log = name, [str(part) for part in command], port, Path(log)
+        self.url = f"http://127.0.0.1:{port}"
+        self.ready_path = ready_path
+        self.environment = environment
+        self.child = None
+
+    @property
+    def pid(self):
+        return self.child.pid if self.child else None
+
+    def running(self):
+        return self.child is not None and self.child.poll() is None
+
+    def start(self, patience=30.0):
+        with open(self.log, "ab") as log:
+            self.child = subprocess.Popen(
+                self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=self.environment,
+                start_new_session=True, preexec_fn=_end_with_parent,
+            )
+        until = time.monotonic() + patience
+        while time.monotonic() < until:
+            if not self.running():
+                raise Failed(f"{self.name} ended with {self.child.returncode}:\n{self.last_lines()}")
+            try:
+                http(self.url + self.ready_path, timeout=1.0)
+                return
+            except urllib.error.HTTPError as error:
+                if error.code < 500:
+                    return
+            except (OSError, ValueError):
+                pass
+            time.sleep(0.05)
+        raise Failed(f"{self.name} did not answer at {self.url} within {patience:.0f} s:\n{self.last_lines()}")
+
+    def last_lines(self, count=15):
+        lines = self.log.read_text(errors="replace").splitlines() if self.log.exists() else []
+        return "\n".join("    " + line for line in lines[-count:])
+
+    def kill(self):
+        """SIGKILL: what a machine that dies looks like."""
+        if self.running():
+            self.child.kill()
+        if self.child:
+            self.child.wait()
+
+    def stop(self, patience=10.0):
+        if not self.running():
+            return
+        self.child.terminate()
+        try:
+            self.child.wait(patience)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
+class Cluster:
+    """Primary, replica and edge with everything they write under `folder`."""
+
+    def __init__(self, folder, edge_port=0, chroma_ports=(0, 0)):
+        self.folder = Path(folder)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        names = ("primary", "replica")
+        self.servers = [self._chroma(name, free_port(port)) for name, port in zip(names, chroma_ports)]
+        self.configuration = self.folder / "edge.yaml"
+        self.edge = self._edge(free_port(edge_port))
+
+    def _chroma(self, name, port):
+        python = CACHE / "venv" / "bin" / "python"
+        if not python.exists():
+            raise Failed(f"{python} is missing: run scripts/setup.sh run")
+        data = self.folder / name
+        options = ["--path", data, "--host", "127.0.0.1", "--port", port]
+        command = [python, "-c", CHROMA_MAIN, *options]
+        return Process(name, command, port, "/api/v2/heartbeat", self.folder / f"{name}.log")
+
+    def _edge(self, port):
+        if not EDGE.exists():
+            raise Failed(f"{EDGE} is missing: run cargo build --release")
+        # JSON strings are YAML strings, whatever the folder is called.
+        lines = ["version: 1", "edge:", f"  listen: 127.0.0.1:{port}", "  instances:"]
+        lines += [f'    - {{ name: {server.name}, url: "{server.url}" }}' for server in self.servers]
+        lines += ["  journal:", f"    path: {json.dumps(str(self.folder / 'journal.db'))}"]
+        self.configuration.write_text("\n".join(lines) + "\n")
+        # Variables stand above the file: one left over in this shell must not lead elsewhere.
+        named = ("PRIMARY_URL", "REPLICA_URL", "PORT", "DATABASE_URL")
+        environment = {key: value for key, value in os.environ.items() if key not in named}
+        command = [EDGE, "serve", "--conf", self.configuration]
+        return Process("edge", command, port, "/health", self.folder / "edge.log", environment)
+
+    def start(self):
+        for process in [*self.servers, self.edge]:
+            process.start()
+
+    def stop(self):
+        for process in [self.edge, *self.servers]:
+            process.stop()
+
+    def status(self):
+        return http(self.edge.url + "/status", timeout=3.0)

@@ -1,0 +1,121 @@
+"""`make run`: two real Chroma servers and the edge in front, until Ctrl-C.
+
+Everything it writes is in ./data; everything it starts it stops. Standard library only.
+"""
+
+import select
+import shlex
+import signal
+import sys
+import time
+
+from cluster import ROOT, Cluster, Failed
+
+COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
+
+
+def welcome(cluster):
+    url = cluster.edge.url + COLLECTIONS
+    json_header = "-H 'content-type: application/json'"
+    primary, replica = cluster.servers
+    print(f"""
+chroma-edge is at {cluster.edge.url} - use it like any Chroma server
+  in front of  primary {primary.url} (pid {primary.pid}) and replica {replica.url} (pid {replica.pid})
+  data         {cluster.folder.relative_to(ROOT)}/ (databases, journal, logs)
+
+Three things to try, in another terminal:
+  1. write    curl {json_header} {url} -d '{{"name":"notes","get_or_create":true}}'
+              curl {json_header} {url}/notes/upsert -d '{{"ids":["a"],"embeddings":[[1,0]],"documents":["first"]}}'
+  2. kill the primary and write again, as if nothing had happened
+              kill -9 {primary.pid}
+              curl {json_header} {url}/notes/upsert -d '{{"ids":["b"],"embeddings":[[0,1]],"documents":["second"]}}'
+  3. read     curl {json_header} {url}/notes/get -d '{{}}'
+              curl {cluster.edge.url}/status
+
+Ctrl-C stops everything.
+""", flush=True)
+
+
+def say(text):
+    print(f"{time.strftime('%H:%M:%S')}  {text}", flush=True)
+
+
+class Follower:
+    """Turns one /status after another into lines: down, back, caught up."""
+
+    def __init__(self):
+        self.seen = {}
+
+    def lines(self, status):
+        for instance in status["instances"]:
+            name, pending = instance["name"], instance["pending_writes"]
+            state = "down" if not instance["healthy"] else "behind" if pending else "up"
+            before = self.seen.get(name, "up")
+            if before == "down" and state != "down":
+                yield f"{name} is back, with {pending} writes to catch up"
+            if state == "down" and before != "down":
+                yield f"{name} went down; the edge goes on with the others"
+            if state == "up" and self.seen.get(name + ".was_down"):
+                yield f"{name} has caught up"
+                self.seen[name + ".was_down"] = None
+            if state == "down":
+                self.seen[name + ".was_down"] = True
+            self.seen[name] = state
+
+
+def enter_pressed():
+    """Whether a line was typed; waits half a second for it, which also paces the loop."""
+    if not sys.stdin.isatty():
+        time.sleep(0.5)
+        return False
+    ready, _, _ = select.select([sys.stdin], [], [], 0.5)
+    return bool(ready) and bool(sys.stdin.readline())
+
+
+def follow(cluster):
+    follower = Follower()
+    noticed = set()
+    while True:
+        typed = enter_pressed()
+        if not cluster.edge.running():
+            raise Failed(f"the edge ended with {cluster.edge.child.returncode}:\n{cluster.edge.last_lines()}")
+        for server in cluster.servers:
+            if server.running():
+                noticed.discard(server.name)
+            elif typed:
+                say(f"starting {server.name} again")
+                server.start()
+                say(f"{server.name} runs (pid {server.pid})")
+            elif server.name not in noticed:
+                noticed.add(server.name)
+                hint = "press Enter here" if sys.stdin.isatty() else "run: " + shlex.join(server.command)
+                say(f"{server.name} ended; to start it again {hint}")
+        try:
+            for line in follower.lines(cluster.status()):
+                say(line)
+        except (OSError, ValueError):
+            pass  # The edge is busy or ending; the next round tells.
+
+
+def main():
+    cluster = None
+    # Being told to end is like Ctrl-C: the children are stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        cluster = Cluster(ROOT / "data", edge_port=8000, chroma_ports=(8101, 8102))
+        cluster.start()
+        welcome(cluster)
+        follow(cluster)
+    except KeyboardInterrupt:
+        print("\nstopping", flush=True)
+        return 0
+    except Failed as failure:
+        print(f"run: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        if cluster:
+            cluster.stop()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,115 @@
+#!/usr/bin/env bash
+# Installs what is missing for one target: run | demo | test | check | all. Quick when nothing is missing.
+# System packages come from apt-get (as root, or with sudo that asks nothing); everything else goes into
+# ${CHROMA_EDGE_CACHE:-.cache}, cargo's own tools into CARGO_HOME.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+CHROMA_VERSION=1.5.9
+CLIENT_VERSION=1.5.9
+JS_CLIENT_VERSION=3.5.0
+CMAKE_WHEEL=3.31.6
+NEXTEST_VERSION=0.9.143
+DENY_VERSION=0.20.2
+
+target="${1:-all}"
+mkdir -p "${CHROMA_EDGE_CACHE:-.cache}"
+cache="$(cd "${CHROMA_EDGE_CACHE:-.cache}" && pwd)"
+export PATH="$PATH:$cache/tools/bin:${CARGO_HOME:-$HOME/.cargo}/bin"
+
+say() { printf 'setup: %s\n' "$*"; }
+missing() { printf 'setup: missing: %s\n' "$*" >&2; exit 1; }
+have() { command -v "$1" >/dev/null 2>&1; }
+
+apt_updated=""
+# Installs system packages; fails when that is not possible here.
+apt_install() {
+    local root=()
+    have apt-get || return 1
+    if [ "$(id -u)" != 0 ]; then
+        have sudo && sudo -n true 2>/dev/null || return 1
+        root=(sudo -n)
+    fi
+    if [ -z "$apt_updated" ]; then
+        "${root[@]}" apt-get update -qq >"$cache/apt.log" 2>&1 || return 1
+        apt_updated=yes
+    fi
+    say "apt-get install $*"
+    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" \
+        >>"$cache/apt.log" 2>&1
+}
+
+# A virtual environment at $1, made again when it is broken or its Python is gone.
+venv() {
+    [ -x "$1/bin/python" ] && "$1/bin/python" -m pip --version >/dev/null 2>&1 && return
+    have python3 || apt_install python3 python3-venv || missing "python3 (3.9 or newer, with its venv module)"
+    rm -rf "$1"
+    python3 -m venv "$1" >/dev/null 2>&1 && return
+    rm -rf "$1"
+    apt_install python3-venv && python3 -m venv "$1" >/dev/null && return
+    rm -rf "$1"
+    missing "the Python module venv (Debian and Ubuntu: apt-get install python3-venv)"
+}
+
+# $1: environment, $2: requirement as name==version, rest: options of pip.
+wheel() {
+    local environment="$1" wanted="$2"
+    shift 2
+    [ "$(cat "$environment/.installed" 2>/dev/null)" = "$wanted" ] && return
+    venv "$environment"
+    say "$wanted into $environment"
+    "$environment/bin/python" -m pip install -q --disable-pip-version-check "$@" "$wanted"
+    printf '%s\n' "$wanted" >"$environment/.installed"
+}
+
+need_rust() {
+    have cargo || missing "Rust 1.88 or newer (https://rustup.rs)"
+    have cc || apt_install gcc libc6-dev || missing "a C compiler (Debian and Ubuntu: apt-get install gcc libc6-dev)"
+    have cmake && return
+    apt_install cmake && return
+    say "no cmake from apt-get; taking the wheel"
+    wheel "$cache/cmake" "cmake==$CMAKE_WHEEL"
+    mkdir -p "$cache/tools/bin"
+    ln -sf "$cache/cmake/bin/cmake" "$cache/tools/bin/cmake"
+    have cmake || missing "cmake (Debian and Ubuntu: apt-get install cmake)"
+}
+
+# The wheel alone holds the server: its many dependencies are for the Python library.
+need_chroma() { wheel "$cache/venv" "chromadb==$CHROMA_VERSION" --no-deps; }
+
+need_client() { wheel "$cache/client" "chromadb-client==$CLIENT_VERSION"; }
+
+need_js_client() {
+    local manifest="$cache/js/node_modules/chromadb/package.json"
+    if ! have node || ! have npm; then
+        apt_install nodejs npm || missing "node 18 or newer with npm (Debian and Ubuntu: apt-get install nodejs npm)"
+    fi
+    grep -qs "\"version\": \"$JS_CLIENT_VERSION\"" "$manifest" && return
+    say "npm chromadb@$JS_CLIENT_VERSION into $cache/js"
+    mkdir -p "$cache/js"
+    [ -f "$cache/js/package.json" ] || printf '{ "private": true }\n' >"$cache/js/package.json"
+    npm install --prefix "$cache/js" --no-audit --no-fund --loglevel=error "chromadb@$JS_CLIENT_VERSION"
+}
+
+# $1: cargo subcommand, $2: version. Compiling one takes minutes, once.
+need_cargo_tool() {
+    have "$1" && return
+    say "compiling $1 $2 (once, some minutes)"
+    cargo install --locked --quiet "$1" --version "$2"
+}
+
+need_components() {
+    cargo fmt --version >/dev/null 2>&1 || rustup component add rustfmt >/dev/null 2>&1 \
+        || missing "rustfmt (rustup component add rustfmt)"
+    cargo clippy --version >/dev/null 2>&1 || rustup component add clippy >/dev/null 2>&1 \
+        || missing "clippy (rustup component add clippy)"
+}
+
+case "$target" in
+run) need_rust; need_chroma ;;
+demo) need_rust; need_chroma; need_client ;;
+test) need_rust; need_chroma; need_client; need_js_client; need_cargo_tool cargo-nextest "$NEXTEST_VERSION" ;;
+check) need_rust; need_components; need_cargo_tool cargo-deny "$DENY_VERSION" ;;
+all) for one in demo test check; do "$0" "$one"; done ;;
+*) printf 'usage: %s run|demo|test|check|all\n' "$0" >&2; exit 64 ;;
+esac

@@ -1,0 +1,95 @@
+//! The command line: which command was meant, and which exit code answers it.
+//!
+//! Decides commands, options and exit codes (0 done, 1 failed while running, 64 a mistake in the command
+//! or the configuration). What `serve` does is passed in, so that this room knows nothing of servers.
+
+mod check;
+mod logging;
+
+use std::ffi::OsString;
+use std::fmt::Display;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::config::{self, Config};
+
+/// A mistake in the command line or the configuration: EX_USAGE of sysexits.h.
+const USAGE: u8 = 64;
+
+/// One highly available Chroma, made of two or more ordinary Chroma servers.
+#[derive(Debug, Parser)]
+#[command(name = "chroma-edge", version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Serve clients until SIGTERM.
+    Serve(Source),
+    /// Check the configuration and print what is in effect, or every mistake with its line.
+    Check(Source),
+    /// Print the version.
+    Version,
+}
+
+#[derive(Debug, clap::Args)]
+struct Source {
+    /// The YAML file. Not needed when PRIMARY_URL and REPLICA_URL are set.
+    #[arg(long, value_name = "FILE")]
+    conf: Option<PathBuf>,
+}
+
+/// Runs the command in `arguments`, the first of which is the program's name. `serve` gets a configuration
+/// that has passed every check, with logging set up; its error is shown and exits with 1.
+pub fn run<T, E: Display>(
+    arguments: impl IntoIterator<Item = OsString>,
+    serve: impl FnOnce(Config) -> Result<T, E>,
+) -> ExitCode {
+    let arguments = match Arguments::try_parse_from(arguments) {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // Help and the version arrive here too, and are no mistake. A closed pipe is not one either.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+        }
+    };
+    match arguments.command {
+        Command::Serve(source) => with_config(source.conf.as_deref(), |config| start(config, serve)),
+        Command::Check(source) => with_config(source.conf.as_deref(), |config| {
+            print!("{}", check::summary(&config));
+            ExitCode::SUCCESS
+        }),
+        Command::Version => {
+            println!("chroma-edge {}", env!("CARGO_PKG_VERSION"));
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+fn with_config(path: Option<&Path>, act: impl FnOnce(Config) -> ExitCode) -> ExitCode {
+    match config::load(path, &|name| std::env::var(name).ok()) {
+        Ok(config) => act(config),
+        Err(mistakes) => {
+            eprintln!("{mistakes}");
+            ExitCode::from(USAGE)
+        }
+    }
+}
+
+fn start<T, E: Display>(config: Config, serve: impl FnOnce(Config) -> Result<T, E>) -> ExitCode {
+    logging::start(&config.log);
+    for notice in &config.notices {
+        tracing::warn!("{}", notice.0);
+    }
+    match serve(config) {
+        Ok(_) => ExitCode::SUCCESS,
+        Err(error) => {
+            tracing::error!("cannot serve: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}

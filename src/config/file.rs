@@ -1,0 +1,36 @@
+//! The first step: what the file and the environment say, not yet checked.
+//!
+//! A [`Raw`] is the file's tree plus its text; the environment writes over the tree, and each value keeps
+//! the place it came from. What the values mean is decided in `check` and `pingora_keys`.
+
+use super::mistake::{Ledger, Place};
+use super::tree::{self, Node};
+
+/// Something worth a warning that is no mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Notice(pub String);
+
+pub(super) struct Raw {
+    /// The file's text, for Pingora's own keys.
+    pub text: String,
+    pub root: Node,
+    pub notices: Vec<Notice>,
+}
+
+impl Raw {
+    /// The tree of this text; after a syntax error an empty one, and the ledger says so.
+    pub fn parse(text: &str, ledger: &Ledger) -> Self {
+        let root = tree::parse(text, ledger).unwrap_or_else(Node::empty_map);
+        Raw { text: text.to_owned(), root, notices: Vec::new() }
+    }
+
+    /// Puts a value over whatever the file has at this path.
+    pub fn set(&mut self, path: &[&str], text: String, place: Place) {
+        let mut node = &mut self.root;
+        for key in path {
+            let Some(next) = node.entry(key, place) else { return };
+            node = next;
+        }
+        *node = Node::scalar(text, place);
+    }
+}

@@ -1,0 +1,219 @@
+//! The configuration: one YAML file and the environment, checked once, before anything starts.
+//!
+//! Two steps: `file` and `environment` say what was written, `check` says whether it can be used. Every
+//! mistake is reported at once, with its line or its variable. After [`load`] nothing has to be checked
+//! again: a [`Config`] holds only what can work. What each key does is decided in the rooms that use it;
+//! every key, limit and variable is described in `docs/configuration.md`, which a test holds to the code.
+
+mod check;
+mod environment;
+mod file;
+mod instance_url;
+mod mistake;
+mod pingora_keys;
+mod section;
+#[cfg(test)]
+mod tests;
+mod tree;
+mod units;
+
+use std::net::SocketAddr;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use pingora::server::configuration::ServerConf;
+
+pub use environment::VARIABLES;
+pub use file::Notice;
+pub use instance_url::{InstanceUrl, Transport};
+pub use mistake::{Mistake, Mistakes, Place};
+pub use units::{ByteSize, show_duration};
+
+use crate::ids::InstanceName;
+use mistake::Ledger;
+
+/// How many documents one merged request holds unless something else is said.
+const DEFAULT_MERGE_DOCUMENTS: usize = 500;
+
+/// A configuration that has passed every check. Field names are the file's; durations and sizes are
+/// within the limits that `docs/configuration.md` names.
+#[derive(Debug)]
+pub struct Config {
+    /// Where clients connect.
+    pub listen: SocketAddr,
+    /// At least two, in order of preference: the first is the primary. Names and addresses are unique.
+    pub instances: Vec<InstanceConfig>,
+    pub journal: JournalConfig,
+    pub read_consistency: ReadConsistency,
+    pub read_replica_ratio: ReplicaRatio,
+    /// How long a write waits for an instance that can take it.
+    pub write_wait: Duration,
+    /// How long a read waits for a fresh instance.
+    pub read_wait: Duration,
+    /// How long a catalog write waits for the other healthy instances.
+    pub catalog_wait: Duration,
+    /// The time limit of one attempt on one instance; never longer than `request_timeout`.
+    pub attempt_timeout: Duration,
+    /// The time limit of a client's request, all attempts and waits together.
+    pub request_timeout: Duration,
+    /// How long to wait, once an instance answers again, before a request in doubt is sent again.
+    pub settle_time: Duration,
+    /// How long an append may take before the write is refused.
+    pub journal_timeout: Duration,
+    /// How often recovery looks for open transactions.
+    pub recovery_interval: Duration,
+    /// How long completed transactions are kept.
+    pub retention: Duration,
+    /// How long requests in flight may take to finish after SIGTERM.
+    pub shutdown_grace: Duration,
+    pub connection_pooling: ConnectionPooling,
+    pub health: HealthConfig,
+    pub limits: Limits,
+    pub protection: Protection,
+    pub adopt: Adopt,
+    /// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`; known to parse.
+    pub log: String,
+    /// Pingora's own keys. `grace_period_seconds` is `shutdown_grace` unless the file sets it.
+    pub pingora: ServerConf,
+    /// What deserves a warning at start.
+    pub notices: Vec<Notice>,
+}
+
+/// One Chroma server.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct InstanceConfig {
+    pub name: InstanceName,
+    pub url: InstanceUrl,
+    /// The certificate authority of an `https://` instance, when it is not one the system trusts.
+    pub ca_file: Option<PathBuf>,
+}
+
+/// Which store holds the journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    /// The SQLite file; its folder is created when it is missing.
+    pub path: PathBuf,
+}
+
+/// Which instances may serve a read that says nothing itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReadConsistency {
+    /// Only one that has applied every acknowledged write of the collection.
+    Fresh,
+    /// Any healthy one.
+    Any,
+}
+
+/// The share of reads that replicas serve, 0 to 1.
+#[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
+pub struct ReplicaRatio(f64);
+
+impl ReplicaRatio {
+    /// The share, 0 to 1.
+    pub fn get(self) -> f64 {
+        self.0
+    }
+}
+
+/// Whether connections to instances are kept open and used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ConnectionPooling {
+    Enabled,
+    Disabled,
+}
+
+/// How instances are probed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HealthConfig {
+    pub interval: Duration,
+    /// The time limit of one probe, always shorter than `interval`.
+    pub timeout: Duration,
+    /// Failed probes in a row that make an instance down.
+    pub failures: usize,
+}
+
+/// Upper bounds; beyond each a request is refused with a reason of its own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest request body.
+    pub body_bytes: ByteSize,
+    /// The largest answer of an instance that has to be held in memory.
+    pub answer_bytes: ByteSize,
+    /// All request bodies held in memory together; at least `body_bytes`.
+    pub buffered_bytes: ByteSize,
+    pub concurrent_requests: usize,
+    /// How many requests may wait for one of `concurrent_requests`.
+    pub queued_requests: usize,
+    /// How long a request waits for one of `concurrent_requests`.
+    pub queue_wait: Duration,
+    /// Journaled entries an instance may be behind with.
+    pub backlog_entries: usize,
+    /// Documents in one merged request.
+    pub merge_documents: usize,
+    /// Bytes in one merged request.
+    pub merge_bytes: ByteSize,
+}
+
+/// What clients may not do.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Protection {
+    pub reset: ResetPolicy,
+    /// Names of collections that cannot be deleted, in any database.
+    pub collections: Vec<String>,
+}
+
+/// Whether `POST /api/v2/reset` may reach the instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetPolicy {
+    Refused,
+    Allowed,
+}
+
+/// Where existing content is looked for at start.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Adopt {
+    /// Tenants besides `default_tenant` and those the edge remembers; Chroma cannot list its tenants.
+    pub tenants: Vec<String>,
+}
+
+/// Reads the file, if one is named, and the environment through `lookup`.
+///
+/// # Errors
+/// Every mistake found, in the order of the file, those of the environment last.
+pub fn load(path: Option<&Path>, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Config, Mistakes> {
+    let Some(path) = path else { return parse("no configuration file", "", lookup) };
+    let source = path.display().to_string();
+    match std::fs::read_to_string(path) {
+        Ok(text) => parse(&source, &text, lookup),
+        Err(error) => {
+            let message = format!("the configuration file cannot be read: {error}");
+            Err(Mistakes { source, list: vec![Mistake { place: Place::Whole, message }] })
+        }
+    }
+}
+
+/// Like [`load`], from text; `source` is how messages name it.
+///
+/// # Errors
+/// As [`load`].
+pub fn parse(source: &str, text: &str, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Config, Mistakes> {
+    let ledger = Ledger::default();
+    match read(text, lookup, &ledger) {
+        Some(config) if ledger.is_clean() => Ok(config),
+        Some(_) | None => Err(Mistakes { source: source.to_owned(), list: ledger.into_list() }),
+    }
+}
+
+fn read(text: &str, lookup: &dyn Fn(&str) -> Option<String>, ledger: &Ledger) -> Option<Config> {
+    let mut raw = file::Raw::parse(text, ledger);
+    if !ledger.is_clean() && raw.root.get(pingora_keys::EDGE).is_none() {
+        // The text could not be read at all: complaints about missing keys would only hide that.
+        return None;
+    }
+    let mut pingora = pingora_keys::server_conf(&raw, ledger);
+    environment::apply_environment(&mut raw, lookup, ledger);
+    if let Some(threads) = environment::workers(lookup, ledger) {
+        pingora.threads = threads;
+    }
+    check::check(raw, pingora, ledger)
+}

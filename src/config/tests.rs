@@ -1,0 +1,277 @@
+use std::path::Path;
+use std::time::Duration;
+
+use super::*;
+
+const TWO: &str = "edge:\n  instances:\n    - { name: primary, url: \"http://127.0.0.1:8101\" }\n    - { name: replica, url: \"http://127.0.0.1:8102\" }\n";
+
+fn no_environment(_: &str) -> Option<String> {
+    None
+}
+
+fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+    let lookup = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+    parse("edge.yaml", text, &lookup)
+}
+
+fn mistakes(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
+    let found = with(text, variables).expect_err("a mistake");
+    found.to_string().lines().map(str::to_owned).collect()
+}
+
+/// The one mistake there is.
+fn mistake(text: &str, variables: &[(&str, &str)]) -> String {
+    let found = mistakes(text, variables);
+    assert_eq!(found.len(), 1, "{found:#?}");
+    found.concat()
+}
+
+fn root(folder: &str) -> std::path::PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(folder)
+}
+
+#[test]
+fn every_file_in_conf_loads() {
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(root("conf")).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "yaml") {
+            load(Some(&path), &no_environment).unwrap_or_else(|mistakes| panic!("{mistakes}"));
+            names.push(path.file_name().unwrap().to_string_lossy().into_owned());
+        }
+    }
+    names.sort();
+    assert_eq!(names, ["minimal.yaml", "production.yaml"]);
+}
+
+#[test]
+fn the_minimal_file_and_the_production_file_mean_the_same() {
+    let minimal = load(Some(&root("conf/minimal.yaml")), &no_environment).unwrap();
+    let mut production = load(Some(&root("conf/production.yaml")), &no_environment).unwrap();
+    production.instances.clone_from(&minimal.instances);
+    production.pingora.threads = minimal.pingora.threads;
+    assert_eq!(format!("{production:#?}"), format!("{minimal:#?}"), "production.yaml must show the defaults");
+}
+
+fn known_keys() -> Vec<mistake::KnownKey> {
+    let ledger = Ledger::default();
+    read(TWO, &no_environment, &ledger).unwrap();
+    ledger.known()
+}
+
+#[test]
+fn the_production_file_shows_every_key() {
+    let text = std::fs::read_to_string(root("conf/production.yaml")).unwrap();
+    let tree = tree::parse(&text, &Ledger::default()).unwrap();
+    let keys = known_keys();
+    assert!(keys.len() > 25, "{keys:?}");
+    for known in keys {
+        let mut node = Some(&tree);
+        for part in known.path.split('.') {
+            node = node.and_then(|node| node.get(part));
+        }
+        assert!(node.is_some(), "conf/production.yaml lacks {}", known.path);
+    }
+}
+
+#[test]
+fn the_document_names_every_key_with_its_default_and_limits_and_every_variable() {
+    let text = std::fs::read_to_string(root("docs/configuration.md")).unwrap();
+    for known in known_keys() {
+        let key = known.path.strip_prefix("edge.").unwrap();
+        let mut row = format!("| `{key}` | `{}` |", known.default);
+        if !known.range.is_empty() {
+            row.push_str(&format!(" {} |", known.range));
+        }
+        assert!(text.contains(&row), "docs/configuration.md lacks a row that begins with\n{row}");
+    }
+    for variable in VARIABLES {
+        assert!(text.contains(&format!("| `{variable}` |")), "docs/configuration.md lacks {variable}");
+    }
+}
+
+#[test]
+fn every_mistake_is_reported_at_once_in_the_order_of_the_file() {
+    let text = "\
+version: 1
+threads: many
+thread: 2
+edge:
+  listen: localhost
+  instances:
+    - name: one two
+      url: 127.0.0.1:8101
+    - { name: replica, url: 'http://127.0.0.1:8102',
+        colour: red }
+  write_wiat: 5s
+  read_wait: 5
+  read_replica_ratio: 1.5
+  health:
+    interval: 1s
+    timeout: 2s
+    failures: 0
+  limits: { merge_bytes: 31MB }
+  protection:
+    allow_reset: maybe
+";
+    let found = mistakes(text, &[("PORT", "http"), ("MAX_WORKERS", "0")]);
+    let places: Vec<&str> = found.iter().map(|line| line.split(": ").next().unwrap()).collect();
+    let lines = [2, 3, 5, 7, 8, 10, 11, 12, 13, 16, 17, 18, 20].map(|line| format!("edge.yaml:{line}"));
+    let mut expected: Vec<&str> = lines.iter().map(String::as_str).collect();
+    expected.extend(["PORT", "MAX_WORKERS"]);
+    expected[13..].sort_unstable();
+    assert_eq!(places, expected, "{found:#?}");
+    assert!(found[1].contains("did you mean `threads`?"), "{}", found[1]);
+    assert!(found[6].contains("did you mean `write_wait`?"), "{}", found[6]);
+}
+
+#[test]
+fn two_instances_with_names_and_addresses_of_their_own_are_needed() {
+    assert!(mistake("edge:\n  listen: 127.0.0.1:1\n", &[]).contains("at least two"));
+    assert!(mistake("", &[]).contains("PRIMARY_URL and REPLICA_URL"));
+    assert!(mistake("", &[("PRIMARY_URL", "http://a:1")]).contains("lists 1"));
+    let same_name = TWO.replace("name: replica", "name: primary");
+    assert!(mistake(&same_name, &[]).starts_with("edge.yaml:4: edge.instances[1].name: primary is taken"));
+    let same_url = TWO.replace("8102", "8101");
+    assert!(mistake(&same_url, &[]).starts_with("edge.yaml:4: edge.instances[1].url"));
+    assert!(mistake(TWO, &[("REPLICA_URL", "http://127.0.0.1:8101")]).starts_with("REPLICA_URL: "));
+}
+
+#[test]
+fn postgresql_is_refused_with_its_place() {
+    let text = format!("{TWO}  journal:\n    postgres: \"postgres://edge:secret@db/x\"\n");
+    let found = mistake(&text, &[]);
+    assert!(found.starts_with("edge.yaml:6: ") && found.contains("not supported by this version yet"), "{found}");
+    assert!(!found.contains("secret"));
+    let found = mistake(TWO, &[("DATABASE_URL", "postgres://edge:secret@db/x")]);
+    assert!(found.starts_with("DATABASE_URL: PostgreSQL is not supported by this version yet"), "{found}");
+    assert!(!found.contains("secret"));
+}
+
+#[test]
+fn a_password_in_an_address_is_refused_and_not_repeated() {
+    let found = mistake(TWO, &[("PRIMARY_URL", "http://admin:secret@127.0.0.1:8101")]);
+    assert!(found.starts_with("PRIMARY_URL: "), "{found}");
+    assert!(!found.contains("secret"));
+}
+
+#[test]
+fn a_wrong_key_of_pingoras_does_not_print_the_file() {
+    let found = mistake(&format!("max_blocking_threads: 0\n{TWO}"), &[]);
+    assert!(found.starts_with("edge.yaml:1: max_blocking_threads: "), "{found}");
+    assert!(!found.contains("8101"));
+}
+
+#[test]
+fn a_file_that_is_not_yaml_is_one_mistake() {
+    assert!(mistake("edge: [\n", &[]).contains("not valid YAML"));
+    assert!(mistakes("- a\n- b\n", &[])[0].contains("must be a section with keys"));
+    let missing = load(Some(Path::new("/no/such/file.yaml")), &no_environment).expect_err("missing");
+    assert!(missing.to_string().starts_with("/no/such/file.yaml: the configuration file cannot be read"));
+}
+
+#[test]
+fn variables_stand_above_the_file() {
+    let text = format!("threads: 3\n{TWO}  read_replica_ratio: 0.1\n  limits: {{ concurrent_requests: 7 }}\n");
+    let config = with(
+        &text,
+        &[
+            ("PRIMARY_URL", "http://a:1"),
+            ("REPLICA_URL", "http://b:2"),
+            ("PORT", "9000"),
+            ("READ_REPLICA_RATIO", "0.5"),
+            ("CHECK_INTERVAL", "3"),
+            ("REQUEST_TIMEOUT", "45"),
+            ("WAL_SYNC_INTERVAL", "500ms"),
+            ("MAX_MEMORY_MB", "64"),
+            ("MAX_WORKERS", "4"),
+            ("DEFAULT_BATCH_SIZE", "100"),
+            ("MAX_CONCURRENT_REQUESTS", "10"),
+            ("REQUEST_QUEUE_SIZE", "20"),
+            ("ENABLE_CONNECTION_POOLING", "false"),
+            ("ENABLE_GRANULAR_LOCKING", "true"),
+            ("CHROMA_EDGE_LOG", "debug"),
+        ],
+    )
+    .unwrap();
+    assert_eq!(config.instances[0].url.to_string(), "http://a:1");
+    assert_eq!(config.instances[1].url.to_string(), "http://b:2");
+    assert_eq!(config.instances[1].name.as_str(), "replica");
+    assert_eq!(config.listen.to_string(), "0.0.0.0:9000");
+    assert_eq!(config.read_replica_ratio.get(), 0.5);
+    assert_eq!(config.health.interval, Duration::from_secs(3));
+    assert_eq!(config.request_timeout, Duration::from_secs(45));
+    assert_eq!(config.recovery_interval, Duration::from_millis(500));
+    assert_eq!(config.limits.buffered_bytes, ByteSize::mib(64));
+    assert_eq!(config.pingora.threads, 4);
+    assert_eq!(config.limits.merge_documents, 100);
+    assert_eq!(config.limits.concurrent_requests, 10);
+    assert_eq!(config.limits.queued_requests, 20);
+    assert_eq!(config.connection_pooling, ConnectionPooling::Disabled);
+    assert_eq!(config.log, "debug");
+    assert!(config.notices[0].0.contains("ENABLE_GRANULAR_LOCKING"));
+}
+
+#[test]
+fn no_file_is_needed_when_both_addresses_are_set() {
+    let lookup = |name: &str| match name {
+        "PRIMARY_URL" => Some("http://127.0.0.1:1".to_owned()),
+        "REPLICA_URL" => Some("http://127.0.0.1:2".to_owned()),
+        _ => None,
+    };
+    let config = load(None, &lookup).unwrap();
+    let names: Vec<&str> = config.instances.iter().map(|instance| instance.name.as_str()).collect();
+    assert_eq!(names, ["primary", "replica"]);
+}
+
+#[test]
+fn the_batch_cap_lowers_and_never_raises() {
+    let merged = |variables: &[(&str, &str)]| with(TWO, variables).unwrap().limits.merge_documents;
+    assert_eq!(merged(&[("MAX_BATCH_SIZE", "50")]), 50);
+    assert_eq!(merged(&[("MAX_BATCH_SIZE", "5000")]), 500);
+    assert_eq!(merged(&[("MAX_BATCH_SIZE", "50"), ("DEFAULT_BATCH_SIZE", "200")]), 50);
+    assert!(mistake(TWO, &[("MAX_BATCH_SIZE", "0")]).starts_with("MAX_BATCH_SIZE: "));
+}
+
+#[test]
+fn an_empty_variable_counts_as_unset() {
+    assert!(with(TWO, &[("DATABASE_URL", ""), ("PORT", " ")]).is_ok());
+}
+
+#[test]
+fn the_attempt_gives_way_to_a_shorter_request_unless_the_file_names_it() {
+    assert_eq!(with(TWO, &[("REQUEST_TIMEOUT", "10")]).unwrap().attempt_timeout, Duration::from_secs(10));
+    let named = format!("{TWO}  attempt_timeout: 20s\n");
+    assert!(mistake(&named, &[("REQUEST_TIMEOUT", "10")]).starts_with("REQUEST_TIMEOUT: "));
+    assert!(mistake(&format!("{named}  request_timeout: 5s\n"), &[]).starts_with("edge.yaml:5: "));
+}
+
+#[test]
+fn memory_must_hold_one_body() {
+    assert!(mistake(TWO, &[("MAX_MEMORY_MB", "20")]).starts_with("MAX_MEMORY_MB: "));
+}
+
+#[test]
+fn a_certificate_file_is_checked() {
+    let with_ca = |url: &str, file: &str| {
+        let item = format!("    - name: third\n      url: {url}\n      ca_file: {file}\n");
+        format!("{TWO}{item}")
+    };
+    assert!(mistake(&with_ca("http://c:3", "Cargo.toml"), &[]).contains("only with an https:// url"));
+    if cfg!(feature = "tls") {
+        assert!(mistake(&with_ca("https://c:3", "/no/such.pem"), &[]).starts_with("edge.yaml:7: ca_file"));
+        let file = root("Cargo.toml");
+        assert!(with(&with_ca("https://c:3", &file.display().to_string()), &[]).is_ok());
+    } else {
+        assert!(mistakes(&with_ca("https://c:3", "Cargo.toml"), &[])[0].contains("feature `tls`"));
+    }
+}
+
+#[test]
+fn pingora_stops_within_the_grace_period() {
+    assert_eq!(with(TWO, &[]).unwrap().pingora.grace_period_seconds, Some(8));
+    let set = with(&format!("grace_period_seconds: 20\n{TWO}"), &[]).unwrap();
+    assert_eq!(set.pingora.grace_period_seconds, Some(20));
+    let short = with(&format!("{TWO}  shutdown_grace: 1500ms\n"), &[]).unwrap();
+    assert_eq!(short.pingora.grace_period_seconds, Some(2));
+}

@@ -1,0 +1,222 @@
+//! YAML text as a tree that remembers lines.
+//!
+//! A serde derive stops at the first mistake and forgets where a value stood; this tree keeps the line of
+//! every key and value, so that the check can go on and name each place. It decides nothing about keys.
+
+use std::collections::HashMap;
+
+use saphyr_parser::{Event, Parser, ScalarStyle};
+
+use super::mistake::{Ledger, Place};
+
+/// A value and where it stands.
+#[derive(Clone, Debug)]
+pub(super) struct Node {
+    pub place: Place,
+    pub value: Value,
+}
+
+/// Scalars stay text: what they mean depends on the key that reads them.
+#[derive(Clone, Debug)]
+pub(super) enum Value {
+    Null,
+    Scalar(String),
+    List(Vec<Node>),
+    Map(Vec<Entry>),
+}
+
+/// One key of a map.
+#[derive(Clone, Debug)]
+pub(super) struct Entry {
+    pub key: String,
+    pub place: Place,
+    pub node: Node,
+}
+
+impl Node {
+    /// An empty map: what a missing file or section counts as.
+    pub fn empty_map() -> Self {
+        Node { place: Place::Whole, value: Value::Map(Vec::new()) }
+    }
+
+    pub fn scalar(text: impl Into<String>, place: Place) -> Self {
+        Node { place, value: Value::Scalar(text.into()) }
+    }
+
+    /// The value of `key`, if this is a map that has it.
+    pub fn get(&self, key: &str) -> Option<&Node> {
+        match &self.value {
+            Value::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node),
+            _ => None,
+        }
+    }
+
+    /// The value of `key`, made null when it is missing. None when this is neither a map nor null:
+    /// then the check reports this node, and there is nothing to put a value into.
+    pub fn entry(&mut self, key: &str, place: Place) -> Option<&mut Node> {
+        if matches!(self.value, Value::Null) {
+            self.value = Value::Map(Vec::new());
+        }
+        let Value::Map(entries) = &mut self.value else { return None };
+        let index = match entries.iter().position(|entry| entry.key == key) {
+            Some(index) => index,
+            None => {
+                entries.push(Entry { key: key.to_owned(), place, node: Node { place, value: Value::Null } });
+                entries.len() - 1
+            }
+        };
+        entries.get_mut(index).map(|entry| &mut entry.node)
+    }
+}
+
+/// What stands open while events come in.
+enum Open {
+    List { place: Place, anchor: usize, items: Vec<Node> },
+    Map { place: Place, anchor: usize, entries: Vec<Entry>, key: Option<(String, Place)> },
+}
+
+struct Builder<'a> {
+    ledger: &'a Ledger,
+    open: Vec<Open>,
+    anchors: HashMap<usize, Node>,
+    root: Option<Node>,
+}
+
+/// The tree of the first document in `text`. Syntax errors and duplicate keys go to the ledger; after a syntax
+/// error there is no tree, since nothing after it can be trusted.
+pub(super) fn parse(text: &str, ledger: &Ledger) -> Option<Node> {
+    let mut builder = Builder { ledger, open: Vec::new(), anchors: HashMap::new(), root: None };
+    let mut documents = 0;
+    for event in Parser::new_from_str(text) {
+        let (event, span) = match event {
+            Ok(event) => event,
+            Err(error) => {
+                ledger.report(Place::Line(error.marker().line()), format!("not valid YAML: {}", error.info()));
+                return None;
+            }
+        };
+        let place = Place::Line(span.start.line());
+        if matches!(event, Event::DocumentStart(_)) {
+            documents += 1;
+            if documents > 1 {
+                ledger.report(place, "a second YAML document starts here; one file holds one configuration");
+                return None;
+            }
+        }
+        builder.take(event, place);
+    }
+    Some(builder.root.unwrap_or_else(Node::empty_map))
+}
+
+impl Builder<'_> {
+    fn take(&mut self, event: Event<'_>, place: Place) {
+        match event {
+            Event::Scalar(text, style, anchor, _) => {
+                let null = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null");
+                let value = if null { Value::Null } else { Value::Scalar(text.into_owned()) };
+                self.close(Node { place, value }, anchor);
+            }
+            Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
+                Some(node) => self.close(Node { place, ..node }, 0),
+                None => self.close(Node { place, value: Value::Null }, 0),
+            },
+            Event::SequenceStart(anchor, _) => self.open.push(Open::List { place, anchor, items: Vec::new() }),
+            Event::MappingStart(anchor, _) => {
+                self.open.push(Open::Map { place, anchor, entries: Vec::new(), key: None });
+            }
+            Event::SequenceEnd | Event::MappingEnd => match self.open.pop() {
+                Some(Open::List { place, anchor, items }) => {
+                    self.close(Node { place, value: Value::List(items) }, anchor);
+                }
+                Some(Open::Map { place, anchor, entries, .. }) => {
+                    self.close(Node { place, value: Value::Map(entries) }, anchor);
+                }
+                None => {}
+            },
+            Event::Nothing | Event::StreamStart | Event::StreamEnd | Event::DocumentStart(_) | Event::DocumentEnd => {}
+        }
+    }
+
+    /// A finished node goes into whatever stands open around it.
+    fn close(&mut self, node: Node, anchor: usize) {
+        if anchor != 0 {
+            self.anchors.insert(anchor, node.clone());
+        }
+        match self.open.last_mut() {
+            None => self.root = Some(node),
+            Some(Open::List { items, .. }) => items.push(node),
+            Some(Open::Map { entries, key, .. }) => match key.take() {
+                None => *key = Some((key_text(&node, self.ledger), node.place)),
+                Some((key, place)) => match entries.iter().find(|entry| entry.key == key) {
+                    Some(first) => self.ledger.report(place, format!("`{key}` stands twice{}", first_at(first.place))),
+                    None => entries.push(Entry { key, place, node }),
+                },
+            },
+        }
+    }
+}
+
+fn first_at(place: Place) -> String {
+    match place {
+        Place::Line(line) => format!(", first in line {line}"),
+        Place::Variable(_) | Place::Whole => String::new(),
+    }
+}
+
+fn key_text(node: &Node, ledger: &Ledger) -> String {
+    match &node.value {
+        Value::Scalar(text) => text.clone(),
+        Value::Null => "null".to_owned(),
+        Value::List(_) | Value::Map(_) => {
+            ledger.report(node.place, "a key must be plain text");
+            String::new()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tree(text: &str) -> Node {
+        let ledger = Ledger::default();
+        let node = parse(text, &ledger).unwrap();
+        assert!(ledger.is_clean());
+        node
+    }
+
+    #[test]
+    fn every_value_knows_its_line_in_block_and_flow_style() {
+        let root =
+            tree("# comment\nedge:\n  health:\n    interval: 2s\n  list:\n    - { a: 1,\n        b: 2 }\n    - a: 3\n");
+        let edge = root.get("edge").unwrap();
+        assert_eq!(edge.get("health").unwrap().get("interval").unwrap().place, Place::Line(4));
+        let Value::List(items) = &edge.get("list").unwrap().value else { panic!("not a list") };
+        assert_eq!(items[0].get("b").unwrap().place, Place::Line(7));
+        assert_eq!(items[1].get("a").unwrap().place, Place::Line(8));
+    }
+
+    #[test]
+    fn a_value_by_alias_stands_where_the_alias_stands() {
+        let root = tree("a: &wait 5s\nb:\n  c: *wait\n");
+        let aliased = root.get("b").unwrap().get("c").unwrap();
+        assert!(matches!(&aliased.value, Value::Scalar(text) if text == "5s"));
+        assert_eq!(aliased.place, Place::Line(3));
+    }
+
+    #[test]
+    fn a_key_that_stands_twice_is_reported_with_both_lines() {
+        let ledger = Ledger::default();
+        parse("a: 1\nb: 2\na: 3\n", &ledger);
+        let list = ledger.into_list();
+        assert_eq!(list[0].place, Place::Line(3));
+        assert!(list[0].message.contains("first in line 1"), "{}", list[0].message);
+    }
+
+    #[test]
+    fn a_syntax_error_names_its_line() {
+        let ledger = Ledger::default();
+        assert!(parse("a: 1\nb: [1, 2\nc: 3\n", &ledger).is_none());
+        assert!(matches!(ledger.into_list()[0].place, Place::Line(2..=4)));
+    }
+}
