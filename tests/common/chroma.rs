@@ -1,0 +1,171 @@
+//! A real Chroma server: started, killed, stopped and restarted on the same folder and port.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use super::http::Client;
+use super::place::{self, Port, wait_for};
+
+const START: Duration = Duration::from_secs(30);
+const LAUNCH: &str = "import sys, chromadb_rust_bindings as server; server.cli(['chroma', 'run'] + sys.argv[1:])";
+
+/// Whether `POST /reset` is allowed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    Allowed,
+    Forbidden,
+}
+
+/// A running, stopped or killed Chroma server. It is killed when dropped.
+#[derive(Debug)]
+pub struct ChromaServer {
+    child: Option<Child>,
+    dir: PathBuf,
+    port: Port,
+    reset: Reset,
+    _own: Option<TempDir>,
+}
+
+impl ChromaServer {
+    /// A server on a fresh folder that goes away with it.
+    pub fn fresh() -> ChromaServer {
+        Self::with_reset(Reset::Forbidden)
+    }
+
+    /// A server on a fresh folder, with or without `POST /reset`.
+    pub fn with_reset(reset: Reset) -> ChromaServer {
+        let own = place::data_dir("server");
+        let dir = own.path().to_owned();
+        Self::launch(dir, Port::take(), reset, Some(own))
+    }
+
+    /// A server on this folder, which stays.
+    pub fn start(dir: &Path) -> ChromaServer {
+        Self::start_on(dir, Port::take())
+    }
+
+    /// A server on this folder, which stays, and this port.
+    pub fn start_on(dir: &Path, port: Port) -> ChromaServer {
+        Self::launch(dir.to_owned(), port, Reset::Forbidden, None)
+    }
+
+    fn launch(dir: PathBuf, port: Port, reset: Reset, own: Option<TempDir>) -> ChromaServer {
+        let mut server = ChromaServer { child: None, dir, port, reset, _own: own };
+        server.restart();
+        server
+    }
+
+    /// Starts it (again) on the same folder and port, and waits for its heartbeat.
+    pub fn restart(&mut self) {
+        self.start_again();
+        self.await_heartbeat();
+    }
+
+    /// Starts it (again) without waiting.
+    pub fn start_again(&mut self) {
+        assert!(self.child.is_none(), "the server on port {} still runs", self.port.number);
+        let config = self.dir.join("server.yaml");
+        let text = format!(
+            "port: {}\nlisten_address: 127.0.0.1\npersist_path: {:?}\nallow_reset: {}\n",
+            self.port.number,
+            self.dir.join("data"),
+            self.reset == Reset::Allowed,
+        );
+        std::fs::write(&config, text).expect("the server's configuration");
+        let log = File::options().create(true).append(true).open(self.dir.join("server.log")).expect("the log");
+        let child = Command::new(place::installed("chroma/bin/python"))
+            .args(["-c", LAUNCH])
+            .arg(&config)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("the log"))
+            .stderr(log)
+            .spawn();
+        self.child = Some(child.expect("a Chroma server"));
+    }
+
+    pub fn await_heartbeat(&self) {
+        let client = self.client().with_timeout(Duration::from_secs(1));
+        wait_for("the server's heartbeat", START, || {
+            client.send("GET", "/api/v2/heartbeat", "", b"").ok().filter(|answer| answer.status == 200)
+        });
+    }
+
+    pub fn port(&self) -> u16 {
+        self.port.number
+    }
+
+    pub fn url(&self) -> String {
+        self.client().url()
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.port.number)
+    }
+
+    /// SIGKILL, and its end awaited.
+    pub fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.reap();
+    }
+
+    /// SIGTERM, and its end awaited.
+    pub fn term(&mut self) -> ExitStatus {
+        self.signal(Signal::SIGTERM);
+        self.reap()
+    }
+
+    /// SIGSTOP: it hangs, and connections to it are still accepted.
+    pub fn stop(&self) {
+        self.signal(Signal::SIGSTOP);
+    }
+
+    /// SIGCONT.
+    pub fn cont(&self) {
+        self.signal(Signal::SIGCONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let child = self.child.as_ref().expect("a running server");
+        kill(pid(child), signal).expect("a signal to our own child");
+    }
+
+    fn reap(&mut self) -> ExitStatus {
+        self.child.take().expect("a running server").wait().expect("the end of our own child")
+    }
+
+    /// Throws its data away: it comes back blank.
+    pub fn wipe(&mut self) {
+        assert!(self.child.is_none(), "kill it first");
+        std::fs::remove_dir_all(self.dir.join("data")).expect("the server's data");
+    }
+}
+
+impl Drop for ChromaServer {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself; either way nothing is left behind.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        if std::thread::panicking() {
+            let log = std::fs::read_to_string(self.dir.join("server.log")).unwrap_or_default();
+            let errors: Vec<&str> = log.lines().filter(|line| line.contains("panicked")).collect();
+            eprintln!(
+                "--- Chroma on port {}: {} lines of log, panics: {errors:?}",
+                self.port.number,
+                log.lines().count()
+            );
+        }
+    }
+}
+
+/// The process id, for a signal.
+pub fn pid(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).expect("a process id"))
+}

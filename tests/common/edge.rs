@@ -1,0 +1,264 @@
+//! The real edge: its binary with a configuration, a journal and a log of its own; killed when dropped.
+//!
+//! A test fails on an ERROR line or a panic in the edge's log that it did not announce.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use super::chroma::{ChromaServer, pid};
+use super::http::Client;
+use super::place::{self, Port, wait_for};
+
+const START: Duration = Duration::from_secs(30);
+const TAIL: usize = 60;
+
+/// How an edge is to be started.
+#[derive(Debug, Default)]
+pub struct Builder {
+    instances: Vec<(String, String)>,
+    config: String,
+    env: Vec<(String, String)>,
+    journal: Option<PathBuf>,
+}
+
+impl Builder {
+    /// The servers behind it: `primary`, `replica`, `third`, ...
+    pub fn instances(mut self, servers: &[&ChromaServer]) -> Self {
+        for server in servers {
+            self = self.instance_url(&server.url());
+        }
+        self
+    }
+
+    /// One more server behind it, by URL.
+    pub fn instance_url(mut self, url: &str) -> Self {
+        let names = ["primary", "replica", "third", "fourth"];
+        self.instances.push((names[self.instances.len()].to_owned(), url.to_owned()));
+        self
+    }
+
+    /// More lines of the `edge:` section, indented by two spaces already.
+    pub fn config(mut self, lines: &str) -> Self {
+        self.config.push_str(lines);
+        self.config.push('\n');
+        self
+    }
+
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Another edge's journal file.
+    pub fn journal(mut self, path: PathBuf) -> Self {
+        self.journal = Some(path);
+        self
+    }
+
+    /// Starts the edge and waits until it answers.
+    pub fn start(self) -> Edge {
+        let edge = self.launch();
+        edge.await_answer();
+        edge
+    }
+
+    /// Starts the edge without waiting: it may be about to refuse.
+    pub fn launch(self) -> Edge {
+        let dir = place::data_dir("edge");
+        let port = Port::take();
+        let journal = self.journal.unwrap_or_else(|| dir.path().join("journal.db"));
+        let mut text = format!("version: 1\nthreads: 2\nedge:\n  listen: 127.0.0.1:{}\n", port.number);
+        text.push_str(&format!("  journal: {{ path: {journal:?} }}\n  instances:\n"));
+        for (name, url) in &self.instances {
+            text.push_str(&format!("    - {{ name: {name}, url: {url:?} }}\n"));
+        }
+        text.push_str(&self.config);
+        std::fs::write(dir.path().join("edge.yaml"), text).expect("the edge's configuration");
+        let mut edge = Edge { child: None, dir, port, journal, env: self.env, announced: Mutex::default() };
+        edge.spawn();
+        edge
+    }
+}
+
+/// A running or killed edge.
+#[derive(Debug)]
+pub struct Edge {
+    child: Option<Child>,
+    dir: TempDir,
+    port: Port,
+    journal: PathBuf,
+    env: Vec<(String, String)>,
+    announced: Mutex<Vec<String>>,
+}
+
+impl Edge {
+    pub fn builder() -> Builder {
+        Builder::default()
+    }
+
+    /// An edge in front of these servers, all else by default.
+    pub fn over(servers: &[&ChromaServer]) -> Edge {
+        Self::builder().instances(servers).start()
+    }
+
+    fn spawn(&mut self) {
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("the edge's log");
+        let mut command = Command::new(std::env::var_os("CHROMA_EDGE_BIN").unwrap_or_else(|| BINARY.into()));
+        command.arg("serve").arg("--conf").arg(self.dir.path().join("edge.yaml"));
+        for name in ["PORT", "PRIMARY_URL", "REPLICA_URL", "DATABASE_URL"] {
+            command.env_remove(name);
+        }
+        command.envs(self.env.iter().map(|(name, value)| (name, value))).env("NO_COLOR", "1");
+        command.stdin(Stdio::null()).stdout(log.try_clone().expect("the edge's log")).stderr(log);
+        self.child = Some(command.spawn().expect("the edge"));
+    }
+
+    fn await_answer(&self) {
+        let client = self.client().with_timeout(Duration::from_secs(2));
+        wait_for("the edge's first answer", START, || client.send("GET", "/status", "", b"").ok());
+    }
+
+    /// Starts it again on the same configuration, journal and port.
+    pub fn restart(&mut self) {
+        assert!(self.child.is_none(), "the edge still runs");
+        self.spawn();
+        self.await_answer();
+    }
+
+    pub fn client(&self) -> Client {
+        Client::new(self.port.number)
+    }
+
+    pub fn url(&self) -> String {
+        self.client().url()
+    }
+
+    pub fn journal_path(&self) -> PathBuf {
+        self.journal.clone()
+    }
+
+    fn log_path(&self) -> PathBuf {
+        self.dir.path().join("edge.log")
+    }
+
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.log_path()).unwrap_or_default()
+    }
+
+    /// ERROR lines with this text belong to the scenario.
+    pub fn announce(&self, text: &str) {
+        self.announced.lock().expect("no test thread panics here").push(text.to_owned());
+    }
+
+    /// SIGKILL, and its end awaited.
+    pub fn kill(&mut self) {
+        self.signal(Signal::SIGKILL);
+        self.wait_for_exit(Duration::from_secs(10));
+    }
+
+    /// SIGTERM, without waiting.
+    pub fn term(&self) {
+        self.signal(Signal::SIGTERM);
+    }
+
+    pub fn signal(&self, signal: Signal) {
+        kill(pid(self.child.as_ref().expect("a running edge")), signal).expect("a signal to our own child");
+    }
+
+    pub fn wait_for_exit(&mut self, timeout: Duration) -> ExitStatus {
+        let child = self.child.as_mut().expect("a running edge");
+        let status = wait_for("the edge's end", timeout, || child.try_wait().expect("our own child"));
+        self.child = None;
+        status
+    }
+
+    /// What `/status` says.
+    pub fn status(&self) -> Value {
+        self.client().get("/status").expect(200).json()
+    }
+
+    /// Waits until nothing is pending, every instance is healthy, and none has diverged.
+    pub fn wait_until_in_sync(&self, timeout: Duration) {
+        let mut last = Value::Null;
+        let client = self.client().with_timeout(Duration::from_secs(5));
+        let deadline = std::time::Instant::now() + timeout;
+        while !is_in_sync(&last) {
+            assert!(std::time::Instant::now() < deadline, "not in sync within {timeout:?}: {last:#}");
+            std::thread::sleep(Duration::from_millis(20));
+            let answer = client.send("GET", "/status", "", b"");
+            last = answer.ok().and_then(|answer| serde_json::from_slice(&answer.body).ok()).unwrap_or_default();
+        }
+    }
+
+    /// Waits until `/status` shows this instance (un)healthy.
+    pub fn wait_until_healthy(&self, name: &str, healthy: bool, timeout: Duration) {
+        wait_for(&format!("{name} healthy: {healthy}"), timeout, || {
+            let status = self.status();
+            let instances = status["instances"].as_array().cloned().unwrap_or_default();
+            instances.iter().any(|one| one["name"] == name && one["healthy"] == healthy).then_some(())
+        });
+    }
+
+    fn surprises(&self) -> Vec<String> {
+        let announced = self.announced.lock().map(|list| list.clone()).unwrap_or_default();
+        let log = self.log();
+        let bad = |line: &&str| line.contains("panicked at") || level(line) == Some("ERROR");
+        let unannounced = |line: &&str| !announced.iter().any(|text| line.contains(text.as_str()));
+        log.lines().filter(bad).filter(unannounced).map(str::to_owned).collect()
+    }
+}
+
+const BINARY: &str = env!("CARGO_BIN_EXE_chroma-edge");
+
+/// The level of a log line: among its first words, as the usual formats have it.
+fn level(line: &str) -> Option<&str> {
+    let levels = ["ERROR", "WARN", "INFO", "DEBUG", "TRACE"];
+    if line.contains("\"level\":\"ERROR\"") {
+        return Some("ERROR");
+    }
+    line.split([' ', '[', ']']).take(4).find(|word| levels.contains(word))
+}
+
+fn is_in_sync(status: &Value) -> bool {
+    let healthy = |one: &Value| one["healthy"] == true && is_nothing(&one["diverged"]);
+    let instances = status["instances"].as_array();
+    status["pending_writes"] == 0
+        && is_nothing(&status["diverged"])
+        && instances.is_some_and(|list| !list.is_empty() && list.iter().all(healthy))
+}
+
+fn is_nothing(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(false) => true,
+        Value::Number(number) => number.as_u64() == Some(0),
+        Value::Array(list) => list.is_empty(),
+        Value::Object(map) => map.is_empty(),
+        Value::Bool(true) | Value::String(_) => false,
+    }
+}
+
+impl Drop for Edge {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // It may have ended by itself; either way nothing is left behind.
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+        let surprises = self.surprises();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- the edge's log, its end:\n{}", lines[lines.len().saturating_sub(TAIL)..].join("\n"));
+            eprintln!("--- its errors: {surprises:#?}");
+        } else {
+            assert!(surprises.is_empty(), "unannounced errors in the edge's log: {surprises:#?}");
+        }
+    }
+}

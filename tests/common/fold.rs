@@ -1,0 +1,139 @@
+//! The journal's own fold: its applied entries, replayed one by one in `seq` order into a fresh Chroma server.
+//!
+//! Reads the SQLite file itself, so that it agrees with the edge on nothing but the file.
+
+use std::collections::HashMap;
+use std::path::Path;
+
+use rusqlite::{Connection, OpenFlags, Row};
+use serde_json::Value;
+
+use super::chroma::ChromaServer;
+use super::content::Content;
+use super::http::{Answer, Client};
+
+/// One journaled write.
+#[derive(Clone, Debug)]
+pub struct Transaction {
+    pub seq: i64,
+    pub transaction_id: String,
+    pub lane: String,
+    pub method: String,
+    pub path: String,
+    /// What is executed: the resolution of a limited delete, else what came in.
+    pub body: Vec<u8>,
+    pub verdict: Option<String>,
+    /// The answer that was stored.
+    pub answer: Option<Vec<u8>>,
+}
+
+impl Transaction {
+    pub fn is_applied(&self) -> bool {
+        self.verdict.as_deref().is_some_and(|verdict| verdict.eq_ignore_ascii_case("applied"))
+    }
+}
+
+/// Every transaction in this journal, in order.
+pub fn transactions(journal: &Path) -> Vec<Transaction> {
+    let store = open(journal);
+    let sql = "SELECT seq, transaction_id, lane, method, path, COALESCE(resolved_body, body), verdict, answer_body \
+               FROM transactions ORDER BY seq";
+    let mut statement = store.prepare(sql).expect("the journal's table");
+    let read = |row: &Row<'_>| {
+        Ok(Transaction {
+            seq: row.get(0)?,
+            transaction_id: text(row, 1)?,
+            lane: text(row, 2)?,
+            method: row.get(3)?,
+            path: row.get(4)?,
+            body: bytes(row, 5)?.unwrap_or_default(),
+            verdict: row.get(6)?,
+            answer: bytes(row, 7)?,
+        })
+    };
+    let rows = statement.query_map([], read).expect("the journal's rows");
+    rows.collect::<Result<_, _>>().expect("a row of the journal")
+}
+
+fn open(journal: &Path) -> Connection {
+    Connection::open_with_flags(journal, OpenFlags::SQLITE_OPEN_READ_ONLY).expect("the journal, read only")
+}
+
+/// A text, or a UUID stored as bytes.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<String> {
+    use rusqlite::types::ValueRef;
+    Ok(match row.get_ref(column)? {
+        ValueRef::Blob(bytes) => {
+            uuid::Uuid::from_slice(bytes).map_or_else(|_| format!("{bytes:?}"), |id| id.to_string())
+        }
+        other => other.as_str().unwrap_or_default().to_owned(),
+    })
+}
+
+fn bytes(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<Vec<u8>>> {
+    use rusqlite::types::ValueRef;
+    Ok(match row.get_ref(column)? {
+        ValueRef::Blob(bytes) | ValueRef::Text(bytes) => Some(bytes.to_vec()),
+        ValueRef::Null | ValueRef::Integer(_) | ValueRef::Real(_) => None,
+    })
+}
+
+/// The mapping of every instance's own collection ids to the ids that clients see.
+fn aliases(journal: &Path) -> HashMap<String, String> {
+    let store = open(journal);
+    let sql = "SELECT instance_collection_id, collection FROM collection_instances";
+    let mut statement = store.prepare(sql).expect("the journal's table");
+    let rows = statement.query_map([], |row| Ok((text(row, 0)?, text(row, 1)?))).expect("the journal's rows");
+    rows.collect::<Result<_, _>>().expect("a row of the journal")
+}
+
+/// What a single Chroma holds after executing this journal, in order.
+pub fn fold(journal: &Path, tenants: &[&str]) -> Content {
+    let server = ChromaServer::fresh();
+    let mut replay = Replay { client: server.client(), aliases: aliases(journal), ids: HashMap::new() };
+    for transaction in transactions(journal).iter().filter(|transaction| transaction.is_applied()) {
+        replay.execute(transaction);
+    }
+    Content::of(&server.client(), tenants)
+}
+
+struct Replay {
+    client: Client,
+    aliases: HashMap<String, String>,
+    /// The client's collection id -> the fresh server's.
+    ids: HashMap<String, String>,
+}
+
+impl Replay {
+    fn execute(&mut self, transaction: &Transaction) {
+        let path = self.translate(transaction);
+        let answer = self.client.send(&transaction.method, &path, "application/json", &transaction.body);
+        let answer = answer.unwrap_or_else(|error| panic!("{transaction:?}: {error}"));
+        assert!(answer.status < 300, "applied by an instance, refused by a fresh server: {transaction:?} -> {answer}");
+        if transaction.method == "POST" && path.split('?').next().is_some_and(|path| path.ends_with("/collections")) {
+            self.remember(transaction, &answer);
+        }
+    }
+
+    fn remember(&mut self, transaction: &Transaction, answer: &Answer) {
+        let stored = transaction.answer.as_deref().unwrap_or_else(|| panic!("no stored answer: {transaction:?}"));
+        let stored: Value = serde_json::from_slice(stored).unwrap_or_else(|error| panic!("{error}: {transaction:?}"));
+        let given = stored["id"].as_str().unwrap_or_else(|| panic!("no id in the stored answer: {transaction:?}"));
+        self.ids.insert(given.to_owned(), answer.json()["id"].as_str().expect("an id").to_owned());
+    }
+
+    /// The path with the collection that the edge meant: a record write's lane names it.
+    fn translate(&self, transaction: &Transaction) -> String {
+        let Some((before, rest)) = transaction.path.split_once("/collections/") else {
+            return transaction.path.clone();
+        };
+        let (place, after) = rest.find(['/', '?']).map_or((rest, ""), |end| rest.split_at(end));
+        let by_lane = self.ids.get(&transaction.lane);
+        let by_place = || {
+            let id = uuid::Uuid::try_parse(place).ok()?.hyphenated().to_string();
+            self.ids.get(&id).or_else(|| self.ids.get(self.aliases.get(&id)?))
+        };
+        let id = by_lane.or_else(by_place).map_or(place, String::as_str);
+        format!("{before}/collections/{id}{after}")
+    }
+}

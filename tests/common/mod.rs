@@ -1,0 +1,22 @@
+//! What every end-to-end test stands on: real Chroma servers, the real edge, a client with full control over
+//! its bytes, and ways to read and compare what the servers hold. Nothing here knows the edge's code.
+//!
+//! `CHROMA_EDGE_CACHE` (default `.cache` in the repository) holds what `make setup` installs:
+//! `chroma/` (a venv with the server), `client/` (a venv with the Python client), `js/` (the npm client).
+
+pub mod chroma;
+pub mod content;
+pub mod edge;
+pub mod fold;
+pub mod http;
+pub mod model;
+pub mod ops;
+pub mod place;
+pub mod random;
+pub mod scripts;
+pub mod workload;
+
+pub use chroma::ChromaServer;
+pub use content::Content;
+pub use edge::Edge;
+pub use http::Client;

@@ -1,0 +1,57 @@
+//! A small seeded generator (SplitMix64), so that a failed run can be repeated by its seed.
+
+/// The seed of this run: `E2E_SEED`, else a new one. Printed, and shown when the test fails.
+pub fn seed() -> u64 {
+    let seed = std::env::var("E2E_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
+        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
+        u64::from(now.subsec_nanos()) ^ now.as_secs()
+    });
+    println!("E2E_SEED={seed}");
+    seed
+}
+
+#[derive(Clone, Debug)]
+pub struct Random(u64);
+
+impl Random {
+    pub fn new(seed: u64) -> Random {
+        Random(seed)
+    }
+
+    /// An independent generator, for example for one worker.
+    pub fn fork(&mut self) -> Random {
+        Random(self.next())
+    }
+
+    pub fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mut z = self.0;
+        z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+        z ^ (z >> 31)
+    }
+
+    /// A number below `bound`.
+    pub fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+
+    /// True in `percent` of 100 cases.
+    pub fn chance(&mut self, percent: u64) -> bool {
+        self.below(100) < percent
+    }
+
+    pub fn pick<'a, T>(&mut self, items: &'a [T]) -> &'a T {
+        let index = self.below(items.len() as u64);
+        &items[usize::try_from(index).expect("an index")]
+    }
+
+    /// A float between -1 and 1 with a full mantissa, so that a lost bit shows.
+    pub fn float(&mut self) -> f32 {
+        (self.below(1 << 24) as f32 / (1 << 23) as f32) - 1.0
+    }
+
+    pub fn vector(&mut self, dimension: usize) -> Vec<f32> {
+        (0..dimension).map(|_| self.float()).collect()
+    }
+}

@@ -1,0 +1,140 @@
+//! The harness itself: what the other tests trust must be able to say no.
+
+use serde_json::json;
+
+use crate::common::content::{self, Content, diff, diff_records};
+use crate::common::http::{Client, DEFAULT, record_path};
+use crate::common::model::{Model, Op};
+use crate::common::random::{Random, seed};
+use crate::common::{ChromaServer, ops};
+
+const TENANT: &[&str] = &["default_tenant"];
+
+fn create(client: &Client, name: &str) -> String {
+    let answer = client.post(&format!("{DEFAULT}/collections"), &json!({ "name": name })).expect(200);
+    answer.json()["id"].as_str().expect("an id").to_owned()
+}
+
+/// Sends a model's write to a server, by the name's present id.
+fn send(client: &Client, op: &Op) -> u16 {
+    let collections = format!("{DEFAULT}/collections");
+    let id = |name: &str| {
+        let answer = client.get(&format!("{collections}/{name}"));
+        if answer.status == 200 {
+            answer.json()["id"].as_str().expect("an id").to_owned()
+        } else {
+            uuid::Uuid::nil().to_string()
+        }
+    };
+    let answer = match op {
+        Op::Create { name, metadata } => client.post(&collections, &json!({ "name": name, "metadata": metadata })),
+        Op::DeleteCollection { name } => client.call("DELETE", &format!("{collections}/{name}"), &json!(null)),
+        Op::Modify { name, metadata } => {
+            client.call("PUT", &format!("{collections}/{}", id(name)), &json!({ "new_metadata": metadata }))
+        }
+        Op::Rename { name, to } => {
+            client.call("PUT", &format!("{collections}/{}", id(name)), &json!({ "new_name": to }))
+        }
+        Op::Records { name, verb, body } => client.post(&record_path(&id(name), verb.as_str()), body),
+    };
+    answer.status
+}
+
+#[test]
+fn model_equals_chroma() {
+    let server = ChromaServer::fresh();
+    let client = server.client();
+    let mut random = Random::new(seed());
+    let mut model = Model::default();
+    for step in 0..500 {
+        let op = ops::any(&mut random, &["alpha", "beta", "gamma"], 30, 15);
+        assert_eq!(send(&client, &op), model.apply(&op), "step {step}: {op:?}");
+    }
+    let content = Content::of(&client, TENANT);
+    assert!(content.record_count() > 10, "too little left to compare: {}", content.record_count());
+    let names: Vec<&str> = content.collections.keys().map(|key| key.name.as_str()).collect();
+    assert_eq!(names, model.collections.keys().collect::<Vec<_>>());
+    let mut found = Vec::new();
+    for (key, collection) in &content.collections {
+        let expected = &model.collections[&key.name];
+        assert_eq!(collection.definition.metadata, expected.metadata, "{key}");
+        diff_records(&mut found, &key.to_string(), &collection.records, &expected.records);
+    }
+    assert!(found.is_empty(), "{found:#?}");
+}
+
+#[test]
+fn equal_servers_are_equal_and_each_change_is_found() {
+    let (left, right) = (ChromaServer::fresh(), ChromaServer::fresh());
+    let mut changed = String::new();
+    for client in [left.client(), right.client()] {
+        let mut random = Random::new(7);
+        changed = create(&client, "same");
+        for _ in 0..40 {
+            let (verb, body) = ops::records(&mut random, 1500);
+            client.post(&record_path(&changed, verb.as_str()), &body);
+        }
+        let ids: Vec<String> = (0..1200).map(|number| format!("bulk-{number}")).collect();
+        let embeddings: Vec<Vec<f32>> = ids.iter().map(|_| random.vector(ops::DIMENSION)).collect();
+        client.post(&record_path(&changed, "add"), &json!({ "ids": ids, "embeddings": embeddings })).expect(201);
+    }
+    let of = |server: &ChromaServer| Content::of(&server.client(), TENANT);
+    let before = of(&left);
+    assert!(before.record_count() > 1200, "more than one page");
+    content::assert_equal("after the same writes", &before, &of(&right));
+
+    // The smallest change of each kind. (`changed` is the collection on the right.)
+    let client = right.client();
+    let float = f32::from_bits(1.5_f32.to_bits() + 1);
+    for (body, place) in [
+        (json!({ "ids": ["bulk-1100"], "embeddings": [[1.5, 0, 0, float]] }), "bulk-1100"),
+        (json!({ "ids": ["bulk-7"], "documents": [""] }), "bulk-7"),
+        (json!({ "ids": ["bulk-8"], "metadatas": [{ "n": 11 }] }), "bulk-8"),
+        (json!({ "ids": ["bulk-9"], "uris": ["x"] }), "bulk-9"),
+    ] {
+        let before = of(&right);
+        client.post(&record_path(&changed, "update"), &body).expect(200);
+        let found = diff(&before, &of(&right));
+        assert_eq!(found.len(), 1, "{found:?}");
+        assert!(found[0].place.contains(place), "{found:?}");
+    }
+    create(&client, "only-here");
+    client.call("PUT", &format!("{DEFAULT}/collections/{changed}"), &json!({ "new_metadata": { "a": 1 } })).expect(200);
+    let places: Vec<String> = diff(&before, &of(&right)).into_iter().map(|one| one.place).collect();
+    assert_eq!(places.len(), 6, "{places:?}");
+    assert!(
+        places.iter().any(|place| place.ends_with("only-here"))
+            && places.iter().any(|place| place.contains("definition metadata"))
+    );
+}
+
+#[test]
+fn order_counts() {
+    let record = |id: &str| content::Record { id: id.to_owned(), ..content::Record::default() };
+    let mut found = Vec::new();
+    diff_records(&mut found, "here", &[record("a"), record("b")], &[record("b"), record("a")]);
+    assert_eq!(found.iter().map(|one| one.place.as_str()).collect::<Vec<_>>(), ["here order"]);
+}
+
+#[test]
+fn floats_are_compared_bit_for_bit() {
+    assert_eq!(content::bits("[]"), Vec::<u32>::new());
+    assert_eq!(content::bits("[-0.0, 1e-45,1.0000001]"), [0x8000_0000, 1, 0x3f80_0001]);
+    assert_ne!(content::bits("[0.0]"), content::bits("[-0.0]"));
+}
+
+#[test]
+fn a_killed_server_comes_back_with_its_data_and_a_stopped_one_hangs() {
+    let mut server = ChromaServer::fresh();
+    create(&server.client(), "kept");
+    server.kill();
+    assert!(server.client().try_call("GET", "/api/v2/heartbeat", &json!(null)).is_err(), "killed");
+    server.restart();
+    server.client().get(&format!("{DEFAULT}/collections/kept")).expect(200);
+    server.stop();
+    let hasty = server.client().with_timeout(std::time::Duration::from_millis(300));
+    assert!(hasty.try_call("GET", "/api/v2/heartbeat", &json!(null)).is_err(), "stopped");
+    server.cont();
+    server.await_heartbeat();
+    assert!(server.term().success());
+}
