@@ -1,0 +1,210 @@
+//! How much the proxy takes on at once: requests, waiting requests, buffered bytes. Over a limit is a refusal with a
+//! name of its own, never an unbounded queue.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+
+use super::failure::Failure;
+
+/// The limits of admission.
+#[derive(Clone, Debug)]
+pub struct AdmitLimits {
+    pub concurrent_requests: usize,
+    pub queued_requests: usize,
+    pub queue_wait: Duration,
+    /// The largest request body.
+    pub body_bytes: usize,
+    /// All request bodies held in memory together.
+    pub buffered_bytes: usize,
+}
+
+/// Counts what is under way.
+pub struct Gate {
+    limits: AdmitLimits,
+    requests: Arc<Semaphore>,
+    waiting: AtomicUsize,
+    /// In units of [`UNIT`] bytes: a semaphore counts to 2^29 on small machines.
+    memory: Arc<Semaphore>,
+    under_way: AtomicUsize,
+    idle: Notify,
+}
+
+const UNIT: usize = 1024;
+
+/// One request's place among those under way.
+pub struct Passage {
+    gate: Arc<Gate>,
+    _permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Drop for Passage {
+    fn drop(&mut self) {
+        if self.gate.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.gate.idle.notify_waiters();
+        }
+    }
+}
+
+/// A claim on buffer memory, growing as a body of unknown length does.
+pub struct Memory {
+    gate: Arc<Gate>,
+    permit: OwnedSemaphorePermit,
+    units: usize,
+}
+
+impl Gate {
+    /// A gate with these limits.
+    pub fn new(limits: AdmitLimits) -> Arc<Gate> {
+        Arc::new(Gate {
+            requests: Arc::new(Semaphore::new(limits.concurrent_requests.min(Semaphore::MAX_PERMITS))),
+            memory: Arc::new(Semaphore::new(limits.buffered_bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS))),
+            limits,
+            waiting: AtomicUsize::new(0),
+            under_way: AtomicUsize::new(0),
+            idle: Notify::new(),
+        })
+    }
+
+    /// The limits.
+    pub fn limits(&self) -> &AdmitLimits {
+        &self.limits
+    }
+
+    /// Requests under way now, the edge's own pages included.
+    pub fn under_way(&self) -> usize {
+        self.under_way.load(Ordering::Acquire)
+    }
+
+    /// Requests waiting for a place now.
+    pub fn waiting(&self) -> usize {
+        self.waiting.load(Ordering::Acquire)
+    }
+
+    /// Bytes of request bodies held in memory now.
+    pub fn buffered(&self) -> usize {
+        let all = self.limits.buffered_bytes.div_ceil(UNIT);
+        all.saturating_sub(self.memory.available_permits()) * UNIT
+    }
+
+    /// A place that is never refused: the edge's own pages must answer when everything else waits.
+    pub fn pass(self: &Arc<Self>) -> Passage {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        Passage { gate: Arc::clone(self), _permit: None }
+    }
+
+    /// A place for one request, at once or after a bounded wait in a bounded queue.
+    pub async fn enter(self: &Arc<Self>) -> Result<Passage, Failure> {
+        if let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() {
+            return Ok(self.count(permit));
+        }
+        let queued = Queued::join(self)?;
+        let permit = tokio::time::timeout(self.limits.queue_wait, Arc::clone(&self.requests).acquire_owned()).await;
+        drop(queued);
+        match permit {
+            Ok(Ok(permit)) => Ok(self.count(permit)),
+            Ok(Err(_)) | Err(_) => Err(Failure::QueueTooSlow),
+        }
+    }
+
+    fn count(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Passage {
+        self.under_way.fetch_add(1, Ordering::AcqRel);
+        Passage { gate: Arc::clone(self), _permit: Some(permit) }
+    }
+
+    /// A claim on this many bytes.
+    pub fn claim(self: &Arc<Self>, bytes: usize) -> Result<Memory, Failure> {
+        let units = bytes.div_ceil(UNIT);
+        let count = u32::try_from(units).map_err(|_| Failure::MemoryFull)?;
+        let permit = Arc::clone(&self.memory).try_acquire_many_owned(count).map_err(|_| Failure::MemoryFull)?;
+        Ok(Memory { gate: Arc::clone(self), permit, units })
+    }
+
+    /// Resolves when nothing is under way.
+    pub async fn drained(&self) {
+        loop {
+            let idle = self.idle.notified();
+            if self.under_way() == 0 {
+                return;
+            }
+            idle.await;
+        }
+    }
+}
+
+impl Memory {
+    /// Grows the claim to this many bytes.
+    pub fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
+        let units = bytes.div_ceil(UNIT);
+        if units > self.units {
+            let more = self.gate.claim((units - self.units) * UNIT)?;
+            self.units = units;
+            self.permit.merge(more.permit);
+        }
+        Ok(())
+    }
+}
+
+struct Queued<'a>(&'a AtomicUsize);
+
+impl<'a> Queued<'a> {
+    fn join(gate: &'a Gate) -> Result<Self, Failure> {
+        if gate.waiting.fetch_add(1, Ordering::AcqRel) >= gate.limits.queued_requests {
+            gate.waiting.fetch_sub(1, Ordering::AcqRel);
+            return Err(Failure::QueueFull);
+        }
+        Ok(Queued(&gate.waiting))
+    }
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::AcqRel);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn gate(concurrent: usize, queued: usize) -> Arc<Gate> {
+        Gate::new(AdmitLimits {
+            concurrent_requests: concurrent,
+            queued_requests: queued,
+            queue_wait: Duration::from_millis(50),
+            body_bytes: 4096,
+            buffered_bytes: 4096,
+        })
+    }
+
+    #[tokio::test]
+    async fn a_full_queue_refuses_and_a_slow_one_gives_up() {
+        let gate = gate(1, 1);
+        let first = gate.enter().await.map_err(|f| f.reason()).unwrap();
+        let waiting = tokio::spawn({
+            let gate = Arc::clone(&gate);
+            async move { gate.enter().await.map(drop).map_err(|failure| failure.reason()) }
+        });
+        while gate.waiting() == 0 {
+            tokio::task::yield_now().await;
+        }
+        assert_eq!(gate.enter().await.map(drop).map_err(|f| f.reason()), Err("queue_full"));
+        assert_eq!(waiting.await.unwrap(), Err("queue_timeout"));
+        drop(first);
+        gate.drained().await;
+        assert!(gate.enter().await.is_ok());
+    }
+
+    #[test]
+    fn memory_is_claimed_and_given_back() {
+        let gate = gate(1, 1);
+        let mut claim = gate.claim(1024).map_err(|f| f.reason()).unwrap();
+        assert!(claim.grow(4096).is_ok());
+        assert_eq!(gate.buffered(), 4096);
+        assert_eq!(gate.claim(1).map(drop).map_err(|f| f.reason()), Err("memory_full"));
+        drop(claim);
+        assert_eq!(gate.buffered(), 0);
+    }
+}

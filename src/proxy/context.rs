@@ -1,0 +1,82 @@
+//! What is remembered of one request on its way through the hooks.
+
+use bytes::Bytes;
+use std::time::Instant;
+
+use super::admit::{Memory, Passage};
+use super::read::Read;
+use crate::clock;
+use crate::ids::{InstanceId, Seq};
+use crate::instance::InFlight;
+use crate::journal::TimingGap;
+
+/// How far a request has come.
+pub enum Stage {
+    Arrived,
+    /// Passed on to an instance.
+    Reading(Box<Reading>),
+    /// A journaled write with its answer: `logging` marks it complete.
+    Answered(Completion),
+    /// Answered without a journaled write.
+    Done,
+}
+
+/// A request on its way to instances.
+pub struct Reading {
+    pub read: Read,
+    /// The whole body, to be sent again as often as needed.
+    pub body: Option<Bytes>,
+    pub chosen: Option<InstanceId>,
+    /// In the order in which they were tried.
+    pub tried: Vec<InstanceId>,
+    pub in_flight: Option<InFlight>,
+    /// The part of the answer that is held back to be rewritten.
+    pub held: Option<Vec<u8>>,
+    pub timed_out: TimedOut,
+}
+
+/// Whether the last failure was a time limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimedOut {
+    Yes,
+    No,
+}
+
+/// What a journaled write's client was told.
+pub struct Completion {
+    pub seq: Seq,
+    pub status: u16,
+    pub executed_on: Option<InstanceId>,
+    pub timing_gap: TimingGap,
+}
+
+/// Pingora's CTX.
+pub struct Context {
+    pub started: Instant,
+    pub stage: Stage,
+    pub passage: Option<Passage>,
+    pub memory: Option<Memory>,
+    /// For metrics and the access log.
+    pub operation: &'static str,
+    pub failure: Option<&'static str>,
+}
+
+impl Context {
+    pub(super) fn new() -> Self {
+        Context {
+            started: clock::now(),
+            stage: Stage::Arrived,
+            passage: None,
+            memory: None,
+            operation: "unknown",
+            failure: None,
+        }
+    }
+
+    pub(super) fn reading(&mut self) -> Option<&mut Reading> {
+        match &mut self.stage {
+            Stage::Reading(reading) => Some(reading),
+            Stage::Arrived | Stage::Answered(_) | Stage::Done => None,
+        }
+    }
+}

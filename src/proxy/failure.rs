@@ -1,0 +1,182 @@
+//! Every way in which the edge itself refuses or fails a request, folded once into status, reason, retry advice and
+//! public text. Chroma's own answers never come through here.
+
+use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Recovery, Refusal};
+use crate::ids::TransactionId;
+
+/// A request that the edge itself answers with an error.
+#[derive(Clone, Debug)]
+pub enum Failure {
+    BodyTooLarge { limit: usize },
+    MemoryFull,
+    QueueFull,
+    QueueTooSlow,
+    BacklogFull,
+    JournalUnavailable(String),
+    /// The journal did not say whether the write is durable.
+    JournalInDoubt(TransactionId),
+    /// Journaled; no instance could take it in time.
+    RecoveryPending(TransactionId),
+    /// Refused before the journal: Chroma would be harmed.
+    Refused(Refusal),
+    /// A read that makes Chroma close the connection without an answer.
+    Deadly(&'static str),
+    Protected { name: String },
+    ResetDisabled,
+    BadTransactionId,
+    /// The same id was used for another request.
+    TransactionIdReused,
+    /// The first request with this id is still being executed.
+    TransactionRunning(TransactionId),
+    UnknownInstance(String),
+    NoFreshInstance,
+    NoInstance,
+    /// Every instance that could serve failed to.
+    InstancesFailed,
+    InstanceTimedOut,
+    /// An answer of Chroma's own making, given by the edge.
+    Chroma(EdgeAnswer),
+}
+
+/// When a refused request may be repeated.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    Never,
+    AfterSeconds(u32),
+}
+
+impl Failure {
+    /// The metric's label and the `reason` of the body.
+    pub const fn reason(&self) -> &'static str {
+        match self {
+            Failure::BodyTooLarge { .. } => "body_too_large",
+            Failure::MemoryFull => "memory_full",
+            Failure::QueueFull => "queue_full",
+            Failure::QueueTooSlow => "queue_timeout",
+            Failure::BacklogFull => "backlog_full",
+            Failure::JournalUnavailable(_) => "journal_unavailable",
+            Failure::JournalInDoubt(_) => "journal_in_doubt",
+            Failure::RecoveryPending(_) => "no_instance_available",
+            Failure::Refused(_) => "refused_input",
+            Failure::Deadly(_) => "refused_input",
+            Failure::Protected { .. } => "protected",
+            Failure::ResetDisabled => "reset_disabled",
+            Failure::BadTransactionId => "bad_transaction_id",
+            Failure::TransactionIdReused => "transaction_id_reused",
+            Failure::TransactionRunning(_) => "transaction_running",
+            Failure::UnknownInstance(_) => "unknown_instance",
+            Failure::NoFreshInstance => "no_fresh_instance",
+            Failure::NoInstance => "no_instance_available",
+            Failure::InstancesFailed => "instances_failed",
+            Failure::InstanceTimedOut => "instance_timeout",
+            Failure::Chroma(_) => "answered_by_edge",
+        }
+    }
+
+    /// The HTTP status.
+    pub const fn status(&self) -> u16 {
+        match self {
+            Failure::Refused(_) | Failure::Deadly(_) | Failure::BadTransactionId | Failure::UnknownInstance(_) => 400,
+            Failure::Protected { .. } | Failure::ResetDisabled => 403,
+            Failure::TransactionRunning(_) => 409,
+            Failure::BodyTooLarge { .. } => 413,
+            Failure::TransactionIdReused => 422,
+            Failure::InstancesFailed => 502,
+            Failure::MemoryFull
+            | Failure::QueueFull
+            | Failure::QueueTooSlow
+            | Failure::BacklogFull
+            | Failure::JournalUnavailable(_)
+            | Failure::JournalInDoubt(_)
+            | Failure::RecoveryPending(_)
+            | Failure::NoFreshInstance
+            | Failure::NoInstance => 503,
+            Failure::InstanceTimedOut => 504,
+            Failure::Chroma(answer) => answer.status,
+        }
+    }
+
+    /// When to try again. A pending write must not be: it will be executed.
+    pub const fn retry(&self) -> Retry {
+        match self {
+            Failure::MemoryFull | Failure::QueueFull | Failure::QueueTooSlow | Failure::NoFreshInstance => {
+                Retry::AfterSeconds(1)
+            }
+            Failure::TransactionRunning(_) => Retry::AfterSeconds(1),
+            Failure::JournalUnavailable(_)
+            | Failure::JournalInDoubt(_)
+            | Failure::RecoveryPending(_)
+            | Failure::NoInstance
+            | Failure::InstancesFailed
+            | Failure::InstanceTimedOut => Retry::AfterSeconds(5),
+            Failure::BacklogFull => Retry::AfterSeconds(30),
+            _ => Retry::Never,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Failure::BodyTooLarge { limit } => format!("Payload too large: the limit is {limit} bytes"),
+            Failure::MemoryFull => "Too many request bodies are in memory; try again shortly".to_owned(),
+            Failure::QueueFull => "Too many requests are waiting; try again shortly".to_owned(),
+            Failure::QueueTooSlow => "The request waited too long for its turn; try again shortly".to_owned(),
+            Failure::BacklogFull => "Too many journaled writes wait for an instance that is away".to_owned(),
+            Failure::JournalUnavailable(why) => format!("The write was refused and has no effect: {why}"),
+            Failure::JournalInDoubt(_) => "The journal did not say in time whether it has the write".to_owned(),
+            Failure::RecoveryPending(_) => {
+                "No instance could take the write in time; it is journaled and will be executed".to_owned()
+            }
+            Failure::Refused(refusal) => refusal.message().to_owned(),
+            Failure::Deadly(why) => (*why).to_owned(),
+            Failure::Protected { name } => format!(
+                "Collection [{name}] is protected; to allow this, remove it from edge.protection.collections in the \
+                 configuration"
+            ),
+            Failure::ResetDisabled => {
+                "Reset is disabled by config; to allow it, set edge.protection.allow_reset: true".to_owned()
+            }
+            Failure::BadTransactionId => "A transaction id is 1 to 255 visible ASCII characters".to_owned(),
+            Failure::TransactionIdReused => "This transaction id was used for another request".to_owned(),
+            Failure::TransactionRunning(_) => "The first request with this transaction id is still running".to_owned(),
+            Failure::UnknownInstance(name) => format!("There is no instance named [{name}]"),
+            Failure::NoFreshInstance => "No instance has every acknowledged write of this yet".to_owned(),
+            Failure::NoInstance => "No instance is available".to_owned(),
+            Failure::InstancesFailed => "Every instance failed to answer".to_owned(),
+            Failure::InstanceTimedOut => "No instance answered in time".to_owned(),
+            Failure::Chroma(_) => String::new(),
+        }
+    }
+
+    const fn name(&self) -> ErrorName {
+        match self {
+            Failure::Refused(_) | Failure::Deadly(_) | Failure::BadTransactionId | Failure::UnknownInstance(_) => {
+                ErrorName::InvalidArgument
+            }
+            Failure::QueueFull | Failure::QueueTooSlow | Failure::MemoryFull => ErrorName::RateLimit,
+            Failure::Protected { .. } | Failure::ResetDisabled | Failure::TransactionIdReused => ErrorName::Chroma,
+            _ => ErrorName::Internal,
+        }
+    }
+
+    /// The transaction that the answer speaks of, and what will become of it.
+    const fn transaction(&self) -> Option<(TransactionId, Option<Recovery>)> {
+        match self {
+            Failure::RecoveryPending(id) => Some((*id, Some(Recovery::Pending))),
+            Failure::JournalInDoubt(id) => Some((*id, Some(Recovery::Unknown))),
+            Failure::TransactionRunning(id) => Some((*id, None)),
+            _ => None,
+        }
+    }
+
+    /// The whole answer.
+    pub fn answer(&self) -> EdgeAnswer {
+        if let Failure::Chroma(answer) = self {
+            return answer.clone();
+        }
+        let mut body = ErrorBody::new(self.name(), self.text()).with_reason(self.reason());
+        if let Some((id, recovery)) = self.transaction() {
+            body = body.with_transaction(id, recovery);
+        }
+        EdgeAnswer::error(self.status(), &body)
+    }
+}

@@ -1,0 +1,83 @@
+//! The way of a request through Pingora.
+//!
+//! Start at [`hooks`]: each hook is a few lines that call a room. [`write`] tells the life of a write, [`read`]
+//! where a read may go. The only room, with `server.rs` and `instance/`, that knows Pingora.
+
+mod admit;
+mod body;
+mod context;
+mod failure;
+mod hooks;
+mod outcome;
+mod prepare;
+mod read;
+mod replay;
+mod respond;
+mod rewrite;
+mod write;
+
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+use std::time::Duration;
+
+pub use self::admit::{AdmitLimits, Gate};
+use crate::admin::Admin;
+use crate::instance::{Client, Health, Registry};
+use crate::order::Consistency;
+use crate::replication::Core;
+
+/// What the proxy allows and how long it waits.
+#[derive(Clone, Debug)]
+pub struct ProxyOptions {
+    pub consistency: Consistency,
+    /// The share of reads that replicas serve, 0 to 1.
+    pub replica_ratio: f64,
+    /// How long a write waits for an instance that can take it.
+    pub write_wait: Duration,
+    /// How long a read waits for a fresh instance.
+    pub read_wait: Duration,
+    /// How long a catalog write waits for the other healthy instances.
+    pub catalog_wait: Duration,
+    /// A client's request, all attempts and waits together.
+    pub request_timeout: Duration,
+    /// Journaled entries that instances may be behind with, all together.
+    pub backlog_entries: usize,
+    pub reset: Reset,
+    /// Collections that cannot be deleted, by name, in any database.
+    pub protected: Vec<String>,
+}
+
+/// Whether a reset may reach the instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reset {
+    Refused,
+    Allowed,
+}
+
+/// The proxy: everything that its hooks need.
+pub struct Edge {
+    pub(crate) core: Arc<Core>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) health: Arc<Health>,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) admin: Admin,
+    pub(crate) options: ProxyOptions,
+    /// For requests that are read whole and answered whole. Belongs to the proxy's runtime.
+    pub(crate) client: Client,
+    pub(crate) reads: AtomicU64,
+}
+
+impl Edge {
+    /// The proxy over these rooms.
+    pub fn new(
+        core: Arc<Core>,
+        health: Arc<Health>,
+        gate: Arc<Gate>,
+        admin: Admin,
+        client: Client,
+        options: ProxyOptions,
+    ) -> Edge {
+        let registry = Arc::clone(core.registry());
+        Edge { core, registry, health, gate, admin, options, client, reads: AtomicU64::new(0) }
+    }
+}
