@@ -16,18 +16,42 @@ pub enum Origin {
 /// One change to the catalog. Applying a change twice changes nothing more.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CatalogChange {
-    TenantCreated { tenant: String },
+    TenantCreated {
+        tenant: String,
+    },
     /// `database_id` is the id clients see for life, as given by the instance that created it first.
-    DatabaseCreated { scope: Scope, database_id: Uuid },
+    DatabaseCreated {
+        scope: Scope,
+        database_id: Uuid,
+    },
     /// Deletes the collections in it as well.
-    DatabaseDeleted { scope: Scope },
-    CollectionCreated { collection: CollectionId, scope: Scope, name: String, created: Seq, origin: Origin },
-    CollectionRenamed { collection: CollectionId, name: String },
-    CollectionDeleted { collection: CollectionId },
+    DatabaseDeleted {
+        scope: Scope,
+    },
+    CollectionCreated {
+        collection: CollectionId,
+        scope: Scope,
+        name: String,
+        created: Seq,
+        origin: Origin,
+    },
+    CollectionRenamed {
+        collection: CollectionId,
+        name: String,
+    },
+    CollectionDeleted {
+        collection: CollectionId,
+    },
     /// The collection exists on `instance` under `id`.
-    Mapped { collection: CollectionId, instance: InstanceName, id: InstanceCollectionId },
+    Mapped {
+        collection: CollectionId,
+        instance: InstanceName,
+        id: InstanceCollectionId,
+    },
     /// The collection has a dimension: a write with embeddings was applied (rule R4).
-    Dimensioned { collection: CollectionId },
+    Dimensioned {
+        collection: CollectionId,
+    },
     /// Everything goes but the default tenant and database.
     Reset,
 }
