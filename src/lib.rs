@@ -1,10 +1,16 @@
 //! One highly available Chroma, made of two or more ordinary Chroma servers. See ARCHITECTURE.md.
 #![forbid(unsafe_code)]
 
+pub mod admin;
+pub mod chroma;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod ids;
 pub mod instance;
 pub mod journal;
+pub mod metrics;
 pub mod order;
+pub mod proxy;
+pub mod replication;
+pub mod server;

@@ -29,6 +29,7 @@ pub enum Failure {
     /// The first request with this id is still being executed.
     TransactionRunning(TransactionId),
     UnknownInstance(String),
+    BadConsistency,
     NoFreshInstance,
     NoInstance,
     /// Every instance that could serve failed to.
@@ -65,6 +66,7 @@ impl Failure {
             Failure::TransactionIdReused => "transaction_id_reused",
             Failure::TransactionRunning(_) => "transaction_running",
             Failure::UnknownInstance(_) => "unknown_instance",
+            Failure::BadConsistency => "bad_consistency",
             Failure::NoFreshInstance => "no_fresh_instance",
             Failure::NoInstance => "no_instance_available",
             Failure::InstancesFailed => "instances_failed",
@@ -76,7 +78,11 @@ impl Failure {
     /// The HTTP status.
     pub const fn status(&self) -> u16 {
         match self {
-            Failure::Refused(_) | Failure::Deadly(_) | Failure::BadTransactionId | Failure::UnknownInstance(_) => 400,
+            Failure::Refused(_)
+            | Failure::Deadly(_)
+            | Failure::BadTransactionId
+            | Failure::BadConsistency
+            | Failure::UnknownInstance(_) => 400,
             Failure::Protected { .. } | Failure::ResetDisabled => 403,
             Failure::TransactionRunning(_) => 409,
             Failure::BodyTooLarge { .. } => 413,
@@ -126,7 +132,7 @@ impl Failure {
             Failure::RecoveryPending(_) => {
                 "No instance could take the write in time; it is journaled and will be executed".to_owned()
             }
-            Failure::Refused(refusal) => refusal.message().to_owned(),
+            Failure::Refused(refusal) => refusal.to_string(),
             Failure::Deadly(why) => (*why).to_owned(),
             Failure::Protected { name } => format!(
                 "Collection [{name}] is protected; to allow this, remove it from edge.protection.collections in the \
@@ -139,6 +145,7 @@ impl Failure {
             Failure::TransactionIdReused => "This transaction id was used for another request".to_owned(),
             Failure::TransactionRunning(_) => "The first request with this transaction id is still running".to_owned(),
             Failure::UnknownInstance(name) => format!("There is no instance named [{name}]"),
+            Failure::BadConsistency => "Chroma-Edge-Consistency is `fresh` or `any`".to_owned(),
             Failure::NoFreshInstance => "No instance has every acknowledged write of this yet".to_owned(),
             Failure::NoInstance => "No instance is available".to_owned(),
             Failure::InstancesFailed => "Every instance failed to answer".to_owned(),
@@ -149,12 +156,14 @@ impl Failure {
 
     const fn name(&self) -> ErrorName {
         match self {
-            Failure::Refused(_) | Failure::Deadly(_) | Failure::BadTransactionId | Failure::UnknownInstance(_) => {
-                ErrorName::InvalidArgument
-            }
-            Failure::QueueFull | Failure::QueueTooSlow | Failure::MemoryFull => ErrorName::RateLimit,
-            Failure::Protected { .. } | Failure::ResetDisabled | Failure::TransactionIdReused => ErrorName::Chroma,
-            _ => ErrorName::Internal,
+            Failure::Refused(_)
+            | Failure::Deadly(_)
+            | Failure::BadTransactionId
+            | Failure::BadConsistency
+            | Failure::UnknownInstance(_) => ErrorName::InvalidArgumentError,
+            Failure::QueueFull | Failure::QueueTooSlow | Failure::MemoryFull => ErrorName::RateLimitError,
+            Failure::Protected { .. } | Failure::ResetDisabled | Failure::TransactionIdReused => ErrorName::ChromaError,
+            _ => ErrorName::InternalError,
         }
     }
 
@@ -168,10 +177,17 @@ impl Failure {
         }
     }
 
+    /// The transaction that the answer names in its header.
+    pub fn transaction_id(&self) -> Option<TransactionId> {
+        self.transaction().map(|(id, _)| id)
+    }
+
     /// The whole answer.
     pub fn answer(&self) -> EdgeAnswer {
-        if let Failure::Chroma(answer) = self {
-            return answer.clone();
+        match self {
+            Failure::Chroma(answer) => return answer.clone(),
+            Failure::Refused(refusal) => return refusal.answer(),
+            _ => {}
         }
         let mut body = ErrorBody::new(self.name(), self.text()).with_reason(self.reason());
         if let Some((id, recovery)) = self.transaction() {

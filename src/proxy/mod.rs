@@ -8,7 +8,6 @@ mod body;
 mod context;
 mod failure;
 mod hooks;
-mod outcome;
 mod prepare;
 mod read;
 mod replay;

@@ -15,7 +15,10 @@ use super::tickets::{Settlement, Ticket, Tickets};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceId, LaneId, Seq, TransactionId};
 use crate::instance::{Answer, Registry};
-use crate::journal::{Appended, DurableSink, Fact, Journal, Request, Resolution, Status, Store, TimingGap};
+use crate::journal::{
+    Appended, DurableSink, Fact, Journal, Lookup, ReadError, Request, Resolution, Status, Store, TimingGap, Totals,
+    TransactionRow,
+};
 use crate::order::{Acknowledge, Attendance, Board, Effect, Input, Submission, Verdict};
 
 /// The limits of the core.
@@ -89,6 +92,22 @@ impl Core {
     /// The board, for a look. Hold it briefly: every write and read passes here.
     pub fn board(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// One transaction, as the journal has it.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
+        self.store.transaction(lookup).await
+    }
+
+    /// Counts, as the journal has them.
+    ///
+    /// # Errors
+    /// When the journal cannot be read.
+    pub async fn totals(&self) -> Result<Totals, ReadError> {
+        self.store.totals().await
     }
 
     /// The instances.

@@ -33,6 +33,12 @@ impl Ticket {
     pub async fn settled(&mut self) -> Option<Settlement> {
         (&mut self.settlement).await.ok()
     }
+
+    /// Stops waiting. An answer that came in the last moment is handed out; any later one finds nobody.
+    pub fn close(&mut self) -> Option<Settlement> {
+        self.settlement.close();
+        self.settlement.try_recv().ok()
+    }
 }
 
 struct Waiting {

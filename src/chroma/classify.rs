@@ -1,0 +1,103 @@
+//! What an instance's answer means: status and body together, one table.
+//!
+//! Status is not class. A 500 can be a rejection, a passing condition, or a write that is committed behind a dead
+//! compactor; a 404 can be a verdict, or a server that came back blank. This room says which; what follows
+//! from it (next instance, settle, re-send) is `order/`'s to decide.
+
+use serde::Deserialize;
+
+use crate::order::Kind;
+
+/// What the request was.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Call {
+    /// A write, journaled as this kind.
+    Write(Kind),
+    RecordRead,
+    CatalogRead,
+}
+
+/// What the answer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Class {
+    /// Executed.
+    Applied,
+    /// Definitely refused: no effect now or later, and every instance in the same state refuses it.
+    Rejected,
+    /// Not executed; the same request can succeed in a moment, on the same instance.
+    Transient,
+    /// The instance is broken, and whether the write is committed is unknown: in doubt.
+    Broken,
+    /// No verdict at all: this instance cannot judge the request (blank, misconfigured, another server).
+    Unfit,
+}
+
+#[derive(Deserialize)]
+struct ChromaError {
+    error: String,
+    message: String,
+}
+
+/// The class of an answer.
+pub fn classify(call: Call, status: u16, body: &[u8]) -> Class {
+    match status {
+        200..=299 => return Class::Applied,
+        300..=399 | 0..=199 => return Class::Unfit,
+        _ => {}
+    }
+    let error = serde_json::from_slice::<ChromaError>(body).ok();
+    match (status, error) {
+        // Only Chroma's own words are a verdict: a proxy in between speaks for itself.
+        (400 | 409 | 415 | 422 | 501, Some(_)) => Class::Rejected,
+        (404, Some(error)) => not_found(call, &error),
+        (500, Some(error)) => internal(call, &error.message),
+        (500.., _) => Class::Broken,
+        // The server gave up on reading a request: whether it read enough of it cannot be told.
+        (408, _) => Class::Broken,
+        _ => Class::Unfit,
+    }
+}
+
+/// A mapped collection that is missing says that the instance is blank or rolled back; a missing name is a verdict.
+fn not_found(call: Call, error: &ChromaError) -> Class {
+    let by_id = match call {
+        Call::RecordRead => error.message.starts_with("Collection ["),
+        Call::CatalogRead => false,
+        Call::Write(kind) => is_record_write(call) || kind == Kind::UpdateCollection,
+    };
+    if !by_id && error.error == "NotFoundError" { Class::Rejected } else { Class::Unfit }
+}
+
+fn internal(call: Call, message: &str) -> Class {
+    let has = |text: &str| message.contains(text);
+    // A delete by condition first reads which records it means: an error there is the read's, nothing is written.
+    let resolving = message.starts_with("Failed to resolve records for deletion");
+    let reading = resolving || matches!(call, Call::RecordRead | Call::CatalogRead);
+    if has("no such table") {
+        Class::Unfit
+    } else if has("UNIQUE constraint failed") {
+        Class::Rejected
+    } else if has("database is locked") && (reading || !is_record_write(call)) {
+        // Not for record writes: their log entry may be in before the lock is met.
+        Class::Transient
+    } else if reading && has("Error finding id") {
+        Class::Transient
+    } else if reading && (has("too many SQL variables") || has("is not implemented")) {
+        Class::Rejected
+    } else {
+        Class::Broken
+    }
+}
+
+const fn is_record_write(call: Call) -> bool {
+    match call {
+        Call::Write(kind) => {
+            matches!(kind, Kind::Add | Kind::Update | Kind::Upsert | Kind::Delete | Kind::DeleteLimited)
+        }
+        Call::RecordRead | Call::CatalogRead => false,
+    }
+}
+
+#[cfg(test)]
+#[path = "classify_tests.rs"]
+mod tests;

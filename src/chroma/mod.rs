@@ -1,0 +1,32 @@
+//! Everything the edge knows of Chroma's HTTP API (measured on Chroma 1.5.9).
+//!
+//! Pure: no I/O, no clock, no tokio. It decides what a request is ([`route`]), what its body promises
+//! ([`scan_records`] and its sisters), how bodies, paths and ids are rewritten, and what an answer means
+//! ([`classify`]). It does not decide where a request goes, when, or whether it is sent at all: that is
+//! `order/`, `replication/` and `proxy/`. Every input here is untrusted; nothing panics on it.
+
+mod answer;
+mod classify;
+mod copy;
+mod error;
+mod merge;
+mod rewrite;
+mod route;
+mod scan;
+
+pub use answer::EdgeAnswer;
+pub use classify::{Call, Class, classify};
+pub use copy::{CopyPlan, copy_requests};
+pub use error::{ErrorBody, ErrorName, Recovery};
+pub use merge::merge;
+pub use rewrite::{
+    collection_list, by_id_path, collection_path, collections_path, database_path, databases_path, collection_response, database_list, database_response, error_text, instance_path,
+    strip_page,
+};
+pub use route::{
+    CatalogRead, CatalogWrite, CollectionRef, Operation, Page, RecordReadKind, UnknownWrite, Unsupported, Window, route,
+};
+pub use scan::{
+    CreateScan, Dimension, Existing, HnswMetadata, Refusal, Scan, Scanned, UpdateScan, scan_create_collection,
+    scan_create_database, scan_create_tenant, scan_records, scan_update_collection,
+};

@@ -1,0 +1,123 @@
+//! Paths for an instance: the collection's id replaced, the page of a list dropped, a name encoded.
+
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+
+use crate::chroma::route::page::page_field;
+use crate::chroma::route::{CatalogRead, CatalogWrite, Operation, split_target};
+use crate::ids::{InstanceCollectionId, Scope};
+
+/// Everything but the unreserved characters of RFC 3986.
+const SEGMENT: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+
+/// The request's path and query as the instance must see it: the collection segment, where the operation has an
+/// id there, becomes the instance's id; everything else stays byte for byte. Operations without an id in the
+/// path come back unchanged.
+pub fn instance_path(operation: &Operation, path_and_query: &str, id: InstanceCollectionId) -> String {
+    // /api/v2/tenants/{t}/databases/{d}/collections/{id}: the text before the first slash counts.
+    let position = match operation {
+        Operation::RecordRead { .. }
+        | Operation::RecordWrite { .. }
+        | Operation::CatalogWrite(CatalogWrite::UpdateCollection { .. }) => 8,
+        Operation::CatalogRead(CatalogRead::GetCollectionById { .. }) => 9,
+        _ => return path_and_query.to_owned(),
+    };
+    let (path, _) = split_target(path_and_query);
+    let rest = &path_and_query[path.len()..];
+    let id = id.to_string();
+    let segments: Vec<&str> =
+        path.split('/').enumerate().map(|(i, segment)| if i == position { id.as_str() } else { segment }).collect();
+    segments.join("/") + rest
+}
+
+/// The path of a collection by name, or by id where Chroma expects one: `GET`, `PUT` and `DELETE`.
+pub fn collection_path(scope: &Scope, name_or_id: &str) -> String {
+    format!("{}/{}", collections_path(scope), utf8_percent_encode(name_or_id, SEGMENT))
+}
+
+/// `GET` of a collection by the instance's id.
+pub fn by_id_path(scope: &Scope, id: InstanceCollectionId) -> String {
+    format!("{}/by-id/{id}", collections_path(scope))
+}
+
+/// The list of a database's collections.
+pub fn collections_path(scope: &Scope) -> String {
+    format!("{}/collections", database_path(scope))
+}
+
+/// A database.
+pub fn database_path(scope: &Scope) -> String {
+    format!("{}/{}", databases_path(&scope.tenant), utf8_percent_encode(&scope.database, SEGMENT))
+}
+
+/// The list of a tenant's databases.
+pub fn databases_path(tenant: &str) -> String {
+    format!("/api/v2/tenants/{}/databases", utf8_percent_encode(tenant, SEGMENT))
+}
+
+/// The same list without its page, so that the instance answers all of it; other keys stay as they are.
+pub fn strip_page(path_and_query: &str) -> String {
+    let (path, query) = split_target(path_and_query);
+    let Some(query) = query else { return path.to_owned() };
+    let kept: Vec<&str> = query
+        .split('&')
+        .filter(|pair| page_field(pair.split_once('=').map_or(pair, |(key, _)| key)).is_none())
+        .collect();
+    if kept.iter().all(|pair| pair.is_empty()) { path.to_owned() } else { format!("{path}?{}", kept.join("&")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chroma::route;
+
+    const ID: &str = "f025cd64-1cfa-4b0f-aa15-3309d39f1be4";
+
+    fn rewritten(method: &str, path: &str) -> String {
+        instance_path(&route(method, path), path, InstanceCollectionId::new(uuid::Uuid::try_parse(ID).unwrap()))
+    }
+
+    #[test]
+    fn only_the_id_changes() {
+        let t = "/api/v2/tenants/a%2Fcollections/databases/d";
+        for (method, before, after) in [
+            ("POST", "collections/x%20y/add?a=%41", format!("collections/{ID}/add?a=%41")),
+            (
+                "GET",
+                "collections/%7Bx%7D/count?read_level=index_and_wal",
+                format!("collections/{ID}/count?read_level=index_and_wal"),
+            ),
+            ("GET", "collections/by-id/x?", format!("collections/by-id/{ID}?")),
+            ("PUT", "collections/x", format!("collections/{ID}")),
+            ("POST", "collections//get", format!("collections/{ID}/get")),
+            ("GET", "collections/x/functions/x", format!("collections/{ID}/functions/x")),
+            ("GET", "collections/x", "collections/x".into()),
+            ("DELETE", "collections/x", "collections/x".into()),
+            ("POST", "collections?x=/a/b", "collections?x=/a/b".into()),
+        ] {
+            assert_eq!(rewritten(method, &format!("{t}/{before}")), format!("{t}/{after}"), "{method} {before}");
+        }
+    }
+
+    #[test]
+    fn names_are_encoded_as_one_segment() {
+        let path = collection_path(&Scope::new("a/b", "d?"), "ä b#%\"");
+        assert_eq!(path, "/api/v2/tenants/a%2Fb/databases/d%3F/collections/%C3%A4%20b%23%25%22");
+        let Operation::CatalogWrite(CatalogWrite::DeleteCollection { scope, name }) = route("DELETE", &path) else {
+            panic!("{path}")
+        };
+        assert_eq!((scope, name.as_str()), (Scope::new("a/b", "d?"), "ä b#%\""));
+    }
+
+    #[test]
+    fn pages_are_dropped() {
+        for (before, after) in [
+            ("/l", "/l"),
+            ("/l?", "/l"),
+            ("/l?limit=1&offset=2", "/l"),
+            ("/l?a=1&%6cimit=1&b=%32", "/l?a=1&b=%32"),
+            ("/l?Limit=1", "/l?Limit=1"),
+        ] {
+            assert_eq!(strip_page(before), after);
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! One array of a record write's body: how many items, of which types.
+
+use serde::de::{MapAccess, SeqAccess};
+
+use super::metadata::{Holds, Metadata, Owner};
+use super::refusal::Refusal;
+use super::visit::{Look, Looking, skip_map, skip_seq};
+
+/// What was found in one array.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Column {
+    pub(super) state: ColumnState,
+    pub(super) items: usize,
+    pub(super) nulls: usize,
+    /// Embeddings that are arrays of numbers.
+    pub(super) arrays: usize,
+    /// Embeddings that are base64 text.
+    pub(super) texts: usize,
+}
+
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum ColumnState {
+    /// Not there, or null.
+    #[default]
+    Absent,
+    Present,
+    /// Chroma refuses it: an item, or the whole, has the wrong type.
+    Wrong,
+}
+
+/// What an array's items ought to be.
+#[derive(Clone, Copy)]
+pub(super) enum Item {
+    Id,
+    Embedding,
+    /// A document or a uri.
+    Text,
+    Metadata,
+}
+
+/// Looks at one array; the first refusal found stays in `refusal`.
+pub(super) struct Items<'a> {
+    pub(super) item: Item,
+    pub(super) refusal: &'a mut Option<Refusal>,
+}
+
+const WRONG: Column = Column { state: ColumnState::Wrong, items: 0, nulls: 0, arrays: 0, texts: 0 };
+
+impl<'de> Look<'de> for Items<'_> {
+    type Output = Column;
+    fn on_null(self) -> Column {
+        // Chroma refuses null ids; the others may be null.
+        if matches!(self.item, Item::Id) { WRONG } else { Column::default() }
+    }
+    fn on_text(self, _: &str) -> Column {
+        WRONG
+    }
+    fn on_other(self) -> Column {
+        WRONG
+    }
+    fn on_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Column, A::Error> {
+        let mut column = Column { state: ColumnState::Present, ..Column::default() };
+        loop {
+            let found = match self.item {
+                Item::Metadata => {
+                    let metadata = Metadata { owner: Owner::Record, refusal: &mut *self.refusal };
+                    seq.next_element_seed(Looking(metadata))?.map(|holds| match holds {
+                        Holds::Object { .. } => Value::Object,
+                        Holds::Null => Value::Null,
+                        Holds::Wrong => Value::Other,
+                    })
+                }
+                _ => seq.next_element_seed(Looking(AnyValue))?,
+            };
+            let Some(value) = found else { return Ok(column) };
+            column.count(self.item, value, self.refusal);
+        }
+    }
+    fn on_map<A: MapAccess<'de>>(self, map: A) -> Result<Column, A::Error> {
+        skip_map(map).map(|()| WRONG)
+    }
+}
+
+impl Column {
+    fn count(&mut self, item: Item, value: Value, refusal: &mut Option<Refusal>) {
+        self.items += 1;
+        match (item, value) {
+            (Item::Id, Value::Text) | (Item::Text, Value::Text) | (Item::Metadata, Value::Object) => {}
+            (Item::Id, Value::EmptyText) => {
+                refusal.get_or_insert(Refusal::EmptyId);
+            }
+            (Item::Text, Value::EmptyText) => {}
+            (Item::Text | Item::Metadata | Item::Embedding, Value::Null) => self.nulls += 1,
+            (Item::Embedding, Value::Array) => self.arrays += 1,
+            (Item::Embedding, Value::Text | Value::EmptyText) => self.texts += 1,
+            _ => self.state = ColumnState::Wrong,
+        }
+    }
+}
+
+enum Value {
+    Null,
+    Text,
+    EmptyText,
+    Array,
+    Object,
+    Other,
+}
+
+struct AnyValue;
+
+impl<'de> Look<'de> for AnyValue {
+    type Output = Value;
+    fn on_null(self) -> Value {
+        Value::Null
+    }
+    fn on_text(self, text: &str) -> Value {
+        if text.is_empty() { Value::EmptyText } else { Value::Text }
+    }
+    fn on_other(self) -> Value {
+        Value::Other
+    }
+    fn on_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Value, A::Error> {
+        skip_seq(seq).map(|_| Value::Array)
+    }
+    fn on_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
+        skip_map(map).map(|()| Value::Object)
+    }
+}

@@ -1,0 +1,217 @@
+//! From a write request to a draft for the journal: which lane, which profile, which path; and what is refused
+//! before it gets there.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use sha2::{Digest, Sha256};
+
+use super::failure::Failure;
+use super::{ProxyOptions, Reset};
+use crate::chroma::{
+    self, CatalogWrite, CollectionRef, ErrorBody, Existing, Operation, Scanned, scan_create_collection, scan_records,
+    scan_update_collection,
+};
+use crate::clock::Timestamp;
+use crate::ids::{CollectionId, InstanceCollectionId, LaneId, Scope, TransactionId};
+use crate::journal::{ClientKey, Draft};
+use crate::order::{Acknowledge, Catalog, Kind, Profile};
+use crate::replication::Core;
+
+/// A write that may be journaled.
+pub struct Prepared {
+    pub draft: Draft,
+    pub acknowledge: Acknowledge,
+    /// What the client's own id was, to be shown back to it.
+    pub shown_id: String,
+}
+
+/// What becomes of a write request.
+pub enum Preparation {
+    Journal(Box<Prepared>),
+    /// `get_or_create` of a collection that is everywhere: a read.
+    Show { collection: CollectionId },
+}
+
+/// A write request, read whole.
+pub struct WriteRequest<'a> {
+    pub operation: &'a Operation,
+    pub method: &'a str,
+    pub path: &'a str,
+    pub headers: &'a HeaderMap,
+    pub body: Bytes,
+    pub client_ip: Option<String>,
+}
+
+/// Decides. Nothing is journaled or sent yet.
+pub fn prepare(
+    request: WriteRequest<'_>,
+    core: &Core,
+    options: &ProxyOptions,
+) -> Result<Preparation, Failure> {
+    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
+    let content_type = header("content-type").map(str::to_owned);
+    let (lane, profile, path) = match request.operation {
+        Operation::RecordWrite { collection, scope, kind } => {
+            let encoding = header("content-encoding");
+            let scan = scan_records(*kind, &request.body, content_type.as_deref(), encoding).map_err(Failure::Refused)?;
+            // The board is locked for the look-up only, never for the scan of a large body.
+            let id = resolve(core.board().catalog(), collection, scope)?;
+            let path = with_stable_id(&request, id);
+            (LaneId::Records(id), scan.profile(request.body.len() as u64), path)
+        }
+        Operation::CatalogWrite(write) => {
+            if let Some(collection) = shown(write, &request.body, core)? {
+                return Ok(Preparation::Show { collection });
+            }
+            let path = allowed(write, &request, core, options)?;
+            let profile = Profile { kind: write.kind(), merge: None, bytes: request.body.len() as u64 };
+            (LaneId::Catalog, profile, path)
+        }
+        _ => return Err(Failure::Chroma(chroma::EdgeAnswer::empty(404))),
+    };
+    let transaction_id = TransactionId::random();
+    let client_key = client_key(&request, header)?;
+    let acknowledge = match &client_key {
+        Some(_) => Acknowledge::WhenRecorded,
+        None => Acknowledge::WhenApplied,
+    };
+    let shown_id = client_key.as_ref().map_or_else(|| transaction_id.to_string(), |key| key.key.clone());
+    let draft = Draft {
+        transaction_id,
+        client_key,
+        lane,
+        profile,
+        method: request.method.to_owned(),
+        path,
+        content_type,
+        created_at: Timestamp::now(),
+        client_session: header("x-client-session").or_else(|| header("x-session-id")).map(str::to_owned),
+        client_ip: request.client_ip,
+        user_identifier: header("x-user-id").map(str::to_owned),
+        body: request.body,
+    };
+    Ok(Preparation::Journal(Box::new(Prepared { draft, acknowledge, shown_id })))
+}
+
+/// The collection that a segment in an id's place means: an id of any instance in any spelling, else a name.
+pub fn resolve(catalog: &Catalog, reference: &CollectionRef, scope: &Scope) -> Result<CollectionId, Failure> {
+    let by_id = reference.as_id().and_then(|id| catalog.by_id(id));
+    if let Some(found) = by_id.or_else(|| catalog.by_name(scope, reference.as_str())) {
+        return Ok(found.id);
+    }
+    Err(Failure::Chroma(match reference.as_id() {
+        Some(id) => ErrorBody::collection_id_not_found(id),
+        None => ErrorBody::bad_collection_id(),
+    }))
+}
+
+/// The journaled path names the collection by its stable id: a name may mean another one by the time it is executed.
+fn with_stable_id(request: &WriteRequest<'_>, id: CollectionId) -> String {
+    chroma::instance_path(request.operation, request.path, InstanceCollectionId::new(id.uuid()))
+}
+
+/// The collection that a `get_or_create` only has to show: mapped on every instance.
+fn shown(write: &CatalogWrite, body: &[u8], core: &Core) -> Result<Option<CollectionId>, Failure> {
+    let CatalogWrite::CreateCollection { scope } = write else { return Ok(None) };
+    let Scanned::Read(scan) = scan_create_collection(body).map_err(Failure::Refused)? else { return Ok(None) };
+    if scan.existing == Existing::Conflict {
+        return Ok(None);
+    }
+    let board = core.board();
+    let known = board.catalog().by_name(scope, &scan.name);
+    Ok(known.filter(|known| known.mappings.iter().all(Option::is_some)).map(|known| known.id))
+}
+
+/// The path to journal, unless the write is refused.
+fn allowed(
+    write: &CatalogWrite,
+    request: &WriteRequest<'_>,
+    core: &Core,
+    options: &ProxyOptions,
+) -> Result<String, Failure> {
+    let is_protected = |name: &String| options.protected.contains(name);
+    match write {
+        CatalogWrite::DeleteCollection { name, .. } if is_protected(name) => {
+            return Err(Failure::Protected { name: name.clone() });
+        }
+        CatalogWrite::DeleteDatabase { scope } => {
+            let board = core.board();
+            let catalog = board.catalog();
+            let held = catalog.in_scope(scope).into_iter().filter_map(|id| catalog.get(id));
+            if let Some(held) = held.map(|collection| &collection.name).find(|name| is_protected(name)) {
+                return Err(Failure::Protected { name: held.clone() });
+            }
+        }
+        CatalogWrite::Reset if options.reset == Reset::Refused => return Err(Failure::ResetDisabled),
+        CatalogWrite::UpdateCollection { scope, collection } => {
+            scan_update_collection(&request.body).map_err(Failure::Refused)?;
+            let id = resolve(core.board().catalog(), collection, scope)?;
+            return Ok(with_stable_id(request, id));
+        }
+        _ => {}
+    }
+    Ok(request.path.to_owned())
+}
+
+/// The id that the client brought, if it did.
+fn client_key<'a>(
+    request: &WriteRequest<'_>,
+    header: impl Fn(&str) -> Option<&'a str>,
+) -> Result<Option<ClientKey>, Failure> {
+    const NAMES: [&str; 3] = ["transaction-id", "x-transaction-id", "idempotency-key"];
+    if NAMES.iter().all(|name| !request.headers.contains_key(*name)) {
+        return Ok(None);
+    }
+    let key = NAMES.iter().find_map(|name| header(name)).unwrap_or_default();
+    if key.is_empty() || key.len() > 255 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Err(Failure::BadTransactionId);
+    }
+    let mut digest = Sha256::new();
+    for part in [request.method.as_bytes(), request.path.as_bytes(), &request.body] {
+        digest.update((part.len() as u64).to_be_bytes());
+        digest.update(part);
+    }
+    let tenant = tenant_of(request.operation).to_owned();
+    Ok(Some(ClientKey { tenant, key: key.to_owned(), fingerprint: digest.finalize().into() }))
+}
+
+fn tenant_of(operation: &Operation) -> &str {
+    match operation {
+        Operation::RecordWrite { scope, .. } => &scope.tenant,
+        Operation::CatalogWrite(write) => match write {
+            CatalogWrite::UpdateTenant { tenant } | CatalogWrite::CreateDatabase { tenant } => tenant,
+            CatalogWrite::DeleteDatabase { scope }
+            | CatalogWrite::CreateCollection { scope }
+            | CatalogWrite::UpdateCollection { scope, .. }
+            | CatalogWrite::DeleteCollection { scope, .. } => &scope.tenant,
+            CatalogWrite::CreateTenant | CatalogWrite::Reset => "",
+        },
+        _ => "",
+    }
+}
+
+/// The name under which an operation is counted.
+pub fn label(operation: &Operation) -> &'static str {
+    match operation {
+        Operation::System => "system",
+        Operation::RecordRead { .. } => "record_read",
+        Operation::CatalogRead(_) => "catalog_read",
+        Operation::RecordWrite { kind, .. } => match kind {
+            Kind::Add => "add",
+            Kind::Update => "update",
+            Kind::Upsert => "upsert",
+            _ => "delete",
+        },
+        Operation::CatalogWrite(write) => match write {
+            CatalogWrite::CreateTenant => "create_tenant",
+            CatalogWrite::UpdateTenant { .. } => "update_tenant",
+            CatalogWrite::CreateDatabase { .. } => "create_database",
+            CatalogWrite::DeleteDatabase { .. } => "delete_database",
+            CatalogWrite::CreateCollection { .. } => "create_collection",
+            CatalogWrite::UpdateCollection { .. } => "update_collection",
+            CatalogWrite::DeleteCollection { .. } => "delete_collection",
+            CatalogWrite::Reset => "reset",
+        },
+        Operation::Unsupported(_) | Operation::UnknownWrite(_) => "unsupported",
+    }
+}

@@ -1,0 +1,345 @@
+//! Where a read may go, and how it gets there (rule R5).
+//!
+//! Most reads are passed on by Pingora. What Pingora cannot send twice, and what one instance alone cannot answer, is
+//! read whole and executed by the edge, like a write but without the journal.
+
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use http::{HeaderMap, Method};
+use tokio::time::timeout_at;
+
+use super::Edge;
+use super::failure::Failure;
+use super::prepare::resolve;
+use super::respond::{INSTANCE, Reply};
+use crate::chroma::{self, Call, CatalogRead, Class, ErrorBody, Operation, Page, RecordReadKind, Window};
+use crate::clock;
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
+use crate::instance::{Answer, Outgoing, SendError};
+use crate::order::{Board, Candidate, Consistency, Preference, choose};
+
+/// The header that relaxes or restores freshness for one read.
+const CONSISTENCY: &str = "chroma-edge-consistency";
+/// The header that pins a read to one instance, for verification.
+const PIN: &str = "chroma-edge-instance";
+/// Attempts of one read, however few instances there are: a passing error (`Error finding id`) is tried again.
+pub const ATTEMPTS: usize = 4;
+
+/// What must be fresh where a read goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Collection(CollectionId),
+    /// The collections of a database, all of them.
+    Collections(Scope),
+    Catalog,
+    /// Nothing: any instance will do.
+    Anything,
+}
+
+/// How an instance's answer becomes the client's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rewrite {
+    /// Only ids in error texts.
+    ErrorText,
+    Collection,
+    CollectionList(Window),
+    Database(Scope),
+    DatabaseList(String, Window),
+    Nothing,
+}
+
+/// A read that may be sent.
+#[derive(Clone, Debug)]
+pub struct Read {
+    pub operation: Operation,
+    pub target: Target,
+    pub rewrite: Rewrite,
+    pub consistency: Consistency,
+    pub pin: Option<InstanceId>,
+    /// Path and query as the client sent them, the page of a list left out.
+    path: String,
+}
+
+/// What becomes of a read request.
+pub enum Plan {
+    Pass(Read),
+    /// The edge knows the answer.
+    Answer(Reply),
+}
+
+/// Plans a read.
+pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) -> Result<Plan, Failure> {
+    let consistency = consistency(edge, headers)?;
+    let pin = pin(edge, headers)?;
+    let mut read =
+        Read { operation, target: Target::Anything, rewrite: Rewrite::Nothing, consistency, pin, path: path.to_owned() };
+    let board = edge.core.board();
+    let catalog = board.catalog();
+    match &read.operation {
+        Operation::RecordRead { collection, scope, .. } => {
+            read.target = Target::Collection(resolve(catalog, collection, scope)?);
+            read.rewrite = Rewrite::ErrorText;
+        }
+        Operation::CatalogRead(CatalogRead::GetCollection { scope, name }) => {
+            if let Some(found) = catalog.by_name(scope, name) {
+                read.target = Target::Collection(found.id);
+                read.rewrite = Rewrite::Collection;
+            } else if catalog.database(scope).is_some() {
+                return Err(Failure::Chroma(ErrorBody::collection_not_found(name)));
+            }
+        }
+        Operation::CatalogRead(CatalogRead::GetCollectionById { collection, .. }) => {
+            let found = collection.as_id().map(|id| catalog.by_id(id).map(|found| found.id).ok_or(id));
+            match found {
+                Some(Ok(id)) => read.target = Target::Collection(id),
+                Some(Err(id)) => return Err(Failure::Chroma(ErrorBody::collection_not_found(&id.to_string()))),
+                None => return Err(Failure::Chroma(ErrorBody::bad_collection_id_by_id())),
+            }
+            read.rewrite = Rewrite::Collection;
+        }
+        Operation::CatalogRead(CatalogRead::CountCollections { scope }) => {
+            if pin.is_none() && catalog.database(scope).is_some() {
+                let count = catalog.in_scope(scope).len();
+                return Ok(Plan::Answer(Reply::json(200, count.to_string())));
+            }
+            read.target = Target::Catalog;
+        }
+        Operation::CatalogRead(CatalogRead::ListCollections { scope, page: Page::Window(window) }) => {
+            read.path = chroma::strip_page(path);
+            read.target = Target::Collections(scope.clone());
+            read.rewrite = Rewrite::CollectionList(*window);
+        }
+        Operation::CatalogRead(CatalogRead::ListDatabases { tenant, page: Page::Window(window) }) => {
+            read.path = chroma::strip_page(path);
+            read.target = Target::Catalog;
+            read.rewrite = Rewrite::DatabaseList(tenant.clone(), *window);
+        }
+        Operation::CatalogRead(CatalogRead::GetDatabase { scope }) => {
+            read.target = Target::Catalog;
+            read.rewrite = Rewrite::Database(scope.clone());
+        }
+        Operation::CatalogRead(CatalogRead::GetTenant { .. }) => read.target = Target::Catalog,
+        // A page that Chroma refuses, and everything that has nothing to do with collections.
+        _ => {}
+    }
+    drop(board);
+    Ok(Plan::Pass(read))
+}
+
+fn consistency(edge: &Edge, headers: &HeaderMap) -> Result<Consistency, Failure> {
+    match headers.get(CONSISTENCY).map(|value| value.as_bytes().to_ascii_lowercase()) {
+        None => Ok(edge.options.consistency),
+        Some(value) if value == b"any" => Ok(Consistency::Any),
+        Some(value) if value == b"fresh" => Ok(Consistency::Fresh),
+        Some(_) => Err(Failure::BadConsistency),
+    }
+}
+
+fn pin(edge: &Edge, headers: &HeaderMap) -> Result<Option<InstanceId>, Failure> {
+    let Some(value) = headers.get(PIN) else { return Ok(None) };
+    let name = value.to_str().unwrap_or_default();
+    edge.registry.id_of(name).map(Some).ok_or_else(|| Failure::UnknownInstance(name.to_owned()))
+}
+
+impl Read {
+    /// The instances that may serve it now.
+    fn candidates(&self, board: &Board) -> Vec<Candidate> {
+        let mut candidates = match &self.target {
+            Target::Collection(id) => board.readers(*id, self.consistency),
+            Target::Collections(scope) => {
+                let all = board.catalog().in_scope(scope);
+                let complete = |c: &Candidate| all.iter().all(|id| board.serves(*id, c.instance, self.consistency));
+                let mut fresh = board.catalog_readers(self.consistency);
+                if self.pin.is_none() {
+                    fresh.retain(complete);
+                }
+                fresh
+            }
+            Target::Catalog => board.catalog_readers(self.consistency),
+            Target::Anything => board.usable(),
+        };
+        if let Some(pin) = self.pin {
+            candidates.retain(|candidate| candidate.instance == pin);
+        }
+        candidates
+    }
+
+    /// The path on this instance.
+    pub fn path_on(&self, edge: &Edge, instance: InstanceId) -> String {
+        let Target::Collection(collection) = self.target else { return self.path.clone() };
+        let board = edge.core.board();
+        let Some(id) = board.catalog().mapping(collection, instance) else { return self.path.clone() };
+        match &self.operation {
+            // By id: a rename that is under way there does not matter.
+            Operation::CatalogRead(CatalogRead::GetCollection { scope, .. }) => chroma::by_id_path(scope, id),
+            Operation::RecordRead { .. } | Operation::CatalogRead(CatalogRead::GetCollectionById { .. }) => {
+                chroma::instance_path(&self.operation, &self.path, id)
+            }
+            // A `get_or_create` that only shows.
+            _ => match board.catalog().get(collection) {
+                Some(found) => chroma::by_id_path(&found.scope, id),
+                None => self.path.clone(),
+            },
+        }
+    }
+
+    /// The ids of the read's collection: on the instance, and as clients know it.
+    pub fn ids_on(&self, edge: &Edge, instance: InstanceId) -> Option<(InstanceCollectionId, CollectionId)> {
+        let Target::Collection(collection) = self.target else { return None };
+        edge.core.board().catalog().mapping(collection, instance).map(|id| (id, collection))
+    }
+}
+
+/// Chooses an instance for the next attempt; waits for a fresh one, for as long as a read waits.
+pub async fn next(edge: &Edge, read: &Read, tried: &[InstanceId]) -> Result<InstanceId, Failure> {
+    let deadline = clock::now() + edge.options.read_wait;
+    let mut changes = edge.core.changes();
+    loop {
+        changes.mark_unchanged();
+        let (candidates, any_usable) = {
+            let board = edge.core.board();
+            (read.candidates(&board), !board.usable().is_empty())
+        };
+        let untried: Vec<Candidate> =
+            candidates.iter().filter(|candidate| !tried.contains(&candidate.instance)).copied().collect();
+        if !untried.is_empty() {
+            return Ok(pick(edge, untried));
+        }
+        // A passing error is tried again where it came from.
+        if !candidates.is_empty() && tried.len() < ATTEMPTS {
+            return Ok(pick(edge, candidates));
+        }
+        if tried.len() >= ATTEMPTS || timeout_at(deadline.into(), changes.changed()).await.is_err() {
+            return Err(if any_usable { Failure::NoFreshInstance } else { Failure::NoInstance });
+        }
+    }
+}
+
+fn pick(edge: &Edge, mut candidates: Vec<Candidate>) -> InstanceId {
+    for candidate in &mut candidates {
+        candidate.in_flight = edge.registry.in_flight(candidate.instance);
+    }
+    let preference = match replica_turn(edge.reads.fetch_add(1, Ordering::Relaxed), edge.options.replica_ratio) {
+        true => Preference::Replicas,
+        false => Preference::Configured,
+    };
+    let best = choose(&candidates, preference);
+    edge.health.select(&best).or(best.first().copied()).unwrap_or(candidates[0].instance)
+}
+
+/// Whether the n-th read goes to a replica: evenly spread, and exactly the ratio in the long run.
+#[allow(clippy::cast_precision_loss, reason = "a counter beyond 2^53 reads only makes the spread less even")]
+fn replica_turn(n: u64, ratio: f64) -> bool {
+    ((n + 1) as f64 * ratio).floor() > (n as f64 * ratio).floor()
+}
+
+/// The whole answer of a read that is executed by the edge itself.
+pub async fn fetch(edge: &Edge, read: &Read, method: Method, headers: &HeaderMap, body: Bytes) -> Result<Reply, Failure> {
+    let mut tried = Vec::new();
+    loop {
+        let instance = next(edge, read, &tried).await?;
+        tried.push(instance);
+        let last_chance = tried.len() >= ATTEMPTS;
+        match send(edge, read, instance, &method, headers, &body).await {
+            Ok(answer) => {
+                let class = chroma::classify(Call::RecordRead, answer.status, &answer.body);
+                let passing = matches!(class, Class::Transient | Class::Broken | Class::Unfit);
+                if !passing || last_chance {
+                    return Ok(super::rewrite::whole(edge, read, instance, answer));
+                }
+            }
+            Err(error) if last_chance => {
+                tracing::warn!(%error, "a read failed on every instance");
+                return Err(Failure::InstancesFailed);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+async fn send(
+    edge: &Edge,
+    read: &Read,
+    instance: InstanceId,
+    method: &Method,
+    headers: &HeaderMap,
+    body: &Bytes,
+) -> Result<Answer, SendError> {
+    let passed: Vec<(HeaderName, HeaderValue)> =
+        headers.get(CONTENT_TYPE).map(|value| (CONTENT_TYPE, value.clone())).into_iter().collect();
+    let path = read.path_on(edge, instance);
+    let outgoing = Outgoing { method: method.clone(), path, headers: passed, body: body.clone() };
+    edge.client.send_idempotent(instance, &outgoing, edge.registry.timeouts().read).await
+}
+
+/// A collection as `GET` shows it.
+pub async fn show(edge: &Edge, collection: CollectionId) -> Result<Reply, Failure> {
+    let read = Read {
+        operation: Operation::System,
+        target: Target::Collection(collection),
+        rewrite: Rewrite::Collection,
+        consistency: Consistency::Fresh,
+        pin: None,
+        path: String::new(),
+    };
+    fetch(edge, &read, Method::GET, &HeaderMap::new(), Bytes::new()).await
+}
+
+/// A list of collections that no single instance has all of: each from one that serves it.
+pub async fn assemble(edge: &Edge, read: &Read) -> Result<Option<Reply>, Failure> {
+    let (Target::Collections(scope), Rewrite::CollectionList(window)) = (&read.target, &read.rewrite) else {
+        return Ok(None);
+    };
+    let (all, complete) = {
+        let board = edge.core.board();
+        (board.catalog().in_scope(scope), !read.candidates(&board).is_empty())
+    };
+    if complete || read.pin.is_some() {
+        return Ok(None);
+    }
+    let mut items = Vec::new();
+    for id in window.select(all) {
+        let reply = show(edge, id).await?;
+        // Deleted since the list was made.
+        if reply.status == 200 {
+            items.push(reply.body);
+        }
+    }
+    let joined = items.join(&b","[..]);
+    Ok(Some(Reply::json(200, [b"[", joined.as_slice(), b"]"].concat())))
+}
+
+/// Reads that make Chroma's handler panic and close the connection: refused, so that they are not taken for a crash.
+pub fn refuse_deadly(operation: &Operation, body: &[u8]) -> Result<(), Failure> {
+    #[derive(serde::Deserialize)]
+    struct Query {
+        n_results: Option<serde_json::Number>,
+    }
+    let Operation::RecordRead { kind: RecordReadKind::Query, .. } = operation else { return Ok(()) };
+    match serde_json::from_slice::<Query>(body) {
+        Ok(Query { n_results: Some(n) }) if n.as_u64() == Some(0) => {
+            Err(Failure::Deadly("n_results must be at least 1"))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// The header that names the serving instance.
+pub fn served_by(edge: &Edge, reply: Reply, instance: InstanceId) -> Reply {
+    reply.with(INSTANCE, edge.registry.name(instance).as_str())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ratio_is_exact_and_even() {
+        let turns: Vec<bool> = (0..10).map(|n| replica_turn(n, 0.8)).collect();
+        assert_eq!(turns.iter().filter(|turn| **turn).count(), 8);
+        assert!(turns.windows(2).all(|pair| pair[0] || pair[1]), "two primaries in a row: {turns:?}");
+        assert!((0..100).all(|n| !replica_turn(n, 0.0) && replica_turn(n, 1.0)));
+    }
+}

@@ -1,0 +1,64 @@
+//! From an instance's answer to the client's: ids as clients know them, lists in the edge's order.
+
+use super::Edge;
+use super::read::{Read, Rewrite, served_by};
+use super::respond::{Connection, Reply};
+use crate::chroma;
+use crate::ids::{InstanceId, Scope};
+use crate::instance::Answer;
+
+/// What has to be known of an answer before its body comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holding {
+    /// The body passes as it comes.
+    No,
+    /// The body is held back until it is whole, and its length stays.
+    SameLength,
+    /// The body is held back until it is whole, and its length changes.
+    NewLength,
+}
+
+/// Whether this answer is rewritten.
+pub fn holding(read: &Read, status: u16) -> Holding {
+    match (&read.rewrite, status) {
+        (Rewrite::Nothing, _) => Holding::No,
+        (_, 400..) => Holding::SameLength,
+        (Rewrite::ErrorText, _) => Holding::No,
+        (Rewrite::CollectionList(_) | Rewrite::DatabaseList(..), _) => Holding::NewLength,
+        (Rewrite::Collection | Rewrite::Database(_), _) => Holding::NewLength,
+    }
+}
+
+/// The body for the client. What cannot be read is passed as it is: it holds no id that could be mistaken.
+pub fn body(edge: &Edge, read: &Read, instance: InstanceId, status: u16, whole: Vec<u8>) -> Vec<u8> {
+    if status >= 400 {
+        return match read.ids_on(edge, instance) {
+            Some((on_instance, id)) => chroma::error_text(&whole, on_instance, id),
+            None => whole,
+        };
+    }
+    let board = edge.core.board();
+    let catalog = board.catalog();
+    let id_of = |id: crate::ids::InstanceCollectionId| catalog.by_id(id.uuid()).map(|found| found.id);
+    let rewritten = match &read.rewrite {
+        Rewrite::Nothing | Rewrite::ErrorText => None,
+        Rewrite::Collection => chroma::collection_response(&whole, id_of),
+        Rewrite::CollectionList(window) => chroma::collection_list(&whole, id_of, *window),
+        Rewrite::Database(scope) => chroma::database_response(&whole, |_| catalog.database(scope)),
+        Rewrite::DatabaseList(tenant, window) => {
+            chroma::database_list(&whole, |name| catalog.database(&Scope::new(tenant, name)), *window)
+        }
+    };
+    drop(board);
+    rewritten.unwrap_or(whole)
+}
+
+/// The whole reply of an answer that was read whole.
+pub fn whole(edge: &Edge, read: &Read, instance: InstanceId, answer: Answer) -> Reply {
+    let Answer { status, headers, body: bytes } = answer;
+    let body = match holding(read, status) {
+        Holding::No => bytes,
+        Holding::SameLength | Holding::NewLength => body(edge, read, instance, status, bytes.to_vec()).into(),
+    };
+    served_by(edge, Reply { status, headers, body, connection: Connection::Keep }, instance)
+}
