@@ -13,7 +13,9 @@ use crate::order::Kind;
 pub enum Call {
     /// A write, journaled as this kind.
     Write(Kind),
+    /// A read below a collection, or of a collection by its id: its absence is no verdict.
     RecordRead,
+    /// A read by name, or of a list.
     CatalogRead,
 }
 

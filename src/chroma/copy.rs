@@ -1,12 +1,13 @@
 //! The definition of a collection, copied to another instance.
 //!
 //! Built from the answer of the instance that created it: name, metadata and schema, never the configuration (schema
-//! and configuration together are refused unless the configuration is the default). Two things a create cannot
-//! carry follow in a PUT: legacy `hnsw:*` metadata, which Chroma refuses beside a schema, and the embedding
-//! function, which Chroma 1.5.9 drops from a schema that is otherwise the default one (what the stock Python client
-//! creates). Create and PUT together give equal schema, configuration and metadata.
+//! and configuration together are refused unless the configuration is the default). What a create cannot carry
+//! follows in a PUT: legacy `hnsw:*` metadata, which Chroma refuses beside a schema; and the embedding function and
+//! the thread count, which Chroma 1.5.9 replaces by its own when the schema is otherwise the default one (the
+//! stock Python client's is). Create and PUT together give equal schema, configuration and metadata.
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::scan::{HnswMetadata, Scanned, scan_create_collection};
@@ -16,7 +17,8 @@ use super::scan::{HnswMetadata, Scanned, scan_create_collection};
 pub struct CopyPlan {
     /// The body of `POST collections`.
     pub create_body: Vec<u8>,
-    /// The body of `PUT collections/{id}` that completes the definition.
+    /// The body of `PUT collections/{id}` that completes the definition. May be left out when the copy
+    /// already has the [`same_definition`].
     pub then_put: Option<Vec<u8>>,
 }
 
@@ -54,7 +56,15 @@ struct Put<'a> {
 
 #[derive(Serialize)]
 struct NewConfiguration<'a> {
-    embedding_function: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    embedding_function: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    hnsw: Option<NewHnsw>,
+}
+
+#[derive(Serialize)]
+struct NewHnsw {
+    num_threads: u64,
 }
 
 /// How to copy the definition in `answer` (a Collection object) under the name it had at creation. `None` when
@@ -71,13 +81,36 @@ pub fn copy_requests(answer: &[u8], name: &str) -> Option<CopyPlan> {
     };
     let create = Create { name, metadata: with_create, schema: definition.schema };
     let embedding_function = definition.configuration_json.and_then(|configuration| configuration.embedding_function);
-    let new_configuration = embedding_function.map(|embedding_function| NewConfiguration { embedding_function });
+    let hnsw = threads(definition.schema).map(|num_threads| NewHnsw { num_threads });
+    let new_configuration = match (embedding_function, hnsw) {
+        (None, None) => None,
+        (embedding_function, hnsw) => Some(NewConfiguration { embedding_function, hnsw }),
+    };
     let put = Put { new_metadata: with_put, new_configuration };
     let then_put = match put {
         Put { new_metadata: None, new_configuration: None } => None,
         put => Some(serde_json::to_vec(&put).ok()?),
     };
     Some(CopyPlan { create_body: serde_json::to_vec(&create).ok()?, then_put })
+}
+
+/// Whether two Collection objects, of two instances, say the same but for the ids that are each instance's own:
+/// schema, configuration and metadata, compared as values. Objects that cannot be read are not the same.
+pub fn same_definition(one: &[u8], other: &[u8]) -> bool {
+    let parts = |answer: &[u8]| {
+        let mut value: Value = serde_json::from_slice(answer).ok()?;
+        value.get("schema")?;
+        Some(["schema", "configuration_json", "metadata"].map(|part| value[part].take()))
+    };
+    match (parts(one), parts(other)) {
+        (Some(one), Some(other)) => one == other,
+        _ => false,
+    }
+}
+
+fn threads(schema: &RawValue) -> Option<u64> {
+    let schema: Value = serde_json::from_str(schema.get()).ok()?;
+    schema.pointer("/keys/#embedding/float_list/vector_index/config/hnsw/num_threads")?.as_u64()
 }
 
 /// An answer has the name and the metadata where a create has them.
@@ -118,6 +151,34 @@ mod tests {
         assert_eq!(plan("null", r#"{"type":"known","config":{"x":1.10}}"#), (create.into(), Some(put.into())));
         let put = r#"{"new_metadata":{"hnsw:M":5},"new_configuration":{"embedding_function":{"type":"legacy"}}}"#;
         assert_eq!(plan(r#"{"hnsw:M":5}"#, r#"{"type":"legacy"}"#), (create.into(), Some(put.into())));
+    }
+
+    #[test]
+    fn the_thread_count_follows_in_the_put() {
+        let schema =
+            r##"{"keys":{"#embedding":{"float_list":{"vector_index":{"config":{"hnsw":{"num_threads":3}}}}}}}"##;
+        let answer = format!(r#"{{"name":"now","schema":{schema},"metadata":null}}"#);
+        let plan = copy_requests(answer.as_bytes(), "then").unwrap();
+        assert_eq!(plan.then_put.unwrap(), br#"{"new_configuration":{"hnsw":{"num_threads":3}}}"#);
+    }
+
+    #[test]
+    fn definitions_are_compared_as_values() {
+        let one = br#"{"id":"1","schema":{"a":1,"b":2},"metadata":{"f":1.0},"configuration_json":{}}"#;
+        assert!(same_definition(
+            one,
+            br#"{"id":"2", "configuration_json":{},"metadata":{"f":1.00},"schema":{"b":2,"a":1}}"#
+        ));
+        for other in [
+            &br#"{"schema":{"a":1,"b":2},"metadata":{"f":1},"configuration_json":{}}"#[..],
+            br#"{"schema":{"a":1,"b":3},"metadata":{"f":1.0},"configuration_json":{}}"#,
+            br#"{"schema":{"a":1,"b":2},"metadata":{"f":1.0},"configuration_json":{"x":1}}"#,
+            b"[]",
+            b"",
+        ] {
+            assert!(!same_definition(one, other), "{}", String::from_utf8_lossy(other));
+        }
+        assert!(!same_definition(b"{}", b"{}"));
     }
 
     #[test]

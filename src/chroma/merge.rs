@@ -26,8 +26,8 @@ struct Records<'a> {
 }
 
 /// The body of one request that does what these do in this order. An array that some lack becomes a run of nulls
-/// there, which Chroma reads as absent. `None` for bodies that the scan would not call mergeable, or for a kind
-/// that is never merged.
+/// there, which Chroma reads as absent. `None` for bodies that the scan would not call mergeable, for a kind that
+/// is never merged, and for text that is not UTF-8: send those one by one.
 pub fn merge(kind: Kind, bodies: &[&[u8]]) -> Option<Vec<u8>> {
     if !matches!(kind, Kind::Add | Kind::Update | Kind::Upsert) || bodies.is_empty() {
         return None;

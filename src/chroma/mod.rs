@@ -16,7 +16,7 @@ mod scan;
 
 pub use answer::EdgeAnswer;
 pub use classify::{Call, Class, classify};
-pub use copy::{CopyPlan, copy_requests};
+pub use copy::{CopyPlan, copy_requests, same_definition};
 pub use error::{ErrorBody, ErrorName, Recovery};
 pub use merge::merge;
 pub use rewrite::{
