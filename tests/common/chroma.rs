@@ -96,10 +96,6 @@ impl ChromaServer {
         });
     }
 
-    pub fn port(&self) -> u16 {
-        self.port.number
-    }
-
     pub fn url(&self) -> String {
         self.client().url()
     }
@@ -137,6 +133,15 @@ impl ChromaServer {
 
     fn reap(&mut self) -> ExitStatus {
         self.child.take().expect("a running server").wait().expect("the end of our own child")
+    }
+
+    /// Its database locked against writes until this is dropped: every write hangs, while reads and the heartbeat
+    /// go on.
+    pub fn hold_writes(&self) -> rusqlite::Connection {
+        let store = rusqlite::Connection::open(self.dir.join("data/chroma.sqlite3")).expect("the server's database");
+        store.busy_timeout(Duration::from_secs(10)).expect("a timeout");
+        store.execute_batch("BEGIN IMMEDIATE").expect("the server's write lock");
+        store
     }
 
     /// Throws its data away: it comes back blank.

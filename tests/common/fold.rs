@@ -23,6 +23,7 @@ pub struct Transaction {
     /// What is executed: the resolution of a limited delete, else what came in.
     pub body: Vec<u8>,
     pub verdict: Option<String>,
+    pub status: String,
     /// The answer that was stored.
     pub answer: Option<Vec<u8>>,
 }
@@ -36,7 +37,7 @@ impl Transaction {
 /// Every transaction in this journal, in order.
 pub fn transactions(journal: &Path) -> Vec<Transaction> {
     let store = open(journal);
-    let sql = "SELECT seq, transaction_id, lane, method, path, COALESCE(resolved_body, body), verdict, answer_body \
+    let sql = "SELECT seq, transaction_id, lane, method, path, COALESCE(resolved_body, body), verdict, answer_body, status \
                FROM transactions ORDER BY seq";
     let mut statement = store.prepare(sql).expect("the journal's table");
     let read = |row: &Row<'_>| {
@@ -49,10 +50,14 @@ pub fn transactions(journal: &Path) -> Vec<Transaction> {
             body: bytes(row, 5)?.unwrap_or_default(),
             verdict: row.get(6)?,
             answer: bytes(row, 7)?,
+            status: row.get(8)?,
         })
     };
     let rows = statement.query_map([], read).expect("the journal's rows");
-    rows.collect::<Result<_, _>>().expect("a row of the journal")
+    let all: Vec<Transaction> = rows.collect::<Result<_, _>>().expect("a row of the journal");
+    // The fold begins with the first entry: a trimmed journal would fold into something else.
+    assert!(all.first().is_none_or(|first| first.seq == 1), "trimmed up to {:?}", all.first());
+    all
 }
 
 fn open(journal: &Path) -> Connection {

@@ -5,7 +5,9 @@
 //! `chroma/` (a venv with the server), `client/` (a venv with the Python client), `js/` (the npm client).
 
 pub mod chroma;
+pub mod cluster;
 pub mod content;
+pub mod conversation;
 pub mod edge;
 pub mod fold;
 pub mod http;
@@ -17,6 +19,7 @@ pub mod scripts;
 pub mod workload;
 
 pub use chroma::ChromaServer;
+pub use cluster::Cluster;
 pub use content::Content;
 pub use edge::Edge;
 pub use http::Client;

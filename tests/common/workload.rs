@@ -21,9 +21,9 @@ use super::random::Random;
 pub enum Outcome {
     /// A 2xx answer.
     Acknowledged(Answer),
-    /// Any other answer.
+    /// Any other answer that promises no later effect.
     Refused(Answer),
-    /// Sent, and the connection was lost before an answer.
+    /// Sent, and the connection was lost before an answer; or 503 with a `recovery` to come.
     Unknown(String),
 }
 
@@ -198,7 +198,7 @@ impl Worker {
                 if answer.header("connection") != Some("close") {
                     self.connection = Some(connection);
                 }
-                if answer.status < 300 { Outcome::Acknowledged(answer) } else { Outcome::Refused(answer) }
+                outcome(answer)
             }
             Err(error) => Outcome::Unknown(error.to_string()),
         })
@@ -220,6 +220,15 @@ impl Worker {
                 return None;
             }
         }
+    }
+}
+
+fn outcome(answer: Answer) -> Outcome {
+    let promised = answer.status == 503 && answer.text().contains("\"recovery\"");
+    match answer.status {
+        200..300 => Outcome::Acknowledged(answer),
+        _ if promised => Outcome::Unknown(answer.to_string()),
+        _ => Outcome::Refused(answer),
     }
 }
 
@@ -246,7 +255,12 @@ pub fn errors(events: &[Event]) -> Vec<String> {
         Outcome::Refused(answer) => Some(format!("{} -> {answer}", event.path)),
         Outcome::Unknown(reason) => Some(format!("{} -> unknown: {reason}", event.path)),
     };
-    events.iter().filter_map(bad).collect()
+    let start = events.iter().map(|event| event.invoked).min();
+    let shown = |event: &Event| {
+        let at = start.map(|start| event.invoked - start).unwrap_or_default();
+        bad(event).map(|text| format!("worker {} at {at:?}: {text}", event.worker))
+    };
+    events.iter().filter_map(shown).collect()
 }
 
 /// Shows what happened, for the log of a failed test.

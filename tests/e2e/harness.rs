@@ -6,7 +6,7 @@ use crate::common::content::{self, Content, diff, diff_records};
 use crate::common::http::{Client, DEFAULT, record_path};
 use crate::common::model::{Model, Op};
 use crate::common::random::{Random, seed};
-use crate::common::{ChromaServer, ops};
+use crate::common::{ChromaServer, ops, place};
 
 const TENANT: &[&str] = &["default_tenant"];
 
@@ -106,6 +106,14 @@ fn equal_servers_are_equal_and_each_change_is_found() {
         places.iter().any(|place| place.ends_with("only-here"))
             && places.iter().any(|place| place.contains("definition metadata"))
     );
+}
+
+#[test]
+fn a_folder_outlives_its_server() {
+    let dir = place::data_dir("kept");
+    create(&ChromaServer::start(dir.path()).client(), "kept");
+    let again = ChromaServer::start_on(dir.path(), place::Port::take());
+    again.client().get(&format!("{DEFAULT}/collections/kept")).expect(200);
 }
 
 #[test]

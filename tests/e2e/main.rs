@@ -3,4 +3,15 @@
 #[path = "../common/mod.rs"]
 mod common;
 
+mod bad_input;
+mod catalog;
+mod conformance;
+mod convergence;
+mod drop_in;
+mod edge_killed;
+mod failover;
 mod harness;
+mod limits;
+mod nobody_there;
+mod reads;
+mod shutdown;

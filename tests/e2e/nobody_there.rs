@@ -1,0 +1,128 @@
+//! No instance at all: writes wait a little, then are promised; when one returns they are executed in order.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::common::Cluster;
+use crate::common::cluster::{add, ids, timed};
+use crate::common::fold::transactions;
+use crate::common::http::{Answer, record_path};
+
+fn impatient() -> Cluster {
+    Cluster::with(2, |edge| edge.config("  write_wait: 500ms"))
+}
+
+#[track_caller]
+fn assert_pending(answer: &Answer) -> String {
+    assert_eq!(answer.status, 503, "{answer}");
+    let body = answer.json();
+    assert_eq!(body["recovery"], "pending", "{answer}");
+    assert!(body["error"].is_string() && body["message"].is_string() && body["reason"].is_string(), "{answer}");
+    let retry: u64 = answer.header("retry-after").expect("Retry-After").parse().expect("seconds");
+    assert!(retry >= 1, "{answer}");
+    let id = answer.header("transaction-id").expect("Transaction-ID").to_owned();
+    assert_eq!(body["transaction_id"], id.as_str(), "{answer}");
+    id
+}
+
+#[test]
+fn writes_are_promised_and_executed_in_order() {
+    let mut cluster = impatient();
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "before").expect(201);
+    cluster.primary().kill();
+    cluster.replica().kill();
+    let update = json!({ "ids": ["b"], "documents": ["changed"] });
+    let mut promised = Vec::new();
+    for (verb, body) in [
+        ("add", json!({ "ids": ["b"], "embeddings": [[1, 2, 3]], "documents": ["first"] })),
+        ("update", update),
+        ("delete", json!({ "ids": ["before"] })),
+        ("add", json!({ "ids": ["before"], "embeddings": [[3, 2, 1]], "documents": ["again"] })),
+    ] {
+        promised.push(assert_pending(&cluster.client().post(&record_path(&collection, verb), &body)));
+    }
+    let created = cluster.client().post("/api/v2/tenants/default_tenant/databases", &json!({ "name": "later" }));
+    promised.push(assert_pending(&created));
+    cluster.replica().restart();
+    cluster.primary().restart();
+    let content = cluster.assert_converged();
+    assert_eq!(ids(&cluster.client(), &collection), ["b", "before"], "the re-added record comes last");
+    assert!(content.databases.contains(&("default_tenant".to_owned(), "later".to_owned())));
+    let things = content.collections.values().next().expect("a collection");
+    let documents: Vec<_> = things.records.iter().map(|record| record.document.as_deref()).collect();
+    assert_eq!(documents, [Some("changed"), Some("again")]);
+    let journal = transactions(&cluster.edge.journal_path());
+    for id in promised {
+        let entry = journal.iter().find(|one| one.transaction_id == id).expect("promised, not journaled");
+        assert!(entry.is_applied(), "{entry:?}");
+        assert_eq!(entry.status, "RECOVERED", "{entry:?}");
+    }
+}
+
+#[test]
+fn a_short_absence_is_only_a_wait() {
+    let mut cluster = Cluster::two();
+    let collection = cluster.create("things");
+    cluster.primary().kill();
+    cluster.replica().kill();
+    let client = cluster.client();
+    let writer = {
+        let collection = collection.clone();
+        std::thread::spawn(move || add(&client, &collection, "patient"))
+    };
+    cluster.replica().restart();
+    writer.join().expect("the writer").expect(201);
+    cluster.primary().restart();
+    assert_eq!(cluster.assert_converged().record_count(), 1);
+}
+
+#[test]
+fn reads_are_refused_at_once_not_answered_stale() {
+    let mut cluster = impatient();
+    let collection = cluster.create("things");
+    cluster.primary().kill();
+    cluster.replica().kill();
+    cluster.edge.wait_until_healthy("primary", false, Duration::from_secs(20));
+    cluster.edge.wait_until_healthy("replica", false, Duration::from_secs(20));
+    let (answer, wait) = timed(|| cluster.client().post(&record_path(&collection, "get"), &json!({})));
+    assert_eq!(answer.status, 503, "{answer}");
+    assert!(answer.header("retry-after").is_some() && answer.json()["reason"].is_string(), "{answer}");
+    assert!(wait < Duration::from_secs(10), "{wait:?}");
+}
+
+#[test]
+fn the_edge_dies_too_and_keeps_its_word() {
+    let mut cluster = impatient();
+    let collection = cluster.create("things");
+    cluster.primary().kill();
+    cluster.replica().kill();
+    for id in ["one", "two", "three"] {
+        assert_pending(&add(&cluster.client(), &collection, id));
+    }
+    cluster.edge.kill();
+    cluster.edge.restart();
+    cluster.primary().restart();
+    cluster.replica().restart();
+    cluster.assert_converged();
+    assert_eq!(ids(&cluster.client(), &collection), ["one", "two", "three"]);
+}
+
+#[test]
+fn recovery_comes_within_seconds() {
+    let mut cluster = impatient();
+    let collection = cluster.create("things");
+    cluster.primary().kill();
+    cluster.replica().kill();
+    assert_pending(&add(&cluster.client(), &collection, "promised"));
+    cluster.replica().restart();
+    let client = cluster.client();
+    // One instance is enough; the read waits for it, and shows what was promised.
+    crate::common::place::wait_for("recovery on the replica alone", Duration::from_secs(15), || {
+        let answer = client.post(&record_path(&collection, "get"), &json!({}));
+        (answer.status == 200 && answer.json()["ids"] == json!(["promised"])).then_some(())
+    });
+    cluster.primary().restart();
+    assert_eq!(cluster.assert_converged().record_count(), 1);
+}

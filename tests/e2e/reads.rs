@@ -1,0 +1,176 @@
+//! Reads: never older than what was acknowledged, spread over the instances, and not disturbed by their deaths.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::common::cluster::{CATCH_UP, Cluster, add, ids, record, timed};
+use crate::common::http::{Answer, Client, record_path};
+
+const INSTANCE: &str = "chroma-edge-instance";
+
+fn served_by(answer: &Answer) -> String {
+    answer.header(INSTANCE).unwrap_or_else(|| panic!("who served this? {answer}")).to_owned()
+}
+
+fn get(client: &Client, collection: &str, id: &str) -> Answer {
+    client.post(&record_path(collection, "get"), &json!({ "ids": [id] }))
+}
+
+#[test]
+fn read_your_writes_under_load() {
+    let cluster = Cluster::two();
+    let collection = cluster.create("things");
+    let served: Vec<String> = std::thread::scope(|scope| {
+        let worker = |number: usize| {
+            let (client, collection) = (cluster.client(), collection.clone());
+            move || {
+                let check = |step: usize| {
+                    let id = format!("w{number}-{step}");
+                    add(&client, &collection, &id).expect(201);
+                    let answer = get(&client, &collection, &id).expect(200);
+                    assert_eq!(answer.json()["ids"], json!([id]), "acknowledged, not shown: {answer}");
+                    served_by(&answer)
+                };
+                (0..40).map(check).collect::<Vec<_>>()
+            }
+        };
+        let workers: Vec<_> = (0..6).map(|number| scope.spawn(worker(number))).collect();
+        workers.into_iter().flat_map(|worker| worker.join().expect("a worker")).collect()
+    });
+    assert!(served.iter().any(|name| name == "primary"), "the primary is always fresh here");
+    assert_eq!(cluster.assert_converged().record_count(), 240);
+}
+
+#[test]
+fn a_pinned_read_is_served_there() {
+    let cluster = Cluster::two();
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "one").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    for name in ["primary", "replica", "primary"] {
+        let answer = get(&cluster.client().with_header(INSTANCE, name), &collection, "one").expect(200);
+        assert_eq!(served_by(&answer), name);
+        assert_eq!(answer.json()["documents"], json!(["document of one"]));
+    }
+    let answer = get(&cluster.client().with_header(INSTANCE, "nobody"), &collection, "one");
+    assert!((400..500).contains(&answer.status), "{answer}");
+}
+
+fn share_of_replica(ratio: &str) -> u32 {
+    let cluster = Cluster::with(2, |edge| edge.env("READ_REPLICA_RATIO", ratio));
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "one").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let mut served: BTreeMap<String, u32> = BTreeMap::new();
+    for _ in 0..200 {
+        *served.entry(served_by(&get(&cluster.client(), &collection, "one").expect(200))).or_default() += 1;
+    }
+    served.get("replica").copied().unwrap_or(0)
+}
+
+#[test]
+fn reads_are_spread_by_the_ratio() {
+    let share = share_of_replica("0.8");
+    assert!((120..=192).contains(&share), "{share} of 200 on the replica");
+}
+
+#[test]
+fn no_reads_for_the_replica() {
+    assert_eq!(share_of_replica("0"), 0);
+}
+
+#[test]
+fn a_replica_behind_serves_only_those_who_do_not_mind() {
+    let mut cluster = Cluster::with(2, |edge| edge.config("  attempt_timeout: 60s"));
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "old").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let lock = cluster.replica().hold_writes();
+    add(&cluster.client(), &collection, "new").expect(201);
+    for _ in 0..50 {
+        let answer = get(&cluster.client(), &collection, "new").expect(200);
+        assert_eq!((served_by(&answer), answer.json()["ids"].clone()), ("primary".to_owned(), json!(["new"])));
+    }
+    let pinned = cluster.client().with_header(INSTANCE, "replica");
+    let answer = get(&pinned, &collection, "old");
+    assert_eq!(answer.status, 503, "fresh and pinned to one that is not: {answer}");
+    assert!(answer.header("retry-after").is_some(), "{answer}");
+    let relaxed = pinned.with_header("chroma-edge-consistency", "any");
+    assert_eq!(get(&relaxed, &collection, "old").expect(200).json()["ids"], json!(["old"]));
+    assert_eq!(get(&relaxed, &collection, "new").expect(200).json()["ids"], json!([]), "stale, as asked for");
+    drop(lock);
+    assert_eq!(cluster.assert_converged().record_count(), 2);
+}
+
+#[test]
+fn a_hang_behind_a_green_heartbeat_is_left_at_the_attempts_deadline() {
+    let mut cluster = Cluster::with(2, |edge| edge.config("  attempt_timeout: 2s"));
+    let collection = cluster.create("things");
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let lock = cluster.primary().hold_writes();
+    let (answer, wait) = timed(|| add(&cluster.client(), &collection, "one"));
+    answer.expect(201);
+    assert!(wait < Duration::from_secs(5), "{wait:?}");
+    assert_eq!(ids(&cluster.client(), &collection), ["one"]);
+    drop(lock);
+    assert_eq!(cluster.assert_converged().record_count(), 1);
+}
+
+#[test]
+fn chunked_reads_of_every_size() {
+    let cluster = Cluster::two();
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "one").expect(201);
+    for (size, chunk) in [(0, 1), (60_000, 1000), (70_000, 1000), (3_000_000, 65_536)] {
+        let query =
+            json!({ "query_embeddings": [[0.5, 0.25, 1.0]], "n_results": 1, "padding": "p".repeat(size) }).to_string();
+        let mut connection = cluster.client().connect().expect("a connection");
+        let answer = connection.request_chunked(&record_path(&collection, "query"), query.as_bytes(), chunk);
+        let answer = answer.expect("an answer").expect(200);
+        assert_eq!(answer.json()["ids"], json!([["one"]]), "{size} bytes");
+        served_by(&answer);
+    }
+}
+
+#[test]
+fn reads_of_every_size_survive_a_kill() {
+    for victim in [0, 1] {
+        let mut cluster = Cluster::two();
+        let collection = cluster.create("things");
+        cluster.client().post(&record_path(&collection, "add"), &record("one")).expect(201);
+        cluster.edge.wait_until_in_sync(CATCH_UP);
+        cluster.servers[victim].kill();
+        // No probe has noticed yet: the first of these meet a refused connection.
+        for size in [0, 60_000, 70_000, 3_000_000] {
+            for _ in 0..5 {
+                let query =
+                    json!({ "query_embeddings": [[0.5, 0.25, 1.0]], "n_results": 1, "padding": "p".repeat(size) });
+                let answer = cluster.client().post(&record_path(&collection, "query"), &query).expect(200);
+                assert_eq!(answer.json()["ids"], json!([["one"]]), "{size} bytes, {victim} killed");
+            }
+            let mut connection = cluster.client().connect().expect("a connection");
+            let body = json!({ "padding": "p".repeat(size) }).to_string();
+            let answer = connection.request_chunked(&record_path(&collection, "get"), body.as_bytes(), 4096);
+            assert_eq!(answer.expect("an answer").expect(200).json()["ids"], json!(["one"]), "{size} bytes, chunked");
+        }
+    }
+}
+
+#[test]
+fn readers_do_not_notice_a_kill() {
+    let mut cluster = Cluster::two();
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "one").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let client = cluster.client();
+    std::thread::scope(|scope| {
+        let readers: Vec<_> = (0..4)
+            .map(|_| scope.spawn(|| (0..150).for_each(|_| drop(get(&client, &collection, "one").expect(200)))))
+            .collect();
+        cluster.replica().kill();
+        cluster.replica().restart();
+        readers.into_iter().for_each(|reader| reader.join().expect("a reader without an error"));
+    });
+}
