@@ -20,8 +20,8 @@ pub use copy::{CopyPlan, copy_requests, same_definition};
 pub use error::{ErrorBody, ErrorName, Recovery};
 pub use merge::merge;
 pub use rewrite::{
-    collection_list, by_id_path, collection_path, collections_path, database_path, databases_path, collection_response, database_list, database_response, error_text, instance_path,
-    strip_page,
+    by_id_path, collection_list, collection_path, collection_response, collections_path, database_list, database_path,
+    database_response, databases_path, error_text, instance_path, strip_page,
 };
 pub use route::{
     CatalogRead, CatalogWrite, CollectionRef, Operation, Page, RecordReadKind, UnknownWrite, Unsupported, Window, route,

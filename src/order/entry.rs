@@ -66,6 +66,18 @@ pub enum Verdict {
     Abandoned,
 }
 
+impl Verdict {
+    /// The name, for people.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Applied => "applied",
+            Verdict::Rejected => "rejected",
+            Verdict::Void => "void",
+            Verdict::Abandoned => "abandoned",
+        }
+    }
+}
+
 /// One journaled write in its lane.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Entry {

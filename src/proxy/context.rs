@@ -4,6 +4,7 @@ use bytes::Bytes;
 use std::time::Instant;
 
 use super::admit::{Memory, Passage};
+use super::failure::Failure;
 use super::read::Read;
 use crate::clock;
 use crate::ids::{InstanceId, Seq};
@@ -33,6 +34,23 @@ pub struct Reading {
     /// The part of the answer that is held back to be rewritten.
     pub held: Option<Vec<u8>>,
     pub timed_out: TimedOut,
+    /// The status of the answer that is coming in.
+    pub status: u16,
+}
+
+impl Reading {
+    pub(super) fn new(read: Read, body: Option<Bytes>) -> Self {
+        Reading {
+            read,
+            body,
+            chosen: None,
+            tried: Vec::new(),
+            in_flight: None,
+            held: None,
+            timed_out: TimedOut::No,
+            status: 0,
+        }
+    }
 }
 
 /// Whether the last failure was a time limit.
@@ -59,6 +77,8 @@ pub struct Context {
     /// For metrics and the access log.
     pub operation: &'static str,
     pub failure: Option<&'static str>,
+    /// Why no further instance is tried.
+    pub given_up: Option<Failure>,
 }
 
 impl Context {
@@ -70,6 +90,15 @@ impl Context {
             memory: None,
             operation: "unknown",
             failure: None,
+            given_up: None,
+        }
+    }
+
+    /// What the client is told after the last attempt failed.
+    pub(super) fn last_failure(&self) -> Failure {
+        match &self.stage {
+            Stage::Reading(reading) if reading.timed_out == TimedOut::Yes => Failure::InstanceTimedOut,
+            _ => Failure::InstancesFailed,
         }
     }
 

@@ -7,7 +7,9 @@ use crate::ids::TransactionId;
 /// A request that the edge itself answers with an error.
 #[derive(Clone, Debug)]
 pub enum Failure {
-    BodyTooLarge { limit: usize },
+    BodyTooLarge {
+        limit: usize,
+    },
     MemoryFull,
     QueueFull,
     QueueTooSlow,
@@ -21,7 +23,9 @@ pub enum Failure {
     Refused(Refusal),
     /// A read that makes Chroma close the connection without an answer.
     Deadly(&'static str),
-    Protected { name: String },
+    Protected {
+        name: String,
+    },
     ResetDisabled,
     BadTransactionId,
     /// The same id was used for another request.

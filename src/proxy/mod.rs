@@ -20,6 +20,7 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 pub use self::admit::{AdmitLimits, Gate};
+pub(crate) use self::respond::Reply;
 use crate::admin::Admin;
 use crate::instance::{Client, Health, Registry};
 use crate::order::Consistency;

@@ -8,8 +8,8 @@ use sha2::{Digest, Sha256};
 use super::failure::Failure;
 use super::{ProxyOptions, Reset};
 use crate::chroma::{
-    self, CatalogWrite, CollectionRef, ErrorBody, Existing, Operation, Scanned, scan_create_collection, scan_records,
-    scan_update_collection,
+    self, CatalogWrite, CollectionRef, ErrorBody, Existing, Operation, Scanned, scan_create_collection,
+    scan_create_database, scan_create_tenant, scan_records, scan_update_collection,
 };
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, LaneId, Scope, TransactionId};
@@ -29,7 +29,9 @@ pub struct Prepared {
 pub enum Preparation {
     Journal(Box<Prepared>),
     /// `get_or_create` of a collection that is everywhere: a read.
-    Show { collection: CollectionId },
+    Show {
+        collection: CollectionId,
+    },
 }
 
 /// A write request, read whole.
@@ -43,17 +45,14 @@ pub struct WriteRequest<'a> {
 }
 
 /// Decides. Nothing is journaled or sent yet.
-pub fn prepare(
-    request: WriteRequest<'_>,
-    core: &Core,
-    options: &ProxyOptions,
-) -> Result<Preparation, Failure> {
+pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -> Result<Preparation, Failure> {
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
     let content_type = header("content-type").map(str::to_owned);
     let (lane, profile, path) = match request.operation {
         Operation::RecordWrite { collection, scope, kind } => {
             let encoding = header("content-encoding");
-            let scan = scan_records(*kind, &request.body, content_type.as_deref(), encoding).map_err(Failure::Refused)?;
+            let scan =
+                scan_records(*kind, &request.body, content_type.as_deref(), encoding).map_err(Failure::Refused)?;
             // The board is locked for the look-up only, never for the scan of a large body.
             let id = resolve(core.board().catalog(), collection, scope)?;
             let path = with_stable_id(&request, id);
@@ -142,6 +141,8 @@ fn allowed(
                 return Err(Failure::Protected { name: held.clone() });
             }
         }
+        CatalogWrite::CreateTenant => drop(scan_create_tenant(&request.body).map_err(Failure::Refused)?),
+        CatalogWrite::CreateDatabase { .. } => drop(scan_create_database(&request.body).map_err(Failure::Refused)?),
         CatalogWrite::Reset if options.reset == Reset::Refused => return Err(Failure::ResetDisabled),
         CatalogWrite::UpdateCollection { scope, collection } => {
             scan_update_collection(&request.body).map_err(Failure::Refused)?;

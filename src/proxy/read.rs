@@ -73,8 +73,14 @@ pub enum Plan {
 pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) -> Result<Plan, Failure> {
     let consistency = consistency(edge, headers)?;
     let pin = pin(edge, headers)?;
-    let mut read =
-        Read { operation, target: Target::Anything, rewrite: Rewrite::Nothing, consistency, pin, path: path.to_owned() };
+    let mut read = Read {
+        operation,
+        target: Target::Anything,
+        rewrite: Rewrite::Nothing,
+        consistency,
+        pin,
+        path: path.to_owned(),
+    };
     let board = edge.core.board();
     let catalog = board.catalog();
     match &read.operation {
@@ -166,6 +172,18 @@ impl Read {
         candidates
     }
 
+    /// Whether a 500 may be a passing one: not for what a single node always answers so.
+    pub fn may_repeat(&self) -> bool {
+        matches!(
+            self.operation,
+            Operation::CatalogRead(_)
+                | Operation::RecordRead {
+                    kind: RecordReadKind::Get | RecordReadKind::Query | RecordReadKind::Count,
+                    ..
+                }
+        )
+    }
+
     /// The path on this instance.
     pub fn path_on(&self, edge: &Edge, instance: InstanceId) -> String {
         let Target::Collection(collection) = self.target else { return self.path.clone() };
@@ -236,7 +254,13 @@ fn replica_turn(n: u64, ratio: f64) -> bool {
 }
 
 /// The whole answer of a read that is executed by the edge itself.
-pub async fn fetch(edge: &Edge, read: &Read, method: Method, headers: &HeaderMap, body: Bytes) -> Result<Reply, Failure> {
+pub async fn fetch(
+    edge: &Edge,
+    read: &Read,
+    method: Method,
+    headers: &HeaderMap,
+    body: Bytes,
+) -> Result<Reply, Failure> {
     let mut tried = Vec::new();
     loop {
         let instance = next(edge, read, &tried).await?;

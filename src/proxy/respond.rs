@@ -30,8 +30,9 @@ pub struct Reply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Connection {
     Keep,
-    /// Part of the request's body has not been read.
     Close,
+    /// Closed if part of the request's body has not been read: it would be taken for the next request.
+    CloseUnlessRead,
 }
 
 impl Reply {
@@ -84,7 +85,12 @@ pub async fn write(session: &mut Session, reply: Reply) -> Result<()> {
         header.append_header(name.clone(), value.clone())?;
     }
     header.insert_header(CONTENT_LENGTH, reply.body.len())?;
-    if reply.connection == Connection::Close {
+    let close = match reply.connection {
+        Connection::Keep => false,
+        Connection::Close => true,
+        Connection::CloseUnlessRead => !session.as_mut().is_body_done(),
+    };
+    if close {
         session.set_keepalive(None);
     }
     let bodiless = session.req_header().method == Method::HEAD || reply.body.is_empty();

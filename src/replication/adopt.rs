@@ -79,7 +79,13 @@ fn fold(catalog: &Catalog, adoption: &Adoption, home: InstanceId, others: &[Inst
         if is_new {
             let name = found.name.clone();
             let origin = Origin::Adopted;
-            consequences.changes.push(CatalogChange::CollectionCreated { collection, scope, name, created: seq, origin });
+            consequences.changes.push(CatalogChange::CollectionCreated {
+                collection,
+                scope,
+                name,
+                created: seq,
+                origin,
+            });
             consequences.diverged.extend(others.iter().map(|other| (collection, *other)));
         } else {
             consequences.diverged.push((collection, home));

@@ -20,7 +20,9 @@ const PAGE: usize = 1000;
 /// What a comparison found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
-    Equal { records: usize },
+    Equal {
+        records: usize,
+    },
     Different(String),
     /// One of them did not answer as it should: try again later.
     Unclear(String),

@@ -79,8 +79,11 @@ impl Inspector {
         };
         let (databases, collections) = self.contents(instance).await?;
         let present: HashSet<Uuid> = collections.iter().map(|found| found.id).collect();
-        let missing: Vec<_> =
-            expected.iter().filter(|(_, id)| !present.contains(&id.uuid())).map(|(collection, _)| *collection).collect();
+        let missing: Vec<_> = expected
+            .iter()
+            .filter(|(_, id)| !present.contains(&id.uuid()))
+            .map(|(collection, _)| *collection)
+            .collect();
         if !missing.is_empty() {
             let name = self.core.registry.name(instance);
             error!(instance = %name, collections = missing.len(), "the instance lacks collections that it had: not served from there");
@@ -104,7 +107,8 @@ impl Inspector {
                 return Ok(Adopted::Later);
             }
             let catalog = board.catalog();
-            let unknown_database = |found: &FoundDatabase| catalog.database(&Scope::new(&found.tenant, &found.name)).is_none();
+            let unknown_database =
+                |found: &FoundDatabase| catalog.database(&Scope::new(&found.tenant, &found.name)).is_none();
             let unknown = |found: &FoundCollection| {
                 let named = catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
                 catalog.by_id(found.id).is_none() && named.is_none_or(|known| known.mappings[instance.0].is_none())
@@ -128,7 +132,8 @@ impl Inspector {
         let (mut scopes, tenants) = {
             let board = self.core.board();
             let catalog = board.catalog();
-            let scopes: BTreeMap<Scope, Option<Uuid>> = catalog.databases().map(|scope| (scope.clone(), None)).collect();
+            let scopes: BTreeMap<Scope, Option<Uuid>> =
+                catalog.databases().map(|scope| (scope.clone(), None)).collect();
             let known = catalog.tenants().map(str::to_owned);
             (scopes, known.chain(self.tenants.iter().cloned()).collect::<BTreeSet<_>>())
         };
@@ -151,7 +156,11 @@ impl Inspector {
         Ok(contents)
     }
 
-    async fn list<T: for<'a> Deserialize<'a>>(&self, instance: InstanceId, path: String) -> Result<Vec<T>, InspectError> {
+    async fn list<T: for<'a> Deserialize<'a>>(
+        &self,
+        instance: InstanceId,
+        path: String,
+    ) -> Result<Vec<T>, InspectError> {
         let outgoing = Outgoing { method: Method::GET, path: path.clone(), headers: Vec::new(), body: Bytes::new() };
         let sent = self.client.send_idempotent(instance, &outgoing, self.deadline).await;
         let answer = sent.map_err(|error| InspectError::Unanswered(error.to_string()))?;

@@ -19,7 +19,9 @@ pub(super) fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
         Operation::CatalogWrite(CatalogWrite::DeleteCollection { scope, name }) => {
             Intent::Deletes(Deletion::Collection { scope, name })
         }
-        Operation::CatalogWrite(CatalogWrite::DeleteDatabase { scope }) => Intent::Deletes(Deletion::Database { scope }),
+        Operation::CatalogWrite(CatalogWrite::DeleteDatabase { scope }) => {
+            Intent::Deletes(Deletion::Database { scope })
+        }
         Operation::CatalogWrite(CatalogWrite::Reset) => Intent::Deletes(Deletion::Everything),
         Operation::CatalogWrite(CatalogWrite::UpdateCollection { .. }) => match scan_update_collection(body) {
             Ok(Scanned::Read(update)) if update.new_name.is_none() => Intent::Plain,
@@ -29,8 +31,6 @@ pub(super) fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
         _ => Intent::Plain,
     }
 }
-
-
 
 /// The draft of an adoption: the edge's own entry, sent to no instance.
 pub fn adoption_draft(adoption: &Adoption) -> Draft {

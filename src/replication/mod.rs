@@ -5,6 +5,7 @@
 //! reports to the [`Board`](crate::order::Board). Start reading at [`core`].
 
 mod adopt;
+mod attempt;
 mod bodies;
 mod catalog;
 mod compare;
@@ -20,7 +21,7 @@ mod restore;
 mod runner;
 mod tickets;
 
-pub use self::core::{Core, CoreOptions};
+pub use self::core::{Core, CoreOptions, WorkQueue};
 pub use self::inspect::Inspector;
 pub use self::intent::adoption_draft;
 pub use self::recovery::{Recovery, RecoveryOptions};

@@ -34,10 +34,7 @@ pub async fn restore(
 }
 
 /// Catalog entries are read again for their intents, limited deletes for whether their ids are durable.
-async fn requests_that_matter(
-    store: &dyn Store,
-    snapshot: &Snapshot,
-) -> Result<HashMap<Seq, Request>, ReadError> {
+async fn requests_that_matter(store: &dyn Store, snapshot: &Snapshot) -> Result<HashMap<Seq, Request>, ReadError> {
     let matters = |entry: &&EntryRow| entry.lane == LaneId::Catalog || entry.profile.kind == Kind::DeleteLimited;
     let seqs: Vec<Seq> = snapshot.entries.iter().filter(matters).map(|entry| entry.seq).collect();
     let mut requests = HashMap::with_capacity(seqs.len());
@@ -129,7 +126,9 @@ impl Places<'_> {
         let diverged = row.is_some_and(|row| matches!(row.standing, Standing::Diverged { .. }));
         match lane {
             LaneId::Catalog => RestoredPlace { marked: through.max(floor), step: Step::In },
-            LaneId::Records(_) if diverged || through < floor => RestoredPlace { marked: through, step: Step::Diverged },
+            LaneId::Records(_) if diverged || through < floor => {
+                RestoredPlace { marked: through, step: Step::Diverged }
+            }
             LaneId::Records(_) => RestoredPlace { marked: through, step: Step::In },
         }
     }

@@ -154,13 +154,8 @@ impl Runner {
         }
         let Some(requests) = self.requests(seqs).await else { return Attempted::not_sent("it cannot be read") };
         let Ok(_permit) = self.permits.acquire().await else { return Attempted::not_sent("the edge is stopping") };
-        let attempt = Attempt {
-            core: &self.core,
-            client: &self.client,
-            instance,
-            seqs,
-            deadline: self.deadline(repeat),
-        };
+        let attempt =
+            Attempt { core: &self.core, client: &self.client, instance, seqs, deadline: self.deadline(repeat) };
         match lane {
             LaneId::Records(collection) => records::attempt(&attempt, collection, &requests).await,
             LaneId::Catalog => match requests.first() {

@@ -7,5 +7,7 @@
 mod path;
 mod response;
 
-pub use path::{by_id_path, collection_path, collections_path, database_path, databases_path, instance_path, strip_page};
+pub use path::{
+    by_id_path, collection_path, collections_path, database_path, databases_path, instance_path, strip_page,
+};
 pub use response::{collection_list, collection_response, database_list, database_response, error_text};

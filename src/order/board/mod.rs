@@ -19,7 +19,7 @@ pub use view::{Comparison, Consistency, LaneView};
 
 use super::catalog::{Catalog, Deletion};
 use super::catalog_change::CatalogChange;
-use super::entry::{Entry, Kind, Profile, Verdict};
+use super::entry::{Entry, Profile, Verdict};
 use super::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 

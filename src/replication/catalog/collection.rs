@@ -160,10 +160,12 @@ pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope
         let class = if answer.status == CONFLICT { Class::Rejected } else { class };
         return Ok(judge(attempt, class, answer, |_| applied(Vec::new()), Some(collection)));
     };
-    if let Some(metadata) = plan.then_put_metadata {
-        // A crash here leaves the copy without its metadata and the entry in doubt: both requests are sent again.
+    if let Some(rest) =
+        plan.then_put.filter(|_| answer.status != 200 || !chroma::same_definition(&stored, &answer.body))
+    {
+        // A crash here leaves the copy incomplete and the entry in doubt: both requests are sent again.
         let path = chroma::collection_path(scope, &on_instance.to_string());
-        let (class, answer) = send(attempt, Kind::UpdateCollection, &json_request(Method::PUT, path, metadata)).await?;
+        let (class, answer) = send(attempt, Kind::UpdateCollection, &json_request(Method::PUT, path, rest)).await?;
         if class != Class::Applied {
             return Ok(judge(attempt, class, answer, |_| applied(Vec::new()), Some(collection)));
         }
@@ -176,11 +178,7 @@ fn json_request(method: Method, path: String, body: Vec<u8>) -> Outgoing {
 }
 
 /// Rename, metadata and configuration. The journaled path holds the stable id.
-pub(super) async fn update(
-    attempt: &Attempt<'_>,
-    entry: &Entry<'_>,
-    id: Option<Uuid>,
-) -> Result<Attempted, Attempted> {
+pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<Uuid>) -> Result<Attempted, Attempted> {
     let found = id.and_then(|id| attempt.core.board().catalog().by_id(id).cloned());
     let Some(collection) = found else {
         // Deleted in the meantime: by an earlier entry if this is its first execution, by a later one if not.
@@ -229,7 +227,11 @@ pub(super) async fn delete(
     }
     let (class, answer) = send_as_is(attempt, entry).await?;
     if entry.carried() {
-        return Ok(if answer.status == NOT_FOUND { already(Vec::new()) } else { plain(attempt, class, answer, Vec::new()) });
+        return Ok(if answer.status == NOT_FOUND {
+            already(Vec::new())
+        } else {
+            plain(attempt, class, answer, Vec::new())
+        });
     }
     let Some(collection) = found else { return Ok(plain(attempt, class, answer, Vec::new())) };
     let changes = vec![CatalogChange::CollectionDeleted { collection: collection.id }];

@@ -1,7 +1,7 @@
 //! Tenants, databases and reset on one instance.
 
 use super::{Entry, already, applied, plain, send_as_is, uuid_field};
-use crate::chroma::{self, Class, scan_create_database, scan_create_tenant};
+use crate::chroma::{self, Class, Scanned, scan_create_database, scan_create_tenant};
 use crate::ids::Scope;
 use crate::order::{CatalogChange, Health, Outcome};
 use crate::replication::attempt::{Attempt, Attempted};
@@ -11,7 +11,7 @@ const NOT_FOUND: u16 = 404;
 
 pub(super) async fn create_tenant(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, Attempted> {
     let (class, answer) = send_as_is(attempt, entry).await?;
-    let Some(tenant) = scan_create_tenant(&entry.request.body) else {
+    let Ok(Scanned::Read(tenant)) = scan_create_tenant(&entry.request.body) else {
         return Ok(plain(attempt, class, answer, Vec::new()));
     };
     let known = attempt.core.board().catalog().tenants().any(|name| name == tenant);
@@ -34,12 +34,16 @@ pub(super) async fn create_database(
     tenant: &str,
 ) -> Result<Attempted, Attempted> {
     let (class, answer) = send_as_is(attempt, entry).await?;
-    let Some(name) = scan_create_database(&entry.request.body) else {
+    let Ok(Scanned::Read(name)) = scan_create_database(&entry.request.body) else {
         return Ok(plain(attempt, class, answer, Vec::new()));
     };
     let scope = Scope::new(tenant, &name);
     if entry.carried() {
-        return Ok(if answer.status == CONFLICT { already(Vec::new()) } else { plain(attempt, class, answer, Vec::new()) });
+        return Ok(if answer.status == CONFLICT {
+            already(Vec::new())
+        } else {
+            plain(attempt, class, answer, Vec::new())
+        });
     }
     let known = attempt.core.board().catalog().database(&scope).is_some();
     let ours = class == Class::Applied || (answer.status == CONFLICT && entry.again() && !known);

@@ -1,0 +1,73 @@
+//! The edge's own pages: health, status, the journal, mappings, metrics.
+//!
+//! Every number is read from the board, the registry or the journal when it is asked for (G10); nothing here is
+//! counted on the side.
+
+mod pages;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use http::Method;
+use serde_json::Value;
+
+use crate::clock;
+use crate::proxy::{Gate, Reply};
+use crate::replication::Core;
+
+/// What the pages are made from.
+pub struct Admin {
+    core: Arc<Core>,
+    gate: Arc<Gate>,
+    started: Instant,
+}
+
+/// A page.
+pub enum Page {
+    Json {
+        status: u16,
+        body: Value,
+    },
+    Text {
+        content_type: &'static str,
+        body: Vec<u8>,
+    },
+    /// The path is a page's, the method is not.
+    MethodNotAllowed,
+}
+
+impl Admin {
+    /// The pages over these rooms.
+    pub fn new(core: Arc<Core>, gate: Arc<Gate>) -> Admin {
+        Admin { core, gate, started: clock::now() }
+    }
+
+    /// The page at this path; `None` if it is none of ours.
+    pub async fn respond(&self, method: &Method, path: &str) -> Option<Page> {
+        let (path, _query) = path.split_once('?').unwrap_or((path, ""));
+        let known = ["/health", "/status", "/wal/status", "/collection/mappings", "/metrics"];
+        if !known.contains(&path) {
+            return None;
+        }
+        if method != Method::GET && method != Method::HEAD {
+            return Some(Page::MethodNotAllowed);
+        }
+        Some(match path {
+            "/health" => self.health(),
+            "/status" => self.status().await,
+            "/wal/status" => self.wal_status().await,
+            "/collection/mappings" => self.mappings(),
+            _ => self.metrics().await,
+        })
+    }
+}
+
+impl From<Page> for Reply {
+    fn from(page: Page) -> Self {
+        match page {
+            Page::Json { status, body } => Reply::json(status, body.to_string()),
+            Page::Text { content_type, body } => Reply::json(200, body).with(http::header::CONTENT_TYPE, content_type),
+            Page::MethodNotAllowed => crate::chroma::EdgeAnswer::method_not_allowed("GET,HEAD").into(),
+        }
+    }
+}

@@ -1,0 +1,234 @@
+//! What each page says.
+
+use serde_json::{Value, json};
+
+use super::{Admin, Page};
+use crate::ids::{InstanceId, LaneId};
+use crate::instance::Phase;
+use crate::journal::{Status, Totals};
+use crate::metrics::{self, Gauges, InstanceGauges};
+use crate::order::{LaneView, Step};
+
+/// The board at one moment.
+struct Picture {
+    lanes: Vec<LaneView>,
+    collections: usize,
+    entries: usize,
+}
+
+impl Picture {
+    fn behind(&self, instance: InstanceId) -> u64 {
+        self.lanes.iter().map(|lane| lane.behind[instance.0]).sum()
+    }
+
+    fn pending(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.pending).sum()
+    }
+
+    fn in_doubt(&self) -> u64 {
+        self.lanes.iter().map(|lane| lane.in_doubt).sum()
+    }
+
+    fn diverged(&self, instance: InstanceId) -> usize {
+        self.lanes.iter().filter(|lane| lane.steps[instance.0] == Step::Diverged).count()
+    }
+}
+
+impl Admin {
+    fn picture(&self) -> Picture {
+        let board = self.core.board();
+        let collections = board.catalog().collections().count();
+        Picture { lanes: board.lane_views(), collections, entries: board.entries() }
+    }
+
+    /// Ready to serve: some instance may be sent to. 503 if none.
+    pub(super) fn health(&self) -> Page {
+        let registry = self.core.registry();
+        let healthy = registry.ids().filter(|id| registry.usable(*id)).count();
+        let all = registry.ids().len();
+        let status = match healthy {
+            0 => "unavailable",
+            some if some < all => "degraded",
+            _ => "ok",
+        };
+        let body = json!({
+            "status": status,
+            "healthy_instances": healthy,
+            "total_instances": all,
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        Page::Json { status: if healthy == 0 { 503 } else { 200 }, body }
+    }
+
+    fn instance(&self, id: InstanceId, picture: &Picture) -> Value {
+        let registry = self.core.registry();
+        let phase = registry.phase(id);
+        let behind = picture.behind(id);
+        let state = match phase {
+            Phase::Up if behind > 0 => "catching_up",
+            other => other.as_str(),
+        };
+        json!({
+            "name": registry.name(id).as_str(),
+            "url": registry.url(id).to_string(),
+            "role": if id == InstanceId(0) { "primary" } else { "replica" },
+            "healthy": phase.usable(),
+            "state": state,
+            "since": registry.since(id).millis(),
+            "last_error": registry.last_error(id),
+            "pending_writes": behind,
+            "in_flight": registry.in_flight(id),
+            "diverged_collections": picture.diverged(id),
+        })
+    }
+
+    pub(super) async fn status(&self) -> Page {
+        let picture = self.picture();
+        let registry = self.core.registry();
+        let instances: Vec<Value> = registry.ids().map(|id| self.instance(id, &picture)).collect();
+        let body = json!({
+            "instances": instances,
+            "healthy_instances": registry.ids().filter(|id| registry.usable(*id)).count(),
+            "total_instances": registry.ids().len(),
+            "pending_writes": picture.pending(),
+            "in_doubt": picture.in_doubt(),
+            "collections": picture.collections,
+            "diverged": self.diverged(&picture),
+            "requests": {
+                "under_way": self.gate.under_way(),
+                "waiting": self.gate.waiting(),
+                "buffered_bytes": self.gate.buffered(),
+            },
+            "uptime_seconds": self.started.elapsed().as_secs(),
+            "version": env!("CARGO_PKG_VERSION"),
+        });
+        Page::Json { status: 200, body }
+    }
+
+    /// Collections that are not served from some instance, and where.
+    fn diverged(&self, picture: &Picture) -> Vec<Value> {
+        let registry = self.core.registry();
+        let board = self.core.board();
+        let mut found = Vec::new();
+        for lane in &picture.lanes {
+            let LaneId::Records(collection) = lane.lane else { continue };
+            for id in registry.ids().filter(|id| lane.steps[id.0] == Step::Diverged) {
+                let known = board.catalog().get(collection);
+                found.push(json!({
+                    "collection_id": collection.to_string(),
+                    "collection_name": known.map(|known| known.name.as_str()),
+                    "instance": registry.name(id).as_str(),
+                    "mapped": known.is_some_and(|known| known.mappings[id.0].is_some()),
+                }));
+            }
+        }
+        found
+    }
+
+    pub(super) async fn wal_status(&self) -> Page {
+        let picture = self.picture();
+        let registry = self.core.registry();
+        let behind: serde_json::Map<String, Value> =
+            registry.ids().map(|id| (registry.name(id).to_string(), json!(picture.behind(id)))).collect();
+        let totals = match self.core.totals().await {
+            Ok(totals) => totals,
+            Err(error) => {
+                let body =
+                    json!({ "available": false, "error": error.to_string(), "pending_writes": picture.pending() });
+                return Page::Json { status: 200, body };
+            }
+        };
+        let stats = self.core.journal().map(|journal| journal.stats());
+        let body = json!({
+            "available": true,
+            "store": "sqlite",
+            "pending_writes": picture.pending(),
+            "pending_by_instance": behind,
+            "in_doubt": picture.in_doubt(),
+            "entries_in_memory": picture.entries,
+            "transactions": totals.transactions,
+            "by_status": by_status(&totals).into_iter().collect::<serde_json::Map<_, _>>(),
+            "bytes": totals.bytes,
+            "queue": stats.as_ref().map(|stats| stats.appends_waiting()),
+            "commits": stats.as_ref().map(|stats| stats.commits()),
+            "failed_commits": stats.as_ref().map(|stats| stats.commits_failed()),
+        });
+        Page::Json { status: 200, body }
+    }
+
+    pub(super) fn mappings(&self) -> Page {
+        let registry = self.core.registry();
+        let board = self.core.board();
+        let mut mappings: Vec<_> = board.catalog().collections().collect();
+        mappings.sort_by_key(|collection| collection.id);
+        let mappings: Vec<Value> = mappings
+            .into_iter()
+            .map(|collection| {
+                let on = |id: InstanceId| {
+                    json!({
+                        "instance": registry.name(id).as_str(),
+                        "collection_id": collection.mappings[id.0].map(|id| id.to_string()),
+                        "in_step": collection.mappings[id.0].is_some()
+                            && board.step_of(collection.id, id) == Step::In,
+                    })
+                };
+                json!({
+                    "collection_id": collection.id.to_string(),
+                    "collection_name": collection.name,
+                    "tenant": collection.scope.tenant,
+                    "database": collection.scope.database,
+                    "complete": collection.mappings.iter().all(Option::is_some),
+                    "instances": registry.ids().map(on).collect::<Vec<_>>(),
+                })
+            })
+            .collect();
+        Page::Json { status: 200, body: json!({ "count": mappings.len(), "mappings": mappings }) }
+    }
+
+    pub(super) async fn metrics(&self) -> Page {
+        let picture = self.picture();
+        let registry = self.core.registry();
+        let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let totals = self.core.totals().await.unwrap_or_default();
+        let mut gauges = Gauges::default();
+        for id in registry.ids() {
+            gauges.instances.push(InstanceGauges {
+                name: registry.name(id).to_string(),
+                up: i64::from(registry.usable(id)),
+                pending: count(picture.behind(id)),
+                in_flight: number(registry.in_flight(id)),
+                diverged: number(picture.diverged(id)),
+            });
+        }
+        let limits = self.gate.limits();
+        gauges.numbers = vec![
+            ("pending_writes", count(picture.pending())),
+            ("in_doubt", count(picture.in_doubt())),
+            ("collections", number(picture.collections)),
+            ("backlog_entries", number(picture.entries)),
+            ("requests_under_way", number(self.gate.under_way())),
+            ("requests_waiting", number(self.gate.waiting())),
+            ("requests_limit", number(limits.concurrent_requests)),
+            ("buffered_bytes", number(self.gate.buffered())),
+            ("buffered_bytes_limit", number(limits.buffered_bytes)),
+            ("journal_bytes", count(totals.bytes)),
+        ];
+        if let Some(stats) = self.core.journal().map(|journal| journal.stats()) {
+            gauges.numbers.push(("journal_queue", number(stats.appends_waiting())));
+            gauges.numbers.push(("journal_commits", count(stats.commits())));
+            gauges.numbers.push(("journal_failed_commits", count(stats.commits_failed())));
+        }
+        gauges.transactions = Status::ALL.iter().map(|status| (status.as_str(), 0)).collect();
+        for (status, value) in &totals.by_status {
+            gauges.transactions.iter_mut().filter(|(s, _)| *s == status.as_str()).for_each(|row| row.1 = count(*value));
+        }
+        Page::Text { content_type: "text/plain; version=0.0.4", body: metrics::page(&gauges) }
+    }
+}
+
+fn by_status(totals: &Totals) -> Vec<(String, Value)> {
+    let count = |status: Status| totals.by_status.iter().find(|(s, _)| *s == status).map_or(0, |(_, count)| *count);
+    Status::ALL.iter().map(|status| (status.as_str().to_owned(), json!(count(*status)))).collect()
+}

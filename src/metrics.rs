@@ -1,0 +1,103 @@
+//! Every metric in one place. Counters count what happened; gauges are read from the rooms themselves when the page
+//! is asked for, so that they cannot drift from what is true.
+
+use std::sync::LazyLock;
+use std::time::Duration;
+
+use prometheus::{Encoder, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, histogram_opts};
+
+/// The gauges' values at one moment.
+#[derive(Clone, Debug, Default)]
+pub struct Gauges {
+    /// Instance, whether it is usable, entries it has yet to apply, requests under way.
+    pub instances: Vec<InstanceGauges>,
+    /// Name and value of everything that is one number.
+    pub numbers: Vec<(&'static str, i64)>,
+    /// Status and count.
+    pub transactions: Vec<(&'static str, i64)>,
+}
+
+/// One instance's gauges.
+#[derive(Clone, Debug)]
+pub struct InstanceGauges {
+    pub name: String,
+    pub up: i64,
+    pub pending: i64,
+    pub in_flight: i64,
+    pub diverged: i64,
+}
+
+struct Metrics {
+    registry: Registry,
+    requests: IntCounterVec,
+    seconds: HistogramVec,
+    refused: IntCounterVec,
+    up: IntGaugeVec,
+    pending: IntGaugeVec,
+    in_flight: IntGaugeVec,
+    diverged: IntGaugeVec,
+    numbers: IntGaugeVec,
+    transactions: IntGaugeVec,
+}
+
+static METRICS: LazyLock<Option<Metrics>> = LazyLock::new(|| Metrics::new().ok());
+
+impl Metrics {
+    fn new() -> prometheus::Result<Metrics> {
+        let registry = Registry::new_custom(Some("chroma_edge".to_owned()), None)?;
+        let gauge = |name: &str, help: &str, label: &str| -> prometheus::Result<IntGaugeVec> {
+            let gauge = IntGaugeVec::new(Opts::new(name, help), &[label])?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok(gauge)
+        };
+        let up = gauge("instance_up", "1 while requests may be sent to the instance", "instance")?;
+        let pending = gauge("instance_pending_writes", "Journaled writes the instance has yet to apply", "instance")?;
+        let in_flight = gauge("instance_in_flight", "Requests under way to the instance", "instance")?;
+        let diverged = gauge("instance_diverged_collections", "Collections not served from the instance", "instance")?;
+        let numbers = gauge("edge", "What the edge holds now, by name", "what")?;
+        let transactions = gauge("transactions", "Transactions in the journal, by status", "status")?;
+        let requests = IntCounterVec::new(Opts::new("requests_total", "Requests answered"), &["operation", "status"])?;
+        registry.register(Box::new(requests.clone()))?;
+        let refused = IntCounterVec::new(Opts::new("refused_total", "Requests the edge itself refused"), &["reason"])?;
+        registry.register(Box::new(refused.clone()))?;
+        let seconds = HistogramVec::new(
+            histogram_opts!("request_seconds", "Time from a request's header to the end of its answer"),
+            &["operation"],
+        )?;
+        registry.register(Box::new(seconds.clone()))?;
+        Ok(Metrics { registry, requests, seconds, refused, up, pending, in_flight, diverged, numbers, transactions })
+    }
+}
+
+/// Counts one answered request. `status` 0: the client was gone before an answer.
+pub fn request(operation: &'static str, status: u16, refused: Option<&'static str>, took: Duration) {
+    let Some(metrics) = METRICS.as_ref() else { return };
+    metrics.requests.with_label_values(&[operation, &status.to_string()]).inc();
+    metrics.seconds.with_label_values(&[operation]).observe(took.as_secs_f64());
+    if let Some(reason) = refused {
+        metrics.refused.with_label_values(&[reason]).inc();
+    }
+}
+
+/// The page, in Prometheus' text format.
+pub fn page(gauges: &Gauges) -> Vec<u8> {
+    let mut text = Vec::new();
+    let Some(metrics) = METRICS.as_ref() else { return text };
+    for instance in &gauges.instances {
+        let label = &[instance.name.as_str()];
+        metrics.up.with_label_values(label).set(instance.up);
+        metrics.pending.with_label_values(label).set(instance.pending);
+        metrics.in_flight.with_label_values(label).set(instance.in_flight);
+        metrics.diverged.with_label_values(label).set(instance.diverged);
+    }
+    for (what, value) in &gauges.numbers {
+        metrics.numbers.with_label_values(&[*what]).set(*value);
+    }
+    for (status, count) in &gauges.transactions {
+        metrics.transactions.with_label_values(&[*status]).set(*count);
+    }
+    if let Err(error) = TextEncoder::new().encode(&metrics.registry.gather(), &mut text) {
+        tracing::warn!(%error, "cannot write the metrics page");
+    }
+    text
+}

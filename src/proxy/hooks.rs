@@ -1,0 +1,342 @@
+//! Pingora's hooks, each a few lines that call a room.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, EXPECT, HOST, TRANSFER_ENCODING};
+use pingora::http::{RequestHeader, ResponseHeader};
+use pingora::proxy::{FailToProxy, ProxyHttp, Session};
+use pingora::upstreams::peer::HttpPeer;
+use pingora::{Error, ErrorSource, ErrorType, Result};
+
+use super::Edge;
+use super::body::{BodyError, Passing, read_whole};
+use super::context::{Context, Reading, Stage, TimedOut};
+use super::failure::Failure;
+use super::prepare::label;
+use super::read::{self, ATTEMPTS, Plan};
+use super::respond::{self, Connection, INSTANCE, Reply};
+use super::rewrite::{self, Holding};
+use crate::chroma::{Operation, route};
+use crate::clock::Timestamp;
+use crate::instance::Observation;
+use crate::journal::{Fact, Status};
+use crate::metrics;
+
+#[async_trait]
+impl ProxyHttp for Edge {
+    type CTX = Context;
+
+    fn new_ctx(&self) -> Context {
+        Context::new()
+    }
+
+    /// Writes are journaled, executed and answered here; reads are planned and passed on.
+    async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
+        match self.receive(session, context).await {
+            Ok(None) => Ok(false),
+            Ok(Some(reply)) => respond::write(session, reply).await.map(|()| true),
+            Err(BodyError::Failure(failure)) => {
+                context.failure = Some(failure.reason());
+                respond::write(session, refusal(&failure)).await.map(|()| true)
+            }
+            Err(BodyError::Client(error)) => Err(error),
+        }
+    }
+
+    /// Chooses among the fresh instances, with the same `choose` as the lanes.
+    async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
+        let Some(reading) = context.reading() else { return Err(internal("no read was planned")) };
+        let chosen = read::next(self, &reading.read, &reading.tried).await;
+        let instance = match chosen {
+            Ok(instance) => instance,
+            Err(failure) => return Err(self.give_up(context, &failure)),
+        };
+        reading.tried.push(instance);
+        reading.chosen = Some(instance);
+        reading.in_flight = Some(self.registry.enter(instance));
+        self.registry.peer(instance).map(Box::new).ok_or_else(|| internal("the instance's address is not known"))
+    }
+
+    async fn request_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> Result<()> {
+        if let Some(whole) = context.reading().and_then(|reading| reading.body.as_ref()) {
+            *body = match (end_of_stream, whole.is_empty()) {
+                (false, _) => Some(Bytes::new()),
+                (true, true) => None,
+                (true, false) => Some(whole.clone()),
+            };
+        }
+        Ok(())
+    }
+
+    async fn upstream_request_filter(
+        &self,
+        _session: &mut Session,
+        request: &mut RequestHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        let Some(reading) = context.reading() else { return Ok(()) };
+        let Some(instance) = reading.chosen else { return Ok(()) };
+        let path = reading.read.path_on(self, instance);
+        request.set_uri(path.parse().map_err(|_| internal("the instance's path is no URI"))?);
+        request.insert_header(HOST, self.registry.url(instance).authority())?;
+        request.remove_header(&EXPECT);
+        if let Some(body) = &reading.body {
+            request.remove_header(&TRANSFER_ENCODING);
+            request.insert_header(CONTENT_LENGTH, body.len())?;
+        }
+        Ok(())
+    }
+
+    async fn upstream_response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        let head = session.req_header().method == http::Method::HEAD;
+        let Some(reading) = context.reading() else { return Ok(()) };
+        let status = response.status.as_u16();
+        // Nothing has gone to the client yet: a passing error is tried elsewhere, or here again.
+        if status == 500 && reading.tried.len() < ATTEMPTS && reading.read.may_repeat() {
+            let mut error = Error::explain(ErrorType::HTTPStatus(status), "a read failed");
+            error.as_up();
+            error.set_retry(true);
+            return Err(error);
+        }
+        match rewrite::holding(&reading.read, status) {
+            _ if head => {}
+            Holding::No => {}
+            Holding::SameLength => reading.held = Some(Vec::new()),
+            Holding::NewLength => {
+                reading.held = Some(Vec::new());
+                response.remove_header(&CONTENT_LENGTH);
+            }
+        }
+        reading.status = status;
+        if let Some(instance) = reading.chosen {
+            response.insert_header(INSTANCE, self.registry.name(instance).as_str())?;
+        }
+        Ok(())
+    }
+
+    fn response_body_filter(
+        &self,
+        _session: &mut Session,
+        body: &mut Option<Bytes>,
+        end_of_stream: bool,
+        context: &mut Context,
+    ) -> Result<Option<Duration>> {
+        let limit = self.gate.limits().body_bytes;
+        let Some(reading) = context.reading() else { return Ok(None) };
+        let (Some(held), Some(instance)) = (reading.held.as_mut(), reading.chosen) else { return Ok(None) };
+        if let Some(piece) = body.take() {
+            held.extend_from_slice(&piece);
+        }
+        if held.len() > limit {
+            return Err(internal("the answer is too long to be rewritten"));
+        }
+        if end_of_stream && let Some(held) = reading.held.take() {
+            *body = Some(rewrite::body(self, &reading.read, instance, reading.status, held).into());
+        }
+        Ok(None)
+    }
+
+    fn fail_to_connect(
+        &self,
+        _session: &mut Session,
+        _peer: &HttpPeer,
+        context: &mut Context,
+        mut error: Box<Error>,
+    ) -> Box<Error> {
+        let Some(reading) = context.reading() else { return error };
+        reading.in_flight = None;
+        if let Some(instance) = reading.chosen {
+            let seen = match error.etype() {
+                ErrorType::ConnectRefused => Observation::Refused,
+                _ => Observation::Unanswered,
+            };
+            self.registry.observe_because(instance, seen, &error.to_string());
+        }
+        error.set_retry(reading.tried.len() < ATTEMPTS);
+        error
+    }
+
+    /// A read may be sent again as long as the client has seen nothing of an answer.
+    fn error_while_proxy(
+        &self,
+        peer: &HttpPeer,
+        session: &mut Session,
+        error: Box<Error>,
+        context: &mut Context,
+        _client_reused: bool,
+    ) -> Box<Error> {
+        let mut error = error.more_context(format!("Peer: {peer}"));
+        let untold = session.response_written().is_none_or(|response| response.status.is_informational());
+        let truncated = session.as_mut().retry_buffer_truncated();
+        let Some(reading) = context.reading() else {
+            error.set_retry(false);
+            return error;
+        };
+        reading.in_flight = None;
+        reading.held = None;
+        let timed_out = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
+        reading.timed_out = if timed_out { TimedOut::Yes } else { TimedOut::No };
+        // A closed connection may be the handler's panic on this very request: no reason to doubt the instance.
+        if timed_out && let Some(instance) = reading.chosen {
+            self.registry.observe_because(instance, Observation::Unanswered, &error.to_string());
+        }
+        let repeatable = reading.body.is_some() || !truncated;
+        let from_instance = error.esource() == &ErrorSource::Upstream;
+        error.set_retry(from_instance && untold && repeatable && reading.tried.len() < ATTEMPTS);
+        error
+    }
+
+    async fn fail_to_proxy(&self, session: &mut Session, error: &Error, context: &mut Context) -> FailToProxy
+    where
+        Self::CTX: Send + Sync,
+    {
+        let client_is_gone = error.esource() == &ErrorSource::Downstream && context.given_up.is_none();
+        if client_is_gone || session.response_written().is_some() {
+            return FailToProxy { error_code: 0, can_reuse_downstream: false };
+        }
+        let failure = context.given_up.take().unwrap_or_else(|| context.last_failure());
+        context.failure = Some(failure.reason());
+        let code = failure.status();
+        let mut reply = Reply::from(&failure);
+        reply.connection = Connection::Close;
+        if let Err(error) = respond::write(session, reply).await {
+            tracing::debug!(%error, "the client is gone before its error");
+        }
+        FailToProxy { error_code: code, can_reuse_downstream: false }
+    }
+
+    /// Marks the transaction complete: the answer has been given, or its client is gone.
+    async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
+        if let (Stage::Answered(completion), Some(journal)) = (&context.stage, self.core.journal()) {
+            // A crash before this is durable: the status is derived from the verdict at the next start.
+            journal.record_later(vec![Fact::Status {
+                seq: completion.seq,
+                status: Status::Completed,
+                response_status: Some(completion.status),
+                failure_reason: None,
+                timing_gap: completion.timing_gap,
+                executed_on: completion.executed_on.map(|instance| self.registry.name(instance).clone()),
+                at: Timestamp::now(),
+            }]);
+        }
+        let status = session.response_written().map_or(0, |response| response.status.as_u16());
+        metrics::request(context.operation, status, context.failure, context.started.elapsed());
+        tracing::debug!(
+            method = %session.req_header().method,
+            path = session.req_header().uri.path(),
+            status,
+            operation = context.operation,
+            millis = context.started.elapsed().as_millis(),
+            error = error.map(tracing::field::display),
+            "request"
+        );
+        context.passage = None;
+        context.memory = None;
+    }
+
+    fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
+        // Told by the metrics and the access log; Pingora's own line says ERROR for a client that hung up.
+        true
+    }
+}
+
+impl Edge {
+    /// What becomes of a request: an answer now, or `None` for a read that is passed on.
+    async fn receive(&self, session: &mut Session, context: &mut Context) -> Result<Option<Reply>, BodyError> {
+        // A client that hangs up cancels nothing: the lane owns the write.
+        session.as_downstream_mut().set_abort_on_close(false);
+        let header = session.req_header();
+        let method = header.method.clone();
+        let path = header.uri.path_and_query().map_or_else(|| header.uri.path(), |path| path.as_str()).to_owned();
+        if !path.starts_with("/api/") {
+            context.passage = Some(self.gate.pass());
+            if let Some(reply) = self.admin.respond(&method, &path).await {
+                context.operation = "own_page";
+                return Ok(Some(reply.into()));
+            }
+        }
+        context.passage = Some(self.gate.enter().await?);
+        let operation = route(method.as_str(), &path);
+        context.operation = label(&operation);
+        match operation {
+            Operation::Unsupported(unsupported) => Ok(Some(closing(unsupported.answer().into()))),
+            Operation::UnknownWrite(unknown) => Ok(Some(closing(unknown.answer().into()))),
+            Operation::RecordWrite { .. } | Operation::CatalogWrite(_) => {
+                let reply = super::write::write(self, session, context, &operation).await?;
+                if matches!(context.stage, Stage::Arrived) {
+                    context.stage = Stage::Done;
+                }
+                Ok(Some(reply))
+            }
+            Operation::System | Operation::RecordRead { .. } | Operation::CatalogRead(_) => {
+                self.receive_read(session, context, operation, &path).await
+            }
+        }
+    }
+
+    async fn receive_read(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        operation: Operation,
+        path: &str,
+    ) -> Result<Option<Reply>, BodyError> {
+        let read = match read::plan(self, operation, path, &session.req_header().headers)? {
+            Plan::Answer(reply) => return Ok(Some(reply)),
+            Plan::Pass(read) => read,
+        };
+        if let Some(reply) = read::assemble(self, &read).await? {
+            return Ok(Some(reply));
+        }
+        let mut whole = None;
+        let has_body = session.req_header().headers.contains_key(CONTENT_LENGTH)
+            || session.req_header().headers.contains_key(TRANSFER_ENCODING);
+        if has_body {
+            let body = read_whole(session, &self.gate).await?;
+            context.memory = Some(body.memory);
+            read::refuse_deadly(&read.operation, &body.bytes)?;
+            if body.passing == Passing::Impossible {
+                let header = session.req_header();
+                let (method, headers) = (header.method.clone(), header.headers.clone());
+                return Ok(Some(read::fetch(self, &read, method, &headers, body.bytes).await?));
+            }
+            whole = Some(body.bytes);
+        }
+        context.stage = Stage::Reading(Box::new(Reading::new(read, whole)));
+        Ok(None)
+    }
+
+    /// Ends Pingora's attempts with our own words.
+    fn give_up(&self, context: &mut Context, failure: &Failure) -> Box<Error> {
+        let tried_before = context.reading().is_some_and(|reading| !reading.tried.is_empty());
+        context.given_up = Some(if tried_before { context.last_failure() } else { failure.clone() });
+        internal("no instance can serve the read")
+    }
+}
+
+/// The answer to a refused request. What was not read of its body ends the connection.
+fn refusal(failure: &Failure) -> Reply {
+    closing(Reply::from(failure))
+}
+
+fn closing(mut reply: Reply) -> Reply {
+    reply.connection = Connection::CloseUnlessRead;
+    reply
+}
+
+fn internal(why: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::InternalError, why)
+}

@@ -1,0 +1,307 @@
+//! The composition root: builds the rooms, registers Pingora's services, stops them in order.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use pingora::server::{Server, ShutdownWatch};
+use pingora::services::background::{BackgroundService, background_service};
+use tokio::sync::{mpsc, oneshot};
+use tracing::{info, warn};
+
+use crate::admin::Admin;
+use crate::config::{Config, ReadConsistency, ResetPolicy};
+use crate::ids::{InstanceId, InstanceName};
+use crate::instance::{Client, Health, HealthOptions, InstanceOptions, InstanceUrl, Registry, Timeouts};
+use crate::journal::retention::{self, RetentionOptions};
+use crate::journal::sqlite::{OpenError, SqliteStore};
+use crate::journal::{Journal, JournalOptions, JournalTask, ReadError, Store};
+use crate::order::{Consistency, MergeLimits};
+use crate::proxy::{AdmitLimits, Edge, Gate, ProxyOptions, Reset};
+use crate::replication::{
+    Core, CoreOptions, Inspector, Recovery, RecoveryOptions, Restored, Runner, RunnerOptions, WorkQueue, restore,
+};
+
+/// Why the edge cannot serve.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    #[error(transparent)]
+    Journal(#[from] OpenError),
+    #[error(transparent)]
+    Restore(#[from] ReadError),
+    #[error("instance {name}: {error}")]
+    Instance { name: InstanceName, error: String },
+    #[error("cannot set up the instances: {0}")]
+    Setup(String),
+    #[error("cannot listen on {address}: {error}")]
+    Listen { address: std::net::SocketAddr, error: std::io::Error },
+    #[error("cannot start a runtime: {0}")]
+    Runtime(std::io::Error),
+}
+
+/// Serves until SIGTERM. Does not return then: the process ends with code 0 when everything is flushed.
+///
+/// # Errors
+/// When a room cannot be built.
+pub fn serve(config: Config) -> Result<(), StartError> {
+    // Found out before anything else is started; Pingora would end the process without a word of why.
+    drop(
+        std::net::TcpListener::bind(config.listen)
+            .map_err(|error| StartError::Listen { address: config.listen, error })?,
+    );
+    let registry = registry(&config)?;
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.journal.path)?);
+    let (core, work) = core(&config, &registry, &store)?;
+    let (journal, journal_task) = Journal::start(Arc::clone(&store), journal_options(&config), Arc::clone(&core) as _);
+    core.connect(journal);
+    let health = background_service("health", Health::new(Arc::clone(&registry)).map_err(|e| setup(&e))?);
+    let gate = gate(&config);
+    let edge = edge(&config, &core, health.task(), &gate);
+
+    let options = Rooms { config: &config, core: &core, registry: &registry, store: &store };
+    let (inspections, inspect) = mpsc::channel(64);
+    let (stop_journal, journal_stopped) = oneshot::channel();
+    let sync = options.sync(work, inspections);
+    let recovery = options.recovery(inspect);
+    let retention = options.retention();
+    let journal = Task::new(JournalService { task: journal_task, stop: journal_stopped });
+    let stopper =
+        Stopper { gate, core: Arc::clone(&core), grace: config.shutdown_grace, stop: Mutex::new(Some(stop_journal)) };
+
+    info!(listen = %config.listen, journal = %config.journal.path.display(), instances = config.instances.len(), "serving");
+    let listen = config.listen.to_string();
+    let mut server = Server::new_with_opt_and_conf(None, config.pingora);
+    server.bootstrap();
+    let mut proxy = pingora::proxy::http_proxy_service(&server.configuration, edge);
+    proxy.add_tcp(&listen);
+    server.add_service(background_service("journal", journal));
+    server.add_service(background_service("sync", sync));
+    server.add_service(background_service("recovery", recovery));
+    server.add_service(background_service("retention", retention));
+    server.add_service(background_service("stop", stopper));
+    let health = server.add_service(health);
+    let proxy = server.add_service(proxy);
+    proxy.add_dependency(&health);
+    server.run_forever();
+}
+
+fn setup(error: &pingora::Error) -> StartError {
+    StartError::Setup(error.to_string())
+}
+
+fn registry(config: &Config) -> Result<Arc<Registry>, StartError> {
+    let mut instances = Vec::new();
+    for instance in &config.instances {
+        let url = InstanceUrl::parse(&instance.url.to_string())
+            .map_err(|error| StartError::Instance { name: instance.name.clone(), error: error.to_string() })?;
+        instances.push(InstanceOptions { name: instance.name.clone(), url, ca_file: instance.ca_file.clone() });
+    }
+    let timeouts = Timeouts { attempt: config.attempt_timeout, read: config.attempt_timeout, ..Timeouts::default() };
+    let failures = u32::try_from(config.health.failures).unwrap_or(u32::MAX);
+    let health = HealthOptions { interval: config.health.interval, timeout: config.health.timeout, failures };
+    Registry::new(instances, timeouts, health).map_err(|error| StartError::Setup(error.to_string()))
+}
+
+fn core(
+    config: &Config,
+    registry: &Arc<Registry>,
+    store: &Arc<dyn Store>,
+) -> Result<(Arc<Core>, WorkQueue), StartError> {
+    let names: Vec<InstanceName> = config.instances.iter().map(|instance| instance.name.clone()).collect();
+    let limits = MergeLimits {
+        documents: u32::try_from(config.limits.merge_documents).unwrap_or(u32::MAX),
+        bytes: config.limits.merge_bytes.get(),
+    };
+    // A runtime of its own, gone before Pingora starts its threads.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+    let Restored { board, effects } = runtime.block_on(restore(store.as_ref(), &names, limits))?;
+    let cached_bytes = config.limits.buffered_bytes.get() / 4;
+    Ok(Core::new(board, effects, Arc::clone(registry), Arc::clone(store), &CoreOptions { cached_bytes }))
+}
+
+fn journal_options(config: &Config) -> JournalOptions {
+    JournalOptions { timeout: config.journal_timeout, ..JournalOptions::default() }
+}
+
+fn gate(config: &Config) -> Arc<Gate> {
+    Gate::new(AdmitLimits {
+        concurrent_requests: config.limits.concurrent_requests,
+        queued_requests: config.limits.queued_requests,
+        queue_wait: config.limits.queue_wait,
+        body_bytes: config.limits.body_bytes.as_usize(),
+        buffered_bytes: config.limits.buffered_bytes.as_usize(),
+    })
+}
+
+fn edge(config: &Config, core: &Arc<Core>, health: Arc<Health>, gate: &Arc<Gate>) -> Edge {
+    let options = ProxyOptions {
+        consistency: match config.read_consistency {
+            ReadConsistency::Fresh => Consistency::Fresh,
+            ReadConsistency::Any => Consistency::Any,
+        },
+        replica_ratio: config.read_replica_ratio.get(),
+        write_wait: config.write_wait,
+        read_wait: config.read_wait,
+        catalog_wait: config.catalog_wait,
+        request_timeout: config.request_timeout,
+        backlog_entries: config.limits.backlog_entries,
+        reset: match config.protection.reset {
+            ResetPolicy::Refused => Reset::Refused,
+            ResetPolicy::Allowed => Reset::Allowed,
+        },
+        protected: config.protection.collections.clone(),
+    };
+    let client = Client::new(Arc::clone(core.registry())).with_max_answer_bytes(config.limits.answer_bytes.as_usize());
+    let admin = Admin::new(Arc::clone(core), Arc::clone(gate));
+    Edge::new(Arc::clone(core), health, Arc::clone(gate), admin, client, options)
+}
+
+/// What the background services are made from.
+struct Rooms<'a> {
+    config: &'a Config,
+    core: &'a Arc<Core>,
+    registry: &'a Arc<Registry>,
+    store: &'a Arc<dyn Store>,
+}
+
+impl Rooms<'_> {
+    fn client(&self) -> Client {
+        Client::new(Arc::clone(self.registry)).with_max_answer_bytes(self.config.limits.answer_bytes.as_usize())
+    }
+
+    fn sync(&self, work: WorkQueue, inspections: mpsc::Sender<InstanceId>) -> Task<SyncService> {
+        let options = RunnerOptions {
+            attempt_timeout: self.config.attempt_timeout,
+            settle_time: self.config.settle_time,
+            concurrent_attempts: self.config.limits.concurrent_requests,
+        };
+        Task::new(SyncService { runner: Runner::new(Arc::clone(self.core), self.client(), options, inspections), work })
+    }
+
+    fn recovery(&self, inspect: mpsc::Receiver<InstanceId>) -> Task<RecoveryService> {
+        let deadline = self.config.attempt_timeout;
+        let tenants = self.config.adopt.tenants.clone();
+        let inspector = Inspector::new(Arc::clone(self.core), self.client(), tenants, deadline);
+        let options = RecoveryOptions { interval: self.config.recovery_interval, deadline };
+        let recovery = Recovery::new(Arc::clone(self.core), inspector, self.client(), options);
+        Task::new(RecoveryService { recovery, inspect })
+    }
+
+    fn retention(&self) -> Task<RetentionService> {
+        Task::new(RetentionService {
+            store: Arc::clone(self.store),
+            instances: self.config.instances.iter().map(|instance| instance.name.clone()).collect(),
+            options: RetentionOptions { keep: self.config.retention, ..RetentionOptions::default() },
+        })
+    }
+}
+
+/// Work that is done once, in the runtime of its service.
+#[async_trait]
+trait Work: Send + 'static {
+    async fn work(self, shutdown: ShutdownWatch);
+}
+
+/// A background service around work that is consumed when it starts.
+struct Task<W>(Mutex<Option<W>>);
+
+impl<W> Task<W> {
+    fn new(work: W) -> Self {
+        Task(Mutex::new(Some(work)))
+    }
+}
+
+#[async_trait]
+impl<W: Work> BackgroundService for Task<W> {
+    async fn start(&self, shutdown: ShutdownWatch) {
+        let work = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(work) = work {
+            work.work(shutdown).await;
+        }
+    }
+}
+
+struct JournalService {
+    task: JournalTask,
+    stop: oneshot::Receiver<()>,
+}
+
+#[async_trait]
+impl Work for JournalService {
+    /// Outlives the shutdown signal: what is in flight still has to be journaled.
+    async fn work(self, _shutdown: ShutdownWatch) {
+        self.task.run(async move { drop(self.stop.await) }).await;
+    }
+}
+
+struct SyncService {
+    runner: Arc<Runner>,
+    work: WorkQueue,
+}
+
+#[async_trait]
+impl Work for SyncService {
+    async fn work(self, _shutdown: ShutdownWatch) {
+        self.runner.run(self.work).await;
+    }
+}
+
+struct RecoveryService {
+    recovery: Recovery,
+    inspect: mpsc::Receiver<InstanceId>,
+}
+
+#[async_trait]
+impl Work for RecoveryService {
+    async fn work(self, _shutdown: ShutdownWatch) {
+        self.recovery.run(self.inspect).await;
+    }
+}
+
+struct RetentionService {
+    store: Arc<dyn Store>,
+    instances: Vec<InstanceName>,
+    options: RetentionOptions,
+}
+
+#[async_trait]
+impl Work for RetentionService {
+    async fn work(self, mut shutdown: ShutdownWatch) {
+        let stopped = async move { drop(shutdown.wait_for(|stop| *stop).await) };
+        retention::run(self.store, self.instances, self.options, stopped).await;
+    }
+}
+
+/// Ends the process as soon as what is in flight is answered and flushed, within the grace period: Pingora itself
+/// would sleep through all of it.
+struct Stopper {
+    gate: Arc<Gate>,
+    core: Arc<Core>,
+    grace: std::time::Duration,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+#[async_trait]
+impl BackgroundService for Stopper {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        if shutdown.wait_for(|stop| *stop).await.is_err() {
+            return;
+        }
+        info!(under_way = self.gate.under_way(), "stopping: no new requests");
+        let finish = async {
+            self.gate.drained().await;
+            if let Some(journal) = self.core.journal() {
+                // Everything handed over before is durable when this is.
+                journal.record(Vec::new()).await;
+            }
+        };
+        if tokio::time::timeout(self.grace, finish).await.is_err() {
+            warn!(
+                under_way = self.gate.under_way(),
+                "stopping with requests under way: recovery finishes them at the next start"
+            );
+        }
+        drop(self.stop.lock().unwrap_or_else(PoisonError::into_inner).take());
+        info!("stopped");
+        std::process::exit(0);
+    }
+}
