@@ -9,12 +9,13 @@ use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use crate::admin::Admin;
+use crate::clock::Timestamp;
 use crate::config::{Config, ReadConsistency, ResetPolicy};
 use crate::ids::{InstanceId, InstanceName};
 use crate::instance::{Client, Health, HealthOptions, InstanceOptions, InstanceUrl, Registry, Timeouts};
 use crate::journal::retention::{self, RetentionOptions};
 use crate::journal::sqlite::{OpenError, SqliteStore};
-use crate::journal::{Journal, JournalOptions, JournalTask, ReadError, Store};
+use crate::journal::{CommitError, Journal, JournalOptions, JournalTask, ReadError, Store};
 use crate::order::{Consistency, MergeLimits};
 use crate::proxy::{AdmitLimits, Edge, Gate, ProxyOptions, Reset};
 use crate::replication::{
@@ -28,6 +29,8 @@ pub enum StartError {
     Journal(#[from] OpenError),
     #[error(transparent)]
     Restore(#[from] ReadError),
+    #[error(transparent)]
+    Finish(#[from] CommitError),
     #[error("instance {name}: {error}")]
     Instance { name: InstanceName, error: String },
     #[error("cannot set up the instances: {0}")]
@@ -113,6 +116,7 @@ fn core(
     };
     // A runtime of its own, gone before Pingora starts its threads.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+    runtime.block_on(store.finish_statuses(Timestamp::now()))?;
     let Restored { board, effects } = runtime.block_on(restore(store.as_ref(), &names, limits))?;
     let cached_bytes = config.limits.buffered_bytes.get() / 4;
     Ok(Core::new(board, effects, Arc::clone(registry), Arc::clone(store), &CoreOptions { cached_bytes }))

@@ -67,7 +67,10 @@ CREATE TABLE collections (
     name        TEXT    NOT NULL,
     created     INTEGER NOT NULL,
     origin      TEXT    NOT NULL,
-    dimensioned INTEGER NOT NULL DEFAULT 0
+    dimensioned INTEGER NOT NULL DEFAULT 0,
+    -- The last position when it was deleted. Kept until every instance has executed the deletion: one that was away
+    -- executes the collection's earlier changes first, by its id there.
+    deleted     INTEGER
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX collections_by_database ON collections (tenant, database);

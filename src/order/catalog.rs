@@ -44,6 +44,8 @@ pub struct Catalog {
     tenants: BTreeSet<String>,
     databases: BTreeMap<Scope, Uuid>,
     collections: HashMap<CollectionId, Collection>,
+    /// Deleted, but not on every instance yet: an instance that was away executes the earlier entries first.
+    departed: HashMap<CollectionId, Collection>,
     names: BTreeMap<(Scope, String), CollectionId>,
     aliases: HashMap<Uuid, CollectionId>,
 }
@@ -56,6 +58,7 @@ impl Catalog {
             tenants: BTreeSet::new(),
             databases: BTreeMap::new(),
             collections: HashMap::new(),
+            departed: HashMap::new(),
             names: BTreeMap::new(),
             aliases: HashMap::new(),
         };
@@ -80,14 +83,19 @@ impl Catalog {
             CatalogChange::DatabaseDeleted { scope } => {
                 self.databases.remove(scope);
                 for collection in self.in_scope(scope) {
-                    self.remove(collection);
+                    // Its database goes on every instance, whatever the collection is called there.
+                    drop(self.remove(collection));
                 }
             }
             CatalogChange::CollectionCreated { collection, scope, name, created, origin } => {
                 self.add(*collection, scope, name, *created, *origin);
             }
             CatalogChange::CollectionRenamed { collection, name } => self.rename(seq, *collection, name),
-            CatalogChange::CollectionDeleted { collection } => self.remove(*collection),
+            CatalogChange::CollectionDeleted { collection } => {
+                if let Some(removed) = self.remove(*collection) {
+                    self.departed.insert(*collection, removed);
+                }
+            }
             CatalogChange::Mapped { collection, instance, id } => self.map(*collection, instance, *id),
             CatalogChange::Dimensioned { .. } => {}
             CatalogChange::Reset => {
@@ -128,15 +136,27 @@ impl Catalog {
         }
     }
 
-    fn remove(&mut self, id: CollectionId) {
-        if let Some(collection) = self.collections.remove(&id) {
-            self.names.remove(&(collection.scope.clone(), collection.name.clone()));
-            self.aliases.retain(|_, target| *target != id);
-        }
+    fn remove(&mut self, id: CollectionId) -> Option<Collection> {
+        let collection = self.collections.remove(&id)?;
+        self.names.remove(&(collection.scope.clone(), collection.name.clone()));
+        self.aliases.retain(|_, target| *target != id);
+        Some(collection)
+    }
+
+    /// A collection that is deleted, but not on every instance yet.
+    pub fn departed(&self, id: CollectionId) -> Option<&Collection> {
+        self.departed.get(&id)
+    }
+
+    /// Every instance has executed every deletion.
+    pub(super) fn forget_departed(&mut self) {
+        self.departed.clear();
     }
 
     fn map(&mut self, id: CollectionId, instance: &InstanceName, on_instance: InstanceCollectionId) {
-        let Some(collection) = self.collections.get_mut(&id) else { return };
+        let gone = self.departed.get_mut(&id);
+        let is_gone = gone.is_some();
+        let Some(collection) = gone.or_else(|| self.collections.get_mut(&id)) else { return };
         match self.instances.iter().position(|name| name == instance) {
             Some(index) => collection.mappings[index] = Some(on_instance),
             None if collection.former.iter().all(|(name, _)| name != instance) => {
@@ -144,7 +164,9 @@ impl Catalog {
             }
             None => {}
         }
-        self.aliases.insert(on_instance.uuid(), id);
+        if !is_gone {
+            self.aliases.insert(on_instance.uuid(), id);
+        }
     }
 
     /// Marks that the catalog entry at `seq` was about this collection.

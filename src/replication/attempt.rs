@@ -96,6 +96,9 @@ impl Attempt<'_> {
             Class::Broken => Observation::Broken,
             Class::Transient | Class::Unfit => return,
         };
+        if seen == Observation::Answered {
+            return self.core.registry.observe(self.instance, seen);
+        }
         let text: String = String::from_utf8_lossy(&answer.body).chars().take(200).collect();
         self.core.registry.observe_because(self.instance, seen, &format!("answered {}: {text}", answer.status));
     }

@@ -53,7 +53,7 @@ fn catalog_of(snapshot: &Snapshot, instances: &[InstanceName]) -> Catalog {
     for (scope, database_id) in &snapshot.databases {
         fold(CatalogChange::DatabaseCreated { scope: scope.clone(), database_id: *database_id });
     }
-    for row in &snapshot.collections {
+    for row in snapshot.collections.iter().chain(&snapshot.departed) {
         fold(CatalogChange::CollectionCreated {
             collection: row.collection,
             scope: row.scope.clone(),
@@ -64,6 +64,9 @@ fn catalog_of(snapshot: &Snapshot, instances: &[InstanceName]) -> Catalog {
         for (instance, id) in &row.mappings {
             fold(CatalogChange::Mapped { collection: row.collection, instance: instance.clone(), id: *id });
         }
+    }
+    for row in &snapshot.departed {
+        fold(CatalogChange::CollectionDeleted { collection: row.collection });
     }
     // Which entry was the last about a collection is not stored: every journaled one counts (rule R5).
     let last = snapshot.entries.iter().rev().find(|entry| entry.lane == LaneId::Catalog).map(|entry| entry.seq);

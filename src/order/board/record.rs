@@ -71,6 +71,9 @@ impl Board {
             .min()
             .unwrap_or(Seq::ZERO);
         self.settled_deletions.retain(|seq| *seq > low);
+        if self.settled_deletions.is_empty() {
+            self.catalog.forget_departed();
+        }
     }
 
     fn give_answers(&mut self, id: LaneId, instance: InstanceId, seqs: &[Seq], effects: &mut Vec<Effect>) {

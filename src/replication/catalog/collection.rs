@@ -179,7 +179,13 @@ fn json_request(method: Method, path: String, body: Vec<u8>) -> Outgoing {
 
 /// Rename, metadata and configuration. The journaled path holds the stable id.
 pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<Uuid>) -> Result<Attempted, Attempted> {
-    let found = id.and_then(|id| attempt.core.board().catalog().by_id(id).cloned());
+    let found = id.and_then(|id| {
+        let board = attempt.core.board();
+        let living = board.catalog().by_id(id);
+        // Deleted since: carried all the same, so that the deletion finds the name that it deletes.
+        let departed = || board.catalog().departed(CollectionId::new(id)).filter(|_| entry.carried());
+        living.or_else(departed).cloned()
+    });
     let Some(collection) = found else {
         // Deleted in the meantime: by an earlier entry if this is its first execution, by a later one if not.
         let answer = ErrorBody::collection_id_not_found(id.unwrap_or_default());
