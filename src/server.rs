@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use pingora::server::{Server, ShutdownWatch};
+use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
@@ -78,12 +79,13 @@ pub fn serve(config: Config) -> Result<(), StartError> {
     proxy.add_tcp(&listen);
     server.add_service(background_service("journal", journal));
     server.add_service(background_service("sync", sync));
-    server.add_service(background_service("recovery", recovery));
+    let recovery = server.add_service(background_service("recovery", recovery));
     server.add_service(background_service("retention", retention));
     server.add_service(background_service("stop", stopper));
     let health = server.add_service(health);
     let proxy = server.add_service(proxy);
-    proxy.add_dependency(&health);
+    recovery.add_dependency(&health);
+    proxy.add_dependency(&recovery);
     server.run_forever();
 }
 
@@ -202,7 +204,8 @@ impl Rooms<'_> {
 /// Work that is done once, in the runtime of its service.
 #[async_trait]
 trait Work: Send + 'static {
-    async fn work(self, shutdown: ShutdownWatch);
+    /// Others that depend on it start when `ready` says so, or is dropped.
+    async fn work(self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier);
 }
 
 /// A background service around work that is consumed when it starts.
@@ -216,10 +219,10 @@ impl<W> Task<W> {
 
 #[async_trait]
 impl<W: Work> BackgroundService for Task<W> {
-    async fn start(&self, shutdown: ShutdownWatch) {
+    async fn start_with_ready_notifier(&self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let work = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(work) = work {
-            work.work(shutdown).await;
+            work.work(shutdown, ready).await;
         }
     }
 }
@@ -232,7 +235,7 @@ struct JournalService {
 #[async_trait]
 impl Work for JournalService {
     /// Outlives the shutdown signal: what is in flight still has to be journaled.
-    async fn work(self, _shutdown: ShutdownWatch) {
+    async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         self.task.run(async move { drop(self.stop.await) }).await;
     }
 }
@@ -244,7 +247,7 @@ struct SyncService {
 
 #[async_trait]
 impl Work for SyncService {
-    async fn work(self, _shutdown: ShutdownWatch) {
+    async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         self.runner.run(self.work).await;
     }
 }
@@ -256,8 +259,8 @@ struct RecoveryService {
 
 #[async_trait]
 impl Work for RecoveryService {
-    async fn work(self, _shutdown: ShutdownWatch) {
-        self.recovery.run(self.inspect).await;
+    async fn work(self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        self.recovery.run(self.inspect, || ready.notify_ready()).await;
     }
 }
 
@@ -269,7 +272,7 @@ struct RetentionService {
 
 #[async_trait]
 impl Work for RetentionService {
-    async fn work(self, mut shutdown: ShutdownWatch) {
+    async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         let stopped = async move { drop(shutdown.wait_for(|stop| *stop).await) };
         retention::run(self.store, self.instances, self.options, stopped).await;
     }

@@ -105,7 +105,11 @@ impl ProxyHttp for Edge {
         let Some(reading) = context.reading() else { return Ok(()) };
         let status = response.status.as_u16();
         // Nothing has gone to the client yet: a passing error is tried elsewhere, or here again.
-        if status == 500 && reading.tried.len() < ATTEMPTS && reading.read.may_repeat() {
+        let lost = status == 404 && reading.read.finds_its_collection();
+        if lost && let Some(instance) = reading.chosen {
+            self.core.doubt_contents(instance);
+        }
+        if (lost || status == 500 && reading.read.may_repeat()) && reading.tried.len() < ATTEMPTS {
             let mut error = Error::explain(ErrorType::HTTPStatus(status), "a read failed");
             error.as_up();
             error.set_retry(true);

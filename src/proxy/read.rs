@@ -184,6 +184,11 @@ impl Read {
         )
     }
 
+    /// Whether a 404 says that the instance has lost the collection: it is mapped there.
+    pub fn finds_its_collection(&self) -> bool {
+        matches!(self.target, Target::Collection(_)) && self.may_repeat()
+    }
+
     /// The path on this instance.
     pub fn path_on(&self, edge: &Edge, instance: InstanceId) -> String {
         let Target::Collection(collection) = self.target else { return self.path.clone() };
@@ -218,7 +223,10 @@ pub async fn next(edge: &Edge, read: &Read, tried: &[InstanceId]) -> Result<Inst
         changes.mark_unchanged();
         let (candidates, any_usable) = {
             let board = edge.core.board();
-            (read.candidates(&board), !board.usable().is_empty())
+            let mut candidates = read.candidates(&board);
+            // The registry knows first: the board hears of a departure a moment later.
+            candidates.retain(|candidate| edge.registry.usable(candidate.instance));
+            (candidates, edge.registry.ids().any(|instance| edge.registry.usable(instance)))
         };
         let untried: Vec<Candidate> =
             candidates.iter().filter(|candidate| !tried.contains(&candidate.instance)).copied().collect();
@@ -269,6 +277,9 @@ pub async fn fetch(
         match send(edge, read, instance, &method, headers, &body).await {
             Ok(answer) => {
                 let class = chroma::classify(Call::RecordRead, answer.status, &answer.body);
+                if class == Class::Unfit && read.finds_its_collection() {
+                    edge.core.doubt_contents(instance);
+                }
                 let passing = matches!(class, Class::Transient | Class::Broken | Class::Unfit);
                 if !passing || last_chance {
                     return Ok(super::rewrite::whole(edge, read, instance, answer));

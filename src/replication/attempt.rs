@@ -78,6 +78,10 @@ impl Attempt<'_> {
         if before == Phase::Up {
             self.core.note_gap(self.seqs, &format!("{name}: {error}"));
         }
+        if before.usable() {
+            // What comes back on the other end of a lost connection may be a blank server.
+            self.core.doubt_contents(self.instance);
+        }
         let outcome = match error {
             SendError::NotSent { refused: Refused::Yes, .. } => Outcome::NotSent { again: Again::AtOnce },
             SendError::NotSent { .. } => Outcome::NotSent { again: Again::AfterAPause },
