@@ -4,6 +4,7 @@
 //! executes what and when, what is in doubt, skipped, answered, diverged. It performs nothing itself, and it
 //! does not know bodies, answers, sockets or time.
 
+mod abandon;
 mod gate;
 mod launch;
 mod outcome;
@@ -18,7 +19,7 @@ pub use view::{Comparison, Consistency, LaneView};
 
 use super::catalog::{Catalog, Deletion};
 use super::catalog_change::CatalogChange;
-use super::entry::{Entry, Kind, Profile, Verdict};
+use super::entry::{Entry, Profile, Verdict};
 use super::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 
@@ -245,6 +246,15 @@ pub struct Record {
     pub admitted: Vec<(LaneId, InstanceId)>,
 }
 
+/// How far the examination of an entry is (rule R10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// Until no abandoned request can be executed any more.
+    UntilCalm(Seq),
+    /// [`Effect::Examine`] is under way.
+    Asked(Seq),
+}
+
 /// Every lane and the catalog.
 #[derive(Clone, Debug)]
 pub struct Board {
@@ -255,8 +265,10 @@ pub struct Board {
     /// Unsettled deletions and renames of the catalog lane (rule R7).
     pub(super) deletions: BTreeMap<Seq, Deletion>,
     pub(super) renames: BTreeSet<Seq>,
-    /// Settled deletions, until every instance has them: what they closed is known by their position.
-    pub(super) settled_deletions: BTreeSet<Seq>,
+    /// Settled deletions, until every instance has them, and the lanes they closed.
+    pub(super) settled_deletions: BTreeMap<Seq, Vec<LaneId>>,
+    /// Entries held back for rule R10.
+    pub(super) held: BTreeMap<LaneId, Held>,
     pub(super) dirty: BTreeSet<LaneId>,
     pub(super) last: Seq,
     /// Single attempts on each healthy instance before rule R10 examines an entry.
@@ -275,7 +287,8 @@ impl Board {
             limits,
             deletions: BTreeMap::new(),
             renames: BTreeSet::new(),
-            settled_deletions: BTreeSet::new(),
+            settled_deletions: BTreeMap::new(),
+            held: BTreeMap::new(),
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
             attempts_before_examination: 3,
@@ -295,7 +308,7 @@ impl Board {
             Input::IdsRead { lane, instance, resolved } => self.ids_read(lane, instance, resolved, &mut effects),
             Input::Recorded { lane, instance } => self.recorded(lane, instance, &mut effects),
             Input::VoidsRecorded { lane, seqs } => self.voids_recorded(lane, &seqs, &mut effects),
-            Input::Calm { lane, instance, rest } => self.calm(lane, instance, rest),
+            Input::Calm { lane, instance, rest } => self.calm(lane, instance, rest, &mut effects),
             Input::Reached { instance, reach } => self.reached(instance, reach),
             Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
             Input::Unattended { lane, seq } => {
@@ -332,7 +345,7 @@ impl Board {
             LaneId::Records(collection) => self.catalog.get(collection).is_none(),
         };
         if gone {
-            self.void_open_entries(id, effects);
+            self.void(id, vec![seq], effects);
         }
     }
 
@@ -344,22 +357,27 @@ impl Board {
         });
     }
 
-    fn calm(&mut self, id: LaneId, instance: InstanceId, rest: u64) {
+    fn calm(&mut self, id: LaneId, instance: InstanceId, rest: u64, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let closed = lane.closed_by.is_some();
         let place = lane.place_mut(instance);
         if matches!(place.flight, Flight::InDoubt | Flight::Paused) && place.rest == rest {
             place.flight = Flight::None;
             place.declined = None;
-            if lane.closed_by.is_some() {
-                lane.place_mut(instance).doubt = Seq::ZERO;
+            if closed || place.step == Step::Diverged {
+                place.doubt = Seq::ZERO;
             }
         }
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
+        self.examine_when_calm(id, effects);
     }
 
     fn reached(&mut self, instance: InstanceId, reach: Reach) {
         self.reach[instance.0] = reach;
+        if reach == Reach::Away {
+            self.release_held();
+        }
         self.dirty.extend(self.lanes.keys().copied());
     }
 

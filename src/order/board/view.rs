@@ -72,7 +72,9 @@ impl Board {
     }
 
     fn catalog_fresh(&self, instance: InstanceId) -> bool {
-        self.lanes.get(&LaneId::Catalog).is_some_and(|lane| lane.covered(instance) >= lane.answered)
+        self.lanes
+            .get(&LaneId::Catalog)
+            .is_some_and(|lane| lane.place(instance).step == Step::In && lane.covered(instance) >= lane.answered)
     }
 
     /// Whether the instance may serve reads of the collection.
