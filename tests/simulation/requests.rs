@@ -69,14 +69,14 @@ impl World {
                 self.requests.swap_remove(at);
                 self.tell_outcome(lane, instance, Outcome::InDoubt { instance_was: Health::Healthy });
             }
-            Work::Send { .. } if storm && self.rng.chance(60) => self.lose(at),
-            Work::Send { .. } if storm && self.rng.chance(40) => {
+            Work::Send { .. } if storm && self.goes_wrong(120) => self.lose(at),
+            Work::Send { .. } if storm && self.goes_wrong(60) => {
                 self.counters.count("transient error");
                 self.requests.swap_remove(at);
                 let again = if self.rng.chance(500) { Again::AtOnce } else { Again::AfterAPause };
                 self.tell_outcome(lane, instance, Outcome::NotSent { again });
             }
-            Work::Send { .. } if storm && self.rng.chance(15) => {
+            Work::Send { .. } if storm && self.goes_wrong(30) => {
                 self.counters.count("unfit");
                 self.requests.swap_remove(at);
                 self.tell_outcome(lane, instance, Outcome::Unfit);
@@ -88,8 +88,12 @@ impl World {
         }
     }
 
+    fn goes_wrong(&mut self, per_mille: u64) -> bool {
+        self.rng.chance(per_mille) && self.rng.chance(self.temper.loses)
+    }
+
     fn answered(&mut self, at: usize, answer: Answer) {
-        if self.weather == Weather::Storm && self.rng.chance(80) {
+        if self.weather == Weather::Storm && self.goes_wrong(150) {
             self.lose(at);
             return;
         }

@@ -8,10 +8,11 @@ use chroma_edge::order::{
 use crate::body::{Body, Doc, Flaw, OnExisting};
 use crate::journal::Row;
 use crate::rng::Rng;
+use crate::world::Temper;
 
 /// A write to any lane, given the collections that clients have heard of.
-pub fn draft(rng: &mut Rng, collections: &[CollectionId]) -> Row {
-    if collections.is_empty() || rng.chance(140) {
+pub fn draft(rng: &mut Rng, temper: Temper, collections: &[CollectionId]) -> Row {
+    if collections.is_empty() || rng.chance(temper.catalog) {
         catalog_write(rng, collections)
     } else {
         record_write(rng, collections)
@@ -28,17 +29,17 @@ fn name(rng: &mut Rng) -> String {
 
 fn catalog_write(rng: &mut Rng, collections: &[CollectionId]) -> Row {
     let (scope, name) = (scope(rng), name(rng));
-    let roll = rng.below(100);
+    let roll = rng.below(1000);
     let (kind, intent, body) = match roll {
-        0..34 => (
+        0..340 => (
             Kind::CreateCollection,
             Intent::Plain,
             Body::CreateCollection { scope, name, existing: OnExisting::Refuse },
         ),
-        34..52 => {
+        340..520 => {
             (Kind::CreateCollection, Intent::Plain, Body::CreateCollection { scope, name, existing: OnExisting::Get })
         }
-        52..66 if !collections.is_empty() => {
+        520..700 if !collections.is_empty() => {
             let collection = collections[rng.below(collections.len())];
             let new_name = rng.chance(600).then_some(name);
             let intent = if new_name.is_some() { Intent::Renames } else { Intent::Plain };
@@ -48,16 +49,16 @@ fn catalog_write(rng: &mut Rng, collections: &[CollectionId]) -> Row {
                 Body::UpdateCollection { collection, new_name, metadata: rng.below(100) as u32 },
             )
         }
-        52..80 => (
+        520..850 => (
             Kind::DeleteCollection,
             Intent::Deletes(Deletion::Collection { scope: scope.clone(), name: name.clone() }),
             Body::DeleteCollection { scope, name },
         ),
-        80..93 => {
+        850..950 => {
             let scope = Scope::new(DEFAULT_TENANT, "other");
             (Kind::CreateDatabase, Intent::Plain, Body::CreateDatabase(scope))
         }
-        93..98 => {
+        950..992 => {
             let scope = Scope::new(DEFAULT_TENANT, "other");
             let intent = Intent::Deletes(Deletion::Database { scope: scope.clone() });
             (Kind::DeleteDatabase, intent, Body::DeleteDatabase(scope))

@@ -24,8 +24,30 @@ pub enum Weather {
     Calm,
 }
 
+/// How a seed's world behaves: some seeds break all the time, others get much done.
+#[derive(Clone, Copy, Debug)]
+pub struct Temper {
+    /// Of a thousand writes, so many go to the catalog.
+    pub catalog: u64,
+    /// Of a thousand things that could break, so many do.
+    pub breaks: u64,
+    /// Of a thousand requests, so many go wrong in some way.
+    pub loses: u64,
+}
+
+impl Temper {
+    fn new(rng: &mut Rng) -> Self {
+        Temper {
+            catalog: [20, 60, 200][rng.below(3)],
+            breaks: [100, 400, 1000][rng.below(3)],
+            loses: [100, 400, 1000][rng.below(3)],
+        }
+    }
+}
+
 pub struct World {
     pub rng: Rng,
+    pub temper: Temper,
     pub board: Board,
     pub journal: Journal,
     pub instances: Vec<Instance>,
@@ -53,9 +75,11 @@ impl World {
     pub fn new(seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let count = 2 + rng.below(3).min(1 + rng.below(2));
+        let temper = Temper::new(&mut rng);
         let names: Vec<_> = (0..count).map(name).collect();
         let mut world = World {
             rng,
+            temper,
             board: Board::new(names.clone(), LIMITS),
             journal: Journal::new(names),
             instances: (0..count).map(Instance::new).collect(),
@@ -131,21 +155,22 @@ impl World {
         self.now += 1;
         let storm = self.weather == Weather::Storm;
         match self.rng.below(1000) {
-            0..330 => self.some_request(),
-            330..500 => self.flush(),
+            0..350 => self.some_request(),
+            350..500 => self.flush(),
             500..660 => self.some_notice(),
-            660..760 => self.some_calm(),
-            760..800 => self.some_probe(),
-            800..820 => self.some_examination(),
-            820..850 => self.some_comparison(),
-            850..860 => self.inspect(),
+            660..740 => self.some_calm(),
+            740..780 => self.some_probe(),
+            780..790 => self.some_examination(),
+            790..820 => self.some_comparison(),
+            820..840 => self.inspect(),
             _ if !storm => self.some_notice(),
-            860..955 => self.client_writes(),
-            955..965 => self.late_execution(),
-            965..975 => self.client_gives_up(),
-            975..985 => self.change_power(),
-            985..990 => self.trim(),
-            990..996 => self.crash(),
+            840..940 => self.client_writes(),
+            940..960 => self.late_execution(),
+            960..965 => self.client_gives_up(),
+            965..970 => self.trim(),
+            _ if !self.rng.chance(self.temper.breaks) => self.some_request(),
+            970..990 => self.change_power(),
+            990..997 => self.crash(),
             _ => self.configure_another(),
         }
         self.check_state();
@@ -275,7 +300,7 @@ impl World {
             if self.rng.chance(40) {
                 known.extend(self.heard_of.last());
             }
-            let row = workload::draft(&mut self.rng, &known);
+            let row = workload::draft(&mut self.rng, self.temper, &known);
             if let LaneId::Records(collection) = row.lane
                 && !self.heard_of.contains(&collection)
             {

@@ -336,7 +336,10 @@ impl Board {
                 self.deletions.insert(seq, deletion);
             }
         }
-        self.ensure_lane(id);
+        let record = self.ensure_lane(id);
+        if !record.diverged.is_empty() {
+            effects.push(Effect::Note { record });
+        }
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.push(Entry { seq, profile, verdict: None }, acknowledge, Attendance::Attended);
         self.dirty.insert(id);
@@ -349,12 +352,23 @@ impl Board {
         }
     }
 
-    pub(super) fn ensure_lane(&mut self, id: LaneId) {
-        let count = self.reach.len();
-        self.lanes.entry(id).or_insert_with(|| {
-            let places = (0..count).map(|_| Place::new(Seq::ZERO, Step::In)).collect();
-            Lane::new(places, Dimension::Unknown)
-        });
+    /// The lane exists from now on. Returned: where it begins diverged.
+    pub(super) fn ensure_lane(&mut self, id: LaneId) -> Record {
+        if self.lanes.contains_key(&id) {
+            return Record::default();
+        }
+        let places = self.instances().map(|_| Place::new(Seq::ZERO, Step::In)).collect();
+        self.lanes.insert(id, Lane::new(places, Dimension::Unknown));
+        let without = self.instances().filter(|instance| self.never_mapped(id, *instance));
+        self.diverge(without.map(|instance| (id, instance)).collect())
+    }
+
+    /// Whether the instance lacks the collection, and its catalog lane will not bring it: it needs a rebuild, and
+    /// nothing may wait for it until then (rule R11).
+    pub(super) fn never_mapped(&self, id: LaneId, instance: InstanceId) -> bool {
+        let LaneId::Records(collection) = id else { return false };
+        let stopped = self.lanes.get(&LaneId::Catalog).is_some_and(|lane| lane.place(instance).step == Step::Diverged);
+        stopped && self.catalog.mapping(collection, instance).is_none()
     }
 
     fn calm(&mut self, id: LaneId, instance: InstanceId, rest: u64, effects: &mut Vec<Effect>) {
@@ -397,7 +411,8 @@ impl Board {
     pub(super) fn diverge(&mut self, places: Vec<(LaneId, InstanceId)>) -> Record {
         let mut record = Record::default();
         for (id, instance) in places {
-            self.ensure_lane(id);
+            let begins = self.ensure_lane(id);
+            record.diverged.extend(begins.diverged);
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             let place = lane.place_mut(instance);
             if place.step == Step::In {

@@ -66,6 +66,13 @@ impl Board {
                 LaneId::Catalog | LaneId::Records(_) => board.doubt_heads(id, &mut effects),
             }
         }
+        let stopped: Vec<_> = board
+            .lanes
+            .keys()
+            .flat_map(|id| board.instances().map(|instance| (*id, instance)))
+            .filter(|(id, instance)| board.never_mapped(*id, *instance))
+            .collect();
+        below_floor.diverged.extend(board.diverge(stopped).diverged);
         if !below_floor.diverged.is_empty() {
             effects.push(Effect::Note { record: below_floor });
         }
