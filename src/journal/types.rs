@@ -196,6 +196,8 @@ pub struct CollectionRow {
     pub created: Seq,
     pub origin: Origin,
     pub dimensioned: bool,
+    /// At or after its deletion; `None` while it exists.
+    pub deleted: Option<Seq>,
     pub mappings: Vec<(InstanceName, InstanceCollectionId)>,
 }
 

@@ -47,6 +47,9 @@ pub enum Step {
 pub struct Place {
     /// The last entry known durably to be applied or skipped there.
     pub marked: Seq,
+    /// Everything up to here is applied durably or left out: where the search for the next entry starts, so that
+    /// a long row of skipped entries is walked once.
+    pub passed: Seq,
     pub flight: Flight,
     /// Entries up to here may have been executed there without an answer.
     pub doubt: Seq,
@@ -74,6 +77,7 @@ impl Place {
     pub(super) fn new(marked: Seq, step: Step) -> Self {
         Place {
             marked,
+            passed: marked,
             flight: Flight::None,
             doubt: Seq::ZERO,
             step,
@@ -82,6 +86,10 @@ impl Place {
             rest: 0,
             pending: Pending::default(),
         }
+    }
+
+    fn behind_us(&self) -> Seq {
+        self.marked.max(self.passed)
     }
 
     /// Whether a request (or a read for one) is under way there.
@@ -193,16 +201,32 @@ impl Lane {
 
     /// The first entry that the instance has yet to execute.
     pub(super) fn head(&self, instance: InstanceId) -> Option<&Slot> {
-        let from = self.index_after(self.place(instance).marked);
+        let from = self.index_after(self.place(instance).behind_us());
         self.slots.range(from..).find(|slot| !self.skipped(slot))
+    }
+
+    /// Walks every place past the entries it skips. An entry once skipped stays skipped, so each is walked once.
+    pub(super) fn pass_skipped(&mut self) {
+        for index in 0..self.places.len() {
+            let mut passed = self.places[index].behind_us();
+            for slot in self.slots.range(self.index_after(passed)..) {
+                if !self.skipped(slot) {
+                    break;
+                }
+                passed = slot.entry.seq;
+            }
+            self.places[index].passed = passed;
+        }
     }
 
     /// Everything up to here is applied or skipped on the instance (rule R5).
     pub(super) fn covered(&self, instance: InstanceId) -> Seq {
         let place = self.place(instance);
         let mut covered = match place.flight {
-            Flight::Recording { through } => through.max(place.marked),
-            _ => place.marked,
+            Flight::Recording { through } => through.max(place.behind_us()),
+            Flight::None | Flight::Resolving { .. } | Flight::Sent { .. } | Flight::InDoubt | Flight::Paused => {
+                place.behind_us()
+            }
         };
         for slot in self.slots.range(self.index_after(covered)..) {
             if !self.skipped(slot) {
@@ -213,14 +237,27 @@ impl Lane {
         covered
     }
 
-    /// Whether something may have been executed there that is not known to be (rule R2).
-    pub(super) fn doubtful(&self, instance: InstanceId) -> bool {
-        self.place(instance).doubt > self.covered(instance)
+    /// Everything up to here is durably known to be applied or skipped on the instance: what operators are told.
+    pub(super) fn durable(&self, instance: InstanceId) -> Seq {
+        let place = self.place(instance);
+        match place.flight {
+            Flight::Recording { .. } => place.behind_us(),
+            Flight::None | Flight::Resolving { .. } | Flight::Sent { .. } | Flight::InDoubt | Flight::Paused => {
+                self.covered(instance)
+            }
+        }
     }
 
-    /// Entries that the instance has yet to apply.
+    /// Whether something may have been executed there that is not known to be, and will be re-sent (rule R2).
+    /// A diverged place is never re-sent anything: nothing may wait for that.
+    pub(super) fn doubtful(&self, instance: InstanceId) -> bool {
+        let place = self.place(instance);
+        place.step == Step::In && place.doubt > self.covered(instance)
+    }
+
+    /// Entries that the instance is not durably known to have applied.
     pub(super) fn behind(&self, instance: InstanceId) -> u64 {
-        let from = self.index_after(self.covered(instance));
+        let from = self.index_after(self.durable(instance));
         self.slots.range(from..).filter(|slot| !self.skipped(slot)).count() as u64
     }
 
@@ -269,8 +306,8 @@ impl Lane {
 
     /// Forgets entries that every in-step instance has durably.
     pub(super) fn trim(&mut self) {
-        let low = self.places.iter().filter(|p| p.step == Step::In).map(|p| p.marked).min().unwrap_or(Seq::ZERO);
-        while self.slots.front().is_some_and(|slot| slot.entry.seq <= low && slot.entry.verdict.is_some()) {
+        let low = self.places.iter().filter(|p| p.step == Step::In).map(Place::behind_us).min().unwrap_or(Seq::ZERO);
+        while self.slots.front().is_some_and(|slot| slot.entry.seq <= low && slot.answer_given) {
             self.slots.pop_front();
         }
     }

@@ -111,6 +111,7 @@ fn collections(connection: &Connection, which: &str) -> rusqlite::Result<Vec<Col
             created: row::seq(row, "created")?,
             origin: row::parsed(row, "origin", Named::named)?,
             dimensioned: row.get("dimensioned")?,
+            deleted: row.get::<_, Option<i64>>("deleted")?.map(|_| row::seq(row, "deleted")).transpose()?,
             mappings: mapped.query_map([&key], mapping)?.collect::<rusqlite::Result<_>>()?,
         });
     }

@@ -15,6 +15,9 @@ struct Next {
 impl Board {
     pub(super) fn launch_all(&mut self, effects: &mut Vec<Effect>) {
         while let Some(id) = self.dirty.pop_first() {
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.pass_skipped();
+            }
             self.carry(id, effects);
             self.execute(id, effects);
             if let Some(lane) = self.lanes.get_mut(&id) {
@@ -100,11 +103,11 @@ impl Board {
     }
 
     /// Whether every configured instance says that it is not fit for the entry: then that is the answer, but
-    /// never on recovery (rule R2).
+    /// never on recovery, nor while one of them may have executed it before it said so (rule R2).
     pub(super) fn declined_by_all(&self, id: LaneId, seq: Seq) -> bool {
         self.lanes.get(&id).is_some_and(|lane| {
             let attended = lane.slot(seq).is_some_and(|slot| slot.attendance == Attendance::Attended);
-            attended && lane.places.iter().all(|place| place.declined == Some(seq))
+            attended && lane.places.iter().all(|place| place.declined == Some(seq) && place.doubt < seq)
         })
     }
 }

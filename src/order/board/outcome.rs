@@ -1,13 +1,13 @@
-//! What an attempt's outcome means (rules R2, R3, R4, R10).
+//! What an attempt's outcome means (rules R2, R3, R4).
+//!
+//! Every outcome ends or keeps the flight of one place, and may settle entries. When an unanswered entry is given
+//! up is in [`super::abandon`], what waits for the journal in [`super::record`].
 
-use super::{
-    Acknowledge, Again, Attendance, Board, Consequences, Effect, Examination, Health, Outcome, Reach, Record, Resolved,
-    Rest,
-};
+use super::{Acknowledge, Again, Attendance, Board, Consequences, Effect, Health, Outcome, Record, Resolved, Rest};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::{Encoding, Kind, Verdict};
-use crate::order::lane::{Dimension, Flight, Lane, Pending, Step};
+use crate::order::lane::{Dimension, Flight, Lane, Pending, Place, Step};
 
 impl Board {
     pub(super) fn attempted(&mut self, id: LaneId, instance: InstanceId, outcome: Outcome, effects: &mut Vec<Effect>) {
@@ -111,14 +111,16 @@ impl Board {
         match lane.slot(seq).and_then(|slot| slot.entry.verdict) {
             None => {
                 // Refused here, in doubt there: neither re-sent nor skipped there (rule R4).
-                let doubtful = |(index, place): (usize, &crate::order::lane::Place)| {
-                    (index != instance.0 && place.doubt >= seq && place.marked < seq).then_some((id, InstanceId(index)))
+                let doubtful = |(index, place): (usize, &Place)| {
+                    (index != instance.0 && place.doubt >= seq && place.marked < seq).then_some(InstanceId(index))
                 };
-                let diverging = match id {
-                    // The catalog lane never stops: an in-doubt catalog entry is re-sent, and refused there too.
-                    LaneId::Catalog => Vec::new(),
-                    LaneId::Records(_) => lane.places.iter().enumerate().filter_map(doubtful).collect(),
+                // The catalog lane itself never stops: there it is the collection that is in doubt.
+                let stops = match id {
+                    LaneId::Catalog => about.map(LaneId::Records),
+                    LaneId::Records(_) => Some(id),
                 };
+                let doubtful = lane.places.iter().enumerate().filter_map(doubtful);
+                let diverging = stops.map(|lane| doubtful.map(|other| (lane, other)).collect()).unwrap_or_default();
                 self.settle_without_effect(id, instance, seq, Verdict::Rejected, diverging, effects);
             }
             Some(Verdict::Applied) => self.refused_after_applied(id, instance, seq, about, effects),
@@ -151,7 +153,7 @@ impl Board {
         }
     }
 
-    fn settle_without_effect(
+    pub(super) fn settle_without_effect(
         &mut self,
         id: LaneId,
         instance: InstanceId,
@@ -195,42 +197,9 @@ impl Board {
         let unanswered = place.unanswered;
         effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt, unanswered });
         if single {
-            self.consider_examination(id, first, effects);
+            self.consider_examination(id, first);
         }
-    }
-
-    /// Rule R10: only an entry that no client was promised, and that every instance has been asked for often
-    /// enough, each time alone and while healthy.
-    fn consider_examination(&mut self, id: LaneId, seq: Seq, effects: &mut Vec<Effect>) {
-        let enough = self.attempts_before_examination;
-        let all_here = self.reach.iter().all(|reach| *reach != Reach::Away);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        if !all_here || matches!(id, LaneId::Catalog) || lane.places.iter().any(|place| place.step != Step::In) {
-            return;
-        }
-        let Some(slot) = lane.slot_mut(seq) else { return };
-        let tried = slot.unanswered.iter().all(|count| *count >= enough);
-        if slot.entry.verdict.is_none() && tried && !slot.examined {
-            slot.examined = true;
-            effects.push(Effect::Examine { lane: id, seq });
-        }
-    }
-
-    pub(super) fn examined(&mut self, id: LaneId, seq: Seq, shows: Examination, effects: &mut Vec<Effect>) {
-        self.dirty.insert(id);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let Some(slot) = lane.slot_mut(seq).filter(|slot| slot.examined) else { return };
-        slot.examined = false;
-        slot.unanswered.fill(0);
-        if shows == Examination::Unclear || slot.entry.verdict.is_some() {
-            return;
-        }
-        let Some(instance) = self.instances().find(|i| {
-            self.lanes.get(&id).is_some_and(|lane| matches!(lane.place(*i).flight, Flight::None | Flight::InDoubt))
-        }) else {
-            return;
-        };
-        self.settle_without_effect(id, instance, seq, Verdict::Abandoned, Vec::new(), effects);
+        self.examine_when_calm(id, effects);
     }
 
     fn unfit(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {

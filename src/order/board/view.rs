@@ -72,7 +72,9 @@ impl Board {
     }
 
     fn catalog_fresh(&self, instance: InstanceId) -> bool {
-        self.lanes.get(&LaneId::Catalog).is_some_and(|lane| lane.covered(instance) >= lane.answered)
+        self.lanes
+            .get(&LaneId::Catalog)
+            .is_some_and(|lane| lane.place(instance).step == Step::In && lane.covered(instance) >= lane.answered)
     }
 
     /// Whether the instance may serve reads of the collection.
@@ -151,7 +153,7 @@ impl Board {
 
     fn lane_view(&self, id: LaneId, lane: &super::Lane) -> LaneView {
         let in_step = |instance: &InstanceId| lane.place(*instance).step == Step::In;
-        let low = self.instances().filter(in_step).map(|i| lane.covered(i)).min().unwrap_or(Seq::ZERO);
+        let low = self.instances().filter(in_step).map(|i| lane.durable(i)).min().unwrap_or(Seq::ZERO);
         LaneView {
             lane: id,
             behind: self.instances().map(|i| if in_step(&i) { lane.behind(i) } else { 0 }).collect(),
