@@ -96,6 +96,7 @@ fn a_server_that_comes_back_blank_serves_nothing_stale() {
     let mut cluster = Cluster::two();
     let collection = cluster.create("things");
     add(&cluster.client(), &collection, "kept").expect(201);
+    cluster.edge.announce("lacks collections");
     cluster.edge.wait_until_in_sync(CATCH_UP);
     cluster.replica().kill();
     cluster.replica().wipe();

@@ -40,7 +40,7 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
         Fact::Standing { lane, instance, standing } => stand(connection, *lane, instance, standing),
         Fact::Verdict { seq, verdict, by, answer } => settle(connection, *seq, *verdict, by.as_ref(), answer.as_ref()),
         Fact::Resolved { seq, body } => {
-            let sql = "UPDATE transactions SET resolved_body = ?2 WHERE seq = ?1 AND resolved_body IS NULL";
+            let sql = "UPDATE bodies SET resolved = ?2 WHERE seq = ?1 AND resolved IS NULL";
             connection.prepare_cached(sql)?.execute(params![number(*seq), body.as_ref()]).map(drop)
         }
         Fact::Catalog(change) => catalog::apply(connection, change),
