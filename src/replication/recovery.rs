@@ -93,7 +93,7 @@ impl Recovery {
             let adopted = board.catalog().get(comparison.collection).is_some_and(|c| c.origin == Origin::Adopted);
             adopted && !self.is_known_unequal(comparison)
         });
-        self.core.registry.ids().any(under_way) || waiting
+        self.core.registry.ids().any(under_way) || waiting || !self.due_for_adoption().is_empty()
     }
 
     fn is_known_unequal(&self, comparison: &Comparison) -> bool {
