@@ -12,6 +12,9 @@ mod record;
 mod restore;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use restore::{RestoredEntry, RestoredLane, RestoredPlace};

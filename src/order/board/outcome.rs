@@ -110,9 +110,12 @@ impl Board {
         lane.place_mut(instance).unanswered = 0;
         match lane.slot(seq).and_then(|slot| slot.entry.verdict) {
             None => {
-                // Refused here, in doubt there: neither re-sent nor skipped there (rule R4).
+                // Refused here, in doubt there: neither re-sent nor skipped there (rule R4). Where the doubt is only
+                // presumed it is sent once more, to be refused there as well: else each restart with an open entry
+                // that is refused would leave one instance alone.
                 let doubtful = |(index, place): (usize, &Place)| {
-                    (index != instance.0 && place.doubt >= seq && place.marked < seq).then_some(InstanceId(index))
+                    let sent = place.doubt >= seq && place.presumed < seq && place.marked < seq;
+                    (index != instance.0 && sent).then_some(InstanceId(index))
                 };
                 // The catalog lane itself never stops: there it is the collection that is in doubt.
                 let stops = match id {
@@ -193,6 +196,7 @@ impl Board {
         }
         let place = lane.place_mut(instance);
         place.doubt = place.doubt.max(last);
+        place.presumed = Seq::ZERO;
         let rest = place.begin_rest(Flight::InDoubt);
         let unanswered = place.unanswered;
         effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt, unanswered });
@@ -216,6 +220,8 @@ impl Board {
 
     pub(super) fn ids_read(&mut self, id: LaneId, instance: InstanceId, resolved: Resolved, effects: &mut Vec<Effect>) {
         self.dirty.insert(id);
+        // A deletion may have waited for the read to end.
+        self.dirty.insert(LaneId::Catalog);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Flight::Resolving { seq } = lane.place(instance).flight else { return };
         lane.place_mut(instance).flight = Flight::None;
