@@ -198,10 +198,10 @@ impl Lane {
         match slot.entry.verdict {
             None | Some(Verdict::Applied) => false,
             Some(Verdict::Void | Verdict::Abandoned) => true,
-            Some(Verdict::Rejected) if is_record(slot.entry.profile.kind) => {
-                self.dimension == Dimension::Known && place.doubt < slot.entry.seq
+            Some(Verdict::Rejected) => {
+                let traceless = self.dimension == Dimension::Known || !is_record(slot.entry.profile.kind);
+                traceless && place.doubt < slot.entry.seq
             }
-            Some(Verdict::Rejected) => true,
         }
     }
 
@@ -283,24 +283,15 @@ impl Lane {
     }
 
     /// The end of what may have been under way on the instance before a crash, whatever is known of the entries
-    /// now: everything up to there counts as in doubt (rule R2). `None`: nothing was.
+    /// now: everything up to there counts as in doubt (rule R2). `None`: nothing was. Since skips are marked before
+    /// anything newer is sent, it began right after the mark.
     ///
     /// Beyond an unsettled deletion at `before` nothing was sent, and nothing may be in doubt: the deletion would
     /// wait for it, and it for the deletion (rule R7).
     pub(super) fn doubtful_end(&self, instance: InstanceId, before: Seq, limits: MergeLimits) -> Option<Seq> {
-        let place = self.place(instance);
-        let mut end = None;
-        for slot in self.slots.range(self.index_after(place.marked)..) {
-            let seq = slot.entry.seq;
-            if slot.entry.verdict.is_none() && seq > before {
-                break;
-            }
-            if !self.skipped(slot, place) {
-                return Some(self.doubtful_run_end(seq, before, limits));
-            }
-            end = Some(seq);
-        }
-        end
+        let first = self.slots.get(self.index_after(self.place(instance).marked))?;
+        let (seq, open) = (first.entry.seq, first.entry.verdict.is_none());
+        (!open || seq < before).then(|| self.doubtful_run_end(seq, before, limits))
     }
 
     /// The end of the longest run that may have been sent from `first`.

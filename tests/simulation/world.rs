@@ -106,7 +106,7 @@ impl World {
     }
 
     pub fn note(&mut self, text: String) {
-        if self.trace.len() >= 120 {
+        if self.trace.len() >= 200 {
             self.trace.pop_front();
         }
         self.trace.push_back(format!("{:>6} {text}", self.now));

@@ -18,9 +18,9 @@ impl Board {
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.pass_skipped();
             }
+            self.mark_skips(id, effects);
             self.carry(id, effects);
             self.execute(id, effects);
-            self.mark_skips(id, effects);
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.trim();
             }
@@ -28,7 +28,8 @@ impl Board {
         }
     }
 
-    /// What is skipped is marked too: retention may pass it, and after a restart it is not in doubt.
+    /// What is skipped is marked before anything newer is sent there. So after a restart exactly what follows the
+    /// mark is in doubt: an entry refused elsewhere meanwhile is not sent after a newer one that was executed.
     fn mark_skips(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
             let Some(lane) = self.lanes.get(&id) else { return };

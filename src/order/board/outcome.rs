@@ -77,8 +77,7 @@ impl Board {
             }
         }
         if refused_elsewhere {
-            let record = self.diverge(vec![(id, instance)]);
-            effects.push(Effect::Note { record });
+            self.applied_after_refusal(id, instance, last, pending.diverged, effects);
             return;
         }
         note_dimension(id, lane, last, &mut record.changes);
@@ -92,6 +91,29 @@ impl Board {
             effects.push(Effect::Answer { lane: id, seq, from: Some(instance), verdict: Verdict::Applied });
         }
         self.begin_record(id, instance, record, pending, effects);
+    }
+
+    /// Executed here though it was refused elsewhere: never served from here until compared (rule R4). The catalog
+    /// lane itself never stops; there it is the collections that the shell names.
+    fn applied_after_refusal(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        collections: Vec<(CollectionId, InstanceId)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match id {
+            LaneId::Records(_) => {
+                let record = self.diverge(vec![(id, instance)]);
+                effects.push(Effect::Note { record });
+            }
+            LaneId::Catalog => {
+                let mut record = self.diverge(collections.into_iter().map(|(c, i)| (LaneId::Records(c), i)).collect());
+                record.through = Some(seq);
+                self.begin_record(id, instance, record, Pending::default(), effects);
+            }
+        }
     }
 
     fn voided(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
@@ -115,15 +137,13 @@ impl Board {
                 // that is refused would leave one instance alone.
                 let doubtful = |(index, place): (usize, &Place)| {
                     let sent = place.doubt >= seq && place.presumed < seq && place.marked < seq;
-                    (index != instance.0 && sent).then_some(InstanceId(index))
+                    (index != instance.0 && sent).then_some((id, InstanceId(index)))
                 };
-                // The catalog lane itself never stops: there it is the collection that is in doubt.
-                let stops = match id {
-                    LaneId::Catalog => about.map(LaneId::Records),
-                    LaneId::Records(_) => Some(id),
+                let diverging = match id {
+                    // The catalog lane never stops: an in-doubt catalog entry is re-sent, to be refused there too.
+                    LaneId::Catalog => Vec::new(),
+                    LaneId::Records(_) => lane.places.iter().enumerate().filter_map(doubtful).collect(),
                 };
-                let doubtful = lane.places.iter().enumerate().filter_map(doubtful);
-                let diverging = stops.map(|lane| doubtful.map(|other| (lane, other)).collect()).unwrap_or_default();
                 self.settle_without_effect(id, instance, seq, Verdict::Rejected, diverging, effects);
             }
             Some(Verdict::Applied) => self.refused_after_applied(id, instance, seq, about, effects),
