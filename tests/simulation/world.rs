@@ -29,6 +29,10 @@ pub enum Weather {
 pub struct Temper {
     /// Of a thousand writes, so many go to the catalog.
     pub catalog: u64,
+    /// Of a thousand chances to write, clients take so many.
+    pub writes: u64,
+    /// Of a thousand writes to records, so many are refused.
+    pub refusals: u64,
     /// Of a thousand things that could break, so many do.
     pub breaks: u64,
     /// Of a thousand requests, so many go wrong in some way.
@@ -39,6 +43,8 @@ impl Temper {
     fn new(rng: &mut Rng) -> Self {
         Temper {
             catalog: [20, 60, 200][rng.below(3)],
+            writes: [120, 500, 1000][rng.below(3)],
+            refusals: [40, 70, 300][rng.below(3)],
             breaks: [100, 400, 1000][rng.below(3)],
             loses: [100, 400, 1000][rng.below(3)],
         }
@@ -165,7 +171,7 @@ impl World {
             820..840 => self.inspect(),
             _ if !storm => self.some_notice(),
             // Lulls, so that lanes come to rest now and then and can be compared.
-            840..940 if self.now % 400 < 250 => self.client_writes(),
+            840..940 if self.now % 400 < 250 && self.rng.chance(self.temper.writes) => self.client_writes(),
             840..940 => self.some_comparison(),
             940..960 => self.late_execution(),
             960..965 => self.client_gives_up(),

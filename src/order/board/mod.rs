@@ -351,6 +351,7 @@ impl Board {
             LaneId::Records(collection) => self.catalog.get(collection).is_none(),
         };
         if gone {
+            lane.closed_by.get_or_insert(seq);
             self.void(id, vec![seq], effects);
         }
     }
