@@ -134,6 +134,8 @@ impl World {
         let Intent::Deletes(deletion) = &self.journal.rows[&seq].intent else { return };
         let hit = match self.journal.closed.get(&seq) {
             Some(closed) => closed.clone(),
+            // Refused elsewhere: what has that name by now had it not yet on this instance.
+            None if self.journal.rows[&seq].verdict.is_some() => Vec::new(),
             None => self.board.catalog().hit_by(deletion),
         };
         let under = |request: &Request| match request.lane {
