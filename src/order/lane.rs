@@ -53,6 +53,8 @@ pub struct Place {
     pub flight: Flight,
     /// Entries up to here may have been executed there without an answer.
     pub doubt: Seq,
+    /// Up to here the doubt is only presumed: the edge was restarted, and does not know what it had sent.
+    pub presumed: Seq,
     pub step: Step,
     /// The entry that this instance gave no verdict on (`Unfit`), until the pause is over.
     pub declined: Option<Seq>,
@@ -80,6 +82,7 @@ impl Place {
             passed: marked,
             flight: Flight::None,
             doubt: Seq::ZERO,
+            presumed: Seq::ZERO,
             step,
             declined: None,
             unanswered: 0,
@@ -189,28 +192,33 @@ impl Lane {
         self.slots.range_mut(from..).take_while(move |slot| slot.entry.seq <= through)
     }
 
-    /// Whether the other instances leave this entry out (rule R4): a refusal may have set the collection's
-    /// dimension, so while none is known it goes to every instance.
-    pub(super) fn skipped(&self, slot: &Slot) -> bool {
+    /// Whether an instance leaves this entry out (rule R4). A refusal may have set the collection's dimension, so
+    /// while none is known it goes to every instance. Where it may have been executed, it is sent to see it refused.
+    pub(super) fn skipped(&self, slot: &Slot, place: &Place) -> bool {
         match slot.entry.verdict {
             None | Some(Verdict::Applied) => false,
             Some(Verdict::Void | Verdict::Abandoned) => true,
-            Some(Verdict::Rejected) => self.dimension == Dimension::Known || !is_record(slot.entry.profile.kind),
+            Some(Verdict::Rejected) => {
+                let traceless = self.dimension == Dimension::Known || !is_record(slot.entry.profile.kind);
+                traceless && place.doubt < slot.entry.seq
+            }
         }
     }
 
     /// The first entry that the instance has yet to execute.
     pub(super) fn head(&self, instance: InstanceId) -> Option<&Slot> {
-        let from = self.index_after(self.place(instance).behind_us());
-        self.slots.range(from..).find(|slot| !self.skipped(slot))
+        let place = self.place(instance);
+        let from = self.index_after(place.behind_us());
+        self.slots.range(from..).find(|slot| !self.skipped(slot, place))
     }
 
     /// Walks every place past the entries it skips. An entry once skipped stays skipped, so each is walked once.
     pub(super) fn pass_skipped(&mut self) {
         for index in 0..self.places.len() {
-            let mut passed = self.places[index].behind_us();
+            let place = &self.places[index];
+            let mut passed = place.behind_us();
             for slot in self.slots.range(self.index_after(passed)..) {
-                if !self.skipped(slot) {
+                if !self.skipped(slot, place) {
                     break;
                 }
                 passed = slot.entry.seq;
@@ -229,7 +237,7 @@ impl Lane {
             }
         };
         for slot in self.slots.range(self.index_after(covered)..) {
-            if !self.skipped(slot) {
+            if !self.skipped(slot, place) {
                 break;
             }
             covered = slot.entry.seq;
@@ -258,7 +266,7 @@ impl Lane {
     /// Entries that the instance is not durably known to have applied.
     pub(super) fn behind(&self, instance: InstanceId) -> u64 {
         let from = self.index_after(self.durable(instance));
-        self.slots.range(from..).filter(|slot| !self.skipped(slot)).count() as u64
+        self.slots.range(from..).filter(|slot| !self.skipped(slot, self.place(instance))).count() as u64
     }
 
     /// The run of neighbours that starts at `first` and may share one request on `instance` (rules R1, R9).
@@ -285,9 +293,20 @@ impl Lane {
         run
     }
 
-    /// The longest run that may have been under way from `first` before a crash, whatever is known of its
-    /// entries now: everything in it counts as in doubt (rule R2).
-    pub(super) fn doubtful_run_end(&self, first: Seq, before: Seq, limits: MergeLimits) -> Seq {
+    /// The end of what may have been under way on the instance before a crash, whatever is known of the entries
+    /// now: everything up to there counts as in doubt (rule R2). `None`: nothing was. Since skips are marked before
+    /// anything newer is sent, it began right after the mark.
+    ///
+    /// Beyond an unsettled deletion at `before` nothing was sent, and nothing may be in doubt: the deletion would
+    /// wait for it, and it for the deletion (rule R7).
+    pub(super) fn doubtful_end(&self, instance: InstanceId, before: Seq, limits: MergeLimits) -> Option<Seq> {
+        let first = self.slots.get(self.index_after(self.place(instance).marked))?;
+        let (seq, open) = (first.entry.seq, first.entry.verdict.is_none());
+        (!open || seq < before).then(|| self.doubtful_run_end(seq, before, limits))
+    }
+
+    /// The end of the longest run that may have been sent from `first`.
+    fn doubtful_run_end(&self, first: Seq, before: Seq, limits: MergeLimits) -> Seq {
         let Some(head) = self.slot(first) else { return first };
         let mut room =
             Room { documents: head.entry.profile.merge.map_or(0, |m| m.docs), bytes: head.entry.profile.bytes };

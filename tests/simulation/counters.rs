@@ -8,6 +8,7 @@ pub const RARE: &[&str] = &[
     "admitted after comparison",
     "answered from a late failover",
     "below the floor",
+    "catalog entry sent to be refused",
     "client gave up",
     "crash of the edge",
     "created again after a lost answer",

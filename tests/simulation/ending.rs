@@ -43,6 +43,7 @@ impl World {
             && self.reach.iter().all(|reach| *reach == chroma_edge::order::Reach::Here)
             && self.board.comparisons().iter().all(|c| self.unequal.contains(&(c.collection, c.instance)))
             && self.journal.rows.values().all(|row| row.verdict.is_some())
+            && self.board.lane_views().iter().all(|view| view.behind.iter().all(|behind| *behind == 0))
     }
 
     fn unrest(&self) -> String {

@@ -69,10 +69,9 @@ impl World {
             Effect::ReadIds { lane, instance, seq } => self.r1_one_in_doubt(*lane, *instance, &[*seq]),
             Effect::Answer { lane, seq, verdict, .. } => self.r2_r3_answer(*lane, *seq, *verdict),
             Effect::Record { record, lane, instance } => self.see_record(*lane, *instance, record),
-            Effect::Note { record } => self.see_divergence(record),
             Effect::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
             Effect::RecordVoids { .. } => self.counters.count("void by deletion"),
-            Effect::AwaitCalm { .. } | Effect::Inspect { .. } => {}
+            Effect::Note { .. } | Effect::AwaitCalm { .. } | Effect::Inspect { .. } => {}
         }
     }
 
@@ -96,7 +95,7 @@ impl World {
     }
 
     /// R1: one request per lane and instance, under way or in doubt, and it starts at the first entry after the
-    /// durable mark that is not durably skipped. R6: nothing is sent that is not durable. R11: nor below a floor.
+    /// durable mark, which covers what is skipped. R6: nothing is sent that is not durable. R11: nor below a floor.
     fn r1_one_in_doubt(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) {
         let same = |request: &Request| request.lane == lane && request.instance == instance;
         if let Some(other) = self.requests.iter().find(|request| same(request)) {
@@ -121,8 +120,7 @@ impl World {
         {
             violated("G9", &format!("{first} is sent to {instance:?}, which is diverged"));
         }
-        let skipped = |row: &Row| row.verdict.is_some_and(|verdict| verdict != Verdict::Applied);
-        if let Some(row) = self.journal.between(lane, mark, prior(first)).find(|row| !skipped(row)) {
+        if let Some(row) = self.journal.between(lane, mark, prior(first)).next() {
             violated("R1", &format!("{first} is sent to {instance:?} before {}: {:?}", row.seq, row.verdict));
         }
         let whole: Vec<_> = self.journal.between(lane, prior(first), last).map(|row| row.seq).collect();
@@ -136,6 +134,8 @@ impl World {
         let Intent::Deletes(deletion) = &self.journal.rows[&seq].intent else { return };
         let hit = match self.journal.closed.get(&seq) {
             Some(closed) => closed.clone(),
+            // Refused elsewhere: what has that name by now had it not yet on this instance.
+            None if self.journal.rows[&seq].verdict.is_some() => Vec::new(),
             None => self.board.catalog().hit_by(deletion),
         };
         let under = |request: &Request| match request.lane {
@@ -240,13 +240,6 @@ impl World {
         let refused = record.verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Rejected);
         if refused && !record.diverged.is_empty() {
             self.counters.count("diverged by a refusal elsewhere");
-        }
-        self.see_divergence(record);
-    }
-
-    fn see_divergence(&mut self, record: &Record) {
-        for (lane, instance) in &record.diverged {
-            self.facts.admitted.remove(&(*instance, *lane));
         }
     }
 

@@ -47,7 +47,7 @@ fn run(seed: u64, steps: u64) -> Result<Counters, String> {
 
 #[test]
 fn every_seed_keeps_the_rules() {
-    let steps = number("SIM_STEPS").unwrap_or(1000);
+    let steps = number("SIM_STEPS").unwrap_or(2000);
     if let Some(seed) = number("SIM_SEED") {
         match run(seed, steps) {
             Ok(counters) => println!("{counters}"),
@@ -55,7 +55,7 @@ fn every_seed_keeps_the_rules() {
         }
         return;
     }
-    let seeds = number("SIM_SEEDS").unwrap_or(256);
+    let seeds = number("SIM_SEEDS").unwrap_or(320);
     let next = AtomicU64::new(0);
     let total = Mutex::new(Counters::default());
     let failures = Mutex::new(Vec::new());

@@ -15,7 +15,7 @@ pub fn draft(rng: &mut Rng, temper: Temper, collections: &[CollectionId]) -> Row
     if collections.is_empty() || rng.chance(temper.catalog) {
         catalog_write(rng, collections)
     } else {
-        record_write(rng, collections)
+        record_write(rng, temper, collections)
     }
 }
 
@@ -69,12 +69,12 @@ fn catalog_write(rng: &mut Rng, collections: &[CollectionId]) -> Row {
     row(LaneId::Catalog, profile, intent, Acknowledge::WhenRecorded, body)
 }
 
-fn record_write(rng: &mut Rng, collections: &[CollectionId]) -> Row {
+fn record_write(rng: &mut Rng, temper: Temper, collections: &[CollectionId]) -> Row {
     let lane = LaneId::Records(collections[rng.below(collections.len())]);
     let (kind, body) = match rng.below(100) {
-        0..32 => (Kind::Add, documents(rng, Kind::Add)),
-        32..55 => (Kind::Upsert, documents(rng, Kind::Upsert)),
-        55..75 => (Kind::Update, documents(rng, Kind::Update)),
+        0..32 => (Kind::Add, documents(rng, temper, Kind::Add)),
+        32..55 => (Kind::Upsert, documents(rng, temper, Kind::Upsert)),
+        55..75 => (Kind::Update, documents(rng, temper, Kind::Update)),
         75..85 => (Kind::Delete, Body::DeleteIds(vec![rng.below(12) as u8, rng.below(12) as u8])),
         85..91 => (Kind::Delete, Body::DeleteWhere(rng.below(3) as u32)),
         _ => (Kind::DeleteLimited, Body::DeleteLimited { remainder: rng.below(3) as u32, limit: 1 + rng.below(3) }),
@@ -93,7 +93,7 @@ fn encoding(docs: &[Doc]) -> Encoding {
     if docs.iter().any(|doc| doc.dimension.is_some()) { Encoding::Base64 } else { Encoding::Absent }
 }
 
-fn documents(rng: &mut Rng, kind: Kind) -> Body {
+fn documents(rng: &mut Rng, temper: Temper, kind: Kind) -> Body {
     let dimension = (kind != Kind::Update || rng.chance(500)).then_some(if rng.chance(60) { 4 } else { 3 });
     let count = if rng.chance(30) { 0 } else { 1 + rng.below(3) };
     let doc = |_| Doc {
@@ -104,11 +104,11 @@ fn documents(rng: &mut Rng, kind: Kind) -> Body {
         metadata: rng.chance(500).then(|| (rng.below(3) as u8, rng.chance(700).then(|| rng.below(50) as u32))),
     };
     let docs = (0..count).map(doc).collect();
-    let flaw = match rng.below(1000) {
-        0..30 => Flaw::Malformed,
-        30..70 => Flaw::RefusedLate,
-        70..74 => Flaw::Unanswerable,
-        _ => Flaw::None,
+    let flaw = match (rng.chance(temper.refusals), rng.chance(500)) {
+        (true, true) => Flaw::Malformed,
+        (true, false) => Flaw::RefusedLate,
+        (false, _) if rng.chance(4) => Flaw::Unanswerable,
+        (false, _) => Flaw::None,
     };
     Body::Write { docs, flaw }
 }

@@ -29,6 +29,10 @@ pub enum Weather {
 pub struct Temper {
     /// Of a thousand writes, so many go to the catalog.
     pub catalog: u64,
+    /// Of a thousand chances to write, clients take so many.
+    pub writes: u64,
+    /// Of a thousand writes to records, so many are refused.
+    pub refusals: u64,
     /// Of a thousand things that could break, so many do.
     pub breaks: u64,
     /// Of a thousand requests, so many go wrong in some way.
@@ -39,6 +43,8 @@ impl Temper {
     fn new(rng: &mut Rng) -> Self {
         Temper {
             catalog: [20, 60, 200][rng.below(3)],
+            writes: [120, 500, 1000][rng.below(3)],
+            refusals: [40, 70, 300][rng.below(3)],
             breaks: [100, 400, 1000][rng.below(3)],
             loses: [100, 400, 1000][rng.below(3)],
         }
@@ -106,7 +112,7 @@ impl World {
     }
 
     pub fn note(&mut self, text: String) {
-        if self.trace.len() >= 120 {
+        if self.trace.len() >= 200 {
             self.trace.pop_front();
         }
         self.trace.push_back(format!("{:>6} {text}", self.now));
@@ -164,7 +170,9 @@ impl World {
             790..820 => self.some_comparison(),
             820..840 => self.inspect(),
             _ if !storm => self.some_notice(),
-            840..940 => self.client_writes(),
+            // Lulls, so that lanes come to rest now and then and can be compared.
+            840..940 if self.now % 400 < 250 && self.rng.chance(self.temper.writes) => self.client_writes(),
+            840..940 => self.some_comparison(),
             940..960 => self.late_execution(),
             960..965 => self.client_gives_up(),
             965..970 => self.trim(),
@@ -239,7 +247,8 @@ impl World {
         let LaneId::Records(collection) = lane else { return };
         let in_step: Vec<_> =
             self.journal.instances().filter(|i| self.board.step_of(collection, *i) == Step::In).collect();
-        let absent = in_step.iter().all(|i| self.there(*i) && !self.facts.executed(*i, seq));
+        let hasty = self.rng.chance(300);
+        let absent = !hasty && in_step.iter().all(|i| self.there(*i) && !self.facts.executed(*i, seq));
         let shows = if absent { Examination::AbsentEverywhere } else { Examination::Unclear };
         if !absent {
             self.counters.count("examination unclear");

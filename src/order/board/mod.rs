@@ -13,6 +13,9 @@ mod record;
 mod restore;
 mod view;
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use restore::{RestoredEntry, RestoredLane, RestoredPlace};
@@ -349,6 +352,7 @@ impl Board {
             LaneId::Records(collection) => self.catalog.get(collection).is_none(),
         };
         if gone {
+            lane.closed_by.get_or_insert(seq);
             self.void(id, vec![seq], effects);
         }
     }

@@ -77,8 +77,7 @@ impl Board {
             }
         }
         if refused_elsewhere {
-            let record = self.diverge(vec![(id, instance)]);
-            effects.push(Effect::Note { record });
+            self.applied_after_refusal(id, instance, last, pending.diverged, effects);
             return;
         }
         note_dimension(id, lane, last, &mut record.changes);
@@ -92,6 +91,29 @@ impl Board {
             effects.push(Effect::Answer { lane: id, seq, from: Some(instance), verdict: Verdict::Applied });
         }
         self.begin_record(id, instance, record, pending, effects);
+    }
+
+    /// Executed here though it was refused elsewhere: never served from here until compared (rule R4). The catalog
+    /// lane itself never stops; there it is the collections that the shell names.
+    fn applied_after_refusal(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        collections: Vec<(CollectionId, InstanceId)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match id {
+            LaneId::Records(_) => {
+                let record = self.diverge(vec![(id, instance)]);
+                effects.push(Effect::Note { record });
+            }
+            LaneId::Catalog => {
+                let mut record = self.diverge(collections.into_iter().map(|(c, i)| (LaneId::Records(c), i)).collect());
+                record.through = Some(seq);
+                self.begin_record(id, instance, record, Pending::default(), effects);
+            }
+        }
     }
 
     fn voided(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
@@ -110,17 +132,18 @@ impl Board {
         lane.place_mut(instance).unanswered = 0;
         match lane.slot(seq).and_then(|slot| slot.entry.verdict) {
             None => {
-                // Refused here, in doubt there: neither re-sent nor skipped there (rule R4).
+                // Refused here, in doubt there: neither re-sent nor skipped there (rule R4). Where the doubt is only
+                // presumed it is sent once more, to be refused there as well: else each restart with an open entry
+                // that is refused would leave one instance alone.
                 let doubtful = |(index, place): (usize, &Place)| {
-                    (index != instance.0 && place.doubt >= seq && place.marked < seq).then_some(InstanceId(index))
+                    let sent = place.doubt >= seq && place.presumed < seq && place.marked < seq;
+                    (index != instance.0 && sent).then_some((id, InstanceId(index)))
                 };
-                // The catalog lane itself never stops: there it is the collection that is in doubt.
-                let stops = match id {
-                    LaneId::Catalog => about.map(LaneId::Records),
-                    LaneId::Records(_) => Some(id),
+                let diverging = match id {
+                    // The catalog lane never stops: an in-doubt catalog entry is re-sent, to be refused there too.
+                    LaneId::Catalog => Vec::new(),
+                    LaneId::Records(_) => lane.places.iter().enumerate().filter_map(doubtful).collect(),
                 };
-                let doubtful = lane.places.iter().enumerate().filter_map(doubtful);
-                let diverging = stops.map(|lane| doubtful.map(|other| (lane, other)).collect()).unwrap_or_default();
                 self.settle_without_effect(id, instance, seq, Verdict::Rejected, diverging, effects);
             }
             Some(Verdict::Applied) => self.refused_after_applied(id, instance, seq, about, effects),
@@ -193,6 +216,7 @@ impl Board {
         }
         let place = lane.place_mut(instance);
         place.doubt = place.doubt.max(last);
+        place.presumed = Seq::ZERO;
         let rest = place.begin_rest(Flight::InDoubt);
         let unanswered = place.unanswered;
         effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt, unanswered });
@@ -216,6 +240,8 @@ impl Board {
 
     pub(super) fn ids_read(&mut self, id: LaneId, instance: InstanceId, resolved: Resolved, effects: &mut Vec<Effect>) {
         self.dirty.insert(id);
+        // A deletion may have waited for the read to end.
+        self.dirty.insert(LaneId::Catalog);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Flight::Resolving { seq } = lane.place(instance).flight else { return };
         lane.place_mut(instance).flight = Flight::None;

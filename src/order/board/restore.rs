@@ -100,7 +100,8 @@ impl Board {
         }
     }
 
-    /// Every unmarked head may have been sent before the crash, in the longest run that could have been.
+    /// Whatever follows the mark may have been sent before the crash, in the longest run that could have been. So
+    /// may an entry that has been refused elsewhere since, and would be skipped now.
     fn doubt_heads(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         let limits = self.limits;
         let before = self.run_bound(id);
@@ -110,17 +111,11 @@ impl Board {
                 LaneId::Records(collection) => self.catalog.mapping(collection, instance).is_some(),
             };
             let Some(lane) = self.lanes.get(&id) else { return };
-            let diverged = lane.place(instance).step == Step::Diverged;
-            let head = lane.head(instance).map(|slot| (slot.entry.seq, slot.entry.verdict));
-            match head {
+            if lane.place(instance).step == Step::Diverged {
                 // What it was sent before it diverged may still be executed: it cannot be compared yet.
-                _ if diverged => self.rest_restored(id, instance, Seq::ZERO, effects),
-                // Beyond an unsettled deletion nothing was sent, and nothing may wait for it: the deletion would too.
-                Some((head, verdict)) if mapped && (verdict.is_some() || head < before) => {
-                    let doubt = lane.doubtful_run_end(head, before, limits);
-                    self.rest_restored(id, instance, doubt, effects);
-                }
-                Some(_) | None => {}
+                self.rest_restored(id, instance, Seq::ZERO, effects);
+            } else if mapped && let Some(doubt) = lane.doubtful_end(instance, before, limits) {
+                self.rest_restored(id, instance, doubt, effects);
             }
         }
     }
@@ -129,6 +124,7 @@ impl Board {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let place = lane.place_mut(instance);
         place.doubt = doubt;
+        place.presumed = doubt;
         let rest = place.begin_rest(Flight::InDoubt);
         effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt, unanswered: 1 });
     }

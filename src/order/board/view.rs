@@ -4,6 +4,7 @@ use super::{Board, Reach};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Catalog;
 use crate::order::choose::{Candidate, Standing};
+use crate::order::entry::Verdict;
 use crate::order::lane::{Flight, Step};
 
 /// How fresh a read must be.
@@ -161,7 +162,9 @@ impl Board {
             pending: lane
                 .slots
                 .iter()
-                .filter(|s| s.entry.verdict.is_none() || (s.entry.seq > low && !lane.skipped(s)))
+                .filter(|s| {
+                    s.entry.verdict.is_none() || (s.entry.seq > low && s.entry.verdict == Some(Verdict::Applied))
+                })
                 .count() as u64,
             in_doubt: self.instances().filter(|i| lane.doubtful(*i)).count() as u64,
         }
