@@ -53,7 +53,7 @@ pub fn serve(config: Config) -> Result<(), StartError> {
             .map_err(|error| StartError::Listen { address: config.listen, error })?,
     );
     let registry = registry(&config)?;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open(&config.journal.path)?);
+    let store: Arc<dyn Store> = Arc::new(SqliteStore::open_with(&config.journal.path, config.journal_timeout / 4)?);
     let (core, work) = core(&config, &registry, &store)?;
     let (journal, journal_task) = Journal::start(Arc::clone(&store), journal_options(&config), Arc::clone(&core) as _);
     core.connect(journal);

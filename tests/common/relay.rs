@@ -17,7 +17,6 @@ use super::chroma::ChromaServer;
 /// One request that came by.
 #[derive(Clone, Debug)]
 pub struct Seen {
-    pub method: String,
     pub path: String,
     /// As it was sent, names in lower case.
     pub headers: Vec<(String, String)>,
@@ -241,12 +240,11 @@ async fn read_body(
 async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<(Vec<u8>, Seen)>> {
     let Some(mut bytes) = read_head(stream).await? else { return Ok(None) };
     let (first, headers) = parse(&bytes);
-    let mut words = first.split(' ').map(str::to_owned);
-    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
+    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
     let head = bytes.len();
     read_body(stream, &headers, &mut bytes).await?;
     let body = bytes[head..].to_vec();
-    Ok(Some((bytes, Seen { method, path, headers, body, at: Instant::now(), server_name: None })))
+    Ok(Some((bytes, Seen { path, headers, body, at: Instant::now(), server_name: None })))
 }
 
 async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {

@@ -14,7 +14,8 @@ use crate::clock;
 use crate::ids::{Seq, TransactionId};
 use crate::journal::{Batch, CommitError, Draft, Lookup, ReadError, Store};
 
-/// The first pause after a failure, and the longest.
+/// The first pause after a failure, and the longest. Appends wait for it too: it is at most a quarter of what they
+/// wait in all, so that they hear of the next attempt.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Does the journal's work while it runs.
@@ -74,10 +75,14 @@ impl JournalTask {
                 Next::Now => pause = PAUSE.0,
                 Next::Later => {
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE.1);
+                    pause = self.longer(pause);
                 }
             }
         }
+    }
+
+    fn longer(&self, pause: Duration) -> Duration {
+        (pause * 2).min(PAUSE.1).min(self.queue.options.timeout / 4)
     }
 
     async fn commit(&self, mut taken: Taken) -> Next {
@@ -192,7 +197,7 @@ impl JournalTask {
                         let _ = reply.send(Err(AppendError::InDoubt(text.to_owned())));
                     }
                     tokio::time::sleep(pause).await;
-                    pause = (pause * 2).min(PAUSE.1);
+                    pause = self.longer(pause);
                 }
             }
         };

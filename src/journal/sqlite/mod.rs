@@ -21,6 +21,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
@@ -52,11 +53,17 @@ impl SqliteStore {
     /// is [`OpenError::InUse`]. A schema from a newer version is [`OpenError::Newer`]. Blocks: not for a runtime's
     /// threads under load.
     pub fn open(path: &Path) -> Result<SqliteStore, OpenError> {
+        Self::open_with(path, open::BUSY_TIMEOUT)
+    }
+
+    /// Like [`SqliteStore::open`]; a commit waits this long for a lock that someone else holds on the file, then it
+    /// is refused. Shorter than its callers wait: one that gives up during a commit cannot be told what came of it.
+    pub fn open_with(path: &Path, patience: Duration) -> Result<SqliteStore, OpenError> {
         let locked = open::lock(path)?;
-        let connection = open::writer(&locked.path)?;
+        let connection = open::writer(&locked.path, patience)?;
         let readers = Readers::new(locked.path.clone());
         let doubt = Arc::new(AtomicBool::new(false));
-        let writer = Writer::new(connection, Arc::clone(&doubt), locked);
+        let writer = Writer::new(connection, Arc::clone(&doubt), patience, locked);
         let (commands, received) = mpsc::channel(COMMANDS);
         let thread = std::thread::Builder::new().name("journal".to_owned());
         let thread = thread.spawn(move || writer.run(received)).map_err(OpenError::Thread)?;

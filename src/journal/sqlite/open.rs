@@ -36,7 +36,7 @@ pub enum OpenError {
     Thread(io::Error),
 }
 
-/// How long a statement waits for a lock held by someone's SQL shell.
+/// How long a statement waits for a lock held by someone's SQL shell, unless something else is said.
 pub(super) const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 /// Above this, the write-ahead log's file shrinks again after a checkpoint.
 const WAL_KEEP_BYTES: i64 = 64 * 1024 * 1024;
@@ -104,9 +104,9 @@ fn private() -> OpenOptions {
 }
 
 /// The connection that writes, its schema brought up to this binary's.
-pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
+pub(super) fn writer(path: &Path, patience: Duration) -> Result<Connection, OpenError> {
     let at = |source| OpenError::Database { path: path.to_owned(), source };
-    let mut connection = writer_again(path).map_err(at)?;
+    let mut connection = writer_again(path, patience).map_err(at)?;
     migrate(&mut connection, path)?;
     connection
         .execute(
@@ -118,10 +118,10 @@ pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
 }
 
 /// The connection that writes, of a journal whose schema is known to be right.
-pub(super) fn writer_again(path: &Path) -> rusqlite::Result<Connection> {
+pub(super) fn writer_again(path: &Path, patience: Duration) -> rusqlite::Result<Connection> {
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
-    connection.busy_timeout(BUSY_TIMEOUT)?;
+    connection.busy_timeout(patience)?;
     let mode: String = connection.query_row("PRAGMA journal_mode = WAL", [], |row| row.get(0))?;
     if mode != "wal" {
         let text = format!("the file system does not support write-ahead logging (journal mode {mode})");

@@ -55,12 +55,13 @@ pub(super) struct Writer {
     connection: Option<Connection>,
     doubt: Arc<AtomicBool>,
     trims: u32,
+    patience: Duration,
     locked: Locked,
 }
 
 impl Writer {
-    pub(super) fn new(connection: Connection, doubt: Arc<AtomicBool>, locked: Locked) -> Writer {
-        Writer { connection: Some(connection), doubt, trims: 0, locked }
+    pub(super) fn new(connection: Connection, doubt: Arc<AtomicBool>, patience: Duration, locked: Locked) -> Writer {
+        Writer { connection: Some(connection), doubt, trims: 0, patience, locked }
     }
 
     /// Serves commands until nobody can send one.
@@ -140,7 +141,7 @@ impl Writer {
     fn connection(&mut self) -> Result<&Connection, CommitError> {
         let connection = match self.connection.take() {
             Some(connection) => connection,
-            None => open::writer_again(&self.locked.path).map_err(|error| refused(&error))?,
+            None => open::writer_again(&self.locked.path, self.patience).map_err(|error| refused(&error))?,
         };
         Ok(self.connection.insert(connection))
     }
@@ -148,10 +149,11 @@ impl Writer {
     /// Gives the log's bytes back, unless a reader is in the way: then some later time.
     fn truncate_wal(&mut self) {
         let Some(connection) = &self.connection else { return };
+        let patience = self.patience;
         let truncate = || {
             connection.busy_timeout(Duration::ZERO)?;
             connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()))?;
-            connection.busy_timeout(open::BUSY_TIMEOUT)
+            connection.busy_timeout(patience)
         };
         if let Err(error) = truncate() {
             tracing::debug!(%error, "truncate the journal's write-ahead log");
