@@ -92,7 +92,7 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
             if let Some(found) = catalog.by_name(scope, name) {
                 read.target = Target::Collection(found.id);
                 read.rewrite = Rewrite::Collection;
-            } else if catalog.database(scope).is_some() {
+            } else {
                 return Err(Failure::Chroma(ErrorBody::collection_not_found(name)));
             }
         }
@@ -106,7 +106,7 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
             read.rewrite = Rewrite::Collection;
         }
         Operation::CatalogRead(CatalogRead::CountCollections { scope }) => {
-            if pin.is_none() && catalog.database(scope).is_some() {
+            if pin.is_none() {
                 let count = catalog.in_scope(scope).len();
                 return Ok(Plan::Answer(Reply::json(200, count.to_string())));
             }

@@ -5,6 +5,7 @@
 
 mod collection;
 mod database;
+mod refusal;
 
 use serde_json::Value;
 
@@ -37,12 +38,16 @@ impl Entry<'_> {
 pub(super) async fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempted {
     let request = entry.request;
     if request.profile.kind == Kind::Adopt {
-        return super::adopt::attempt(attempt, entry);
+        return match entry.purpose {
+            Purpose::Execute | Purpose::Carry => super::adopt::attempt(attempt, entry),
+            Purpose::ExpectRefusal => Attempted::of(Outcome::Rejected { about: None }, None),
+        };
     }
     let Operation::CatalogWrite(write) = route(&request.method, &request.path) else {
         return Attempted::not_sent("a journaled catalog write is not one");
     };
     let ended = match write {
+        write if entry.purpose == Purpose::ExpectRefusal => refusal::expect_refusal(attempt, entry, write).await,
         CatalogWrite::CreateTenant => database::create_tenant(attempt, entry).await,
         CatalogWrite::UpdateTenant { .. } => database::update_tenant(attempt, entry).await,
         CatalogWrite::CreateDatabase { tenant } => database::create_database(attempt, entry, &tenant).await,
