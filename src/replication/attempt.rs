@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::core::Core;
 use crate::chroma::{Class, EdgeAnswer};
+use crate::clock;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Seq};
 use crate::instance::{Answer, Client, Observation, Outgoing, Phase, Refused, SendError};
 use crate::order::{Again, Health, Outcome};
@@ -65,7 +66,16 @@ impl Attempt<'_> {
     /// A crash while this waits leaves the entries in doubt on this instance: they are re-sent first.
     pub async fn send(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
         let before = self.core.registry.phase(self.instance);
-        self.client.send(self.instance, outgoing, self.deadline).await.map_err(|error| self.failed(error, before))
+        match self.client.send(self.instance, outgoing, self.deadline).await {
+            Ok(answer) => {
+                self.core.warmed.answered(self.instance, clock::now());
+                Ok(answer)
+            }
+            Err(error) => {
+                self.core.warmed.lost(self.instance);
+                Err(self.failed(error, before))
+            }
+        }
     }
 
     /// A request without an effect of its own, within an attempt.
