@@ -55,7 +55,7 @@ fn every_seed_keeps_the_rules() {
         }
         return;
     }
-    let seeds = number("SIM_SEEDS").unwrap_or(320);
+    let seeds = number("SIM_SEEDS").unwrap_or(256);
     let next = AtomicU64::new(0);
     let total = Mutex::new(Counters::default());
     let failures = Mutex::new(Vec::new());
