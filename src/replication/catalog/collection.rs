@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-use super::{Entry, already, applied, plain, send, send_as_is, uuid_field};
+use super::{Entry, already, applied, database, plain, send, send_as_is, uuid_field};
 use crate::chroma::{
     self, Class, ErrorBody, Existing, Scanned, copy_requests, scan_create_collection, scan_update_collection,
 };
@@ -47,6 +47,11 @@ pub(super) async fn create(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Sco
     if answer.status == CONFLICT {
         return conflict(attempt, entry, scope, &scan.name, scan.existing, answer).await;
     }
+    // The catalog has the database: an instance that does not is no judge of what is created in it (rule R2).
+    let lacks_database = class == Class::Rejected
+        && attempt.core.board().catalog().database(scope).is_some()
+        && database::is_absent(attempt, scope).await?;
+    let class = if lacks_database { Class::Unfit } else { class };
     Ok(judge(attempt, class, answer, |answer| created(attempt, entry, scope, &scan.name, &answer.body), None))
 }
 

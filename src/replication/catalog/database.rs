@@ -57,6 +57,11 @@ pub(super) async fn create_database(
     Ok(if class == Class::Applied { plain(attempt, class, answer, vec![change]) } else { already(vec![change]) })
 }
 
+/// Whether the instance says that it has no such database.
+pub(super) async fn is_absent(attempt: &Attempt<'_>, scope: &Scope) -> Result<bool, Attempted> {
+    Ok(attempt.get(chroma::database_path(scope)).await?.status == NOT_FOUND)
+}
+
 fn in_doubt() -> Attempted {
     Attempted::of(Outcome::InDoubt { instance_was: Health::Healthy }, None)
 }
