@@ -146,6 +146,11 @@ impl Core {
         let _ = self.work.send(Work { effect, answer: None });
     }
 
+    /// Has the instance looked at: it does not seem to hold what it should.
+    pub fn inspect(&self, instance: InstanceId) {
+        self.ask(Effect::Inspect { instance });
+    }
+
     /// A place for the answer of a write that is about to be journaled.
     pub fn ticket(&self, id: TransactionId, acknowledge: Acknowledge) -> Ticket {
         self.tickets().open(id, acknowledge)
