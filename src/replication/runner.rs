@@ -158,8 +158,14 @@ impl Runner {
             return Attempted::not_sent("the edge is stopping");
         };
         let Some(requests) = self.requests(seqs).await else { return Attempted::not_sent("it cannot be read") };
-        let attempt =
-            Attempt { core: &self.core, client: &self.client, instance, seqs, deadline: self.deadline(repeat) };
+        let attempt = Attempt {
+            core: &self.core,
+            client: &self.client,
+            instance,
+            seqs,
+            purpose,
+            deadline: self.deadline(repeat),
+        };
         match lane {
             LaneId::Records(collection) => records::attempt(&attempt, collection, &requests).await,
             LaneId::Catalog => match requests.first() {
@@ -182,7 +188,9 @@ impl Runner {
         let (resolved, answer) = match (lane, self.requests(&seqs).await.and_then(|mut found| found.pop())) {
             (LaneId::Records(collection), Some(request)) => {
                 let deadline = self.options.attempt_timeout;
-                let attempt = Attempt { core: &self.core, client: &self.client, instance, seqs: &seqs, deadline };
+                let purpose = Purpose::Execute;
+                let attempt =
+                    Attempt { core: &self.core, client: &self.client, instance, seqs: &seqs, purpose, deadline };
                 limited::resolve(&attempt, collection, &request).await
             }
             _ => (Resolved::Failed { again: crate::order::Again::AfterAPause }, None),
