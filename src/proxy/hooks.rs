@@ -323,6 +323,12 @@ impl Edge {
         if let Some(reply) = read::assemble(self, &read).await? {
             return Ok(Some(reply));
         }
+        let header = session.req_header();
+        if header.version < http::Version::HTTP_11 && rewrite::holding(&read, 200) == Holding::NewLength {
+            // Pingora would send it chunked, which such a client cannot read.
+            let (method, headers) = (header.method.clone(), header.headers.clone());
+            return Ok(Some(closing(read::fetch(self, &read, method, &headers, Bytes::new()).await?)));
+        }
         let mut whole = None;
         let has_body = session.req_header().headers.contains_key(CONTENT_LENGTH)
             || session.req_header().headers.contains_key(TRANSFER_ENCODING);
