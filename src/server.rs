@@ -4,17 +4,19 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use pingora::server::{Server, ShutdownWatch};
+use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
 use crate::admin::Admin;
+use crate::clock::Timestamp;
 use crate::config::{Config, ReadConsistency, ResetPolicy};
 use crate::ids::{InstanceId, InstanceName};
 use crate::instance::{Client, Health, HealthOptions, InstanceOptions, InstanceUrl, Registry, Timeouts};
 use crate::journal::retention::{self, RetentionOptions};
 use crate::journal::sqlite::{OpenError, SqliteStore};
-use crate::journal::{Journal, JournalOptions, JournalTask, ReadError, Store};
+use crate::journal::{CommitError, Journal, JournalOptions, JournalTask, ReadError, Store};
 use crate::order::{Consistency, MergeLimits};
 use crate::proxy::{AdmitLimits, Edge, Gate, ProxyOptions, Reset};
 use crate::replication::{
@@ -28,6 +30,8 @@ pub enum StartError {
     Journal(#[from] OpenError),
     #[error(transparent)]
     Restore(#[from] ReadError),
+    #[error(transparent)]
+    Finish(#[from] CommitError),
     #[error("instance {name}: {error}")]
     Instance { name: InstanceName, error: String },
     #[error("cannot set up the instances: {0}")]
@@ -75,12 +79,13 @@ pub fn serve(config: Config) -> Result<(), StartError> {
     proxy.add_tcp(&listen);
     server.add_service(background_service("journal", journal));
     server.add_service(background_service("sync", sync));
-    server.add_service(background_service("recovery", recovery));
+    let recovery = server.add_service(background_service("recovery", recovery));
     server.add_service(background_service("retention", retention));
     server.add_service(background_service("stop", stopper));
     let health = server.add_service(health);
     let proxy = server.add_service(proxy);
-    proxy.add_dependency(&health);
+    recovery.add_dependency(&health);
+    proxy.add_dependency(&recovery);
     server.run_forever();
 }
 
@@ -113,6 +118,7 @@ fn core(
     };
     // A runtime of its own, gone before Pingora starts its threads.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+    runtime.block_on(store.finish_statuses(Timestamp::now()))?;
     let Restored { board, effects } = runtime.block_on(restore(store.as_ref(), &names, limits))?;
     let cached_bytes = config.limits.buffered_bytes.get() / 4;
     Ok(Core::new(board, effects, Arc::clone(registry), Arc::clone(store), &CoreOptions { cached_bytes }))
@@ -198,7 +204,8 @@ impl Rooms<'_> {
 /// Work that is done once, in the runtime of its service.
 #[async_trait]
 trait Work: Send + 'static {
-    async fn work(self, shutdown: ShutdownWatch);
+    /// Others that depend on it start when `ready` says so, or is dropped.
+    async fn work(self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier);
 }
 
 /// A background service around work that is consumed when it starts.
@@ -212,10 +219,10 @@ impl<W> Task<W> {
 
 #[async_trait]
 impl<W: Work> BackgroundService for Task<W> {
-    async fn start(&self, shutdown: ShutdownWatch) {
+    async fn start_with_ready_notifier(&self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let work = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(work) = work {
-            work.work(shutdown).await;
+            work.work(shutdown, ready).await;
         }
     }
 }
@@ -228,7 +235,7 @@ struct JournalService {
 #[async_trait]
 impl Work for JournalService {
     /// Outlives the shutdown signal: what is in flight still has to be journaled.
-    async fn work(self, _shutdown: ShutdownWatch) {
+    async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         self.task.run(async move { drop(self.stop.await) }).await;
     }
 }
@@ -240,7 +247,7 @@ struct SyncService {
 
 #[async_trait]
 impl Work for SyncService {
-    async fn work(self, _shutdown: ShutdownWatch) {
+    async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         self.runner.run(self.work).await;
     }
 }
@@ -252,8 +259,8 @@ struct RecoveryService {
 
 #[async_trait]
 impl Work for RecoveryService {
-    async fn work(self, _shutdown: ShutdownWatch) {
-        self.recovery.run(self.inspect).await;
+    async fn work(self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        self.recovery.run(self.inspect, || ready.notify_ready()).await;
     }
 }
 
@@ -265,7 +272,7 @@ struct RetentionService {
 
 #[async_trait]
 impl Work for RetentionService {
-    async fn work(self, mut shutdown: ShutdownWatch) {
+    async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         let stopped = async move { drop(shutdown.wait_for(|stop| *stop).await) };
         retention::run(self.store, self.instances, self.options, stopped).await;
     }

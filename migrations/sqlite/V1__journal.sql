@@ -10,7 +10,6 @@ CREATE TABLE meta (
     fence         INTEGER NOT NULL
 ) STRICT;
 
--- The large columns come last, so that reading a row's head touches no overflow page.
 CREATE TABLE transactions (
     seq             INTEGER PRIMARY KEY,
     transaction_id  BLOB    NOT NULL UNIQUE,
@@ -38,9 +37,16 @@ CREATE TABLE transactions (
     user_identifier TEXT,
     failure_reason  TEXT,
     answer_status   INTEGER,
-    answer_body     BLOB,
-    resolved_body   BLOB,
-    body            BLOB    NOT NULL
+    answer_body     BLOB
+) STRICT;
+
+-- Apart from their transactions, whose rows are written again with each verdict and status: a body of megabytes is
+-- written once.
+CREATE TABLE bodies (
+    seq      INTEGER PRIMARY KEY REFERENCES transactions (seq) ON DELETE CASCADE,
+    body     BLOB NOT NULL,
+    -- The ids that a limited delete resolved to: executed instead of the body.
+    resolved BLOB
 ) STRICT;
 
 CREATE UNIQUE INDEX transactions_by_client_key ON transactions (client_tenant, client_key)
@@ -67,7 +73,10 @@ CREATE TABLE collections (
     name        TEXT    NOT NULL,
     created     INTEGER NOT NULL,
     origin      TEXT    NOT NULL,
-    dimensioned INTEGER NOT NULL DEFAULT 0
+    dimensioned INTEGER NOT NULL DEFAULT 0,
+    -- The last position when it was deleted. Kept until every instance has executed the deletion: one that was away
+    -- executes the collection's earlier changes first, by its id there.
+    deleted     INTEGER
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX collections_by_database ON collections (tenant, database);

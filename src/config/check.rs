@@ -63,7 +63,7 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         read_consistency: edge.choice("read_consistency", "fresh", &consistency, ReadConsistency::Fresh),
         read_replica_ratio: ReplicaRatio(ratio),
         write_wait: edge.duration("write_wait", secs(5), ms(0)..=secs(600)),
-        read_wait: edge.duration("read_wait", secs(2), ms(0)..=secs(600)),
+        read_wait: edge.duration("read_wait", secs(5), ms(0)..=secs(600)),
         catalog_wait: edge.duration("catalog_wait", secs(3), ms(0)..=secs(600)),
         attempt_timeout,
         request_timeout,

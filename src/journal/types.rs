@@ -196,6 +196,8 @@ pub struct CollectionRow {
     pub created: Seq,
     pub origin: Origin,
     pub dimensioned: bool,
+    /// At or after its deletion; `None` while it exists.
+    pub deleted: Option<Seq>,
     pub mappings: Vec<(InstanceName, InstanceCollectionId)>,
 }
 
@@ -215,6 +217,8 @@ pub struct Snapshot {
     pub tenants: Vec<String>,
     pub databases: Vec<(Scope, uuid::Uuid)>,
     pub collections: Vec<CollectionRow>,
+    /// Deleted collections whose deletion some instance has yet to execute, as far as retention has looked.
+    pub departed: Vec<CollectionRow>,
 }
 
 /// One transaction, for people and for replays.
@@ -273,13 +277,19 @@ pub trait Store: Send + Sync + 'static {
     /// The requests of these positions, in order; positions no longer stored are left out.
     async fn requests(&self, seqs: &[Seq]) -> Result<Vec<Request>, ReadError>;
 
-    /// One transaction.
+    /// One transaction. "Absent" is final: after a commit in doubt it is not said before that commit can no longer
+    /// become durable.
     async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError>;
+
+    /// Finishes the statuses of transactions that have a verdict and were cut off before their client's side was
+    /// marked: COMPLETED if it was being answered, RECOVERED or ABANDONED if it had been told "pending". At start, once.
+    async fn finish_statuses(&self, at: Timestamp) -> Result<(), CommitError>;
 
     /// Counts, for operators.
     async fn totals(&self) -> Result<Totals, ReadError>;
 
     /// Removes up to `most` transactions that have a verdict, are completed before `before`, and lie at or below the progress of
-    /// every configured in-step instance in their lane; raises the lanes' floors accordingly, in the same commit (rule R11).
+    /// every configured in-step instance in their lane (lanes of deleted collections are asked no progress); raises the
+    /// lanes' floors accordingly, in the same commit (rule R11).
     async fn trim(&self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError>;
 }

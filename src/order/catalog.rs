@@ -46,6 +46,9 @@ pub struct Catalog {
     collections: HashMap<CollectionId, Collection>,
     names: BTreeMap<(Scope, String), CollectionId>,
     aliases: HashMap<Uuid, CollectionId>,
+    /// Deleted collections, by what deleted them, while an instance may still hold them: entries before the
+    /// deletion are carried to it under the collection's id there.
+    departed: HashMap<CollectionId, (Seq, Collection)>,
 }
 
 impl Catalog {
@@ -58,6 +61,7 @@ impl Catalog {
             collections: HashMap::new(),
             names: BTreeMap::new(),
             aliases: HashMap::new(),
+            departed: HashMap::new(),
         };
         catalog.add_defaults();
         catalog
@@ -79,29 +83,28 @@ impl Catalog {
             }
             CatalogChange::DatabaseDeleted { scope } => {
                 self.databases.remove(scope);
-                for collection in self.in_scope(scope) {
-                    self.remove(collection);
-                }
+                let collections = self.in_scope(scope);
+                self.remove(seq, &collections);
             }
             CatalogChange::CollectionCreated { collection, scope, name, created, origin } => {
                 self.add(*collection, scope, name, *created, *origin);
             }
             CatalogChange::CollectionRenamed { collection, name } => self.rename(seq, *collection, name),
-            CatalogChange::CollectionDeleted { collection } => self.remove(*collection),
+            CatalogChange::CollectionDeleted { collection } => self.remove(seq, &[*collection]),
             CatalogChange::Mapped { collection, instance, id } => self.map(*collection, instance, *id),
             CatalogChange::Dimensioned { .. } => {}
             CatalogChange::Reset => {
-                let instances = std::mem::take(&mut self.instances);
                 // Tenants survive in name: Chroma cannot list them, and a name too many does no harm.
-                let tenants = std::mem::take(&mut self.tenants);
-                *self = Catalog::new(instances);
-                self.tenants = tenants;
+                let collections: Vec<_> = self.collections.keys().copied().collect();
+                self.remove(seq, &collections);
+                self.databases.clear();
+                self.add_defaults();
             }
         }
     }
 
     fn add(&mut self, id: CollectionId, scope: &Scope, name: &str, created: Seq, origin: Origin) {
-        if self.collections.contains_key(&id) {
+        if self.collections.contains_key(&id) || self.departed.contains_key(&id) {
             return;
         }
         let collection = Collection {
@@ -122,20 +125,40 @@ impl Catalog {
         let Some(collection) = self.collections.get_mut(&id) else { return };
         collection.touched = collection.touched.max(seq);
         if collection.name != name {
-            self.names.remove(&(collection.scope.clone(), collection.name.clone()));
+            let old = (collection.scope.clone(), collection.name.clone());
+            if self.names.get(&old) == Some(&id) {
+                self.names.remove(&old);
+            }
             collection.name = name.to_owned();
             self.names.insert((collection.scope.clone(), name.to_owned()), id);
         }
     }
 
-    fn remove(&mut self, id: CollectionId) {
-        if let Some(collection) = self.collections.remove(&id) {
-            self.names.remove(&(collection.scope.clone(), collection.name.clone()));
-            self.aliases.retain(|_, target| *target != id);
+    fn remove(&mut self, seq: Seq, ids: &[CollectionId]) {
+        for id in ids {
+            let Some(collection) = self.collections.remove(id) else { continue };
+            let name = (collection.scope.clone(), collection.name.clone());
+            if self.names.get(&name) == Some(id) {
+                self.names.remove(&name);
+            }
+            self.departed.insert(*id, (seq, collection));
         }
+        let collections = &self.collections;
+        self.aliases.retain(|_, target| collections.contains_key(target));
+    }
+
+    /// Every instance has executed what is up to here: nothing is carried to collections deleted by then.
+    pub fn forget_departed(&mut self, through: Seq) {
+        self.departed.retain(|_, (deleted, _)| *deleted > through);
     }
 
     fn map(&mut self, id: CollectionId, instance: &InstanceName, on_instance: InstanceCollectionId) {
+        if let Some((_, collection)) = self.departed.get_mut(&id) {
+            if let Some(index) = self.instances.iter().position(|name| name == instance) {
+                collection.mappings[index] = Some(on_instance);
+            }
+            return;
+        }
         let Some(collection) = self.collections.get_mut(&id) else { return };
         match self.instances.iter().position(|name| name == instance) {
             Some(index) => collection.mappings[index] = Some(on_instance),
@@ -169,9 +192,21 @@ impl Catalog {
         self.names.get(&(scope.clone(), name.to_owned())).and_then(|id| self.collections.get(id))
     }
 
+    /// A collection that is deleted, but not on every instance yet.
+    pub fn departed(&self, id: CollectionId) -> Option<&Collection> {
+        self.departed.get(&id).map(|(_, collection)| collection)
+    }
+
     /// The collection's id on an instance.
     pub fn mapping(&self, id: CollectionId, instance: InstanceId) -> Option<InstanceCollectionId> {
         self.collections.get(&id).and_then(|collection| collection.mappings[instance.0])
+    }
+
+    /// The id under which a catalog entry about the collection is carried to an instance: that of a deleted
+    /// collection too, as long as an instance may hold it.
+    pub fn mapping_to_carry(&self, id: CollectionId, instance: InstanceId) -> Option<InstanceCollectionId> {
+        let departed = || self.departed.get(&id).and_then(|(_, collection)| collection.mappings[instance.0]);
+        self.mapping(id, instance).or_else(departed)
     }
 
     /// The database's id, as clients see it.

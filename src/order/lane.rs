@@ -47,9 +47,14 @@ pub enum Step {
 pub struct Place {
     /// The last entry known durably to be applied or skipped there.
     pub marked: Seq,
+    /// Everything up to here is applied durably or left out: where the search for the next entry starts, so that
+    /// a long row of skipped entries is walked once.
+    pub passed: Seq,
     pub flight: Flight,
     /// Entries up to here may have been executed there without an answer.
     pub doubt: Seq,
+    /// Up to here the doubt is only presumed: the edge was restarted, and does not know what it had sent.
+    pub presumed: Seq,
     pub step: Step,
     /// The entry that this instance gave no verdict on (`Unfit`), until the pause is over.
     pub declined: Option<Seq>,
@@ -74,14 +79,20 @@ impl Place {
     pub(super) fn new(marked: Seq, step: Step) -> Self {
         Place {
             marked,
+            passed: marked,
             flight: Flight::None,
             doubt: Seq::ZERO,
+            presumed: Seq::ZERO,
             step,
             declined: None,
             unanswered: 0,
             rest: 0,
             pending: Pending::default(),
         }
+    }
+
+    fn behind_us(&self) -> Seq {
+        self.marked.max(self.passed)
     }
 
     /// Whether a request (or a read for one) is under way there.
@@ -181,31 +192,52 @@ impl Lane {
         self.slots.range_mut(from..).take_while(move |slot| slot.entry.seq <= through)
     }
 
-    /// Whether the other instances leave this entry out (rule R4): a refusal may have set the collection's
-    /// dimension, so while none is known it goes to every instance.
-    pub(super) fn skipped(&self, slot: &Slot) -> bool {
+    /// Whether an instance leaves this entry out (rule R4). A refusal may have set the collection's dimension, so
+    /// while none is known it goes to every instance. Where it may have been executed, it is sent to see it refused.
+    pub(super) fn skipped(&self, slot: &Slot, place: &Place) -> bool {
         match slot.entry.verdict {
             None | Some(Verdict::Applied) => false,
             Some(Verdict::Void | Verdict::Abandoned) => true,
-            Some(Verdict::Rejected) => self.dimension == Dimension::Known || !is_record(slot.entry.profile.kind),
+            Some(Verdict::Rejected) => {
+                let traceless = self.dimension == Dimension::Known || !is_record(slot.entry.profile.kind);
+                traceless && place.doubt < slot.entry.seq
+            }
         }
     }
 
     /// The first entry that the instance has yet to execute.
     pub(super) fn head(&self, instance: InstanceId) -> Option<&Slot> {
-        let from = self.index_after(self.place(instance).marked);
-        self.slots.range(from..).find(|slot| !self.skipped(slot))
+        let place = self.place(instance);
+        let from = self.index_after(place.behind_us());
+        self.slots.range(from..).find(|slot| !self.skipped(slot, place))
+    }
+
+    /// Walks every place past the entries it skips. An entry once skipped stays skipped, so each is walked once.
+    pub(super) fn pass_skipped(&mut self) {
+        for index in 0..self.places.len() {
+            let place = &self.places[index];
+            let mut passed = place.behind_us();
+            for slot in self.slots.range(self.index_after(passed)..) {
+                if !self.skipped(slot, place) {
+                    break;
+                }
+                passed = slot.entry.seq;
+            }
+            self.places[index].passed = passed;
+        }
     }
 
     /// Everything up to here is applied or skipped on the instance (rule R5).
     pub(super) fn covered(&self, instance: InstanceId) -> Seq {
         let place = self.place(instance);
         let mut covered = match place.flight {
-            Flight::Recording { through } => through.max(place.marked),
-            _ => place.marked,
+            Flight::Recording { through } => through.max(place.behind_us()),
+            Flight::None | Flight::Resolving { .. } | Flight::Sent { .. } | Flight::InDoubt | Flight::Paused => {
+                place.behind_us()
+            }
         };
         for slot in self.slots.range(self.index_after(covered)..) {
-            if !self.skipped(slot) {
+            if !self.skipped(slot, place) {
                 break;
             }
             covered = slot.entry.seq;
@@ -213,15 +245,28 @@ impl Lane {
         covered
     }
 
-    /// Whether something may have been executed there that is not known to be (rule R2).
-    pub(super) fn doubtful(&self, instance: InstanceId) -> bool {
-        self.place(instance).doubt > self.covered(instance)
+    /// Everything up to here is durably known to be applied or skipped on the instance: what operators are told.
+    pub(super) fn durable(&self, instance: InstanceId) -> Seq {
+        let place = self.place(instance);
+        match place.flight {
+            Flight::Recording { .. } => place.behind_us(),
+            Flight::None | Flight::Resolving { .. } | Flight::Sent { .. } | Flight::InDoubt | Flight::Paused => {
+                self.covered(instance)
+            }
+        }
     }
 
-    /// Entries that the instance has yet to apply.
+    /// Whether something may have been executed there that is not known to be, and will be re-sent (rule R2).
+    /// A diverged place is never re-sent anything: nothing may wait for that.
+    pub(super) fn doubtful(&self, instance: InstanceId) -> bool {
+        let place = self.place(instance);
+        place.step == Step::In && place.doubt > self.covered(instance)
+    }
+
+    /// Entries that the instance is not durably known to have applied.
     pub(super) fn behind(&self, instance: InstanceId) -> u64 {
-        let from = self.index_after(self.covered(instance));
-        self.slots.range(from..).filter(|slot| !self.skipped(slot)).count() as u64
+        let from = self.index_after(self.durable(instance));
+        self.slots.range(from..).filter(|slot| !self.skipped(slot, self.place(instance))).count() as u64
     }
 
     /// The run of neighbours that starts at `first` and may share one request on `instance` (rules R1, R9).
@@ -248,9 +293,20 @@ impl Lane {
         run
     }
 
-    /// The longest run that may have been under way from `first` before a crash, whatever is known of its
-    /// entries now: everything in it counts as in doubt (rule R2).
-    pub(super) fn doubtful_run_end(&self, first: Seq, before: Seq, limits: MergeLimits) -> Seq {
+    /// The end of what may have been under way on the instance before a crash, whatever is known of the entries
+    /// now: everything up to there counts as in doubt (rule R2). `None`: nothing was. Since skips are marked before
+    /// anything newer is sent, it began right after the mark.
+    ///
+    /// Beyond an unsettled deletion at `before` nothing was sent, and nothing may be in doubt: the deletion would
+    /// wait for it, and it for the deletion (rule R7).
+    pub(super) fn doubtful_end(&self, instance: InstanceId, before: Seq, limits: MergeLimits) -> Option<Seq> {
+        let first = self.slots.get(self.index_after(self.place(instance).marked))?;
+        let (seq, open) = (first.entry.seq, first.entry.verdict.is_none());
+        (!open || seq < before).then(|| self.doubtful_run_end(seq, before, limits))
+    }
+
+    /// The end of the longest run that may have been sent from `first`.
+    fn doubtful_run_end(&self, first: Seq, before: Seq, limits: MergeLimits) -> Seq {
         let Some(head) = self.slot(first) else { return first };
         let mut room =
             Room { documents: head.entry.profile.merge.map_or(0, |m| m.docs), bytes: head.entry.profile.bytes };
@@ -269,8 +325,8 @@ impl Lane {
 
     /// Forgets entries that every in-step instance has durably.
     pub(super) fn trim(&mut self) {
-        let low = self.places.iter().filter(|p| p.step == Step::In).map(|p| p.marked).min().unwrap_or(Seq::ZERO);
-        while self.slots.front().is_some_and(|slot| slot.entry.seq <= low && slot.entry.verdict.is_some()) {
+        let low = self.places.iter().filter(|p| p.step == Step::In).map(Place::behind_us).min().unwrap_or(Seq::ZERO);
+        while self.slots.front().is_some_and(|slot| slot.entry.seq <= low && slot.answer_given) {
             self.slots.pop_front();
         }
     }

@@ -117,7 +117,7 @@ impl ProxyHttp for Edge {
         let passing = status == 500 && reading.tried.len() < ATTEMPTS && reading.read.may_repeat();
         let denied = reading.read.denied(self, status);
         if denied && let Some(instance) = reading.chosen {
-            self.core.inspect(instance);
+            self.core.doubt_contents(instance);
             reading.unfit.push(instance);
         }
         if passing || denied {

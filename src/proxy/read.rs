@@ -92,7 +92,7 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
             if let Some(found) = catalog.by_name(scope, name) {
                 read.target = Target::Collection(found.id);
                 read.rewrite = Rewrite::Collection;
-            } else if catalog.database(scope).is_some() {
+            } else {
                 return Err(Failure::Chroma(ErrorBody::collection_not_found(name)));
             }
         }
@@ -106,7 +106,7 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
             read.rewrite = Rewrite::Collection;
         }
         Operation::CatalogRead(CatalogRead::CountCollections { scope }) => {
-            if pin.is_none() && catalog.database(scope).is_some() {
+            if pin.is_none() {
                 let count = catalog.in_scope(scope).len();
                 return Ok(Plan::Answer(Reply::json(200, count.to_string())));
             }
@@ -243,14 +243,17 @@ pub async fn next(edge: &Edge, read: &Read, tried: &[InstanceId], unfit: &[Insta
     let mut changes = edge.core.changes();
     loop {
         changes.mark_unchanged();
-        let (mut candidates, any_usable) = {
+        let (candidates, any_usable) = {
             let board = edge.core.board();
             if let Some(deleted) = read.deleted(&board) {
                 return Err(deleted);
             }
-            (read.candidates(&board), !board.usable().is_empty())
+            let mut candidates = read.candidates(&board);
+            candidates.retain(|candidate| !unfit.contains(&candidate.instance));
+            // The registry knows first: the board hears of a departure a moment later.
+            candidates.retain(|candidate| edge.registry.usable(candidate.instance));
+            (candidates, edge.registry.ids().any(|instance| edge.registry.usable(instance)))
         };
-        candidates.retain(|candidate| !unfit.contains(&candidate.instance));
         let untried: Vec<Candidate> =
             candidates.iter().filter(|candidate| !tried.contains(&candidate.instance)).copied().collect();
         if !untried.is_empty() {
@@ -299,7 +302,7 @@ pub async fn fetch(
         let last_chance = tried.len() >= ATTEMPTS;
         match send(edge, read, instance, &method, headers, &body).await {
             Ok(answer) if read.denied(edge, answer.status) => {
-                edge.core.inspect(instance);
+                edge.core.doubt_contents(instance);
                 unfit.push(instance);
             }
             Ok(answer) => {

@@ -9,6 +9,7 @@ use tracing::warn;
 
 use super::core::Core;
 use crate::chroma::{Class, EdgeAnswer};
+use crate::clock;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Seq};
 use crate::instance::{Answer, Client, Observation, Outgoing, Phase, Refused, SendError};
 use crate::order::{Again, Health, Outcome, Purpose};
@@ -66,7 +67,16 @@ impl Attempt<'_> {
     /// A crash while this waits leaves the entries in doubt on this instance: they are re-sent first.
     pub async fn send(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
         let before = self.core.registry.phase(self.instance);
-        self.client.send(self.instance, outgoing, self.deadline).await.map_err(|error| self.failed(error, before))
+        match self.client.send(self.instance, outgoing, self.deadline).await {
+            Ok(answer) => {
+                self.core.warmed.answered(self.instance, clock::now());
+                Ok(answer)
+            }
+            Err(error) => {
+                self.core.warmed.lost(self.instance);
+                Err(self.failed(error, before))
+            }
+        }
     }
 
     /// A request without an effect of its own, within an attempt.
@@ -78,6 +88,10 @@ impl Attempt<'_> {
         let name = self.core.registry.name(self.instance);
         if before == Phase::Up {
             self.note_gap(&format!("{name}: {error}"));
+        }
+        if before.usable() {
+            // What comes back on the other end of a lost connection may be a blank server.
+            self.core.doubt_contents(self.instance);
         }
         let outcome = match error {
             SendError::NotSent { refused: Refused::Yes, .. } => Outcome::NotSent { again: Again::AtOnce },
@@ -105,6 +119,9 @@ impl Attempt<'_> {
             Class::Broken => Observation::Broken,
             Class::Transient | Class::Unfit => return,
         };
+        if seen == Observation::Answered {
+            return self.core.registry.observe(self.instance, seen);
+        }
         let text: String = String::from_utf8_lossy(&answer.body).chars().take(200).collect();
         self.core.registry.observe_because(self.instance, seen, &format!("answered {}: {text}", answer.status));
     }

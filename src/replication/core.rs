@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, watch};
 use super::bodies::Bodies;
 use super::intent;
 use super::tickets::{Settlement, Ticket, Tickets};
+use super::warmed::Warmed;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceId, LaneId, Seq, TransactionId};
 use crate::instance::{Answer, Registry};
@@ -41,6 +42,7 @@ pub struct Core {
     /// Entries with an attempt that failed on an instance believed healthy.
     gaps: Mutex<HashSet<Seq>>,
     pub(super) bodies: Bodies,
+    pub(super) warmed: Warmed,
     pub(super) registry: Arc<Registry>,
     pub(super) store: Arc<dyn Store>,
     journal: OnceLock<Journal>,
@@ -70,6 +72,7 @@ impl Core {
             tickets: Mutex::default(),
             gaps: Mutex::default(),
             bodies: Bodies::new(options.cached_bytes),
+            warmed: Warmed::default(),
             registry,
             store,
             journal: OnceLock::new(),
@@ -146,8 +149,8 @@ impl Core {
         let _ = self.work.send(Work { effect, answer: None });
     }
 
-    /// Has the instance looked at: it does not seem to hold what it should.
-    pub fn inspect(&self, instance: InstanceId) {
+    /// The instance answered as if it had lost something: it is looked at before it is trusted again.
+    pub fn doubt_contents(&self, instance: InstanceId) {
         self.ask(Effect::Inspect { instance });
     }
 

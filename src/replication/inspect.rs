@@ -97,23 +97,20 @@ impl Inspector {
             error!(instance = %name, collections = missing.len(), "the instance lacks collections that it had: not served from there");
             self.core.step(Input::Missing { instance, collections: missing });
         }
-        let (Some(at), Adopting::Now) = (rest, adopting) else { return Ok(Adopted::Later) };
-        self.propose(instance, at, databases, collections).await
+        let rest = rest.filter(|_| adopting == Adopting::Now);
+        self.propose(instance, rest, databases, collections).await
     }
 
     async fn propose(
         &self,
         instance: InstanceId,
-        at: Seq,
+        rest: Option<Seq>,
         databases: Vec<FoundDatabase>,
         collections: Vec<FoundCollection>,
     ) -> Result<Adopted, InspectError> {
         let name = self.core.registry.name(instance).to_string();
         let adoption = {
             let board = self.core.board();
-            if board.catalog_at_rest(instance) != Some(at) {
-                return Ok(Adopted::Later);
-            }
             let catalog = board.catalog();
             let unknown_database =
                 |found: &FoundDatabase| catalog.database(&Scope::new(&found.tenant, &found.name)).is_none();
@@ -129,6 +126,10 @@ impl Inspector {
         };
         if adoption.databases.is_empty() && adoption.collections.is_empty() {
             return Ok(Adopted::Everything);
+        }
+        // Before it is at rest, what is unknown may be the edge's own doing.
+        if rest.is_none() || self.core.board().catalog_at_rest(instance) != rest {
+            return Ok(Adopted::Later);
         }
         info!(instance = %name, databases = adoption.databases.len(), collections = adoption.collections.len(), "adopting what existed before");
         let Some(journal) = self.core.journal() else { return Ok(Adopted::Later) };

@@ -20,6 +20,7 @@ mod recovery;
 mod restore;
 mod runner;
 mod tickets;
+mod warmed;
 
 pub use self::core::{Core, CoreOptions, WorkQueue};
 pub use self::inspect::Inspector;

@@ -5,10 +5,11 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::attempt::{Attempt, Attempted, judge};
 use crate::chroma::{self, Operation, route};
+use crate::clock;
 use crate::ids::{CollectionId, InstanceCollectionId};
 use crate::instance::{Answer, Outgoing};
 use crate::journal::Request;
-use crate::order::{Consequences, Outcome};
+use crate::order::{Again, Consequences, Outcome};
 
 /// Sends the requests as one and says what came of it.
 pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, requests: &[Request]) -> Attempted {
@@ -20,6 +21,9 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, req
         // The rules merge only what the scan found mergeable: sent singly, each gets its own verdict.
         return Attempted::of(Outcome::Rejected { about: None }, None);
     };
+    if let Err(failed) = warm_up(attempt, first, collection, id).await {
+        return failed;
+    }
     let answer = match attempt.send(&outgoing).await {
         Ok(answer) => answer,
         Err(failed) => return failed,
@@ -27,6 +31,37 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, req
     let class = chroma::classify(chroma::Call::Write(first.profile.kind), answer.status, &answer.body);
     let answer = hide_instance_id(answer, id, collection);
     judge(attempt, class, answer, |_| Outcome::Applied(Consequences::default()), None)
+}
+
+/// A restarted Chroma that is written to before anything was read can show an embedding of an update that came before
+/// its record's add (measured on 1.5.9): so the first request for a collection after each possible restart is a read.
+async fn warm_up(
+    attempt: &Attempt<'_>,
+    request: &Request,
+    collection: CollectionId,
+    id: InstanceCollectionId,
+) -> Result<(), Attempted> {
+    let generation = attempt.core.registry.generation(attempt.instance);
+    if attempt.core.warmed.is(attempt.instance, collection, generation, clock::now()) {
+        return Ok(());
+    }
+    let operation = route(&request.method, &request.path);
+    let path = chroma::instance_path(&operation, &request.path, id);
+    let (before_query, _) = path.split_once('?').unwrap_or((&path, ""));
+    let Some((collection_path, _verb)) = before_query.rsplit_once('/') else { return Ok(()) };
+    let read = Outgoing {
+        method: http::Method::POST,
+        path: format!("{collection_path}/get"),
+        headers: content_type(Some("application/json")),
+        body: Bytes::from_static(br#"{"limit":1,"include":[]}"#),
+    };
+    // A read: whatever becomes of it, nothing has been written.
+    let unsent = |_| Attempted::of(Outcome::NotSent { again: Again::AfterAPause }, None);
+    let answer = attempt.send(&read).await.map_err(unsent)?;
+    if answer.status == 200 {
+        attempt.core.warmed.note(attempt.instance, collection, generation, clock::now());
+    }
+    Ok(())
 }
 
 /// The instance's request for these entries; `None` if they cannot be merged after all.

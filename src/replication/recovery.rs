@@ -15,7 +15,7 @@ use super::core::Core;
 use super::inspect::{Adopted, Adopting, InspectError, Inspector};
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Phase};
-use crate::order::{Comparison, Input, Reach};
+use crate::order::{Comparison, Input, Origin, Reach};
 
 /// How recovery works.
 #[derive(Clone, Debug)]
@@ -26,8 +26,14 @@ pub struct RecoveryOptions {
     pub deadline: Duration,
 }
 
-/// Between two looks while something is diverged, or an inspection has failed.
+/// Between two looks while an inspection has failed.
 const SOON: Duration = Duration::from_secs(1);
+/// Between two looks at what could be compared or adopted.
+const MOMENT: Duration = Duration::from_millis(200);
+/// How long the edge's start waits for the instances that answer to be looked at.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// How long the edge's start waits for what was adopted to be compared.
+const FIRST_COMPARISON: Duration = Duration::from_secs(30);
 
 /// The background service `recovery`.
 pub struct Recovery {
@@ -36,19 +42,63 @@ pub struct Recovery {
     client: Client,
     options: RecoveryOptions,
     adopt_later: Mutex<HashSet<InstanceId>>,
+    /// Where the reference stood when they were found to differ.
+    unequal: Mutex<HashMap<(CollectionId, InstanceId), Seq>>,
 }
 
 impl Recovery {
     /// Run it in the runtime that the clients are to belong to.
     pub fn new(core: Arc<Core>, inspector: Inspector, client: Client, options: RecoveryOptions) -> Self {
         let all = core.registry.ids().collect();
-        Recovery { core, inspector, client, options, adopt_later: Mutex::new(all) }
+        Recovery { core, inspector, client, options, adopt_later: Mutex::new(all), unequal: Mutex::default() }
     }
 
-    /// Runs until the future is dropped.
-    pub async fn run(self, inspections: mpsc::Receiver<InstanceId>) {
+    /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
+    /// been looked at, and what was adopted then has been compared, within limits.
+    pub async fn run(self, inspections: mpsc::Receiver<InstanceId>, ready: impl FnOnce() + Send) {
         let returns = futures::future::join_all(self.core.registry.ids().map(|id| self.follow(id)));
-        tokio::join!(returns, self.inspect_on_demand(inspections), self.heal());
+        let first_look = async {
+            self.first_look().await;
+            ready();
+        };
+        tokio::join!(returns, first_look, self.inspect_on_demand(inspections), self.heal());
+    }
+
+    /// A twin that is written to on one side before it was compared can no longer be found equal.
+    async fn first_look(&self) {
+        let registry = &self.core.registry;
+        let mut changes = self.core.changes();
+        let looked_at = async {
+            while registry.ids().any(|id| matches!(registry.phase(id), Phase::Unknown | Phase::Returned)) {
+                let _ = tokio::time::timeout(MOMENT, changes.changed()).await;
+            }
+        };
+        let _ = tokio::time::timeout(FIRST_LOOK, looked_at).await;
+        let compared = async {
+            while self.adopted_something() {
+                tokio::time::sleep(MOMENT).await;
+            }
+        };
+        if tokio::time::timeout(FIRST_COMPARISON, compared).await.is_err() {
+            warn!("serving before everything that was adopted has been compared");
+        }
+    }
+
+    /// Whether an adoption is under way, or something adopted could be compared and has not been.
+    fn adopted_something(&self) -> bool {
+        let board = self.core.board();
+        let under_way =
+            |id: InstanceId| self.core.registry.usable(id) && board.catalog_at_rest(id).is_none() && board.adopting();
+        let waiting = board.comparisons().iter().any(|comparison| {
+            let adopted = board.catalog().get(comparison.collection).is_some_and(|c| c.origin == Origin::Adopted);
+            adopted && !self.is_known_unequal(comparison)
+        });
+        self.core.registry.ids().any(under_way) || waiting || !self.due_for_adoption().is_empty()
+    }
+
+    fn is_known_unequal(&self, comparison: &Comparison) -> bool {
+        let unequal = self.unequal.lock().unwrap_or_else(PoisonError::into_inner);
+        unequal.get(&(comparison.collection, comparison.instance)) == Some(&comparison.at)
     }
 
     /// Follows one instance's phases: tells the board how far it can be reached, admits it when it has returned.
@@ -121,23 +171,22 @@ impl Recovery {
 
     /// Compares what is diverged and adopts what waits, soon while there is anything, else every so often.
     async fn heal(&self) {
-        let mut unequal: HashMap<(CollectionId, InstanceId), Seq> = HashMap::new();
         loop {
             for instance in self.due_for_adoption() {
                 let _ = self.inspect(instance).await;
             }
             let comparisons = self.core.board().comparisons();
-            unequal.retain(|key, _| comparisons.iter().any(|c| (c.collection, c.instance) == *key));
+            self.unequal
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .retain(|key, _| comparisons.iter().any(|c| (c.collection, c.instance) == *key));
             for comparison in &comparisons {
-                let key = (comparison.collection, comparison.instance);
                 // Neither side has changed since they were found to differ.
-                if unequal.get(&key) != Some(&comparison.at) {
-                    self.compare(comparison, &mut unequal).await;
+                if !self.is_known_unequal(comparison) {
+                    self.compare(comparison).await;
                 }
             }
-            let busy = comparisons.len() > unequal.len() || !self.due_for_adoption().is_empty();
-            let wait = if busy { SOON } else { self.options.interval.min(SOON * 5) };
-            tokio::time::sleep(wait).await;
+            tokio::time::sleep(MOMENT).await;
         }
     }
 
@@ -146,7 +195,7 @@ impl Recovery {
         later.iter().copied().filter(|instance| self.core.registry.usable(*instance)).collect()
     }
 
-    async fn compare(&self, comparison: &Comparison, unequal: &mut HashMap<(CollectionId, InstanceId), Seq>) {
+    async fn compare(&self, comparison: &Comparison) {
         let instance = self.core.registry.name(comparison.instance);
         let collection = comparison.collection;
         match compare(&self.core, &self.client, comparison, self.options.deadline).await {
@@ -156,6 +205,7 @@ impl Recovery {
             }
             Found::Different(why) => {
                 warn!(%collection, %instance, why, "diverged: not served from there");
+                let mut unequal = self.unequal.lock().unwrap_or_else(PoisonError::into_inner);
                 unequal.insert((collection, comparison.instance), comparison.at);
             }
             Found::Unclear(why) => info!(%collection, %instance, why, "not compared yet"),

@@ -53,7 +53,7 @@ fn catalog_of(snapshot: &Snapshot, instances: &[InstanceName]) -> Catalog {
     for (scope, database_id) in &snapshot.databases {
         fold(CatalogChange::DatabaseCreated { scope: scope.clone(), database_id: *database_id });
     }
-    for row in &snapshot.collections {
+    for row in snapshot.collections.iter().chain(&snapshot.departed) {
         fold(CatalogChange::CollectionCreated {
             collection: row.collection,
             scope: row.scope.clone(),
@@ -64,6 +64,10 @@ fn catalog_of(snapshot: &Snapshot, instances: &[InstanceName]) -> Catalog {
         for (instance, id) in &row.mappings {
             fold(CatalogChange::Mapped { collection: row.collection, instance: instance.clone(), id: *id });
         }
+    }
+    for row in &snapshot.departed {
+        let deleted = row.deleted.unwrap_or(snapshot.last);
+        catalog.fold(deleted, &CatalogChange::CollectionDeleted { collection: row.collection });
     }
     // Which entry was the last about a collection is not stored: every journaled one counts (rule R5).
     let last = snapshot.entries.iter().rev().find(|entry| entry.lane == LaneId::Catalog).map(|entry| entry.seq);
@@ -93,7 +97,7 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
     let dimensioned: HashMap<_, _> = snapshot.collections.iter().map(|row| (row.collection, row.dimensioned)).collect();
     let floors: HashMap<LaneId, Seq> = snapshot.floors.iter().copied().collect();
     let progress = snapshot.progress.iter().map(|row| ((row.lane, &row.instance), row)).collect();
-    let places = Places { progress, instances, floors };
+    let places = Places { progress, instances };
     entries
         .into_iter()
         .map(|(id, entries)| RestoredLane {
@@ -103,6 +107,7 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
                 LaneId::Records(collection) if dimensioned.get(&collection) == Some(&true) => Dimension::Known,
                 LaneId::Records(_) => Dimension::Unknown,
             },
+            floor: floors.get(&id).copied().unwrap_or(Seq::ZERO),
             entries,
             places: (0..instances.len()).map(|index| places.of(id, InstanceId(index))).collect(),
         })
@@ -112,24 +117,15 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
 struct Places<'a> {
     progress: HashMap<(LaneId, &'a InstanceName), &'a ProgressRow>,
     instances: &'a [InstanceName],
-    floors: HashMap<LaneId, Seq>,
 }
 
 impl Places<'_> {
-    /// Below the floor nothing is left to carry: such an instance is diverged until it is compared or rebuilt, never
-    /// "started at what is left" (rule R11). The catalog lane goes on, so that what is new gets there.
     fn of(&self, lane: LaneId, instance: InstanceId) -> RestoredPlace {
-        let name = &self.instances[instance.0];
-        let row = self.progress.get(&(lane, name));
-        let floor = self.floors.get(&lane).copied().unwrap_or(Seq::ZERO);
-        let through = row.map_or(Seq::ZERO, |row| row.through);
+        let row = self.progress.get(&(lane, &self.instances[instance.0]));
         let diverged = row.is_some_and(|row| matches!(row.standing, Standing::Diverged { .. }));
-        match lane {
-            LaneId::Catalog => RestoredPlace { marked: through.max(floor), step: Step::In },
-            LaneId::Records(_) if diverged || through < floor => {
-                RestoredPlace { marked: through, step: Step::Diverged }
-            }
-            LaneId::Records(_) => RestoredPlace { marked: through, step: Step::In },
+        RestoredPlace {
+            marked: row.map_or(Seq::ZERO, |row| row.through),
+            step: if diverged { Step::Diverged } else { Step::In },
         }
     }
 }

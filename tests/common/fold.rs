@@ -37,8 +37,8 @@ impl Transaction {
 /// Every transaction in this journal, in order.
 pub fn transactions(journal: &Path) -> Vec<Transaction> {
     let store = open(journal);
-    let sql = "SELECT seq, transaction_id, lane, method, path, COALESCE(resolved_body, body), verdict, answer_body, status \
-               FROM transactions ORDER BY seq";
+    let sql = "SELECT seq, transaction_id, lane, method, path, COALESCE(resolved, body), verdict, answer_body, status \
+               FROM transactions JOIN bodies USING (seq) ORDER BY seq";
     let mut statement = store.prepare(sql).expect("the journal's table");
     let read = |row: &Row<'_>| {
         Ok(Transaction {

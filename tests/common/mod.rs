@@ -22,4 +22,3 @@ pub use chroma::ChromaServer;
 pub use cluster::Cluster;
 pub use content::Content;
 pub use edge::Edge;
-pub use http::Client;

@@ -18,11 +18,15 @@ pub fn records(random: &mut Random, pool: u64) -> (Verb, Value) {
 }
 
 /// An add, upsert or update of one to five records, ids possibly twice.
+///
+/// Updates bring no embeddings: Chroma can forget the order of an update of a missing id and its later add (see
+/// `harness::chroma_may_bring_back_an_update_that_came_before_its_add`). No order of requests prevents that, so
+/// comparing such content would test Chroma, not the edge.
 pub fn write(random: &mut Random, verb: Verb, pool: u64) -> Value {
     let count = 1 + random.below(5);
     let ids: Vec<String> = (0..count).map(|_| id(random, pool)).collect();
     let mut body = json!({ "ids": ids });
-    if verb != Verb::Update || random.chance(60) {
+    if verb != Verb::Update {
         body["embeddings"] = (0..count).map(|_| json!(random.vector(DIMENSION))).collect();
     }
     if random.chance(80) {

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use std::process;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
 /// A file installed by `make setup`.
@@ -32,7 +33,7 @@ pub fn data_dir(purpose: &str) -> TempDir {
 #[derive(Debug)]
 pub struct Port {
     pub number: u16,
-    _lock: File,
+    _lock: Flock<File>,
 }
 
 const FIRST_PORT: u16 = 10_240;
@@ -50,7 +51,8 @@ impl Port {
             let number = FIRST_PORT + u16::try_from(offset).expect("below PORTS");
             let path = locks.join(number.to_string());
             let lock = OpenOptions::new().create(true).truncate(false).write(true).open(path).expect("a port lock");
-            if lock.try_lock().is_ok() && TcpListener::bind(("127.0.0.1", number)).is_ok() {
+            let Ok(lock) = Flock::lock(lock, FlockArg::LockExclusiveNonblock) else { continue };
+            if TcpListener::bind(("127.0.0.1", number)).is_ok() {
                 return Port { number, _lock: lock };
             }
         }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use crate::common::Cluster;
 use crate::common::cluster::{add, ids, journaled, record};
@@ -69,14 +69,20 @@ fn array_in_new_collection_metadata() {
     refused_before_the_journal("PUT", "{db}/collections/{id}", r#"{"new_metadata":{"a":[1,2]}}"#, 400);
 }
 
+/// A single Chroma answers this with empty lists or, at times, by closing the connection.
 #[test]
 fn a_query_for_no_results() {
-    refused_before_the_journal(
-        "POST",
-        "{db}/collections/{id}/query",
-        r#"{"query_embeddings":[[1,2,3]],"n_results":0}"#,
-        400,
-    );
+    let cluster = Cluster::two();
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "there").expect(201);
+    let query = json!({ "query_embeddings": [[1, 2, 3]], "n_results": 0 });
+    for _ in 0..5 {
+        let answer = cluster.client().post(&record_path(&collection, "query"), &query);
+        let empty = answer.status == 200 && answer.json()["ids"] == json!([[]]);
+        assert!(empty || (answer.status == 400 && answer.json()["error"].is_string()), "{answer}");
+    }
+    add(&cluster.client(), &collection, "after").expect(201);
+    assert_eq!(cluster.assert_converged().record_count(), 2);
 }
 
 #[test]
@@ -258,6 +264,6 @@ fn a_client_gone_after_the_body_is_still_served() {
         }
     }
     let count = || cluster.client().get(&record_path(&collection, "count")).json();
-    wait_for("all writes", Duration::from_secs(20), || (count() == Value::from(20)).then_some(()));
+    wait_for("all writes", Duration::from_secs(20), || (count() == 20).then_some(()));
     assert_eq!(cluster.assert_converged().record_count(), 20);
 }

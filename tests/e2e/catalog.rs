@@ -62,7 +62,7 @@ fn one_name_created_at_once_is_one_collection() {
         let worker = |number: u32| {
             let client = cluster.client();
             move || {
-                let body = json!({ "name": "contested", "get_or_create": number % 2 == 0 });
+                let body = json!({ "name": "contested", "get_or_create": number < 10 });
                 let answer = client.post(&format!("{DEFAULT}/collections"), &body);
                 (answer.status, answer.json()["id"].clone())
             }

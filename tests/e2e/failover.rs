@@ -57,25 +57,25 @@ fn acknowledged_adds_survive_the_primary() {
 
 #[test]
 fn hung_primary_is_abandoned_by_the_probes() {
-    let mut cluster = Cluster::two();
+    let cluster = Cluster::two();
     let collection = cluster.create("things");
     add(&cluster.client(), &collection, "before").expect(201);
     cluster.edge.wait_until_in_sync(CATCH_UP);
-    cluster.primary().stop();
+    cluster.servers[0].stop();
     let (answer, wait) = timed(|| add(&cluster.client(), &collection, "while it hangs"));
     answer.expect(201);
     assert!(wait < Duration::from_millis(4500), "answered only after {wait:?}");
     let (answer, wait) = timed(|| cluster.client().get(&record_path(&collection, "count")));
     assert_eq!(answer.expect(200).json(), json!(2));
     assert!(wait < Duration::from_secs(1), "a hung instance still slows reads: {wait:?}");
-    cluster.primary().cont();
+    cluster.servers[0].cont();
     let content = cluster.assert_converged();
     assert_eq!(content.record_count(), 2);
 }
 
 #[test]
 fn stopped_under_load_and_continued() {
-    let mut cluster = Cluster::two();
+    let cluster = Cluster::two();
     let load = Workload::start(&cluster.client(), seed(), &Plan::everything());
     for victim in [0, 1] {
         load.await_more(40, PROGRESS);
@@ -96,6 +96,7 @@ fn a_server_that_comes_back_blank_serves_nothing_stale() {
     let mut cluster = Cluster::two();
     let collection = cluster.create("things");
     add(&cluster.client(), &collection, "kept").expect(201);
+    cluster.edge.announce("lacks collections");
     cluster.edge.wait_until_in_sync(CATCH_UP);
     cluster.replica().kill();
     cluster.replica().wipe();

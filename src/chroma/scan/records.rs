@@ -54,7 +54,8 @@ pub fn scan_records(
     let mut json = serde_json::Deserializer::from_slice(body);
     let complete = json.deserialize_any(Looking(Body(&mut found))).and_then(|()| json.end()).is_ok();
     if kind == Kind::Delete || kind == Kind::DeleteLimited {
-        let kind = if found.limit { Kind::DeleteLimited } else { Kind::Delete };
+        // A limit without a condition is refused by Chroma, without a trace: let it answer.
+        let kind = if found.limit && found.condition { Kind::DeleteLimited } else { Kind::Delete };
         return Ok(Scan { kind, merge: None, dimension: Dimension::Leaves });
     }
     if let Some(refusal) = found.refusal.take() {
@@ -87,6 +88,7 @@ struct Found {
     /// Chroma refuses the body's shape: a known field twice, or no object at all.
     misshapen: bool,
     limit: bool,
+    condition: bool,
     refusal: Option<Refusal>,
 }
 
@@ -162,6 +164,10 @@ impl<'de> Look<'de> for Body<'_> {
                 "uris" => (URIS, Item::Text),
                 "limit" => {
                     found.limit |= map.next_value_seed(Looking(IsSomething))?;
+                    continue;
+                }
+                "where" | "where_document" => {
+                    found.condition |= map.next_value_seed(Looking(IsSomething))?;
                     continue;
                 }
                 _ => {

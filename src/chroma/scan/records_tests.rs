@@ -164,11 +164,23 @@ fn array_bodies_are_refused_as_chroma_refuses_them_elsewhere() {
 #[test]
 fn deletes() {
     let kind = |body: &str| scan(Kind::Delete, body).unwrap();
-    for body in [r#"{"where":{"k":1},"limit":1}"#, r#"{"limit":null,"limit":0}"#, r#"{"limit":"x"}"#, r#"{"limit":{}}"#]
-    {
+    for body in [
+        r#"{"where":{"k":1},"limit":1}"#,
+        r#"{"limit":null,"limit":0,"where_document":{}}"#,
+        r#"{"limit":"x","where":1}"#,
+    ] {
         assert_eq!(kind(body).kind, Kind::DeleteLimited, "{body}");
     }
-    for body in [r#"{"ids":["a",""],"limit":null}"#, r#"{"where":{"limit":1}}"#, "{}", "", "null", "{"] {
+    for body in [
+        r#"{"ids":["a",""],"limit":null}"#,
+        r#"{"where":{"limit":1}}"#,
+        "{}",
+        "",
+        "null",
+        "{",
+        r#"{"limit":1}"#,
+        r#"{"limit":1,"where":null}"#,
+    ] {
         let scan = kind(body);
         assert_eq!((scan.kind, scan.merge, scan.dimension), (Kind::Delete, None, Dimension::Leaves), "{body}");
     }

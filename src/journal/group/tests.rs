@@ -92,6 +92,10 @@ impl Store for Fake {
         Err(ReadError("not asked here".to_owned()))
     }
 
+    async fn finish_statuses(&self, _: Timestamp) -> Result<(), CommitError> {
+        Ok(())
+    }
+
     async fn requests(&self, _: &[Seq]) -> Result<Vec<Request>, ReadError> {
         Err(ReadError("not asked here".to_owned()))
     }

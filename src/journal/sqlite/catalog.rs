@@ -7,7 +7,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::row::number;
-use crate::ids::{CollectionId, LaneId, Scope};
+use crate::ids::{CollectionId, LaneId, Scope, Seq};
 use crate::journal::names::{Named, lane_name};
 use crate::order::CatalogChange;
 
@@ -44,7 +44,8 @@ pub(super) fn apply(connection: &Connection, change: &CatalogChange) -> rusqlite
             connection.prepare_cached(sql)?.execute(params![key(*collection), name]).map(drop)
         }
         CatalogChange::CollectionDeleted { collection } => {
-            let sql = "DELETE FROM collections WHERE collection = ?1";
+            let sql = "UPDATE collections SET deleted = (SELECT last_seq FROM meta)
+                WHERE collection = ?1 AND deleted IS NULL";
             connection.prepare_cached(sql)?.execute([key(*collection)]).map(drop)
         }
         CatalogChange::Mapped { collection, instance, id } => {
@@ -71,6 +72,12 @@ fn key(collection: CollectionId) -> String {
 fn database_created(connection: &Connection, scope: &Scope, id: Uuid) -> rusqlite::Result<()> {
     let sql = "INSERT INTO databases (tenant, database, database_id) VALUES (?1, ?2, ?3) ON CONFLICT DO NOTHING";
     connection.prepare_cached(sql)?.execute(params![scope.tenant, scope.database, id.as_bytes()]).map(drop)
+}
+
+/// Forgets deleted collections whose deletion lies at or below `through`: every instance has executed it.
+pub(super) fn forget_deleted(connection: &Connection, through: Seq) -> rusqlite::Result<()> {
+    let sql = "DELETE FROM collections WHERE deleted <= ?1";
+    connection.prepare_cached(sql)?.execute([number(through)]).map(drop)
 }
 
 fn reset(connection: &Connection) -> rusqlite::Result<()> {

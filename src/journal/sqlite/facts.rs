@@ -13,6 +13,26 @@ use crate::journal::names::{Named, lane_name, standing_name};
 use crate::journal::{Fact, Standing, Status, StoredAnswer, TimingGap};
 use crate::order::Verdict;
 
+/// Finishes what has a verdict and was cut off before its client's side was marked.
+pub(super) fn finish_statuses(connection: &Connection, at: Timestamp) -> rusqlite::Result<()> {
+    let sql = "UPDATE transactions SET
+            status = CASE WHEN status = :attempting THEN :completed WHEN verdict = :applied THEN :recovered
+                ELSE :abandoned END,
+            response_status = coalesce(answer_status, response_status),
+            completed_at = :at
+        WHERE verdict IS NOT NULL AND status IN (:attempting, :failed)";
+    let values = named_params! {
+        ":attempting": Status::Attempting.name(),
+        ":completed": Status::Completed.name(),
+        ":recovered": Status::Recovered.name(),
+        ":abandoned": Status::Abandoned.name(),
+        ":failed": Status::Failed.name(),
+        ":applied": Verdict::Applied.name(),
+        ":at": at.millis(),
+    };
+    connection.prepare_cached(sql)?.execute(values).map(drop)
+}
+
 /// Records the fact.
 pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<()> {
     match fact {
@@ -20,7 +40,7 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
         Fact::Standing { lane, instance, standing } => stand(connection, *lane, instance, standing),
         Fact::Verdict { seq, verdict, by, answer } => settle(connection, *seq, *verdict, by.as_ref(), answer.as_ref()),
         Fact::Resolved { seq, body } => {
-            let sql = "UPDATE transactions SET resolved_body = ?2 WHERE seq = ?1 AND resolved_body IS NULL";
+            let sql = "UPDATE bodies SET resolved = ?2 WHERE seq = ?1 AND resolved IS NULL";
             connection.prepare_cached(sql)?.execute(params![number(*seq), body.as_ref()]).map(drop)
         }
         Fact::Catalog(change) => catalog::apply(connection, change),

@@ -53,7 +53,7 @@ pub(super) fn is_open(connection: &Connection, lane: &str) -> rusqlite::Result<b
     if lane_named(lane) == Ok(LaneId::Catalog) {
         return Ok(true);
     }
-    connection.prepare_cached("SELECT 1 FROM collections WHERE collection = ?1")?.exists([lane])
+    connection.prepare_cached("SELECT 1 FROM collections WHERE collection = ?1 AND deleted IS NULL")?.exists([lane])
 }
 
 /// Every lane that has transactions.

@@ -15,7 +15,8 @@ use crate::journal::{CollectionRow, EntryRow, ProgressRow, Snapshot};
 pub(super) fn load(connection: &mut Connection, configured: &[InstanceName]) -> rusqlite::Result<Snapshot> {
     let moment = connection.transaction()?;
     let journal_id = moment.query_row("SELECT journal_id FROM meta", [], |row| row.get(0).map(Uuid::from_bytes))?;
-    let collections = collections(&moment)?;
+    let collections = collections(&moment, "deleted IS NULL")?;
+    let departed = self::collections(&moment, "deleted IS NOT NULL")?;
     let lanes = living_lanes(&moment, &collections)?;
     let mut progress = lanes::progress(&moment)?;
     progress.retain(|lane, _| lanes.contains(lane));
@@ -30,6 +31,7 @@ pub(super) fn load(connection: &mut Connection, configured: &[InstanceName]) -> 
         tenants: tenants(&moment)?,
         databases: databases(&moment)?,
         collections,
+        departed,
     })
 }
 
@@ -88,7 +90,7 @@ fn databases(connection: &Connection) -> rusqlite::Result<Vec<(Scope, Uuid)>> {
     connection.prepare(sql)?.query_map([], read)?.collect()
 }
 
-fn collections(connection: &Connection) -> rusqlite::Result<Vec<CollectionRow>> {
+fn collections(connection: &Connection, which: &str) -> rusqlite::Result<Vec<CollectionRow>> {
     let mut mapped = connection
         .prepare("SELECT instance, instance_collection_id FROM collection_instances WHERE collection = ?1")?;
     let mapping = |row: &rusqlite::Row<'_>| {
@@ -96,7 +98,8 @@ fn collections(connection: &Connection) -> rusqlite::Result<Vec<CollectionRow>> 
         let id = row::uuid(row, "instance_collection_id")?;
         Ok((InstanceName::new(&instance), InstanceCollectionId::new(id)))
     };
-    let mut statement = connection.prepare("SELECT * FROM collections ORDER BY created, collection")?;
+    let mut statement =
+        connection.prepare(&format!("SELECT * FROM collections WHERE {which} ORDER BY created, collection"))?;
     let mut rows = statement.query([])?;
     let mut collections = Vec::new();
     while let Some(row) = rows.next()? {
@@ -108,6 +111,7 @@ fn collections(connection: &Connection) -> rusqlite::Result<Vec<CollectionRow>> 
             created: row::seq(row, "created")?,
             origin: row::parsed(row, "origin", Named::named)?,
             dimensioned: row.get("dimensioned")?,
+            deleted: row.get::<_, Option<i64>>("deleted")?.map(|_| row::seq(row, "deleted")).transpose()?,
             mappings: mapped.query_map([&key], mapping)?.collect::<rusqlite::Result<_>>()?,
         });
     }

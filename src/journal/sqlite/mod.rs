@@ -119,6 +119,10 @@ impl Store for SqliteStore {
         Ok(totals)
     }
 
+    async fn finish_statuses(&self, at: Timestamp) -> Result<(), CommitError> {
+        self.ask(|reply| Command::FinishStatuses { at, reply }).await
+    }
+
     async fn trim(&self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError> {
         let configured = configured.to_vec();
         self.ask(|reply| Command::Trim { before, configured, most, reply }).await

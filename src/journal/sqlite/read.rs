@@ -65,8 +65,8 @@ impl Readers {
 }
 
 pub(super) fn requests(connection: &Connection, seqs: &[Seq]) -> rusqlite::Result<Vec<Request>> {
-    let mut statement =
-        connection.prepare_cached(&format!("SELECT {} FROM transactions WHERE seq = ?1", row::REQUEST))?;
+    let mut statement = connection
+        .prepare_cached(&format!("SELECT {} FROM transactions JOIN bodies USING (seq) WHERE seq = ?1", row::REQUEST))?;
     let found = seqs.iter().map(|seq| statement.query_row([row::number(*seq)], row::request).optional());
     found.filter_map(Result::transpose).collect()
 }

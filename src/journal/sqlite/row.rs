@@ -109,7 +109,7 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
 
 /// The columns that [`request`] reads.
 pub(super) const REQUEST: &str = "seq, lane, kind, merge_docs, merge_encoding, bytes, method, path, content_type, \
-     answer_status, answer_body, resolved_body IS NOT NULL AS resolved, coalesce(resolved_body, body) AS body";
+     answer_status, answer_body, resolved IS NOT NULL AS resolved, coalesce(resolved, body) AS body";
 
 /// A row of [`REQUEST`].
 pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Request> {

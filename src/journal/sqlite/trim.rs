@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 use super::lanes::{self, Holders};
 use super::row::{number, seq};
 use crate::clock::Timestamp;
-use crate::ids::{InstanceName, Seq};
+use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::Trimmed;
 use crate::journal::names::lane_named;
 
@@ -40,6 +40,10 @@ pub(super) fn trim(
             lanes::raise_floor(connection, &lane, end)?;
         }
     }
+    let catalog = progress.get(&LaneId::Catalog).map_or(&[][..], Vec::as_slice);
+    if let Some(through) = lanes::lowest(catalog, configured, Holders::All) {
+        super::catalog::forget_deleted(connection, through)?;
+    }
     forget_lanes(connection)?;
     Ok(trimmed)
 }
@@ -66,7 +70,7 @@ fn forget_lanes(connection: &Connection) -> rusqlite::Result<()> {
     for table in ["progress", "floors"] {
         let sql = format!(
             "DELETE FROM {table} WHERE lane <> 'catalog'
-                AND NOT EXISTS (SELECT 1 FROM collections WHERE collection = {table}.lane)
+                AND NOT EXISTS (SELECT 1 FROM collections WHERE collection = {table}.lane AND deleted IS NULL)
                 AND NOT EXISTS (SELECT 1 FROM transactions WHERE transactions.lane = {table}.lane)"
         );
         connection.prepare_cached(&sql)?.execute([])?;

@@ -27,6 +27,10 @@ pub(super) enum Command {
         batch: Batch,
         reply: Reply<Vec<Seq>>,
     },
+    FinishStatuses {
+        at: Timestamp,
+        reply: Reply<()>,
+    },
     Trim {
         before: Timestamp,
         configured: Vec<InstanceName>,
@@ -68,6 +72,7 @@ impl Writer {
                 Command::Trim { before, configured, most, reply } => {
                     drop(reply.send(self.trim(before, &configured, most)));
                 }
+                Command::FinishStatuses { at, reply } => drop(reply.send(self.finish_statuses(at))),
                 Command::Settle { reply } => drop(reply.send(self.settle())),
                 #[cfg(test)]
                 Command::Inspect { look, reply } => drop(reply.send(self.connection().map(look))),
@@ -94,6 +99,11 @@ impl Writer {
             }
         }
         Ok(trimmed)
+    }
+
+    fn finish_statuses(&mut self, at: Timestamp) -> Result<(), CommitError> {
+        let work = |connection: &Connection| facts::finish_statuses(connection, at);
+        self.transact(|connection| work(connection).map_err(|error| refused(&error)))
     }
 
     /// Ends a doubt by a write of its own; without one there is nothing to do.

@@ -1,9 +1,12 @@
 //! What crosses lanes: a record write waits for its collection's mapping and for deletions before it; a deletion
 //! waits for the flights under it; an applied deletion closes the lanes under it (rule R7).
 
+use std::collections::BTreeSet;
+
 use super::{Board, Effect};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Deletion;
+use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::Verdict;
 use crate::order::lane::{Flight, Lane};
 
@@ -53,48 +56,80 @@ impl Board {
             let hit = self.catalog.hit_by(deletion);
             return hit.iter().filter_map(|id| self.lanes.get(&LaneId::Records(*id))).any(flying);
         }
-        if self.settled_deletions.contains(&seq) {
-            return self.lanes.values().filter(|lane| lane.closed_by == Some(seq)).any(flying);
-        }
-        false
+        let closed = self.settled_deletions.get(&seq);
+        closed.is_some_and(|lanes| lanes.iter().filter_map(|id| self.lanes.get(id)).any(flying))
     }
 
     /// A catalog entry has its verdict: what waited for it may go on.
     pub(super) fn catalog_settled(&mut self, seq: Seq, verdict: Verdict, effects: &mut Vec<Effect>) {
-        self.renames.remove(&seq);
+        if self.renames.remove(&seq) && !self.deletions.is_empty() {
+            // What waited because a name might change may go on, even if it did not change.
+            self.dirty.extend(self.lanes.keys().copied());
+        }
         let Some(deletion) = self.deletions.remove(&seq) else { return };
         if verdict == Verdict::Applied {
-            self.settled_deletions.insert(seq);
-            for collection in self.catalog.hit_by(&deletion) {
-                let id = LaneId::Records(collection);
-                if let Some(lane) = self.lanes.get_mut(&id) {
-                    lane.closed_by = Some(seq);
-                    for place in &mut lane.places {
-                        if place.flight == Flight::None {
-                            place.doubt = Seq::ZERO;
-                        }
-                    }
-                }
-                self.void_open_entries(id, effects);
+            let closed: Vec<_> = self.catalog.hit_by(&deletion).into_iter().map(LaneId::Records).collect();
+            for id in &closed {
+                self.close(*id, seq, effects);
             }
+            self.settled_deletions.insert(seq, closed);
         }
         self.dirty.extend(self.lanes.keys().copied());
     }
 
-    /// Entries without a verdict in a lane whose collection is gone: "no such collection", durably.
-    pub(super) fn void_open_entries(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+    /// The lane's collection was deleted by the entry at `seq`.
+    pub(super) fn close(&mut self, id: LaneId, seq: Seq, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let mut seqs = Vec::new();
-        for slot in &mut lane.slots {
-            if slot.entry.verdict.is_none() {
-                slot.entry.verdict = Some(Verdict::Void);
-                seqs.push(slot.entry.seq);
+        lane.closed_by = Some(seq);
+        for place in &mut lane.places {
+            if place.flight == Flight::None {
+                place.doubt = Seq::ZERO;
             }
         }
-        // A verdict on its way into the journal has been overtaken.
-        for place in &mut lane.places {
-            place.pending.verdicts.clear();
-            place.pending.answers.retain(|seq| !seqs.contains(seq));
+        self.held.remove(&id);
+        self.void_open_entries(id, effects);
+    }
+
+    /// Wakes what a change of the catalog may have freed.
+    pub(super) fn wake_changed(&mut self, changes: &[CatalogChange]) {
+        for change in changes {
+            match change {
+                CatalogChange::CollectionCreated { collection, .. }
+                | CatalogChange::CollectionRenamed { collection, .. }
+                | CatalogChange::CollectionDeleted { collection }
+                | CatalogChange::Mapped { collection, .. }
+                | CatalogChange::Dimensioned { collection } => {
+                    self.dirty.insert(LaneId::Records(*collection));
+                }
+                // Deletions of more than one collection wake everything when they are settled.
+                CatalogChange::TenantCreated { .. }
+                | CatalogChange::DatabaseCreated { .. }
+                | CatalogChange::DatabaseDeleted { .. }
+                | CatalogChange::Reset => {}
+            }
+        }
+        self.dirty.insert(LaneId::Catalog);
+    }
+
+    /// Entries without a verdict in a lane whose collection is gone: "no such collection", durably.
+    ///
+    /// A verdict that is on its way into the journal stands: the journal never holds two (rule R3).
+    pub(super) fn void_open_entries(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get(&id) else { return };
+        let on_their_way: BTreeSet<Seq> =
+            lane.places.iter().flat_map(|place| &place.pending.verdicts).map(|(seq, _)| *seq).collect();
+        let open = lane.slots.iter().filter(|slot| slot.entry.verdict.is_none()).map(|slot| slot.entry.seq);
+        let seqs = open.filter(|seq| !on_their_way.contains(seq)).collect();
+        self.void(id, seqs, effects);
+    }
+
+    /// These open entries are answered "no such collection" once that is durable.
+    pub(super) fn void(&mut self, id: LaneId, seqs: Vec<Seq>, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        for seq in &seqs {
+            if let Some(slot) = lane.slot_mut(*seq) {
+                slot.entry.verdict = Some(Verdict::Void);
+            }
         }
         if !seqs.is_empty() {
             effects.push(Effect::RecordVoids { lane: id, seqs });

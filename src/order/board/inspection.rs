@@ -3,6 +3,7 @@
 
 use super::Board;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
+use crate::order::entry::Kind;
 use crate::order::lane::Flight;
 
 impl Board {
@@ -13,6 +14,13 @@ impl Board {
             .filter_map(|collection| Some((collection.id, collection.mappings[instance.0]?)))
             .filter(|(id, _)| self.first_deletion(*id) == Seq::MAX)
             .collect()
+    }
+
+    /// Whether an adoption is in the catalog lane without a verdict.
+    pub fn adopting(&self) -> bool {
+        self.lanes.get(&LaneId::Catalog).is_some_and(|lane| {
+            lane.slots.iter().any(|slot| slot.entry.profile.kind == Kind::Adopt && slot.entry.verdict.is_none())
+        })
     }
 
     /// Where the instance stands in the catalog lane, if nothing is under way, waiting or in doubt there: then what

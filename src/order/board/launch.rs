@@ -1,10 +1,10 @@
 //! What is sent next, and where (rules R1, R3, R7).
 
-use super::{Attendance, Board, Effect, Purpose, Reach, Repeat};
+use super::{Attendance, Board, Effect, Purpose, Reach, Record, Repeat};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::choose::{Candidate, Preference, Standing, choose};
 use crate::order::entry::{Kind, Verdict};
-use crate::order::lane::{Flight, Step};
+use crate::order::lane::{Flight, Pending, Step};
 
 /// The entry that stands next on an instance.
 struct Next {
@@ -15,12 +15,30 @@ struct Next {
 impl Board {
     pub(super) fn launch_all(&mut self, effects: &mut Vec<Effect>) {
         while let Some(id) = self.dirty.pop_first() {
+            if let Some(lane) = self.lanes.get_mut(&id) {
+                lane.pass_skipped();
+            }
+            self.mark_skips(id, effects);
             self.carry(id, effects);
             self.execute(id, effects);
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.trim();
             }
             self.forget_finished(id);
+        }
+    }
+
+    /// What is skipped is marked before anything newer is sent there. So after a restart exactly what follows the
+    /// mark is in doubt: an entry refused elsewhere meanwhile is not sent after a newer one that was executed.
+    fn mark_skips(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+        for instance in self.instances() {
+            let Some(lane) = self.lanes.get(&id) else { return };
+            let place = lane.place(instance);
+            let idle = place.step == Step::In && place.flight == Flight::None && lane.closed_by.is_none();
+            if idle && place.passed > place.marked {
+                let record = Record { through: Some(place.passed), ..Record::default() };
+                self.begin_record(id, instance, record, Pending::default(), effects);
+            }
         }
     }
 
@@ -100,11 +118,11 @@ impl Board {
     }
 
     /// Whether every configured instance says that it is not fit for the entry: then that is the answer, but
-    /// never on recovery (rule R2).
+    /// never on recovery, nor while one of them may have executed it before it said so (rule R2).
     pub(super) fn declined_by_all(&self, id: LaneId, seq: Seq) -> bool {
         self.lanes.get(&id).is_some_and(|lane| {
             let attended = lane.slot(seq).is_some_and(|slot| slot.attendance == Attendance::Attended);
-            attended && lane.places.iter().all(|place| place.declined == Some(seq))
+            attended && lane.places.iter().all(|place| place.declined == Some(seq) && place.doubt < seq)
         })
     }
 }

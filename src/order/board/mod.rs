@@ -4,6 +4,7 @@
 //! executes what and when, what is in doubt, skipped, answered, diverged. It performs nothing itself, and it
 //! does not know bodies, answers, sockets or time.
 
+mod abandon;
 mod gate;
 mod inspection;
 mod launch;
@@ -11,6 +12,9 @@ mod outcome;
 mod record;
 mod restore;
 mod view;
+
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -246,6 +250,15 @@ pub struct Record {
     pub admitted: Vec<(LaneId, InstanceId)>,
 }
 
+/// How far the examination of an entry is (rule R10).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Held {
+    /// Until no abandoned request can be executed any more.
+    UntilCalm(Seq),
+    /// [`Effect::Examine`] is under way.
+    Asked(Seq),
+}
+
 /// Every lane and the catalog.
 #[derive(Clone, Debug)]
 pub struct Board {
@@ -256,8 +269,10 @@ pub struct Board {
     /// Unsettled deletions and renames of the catalog lane (rule R7).
     pub(super) deletions: BTreeMap<Seq, Deletion>,
     pub(super) renames: BTreeSet<Seq>,
-    /// Settled deletions, until every instance has them: what they closed is known by their position.
-    pub(super) settled_deletions: BTreeSet<Seq>,
+    /// Settled deletions, until every instance has them, and the lanes they closed.
+    pub(super) settled_deletions: BTreeMap<Seq, Vec<LaneId>>,
+    /// Entries held back for rule R10.
+    pub(super) held: BTreeMap<LaneId, Held>,
     pub(super) dirty: BTreeSet<LaneId>,
     pub(super) last: Seq,
     /// Single attempts on each healthy instance before rule R10 examines an entry.
@@ -276,7 +291,8 @@ impl Board {
             limits,
             deletions: BTreeMap::new(),
             renames: BTreeSet::new(),
-            settled_deletions: BTreeSet::new(),
+            settled_deletions: BTreeMap::new(),
+            held: BTreeMap::new(),
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
             attempts_before_examination: 3,
@@ -296,7 +312,7 @@ impl Board {
             Input::IdsRead { lane, instance, resolved } => self.ids_read(lane, instance, resolved, &mut effects),
             Input::Recorded { lane, instance } => self.recorded(lane, instance, &mut effects),
             Input::VoidsRecorded { lane, seqs } => self.voids_recorded(lane, &seqs, &mut effects),
-            Input::Calm { lane, instance, rest } => self.calm(lane, instance, rest),
+            Input::Calm { lane, instance, rest } => self.calm(lane, instance, rest, &mut effects),
             Input::Reached { instance, reach } => self.reached(instance, reach),
             Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
             Input::Unattended { lane, seq } => {
@@ -324,7 +340,10 @@ impl Board {
                 self.deletions.insert(seq, deletion);
             }
         }
-        self.ensure_lane(id);
+        let record = self.ensure_lane(id);
+        if !record.diverged.is_empty() {
+            effects.push(Effect::Note { record });
+        }
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.push(Entry { seq, profile, verdict: None }, acknowledge, Attendance::Attended);
         self.dirty.insert(id);
@@ -333,34 +352,51 @@ impl Board {
             LaneId::Records(collection) => self.catalog.get(collection).is_none(),
         };
         if gone {
-            self.void_open_entries(id, effects);
+            lane.closed_by.get_or_insert(seq);
+            self.void(id, vec![seq], effects);
         }
     }
 
-    pub(super) fn ensure_lane(&mut self, id: LaneId) {
-        let count = self.reach.len();
-        self.lanes.entry(id).or_insert_with(|| {
-            let places = (0..count).map(|_| Place::new(Seq::ZERO, Step::In)).collect();
-            Lane::new(places, Dimension::Unknown)
-        });
+    /// The lane exists from now on. Returned: where it begins diverged.
+    pub(super) fn ensure_lane(&mut self, id: LaneId) -> Record {
+        if self.lanes.contains_key(&id) {
+            return Record::default();
+        }
+        let places = self.instances().map(|_| Place::new(Seq::ZERO, Step::In)).collect();
+        self.lanes.insert(id, Lane::new(places, Dimension::Unknown));
+        let without = self.instances().filter(|instance| self.never_mapped(id, *instance));
+        self.diverge(without.map(|instance| (id, instance)).collect())
     }
 
-    fn calm(&mut self, id: LaneId, instance: InstanceId, rest: u64) {
+    /// Whether the instance lacks the collection, and its catalog lane will not bring it: it needs a rebuild, and
+    /// nothing may wait for it until then (rule R11).
+    pub(super) fn never_mapped(&self, id: LaneId, instance: InstanceId) -> bool {
+        let LaneId::Records(collection) = id else { return false };
+        let stopped = self.lanes.get(&LaneId::Catalog).is_some_and(|lane| lane.place(instance).step == Step::Diverged);
+        stopped && self.catalog.mapping(collection, instance).is_none()
+    }
+
+    fn calm(&mut self, id: LaneId, instance: InstanceId, rest: u64, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let closed = lane.closed_by.is_some();
         let place = lane.place_mut(instance);
         if matches!(place.flight, Flight::InDoubt | Flight::Paused) && place.rest == rest {
             place.flight = Flight::None;
             place.declined = None;
-            if lane.closed_by.is_some() {
-                lane.place_mut(instance).doubt = Seq::ZERO;
+            if closed || place.step == Step::Diverged {
+                place.doubt = Seq::ZERO;
             }
         }
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
+        self.examine_when_calm(id, effects);
     }
 
     fn reached(&mut self, instance: InstanceId, reach: Reach) {
         self.reach[instance.0] = reach;
+        if reach == Reach::Away {
+            self.release_held();
+        }
         self.dirty.extend(self.lanes.keys().copied());
     }
 
@@ -380,7 +416,8 @@ impl Board {
     pub(super) fn diverge(&mut self, places: Vec<(LaneId, InstanceId)>) -> Record {
         let mut record = Record::default();
         for (id, instance) in places {
-            self.ensure_lane(id);
+            let begins = self.ensure_lane(id);
+            record.diverged.extend(begins.diverged);
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             let place = lane.place_mut(instance);
             if place.step == Step::In {

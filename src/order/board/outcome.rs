@@ -1,13 +1,13 @@
-//! What an attempt's outcome means (rules R2, R3, R4, R10).
+//! What an attempt's outcome means (rules R2, R3, R4).
+//!
+//! Every outcome ends or keeps the flight of one place, and may settle entries. When an unanswered entry is given
+//! up is in [`super::abandon`], what waits for the journal in [`super::record`].
 
-use super::{
-    Acknowledge, Again, Attendance, Board, Consequences, Effect, Examination, Health, Outcome, Reach, Record, Resolved,
-    Rest,
-};
+use super::{Acknowledge, Again, Attendance, Board, Consequences, Effect, Health, Outcome, Record, Resolved, Rest};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::{Encoding, Kind, Verdict};
-use crate::order::lane::{Dimension, Flight, Lane, Pending, Step};
+use crate::order::lane::{Dimension, Flight, Lane, Pending, Place, Step};
 
 impl Board {
     pub(super) fn attempted(&mut self, id: LaneId, instance: InstanceId, outcome: Outcome, effects: &mut Vec<Effect>) {
@@ -77,8 +77,7 @@ impl Board {
             }
         }
         if refused_elsewhere {
-            let record = self.diverge(vec![(id, instance)]);
-            effects.push(Effect::Note { record });
+            self.applied_after_refusal(id, instance, last, pending.diverged, effects);
             return;
         }
         note_dimension(id, lane, last, &mut record.changes);
@@ -92,6 +91,29 @@ impl Board {
             effects.push(Effect::Answer { lane: id, seq, from: Some(instance), verdict: Verdict::Applied });
         }
         self.begin_record(id, instance, record, pending, effects);
+    }
+
+    /// Executed here though it was refused elsewhere: never served from here until compared (rule R4). The catalog
+    /// lane itself never stops; there it is the collections that the shell names.
+    fn applied_after_refusal(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        collections: Vec<(CollectionId, InstanceId)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match id {
+            LaneId::Records(_) => {
+                let record = self.diverge(vec![(id, instance)]);
+                effects.push(Effect::Note { record });
+            }
+            LaneId::Catalog => {
+                let mut record = self.diverge(collections.into_iter().map(|(c, i)| (LaneId::Records(c), i)).collect());
+                record.through = Some(seq);
+                self.begin_record(id, instance, record, Pending::default(), effects);
+            }
+        }
     }
 
     fn voided(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
@@ -110,12 +132,15 @@ impl Board {
         lane.place_mut(instance).unanswered = 0;
         match lane.slot(seq).and_then(|slot| slot.entry.verdict) {
             None => {
-                // Refused here, in doubt there: neither re-sent nor skipped there (rule R4).
-                let doubtful = |(index, place): (usize, &crate::order::lane::Place)| {
-                    (index != instance.0 && place.doubt >= seq && place.marked < seq).then_some((id, InstanceId(index)))
+                // Refused here, in doubt there: neither re-sent nor skipped there (rule R4). Where the doubt is only
+                // presumed it is sent once more, to be refused there as well: else each restart with an open entry
+                // that is refused would leave one instance alone.
+                let doubtful = |(index, place): (usize, &Place)| {
+                    let sent = place.doubt >= seq && place.presumed < seq && place.marked < seq;
+                    (index != instance.0 && sent).then_some((id, InstanceId(index)))
                 };
                 let diverging = match id {
-                    // The catalog lane never stops: an in-doubt catalog entry is re-sent, and refused there too.
+                    // The catalog lane never stops: an in-doubt catalog entry is re-sent, to be refused there too.
                     LaneId::Catalog => Vec::new(),
                     LaneId::Records(_) => lane.places.iter().enumerate().filter_map(doubtful).collect(),
                 };
@@ -151,7 +176,7 @@ impl Board {
         }
     }
 
-    fn settle_without_effect(
+    pub(super) fn settle_without_effect(
         &mut self,
         id: LaneId,
         instance: InstanceId,
@@ -191,46 +216,14 @@ impl Board {
         }
         let place = lane.place_mut(instance);
         place.doubt = place.doubt.max(last);
+        place.presumed = Seq::ZERO;
         let rest = place.begin_rest(Flight::InDoubt);
         let unanswered = place.unanswered;
         effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt, unanswered });
         if single {
-            self.consider_examination(id, first, effects);
+            self.consider_examination(id, first);
         }
-    }
-
-    /// Rule R10: only an entry that no client was promised, and that every instance has been asked for often
-    /// enough, each time alone and while healthy.
-    fn consider_examination(&mut self, id: LaneId, seq: Seq, effects: &mut Vec<Effect>) {
-        let enough = self.attempts_before_examination;
-        let all_here = self.reach.iter().all(|reach| *reach != Reach::Away);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        if !all_here || matches!(id, LaneId::Catalog) || lane.places.iter().any(|place| place.step != Step::In) {
-            return;
-        }
-        let Some(slot) = lane.slot_mut(seq) else { return };
-        let tried = slot.unanswered.iter().all(|count| *count >= enough);
-        if slot.entry.verdict.is_none() && tried && !slot.examined {
-            slot.examined = true;
-            effects.push(Effect::Examine { lane: id, seq });
-        }
-    }
-
-    pub(super) fn examined(&mut self, id: LaneId, seq: Seq, shows: Examination, effects: &mut Vec<Effect>) {
-        self.dirty.insert(id);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let Some(slot) = lane.slot_mut(seq).filter(|slot| slot.examined) else { return };
-        slot.examined = false;
-        slot.unanswered.fill(0);
-        if shows == Examination::Unclear || slot.entry.verdict.is_some() {
-            return;
-        }
-        let Some(instance) = self.instances().find(|i| {
-            self.lanes.get(&id).is_some_and(|lane| matches!(lane.place(*i).flight, Flight::None | Flight::InDoubt))
-        }) else {
-            return;
-        };
-        self.settle_without_effect(id, instance, seq, Verdict::Abandoned, Vec::new(), effects);
+        self.examine_when_calm(id, effects);
     }
 
     fn unfit(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
@@ -247,6 +240,8 @@ impl Board {
 
     pub(super) fn ids_read(&mut self, id: LaneId, instance: InstanceId, resolved: Resolved, effects: &mut Vec<Effect>) {
         self.dirty.insert(id);
+        // A deletion may have waited for the read to end.
+        self.dirty.insert(LaneId::Catalog);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Flight::Resolving { seq } = lane.place(instance).flight else { return };
         lane.place_mut(instance).flight = Flight::None;

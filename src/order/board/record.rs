@@ -56,9 +56,7 @@ impl Board {
             self.catalog.fold(through, change);
         }
         self.diverge(pending.diverged.iter().map(|(c, i)| (LaneId::Records(*c), *i)).collect());
-        if !pending.changes.is_empty() {
-            self.dirty.extend(self.lanes.keys().copied());
-        }
+        self.wake_changed(&pending.changes);
         self.forget_settled_deletions();
     }
 
@@ -70,7 +68,10 @@ impl Board {
             .map(|i| catalog.place(i).marked)
             .min()
             .unwrap_or(Seq::ZERO);
-        self.settled_deletions.retain(|seq| *seq > low);
+        if self.settled_deletions.first_key_value().is_some_and(|(seq, _)| *seq <= low) {
+            self.settled_deletions.retain(|seq, _| *seq > low);
+            self.catalog.forget_departed(low);
+        }
     }
 
     fn give_answers(&mut self, id: LaneId, instance: InstanceId, seqs: &[Seq], effects: &mut Vec<Effect>) {

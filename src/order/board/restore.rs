@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use super::{Acknowledge, Attendance, Board, Effect, Intent, Rest};
-use crate::ids::{InstanceName, LaneId, Seq};
+use super::{Acknowledge, Attendance, Board, Effect, Intent, Record, Rest};
+use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
 use crate::order::catalog::Catalog;
 use crate::order::entry::{Entry, Profile, Verdict};
 use crate::order::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
@@ -31,6 +31,8 @@ pub struct RestoredPlace {
 pub struct RestoredLane {
     pub id: LaneId,
     pub dimension: Dimension,
+    /// Nothing at or below it is left in the journal, though instances may lack it (rule R11).
+    pub floor: Seq,
     /// In `seq` order.
     pub entries: Vec<RestoredEntry>,
     /// By the instances' places in the configuration.
@@ -53,19 +55,29 @@ impl Board {
             board.note_intents(lane);
         }
         let mut effects = Vec::new();
+        let mut gone = Vec::new();
+        let mut below_floor = Record::default();
         for restored in lanes {
             let id = restored.id;
-            let lane = rebuild(restored);
+            let lane = rebuild(restored, &mut below_floor);
             board.lanes.insert(id, lane);
-            board.doubt_heads(id, &mut effects);
-            let gone = match id {
-                LaneId::Catalog => false,
-                LaneId::Records(collection) => board.catalog.get(collection).is_none(),
-            };
-            if gone {
-                board.void_open_entries(id, &mut effects);
+            match id {
+                LaneId::Records(collection) if board.catalog.get(collection).is_none() => gone.push(id),
+                LaneId::Catalog | LaneId::Records(_) => board.doubt_heads(id, &mut effects),
             }
         }
+        let stopped: Vec<_> = board
+            .lanes
+            .keys()
+            .flat_map(|id| board.instances().map(|instance| (*id, instance)))
+            .filter(|(id, instance)| board.never_mapped(*id, *instance))
+            .collect();
+        below_floor.diverged.extend(board.diverge(stopped).diverged);
+        if !below_floor.diverged.is_empty() {
+            effects.push(Effect::Note { record: below_floor });
+        }
+        board.close_gone(&gone, &mut effects);
+        board.touch_collections();
         board.dirty = board.lanes.keys().copied().collect::<BTreeSet<_>>();
         board.launch_all(&mut effects);
         (board, effects)
@@ -81,38 +93,93 @@ impl Board {
                     self.deletions.insert(entry.seq, deletion.clone());
                 }
                 (Intent::Deletes(_), Some(Verdict::Applied)) => {
-                    self.settled_deletions.insert(entry.seq);
+                    self.settled_deletions.insert(entry.seq, Vec::new());
                 }
                 _ => {}
             }
         }
     }
 
-    /// Every unmarked head may have been sent before the crash, in the longest run that could have been.
+    /// Whatever follows the mark may have been sent before the crash, in the longest run that could have been. So
+    /// may an entry that has been refused elsewhere since, and would be skipped now.
     fn doubt_heads(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         let limits = self.limits;
         let before = self.run_bound(id);
-        let instances: Vec<_> = self.instances().collect();
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        for instance in instances {
-            let Some(head) = lane.head(instance).map(|slot| slot.entry.seq) else { continue };
+        for instance in self.instances() {
+            let mapped = match id {
+                LaneId::Catalog => true,
+                LaneId::Records(collection) => self.catalog.mapping(collection, instance).is_some(),
+            };
+            let Some(lane) = self.lanes.get(&id) else { return };
             if lane.place(instance).step == Step::Diverged {
-                continue;
+                // What it was sent before it diverged may still be executed: it cannot be compared yet.
+                self.rest_restored(id, instance, Seq::ZERO, effects);
+            } else if mapped && let Some(doubt) = lane.doubtful_end(instance, before, limits) {
+                self.rest_restored(id, instance, doubt, effects);
             }
-            let doubt = lane.doubtful_run_end(head, before, limits);
-            let place = lane.place_mut(instance);
-            place.doubt = doubt;
-            let rest = place.begin_rest(Flight::InDoubt);
-            effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt, unanswered: 1 });
+        }
+    }
+
+    fn rest_restored(&mut self, id: LaneId, instance: InstanceId, doubt: Seq, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let place = lane.place_mut(instance);
+        place.doubt = doubt;
+        place.presumed = doubt;
+        let rest = place.begin_rest(Flight::InDoubt);
+        effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt, unanswered: 1 });
+    }
+
+    /// Lanes of deleted collections: which deletion hit them is not known any more, so each waits for them all.
+    fn close_gone(&mut self, gone: &[LaneId], effects: &mut Vec<Effect>) {
+        for id in gone {
+            self.close(*id, self.last, effects);
+            let last = self.lanes.get(id).and_then(|lane| lane.slots.back()).map_or(Seq::ZERO, |slot| slot.entry.seq);
+            for instance in self.instances() {
+                if self.lanes.get(id).is_some_and(|lane| lane.place(instance).marked < last) {
+                    self.rest_restored(*id, instance, Seq::ZERO, effects);
+                }
+            }
+        }
+        for closed in self.settled_deletions.values_mut() {
+            closed.extend_from_slice(gone);
+        }
+    }
+
+    /// Which collections the catalog entries were about is not known any more: each counts for all (rule R5).
+    fn touch_collections(&mut self) {
+        let Some(answered) = self.lanes.get(&LaneId::Catalog).map(|lane| lane.answered) else { return };
+        let all: Vec<_> = self.catalog.collections().map(|collection| collection.id).collect();
+        for collection in all {
+            self.catalog.touch(collection, answered);
         }
     }
 }
 
-fn rebuild(restored: RestoredLane) -> Lane {
-    let places = restored.places.iter().map(|place| Place::new(place.marked, place.step)).collect();
+/// A catalog entry is answered only once its verdict is durable; a record write may be as soon as it is applied.
+fn counts_as_answered(id: LaneId, verdict: Option<Verdict>) -> bool {
+    match verdict {
+        Some(Verdict::Applied) => true,
+        None => id != LaneId::Catalog,
+        Some(Verdict::Rejected | Verdict::Void | Verdict::Abandoned) => false,
+    }
+}
+
+/// What lies below the floor is gone: a place that needs it cannot be brought up entry by entry (rule R11).
+fn rebuild(restored: RestoredLane, below_floor: &mut Record) -> Lane {
+    let mut places = Vec::new();
+    for (index, place) in restored.places.iter().enumerate() {
+        let mut step = place.step;
+        if place.marked < restored.floor && step == Step::In {
+            step = Step::Diverged;
+            below_floor.diverged.push((restored.id, InstanceId(index)));
+        }
+        places.push(Place::new(place.marked, step));
+    }
     let mut lane = Lane::new(places, restored.dimension);
     for entry in restored.entries {
-        lane.answered = entry.seq;
+        if counts_as_answered(restored.id, entry.verdict) {
+            lane.answered = entry.seq;
+        }
         lane.push(
             Entry { seq: entry.seq, profile: entry.profile, verdict: entry.verdict },
             Acknowledge::WhenRecorded,

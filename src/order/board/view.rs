@@ -4,6 +4,7 @@ use super::{Board, Reach};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Catalog;
 use crate::order::choose::{Candidate, Standing};
+use crate::order::entry::Verdict;
 use crate::order::lane::{Flight, Step};
 
 /// How fresh a read must be.
@@ -72,7 +73,9 @@ impl Board {
     }
 
     fn catalog_fresh(&self, instance: InstanceId) -> bool {
-        self.lanes.get(&LaneId::Catalog).is_some_and(|lane| lane.covered(instance) >= lane.answered)
+        self.lanes
+            .get(&LaneId::Catalog)
+            .is_some_and(|lane| lane.place(instance).step == Step::In && lane.covered(instance) >= lane.answered)
     }
 
     /// Whether the instance may serve reads of the collection.
@@ -151,7 +154,7 @@ impl Board {
 
     fn lane_view(&self, id: LaneId, lane: &super::Lane) -> LaneView {
         let in_step = |instance: &InstanceId| lane.place(*instance).step == Step::In;
-        let low = self.instances().filter(in_step).map(|i| lane.covered(i)).min().unwrap_or(Seq::ZERO);
+        let low = self.instances().filter(in_step).map(|i| lane.durable(i)).min().unwrap_or(Seq::ZERO);
         LaneView {
             lane: id,
             behind: self.instances().map(|i| if in_step(&i) { lane.behind(i) } else { 0 }).collect(),
@@ -159,7 +162,9 @@ impl Board {
             pending: lane
                 .slots
                 .iter()
-                .filter(|s| s.entry.verdict.is_none() || (s.entry.seq > low && !lane.skipped(s)))
+                .filter(|s| {
+                    s.entry.verdict.is_none() || (s.entry.seq > low && s.entry.verdict == Some(Verdict::Applied))
+                })
                 .count() as u64,
             in_doubt: self.instances().filter(|i| lane.doubtful(*i)).count() as u64,
         }

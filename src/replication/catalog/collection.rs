@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-use super::{Entry, already, applied, database, plain, send, send_as_is, uuid_field};
+use super::{Entry, already, applied, plain, send, send_as_is, uuid_field};
 use crate::chroma::{
     self, Class, ErrorBody, Existing, Scanned, copy_requests, scan_create_collection, scan_update_collection,
 };
@@ -47,12 +47,18 @@ pub(super) async fn create(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Sco
     if answer.status == CONFLICT {
         return conflict(attempt, entry, scope, &scan.name, scan.existing, answer).await;
     }
-    // The catalog has the database: an instance that does not is no judge of what is created in it (rule R2).
-    let lacks_database = class == Class::Rejected
-        && attempt.core.board().catalog().database(scope).is_some()
-        && database::is_absent(attempt, scope).await?;
-    let class = if lacks_database { Class::Unfit } else { class };
+    let database_known = || attempt.core.board().catalog().database(scope).is_some();
+    if class == Class::Rejected && lacks_database(&answer) && database_known() {
+        // A blank instance refuses it for a reason of its own.
+        return Ok(Attempted::of(Outcome::Unfit, Some(answer)));
+    }
     Ok(judge(attempt, class, answer, |answer| created(attempt, entry, scope, &scan.name, &answer.body), None))
+}
+
+fn lacks_database(answer: &Answer) -> bool {
+    let text = super::field(&answer.body, "message");
+    let text = text.as_ref().and_then(Value::as_str).unwrap_or_default();
+    answer.status == 400 && text.starts_with("Database [") && text.ends_with("does not exist")
 }
 
 /// `get_or_create` is judged by the catalog: sent as it is, it would return whatever the instance has by this name.
@@ -106,7 +112,11 @@ async fn conflict(
 }
 
 /// The instance's collection of this name, if it is nobody's and empty: only then may it be this entry's own.
-async fn unmapped_and_empty(attempt: &Attempt<'_>, scope: &Scope, name: &str) -> Result<Option<Answer>, Attempted> {
+pub(super) async fn unmapped_and_empty(
+    attempt: &Attempt<'_>,
+    scope: &Scope,
+    name: &str,
+) -> Result<Option<Answer>, Attempted> {
     let doubtful = |_| Attempted::of(Outcome::InDoubt { instance_was: Health::Healthy }, None);
     let found = attempt.get(chroma::collection_path(scope, name)).await.map_err(doubtful)?;
     let Some(id) = uuid_field(&found.body, "id") else { return Ok(None) };
@@ -184,7 +194,13 @@ fn json_request(method: Method, path: String, body: Vec<u8>) -> Outgoing {
 
 /// Rename, metadata and configuration. The journaled path holds the stable id.
 pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<Uuid>) -> Result<Attempted, Attempted> {
-    let found = id.and_then(|id| attempt.core.board().catalog().by_id(id).cloned());
+    let found = id.and_then(|id| {
+        let board = attempt.core.board();
+        let living = board.catalog().by_id(id);
+        // Deleted since: carried all the same, so that the deletion finds the name that it deletes.
+        let departed = || board.catalog().departed(CollectionId::new(id)).filter(|_| entry.carried());
+        living.or_else(departed).cloned()
+    });
     let Some(collection) = found else {
         // Deleted in the meantime: by an earlier entry if this is its first execution, by a later one if not.
         let answer = ErrorBody::collection_id_not_found(id.unwrap_or_default());

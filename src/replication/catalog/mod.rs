@@ -5,6 +5,7 @@
 
 mod collection;
 mod database;
+mod refusal;
 
 use serde_json::Value;
 
@@ -37,7 +38,10 @@ impl Entry<'_> {
 pub(super) async fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempted {
     let request = entry.request;
     if request.profile.kind == Kind::Adopt {
-        return super::adopt::attempt(attempt, entry);
+        return match entry.purpose {
+            Purpose::Execute | Purpose::Carry => super::adopt::attempt(attempt, entry),
+            Purpose::ExpectRefusal => Attempted::of(Outcome::Rejected { about: None }, None),
+        };
     }
     let ended = execute(attempt, entry).await.unwrap_or_else(|failed| failed);
     if entry.carried() { on_this_instance_only(ended) } else { ended }
@@ -49,6 +53,7 @@ async fn execute(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, 
         return Err(Attempted::not_sent("a journaled catalog write is not one"));
     };
     match write {
+        write if entry.purpose == Purpose::ExpectRefusal => refusal::expect_refusal(attempt, entry, write).await,
         CatalogWrite::CreateTenant => database::create_tenant(attempt, entry).await,
         CatalogWrite::UpdateTenant { .. } => database::update_tenant(attempt, entry).await,
         CatalogWrite::CreateDatabase { tenant } => database::create_database(attempt, entry, &tenant).await,
@@ -68,7 +73,6 @@ async fn execute(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, 
 fn on_this_instance_only(mut attempted: Attempted) -> Attempted {
     if let Outcome::Applied(consequences) = &mut attempted.outcome {
         consequences.changes.retain(|change| matches!(change, CatalogChange::Mapped { .. }));
-        consequences.diverged.clear();
     }
     attempted
 }

@@ -1,0 +1,84 @@
+//! When an entry that healthy instances leave without an answer is given up (rule R10).
+//!
+//! Decides which entry is held back, and when it may be examined: only after every request for it is known to be
+//! dead, since one that is still under way could be executed right after the look. The look itself is the shell's.
+
+use super::{Board, Effect, Examination, Held, Reach};
+use crate::ids::{LaneId, Seq};
+use crate::order::entry::Verdict;
+use crate::order::lane::{Flight, Place, Step};
+
+impl Board {
+    /// Holds back an entry that no client was promised, and that every in-step instance has been asked for often
+    /// enough, each time alone and while healthy. Unreachable instances never count.
+    pub(super) fn consider_examination(&mut self, id: LaneId, seq: Seq) {
+        let enough = self.attempts_before_examination;
+        let reach = &self.reach;
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        if id == LaneId::Catalog || lane.closed_by.is_some() {
+            return;
+        }
+        let in_step: Vec<_> = lane.places.iter().map(|place| place.step == Step::In).collect();
+        let Some(slot) = lane.slot_mut(seq) else { return };
+        let tried = slot
+            .unanswered
+            .iter()
+            .zip(reach.iter().zip(&in_step))
+            .all(|(count, (reach, in_step))| !in_step || (*count >= enough && *reach != Reach::Away));
+        if slot.entry.verdict.is_none() && tried && !slot.examined {
+            slot.examined = true;
+            self.held.insert(id, Held::UntilCalm(seq));
+        }
+    }
+
+    /// Asks for the examination once nothing is under way or in doubt on any in-step instance.
+    pub(super) fn examine_when_calm(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+        let Some(Held::UntilCalm(seq)) = self.held.get(&id).copied() else { return };
+        let Some(lane) = self.lanes.get(&id) else { return };
+        if lane.places.iter().all(at_rest) {
+            self.held.insert(id, Held::Asked(seq));
+            effects.push(Effect::Examine { lane: id, seq });
+        }
+    }
+
+    /// An instance is gone: entries that wait for calm there go on instead.
+    pub(super) fn release_held(&mut self) {
+        let waiting = |(id, held): (&LaneId, &Held)| match held {
+            Held::UntilCalm(seq) => Some((*id, *seq)),
+            Held::Asked(_) => None,
+        };
+        let released: Vec<_> = self.held.iter().filter_map(waiting).collect();
+        for (id, seq) in released {
+            self.held.remove(&id);
+            if let Some(slot) = self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(seq)) {
+                slot.examined = false;
+            }
+        }
+    }
+
+    pub(super) fn examined(&mut self, id: LaneId, seq: Seq, shows: Examination, effects: &mut Vec<Effect>) {
+        self.dirty.insert(id);
+        if self.held.get(&id) != Some(&Held::Asked(seq)) {
+            return;
+        }
+        self.held.remove(&id);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let calm = lane.places.iter().all(at_rest);
+        let Some(slot) = lane.slot_mut(seq) else { return };
+        slot.examined = false;
+        slot.unanswered.fill(0);
+        if shows == Examination::Unclear || slot.entry.verdict.is_some() || !calm {
+            return;
+        }
+        let in_step = |lane: &crate::order::lane::Lane| lane.places.iter().position(|place| place.step == Step::In);
+        if let Some(index) = in_step(lane) {
+            let instance = crate::ids::InstanceId(index);
+            self.settle_without_effect(id, instance, seq, Verdict::Abandoned, Vec::new(), effects);
+        }
+    }
+}
+
+/// No request of this place can be executed any more, as far as the lane's content counts.
+fn at_rest(place: &Place) -> bool {
+    place.step == Step::Diverged || place.flight == Flight::None
+}

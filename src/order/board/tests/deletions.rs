@@ -1,0 +1,95 @@
+//! R7: what a deletion waits for, what it closes, and why that cannot deadlock.
+
+use super::*;
+
+#[test]
+fn r7_a_deletion_waits_for_the_flights_under_it_on_that_instance() {
+    let mut rig = Rig::new(1);
+    rig.write(Kind::Add);
+    assert!(sends(&rig.delete_collection()).is_empty());
+    assert_eq!(sends(&rig.applied(A)), [(A, vec![3])], "its mark may become durable later");
+}
+
+#[test]
+fn r7_entries_after_a_deletion_wait_for_its_verdict() {
+    let mut rig = Rig::new(1);
+    rig.delete_collection();
+    assert!(sends(&rig.write(Kind::Add)).is_empty());
+    rig.outcome(LaneId::Catalog, A, Outcome::Rejected { about: None });
+    assert_eq!(sends(&rig.recorded(LaneId::Catalog, A)), [(A, vec![3])], "a refused deletion closes nothing");
+}
+
+#[test]
+fn r7_open_entries_below_an_applied_deletion_are_answered_no_such_collection() {
+    let mut rig = Rig::new(1);
+    rig.delete_collection();
+    rig.write(Kind::Add);
+    rig.deleted(A);
+    let effects = rig.recorded(LaneId::Catalog, A);
+    let seqs = vec![Seq::new(3)];
+    assert!(effects.contains(&Effect::RecordVoids { lane: lane(), seqs: seqs.clone() }));
+    assert_eq!(answers(&rig.step(Input::VoidsRecorded { lane: lane(), seqs })), [(3, Verdict::Void)]);
+}
+
+#[test]
+fn r7_a_verdict_on_its_way_into_the_journal_stands() {
+    let mut rig = Rig::new(2);
+    rig.submit(lane(), profile(Kind::Add), Intent::Plain, Acknowledge::WhenRecorded);
+    rig.applied(A);
+    rig.delete_collection();
+    rig.deleted(A);
+    let effects = rig.recorded(LaneId::Catalog, A);
+    let voids = effects.iter().any(|effect| matches!(effect, Effect::RecordVoids { .. }));
+    assert!(!voids, "the journal would hold two verdicts: {effects:?}");
+    assert_eq!(answers(&rig.recorded(lane(), A)), [(2, Verdict::Applied)]);
+}
+
+#[test]
+fn r7_a_deletion_does_not_wait_for_what_will_never_be_sent_again() {
+    let mut rig = Rig::new(2);
+    rig.write(Kind::Add);
+    rig.in_doubt(A);
+    rig.rejected(B);
+    rig.recorded(lane(), B);
+    assert_eq!(rig.step_of(A), Step::Diverged);
+    rig.reach(B, Reach::Away);
+    assert!(sends(&rig.delete_collection()).is_empty(), "the abandoned request may still be executed");
+    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![3])]);
+}
+
+#[test]
+fn r7_a_refused_rename_frees_what_waited_for_the_name() {
+    let mut rig = Rig::new(1);
+    rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Renames, Acknowledge::WhenRecorded);
+    let deletion = Deletion::Collection { scope: scope(), name: "other".to_owned() };
+    let kind = Kind::DeleteCollection;
+    rig.submit(LaneId::Catalog, profile(kind), Intent::Deletes(deletion), Acknowledge::WhenRecorded);
+    assert!(sends(&rig.write(Kind::Add)).is_empty(), "it may be named 'other' by then");
+    rig.outcome(LaneId::Catalog, A, Outcome::Rejected { about: None });
+    let effects = rig.recorded(LaneId::Catalog, A);
+    assert!(sends(&effects).contains(&(A, vec![4])), "{effects:?}");
+}
+
+#[test]
+fn r7_after_a_restart_nothing_beyond_an_unsettled_deletion_is_in_doubt() {
+    let records = restored_lane(1, vec![restored_entry(3, Kind::Add, None)]);
+    let catalog = restored_catalog(1, vec![restored_entry(2, Kind::DeleteCollection, None)]);
+    let mut rig = Rig::restored(1, Dimension::Known, vec![records, catalog]);
+    let effects = rig.calm(LaneId::Catalog, A);
+    assert_eq!(sends(&effects), [(A, vec![2])], "each would wait for the other");
+}
+
+#[test]
+fn r7_a_lane_that_is_closed_while_its_request_is_under_way_is_forgotten_after_it() {
+    let mut rig = Rig::new(2);
+    rig.write(Kind::Add);
+    rig.applied(A);
+    rig.recorded(lane(), A);
+    rig.delete_collection();
+    rig.deleted(A);
+    rig.recorded(LaneId::Catalog, A);
+    assert!(rig.board.lanes.contains_key(&lane()), "a request is under way on the other instance");
+    let effects = rig.applied(B);
+    assert_eq!(sends(&effects), [(B, vec![3])]);
+    assert!(!rig.board.lanes.contains_key(&lane()));
+}

@@ -1,0 +1,216 @@
+//! Each rule of docs/rules.md, by the failure that it prevents: small stories, told step by step.
+
+mod capacity;
+mod deletions;
+mod order_and_doubt;
+mod properties;
+mod refusals;
+mod rest;
+mod restarts;
+
+use uuid::Uuid;
+
+use super::*;
+use crate::ids::{InstanceCollectionId, Scope};
+use crate::order::catalog::{DEFAULT_DATABASE, DEFAULT_TENANT};
+use crate::order::catalog_change::Origin;
+use crate::order::entry::{Encoding, Kind, Merge};
+
+pub(super) const A: InstanceId = InstanceId(0);
+pub(super) const B: InstanceId = InstanceId(1);
+pub(super) const LIMITS: MergeLimits = MergeLimits { documents: 100, bytes: 1 << 20 };
+
+pub(super) fn collection() -> CollectionId {
+    CollectionId::new(Uuid::from_u128(7))
+}
+
+pub(super) fn lane() -> LaneId {
+    LaneId::Records(collection())
+}
+
+pub(super) fn scope() -> Scope {
+    Scope::new(DEFAULT_TENANT, DEFAULT_DATABASE)
+}
+
+pub(super) fn names(count: usize) -> Vec<InstanceName> {
+    (0..count).map(|index| InstanceName::new(&format!("instance-{index}"))).collect()
+}
+
+pub(super) fn profile(kind: Kind) -> Profile {
+    let mergeable = matches!(kind, Kind::Add | Kind::Update | Kind::Upsert);
+    let merge = mergeable.then_some(Merge { docs: 1, encoding: Encoding::Base64 });
+    Profile { kind, merge, bytes: 10 }
+}
+
+pub(super) fn created(seq: Seq) -> Vec<CatalogChange> {
+    let (collection, scope, name) = (collection(), scope(), "docs".to_owned());
+    vec![CatalogChange::CollectionCreated { collection, scope, name, created: seq, origin: Origin::Created }]
+}
+
+pub(super) fn mapped(instance: InstanceId) -> CatalogChange {
+    let name = InstanceName::new(&format!("instance-{}", instance.0));
+    let id = InstanceCollectionId::new(Uuid::from_u128(100 + instance.0 as u128));
+    CatalogChange::Mapped { collection: collection(), instance: name, id }
+}
+
+/// A catalog with the collection, mapped on every instance.
+pub(super) fn catalog(count: usize) -> Catalog {
+    let mut catalog = Catalog::new(names(count));
+    for change in created(Seq::new(1)) {
+        catalog.fold(Seq::new(1), &change);
+    }
+    for index in 0..count {
+        catalog.fold(Seq::new(1), &mapped(InstanceId(index)));
+    }
+    catalog
+}
+
+/// A board with one collection that has a dimension and is mapped everywhere, and every instance reachable.
+pub(super) struct Rig {
+    pub board: Board,
+    pub seq: u64,
+}
+
+impl Rig {
+    pub fn new(count: usize) -> Self {
+        Rig::restored(count, Dimension::Known, Vec::new())
+    }
+
+    pub fn restored(count: usize, dimension: Dimension, lanes: Vec<RestoredLane>) -> Self {
+        let last = lanes.iter().flat_map(|lane| &lane.entries).map(|entry| entry.seq).max().unwrap_or(Seq::new(1));
+        let mut lanes = lanes;
+        if !lanes.iter().any(|restored| restored.id == lane()) {
+            lanes.push(restored_lane(count, Vec::new()));
+        }
+        if !lanes.iter().any(|restored| restored.id == LaneId::Catalog) {
+            lanes.push(restored_catalog(count, Vec::new()));
+        }
+        for restored in lanes.iter_mut().filter(|restored| restored.id == lane()) {
+            restored.dimension = dimension;
+        }
+        let (board, _) = Board::restore(names(count), LIMITS, catalog(count), lanes, last);
+        let mut rig = Rig { board, seq: last.get() };
+        for index in 0..count {
+            rig.reach(InstanceId(index), Reach::Here);
+        }
+        rig
+    }
+
+    pub fn step(&mut self, input: Input) -> Vec<Effect> {
+        self.board.step(input)
+    }
+
+    pub fn reach(&mut self, instance: InstanceId, reach: Reach) -> Vec<Effect> {
+        self.step(Input::Reached { instance, reach })
+    }
+
+    pub fn submit(&mut self, lane: LaneId, profile: Profile, intent: Intent, acknowledge: Acknowledge) -> Vec<Effect> {
+        self.seq += 1;
+        let submission = Submission { seq: Seq::new(self.seq), lane, profile, intent, acknowledge };
+        self.step(Input::Journaled(vec![submission]))
+    }
+
+    pub fn write(&mut self, kind: Kind) -> Vec<Effect> {
+        self.submit(lane(), profile(kind), Intent::Plain, Acknowledge::WhenApplied)
+    }
+
+    pub fn delete_collection(&mut self) -> Vec<Effect> {
+        let deletion = Deletion::Collection { scope: scope(), name: "docs".to_owned() };
+        let kind = Kind::DeleteCollection;
+        self.submit(LaneId::Catalog, profile(kind), Intent::Deletes(deletion), Acknowledge::WhenRecorded)
+    }
+
+    pub fn outcome(&mut self, lane: LaneId, instance: InstanceId, outcome: Outcome) -> Vec<Effect> {
+        self.step(Input::Attempted { lane, instance, outcome })
+    }
+
+    pub fn applied(&mut self, instance: InstanceId) -> Vec<Effect> {
+        self.outcome(lane(), instance, Outcome::Applied(Consequences::default()))
+    }
+
+    pub fn deleted(&mut self, instance: InstanceId) -> Vec<Effect> {
+        let changes = vec![CatalogChange::CollectionDeleted { collection: collection() }];
+        let outcome = Outcome::Applied(Consequences { changes, diverged: Vec::new() });
+        self.outcome(LaneId::Catalog, instance, outcome)
+    }
+
+    pub fn rejected(&mut self, instance: InstanceId) -> Vec<Effect> {
+        self.outcome(lane(), instance, Outcome::Rejected { about: None })
+    }
+
+    pub fn in_doubt(&mut self, instance: InstanceId) -> Vec<Effect> {
+        self.outcome(lane(), instance, Outcome::InDoubt { instance_was: Health::Healthy })
+    }
+
+    pub fn recorded(&mut self, lane: LaneId, instance: InstanceId) -> Vec<Effect> {
+        self.step(Input::Recorded { lane, instance })
+    }
+
+    /// The place's rest is over.
+    pub fn calm(&mut self, lane: LaneId, instance: InstanceId) -> Vec<Effect> {
+        let rest = self.board.lanes[&lane].place(instance).rest;
+        self.step(Input::Calm { lane, instance, rest })
+    }
+
+    /// Applies and records whatever is open or carried in the collection's lane, on all instances, until rest.
+    pub fn settle(&mut self, mut effects: Vec<Effect>) {
+        while let Some(effect) = effects.pop() {
+            effects.extend(match effect {
+                Effect::Send { lane: LaneId::Records(_), instance, .. } => self.applied(instance),
+                Effect::Record { lane, instance, .. } => self.recorded(lane, instance),
+                _ => Vec::new(),
+            });
+        }
+    }
+
+    pub fn step_of(&self, instance: InstanceId) -> Step {
+        self.board.step_of(collection(), instance)
+    }
+
+    pub fn fresh(&self) -> Vec<InstanceId> {
+        self.board.readers(collection(), Consistency::Fresh).iter().map(|reader| reader.instance).collect()
+    }
+}
+
+pub(super) fn restored_lane(count: usize, entries: Vec<RestoredEntry>) -> RestoredLane {
+    let places = (0..count).map(|_| RestoredPlace { marked: Seq::new(1), step: Step::In }).collect();
+    RestoredLane { id: lane(), dimension: Dimension::Known, floor: Seq::ZERO, entries, places }
+}
+
+pub(super) fn restored_catalog(count: usize, entries: Vec<RestoredEntry>) -> RestoredLane {
+    RestoredLane { id: LaneId::Catalog, ..restored_lane(count, entries) }
+}
+
+pub(super) fn restored_entry(seq: u64, kind: Kind, verdict: Option<Verdict>) -> RestoredEntry {
+    let intent = match kind {
+        Kind::DeleteCollection => Intent::Deletes(Deletion::Collection { scope: scope(), name: "docs".to_owned() }),
+        _ => Intent::Plain,
+    };
+    RestoredEntry { seq: Seq::new(seq), profile: profile(kind), verdict, intent, resolved: false }
+}
+
+/// What is sent, and where.
+pub(super) fn sends(effects: &[Effect]) -> Vec<(InstanceId, Vec<u64>)> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Send { instance, seqs, .. } => Some((*instance, seqs.iter().map(|seq| seq.get()).collect())),
+            _ => None,
+        })
+        .collect()
+}
+
+/// What clients are told.
+pub(super) fn answers(effects: &[Effect]) -> Vec<(u64, Verdict)> {
+    effects
+        .iter()
+        .filter_map(|effect| match effect {
+            Effect::Answer { seq, verdict, .. } => Some((seq.get(), *verdict)),
+            _ => None,
+        })
+        .collect()
+}
+
+pub(super) fn examines(effects: &[Effect]) -> bool {
+    effects.iter().any(|effect| matches!(effect, Effect::Examine { .. }))
+}

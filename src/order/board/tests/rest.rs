@@ -1,0 +1,75 @@
+//! R10: an entry without an answer is given up only when it can no longer be executed anywhere.
+
+use super::*;
+
+fn unanswered_everywhere(rig: &mut Rig) -> Vec<Effect> {
+    let mut last = Vec::new();
+    for round in 0..3 {
+        for instance in [A, B] {
+            last = rig.in_doubt(instance);
+            assert!(!examines(&last), "round {round}: the abandoned requests may still be executed");
+            if !(round == 2 && instance == B) {
+                // The other one is asked as soon as this one rests.
+                rig.calm(lane(), if instance == A { B } else { A });
+            }
+        }
+    }
+    last
+}
+
+fn rig() -> Rig {
+    let mut rig = Rig::new(2);
+    rig.write(Kind::Add);
+    rig
+}
+
+#[test]
+fn r10_an_entry_is_examined_only_after_calm_everywhere() {
+    let mut rig = rig();
+    unanswered_everywhere(&mut rig);
+    assert!(!examines(&rig.calm(lane(), A)) && sends(&rig.calm(lane(), A)).is_empty());
+    assert!(examines(&rig.calm(lane(), B)));
+    let seq = Seq::new(2);
+    let absent = Input::Examined { lane: lane(), seq, shows: Examination::AbsentEverywhere };
+    assert!(answers(&rig.step(absent)).is_empty(), "not before it is durable");
+    assert_eq!(answers(&rig.recorded(lane(), A)), [(2, Verdict::Abandoned)]);
+    assert_eq!(sends(&rig.write(Kind::Add)), [(A, vec![3])]);
+}
+
+#[test]
+fn r10_an_unclear_examination_gives_nothing_up() {
+    let mut rig = rig();
+    unanswered_everywhere(&mut rig);
+    rig.calm(lane(), A);
+    rig.calm(lane(), B);
+    let unclear = Input::Examined { lane: lane(), seq: Seq::new(2), shows: Examination::Unclear };
+    assert_eq!(sends(&rig.step(unclear)), [(A, vec![2])]);
+}
+
+#[test]
+fn r10_an_instance_that_goes_away_frees_the_entry() {
+    let mut rig = rig();
+    unanswered_everywhere(&mut rig);
+    rig.calm(lane(), A);
+    assert_eq!(sends(&rig.reach(B, Reach::Away)), [(A, vec![2])], "unreachable instances never count");
+}
+
+#[test]
+fn r10_unreachable_instances_never_count() {
+    let mut rig = rig();
+    rig.reach(B, Reach::Away);
+    for _ in 0..10 {
+        rig.in_doubt(A);
+        assert!(!examines(&rig.calm(lane(), A)));
+    }
+}
+
+#[test]
+fn r10_an_acknowledged_write_is_never_examined() {
+    let mut rig = rig();
+    rig.applied(A);
+    for _ in 0..10 {
+        rig.in_doubt(B);
+        assert!(!examines(&rig.calm(lane(), B)));
+    }
+}

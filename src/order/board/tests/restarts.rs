@@ -1,0 +1,92 @@
+//! R2, R5, R7, R11 after a restart: what is not known durably counts as in doubt, and as answered.
+
+use super::*;
+
+fn board(lanes: Vec<RestoredLane>, count: usize, last: u64) -> (Board, Vec<Effect>) {
+    Board::restore(names(count), LIMITS, catalog(count), lanes, Seq::new(last))
+}
+
+#[test]
+fn r2_every_unmarked_head_counts_as_in_doubt_after_a_restart() {
+    let entries = vec![restored_entry(2, Kind::Add, None), restored_entry(3, Kind::Add, None)];
+    let mut rig = Rig::restored(1, Dimension::Known, vec![restored_lane(1, entries)]);
+    assert_eq!(rig.board.lanes[&lane()].place(A).doubt, Seq::new(3), "the longest run that could have been sent");
+    let effects = rig.write(Kind::Add);
+    assert!(sends(&effects).is_empty(), "an abandoned request may still be executed");
+    let effects = rig.calm(lane(), A);
+    assert_eq!(sends(&effects), [(A, vec![2, 3])], "nothing newer rides along");
+    assert!(matches!(effects[0], Effect::Send { repeat: Repeat::Again { .. }, .. }));
+}
+
+#[test]
+fn r2_a_restored_run_ends_where_its_kind_ends() {
+    let entries = vec![restored_entry(2, Kind::Add, None), restored_entry(3, Kind::Upsert, None)];
+    let rig = Rig::restored(1, Dimension::Known, vec![restored_lane(1, entries)]);
+    assert_eq!(rig.board.lanes[&lane()].place(A).doubt, Seq::new(2));
+}
+
+#[test]
+fn r5_after_a_restart_every_journaled_entry_counts_as_answered() {
+    let mut rig = Rig::restored(1, Dimension::Known, vec![restored_lane(1, vec![restored_entry(2, Kind::Add, None)])]);
+    assert!(rig.fresh().is_empty());
+    rig.calm(lane(), A);
+    rig.applied(A);
+    assert_eq!(rig.fresh(), [A]);
+}
+
+#[test]
+fn r5_after_a_restart_a_change_of_any_collection_counts_for_all() {
+    let entry = restored_entry(2, Kind::UpdateCollection, Some(Verdict::Applied));
+    let mut lane = restored_catalog(2, vec![entry]);
+    lane.places[0].marked = Seq::new(2);
+    let rig = Rig::restored(2, Dimension::Known, vec![lane]);
+    assert_eq!(rig.fresh(), [A], "which collection it was about is not known any more");
+}
+
+#[test]
+fn r4_a_diverged_place_is_not_compared_before_it_is_calm_after_a_restart() {
+    let mut lanes = restored_lane(2, Vec::new());
+    lanes.places[1].step = Step::Diverged;
+    let mut rig = Rig::restored(2, Dimension::Known, vec![lanes]);
+    assert!(rig.board.comparisons().is_empty(), "a request of before the crash may still be executed there");
+    rig.calm(lane(), B);
+    assert_eq!(rig.board.comparisons().len(), 1);
+}
+
+#[test]
+fn r7_a_deletion_after_a_restart_waits_for_calm_under_it() {
+    let deletion = restored_entry(3, Kind::DeleteCollection, Some(Verdict::Applied));
+    let catalog_lane = restored_catalog(1, vec![deletion]);
+    let records = restored_lane(1, vec![restored_entry(2, Kind::Add, None)]);
+    let (mut board, effects) =
+        Board::restore(names(1), LIMITS, Catalog::new(names(1)), vec![records, catalog_lane], Seq::new(3));
+    assert!(effects.contains(&Effect::RecordVoids { lane: lane(), seqs: vec![Seq::new(2)] }));
+    board.step(Input::Reached { instance: A, reach: Reach::Here });
+    let mut rig = Rig { board, seq: 3 };
+    assert!(sends(&rig.calm(LaneId::Catalog, A)).is_empty());
+    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![3])]);
+}
+
+#[test]
+fn r11_a_place_below_the_floor_is_diverged_and_never_starts_at_what_is_left() {
+    let mut lanes = restored_lane(2, vec![restored_entry(9, Kind::Add, Some(Verdict::Applied))]);
+    lanes.floor = Seq::new(8);
+    lanes.places[0].marked = Seq::new(9);
+    let (board, effects) = board(vec![lanes], 2, 9);
+    assert_eq!(board.step_of(collection(), B), Step::Diverged);
+    assert_eq!(board.step_of(collection(), A), Step::In);
+    let noted = |effect: &Effect| matches!(effect, Effect::Note { record } if record.diverged == [(lane(), B)]);
+    assert!(effects.iter().any(noted), "retention must know that it waits for nothing");
+}
+
+#[test]
+fn r11_what_an_instance_without_a_catalog_can_never_have_waits_for_nothing() {
+    let mut fold = Catalog::new(names(2));
+    created(Seq::new(1)).iter().chain([&mapped(A)]).for_each(|change| fold.fold(Seq::new(1), change));
+    let mut catalog_lane = restored_catalog(2, Vec::new());
+    catalog_lane.floor = Seq::new(1);
+    catalog_lane.places[1].marked = Seq::ZERO;
+    let lanes = vec![catalog_lane, restored_lane(2, vec![restored_entry(2, Kind::Add, None)])];
+    let (board, _) = Board::restore(names(2), LIMITS, fold, lanes, Seq::new(2));
+    assert_eq!(board.step_of(collection(), B), Step::Diverged);
+}

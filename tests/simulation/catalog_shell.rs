@@ -1,0 +1,207 @@
+//! The shell's part in catalog entries (rule R8): what is executed, and what the answer means for the catalog.
+
+use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope, Seq};
+use chroma_edge::order::{CatalogChange, Consequences, Origin, Outcome, Purpose, Repeat};
+use uuid::Uuid;
+
+use crate::body::{Body, OnExisting};
+use crate::instance::Answer;
+use crate::world::World;
+
+fn applied(changes: Vec<CatalogChange>) -> Outcome {
+    Outcome::Applied(Consequences { changes, diverged: Vec::new() })
+}
+
+const REFUSED: Outcome = Outcome::Rejected { about: None };
+
+/// An entry that was refused elsewhere, and may have been executed here: whatever it was about has to be compared.
+fn expected_refusal(instance: InstanceId, body: &Body, answer: Answer) -> Outcome {
+    match (answer, body) {
+        (Answer::Done | Answer::Created(_), Body::UpdateCollection { collection, .. }) => {
+            Outcome::Applied(Consequences { changes: Vec::new(), diverged: vec![(*collection, instance)] })
+        }
+        (Answer::Done | Answer::Created(_), _) => applied(Vec::new()),
+        _ => REFUSED,
+    }
+}
+
+impl World {
+    pub fn execute_catalog(&mut self, instance: InstanceId, seq: Seq) -> Answer {
+        let body = self.journal.rows[&seq].body.clone();
+        let server = &mut self.instances[instance.0];
+        match &body {
+            Body::CreateDatabase(scope) => server.create_database(scope),
+            Body::DeleteDatabase(scope) => server.delete_database(scope),
+            Body::CreateCollection { scope, name, existing } => server.create_collection(scope, name, *existing),
+            Body::UpdateCollection { collection, new_name, metadata } => {
+                match self.journal.catalog.mapping_to_carry(*collection, instance) {
+                    Some(id) => server.update_collection(id.uuid(), new_name.as_deref(), *metadata),
+                    None => Answer::NotFound,
+                }
+            }
+            Body::DeleteCollection { scope, name } => server.delete_collection(scope, name),
+            Body::Reset => server.reset(),
+            Body::Write { .. } | Body::DeleteIds(_) | Body::DeleteWhere(_) | Body::DeleteLimited { .. } => {
+                Answer::Refused
+            }
+        }
+    }
+
+    /// What the instance's answer means.
+    pub fn judge(
+        &mut self,
+        instance: InstanceId,
+        seq: Seq,
+        purpose: Purpose,
+        repeat: Repeat,
+        answer: Answer,
+    ) -> Outcome {
+        let row = self.journal.rows[&seq].clone();
+        if purpose == Purpose::ExpectRefusal {
+            self.counters.count("catalog entry sent to be refused");
+            return expected_refusal(instance, &row.body, answer);
+        }
+        let first = purpose == Purpose::Execute;
+        let catalog = self.board.catalog();
+        match &row.body {
+            Body::CreateDatabase(scope) => match answer {
+                Answer::Conflict if first && catalog.database(scope).is_some() => REFUSED,
+                _ if first => {
+                    applied(vec![CatalogChange::DatabaseCreated { scope: scope.clone(), database_id: Uuid::nil() }])
+                }
+                _ => applied(Vec::new()),
+            },
+            Body::DeleteDatabase(scope) => match answer {
+                Answer::NotFound if first && catalog.database(scope).is_none() => self.refused_deletion(),
+                _ if first => applied(vec![CatalogChange::DatabaseDeleted { scope: scope.clone() }]),
+                _ => applied(Vec::new()),
+            },
+            Body::DeleteCollection { scope, name } => match catalog.by_name(scope, name).map(|c| c.id) {
+                _ if !first => applied(Vec::new()),
+                Some(collection) => applied(vec![CatalogChange::CollectionDeleted { collection }]),
+                None => self.refused_deletion(),
+            },
+            Body::CreateCollection { scope, name, existing } if first => {
+                self.judge_creation(instance, seq, scope, name, *existing, repeat, answer)
+            }
+            Body::CreateCollection { .. } => self.judge_copy(instance, row.created, answer),
+            Body::UpdateCollection { collection, new_name, .. } => {
+                self.judge_update(*collection, new_name.as_deref(), first, answer)
+            }
+            Body::Reset => {
+                self.counters.count("reset applied");
+                applied(if first { vec![CatalogChange::Reset] } else { Vec::new() })
+            }
+            Body::Write { .. } | Body::DeleteIds(_) | Body::DeleteWhere(_) | Body::DeleteLimited { .. } => REFUSED,
+        }
+    }
+
+    fn refused_deletion(&mut self) -> Outcome {
+        self.counters.count("deletion refused");
+        REFUSED
+    }
+
+    #[allow(clippy::too_many_arguments, reason = "one call, and every argument is of another type")]
+    fn judge_creation(
+        &mut self,
+        instance: InstanceId,
+        seq: Seq,
+        scope: &Scope,
+        name: &str,
+        existing: OnExisting,
+        repeat: Repeat,
+        answer: Answer,
+    ) -> Outcome {
+        let known = self.board.catalog().by_name(scope, name).is_some();
+        let id = match answer {
+            Answer::Created(id) => id,
+            Answer::Found(_) if known => {
+                self.counters.count("get_or_create found it");
+                return Outcome::Void;
+            }
+            Answer::Conflict | Answer::Found(_) if known => return REFUSED,
+            Answer::Conflict | Answer::Found(_) => match self.unclaimed(instance, scope, name) {
+                Some(id) if repeat != Repeat::First || existing == OnExisting::Get => {
+                    self.counters.count("created again after a lost answer");
+                    id
+                }
+                _ => return REFUSED,
+            },
+            Answer::Done | Answer::Refused | Answer::NotFound => return REFUSED,
+        };
+        let collection = CollectionId::new(id);
+        applied(vec![
+            CatalogChange::CollectionCreated {
+                collection,
+                scope: scope.clone(),
+                name: name.to_owned(),
+                created: seq,
+                origin: Origin::Created,
+            },
+            self.mapping(collection, instance, id),
+        ])
+    }
+
+    fn judge_copy(&mut self, instance: InstanceId, created: Option<CollectionId>, answer: Answer) -> Outcome {
+        let Some(collection) = created else { return applied(Vec::new()) };
+        let diverged =
+            |collection| Outcome::Applied(Consequences { changes: Vec::new(), diverged: vec![(collection, instance)] });
+        match answer {
+            Answer::Created(id) => applied(vec![self.mapping(collection, instance, id)]),
+            Answer::Conflict | Answer::Found(_) => {
+                let Body::CreateCollection { scope, name, .. } = self.body_of(collection) else {
+                    return diverged(collection);
+                };
+                match self.unclaimed(instance, &scope, &name) {
+                    Some(id) => applied(vec![self.mapping(collection, instance, id)]),
+                    None => diverged(collection),
+                }
+            }
+            Answer::Done | Answer::Refused | Answer::NotFound => Outcome::Rejected { about: Some(collection) },
+        }
+    }
+
+    fn judge_update(
+        &mut self,
+        collection: CollectionId,
+        new_name: Option<&str>,
+        first: bool,
+        answer: Answer,
+    ) -> Outcome {
+        let known = self.board.catalog().get(collection);
+        match answer {
+            Answer::Done if first => {
+                let Some(known) = known else { return REFUSED };
+                let name = new_name.unwrap_or(&known.name).to_owned();
+                // Also without a new name: it says which collection the entry was about.
+                applied(vec![CatalogChange::CollectionRenamed { collection, name }])
+            }
+            Answer::Done => applied(Vec::new()),
+            Answer::Conflict => {
+                self.counters.count("unique constraint");
+                Outcome::Rejected { about: Some(collection) }
+            }
+            _ if first && known.is_none() => REFUSED,
+            _ if first => Outcome::Unfit,
+            _ => Outcome::Rejected { about: Some(collection) },
+        }
+    }
+
+    fn body_of(&self, collection: CollectionId) -> Body {
+        let created = self.journal.rows.values().find(|row| row.created == Some(collection));
+        created.map_or(Body::Reset, |row| row.body.clone())
+    }
+
+    /// A collection of that name which is empty, and no collection's (rule R8).
+    fn unclaimed(&self, instance: InstanceId, scope: &Scope, name: &str) -> Option<Uuid> {
+        let server = &self.instances[instance.0];
+        let id = server.find(scope, name)?;
+        let claimed = self.board.catalog().by_id(id).is_some();
+        (!claimed && server.collections[&id].records.is_empty()).then_some(id)
+    }
+
+    fn mapping(&self, collection: CollectionId, instance: InstanceId, id: Uuid) -> CatalogChange {
+        let name = self.journal.names[instance.0].clone();
+        CatalogChange::Mapped { collection, instance: name, id: InstanceCollectionId::new(id) }
+    }
+}

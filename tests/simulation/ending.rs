@@ -1,0 +1,198 @@
+//! The end of a run: everything is healed, must come to rest, and must then agree with the fold of the journal.
+
+use std::collections::HashMap;
+
+use chroma_edge::ids::{CollectionId, InstanceId, LaneId};
+use chroma_edge::order::{Comparison, Step, Verdict};
+use uuid::Uuid;
+
+use crate::body::Body;
+use crate::instance::{Answer, Instance, Power, Stored};
+use crate::invariants::violated;
+use crate::journal::Row;
+use crate::world::{Weather, World};
+
+const STEPS_TO_REST: u64 = 30_000;
+
+impl World {
+    pub fn finish(&mut self) {
+        self.weather = Weather::Calm;
+        for index in 0..self.instances.len() {
+            self.set_power(InstanceId(index), Power::Up);
+        }
+        self.unequal.clear();
+        let until = self.now + STEPS_TO_REST;
+        while !self.at_rest() {
+            if self.now > until {
+                violated("liveness", &self.unrest());
+            }
+            self.advance();
+        }
+        self.answers_stand();
+        self.all_equal_the_fold();
+    }
+
+    fn at_rest(&self) -> bool {
+        self.requests.is_empty()
+            && self.notices.is_empty()
+            && self.journal.queue.is_empty()
+            && self.rests.is_empty()
+            && self.examinations.is_empty()
+            && self.inspections.is_empty()
+            && self.compared.is_empty()
+            && self.reach.iter().all(|reach| *reach == chroma_edge::order::Reach::Here)
+            && self.board.comparisons().iter().all(|c| self.unequal.contains(&(c.collection, c.instance)))
+            && self.journal.rows.values().all(|row| row.verdict.is_some())
+            && self.board.lane_views().iter().all(|view| view.behind.iter().all(|behind| *behind == 0))
+    }
+
+    fn unrest(&self) -> String {
+        let open: Vec<_> = self.journal.rows.values().filter(|row| row.verdict.is_none()).map(|row| row.seq).collect();
+        let busy: Vec<_> = self
+            .board
+            .lane_views()
+            .into_iter()
+            .filter(|view| view.pending > 0 || view.in_doubt > 0)
+            .map(|view| format!("{view:?}"))
+            .collect();
+        format!(
+            "no rest: open {open:?}, {} requests, {} notices, {} to commit, rests {:?}, {} to examine, {} to inspect\n{}",
+            self.requests.len(),
+            self.notices.len(),
+            self.journal.queue.len(),
+            self.rests,
+            self.examinations.len(),
+            self.inspections.len(),
+            busy.join("\n")
+        )
+    }
+
+    pub fn same_content(&self, comparison: &Comparison) -> bool {
+        let content = |instance: InstanceId| -> Option<&Stored> {
+            let mapped = self.board.catalog().mapping(comparison.collection, instance)?;
+            self.instances[instance.0].collections.get(&mapped.uuid())
+        };
+        let (reference, instance) = (content(comparison.reference), content(comparison.instance));
+        reference.is_some() && reference == instance
+    }
+
+    /// G6: what a client was told is what the journal says in the end.
+    fn answers_stand(&self) {
+        for (seq, told) in self.facts.answers() {
+            let row = &self.journal.rows[&seq];
+            if row.verdict != Some(told) {
+                violated("G6", &format!("{seq} was answered {told:?} and is {:?}", row.verdict));
+            }
+        }
+    }
+
+    /// G2, G3: every in-step instance holds exactly what the journal's applied entries make, record by record.
+    fn all_equal_the_fold(&mut self) {
+        let mut ids = HashMap::new();
+        let mut reference = Instance::new(900);
+        for row in self.journal.rows.values().filter(|row| row.verdict == Some(Verdict::Applied)) {
+            fold(&mut reference, &mut ids, row);
+        }
+        ids.retain(|_, id| reference.collections.contains_key(id));
+        for instance in self.journal.instances() {
+            if self.journal.step(LaneId::Catalog, instance) == Step::Diverged {
+                continue;
+            }
+            let server = &self.instances[instance.0];
+            if server.databases != reference.databases {
+                violated("G2", &format!("{instance:?} has other databases: {:?}", server.databases));
+            }
+            for (collection, id) in &ids {
+                self.equals(instance, *collection, &reference.collections[id]);
+            }
+            let orphans = server.collections.keys().filter(|id| self.board.catalog().by_id(**id).is_none()).count();
+            if orphans > 0 && server.collections.len() > reference.collections.len() {
+                violated("G2", &format!("{instance:?} holds {orphans} collections that nobody knows"));
+            }
+        }
+        let known = self.board.catalog().collections().count();
+        if known != ids.len() {
+            violated("R8", &format!("the catalog knows {known} collections, the fold {}", ids.len()));
+        }
+        for collection in ids.keys().copied().collect::<Vec<_>>() {
+            self.one_dimension(collection);
+        }
+    }
+
+    fn equals(&self, instance: InstanceId, collection: CollectionId, expected: &Stored) {
+        if self.board.step_of(collection, instance) == Step::Diverged {
+            return;
+        }
+        let Some(mapped) = self.board.catalog().mapping(collection, instance) else {
+            violated("R8", &format!("{collection:?} is not mapped on {instance:?}"));
+        };
+        let Some(held) = self.instances[instance.0].collections.get(&mapped.uuid()) else {
+            violated("G2", &format!("{collection:?} is not on {instance:?}"));
+        };
+        if (&held.scope, &held.name, held.metadata) != (&expected.scope, &expected.name, expected.metadata) {
+            violated("G2", &format!("{collection:?} is defined otherwise on {instance:?}: {held:?}, not {expected:?}"));
+        }
+        if held.records != expected.records {
+            violated(
+                "G2",
+                &format!("{collection:?} differs on {instance:?}: {:?}\nnot {:?}", held.records, expected.records),
+            );
+        }
+    }
+
+    /// R4: what refused writes leave behind is the same everywhere.
+    fn one_dimension(&mut self, collection: CollectionId) {
+        let catalog = self.board.catalog();
+        let mut dimensions = Vec::new();
+        let mut diverged = false;
+        for instance in self.journal.instances() {
+            if self.board.step_of(collection, instance) == Step::Diverged {
+                diverged = true;
+            } else if let Some(mapped) = catalog.mapping(collection, instance) {
+                dimensions.push(self.instances[instance.0].collections.get(&mapped.uuid()).map(|c| c.dimension));
+            }
+        }
+        dimensions.dedup();
+        if dimensions.len() > 1 {
+            violated("R4", &format!("{collection:?} has the dimensions {dimensions:?}"));
+        }
+        self.counters.count("collections at the end");
+        if diverged {
+            self.counters.count("collections left diverged somewhere");
+        }
+    }
+}
+
+fn fold(reference: &mut Instance, ids: &mut HashMap<CollectionId, Uuid>, row: &Row) {
+    let target = match row.lane {
+        LaneId::Records(collection) => ids.get(&collection).copied().unwrap_or_default(),
+        LaneId::Catalog => Uuid::nil(),
+    };
+    let answer = match &row.body {
+        Body::Write { docs, flaw } => reference.write(target, row.profile.kind, &[(docs, *flaw)]),
+        Body::DeleteIds(deleted) => reference.delete(target, |record| deleted.contains(&record.id)),
+        Body::DeleteWhere(remainder) => reference.delete(target, |record| record.value % 3 == *remainder),
+        Body::DeleteLimited { .. } => {
+            let deleted = row.resolved.clone().unwrap_or_default();
+            reference.delete(target, |record| deleted.contains(&record.id))
+        }
+        Body::CreateDatabase(scope) => reference.create_database(scope),
+        Body::DeleteDatabase(scope) => reference.delete_database(scope),
+        Body::CreateCollection { scope, name, existing } => {
+            let answer = reference.create_collection(scope, name, *existing);
+            if let (Answer::Created(id), Some(collection)) = (answer, row.created) {
+                ids.insert(collection, id);
+            }
+            answer
+        }
+        Body::UpdateCollection { collection, new_name, metadata } => {
+            let id = ids.get(collection).copied().unwrap_or_default();
+            reference.update_collection(id, new_name.as_deref(), *metadata)
+        }
+        Body::DeleteCollection { scope, name } => reference.delete_collection(scope, name),
+        Body::Reset => reference.reset(),
+    };
+    if !matches!(answer, Answer::Done | Answer::Created(_)) {
+        violated("G3", &format!("the fold of the journal cannot apply {}: {answer:?} to {:?}", row.seq, row.body));
+    }
+}

@@ -1,0 +1,344 @@
+//! What must hold after every step, each named by its rule (docs/rules.md).
+
+use std::collections::{HashMap, HashSet};
+
+use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
+use chroma_edge::order::{Consistency, Effect, Input, Intent, Kind, Purpose, Record, Repeat, Step, Verdict};
+
+use crate::body::Body;
+use crate::journal::{LIMITS, Row};
+use crate::requests::Request;
+use crate::world::{Places, World};
+
+/// A rule is broken: the run ends with its name.
+pub fn violated(rule: &str, what: &str) -> ! {
+    panic!("{rule} is broken: {what}")
+}
+
+/// What has happened, as an all-knowing observer sees it. Survives crashes of the edge.
+#[derive(Default)]
+pub struct Facts {
+    executed: HashSet<(InstanceId, Seq)>,
+    highest: Places<Seq>,
+    /// Found equal up to here.
+    admitted: Places<Seq>,
+    /// Durable progress up to here has been checked.
+    checked: Places<Seq>,
+    answers: HashMap<Seq, Verdict>,
+    answered_since_start: HashSet<Seq>,
+    acknowledged: HashMap<LaneId, Vec<Seq>>,
+    runs_lost_or_refused: HashSet<Seq>,
+}
+
+impl Facts {
+    pub fn executed(&self, instance: InstanceId, seq: Seq) -> bool {
+        self.executed.contains(&(instance, seq))
+    }
+
+    pub fn answered(&self, seq: Seq) -> bool {
+        self.answers.contains_key(&seq)
+    }
+
+    pub fn new_epoch(&mut self) {
+        self.answered_since_start.clear();
+    }
+
+    /// The content of the entry is on the instance: executed there, or found equal to one that has it.
+    fn holds(&self, instance: InstanceId, lane: LaneId, seq: Seq) -> bool {
+        self.executed(instance, seq) || self.admitted.get(&(instance, lane)).is_some_and(|at| *at >= seq)
+    }
+
+    pub fn answers(&self) -> impl Iterator<Item = (Seq, Verdict)> {
+        self.answers.iter().map(|(seq, verdict)| (*seq, *verdict))
+    }
+}
+
+fn prior(seq: Seq) -> Seq {
+    Seq::new(seq.get() - 1)
+}
+
+impl World {
+    pub fn check_effect(&mut self, effect: &Effect) {
+        match effect {
+            Effect::Send { lane, instance, seqs, purpose, repeat } => {
+                self.r1_one_in_doubt(*lane, *instance, seqs);
+                self.r9_mergeable(seqs);
+                self.r7_deletion_waits(*instance, seqs[0]);
+                self.count_send(seqs, *purpose, *repeat);
+            }
+            Effect::ReadIds { lane, instance, seq } => self.r1_one_in_doubt(*lane, *instance, &[*seq]),
+            Effect::Answer { lane, seq, verdict, .. } => self.r2_r3_answer(*lane, *seq, *verdict),
+            Effect::Record { record, lane, instance } => self.see_record(*lane, *instance, record),
+            Effect::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
+            Effect::RecordVoids { .. } => self.counters.count("void by deletion"),
+            Effect::Note { .. } | Effect::AwaitCalm { .. } | Effect::Inspect { .. } => {}
+        }
+    }
+
+    fn count_send(&mut self, seqs: &[Seq], purpose: Purpose, repeat: Repeat) {
+        if repeat != Repeat::First {
+            self.counters.count("doubt re-sent");
+        }
+        if purpose == Purpose::ExpectRefusal {
+            self.counters.count("expected refusal sent");
+        }
+        if seqs.len() > 1 {
+            self.counters.count("merged run sent");
+            self.facts.runs_lost_or_refused.extend(seqs);
+        } else if self.facts.runs_lost_or_refused.remove(&seqs[0]) {
+            self.counters.count("run split into singles");
+        }
+        let elsewhere = |request: &Request| request.seqs().contains(&seqs[0]);
+        if purpose == Purpose::Execute && self.abandoned.iter().any(elsewhere) {
+            self.counters.count("answered from a late failover");
+        }
+    }
+
+    /// R1: one request per lane and instance, under way or in doubt, and it starts at the first entry after the
+    /// durable mark, which covers what is skipped. R6: nothing is sent that is not durable. R11: nor below a floor.
+    fn r1_one_in_doubt(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) {
+        let same = |request: &Request| request.lane == lane && request.instance == instance;
+        if let Some(other) = self.requests.iter().find(|request| same(request)) {
+            violated("R1", &format!("{seqs:?} is sent to {instance:?} beside {other:?}"));
+        }
+        if let Some(other) = self.abandoned.iter().find(|request| same(request)) {
+            violated("R1", &format!("{seqs:?} is sent to {instance:?} while {other:?} may still be executed"));
+        }
+        let (first, last) = (seqs[0], seqs[seqs.len() - 1]);
+        if last > self.journal.last {
+            violated("R6", &format!("{last} is sent and not durable"));
+        }
+        let mark = self.journal.mark(lane, instance);
+        if mark < self.journal.floor(lane) || first <= self.journal.floor(lane) {
+            violated("R11", &format!("{first} is sent to {instance:?}, marked {mark}, below the floor"));
+        }
+        if first <= mark {
+            violated("R1", &format!("{first} is sent again to {instance:?}, marked {mark}"));
+        }
+        if let LaneId::Records(collection) = lane
+            && self.board.step_of(collection, instance) == Step::Diverged
+        {
+            violated("G9", &format!("{first} is sent to {instance:?}, which is diverged"));
+        }
+        if let Some(row) = self.journal.between(lane, mark, prior(first)).next() {
+            violated("R1", &format!("{first} is sent to {instance:?} before {}: {:?}", row.seq, row.verdict));
+        }
+        let whole: Vec<_> = self.journal.between(lane, prior(first), last).map(|row| row.seq).collect();
+        if whole != seqs {
+            violated("R1", &format!("{seqs:?} is not a run of neighbours: {whole:?}"));
+        }
+    }
+
+    /// R7: a deletion waits for the flights under it on that instance.
+    fn r7_deletion_waits(&mut self, instance: InstanceId, seq: Seq) {
+        let Intent::Deletes(deletion) = &self.journal.rows[&seq].intent else { return };
+        let hit = match self.journal.closed.get(&seq) {
+            Some(closed) => closed.clone(),
+            // Refused elsewhere: what has that name by now had it not yet on this instance.
+            None if self.journal.rows[&seq].verdict.is_some() => Vec::new(),
+            None => self.board.catalog().hit_by(deletion),
+        };
+        let under = |request: &Request| match request.lane {
+            LaneId::Records(collection) => request.instance == instance && hit.contains(&collection),
+            LaneId::Catalog => false,
+        };
+        if let Some(request) = self.requests.iter().chain(&self.abandoned).find(|request| under(request)) {
+            violated("R7", &format!("the deletion {seq} is sent to {instance:?} over {request:?}"));
+        }
+    }
+
+    /// R9: only checked neighbours of one kind and encoding share a request, within the limits.
+    fn r9_mergeable(&mut self, seqs: &[Seq]) {
+        if seqs.len() == 1 {
+            return;
+        }
+        let rows: Vec<_> = seqs.iter().map(|seq| &self.journal.rows[seq]).collect();
+        let merges: Vec<_> = rows.iter().filter_map(|row| row.profile.merge).collect();
+        let alike = rows.iter().all(|row| row.profile.kind == rows[0].profile.kind)
+            && merges.len() == rows.len()
+            && merges.iter().all(|merge| merge.encoding == merges[0].encoding);
+        let docs: u32 = merges.iter().map(|merge| merge.docs).sum();
+        if !alike || docs > LIMITS.documents {
+            violated("R9", &format!("{seqs:?} share a request"));
+        }
+    }
+
+    /// G3: no instance executes two writes of one lane in another order than the journal's. Executing again what
+    /// was in doubt is harmless only within a run of one kind.
+    pub fn check_execution(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) {
+        let (first, last) = (seqs[0], seqs[seqs.len() - 1]);
+        let highest = self.facts.highest.get(&(instance, lane)).copied().unwrap_or(Seq::ZERO);
+        let admitted = self.facts.admitted.get(&(instance, lane)).copied().unwrap_or(Seq::ZERO);
+        let highest = highest.max(admitted);
+        if first <= highest && !(first == last && first == highest) {
+            let end = highest.max(last);
+            let kind = self.journal.rows[&first].profile.kind;
+            let one_kind = |row: &Row| {
+                let left_out = !self.facts.executed(instance, row.seq) && !seqs.contains(&row.seq);
+                left_out || (row.profile.kind == kind && row.profile.merge.is_some())
+            };
+            if !self.journal.between(lane, prior(first), end).all(one_kind) {
+                violated("G3", &format!("{instance:?} executes {seqs:?} after {highest}"));
+            }
+        }
+        self.facts.highest.insert((instance, lane), highest.max(last));
+        self.facts.executed.extend(seqs.iter().map(|seq| (instance, *seq)));
+    }
+
+    /// R2: a refusal, a creation, and a write with its own id are durable before the client is told. R3, G6: an
+    /// answer is given once, and never changes.
+    fn r2_r3_answer(&mut self, lane: LaneId, seq: Seq, verdict: Verdict) {
+        let durable = self.journal.rows[&seq].verdict;
+        let must_be_durable = lane == LaneId::Catalog || verdict != Verdict::Applied || self.recorded_answers(seq);
+        if must_be_durable && durable != Some(verdict) {
+            violated("R2", &format!("{seq} is answered {verdict:?} while the journal says {durable:?}"));
+        }
+        if !self.facts.answered_since_start.insert(seq) {
+            violated("G6", &format!("{seq} is answered twice"));
+        }
+        let before = self.facts.answers.insert(seq, verdict);
+        let deleted_since = verdict == Verdict::Void && self.deleted(lane) && !self.recorded_answers(seq);
+        if before.is_some_and(|before| before != verdict) && !deleted_since {
+            violated("R3", &format!("the answer to {seq} changes from {before:?} to {verdict:?}"));
+        }
+        if verdict == Verdict::Void && !self.deleted(lane) && lane != LaneId::Catalog {
+            violated("R7", &format!("{seq} is answered 'no such collection', which exists"));
+        }
+        if verdict == Verdict::Applied {
+            self.facts.acknowledged.entry(lane).or_default().push(seq);
+            self.r8_mapped(seq);
+        }
+    }
+
+    pub fn deleted(&self, lane: LaneId) -> bool {
+        match lane {
+            LaneId::Catalog => false,
+            LaneId::Records(collection) => self.journal.catalog.get(collection).is_none(),
+        }
+    }
+
+    /// R8: the mapping of what was created is durable before the client is told.
+    fn r8_mapped(&mut self, seq: Seq) {
+        let row = &self.journal.rows[&seq];
+        if row.profile.kind != Kind::CreateCollection {
+            return;
+        }
+        let mapped = row.created.is_some_and(|collection| {
+            let catalog = &self.journal.catalog;
+            self.journal.instances().any(|i| catalog.mapping_to_carry(collection, i).is_some())
+        });
+        if !mapped {
+            violated("R8", &format!("the creation {seq} is answered without a durable mapping"));
+        }
+    }
+
+    fn see_record(&mut self, lane: LaneId, instance: InstanceId, record: &Record) {
+        if let (false, Some(through)) = (record.admitted.is_empty(), record.through) {
+            self.counters.count("admitted after comparison");
+            self.facts.admitted.insert((instance, lane), through);
+        }
+        let refused = record.verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Rejected);
+        if refused && !record.diverged.is_empty() {
+            self.counters.count("diverged by a refusal elsewhere");
+        }
+    }
+
+    /// R10: nothing that could still be executed is examined.
+    fn r10_nothing_left(&mut self, lane: LaneId, seq: Seq) {
+        let LaneId::Records(collection) = lane else { violated("R10", "a catalog entry is examined") };
+        let left = |request: &&Request| {
+            request.seqs().contains(&seq) && self.board.step_of(collection, request.instance) == Step::In
+        };
+        if let Some(request) = self.abandoned.iter().chain(&self.requests).find(left) {
+            violated("R10", &format!("{seq} is examined while {request:?} may be executed"));
+        }
+    }
+
+    /// R4, G9: durable progress covers an applied entry only where it was executed. R10: what is abandoned was
+    /// never acknowledged, and is nowhere.
+    pub fn check_durable(&mut self, told: &[(Input, Vec<(Seq, Verdict)>)]) {
+        for (input, verdicts) in told {
+            if let Input::Recorded { lane, instance } = input {
+                self.r4_nothing_skipped(*lane, *instance);
+            }
+            for (seq, _) in verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Abandoned) {
+                self.counters.count("abandoned");
+                let lane = self.journal.rows[seq].lane;
+                let in_step = |i: &InstanceId| self.journal.step(lane, *i) == Step::In;
+                let somewhere = self.journal.instances().filter(in_step).any(|i| self.facts.executed(i, *seq));
+                if somewhere || self.facts.answers.get(seq) == Some(&Verdict::Applied) {
+                    violated("R10", &format!("{seq} is abandoned, and was executed or acknowledged"));
+                }
+            }
+        }
+    }
+
+    fn r4_nothing_skipped(&mut self, lane: LaneId, instance: InstanceId) {
+        let mark = self.journal.mark(lane, instance);
+        let checked = self.facts.checked.insert((instance, lane), mark).unwrap_or(Seq::ZERO);
+        if self.journal.step(lane, instance) == Step::Diverged {
+            return;
+        }
+        for row in self.journal.between(lane, checked, mark) {
+            match row.verdict {
+                None => violated("R1", &format!("{instance:?} is marked {mark} beyond the open {}", row.seq)),
+                Some(Verdict::Applied)
+                    if !self.facts.holds(instance, lane, row.seq) && !self.excused(row, instance) =>
+                {
+                    violated("R4", &format!("{} is silently skipped on {instance:?}", row.seq));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// A catalog entry that the instance refused: its collection is diverged there, or gone.
+    fn excused(&self, row: &Row, instance: InstanceId) -> bool {
+        let about: Option<CollectionId> = match &row.body {
+            Body::UpdateCollection { collection, .. } => Some(*collection),
+            Body::CreateCollection { .. } => row.created,
+            // Not there, as wanted: nothing had to be executed.
+            Body::DeleteCollection { .. } | Body::DeleteDatabase(_) | Body::CreateDatabase(_) => return true,
+            _ => None,
+        };
+        about.is_some_and(|collection| {
+            let lane = LaneId::Records(collection);
+            self.deleted(lane)
+                || self.journal.step(lane, instance) == Step::Diverged
+                || self.journal.catalog.mapping(collection, instance).is_some()
+        })
+    }
+
+    /// After every step.
+    pub fn check_state(&mut self) {
+        let mut collections: Vec<_> = self.board.catalog().collections().map(|c| c.id).collect();
+        collections.sort();
+        if collections.is_empty() {
+            return;
+        }
+        let collection = collections[self.rng.below(collections.len())];
+        self.r5_fresh(collection);
+    }
+
+    /// R5: an instance that serves fresh reads has every acknowledged write.
+    fn r5_fresh(&mut self, collection: CollectionId) {
+        let lane = LaneId::Records(collection);
+        for reader in self.board.readers(collection, Consistency::Fresh) {
+            let instance = reader.instance;
+            let acknowledged = self.facts.acknowledged.get(&lane).map(Vec::as_slice).unwrap_or_default();
+            let lacks = |seq: &&Seq| !self.facts.holds(instance, lane, **seq);
+            if let Some(seq) = acknowledged.iter().rev().take(40).find(lacks) {
+                violated("R5", &format!("{instance:?} serves {collection:?} and lacks {seq}"));
+            }
+            let about = |seq: &&Seq| match &self.journal.rows[seq].body {
+                Body::UpdateCollection { collection: about, .. } => *about == collection,
+                _ => false,
+            };
+            let changes = self.facts.acknowledged.get(&LaneId::Catalog).map(Vec::as_slice).unwrap_or_default();
+            let mut changes = changes.iter().rev().take(60).filter(about);
+            if let Some(seq) = changes.find(|seq| !self.facts.executed(instance, **seq)) {
+                violated("R5", &format!("{instance:?} serves {collection:?} and lacks its change {seq}"));
+            }
+        }
+    }
+}

@@ -1,0 +1,259 @@
+//! The journal in memory: what is durable survives a crash of the edge, what waits in the queue does not.
+//!
+//! Commits become durable in the order in which they were handed over. What the edge gets back after a crash is
+//! what a store's load gives. It checks what is made durable: R2, R3, R4 and R10 speak of that.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
+
+use chroma_edge::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
+use chroma_edge::order::{
+    Acknowledge, Board, Catalog, CatalogChange, Dimension, Effect, Input, Intent, MergeLimits, Profile, Record,
+    Resolved, RestoredEntry, RestoredLane, RestoredPlace, Step, Submission, Verdict,
+};
+
+use crate::body::Body;
+use crate::invariants::violated;
+
+/// A journaled write.
+#[derive(Clone, Debug)]
+pub struct Row {
+    pub seq: Seq,
+    pub lane: LaneId,
+    pub profile: Profile,
+    pub intent: Intent,
+    pub acknowledge: Acknowledge,
+    pub body: Body,
+    pub verdict: Option<Verdict>,
+    pub resolved: Option<Vec<u8>>,
+    pub created: Option<CollectionId>,
+    pub trimmed: bool,
+}
+
+pub enum Commit {
+    Append(Row),
+    Record { lane: LaneId, instance: InstanceId, record: Record },
+    Note { record: Record },
+    Voids { lane: LaneId, seqs: Vec<Seq> },
+    Resolution { lane: LaneId, instance: InstanceId, seq: Seq, ids: Vec<u8> },
+}
+
+pub const LIMITS: MergeLimits = MergeLimits { documents: 6, bytes: 1_000 };
+
+pub struct Journal {
+    pub names: Vec<InstanceName>,
+    pub rows: BTreeMap<Seq, Row>,
+    pub lanes: BTreeMap<LaneId, Vec<Seq>>,
+    pub queue: VecDeque<Commit>,
+    pub catalog: Catalog,
+    pub last: Seq,
+    /// What each applied deletion deleted.
+    pub closed: HashMap<Seq, Vec<CollectionId>>,
+    marks: HashMap<(LaneId, InstanceId), Seq>,
+    steps: HashMap<(LaneId, InstanceId), Step>,
+    floors: BTreeMap<LaneId, Seq>,
+    dimensioned: BTreeSet<CollectionId>,
+    changes: Vec<(Seq, CatalogChange)>,
+}
+
+impl Journal {
+    pub fn new(names: Vec<InstanceName>) -> Self {
+        Journal {
+            catalog: Catalog::new(names.clone()),
+            names,
+            rows: BTreeMap::new(),
+            lanes: BTreeMap::new(),
+            queue: VecDeque::new(),
+            last: Seq::ZERO,
+            closed: HashMap::new(),
+            marks: HashMap::new(),
+            steps: HashMap::new(),
+            floors: BTreeMap::new(),
+            dimensioned: BTreeSet::new(),
+            changes: Vec::new(),
+        }
+    }
+
+    pub fn mark(&self, lane: LaneId, instance: InstanceId) -> Seq {
+        self.marks.get(&(lane, instance)).copied().unwrap_or(Seq::ZERO)
+    }
+
+    pub fn step(&self, lane: LaneId, instance: InstanceId) -> Step {
+        self.steps.get(&(lane, instance)).copied().unwrap_or(Step::In)
+    }
+
+    pub fn floor(&self, lane: LaneId) -> Seq {
+        self.floors.get(&lane).copied().unwrap_or(Seq::ZERO)
+    }
+
+    pub fn instances(&self) -> impl Iterator<Item = InstanceId> + use<> {
+        (0..self.names.len()).map(InstanceId)
+    }
+
+    /// Entries of the lane in `(after, through]`.
+    pub fn between(&self, lane: LaneId, after: Seq, through: Seq) -> impl Iterator<Item = &Row> {
+        let seqs = self.lanes.get(&lane).map(Vec::as_slice).unwrap_or_default();
+        let from = seqs.partition_point(|seq| *seq <= after);
+        seqs[from..].iter().take_while(move |seq| **seq <= through).map(|seq| &self.rows[seq])
+    }
+
+    /// Makes up to `most` commits durable, and returns what the edge is told.
+    pub fn flush(&mut self, most: usize) -> Vec<(Input, Vec<(Seq, Verdict)>)> {
+        let mut told = Vec::new();
+        let mut appended = Vec::new();
+        for _ in 0..most {
+            let Some(commit) = self.queue.pop_front() else { break };
+            if let Commit::Append(row) = commit {
+                appended.push(self.append(row));
+                continue;
+            }
+            if !appended.is_empty() {
+                told.push((Input::Journaled(std::mem::take(&mut appended)), Vec::new()));
+            }
+            told.extend(self.commit(commit));
+        }
+        if !appended.is_empty() {
+            told.push((Input::Journaled(appended), Vec::new()));
+        }
+        told
+    }
+
+    fn append(&mut self, mut row: Row) -> Submission {
+        self.last = self.last.next();
+        row.seq = self.last;
+        let Row { seq, lane, profile, acknowledge, .. } = row;
+        let submission = Submission { seq, lane, profile, intent: row.intent.clone(), acknowledge };
+        self.lanes.entry(lane).or_default().push(seq);
+        self.rows.insert(seq, row);
+        submission
+    }
+
+    fn commit(&mut self, commit: Commit) -> Option<(Input, Vec<(Seq, Verdict)>)> {
+        match commit {
+            Commit::Append(_) => None,
+            Commit::Record { lane, instance, record } => {
+                self.apply(lane, Some(instance), &record);
+                Some((Input::Recorded { lane, instance }, record.verdicts))
+            }
+            Commit::Note { record } => {
+                self.apply(LaneId::Catalog, None, &record);
+                None
+            }
+            Commit::Voids { lane, seqs } => {
+                let verdicts: Vec<_> = seqs.iter().map(|seq| (*seq, Verdict::Void)).collect();
+                verdicts.iter().for_each(|(seq, verdict)| self.settle(*seq, *verdict));
+                Some((Input::VoidsRecorded { lane, seqs }, verdicts))
+            }
+            Commit::Resolution { lane, instance, seq, ids } => {
+                let row = self.rows.get_mut(&seq)?;
+                if row.resolved.as_ref().is_some_and(|old| *old != ids) {
+                    violated("R3", &format!("the resolution of {seq} changes"));
+                }
+                row.resolved = Some(ids);
+                Some((Input::IdsRead { lane, instance, resolved: Resolved::Durable }, Vec::new()))
+            }
+        }
+    }
+
+    fn apply(&mut self, lane: LaneId, instance: Option<InstanceId>, record: &Record) {
+        for (seq, verdict) in &record.verdicts {
+            self.settle(*seq, *verdict);
+        }
+        if let (Some(instance), Some(through)) = (instance, record.through) {
+            let mark = self.marks.entry((lane, instance)).or_insert(Seq::ZERO);
+            *mark = (*mark).max(through);
+        }
+        for change in &record.changes {
+            match change {
+                CatalogChange::Dimensioned { collection } => {
+                    self.dimensioned.insert(*collection);
+                }
+                CatalogChange::CollectionCreated { collection, created, .. } => {
+                    if let Some(row) = self.rows.get_mut(created) {
+                        row.created = Some(*collection);
+                    }
+                }
+                _ => {}
+            }
+            let seq = record.through.unwrap_or(Seq::ZERO);
+            self.catalog.fold(seq, change);
+            self.changes.push((seq, change.clone()));
+        }
+        for place in &record.diverged {
+            self.steps.insert(*place, Step::Diverged);
+        }
+        for place in &record.admitted {
+            self.steps.insert(*place, Step::In);
+        }
+    }
+
+    fn settle(&mut self, seq: Seq, verdict: Verdict) {
+        let Some(row) = self.rows.get_mut(&seq) else { return };
+        if row.verdict.is_some_and(|old| old != verdict) {
+            violated("R3", &format!("the durable verdict of {seq} changes from {:?} to {verdict:?}", row.verdict));
+        }
+        row.verdict = Some(verdict);
+        if let (Intent::Deletes(deletion), Verdict::Applied) = (&row.intent, verdict) {
+            self.closed.entry(seq).or_insert_with(|| self.catalog.hit_by(deletion));
+        }
+    }
+
+    /// The lowest progress of the in-step instances: nothing above it may be trimmed.
+    fn low(&self, lane: LaneId) -> Seq {
+        let in_step = self.instances().filter(|instance| self.step(lane, *instance) == Step::In);
+        in_step.map(|instance| self.mark(lane, instance)).min().unwrap_or(Seq::ZERO)
+    }
+
+    /// Retention: forgets what every in-step instance has. Returns whether there was anything.
+    pub fn trim(&mut self, lane: LaneId) -> bool {
+        let low = self.low(lane);
+        let seqs: Vec<_> = self
+            .between(lane, self.floor(lane), low)
+            .take_while(|row| row.verdict.is_some())
+            .map(|row| row.seq)
+            .collect();
+        let Some(last) = seqs.last() else { return false };
+        self.floors.insert(lane, *last);
+        for seq in &seqs {
+            if let Some(row) = self.rows.get_mut(seq) {
+                row.trimmed = true;
+            }
+        }
+        true
+    }
+
+    /// The edge starts again: what was not durable is gone.
+    pub fn restart(&mut self) -> (Board, Vec<Effect>) {
+        self.queue.clear();
+        let lanes = self.lanes.keys().map(|lane| self.load(*lane)).collect();
+        Board::restore(self.names.clone(), LIMITS, self.catalog.clone(), lanes, self.last)
+    }
+
+    fn load(&self, id: LaneId) -> RestoredLane {
+        let low = self.low(id);
+        let known = |c: &CollectionId| self.dimensioned.contains(c);
+        let dimension = match id {
+            LaneId::Records(collection) if !known(&collection) => Dimension::Unknown,
+            LaneId::Records(_) | LaneId::Catalog => Dimension::Known,
+        };
+        let wanted = |row: &&Row| !row.trimmed && (row.seq > low || row.verdict.is_none());
+        let entries = self.between(id, Seq::ZERO, Seq::MAX).filter(wanted).map(|row| RestoredEntry {
+            seq: row.seq,
+            profile: row.profile,
+            verdict: row.verdict,
+            intent: row.intent.clone(),
+            resolved: row.resolved.is_some(),
+        });
+        let place = |i: InstanceId| RestoredPlace { marked: self.mark(id, i), step: self.step(id, i) };
+        let floor = self.floor(id);
+        RestoredLane { id, dimension, floor, entries: entries.collect(), places: self.instances().map(place).collect() }
+    }
+
+    /// One more, blank instance is configured from the next start on.
+    pub fn configure(&mut self, name: InstanceName) {
+        self.names.push(name);
+        self.catalog = Catalog::new(self.names.clone());
+        for (seq, change) in &self.changes {
+            self.catalog.fold(*seq, change);
+        }
+    }
+}

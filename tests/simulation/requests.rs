@@ -1,0 +1,254 @@
+//! The shell's requests: sent, executed, answered, lost, abandoned, executed late.
+
+use chroma_edge::ids::{InstanceCollectionId, InstanceId, LaneId, Seq};
+use chroma_edge::order::{Again, Consequences, Health, Input, Kind, Outcome, Purpose, Reach, Repeat, Resolved};
+
+use crate::body::Body;
+use crate::instance::{Answer, Power};
+use crate::journal::Commit;
+use crate::world::{Weather, World};
+
+#[derive(Clone, Debug)]
+pub enum Work {
+    Send { seqs: Vec<Seq>, purpose: Purpose, repeat: Repeat },
+    Read { seq: Seq },
+}
+
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub lane: LaneId,
+    pub instance: InstanceId,
+    pub work: Work,
+    /// What the instance has answered, as soon as it has executed it.
+    pub answer: Option<Answer>,
+}
+
+impl Request {
+    pub fn send(lane: LaneId, instance: InstanceId, seqs: Vec<Seq>, purpose: Purpose, repeat: Repeat) -> Self {
+        Request { lane, instance, work: Work::Send { seqs, purpose, repeat }, answer: None }
+    }
+
+    pub fn read(lane: LaneId, instance: InstanceId, seq: Seq) -> Self {
+        Request { lane, instance, work: Work::Read { seq }, answer: None }
+    }
+
+    pub fn may_still_execute(&self) -> bool {
+        self.answer.is_none() && matches!(self.work, Work::Send { .. })
+    }
+
+    pub fn seqs(&self) -> &[Seq] {
+        match &self.work {
+            Work::Send { seqs, .. } => seqs,
+            Work::Read { seq } => std::slice::from_ref(seq),
+        }
+    }
+}
+
+impl World {
+    /// One request gets on, or is lost.
+    pub fn progress(&mut self, at: usize) {
+        let power = self.instances[self.requests[at].instance.0].power;
+        match (power, self.requests[at].answer) {
+            (Power::Down, _) => self.refused_connection(at),
+            (Power::Hung, _) => {
+                if self.rng.chance(300) {
+                    self.lose(at);
+                }
+            }
+            (Power::Up, Some(answer)) => self.answered(at, answer),
+            (Power::Up, None) => self.reaches(at),
+        }
+    }
+
+    fn reaches(&mut self, at: usize) {
+        let storm = self.weather == Weather::Storm;
+        let (lane, instance) = (self.requests[at].lane, self.requests[at].instance);
+        match self.requests[at].work.clone() {
+            Work::Read { seq } => self.read_ids(at, seq),
+            Work::Send { seqs, .. } if seqs.iter().any(|seq| self.unanswerable(*seq)) => {
+                self.requests.swap_remove(at);
+                self.tell_outcome(lane, instance, Outcome::InDoubt { instance_was: Health::Healthy });
+            }
+            Work::Send { .. } if storm && self.goes_wrong(120) => self.lose(at),
+            Work::Send { .. } if storm && self.goes_wrong(60) => {
+                self.counters.count("transient error");
+                self.requests.swap_remove(at);
+                let again = if self.rng.chance(500) { Again::AtOnce } else { Again::AfterAPause };
+                self.tell_outcome(lane, instance, Outcome::NotSent { again });
+            }
+            Work::Send { .. } if storm && self.goes_wrong(30) => {
+                self.counters.count("unfit");
+                self.requests.swap_remove(at);
+                self.tell_outcome(lane, instance, Outcome::Unfit);
+            }
+            Work::Send { seqs, .. } => {
+                let answer = self.execute(lane, instance, &seqs);
+                self.requests[at].answer = Some(answer);
+            }
+        }
+    }
+
+    fn goes_wrong(&mut self, per_mille: u64) -> bool {
+        self.rng.chance(per_mille) && self.rng.chance(self.temper.loses)
+    }
+
+    fn answered(&mut self, at: usize, answer: Answer) {
+        if self.weather == Weather::Storm && self.goes_wrong(150) {
+            self.lose(at);
+            return;
+        }
+        let request = self.requests.swap_remove(at);
+        let Work::Send { seqs, purpose, repeat } = request.work else { return };
+        let outcome = match request.lane {
+            LaneId::Records(_) => match answer {
+                Answer::Done => Outcome::Applied(Consequences::default()),
+                Answer::Refused => Outcome::Rejected { about: None },
+                Answer::NotFound | Answer::Created(_) | Answer::Found(_) | Answer::Conflict => Outcome::Unfit,
+            },
+            LaneId::Catalog => self.judge(request.instance, seqs[0], purpose, repeat, answer),
+        };
+        self.tell_outcome(request.lane, request.instance, outcome);
+    }
+
+    /// The shell stops waiting: the request may be executed later.
+    fn lose(&mut self, at: usize) {
+        let request = self.requests.swap_remove(at);
+        let (lane, instance) = (request.lane, request.instance);
+        if let Work::Read { .. } = request.work {
+            self.tell(Input::IdsRead { lane, instance, resolved: Resolved::Failed { again: Again::AfterAPause } });
+            return;
+        }
+        self.counters.count(if request.answer.is_some() { "lost after execution" } else { "lost before execution" });
+        if request.may_still_execute() {
+            self.abandoned.push(request);
+        }
+        let instance_was = if self.reach[instance.0] == Reach::Away { Health::Gone } else { Health::Healthy };
+        self.tell_outcome(lane, instance, Outcome::InDoubt { instance_was });
+    }
+
+    /// Nothing is listening: a request whose instance died on the way is in doubt, a later one never left.
+    fn refused_connection(&mut self, at: usize) {
+        if self.requests[at].answer.is_some() {
+            self.lose(at);
+            return;
+        }
+        let request = self.requests.swap_remove(at);
+        let (lane, instance) = (request.lane, request.instance);
+        self.probe(instance);
+        let again = if self.rng.chance(500) { Again::AtOnce } else { Again::AfterAPause };
+        match request.work {
+            Work::Read { .. } => self.tell(Input::IdsRead { lane, instance, resolved: Resolved::Failed { again } }),
+            Work::Send { .. } => self.tell_outcome(lane, instance, Outcome::NotSent { again }),
+        }
+    }
+
+    /// The process is gone: what it had received it has executed or never will.
+    pub fn kill(&mut self, instance: InstanceId) {
+        self.abandoned.retain(|request| request.instance != instance);
+        let there: Vec<_> = (0..self.requests.len()).filter(|at| self.requests[*at].instance == instance).collect();
+        for at in there.into_iter().rev() {
+            let Work::Send { seqs, .. } = self.requests[at].work.clone() else { continue };
+            if self.requests[at].answer.is_some() || self.rng.chance(400) {
+                continue;
+            }
+            let request = self.requests.swap_remove(at);
+            if self.rng.chance(500) && !seqs.iter().any(|seq| self.unanswerable(*seq)) {
+                self.execute(request.lane, instance, &seqs);
+            }
+            let instance_was = Health::Gone;
+            self.tell_outcome(request.lane, instance, Outcome::InDoubt { instance_was });
+        }
+    }
+
+    /// An abandoned request is executed after all.
+    pub fn late_execution(&mut self) {
+        if self.abandoned.is_empty() {
+            return;
+        }
+        let at = self.rng.below(self.abandoned.len());
+        if self.instances[self.abandoned[at].instance.0].power != Power::Up {
+            return;
+        }
+        let request = self.abandoned.swap_remove(at);
+        if request.seqs().iter().any(|seq| self.unanswerable(*seq)) {
+            return;
+        }
+        self.counters.count("late execution");
+        let answer = self.execute(request.lane, request.instance, request.seqs());
+        self.note(format!("late on {:?} {:?}: {:?}: {answer:?}", request.instance, request.lane, request.seqs()));
+    }
+
+    fn tell_outcome(&mut self, lane: LaneId, instance: InstanceId, outcome: Outcome) {
+        self.tell(Input::Attempted { lane, instance, outcome });
+    }
+
+    fn read_ids(&mut self, at: usize, seq: Seq) {
+        let request = self.requests.swap_remove(at);
+        let (lane, instance) = (request.lane, request.instance);
+        let mapped = self.mapped(lane, instance);
+        let Some(Body::DeleteLimited { remainder, limit }) = self.journal.rows.get(&seq).map(|row| &row.body) else {
+            return;
+        };
+        let server = &self.instances[instance.0];
+        match mapped.and_then(|id| server.resolve(id.uuid(), *remainder, *limit)) {
+            Some(ids) => {
+                self.counters.count("limited delete resolved");
+                self.journal.queue.push_back(Commit::Resolution { lane, instance, seq, ids });
+            }
+            None => {
+                self.inspections.insert(instance);
+                let resolved = Resolved::Failed { again: Again::AfterAPause };
+                self.tell(Input::IdsRead { lane, instance, resolved });
+            }
+        }
+    }
+
+    fn mapped(&self, lane: LaneId, instance: InstanceId) -> Option<InstanceCollectionId> {
+        match lane {
+            LaneId::Catalog => None,
+            LaneId::Records(collection) => self.journal.catalog.mapping_to_carry(collection, instance),
+        }
+    }
+
+    /// The instance executes the request, all of it or nothing.
+    pub fn execute(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) -> Answer {
+        let answer = match lane {
+            LaneId::Catalog => self.execute_catalog(instance, seqs[0]),
+            LaneId::Records(_) => match self.mapped(lane, instance) {
+                Some(id) => self.execute_records(instance, id, seqs),
+                None => Answer::NotFound,
+            },
+        };
+        self.note(format!("     {instance:?} executes {lane:?} {seqs:?}: {answer:?}"));
+        if matches!(answer, Answer::Done | Answer::Created(_)) {
+            self.check_execution(lane, instance, seqs);
+        }
+        answer
+    }
+
+    fn execute_records(&mut self, instance: InstanceId, id: InstanceCollectionId, seqs: &[Seq]) -> Answer {
+        let rows: Vec<_> = seqs.iter().filter_map(|seq| self.journal.rows.get(seq)).collect();
+        let server = &mut self.instances[instance.0];
+        let id = id.uuid();
+        match &rows[0].body {
+            Body::Write { .. } => {
+                let writes: Vec<_> = rows
+                    .iter()
+                    .filter_map(|row| match &row.body {
+                        Body::Write { docs, flaw } => Some((docs.as_slice(), *flaw)),
+                        _ => None,
+                    })
+                    .collect();
+                server.write(id, rows[0].profile.kind, &writes)
+            }
+            Body::DeleteIds(ids) => server.delete(id, |record| ids.contains(&record.id)),
+            Body::DeleteWhere(remainder) => server.delete(id, |record| record.value % 3 == *remainder),
+            Body::DeleteLimited { .. } => {
+                assert_eq!(rows[0].profile.kind, Kind::DeleteLimited);
+                let ids = rows[0].resolved.clone().expect("a limited delete is sent as its resolved ids");
+                server.delete(id, |record| ids.contains(&record.id))
+            }
+            _ => Answer::Refused,
+        }
+    }
+}
