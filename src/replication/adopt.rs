@@ -42,6 +42,10 @@ pub struct FoundCollection {
 /// Carries the entry out: nothing is sent anywhere.
 pub(super) fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempted {
     let nothing = || EdgeAnswer::json(200, "{}");
+    if entry.carried() {
+        // Folded when it was first executed: what was deleted since must not come back.
+        return Attempted::by_the_edge(Outcome::Applied(Consequences::default()), nothing());
+    }
     let Ok(adoption) = serde_json::from_slice::<Adoption>(&entry.request.body) else {
         return Attempted::by_the_edge(Outcome::Rejected { about: None }, nothing());
     };

@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::compare::{Found, compare};
 use super::core::Core;
-use super::inspect::{Adopted, Inspector};
+use super::inspect::{Adopted, Adopting, InspectError, Inspector};
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Phase};
 use crate::order::{Comparison, Input, Origin, Reach};
@@ -129,16 +129,29 @@ impl Recovery {
     async fn bring_back(&self, instance: InstanceId) -> Admission {
         let registry = &self.core.registry;
         let generation = registry.generation(instance);
-        match self.inspector.inspect(instance).await {
-            Ok(adopted) => {
-                self.note_adoption(instance, adopted);
-                registry.admit(instance, generation)
-            }
+        match self.inspect(instance).await {
+            Ok(()) => registry.admit(instance, generation),
             Err(error) => {
                 warn!(instance = %registry.name(instance), %error, "the instance has returned, but cannot be looked at yet");
                 Admission::Superseded
             }
         }
+    }
+
+    async fn inspect(&self, instance: InstanceId) -> Result<(), InspectError> {
+        let adopted = self.inspector.inspect(instance, self.turn(instance)).await?;
+        self.note_adoption(instance, adopted);
+        Ok(())
+    }
+
+    /// What two instances had by one name is served from the one whose adoption comes first: the preferred one, unless
+    /// it is down, and not whichever was looked at first.
+    fn turn(&self, instance: InstanceId) -> Adopting {
+        let later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = &self.core.registry;
+        let preferred =
+            registry.ids().any(|id| id < instance && later.contains(&id) && registry.phase(id) != Phase::Down);
+        if preferred { Adopting::NotYet } else { Adopting::Now }
     }
 
     fn note_adoption(&self, instance: InstanceId, adopted: Adopted) {
@@ -151,9 +164,8 @@ impl Recovery {
 
     async fn inspect_on_demand(&self, mut inspections: mpsc::Receiver<InstanceId>) {
         while let Some(instance) = inspections.recv().await {
-            if let Ok(adopted) = self.inspector.inspect(instance).await {
-                self.note_adoption(instance, adopted);
-            }
+            // What could not be looked at now is looked at again when it returns.
+            let _ = self.inspect(instance).await;
         }
     }
 
@@ -161,9 +173,7 @@ impl Recovery {
     async fn heal(&self) {
         loop {
             for instance in self.due_for_adoption() {
-                if let Ok(adopted) = self.inspector.inspect(instance).await {
-                    self.note_adoption(instance, adopted);
-                }
+                let _ = self.inspect(instance).await;
             }
             let comparisons = self.core.board().comparisons();
             self.unequal

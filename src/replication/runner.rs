@@ -27,7 +27,7 @@ pub struct RunnerOptions {
     pub attempt_timeout: Duration,
     /// How long an abandoned request may still be executed by an instance that is there.
     pub settle_time: Duration,
-    /// Requests under way at once, over all lanes and instances.
+    /// Requests under way at once to one instance, over all lanes.
     pub concurrent_attempts: usize,
 }
 
@@ -42,7 +42,8 @@ pub struct Runner {
     core: Arc<Core>,
     client: Client,
     options: RunnerOptions,
-    permits: Semaphore,
+    /// One for each instance: requests that hang on one take no place from those to another.
+    permits: Vec<Semaphore>,
     inspections: tokio::sync::mpsc::Sender<InstanceId>,
 }
 
@@ -55,7 +56,7 @@ impl Runner {
         options: RunnerOptions,
         inspections: tokio::sync::mpsc::Sender<InstanceId>,
     ) -> Arc<Runner> {
-        let permits = Semaphore::new(options.concurrent_attempts);
+        let permits = core.registry.ids().map(|_| Semaphore::new(options.concurrent_attempts)).collect();
         Arc::new(Runner { core, client, options, permits, inspections })
     }
 
@@ -169,10 +170,19 @@ impl Runner {
             // A copy needs the stored answer, which came after the request was cached.
             seqs.iter().for_each(|seq| self.core.bodies.forget(*seq));
         }
+        // Before the bodies are read: what waits here would hold them in memory.
+        let Ok(_permit) = self.permits[instance.0].acquire().await else {
+            return Attempted::not_sent("the edge is stopping");
+        };
         let Some(requests) = self.requests(seqs).await else { return Attempted::not_sent("it cannot be read") };
-        let Ok(_permit) = self.permits.acquire().await else { return Attempted::not_sent("the edge is stopping") };
-        let attempt =
-            Attempt { core: &self.core, client: &self.client, instance, seqs, deadline: self.deadline(repeat) };
+        let attempt = Attempt {
+            core: &self.core,
+            client: &self.client,
+            instance,
+            seqs,
+            purpose,
+            deadline: self.deadline(repeat),
+        };
         match lane {
             LaneId::Records(collection) => records::attempt(&attempt, collection, &requests).await,
             LaneId::Catalog => match requests.first() {
@@ -195,7 +205,9 @@ impl Runner {
         let (resolved, answer) = match (lane, self.requests(&seqs).await.and_then(|mut found| found.pop())) {
             (LaneId::Records(collection), Some(request)) => {
                 let deadline = self.options.attempt_timeout;
-                let attempt = Attempt { core: &self.core, client: &self.client, instance, seqs: &seqs, deadline };
+                let purpose = Purpose::Execute;
+                let attempt =
+                    Attempt { core: &self.core, client: &self.client, instance, seqs: &seqs, purpose, deadline };
                 limited::resolve(&attempt, collection, &request).await
             }
             _ => (Resolved::Failed { again: crate::order::Again::AfterAPause }, None),
