@@ -91,6 +91,8 @@ pub struct Context {
     /// For metrics and the access log.
     pub operation: &'static str,
     pub failure: Option<&'static str>,
+    /// The id that the client brought for its write.
+    pub own_id: Option<String>,
     /// Why no further instance is tried.
     pub given_up: Option<Failure>,
 }
@@ -104,6 +106,7 @@ impl Context {
             memory: None,
             operation: "unknown",
             failure: None,
+            own_id: None,
             given_up: None,
         }
     }

@@ -16,7 +16,7 @@ use super::context::{Context, Patience, Reading, Stage, TimedOut};
 use super::failure::Failure;
 use super::prepare::label;
 use super::read::{self, ATTEMPTS, Plan};
-use super::respond::{self, Connection, INSTANCE, Reply};
+use super::respond::{self, Connection, INSTANCE, Reply, TRANSACTION_ID};
 use super::rewrite::{self, Holding};
 use crate::chroma::{Operation, route};
 use crate::clock::Timestamp;
@@ -39,7 +39,7 @@ impl ProxyHttp for Edge {
             Ok(Some(reply)) => respond::write(session, reply).await.map(|()| true),
             Err(BodyError::Failure(failure)) => {
                 context.failure = Some(failure.reason());
-                respond::write(session, refusal(&failure)).await.map(|()| true)
+                respond::write(session, refusal(&failure, context.own_id.as_deref())).await.map(|()| true)
             }
             Err(BodyError::Client(mut error)) => {
                 // Else it would be counted, and answered, as a failure of the instances.
@@ -149,7 +149,7 @@ impl ProxyHttp for Edge {
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<Option<Duration>> {
-        let limit = self.gate.limits().body_bytes;
+        let limit = self.options.answer_bytes;
         let Some(reading) = context.reading() else { return Ok(None) };
         let (Some(held), Some(instance)) = (reading.held.as_mut(), reading.chosen) else { return Ok(None) };
         if let Some(piece) = body.take() {
@@ -285,12 +285,15 @@ impl Edge {
         let path = header.uri.path_and_query().map_or_else(|| header.uri.path(), |path| path.as_str()).to_owned();
         if !path.starts_with("/api/") {
             context.passage = Some(self.gate.pass());
-            if let Some(reply) = self.admin.respond(&method, &path).await {
+            if let Some(reply) = self.pages.respond(&method, &path).await {
                 context.operation = "own_page";
-                return Ok(Some(reply.into()));
+                return Ok(Some(reply));
             }
         }
+        // Counted while it waits, so that a stop waits for it.
+        let arrived = self.gate.pass();
         context.passage = Some(self.gate.enter().await?);
+        drop(arrived);
         let operation = route(method.as_str(), &path);
         context.operation = label(&operation);
         match operation {
@@ -358,8 +361,12 @@ impl Edge {
 }
 
 /// The answer to a refused request. What was not read of its body ends the connection.
-fn refusal(failure: &Failure) -> Reply {
-    closing(Reply::from(failure))
+fn refusal(failure: &Failure, own_id: Option<&str>) -> Reply {
+    let reply = Reply::from(failure);
+    closing(match own_id.filter(|_| failure.transaction_id().is_some()) {
+        Some(id) => reply.with(TRANSACTION_ID, id),
+        None => reply,
+    })
 }
 
 fn closing(mut reply: Reply) -> Reply {

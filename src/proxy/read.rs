@@ -96,13 +96,12 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
                 return Err(Failure::Chroma(ErrorBody::collection_not_found(name)));
             }
         }
-        Operation::CatalogRead(CatalogRead::GetCollectionById { collection, .. }) => {
-            let found = collection.as_id().map(|id| catalog.by_id(id).map(|found| found.id).ok_or(id));
-            match found {
-                Some(Ok(id)) => read.target = Target::Collection(id),
-                Some(Err(id)) => return Err(Failure::Chroma(ErrorBody::collection_not_found(&id.to_string()))),
-                None => return Err(Failure::Chroma(ErrorBody::bad_collection_id_by_id())),
-            }
+        Operation::CatalogRead(CatalogRead::GetCollectionById { scope, collection }) => {
+            let found = resolve(catalog, collection, scope).map_err(|_| match collection.as_id() {
+                Some(id) => Failure::Chroma(ErrorBody::collection_not_found(&id.to_string())),
+                None => Failure::Chroma(ErrorBody::bad_collection_id_by_id()),
+            });
+            read.target = Target::Collection(found?);
             read.rewrite = Rewrite::Collection;
         }
         Operation::CatalogRead(CatalogRead::CountCollections { scope }) => {

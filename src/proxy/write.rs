@@ -59,6 +59,7 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared) -> Re
         return Err(Failure::JournalUnavailable("the journal is not open".to_owned()));
     };
     let client_key = draft.client_key.clone();
+    context.own_id = client_key.as_ref().map(|key| key.key.clone());
     let mut ticket = edge.core.ticket(id, acknowledge);
     // A crash before this is durable leaves nothing; after it, recovery executes the write.
     let seq = match (journal.append(draft).await, client_key) {

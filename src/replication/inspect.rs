@@ -116,7 +116,7 @@ impl Inspector {
                 |found: &FoundDatabase| catalog.database(&Scope::new(&found.tenant, &found.name)).is_none();
             let unknown = |found: &FoundCollection| {
                 let named = catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
-                catalog.by_id(found.id).is_none() && named.is_none_or(|known| known.mappings[instance.0].is_none())
+                named.map_or_else(|| catalog.by_id(found.id).is_none(), |known| known.mappings[instance.0].is_none())
             };
             Adoption {
                 instance: name.clone(),

@@ -8,13 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, named_params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use uuid::Uuid;
-
-use crate::clock::Timestamp;
-use crate::journal::Status;
-use crate::journal::names::Named;
-use crate::order::Verdict;
 
 mod migrations {
     refinery::embed_migrations!("migrations/sqlite");
@@ -108,36 +103,11 @@ fn private() -> OpenOptions {
     options
 }
 
-/// What has its verdict, but whose status the crash of an edge kept from the journal: no lane asks for it again, so it
-/// would be shown as under way, and kept, for ever.
-fn finish_statuses(connection: &Connection) -> rusqlite::Result<()> {
-    let finished = connection.execute(
-        "UPDATE transactions SET completed_at = :now, response_status = coalesce(response_status, answer_status),
-             status = CASE verdict WHEN :applied THEN :recovered ELSE :abandoned END,
-             failure_reason = CASE verdict WHEN :applied THEN failure_reason
-                 ELSE verdict || ', and the edge stopped before its client was told' END
-         WHERE verdict IS NOT NULL AND status IN (:attempting, :failed)",
-        named_params! {
-            ":now": Timestamp::now().millis(),
-            ":applied": Verdict::Applied.name(),
-            ":recovered": Status::Recovered.name(),
-            ":abandoned": Status::Abandoned.name(),
-            ":attempting": Status::Attempting.name(),
-            ":failed": Status::Failed.name(),
-        },
-    )?;
-    if finished > 0 {
-        tracing::info!(transactions = finished, "finished by an edge that stopped before it said so");
-    }
-    Ok(())
-}
-
 /// The connection that writes, its schema brought up to this binary's.
 pub(super) fn writer(path: &Path) -> Result<Connection, OpenError> {
     let at = |source| OpenError::Database { path: path.to_owned(), source };
     let mut connection = writer_again(path).map_err(at)?;
     migrate(&mut connection, path)?;
-    finish_statuses(&connection).map_err(at)?;
     connection
         .execute(
             "INSERT INTO meta (one, journal_id, last_seq, fence) VALUES (1, ?1, 0, 0) ON CONFLICT DO NOTHING",
