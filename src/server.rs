@@ -72,7 +72,7 @@ pub fn serve(config: Config) -> Result<(), StartError> {
     let stopper =
         Stopper { gate, core: Arc::clone(&core), grace: config.shutdown_grace, stop: Mutex::new(Some(stop_journal)) };
 
-    info!(listen = %config.listen, journal = %config.journal.path.display(), instances = config.instances.len(), "serving");
+    info!(listen = %config.listen, journal = %config.journal.path.display(), instances = config.instances.len(), "starting");
     let listen = config.listen.to_string();
     let mut server = Server::new_with_opt_and_conf(None, config.pingora);
     server.bootstrap();
@@ -200,7 +200,7 @@ impl Rooms<'_> {
         let inspector = Inspector::new(Arc::clone(self.core), self.client(), tenants, deadline);
         let options = RecoveryOptions { interval: self.config.recovery_interval, deadline };
         let recovery = Recovery::new(Arc::clone(self.core), inspector, self.client(), options);
-        Task::new(RecoveryService { recovery, inspect })
+        Task::new(RecoveryService { recovery, inspect, listen: self.config.listen })
     }
 
     fn retention(&self) -> Task<RetentionService> {
@@ -266,12 +266,17 @@ impl Work for SyncService {
 struct RecoveryService {
     recovery: Recovery,
     inspect: mpsc::Receiver<InstanceId>,
+    listen: std::net::SocketAddr,
 }
 
 #[async_trait]
 impl Work for RecoveryService {
     async fn work(self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        self.recovery.run(self.inspect, || ready.notify_ready()).await;
+        let ready = || {
+            info!(listen = %self.listen, "serving");
+            ready.notify_ready();
+        };
+        self.recovery.run(self.inspect, ready).await;
     }
 }
 

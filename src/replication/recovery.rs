@@ -35,6 +35,12 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// How long the edge's start waits for what was adopted to be compared.
 const FIRST_COMPARISON: Duration = Duration::from_secs(30);
 
+/// What an instance had missed when it came back.
+struct Backlog {
+    writes: u64,
+    up_to: Seq,
+}
+
 /// The background service `recovery`.
 pub struct Recovery {
     core: Arc<Core>,
@@ -106,6 +112,7 @@ impl Recovery {
         let registry = &self.core.registry;
         let mut changes = registry.changes();
         let mut known = Reach::Away;
+        let mut backlog = None;
         loop {
             let phase = registry.phase(instance);
             let reach = match phase {
@@ -118,12 +125,32 @@ impl Recovery {
                 self.core.step(Input::Reached { instance, reach });
             }
             if phase == Phase::Returned && self.bring_back(instance).await == Admission::Admitted {
+                backlog = self.backlog(instance);
                 continue;
             }
-            let wait = if phase == Phase::Returned { SOON } else { self.options.interval };
+            backlog = backlog.filter(|backlog| phase.usable() && !self.is_done(instance, backlog));
+            let wait = match phase {
+                Phase::Returned => SOON,
+                _ if backlog.is_some() => MOMENT,
+                _ => self.options.interval,
+            };
             // Nothing is missed: the phase is read again after each tick, and now and then without one.
             let _ = tokio::time::timeout(wait, changes.changed()).await;
         }
+    }
+
+    fn backlog(&self, instance: InstanceId) -> Option<Backlog> {
+        let board = self.core.board();
+        let backlog = Backlog { writes: board.backlog(instance), up_to: board.last() };
+        (backlog.writes > 0).then_some(backlog)
+    }
+
+    fn is_done(&self, instance: InstanceId, backlog: &Backlog) -> bool {
+        let done = self.core.board().has_caught_up(instance, backlog.up_to);
+        if done {
+            info!(instance = %self.core.registry.name(instance), writes = backlog.writes, "instance has caught up");
+        }
+        done
     }
 
     async fn bring_back(&self, instance: InstanceId) -> Admission {

@@ -3,6 +3,8 @@
 //!
 //! `SIM_SEED=n` repeats one seed with its events; `SIM_SEEDS` and `SIM_STEPS` say how much is run.
 
+#![allow(clippy::expect_used, reason = "a test may fail by panic")]
+
 mod body;
 mod catalog_shell;
 mod counters;
