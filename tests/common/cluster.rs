@@ -10,6 +10,7 @@ use super::content::{self, Content};
 use super::edge::{Builder, Edge};
 use super::fold;
 use super::http::{Answer, Client, DEFAULT, record_path};
+use super::relay::Relay;
 
 pub const TENANT: &[&str] = &["default_tenant"];
 /// Long enough for any backlog that these tests build up, on a busy machine.
@@ -34,6 +35,14 @@ impl Cluster {
         let servers: Vec<ChromaServer> = (0..servers).map(|_| ChromaServer::fresh()).collect();
         let edge = configure(Edge::builder().instances(&servers.iter().collect::<Vec<_>>())).start();
         Cluster { edge, servers }
+    }
+
+    /// A primary and a replica, each behind a relay.
+    pub fn relayed(configure: impl FnOnce(Builder) -> Builder) -> (Cluster, Vec<Relay>) {
+        let servers = vec![ChromaServer::fresh(), ChromaServer::fresh()];
+        let relays: Vec<Relay> = servers.iter().map(Relay::plain).collect();
+        let edge = relays.iter().fold(Edge::builder(), |edge, relay| edge.instance_url(&relay.url()));
+        (Cluster { edge: configure(edge).start(), servers }, relays)
     }
 
     pub fn client(&self) -> Client {

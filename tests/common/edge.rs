@@ -3,7 +3,7 @@
 //! A test fails on an ERROR line or a panic in the edge's log that it did not announce.
 
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -18,11 +18,39 @@ use super::place::{self, Port, wait_for};
 
 const START: Duration = Duration::from_secs(30);
 const TAIL: usize = 60;
+/// What a shell may have set, and would change what is tested.
+const VARIABLES: [&str; 9] = [
+    "PORT",
+    "PRIMARY_URL",
+    "REPLICA_URL",
+    "DATABASE_URL",
+    "READ_REPLICA_RATIO",
+    "CHECK_INTERVAL",
+    "REQUEST_TIMEOUT",
+    "MAX_CONCURRENT_REQUESTS",
+    "REQUEST_QUEUE_SIZE",
+];
+
+#[derive(Clone, Copy, Debug, Default)]
+enum Listen {
+    #[default]
+    ByFile,
+    ByEnvironment,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+enum FileSize {
+    #[default]
+    Unlimited,
+    Limitable,
+}
 
 /// How an edge is to be started.
 #[derive(Debug, Default)]
 pub struct Builder {
     instances: Vec<(String, String)>,
+    listen: Listen,
+    file_size: FileSize,
     config: String,
     env: Vec<(String, String)>,
     journal: Option<PathBuf>,
@@ -40,7 +68,28 @@ impl Builder {
     /// One more server behind it, by URL.
     pub fn instance_url(mut self, url: &str) -> Self {
         let names = ["primary", "replica", "third", "fourth"];
-        self.instances.push((names[self.instances.len()].to_owned(), url.to_owned()));
+        self.instances.push((names[self.instances.len()].to_owned(), format!("url: {url:?}")));
+        self
+    }
+
+    /// One more server behind it, by URL, vouched for by the authority in this file.
+    pub fn instance_trusting(mut self, url: &str, ca_file: &Path) -> Self {
+        self = self.instance_url(url);
+        if let Some((_, keys)) = self.instances.last_mut() {
+            keys.push_str(&format!(", ca_file: {ca_file:?}"));
+        }
+        self
+    }
+
+    /// It is told where to listen by the variable PORT, against what its file says.
+    pub fn listen_by_environment(mut self) -> Self {
+        self.listen = Listen::ByEnvironment;
+        self
+    }
+
+    /// Its files can be limited in size while it runs; a write beyond the limit fails and does not end it.
+    pub fn limitable_files(mut self) -> Self {
+        self.file_size = FileSize::Limitable;
         self
     }
 
@@ -74,14 +123,32 @@ impl Builder {
         let dir = place::data_dir("edge");
         let port = Port::take();
         let journal = self.journal.unwrap_or_else(|| dir.path().join("journal.db"));
-        let mut text = format!("version: 1\nthreads: 2\nedge:\n  listen: 127.0.0.1:{}\n", port.number);
+        let mut env = self.env;
+        let elsewhere = match self.listen {
+            Listen::ByFile => None,
+            Listen::ByEnvironment => Some(Port::take()),
+        };
+        if elsewhere.is_some() {
+            env.push(("PORT".to_owned(), port.number.to_string()));
+        }
+        let listen = elsewhere.as_ref().unwrap_or(&port).number;
+        let mut text = format!("version: 1\nthreads: 2\nedge:\n  listen: 127.0.0.1:{listen}\n");
         text.push_str(&format!("  journal: {{ path: {journal:?} }}\n  instances:\n"));
-        for (name, url) in &self.instances {
-            text.push_str(&format!("    - {{ name: {name}, url: {url:?} }}\n"));
+        for (name, keys) in &self.instances {
+            text.push_str(&format!("    - {{ name: {name}, {keys} }}\n"));
         }
         text.push_str(&self.config);
         std::fs::write(dir.path().join("edge.yaml"), text).expect("the edge's configuration");
-        let mut edge = Edge { child: None, dir, port, journal, env: self.env, announced: Mutex::default() };
+        let mut edge = Edge {
+            child: None,
+            dir,
+            port,
+            journal,
+            env,
+            configured_port: listen,
+            file_size: self.file_size,
+            announced: Mutex::default(),
+        };
         edge.spawn();
         edge
     }
@@ -95,6 +162,8 @@ pub struct Edge {
     port: Port,
     journal: PathBuf,
     env: Vec<(String, String)>,
+    configured_port: u16,
+    file_size: FileSize,
     announced: Mutex<Vec<String>>,
 }
 
@@ -110,9 +179,17 @@ impl Edge {
 
     fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the edge's log");
-        let mut command = Command::new(std::env::var_os("CHROMA_EDGE_BIN").unwrap_or_else(|| BINARY.into()));
+        let binary = std::env::var_os("CHROMA_EDGE_BIN").unwrap_or_else(|| BINARY.into());
+        let mut command = match self.file_size {
+            FileSize::Unlimited => Command::new(binary),
+            FileSize::Limitable => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]).arg(binary);
+                shell
+            }
+        };
         command.arg("serve").arg("--conf").arg(self.dir.path().join("edge.yaml"));
-        for name in ["PORT", "PRIMARY_URL", "REPLICA_URL", "DATABASE_URL"] {
+        for name in VARIABLES {
             command.env_remove(name);
         }
         command.envs(self.env.iter().map(|(name, value)| (name, value))).env("NO_COLOR", "1");
@@ -136,6 +213,11 @@ impl Edge {
         Client::new(self.port.number)
     }
 
+    /// The port in its file, which the environment may overrule.
+    pub fn configured_port(&self) -> u16 {
+        self.configured_port
+    }
+
     pub fn url(&self) -> String {
         self.client().url()
     }
@@ -144,7 +226,7 @@ impl Edge {
         self.journal.clone()
     }
 
-    fn log_path(&self) -> PathBuf {
+    pub fn log_path(&self) -> PathBuf {
         self.dir.path().join("edge.log")
     }
 
@@ -170,6 +252,15 @@ impl Edge {
 
     pub fn signal(&self, signal: Signal) {
         kill(pid(self.child.as_ref().expect("a running edge")), signal).expect("a signal to our own child");
+    }
+
+    /// No file of its grows beyond this many bytes; `None` lifts the limit. It must have been started for this.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        use rustix::process::{Pid, Resource, Rlimit, prlimit};
+        assert!(matches!(self.file_size, FileSize::Limitable), "it would be ended by a signal");
+        let child = self.child.as_ref().expect("a running edge");
+        let limit = Rlimit { current: bytes, maximum: None };
+        prlimit(Some(Pid::from_child(child)), Resource::Fsize, limit).expect("a limit for our own child");
     }
 
     pub fn wait_for_exit(&mut self, timeout: Duration) -> ExitStatus {

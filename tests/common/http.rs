@@ -113,6 +113,15 @@ impl Connection {
 
     /// Reads one answer, `100 Continue` too.
     pub fn read_one(&mut self) -> io::Result<Answer> {
+        let mut answer = self.read_header()?;
+        if answer.status != 100 && answer.status != 204 {
+            answer.body = self.read_body(&answer)?;
+        }
+        Ok(answer)
+    }
+
+    /// Reads an answer's header alone, which is all that HEAD has.
+    pub fn read_header(&mut self) -> io::Result<Answer> {
         let line = self.line()?;
         let status = line.split(' ').nth(1).and_then(|code| code.parse().ok());
         let status = status.ok_or_else(|| io::Error::other(format!("no status line: {line:?}")))?;
@@ -125,11 +134,7 @@ impl Connection {
             let (name, value) = line.split_once(':').ok_or_else(|| io::Error::other(format!("no header: {line:?}")))?;
             headers.push((name.to_ascii_lowercase(), value.trim().to_owned()));
         }
-        let mut answer = Answer { status, headers, body: Vec::new() };
-        if status != 100 && status != 204 {
-            answer.body = self.read_body(&answer)?;
-        }
-        Ok(answer)
+        Ok(Answer { status, headers, body: Vec::new() })
     }
 
     fn read_body(&mut self, answer: &Answer) -> io::Result<Vec<u8>> {

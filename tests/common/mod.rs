@@ -4,6 +4,8 @@
 //! `CHROMA_EDGE_CACHE` (default `.cache` in the repository) holds what `make setup` installs:
 //! `venv/` (a venv with the server), `client/` (a venv with the Python client), `js/` (the npm client).
 
+#[cfg(feature = "tls")]
+pub mod authority;
 pub mod chroma;
 pub mod cluster;
 pub mod content;
@@ -15,6 +17,7 @@ pub mod model;
 pub mod ops;
 pub mod place;
 pub mod random;
+pub mod relay;
 pub mod scripts;
 pub mod workload;
 
@@ -22,3 +25,4 @@ pub use chroma::ChromaServer;
 pub use cluster::Cluster;
 pub use content::Content;
 pub use edge::Edge;
+pub use relay::Relay;

@@ -7,13 +7,23 @@ mod common;
 
 mod bad_input;
 mod catalog;
+mod coalescing;
+mod completion;
 mod conformance;
 mod convergence;
+mod diverged;
 mod drop_in;
 mod edge_killed;
+mod environment;
 mod failover;
 mod harness;
+mod journal_away;
+mod limited_delete;
 mod limits;
 mod nobody_there;
+mod numbers;
+mod once;
 mod reads;
 mod shutdown;
+#[cfg(feature = "tls")]
+mod tls;

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::cluster::{CATCH_UP, Cluster, add, ids, record, timed};
-use crate::common::http::{Answer, Client, record_path};
+use crate::common::cluster::{CATCH_UP, Cluster, add, ids, journaled, record, timed};
+use crate::common::http::{Answer, Client, DEFAULT, head, record_path};
 use crate::common::place::wait_for;
 
 const INSTANCE: &str = "chroma-edge-instance";
@@ -57,6 +57,62 @@ fn a_pinned_read_is_served_there() {
     }
     let answer = get(&cluster.client().with_header(INSTANCE, "nobody"), &collection, "one");
     assert!((400..500).contains(&answer.status), "{answer}");
+}
+
+/// HEAD of these paths, then GET, on one connection.
+fn heads(client: &Client, paths: &[String]) -> Vec<(u16, Option<String>)> {
+    let mut connection = client.connect().expect("a connection");
+    let mut seen = Vec::new();
+    for path in paths {
+        let mut request = head("HEAD", path, &[]);
+        request.extend_from_slice(b"\r\n");
+        connection.send(&request).expect("sent");
+        let answer = connection.read_header().expect("a header");
+        seen.push((answer.status, answer.header("content-type").map(str::to_owned)));
+        // A body after the header would be taken for the next answer.
+        let answer = connection.request("GET", "/api/v2/version", &[], b"").expect("an answer");
+        assert_eq!(answer.expect(200).json(), json!("1.0.0"), "after HEAD {path}");
+    }
+    seen
+}
+
+#[test]
+fn head_is_get_without_a_body() {
+    let cluster = Cluster::two();
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "one").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let paths = |id: &str| {
+        let places = ["heartbeat", "healthcheck", "tenants/default_tenant"].map(|place| format!("/api/v2/{place}"));
+        let collections = ["", "/things", "/nothing"].map(|name| format!("{DEFAULT}/collections{name}"));
+        let records = ["count", "get", "add"].map(|verb| record_path(id, verb));
+        places.into_iter().chain(collections).chain(records).chain([format!("{DEFAULT}/collections_count")])
+    };
+    let direct = cluster.servers[0].client();
+    let own = direct.get(&format!("{DEFAULT}/collections/things")).json()["id"].as_str().expect("an id").to_owned();
+    let expected = heads(&direct, &paths(&own).collect::<Vec<_>>());
+    assert_eq!(expected.iter().filter(|(status, _)| *status == 200).count(), 7, "{expected:?}");
+    let before = journaled(&cluster.edge);
+    assert_eq!(heads(&cluster.client(), &paths(&collection).collect::<Vec<_>>()), expected);
+    assert_eq!(journaled(&cluster.edge), before);
+    let own_pages: Vec<String> = ["/health", "/status", "/metrics"].iter().map(|page| (*page).to_owned()).collect();
+    assert!(heads(&cluster.client(), &own_pages).iter().all(|(status, _)| *status == 200));
+}
+
+#[test]
+fn a_consistency_that_is_none_is_refused() {
+    let cluster = Cluster::two();
+    let collection = cluster.create("things");
+    let with = |value: &str| get(&cluster.client().with_header("chroma-edge-consistency", value), &collection, "one");
+    for bogus in ["bogus", "", "fresh, any", "stale"] {
+        let answer = with(bogus).expect(400);
+        assert_eq!(answer.json()["reason"], "bad_consistency", "{bogus:?}: {answer}");
+    }
+    for good in ["fresh", "any", "Any"] {
+        with(good).expect(200);
+    }
+    let nobody = get(&cluster.client().with_header(INSTANCE, "nobody"), &collection, "one").expect(400);
+    assert_eq!(nobody.json()["reason"], "unknown_instance", "{nobody}");
 }
 
 fn share_of_replica(ratio: &str) -> u32 {

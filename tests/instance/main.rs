@@ -5,6 +5,9 @@
 
 mod abandoning;
 mod answers;
+#[cfg(feature = "tls")]
+#[path = "../common/authority.rs"]
+mod authority;
 mod health;
 mod keeping;
 mod server;

@@ -1,4 +1,4 @@
-//! A TLS end on loopback, with an authority of its own.
+//! A TLS end on loopback, with an authority of its own: whom the edge's connections trust, and the name they ask for.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,15 +10,12 @@ use chroma_edge::instance::{
     Timeouts,
 };
 use pingora::services::background::BackgroundService;
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
 use tempfile::TempDir;
 use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
-use tokio_rustls::rustls::crypto::ring;
-use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::rustls::{ServerConfig, version};
 
+use crate::authority::certified;
 use crate::server::{LONG, ONLY, listen, post, read_request};
 
 /// What a client showed: the name it asked for, and its request's header.
@@ -31,26 +28,14 @@ struct Server {
     _dir: TempDir,
 }
 
-async fn serve(certified: &str) -> Server {
-    let ca_key = KeyPair::generate().unwrap();
-    let mut ca = CertificateParams::new(Vec::new()).unwrap();
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let ca_pem = ca.self_signed(&ca_key).unwrap().pem();
-    let key = KeyPair::generate().unwrap();
-    let leaf = CertificateParams::new(vec![certified.to_owned()]).unwrap();
-    let leaf = leaf.signed_by(&key, &Issuer::from_params(&ca, &ca_key)).unwrap();
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&version::TLS12, &version::TLS13])
-        .unwrap()
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-        .unwrap();
+async fn serve(name: &str) -> Server {
+    let certified = certified(name);
     let dir = tempfile::tempdir().unwrap();
     let ca_file = dir.path().join("ca.pem");
-    std::fs::write(&ca_file, ca_pem).unwrap();
+    std::fs::write(&ca_file, certified.authority).unwrap();
     let (listener, address) = listen().await;
     let (report, seen) = mpsc::unbounded_channel();
-    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let acceptor = TlsAcceptor::from(certified.server);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let Ok(mut stream) = acceptor.accept(stream).await else { continue };

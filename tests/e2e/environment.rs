@@ -1,0 +1,138 @@
+//! Each variable of the environment stands above the file, and changes what is seen from outside.
+//!
+//! READ_REPLICA_RATIO: `reads`; MAX_CONCURRENT_REQUESTS and REQUEST_QUEUE_SIZE: here and in `limits`.
+
+use std::net::TcpStream;
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::common::cluster::{CATCH_UP, Cluster, add, create, ids_by_name, timed};
+use crate::common::http::DEFAULT;
+use crate::common::place::wait_for;
+use crate::common::{ChromaServer, Edge};
+
+#[test]
+fn the_addresses_of_both_instances() {
+    let servers = [ChromaServer::fresh(), ChromaServer::fresh()];
+    let in_the_file = [ChromaServer::fresh(), ChromaServer::fresh()];
+    let edge = Edge::builder()
+        .instances(&in_the_file.iter().collect::<Vec<_>>())
+        .env("PRIMARY_URL", &servers[0].url())
+        .env("REPLICA_URL", &servers[1].url())
+        .start();
+    let collection = create(&edge.client(), "things");
+    add(&edge.client(), &collection, "one").expect(201);
+    edge.wait_until_in_sync(CATCH_UP);
+    for server in &servers {
+        assert_eq!(ids_by_name(server, "things"), ["one"]);
+    }
+    for server in &in_the_file {
+        server.client().get(&format!("{DEFAULT}/collections/things")).expect(404);
+    }
+    let status = edge.status();
+    let urls: Vec<_> = status["instances"].as_array().expect("instances").iter().map(|one| &one["url"]).collect();
+    assert_eq!(json!(urls), json!([servers[0].url(), servers[1].url()]));
+}
+
+#[test]
+fn one_address_alone() {
+    let servers = [ChromaServer::fresh(), ChromaServer::fresh(), ChromaServer::fresh()];
+    let edge = Edge::builder().instances(&[&servers[0], &servers[1]]).env("REPLICA_URL", &servers[2].url()).start();
+    create(&edge.client(), "things");
+    edge.wait_until_in_sync(CATCH_UP);
+    let has_it = |server: &ChromaServer| server.client().get(&format!("{DEFAULT}/collections/things")).status;
+    assert_eq!(servers.iter().map(has_it).collect::<Vec<_>>(), [200, 404, 200]);
+}
+
+/// Whether something listens there; any address of 127.0.0.0/8 is this machine.
+fn answers(host: [u8; 4], port: u16) -> bool {
+    TcpStream::connect_timeout(&(host, port).into(), Duration::from_secs(5)).is_ok()
+}
+
+#[test]
+fn the_port_is_bound_on_every_address() {
+    let servers = [ChromaServer::fresh(), ChromaServer::fresh()];
+    let edge = || Edge::builder().instances(&servers.iter().collect::<Vec<_>>());
+    let by_environment = edge().listen_by_environment().start();
+    by_environment.client().get("/health").expect(200);
+    let port = by_environment.client().address.port();
+    assert!(answers([127, 0, 0, 2], port), "PORT binds 0.0.0.0");
+    let in_the_file = by_environment.configured_port();
+    assert_ne!(in_the_file, port);
+    assert!(!answers([127, 0, 0, 1], in_the_file), "the file's port is not used");
+    drop(by_environment);
+    let by_file = edge().start();
+    assert!(!answers([127, 0, 0, 2], by_file.client().address.port()), "the file binds what it says");
+}
+
+#[test]
+fn the_interval_of_the_probes() {
+    let (_cluster, relays) =
+        Cluster::relayed(|edge| edge.config("  health: { interval: 1m }").env("CHECK_INTERVAL", "1"));
+    let probes = wait_for("five probes", CATCH_UP, || {
+        let seen = relays[1].seen_at("/heartbeat");
+        (seen.len() >= 5).then_some(seen)
+    });
+    let mut pauses: Vec<Duration> = probes.windows(2).map(|pair| pair[1].at - pair[0].at).collect();
+    pauses.sort();
+    let middle = pauses[pauses.len() / 2];
+    assert!((500..3000).contains(&middle.as_millis()), "each second: {pauses:?}");
+}
+
+#[test]
+fn the_time_limit_of_a_request() {
+    let cluster = Cluster::with(2, |edge| edge.env("REQUEST_TIMEOUT", "2"));
+    let collection = cluster.create("things");
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    // Both hang behind a green heartbeat: nothing but the time limit ends the wait.
+    let locks = [cluster.servers[0].hold_writes(), cluster.servers[1].hold_writes()];
+    let (answer, wait) = timed(|| add(&cluster.client(), &collection, "one"));
+    assert_eq!(answer.expect(503).json()["recovery"], "pending");
+    assert!((1900..8000).contains(&wait.as_millis()), "answered after {wait:?}");
+    drop(locks);
+    assert_eq!(cluster.assert_converged().record_count(), 1);
+}
+
+/// What the edge says of its own limits and load, with requests held at the primary.
+fn load(variables: &[(&str, &str)], writers: usize) -> (u64, u64) {
+    let configure = |mut edge: crate::common::edge::Builder| {
+        for (name, value) in variables {
+            edge = edge.env(name, value);
+        }
+        edge.config("  limits: { concurrent_requests: 40, queued_requests: 40 }")
+    };
+    let (cluster, relays) = Cluster::relayed(configure);
+    let collection = cluster.create("things");
+    relays[0].hold("/add");
+    std::thread::scope(|scope| {
+        let workers: Vec<_> = (0..writers)
+            .map(|number| {
+                let (client, collection) = (cluster.client(), &collection);
+                scope.spawn(move || add(&client, collection, &format!("w{number}")).status)
+            })
+            .collect();
+        // Each is at work, waits, or was refused; the page itself counts as one under way.
+        let settled = wait_for("every writer counted", CATCH_UP, || {
+            let requests = cluster.edge.status()["requests"].clone();
+            let (at_work, waiting) = (requests["under_way"].as_u64()? - 1, requests["waiting"].as_u64()?);
+            let refused = workers.iter().filter(|worker| worker.is_finished()).count();
+            (at_work + waiting + refused as u64 == writers as u64).then_some((at_work, waiting))
+        });
+        relays[0].release();
+        for worker in workers {
+            worker.join().expect("a writer");
+        }
+        settled
+    })
+}
+
+#[test]
+fn the_number_of_requests_at_work() {
+    assert_eq!(load(&[("MAX_CONCURRENT_REQUESTS", "3")], 8), (3, 5));
+}
+
+#[test]
+fn the_number_of_requests_that_wait() {
+    assert_eq!(load(&[("MAX_CONCURRENT_REQUESTS", "3"), ("REQUEST_QUEUE_SIZE", "2")], 8), (3, 2));
+}

@@ -1,0 +1,133 @@
+//! The journal cannot take a write: it is refused without effect, reads go on, and writes do when the journal can
+//! again (promises G1 and G7).
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use rusqlite::Connection;
+use serde_json::json;
+
+use crate::common::Relay;
+use crate::common::cluster::{CATCH_UP, Cluster, add, ids, ids_by_name, journaled};
+use crate::common::http::{Answer, DEFAULT, record_path};
+use crate::common::place::wait_for;
+
+/// Someone else's transaction on the journal file: nobody else can write to it until this is dropped.
+fn lock(cluster: &Cluster) -> Connection {
+    let other = Connection::open(cluster.edge.journal_path()).expect("the journal");
+    other.busy_timeout(Duration::from_secs(10)).expect("a timeout");
+    other.execute_batch("BEGIN EXCLUSIVE").expect("the journal's lock");
+    other
+}
+
+#[track_caller]
+fn assert_refused(answer: &Answer) {
+    assert_eq!(answer.status, 503, "{answer}");
+    let body = answer.json();
+    assert_eq!(body["reason"], "journal_unavailable", "{answer}");
+    assert!(body["error"].is_string() && body["message"].is_string(), "{answer}");
+    assert!(body.get("recovery").is_none(), "refused means no effect: {answer}");
+    assert!(answer.header("retry-after").is_some(), "{answer}");
+}
+
+fn writes_seen(relays: &[Relay]) -> usize {
+    relays.iter().map(|relay| relay.seen_at("/add").len() + relay.seen_at("/collections").len()).sum()
+}
+
+/// All the while nothing reaches an instance, and reads and pages go on.
+fn assert_refused_without_effect(cluster: &Cluster, relays: &[Relay], collection: &str, shown: &[&str]) {
+    let before = writes_seen(relays);
+    for number in 0..2 {
+        assert_refused(&add(&cluster.client(), collection, &format!("refused-{number}")));
+    }
+    assert_refused(&cluster.client().post(&format!("{DEFAULT}/collections"), &json!({ "name": "refused" })));
+    assert_eq!(writes_seen(relays), before, "no byte of a write that is not durable");
+    for _ in 0..10 {
+        assert_eq!(ids(&cluster.client(), collection), shown);
+    }
+    cluster.client().get(&format!("{DEFAULT}/collections/refused")).expect(404);
+    cluster.client().get("/health").expect(200);
+    cluster.edge.status();
+    cluster.client().get("/wal/status").expect(200);
+}
+
+/// Without a restart or anything else: the first write that is taken shows that the journal is back.
+fn await_recovery(cluster: &Cluster, collection: &str) {
+    wait_for("writes taken again", Duration::from_secs(20), || {
+        (add(&cluster.client(), collection, "after").status == 201).then_some(())
+    });
+}
+
+fn assert_nothing_came_later(cluster: &Cluster, collection: &str, before: usize, expected: &[&str]) {
+    let content = cluster.assert_converged();
+    assert_eq!(ids(&cluster.client(), collection), expected);
+    assert_eq!(content.collections.len(), 1);
+    assert_eq!(journaled(&cluster.edge), before + 1);
+    for server in &cluster.servers {
+        assert_eq!(ids_by_name(server, "things"), expected);
+    }
+}
+
+#[test]
+fn another_process_has_locked_it() {
+    let (cluster, relays) = Cluster::relayed(|edge| edge.config("  journal_timeout: 1s"));
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "before").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let before = journaled(&cluster.edge);
+    let lock = lock(&cluster);
+    assert_refused_without_effect(&cluster, &relays, &collection, &["before"]);
+    drop(lock);
+    await_recovery(&cluster, &collection);
+    assert_nothing_came_later(&cluster, &collection, before, &["before", "after"]);
+}
+
+fn size(path: PathBuf) -> u64 {
+    std::fs::metadata(path).map_or(0, |data| data.len())
+}
+
+/// Ends the growth of the journal's files, as a full disk does.
+fn fill_up(cluster: &Cluster) {
+    let mut wal = cluster.edge.journal_path().into_os_string();
+    wal.push("-wal");
+    let written = size(wal.into()).max(size(cluster.edge.journal_path()));
+    assert!(size(cluster.edge.log_path()) < written, "the log would be cut off too");
+    cluster.edge.limit_files(Some(written));
+}
+
+#[test]
+fn there_is_no_room_for_it() {
+    let (mut cluster, relays) = Cluster::relayed(crate::common::edge::Builder::limitable_files);
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "before").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let before = journaled(&cluster.edge);
+    fill_up(&cluster);
+    assert_refused_without_effect(&cluster, &relays, &collection, &["before"]);
+    cluster.edge.limit_files(None);
+    await_recovery(&cluster, &collection);
+    assert_nothing_came_later(&cluster, &collection, before, &["before", "after"]);
+    // What was refused stays so, whatever the journal's files still hold of it.
+    cluster.edge.kill();
+    cluster.edge.restart();
+    assert_nothing_came_later(&cluster, &collection, before, &["before", "after"]);
+}
+
+#[test]
+fn there_is_no_room_while_an_instance_is_away() {
+    let (mut cluster, relays) = Cluster::relayed(crate::common::edge::Builder::limitable_files);
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "before").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    cluster.replica().kill();
+    cluster.edge.wait_until_healthy("replica", false, CATCH_UP);
+    add(&cluster.client(), &collection, "owed").expect(201);
+    let before = journaled(&cluster.edge);
+    fill_up(&cluster);
+    assert_refused_without_effect(&cluster, &relays, &collection, &["before", "owed"]);
+    cluster.replica().restart();
+    cluster.edge.limit_files(None);
+    await_recovery(&cluster, &collection);
+    assert_nothing_came_later(&cluster, &collection, before, &["before", "owed", "after"]);
+    cluster.client().post(&record_path(&collection, "get"), &json!({})).expect(200);
+}

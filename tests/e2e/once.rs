@@ -1,0 +1,197 @@
+//! A transaction id is executed once, whoever repeats it and whatever dies in between (promise G6).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::common::Cluster;
+use crate::common::cluster::{add, ids, journaled, record};
+use crate::common::http::{Answer, Client, DEFAULT, record_path};
+
+const NAMES: [&str; 3] = ["Transaction-ID", "X-Transaction-ID", "Idempotency-Key"];
+const REPLAYED: &str = "idempotent-replayed";
+
+/// The same answer to the same request, told as a repetition.
+#[track_caller]
+fn assert_replay(first: &Answer, again: &Answer) {
+    assert_eq!((again.status, &again.body), (first.status, &first.body), "{again}");
+    assert_eq!(again.header(REPLAYED), Some("true"), "{again}");
+    assert_eq!(first.header(REPLAYED), None, "{first}");
+    assert_eq!(again.header("transaction-id"), first.header("transaction-id"), "{again}");
+}
+
+#[test]
+fn the_same_request_again_gets_the_same_answer() {
+    for name in NAMES {
+        let cluster = Cluster::two();
+        let collection = cluster.create("things");
+        let client = cluster.client().with_header(name, "order-1");
+        let path = record_path(&collection, "add");
+        let first = client.post(&path, &record("one")).expect(201);
+        assert_eq!(first.header("transaction-id"), Some("order-1"));
+        let before = journaled(&cluster.edge);
+        assert_replay(&first, &client.post(&path, &record("one")));
+        // Deleted in between: a second execution would bring it back.
+        cluster.client().post(&record_path(&collection, "delete"), &json!({ "ids": ["one"] })).expect(200);
+        assert_replay(&first, &client.post(&path, &record("one")));
+        assert_eq!(ids(&cluster.client(), &collection), [""; 0], "{name}");
+        assert_eq!(journaled(&cluster.edge), before + 1, "{name}");
+        cluster.assert_converged();
+    }
+}
+
+#[test]
+fn answers_with_content_and_refusals_are_kept_too() {
+    let cluster = Cluster::two();
+    let collections = format!("{DEFAULT}/collections");
+    let client = cluster.client();
+    let keyed = |key: &str| client.with_header("Transaction-ID", key);
+    let create = || keyed("create").post(&collections, &json!({ "name": "things" }));
+    let created = create().expect(200);
+    assert_eq!(create().json(), created.json());
+    assert_replay(&created, &create());
+    let collection = created.json()["id"].as_str().expect("an id").to_owned();
+    let refused = || keyed("taken").post(&collections, &json!({ "name": "things" }));
+    assert_replay(&refused().expect(409), &refused());
+    add(&client, &collection, "one").expect(201);
+    let delete = || {
+        keyed("delete")
+            .post(&record_path(&collection, "delete"), &json!({ "where_document": { "$contains": "document" } }))
+    };
+    let deleted = delete().expect(200);
+    assert_eq!(deleted.json(), json!({ "deleted": 1 }));
+    add(&client, &collection, "two").expect(201);
+    assert_replay(&deleted, &delete());
+    let wrong = json!({ "ids": ["three"], "embeddings": [[1.0]] });
+    let wrong_dimension = || keyed("wrong").post(&record_path(&collection, "add"), &wrong);
+    assert_replay(&wrong_dimension().expect(400), &wrong_dimension());
+    assert_eq!(ids(&client, &collection), ["two"]);
+    cluster.assert_converged();
+}
+
+#[test]
+fn the_edge_dies_in_between() {
+    let mut cluster = Cluster::two();
+    let collection = cluster.create("things");
+    let client = cluster.client().with_header("Transaction-ID", "order-1");
+    let path = record_path(&collection, "add");
+    let first = client.post(&path, &record("one")).expect(201);
+    cluster.edge.kill();
+    cluster.edge.restart();
+    let before = journaled(&cluster.edge);
+    assert_replay(&first, &client.post(&path, &record("one")));
+    cluster.client().post(&record_path(&collection, "delete"), &json!({ "ids": ["one"] })).expect(200);
+    cluster.edge.kill();
+    cluster.edge.restart();
+    assert_replay(&first, &client.post(&path, &record("one")));
+    client.post(&path, &record("two")).expect(422);
+    assert_eq!(journaled(&cluster.edge), before + 1);
+    cluster.assert_converged();
+    assert_eq!(ids(&cluster.client(), &collection), [""; 0]);
+}
+
+#[test]
+fn another_request_with_the_same_id_is_refused() {
+    let cluster = Cluster::two();
+    let (one, two) = (cluster.create("one"), cluster.create("two"));
+    let client = cluster.client().with_header("Transaction-ID", "order-1");
+    client.post(&record_path(&one, "add"), &record("a")).expect(201);
+    let before = journaled(&cluster.edge);
+    let others = [
+        client.post(&record_path(&one, "add"), &record("b")),
+        client.post(&record_path(&one, "upsert"), &record("a")),
+        client.post(&record_path(&two, "add"), &record("a")),
+        client.post(&format!("{DEFAULT}/collections"), &json!({ "name": "three" })),
+    ];
+    for other in others {
+        assert_eq!(other.status, 422, "{other}");
+        assert_eq!(other.json()["reason"], "transaction_id_reused", "{other}");
+    }
+    assert_eq!(journaled(&cluster.edge), before);
+    assert_eq!(cluster.assert_converged().record_count(), 1);
+}
+
+#[test]
+fn an_id_is_visible_text_of_bounded_length() {
+    let cluster = Cluster::two();
+    let collection = cluster.create("things");
+    let before = journaled(&cluster.edge);
+    let long = "k".repeat(256);
+    for name in NAMES {
+        for bad in ["", "two words", "t\u{e4}t", "tab\there", &long] {
+            let answer = add(&cluster.client().with_header(name, bad), &collection, "one");
+            assert_eq!(answer.status, 400, "{name}: {bad:?}: {answer}");
+            assert_eq!(answer.json()["reason"], "bad_transaction_id", "{answer}");
+        }
+    }
+    assert_eq!(journaled(&cluster.edge), before);
+    add(&cluster.client().with_header(NAMES[0], &long[1..]), &collection, "one").expect(201);
+    add(&cluster.client().with_header(NAMES[0], "!#~"), &collection, "two").expect(201);
+}
+
+#[test]
+fn every_write_is_told_its_id() {
+    let cluster = Cluster::two();
+    let client = cluster.client();
+    let collections = format!("{DEFAULT}/collections");
+    let created = client.post(&collections, &json!({ "name": "things" })).expect(200);
+    let collection = created.json()["id"].as_str().expect("an id").to_owned();
+    let send = |verb: &str, body: Value| client.post(&record_path(&collection, verb), &body);
+    let answers = [
+        created,
+        send("add", record("one")),
+        send("upsert", record("one")),
+        send("update", json!({ "ids": ["one"], "documents": ["changed"] })),
+        send("delete", json!({ "ids": ["one"] })),
+        send("add", json!({ "ids": ["two"], "embeddings": [[1.0]] })),
+        client.call("PUT", &format!("{collections}/{collection}"), &json!({ "new_name": "others" })),
+        client.call("DELETE", &format!("{collections}/others"), &Value::Null),
+    ];
+    let given: BTreeSet<&str> = answers
+        .iter()
+        .map(|answer| answer.header("transaction-id").unwrap_or_else(|| panic!("no Transaction-ID: {answer}")))
+        .collect();
+    assert_eq!(given.len(), answers.len(), "each its own: {given:?}");
+    let kept = crate::common::fold::transactions(&cluster.edge.journal_path());
+    assert!(given.iter().all(|id| kept.iter().any(|one| one.transaction_id == *id)), "{given:?}");
+}
+
+/// All at once; the answers.
+fn together(clients: usize, call: impl Fn() -> Answer + Sync) -> Vec<Answer> {
+    let gate = std::sync::Barrier::new(clients);
+    std::thread::scope(|scope| {
+        let one = || {
+            gate.wait();
+            call()
+        };
+        let workers: Vec<_> = (0..clients).map(|_| scope.spawn(one)).collect();
+        workers.into_iter().map(|worker| worker.join().expect("a client")).collect()
+    })
+}
+
+fn assert_one_execution(client: &Client, collection: &str, answers: &[Answer]) {
+    assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
+    let deleted: BTreeSet<u64> = answers.iter().filter_map(|answer| answer.json()["deleted"].as_u64()).collect();
+    assert_eq!(deleted, BTreeSet::from([2]), "each is told the first one's answer");
+    let originals = answers.iter().filter(|answer| answer.header(REPLAYED).is_none()).count();
+    assert_eq!(originals, 1, "one is the first: {answers:?}");
+    assert_eq!(ids(client, collection), ["c", "d", "e", "f"]);
+}
+
+#[test]
+fn duplicates_at_once_execute_once() {
+    let cluster = Cluster::two();
+    let collection = cluster.create("things");
+    for id in ["a", "b", "c", "d", "e", "f"] {
+        add(&cluster.client(), &collection, id).expect(201);
+    }
+    let before = journaled(&cluster.edge);
+    let client = cluster.client().with_header("Idempotency-Key", "once").with_timeout(Duration::from_secs(30));
+    // Executed twice, it would delete two more.
+    let body = json!({ "where_document": { "$contains": "document" }, "where": { "x": { "$ne": 1 } }, "limit": 2 });
+    let answers = together(12, || client.post(&record_path(&collection, "delete"), &body));
+    assert_one_execution(&cluster.client(), &collection, &answers);
+    assert_eq!(journaled(&cluster.edge), before + 1);
+    cluster.assert_converged();
+}

@@ -1,0 +1,80 @@
+//! Instances behind TLS: probes, writes and reads go through, and nothing goes to one that cannot prove who it is.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+use tempfile::TempDir;
+
+use crate::common::authority::{Certified, certified};
+use crate::common::cluster::{CATCH_UP, Cluster, add, create, ids_by_name};
+use crate::common::http::{DEFAULT, record_path};
+use crate::common::place::{data_dir, wait_for};
+use crate::common::{ChromaServer, Edge, Relay};
+
+/// The authority's certificate as a file.
+fn trusted(certified: &Certified) -> (TempDir, PathBuf) {
+    let dir = data_dir("authority");
+    let file = dir.path().join("ca.pem");
+    std::fs::write(&file, &certified.authority).expect("the authority's file");
+    (dir, file)
+}
+
+#[test]
+fn everything_goes_through() {
+    let servers = vec![ChromaServer::fresh(), ChromaServer::fresh()];
+    let certified = certified("localhost");
+    let (_dir, ca_file) = trusted(&certified);
+    let relays: Vec<Relay> = servers.iter().map(|server| Relay::tls(server, &certified.server)).collect();
+    let edge = relays.iter().fold(Edge::builder(), |edge, relay| edge.instance_trusting(&relay.url(), &ca_file));
+    let cluster = Cluster { edge: edge.start(), servers };
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "one").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    for (name, relay) in ["primary", "replica"].iter().zip(&relays) {
+        let pinned = cluster.client().with_header("chroma-edge-instance", name);
+        let answer = pinned.post(&record_path(&collection, "get"), &json!({ "ids": ["one"] })).expect(200);
+        assert_eq!(
+            (answer.json()["ids"].clone(), answer.header("chroma-edge-instance")),
+            (json!(["one"]), Some(*name))
+        );
+        // Too large and chunked: read whole and sent by the edge's own client.
+        let body = json!({ "ids": ["one"], "padding": "p".repeat(100_000) }).to_string();
+        let mut request = pinned.connect().expect("a connection");
+        let answer = request.request_chunked(&record_path(&collection, "get"), body.as_bytes(), 4096);
+        assert_eq!(answer.expect("an answer").expect(200).json()["ids"], json!(["one"]));
+        let authority = relay.url().replace("https://", "");
+        for ending in ["/heartbeat", "/add", "/get"] {
+            let seen = relay.seen_at(ending);
+            assert!(!seen.is_empty(), "no request to {ending} at {name}");
+            for one in seen {
+                assert_eq!(one.server_name.as_deref(), Some("localhost"), "{one:?}");
+                assert!(one.headers.contains(&("host".to_owned(), authority.clone())), "{one:?}");
+            }
+        }
+    }
+    assert_eq!(cluster.assert_converged().record_count(), 1);
+}
+
+#[test]
+fn another_authority_keeps_an_instance_down() {
+    let servers = [ChromaServer::fresh(), ChromaServer::fresh()];
+    let (genuine, stranger) = (certified("localhost"), certified("localhost"));
+    let (_dir, ca_file) = trusted(&stranger);
+    let relay = Relay::tls(&servers[0], &genuine.server);
+    let edge = Edge::builder().instance_trusting(&relay.url(), &ca_file).instance_url(&servers[1].url()).start();
+    let primary = wait_for("a failed probe of the primary", CATCH_UP, || {
+        let primary = edge.status()["instances"][0].clone();
+        primary["last_error"].is_string().then_some(primary)
+    });
+    assert_eq!(primary["healthy"], false, "{primary}");
+    assert!(
+        primary["last_error"].as_str().is_some_and(|text| text.to_lowercase().contains("certificate")),
+        "{primary}"
+    );
+    let collection = create(&edge.client(), "things");
+    add(&edge.client(), &collection, "one").expect(201);
+    assert_eq!(ids_by_name(&servers[1], "things"), ["one"]);
+    servers[0].client().get(&format!("{DEFAULT}/collections/things")).expect(404);
+    assert!(relay.seen().is_empty(), "not a byte to a server that cannot prove who it is: {:?}", relay.seen());
+    assert_eq!(edge.status()["instances"][0]["healthy"], false);
+}
