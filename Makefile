@@ -33,9 +33,11 @@ check: ## format, lints, licences
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo deny --locked check bans licenses sources
 
-bench: ## the benchmarks that are in benches/
+bench: ## the parts (benches/), then writes through the edge against a bare Chroma server
 	@scripts/setup.sh run
 	cargo bench --locked
+	@cargo build --release --locked
+	@$(CACHE)/venv/bin/python scripts/bench_writes.py
 
 fmt: ## format everything
 	cargo fmt

@@ -1,6 +1,8 @@
 //! Appends per second of 1 KB bodies through the group commit, with one writer and with 64: what one flush costs
 //! alone, and what it costs when shared.
 
+#![allow(clippy::expect_used, reason = "a benchmark may fail by panic")]
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

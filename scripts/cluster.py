@@ -117,10 +117,13 @@ class Process:
 
 
 class Cluster:
-    """Primary, replica and edge with everything they write under `folder`."""
+    """Primary, replica and edge with everything they write under `folder`.
 
-    def __init__(self, folder, edge_port=0, chroma_ports=(0, 0)):
-        self.folder = Path(folder)
+    `more`: further lines of the edge's section, indented by two spaces.
+    """
+
+    def __init__(self, folder, edge_port=0, chroma_ports=(0, 0), more=""):
+        self.folder, self.more = Path(folder), more
         self.folder.mkdir(parents=True, exist_ok=True)
         names = ("primary", "replica")
         self.servers = [self._chroma(name, free_port(port)) for name, port in zip(names, chroma_ports)]
@@ -143,7 +146,7 @@ class Cluster:
         lines = ["version: 1", "edge:", f"  listen: 127.0.0.1:{port}", "  instances:"]
         lines += [f'    - {{ name: {server.name}, url: "{server.url}" }}' for server in self.servers]
         lines += ["  journal:", f"    path: {json.dumps(str(self.folder / 'journal.db'))}"]
-        self.configuration.write_text("\n".join(lines) + "\n")
+        self.configuration.write_text("\n".join(lines) + "\n" + self.more)
         # Variables stand above the file: one left over in this shell must not lead elsewhere.
         named = ("PRIMARY_URL", "REPLICA_URL", "PORT", "DATABASE_URL")
         environment = {key: value for key, value in os.environ.items() if key not in named}

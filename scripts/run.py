@@ -15,21 +15,22 @@ COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collect
 
 
 def welcome(cluster):
-    url = cluster.edge.url + COLLECTIONS
-    json_header = "-H 'content-type: application/json'"
     primary, replica = cluster.servers
+    post = "curl -H \"$J\""
     print(f"""
 chroma-edge is at {cluster.edge.url} - use it like any Chroma server
   in front of  primary {primary.url} (pid {primary.pid}) and replica {replica.url} (pid {replica.pid})
   data         {cluster.folder.relative_to(ROOT)}/ (databases, journal, logs)
 
 Three things to try, in another terminal:
-  1. write    curl {json_header} {url} -d '{{"name":"notes","get_or_create":true}}'
-              curl {json_header} {url}/notes/upsert -d '{{"ids":["a"],"embeddings":[[1,0]],"documents":["first"]}}'
+  1. write    J='content-type: application/json'
+              C={cluster.edge.url}{COLLECTIONS}
+              {post} $C -d '{{"name":"notes","get_or_create":true}}'
+              {post} $C/notes/upsert -d '{{"ids":["a"],"embeddings":[[1,0]],"documents":["first"]}}'
   2. kill the primary and write again, as if nothing had happened
               kill -9 {primary.pid}
-              curl {json_header} {url}/notes/upsert -d '{{"ids":["b"],"embeddings":[[0,1]],"documents":["second"]}}'
-  3. read     curl {json_header} {url}/notes/get -d '{{}}'
+              {post} $C/notes/upsert -d '{{"ids":["b"],"embeddings":[[0,1]],"documents":["second"]}}'
+  3. read     {post} $C/notes/get -d '{{}}'
               curl {cluster.edge.url}/status
 
 Ctrl-C stops everything.
@@ -44,23 +45,25 @@ class Follower:
     """Turns one /status after another into lines: down, back, caught up."""
 
     def __init__(self):
-        self.seen = {}
+        self.down = set()
+        self.missed = {}  # Of those that were down and have not caught up: the most writes they lacked.
 
     def lines(self, status):
         for instance in status["instances"]:
             name, pending = instance["name"], instance["pending_writes"]
-            state = "down" if not instance["healthy"] else "behind" if pending else "up"
-            before = self.seen.get(name, "up")
-            if before == "down" and state != "down":
-                yield f"{name} is back, with {pending} writes to catch up"
-            if state == "down" and before != "down":
-                yield f"{name} went down; the edge goes on with the others"
-            if state == "up" and self.seen.get(name + ".was_down"):
-                yield f"{name} has caught up"
-                self.seen[name + ".was_down"] = None
-            if state == "down":
-                self.seen[name + ".was_down"] = True
-            self.seen[name] = state
+            if not instance["healthy"]:
+                if name not in self.down:
+                    yield f"{name} went down; the edge goes on with the others"
+                self.down.add(name)
+                self.missed[name] = max(pending, self.missed.get(name, 0))
+                continue
+            if name in self.down:
+                self.down.discard(name)
+                yield f"{name} is back"
+            if name in self.missed:
+                self.missed[name] = max(pending, self.missed[name])
+                if not pending:
+                    yield f"{name} has caught up with {self.missed.pop(name)} writes"
 
 
 def enter_pressed():

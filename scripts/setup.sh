@@ -64,7 +64,7 @@ wheel() {
 }
 
 need_rust() {
-    have cargo || missing "Rust 1.88 or newer (https://rustup.rs)"
+    have cargo || missing "Rust 1.89 or newer (https://rustup.rs)"
     have cc || apt_install gcc libc6-dev || missing "a C compiler (Debian and Ubuntu: apt-get install gcc libc6-dev)"
     have cmake && return
     apt_install cmake && return

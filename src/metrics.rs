@@ -1,20 +1,89 @@
 //! Every metric in one place. Counters count what happened; gauges are read from the rooms themselves when the page
 //! is asked for, so that they cannot drift from what is true.
 
+use std::collections::HashMap;
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use prometheus::{Encoder, HistogramVec, IntCounterVec, IntGaugeVec, Opts, Registry, TextEncoder, histogram_opts};
+use prometheus::{
+    Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, histogram_opts,
+};
 
 /// The gauges' values at one moment.
 #[derive(Clone, Debug, Default)]
 pub struct Gauges {
     /// Instance, whether it is usable, entries it has yet to apply, requests under way.
     pub instances: Vec<InstanceGauges>,
-    /// Name and value of everything that is one number.
-    pub numbers: Vec<(&'static str, i64)>,
+    /// Everything that is one number.
+    pub numbers: Vec<(Number, i64)>,
     /// Status and count.
     pub transactions: Vec<(&'static str, i64)>,
+}
+
+/// The gauges that are one number.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Number {
+    PendingWrites,
+    InDoubt,
+    Collections,
+    BacklogEntries,
+    BacklogLimit,
+    RequestsUnderWay,
+    RequestsLimit,
+    RequestsWaiting,
+    WaitingLimit,
+    BufferedBytes,
+    BufferedBytesLimit,
+    BodyBytesLimit,
+    JournalReadable,
+    JournalBytes,
+    JournalQueue,
+    JournalCommits,
+    JournalFailedCommits,
+}
+
+impl Number {
+    const ALL: [Number; 17] = [
+        Number::PendingWrites,
+        Number::InDoubt,
+        Number::Collections,
+        Number::BacklogEntries,
+        Number::BacklogLimit,
+        Number::RequestsUnderWay,
+        Number::RequestsLimit,
+        Number::RequestsWaiting,
+        Number::WaitingLimit,
+        Number::BufferedBytes,
+        Number::BufferedBytesLimit,
+        Number::BodyBytesLimit,
+        Number::JournalReadable,
+        Number::JournalBytes,
+        Number::JournalQueue,
+        Number::JournalCommits,
+        Number::JournalFailedCommits,
+    ];
+
+    const fn name_and_help(self) -> (&'static str, &'static str) {
+        match self {
+            Number::PendingWrites => ("pending_writes", "Journaled writes that some instance in step has yet to apply"),
+            Number::InDoubt => ("in_doubt", "Places where a request may have been executed without an answer"),
+            Number::Collections => ("collections", "Collections in the catalog"),
+            Number::BacklogEntries => ("backlog_entries", "Journaled entries held in memory for the lanes"),
+            Number::BacklogLimit => ("backlog_entries_limit", "The limit of backlog_entries"),
+            Number::RequestsUnderWay => ("requests_under_way", "Requests under way, waiting ones included"),
+            Number::RequestsLimit => ("requests_limit", "How many requests are served at once"),
+            Number::RequestsWaiting => ("requests_waiting", "Requests waiting for their turn"),
+            Number::WaitingLimit => ("requests_waiting_limit", "How many requests may wait for their turn"),
+            Number::BufferedBytes => ("buffered_bytes", "Bytes of request bodies held in memory"),
+            Number::BufferedBytesLimit => ("buffered_bytes_limit", "The limit of buffered_bytes"),
+            Number::BodyBytesLimit => ("body_bytes_limit", "The largest request body"),
+            Number::JournalReadable => ("journal_readable", "1 if the journal answered when this page was made"),
+            Number::JournalBytes => ("journal_bytes", "Bytes the journal occupies"),
+            Number::JournalQueue => ("journal_queue", "Appends waiting for a commit"),
+            Number::JournalCommits => ("journal_commits", "Commits since the start"),
+            Number::JournalFailedCommits => ("journal_failed_commits", "Commits that failed since the start"),
+        }
+    }
 }
 
 /// One instance's gauges.
@@ -36,7 +105,7 @@ struct Metrics {
     pending: IntGaugeVec,
     in_flight: IntGaugeVec,
     diverged: IntGaugeVec,
-    numbers: IntGaugeVec,
+    numbers: HashMap<Number, IntGauge>,
     transactions: IntGaugeVec,
 }
 
@@ -54,7 +123,13 @@ impl Metrics {
         let pending = gauge("instance_pending_writes", "Journaled writes the instance has yet to apply", "instance")?;
         let in_flight = gauge("instance_in_flight", "Requests under way to the instance", "instance")?;
         let diverged = gauge("instance_diverged_collections", "Collections not served from the instance", "instance")?;
-        let numbers = gauge("edge", "What the edge holds now, by name", "what")?;
+        let mut numbers = HashMap::new();
+        for number in Number::ALL {
+            let (name, help) = number.name_and_help();
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            numbers.insert(number, gauge);
+        }
         let transactions = gauge("transactions", "Transactions in the journal, by status", "status")?;
         let requests = IntCounterVec::new(Opts::new("requests_total", "Requests answered"), &["operation", "status"])?;
         registry.register(Box::new(requests.clone()))?;
@@ -90,8 +165,10 @@ pub fn page(gauges: &Gauges) -> Vec<u8> {
         metrics.in_flight.with_label_values(label).set(instance.in_flight);
         metrics.diverged.with_label_values(label).set(instance.diverged);
     }
-    for (what, value) in &gauges.numbers {
-        metrics.numbers.with_label_values(&[*what]).set(*value);
+    for (number, value) in &gauges.numbers {
+        if let Some(gauge) = metrics.numbers.get(number) {
+            gauge.set(*value);
+        }
     }
     for (status, count) in &gauges.transactions {
         metrics.transactions.with_label_values(&[*status]).set(*count);

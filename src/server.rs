@@ -1,6 +1,7 @@
 //! The composition root: builds the rooms, registers Pingora's services, stops them in order.
 
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use pingora::server::{Server, ShutdownWatch};
@@ -11,7 +12,7 @@ use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::clock::Timestamp;
-use crate::config::{Config, ReadConsistency, ResetPolicy};
+use crate::config::{Config, ConnectionPooling, ReadConsistency, ResetPolicy};
 use crate::ids::{InstanceId, InstanceName};
 use crate::instance::{Client, Health, HealthOptions, InstanceOptions, InstanceUrl, Registry, Timeouts};
 use crate::journal::retention::{self, RetentionOptions};
@@ -71,7 +72,7 @@ pub fn serve(config: Config) -> Result<(), StartError> {
     let stopper =
         Stopper { gate, core: Arc::clone(&core), grace: config.shutdown_grace, stop: Mutex::new(Some(stop_journal)) };
 
-    info!(listen = %config.listen, journal = %config.journal.path.display(), instances = config.instances.len(), "serving");
+    info!(listen = %config.listen, journal = %config.journal.path.display(), instances = config.instances.len(), "starting");
     let listen = config.listen.to_string();
     let mut server = Server::new_with_opt_and_conf(None, config.pingora);
     server.bootstrap();
@@ -100,7 +101,16 @@ fn registry(config: &Config) -> Result<Arc<Registry>, StartError> {
             .map_err(|error| StartError::Instance { name: instance.name.clone(), error: error.to_string() })?;
         instances.push(InstanceOptions { name: instance.name.clone(), url, ca_file: instance.ca_file.clone() });
     }
-    let timeouts = Timeouts { attempt: config.attempt_timeout, read: config.attempt_timeout, ..Timeouts::default() };
+    let timeouts = Timeouts {
+        attempt: config.attempt_timeout,
+        read: config.attempt_timeout,
+        idle: match config.connection_pooling {
+            ConnectionPooling::Enabled => Timeouts::default().idle,
+            // Kept for no time at all.
+            ConnectionPooling::Disabled => Duration::ZERO,
+        },
+        ..Timeouts::default()
+    };
     let failures = u32::try_from(config.health.failures).unwrap_or(u32::MAX);
     let health = HealthOptions { interval: config.health.interval, timeout: config.health.timeout, failures };
     Registry::new(instances, timeouts, health).map_err(|error| StartError::Setup(error.to_string()))
@@ -149,6 +159,7 @@ fn edge(config: &Config, core: &Arc<Core>, health: Arc<Health>, gate: &Arc<Gate>
         read_wait: config.read_wait,
         catalog_wait: config.catalog_wait,
         request_timeout: config.request_timeout,
+        answer_bytes: config.limits.answer_bytes.as_usize(),
         backlog_entries: config.limits.backlog_entries,
         reset: match config.protection.reset {
             ResetPolicy::Refused => Reset::Refused,
@@ -157,8 +168,8 @@ fn edge(config: &Config, core: &Arc<Core>, health: Arc<Health>, gate: &Arc<Gate>
         protected: config.protection.collections.clone(),
     };
     let client = Client::new(Arc::clone(core.registry())).with_max_answer_bytes(config.limits.answer_bytes.as_usize());
-    let admin = Admin::new(Arc::clone(core), Arc::clone(gate));
-    Edge::new(Arc::clone(core), health, Arc::clone(gate), admin, client, options)
+    let pages = Arc::new(Admin::new(Arc::clone(core), Arc::clone(gate), config.limits.backlog_entries));
+    Edge::new(Arc::clone(core), health, Arc::clone(gate), pages, client, options)
 }
 
 /// What the background services are made from.
@@ -189,7 +200,7 @@ impl Rooms<'_> {
         let inspector = Inspector::new(Arc::clone(self.core), self.client(), tenants, deadline);
         let options = RecoveryOptions { interval: self.config.recovery_interval, deadline };
         let recovery = Recovery::new(Arc::clone(self.core), inspector, self.client(), options);
-        Task::new(RecoveryService { recovery, inspect })
+        Task::new(RecoveryService { recovery, inspect, listen: self.config.listen })
     }
 
     fn retention(&self) -> Task<RetentionService> {
@@ -255,12 +266,17 @@ impl Work for SyncService {
 struct RecoveryService {
     recovery: Recovery,
     inspect: mpsc::Receiver<InstanceId>,
+    listen: std::net::SocketAddr,
 }
 
 #[async_trait]
 impl Work for RecoveryService {
     async fn work(self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
-        self.recovery.run(self.inspect, || ready.notify_ready()).await;
+        let ready = || {
+            info!(listen = %self.listen, "serving");
+            ready.notify_ready();
+        };
+        self.recovery.run(self.inspect, ready).await;
     }
 }
 
@@ -283,7 +299,7 @@ impl Work for RetentionService {
 struct Stopper {
     gate: Arc<Gate>,
     core: Arc<Core>,
-    grace: std::time::Duration,
+    grace: Duration,
     stop: Mutex<Option<oneshot::Sender<()>>>,
 }
 

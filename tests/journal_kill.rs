@@ -1,6 +1,8 @@
 //! The journal against `kill -9`: whatever was acknowledged before the kill is there after it, in its place, and the
 //! file can be opened again at once.
 
+#![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
+
 use std::io::{BufRead, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};

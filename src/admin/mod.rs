@@ -8,22 +8,25 @@ mod pages;
 use std::sync::Arc;
 use std::time::Instant;
 
+use async_trait::async_trait;
 use http::Method;
 use serde_json::Value;
 
 use crate::clock;
-use crate::proxy::{Gate, Reply};
+use crate::proxy::{Gate, OwnPages, Reply};
 use crate::replication::Core;
 
 /// What the pages are made from.
 pub struct Admin {
     core: Arc<Core>,
     gate: Arc<Gate>,
+    /// The configured limit of entries in memory.
+    backlog_limit: usize,
     started: Instant,
 }
 
 /// A page.
-pub enum Page {
+enum Page {
     Json {
         status: u16,
         body: Value,
@@ -38,27 +41,29 @@ pub enum Page {
 
 impl Admin {
     /// The pages over these rooms.
-    pub fn new(core: Arc<Core>, gate: Arc<Gate>) -> Admin {
-        Admin { core, gate, started: clock::now() }
+    pub fn new(core: Arc<Core>, gate: Arc<Gate>, backlog_limit: usize) -> Admin {
+        Admin { core, gate, backlog_limit, started: clock::now() }
     }
+}
 
-    /// The page at this path; `None` if it is none of ours.
-    pub async fn respond(&self, method: &Method, path: &str) -> Option<Page> {
+#[async_trait]
+impl OwnPages for Admin {
+    async fn respond(&self, method: &Method, path: &str) -> Option<Reply> {
         let (path, _query) = path.split_once('?').unwrap_or((path, ""));
-        let known = ["/health", "/status", "/wal/status", "/collection/mappings", "/metrics"];
-        if !known.contains(&path) {
-            return None;
-        }
-        if method != Method::GET && method != Method::HEAD {
-            return Some(Page::MethodNotAllowed);
-        }
-        Some(match path {
+        let page = match path {
+            "/health" | "/status" | "/wal/status" | "/collection/mappings" | "/metrics"
+                if method != Method::GET && method != Method::HEAD =>
+            {
+                Page::MethodNotAllowed
+            }
             "/health" => self.health(),
             "/status" => self.status().await,
             "/wal/status" => self.wal_status().await,
             "/collection/mappings" => self.mappings(),
-            _ => self.metrics().await,
-        })
+            "/metrics" => self.metrics().await,
+            _ => return None,
+        };
+        Some(page.into())
     }
 }
 

@@ -6,7 +6,7 @@ use super::{Admin, Page};
 use crate::ids::{InstanceId, LaneId};
 use crate::instance::Phase;
 use crate::journal::{Status, Totals};
-use crate::metrics::{self, Gauges, InstanceGauges};
+use crate::metrics::{self, Gauges, InstanceGauges, Number};
 use crate::order::{LaneView, Step};
 
 /// The board at one moment.
@@ -191,7 +191,7 @@ impl Admin {
         let registry = self.core.registry();
         let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let totals = self.core.totals().await.unwrap_or_default();
+        let totals = self.core.totals().await;
         let mut gauges = Gauges::default();
         for id in registry.ids() {
             gauges.instances.push(InstanceGauges {
@@ -204,25 +204,30 @@ impl Admin {
         }
         let limits = self.gate.limits();
         gauges.numbers = vec![
-            ("pending_writes", count(picture.pending())),
-            ("in_doubt", count(picture.in_doubt())),
-            ("collections", number(picture.collections)),
-            ("backlog_entries", number(picture.entries)),
-            ("requests_under_way", number(self.gate.under_way())),
-            ("requests_waiting", number(self.gate.waiting())),
-            ("requests_limit", number(limits.concurrent_requests)),
-            ("buffered_bytes", number(self.gate.buffered())),
-            ("buffered_bytes_limit", number(limits.buffered_bytes)),
-            ("journal_bytes", count(totals.bytes)),
+            (Number::PendingWrites, count(picture.pending())),
+            (Number::InDoubt, count(picture.in_doubt())),
+            (Number::Collections, number(picture.collections)),
+            (Number::BacklogEntries, number(picture.entries)),
+            (Number::BacklogLimit, number(self.backlog_limit)),
+            (Number::RequestsUnderWay, number(self.gate.under_way())),
+            (Number::RequestsLimit, number(limits.concurrent_requests)),
+            (Number::RequestsWaiting, number(self.gate.waiting())),
+            (Number::WaitingLimit, number(limits.queued_requests)),
+            (Number::BufferedBytes, number(self.gate.buffered())),
+            (Number::BufferedBytesLimit, number(limits.buffered_bytes)),
+            (Number::BodyBytesLimit, number(limits.body_bytes)),
+            (Number::JournalReadable, i64::from(totals.is_ok())),
         ];
         if let Some(stats) = self.core.journal().map(|journal| journal.stats()) {
-            gauges.numbers.push(("journal_queue", number(stats.appends_waiting())));
-            gauges.numbers.push(("journal_commits", count(stats.commits())));
-            gauges.numbers.push(("journal_failed_commits", count(stats.commits_failed())));
+            gauges.numbers.push((Number::JournalQueue, number(stats.appends_waiting())));
+            gauges.numbers.push((Number::JournalCommits, count(stats.commits())));
+            gauges.numbers.push((Number::JournalFailedCommits, count(stats.commits_failed())));
         }
-        gauges.transactions = Status::ALL.iter().map(|status| (status.as_str(), 0)).collect();
-        for (status, value) in &totals.by_status {
-            gauges.transactions.iter_mut().filter(|(s, _)| *s == status.as_str()).for_each(|row| row.1 = count(*value));
+        // Unreadable: the last known values stay, and `journal_readable` says so.
+        if let Ok(totals) = totals {
+            gauges.numbers.push((Number::JournalBytes, count(totals.bytes)));
+            let of = |status: Status| totals.by_status.iter().find(|(s, _)| *s == status).map_or(0, |(_, n)| *n);
+            gauges.transactions = Status::ALL.iter().map(|status| (status.as_str(), count(of(*status)))).collect();
         }
         Page::Text { content_type: "text/plain; version=0.0.4", body: metrics::page(&gauges) }
     }

@@ -77,13 +77,17 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         limits: limits(&edge, ledger),
         protection: protection(&edge),
         adopt: adopt(&edge),
-        log: edge.text("log", "info", log_filter)?,
+        log: edge.text("log", LOG, log_filter)?,
         pingora,
         notices: raw.notices,
     };
     edge.finish();
     Some(config)
 }
+
+/// The edge's own lines, and of the libraries only what someone should act on. Pingora's errors about single requests
+/// stay out: the edge tries the next instance, and reports what comes of it.
+const LOG: &str = "info,refinery_core=warn,pingora_core=warn,pingora_load_balancing=error,pingora_proxy=error";
 
 fn log_filter(text: &str) -> Result<String, String> {
     match EnvFilter::builder().parse(text) {

@@ -52,6 +52,14 @@ pub struct HealthOptions {
     pub failures: u32,
 }
 
+impl HealthOptions {
+    /// After this time without an answer, an instance that is not Down is slow, not hung.
+    pub fn verdict_within(&self) -> Duration {
+        let rounds = self.failures.div_ceil(2);
+        self.interval * rounds + self.timeout * 2 + Duration::from_millis(200)
+    }
+}
+
 impl Default for HealthOptions {
     /// A hung server is Down after at most interval + 2 timeouts = 2.8 s.
     fn default() -> Self {

@@ -238,6 +238,7 @@ impl Registry {
         let instance = self.name(id);
         match (before, after) {
             (_, Phase::Down) => tracing::warn!(%instance, reason, "instance is down"),
+            (Phase::Unknown, Phase::Returned) => tracing::debug!(%instance, "instance answers and is to be inspected"),
             (_, Phase::Returned) => tracing::info!(%instance, "instance has returned and is to be inspected"),
             (Phase::Returned, _) => tracing::info!(%instance, "instance is up"),
             (_, Phase::Suspect) => tracing::debug!(%instance, reason, "instance is suspect"),

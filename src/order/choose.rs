@@ -25,8 +25,6 @@ pub enum Preference {
     Configured,
     /// Replicas, the least busy first; the primary only when no replica is sound.
     Replicas,
-    /// The least busy one.
-    LeastBusy,
 }
 
 /// The best candidates, equally good among themselves; empty only if there are none.
@@ -37,9 +35,8 @@ pub fn choose(candidates: &[Candidate], preference: Preference) -> Vec<InstanceI
     let mut pool: Vec<_> = candidates.iter().filter(|c| c.standing == best).collect();
     match preference {
         Preference::Configured => pool.iter().map(|c| c.instance).min().into_iter().collect(),
-        Preference::Replicas | Preference::LeastBusy => {
-            let has_replica = pool.iter().any(|c| c.instance != InstanceId(0));
-            if preference == Preference::Replicas && has_replica {
+        Preference::Replicas => {
+            if pool.iter().any(|c| c.instance != InstanceId(0)) {
                 pool.retain(|c| c.instance != InstanceId(0));
             }
             let least = pool.iter().map(|c| c.in_flight).min().unwrap_or(0);
@@ -66,7 +63,7 @@ mod tests {
     #[test]
     fn the_last_suspect_is_not_shunned() {
         assert_eq!(choose(&[candidate(1, Standing::Suspect, 3)], Preference::Replicas), [InstanceId(1)]);
-        assert!(choose(&[], Preference::LeastBusy).is_empty());
+        assert!(choose(&[], Preference::Replicas).is_empty());
     }
 
     #[test]
@@ -78,7 +75,6 @@ mod tests {
             candidate(3, Standing::Sound, 1),
         ];
         assert_eq!(choose(&all, Preference::Replicas), [InstanceId(2), InstanceId(3)]);
-        assert_eq!(choose(&all, Preference::LeastBusy), [InstanceId(0)]);
         assert_eq!(choose(&all[..1], Preference::Replicas), [InstanceId(0)], "a lone primary serves");
     }
 }

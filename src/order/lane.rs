@@ -269,6 +269,13 @@ impl Lane {
         self.slots.range(from..).filter(|slot| !self.skipped(slot, self.place(instance))).count() as u64
     }
 
+    /// Whether the instance is not durably known to have applied some entry up to this one.
+    pub(super) fn is_behind(&self, instance: InstanceId, up_to: Seq) -> bool {
+        let from = self.index_after(self.durable(instance));
+        let mut entries = self.slots.range(from..).take_while(|slot| slot.entry.seq <= up_to);
+        entries.any(|slot| !self.skipped(slot, self.place(instance)))
+    }
+
     /// The run of neighbours that starts at `first` and may share one request on `instance` (rules R1, R9).
     ///
     /// `before`: the run ends there, since a deletion without a verdict stands there (rule R7).

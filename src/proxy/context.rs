@@ -30,6 +30,9 @@ pub struct Reading {
     pub chosen: Option<InstanceId>,
     /// In the order in which they were tried.
     pub tried: Vec<InstanceId>,
+    /// Those of them that denied what they should have.
+    pub unfit: Vec<InstanceId>,
+    pub patience: Patience,
     pub in_flight: Option<InFlight>,
     /// The part of the answer that is held back to be rewritten.
     pub held: Option<Vec<u8>>,
@@ -45,12 +48,23 @@ impl Reading {
             body,
             chosen: None,
             tried: Vec::new(),
+            unfit: Vec::new(),
+            patience: Patience::UntilProbed,
             in_flight: None,
             held: None,
             timed_out: TimedOut::No,
             status: 0,
         }
     }
+}
+
+/// How long an attempt waits for its instance. Pingora cannot be told that the probes have given an instance up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Until the probes must have noticed an instance that hangs.
+    UntilProbed,
+    /// It is the request that is slow: the whole time limit.
+    Full,
 }
 
 /// Whether the last failure was a time limit.
@@ -77,6 +91,8 @@ pub struct Context {
     /// For metrics and the access log.
     pub operation: &'static str,
     pub failure: Option<&'static str>,
+    /// The id that the client brought for its write.
+    pub own_id: Option<String>,
     /// Why no further instance is tried.
     pub given_up: Option<Failure>,
 }
@@ -90,6 +106,7 @@ impl Context {
             memory: None,
             operation: "unknown",
             failure: None,
+            own_id: None,
             given_up: None,
         }
     }

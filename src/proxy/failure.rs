@@ -80,13 +80,12 @@ impl Failure {
     }
 
     /// The HTTP status.
-    pub const fn status(&self) -> u16 {
+    pub fn status(&self) -> u16 {
         match self {
-            Failure::Refused(_)
-            | Failure::Deadly(_)
-            | Failure::BadTransactionId
-            | Failure::BadConsistency
-            | Failure::UnknownInstance(_) => 400,
+            Failure::Refused(refusal) => refusal.answer().status,
+            Failure::Deadly(_) | Failure::BadTransactionId | Failure::BadConsistency | Failure::UnknownInstance(_) => {
+                400
+            }
             Failure::Protected { .. } | Failure::ResetDisabled => 403,
             Failure::TransactionRunning(_) => 409,
             Failure::BodyTooLarge { .. } => 413,
@@ -106,7 +105,7 @@ impl Failure {
         }
     }
 
-    /// When to try again. A pending write must not be: it will be executed.
+    /// When to try again, or, for a write that is pending, when to look for its outcome.
     pub const fn retry(&self) -> Retry {
         match self {
             Failure::MemoryFull | Failure::QueueFull | Failure::QueueTooSlow | Failure::NoFreshInstance => {

@@ -12,11 +12,11 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::Edge;
 use super::body::{BodyError, Passing, read_whole};
-use super::context::{Context, Reading, Stage, TimedOut};
+use super::context::{Context, Patience, Reading, Stage, TimedOut};
 use super::failure::Failure;
 use super::prepare::label;
 use super::read::{self, ATTEMPTS, Plan};
-use super::respond::{self, Connection, INSTANCE, Reply};
+use super::respond::{self, Connection, INSTANCE, Reply, TRANSACTION_ID};
 use super::rewrite::{self, Holding};
 use crate::chroma::{Operation, route};
 use crate::clock::Timestamp;
@@ -39,16 +39,20 @@ impl ProxyHttp for Edge {
             Ok(Some(reply)) => respond::write(session, reply).await.map(|()| true),
             Err(BodyError::Failure(failure)) => {
                 context.failure = Some(failure.reason());
-                respond::write(session, refusal(&failure)).await.map(|()| true)
+                respond::write(session, refusal(&failure, context.own_id.as_deref())).await.map(|()| true)
             }
-            Err(BodyError::Client(error)) => Err(error),
+            Err(BodyError::Client(mut error)) => {
+                // Else it would be counted, and answered, as a failure of the instances.
+                error.as_down();
+                Err(error)
+            }
         }
     }
 
     /// Chooses among the fresh instances, with the same `choose` as the lanes.
     async fn upstream_peer(&self, _session: &mut Session, context: &mut Context) -> Result<Box<HttpPeer>> {
         let Some(reading) = context.reading() else { return Err(internal("no read was planned")) };
-        let chosen = read::next(self, &reading.read, &reading.tried).await;
+        let chosen = read::next(self, &reading.read, &reading.tried, &reading.unfit).await;
         let instance = match chosen {
             Ok(instance) => instance,
             Err(failure) => return Err(self.give_up(context, &failure)),
@@ -56,7 +60,12 @@ impl ProxyHttp for Edge {
         reading.tried.push(instance);
         reading.chosen = Some(instance);
         reading.in_flight = Some(self.registry.enter(instance));
-        self.registry.peer(instance).map(Box::new).ok_or_else(|| internal("the instance's address is not known"))
+        let mut peer = self.registry.peer(instance).ok_or_else(|| internal("the instance's address is not known"))?;
+        if reading.patience == Patience::UntilProbed {
+            let patience = self.registry.health().verdict_within();
+            peer.options.read_timeout = peer.options.read_timeout.map(|limit| limit.min(patience));
+        }
+        Ok(Box::new(peer))
     }
 
     async fn request_body_filter(
@@ -105,11 +114,13 @@ impl ProxyHttp for Edge {
         let Some(reading) = context.reading() else { return Ok(()) };
         let status = response.status.as_u16();
         // Nothing has gone to the client yet: a passing error is tried elsewhere, or here again.
-        let lost = status == 404 && reading.read.finds_its_collection();
-        if lost && let Some(instance) = reading.chosen {
+        let passing = status == 500 && reading.tried.len() < ATTEMPTS && reading.read.may_repeat();
+        let denied = reading.read.denied(self, status);
+        if denied && let Some(instance) = reading.chosen {
             self.core.doubt_contents(instance);
+            reading.unfit.push(instance);
         }
-        if (lost || status == 500 && reading.read.may_repeat()) && reading.tried.len() < ATTEMPTS {
+        if passing || denied {
             let mut error = Error::explain(ErrorType::HTTPStatus(status), "a read failed");
             error.as_up();
             error.set_retry(true);
@@ -138,7 +149,7 @@ impl ProxyHttp for Edge {
         end_of_stream: bool,
         context: &mut Context,
     ) -> Result<Option<Duration>> {
-        let limit = self.gate.limits().body_bytes;
+        let limit = self.options.answer_bytes;
         let Some(reading) = context.reading() else { return Ok(None) };
         let (Some(held), Some(instance)) = (reading.held.as_mut(), reading.chosen) else { return Ok(None) };
         if let Some(piece) = body.take() {
@@ -195,7 +206,14 @@ impl ProxyHttp for Edge {
         reading.timed_out = if timed_out { TimedOut::Yes } else { TimedOut::No };
         // A closed connection may be the handler's panic on this very request: no reason to doubt the instance.
         if timed_out && let Some(instance) = reading.chosen {
-            self.registry.observe_because(instance, Observation::Unanswered, &error.to_string());
+            match reading.patience {
+                // The probes' verdict is there: sound means that the request takes long.
+                Patience::UntilProbed if self.registry.usable(instance) => reading.patience = Patience::Full,
+                Patience::UntilProbed => {}
+                Patience::Full => {
+                    self.registry.observe_because(instance, Observation::Unanswered, &error.to_string());
+                }
+            }
         }
         let repeatable = reading.body.is_some() || !truncated;
         let from_instance = error.esource() == &ErrorSource::Upstream;
@@ -267,12 +285,15 @@ impl Edge {
         let path = header.uri.path_and_query().map_or_else(|| header.uri.path(), |path| path.as_str()).to_owned();
         if !path.starts_with("/api/") {
             context.passage = Some(self.gate.pass());
-            if let Some(reply) = self.admin.respond(&method, &path).await {
+            if let Some(reply) = self.pages.respond(&method, &path).await {
                 context.operation = "own_page";
-                return Ok(Some(reply.into()));
+                return Ok(Some(reply));
             }
         }
+        // Counted while it waits, so that a stop waits for it.
+        let arrived = self.gate.pass();
         context.passage = Some(self.gate.enter().await?);
+        drop(arrived);
         let operation = route(method.as_str(), &path);
         context.operation = label(&operation);
         match operation {
@@ -305,6 +326,12 @@ impl Edge {
         if let Some(reply) = read::assemble(self, &read).await? {
             return Ok(Some(reply));
         }
+        let header = session.req_header();
+        if header.version < http::Version::HTTP_11 && rewrite::holding(&read, 200) == Holding::NewLength {
+            // Pingora would send it chunked, which such a client cannot read.
+            let (method, headers) = (header.method.clone(), header.headers.clone());
+            return Ok(Some(closing(read::fetch(self, &read, method, &headers, Bytes::new()).await?)));
+        }
         let mut whole = None;
         let has_body = session.req_header().headers.contains_key(CONTENT_LENGTH)
             || session.req_header().headers.contains_key(TRANSFER_ENCODING);
@@ -325,15 +352,21 @@ impl Edge {
 
     /// Ends Pingora's attempts with our own words.
     fn give_up(&self, context: &mut Context, failure: &Failure) -> Box<Error> {
-        let tried_before = context.reading().is_some_and(|reading| !reading.tried.is_empty());
-        context.given_up = Some(if tried_before { context.last_failure() } else { failure.clone() });
+        // All attempts used up: what went wrong with the last says more than that nobody is left.
+        let used_up = context.reading().is_some_and(|reading| reading.tried.len() >= ATTEMPTS);
+        let definite = matches!(failure, Failure::Chroma(_));
+        context.given_up = Some(if used_up && !definite { context.last_failure() } else { failure.clone() });
         internal("no instance can serve the read")
     }
 }
 
 /// The answer to a refused request. What was not read of its body ends the connection.
-fn refusal(failure: &Failure) -> Reply {
-    closing(Reply::from(failure))
+fn refusal(failure: &Failure, own_id: Option<&str>) -> Reply {
+    let reply = Reply::from(failure);
+    closing(match own_id.filter(|_| failure.transaction_id().is_some()) {
+        Some(id) => reply.with(TRANSACTION_ID, id),
+        None => reply,
+    })
 }
 
 fn closing(mut reply: Reply) -> Reply {

@@ -19,9 +19,10 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use async_trait::async_trait;
+
 pub use self::admit::{AdmitLimits, Gate};
 pub(crate) use self::respond::Reply;
-use crate::admin::Admin;
 use crate::instance::{Client, Health, Registry};
 use crate::order::Consistency;
 use crate::replication::Core;
@@ -42,9 +43,18 @@ pub struct ProxyOptions {
     pub request_timeout: Duration,
     /// Journaled entries that instances may be behind with, all together.
     pub backlog_entries: usize,
+    /// The largest answer of an instance that is held in memory to be rewritten.
+    pub answer_bytes: usize,
     pub reset: Reset,
     /// Collections that cannot be deleted, by name, in any database.
     pub protected: Vec<String>,
+}
+
+/// The edge's own pages, whatever they are: the proxy only asks for them.
+#[async_trait]
+pub trait OwnPages: Send + Sync + 'static {
+    /// The page at this path; `None` if it is none of theirs.
+    async fn respond(&self, method: &http::Method, path: &str) -> Option<Reply>;
 }
 
 /// Whether a reset may reach the instances.
@@ -60,7 +70,7 @@ pub struct Edge {
     pub(crate) registry: Arc<Registry>,
     pub(crate) health: Arc<Health>,
     pub(crate) gate: Arc<Gate>,
-    pub(crate) admin: Admin,
+    pub(crate) pages: Arc<dyn OwnPages>,
     pub(crate) options: ProxyOptions,
     /// For requests that are read whole and answered whole. Belongs to the proxy's runtime.
     pub(crate) client: Client,
@@ -73,11 +83,11 @@ impl Edge {
         core: Arc<Core>,
         health: Arc<Health>,
         gate: Arc<Gate>,
-        admin: Admin,
+        pages: Arc<dyn OwnPages>,
         client: Client,
         options: ProxyOptions,
     ) -> Edge {
         let registry = Arc::clone(core.registry());
-        Edge { core, registry, health, gate, admin, options, client, reads: AtomicU64::new(0) }
+        Edge { core, registry, health, gate, pages, options, client, reads: AtomicU64::new(0) }
     }
 }

@@ -144,9 +144,21 @@ fn allowed(
         CatalogWrite::CreateTenant => drop(scan_create_tenant(&request.body).map_err(Failure::Refused)?),
         CatalogWrite::CreateDatabase { .. } => drop(scan_create_database(&request.body).map_err(Failure::Refused)?),
         CatalogWrite::Reset if options.reset == Reset::Refused => return Err(Failure::ResetDisabled),
+        CatalogWrite::Reset => {
+            let board = core.board();
+            if let Some(held) = board.catalog().collections().find(|held| is_protected(&held.name)) {
+                return Err(Failure::Protected { name: held.name.clone() });
+            }
+        }
         CatalogWrite::UpdateCollection { scope, collection } => {
-            scan_update_collection(&request.body).map_err(Failure::Refused)?;
-            let id = resolve(core.board().catalog(), collection, scope)?;
+            let scanned = scan_update_collection(&request.body).map_err(Failure::Refused)?;
+            let board = core.board();
+            let id = resolve(board.catalog(), collection, scope)?;
+            // Under another name it could be deleted.
+            let renames = matches!(scanned, Scanned::Read(update) if update.new_name.is_some());
+            if let Some(held) = board.catalog().get(id).filter(|held| renames && is_protected(&held.name)) {
+                return Err(Failure::Protected { name: held.name.clone() });
+            }
             return Ok(with_stable_id(request, id));
         }
         _ => {}

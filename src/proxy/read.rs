@@ -92,21 +92,20 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
             if let Some(found) = catalog.by_name(scope, name) {
                 read.target = Target::Collection(found.id);
                 read.rewrite = Rewrite::Collection;
-            } else if catalog.database(scope).is_some() {
+            } else {
                 return Err(Failure::Chroma(ErrorBody::collection_not_found(name)));
             }
         }
-        Operation::CatalogRead(CatalogRead::GetCollectionById { collection, .. }) => {
-            let found = collection.as_id().map(|id| catalog.by_id(id).map(|found| found.id).ok_or(id));
-            match found {
-                Some(Ok(id)) => read.target = Target::Collection(id),
-                Some(Err(id)) => return Err(Failure::Chroma(ErrorBody::collection_not_found(&id.to_string()))),
-                None => return Err(Failure::Chroma(ErrorBody::bad_collection_id_by_id())),
-            }
+        Operation::CatalogRead(CatalogRead::GetCollectionById { scope, collection }) => {
+            let found = resolve(catalog, collection, scope).map_err(|_| match collection.as_id() {
+                Some(id) => Failure::Chroma(ErrorBody::collection_not_found(&id.to_string())),
+                None => Failure::Chroma(ErrorBody::bad_collection_id_by_id()),
+            });
+            read.target = Target::Collection(found?);
             read.rewrite = Rewrite::Collection;
         }
         Operation::CatalogRead(CatalogRead::CountCollections { scope }) => {
-            if pin.is_none() && catalog.database(scope).is_some() {
+            if pin.is_none() {
                 let count = catalog.in_scope(scope).len();
                 return Ok(Plan::Answer(Reply::json(200, count.to_string())));
             }
@@ -174,19 +173,38 @@ impl Read {
 
     /// Whether a 500 may be a passing one: not for what a single node always answers so.
     pub fn may_repeat(&self) -> bool {
-        matches!(
-            self.operation,
-            Operation::CatalogRead(_)
-                | Operation::RecordRead {
-                    kind: RecordReadKind::Get | RecordReadKind::Query | RecordReadKind::Count,
-                    ..
-                }
-        )
+        self.rewrite == Rewrite::Collection
+            || matches!(
+                self.operation,
+                Operation::CatalogRead(_)
+                    | Operation::RecordRead {
+                        kind: RecordReadKind::Get | RecordReadKind::Query | RecordReadKind::Count,
+                        ..
+                    }
+            )
     }
 
-    /// Whether a 404 says that the instance has lost the collection: it is mapped there.
-    pub fn finds_its_collection(&self) -> bool {
-        matches!(self.target, Target::Collection(_)) && self.may_repeat()
+    /// Whether the instance denies what the catalog says it has: it came back blank, or a deletion is on its way. No
+    /// verdict for the client, either way (rule R2).
+    pub fn denied(&self, edge: &Edge, status: u16) -> bool {
+        if !matches!(status, 404 | 412) || !self.may_repeat() {
+            return false;
+        }
+        match (&self.target, &self.rewrite) {
+            (Target::Collection(_), _) => true,
+            (_, Rewrite::Database(scope)) => edge.core.board().catalog().database(scope).is_some(),
+            _ => false,
+        }
+    }
+
+    /// The answer if its collection has been deleted since the read was planned.
+    fn deleted(&self, board: &Board) -> Option<Failure> {
+        let Target::Collection(id) = self.target else { return None };
+        let answer = || match &self.operation {
+            Operation::CatalogRead(CatalogRead::GetCollection { name, .. }) => ErrorBody::collection_not_found(name),
+            _ => ErrorBody::collection_id_not_found(id),
+        };
+        board.catalog().get(id).is_none().then(|| Failure::Chroma(answer()))
     }
 
     /// The path on this instance.
@@ -216,14 +234,21 @@ impl Read {
 }
 
 /// Chooses an instance for the next attempt; waits for a fresh one, for as long as a read waits.
-pub async fn next(edge: &Edge, read: &Read, tried: &[InstanceId]) -> Result<InstanceId, Failure> {
+///
+/// `unfit`: those that denied what they should have. They are asked again only by later reads, when they have been
+/// looked at.
+pub async fn next(edge: &Edge, read: &Read, tried: &[InstanceId], unfit: &[InstanceId]) -> Result<InstanceId, Failure> {
     let deadline = clock::now() + edge.options.read_wait;
     let mut changes = edge.core.changes();
     loop {
         changes.mark_unchanged();
         let (candidates, any_usable) = {
             let board = edge.core.board();
+            if let Some(deleted) = read.deleted(&board) {
+                return Err(deleted);
+            }
             let mut candidates = read.candidates(&board);
+            candidates.retain(|candidate| !unfit.contains(&candidate.instance));
             // The registry knows first: the board hears of a departure a moment later.
             candidates.retain(|candidate| edge.registry.usable(candidate.instance));
             (candidates, edge.registry.ids().any(|instance| edge.registry.usable(instance)))
@@ -269,17 +294,18 @@ pub async fn fetch(
     headers: &HeaderMap,
     body: Bytes,
 ) -> Result<Reply, Failure> {
-    let mut tried = Vec::new();
+    let (mut tried, mut unfit) = (Vec::new(), Vec::new());
     loop {
-        let instance = next(edge, read, &tried).await?;
+        let instance = next(edge, read, &tried, &unfit).await?;
         tried.push(instance);
         let last_chance = tried.len() >= ATTEMPTS;
         match send(edge, read, instance, &method, headers, &body).await {
+            Ok(answer) if read.denied(edge, answer.status) => {
+                edge.core.doubt_contents(instance);
+                unfit.push(instance);
+            }
             Ok(answer) => {
                 let class = chroma::classify(Call::RecordRead, answer.status, &answer.body);
-                if class == Class::Unfit && read.finds_its_collection() {
-                    edge.core.doubt_contents(instance);
-                }
                 let passing = matches!(class, Class::Transient | Class::Broken | Class::Unfit);
                 if !passing || last_chance {
                     return Ok(super::rewrite::whole(edge, read, instance, answer));
@@ -336,10 +362,11 @@ pub async fn assemble(edge: &Edge, read: &Read) -> Result<Option<Reply>, Failure
     }
     let mut items = Vec::new();
     for id in window.select(all) {
-        let reply = show(edge, id).await?;
-        // Deleted since the list was made.
-        if reply.status == 200 {
-            items.push(reply.body);
+        match show(edge, id).await {
+            Ok(reply) if reply.status == 200 => items.push(reply.body),
+            // Deleted since the list was made.
+            Ok(_) | Err(Failure::Chroma(_)) => {}
+            Err(failure) => return Err(failure),
         }
     }
     let joined = items.join(&b","[..]);

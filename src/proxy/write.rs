@@ -59,6 +59,7 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared) -> Re
         return Err(Failure::JournalUnavailable("the journal is not open".to_owned()));
     };
     let client_key = draft.client_key.clone();
+    context.own_id = client_key.as_ref().map(|key| key.key.clone());
     let mut ticket = edge.core.ticket(id, acknowledge);
     // A crash before this is durable leaves nothing; after it, recovery executes the write.
     let seq = match (journal.append(draft).await, client_key) {
@@ -68,7 +69,7 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared) -> Re
     };
     let settlement = match settled(edge, &mut ticket, lane, context.started).await {
         Some(settlement) => settlement,
-        None => return pending(edge, context, ticket, lane, seq, id).await,
+        None => return pending(edge, context, ticket, (lane, seq), id, &shown_id),
     };
     if lane == LaneId::Catalog && settlement.verdict == Verdict::Applied {
         everywhere(edge, lane, seq).await;
@@ -103,13 +104,13 @@ async fn settled(edge: &Edge, ticket: &mut Ticket, lane: LaneId, started: Instan
 }
 
 /// The client is told that the write is journaled and will be executed: from here on recovery owns it.
-async fn pending(
+fn pending(
     edge: &Edge,
     context: &mut Context,
     mut ticket: Ticket,
-    lane: LaneId,
-    seq: Seq,
+    (lane, seq): (LaneId, Seq),
     id: TransactionId,
+    shown_id: &str,
 ) -> Result<Reply, Failure> {
     edge.core.leave(lane, seq);
     if let Some(journal) = edge.core.journal() {
@@ -126,7 +127,7 @@ async fn pending(
     }
     match ticket.close() {
         // It was settled in the last moment.
-        Some(settlement) => Ok(answered(edge, context, &settlement, lane, &id.to_string())),
+        Some(settlement) => Ok(answered(edge, context, &settlement, lane, shown_id)),
         None => Err(Failure::RecoveryPending(id)),
     }
 }

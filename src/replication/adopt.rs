@@ -42,6 +42,10 @@ pub struct FoundCollection {
 /// Carries the entry out: nothing is sent anywhere.
 pub(super) fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempted {
     let nothing = || EdgeAnswer::json(200, "{}");
+    if entry.carried() {
+        // Folded when it was first executed: what was deleted since must not come back.
+        return Attempted::by_the_edge(Outcome::Applied(Consequences::default()), nothing());
+    }
     let Ok(adoption) = serde_json::from_slice::<Adoption>(&entry.request.body) else {
         return Attempted::by_the_edge(Outcome::Rejected { about: None }, nothing());
     };
@@ -67,13 +71,12 @@ fn fold(catalog: &Catalog, adoption: &Adoption, home: InstanceId, others: &[Inst
         }
     }
     for found in &adoption.collections {
-        if catalog.by_id(found.id).is_some() {
-            continue;
-        }
         let scope = Scope::new(&found.tenant, &found.database);
         let (collection, is_new) = match catalog.by_name(&scope, &found.name) {
             Some(known) if known.mappings[home.0].is_some() => continue,
             Some(known) => (known.id, false),
+            // Known under another name: a change of its name is on its way there.
+            None if catalog.by_id(found.id).is_some() => continue,
             None => (CollectionId::new(found.id), true),
         };
         if is_new {
@@ -136,6 +139,16 @@ mod tests {
         let second = folded(&mut catalog, &found("b", "docs", 8), OTHER, &[HOME]);
         assert_eq!(second.diverged, [(id, OTHER)], "mapped, but not compared");
         assert_eq!(catalog.by_id(Uuid::from_u128(8)).map(|c| c.id), Some(id), "its own id is an alias");
+    }
+
+    #[test]
+    fn a_copied_data_directory_has_the_same_ids_and_is_a_twin_all_the_same() {
+        let mut catalog = blank();
+        folded(&mut catalog, &found("a", "docs", 7), HOME, &[OTHER]);
+        let second = folded(&mut catalog, &found("b", "docs", 7), OTHER, &[HOME]);
+        let id = CollectionId::new(Uuid::from_u128(7));
+        assert_eq!(second.diverged, [(id, OTHER)]);
+        assert!(catalog.mapping(id, HOME).is_some() && catalog.mapping(id, OTHER).is_some());
     }
 
     #[test]

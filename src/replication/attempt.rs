@@ -9,9 +9,10 @@ use tracing::warn;
 
 use super::core::Core;
 use crate::chroma::{Class, EdgeAnswer};
+use crate::clock;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Seq};
 use crate::instance::{Answer, Client, Observation, Outgoing, Phase, Refused, SendError};
-use crate::order::{Again, Health, Outcome};
+use crate::order::{Again, Health, Outcome, Purpose};
 
 /// Who sends what for whom.
 pub(super) struct Attempt<'a> {
@@ -19,6 +20,7 @@ pub(super) struct Attempt<'a> {
     pub client: &'a Client,
     pub instance: InstanceId,
     pub seqs: &'a [Seq],
+    pub purpose: Purpose,
     pub deadline: Duration,
 }
 
@@ -65,7 +67,16 @@ impl Attempt<'_> {
     /// A crash while this waits leaves the entries in doubt on this instance: they are re-sent first.
     pub async fn send(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
         let before = self.core.registry.phase(self.instance);
-        self.client.send(self.instance, outgoing, self.deadline).await.map_err(|error| self.failed(error, before))
+        match self.client.send(self.instance, outgoing, self.deadline).await {
+            Ok(answer) => {
+                self.core.warmed.answered(self.instance, clock::now());
+                Ok(answer)
+            }
+            Err(error) => {
+                self.core.warmed.lost(self.instance);
+                Err(self.failed(error, before))
+            }
+        }
     }
 
     /// A request without an effect of its own, within an attempt.
@@ -76,7 +87,7 @@ impl Attempt<'_> {
     fn failed(&self, error: SendError, before: Phase) -> Attempted {
         let name = self.core.registry.name(self.instance);
         if before == Phase::Up {
-            self.core.note_gap(self.seqs, &format!("{name}: {error}"));
+            self.note_gap(&format!("{name}: {error}"));
         }
         if before.usable() {
             // What comes back on the other end of a lost connection may be a blank server.
@@ -91,6 +102,14 @@ impl Attempt<'_> {
             }
         };
         Attempted::of(outcome, None)
+    }
+
+    /// Notes the failure of a write whose client is still to be told. One that is carried has had its answer: nobody would
+    /// ask for the note, and it would be kept for ever.
+    fn note_gap(&self, reason: &str) {
+        if self.purpose == Purpose::Execute {
+            self.core.note_gap(self.seqs, reason);
+        }
     }
 
     /// Tells the registry what kind of answer the instance gave.
@@ -123,7 +142,7 @@ pub(super) fn judge(
         Class::Transient => Outcome::NotSent { again: Again::AfterAPause },
         Class::Broken => {
             let name = attempt.core.registry.name(attempt.instance);
-            attempt.core.note_gap(attempt.seqs, &format!("{name} answered {}", answer.status));
+            attempt.note_gap(&format!("{name} answered {}", answer.status));
             Outcome::InDoubt { instance_was: Health::Healthy }
         }
         Class::Unfit => Outcome::Unfit,

@@ -10,7 +10,7 @@ use super::compare::absent;
 use super::core::Core;
 use crate::ids::{LaneId, Seq};
 use crate::instance::Client;
-use crate::order::{Comparison, Examination, Kind};
+use crate::order::{Comparison, Examination, Kind, Step};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
@@ -28,6 +28,9 @@ pub(super) async fn examine(core: &Core, client: &Client, lane: LaneId, seq: Seq
         return Examination::Unclear;
     };
     for instance in core.registry().ids() {
+        if core.board().step_of(collection, instance) == Step::Diverged {
+            continue;
+        }
         let place = Comparison { collection, reference: instance, instance, at: seq };
         match absent(core, client, &place, ids, DEADLINE).await {
             Ok(true) => {}

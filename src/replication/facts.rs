@@ -5,7 +5,8 @@ use crate::instance::{Answer, Registry};
 use crate::journal::{Fact, Standing, StoredAnswer};
 use crate::order::{Record, Verdict};
 
-/// Answers above this are not kept: a replay of such a write is told its status only.
+/// Answers to record writes above this are not kept: a replay of such a write is told its status only. The catalog
+/// lane's are all kept, since the other instances' copies are made from them (rule R8).
 const STORED_ANSWER_BYTES: usize = 256 * 1024;
 
 /// The facts of one place's record: one commit.
@@ -20,7 +21,7 @@ pub(super) fn facts_of(
     let mut facts = Vec::new();
     for (seq, verdict) in &record.verdicts {
         let by = (*verdict != Verdict::Abandoned).then(|| name(instance));
-        facts.push(Fact::Verdict { seq: *seq, verdict: *verdict, by, answer: answer.and_then(stored) });
+        facts.push(Fact::Verdict { seq: *seq, verdict: *verdict, by, answer: answer.and_then(|a| stored(lane, a)) });
     }
     facts.extend(record.changes.iter().cloned().map(Fact::Catalog));
     for (lane, instance) in &record.diverged {
@@ -36,8 +37,8 @@ pub(super) fn facts_of(
     facts
 }
 
-fn stored(answer: &Answer) -> Option<StoredAnswer> {
-    (answer.body.len() <= STORED_ANSWER_BYTES)
+fn stored(lane: LaneId, answer: &Answer) -> Option<StoredAnswer> {
+    (lane == LaneId::Catalog || answer.body.len() <= STORED_ANSWER_BYTES)
         .then(|| StoredAnswer { status: answer.status, body: answer.body.clone() })
 }
 

@@ -50,6 +50,14 @@ pub(super) enum Adopted {
     Later,
 }
 
+/// Whether this look may end in an adoption.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Adopting {
+    Now,
+    /// It is the turn of an instance that is preferred to this one.
+    NotYet,
+}
+
 #[derive(Deserialize)]
 struct ListedDatabase {
     id: Uuid,
@@ -72,7 +80,7 @@ impl Inspector {
     }
 
     /// Looks at everything on the instance, reports what is missing, proposes what is unknown.
-    pub(super) async fn inspect(&self, instance: InstanceId) -> Result<Adopted, InspectError> {
+    pub(super) async fn inspect(&self, instance: InstanceId, adopting: Adopting) -> Result<Adopted, InspectError> {
         let (expected, rest) = {
             let board = self.core.board();
             (board.expected_on(instance), board.catalog_at_rest(instance))
@@ -89,6 +97,7 @@ impl Inspector {
             error!(instance = %name, collections = missing.len(), "the instance lacks collections that it had: not served from there");
             self.core.step(Input::Missing { instance, collections: missing });
         }
+        let rest = rest.filter(|_| adopting == Adopting::Now);
         self.propose(instance, rest, databases, collections).await
     }
 
@@ -107,7 +116,7 @@ impl Inspector {
                 |found: &FoundDatabase| catalog.database(&Scope::new(&found.tenant, &found.name)).is_none();
             let unknown = |found: &FoundCollection| {
                 let named = catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
-                catalog.by_id(found.id).is_none() && named.is_none_or(|known| known.mappings[instance.0].is_none())
+                named.map_or_else(|| catalog.by_id(found.id).is_none(), |known| known.mappings[instance.0].is_none())
             };
             Adoption {
                 instance: name.clone(),

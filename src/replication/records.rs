@@ -5,6 +5,7 @@ use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::attempt::{Attempt, Attempted, judge};
 use crate::chroma::{self, Operation, route};
+use crate::clock;
 use crate::ids::{CollectionId, InstanceCollectionId};
 use crate::instance::{Answer, Outgoing};
 use crate::journal::Request;
@@ -33,7 +34,7 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, req
 }
 
 /// A restarted Chroma that is written to before anything was read can show an embedding of an update that came before
-/// its record's add (measured on 1.5.9): so its first request for a collection after each return is a read.
+/// its record's add (measured on 1.5.9): so the first request for a collection after each possible restart is a read.
 async fn warm_up(
     attempt: &Attempt<'_>,
     request: &Request,
@@ -41,7 +42,7 @@ async fn warm_up(
     id: InstanceCollectionId,
 ) -> Result<(), Attempted> {
     let generation = attempt.core.registry.generation(attempt.instance);
-    if attempt.core.warmed.is(attempt.instance, collection, generation) {
+    if attempt.core.warmed.is(attempt.instance, collection, generation, clock::now()) {
         return Ok(());
     }
     let operation = route(&request.method, &request.path);
@@ -52,13 +53,13 @@ async fn warm_up(
         method: http::Method::POST,
         path: format!("{collection_path}/get"),
         headers: content_type(Some("application/json")),
-        body: Bytes::from_static(br#"{"limit":1,"include":["embeddings"]}"#),
+        body: Bytes::from_static(br#"{"limit":1,"include":[]}"#),
     };
     // A read: whatever becomes of it, nothing has been written.
     let unsent = |_| Attempted::of(Outcome::NotSent { again: Again::AfterAPause }, None);
     let answer = attempt.send(&read).await.map_err(unsent)?;
     if answer.status == 200 {
-        attempt.core.warmed.note(attempt.instance, collection, generation);
+        attempt.core.warmed.note(attempt.instance, collection, generation, clock::now());
     }
     Ok(())
 }

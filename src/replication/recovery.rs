@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::compare::{Found, compare};
 use super::core::Core;
-use super::inspect::{Adopted, Inspector};
+use super::inspect::{Adopted, Adopting, InspectError, Inspector};
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Phase};
 use crate::order::{Comparison, Input, Origin, Reach};
@@ -34,6 +34,12 @@ const MOMENT: Duration = Duration::from_millis(200);
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// How long the edge's start waits for what was adopted to be compared.
 const FIRST_COMPARISON: Duration = Duration::from_secs(30);
+
+/// What an instance had missed when it came back.
+struct Backlog {
+    writes: u64,
+    up_to: Seq,
+}
 
 /// The background service `recovery`.
 pub struct Recovery {
@@ -106,6 +112,7 @@ impl Recovery {
         let registry = &self.core.registry;
         let mut changes = registry.changes();
         let mut known = Reach::Away;
+        let mut backlog = None;
         loop {
             let phase = registry.phase(instance);
             let reach = match phase {
@@ -118,27 +125,60 @@ impl Recovery {
                 self.core.step(Input::Reached { instance, reach });
             }
             if phase == Phase::Returned && self.bring_back(instance).await == Admission::Admitted {
+                backlog = self.backlog(instance);
                 continue;
             }
-            let wait = if phase == Phase::Returned { SOON } else { self.options.interval };
+            backlog = backlog.filter(|backlog| phase.usable() && !self.is_done(instance, backlog));
+            let wait = match phase {
+                Phase::Returned => SOON,
+                _ if backlog.is_some() => MOMENT,
+                _ => self.options.interval,
+            };
             // Nothing is missed: the phase is read again after each tick, and now and then without one.
             let _ = tokio::time::timeout(wait, changes.changed()).await;
         }
     }
 
+    fn backlog(&self, instance: InstanceId) -> Option<Backlog> {
+        let board = self.core.board();
+        let backlog = Backlog { writes: board.backlog(instance), up_to: board.last() };
+        (backlog.writes > 0).then_some(backlog)
+    }
+
+    fn is_done(&self, instance: InstanceId, backlog: &Backlog) -> bool {
+        let done = self.core.board().has_caught_up(instance, backlog.up_to);
+        if done {
+            info!(instance = %self.core.registry.name(instance), writes = backlog.writes, "instance has caught up");
+        }
+        done
+    }
+
     async fn bring_back(&self, instance: InstanceId) -> Admission {
         let registry = &self.core.registry;
         let generation = registry.generation(instance);
-        match self.inspector.inspect(instance).await {
-            Ok(adopted) => {
-                self.note_adoption(instance, adopted);
-                registry.admit(instance, generation)
-            }
+        match self.inspect(instance).await {
+            Ok(()) => registry.admit(instance, generation),
             Err(error) => {
                 warn!(instance = %registry.name(instance), %error, "the instance has returned, but cannot be looked at yet");
                 Admission::Superseded
             }
         }
+    }
+
+    async fn inspect(&self, instance: InstanceId) -> Result<(), InspectError> {
+        let adopted = self.inspector.inspect(instance, self.turn(instance)).await?;
+        self.note_adoption(instance, adopted);
+        Ok(())
+    }
+
+    /// What two instances had by one name is served from the one whose adoption comes first: the preferred one, unless
+    /// it is down, and not whichever was looked at first.
+    fn turn(&self, instance: InstanceId) -> Adopting {
+        let later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = &self.core.registry;
+        let preferred =
+            registry.ids().any(|id| id < instance && later.contains(&id) && registry.phase(id) != Phase::Down);
+        if preferred { Adopting::NotYet } else { Adopting::Now }
     }
 
     fn note_adoption(&self, instance: InstanceId, adopted: Adopted) {
@@ -151,9 +191,8 @@ impl Recovery {
 
     async fn inspect_on_demand(&self, mut inspections: mpsc::Receiver<InstanceId>) {
         while let Some(instance) = inspections.recv().await {
-            if let Ok(adopted) = self.inspector.inspect(instance).await {
-                self.note_adoption(instance, adopted);
-            }
+            // What could not be looked at now is looked at again when it returns.
+            let _ = self.inspect(instance).await;
         }
     }
 
@@ -161,9 +200,7 @@ impl Recovery {
     async fn heal(&self) {
         loop {
             for instance in self.due_for_adoption() {
-                if let Ok(adopted) = self.inspector.inspect(instance).await {
-                    self.note_adoption(instance, adopted);
-                }
+                let _ = self.inspect(instance).await;
             }
             let comparisons = self.core.board().comparisons();
             self.unequal

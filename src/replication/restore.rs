@@ -89,10 +89,9 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
             resolved: request.is_some_and(|request| request.resolved == Resolution::Resolved),
         });
     }
-    for row in &snapshot.progress {
-        if matches!(row.standing, Standing::Diverged { .. }) {
-            entries.entry(row.lane).or_default();
-        }
+    // A lane without entries counts too: an instance below its floor must not be served from (rule R11).
+    for lane in snapshot.progress.iter().map(|row| row.lane).chain(snapshot.floors.iter().map(|(lane, _)| *lane)) {
+        entries.entry(lane).or_default();
     }
     let dimensioned: HashMap<_, _> = snapshot.collections.iter().map(|row| (row.collection, row.dimensioned)).collect();
     let floors: HashMap<LaneId, Seq> = snapshot.floors.iter().copied().collect();

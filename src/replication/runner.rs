@@ -27,7 +27,7 @@ pub struct RunnerOptions {
     pub attempt_timeout: Duration,
     /// How long an abandoned request may still be executed by an instance that is there.
     pub settle_time: Duration,
-    /// Requests under way at once, over all lanes and instances.
+    /// Requests under way at once to one instance, over all lanes.
     pub concurrent_attempts: usize,
 }
 
@@ -42,7 +42,8 @@ pub struct Runner {
     core: Arc<Core>,
     client: Client,
     options: RunnerOptions,
-    permits: Semaphore,
+    /// One for each instance: requests that hang on one take no place from those to another.
+    permits: Vec<Semaphore>,
     inspections: tokio::sync::mpsc::Sender<InstanceId>,
 }
 
@@ -55,7 +56,7 @@ impl Runner {
         options: RunnerOptions,
         inspections: tokio::sync::mpsc::Sender<InstanceId>,
     ) -> Arc<Runner> {
-        let permits = Semaphore::new(options.concurrent_attempts);
+        let permits = core.registry.ids().map(|_| Semaphore::new(options.concurrent_attempts)).collect();
         Arc::new(Runner { core, client, options, permits, inspections })
     }
 
@@ -64,13 +65,24 @@ impl Runner {
         let WorkQueue(mut queue) = queue;
         while let Some(work) = queue.recv().await {
             let runner = Arc::clone(&self);
-            // Facts are handed to the journal here, in the order of the effects; waiting for them is the task's.
+            // Facts are handed to the journal here, in the order of the effects, across lanes: waiting for them is the
+            // task's. A crash between two records leaves the earlier one.
             match work.effect {
                 Effect::Record { lane, instance, ref record } => {
                     let recorded = runner.record(lane, instance, record, work.answer.as_deref());
                     tokio::spawn(async move {
                         recorded.await;
                         runner.core.step_with(Input::Recorded { lane, instance }, work.answer);
+                    });
+                }
+                Effect::Note { ref record } => {
+                    tokio::spawn(runner.record(LaneId::Catalog, InstanceId(0), record, work.answer.as_deref()));
+                }
+                Effect::RecordVoids { lane, seqs } => {
+                    let recorded = runner.record_voids(&seqs);
+                    tokio::spawn(async move {
+                        recorded.await;
+                        runner.core.step(Input::VoidsRecorded { lane, seqs });
                     });
                 }
                 _ => {
@@ -87,7 +99,15 @@ impl Runner {
         record: &Record,
         answer: Option<&Answer>,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let facts = facts_of(lane, instance, record, answer, &self.core.registry);
+        self.hand_over(facts_of(lane, instance, record, answer, &self.core.registry))
+    }
+
+    fn record_voids(&self, seqs: &[Seq]) -> impl Future<Output = ()> + Send + 'static {
+        let void = |seq: &Seq| Fact::Verdict { seq: *seq, verdict: Verdict::Void, by: None, answer: None };
+        self.hand_over(seqs.iter().map(void).collect())
+    }
+
+    fn hand_over(&self, facts: Vec<Fact>) -> impl Future<Output = ()> + Send + 'static {
         let recorded = self.core.journal().map(|journal| journal.record(facts));
         async move {
             match recorded {
@@ -104,10 +124,6 @@ impl Runner {
                 self.report(lane, instance, attempted);
             }
             Effect::ReadIds { lane, instance, seq } => self.read_ids(lane, instance, seq).await,
-            Effect::Note { record } => {
-                self.record(LaneId::Catalog, InstanceId(0), &record, work.answer.as_deref()).await;
-            }
-            Effect::RecordVoids { lane, seqs } => self.record_voids(lane, seqs).await,
             Effect::AwaitCalm { lane, instance, rest, why, unanswered } => {
                 self.await_calm(instance, why, unanswered).await;
                 self.core.step(Input::Calm { lane, instance, rest });
@@ -121,7 +137,9 @@ impl Runner {
                 self.core.step(Input::Examined { lane, seq, shows });
             }
             // Recorded in order by `run`, answered at once by the core.
-            Effect::Record { .. } | Effect::Answer { .. } => error!("an effect came the wrong way"),
+            Effect::Record { .. } | Effect::Note { .. } | Effect::RecordVoids { .. } | Effect::Answer { .. } => {
+                error!("an effect came the wrong way")
+            }
         }
     }
 
@@ -152,10 +170,19 @@ impl Runner {
             // A copy needs the stored answer, which came after the request was cached.
             seqs.iter().for_each(|seq| self.core.bodies.forget(*seq));
         }
+        // Before the bodies are read: what waits here would hold them in memory.
+        let Ok(_permit) = self.permits[instance.0].acquire().await else {
+            return Attempted::not_sent("the edge is stopping");
+        };
         let Some(requests) = self.requests(seqs).await else { return Attempted::not_sent("it cannot be read") };
-        let Ok(_permit) = self.permits.acquire().await else { return Attempted::not_sent("the edge is stopping") };
-        let attempt =
-            Attempt { core: &self.core, client: &self.client, instance, seqs, deadline: self.deadline(repeat) };
+        let attempt = Attempt {
+            core: &self.core,
+            client: &self.client,
+            instance,
+            seqs,
+            purpose,
+            deadline: self.deadline(repeat),
+        };
         match lane {
             LaneId::Records(collection) => records::attempt(&attempt, collection, &requests).await,
             LaneId::Catalog => match requests.first() {
@@ -178,20 +205,14 @@ impl Runner {
         let (resolved, answer) = match (lane, self.requests(&seqs).await.and_then(|mut found| found.pop())) {
             (LaneId::Records(collection), Some(request)) => {
                 let deadline = self.options.attempt_timeout;
-                let attempt = Attempt { core: &self.core, client: &self.client, instance, seqs: &seqs, deadline };
+                let purpose = Purpose::Execute;
+                let attempt =
+                    Attempt { core: &self.core, client: &self.client, instance, seqs: &seqs, purpose, deadline };
                 limited::resolve(&attempt, collection, &request).await
             }
             _ => (Resolved::Failed { again: crate::order::Again::AfterAPause }, None),
         };
         self.core.step_with(Input::IdsRead { lane, instance, resolved }, answer.map(Arc::new));
-    }
-
-    async fn record_voids(&self, lane: LaneId, seqs: Vec<Seq>) {
-        let void = |seq: &Seq| Fact::Verdict { seq: *seq, verdict: Verdict::Void, by: None, answer: None };
-        if let Some(journal) = self.core.journal() {
-            journal.record(seqs.iter().map(void).collect()).await;
-            self.core.step(Input::VoidsRecorded { lane, seqs });
-        }
     }
 
     /// Waits until the instance has been there, without a break, for the settle time: an abandoned request that it

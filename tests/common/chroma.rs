@@ -79,7 +79,7 @@ impl ChromaServer {
         );
         std::fs::write(&config, text).expect("the server's configuration");
         let log = File::options().create(true).append(true).open(self.dir.join("server.log")).expect("the log");
-        let child = Command::new(place::installed("chroma/bin/python"))
+        let child = Command::new(place::installed("venv/bin/python"))
             .args(["-c", LAUNCH])
             .arg(&config)
             .stdin(Stdio::null())

@@ -2,7 +2,7 @@
 //! its bytes, and ways to read and compare what the servers hold. Nothing here knows the edge's code.
 //!
 //! `CHROMA_EDGE_CACHE` (default `.cache` in the repository) holds what `make setup` installs:
-//! `chroma/` (a venv with the server), `client/` (a venv with the Python client), `js/` (the npm client).
+//! `venv/` (a venv with the server), `client/` (a venv with the Python client), `js/` (the npm client).
 
 #[cfg(feature = "tls")]
 pub mod authority;

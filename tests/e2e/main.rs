@@ -1,5 +1,7 @@
 //! End to end: the real binary, real Chroma servers, official clients; one module for each part of the promise.
 
+#![allow(clippy::expect_used, reason = "a test may fail by panic")]
+
 #[path = "../common/mod.rs"]
 mod common;
 

@@ -29,7 +29,7 @@ fn pending(cluster: &Cluster) -> [i64; 6] {
         number(&status["instances"][1]["pending_writes"]),
         number(&wal["pending_writes"]),
         number(&wal["pending_by_instance"]["replica"]),
-        metric(cluster, "chroma_edge_edge{what=\"pending_writes\"}"),
+        metric(cluster, "chroma_edge_pending_writes"),
         metric(cluster, "chroma_edge_instance_pending_writes{instance=\"replica\"}"),
     ]
 }

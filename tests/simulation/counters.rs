@@ -25,6 +25,7 @@ pub const RARE: &[&str] = &[
     "lost before execution",
     "merged run sent",
     "missing reported",
+    "refused after it was applied elsewhere",
     "reset applied",
     "restored with doubt",
     "run split into singles",

@@ -224,8 +224,19 @@ impl Journal {
     /// The edge starts again: what was not durable is gone.
     pub fn restart(&mut self) -> (Board, Vec<Effect>) {
         self.queue.clear();
-        let lanes = self.lanes.keys().map(|lane| self.load(*lane)).collect();
+        let lanes = self.lanes.keys().filter(|lane| self.living(**lane)).map(|lane| self.load(*lane)).collect();
         Board::restore(self.names.clone(), LIMITS, self.catalog.clone(), lanes, self.last)
+    }
+
+    /// Lanes of deleted collections are loaded only if something is open in them.
+    fn living(&self, id: LaneId) -> bool {
+        match id {
+            LaneId::Catalog => true,
+            LaneId::Records(collection) => {
+                self.catalog.get(collection).is_some()
+                    || self.between(id, Seq::ZERO, Seq::MAX).any(|row| row.verdict.is_none())
+            }
+        }
     }
 
     fn load(&self, id: LaneId) -> RestoredLane {

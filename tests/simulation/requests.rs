@@ -81,6 +81,12 @@ impl World {
                 self.requests.swap_remove(at);
                 self.tell_outcome(lane, instance, Outcome::Unfit);
             }
+            Work::Send { purpose: Purpose::Carry, repeat: Repeat::First, .. }
+                if storm && lane != LaneId::Catalog && self.goes_wrong(6) =>
+            {
+                self.counters.count("refused after it was applied elsewhere");
+                self.requests[at].answer = Some(Answer::Refused);
+            }
             Work::Send { seqs, .. } => {
                 let answer = self.execute(lane, instance, &seqs);
                 self.requests[at].answer = Some(answer);

@@ -101,3 +101,31 @@ pub async fn a_deleted_collections_lane_is_not_loaded(bench: &impl Bench) {
     let snapshot = load(&*store).await;
     assert!(snapshot.entries.is_empty() && snapshot.progress.is_empty());
 }
+
+pub async fn a_deleted_collection_is_remembered_until_trimmed(bench: &impl Bench) {
+    let store = bench.open();
+    let seqs = append(&*store, vec![draft(LaneId::Catalog, "made"), draft(LaneId::Catalog, "deleted")]).await;
+    let (id, instance) = (CollectionId::new(Uuid::from_u128(5)), InstanceName::new("primary"));
+    let created = CatalogChange::CollectionCreated {
+        collection: id,
+        scope: Scope::new("default_tenant", "default_database"),
+        name: "gone".to_owned(),
+        created: seqs[0],
+        origin: Origin::Created,
+    };
+    let on_instance = crate::ids::InstanceCollectionId::new(Uuid::from_u128(6));
+    let mapped = CatalogChange::Mapped { collection: id, instance: instance.clone(), id: on_instance };
+    let deleted = CatalogChange::CollectionDeleted { collection: id };
+    record(&*store, [created, mapped, deleted].map(Fact::Catalog).into()).await;
+    let snapshot = load(&*store).await;
+    assert!(snapshot.collections.is_empty());
+    let departed = &snapshot.departed[0];
+    assert_eq!((departed.deleted, &departed.mappings), (Some(seqs[1]), &vec![(instance, on_instance)]));
+    let configured = instances();
+    for name in &configured {
+        assert_eq!(load(&*store).await.departed.len(), 1, "{name} has yet to execute the deletion");
+        record(&*store, vec![progress(LaneId::Catalog, name.as_str(), seqs[1])]).await;
+        store.trim(LATER, &configured, 10).await.unwrap();
+    }
+    assert!(load(&*store).await.departed.is_empty());
+}

@@ -102,3 +102,25 @@ pub async fn totals_count_every_status(bench: &impl Bench) {
     assert_eq!((totals.by_status, totals.transactions), (expected.to_vec(), 4));
     assert!(totals.bytes > 0);
 }
+
+pub async fn what_was_cut_off_is_finished_at_the_start(bench: &impl Bench) {
+    let store = bench.open();
+    let drafts: Vec<Draft> = ["answered", "pending", "refused", "open"].map(|name| draft(LaneId::Catalog, name)).into();
+    let seqs = append(&*store, drafts.clone()).await;
+    let failed = |seq| status(seq, Status::Failed);
+    let rejected = Fact::Verdict { seq: seqs[2], verdict: Verdict::Rejected, by: None, answer: None };
+    record(&*store, vec![applied(seqs[0]), applied(seqs[1]), rejected, failed(seqs[1]), failed(seqs[2])]).await;
+    store.finish_statuses(LATER).await.unwrap();
+    let mut found = Vec::new();
+    for draft in &drafts {
+        let row = by_id(&*store, draft.transaction_id).await.unwrap();
+        found.push((row.status, row.completed_at));
+    }
+    let expected = [
+        (Status::Completed, Some(LATER)),
+        (Status::Recovered, Some(LATER)),
+        (Status::Abandoned, Some(LATER)),
+        (Status::Attempting, None),
+    ];
+    assert_eq!(found, expected);
+}

@@ -30,10 +30,11 @@ macro_rules! contract_suite {
                 a_taken_key_makes_nothing_durable, keys_are_scoped_by_tenant, a_request_comes_back_as_it_went_in;
             facts: progress_never_moves_backwards, a_settled_entry_never_changes, statuses_follow_the_rule,
                 standings_change_and_keep_the_mark, facts_about_nothing_are_no_error, facts_apply_in_order,
-                a_resolution_replaces_the_body_once, totals_count_every_status;
+                a_resolution_replaces_the_body_once, totals_count_every_status,
+                what_was_cut_off_is_finished_at_the_start;
             catalog: a_new_journal_has_the_defaults, changes_are_idempotent, deleting_a_database_deletes_its_collections,
                 a_reset_leaves_the_defaults, a_mapping_of_a_deleted_collection_is_nothing,
-                a_deleted_collections_lane_is_not_loaded;
+                a_deleted_collections_lane_is_not_loaded, a_deleted_collection_is_remembered_until_trimmed;
             retention: trimming_waits_for_every_configured_instance, trimming_stops_at_an_open_entry,
                 trimming_asks_no_diverged_instance, nothing_is_trimmed_without_an_instance_in_step,
                 positions_are_never_reused, trimming_is_bounded, a_trimmed_key_is_free_again,

@@ -170,6 +170,26 @@ impl Board {
         }
     }
 
+    /// The newest entry.
+    pub fn last(&self) -> Seq {
+        self.last
+    }
+
+    /// Entries that the instance has yet to apply, in the lanes where it is in step.
+    pub fn backlog(&self, instance: InstanceId) -> u64 {
+        self.in_step(instance).map(|lane| lane.behind(instance)).sum()
+    }
+
+    /// Whether the instance has applied every entry up to this one, in the lanes where it is in step. Newer ones do
+    /// not count: under steady load there is always one on its way.
+    pub fn has_caught_up(&self, instance: InstanceId, up_to: Seq) -> bool {
+        !self.in_step(instance).any(|lane| lane.is_behind(instance, up_to))
+    }
+
+    fn in_step(&self, instance: InstanceId) -> impl Iterator<Item = &super::Lane> {
+        self.lanes.values().filter(move |lane| lane.place(instance).step == Step::In)
+    }
+
     /// Entries in memory, for the backlog's limit.
     pub fn entries(&self) -> usize {
         self.lanes.values().map(|lane| lane.slots.len()).sum()

@@ -47,7 +47,18 @@ pub(super) async fn create(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Sco
     if answer.status == CONFLICT {
         return conflict(attempt, entry, scope, &scan.name, scan.existing, answer).await;
     }
+    let database_known = || attempt.core.board().catalog().database(scope).is_some();
+    if class == Class::Rejected && lacks_database(&answer) && database_known() {
+        // A blank instance refuses it for a reason of its own.
+        return Ok(Attempted::of(Outcome::Unfit, Some(answer)));
+    }
     Ok(judge(attempt, class, answer, |answer| created(attempt, entry, scope, &scan.name, &answer.body), None))
+}
+
+fn lacks_database(answer: &Answer) -> bool {
+    let text = super::field(&answer.body, "message");
+    let text = text.as_ref().and_then(Value::as_str).unwrap_or_default();
+    answer.status == 400 && text.starts_with("Database [") && text.ends_with("does not exist")
 }
 
 /// `get_or_create` is judged by the catalog: sent as it is, it would return whatever the instance has by this name.
@@ -101,7 +112,11 @@ async fn conflict(
 }
 
 /// The instance's collection of this name, if it is nobody's and empty: only then may it be this entry's own.
-async fn unmapped_and_empty(attempt: &Attempt<'_>, scope: &Scope, name: &str) -> Result<Option<Answer>, Attempted> {
+pub(super) async fn unmapped_and_empty(
+    attempt: &Attempt<'_>,
+    scope: &Scope,
+    name: &str,
+) -> Result<Option<Answer>, Attempted> {
     let doubtful = |_| Attempted::of(Outcome::InDoubt { instance_was: Health::Healthy }, None);
     let found = attempt.get(chroma::collection_path(scope, name)).await.map_err(doubtful)?;
     let Some(id) = uuid_field(&found.body, "id") else { return Ok(None) };

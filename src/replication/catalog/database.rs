@@ -69,8 +69,10 @@ pub(super) async fn delete_database(
     let (class, answer) = send_as_is(attempt, entry).await?;
     let known = attempt.core.board().catalog().database(scope).is_some();
     let changes = vec![CatalogChange::DatabaseDeleted { scope: scope.clone() }];
-    if answer.status == NOT_FOUND && class == Class::Rejected && (entry.carried() || (entry.again() && known)) {
-        return Ok(already(changes));
+    if answer.status == NOT_FOUND && class == Class::Rejected && (entry.carried() || known) {
+        // Known, never asked to delete it, and yet gone: this instance is not what it should be.
+        let expected = entry.carried() || entry.again();
+        return Ok(if expected { already(changes) } else { Attempted::of(Outcome::Unfit, Some(answer)) });
     }
     Ok(plain(attempt, class, answer, changes))
 }

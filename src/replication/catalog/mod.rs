@@ -5,6 +5,7 @@
 
 mod collection;
 mod database;
+mod refusal;
 
 use serde_json::Value;
 
@@ -28,7 +29,7 @@ impl Entry<'_> {
     }
 
     /// Applied on another instance: only the effect matters here, its answer has been given.
-    fn carried(&self) -> bool {
+    pub(super) fn carried(&self) -> bool {
         self.purpose != Purpose::Execute
     }
 }
@@ -37,12 +38,22 @@ impl Entry<'_> {
 pub(super) async fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempted {
     let request = entry.request;
     if request.profile.kind == Kind::Adopt {
-        return super::adopt::attempt(attempt, entry);
+        return match entry.purpose {
+            Purpose::Execute | Purpose::Carry => super::adopt::attempt(attempt, entry),
+            Purpose::ExpectRefusal => Attempted::of(Outcome::Rejected { about: None }, None),
+        };
     }
+    let ended = execute(attempt, entry).await.unwrap_or_else(|failed| failed);
+    if entry.carried() { on_this_instance_only(ended) } else { ended }
+}
+
+async fn execute(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, Attempted> {
+    let request = entry.request;
     let Operation::CatalogWrite(write) = route(&request.method, &request.path) else {
-        return Attempted::not_sent("a journaled catalog write is not one");
+        return Err(Attempted::not_sent("a journaled catalog write is not one"));
     };
-    let ended = match write {
+    match write {
+        write if entry.purpose == Purpose::ExpectRefusal => refusal::expect_refusal(attempt, entry, write).await,
         CatalogWrite::CreateTenant => database::create_tenant(attempt, entry).await,
         CatalogWrite::UpdateTenant { .. } => database::update_tenant(attempt, entry).await,
         CatalogWrite::CreateDatabase { tenant } => database::create_database(attempt, entry, &tenant).await,
@@ -54,8 +65,16 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempt
         }
         CatalogWrite::DeleteCollection { scope, name } => collection::delete(attempt, entry, &scope, &name).await,
         CatalogWrite::Reset => database::reset(attempt, entry).await,
-    };
-    ended.unwrap_or_else(|failed| failed)
+    }
+}
+
+/// The catalog took the entry's effect when it was first executed and has gone on since: folded again, an old reset
+/// or deletion would take away what was created after it. A copy adds its instance's own id, and nothing else.
+fn on_this_instance_only(mut attempted: Attempted) -> Attempted {
+    if let Outcome::Applied(consequences) = &mut attempted.outcome {
+        consequences.changes.retain(|change| matches!(change, CatalogChange::Mapped { .. }));
+    }
+    attempted
 }
 
 /// Sends the journaled request as it is and classifies the answer.

@@ -93,3 +93,12 @@ fn r7_a_lane_that_is_closed_while_its_request_is_under_way_is_forgotten_after_it
     assert_eq!(sends(&effects), [(B, vec![3])]);
     assert!(!rig.board.lanes.contains_key(&lane()));
 }
+
+#[test]
+fn r7_a_deletion_waits_for_a_read_under_it_and_goes_on_after_it() {
+    let mut rig = Rig::new(1);
+    rig.write(Kind::DeleteLimited);
+    assert!(sends(&rig.delete_collection()).is_empty(), "the ids of a limited delete are being read");
+    let resolved = Resolved::Failed { again: Again::AfterAPause };
+    assert_eq!(sends(&rig.step(Input::IdsRead { lane: lane(), instance: A, resolved })), [(A, vec![3])]);
+}

@@ -1,11 +1,12 @@
 //! Each rule of docs/rules.md, by the failure that it prevents: small stories, told step by step.
 
+mod abandoning;
 mod capacity;
 mod deletions;
 mod order_and_doubt;
 mod properties;
 mod refusals;
-mod rest;
+
 mod restarts;
 
 use uuid::Uuid;

@@ -143,3 +143,29 @@ fn r9_a_refused_merged_request_refuses_no_entry_but_is_split() {
     assert!(answers(&effects).is_empty());
     assert_eq!(sends(&effects), [(A, vec![3])]);
 }
+
+#[test]
+fn r1_a_skip_is_marked_before_anything_newer_is_sent() {
+    let mut rig = Rig::new(2);
+    rig.write(Kind::Delete);
+    rig.write(Kind::Delete);
+    rig.rejected(A);
+    let effects = rig.recorded(lane(), A);
+    let marks = |effect: &Effect| match effect {
+        Effect::Record { instance: B, record, .. } => record.through == Some(Seq::new(2)),
+        _ => false,
+    };
+    assert!(effects.iter().any(marks), "{effects:?}");
+    assert!(sends(&rig.applied(A)).is_empty(), "a crash would leave the refused entry in doubt behind a newer one");
+    assert_eq!(sends(&rig.recorded(lane(), B)), [(B, vec![3])]);
+}
+
+#[test]
+fn r1_a_limited_delete_is_sent_only_when_its_ids_are_durable() {
+    let mut rig = Rig::new(2);
+    let effects = rig.write(Kind::DeleteLimited);
+    assert_eq!(effects, [Effect::ReadIds { lane: lane(), instance: A, seq: Seq::new(2) }]);
+    let effects = rig.step(Input::IdsRead { lane: lane(), instance: A, resolved: Resolved::Durable });
+    assert_eq!(sends(&effects), [(A, vec![2])]);
+    assert_eq!(sends(&rig.in_doubt(A)), [(B, vec![2])], "the ids are the same for every instance");
+}

@@ -139,7 +139,7 @@ fn r5_a_change_of_the_collection_itself_counts_too() {
 
 #[test]
 fn r8_a_creation_is_durable_before_the_client_is_told_and_before_it_is_used() {
-    let (mut board, _) = (Board::new(names(2), LIMITS), ());
+    let mut board = Board::new(names(2), LIMITS);
     board.step(Input::Reached { instance: A, reach: Reach::Here });
     let mut rig = Rig { board, seq: 0 };
     rig.submit(LaneId::Catalog, profile(Kind::CreateCollection), Intent::Plain, Acknowledge::WhenRecorded);
@@ -167,4 +167,21 @@ fn r8_what_precedes_a_deletion_is_carried_under_the_id_of_the_deleted_collection
     rig.deleted(B);
     rig.recorded(LaneId::Catalog, B);
     assert_eq!(rig.board.catalog().mapping_to_carry(collection(), B), None, "every instance has deleted it");
+}
+
+#[test]
+fn r4_a_refused_catalog_entry_in_doubt_here_is_sent_to_be_refused() {
+    let mut rig = Rig::new(2);
+    rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Plain, Acknowledge::WhenRecorded);
+    rig.outcome(LaneId::Catalog, A, Outcome::InDoubt { instance_was: Health::Healthy });
+    rig.outcome(LaneId::Catalog, B, Outcome::Rejected { about: Some(collection()) });
+    assert_eq!(answers(&rig.recorded(LaneId::Catalog, B)), [(2, Verdict::Rejected)]);
+    let effects = rig.calm(LaneId::Catalog, A);
+    let expected =
+        |effect: &Effect| matches!(effect, Effect::Send { instance: A, purpose: Purpose::ExpectRefusal, .. });
+    assert!(effects.iter().any(expected), "{effects:?}");
+    let executed = Consequences { changes: Vec::new(), diverged: vec![(collection(), A)] };
+    rig.outcome(LaneId::Catalog, A, Outcome::Applied(executed));
+    rig.recorded(LaneId::Catalog, A);
+    assert_eq!((rig.step_of(A), rig.step_of(B)), (Step::Diverged, Step::In));
 }
