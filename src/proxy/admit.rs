@@ -102,11 +102,13 @@ impl Gate {
         }
         let queued = Queued::join(self)?;
         let permit = tokio::time::timeout(self.limits.queue_wait, Arc::clone(&self.requests).acquire_owned()).await;
-        drop(queued);
-        match permit {
+        let passage = match permit {
             Ok(Ok(permit)) => Ok(self.count(permit)),
             Ok(Err(_)) | Err(_) => Err(Failure::QueueTooSlow),
-        }
+        };
+        // Counted as under way before it stops being counted as waiting: a stop waits for both.
+        drop(queued);
+        passage
     }
 
     fn count(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Passage {
@@ -122,11 +124,11 @@ impl Gate {
         Ok(Memory { gate: Arc::clone(self), permit, units })
     }
 
-    /// Resolves when nothing is under way.
+    /// Resolves when nothing is under way or waiting.
     pub async fn drained(&self) {
         loop {
             let idle = self.idle.notified();
-            if self.under_way() == 0 {
+            if self.under_way() == 0 && self.waiting() == 0 {
                 return;
             }
             idle.await;
@@ -147,7 +149,7 @@ impl Memory {
     }
 }
 
-struct Queued<'a>(&'a AtomicUsize);
+struct Queued<'a>(&'a Gate);
 
 impl<'a> Queued<'a> {
     fn join(gate: &'a Gate) -> Result<Self, Failure> {
@@ -155,13 +157,15 @@ impl<'a> Queued<'a> {
             gate.waiting.fetch_sub(1, Ordering::AcqRel);
             return Err(Failure::QueueFull);
         }
-        Ok(Queued(&gate.waiting))
+        Ok(Queued(gate))
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::AcqRel);
+        if self.0.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.0.idle.notify_waiters();
+        }
     }
 }
 
