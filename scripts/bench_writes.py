@@ -3,9 +3,10 @@
 32 clients add single documents (384 dimensions) at the same time (a) to a bare Chroma server, (b) through the edge as it is
 by default, which merges neighbouring writes into one request, (c) through the edge with `merge_documents: 1`: one
 request upstream for each request of a client. A proxy that passes each write through on its own can at best be as fast
-as (a), as Chroma executes such writes one after another. Behind (b) and (c) a replica works on the same processors. The three
-take turns in short rounds, so that a machine that is slow for a
-while is slow for all; compare the ratios, not the numbers of different runs. Standard library only.
+as (a), since Chroma executes such writes one after another. Behind (b) and (c) a replica works on the same processors.
+
+The three take turns in short rounds, so that a machine that is slow for a while is slow for all; compare the ratios, not
+the numbers of different runs. Standard library only.
 """
 
 import argparse
