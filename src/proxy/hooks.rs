@@ -290,10 +290,7 @@ impl Edge {
                 return Ok(Some(reply));
             }
         }
-        // Counted while it waits, so that a stop waits for it.
-        let arrived = self.gate.pass();
         context.passage = Some(self.gate.enter().await?);
-        drop(arrived);
         let operation = route(method.as_str(), &path);
         context.operation = label(&operation);
         match operation {
