@@ -211,7 +211,7 @@ fn journal(edge: &Section<'_>, ledger: &Ledger) -> JournalConfig {
 fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthConfig {
     let section = edge.section("health");
     let interval = section.located_duration("interval", secs(2), ms(100)..=secs(300));
-    let timeout = section.located_duration("timeout", ms(400), ms(10)..=secs(60));
+    let timeout = section.located_duration("timeout", ms(500), ms(10)..=secs(60));
     let failures = section.count("failures", 2, 1..=100);
     if timeout.value >= interval.value {
         let place = timeout.place.max(interval.place).unwrap_or(Place::Whole);

@@ -61,8 +61,8 @@ impl HealthOptions {
 }
 
 impl Default for HealthOptions {
-    /// A hung server is Down after at most interval + 2 timeouts = 2.8 s.
+    /// A hung server is Down after at most interval + 2 timeouts = 3 s.
     fn default() -> Self {
-        HealthOptions { interval: Duration::from_secs(2), timeout: Duration::from_millis(400), failures: 2 }
+        HealthOptions { interval: Duration::from_secs(2), timeout: Duration::from_millis(500), failures: 2 }
     }
 }

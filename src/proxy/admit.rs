@@ -28,7 +28,8 @@ pub struct Gate {
     waiting: AtomicUsize,
     /// In units of [`UNIT`] bytes: a semaphore counts to 2^29 on small machines.
     memory: Arc<Semaphore>,
-    under_way: AtomicUsize,
+    /// Under way or waiting: a stop waits for both.
+    present: AtomicUsize,
     idle: Notify,
 }
 
@@ -37,12 +38,12 @@ const UNIT: usize = 1024;
 /// One request's place among those under way.
 pub struct Passage {
     gate: Arc<Gate>,
-    _permit: Option<OwnedSemaphorePermit>,
+    permit: Option<OwnedSemaphorePermit>,
 }
 
 impl Drop for Passage {
     fn drop(&mut self) {
-        if self.gate.under_way.fetch_sub(1, Ordering::AcqRel) == 1 {
+        if self.gate.present.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.gate.idle.notify_waiters();
         }
     }
@@ -63,7 +64,7 @@ impl Gate {
             memory: Arc::new(Semaphore::new(limits.buffered_bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS))),
             limits,
             waiting: AtomicUsize::new(0),
-            under_way: AtomicUsize::new(0),
+            present: AtomicUsize::new(0),
             idle: Notify::new(),
         })
     }
@@ -73,9 +74,9 @@ impl Gate {
         &self.limits
     }
 
-    /// Requests under way now, the edge's own pages included.
+    /// Requests under way now, the edge's own pages included, those that wait for a place not.
     pub fn under_way(&self) -> usize {
-        self.under_way.load(Ordering::Acquire)
+        self.present.load(Ordering::Acquire).saturating_sub(self.waiting())
     }
 
     /// Requests waiting for a place now.
@@ -91,29 +92,27 @@ impl Gate {
 
     /// A place that is never refused: the edge's own pages must answer when everything else waits.
     pub fn pass(self: &Arc<Self>) -> Passage {
-        self.under_way.fetch_add(1, Ordering::AcqRel);
-        Passage { gate: Arc::clone(self), _permit: None }
+        self.present.fetch_add(1, Ordering::AcqRel);
+        Passage { gate: Arc::clone(self), permit: None }
     }
 
     /// A place for one request, at once or after a bounded wait in a bounded queue.
     pub async fn enter(self: &Arc<Self>) -> Result<Passage, Failure> {
+        let mut passage = self.pass();
         if let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() {
-            return Ok(self.count(permit));
+            passage.permit = Some(permit);
+            return Ok(passage);
         }
         let queued = Queued::join(self)?;
         let permit = tokio::time::timeout(self.limits.queue_wait, Arc::clone(&self.requests).acquire_owned()).await;
-        let passage = match permit {
-            Ok(Ok(permit)) => Ok(self.count(permit)),
-            Ok(Err(_)) | Err(_) => Err(Failure::QueueTooSlow),
-        };
-        // Counted as under way before it stops being counted as waiting: a stop waits for both.
         drop(queued);
-        passage
-    }
-
-    fn count(self: &Arc<Self>, permit: OwnedSemaphorePermit) -> Passage {
-        self.under_way.fetch_add(1, Ordering::AcqRel);
-        Passage { gate: Arc::clone(self), _permit: Some(permit) }
+        match permit {
+            Ok(Ok(permit)) => {
+                passage.permit = Some(permit);
+                Ok(passage)
+            }
+            Ok(Err(_)) | Err(_) => Err(Failure::QueueTooSlow),
+        }
     }
 
     /// A claim on this many bytes.
@@ -128,7 +127,7 @@ impl Gate {
     pub async fn drained(&self) {
         loop {
             let idle = self.idle.notified();
-            if self.under_way() == 0 && self.waiting() == 0 {
+            if self.present.load(Ordering::Acquire) == 0 {
                 return;
             }
             idle.await;
@@ -149,7 +148,7 @@ impl Memory {
     }
 }
 
-struct Queued<'a>(&'a Gate);
+struct Queued<'a>(&'a AtomicUsize);
 
 impl<'a> Queued<'a> {
     fn join(gate: &'a Gate) -> Result<Self, Failure> {
@@ -157,15 +156,13 @@ impl<'a> Queued<'a> {
             gate.waiting.fetch_sub(1, Ordering::AcqRel);
             return Err(Failure::QueueFull);
         }
-        Ok(Queued(gate))
+        Ok(Queued(&gate.waiting))
     }
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        if self.0.waiting.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.0.idle.notify_waiters();
-        }
+        self.0.fetch_sub(1, Ordering::AcqRel);
     }
 }
 
@@ -194,6 +191,7 @@ mod tests {
         while gate.waiting() == 0 {
             tokio::task::yield_now().await;
         }
+        assert_eq!(gate.under_way(), 1, "who waits is not under way");
         assert_eq!(gate.enter().await.map(drop).map_err(|f| f.reason()), Err("queue_full"));
         assert_eq!(waiting.await.unwrap(), Err("queue_timeout"));
         drop(first);

@@ -50,7 +50,7 @@ fn on_replica(cluster: &Cluster, verb: &str, body: &Value) {
 
 #[test]
 fn another_dimension_behind_our_back() {
-    let cluster = Cluster::with(2, |edge| edge.config("  read_wait: 200ms"));
+    let cluster = Cluster::with(2, |edge| edge.config("  read_wait: 1s\n  health: { failures: 10 }"));
     cluster.edge.announce("diverged");
     let collection = cluster.create("things");
     let other = cluster.create("untouched");
@@ -72,7 +72,7 @@ fn another_dimension_behind_our_back() {
 
 #[test]
 fn a_restart_of_the_edge_does_not_forget_it() {
-    let mut cluster = Cluster::with(2, |edge| edge.config("  read_wait: 200ms"));
+    let mut cluster = Cluster::with(2, |edge| edge.config("  read_wait: 1s\n  health: { failures: 10 }"));
     cluster.edge.announce("diverged");
     let collection = cluster.create("things");
     cluster.edge.wait_until_in_sync(CATCH_UP);
@@ -87,7 +87,7 @@ fn a_restart_of_the_edge_does_not_forget_it() {
 
 #[test]
 fn equal_again_is_served_again() {
-    let (cluster, relays) = Cluster::relayed(|edge| edge.config("  read_wait: 200ms"));
+    let (cluster, relays) = Cluster::relayed(|edge| edge.config("  read_wait: 1s\n  health: { failures: 10 }"));
     cluster.edge.announce("diverged");
     let collection = cluster.create("things");
     add(&cluster.client(), &collection, "zero").expect(201);
@@ -110,7 +110,7 @@ fn equal_again_is_served_again() {
 
 #[test]
 fn deleted_behind_our_back() {
-    let cluster = Cluster::with(2, |edge| edge.config("  read_wait: 200ms"));
+    let cluster = Cluster::with(2, |edge| edge.config("  read_wait: 1s\n  health: { failures: 10 }"));
     cluster.edge.announce("lacks collections");
     cluster.edge.announce("diverged");
     let collection = cluster.create("things");
