@@ -14,7 +14,7 @@ use crate::admin::Admin;
 use crate::clock::Timestamp;
 use crate::config::{Config, ConnectionPooling, ReadConsistency, ResetPolicy};
 use crate::ids::{InstanceId, InstanceName};
-use crate::instance::{Client, Health, HealthOptions, InstanceOptions, InstanceUrl, Registry, Timeouts};
+use crate::instance::{Client, Health, HealthOptions, InstanceOptions, Registry, Timeouts};
 use crate::journal::retention::{self, RetentionOptions};
 use crate::journal::sqlite::{OpenError, SqliteStore};
 use crate::journal::{CommitError, Journal, JournalOptions, JournalTask, ReadError, Store};
@@ -33,8 +33,6 @@ pub enum StartError {
     Restore(#[from] ReadError),
     #[error(transparent)]
     Finish(#[from] CommitError),
-    #[error("instance {name}: {error}")]
-    Instance { name: InstanceName, error: String },
     #[error("cannot set up the instances: {0}")]
     Setup(String),
     #[error("cannot listen on {address}: {error}")]
@@ -97,8 +95,7 @@ fn setup(error: &pingora::Error) -> StartError {
 fn registry(config: &Config) -> Result<Arc<Registry>, StartError> {
     let mut instances = Vec::new();
     for instance in &config.instances {
-        let url = InstanceUrl::parse(&instance.url.to_string())
-            .map_err(|error| StartError::Instance { name: instance.name.clone(), error: error.to_string() })?;
+        let url = instance.url.clone();
         instances.push(InstanceOptions { name: instance.name.clone(), url, ca_file: instance.ca_file.clone() });
     }
     let timeouts = Timeouts {

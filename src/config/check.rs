@@ -11,7 +11,6 @@ use pingora::server::configuration::ServerConf;
 use tracing_subscriber::EnvFilter;
 
 use super::file::Raw;
-use super::instance_url::{InstanceUrl, Transport};
 use super::mistake::{Ledger, Place};
 use super::pingora_keys::EDGE;
 use super::section::{Located, Section};
@@ -22,6 +21,7 @@ use super::{
     Protection, ReadConsistency, ReplicaRatio, ResetPolicy,
 };
 use crate::ids::InstanceName;
+use crate::instance::{InstanceUrl, Tls};
 
 pub(super) const POSTGRES_UNSUPPORTED: &str =
     "PostgreSQL is not supported by this version yet; leave it out, and the journal is the file edge.journal.path";
@@ -137,7 +137,7 @@ fn instance(
 ) -> Option<InstanceConfig> {
     let section = Section::new(&format!("edge.instances[{index}]"), Some(node), ledger);
     let name = section.required("name", node.place, instance_name);
-    let url = section.required("url", node.place, InstanceUrl::parse);
+    let url = section.required("url", node.place, |text| InstanceUrl::parse(text).map_err(|error| error.to_string()));
     let ca_file = section.optional("ca_file", |text| Ok(PathBuf::from(text)));
     section.finish();
     if let Some(name) = &name {
@@ -175,7 +175,7 @@ fn unique(
 }
 
 fn transport(url: &Located<InstanceUrl>, ca_file: Option<&Located<PathBuf>>, ledger: &Ledger) {
-    let tls = url.value.transport() == Transport::Tls;
+    let tls = url.value.tls() == Tls::Yes;
     if tls && !cfg!(feature = "tls") {
         let place = url.place.unwrap_or(Place::Whole);
         ledger.report(place, "https:// instances need a build with the feature `tls`");

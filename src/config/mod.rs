@@ -8,7 +8,6 @@
 mod check;
 mod environment;
 mod file;
-mod instance_url;
 mod mistake;
 mod pingora_keys;
 mod section;
@@ -25,11 +24,11 @@ use pingora::server::configuration::ServerConf;
 
 pub use environment::VARIABLES;
 pub use file::Notice;
-pub use instance_url::{InstanceUrl, Transport};
 pub use mistake::{Mistake, Mistakes, Place};
 pub use units::{ByteSize, show_duration};
 
 use crate::ids::InstanceName;
+use crate::instance::InstanceUrl;
 use mistake::Ledger;
 
 /// How many documents one merged request holds unless something else is said.

@@ -8,16 +8,16 @@ use std::net::{IpAddr, SocketAddr};
 
 use http::Uri;
 
-/// Why a text is not an instance's URL.
+/// Why a text is not an instance's URL. Never repeats the text, which may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum UrlError {
-    #[error("not a URL: {0}")]
+    #[error("is not an address such as http://127.0.0.1:8101 or https://chroma.example:8000 ({0})")]
     Malformed(String),
-    #[error("the scheme must be http or https")]
+    #[error("is not an address such as http://127.0.0.1:8101: the scheme must be http or https")]
     Scheme,
-    #[error("a user or password in the URL is not supported")]
+    #[error("must not hold a user or a password")]
     UserInfo,
-    #[error("only a scheme, host and port may stand in the URL, no path or query")]
+    #[error("must end after the port: a path or a query is not supported")]
     Path,
     #[error("https needs an edge that is built with the `tls` feature")]
     TlsNotBuilt,

@@ -86,3 +86,20 @@ pub struct Entry {
     /// `None` while no instance has given a definite answer.
     pub verdict: Option<Verdict>,
 }
+
+/// When a write's client may be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Acknowledge {
+    /// As soon as an instance has applied it: its journal entry is durable already.
+    WhenApplied,
+    /// When the outcome itself is durable: creations, and writes that brought their own id (rule R2).
+    WhenRecorded,
+}
+
+/// Whether a client waits for the entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attendance {
+    Attended,
+    /// Its client has been told "recovery pending", or the edge was restarted.
+    Unattended,
+}

@@ -5,9 +5,8 @@
 
 use std::collections::VecDeque;
 
-use super::board::{Acknowledge, Attendance};
 use super::catalog_change::CatalogChange;
-use super::entry::{Entry, Kind, Merge, Profile, Verdict};
+use super::entry::{Acknowledge, Attendance, Entry, Kind, Merge, Profile, Verdict};
 use crate::ids::{CollectionId, InstanceId, Seq};
 
 /// How much one merged request may carry.

@@ -12,12 +12,11 @@ mod entry;
 mod lane;
 
 pub use board::{
-    Acknowledge, Again, Attendance, Board, Comparison, Consequences, Consistency, Effect, Examination, Health, Input,
-    Intent, LaneView, Outcome, Purpose, Reach, Record, Repeat, Resolved, Rest, RestoredEntry, RestoredLane,
-    RestoredPlace, Submission,
+    Again, Board, Comparison, Consequences, Consistency, Effect, Examination, Health, Input, Intent, LaneView, Outcome,
+    Purpose, Reach, Record, Repeat, Resolved, Rest, RestoredEntry, RestoredLane, RestoredPlace, Submission,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};
 pub use choose::{Candidate, Preference, Standing, choose};
-pub use entry::{Encoding, Entry, Kind, Merge, Profile, Verdict};
+pub use entry::{Acknowledge, Attendance, Encoding, Entry, Kind, Merge, Profile, Verdict};
 pub use lane::{Dimension, MergeLimits, Step};

@@ -3,14 +3,18 @@
 //! One named instance serves an adopted collection; the others are diverged for it until their content has been
 //! compared. The entry is judged by the catalog at its place in the order, not when it was proposed.
 
+use bytes::Bytes;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 use uuid::Uuid;
 
 use super::attempt::{Attempt, Attempted};
 use super::catalog::Entry;
 use crate::chroma::EdgeAnswer;
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, InstanceName, Scope, Seq};
-use crate::order::{Catalog, CatalogChange, Consequences, Origin, Outcome};
+use crate::clock::Timestamp;
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, InstanceName, LaneId, Scope, Seq, TransactionId};
+use crate::journal::Draft;
+use crate::order::{Catalog, CatalogChange, Consequences, Kind, Origin, Outcome, Profile};
 
 /// What one instance has that the catalog does not know of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,6 +41,25 @@ pub struct FoundCollection {
     pub id: Uuid,
     /// As the instance has it; `null` while nothing with an embedding was ever written.
     pub dimension: Option<u64>,
+}
+
+/// The draft of an adoption: the edge's own entry, sent to no instance.
+pub(super) fn adoption_draft(adoption: &Adoption) -> Draft {
+    let body = Bytes::from(json!(adoption).to_string());
+    Draft {
+        transaction_id: TransactionId::random(),
+        client_key: None,
+        lane: LaneId::Catalog,
+        profile: Profile { kind: Kind::Adopt, merge: None, bytes: body.len() as u64 },
+        method: "ADOPT".to_owned(),
+        path: format!("/{}", adoption.instance),
+        content_type: None,
+        body,
+        created_at: Timestamp::now(),
+        client_session: None,
+        client_ip: None,
+        user_identifier: None,
+    }
 }
 
 /// Carries the entry out: nothing is sent anywhere.

@@ -14,9 +14,8 @@ use serde::Deserialize;
 use tracing::{error, info};
 use uuid::Uuid;
 
-use super::adopt::{Adoption, FoundCollection, FoundDatabase};
+use super::adopt::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
 use super::core::Core;
-use super::intent::adoption_draft;
 use crate::chroma;
 use crate::ids::{InstanceId, Scope, Seq};
 use crate::instance::{Client, Outgoing};

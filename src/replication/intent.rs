@@ -1,14 +1,7 @@
 //! What a journaled catalog entry may do to others that wait behind it, read from its request.
 
-use bytes::Bytes;
-use serde_json::json;
-
-use super::adopt::Adoption;
 use crate::chroma::{CatalogWrite, Operation, Scanned, route, scan_update_collection};
-use crate::clock::Timestamp;
-use crate::ids::{LaneId, TransactionId};
-use crate::journal::Draft;
-use crate::order::{Board, Deletion, Intent, Kind, Profile};
+use crate::order::{Board, Deletion, Intent, Kind};
 
 /// The intent of an entry with this request.
 pub(super) fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
@@ -29,24 +22,5 @@ pub(super) fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
             _ => Intent::Renames,
         },
         _ => Intent::Plain,
-    }
-}
-
-/// The draft of an adoption: the edge's own entry, sent to no instance.
-pub fn adoption_draft(adoption: &Adoption) -> Draft {
-    let body = Bytes::from(json!(adoption).to_string());
-    Draft {
-        transaction_id: TransactionId::random(),
-        client_key: None,
-        lane: LaneId::Catalog,
-        profile: Profile { kind: Kind::Adopt, merge: None, bytes: body.len() as u64 },
-        method: "ADOPT".to_owned(),
-        path: format!("/{}", adoption.instance),
-        content_type: None,
-        body,
-        created_at: Timestamp::now(),
-        client_session: None,
-        client_ip: None,
-        user_identifier: None,
     }
 }

@@ -24,7 +24,6 @@ mod warmed;
 
 pub use self::core::{Core, CoreOptions, WorkQueue};
 pub use self::inspect::Inspector;
-pub use self::intent::adoption_draft;
 pub use self::recovery::{Recovery, RecoveryOptions};
 pub use self::restore::{Restored, restore};
 pub use self::runner::{Runner, RunnerOptions};

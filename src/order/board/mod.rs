@@ -23,26 +23,9 @@ pub use view::{Comparison, Consistency, LaneView};
 
 use super::catalog::{Catalog, Deletion};
 use super::catalog_change::CatalogChange;
-use super::entry::{Entry, Profile, Verdict};
+use super::entry::{Acknowledge, Attendance, Entry, Profile, Verdict};
 use super::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
-
-/// When a write's client may be answered.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acknowledge {
-    /// As soon as an instance has applied it: its journal entry is durable already.
-    WhenApplied,
-    /// When the outcome itself is durable: creations, and writes that brought their own id (rule R2).
-    WhenRecorded,
-}
-
-/// Whether a client waits for the entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Attendance {
-    Attended,
-    /// Its client has been told "recovery pending", or the edge was restarted.
-    Unattended,
-}
 
 /// What a catalog entry may do to others that wait behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
