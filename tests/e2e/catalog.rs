@@ -195,17 +195,6 @@ fn finding_a_known_collection_by_get_or_create_is_a_read() {
 }
 
 #[test]
-fn the_protected_collection_is_not_deleted() {
-    let cluster = Cluster::two();
-    let id = cluster.create("global");
-    add(&cluster.client(), &id, "kept").expect(201);
-    let answer = cluster.client().call("DELETE", &format!("{DEFAULT}/collections/global"), &Value::Null).expect(403);
-    assert!(answer.json()["message"].as_str().expect("a message").contains("protection"), "how to allow it: {answer}");
-    cluster.client().call("POST", "/api/v2/reset", &Value::Null).expect(403);
-    assert_eq!(cluster.assert_converged().record_count(), 1);
-}
-
-#[test]
 fn what_was_there_before_the_edge_is_adopted() {
     let servers = [ChromaServer::fresh(), ChromaServer::fresh()];
     for server in &servers {
@@ -236,4 +225,24 @@ fn what_was_there_before_the_edge_is_adopted() {
     add(&client, "only-on-the-primary", "more").expect(201);
     assert_eq!(ids_by_name(&servers[0], "only-on-the-primary"), ["alone", "more"]);
     assert!(edge.status().to_string().contains("diverged"), "reported: {:#}", edge.status());
+}
+
+#[test]
+fn what_was_renamed_and_deleted_while_an_instance_was_away_leaves_nothing_there() {
+    let mut cluster = Cluster::two();
+    let id = cluster.create("first-name");
+    add(&cluster.client(), &id, "one").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    cluster.replica().kill();
+    let client = cluster.client();
+    let path = format!("{DEFAULT}/collections/{id}");
+    client.call("PUT", &path, &json!({ "new_name": "second-name" })).expect(200);
+    client.call("DELETE", &format!("{DEFAULT}/collections/second-name"), &Value::Null).expect(200);
+    // The edge forgets what it had in memory: the journal alone knows what the collection is called there.
+    cluster.edge.kill();
+    cluster.edge.restart();
+    cluster.replica().restart();
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    assert!(collections(&cluster.servers[1].client(), "default_database").is_empty(), "a ghost on the replica");
+    assert_eq!(cluster.assert_converged().record_count(), 0);
 }

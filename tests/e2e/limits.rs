@@ -96,3 +96,23 @@ fn a_body_at_the_limit_is_taken() {
     cluster.client().post(&record_path(&collection, "add"), &body).expect(201);
     assert_eq!(cluster.assert_converged().record_count(), 1);
 }
+
+#[test]
+fn a_full_backlog_refuses_writes_until_the_instance_is_back() {
+    let mut cluster = Cluster::with(2, |edge| edge.config("  limits: { backlog_entries: 5 }"));
+    let collection = cluster.create("things");
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    cluster.replica().kill();
+    let mut answers: Vec<_> = (0..8).map(|n| add(&cluster.client(), &collection, &n.to_string())).collect();
+    let refused = answers.split_off(5);
+    answers.into_iter().for_each(|answer| drop(answer.expect(201)));
+    for answer in refused {
+        let answer = answer.expect(503);
+        assert_eq!(answer.json()["reason"], "backlog_full", "{answer}");
+        assert!(answer.header("retry-after").is_some(), "{answer}");
+    }
+    cluster.replica().restart();
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    add(&cluster.client(), &collection, "after").expect(201);
+    assert_eq!(cluster.assert_converged().record_count(), 6);
+}

@@ -23,6 +23,7 @@ mod limits;
 mod nobody_there;
 mod numbers;
 mod once;
+mod protection;
 mod reads;
 mod shutdown;
 #[cfg(feature = "tls")]

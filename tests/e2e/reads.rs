@@ -141,7 +141,7 @@ fn no_reads_for_the_replica() {
 #[test]
 fn a_replica_behind_serves_only_those_who_do_not_mind() {
     // In doubt when it comes back, the replica is left alone for the settle time: there, and behind.
-    let mut cluster = Cluster::with(2, |edge| edge.config("  settle_time: 10s"));
+    let mut cluster = Cluster::with(2, |edge| edge.config("  settle_time: 5s"));
     let collection = cluster.create("things");
     add(&cluster.client(), &collection, "old").expect(201);
     cluster.edge.wait_until_in_sync(CATCH_UP);
@@ -239,4 +239,40 @@ fn readers_do_not_notice_a_kill() {
         cluster.replica().restart();
         readers.into_iter().for_each(|reader| reader.join().expect("a reader without an error"));
     });
+}
+
+#[test]
+fn a_read_that_hangs_with_its_server_is_answered_by_another() {
+    let mut cluster = Cluster::with(2, |edge| edge.config("  read_replica_ratio: 1.0"));
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "one").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    cluster.replica().stop();
+    let (answer, wait) = timed(|| get(&cluster.client(), &collection, "one"));
+    assert_eq!(
+        (answer.expect(200).json()["ids"].clone(), wait < Duration::from_secs(6)),
+        (json!(["one"]), true),
+        "{wait:?}"
+    );
+    cluster.replica().cont();
+    assert_eq!(cluster.assert_converged().record_count(), 1);
+}
+
+#[test]
+fn any_instance_may_serve_where_the_configuration_says_so() {
+    let mut cluster = Cluster::with(2, |edge| edge.config("  read_consistency: any\n  settle_time: 5s"));
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "old").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let lock = cluster.replica().hold_writes();
+    add(&cluster.client(), &collection, "new").expect(201);
+    cluster.replica().kill();
+    drop(lock);
+    cluster.replica().restart();
+    cluster.edge.wait_until_healthy("replica", true, CATCH_UP);
+    let pinned = cluster.client().with_header(INSTANCE, "replica");
+    assert_eq!(get(&pinned, &collection, "old").expect(200).json()["ids"], json!(["old"]), "without asking for it");
+    let strict = pinned.with_header("chroma-edge-consistency", "fresh");
+    get(&strict, &collection, "old").expect(503);
+    assert_eq!(cluster.assert_converged().record_count(), 2);
 }
