@@ -16,7 +16,7 @@ pub struct Draft {
     pub lane: LaneId,
     pub profile: Profile,
     pub method: String,
-    /// Path and query as the client sent them.
+    /// Path and query as the client sent them, but for the collection: its stable id stands wherever an id may.
     pub path: String,
     pub content_type: Option<String>,
     pub body: Bytes,

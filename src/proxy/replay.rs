@@ -5,10 +5,11 @@ use tokio::time::{Duration, sleep};
 use super::Edge;
 use super::failure::Failure;
 use super::respond::{REPLAYED, Reply, TRANSACTION_ID};
-use crate::chroma::ErrorBody;
+use super::write::unanswered;
 use crate::clock;
-use crate::ids::{LaneId, TransactionId};
+use crate::ids::TransactionId;
 use crate::journal::{ClientKey, Lookup, TransactionRow};
+use crate::order::Verdict;
 
 const LOOK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -34,11 +35,11 @@ pub async fn replay(edge: &Edge, first: TransactionId, key: &ClientKey) -> Resul
 }
 
 fn stored(row: &TransactionRow) -> Option<Reply> {
-    row.verdict?;
-    let reply = match (&row.answer, row.lane) {
-        (Some(answer), _) => Reply::json(answer.status, answer.body.clone()),
-        (None, LaneId::Records(collection)) => Reply::from(ErrorBody::collection_id_not_found(collection)),
-        (None, LaneId::Catalog) => Reply::json(row.response_status.unwrap_or(200), "{}"),
-    };
-    Some(reply)
+    let verdict = row.verdict?;
+    Some(match &row.answer {
+        Some(answer) => Reply::json(answer.status, answer.body.clone()),
+        // Applied, with an answer too long to be kept.
+        None if verdict == Verdict::Applied => Reply::json(row.response_status.unwrap_or(200), "{}"),
+        None => unanswered(verdict, row.lane),
+    })
 }

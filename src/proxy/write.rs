@@ -12,7 +12,7 @@ use super::context::{Completion, Context, Stage};
 use super::failure::Failure;
 use super::prepare::{Preparation, Prepared, WriteRequest, prepare};
 use super::respond::{INSTANCE, Reply, TRANSACTION_ID};
-use crate::chroma::{ErrorBody, ErrorName, Operation};
+use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Operation};
 use crate::clock::{self, Timestamp};
 use crate::ids::{LaneId, Seq, TransactionId};
 use crate::journal::{AppendError, Fact, Status, TimingGap};
@@ -144,19 +144,22 @@ async fn everywhere(edge: &Edge, lane: LaneId, seq: Seq) {
     }
 }
 
+/// What the client of a write is told that no instance has answered: its collection was deleted, or rule R10.
+pub fn unanswered(verdict: Verdict, lane: LaneId) -> Reply {
+    if let (Verdict::Void, LaneId::Records(collection)) = (verdict, lane) {
+        return Reply::from(ErrorBody::collection_id_not_found(collection));
+    }
+    let error = ErrorBody::new(ErrorName::InternalError, "No instance answered the write, and none has it");
+    Reply::from(EdgeAnswer::error(500, &error))
+}
+
 fn answered(edge: &Edge, context: &mut Context, settlement: &Settlement, lane: LaneId, shown_id: &str) -> Reply {
     let mut reply = match (&settlement.answer, settlement.verdict, lane) {
         (Some(answer), _, _) => {
             let headers: HeaderMap = answer.headers.clone();
             Reply { status: answer.status, headers, ..Reply::json(answer.status, answer.body.clone()) }
         }
-        (None, Verdict::Void, LaneId::Records(collection)) => {
-            Reply::from(ErrorBody::collection_id_not_found(collection))
-        }
-        (None, _, _) => {
-            let error = ErrorBody::new(ErrorName::InternalError, "No instance answered the write, and none has it");
-            Reply::from(crate::chroma::EdgeAnswer::error(500, &error))
-        }
+        (None, verdict, lane) => unanswered(verdict, lane),
     };
     reply = reply.with(TRANSACTION_ID, shown_id);
     if let Some(instance) = settlement.from {

@@ -17,9 +17,11 @@ use uuid::Uuid;
 use super::adopt::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
 use super::core::Core;
 use crate::chroma;
+use crate::clock::Timestamp;
 use crate::ids::{InstanceId, Scope, Seq};
 use crate::instance::{Client, Outgoing};
-use crate::order::Input;
+use crate::journal::{Fact, Status, TimingGap};
+use crate::order::{Acknowledge, Input};
 
 /// Looks at instances.
 pub struct Inspector {
@@ -71,6 +73,18 @@ struct ListedCollection {
 }
 
 type Contents = (Vec<FoundDatabase>, Vec<FoundCollection>);
+
+fn completed(seq: Seq) -> Fact {
+    Fact::Status {
+        seq,
+        status: Status::Completed,
+        response_status: None,
+        failure_reason: None,
+        timing_gap: TimingGap::No,
+        executed_on: None,
+        at: Timestamp::now(),
+    }
+}
 
 impl Inspector {
     /// Run it in the runtime that `client` is to belong to.
@@ -132,8 +146,20 @@ impl Inspector {
         }
         info!(instance = %name, databases = adoption.databases.len(), collections = adoption.collections.len(), "adopting what existed before");
         let Some(journal) = self.core.journal() else { return Ok(Adopted::Later) };
+        let draft = adoption_draft(&adoption);
+        let mut ticket = self.core.ticket(draft.transaction_id, Acknowledge::WhenRecorded);
         // Judged again by the catalog at its place in the order; a refused append is proposed again later.
-        Ok(if journal.append(adoption_draft(&adoption)).await.is_ok() { Adopted::Everything } else { Adopted::Later })
+        if journal.append(draft).await.is_err() {
+            return Ok(Adopted::Later);
+        }
+        let journal = journal.clone();
+        // Not awaited here: it may be this very instance that has to be admitted before the entry can be carried out.
+        tokio::spawn(async move {
+            if let Some(settlement) = ticket.settled().await {
+                journal.record_later(vec![completed(settlement.seq)]);
+            }
+        });
+        Ok(Adopted::Everything)
     }
 
     async fn contents(&self, instance: InstanceId) -> Result<Contents, InspectError> {
