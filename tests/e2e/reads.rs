@@ -138,10 +138,9 @@ fn no_reads_for_the_replica() {
     assert_eq!(share_of_replica("0"), 0);
 }
 
-#[test]
-fn a_replica_behind_serves_only_those_who_do_not_mind() {
-    // In doubt when it comes back, the replica is left alone for the settle time: there, and behind.
-    let mut cluster = Cluster::with(2, |edge| edge.config("  settle_time: 5s"));
+/// A cluster whose replica is there and behind: in doubt when it came back, it is left alone for the settle time.
+fn with_the_replica_behind(configuration: &str) -> (Cluster, String) {
+    let mut cluster = Cluster::with(2, |edge| edge.config("  settle_time: 5s").config(configuration));
     let collection = cluster.create("things");
     add(&cluster.client(), &collection, "old").expect(201);
     cluster.edge.wait_until_in_sync(CATCH_UP);
@@ -156,6 +155,12 @@ fn a_replica_behind_serves_only_those_who_do_not_mind() {
     drop(lock);
     cluster.replica().restart();
     cluster.edge.wait_until_healthy("replica", true, CATCH_UP);
+    (cluster, collection)
+}
+
+#[test]
+fn a_replica_behind_serves_only_those_who_do_not_mind() {
+    let (cluster, collection) = with_the_replica_behind("");
     for _ in 0..50 {
         let answer = get(&cluster.client(), &collection, "new").expect(200);
         assert_eq!((served_by(&answer), answer.json()["ids"].clone()), ("primary".to_owned(), json!(["new"])));
@@ -260,16 +265,7 @@ fn a_read_that_hangs_with_its_server_is_answered_by_another() {
 
 #[test]
 fn any_instance_may_serve_where_the_configuration_says_so() {
-    let mut cluster = Cluster::with(2, |edge| edge.config("  read_consistency: any\n  settle_time: 5s"));
-    let collection = cluster.create("things");
-    add(&cluster.client(), &collection, "old").expect(201);
-    cluster.edge.wait_until_in_sync(CATCH_UP);
-    let lock = cluster.replica().hold_writes();
-    add(&cluster.client(), &collection, "new").expect(201);
-    cluster.replica().kill();
-    drop(lock);
-    cluster.replica().restart();
-    cluster.edge.wait_until_healthy("replica", true, CATCH_UP);
+    let (cluster, collection) = with_the_replica_behind("  read_consistency: any");
     let pinned = cluster.client().with_header(INSTANCE, "replica");
     assert_eq!(get(&pinned, &collection, "old").expect(200).json()["ids"], json!(["old"]), "without asking for it");
     let strict = pinned.with_header("chroma-edge-consistency", "fresh");
