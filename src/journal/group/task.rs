@@ -93,7 +93,8 @@ impl JournalTask {
             };
             let began = clock::now();
             let outcome = self.store.commit(batch).await;
-            if outcome.is_err() {
+            // A key that is taken is a client's repetition, not a failure of the journal.
+            if matches!(outcome, Err(CommitError::Refused(_) | CommitError::InDoubt(_))) {
                 self.queue.stats.failed();
             }
             match outcome {

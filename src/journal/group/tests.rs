@@ -286,6 +286,7 @@ async fn a_taken_key_fails_alone() {
     release.send(()).unwrap();
     assert_eq!(before.await.unwrap(), Ok(Seq::new(2)));
     assert_eq!(taken.await.unwrap(), Err(AppendError::Taken(first.transaction_id)));
+    assert_eq!(house.journal.stats().commits_failed(), 0);
     assert_eq!(after.await.unwrap(), Ok(Seq::new(3)));
 }
 
@@ -301,6 +302,7 @@ async fn of_two_waiting_with_one_key_the_first_wins() {
     release.send(()).unwrap();
     assert_eq!(won.await.unwrap(), Ok(Seq::new(1)));
     assert_eq!(lost.await.unwrap(), Err(AppendError::Taken(first.transaction_id)));
+    assert_eq!(house.journal.stats().commits_failed(), 0, "a repetition is no failure of the journal");
 }
 
 #[tokio::test(start_paused = true)]
