@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use pingora::server::{Server, ShutdownWatch};
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
+use tokio::signal::unix::SignalKind;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
@@ -23,6 +24,9 @@ use crate::proxy::{AdmitLimits, Edge, Gate, ProxyOptions, Reset};
 use crate::replication::{
     Core, CoreOptions, Inspector, Recovery, RecoveryOptions, Restored, Runner, RunnerOptions, WorkQueue, restore,
 };
+
+/// Sent to a process whose file would grow over its limit (signal(7), on every common architecture of Linux).
+const SIGXFSZ: i32 = 25;
 
 /// Why the edge cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -244,7 +248,10 @@ struct JournalService {
 impl Work for JournalService {
     /// Outlives the shutdown signal: what is in flight still has to be journaled.
     async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        // A limit on the file's size is a disk that is full, not a reason to die: with a handler, the write fails instead.
+        let over_the_limit = tokio::signal::unix::signal(SignalKind::from_raw(SIGXFSZ));
         self.task.run(async move { drop(self.stop.await) }).await;
+        drop(over_the_limit);
     }
 }
 

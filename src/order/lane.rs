@@ -57,8 +57,10 @@ pub struct Place {
     pub step: Step,
     /// The entry that this instance gave no verdict on (`Unfit`), until the pause is over.
     pub declined: Option<Seq>,
-    /// Requests without an answer since the last one with an answer.
+    /// Requests that it left without an answer, though it was there, since the last one with an answer.
     pub unanswered: u32,
+    /// Pauses since the last request with an answer.
+    pub pauses: u32,
     /// How many rests have begun here.
     pub rest: u64,
     /// What takes effect when the record under way is durable.
@@ -85,6 +87,7 @@ impl Place {
             step,
             declined: None,
             unanswered: 0,
+            pauses: 0,
             rest: 0,
             pending: Pending::default(),
         }
@@ -99,11 +102,16 @@ impl Place {
         matches!(self.flight, Flight::Sent { .. } | Flight::Resolving { .. })
     }
 
+    /// A request there got a definite answer.
+    pub(super) fn answered(&mut self) {
+        self.unanswered = 0;
+        self.pauses = 0;
+    }
+
     /// A rest begins: only the end of this very rest ends it.
     pub(super) fn begin_rest(&mut self, flight: Flight) -> u64 {
         self.flight = flight;
         self.rest += 1;
-        self.unanswered = self.unanswered.saturating_add(1);
         self.rest
     }
 }

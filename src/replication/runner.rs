@@ -33,7 +33,6 @@ pub struct RunnerOptions {
 
 /// No attempt takes longer, however often it was doubled.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(600);
-const LONGEST_REST: Duration = Duration::from_secs(60);
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
@@ -124,8 +123,8 @@ impl Runner {
                 self.report(lane, instance, attempted);
             }
             Effect::ReadIds { lane, instance, seq } => self.read_ids(lane, instance, seq).await,
-            Effect::AwaitCalm { lane, instance, rest, why, unanswered } => {
-                self.await_calm(instance, why, unanswered).await;
+            Effect::AwaitCalm { lane, instance, rest, why } => {
+                self.await_calm(instance, why).await;
                 self.core.step(Input::Calm { lane, instance, rest });
             }
             Effect::Inspect { instance } => {
@@ -217,11 +216,10 @@ impl Runner {
 
     /// Waits until the instance has been there, without a break, for the settle time: an abandoned request that it
     /// had read has been executed by then, or never will be.
-    async fn await_calm(&self, instance: InstanceId, why: Rest, unanswered: u32) {
-        let doublings = unanswered.saturating_sub(1).min(10);
+    async fn await_calm(&self, instance: InstanceId, why: Rest) {
         let span = match why {
-            Rest::Doubt => (self.options.settle_time * 2u32.pow(doublings)).min(LONGEST_REST),
-            Rest::Pause => (FIRST_PAUSE * 2u32.pow(doublings)).min(LONGEST_PAUSE),
+            Rest::Doubt => self.options.settle_time,
+            Rest::Pause { in_a_row } => (FIRST_PAUSE * 2u32.pow(in_a_row.saturating_sub(1).min(10))).min(LONGEST_PAUSE),
         };
         let registry = &self.core.registry;
         let mut changes = registry.changes();

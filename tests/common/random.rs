@@ -1,13 +1,17 @@
 //! A small seeded generator (SplitMix64), so that a failed run can be repeated by its seed.
 
-/// The seed of this run: `E2E_SEED`, else a new one. Printed, and shown when the test fails.
+/// The seed of this run: `E2E_SEED`, a number or `random`; else always the same, so that a failure is the change's.
+/// Printed, and shown when the test fails.
 pub fn seed() -> u64 {
-    let seed = std::env::var("E2E_SEED").ok().and_then(|text| text.parse().ok()).unwrap_or_else(|| {
-        let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
-        u64::from(now.subsec_nanos()) ^ now.as_secs()
-    });
+    let wanted = std::env::var("E2E_SEED").unwrap_or_default();
+    let seed = if wanted == "random" { fresh() } else { wanted.parse().unwrap_or(1) };
     println!("E2E_SEED={seed}");
     seed
+}
+
+fn fresh() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
+    u64::from(now.subsec_nanos()) ^ now.as_secs()
 }
 
 #[derive(Clone, Debug)]

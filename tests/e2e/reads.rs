@@ -140,7 +140,7 @@ fn no_reads_for_the_replica() {
 
 /// A cluster whose replica is there and behind: in doubt when it came back, it is left alone for the settle time.
 fn with_the_replica_behind(configuration: &str) -> (Cluster, String) {
-    let mut cluster = Cluster::with(2, |edge| edge.config("  settle_time: 5s").config(configuration));
+    let mut cluster = Cluster::with(2, |edge| edge.config("  settle_time: 6s\n  read_wait: 1s").config(configuration));
     let collection = cluster.create("things");
     add(&cluster.client(), &collection, "old").expect(201);
     cluster.edge.wait_until_in_sync(CATCH_UP);

@@ -185,7 +185,7 @@ pub enum Purpose {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repeat {
     First,
-    /// `unanswered` requests in a row went without an answer.
+    /// `unanswered` requests in a row went without an answer while the instance was there.
     Again {
         unanswered: u32,
     },
@@ -207,7 +207,7 @@ pub enum Effect {
     /// Answer the client, if one waits. `from`: whose answer, `None` for "no such collection".
     Answer { lane: LaneId, seq: Seq, from: Option<InstanceId>, verdict: Verdict },
     /// Report [`Input::Calm`] when the instance is there and has been left alone for a while.
-    AwaitCalm { lane: LaneId, instance: InstanceId, rest: u64, why: Rest, unanswered: u32 },
+    AwaitCalm { lane: LaneId, instance: InstanceId, rest: u64, why: Rest },
     /// Look whether the instance still holds what it should.
     Inspect { instance: InstanceId },
     /// Find out whether an unanswered entry is absent everywhere (rule R10).
@@ -219,8 +219,8 @@ pub enum Effect {
 pub enum Rest {
     /// A request went unanswered: an abandoned one may still be executed for the settle time.
     Doubt,
-    /// Nothing happened there, and at once it would not go better.
-    Pause,
+    /// Nothing happened there, and at once it would not go better: the more often in a row, the longer the pause.
+    Pause { in_a_row: u32 },
 }
 
 /// What one place makes durable in one commit.

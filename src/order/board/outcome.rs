@@ -39,8 +39,9 @@ impl Board {
         if again == Again::AfterAPause {
             let place = lane.place_mut(instance);
             let rest = place.begin_rest(Flight::Paused);
-            let unanswered = place.unanswered;
-            effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Pause, unanswered });
+            place.pauses = place.pauses.saturating_add(1);
+            let why = Rest::Pause { in_a_row: place.pauses };
+            effects.push(Effect::AwaitCalm { lane: id, instance, rest, why });
         }
     }
 
@@ -86,7 +87,7 @@ impl Board {
             record.diverged.push((LaneId::Records(*collection), *other));
         }
         pending.changes.clone_from(&record.changes);
-        lane.place_mut(instance).unanswered = 0;
+        lane.place_mut(instance).answered();
         for seq in answer_now {
             effects.push(Effect::Answer { lane: id, seq, from: Some(instance), verdict: Verdict::Applied });
         }
@@ -129,7 +130,7 @@ impl Board {
         effects: &mut Vec<Effect>,
     ) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.place_mut(instance).unanswered = 0;
+        lane.place_mut(instance).answered();
         match lane.slot(seq).and_then(|slot| slot.entry.verdict) {
             None => {
                 // Refused here, in doubt there: neither re-sent nor skipped there (rule R4). Where the doubt is only
@@ -218,8 +219,10 @@ impl Board {
         place.doubt = place.doubt.max(last);
         place.presumed = Seq::ZERO;
         let rest = place.begin_rest(Flight::InDoubt);
-        let unanswered = place.unanswered;
-        effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt, unanswered });
+        if instance_was == Health::Healthy {
+            place.unanswered = place.unanswered.saturating_add(1);
+        }
+        effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt });
         if single {
             self.consider_examination(id, first);
         }
