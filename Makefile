@@ -24,8 +24,8 @@ demo: ## the primary is killed under load; both servers are compared
 
 test: ## every test, on real Chroma servers and official clients
 	@scripts/setup.sh test
-	cargo nextest run --locked
 	cargo test --doc --locked
+	cargo nextest run --locked
 
 check: ## format, lints, licences
 	@scripts/setup.sh check
