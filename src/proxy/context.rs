@@ -13,13 +13,12 @@ use crate::journal::TimingGap;
 
 /// How far a request has come.
 pub enum Stage {
+    /// Not passed on, and no journaled write: what it gets, if anything, is the edge's own.
     Arrived,
     /// Passed on to an instance.
     Reading(Box<Reading>),
     /// A journaled write with its answer: `logging` marks it complete.
     Answered(Completion),
-    /// Answered without a journaled write.
-    Done,
 }
 
 /// A request on its way to instances.
@@ -122,7 +121,7 @@ impl Context {
     pub(super) fn reading(&mut self) -> Option<&mut Reading> {
         match &mut self.stage {
             Stage::Reading(reading) => Some(reading),
-            Stage::Arrived | Stage::Answered(_) | Stage::Done => None,
+            Stage::Arrived | Stage::Answered(_) => None,
         }
     }
 }

@@ -297,11 +297,7 @@ impl Edge {
             Operation::Unsupported(unsupported) => Ok(Some(closing(unsupported.answer().into()))),
             Operation::UnknownWrite(unknown) => Ok(Some(closing(unknown.answer().into()))),
             Operation::RecordWrite { .. } | Operation::CatalogWrite(_) => {
-                let reply = super::write::write(self, session, context, &operation).await?;
-                if matches!(context.stage, Stage::Arrived) {
-                    context.stage = Stage::Done;
-                }
-                Ok(Some(reply))
+                super::write::write(self, session, context, &operation).await.map(Some)
             }
             Operation::System | Operation::RecordRead { .. } | Operation::CatalogRead(_) => {
                 self.receive_read(session, context, operation, &path).await

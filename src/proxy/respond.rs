@@ -9,6 +9,7 @@ use pingora::proxy::Session;
 
 use super::failure::{Failure, Retry};
 use crate::chroma::EdgeAnswer;
+use crate::instance::Answer;
 
 /// The header that names a journaled write.
 pub const TRANSACTION_ID: HeaderName = HeaderName::from_static("transaction-id");
@@ -49,6 +50,13 @@ impl Reply {
             self.headers.insert(name, value);
         }
         self
+    }
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        let Answer { status, headers, body } = answer;
+        Reply { status, headers, body, connection: Connection::Keep }
     }
 }
 

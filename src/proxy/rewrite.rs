@@ -2,7 +2,7 @@
 
 use super::Edge;
 use super::read::{Read, Rewrite, served_by};
-use super::respond::{Connection, Reply};
+use super::respond::Reply;
 use crate::chroma;
 use crate::ids::{InstanceId, Scope};
 use crate::instance::Answer;
@@ -24,8 +24,9 @@ pub fn holding(read: &Read, status: u16) -> Holding {
         (Rewrite::Nothing, _) => Holding::No,
         (_, 400..) => Holding::SameLength,
         (Rewrite::ErrorText, _) => Holding::No,
-        (Rewrite::CollectionList(_) | Rewrite::DatabaseList(..), _) => Holding::NewLength,
-        (Rewrite::Collection | Rewrite::Database(_), _) => Holding::NewLength,
+        (Rewrite::Collection | Rewrite::CollectionList(_) | Rewrite::Database(_) | Rewrite::DatabaseList(..), _) => {
+            Holding::NewLength
+        }
     }
 }
 
@@ -55,10 +56,9 @@ pub fn body(edge: &Edge, read: &Read, instance: InstanceId, status: u16, whole: 
 
 /// The whole reply of an answer that was read whole.
 pub fn whole(edge: &Edge, read: &Read, instance: InstanceId, answer: Answer) -> Reply {
-    let Answer { status, headers, body: bytes } = answer;
-    let body = match holding(read, status) {
-        Holding::No => bytes,
-        Holding::SameLength | Holding::NewLength => body(edge, read, instance, status, bytes.to_vec()).into(),
-    };
-    served_by(edge, Reply { status, headers, body, connection: Connection::Keep }, instance)
+    let mut reply = Reply::from(answer);
+    if holding(read, reply.status) != Holding::No {
+        reply.body = body(edge, read, instance, reply.status, reply.body.to_vec()).into();
+    }
+    served_by(edge, reply, instance)
 }

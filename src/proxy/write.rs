@@ -2,7 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use http::HeaderMap;
 use pingora::proxy::Session;
 use tokio::time::{sleep_until, timeout_at};
 
@@ -15,6 +14,7 @@ use super::respond::{INSTANCE, Reply, TRANSACTION_ID};
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Operation};
 use crate::clock::{self, Timestamp};
 use crate::ids::{LaneId, Seq, TransactionId};
+use crate::instance::Answer;
 use crate::journal::{AppendError, Fact, Status, TimingGap};
 use crate::order::Verdict;
 use crate::replication::{Settlement, Ticket};
@@ -154,12 +154,10 @@ pub fn unanswered(verdict: Verdict, lane: LaneId) -> Reply {
 }
 
 fn answered(edge: &Edge, context: &mut Context, settlement: &Settlement, lane: LaneId, shown_id: &str) -> Reply {
-    let mut reply = match (&settlement.answer, settlement.verdict, lane) {
-        (Some(answer), _, _) => {
-            let headers: HeaderMap = answer.headers.clone();
-            Reply { status: answer.status, headers, ..Reply::json(answer.status, answer.body.clone()) }
-        }
-        (None, verdict, lane) => unanswered(verdict, lane),
+    let mut reply = match &settlement.answer {
+        // Shared by every write of a merged request; its body is not copied.
+        Some(answer) => Reply::from(Answer::clone(answer)),
+        None => unanswered(settlement.verdict, lane),
     };
     reply = reply.with(TRANSACTION_ID, shown_id);
     if let Some(instance) = settlement.from {

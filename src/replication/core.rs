@@ -172,15 +172,14 @@ impl Core {
         }
     }
 
-    /// Whether an attempt for this entry has failed on an instance that was believed healthy.
-    pub fn gap(&self, seq: Seq) -> TimingGap {
-        let gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
-        if gaps.contains(&seq) { TimingGap::Yes } else { TimingGap::No }
+    /// Whether an attempt for this entry failed on an instance that was believed healthy: asked once, when it ends.
+    fn take_gap(&self, seq: Seq) -> TimingGap {
+        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        if gaps.remove(&seq) { TimingGap::Yes } else { TimingGap::No }
     }
 
     fn answer(&self, seq: Seq, from: Option<InstanceId>, verdict: Verdict, answer: Option<Arc<Answer>>) {
-        let timing_gap = self.gap(seq);
-        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).remove(&seq);
+        let timing_gap = self.take_gap(seq);
         let status = answer.as_ref().map(|answer| answer.status);
         let settlement = Settlement { seq, verdict, from, answer, timing_gap };
         if self.tickets().settle(seq, settlement) == Attendance::Attended {

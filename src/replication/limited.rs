@@ -8,7 +8,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::attempt::{Attempt, Attempted};
-use super::records::content_type;
+use super::records::{content_type, get_beside};
 use crate::chroma::{self, Call, Class, Operation, route};
 use crate::ids::CollectionId;
 use crate::instance::{Answer, Outgoing};
@@ -75,9 +75,7 @@ fn read_of(request: &Request, id: crate::ids::InstanceCollectionId) -> Option<(S
         return None;
     }
     let selection: Selection = serde_json::from_slice(&request.body).ok()?;
-    let path = chroma::instance_path(&operation, &request.path, id);
-    let (before_query, _) = path.split_once('?').unwrap_or((&path, ""));
-    let path = format!("{}/get", before_query.strip_suffix("/delete")?);
+    let path = get_beside(&chroma::instance_path(&operation, &request.path, id))?;
     Some((path, serde_json::to_vec(&selection).ok()?.into()))
 }
 

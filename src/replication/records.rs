@@ -21,7 +21,7 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, req
         // The rules merge only what the scan found mergeable: sent singly, each gets its own verdict.
         return Attempted::of(Outcome::Rejected { about: None }, None);
     };
-    if let Err(failed) = warm_up(attempt, first, collection, id).await {
+    if let Err(failed) = warm_up(attempt, &outgoing, collection).await {
         return failed;
     }
     let answer = match attempt.send(&outgoing).await {
@@ -35,23 +35,15 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, req
 
 /// A restarted Chroma that is written to before anything was read can show an embedding of an update that came before
 /// its record's add (measured on 1.5.9): so the first request for a collection after each possible restart is a read.
-async fn warm_up(
-    attempt: &Attempt<'_>,
-    request: &Request,
-    collection: CollectionId,
-    id: InstanceCollectionId,
-) -> Result<(), Attempted> {
+async fn warm_up(attempt: &Attempt<'_>, write: &Outgoing, collection: CollectionId) -> Result<(), Attempted> {
     let generation = attempt.core.registry.generation(attempt.instance);
     if attempt.core.warmed.is(attempt.instance, collection, generation, clock::now()) {
         return Ok(());
     }
-    let operation = route(&request.method, &request.path);
-    let path = chroma::instance_path(&operation, &request.path, id);
-    let (before_query, _) = path.split_once('?').unwrap_or((&path, ""));
-    let Some((collection_path, _verb)) = before_query.rsplit_once('/') else { return Ok(()) };
+    let Some(path) = get_beside(&write.path) else { return Ok(()) };
     let read = Outgoing {
         method: http::Method::POST,
-        path: format!("{collection_path}/get"),
+        path,
         headers: content_type(Some("application/json")),
         body: Bytes::from_static(br#"{"limit":1,"include":[]}"#),
     };
@@ -62,6 +54,13 @@ async fn warm_up(
         attempt.core.warmed.note(attempt.instance, collection, generation, clock::now());
     }
     Ok(())
+}
+
+/// The path of `get` in the collection that this path of a record write names.
+pub(super) fn get_beside(write: &str) -> Option<String> {
+    let (before_query, _) = write.split_once('?').unwrap_or((write, ""));
+    let (collection, _verb) = before_query.rsplit_once('/')?;
+    Some(format!("{collection}/get"))
 }
 
 /// The instance's request for these entries; `None` if they cannot be merged after all.

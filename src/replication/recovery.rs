@@ -20,7 +20,7 @@ use crate::order::{Comparison, Input, Origin, Reach};
 /// How recovery works.
 #[derive(Clone, Debug)]
 pub struct RecoveryOptions {
-    /// Between two looks at what is diverged or waits for adoption, when nothing else asks for one.
+    /// Between two looks at an instance's phase when nothing has changed: a safety net, no change is missed.
     pub interval: Duration,
     /// The time limit of one read of a comparison.
     pub deadline: Duration,
@@ -196,7 +196,7 @@ impl Recovery {
         }
     }
 
-    /// Compares what is diverged and adopts what waits, soon while there is anything, else every so often.
+    /// Compares what is diverged and adopts what waits, as soon as either is possible.
     async fn heal(&self) {
         loop {
             for instance in self.due_for_adoption() {

@@ -9,10 +9,7 @@ use uuid::Uuid;
 use super::row::number;
 use crate::ids::{CollectionId, LaneId, Scope, Seq};
 use crate::journal::names::{Named, lane_name};
-use crate::order::CatalogChange;
-
-const DEFAULT_TENANT: &str = "default_tenant";
-const DEFAULT_DATABASE: &str = "default_database";
+use crate::order::{CatalogChange, DEFAULT_DATABASE, DEFAULT_TENANT};
 
 /// Applies the change.
 pub(super) fn apply(connection: &Connection, change: &CatalogChange) -> rusqlite::Result<()> {
