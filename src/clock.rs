@@ -1,7 +1,8 @@
 //! The only place that reads time.
 //!
-//! Two kinds: [`Timestamp`] is the wall clock, for what is stored and shown; [`now`] is monotonic, for
-//! deadlines and durations. No rule of `order/` reads either.
+//! Three kinds: [`Timestamp`] is the wall clock, for what is stored and shown; [`now`] is monotonic, for
+//! deadlines and durations; [`awake`] counts the time that the machine was suspended too, for promises made to others.
+//! No rule of `order/` reads any.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
@@ -35,4 +36,22 @@ impl Timestamp {
 /// The monotonic clock now, for deadlines and durations.
 pub fn now() -> Instant {
     Instant::now()
+}
+
+/// A moment on a clock that never stands still: unlike [`now`], it counts the time that the machine was suspended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Awake(u64);
+
+impl Awake {
+    /// Milliseconds since the machine's start.
+    pub const fn millis(self) -> u64 {
+        self.0
+    }
+}
+
+/// The clock that counts suspended time (`CLOCK_BOOTTIME`), now.
+pub fn awake() -> Awake {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::Boottime);
+    let millis = time.tv_sec.saturating_mul(1_000).saturating_add(time.tv_nsec / 1_000_000);
+    Awake(u64::try_from(millis).unwrap_or(0))
 }

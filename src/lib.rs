@@ -9,6 +9,7 @@ pub mod config;
 pub mod ids;
 pub mod instance;
 pub mod journal;
+pub mod lease;
 pub mod metrics;
 pub mod order;
 pub mod proxy;

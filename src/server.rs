@@ -13,7 +13,7 @@ use tracing::{info, warn};
 
 use crate::admin::Admin;
 use crate::clock::Timestamp;
-use crate::config::{Config, ConnectionPooling, ReadConsistency, ResetPolicy};
+use crate::config::{Config, ConnectionPooling, JournalStore, ReadConsistency, ResetPolicy};
 use crate::ids::{InstanceId, InstanceName};
 use crate::instance::{Client, Health, HealthOptions, InstanceOptions, Registry, Timeouts};
 use crate::journal::retention::{self, RetentionOptions};
@@ -56,7 +56,10 @@ pub fn serve(config: Config) -> Result<(), StartError> {
             .map_err(|error| StartError::Listen { address: config.listen, error })?,
     );
     let registry = registry(&config)?;
-    let store: Arc<dyn Store> = Arc::new(SqliteStore::open_with(&config.journal.path, config.journal_timeout / 4)?);
+    let store: Arc<dyn Store> = match &config.journal.store {
+        JournalStore::Sqlite { path } => Arc::new(SqliteStore::open_with(path, config.journal_timeout / 4)?),
+        JournalStore::Postgres { url } => return Err(StartError::Setup(format!("{url}: not supported yet"))),
+    };
     let (core, work) = core(&config, &registry, &store)?;
     let (journal, journal_task) = Journal::start(Arc::clone(&store), journal_options(&config), Arc::clone(&core) as _);
     core.connect(journal);
@@ -74,7 +77,7 @@ pub fn serve(config: Config) -> Result<(), StartError> {
     let stopper =
         Stopper { gate, core: Arc::clone(&core), grace: config.shutdown_grace, stop: Mutex::new(Some(stop_journal)) };
 
-    info!(listen = %config.listen, journal = %config.journal.path.display(), instances = config.instances.len(), "starting");
+    info!(listen = %config.listen, instances = config.instances.len(), "starting");
     let listen = config.listen.to_string();
     let mut server = Server::new_with_opt_and_conf(None, config.pingora);
     server.bootstrap();
@@ -129,7 +132,7 @@ fn core(
     };
     // A runtime of its own, gone before Pingora starts its threads.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
-    runtime.block_on(store.finish_statuses(Timestamp::now()))?;
+    runtime.block_on(store.begin(&names, Timestamp::now()))?;
     let Restored { board, effects } = runtime.block_on(restore(store.as_ref(), &names, limits))?;
     let cached_bytes = config.limits.buffered_bytes.get() / 4;
     Ok(Core::new(board, effects, Arc::clone(registry), Arc::clone(store), &CoreOptions { cached_bytes }))

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::config::{Config, ConnectionPooling, ReadConsistency, ResetPolicy, show_duration};
+use crate::config::{Config, ConnectionPooling, JournalStore, ReadConsistency, ResetPolicy, show_duration};
 
 /// One key a line, with the file's names.
 pub(super) fn summary(config: &Config) -> String {
@@ -27,7 +27,10 @@ fn lines(config: &Config) -> Vec<(String, String)> {
         lines.push((format!("instances[{index}]"), format!("{} at {} ({role}{ca_file})", instance.name, instance.url)));
     }
     let mut line = |key: &str, value: String| lines.push((key.to_owned(), value));
-    line("journal.path", config.journal.path.display().to_string());
+    match &config.journal.store {
+        JournalStore::Sqlite { path } => line("journal.path", path.display().to_string()),
+        JournalStore::Postgres { url } => line("journal.postgres", url.to_string()),
+    }
     line("read_consistency", consistency(config.read_consistency).to_owned());
     line("read_replica_ratio", config.read_replica_ratio.get().to_string());
     for (key, span) in [

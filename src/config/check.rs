@@ -17,14 +17,12 @@ use super::section::{Located, Section};
 use super::tree::Node;
 use super::units::{ByteSize, show_duration};
 use super::{
-    Adopt, Config, ConnectionPooling, DEFAULT_MERGE_DOCUMENTS, HealthConfig, InstanceConfig, JournalConfig, Limits,
-    Protection, ReadConsistency, ReplicaRatio, ResetPolicy,
+    Adopt, Config, ConnectionPooling, DEFAULT_MERGE_DOCUMENTS, HealthConfig, InstanceConfig, JournalConfig,
+    JournalStore, Limits, Protection, ReadConsistency, ReplicaRatio, ResetPolicy,
 };
 use crate::ids::InstanceName;
 use crate::instance::{InstanceUrl, Tls};
-
-pub(super) const POSTGRES_UNSUPPORTED: &str =
-    "PostgreSQL is not supported by this version yet; leave it out, and the journal is the file edge.journal.path";
+use crate::journal::postgres::DatabaseUrl;
 
 /// Chroma's own `max_batch_size`; its clients never send more documents at once.
 const MAX_MERGE_DOCUMENTS: usize = 5461;
@@ -59,7 +57,7 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
             text.parse().map_err(|_| format!("{text:?} is not an address and port such as 127.0.0.1:8000"))
         })?,
         instances,
-        journal: journal(&edge, ledger),
+        journal: journal(&edge),
         read_consistency: edge.choice("read_consistency", "fresh", &consistency, ReadConsistency::Fresh),
         read_replica_ratio: ReplicaRatio(ratio),
         write_wait: edge.duration("write_wait", secs(5), ms(0)..=secs(600)),
@@ -193,19 +191,20 @@ fn readable(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path).map(drop)
 }
 
-fn journal(edge: &Section<'_>, ledger: &Ledger) -> JournalConfig {
+fn journal(edge: &Section<'_>) -> JournalConfig {
     let section = edge.section("journal");
-    let place = section.place("postgres");
-    if section.optional("postgres", |_| Ok(())).is_some() {
-        ledger.report(place, format!("edge.journal.postgres: {POSTGRES_UNSUPPORTED}"));
-    }
+    let url = section.optional("postgres", DatabaseUrl::parse);
     let default = "./data/journal.db";
     let path = section.text("path", default, |text| match text.is_empty() {
         true => Err("must name a file".to_owned()),
         false => Ok(PathBuf::from(text)),
     });
     section.finish();
-    JournalConfig { path: path.unwrap_or_else(|| PathBuf::from(default)) }
+    let store = match url {
+        Some(url) => JournalStore::Postgres { url: url.value },
+        None => JournalStore::Sqlite { path: path.unwrap_or_else(|| PathBuf::from(default)) },
+    };
+    JournalConfig { store }
 }
 
 fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthConfig {

@@ -166,8 +166,8 @@ impl Environment<'_> {
     }
 
     fn database(&mut self) {
-        if let Some((_, place)) = self.get("DATABASE_URL") {
-            self.ledger.report(place, super::check::POSTGRES_UNSUPPORTED);
+        if let Some((url, place)) = self.get("DATABASE_URL") {
+            self.raw.set(&["edge", "journal", "postgres"], url, place);
         }
     }
 

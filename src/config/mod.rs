@@ -29,6 +29,7 @@ pub use units::{ByteSize, show_duration};
 
 use crate::ids::InstanceName;
 use crate::instance::InstanceUrl;
+use crate::journal::postgres::DatabaseUrl;
 use mistake::Ledger;
 
 /// How many documents one merged request holds unless something else is said.
@@ -89,9 +90,20 @@ pub struct InstanceConfig {
 
 /// Which store holds the journal.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct JournalConfig {
+pub enum JournalStore {
     /// The SQLite file; its folder is created when it is missing.
-    pub path: PathBuf,
+    Sqlite {
+        path: PathBuf,
+    },
+    Postgres {
+        url: DatabaseUrl,
+    },
+}
+
+/// The journal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JournalConfig {
+    pub store: JournalStore,
 }
 
 /// Which instances may serve a read that says nothing itself.

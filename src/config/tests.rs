@@ -138,14 +138,15 @@ fn two_instances_with_names_and_addresses_of_their_own_are_needed() {
 }
 
 #[test]
-fn postgresql_is_refused_with_its_place() {
+fn postgresql_comes_from_the_file_or_the_environment_and_its_password_is_not_shown() {
     let text = format!("{TWO}  journal:\n    postgres: \"postgres://edge:secret@db/x\"\n");
-    let found = mistake(&text, &[]);
-    assert!(found.starts_with("edge.yaml:6: ") && found.contains("not supported by this version yet"), "{found}");
-    assert!(!found.contains("secret"));
-    let found = mistake(TWO, &[("DATABASE_URL", "postgres://edge:secret@db/x")]);
-    assert!(found.starts_with("DATABASE_URL: PostgreSQL is not supported by this version yet"), "{found}");
-    assert!(!found.contains("secret"));
+    let config = with(&text, &[]).unwrap();
+    assert!(matches!(config.journal.store, JournalStore::Postgres { .. }));
+    assert!(!format!("{:?}", config.journal).contains("secret"));
+    let config = with(TWO, &[("DATABASE_URL", "postgres://edge:secret@db/x")]).unwrap();
+    assert!(matches!(config.journal.store, JournalStore::Postgres { .. }));
+    let found = mistake(TWO, &[("DATABASE_URL", "postgres://edge:secret@db:port/x")]);
+    assert!(found.starts_with("DATABASE_URL: ") && !found.contains("secret"), "{found}");
 }
 
 #[test]

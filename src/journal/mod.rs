@@ -8,10 +8,13 @@
 mod contract;
 mod group;
 mod names;
+pub mod postgres;
 pub mod retention;
 pub mod sqlite;
 mod status;
+mod tenure;
 mod types;
 
 pub use group::{AppendError, Appended, DurableSink, Journal, JournalOptions, JournalStats, JournalTask};
+pub use tenure::*;
 pub use types::*;

@@ -3,6 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
+use super::SuspicionId;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::order::{CatalogChange, Origin, Profile, Verdict};
@@ -109,6 +110,8 @@ pub enum Fact {
     },
     /// One more attempt failed.
     Retried { seq: Seq, reason: String },
+    /// What an earlier edge feared has been acted upon.
+    SuspicionHandled(SuspicionId),
 }
 
 /// Whether an attempt failed on an instance then believed healthy.
@@ -137,6 +140,9 @@ pub enum CommitError {
     /// It may or may not be durable.
     #[error("the journal's commit is in doubt: {0}")]
     InDoubt(String),
+    /// Another edge has taken the journal over; nothing of the batch is or will be durable, nor of any later one.
+    #[error("another edge has taken over the journal: {0}")]
+    Superseded(String),
 }
 
 /// A read of the journal that did not succeed.
@@ -281,9 +287,11 @@ pub trait Store: Send + Sync + 'static {
     /// become durable.
     async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError>;
 
-    /// Finishes the statuses of transactions that have a verdict and were cut off before their client's side was
-    /// marked: COMPLETED if it was being answered, RECOVERED or ABANDONED if it had been told "pending". At start, once.
-    async fn finish_statuses(&self, at: Timestamp) -> Result<(), CommitError>;
+    /// Begins to work with these instances, in the configured order, of which operators are told. At start, once.
+    ///
+    /// Finishes the statuses of transactions that have a verdict and were cut off before their client's side was marked:
+    /// COMPLETED if it was being answered, RECOVERED or ABANDONED if it had been told "pending".
+    async fn begin(&self, configured: &[InstanceName], at: Timestamp) -> Result<(), CommitError>;
 
     /// Counts, for operators.
     async fn totals(&self) -> Result<Totals, ReadError>;

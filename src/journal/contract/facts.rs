@@ -110,7 +110,7 @@ pub async fn what_was_cut_off_is_finished_at_the_start(bench: &impl Bench) {
     let failed = |seq| status(seq, Status::Failed);
     let rejected = Fact::Verdict { seq: seqs[2], verdict: Verdict::Rejected, by: None, answer: None };
     record(&*store, vec![applied(seqs[0]), applied(seqs[1]), rejected, failed(seqs[1]), failed(seqs[2])]).await;
-    store.finish_statuses(LATER).await.unwrap();
+    store.begin(&instances(), LATER).await.unwrap();
     let mut found = Vec::new();
     for draft in &drafts {
         let row = by_id(&*store, draft.transaction_id).await.unwrap();

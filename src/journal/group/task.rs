@@ -94,7 +94,7 @@ impl JournalTask {
             let began = clock::now();
             let outcome = self.store.commit(batch).await;
             // A key that is taken is a client's repetition, not a failure of the journal.
-            if matches!(outcome, Err(CommitError::Refused(_) | CommitError::InDoubt(_))) {
+            if matches!(outcome, Err(CommitError::Refused(_) | CommitError::InDoubt(_) | CommitError::Superseded(_))) {
                 self.queue.stats.failed();
             }
             match outcome {
@@ -109,7 +109,7 @@ impl JournalTask {
                     return self.in_doubt(taken, &text).await;
                 }
                 Err(CommitError::InDoubt(text)) => return self.in_doubt(taken, &text).await,
-                Err(CommitError::Refused(text)) => return self.refused(taken, &text),
+                Err(CommitError::Refused(text) | CommitError::Superseded(text)) => return self.refused(taken, &text),
                 Err(CommitError::Taken(_)) => match self.answer_taken(&mut taken.appends).await {
                     // The others are committed without them.
                     Ok(0) => return self.refused(taken, "a transaction id is taken, and none is found to be"),

@@ -92,7 +92,7 @@ impl Store for Fake {
         Err(ReadError("not asked here".to_owned()))
     }
 
-    async fn finish_statuses(&self, _: Timestamp) -> Result<(), CommitError> {
+    async fn begin(&self, _: &[InstanceName], _: Timestamp) -> Result<(), CommitError> {
         Ok(())
     }
 

@@ -60,6 +60,8 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
             let sql = "UPDATE transactions SET retry_count = retry_count + 1, failure_reason = ?2 WHERE seq = ?1";
             connection.prepare_cached(sql)?.execute(params![number(*seq), reason]).map(drop)
         }
+        // Nobody can take over the file from a living edge, so nothing is ever suspected here.
+        Fact::SuspicionHandled(_) => Ok(()),
     }
 }
 

@@ -11,6 +11,18 @@ use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::{lane_named, standing_named};
 use crate::journal::{ProgressRow, Standing};
 
+/// Notes which instances are configured, in order. One that is no more keeps its row, without a place.
+pub(super) fn note_configured(connection: &Connection, configured: &[InstanceName]) -> rusqlite::Result<()> {
+    connection.execute("UPDATE instances SET position = NULL", [])?;
+    let sql = "INSERT INTO instances (instance, position) VALUES (?1, ?2)
+        ON CONFLICT (instance) DO UPDATE SET position = excluded.position";
+    let mut statement = connection.prepare_cached(sql)?;
+    for (position, instance) in (0_i64..).zip(configured) {
+        statement.execute(params![instance.as_str(), position])?;
+    }
+    Ok(())
+}
+
 /// Every stored progress row, by lane.
 pub(super) fn progress(connection: &Connection) -> rusqlite::Result<HashMap<LaneId, Vec<ProgressRow>>> {
     let mut statement = connection.prepare_cached("SELECT lane, instance, through, standing, reason FROM progress")?;

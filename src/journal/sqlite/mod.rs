@@ -30,7 +30,10 @@ pub use open::OpenError;
 
 use self::read::Readers;
 use self::writer::{Command, Writer};
-use super::{Batch, CommitError, Lookup, ReadError, Request, Snapshot, Store, Totals, TransactionRow, Trimmed};
+use super::{
+    Batch, Claim, CommitError, Lookup, Predecessor, ReadError, Request, Snapshot, Store, Suspicion, SuspicionId,
+    Tenure, TenureError, Term, Totals, TransactionRow, Trimmed,
+};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
 
@@ -126,12 +129,36 @@ impl Store for SqliteStore {
         Ok(totals)
     }
 
-    async fn finish_statuses(&self, at: Timestamp) -> Result<(), CommitError> {
-        self.ask(|reply| Command::FinishStatuses { at, reply }).await
+    async fn begin(&self, configured: &[InstanceName], at: Timestamp) -> Result<(), CommitError> {
+        let configured = configured.to_vec();
+        self.ask(|reply| Command::Begin { configured, at, reply }).await
     }
 
     async fn trim(&self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError> {
         let configured = configured.to_vec();
         self.ask(|reply| Command::Trim { before, configured, most, reply }).await
     }
+}
+
+/// The file's lock is held from its opening to the end of the process, and the system takes it from a dead one.
+#[async_trait]
+impl Tenure for SqliteStore {
+    async fn claim(&self) -> Result<Claim, TenureError> {
+        Ok(Claim::Granted { term: Term::ForLife, predecessor: Predecessor::Gone })
+    }
+
+    async fn renew(&self) -> Result<Term, TenureError> {
+        Ok(Term::ForLife)
+    }
+
+    /// Nobody can have taken over while this process lives.
+    async fn suspect(&self, _: &[Suspicion]) -> Result<(), ReadError> {
+        Ok(())
+    }
+
+    async fn suspicions(&self) -> Result<Vec<(SuspicionId, Suspicion)>, ReadError> {
+        Ok(Vec::new())
+    }
+
+    async fn release(&self) {}
 }

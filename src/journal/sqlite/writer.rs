@@ -14,7 +14,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::failure::{explain, is_clean, refused};
 use super::open::{self, Locked};
-use super::{append, facts, trim};
+use super::{append, facts, lanes, trim};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
 use crate::journal::{Batch, CommitError, Trimmed};
@@ -27,7 +27,8 @@ pub(super) enum Command {
         batch: Batch,
         reply: Reply<Vec<Seq>>,
     },
-    FinishStatuses {
+    Begin {
+        configured: Vec<InstanceName>,
         at: Timestamp,
         reply: Reply<()>,
     },
@@ -73,7 +74,7 @@ impl Writer {
                 Command::Trim { before, configured, most, reply } => {
                     drop(reply.send(self.trim(before, &configured, most)));
                 }
-                Command::FinishStatuses { at, reply } => drop(reply.send(self.finish_statuses(at))),
+                Command::Begin { configured, at, reply } => drop(reply.send(self.begin(&configured, at))),
                 Command::Settle { reply } => drop(reply.send(self.settle())),
                 #[cfg(test)]
                 Command::Inspect { look, reply } => drop(reply.send(self.connection().map(look))),
@@ -102,8 +103,11 @@ impl Writer {
         Ok(trimmed)
     }
 
-    fn finish_statuses(&mut self, at: Timestamp) -> Result<(), CommitError> {
-        let work = |connection: &Connection| facts::finish_statuses(connection, at);
+    fn begin(&mut self, configured: &[InstanceName], at: Timestamp) -> Result<(), CommitError> {
+        let work = |connection: &Connection| {
+            lanes::note_configured(connection, configured)?;
+            facts::finish_statuses(connection, at)
+        };
         self.transact(|connection| work(connection).map_err(|error| refused(&error)))
     }
 

@@ -1,0 +1,5 @@
+//! The shared journal: a PostgreSQL database.
+
+mod url;
+
+pub use url::DatabaseUrl;
