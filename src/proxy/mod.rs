@@ -7,6 +7,7 @@ mod admit;
 mod body;
 mod context;
 mod failure;
+mod front;
 mod hooks;
 mod prepare;
 mod read;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::admit::{AdmitLimits, Gate};
+pub use self::front::{Door, Front, Standing, Waiting};
 pub(crate) use self::respond::Reply;
 use crate::instance::{Client, Health, Registry};
 use crate::order::Consistency;
