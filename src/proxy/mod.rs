@@ -1,7 +1,7 @@
 //! The way of a request through Pingora.
 //!
 //! Start at [`hooks`]: each hook is a few lines that call a room. [`write`] tells the life of a write, [`read`]
-//! where a read may go. The only room, with `server.rs` and `instance/`, that knows Pingora.
+//! where a read may go. The only room, with `server/` and `instance/`, that knows Pingora.
 
 mod admit;
 mod body;

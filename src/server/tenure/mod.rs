@@ -26,6 +26,8 @@ use crate::replication::Core;
 const POLL: Duration = Duration::from_millis(250);
 /// How long one question to the store may take.
 const ANSWER: Duration = Duration::from_secs(5);
+/// How long reading the suspicions of earlier edges may hold up the next renewal.
+const HEED: Duration = Duration::from_millis(200);
 /// How long an edge that is superseded waits for writes that are on their way out: their bytes are with the kernel in
 /// microseconds, or the instance does not take them, and never gets the whole.
 const LAST_SENDS: Duration = Duration::from_millis(500);
@@ -39,8 +41,10 @@ enum Holding {
     /// Not granted yet, or ours without being asked for.
     Nothing,
     Granted,
-    /// Being given back: never asked for again.
-    Over,
+    /// It was granted, and is being given back: never asked for again.
+    Returning,
+    /// It was not granted, and is not asked for any more.
+    Never,
 }
 
 /// This edge's hold on the journal. Shared by the one who keeps it and the one who gives it back.
@@ -143,7 +147,8 @@ impl Tenancy {
                     if std::mem::take(&mut away) {
                         info!("the journal is back, and still held by this edge");
                     }
-                    self.heed(&mut seen).await;
+                    // For no longer than a renewal may wait.
+                    let _ = timeout(HEED, self.heed(&mut seen)).await;
                 }
                 Err(TenureError::Unavailable(why)) => {
                     if !std::mem::replace(&mut away, true) {
@@ -234,17 +239,19 @@ impl Tenancy {
     /// Sends nothing more, and renews nothing more: this edge is about to stop.
     pub async fn stop_sending(&self) {
         let mut holding = self.holding.lock().await;
-        if *holding == Holding::Granted {
-            *holding = Holding::Over;
-            self.lease.end();
-            let _ = timeout(LAST_SENDS, self.lease.sends_done()).await;
+        if *holding == Holding::Nothing {
+            *holding = Holding::Never;
+            return;
         }
+        *holding = Holding::Returning;
+        self.lease.end();
+        let _ = timeout(LAST_SENDS, self.lease.sends_done()).await;
     }
 
     /// Gives the journal back, if it was held and nothing is sent any more.
     pub async fn release(&self) {
-        let over = timeout(LAST_RELEASE, self.holding.lock()).await.is_ok_and(|holding| *holding == Holding::Over);
-        if over {
+        let holding = timeout(LAST_RELEASE, self.holding.lock()).await;
+        if holding.is_ok_and(|holding| *holding == Holding::Returning) {
             self.leave_word().await;
             let _ = timeout(LAST_RELEASE, self.tenure.release()).await;
         }
@@ -253,11 +260,13 @@ impl Tenancy {
     /// Waits for its turn to ask the store; for ever once that is over.
     async fn not_over(&self) -> tokio::sync::MutexGuard<'_, Holding> {
         let holding = self.holding.lock().await;
-        if *holding == Holding::Over {
-            drop(holding);
-            return std::future::pending().await;
+        match *holding {
+            Holding::Nothing | Holding::Granted => holding,
+            Holding::Returning | Holding::Never => {
+                drop(holding);
+                std::future::pending().await
+            }
         }
-        holding
     }
 }
 

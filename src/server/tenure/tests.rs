@@ -248,7 +248,9 @@ async fn what_was_given_back_is_never_asked_for_again() {
 #[tokio::test(start_paused = true)]
 async fn what_was_never_granted_is_not_given_back() {
     let house = house();
+    house.claims([granted(Predecessor::Gone)]);
     house.tenancy.stop_sending().await;
     house.tenancy.release().await;
+    assert!(timeout(TERM * 10, house.tenancy.claim(|| ())).await.is_err(), "nor is it asked for any more");
     assert!(house.script.calls.lock().unwrap().is_empty());
 }
