@@ -47,6 +47,11 @@ impl Awake {
     pub const fn millis(self) -> u64 {
         self.0
     }
+
+    /// The moment `span` after this one.
+    pub fn after(self, span: Duration) -> Self {
+        Awake(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
+    }
 }
 
 /// The clock that counts suspended time (`CLOCK_BOOTTIME`), now.

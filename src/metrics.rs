@@ -23,6 +23,8 @@ pub struct Gauges {
 /// The gauges that are one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Number {
+    Active,
+    LeaseHeld,
     PendingWrites,
     InDoubt,
     Collections,
@@ -43,7 +45,9 @@ pub enum Number {
 }
 
 impl Number {
-    const ALL: [Number; 17] = [
+    const ALL: [Number; 19] = [
+        Number::Active,
+        Number::LeaseHeld,
         Number::PendingWrites,
         Number::InDoubt,
         Number::Collections,
@@ -65,6 +69,8 @@ impl Number {
 
     const fn name_and_help(self) -> (&'static str, &'static str) {
         match self {
+            Number::Active => ("active", "1 if this edge serves its journal, 0 while it stands by"),
+            Number::LeaseHeld => ("lease_held", "1 while this edge may send writes to instances"),
             Number::PendingWrites => ("pending_writes", "Journaled writes that some instance in step has yet to apply"),
             Number::InDoubt => ("in_doubt", "Places where a request may have been executed without an answer"),
             Number::Collections => ("collections", "Collections in the catalog"),
@@ -153,6 +159,9 @@ pub fn request(operation: &'static str, status: u16, refused: Option<&'static st
         metrics.refused.with_label_values(&[reason]).inc();
     }
 }
+
+/// The page's media type.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 
 /// The page, in Prometheus' text format.
 pub fn page(gauges: &Gauges) -> Vec<u8> {

@@ -4,6 +4,7 @@
 //! counted on the side.
 
 mod pages;
+mod standby;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -16,13 +17,33 @@ use crate::clock;
 use crate::proxy::{Gate, OwnPages, Reply};
 use crate::replication::Core;
 
+pub use self::standby::StandbyPages;
+
 /// What the pages are made from.
 pub struct Admin {
     core: Arc<Core>,
     gate: Arc<Gate>,
     /// The configured limit of entries in memory.
     backlog_limit: usize,
+    store: StoreKind,
     started: Instant,
+}
+
+/// Where the journal is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    Sqlite,
+    Postgres,
+}
+
+impl StoreKind {
+    /// As shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StoreKind::Sqlite => "sqlite",
+            StoreKind::Postgres => "postgres",
+        }
+    }
 }
 
 /// A page.
@@ -41,8 +62,8 @@ enum Page {
 
 impl Admin {
     /// The pages over these rooms.
-    pub fn new(core: Arc<Core>, gate: Arc<Gate>, backlog_limit: usize) -> Admin {
-        Admin { core, gate, backlog_limit, started: clock::now() }
+    pub fn new(core: Arc<Core>, gate: Arc<Gate>, backlog_limit: usize, store: StoreKind) -> Admin {
+        Admin { core, gate, backlog_limit, store, started: clock::now() }
     }
 }
 

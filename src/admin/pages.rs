@@ -35,6 +35,10 @@ impl Picture {
 }
 
 impl Admin {
+    fn may_send(&self) -> bool {
+        self.core.lease().check().is_ok()
+    }
+
     fn picture(&self) -> Picture {
         let board = self.core.board();
         let collections = board.catalog().collections().count();
@@ -88,6 +92,8 @@ impl Admin {
         let registry = self.core.registry();
         let instances: Vec<Value> = registry.ids().map(|id| self.instance(id, &picture)).collect();
         let body = json!({
+            "role": "active",
+            "journal": { "store": self.store.as_str(), "lease": if self.may_send() { "held" } else { "ended" } },
             "instances": instances,
             "healthy_instances": registry.ids().filter(|id| registry.usable(*id)).count(),
             "total_instances": registry.ids().len(),
@@ -142,7 +148,7 @@ impl Admin {
         let stats = self.core.journal().map(|journal| journal.stats());
         let body = json!({
             "available": true,
-            "store": "sqlite",
+            "store": self.store.as_str(),
             "pending_writes": picture.pending(),
             "pending_by_instance": behind,
             "in_doubt": picture.in_doubt(),
@@ -204,6 +210,8 @@ impl Admin {
         }
         let limits = self.gate.limits();
         gauges.numbers = vec![
+            (Number::Active, 1),
+            (Number::LeaseHeld, i64::from(self.may_send())),
             (Number::PendingWrites, count(picture.pending())),
             (Number::InDoubt, count(picture.in_doubt())),
             (Number::Collections, number(picture.collections)),
@@ -229,7 +237,7 @@ impl Admin {
             let of = |status: Status| totals.by_status.iter().find(|(s, _)| *s == status).map_or(0, |(_, n)| *n);
             gauges.transactions = Status::ALL.iter().map(|status| (status.as_str(), count(of(*status)))).collect();
         }
-        Page::Text { content_type: "text/plain; version=0.0.4", body: metrics::page(&gauges) }
+        Page::Text { content_type: metrics::CONTENT_TYPE, body: metrics::page(&gauges) }
     }
 }
 

@@ -34,6 +34,7 @@ fn lines(config: &Config) -> Vec<(String, String)> {
     line("read_consistency", consistency(config.read_consistency).to_owned());
     line("read_replica_ratio", config.read_replica_ratio.get().to_string());
     for (key, span) in [
+        ("journal.lease", config.journal.lease),
         ("write_wait", config.write_wait),
         ("read_wait", config.read_wait),
         ("catalog_wait", config.catalog_wait),

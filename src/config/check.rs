@@ -199,12 +199,13 @@ fn journal(edge: &Section<'_>) -> JournalConfig {
         true => Err("must name a file".to_owned()),
         false => Ok(PathBuf::from(text)),
     });
+    let lease = section.duration("lease", secs(3), secs(1)..=secs(60));
     section.finish();
     let store = match url {
         Some(url) => JournalStore::Postgres { url: url.value },
         None => JournalStore::Sqlite { path: path.unwrap_or_else(|| PathBuf::from(default)) },
     };
-    JournalConfig { store }
+    JournalConfig { store, lease }
 }
 
 fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthConfig {

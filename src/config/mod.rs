@@ -104,6 +104,8 @@ pub enum JournalStore {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalConfig {
     pub store: JournalStore,
+    /// How long an edge holds a shared journal without renewing it. Of no meaning to a store that only one can open.
+    pub lease: Duration,
 }
 
 /// Which instances may serve a read that says nothing itself.

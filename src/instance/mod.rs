@@ -15,13 +15,15 @@ mod peer;
 mod phase;
 mod registry;
 mod resolve;
+mod sent;
 mod url;
 
-pub use client::{Client, Refused, SendError};
+pub use client::Client;
 pub use health::Health;
 pub use message::{Answer, Outgoing};
 pub use options::{HealthOptions, InstanceOptions, Timeouts};
 pub use peer::SetupError;
 pub use phase::{Condition, Observation, Phase, Rules};
 pub use registry::{Admission, Generation, InFlight, Registry};
+pub use sent::{Licence, Refused, SendError, Sent};
 pub use url::{InstanceUrl, Tls, UrlError};

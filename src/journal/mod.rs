@@ -15,6 +15,6 @@ mod status;
 mod tenure;
 mod types;
 
-pub use group::{AppendError, Appended, DurableSink, Journal, JournalOptions, JournalStats, JournalTask};
+pub use group::{AppendError, Appended, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask};
 pub use tenure::*;
 pub use types::*;

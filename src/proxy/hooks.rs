@@ -354,7 +354,7 @@ impl Edge {
 }
 
 /// The answer to a refused request. What was not read of its body ends the connection.
-fn refusal(failure: &Failure, own_id: Option<&str>) -> Reply {
+pub(super) fn refusal(failure: &Failure, own_id: Option<&str>) -> Reply {
     let reply = Reply::from(failure);
     closing(match own_id.filter(|_| failure.transaction_id().is_some()) {
         Some(id) => reply.with(TRANSACTION_ID, id),
@@ -367,6 +367,6 @@ fn closing(mut reply: Reply) -> Reply {
     reply
 }
 
-fn internal(why: &'static str) -> Box<Error> {
+pub(super) fn internal(why: &'static str) -> Box<Error> {
     Error::explain(ErrorType::InternalError, why)
 }

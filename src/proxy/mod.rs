@@ -1,12 +1,13 @@
 //! The way of a request through Pingora.
 //!
 //! Start at [`hooks`]: each hook is a few lines that call a room. [`write`] tells the life of a write, [`read`]
-//! where a read may go. The only room, with `server.rs` and `instance/`, that knows Pingora.
+//! where a read may go. The only room, with `server/` and `instance/`, that knows Pingora.
 
 mod admit;
 mod body;
 mod context;
 mod failure;
+mod front;
 mod hooks;
 mod prepare;
 mod read;
@@ -22,6 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 pub use self::admit::{AdmitLimits, Gate};
+pub use self::front::{Door, Front, Standing, Waiting};
 pub(crate) use self::respond::Reply;
 use crate::instance::{Client, Health, Registry};
 use crate::order::Consistency;

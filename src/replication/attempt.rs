@@ -10,14 +10,16 @@ use tracing::warn;
 use super::core::Core;
 use crate::chroma::{Class, EdgeAnswer};
 use crate::clock;
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Seq};
-use crate::instance::{Answer, Client, Observation, Outgoing, Phase, Refused, SendError};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
+use crate::instance::{Answer, Client, Licence, Observation, Outgoing, Phase, Refused, SendError, Sent};
 use crate::order::{Again, Health, Outcome, Purpose};
 
 /// Who sends what for whom.
 pub(super) struct Attempt<'a> {
     pub core: &'a Core,
     pub client: &'a Client,
+    /// Whose content it may change: the entry's lane, and for a catalog entry the lane of its collection.
+    pub lanes: &'a [LaneId],
     pub instance: InstanceId,
     pub seqs: &'a [Seq],
     pub purpose: Purpose,
@@ -62,16 +64,35 @@ impl Attempt<'_> {
         self.core.board().catalog().mapping(collection, self.instance)
     }
 
-    /// Sends it once. `Err` is the whole attempt's end: nothing sent, or in doubt.
+    /// Sends it once, while the lease lasts. `Err` is the whole attempt's end: nothing sent, or in doubt.
     ///
     /// A crash while this waits leaves the entries in doubt on this instance: they are re-sent first.
     pub async fn send(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
         let before = self.core.registry.phase(self.instance);
-        match self.client.send(self.instance, outgoing, self.deadline).await {
+        let sending = self.core.lease.sending();
+        let sent = self.client.send(self.instance, outgoing, self.deadline, Licence::Lease(&sending)).await;
+        if matches!(sent, Err(SendError::LeaseEnded(Sent::Whole))) {
+            // Before it stops to count as being sent: whoever ends this edge waits for that, and reads the notes then.
+            self.core.overruns.note(self.lanes, self.instance);
+        }
+        drop(sending);
+        self.sent(sent, before)
+    }
+
+    /// Sends what changes nothing: it needs no lease.
+    pub async fn read(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
+        let before = self.core.registry.phase(self.instance);
+        let sent = self.client.send(self.instance, outgoing, self.deadline, Licence::NotNeeded).await;
+        self.sent(sent, before)
+    }
+
+    fn sent(&self, sent: Result<Answer, SendError>, before: Phase) -> Result<Answer, Attempted> {
+        match sent {
             Ok(answer) => {
                 self.core.warmed.answered(self.instance, clock::now());
                 Ok(answer)
             }
+            Err(SendError::LeaseEnded(sent)) => Err(Attempted::of(without_lease(sent), None)),
             Err(error) => {
                 self.core.warmed.lost(self.instance);
                 Err(self.failed(error, before))
@@ -81,7 +102,7 @@ impl Attempt<'_> {
 
     /// A request without an effect of its own, within an attempt.
     pub async fn get(&self, path: String) -> Result<Answer, Attempted> {
-        self.send(&Outgoing { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() }).await
+        self.read(&Outgoing { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() }).await
     }
 
     fn failed(&self, error: SendError, before: Phase) -> Attempted {
@@ -100,6 +121,7 @@ impl Attempt<'_> {
                 let gone = !self.core.registry.usable(self.instance);
                 Outcome::InDoubt { instance_was: if gone { Health::Gone } else { Health::Healthy } }
             }
+            SendError::LeaseEnded(sent) => without_lease(sent),
         };
         Attempted::of(outcome, None)
     }
@@ -124,6 +146,14 @@ impl Attempt<'_> {
         }
         let text: String = String::from_utf8_lossy(&answer.body).chars().take(200).collect();
         self.core.registry.observe_because(self.instance, seen, &format!("answered {}: {text}", answer.status));
+    }
+}
+
+/// What a write without a lease came to: not the instance's doing, so it counts for nothing there.
+fn without_lease(sent: Sent) -> Outcome {
+    match sent {
+        Sent::Nothing => Outcome::NotSent { again: Again::AfterAPause },
+        Sent::Part | Sent::Whole => Outcome::InDoubt { instance_was: Health::Gone },
     }
 }
 

@@ -5,21 +5,24 @@
 //! pooled connections live in the runtime that opened them.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
 use super::bodies::Bodies;
 use super::intent;
+use super::overruns::Overruns;
 use super::tickets::{Settlement, Ticket, Tickets};
 use super::warmed::Warmed;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceId, LaneId, Seq, TransactionId};
 use crate::instance::{Answer, Registry};
 use crate::journal::{
-    Appended, DurableSink, Fact, Journal, Lookup, ReadError, Request, Resolution, Status, Store, TimingGap, Totals,
-    TransactionRow,
+    Appended, DurableSink, Fact, Journal, Lookup, ReadError, Request, Resolution, Status, Store, Suspicion,
+    SuspicionId, TimingGap, Totals, TransactionRow,
 };
+use crate::lease::Lease;
 use crate::order::{Acknowledge, Attendance, Board, Effect, Input, Submission, Verdict};
 
 /// The limits of the core.
@@ -29,10 +32,12 @@ pub struct CoreOptions {
     pub cached_bytes: u64,
 }
 
-/// An effect to carry out, with the instance's answer that led to it, if one did.
-pub(super) struct Work {
-    pub effect: Effect,
-    pub answer: Option<Arc<Answer>>,
+/// What the runner does, in this order.
+pub(super) enum Work {
+    /// An effect to carry out, with the instance's answer that led to it, if one did.
+    Effect { effect: Effect, answer: Option<Arc<Answer>> },
+    /// The effects before it have dealt with this one.
+    Handled(SuspicionId),
 }
 
 /// The board with its surroundings. Shared by the proxy, the runner and recovery.
@@ -45,6 +50,10 @@ pub struct Core {
     pub(super) warmed: Warmed,
     pub(super) registry: Arc<Registry>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) lease: Arc<Lease>,
+    pub(super) overruns: Overruns,
+    /// Another edge has taken over: what this one learns is not told to any client.
+    silent: AtomicBool,
     journal: OnceLock<Journal>,
     work: mpsc::UnboundedSender<Work>,
     changed: watch::Sender<u64>,
@@ -53,6 +62,21 @@ pub struct Core {
 /// What the runner takes its work from.
 pub struct WorkQueue(pub(super) mpsc::UnboundedReceiver<Work>);
 
+#[cfg(test)]
+impl WorkQueue {
+    /// What waits in it, one line each.
+    pub(crate) fn describe(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Ok(work) = self.0.try_recv() {
+            lines.push(match work {
+                Work::Effect { effect, .. } => format!("{effect:?}"),
+                Work::Handled(SuspicionId(id)) => format!("handled {id}"),
+            });
+        }
+        lines
+    }
+}
+
 impl Core {
     /// The core of a restored board. `effects`: what the restoring asks for.
     pub fn new(
@@ -60,12 +84,13 @@ impl Core {
         effects: Vec<Effect>,
         registry: Arc<Registry>,
         store: Arc<dyn Store>,
+        lease: Arc<Lease>,
         options: &CoreOptions,
     ) -> (Arc<Core>, WorkQueue) {
         // Bounded by the board: one effect per place and kind, and places are bounded by the backlog's limit.
         let (work, queue) = mpsc::unbounded_channel();
         for effect in effects {
-            let _ = work.send(Work { effect, answer: None });
+            let _ = work.send(Work::Effect { effect, answer: None });
         }
         let core = Core {
             board: Mutex::new(board),
@@ -75,6 +100,9 @@ impl Core {
             warmed: Warmed::default(),
             registry,
             store,
+            lease,
+            overruns: Overruns::default(),
+            silent: AtomicBool::new(false),
             journal: OnceLock::new(),
             work,
             changed: watch::Sender::new(0),
@@ -118,6 +146,21 @@ impl Core {
         &self.registry
     }
 
+    /// The right to send writes.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Writes that ended after the lease.
+    pub fn overruns(&self) -> &Overruns {
+        &self.overruns
+    }
+
+    /// Another edge has taken over: from now on no client of this one is told that its write succeeded.
+    pub fn fall_silent(&self) {
+        self.silent.store(true, Ordering::SeqCst);
+    }
+
     /// Ticks whenever the board has moved.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
@@ -137,7 +180,7 @@ impl Core {
                     self.answer(seq, from, verdict, answer.clone());
                 } else {
                     // The order of the queue is the order of the effects, hence sent under the lock.
-                    let _ = self.work.send(Work { effect, answer: answer.clone() });
+                    let _ = self.work.send(Work::Effect { effect, answer: answer.clone() });
                 }
             }
         }
@@ -146,12 +189,25 @@ impl Core {
 
     /// Gives the runner something to do that the board did not ask for.
     pub(super) fn ask(&self, effect: Effect) {
-        let _ = self.work.send(Work { effect, answer: None });
+        let _ = self.work.send(Work::Effect { effect, answer: None });
     }
 
     /// The instance answered as if it had lost something: it is looked at before it is trusted again.
     pub fn doubt_contents(&self, instance: InstanceId) {
         self.ask(Effect::Inspect { instance });
+    }
+
+    /// An earlier edge may have sent something behind our back: its place is not trusted before it has been looked at.
+    /// That is durable before the suspicion counts as handled.
+    pub fn suspect(&self, id: SuspicionId, suspicion: &Suspicion) {
+        let Suspicion { lane, instance } = suspicion;
+        match self.registry.ids().find(|id| self.registry.name(*id) == instance) {
+            Some(instance) => self.step(Input::Suspected { lane: *lane, instance }),
+            None => {
+                tracing::info!(%instance, %lane, "an earlier edge feared for an instance that is not configured any more")
+            }
+        }
+        let _ = self.work.send(Work::Handled(id));
     }
 
     /// A place for the answer of a write that is about to be journaled.
@@ -179,6 +235,9 @@ impl Core {
     }
 
     fn answer(&self, seq: Seq, from: Option<InstanceId>, verdict: Verdict, answer: Option<Arc<Answer>>) {
+        if self.silent.load(Ordering::SeqCst) {
+            return;
+        }
         let timing_gap = self.take_gap(seq);
         let status = answer.as_ref().map(|answer| answer.status);
         let settlement = Settlement { seq, verdict, from, answer, timing_gap };

@@ -49,7 +49,7 @@ pub(super) async fn resolve(
     };
     let headers = content_type(Some("application/json"));
     let outgoing = Outgoing { method: Method::POST, path, headers, body };
-    let answer = match attempt.send(&outgoing).await {
+    let answer = match attempt.read(&outgoing).await {
         Ok(answer) => answer,
         Err(Attempted { .. }) => return (failed, None),
     };

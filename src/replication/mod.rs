@@ -15,6 +15,7 @@ mod facts;
 mod inspect;
 mod intent;
 mod limited;
+mod overruns;
 mod records;
 mod recovery;
 mod restore;
@@ -24,7 +25,8 @@ mod warmed;
 
 pub use self::core::{Core, CoreOptions, WorkQueue};
 pub use self::inspect::Inspector;
-pub use self::recovery::{Recovery, RecoveryOptions};
+pub use self::overruns::Overruns;
+pub use self::recovery::{FirstLook, Recovery, RecoveryOptions};
 pub use self::restore::{Restored, restore};
 pub use self::runner::{Runner, RunnerOptions};
 pub use self::tickets::{Settlement, Ticket};

@@ -49,7 +49,7 @@ async fn warm_up(attempt: &Attempt<'_>, write: &Outgoing, collection: Collection
     };
     // A read: whatever becomes of it, nothing has been written.
     let unsent = |_| Attempted::of(Outcome::NotSent { again: Again::AfterAPause }, None);
-    let answer = attempt.send(&read).await.map_err(unsent)?;
+    let answer = attempt.read(&read).await.map_err(unsent)?;
     if answer.status == 200 {
         attempt.core.warmed.note(attempt.instance, collection, generation, clock::now());
     }

@@ -24,6 +24,16 @@ pub struct RecoveryOptions {
     pub interval: Duration,
     /// The time limit of one read of a comparison.
     pub deadline: Duration,
+    pub first_look: FirstLook,
+}
+
+/// What clients wait for when the edge begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstLook {
+    /// The instances have been looked at, and what was there before the edge is adopted and compared.
+    InstancesAndAdoption,
+    /// The instances have been looked at. The edge before this one has adopted what was to be adopted.
+    Instances,
 }
 
 /// Between two looks while an inspection has failed.
@@ -80,6 +90,9 @@ impl Recovery {
             }
         };
         let _ = tokio::time::timeout(FIRST_LOOK, looked_at).await;
+        if self.options.first_look == FirstLook::Instances {
+            return;
+        }
         let compared = async {
             while self.adopted_something() {
                 tokio::time::sleep(MOMENT).await;

@@ -13,7 +13,7 @@ use super::attempt::{Attempt, Attempted};
 use super::catalog::{self, Entry};
 use super::core::{Core, Work, WorkQueue};
 use super::facts::facts_of;
-use super::{examine, limited, records};
+use super::{examine, intent, limited, records};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::instance::{Answer, Client};
 use crate::journal::{Fact, Request};
@@ -64,18 +64,26 @@ impl Runner {
         let WorkQueue(mut queue) = queue;
         while let Some(work) = queue.recv().await {
             let runner = Arc::clone(&self);
+            let (effect, answer) = match work {
+                Work::Effect { effect, answer } => (effect, answer),
+                Work::Handled(suspicion) => {
+                    // Behind the notes handed over before it: it never becomes durable without them.
+                    drop(runner.hand_over(vec![Fact::SuspicionHandled(suspicion)]));
+                    continue;
+                }
+            };
             // Facts are handed to the journal here, in the order of the effects, across lanes: waiting for them is the
             // task's. A crash between two records leaves the earlier one.
-            match work.effect {
+            match effect {
                 Effect::Record { lane, instance, ref record } => {
-                    let recorded = runner.record(lane, instance, record, work.answer.as_deref());
+                    let recorded = runner.record(lane, instance, record, answer.as_deref());
                     tokio::spawn(async move {
                         recorded.await;
-                        runner.core.step_with(Input::Recorded { lane, instance }, work.answer);
+                        runner.core.step_with(Input::Recorded { lane, instance }, answer);
                     });
                 }
                 Effect::Note { ref record } => {
-                    tokio::spawn(runner.record(LaneId::Catalog, InstanceId(0), record, work.answer.as_deref()));
+                    tokio::spawn(runner.record(LaneId::Catalog, InstanceId(0), record, answer.as_deref()));
                 }
                 Effect::RecordVoids { lane, seqs } => {
                     let recorded = runner.record_voids(&seqs);
@@ -85,7 +93,7 @@ impl Runner {
                     });
                 }
                 _ => {
-                    tokio::spawn(async move { runner.carry_out(work).await });
+                    tokio::spawn(async move { runner.carry_out(effect).await });
                 }
             }
         }
@@ -116,8 +124,8 @@ impl Runner {
         }
     }
 
-    async fn carry_out(&self, work: Work) {
-        match work.effect {
+    async fn carry_out(&self, effect: Effect) {
+        match effect {
             Effect::Send { lane, instance, seqs, purpose, repeat } => {
                 let attempted = self.attempt(lane, instance, &seqs, purpose, repeat).await;
                 self.report(lane, instance, attempted);
@@ -174,9 +182,14 @@ impl Runner {
             return Attempted::not_sent("the edge is stopping");
         };
         let Some(requests) = self.requests(seqs).await else { return Attempted::not_sent("it cannot be read") };
+        let mut lanes = vec![lane];
+        if let (LaneId::Catalog, Some(request)) = (lane, requests.first()) {
+            lanes.extend(intent::about(self.core.board().catalog(), request).map(LaneId::Records));
+        }
         let attempt = Attempt {
             core: &self.core,
             client: &self.client,
+            lanes: &lanes,
             instance,
             seqs,
             purpose,
@@ -205,8 +218,8 @@ impl Runner {
             (LaneId::Records(collection), Some(request)) => {
                 let deadline = self.options.attempt_timeout;
                 let purpose = Purpose::Execute;
-                let attempt =
-                    Attempt { core: &self.core, client: &self.client, instance, seqs: &seqs, purpose, deadline };
+                let (core, client, lanes) = (self.core.as_ref(), &self.client, &[lane]);
+                let attempt = Attempt { core, client, lanes, instance, seqs: &seqs, purpose, deadline };
                 limited::resolve(&attempt, collection, &request).await
             }
             _ => (Resolved::Failed { again: crate::order::Again::AfterAPause }, None),
@@ -217,6 +230,10 @@ impl Runner {
     /// Waits until the instance has been there, without a break, for the settle time: an abandoned request that it
     /// had read has been executed by then, or never will be.
     async fn await_calm(&self, instance: InstanceId, why: Rest) {
+        if matches!(why, Rest::Pause { .. }) {
+            // Without a lease nothing would be sent: no attempt is made for that, and none is missed when it is back.
+            self.core.lease.held().await;
+        }
         let span = match why {
             Rest::Doubt => self.options.settle_time,
             Rest::Pause { in_a_row } => (FIRST_PAUSE * 2u32.pow(in_a_row.saturating_sub(1).min(10))).min(LONGEST_PAUSE),

@@ -26,5 +26,6 @@ mod once;
 mod protection;
 mod reads;
 mod shutdown;
+mod takeover;
 #[cfg(feature = "tls")]
 mod tls;

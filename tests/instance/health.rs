@@ -13,7 +13,7 @@ use pingora::services::background::BackgroundService;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::server::{LONG, ONLY, get, registry};
+use crate::server::{FREE, LONG, ONLY, get, registry};
 
 const LAUNCH: &str = "import sys, chromadb_rust_bindings as b; b.cli(['chroma', 'run'] + sys.argv[1:])";
 
@@ -82,13 +82,13 @@ async fn a_stopped_server_is_down_a_continued_one_returns_a_killed_one_is_down_a
 
     await_phase(&registry, Phase::Returned, LONG).await;
     admit(&registry);
-    assert_eq!(client.send(ONLY, &get(), LONG).await.unwrap().status, 200);
+    assert_eq!(client.send(ONLY, &get(), LONG, FREE).await.unwrap().status, 200);
 
     chroma.signal("-STOP");
     let stopped = Instant::now();
     let request = get();
     // It still takes connections and requests: only the probes end this wait.
-    let error = client.send(ONLY, &request, LONG * 10).await.unwrap_err();
+    let error = client.send(ONLY, &request, LONG * 10, FREE).await.unwrap_err();
     assert_eq!(error, SendError::InDoubt { reason: "the instance is down".to_owned() });
     assert!(stopped.elapsed() < Duration::from_millis(3500), "{:?}", stopped.elapsed());
     let before = registry.generation(ONLY);
@@ -97,14 +97,14 @@ async fn a_stopped_server_is_down_a_continued_one_returns_a_killed_one_is_down_a
     await_phase(&registry, Phase::Returned, LONG).await;
     assert!(registry.generation(ONLY) > before && !registry.usable(ONLY));
     admit(&registry);
-    assert_eq!(client.send(ONLY, &get(), LONG).await.unwrap().status, 200);
+    assert_eq!(client.send(ONLY, &get(), LONG, FREE).await.unwrap().status, 200);
 
     // Without probes, so that real traffic is the first to notice.
     stop.send(true).unwrap();
     probes.await.unwrap();
     chroma.process.kill().unwrap();
     chroma.process.wait().unwrap();
-    let error = Client::new(Arc::clone(&registry)).send(ONLY, &get(), LONG).await.unwrap_err();
+    let error = Client::new(Arc::clone(&registry)).send(ONLY, &get(), LONG, FREE).await.unwrap_err();
     assert!(matches!(error, SendError::NotSent { refused: Refused::Yes, .. }), "{error}");
     assert_eq!(registry.phase(ONLY), Phase::Down);
 }

@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use self::queue::Queue;
 pub use self::stats::JournalStats;
-pub use self::task::JournalTask;
+pub use self::task::{Ended, JournalTask};
 use super::{Draft, Fact, Store};
 use crate::ids::{Seq, TransactionId};
 

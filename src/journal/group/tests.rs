@@ -18,6 +18,7 @@ use crate::journal::{
 /// What the store does with the next commit.
 enum Plan {
     Refuse,
+    Supersede,
     /// In doubt, and durable.
     DoubtKept,
     /// In doubt, and gone.
@@ -76,6 +77,7 @@ impl Store for Fake {
         match plan {
             None => self.keep(batch),
             Some(Plan::Refuse) => Err(CommitError::Refused("the disk is full".to_owned())),
+            Some(Plan::Supersede) => Err(CommitError::Superseded("edge-2 has it".to_owned())),
             Some(Plan::DoubtLost) => Err(CommitError::InDoubt("connection lost".to_owned())),
             Some(Plan::DoubtKept) => {
                 self.keep(batch)?;
@@ -163,7 +165,7 @@ struct House {
     lanes: Arc<Lanes>,
     journal: Journal,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<()>,
+    running: JoinHandle<Ended>,
 }
 
 impl House {
@@ -323,6 +325,22 @@ async fn a_refused_commit_fails_its_appends_and_keeps_its_facts_in_front() {
     assert_eq!(house.store.facts(), expected);
     assert_eq!(house.journal.stats().commits_failed(), 2);
     assert_eq!(house.told(), []);
+}
+
+#[tokio::test]
+async fn a_superseded_commit_ends_the_task_and_confirms_nothing() {
+    let house = House::new(options());
+    let release = house.hold().await;
+    house.store.plan(Plan::Supersede);
+    let append = house.append(some());
+    house.waiting(1).await;
+    let recorded = tokio::spawn(house.journal.record(vec![fact(1)]));
+    release.send(()).unwrap();
+    assert_eq!(append.await.unwrap(), Err(AppendError::Unavailable("edge-2 has it".to_owned())));
+    assert_eq!(house.running.await.unwrap(), Ended::Superseded("edge-2 has it".to_owned()));
+    assert!(matches!(house.journal.append(some()).await, Err(AppendError::Unavailable(_))));
+    assert!(!recorded.is_finished(), "who waits for what will never be durable is told nothing");
+    assert_eq!(house.store.facts(), [format!("{:?}", fact(0))]);
 }
 
 #[tokio::test]

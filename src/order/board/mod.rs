@@ -156,6 +156,11 @@ pub enum Input {
         instance: InstanceId,
         collections: Vec<CollectionId>,
     },
+    /// Another edge may have sent something to the instance behind this one's back.
+    Suspected {
+        lane: LaneId,
+        instance: InstanceId,
+    },
     /// The client of this entry has been told "recovery pending".
     Unattended {
         lane: LaneId,
@@ -298,6 +303,7 @@ impl Board {
             Input::Calm { lane, instance, rest } => self.calm(lane, instance, rest, &mut effects),
             Input::Reached { instance, reach } => self.reached(instance, reach),
             Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
+            Input::Suspected { lane, instance } => self.suspected(lane, instance, &mut effects),
             Input::Unattended { lane, seq } => {
                 if let Some(slot) = self.lanes.get_mut(&lane).and_then(|lane| lane.slot_mut(seq)) {
                     slot.attendance = Attendance::Unattended;
@@ -392,6 +398,22 @@ impl Board {
         let record = self.diverge(lanes.into_iter().map(|lane| (lane, instance)).collect());
         if !record.diverged.is_empty() {
             effects.push(Effect::Note { record });
+        }
+    }
+
+    /// A collection's lane stops there until it has been compared, and not before the settle time: what was sent may
+    /// still be executed. The catalog lane never stops; what was done to it shows when the instance is looked at.
+    fn suspected(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
+        let LaneId::Records(collection) = id else {
+            effects.push(Effect::Inspect { instance });
+            return;
+        };
+        self.missing(instance, &[collection], effects);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let place = lane.place_mut(instance);
+        if place.step == Step::Diverged && matches!(place.flight, Flight::None | Flight::Paused) {
+            let rest = place.begin_rest(Flight::InDoubt);
+            effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt });
         }
     }
 

@@ -1,0 +1,37 @@
+//! Which store holds the journal: the one place where a store is chosen.
+
+use std::sync::Arc;
+
+use super::StartError;
+use crate::admin::StoreKind;
+use crate::config::{Config, JournalStore};
+use crate::journal::sqlite::SqliteStore;
+use crate::journal::{Store, Tenure};
+
+/// A store, and what it takes to work with it.
+pub(super) struct Opened {
+    pub store: Arc<dyn Store>,
+    pub tenure: Arc<dyn Tenure>,
+    pub kind: StoreKind,
+    pub claiming: Claiming,
+}
+
+/// Whether the journal is ours by being opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claiming {
+    /// Nobody else can have it while this process lives; what is wrong with it shows at once.
+    Ours,
+    /// It may be held by another edge, or out of reach.
+    Needed,
+}
+
+/// The configured store.
+pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
+    match &config.journal.store {
+        JournalStore::Sqlite { path } => {
+            let store = Arc::new(SqliteStore::open_with(path, config.journal_timeout / 4)?);
+            Ok(Opened { tenure: Arc::clone(&store) as _, store, kind: StoreKind::Sqlite, claiming: Claiming::Ours })
+        }
+        JournalStore::Postgres { url } => Err(StartError::Setup(format!("{url}: not supported yet"))),
+    }
+}
