@@ -6,6 +6,7 @@ pub(in crate::journal) mod appends;
 pub(in crate::journal) mod catalog;
 pub(in crate::journal) mod facts;
 pub(in crate::journal) mod retention;
+pub(in crate::journal) mod views;
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::ids::{CollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::order::{CatalogChange, Encoding, Kind, Merge, Origin, Profile, Verdict};
 
 /// Where a store is tested: the same journal, opened again after the store before it was dropped.

@@ -11,8 +11,22 @@ use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::{lane_named, standing_named};
 use crate::journal::{ProgressRow, Standing};
 
+/// Whether other instances are configured than before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Configured {
+    AsBefore,
+    Changed,
+}
+
 /// Notes which instances are configured, in order. One that is no more keeps its row, without a place.
-pub(super) fn note_configured(connection: &Connection, configured: &[InstanceName]) -> rusqlite::Result<()> {
+pub(super) fn note_configured(connection: &Connection, configured: &[InstanceName]) -> rusqlite::Result<Configured> {
+    let before: Vec<String> = connection
+        .prepare("SELECT instance FROM instances WHERE position IS NOT NULL ORDER BY position")?
+        .query_map([], |row| row.get(0))?
+        .collect::<rusqlite::Result<_>>()?;
+    if before.iter().map(String::as_str).eq(configured.iter().map(InstanceName::as_str)) {
+        return Ok(Configured::AsBefore);
+    }
     connection.execute("UPDATE instances SET position = NULL", [])?;
     let sql = "INSERT INTO instances (instance, position) VALUES (?1, ?2)
         ON CONFLICT (instance) DO UPDATE SET position = excluded.position";
@@ -20,7 +34,7 @@ pub(super) fn note_configured(connection: &Connection, configured: &[InstanceNam
     for (position, instance) in (0_i64..).zip(configured) {
         statement.execute(params![instance.as_str(), position])?;
     }
-    Ok(())
+    Ok(Configured::Changed)
 }
 
 /// Every stored progress row, by lane.

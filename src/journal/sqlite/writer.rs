@@ -12,12 +12,14 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::SqliteOptions;
 use super::failure::{explain, is_clean, refused};
+use super::lanes::Configured;
 use super::open::{self, Locked};
-use super::{append, facts, lanes, trim};
+use super::{append, facts, lanes, synced, trim};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
-use crate::journal::{Batch, CommitError, Trimmed};
+use crate::journal::{Batch, CommitError, Compression, Fact, Trimmed};
 
 type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 
@@ -57,12 +59,28 @@ pub(super) struct Writer {
     doubt: Arc<AtomicBool>,
     trims: u32,
     patience: Duration,
+    compression: Compression,
     locked: Locked,
 }
 
+/// Records the facts, in order, and what they mean for operators.
+fn record(connection: &Connection, facts: &[Fact]) -> rusqlite::Result<()> {
+    let places = synced::places(connection, facts)?;
+    for fact in facts {
+        facts::record(connection, fact)?;
+    }
+    synced::note(connection, &places, Timestamp::now())
+}
+
 impl Writer {
-    pub(super) fn new(connection: Connection, doubt: Arc<AtomicBool>, patience: Duration, locked: Locked) -> Writer {
-        Writer { connection: Some(connection), doubt, trims: 0, patience, locked }
+    pub(super) fn new(
+        connection: Connection,
+        doubt: Arc<AtomicBool>,
+        options: &SqliteOptions,
+        locked: Locked,
+    ) -> Writer {
+        let SqliteOptions { patience, compression } = *options;
+        Writer { connection: Some(connection), doubt, trims: 0, patience, compression, locked }
     }
 
     /// Serves commands until nobody can send one.
@@ -83,11 +101,10 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<Vec<Seq>, CommitError> {
+        let compression = self.compression;
         self.transact(|connection| {
-            for fact in &batch.facts {
-                facts::record(connection, fact).map_err(|error| refused(&error))?;
-            }
-            append::append(connection, &batch.appends)
+            record(connection, &batch.facts).map_err(|error| refused(&error))?;
+            append::append(connection, &batch.appends, compression)
         })
     }
 
@@ -105,7 +122,9 @@ impl Writer {
 
     fn begin(&mut self, configured: &[InstanceName], at: Timestamp) -> Result<(), CommitError> {
         let work = |connection: &Connection| {
-            lanes::note_configured(connection, configured)?;
+            if lanes::note_configured(connection, configured)? == Configured::Changed {
+                synced::note_all(connection, at)?;
+            }
             facts::finish_statuses(connection, at)
         };
         self.transact(|connection| work(connection).map_err(|error| refused(&error)))
