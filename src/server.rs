@@ -217,7 +217,12 @@ impl Rooms<'_> {
         Task::new(RetentionService {
             store: Arc::clone(self.store),
             instances: self.config.instances.iter().map(|instance| instance.name.clone()).collect(),
-            options: RetentionOptions { keep: self.config.retention, ..RetentionOptions::default() },
+            options: RetentionOptions {
+                keep: self.config.retention,
+                max_bytes: self.config.journal.max_bytes.get(),
+                ..RetentionOptions::default()
+            },
+            core: Arc::clone(self.core),
         })
     }
 }
@@ -297,13 +302,14 @@ struct RetentionService {
     store: Arc<dyn Store>,
     instances: Vec<InstanceName>,
     options: RetentionOptions,
+    core: Arc<Core>,
 }
 
 #[async_trait]
 impl Work for RetentionService {
     async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         let stopped = async move { drop(shutdown.wait_for(|stop| *stop).await) };
-        retention::run(self.store, self.instances, self.options, stopped).await;
+        retention::run(self.store, self.instances, self.options, self.core, stopped).await;
     }
 }
 

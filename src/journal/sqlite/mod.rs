@@ -34,8 +34,8 @@ pub use schema::differences;
 use self::read::Readers;
 use self::writer::{Command, Writer};
 use super::{
-    Batch, Claim, CommitError, Compression, Lookup, Predecessor, ReadError, Request, Snapshot, Store, Suspicion,
-    SuspicionId, Tenure, TenureError, Term, Totals, TransactionRow, Trimmed,
+    Batch, Claim, CommitError, Compression, HeldLane, Lookup, Predecessor, ReadError, Request, Snapshot, Store,
+    Suspicion, SuspicionId, Tenure, TenureError, Term, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
@@ -152,9 +152,25 @@ impl Store for SqliteStore {
         self.ask(|reply| Command::Begin { configured, at, reply }).await
     }
 
-    async fn trim(&self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError> {
+    async fn trim(
+        &self,
+        before: Timestamp,
+        configured: &[InstanceName],
+        why: Trimming,
+        most: u32,
+    ) -> Result<Trimmed, CommitError> {
         let configured = configured.to_vec();
-        self.ask(|reply| Command::Trim { before, configured, most, reply }).await
+        self.ask(|reply| Command::Trim { before, configured, why, most, reply }).await
+    }
+
+    /// The pages in use: the file itself does not shrink.
+    async fn used_bytes(&self, _: u64) -> Result<u64, ReadError> {
+        self.readers.read(|connection| read::used_bytes(connection)).await
+    }
+
+    async fn held(&self, configured: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {
+        let configured = configured.to_vec();
+        self.readers.read(move |connection| lanes::held(connection, &configured)).await
     }
 }
 

@@ -11,7 +11,7 @@ use super::{OpenError, SqliteOptions, SqliteStore};
 use crate::ids::{LaneId, Seq};
 use crate::journal::contract::views::{Shell, Shown};
 use crate::journal::contract::{self, Bench, append, by_id, draft, load, record};
-use crate::journal::{Batch, CommitError, Compression, Store};
+use crate::journal::{Batch, CommitError, Compression, Store, Trimming};
 
 struct File(TempDir);
 
@@ -211,7 +211,7 @@ async fn the_log_is_given_back_after_many_trims() {
         }));
         record(&store, facts).await;
         assert!(std::fs::metadata(file.path().with_file_name("journal.db-wal")).unwrap().len() > 0);
-        let trimmed = store.trim(contract::LATER, &contract::instances(), 10).await.unwrap();
+        let trimmed = store.trim(contract::LATER, &contract::instances(), Trimming::Age, 10).await.unwrap();
         assert_eq!(trimmed.transactions, 1);
     }
     assert_eq!(std::fs::metadata(file.path().with_file_name("journal.db-wal")).unwrap().len(), 0);

@@ -19,7 +19,7 @@ use super::open::{self, Locked};
 use super::{append, facts, lanes, synced, trim};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
-use crate::journal::{Batch, CommitError, Compression, Fact, Trimmed};
+use crate::journal::{Batch, CommitError, Compression, Fact, Trimmed, Trimming};
 
 type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 
@@ -37,6 +37,7 @@ pub(super) enum Command {
     Trim {
         before: Timestamp,
         configured: Vec<InstanceName>,
+        why: Trimming,
         most: u32,
         reply: Reply<Trimmed>,
     },
@@ -89,8 +90,8 @@ impl Writer {
             // Whoever asked may have gone: what was done stays done.
             match command {
                 Command::Commit { batch, reply } => drop(reply.send(self.commit(&batch))),
-                Command::Trim { before, configured, most, reply } => {
-                    drop(reply.send(self.trim(before, &configured, most)));
+                Command::Trim { before, configured, why, most, reply } => {
+                    drop(reply.send(self.trim(before, &configured, why, most)));
                 }
                 Command::Begin { configured, at, reply } => drop(reply.send(self.begin(&configured, at))),
                 Command::Settle { reply } => drop(reply.send(self.settle())),
@@ -108,8 +109,14 @@ impl Writer {
         })
     }
 
-    fn trim(&mut self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError> {
-        let work = |connection: &Connection| trim::trim(connection, before, configured, most);
+    fn trim(
+        &mut self,
+        before: Timestamp,
+        configured: &[InstanceName],
+        why: Trimming,
+        most: u32,
+    ) -> Result<Trimmed, CommitError> {
+        let work = |connection: &Connection| trim::trim(connection, before, configured, why, most);
         let trimmed = self.transact(|connection| work(connection).map_err(|error| refused(&error)))?;
         if trimmed.transactions > 0 {
             self.trims += 1;
