@@ -6,6 +6,7 @@ pub(in crate::journal) mod appends;
 pub(in crate::journal) mod catalog;
 pub(in crate::journal) mod facts;
 pub(in crate::journal) mod retention;
+pub(in crate::journal) mod sizing;
 pub(in crate::journal) mod views;
 
 use std::sync::Arc;

@@ -38,6 +38,12 @@ impl Bench for File {
 contract::contract_suite!(File::new());
 contract::views::views_suite!(File::new());
 
+#[tokio::test]
+#[ignore = "a measurement"]
+async fn bytes_per_transaction() {
+    contract::sizing::bytes_per_transaction(&File::new()).await;
+}
+
 impl Shell for File {
     async fn sql(&self, statement: &str) -> Shown {
         let connection = Connection::open(self.path()).unwrap();
