@@ -29,6 +29,7 @@ pub use units::{ByteSize, show_duration};
 
 use crate::ids::InstanceName;
 use crate::instance::InstanceUrl;
+use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
 use mistake::Ledger;
 
@@ -106,6 +107,10 @@ pub struct JournalConfig {
     pub store: JournalStore,
     /// How long an edge holds a shared journal without renewing it. Of no meaning to a store that only one can open.
     pub lease: Duration,
+    /// How new bodies are stored.
+    pub compression: Compression,
+    /// Above this, finished transactions are removed before `retention` is over.
+    pub max_bytes: ByteSize,
 }
 
 /// Which instances may serve a read that says nothing itself.

@@ -4,17 +4,20 @@
 //! executed where (`order/`), nor by whom (`replication/`). A [`Store`] commits batches; [`Journal`] is the
 //! group commit in front of any store: many writers, one flush.
 
+mod bodies;
 #[cfg(test)]
 mod contract;
 mod group;
 mod names;
 pub mod postgres;
 pub mod retention;
+mod schema;
 pub mod sqlite;
 mod status;
 mod tenure;
 mod types;
 
+pub use bodies::Compression;
 pub use group::{AppendError, Appended, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask};
 pub use tenure::*;
 pub use types::*;

@@ -5,6 +5,7 @@
 
 use uuid::Uuid;
 
+use super::bodies::Stored;
 use super::{Standing, Status};
 use crate::ids::{CollectionId, LaneId};
 use crate::order::{Encoding, Kind, Origin, Verdict};
@@ -85,6 +86,8 @@ named!(Status, "status", {
     Abandoned => "ABANDONED",
 });
 
+named!(Stored, "encoding of a body", { Plain => "plain", Zstd => "zstd" });
+
 const CATALOG: &str = "catalog";
 
 /// The lane's stored spelling: `catalog`, or the collection's id.
@@ -148,6 +151,7 @@ mod tests {
         round_trips::<Verdict>();
         round_trips::<Origin>();
         round_trips::<Status>();
+        round_trips::<Stored>();
     }
 
     #[test]

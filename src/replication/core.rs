@@ -16,8 +16,9 @@ use super::overruns::Overruns;
 use super::tickets::{Settlement, Ticket, Tickets};
 use super::warmed::Warmed;
 use crate::clock::Timestamp;
-use crate::ids::{InstanceId, LaneId, Seq, TransactionId};
+use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TransactionId};
 use crate::instance::{Answer, Registry};
+use crate::journal::retention::{Fullness, RetentionSink};
 use crate::journal::{
     Appended, DurableSink, Fact, Journal, Lookup, ReadError, Request, Resolution, Status, Store, Suspicion,
     SuspicionId, TimingGap, Totals, TransactionRow,
@@ -55,6 +56,7 @@ pub struct Core {
     /// Another edge has taken over: what this one learns is not told to any client.
     silent: AtomicBool,
     journal: OnceLock<Journal>,
+    fullness: Mutex<Fullness>,
     work: mpsc::UnboundedSender<Work>,
     changed: watch::Sender<u64>,
 }
@@ -104,6 +106,7 @@ impl Core {
             overruns: Overruns::default(),
             silent: AtomicBool::new(false),
             journal: OnceLock::new(),
+            fullness: Mutex::default(),
             work,
             changed: watch::Sender::new(0),
         };
@@ -139,6 +142,11 @@ impl Core {
     /// When the journal cannot be read.
     pub async fn totals(&self) -> Result<Totals, ReadError> {
         self.store.totals().await
+    }
+
+    /// How full the journal was when retention last looked.
+    pub fn fullness(&self) -> Fullness {
+        self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The instances.
@@ -267,6 +275,18 @@ impl Core {
     /// The client of this entry has been told "recovery pending", or has gone.
     pub fn leave(&self, lane: LaneId, seq: Seq) {
         self.step(Input::Unattended { lane, seq });
+    }
+}
+
+impl RetentionSink for Core {
+    fn fullness(&self, fullness: &Fullness) {
+        self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone_from(fullness);
+    }
+
+    fn left_behind(&self, lane: LaneId, instance: &InstanceName) {
+        if let Some(instance) = self.registry.id_of(instance.as_str()) {
+            self.step(Input::LeftBehind { lane, instance });
+        }
     }
 }
 

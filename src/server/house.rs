@@ -77,7 +77,7 @@ impl House {
             // Nobody waits any more when the process is about to end.
             let _ = served.send(());
         });
-        let retention = self.retention();
+        let retention = self.retention(&core);
         self.hand_out.give(
             JournalService { task, stop: self.journal_stopped, lost: self.lost },
             SyncService { runner, work },
@@ -112,11 +112,16 @@ impl House {
         Recovery::new(Arc::clone(core), inspector, self.client(), options)
     }
 
-    fn retention(&self) -> RetentionService {
+    fn retention(&self, core: &Arc<Core>) -> RetentionService {
         RetentionService {
             store: Arc::clone(&self.store),
             instances: self.names(),
-            options: RetentionOptions { keep: self.config.retention, ..RetentionOptions::default() },
+            options: RetentionOptions {
+                keep: self.config.retention,
+                max_bytes: self.config.journal.max_bytes.get(),
+                ..RetentionOptions::default()
+            },
+            core: Arc::clone(core),
         }
     }
 

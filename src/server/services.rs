@@ -12,7 +12,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::ids::{InstanceId, InstanceName};
 use crate::journal::retention::{self, RetentionOptions};
 use crate::journal::{Ended, JournalTask, Store};
-use crate::replication::{Recovery, Runner, WorkQueue};
+use crate::replication::{Core, Recovery, Runner, WorkQueue};
 
 /// Sent to a process whose file would grow over its limit (signal(7), on every common architecture of Linux).
 const SIGXFSZ: i32 = 25;
@@ -149,12 +149,13 @@ pub(super) struct RetentionService {
     pub store: Arc<dyn Store>,
     pub instances: Vec<InstanceName>,
     pub options: RetentionOptions,
+    pub core: Arc<Core>,
 }
 
 #[async_trait]
 impl Work for RetentionService {
     async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         let stopped = async move { drop(shutdown.wait_for(|stop| *stop).await) };
-        retention::run(self.store, self.instances, self.options, stopped).await;
+        retention::run(self.store, self.instances, self.options, self.core, stopped).await;
     }
 }

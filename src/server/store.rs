@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::admin::StoreKind;
 use crate::config::{Config, JournalStore};
-use crate::journal::sqlite::SqliteStore;
+use crate::journal::sqlite::{SqliteOptions, SqliteStore};
 use crate::journal::{Store, Tenure};
 
 /// A store, and what it takes to work with it.
@@ -29,7 +29,9 @@ pub(super) enum Claiming {
 pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
     match &config.journal.store {
         JournalStore::Sqlite { path } => {
-            let store = Arc::new(SqliteStore::open_with(path, config.journal_timeout / 4)?);
+            let options =
+                SqliteOptions { patience: config.journal_timeout / 4, compression: config.journal.compression };
+            let store = Arc::new(SqliteStore::open_with(path, &options)?);
             Ok(Opened { tenure: Arc::clone(&store) as _, store, kind: StoreKind::Sqlite, claiming: Claiming::Ours })
         }
         JournalStore::Postgres { url } => Err(StartError::Setup(format!("{url}: not supported yet"))),

@@ -55,6 +55,7 @@ pub struct Builder {
     env: Vec<(String, String)>,
     journal: Option<PathBuf>,
     postgres: Option<String>,
+    journal_keys: String,
 }
 
 impl Builder {
@@ -118,6 +119,13 @@ impl Builder {
         self
     }
 
+    /// More keys of the `journal:` section, as in `max_bytes: 1MiB`.
+    pub fn journal_keys(mut self, keys: &str) -> Self {
+        self.journal_keys.push_str(", ");
+        self.journal_keys.push_str(keys);
+        self
+    }
+
     /// Starts the edge and waits until it answers.
     pub fn start(self) -> Edge {
         let edge = self.launch();
@@ -144,7 +152,7 @@ impl Builder {
             Some(url) => format!("postgres: {url:?}"),
             None => format!("path: {journal:?}"),
         };
-        text.push_str(&format!("  journal: {{ {store} }}\n  instances:\n"));
+        text.push_str(&format!("  journal: {{ {store}{} }}\n  instances:\n", self.journal_keys));
         for (name, keys) in &self.instances {
             text.push_str(&format!("    - {{ name: {name}, {keys} }}\n"));
         }

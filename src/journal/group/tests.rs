@@ -12,7 +12,8 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::contract::{MADE, draft, keyed, progress};
 use crate::journal::{
-    Batch, CommitError, Lookup, ReadError, Request, Snapshot, Status, TimingGap, Totals, TransactionRow, Trimmed,
+    Batch, CommitError, HeldLane, Lookup, ReadError, Request, Snapshot, Status, TimingGap, Totals, TransactionRow,
+    Trimmed, Trimming,
 };
 
 /// What the store does with the next commit.
@@ -120,7 +121,15 @@ impl Store for Fake {
         Err(ReadError("not asked here".to_owned()))
     }
 
-    async fn trim(&self, _: Timestamp, _: &[InstanceName], _: u32) -> Result<Trimmed, CommitError> {
+    async fn used_bytes(&self, _: u64) -> Result<u64, ReadError> {
+        unreachable!("the group commit does not ask")
+    }
+
+    async fn held(&self, _: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {
+        unreachable!("the group commit does not ask")
+    }
+
+    async fn trim(&self, _: Timestamp, _: &[InstanceName], _: Trimming, _: u32) -> Result<Trimmed, CommitError> {
         Err(CommitError::Refused("not asked here".to_owned()))
     }
 }
