@@ -134,8 +134,11 @@ fn core(
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
     runtime.block_on(store.begin(&names, Timestamp::now()))?;
     let Restored { board, effects } = runtime.block_on(restore(store.as_ref(), &names, limits))?;
-    let cached_bytes = config.limits.buffered_bytes.get() / 4;
-    Ok(Core::new(board, effects, Arc::clone(registry), Arc::clone(store), &CoreOptions { cached_bytes }))
+    let options = CoreOptions {
+        cached_bytes: config.limits.buffered_bytes.get() / 4,
+        concurrent_attempts: config.limits.concurrent_attempts,
+    };
+    Ok(Core::new(board, effects, Arc::clone(registry), Arc::clone(store), &options))
 }
 
 fn journal_options(config: &Config) -> JournalOptions {
@@ -190,11 +193,8 @@ impl Rooms<'_> {
     }
 
     fn sync(&self, work: WorkQueue, inspections: mpsc::Sender<InstanceId>) -> Task<SyncService> {
-        let options = RunnerOptions {
-            attempt_timeout: self.config.attempt_timeout,
-            settle_time: self.config.settle_time,
-            concurrent_attempts: self.config.limits.concurrent_requests,
-        };
+        let options =
+            RunnerOptions { attempt_timeout: self.config.attempt_timeout, settle_time: self.config.settle_time };
         Task::new(SyncService { runner: Runner::new(Arc::clone(self.core), self.client(), options, inspections), work })
     }
 

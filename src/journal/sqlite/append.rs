@@ -13,10 +13,10 @@ use super::failure::refused;
 const INSERT: &str =
     "INSERT INTO transactions (seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind,
         merge_docs, merge_encoding, bytes, status, created_at, method, path, content_type, client_session, client_ip,
-        user_identifier)
+        user_identifier, priority)
     VALUES (:seq, :transaction_id, :client_tenant, :client_key, :fingerprint, :lane, :kind, :merge_docs,
         :merge_encoding, :bytes, :status, :created_at, :method, :path, :content_type, :client_session, :client_ip,
-        :user_identifier)";
+        :user_identifier, :priority)";
 
 /// Inserts the drafts after the last position ever given out, and remembers the new last one.
 pub(super) fn append(connection: &Connection, drafts: &[Draft]) -> Result<Vec<Seq>, CommitError> {
@@ -70,6 +70,7 @@ fn insert(connection: &Connection, seq: Seq, draft: &Draft) -> rusqlite::Result<
         ":client_session": draft.client_session,
         ":client_ip": draft.client_ip,
         ":user_identifier": draft.user_identifier,
+        ":priority": draft.profile.priority.name(),
     })?;
     let sql = "INSERT INTO bodies (seq, body) VALUES (?1, ?2)";
     connection.prepare_cached(sql)?.execute(params![number(seq), draft.body.as_ref()]).map(drop)
