@@ -88,7 +88,8 @@ impl Attempt<'_> {
 
     fn failed(&self, error: SendError, before: Phase) -> Attempted {
         let name = self.core.registry.name(self.instance);
-        let failure = (before == Phase::Up).then(|| format!("{name}: {error}"));
+        // What is sent at all is sent to an instance that is believed to answer, preferred or not.
+        let failure = before.usable().then(|| format!("{name}: {error}"));
         if before.usable() {
             // What comes back on the other end of a lost connection may be a blank server.
             self.core.doubt_contents(self.instance);

@@ -25,6 +25,7 @@ mod numbers;
 mod once;
 mod protection;
 mod reads;
+mod recovery;
 mod shutdown;
 #[cfg(feature = "tls")]
 mod tls;
