@@ -201,8 +201,7 @@ impl Recovery {
     async fn scan(&self) {
         loop {
             tokio::time::sleep(self.options.interval).await;
-            let pending = self.core.look_again();
-            tracing::debug!(pending, "looked at every lane again");
+            self.core.step(Input::LookAgain);
         }
     }
 
