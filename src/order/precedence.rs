@@ -92,6 +92,7 @@ mod tests {
         let old = precedence(Attendance::Unattended, Priority::High, 1);
         let awaited = precedence(Attendance::Attended, Priority::Low, 9);
         assert_eq!(old.or(awaited), precedence(Attendance::Attended, Priority::High, 1));
+        assert_eq!(awaited.or(old), old.or(awaited));
         assert!(old.or(awaited) <= old && old.or(awaited) <= awaited);
     }
 
