@@ -27,6 +27,11 @@ impl Timestamp {
         self.0
     }
 
+    /// The moment `span` after this one.
+    pub fn after(self, span: Duration) -> Self {
+        Timestamp(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// The moment `span` before this one.
     pub fn before(self, span: Duration) -> Self {
         Timestamp(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))

@@ -61,6 +61,7 @@ fn lines(config: &Config) -> Vec<(String, String)> {
     line("limits.buffered_bytes", config.limits.buffered_bytes.to_string());
     line("limits.concurrent_requests", config.limits.concurrent_requests.to_string());
     line("limits.queued_requests", config.limits.queued_requests.to_string());
+    line("limits.concurrent_attempts", config.limits.concurrent_attempts.to_string());
     line("limits.backlog_entries", config.limits.backlog_entries.to_string());
     line("limits.merge_documents", config.limits.merge_documents.to_string());
     line("limits.merge_bytes", config.limits.merge_bytes.to_string());

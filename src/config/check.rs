@@ -252,6 +252,7 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> Limits {
         concurrent_requests: section.count("concurrent_requests", 1000, 1..=1_000_000),
         queued_requests: section.count("queued_requests", 2000, 0..=1_000_000),
         queue_wait: section.duration("queue_wait", secs(5), ms(0)..=secs(600)),
+        concurrent_attempts: section.count("concurrent_attempts", 64, 1..=1_000_000),
         backlog_entries: section.count("backlog_entries", 2_000_000, 1..=1_000_000_000),
         merge_documents: section.count("merge_documents", DEFAULT_MERGE_DOCUMENTS, 1..=MAX_MERGE_DOCUMENTS),
         merge_bytes: section.size("merge_bytes", ByteSize::mib(8), kib..=MAX_MERGE_BYTES).value,

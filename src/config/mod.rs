@@ -164,6 +164,8 @@ pub struct Limits {
     pub queued_requests: usize,
     /// How long a request waits for one of `concurrent_requests`.
     pub queue_wait: Duration,
+    /// Requests of the lanes to one instance at once; a quarter of them is kept for lanes with a waiting client.
+    pub concurrent_attempts: usize,
     /// Journaled entries an instance may be behind with.
     pub backlog_entries: usize,
     /// Documents in one merged request.

@@ -11,6 +11,7 @@ mod client;
 mod health;
 mod message;
 mod options;
+mod outages;
 mod peer;
 mod phase;
 mod registry;

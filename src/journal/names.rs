@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::bodies::Stored;
 use super::{Standing, Status};
 use crate::ids::{CollectionId, LaneId};
-use crate::order::{Encoding, Kind, Origin, Verdict};
+use crate::order::{Encoding, Kind, Origin, Priority, Verdict};
 
 /// A stored text that this binary does not know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +77,8 @@ named!(Verdict, "verdict", {
 });
 
 named!(Origin, "origin", { Created => "created", Adopted => "adopted" });
+
+named!(Priority, "priority", { High => "high", Normal => "normal", Low => "low" });
 
 named!(Status, "status", {
     Attempting => "ATTEMPTING",
@@ -150,6 +152,7 @@ mod tests {
         round_trips::<Encoding>();
         round_trips::<Verdict>();
         round_trips::<Origin>();
+        round_trips::<Priority>();
         round_trips::<Status>();
         round_trips::<Stored>();
     }

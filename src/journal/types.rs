@@ -108,8 +108,9 @@ pub enum Fact {
         executed_on: Option<InstanceName>,
         at: Timestamp,
     },
-    /// One more attempt failed.
-    Retried { seq: Seq, reason: String },
+    /// An attempt failed on an instance that was believed healthy, and will be repeated: there at `next_retry_at`, unless
+    /// another instance has been asked already.
+    Retried { seq: Seq, reason: String, next_retry_at: Option<Timestamp> },
     /// What an earlier edge feared has been acted upon.
     SuspicionHandled(SuspicionId),
 }
@@ -243,7 +244,10 @@ pub struct TransactionRow {
     pub failure_reason: Option<String>,
     pub timing_gap: TimingGap,
     pub executed_on: Option<InstanceName>,
+    /// Attempts that failed on instances believed healthy, and were repeated. Unreachable ones never count.
     pub retry_count: u32,
+    /// When it is tried again, while it waits for that. Waiting for an instance to return has no such moment.
+    pub next_retry_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub completed_at: Option<Timestamp>,
 }

@@ -10,7 +10,7 @@ use tracing::warn;
 use super::core::Core;
 use crate::chroma::{Class, EdgeAnswer};
 use crate::clock;
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId};
 use crate::instance::{Answer, Client, Licence, Observation, Outgoing, Phase, Refused, SendError, Sent};
 use crate::order::{Again, Health, Outcome, Purpose};
 
@@ -21,7 +21,6 @@ pub(super) struct Attempt<'a> {
     /// Whose content it may change: the entry's lane, and for a catalog entry the lane of its collection.
     pub lanes: &'a [LaneId],
     pub instance: InstanceId,
-    pub seqs: &'a [Seq],
     pub purpose: Purpose,
     pub deadline: Duration,
 }
@@ -30,11 +29,14 @@ pub(super) struct Attempt<'a> {
 pub(super) struct Attempted {
     pub outcome: Outcome,
     pub answer: Option<Arc<Answer>>,
+    /// How it failed, if the instance was believed healthy and the write has no verdict yet. One that is carried has had its
+    /// answer: nobody would ask.
+    pub failure: Option<String>,
 }
 
 impl Attempted {
     pub fn of(outcome: Outcome, answer: Option<Answer>) -> Self {
-        Attempted { outcome, answer: answer.map(Arc::new) }
+        Attempted { outcome, answer: answer.map(Arc::new), failure: None }
     }
 
     /// Nothing was sent, and at once it would not go better.
@@ -107,9 +109,8 @@ impl Attempt<'_> {
 
     fn failed(&self, error: SendError, before: Phase) -> Attempted {
         let name = self.core.registry.name(self.instance);
-        if before == Phase::Up {
-            self.note_gap(&format!("{name}: {error}"));
-        }
+        // What is sent at all is sent to an instance that is believed to answer, preferred or not.
+        let failure = before.usable().then(|| format!("{name}: {error}"));
         if before.usable() {
             // What comes back on the other end of a lost connection may be a blank server.
             self.core.doubt_contents(self.instance);
@@ -123,15 +124,15 @@ impl Attempt<'_> {
             }
             SendError::LeaseEnded(sent) => without_lease(sent),
         };
-        Attempted::of(outcome, None)
+        Attempted { outcome, answer: None, failure: failure.filter(|_| self.purpose == Purpose::Execute) }
     }
 
-    /// Notes the failure of a write whose client is still to be told. One that is carried has had its answer: nobody would
-    /// ask for the note, and it would be kept for ever.
-    fn note_gap(&self, reason: &str) {
-        if self.purpose == Purpose::Execute {
-            self.core.note_gap(self.seqs, reason);
-        }
+    /// It answered, hence it is there, and did not do what it was asked.
+    pub fn failure(&self, answer: &Answer) -> Option<String> {
+        let name = self.core.registry.name(self.instance);
+        let text = String::from_utf8_lossy(&answer.body);
+        let text: String = text.chars().take(200).collect();
+        (self.purpose == Purpose::Execute).then(|| format!("{name} answered {}: {text}", answer.status))
     }
 
     /// Tells the registry what kind of answer the instance gave.
@@ -166,16 +167,16 @@ pub(super) fn judge(
     about: Option<CollectionId>,
 ) -> Attempted {
     attempt.observe(class, &answer);
+    let failure = match class {
+        Class::Transient | Class::Broken => attempt.failure(&answer),
+        Class::Applied | Class::Rejected | Class::Unfit => None,
+    };
     let outcome = match class {
         Class::Applied => applied(&answer),
         Class::Rejected => Outcome::Rejected { about },
         Class::Transient => Outcome::NotSent { again: Again::AfterAPause },
-        Class::Broken => {
-            let name = attempt.core.registry.name(attempt.instance);
-            attempt.note_gap(&format!("{name} answered {}", answer.status));
-            Outcome::InDoubt { instance_was: Health::Healthy }
-        }
+        Class::Broken => Outcome::InDoubt { instance_was: Health::Healthy },
         Class::Unfit => Outcome::Unfit,
     };
-    Attempted::of(outcome, Some(answer))
+    Attempted { failure, ..Attempted::of(outcome, Some(answer)) }
 }

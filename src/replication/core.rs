@@ -11,6 +11,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 use super::bodies::Bodies;
+use super::gate::Gate;
 use super::intent;
 use super::overruns::Overruns;
 use super::tickets::{Settlement, Ticket, Tickets};
@@ -24,13 +25,15 @@ use crate::journal::{
     SuspicionId, TimingGap, Totals, TransactionRow,
 };
 use crate::lease::Lease;
-use crate::order::{Acknowledge, Attendance, Board, Effect, Input, Submission, Verdict};
+use crate::order::{Acknowledge, Attendance, Board, Effect, Input, Precedence, Submission, Verdict};
 
 /// The limits of the core.
 #[derive(Clone, Debug)]
 pub struct CoreOptions {
     /// Bodies kept in memory for lanes that are about to need them; others are read from the journal again.
     pub cached_bytes: u64,
+    /// Requests under way at once to one instance, over all lanes.
+    pub concurrent_attempts: usize,
 }
 
 /// What the runner does, in this order.
@@ -49,6 +52,8 @@ pub struct Core {
     gaps: Mutex<HashSet<Seq>>,
     pub(super) bodies: Bodies,
     pub(super) warmed: Warmed,
+    /// One for each instance: requests that hang on one take no place from those to another.
+    pub(super) gates: Vec<Arc<Gate>>,
     pub(super) registry: Arc<Registry>,
     pub(super) store: Arc<dyn Store>,
     pub(super) lease: Arc<Lease>,
@@ -100,6 +105,7 @@ impl Core {
             gaps: Mutex::default(),
             bodies: Bodies::new(options.cached_bytes),
             warmed: Warmed::default(),
+            gates: registry.ids().map(|_| Gate::new(options.concurrent_attempts)).collect(),
             registry,
             store,
             lease,
@@ -227,13 +233,38 @@ impl Core {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that an attempt failed on an instance that was believed healthy.
-    pub(super) fn note_gap(&self, seqs: &[Seq], reason: &str) {
+    /// Looks at every lane again, whatever was heard of it: the net under every wake-up. Returns how many writes recovery
+    /// has yet to finish.
+    pub fn look_again(&self) -> u64 {
+        self.step(Input::LookAgain);
+        self.board().awaiting_recovery()
+    }
+
+    /// Notes that an attempt failed on an instance that was believed healthy: before the board knows, which may have an
+    /// answer for the client.
+    pub(super) fn note_gap(&self, seqs: &[Seq]) {
         self.gaps.lock().unwrap_or_else(PoisonError::into_inner).extend(seqs);
-        if let Some(journal) = self.journal() {
-            let fact = |seq: &Seq| Fact::Retried { seq: *seq, reason: reason.to_owned() };
-            journal.record_later(seqs.iter().map(fact).collect());
-        }
+    }
+
+    /// Tells the journal of an attempt that failed, and when it is repeated, unless another instance is at it already.
+    pub(super) fn retried(
+        &self,
+        lane: LaneId,
+        instance: InstanceId,
+        seqs: &[Seq],
+        reason: &str,
+        next: Option<Timestamp>,
+    ) {
+        let Some(journal) = self.journal() else { return };
+        let facts = {
+            let board = self.board();
+            let fact = |seq: &Seq| {
+                let next_retry_at = next.filter(|_| !board.under_way_elsewhere(lane, *seq, instance));
+                Fact::Retried { seq: *seq, reason: reason.to_owned(), next_retry_at }
+            };
+            seqs.iter().map(fact).collect()
+        };
+        journal.record_later(facts);
     }
 
     /// Whether an attempt for this entry failed on an instance that was believed healthy: asked once, when it ends.
@@ -293,10 +324,13 @@ impl RetentionSink for Core {
 impl DurableSink for Core {
     fn appended(&self, entries: Vec<Appended>) {
         let mut submissions = Vec::with_capacity(entries.len());
+        let mut awaited = Vec::with_capacity(entries.len());
         for Appended { seq, draft } in entries {
             let acknowledge = self.tickets().number(draft.transaction_id, seq);
             let intent = intent::of(draft.profile.kind, &draft.method, &draft.path, &draft.body);
             submissions.push(Submission { seq, lane: draft.lane, profile: draft.profile, intent, acknowledge });
+            let (attendance, priority) = (Attendance::Attended, draft.profile.priority);
+            awaited.push((draft.lane, Precedence { attendance, priority, seq }));
             self.bodies.insert(Request {
                 seq,
                 lane: draft.lane,
@@ -310,5 +344,8 @@ impl DurableSink for Core {
             });
         }
         self.step(Input::Journaled(submissions));
+        for (lane, precedence) in awaited {
+            self.gates.iter().for_each(|gate| gate.raise(lane, precedence));
+        }
     }
 }

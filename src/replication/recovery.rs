@@ -20,7 +20,8 @@ use crate::order::{Comparison, Input, Origin, Reach};
 /// How recovery works.
 #[derive(Clone, Debug)]
 pub struct RecoveryOptions {
-    /// Between two looks at an instance's phase when nothing has changed: a safety net, no change is missed.
+    /// Between two looks at every lane and at an instance's phase when nothing has changed: a safety net, nothing is
+    /// missed without it.
     pub interval: Duration,
     /// The time limit of one read of a comparison.
     pub deadline: Duration,
@@ -77,7 +78,7 @@ impl Recovery {
             self.first_look().await;
             ready();
         };
-        tokio::join!(returns, first_look, self.inspect_on_demand(inspections), self.heal());
+        tokio::join!(returns, first_look, self.inspect_on_demand(inspections), self.heal(), self.scan());
     }
 
     /// A twin that is written to on one side before it was compared can no longer be found equal.
@@ -206,6 +207,14 @@ impl Recovery {
         while let Some(instance) = inspections.recv().await {
             // What could not be looked at now is looked at again when it returns.
             let _ = self.inspect(instance).await;
+        }
+    }
+
+    /// The safety net: looks at every lane again, every so often.
+    async fn scan(&self) {
+        loop {
+            tokio::time::sleep(self.options.interval).await;
+            self.core.step(Input::LookAgain);
         }
     }
 

@@ -60,7 +60,10 @@ impl House {
     /// Builds the rooms that need the journal and gives each service its work.
     pub fn activate(self, restored: Restored, first_look: FirstLook) -> Active {
         let Restored { board, effects } = restored;
-        let options = CoreOptions { cached_bytes: self.config.limits.buffered_bytes.get() / 4 };
+        let options = CoreOptions {
+            cached_bytes: self.config.limits.buffered_bytes.get() / 4,
+            concurrent_attempts: self.config.limits.concurrent_attempts,
+        };
         let (registry, store, lease) = (Arc::clone(&self.registry), Arc::clone(&self.store), Arc::clone(&self.lease));
         let (core, work) = Core::new(board, effects, registry, store, lease, &options);
         let journal_options = JournalOptions { timeout: self.config.journal_timeout, ..JournalOptions::default() };
@@ -97,11 +100,7 @@ impl House {
     }
 
     fn runner_options(&self) -> RunnerOptions {
-        RunnerOptions {
-            attempt_timeout: self.config.attempt_timeout,
-            settle_time: self.config.settle_time,
-            concurrent_attempts: self.config.limits.concurrent_requests,
-        }
+        RunnerOptions { attempt_timeout: self.config.attempt_timeout, settle_time: self.config.settle_time }
     }
 
     fn recovery(&self, core: &Arc<Core>, first_look: FirstLook) -> Recovery {

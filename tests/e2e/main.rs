@@ -25,6 +25,7 @@ mod numbers;
 mod once;
 mod protection;
 mod reads;
+mod recovery;
 mod room;
 mod shutdown;
 mod takeover;

@@ -124,3 +124,26 @@ async fn a_refused_probe_is_enough() {
     assert!(registry.last_error(ONLY).unwrap().starts_with("probe: "));
     probes.abort();
 }
+
+#[tokio::test]
+async fn one_that_is_down_is_seen_to_return_before_the_next_round() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let registry = registry(&format!("http://{address}"));
+    let health = Health::new(Arc::clone(&registry)).unwrap();
+    let (_keep, shutdown) = watch::channel(false);
+    let probes = tokio::spawn(async move { health.start(shutdown).await });
+    await_phase(&registry, Phase::Down, LONG).await;
+    let begun = Instant::now();
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // Whatever is asked.
+            stream.readable().await.unwrap();
+            let _ = stream.try_write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
+        }
+    });
+    await_phase(&registry, Phase::Returned, LONG).await;
+    assert!(begun.elapsed() < registry.health().interval / 2, "{:?}", begun.elapsed());
+    probes.abort();
+    server.abort();
+}

@@ -17,7 +17,7 @@ use uuid::Uuid;
 use super::*;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
-use crate::order::{CatalogChange, Encoding, Kind, Merge, Origin, Profile, Verdict};
+use crate::order::{CatalogChange, Encoding, Kind, Merge, Origin, Priority, Profile, Verdict};
 
 /// Where a store is tested: the same journal, opened again after the store before it was dropped.
 pub(in crate::journal) trait Bench {
@@ -32,6 +32,7 @@ macro_rules! contract_suite {
                 a_taken_key_makes_nothing_durable, keys_are_scoped_by_tenant, a_request_comes_back_as_it_went_in;
             facts: progress_never_moves_backwards, a_settled_entry_never_changes, statuses_follow_the_rule,
                 standings_change_and_keep_the_mark, facts_about_nothing_are_no_error, facts_apply_in_order,
+                a_failed_attempt_is_counted_and_announces_the_next, what_is_finished_at_the_start_is_retried_no_more,
                 a_resolution_replaces_the_body_once, totals_count_every_status,
                 what_was_cut_off_is_finished_at_the_start;
             catalog: a_new_journal_has_the_defaults, changes_are_idempotent, deleting_a_database_deletes_its_collections,
@@ -80,6 +81,7 @@ pub(in crate::journal) fn draft(lane: LaneId, body: &'static str) -> Draft {
             kind: Kind::Upsert,
             merge: Some(Merge { docs: 3, encoding: Encoding::Base64 }),
             bytes: body.len() as u64,
+            priority: Priority::High,
         },
         method: "POST".to_owned(),
         path: "/api/v2/tenants/t/databases/d/collections/c/upsert?x=1".to_owned(),

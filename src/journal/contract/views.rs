@@ -288,7 +288,7 @@ pub async fn what_recovery_has_to_finish_is_pending(shell: &impl Shell) {
 pub async fn the_summary_is_by_status(shell: &impl Shell) {
     let store = shell.open();
     let seqs = history(&*store).await;
-    record(&*store, vec![Fact::Retried { seq: seqs[2], reason: "x".to_owned() }]).await;
+    record(&*store, vec![Fact::Retried { seq: seqs[2], reason: "x".to_owned(), next_retry_at: None }]).await;
     let query = "SELECT status, transaction_count, timing_gap_failures, CAST(avg_retry_count AS INTEGER),
             CAST(ROUND(avg_completion_seconds) AS INTEGER),
             CASE WHEN oldest_transaction < newest_transaction THEN 'older' ELSE 'same' END

@@ -150,6 +150,7 @@ fn row(draft: &Draft, seq: Seq) -> TransactionRow {
         timing_gap: TimingGap::No,
         executed_on: None,
         retry_count: 0,
+        next_retry_at: None,
         created_at: MADE,
         completed_at: None,
     }
@@ -431,7 +432,7 @@ async fn under_pressure_only_retries_are_shed() {
     let house = House::new(options());
     let release = house.hold().await;
     house.journal.record_later((1..=4).map(fact).collect());
-    let retried = Fact::Retried { seq: Seq::new(1), reason: "x".to_owned() };
+    let retried = Fact::Retried { seq: Seq::new(1), reason: "x".to_owned(), next_retry_at: None };
     house.journal.record_later(vec![retried, fact(5)]);
     release.send(()).unwrap();
     house.journal.record(Vec::new()).await;

@@ -13,10 +13,10 @@ use crate::journal::{ClientKey, CommitError, Draft, Status};
 const INSERT: &str =
     "INSERT INTO transactions (seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind,
         merge_docs, merge_encoding, bytes, status, created_at, method, path, content_type, client_session, client_ip,
-        user_identifier)
+        user_identifier, priority)
     VALUES (:seq, :transaction_id, :client_tenant, :client_key, :fingerprint, :lane, :kind, :merge_docs,
         :merge_encoding, :bytes, :status, :created_at, :method, :path, :content_type, :client_session, :client_ip,
-        :user_identifier)";
+        :user_identifier, :priority)";
 
 /// Inserts the drafts after the last position ever given out, and remembers the new last one.
 pub(super) fn append(
@@ -74,6 +74,7 @@ fn insert(connection: &Connection, seq: Seq, draft: &Draft, compression: Compres
         ":client_session": draft.client_session,
         ":client_ip": draft.client_ip,
         ":user_identifier": draft.user_identifier,
+        ":priority": draft.profile.priority.name(),
     })?;
     let sql = "INSERT INTO bodies (seq, body, encoding, utf8) VALUES (?1, ?2, ?3, ?4)";
     let packed = bodies::pack(&draft.body, compression);

@@ -78,7 +78,13 @@ fn profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
     let docs: Option<u32> = row.get("merge_docs")?;
     let encoding = named(row, "merge_encoding")?;
     let merge = docs.zip(encoding).map(|(docs, encoding)| Merge { docs, encoding });
-    Ok(Profile { kind: parsed(row, "kind", Named::named)?, merge, bytes: unsigned(row, "bytes")? })
+    Ok(Profile {
+        kind: parsed(row, "kind", Named::named)?,
+        merge,
+        bytes: unsigned(row, "bytes")?,
+        // Entries from before there were priorities have none.
+        priority: named(row, "priority")?.unwrap_or_default(),
+    })
 }
 
 fn answer(row: &Row<'_>) -> rusqlite::Result<Option<StoredAnswer>> {
@@ -93,7 +99,8 @@ fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
 }
 
 /// The columns that [`entry`] reads.
-pub(super) const ENTRY: &str = "seq, transaction_id, lane, kind, merge_docs, merge_encoding, bytes, verdict, status";
+pub(super) const ENTRY: &str =
+    "seq, transaction_id, lane, kind, merge_docs, merge_encoding, bytes, priority, verdict, status";
 
 /// A row of [`ENTRY`].
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
@@ -108,7 +115,7 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
 }
 
 /// The columns that [`request`] reads.
-pub(super) const REQUEST: &str = "seq, lane, kind, merge_docs, merge_encoding, bytes, method, path, content_type, \
+pub(super) const REQUEST: &str = "seq, lane, kind, merge_docs, merge_encoding, bytes, priority, method, path, content_type, \
      answer_status, answer_body, resolved IS NOT NULL AS resolved, coalesce(resolved, body) AS body, \
      CASE WHEN resolved IS NULL THEN encoding ELSE 'plain' END AS encoding";
 
@@ -132,11 +139,12 @@ pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
 /// The columns that [`transaction`] reads.
 pub(super) const TRANSACTION: &str = "seq, transaction_id, client_tenant, client_key, fingerprint, lane, method, path, \
      status, verdict, answer_status, answer_body, response_status, failure_reason, timing_gap, executed_on, retry_count, \
-     created_at, completed_at";
+     next_retry_at, created_at, completed_at";
 
 /// A row of [`TRANSACTION`].
 pub(super) fn transaction(row: &Row<'_>) -> rusqlite::Result<TransactionRow> {
     let completed_at: Option<i64> = row.get("completed_at")?;
+    let next_retry_at: Option<i64> = row.get("next_retry_at")?;
     Ok(TransactionRow {
         seq: seq(row, "seq")?,
         transaction_id: transaction_id(row)?,
@@ -152,6 +160,7 @@ pub(super) fn transaction(row: &Row<'_>) -> rusqlite::Result<TransactionRow> {
         timing_gap: if row.get("timing_gap")? { TimingGap::Yes } else { TimingGap::No },
         executed_on: instance(row, "executed_on")?,
         retry_count: row.get("retry_count")?,
+        next_retry_at: next_retry_at.map(Timestamp::from_millis),
         created_at: Timestamp::from_millis(row.get("created_at")?),
         completed_at: completed_at.map(Timestamp::from_millis),
     })

@@ -25,6 +25,7 @@ use super::catalog::{Catalog, Deletion};
 use super::catalog_change::CatalogChange;
 use super::entry::{Acknowledge, Attendance, Entry, Profile, Verdict};
 use super::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
+use super::precedence::Precedence;
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 
 /// What a catalog entry may do to others that wait behind it.
@@ -178,6 +179,8 @@ pub enum Input {
     },
     /// The two instances hold the same content for the lane's collection.
     FoundEqual(Comparison),
+    /// Time for the safety net: whatever may be sent is, even if nothing has been heard of it.
+    LookAgain,
 }
 
 /// Why a request is sent.
@@ -201,13 +204,21 @@ pub enum Repeat {
     },
 }
 
+/// When a request is sent, among those of other lanes, and how often the like has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub precedence: Precedence,
+    /// Requests of the lane in a row that came to nothing on this instance though it was there.
+    pub failures: u32,
+}
+
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send these entries as one request. A crash here leaves them in doubt on this instance.
-    Send { lane: LaneId, instance: InstanceId, seqs: Vec<Seq>, purpose: Purpose, repeat: Repeat },
+    Send { lane: LaneId, instance: InstanceId, seqs: Vec<Seq>, purpose: Purpose, repeat: Repeat, turn: Turn },
     /// Read the ids of a limited delete there, make them durable, report [`Input::IdsRead`].
-    ReadIds { lane: LaneId, instance: InstanceId, seq: Seq },
+    ReadIds { lane: LaneId, instance: InstanceId, seq: Seq, turn: Turn },
     /// Make durable, in one commit; report [`Input::Recorded`].
     Record { lane: LaneId, instance: InstanceId, record: Record },
     /// Make durable; nothing waits for it.
@@ -227,8 +238,9 @@ pub enum Effect {
 /// Why a place rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rest {
-    /// A request went unanswered: an abandoned one may still be executed for the settle time.
-    Doubt,
+    /// A request went unanswered: an abandoned one may still be executed for the settle time. If that happens again and
+    /// again while the instance is there, it is left alone for longer.
+    Doubt { in_a_row: u32 },
     /// Nothing happened there, and at once it would not go better: the more often in a row, the longer the pause.
     Pause { in_a_row: u32 },
 }
@@ -270,8 +282,6 @@ pub struct Board {
     pub(super) held: BTreeMap<LaneId, Held>,
     pub(super) dirty: BTreeSet<LaneId>,
     pub(super) last: Seq,
-    /// Single attempts on each healthy instance before rule R10 examines an entry.
-    pub(super) attempts_before_examination: u32,
 }
 
 impl Board {
@@ -290,7 +300,6 @@ impl Board {
             held: BTreeMap::new(),
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
-            attempts_before_examination: 3,
         }
     }
 
@@ -313,12 +322,16 @@ impl Board {
             Input::Suspected { lane, instance } => self.suspected(lane, instance, &mut effects),
             Input::LeftBehind { lane, instance } => self.left_behind(lane, instance, &mut effects),
             Input::Unattended { lane, seq } => {
-                if let Some(slot) = self.lanes.get_mut(&lane).and_then(|lane| lane.slot_mut(seq)) {
+                if let Some(lane) = self.lanes.get_mut(&lane)
+                    && let Some(slot) = lane.slot_mut(seq)
+                {
                     slot.attendance = Attendance::Unattended;
+                    lane.stops_waiting(seq);
                 }
             }
             Input::Examined { lane, seq, shows } => self.examined(lane, seq, shows, &mut effects),
             Input::FoundEqual(comparison) => self.found_equal(&comparison, &mut effects),
+            Input::LookAgain => self.look_again(&mut effects),
         }
         self.launch_all(&mut effects);
         effects
@@ -389,8 +402,21 @@ impl Board {
         self.examine_when_calm(id, effects);
     }
 
+    /// The net under every wake-up: costs one look at each lane.
+    fn look_again(&mut self, effects: &mut Vec<Effect>) {
+        let held: Vec<_> = self.held.keys().copied().collect();
+        for id in held {
+            self.examine_when_calm(id, effects);
+        }
+        self.dirty.extend(self.lanes.keys().copied());
+    }
+
     fn reached(&mut self, instance: InstanceId, reach: Reach) {
-        self.reach[instance.0] = reach;
+        let before = std::mem::replace(&mut self.reach[instance.0], reach);
+        if before == Reach::Away {
+            // What failed there before it went away says nothing of what will fail now.
+            self.lanes.values_mut().for_each(|lane| lane.place_mut(instance).pauses = 0);
+        }
         if reach == Reach::Away {
             self.release_held();
         }
@@ -421,7 +447,7 @@ impl Board {
         let place = lane.place_mut(instance);
         if place.step == Step::Diverged && matches!(place.flight, Flight::None | Flight::Paused) {
             let rest = place.begin_rest(Flight::InDoubt);
-            effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt });
+            effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt { in_a_row: 0 } });
         }
     }
 

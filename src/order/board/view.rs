@@ -4,8 +4,8 @@ use super::{Board, Reach};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Catalog;
 use crate::order::choose::{Candidate, Standing};
-use crate::order::entry::Verdict;
-use crate::order::lane::{Flight, Step};
+use crate::order::entry::{Attendance, Verdict};
+use crate::order::lane::{Flight, Slot, Step};
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +192,17 @@ impl Board {
 
     fn in_step(&self, instance: InstanceId) -> impl Iterator<Item = &super::Lane> {
         self.lanes.values().filter(move |lane| lane.place(instance).step == Step::In)
+    }
+
+    /// Entries without a verdict whose client waits no more: what recovery has yet to finish. Looks at every entry.
+    pub fn awaiting_recovery(&self) -> u64 {
+        let open = |slot: &&Slot| slot.entry.verdict.is_none() && slot.attendance == Attendance::Unattended;
+        self.lanes.values().map(|lane| lane.slots.iter().filter(open).count() as u64).sum()
+    }
+
+    /// Whether a request for the entry is under way on another instance.
+    pub fn under_way_elsewhere(&self, lane: LaneId, seq: Seq, except: InstanceId) -> bool {
+        self.lanes.get(&lane).is_some_and(|lane| lane.under_way_elsewhere(seq, except))
     }
 
     /// Entries in memory, for the backlog's limit.

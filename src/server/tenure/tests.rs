@@ -115,7 +115,7 @@ impl House {
         let options = InstanceOptions { name: name.clone(), url, ca_file: None };
         let registry = Registry::new(vec![options], Timeouts::default(), HealthOptions::default()).unwrap();
         let board = Board::new(vec![name], MergeLimits { documents: 1, bytes: 1 });
-        let options = CoreOptions { cached_bytes: 0 };
+        let options = CoreOptions { cached_bytes: 0, concurrent_attempts: 8 };
         let (core, work) = Core::new(board, Vec::new(), registry, store, Arc::clone(&self.lease), &options);
         self.tenancy.loaded(Arc::clone(&core));
         (core, work, folder)
