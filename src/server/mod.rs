@@ -24,8 +24,8 @@ use self::tenure::{Begin, Keeper, Tenancy};
 use crate::admin::StandbyPages;
 use crate::config::Config;
 use crate::instance::Health;
-use crate::journal::sqlite::OpenError;
 use crate::journal::{CommitError, ReadError};
+use crate::journal::{postgres, sqlite};
 use crate::lease::Lease;
 use crate::proxy::{Front, Standing};
 use crate::replication::FirstLook;
@@ -34,7 +34,9 @@ use crate::replication::FirstLook;
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     #[error(transparent)]
-    Journal(#[from] OpenError),
+    Journal(#[from] sqlite::OpenError),
+    #[error(transparent)]
+    SharedJournal(#[from] postgres::OpenError),
     #[error(transparent)]
     Restore(#[from] ReadError),
     #[error(transparent)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::StartError;
 use crate::admin::StoreKind;
 use crate::config::{Config, JournalStore};
+use crate::journal::postgres::{PostgresOptions, PostgresStore};
 use crate::journal::sqlite::{SqliteOptions, SqliteStore};
 use crate::journal::{Store, Tenure};
 
@@ -34,6 +35,15 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
             let store = Arc::new(SqliteStore::open_with(path, &options)?);
             Ok(Opened { tenure: Arc::clone(&store) as _, store, kind: StoreKind::Sqlite, claiming: Claiming::Ours })
         }
-        JournalStore::Postgres { url } => Err(StartError::Setup(format!("{url}: not supported yet"))),
+        JournalStore::Postgres { url } => {
+            let limits = PostgresOptions {
+                // Shorter than the writes wait that it may have to disappoint.
+                commit: config.journal_timeout / 2,
+                term: config.journal.lease,
+                ..PostgresOptions::default()
+            };
+            let store = Arc::new(PostgresStore::open(url, limits)?);
+            Ok(Opened { tenure: Arc::clone(&store) as _, store, kind: StoreKind::Postgres, claiming: Claiming::Needed })
+        }
     }
 }

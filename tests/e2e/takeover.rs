@@ -31,7 +31,7 @@ struct Pair {
 
 impl Pair {
     fn new() -> Pair {
-        let postgres = Postgres::start();
+        let postgres = Postgres::fresh();
         let servers = vec![ChromaServer::fresh(), ChromaServer::fresh()];
         let edge = || -> Builder {
             let probes = "  health: { interval: 500ms, timeout: 400ms }";
@@ -66,7 +66,7 @@ impl Pair {
 
     /// Whatever an edge can write there, but for what it may still write when it is succeeded.
     fn journal(&self) -> Vec<String> {
-        let ask = |sql| self.postgres.query(sql);
+        let ask = |sql| self.postgres.sql(sql).lines().map(str::to_owned).collect::<Vec<_>>();
         let mut all = ask("SELECT epoch, commits, last_seq FROM chroma_edge.journal");
         all.extend(ask("SELECT seq, verdict, status FROM chroma_edge.transactions ORDER BY seq"));
         all.extend(ask("SELECT lane, instance, through, standing FROM chroma_edge.progress ORDER BY lane, instance"));
@@ -115,8 +115,8 @@ fn an_edge_that_dies_is_succeeded_and_what_it_acknowledged_is_there() {
     pair.await_takeover();
     let took = died.elapsed();
     let events = load.finish();
-    let alpha = create_or_get(&pair.second.client(), "alpha");
-    add(&pair.second.client(), &alpha, "by-the-second").expect(201);
+    let own = create(&pair.second.client(), "own");
+    add(&pair.second.client(), &own, "by-the-second").expect(201);
     let seen = pair.assert_equal();
     assert_nothing_lost(&events, &seen);
     assert!(shown_ids(&seen).contains("by-the-second"));
@@ -131,9 +131,9 @@ fn an_edge_that_is_stopped_and_continued_changes_nothing_any_more() {
     load.await_more(100, PROGRESS);
     pair.first.signal(Signal::SIGSTOP);
     pair.await_takeover();
-    let alpha = create_or_get(&pair.second.client(), "alpha");
+    let own = create(&pair.second.client(), "own");
     for number in 0..20 {
-        add(&pair.second.client(), &alpha, &format!("second-{number}")).expect(201);
+        add(&pair.second.client(), &own, &format!("second-{number}")).expect(201);
     }
     pair.assert_equal();
     let before = pair.journal();
@@ -141,14 +141,14 @@ fn an_edge_that_is_stopped_and_continued_changes_nothing_any_more() {
     pair.first.signal(Signal::SIGCONT);
     assert_eq!(pair.first.wait_for_exit(PROGRESS).code(), Some(1));
     let events = load.finish();
-    if pair.postgres.query("SELECT count(*) FROM chroma_edge.suspects") == ["0"]
+    if pair.postgres.sql("SELECT count(*) FROM chroma_edge.suspects").trim() == "0"
         && !pair.second.log().contains("may have sent a write after its lease")
     {
         assert_eq!(pair.journal(), before, "neither an append nor a mark of its own");
     }
     let seen = pair.assert_equal();
     assert_nothing_lost(&events, &seen);
-    assert!((0..20).all(|number| ids(&pair.second.client(), &alpha).contains(&format!("second-{number}"))));
+    assert!((0..20).all(|number| ids(&pair.second.client(), &own).contains(&format!("second-{number}"))));
 
     // Its supervisor starts it again: it stands by.
     pair.first.restart();
@@ -184,7 +184,7 @@ fn without_its_database_an_edge_starts_as_a_standby_and_one_at_work_goes_on_read
     wait_for("word of it", PROGRESS, || (health(&pair.second).1["journal"] == "unreachable").then_some(()));
     let refused = pair.second.client().post(&record_path(&things, "get"), &Value::Null).expect(503);
     assert_eq!(refused.json()["reason"], "journal_unavailable");
-    pair.postgres.restart();
+    pair.postgres.start();
     // Whichever comes first: one of them is active, and the other is not.
     let active = wait_for("an active edge", PROGRESS, || {
         [&pair.first, &pair.second].into_iter().find(|edge| {
@@ -195,11 +195,4 @@ fn without_its_database_an_edge_starts_as_a_standby_and_one_at_work_goes_on_read
     });
     assert_eq!(ids(&active.client(), &things), ["one", "three"]);
     pair.first.announce("has taken over the journal");
-}
-
-fn create_or_get(client: &Client, name: &str) -> String {
-    let body = serde_json::json!({ "name": name, "get_or_create": true });
-    let path = format!("{}/collections", crate::common::http::DEFAULT);
-    let answer = client.post(&path, &body).expect(200);
-    answer.json()["id"].as_str().expect("an id").to_owned()
 }
