@@ -2,7 +2,7 @@
 -- Names (kind, verdict, status, ...) are stored as text: see src/journal/names.rs. Text that comes from clients may be
 -- longer than a B-tree takes and may hold U+0000, which PostgreSQL's text cannot: see src/journal/postgres/text.rs.
 
-CREATE SCHEMA IF NOT EXISTS chroma_edge;
+-- Its schema is there before its first migration: the history of migrations is in it.
 
 -- One row, updated by every commit: a page with room for its next versions keeps it from growing.
 CREATE TABLE chroma_edge.journal (
@@ -163,22 +163,23 @@ INSERT INTO chroma_edge.databases (tenant, database, database_id)
     VALUES ('default_tenant', 'default_database', '00000000-0000-0000-0000-000000000000');
 
 -- The first statement of every commit: checks the fence, takes the row's lock until the commit's end, and gives out
--- positions. JE001: the epoch is another one. JE002: somebody must look at the journal first.
-CREATE FUNCTION chroma_edge.guard(held bigint, appends bigint, OUT last_seq bigint, OUT commits bigint)
+-- positions. JE001: the epoch is another one, or another process's. JE002: somebody must look at the journal first.
+CREATE FUNCTION chroma_edge.guard(held bigint, holder uuid, appends bigint, OUT last_seq bigint, OUT commits bigint)
 LANGUAGE plpgsql AS $$
 DECLARE
     found_epoch  bigint;
     found_halted text;
 BEGIN
     UPDATE chroma_edge.journal AS j SET last_seq = j.last_seq + appends, commits = j.commits + 1
-        WHERE j.epoch = held AND j.halted IS NULL
+        WHERE j.epoch = held AND j.epoch_holder = guard.holder AND j.halted IS NULL
         RETURNING j.last_seq, j.commits INTO guard.last_seq, guard.commits;
     IF NOT FOUND THEN
         SELECT j.epoch, j.halted INTO found_epoch, found_halted FROM chroma_edge.journal AS j;
         IF found_halted IS NOT NULL THEN
             RAISE EXCEPTION USING ERRCODE = 'JE002', MESSAGE = found_halted;
         END IF;
-        RAISE EXCEPTION USING ERRCODE = 'JE001', MESSAGE = format('the journal''s epoch is %s, and this edge holds %s', found_epoch, held);
+        RAISE EXCEPTION USING ERRCODE = 'JE001',
+            MESSAGE = format('the journal''s epoch is %s, and this edge''s was %s', found_epoch, held);
     END IF;
 END
 $$;
