@@ -133,3 +133,12 @@ fn while_an_edge_has_the_journal_migrate_says_so() {
     drop(store);
     shown_by(&mut place.migrate(&[]), 0);
 }
+
+#[test]
+fn only_postgresql_can_be_moved_into() {
+    let place = Place::new();
+    let journal = place.journal().display().to_string();
+    let shown = shown_by(&mut place.migrate(&["--from", &journal]), 64);
+    assert!(shown.contains("PostgreSQL"), "{shown}");
+    place.migrate(&["--from", &journal, "--validate-only"]).assert().code(64);
+}

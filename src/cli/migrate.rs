@@ -3,9 +3,11 @@
 //! Decides what is printed and which exit code it is: 0 when the journal is as it should be, 1 when it is not, or cannot
 //! be looked at.
 
+use std::path::Path;
 use std::process::ExitCode;
 
 use crate::config::{Config, JournalStore};
+use crate::journal::postgres::{self, DatabaseUrl};
 use crate::journal::sqlite;
 
 /// What is to be done.
@@ -14,6 +16,18 @@ pub(super) enum Mode {
     Apply,
     /// Changes nothing.
     ValidateOnly,
+}
+
+/// Moves the journal in the SQLite file at `from` into the configured database, which must hold none.
+pub(super) fn from(config: &Config, from: &Path) -> ExitCode {
+    let JournalStore::Postgres { url } = &config.journal.store else {
+        eprintln!("--from moves a journal into PostgreSQL, and the configuration names none");
+        return ExitCode::from(super::USAGE);
+    };
+    match move_journal(from, url) {
+        Ok(moved) => told(&url.to_string(), "moved; the file is as it was, and not used any more", &moved, "moved"),
+        Err(error) => failed(&error),
+    }
 }
 
 /// Runs the command.
@@ -54,7 +68,10 @@ fn failed(error: &str) -> ExitCode {
 fn apply(store: &JournalStore) -> Result<Vec<String>, String> {
     match store {
         JournalStore::Sqlite { path } => sqlite::migrate(path).map_err(|error| error.to_string()),
-        JournalStore::Postgres { url } => Err(format!("{url}: not supported yet")),
+        JournalStore::Postgres { url } => {
+            let applied = waited_for(postgres::bring_up_to_date(url))?.map_err(|error| error.to_string())?;
+            Ok(applied.iter().map(|done| format!("V{}__{}", done.version, done.name)).collect())
+        }
     }
 }
 
@@ -62,6 +79,22 @@ fn apply(store: &JournalStore) -> Result<Vec<String>, String> {
 fn validate(store: &JournalStore) -> Result<Vec<String>, String> {
     match store {
         JournalStore::Sqlite { path } => sqlite::differences(path).map_err(|error| error.to_string()),
-        JournalStore::Postgres { url } => Err(format!("{url}: not supported yet")),
+        JournalStore::Postgres { url } => {
+            let differences = waited_for(postgres::validate(url))?.map_err(|error| error.to_string())?;
+            Ok(differences.iter().map(ToString::to_string).collect())
+        }
     }
+}
+
+fn move_journal(path: &Path, url: &DatabaseUrl) -> Result<Vec<String>, String> {
+    let source = sqlite::Source::open(path).map_err(|error| error.to_string())?;
+    let moved = waited_for(postgres::move_from(&source, url))?.map_err(|error| error.to_string())?;
+    let rows = moved.rows.iter().map(|(table, rows)| format!("{rows} rows of {table}"));
+    Ok(rows.chain([format!("the last position, {}", moved.last)]).collect())
+}
+
+/// A command waits for what a server would do beside other things.
+fn waited_for<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(|error| error.to_string())?.block_on(work))
 }

@@ -53,6 +53,9 @@ struct Migration {
     /// Say what is missing or different, change nothing, and exit with 1 if there is anything.
     #[arg(long)]
     validate_only: bool,
+    /// Move the journal in this SQLite file into the configured PostgreSQL database, which must hold none yet.
+    #[arg(long, value_name = "FILE", conflicts_with = "validate_only")]
+    from: Option<PathBuf>,
 }
 
 /// Runs the command in `arguments`, the first of which is the program's name. `serve` gets a configuration
@@ -76,6 +79,9 @@ pub fn run<T, E: Display>(
             ExitCode::SUCCESS
         }),
         Command::Migrate(migration) => with_config(migration.source.conf.as_deref(), |config| {
+            if let Some(from) = &migration.from {
+                return migrate::from(&config, from);
+            }
             let mode = if migration.validate_only { migrate::Mode::ValidateOnly } else { migrate::Mode::Apply };
             migrate::run(&config, mode)
         }),

@@ -5,6 +5,7 @@
 pub(in crate::journal) mod appends;
 pub(in crate::journal) mod catalog;
 pub(in crate::journal) mod facts;
+pub(in crate::journal) mod moving;
 pub(in crate::journal) mod retention;
 pub(in crate::journal) mod sizing;
 pub(in crate::journal) mod views;

@@ -115,7 +115,13 @@ fn profile(row: &Row) -> Result<Profile, ReadError> {
     let docs: Option<u32> = docs.map(|docs| small("merge_docs", docs)).transpose()?;
     let encoding = named(row, "merge_encoding")?;
     let merge = docs.zip(encoding).map(|(docs, encoding)| Merge { docs, encoding });
-    Ok(Profile { kind: parsed(row, "kind", Named::named)?, merge, bytes: unsigned(row, "bytes")? })
+    Ok(Profile {
+        kind: parsed(row, "kind", Named::named)?,
+        merge,
+        bytes: unsigned(row, "bytes")?,
+        // Entries from before there were priorities have none.
+        priority: named(row, "priority")?.unwrap_or_default(),
+    })
 }
 
 fn status_code(row: &Row, column: &str) -> Result<Option<u16>, ReadError> {
@@ -135,7 +141,7 @@ fn verdict(row: &Row) -> Result<Option<Verdict>, ReadError> {
 
 /// The columns that [`entry`] reads.
 pub(super) const ENTRY: &str =
-    "t.seq, t.transaction_id, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.verdict, t.status";
+    "t.seq, t.transaction_id, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.verdict, t.status";
 
 /// A row of [`ENTRY`].
 pub(super) fn entry(row: &Row) -> Result<EntryRow, ReadError> {
@@ -150,7 +156,7 @@ pub(super) fn entry(row: &Row) -> Result<EntryRow, ReadError> {
 }
 
 /// The columns that [`request`] reads. What is stored of a body is unpacked there.
-pub(super) const REQUEST: &str = "t.seq, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.method, t.path,
+pub(super) const REQUEST: &str = "t.seq, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.method, t.path,
     t.content_type, t.answer_status, t.answer_body, b.resolved IS NOT NULL AS resolved,
     coalesce(b.resolved, b.body) AS body, CASE WHEN b.resolved IS NULL THEN b.encoding ELSE 'plain' END AS encoding";
 
@@ -172,7 +178,7 @@ pub(super) fn request(row: &Row) -> Result<Request, ReadError> {
 /// The columns that [`transaction`] reads.
 pub(super) const TRANSACTION: &str = "seq, transaction_id, client_tenant, client_key, fingerprint, lane, method, path,
     status, verdict, answer_status, answer_body, response_status, failure_reason, timing_gap, executed_on, retry_count,
-    created_at, completed_at";
+    next_retry_at, created_at, completed_at";
 
 /// A row of [`TRANSACTION`].
 pub(super) fn transaction(row: &Row) -> Result<TransactionRow, ReadError> {
@@ -192,6 +198,7 @@ pub(super) fn transaction(row: &Row) -> Result<TransactionRow, ReadError> {
         timing_gap: if get(row, "timing_gap")? { TimingGap::Yes } else { TimingGap::No },
         executed_on: executed_on.map(InstanceName::new),
         retry_count: small("retry_count", get::<i32>(row, "retry_count")?)?,
+        next_retry_at: get::<Option<SystemTime>>(row, "next_retry_at")?.map(timestamp),
         created_at: timestamp(get(row, "created_at")?),
         completed_at: get::<Option<SystemTime>>(row, "completed_at")?.map(timestamp),
     })

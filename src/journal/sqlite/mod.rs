@@ -13,6 +13,7 @@ mod open;
 mod read;
 mod row;
 mod schema;
+mod source;
 mod synced;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use tokio::sync::{mpsc, oneshot};
 
 pub use open::{OpenError, migrate};
 pub use schema::differences;
+pub use source::Source;
 
 use self::read::Readers;
 use self::writer::{Command, Writer};

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use rusqlite::Connection;
-use rusqlite::types::Value;
 use tempfile::TempDir;
 
 use super::writer::Command;
@@ -45,32 +44,20 @@ async fn bytes_per_transaction() {
 }
 
 impl Shell for File {
-    async fn sql(&self, statement: &str) -> Shown {
-        let connection = Connection::open(self.path()).unwrap();
-        let mut prepared = connection.prepare(statement).unwrap();
-        let columns = prepared.column_count();
-        let text = |row: &rusqlite::Row<'_>, column| match row.get_unwrap::<_, rusqlite::types::Value>(column) {
-            Value::Null => None,
-            Value::Integer(number) => Some(number.to_string()),
-            Value::Real(number) => Some(number.to_string()),
-            Value::Text(text) => Some(text),
-            Value::Blob(_) => panic!("{statement}: bytes"),
-        };
-        let read = |row: &rusqlite::Row<'_>| Ok((0..columns).map(|column| text(row, column)).collect());
-        let rows = prepared.query_map([], read).unwrap().collect::<rusqlite::Result<_>>().unwrap();
-        Shown { rows, changed: connection.changes() }
+    async fn ask(&self, statement: &str) -> Shown {
+        contract::moving::File(self.path()).ask(statement).await
     }
 
     fn day_ago(&self) -> &'static str {
-        "datetime('now', '-24 hours')"
+        contract::moving::File(self.path()).day_ago()
     }
 
     fn hour(&self) -> &'static str {
-        "strftime('%Y-%m-%d %H:00', created_at)"
+        contract::moving::File(self.path()).hour()
     }
 
     fn seconds(&self) -> &'static str {
-        "(julianday(completed_at) - julianday(created_at)) * 86400"
+        contract::moving::File(self.path()).seconds()
     }
 }
 
@@ -231,13 +218,13 @@ async fn what_was_compressed_is_read_whatever_the_setting() {
     let store = SqliteStore::open_with(&file.path(), &zstd).unwrap();
     let seqs = append(&store, vec![draft(LaneId::Catalog, text), draft(LaneId::Catalog, "[]")]).await;
     drop(store);
-    let stored = file.sql("SELECT encoding, length(body) < 500 FROM bodies ORDER BY seq").await.rows;
+    let stored = file.ask("SELECT encoding, length(body) < 500 FROM bodies ORDER BY seq").await.rows;
     let row = |values: [&str; 2]| values.map(|value| Some(value.to_owned())).to_vec();
     assert_eq!(stored, [row(["zstd", "1"]), row(["plain", "1"])]);
     let store = file.store();
     let requests = store.requests(&seqs).await.unwrap();
     assert_eq!(requests.iter().map(|request| request.body.len()).collect::<Vec<_>>(), [text.len(), 2]);
-    let data = file.sql("SELECT data FROM emergency_transaction_log ORDER BY data").await.rows;
+    let data = file.ask("SELECT data FROM emergency_transaction_log ORDER BY data").await.rows;
     assert_eq!(data[0][0].as_deref(), Some("[]"));
     let described = format!("{{\"encoding\":\"zstd\",\"bytes\":{}}}", text.len());
     assert_eq!(data[1][0].as_deref(), Some(described.as_str()));
@@ -292,4 +279,17 @@ async fn what_differs_from_this_binarys_schema_is_named() {
         assert!(found.iter().any(|line| line.starts_with(expected)), "{expected}: {found:?}");
         assert_eq!(files(), before);
     }
+}
+
+#[tokio::test]
+async fn who_is_not_configured_any_more_is_not_waited_for() {
+    let file = File::new();
+    let store = file.store();
+    store.begin(&contract::instances(), contract::MADE).await.unwrap();
+    let seqs = append(&store, vec![draft(LaneId::Catalog, "x")]).await;
+    record(&store, vec![contract::applied(seqs[0]), contract::progress(LaneId::Catalog, "primary", seqs[0])]).await;
+    let synced = async || file.ask("SELECT status FROM unified_wal_writes").await.rows[0][0].clone().unwrap();
+    assert_eq!(synced().await, "executed");
+    store.begin(&contract::instances()[..1], contract::MADE).await.unwrap();
+    assert_eq!(synced().await, "synced");
 }

@@ -2,6 +2,7 @@
 //! and a journal that comes back older than it was.
 
 mod support;
+mod views;
 
 use self::support::postgres::Postgres;
 use crate::journal::contract;
