@@ -40,6 +40,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
                 // Shorter than the writes wait that it may have to disappoint.
                 commit: config.journal_timeout / 2,
                 term: config.journal.lease,
+                compression: config.journal.compression,
                 ..PostgresOptions::default()
             };
             let store = Arc::new(PostgresStore::open(url, limits)?);

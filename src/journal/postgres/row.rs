@@ -156,7 +156,8 @@ pub(super) fn entry(row: &Row) -> Result<EntryRow, ReadError> {
 }
 
 /// The columns that [`request`] reads. What is stored of a body is unpacked there.
-pub(super) const REQUEST: &str = "t.seq, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.method, t.path,
+pub(super) const REQUEST: &str =
+    "t.seq, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.method, t.path,
     t.content_type, t.answer_status, t.answer_body, b.resolved IS NOT NULL AS resolved,
     coalesce(b.resolved, b.body) AS body, CASE WHEN b.resolved IS NULL THEN b.encoding ELSE 'plain' END AS encoding";
 
