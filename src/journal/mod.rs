@@ -4,6 +4,7 @@
 //! executed where (`order/`), nor by whom (`replication/`). A [`Store`] commits batches; [`Journal`] is the
 //! group commit in front of any store: many writers, one flush.
 
+mod audit;
 #[cfg(test)]
 mod contract;
 mod group;
@@ -15,6 +16,7 @@ mod status;
 mod tenure;
 mod types;
 
+pub use audit::*;
 pub use group::{AppendError, Appended, DurableSink, Journal, JournalOptions, JournalStats, JournalTask};
 pub use tenure::*;
 pub use types::*;

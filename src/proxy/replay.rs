@@ -40,6 +40,6 @@ fn stored(row: &TransactionRow) -> Option<Reply> {
         Some(answer) => Reply::json(answer.status, answer.body.clone()),
         // Applied, with an answer too long to be kept.
         None if verdict == Verdict::Applied => Reply::json(row.response_status.unwrap_or(200), "{}"),
-        None => unanswered(verdict, row.lane),
+        None => unanswered(verdict, row.lane?),
     })
 }

@@ -12,7 +12,8 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::contract::{MADE, draft, keyed, progress};
 use crate::journal::{
-    Batch, CommitError, Lookup, ReadError, Request, Snapshot, Status, TimingGap, Totals, TransactionRow, Trimmed,
+    AuditPage, AuditQuery, Batch, CommitError, Details, Lookup, OperationType, ReadError, Recent, Request, Snapshot,
+    Status, StatusSummary, TimingGap, Totals, TransactionRow, Trimmed,
 };
 
 /// What the store does with the next commit.
@@ -109,9 +110,25 @@ impl Store for Fake {
         let found = script.durable.iter().position(|draft| match (lookup, &draft.client_key) {
             (Lookup::Id(id), _) => draft.transaction_id == *id,
             (Lookup::ClientKey { tenant, key }, Some(held)) => held.tenant == *tenant && held.key == *key,
-            (Lookup::ClientKey { .. }, None) => false,
+            (Lookup::ClientKey { .. } | Lookup::Key { .. }, _) => false,
         });
         Ok(found.map(|place| row(&script.durable[place], Seq::new(place as u64 + 1))))
+    }
+
+    async fn details(&self, _: &Lookup) -> Result<Option<Details>, ReadError> {
+        Err(ReadError("not asked here".to_owned()))
+    }
+
+    async fn audit(&self, _: &AuditQuery) -> Result<AuditPage, ReadError> {
+        Err(ReadError("not asked here".to_owned()))
+    }
+
+    async fn summary(&self) -> Result<Vec<StatusSummary>, ReadError> {
+        Err(ReadError("not asked here".to_owned()))
+    }
+
+    async fn recent(&self, _: Timestamp, _: Timestamp) -> Result<Recent, ReadError> {
+        Err(ReadError("not asked here".to_owned()))
     }
 
     async fn totals(&self) -> Result<Totals, ReadError> {
@@ -128,7 +145,8 @@ fn row(draft: &Draft, seq: Seq) -> TransactionRow {
         seq,
         transaction_id: draft.transaction_id,
         client_key: draft.client_key.clone(),
-        lane: draft.lane,
+        operation: OperationType::Write(draft.profile.kind),
+        lane: Some(draft.lane),
         method: draft.method.clone(),
         path: draft.path.clone(),
         status: Status::Attempting,
@@ -139,8 +157,12 @@ fn row(draft: &Draft, seq: Seq) -> TransactionRow {
         timing_gap: TimingGap::No,
         executed_on: None,
         retry_count: 0,
+        next_retry_at: None,
         created_at: MADE,
         completed_at: None,
+        client_session: None,
+        client_ip: None,
+        user_identifier: None,
     }
 }
 
