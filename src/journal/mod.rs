@@ -17,6 +17,6 @@ mod tenure;
 mod types;
 
 pub use audit::*;
-pub use group::{AppendError, Appended, DurableSink, Journal, JournalOptions, JournalStats, JournalTask};
+pub use group::{AppendError, Appended, DurableSink, Journal, JournalOptions, JournalStats, JournalTask, Watch};
 pub use tenure::*;
 pub use types::*;
