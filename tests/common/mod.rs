@@ -16,6 +16,7 @@ pub mod http;
 pub mod model;
 pub mod ops;
 pub mod place;
+pub mod postgres;
 pub mod random;
 pub mod relay;
 pub mod scripts;

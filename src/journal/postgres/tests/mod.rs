@@ -1,0 +1,9 @@
+//! The contract on PostgreSQL, and what only a database elsewhere can get wrong: who writes, what a lost answer means,
+//! and a journal that comes back older than it was.
+
+mod support;
+
+use self::support::postgres::Postgres;
+use crate::journal::contract;
+
+contract::contract_suite!(Postgres::fresh());
