@@ -13,6 +13,7 @@ pub mod conversation;
 pub mod edge;
 pub mod fold;
 pub mod http;
+pub mod link;
 pub mod model;
 pub mod ops;
 pub mod place;

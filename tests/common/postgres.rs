@@ -4,7 +4,8 @@
 //! is copied from, belongs to the first of the users `postgres` and `nobody` that there is.
 
 use std::fs::OpenOptions;
-use std::os::unix::fs::chown;
+use std::io::Write;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -89,11 +90,14 @@ impl Postgres {
         }
         let child = command.stdin(Stdio::null()).stdout(log.try_clone().expect("the log")).stderr(log).spawn();
         self.child = Some(child.expect("the server's process"));
-        let status = self.data().join("postmaster.pid");
+        let (status, pid) = (self.data().join("postmaster.pid"), self.child.as_ref().map(Child::id));
         wait_for("the server's start", START, || {
             let exited = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten());
             assert!(exited.is_none(), "the server ended at its start: {}", self.log());
-            std::fs::read_to_string(&status).ok()?.lines().nth(7).filter(|line| line.trim() == "ready").map(drop)
+            // A killed server leaves its own behind.
+            let status = std::fs::read_to_string(&status).ok()?;
+            let own = status.lines().next()?.trim().parse().ok() == pid;
+            (own && status.lines().nth(7)?.trim() == "ready").then_some(())
         });
     }
 
@@ -136,6 +140,18 @@ impl Postgres {
         }
     }
 
+    /// From its next start on, a stopped server encrypts with this certificate, for whoever asks.
+    pub fn use_certificate(&self, certificate: &str, key: &str) {
+        let (certificate_file, key_file) = (self.data().join("server.crt"), self.data().join("server.key"));
+        std::fs::write(&certificate_file, certificate).expect("the certificate");
+        std::fs::write(&key_file, key).expect("its key");
+        std::fs::set_permissions(&key_file, PermissionsExt::from_mode(0o600)).expect("its mode");
+        give(&certificate_file);
+        give(&key_file);
+        let config = OpenOptions::new().append(true).open(self.data().join("postgresql.conf"));
+        config.and_then(|mut config| config.write_all(b"ssl = on\n")).expect("its configuration");
+    }
+
     /// Copies the data of a stopped server.
     pub fn copy(&self) -> Copied {
         assert!(self.child.is_none(), "the server runs");
@@ -171,6 +187,11 @@ impl Postgres {
         format!("postgres://postgres@127.0.0.1:{port}/postgres")
     }
 
+    /// The connection string of another database.
+    pub fn url_of(&self, database: &str) -> String {
+        format!("postgres://postgres@127.0.0.1:{}/{database}", self.port.number)
+    }
+
     /// What `psql` answers, one row a line and columns separated by `|`. Panics with what it says is wrong.
     pub fn sql(&self, sql: &str) -> String {
         let output = self.psql(sql);
@@ -181,9 +202,15 @@ impl Postgres {
 
     /// What `psql` does with it.
     pub fn psql(&self, sql: &str) -> Output {
-        let mut command = Command::new(self.bin.join("psql"));
+        let mut command = Command::new(self.psql_path());
         command.args(["-X", "-A", "-t", "-q", "-v", "ON_ERROR_STOP=1", "-h", "127.0.0.1", "-U", "postgres", "-p"]);
         command.arg(self.port.number.to_string()).arg("-c").arg(sql).arg("postgres").output().expect("psql")
+    }
+
+    /// Where `psql` is.
+    pub fn psql_path(&self) -> PathBuf {
+        let own = self.bin.join("psql");
+        if own.exists() { own } else { PathBuf::from("psql") }
     }
 
     /// What it has logged.

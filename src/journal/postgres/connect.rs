@@ -28,10 +28,12 @@ pub(super) enum Purpose {
     Schema,
 }
 
-/// How long the server may take for what one kind of connection asks.
+/// How long things may take on one kind of connection.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Patience {
-    /// For one statement.
+    /// For one of several hosts to take a connection: less than half of what its callers wait.
+    pub(super) connect: Duration,
+    /// For the server to carry out one statement.
     pub(super) statement: Duration,
     /// For a lock that another session holds.
     pub(super) lock: Duration,
@@ -84,7 +86,7 @@ pub(super) struct Opener {
     tls: MakeRustlsConnect,
     purpose: Purpose,
     patience: Patience,
-    /// The host to begin with: the one that took the last connection, or the one after the last that did not.
+    /// The host to begin with.
     first: AtomicUsize,
     /// What the operator was told once.
     warned: AtomicBool,
@@ -153,17 +155,17 @@ pub(super) fn pool(
 }
 
 impl Opener {
-    /// Asks each host in turn.
+    /// Asks each host in turn, beginning with the one that took the last connection, or could not be asked in time.
     async fn open(&self) -> Result<Session, ConnectError> {
         let mut failures = Vec::new();
         let mut worst: fn(String) -> ConnectError = ConnectError::Unreachable;
+        let count = self.targets.len();
         let begin = self.first.load(Ordering::Relaxed);
-        for step in 0..self.targets.len() {
-            let index = (begin + step) % self.targets.len();
+        for index in (0..count).map(|step| (begin + step) % count) {
             let target = &self.targets[index];
-            // Should the caller give up while this one is silent, the next attempt begins with the next host.
-            self.first.store((index + 1) % self.targets.len(), Ordering::Relaxed);
-            let patience = target.get_connect_timeout().copied().unwrap_or(Duration::from_secs(2));
+            let patience = target.get_connect_timeout().copied().unwrap_or(self.patience.connect);
+            // A silent host must not use up the time of whoever waits, again and again.
+            let patience = if count == 1 { patience } else { patience.min(self.patience.connect) };
             let attempt = tokio::time::timeout(patience, self.open_one(target)).await;
             match attempt.unwrap_or_else(|_| Err(ConnectError::Unreachable("it did not answer in time".to_owned()))) {
                 Ok(session) => {
@@ -171,6 +173,7 @@ impl Opener {
                     return Ok(session);
                 }
                 Err(error) => {
+                    self.first.store((index + 1) % count, Ordering::Relaxed);
                     failures.push(format!("{}: {error}", place(target)));
                     if matches!(error, ConnectError::Refused(_)) {
                         worst = ConnectError::Refused;
@@ -223,7 +226,7 @@ impl Opener {
 
     fn settings(&self, commits_lazily: bool) -> String {
         let millis = |span: Duration| span.as_millis().max(1);
-        let Patience { statement, lock, idle } = self.patience;
+        let Patience { statement, lock, idle, connect: _ } = self.patience;
         let mut settings = format!(
             "SET statement_timeout = {}; SET lock_timeout = {}; SET idle_in_transaction_session_timeout = {};
             SET jit = off; SET bytea_output = 'hex';",

@@ -9,13 +9,27 @@ use tokio_postgres::Row;
 use super::pipeline::{Query, query};
 use super::row::{self, get, parsed};
 use super::text;
+use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::standing_named;
 use crate::journal::{ProgressRow, ReadError, Standing};
 
+/// What the instances that stay have had all along, while one that goes held it back.
+const LEFT_BEHIND: &str = "
+    WITH places AS (
+        SELECT l.lane, (SELECT min(coalesce(p.through, 0)) FROM unnest($1::text[]) AS i (instance)
+            LEFT JOIN chroma_edge.progress AS p ON p.lane = l.lane AND p.instance = i.instance) AS lowest
+        FROM (SELECT DISTINCT lane FROM chroma_edge.progress) AS l
+        WHERE EXISTS (SELECT FROM chroma_edge.instances AS i
+            WHERE i.position IS NOT NULL AND i.instance <> ALL ($1::text[]))
+    )
+    UPDATE chroma_edge.transactions AS t SET synced_at = $2 FROM places AS p
+    WHERE t.lane = p.lane AND t.seq <= p.lowest AND t.synced_at IS NULL";
+
 /// Notes which instances are configured, in order. One that is no more keeps its row, without a place.
-pub(super) fn note_configured<'a>(configured: &'a [InstanceName], queries: &mut Vec<Query<'a>>) {
+pub(super) fn note_configured<'a>(configured: &'a [InstanceName], at: Timestamp, queries: &mut Vec<Query<'a>>) {
     let names: Vec<&str> = configured.iter().map(InstanceName::as_str).collect();
+    queries.push(query!(LEFT_BEHIND, names.clone(), row::time(at)));
     queries.push(query!(
         "UPDATE chroma_edge.instances SET position = NULL WHERE instance <> ALL ($1::text[])",
         names.clone()

@@ -139,13 +139,14 @@ impl PostgresStore {
         let doubt = Arc::new(AtomicBool::new(false));
         // An edge that is stopped amid a commit must not hold the row's lock when its lease is over.
         let idle = options.term * 3 / 5;
-        let of = |statement: Duration| Patience { statement, lock: statement, idle };
+        let of =
+            |wait: Duration, statement: Duration| Patience { connect: wait * 2 / 5, statement, lock: statement, idle };
         // The server's own limit must not come first: a COMMIT that it cuts short is not known to have reached the
         // replicas that it waits for.
-        let commits = Patience { statement: options.commit * 2, lock: options.commit, idle };
+        let commits = Patience { lock: options.commit, ..of(options.commit, options.commit * 2) };
         let commits = pool(url, &tls, Purpose::Commits, commits, 1);
-        let reads = pool(url, &tls, Purpose::Reads, of(options.scan), READERS);
-        let leases = pool(url, &tls, Purpose::Lease, of(options.term / 3), 1);
+        let reads = pool(url, &tls, Purpose::Reads, of(options.read, options.scan), READERS);
+        let leases = pool(url, &tls, Purpose::Lease, of(options.term / 3, options.term / 3), 1);
         let writer = Writer::new(commits, Arc::clone(&fence), Arc::clone(&doubt), options.commit);
         let lease = Lease::new(leases, Schema::new(url, &tls), fence, options.term);
         let parts = Parts { writer: Mutex::new(writer), reader: Reader::new(reads), lease, doubt };
@@ -277,7 +278,7 @@ impl Store for PostgresStore {
         let configured = configured.to_vec();
         let begun = self.on_thread(move |parts| async move {
             let mut queries = Vec::new();
-            lanes::note_configured(&configured, &mut queries);
+            lanes::note_configured(&configured, at, &mut queries);
             queries.push(facts::finish_statuses(at));
             parts.writer.lock().await.execute(queries).await.map(drop)
         });

@@ -88,7 +88,9 @@ pub(super) struct Schema {
 
 impl Schema {
     pub(super) fn new(url: &DatabaseUrl, tls: &tokio_postgres_rustls::MakeRustlsConnect) -> Schema {
-        let patience = Patience { statement: STATEMENT_PATIENCE, lock: LOCK_PATIENCE, idle: Duration::from_secs(60) };
+        let secs = Duration::from_secs;
+        let patience =
+            Patience { connect: secs(5), statement: STATEMENT_PATIENCE, lock: LOCK_PATIENCE, idle: secs(60) };
         Schema { sessions: pool(url, tls, Purpose::Schema, patience, 1) }
     }
 
@@ -151,11 +153,11 @@ pub async fn validate(url: &DatabaseUrl) -> Result<Vec<Difference>, SchemaError>
 }
 
 /// Every table, column, index, constraint, view and function of this binary's schema, one a line, sorted.
-const EXPECTED: &str = include_str!("expected.txt");
+pub(super) const EXPECTED: &str = include_str!("expected.txt");
 
 /// What [`EXPECTED`] lists, as it is in the database. Views are in the connection's own schema, the rest in the
 /// journal's.
-const LISTING: &str = "
+pub(super) const LISTING: &str = "
     SELECT CASE c.relkind WHEN 'v' THEN 'view ' WHEN 'i' THEN 'index ' ELSE 'table ' END || c.relname
     FROM pg_class AS c
     WHERE c.relkind IN ('r', 'i') AND c.relnamespace = to_regnamespace('chroma_edge')

@@ -231,6 +231,16 @@ impl Writer {
     }
 }
 
+#[cfg(test)]
+impl Writer {
+    /// Runs a statement on the connection that commits, outside of any transaction of its own.
+    pub(super) async fn alone(&mut self, sql: &str) -> Result<(), String> {
+        self.ready().await.map_err(|error| error.to_string())?;
+        let session = self.session.as_ref().ok_or("no connection")?;
+        session.batch_execute(sql).await.map_err(|error| explain(&error))
+    }
+}
+
 async fn found(session: &Session) -> Result<Found, String> {
     let row = session.query_one(FOUND, &[]).await.map_err(|error| explain(&error))?;
     Found::read(&row).map_err(|error| error.to_string())

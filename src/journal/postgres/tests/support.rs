@@ -1,6 +1,8 @@
 //! What the integration tests stand on too, and a journal on a server of its own.
 #![allow(dead_code, reason = "the integration tests use the rest")]
 
+#[path = "../../../../tests/common/link.rs"]
+pub mod link;
 #[path = "../../../../tests/common/place.rs"]
 pub mod place;
 #[path = "../../../../tests/common/postgres.rs"]
