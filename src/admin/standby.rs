@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Page, StoreKind};
 use crate::clock;
 use crate::metrics::{self, Gauges, Number};
-use crate::proxy::{OwnPages, Reply, Standing, Waiting};
+use crate::proxy::{OwnPages, PageRequest, Reply, Standing, Waiting};
 
 /// Health, status and metrics before there is anything else to tell.
 pub struct StandbyPages {
@@ -59,22 +59,22 @@ impl StandbyPages {
 
 #[async_trait]
 impl OwnPages for StandbyPages {
-    async fn respond(&self, method: &Method, path: &str) -> Option<Reply> {
-        let (path, _query) = path.split_once('?').unwrap_or((path, ""));
-        let page = match path {
-            "/health" | "/status" | "/metrics" if method != Method::GET && method != Method::HEAD => {
-                Page::MethodNotAllowed
-            }
+    fn takes(&self, _method: &Method, path: &str) -> Option<usize> {
+        matches!(path, "/health" | "/status" | "/metrics").then_some(0)
+    }
+
+    async fn respond(&self, request: PageRequest) -> Reply {
+        let page = match request.path.as_str() {
+            _ if request.method != Method::GET && request.method != Method::HEAD => Page::MethodNotAllowed,
             "/health" => self.health(),
             "/status" => self.status(),
-            "/metrics" => {
+            _ => {
                 let numbers = vec![(Number::Active, 0), (Number::LeaseHeld, 0)];
                 let body = metrics::page(&Gauges { numbers, ..Gauges::default() });
                 Page::Text { content_type: metrics::CONTENT_TYPE, body }
             }
-            _ => return None,
         };
-        Some(page.into())
+        page.into()
     }
 }
 
@@ -86,13 +86,22 @@ mod tests {
         let shared = Arc::new(Standing::default());
         shared.set(standing);
         let pages = StandbyPages::new(shared, StoreKind::Postgres);
-        let reply = pages.respond(&Method::GET, path).await?;
+        pages.takes(&Method::GET, path)?;
+        let request = PageRequest {
+            method: Method::GET,
+            path: path.to_owned(),
+            query: String::new(),
+            headers: http::HeaderMap::new(),
+            body: bytes::Bytes::new(),
+            client_ip: None,
+        };
+        let reply = pages.respond(request).await;
         Some((reply.status, String::from_utf8(reply.body.to_vec()).unwrap()))
     }
 
     #[tokio::test]
     async fn health_keeps_load_balancers_away_and_names_the_holder() {
-        let (status, body) = page(Waiting::Held { by: "edge-2".to_owned() }, "/health?x").await.unwrap();
+        let (status, body) = page(Waiting::Held { by: "edge-2".to_owned() }, "/health").await.unwrap();
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((status, &body["status"], &body["journal_held_by"]), (503, &json!("standby"), &json!("edge-2")));
         let (_, body) = page(Waiting::Unreachable { why: "refused".to_owned() }, "/status").await.unwrap();

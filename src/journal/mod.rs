@@ -4,6 +4,7 @@
 //! executed where (`order/`), nor by whom (`replication/`). A [`Store`] commits batches; [`Journal`] is the
 //! group commit in front of any store: many writers, one flush.
 
+mod audit;
 mod bodies;
 #[cfg(test)]
 mod contract;
@@ -17,7 +18,8 @@ mod status;
 mod tenure;
 mod types;
 
+pub use audit::*;
 pub use bodies::Compression;
-pub use group::{AppendError, Appended, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask};
+pub use group::{AppendError, Appended, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask, Watch};
 pub use tenure::*;
 pub use types::*;

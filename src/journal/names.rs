@@ -91,6 +91,8 @@ named!(Status, "status", {
 named!(Stored, "encoding of a body", { Plain => "plain", Zstd => "zstd" });
 
 const CATALOG: &str = "catalog";
+/// Where a lane stands, for an application's own operations, and a kind: they are in no lane and of no kind.
+pub(super) const APPLICATION: &str = "application";
 
 /// The lane's stored spelling: `catalog`, or the collection's id.
 pub(super) fn lane_name(lane: LaneId) -> String {

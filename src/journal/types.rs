@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::SuspicionId;
+use super::{AuditPage, AuditQuery, Details, Recent, StatusSummary, SuspicionId};
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
-use crate::order::{CatalogChange, Origin, Profile, Step, Verdict};
+use crate::order::{CatalogChange, Kind, Origin, Profile, Step, Verdict};
 
 /// A write about to be journaled. Secrets (Authorization, X-Chroma-Token, cookies) are never part of it.
 #[derive(Clone, Debug)]
@@ -113,6 +113,37 @@ pub enum Fact {
     Retried { seq: Seq, reason: String, next_retry_at: Option<Timestamp> },
     /// What an earlier edge feared has been acted upon.
     SuspicionHandled(SuspicionId),
+    /// An application began an operation of its own. Nothing, if its id or its client key is taken.
+    ApplicationBegan(Box<ApplicationDraft>),
+    /// An application said how its operation went. Nothing, for any other transaction; the first final report stays.
+    ApplicationReported { seq: Seq, report: ApplicationReport, at: Timestamp },
+}
+
+/// An operation that an application executes itself: journaled and shown like a write, in no lane.
+#[derive(Clone, Debug)]
+pub struct ApplicationDraft {
+    pub transaction_id: TransactionId,
+    /// The id that the application brought, or the transaction's own.
+    pub client_key: ClientKey,
+    pub method: String,
+    pub path: String,
+    /// What the application wants to find again: JSON.
+    pub body: Bytes,
+    pub created_at: Timestamp,
+    pub client_session: Option<String>,
+    pub client_ip: Option<String>,
+    pub user_identifier: Option<String>,
+}
+
+/// How an application's operation went.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ApplicationReport {
+    /// It is done: RECOVERED if an attempt had met a timing gap, else COMPLETED.
+    Done { answer: StoredAnswer },
+    /// An attempt failed; it may be reported done later.
+    Failed { reason: String, timing_gap: TimingGap },
+    /// It failed for good: ABANDONED.
+    GivenUp { reason: String, timing_gap: TimingGap },
 }
 
 /// Whether an attempt failed on an instance then believed healthy.
@@ -234,7 +265,9 @@ pub struct TransactionRow {
     pub seq: Seq,
     pub transaction_id: TransactionId,
     pub client_key: Option<ClientKey>,
-    pub lane: LaneId,
+    pub operation: OperationType,
+    /// `None`: an application's own operation.
+    pub lane: Option<LaneId>,
     pub method: String,
     pub path: String,
     pub status: Status,
@@ -250,13 +283,30 @@ pub struct TransactionRow {
     pub next_retry_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub completed_at: Option<Timestamp>,
+    pub client_session: Option<String>,
+    pub client_ip: Option<String>,
+    pub user_identifier: Option<String>,
+}
+
+/// What a transaction does, as shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationType {
+    Write(Kind),
+    Application,
 }
 
 /// How a transaction is looked up.
 #[derive(Clone, Debug)]
 pub enum Lookup {
     Id(TransactionId),
-    ClientKey { tenant: String, key: String },
+    ClientKey {
+        tenant: String,
+        key: String,
+    },
+    /// The newest one with this key, whatever its tenant.
+    Key {
+        key: String,
+    },
 }
 
 /// Counts for operators, taken from the store itself.
@@ -338,10 +388,23 @@ pub trait Store: Send + Sync + 'static {
     /// COMPLETED if it was being answered, RECOVERED or ABANDONED if it had been told "pending".
     async fn begin(&self, configured: &[InstanceName], at: Timestamp) -> Result<(), CommitError>;
 
+    /// One transaction with how far the instances are in its lane. "Absent" is as final as in [`Store::transaction`].
+    async fn details(&self, lookup: &Lookup) -> Result<Option<Details>, ReadError>;
+
+    /// A page of the audit trail with the counts of all that the filter matches, both of one moment.
+    async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, ReadError>;
+
+    /// Every status with what there is of it, in the order of [`Status::ALL`]. Cheap however many there are.
+    async fn summary(&self) -> Result<Vec<StatusSummary>, ReadError>;
+
+    /// What was created at or after `since`, and timing gaps of what was created at or after `gaps_since`.
+    async fn recent(&self, since: Timestamp, gaps_since: Timestamp) -> Result<Recent, ReadError>;
+
     /// Counts, for operators.
     async fn totals(&self) -> Result<Totals, ReadError>;
 
-    /// Removes up to `most` transactions that have a verdict, are completed before `before`, and lie at or below the progress of
+    /// Removes up to `most` transactions: an application's own operations that ended before `before`, and writes that have a
+    /// verdict, are completed before `before`, and lie at or below the progress of
     /// every configured in-step instance in their lane, of which there are as many as `why` asks for (lanes of deleted
     /// collections are asked no progress); raises the lanes' floors accordingly, in the same commit (rule R11).
     async fn trim(

@@ -17,7 +17,7 @@ use pingora::{Error, Result};
 use super::context::Context;
 use super::failure::Failure;
 use super::hooks::{internal, refusal};
-use super::{Edge, Gate, OwnPages, respond};
+use super::{Edge, Gate, OwnPages, PageRequest, respond};
 use crate::metrics;
 
 /// Why there is no edge yet.
@@ -94,9 +94,9 @@ impl Front {
     async fn stand_by(&self, session: &mut Session, context: &mut Context) -> Result<()> {
         context.passage = Some(self.gate.pass());
         let header = session.req_header();
-        let path = header.uri.path_and_query().map_or_else(|| header.uri.path(), |path| path.as_str());
-        if let Some(page) = self.pages.respond(&header.method, path).await {
+        if self.pages.takes(&header.method, header.uri.path()).is_some() {
             context.operation = "own_page";
+            let page = self.pages.respond(PageRequest::of(session, Bytes::new())).await;
             return respond::write(session, page).await;
         }
         let failure = match self.standing.get() {

@@ -9,11 +9,13 @@ mod context;
 mod failure;
 mod front;
 mod hooks;
+pub(crate) mod own_id;
 mod prepare;
 mod read;
 mod replay;
 mod respond;
 mod rewrite;
+mod turns;
 mod write;
 
 use std::sync::Arc;
@@ -21,10 +23,12 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
+use pingora::proxy::Session;
 
 pub use self::admit::{AdmitLimits, Gate};
 pub use self::front::{Door, Front, Standing, Waiting};
-pub(crate) use self::respond::Reply;
+pub(crate) use self::respond::{REPLAYED, Reply, TRANSACTION_ID};
 use crate::instance::{Client, Health, Registry};
 use crate::order::Consistency;
 use crate::replication::Core;
@@ -52,11 +56,43 @@ pub struct ProxyOptions {
     pub protected: Vec<String>,
 }
 
+/// A request for one of the edge's own pages, read whole.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    pub method: http::Method,
+    /// Without the query.
+    pub path: String,
+    /// Without its question mark; empty if there is none.
+    pub query: String,
+    pub headers: http::HeaderMap,
+    pub body: Bytes,
+    pub client_ip: Option<String>,
+}
+
+impl PageRequest {
+    /// The request of this session, whose body has been read.
+    fn of(session: &Session, body: Bytes) -> PageRequest {
+        let header = session.req_header();
+        PageRequest {
+            method: header.method.clone(),
+            path: header.uri.path().to_owned(),
+            query: header.uri.query().unwrap_or_default().to_owned(),
+            headers: header.headers.clone(),
+            body,
+            client_ip: write::client_ip(session),
+        }
+    }
+}
+
 /// The edge's own pages, whatever they are: the proxy only asks for them.
 #[async_trait]
 pub trait OwnPages: Send + Sync + 'static {
-    /// The page at this path; `None` if it is none of theirs.
-    async fn respond(&self, method: &http::Method, path: &str) -> Option<Reply>;
+    /// Whether a page of theirs is at this path, and how many bytes of body such a request may have. A body is not
+    /// read where none is taken.
+    fn takes(&self, method: &http::Method, path: &str) -> Option<usize>;
+
+    /// The page of a request that [`OwnPages::takes`] has taken.
+    async fn respond(&self, request: PageRequest) -> Reply;
 }
 
 /// Whether a reset may reach the instances.
@@ -77,6 +113,7 @@ pub struct Edge {
     /// For requests that are read whole and answered whole. Belongs to the proxy's runtime.
     pub(crate) client: Client,
     pub(crate) reads: AtomicU64,
+    pub(crate) turns: Arc<turns::Turns>,
 }
 
 impl Edge {
@@ -90,6 +127,16 @@ impl Edge {
         options: ProxyOptions,
     ) -> Edge {
         let registry = Arc::clone(core.registry());
-        Edge { core, registry, health, gate, pages, options, client, reads: AtomicU64::new(0) }
+        Edge {
+            core,
+            registry,
+            health,
+            gate,
+            pages,
+            options,
+            client,
+            reads: AtomicU64::new(0),
+            turns: turns::Turns::new(),
+        }
     }
 }

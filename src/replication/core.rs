@@ -64,6 +64,17 @@ pub struct Core {
     fullness: Mutex<Fullness>,
     work: mpsc::UnboundedSender<Work>,
     changed: watch::Sender<u64>,
+    hurried: watch::Sender<u64>,
+    recovering: AtomicBool,
+}
+
+/// Recovery runs as long as this lives.
+pub(super) struct Recovering(Arc<Core>);
+
+impl Drop for Recovering {
+    fn drop(&mut self) {
+        self.0.recovering.store(false, Ordering::Release);
+    }
 }
 
 /// What the runner takes its work from.
@@ -115,6 +126,8 @@ impl Core {
             fullness: Mutex::default(),
             work,
             changed: watch::Sender::new(0),
+            hurried: watch::Sender::new(0),
+            recovering: AtomicBool::new(false),
         };
         (Arc::new(core), WorkQueue(queue))
     }
@@ -180,6 +193,22 @@ impl Core {
         self.changed.subscribe()
     }
 
+    /// The journal's store, for those who ask about transactions.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Whether recovery runs.
+    pub fn is_recovering(&self) -> bool {
+        self.recovering.load(Ordering::Acquire)
+    }
+
+    /// Recovery begins.
+    pub(super) fn recovering(self: &Arc<Self>) -> Recovering {
+        self.recovering.store(true, Ordering::Release);
+        Recovering(Arc::clone(self))
+    }
+
     /// Tells the board what happened.
     pub fn step(&self, input: Input) {
         self.step_with(input, None);
@@ -238,6 +267,17 @@ impl Core {
     pub fn look_again(&self) -> u64 {
         self.step(Input::LookAgain);
         self.board().awaiting_recovery()
+    }
+
+    /// As [`Core::look_again`], and whatever only pauses before its next attempt makes it now.
+    pub fn hurry(&self) -> u64 {
+        self.hurried.send_modify(|count| *count = count.wrapping_add(1));
+        self.look_again()
+    }
+
+    /// Ticks when somebody asked to hurry.
+    pub(super) fn hurried(&self) -> watch::Receiver<u64> {
+        self.hurried.subscribe()
     }
 
     /// Notes that an attempt failed on an instance that was believed healthy: before the board knows, which may have an

@@ -271,7 +271,7 @@ impl Runner {
     /// once: what failed before it went away says nothing of what will fail now.
     async fn pause(&self, instance: InstanceId, span: Duration) {
         let registry = &self.core.registry;
-        let mut changes = registry.changes();
+        let (mut changes, mut hurried) = (registry.changes(), self.core.hurried());
         let begun = registry.generation(instance);
         let over = clock::now() + span;
         loop {
@@ -281,6 +281,7 @@ impl Runner {
             }
             tokio::select! {
                 () = tokio::time::sleep_until(over.into()), if usable => {}
+                _ = hurried.changed(), if usable => return,
                 changed = changes.changed() => if changed.is_err() {
                     return;
                 },

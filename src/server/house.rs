@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::StartError;
 use super::services::{HandOut, JournalService, RecoveryService, RetentionService, SyncService};
-use crate::admin::{Admin, StoreKind};
+use crate::admin::{Admin, AdminOptions, StoreKind};
 use crate::clock::Timestamp;
 use crate::config::{Config, ConnectionPooling, ReadConsistency, ResetPolicy};
 use crate::ids::InstanceName;
@@ -125,9 +125,13 @@ impl House {
     }
 
     fn edge(&self, core: &Arc<Core>) -> Edge {
-        let backlog = self.config.limits.backlog_entries;
-        let pages = Arc::new(Admin::new(Arc::clone(core), Arc::clone(&self.gate), backlog, self.kind));
         let (health, gate) = (Arc::clone(&self.health), Arc::clone(&self.gate));
+        let options = AdminOptions {
+            backlog_limit: self.config.limits.backlog_entries,
+            recovery_interval: self.config.recovery_interval,
+            store: self.kind,
+        };
+        let pages = Arc::new(Admin::new(Arc::clone(core), Arc::clone(&gate), Arc::clone(&health), &options));
         Edge::new(Arc::clone(core), health, gate, pages, self.client(), proxy_options(&self.config))
     }
 }

@@ -27,6 +27,10 @@ mod protection;
 mod reads;
 mod recovery;
 mod room;
+mod safety;
+mod safety_application;
+mod safety_storm;
+mod safety_trail;
 mod shutdown;
 mod takeover;
 #[cfg(feature = "tls")]

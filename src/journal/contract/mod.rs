@@ -3,6 +3,8 @@
 //! A store's own tests hand in a [`Bench`] that can open the same journal again, and expand [`contract_suite`].
 
 pub(in crate::journal) mod appends;
+pub(in crate::journal) mod application;
+pub(in crate::journal) mod audit;
 pub(in crate::journal) mod catalog;
 pub(in crate::journal) mod facts;
 pub(in crate::journal) mod moving;
@@ -31,6 +33,11 @@ macro_rules! contract_suite {
         $crate::journal::contract::contract_suite! { @ $bench;
             appends: positions_are_consecutive_and_in_order, appends_survive_reopening, a_batch_is_all_or_nothing,
                 a_taken_key_makes_nothing_durable, keys_are_scoped_by_tenant, a_request_comes_back_as_it_went_in;
+            application: an_operation_is_journaled_once, an_operation_is_reported_by_the_rule,
+                only_an_operation_can_be_reported, an_operation_is_nobodys_work, an_operation_holds_nothing_back;
+            audit: pages_hold_everything_once_newest_first, a_filter_matches_by_each_of_its_parts,
+                counts_equal_a_full_scan, what_is_recent_is_counted_from_its_moment, details_tell_the_lane,
+                a_key_alone_finds_the_newest;
             facts: progress_never_moves_backwards, a_settled_entry_never_changes, statuses_follow_the_rule,
                 standings_change_and_keep_the_mark, facts_about_nothing_are_no_error, facts_apply_in_order,
                 a_failed_attempt_is_counted_and_announces_the_next, what_is_finished_at_the_start_is_retried_no_more,

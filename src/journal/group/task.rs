@@ -116,6 +116,7 @@ impl JournalTask {
                 Ok(seqs) if seqs.len() == taken.appends.len() => {
                     self.queue.stats.committed(began.elapsed());
                     self.durable(taken.appends.into_iter().zip(seqs));
+                    self.queue.watches.tell(taken.facts.iter().flat_map(|group| &group.facts));
                     recorded(taken.facts);
                     return Next::Now;
                 }
@@ -203,6 +204,7 @@ impl JournalTask {
     async fn in_doubt(&self, taken: Taken, text: &str) -> Next {
         tracing::warn!(appends = taken.appends.len(), reason = text, "a commit of the journal is in doubt");
         let Taken { appends, facts } = taken;
+        facts.iter().for_each(super::queue::Facts::doubt);
         // Behind nothing: no fact is committed before these are known.
         let next = self.keep(facts);
         let (mut appends, mut replies): (Vec<_>, Vec<_>) =

@@ -11,11 +11,11 @@ use crate::journal::Fact;
 use crate::journal::names::{Named, lane_name, standing_name};
 
 use super::append::Plain;
-use super::catalog;
 use super::fold::{Change, Folded, NextRetry, fold};
 use super::pipeline::{Query, query};
 use super::row::{number, time};
 use super::text::stored;
+use super::{application, catalog};
 
 /// Marks what every configured instance is about to have for the first time, before the marks themselves move.
 const SYNCED: &str = "
@@ -95,7 +95,7 @@ pub(super) fn finish_statuses<'a>(at: Timestamp) -> Query<'a> {
 
 /// The statements that record the facts. `given` positions are given out by the same commit, after them.
 pub(super) fn record<'a>(facts: &'a [Fact], given: i64, now: Timestamp, queries: &mut Vec<Query<'a>>) {
-    let Folded { progress, standings, transactions, resolved, catalog, handled } = fold(facts);
+    let Folded { progress, standings, transactions, resolved, catalog, handled, begun, reports } = fold(facts);
     if !progress.is_empty() {
         let (lanes, names) = keys(&progress);
         let marks: Vec<i64> = progress.values().map(|through| number(*through)).collect();
@@ -119,6 +119,7 @@ pub(super) fn record<'a>(facts: &'a [Fact], given: i64, now: Timestamp, queries:
     for change in catalog {
         catalog::apply(change, given, now, queries);
     }
+    application::record(&begun, &reports, given, queries);
     if !handled.is_empty() {
         queries.push(query!(HANDLED, handled.iter().map(|id| id.0).collect::<Vec<i64>>()));
     }

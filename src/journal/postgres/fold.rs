@@ -11,7 +11,9 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
-use crate::journal::{Fact, Standing, Status, StoredAnswer, SuspicionId, TimingGap};
+use crate::journal::{
+    ApplicationDraft, ApplicationReport, Fact, Standing, Status, StoredAnswer, SuspicionId, TimingGap,
+};
 use crate::order::{CatalogChange, Verdict};
 
 /// What a commit's facts leave behind.
@@ -23,6 +25,8 @@ pub(super) struct Folded<'a> {
     pub(super) resolved: BTreeMap<Seq, &'a Bytes>,
     pub(super) catalog: Vec<&'a CatalogChange>,
     pub(super) handled: Vec<SuspicionId>,
+    pub(super) begun: Vec<&'a ApplicationDraft>,
+    pub(super) reports: Vec<(Seq, &'a ApplicationReport, Timestamp)>,
 }
 
 /// What the facts about one transaction leave behind, whatever its status is in the journal.
@@ -120,6 +124,8 @@ impl<'a> Folded<'a> {
                 change.late_reason = Some(reason);
             }
             Fact::SuspicionHandled(id) => self.handled.push(*id),
+            Fact::ApplicationBegan(draft) => self.begun.push(draft),
+            Fact::ApplicationReported { seq, report, at } => self.reports.push((*seq, report, *at)),
         }
     }
 

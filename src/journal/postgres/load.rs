@@ -42,7 +42,11 @@ pub(super) async fn load(session: &mut Exclusive, configured: &[InstanceName]) -
         let row = collection(&row, &mut mappings)?;
         if row.deleted.is_none() { collections.push(row) } else { departed.push(row) }
     }
-    let open = rows(&moment, "SELECT DISTINCT lane FROM chroma_edge.transactions WHERE verdict IS NULL").await?;
+    let open = rows(
+        &moment,
+        "SELECT DISTINCT lane FROM chroma_edge.transactions WHERE verdict IS NULL AND lane <> 'application'",
+    )
+    .await?;
     let lanes = living_lanes(&open, &collections)?;
     let mut progress = lanes::progress(&rows(&moment, lanes::PROGRESS).await?)?;
     progress.retain(|lane, _| lanes.contains(lane));

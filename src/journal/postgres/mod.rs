@@ -5,6 +5,8 @@
 //! another. What a journal promises is said at [`Store`] and [`Tenure`]; docs/decisions/0013 says why it is done so.
 
 mod append;
+mod application;
+mod audit;
 mod body;
 mod catalog;
 mod connect;
@@ -45,8 +47,9 @@ use self::runtime::OwnThread;
 use self::schema::Schema;
 use self::writer::Writer;
 use super::{
-    Batch, Claim, CommitError, Compression, HeldLane, Lookup, ReadError, Request, Snapshot, Store, Suspicion,
-    SuspicionId, Tenure, TenureError, Term, Totals, TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, HeldLane, Lookup, ReadError, Recent,
+    Request, Snapshot, StatusSummary, Store, Suspicion, SuspicionId, Tenure, TenureError, Term, Totals, TransactionRow,
+    Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
@@ -124,6 +127,17 @@ struct Parts {
     lease: Lease,
     /// Whether a commit is in doubt.
     doubt: Arc<AtomicBool>,
+}
+
+impl Parts {
+    /// Returns when no commit is in doubt any more: what is not found then will never appear.
+    async fn no_doubt(&self) -> Result<(), ReadError> {
+        if !self.doubt.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let settled = self.writer.lock().await.settle().await;
+        settled.map_err(|error| ReadError(error.to_string()))
+    }
 }
 
 impl PostgresStore {
@@ -211,13 +225,61 @@ impl Store for PostgresStore {
     async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
         let (lookup, patience) = (lookup.clone(), self.options.read);
         let read = self.on_thread(move |parts| async move {
-            if parts.doubt.load(Ordering::Acquire) {
-                let settled = parts.writer.lock().await.settle().await;
-                settled.map_err(|error| ReadError(error.to_string()))?;
-            }
+            parts.no_doubt().await?;
             let lookup = &lookup;
             let read = |session| async move {
                 let read = read::transaction(&session, lookup).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn details(&self, lookup: &Lookup) -> Result<Option<Details>, ReadError> {
+        let (lookup, patience) = (lookup.clone(), self.options.read);
+        let read = self.on_thread(move |parts| async move {
+            parts.no_doubt().await?;
+            let lookup = &lookup;
+            let read = |session| async move {
+                let read = audit::details(&session, lookup).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, ReadError> {
+        let (query, patience) = (query.clone(), self.options.scan);
+        let read = self.on_thread(move |parts| async move {
+            let query = &query;
+            let read = |mut session| async move {
+                let read = audit::audit(&mut session, query).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn summary(&self) -> Result<Vec<StatusSummary>, ReadError> {
+        let patience = self.options.scan;
+        let read = self.on_thread(move |parts| async move {
+            let read = |mut session| async move {
+                let read = audit::summary(&mut session).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn recent(&self, since: Timestamp, gaps_since: Timestamp) -> Result<Recent, ReadError> {
+        let patience = self.options.scan;
+        let read = self.on_thread(move |parts| async move {
+            let read = |mut session| async move {
+                let read = audit::recent(&mut session, since, gaps_since).await;
                 (session, read)
             };
             parts.reader.read(patience, read).await
@@ -239,8 +301,8 @@ impl Store for PostgresStore {
     async fn totals(&self) -> Result<Totals, ReadError> {
         let patience = self.options.scan;
         let read = self.on_thread(move |parts| async move {
-            let read = |session| async move {
-                let read = read::totals(&session).await;
+            let read = |mut session| async move {
+                let read = read::totals(&mut session).await;
                 (session, read)
             };
             parts.reader.read(patience, read).await

@@ -8,8 +8,7 @@ use super::append::digest_of;
 use super::connect::{Exclusive, Sessions, explain};
 use super::row;
 use crate::ids::Seq;
-use crate::journal::names::Named;
-use crate::journal::{Lookup, ReadError, Request, Status, Suspicion, SuspicionId, Totals, TransactionRow};
+use crate::journal::{Lookup, ReadError, Request, Suspicion, SuspicionId, Totals, TransactionRow};
 
 /// Connections that only read.
 pub(super) struct Reader {
@@ -73,24 +72,23 @@ pub(super) async fn transaction(session: &Exclusive, lookup: &Lookup) -> Result<
                 session.prepare_cached(&select("client_digest = $1")).await.map_err(|error| failed(&error))?;
             session.query(&statement, &[&digest_of(tenant, key)]).await
         }
+        Lookup::Key { key } => {
+            let condition = "left(client_key, 255) = left($1::text, 255) AND client_key = $1 ORDER BY seq DESC LIMIT 1";
+            let statement = session.prepare_cached(&select(condition)).await.map_err(|error| failed(&error))?;
+            session.query(&statement, &[&super::text::stored(key)]).await
+        }
     };
     rows.map_err(|error| failed(&error))?.first().map(row::transaction).transpose()
 }
 
 /// Counts by status, every status named; the bytes of all tables, with what belongs to them.
-pub(super) async fn totals(session: &Exclusive) -> Result<Totals, ReadError> {
-    let mut by_status = Status::ALL.map(|status| (status, 0_u64));
-    let sql = "SELECT status, count(*) AS n FROM chroma_edge.transactions GROUP BY status";
-    for found in session.query(sql, &[]).await.map_err(|error| failed(&error))? {
-        let status: Status = row::parsed(&found, "status", Named::named)?;
-        let count = row::unsigned(&found, "n")?;
-        by_status.iter_mut().filter(|(known, _)| *known == status).for_each(|(_, n)| *n = count);
-    }
+pub(super) async fn totals(session: &mut Exclusive) -> Result<Totals, ReadError> {
+    let by_status = super::audit::all_counts(session).await?;
     let sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class
         WHERE relkind = 'r' AND relnamespace = to_regnamespace('chroma_edge')";
     let bytes = session.query_one(sql, &[]).await.map_err(|error| failed(&error))?;
     let transactions = by_status.iter().map(|(_, count)| count).sum();
-    Ok(Totals { by_status: by_status.to_vec(), transactions, bytes: row::unsigned(&bytes, "bytes")? })
+    Ok(Totals { by_status, transactions, bytes: row::unsigned(&bytes, "bytes")? })
 }
 
 /// Every suspicion that nobody has handled.

@@ -13,8 +13,10 @@ use uuid::Uuid;
 use super::text;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
-use crate::journal::names::{Named, lane_named};
-use crate::journal::{ClientKey, EntryRow, ReadError, Request, Resolution, StoredAnswer, TimingGap, TransactionRow};
+use crate::journal::names::{APPLICATION, Named, lane_named};
+use crate::journal::{
+    ClientKey, EntryRow, OperationType, ReadError, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
+};
 use crate::order::{Merge, Profile, Verdict};
 
 /// The last moment that is stored as it is, in milliseconds: the end of the year 9999.
@@ -46,6 +48,16 @@ fn timestamp(time: SystemTime) -> Timestamp {
         Ok(after) => Timestamp::from_millis(millis(after)),
         Err(before) => Timestamp::from_millis(-millis(before.duration())),
     }
+}
+
+/// A stored moment of a row.
+pub(super) fn moment(row: &Row, column: &str) -> Result<Timestamp, ReadError> {
+    get(row, column).map(timestamp)
+}
+
+/// A stored moment that may be absent.
+pub(super) fn moment_if_any(row: &Row, column: &str) -> Result<Option<Timestamp>, ReadError> {
+    Ok(get::<Option<SystemTime>>(row, column)?.map(timestamp))
 }
 
 /// A stored value.
@@ -176,19 +188,37 @@ pub(super) fn request(row: &Row) -> Result<Request, ReadError> {
     })
 }
 
+/// The columns that [`transaction`] reads, but for the answer's body.
+macro_rules! transaction_columns {
+    ($answer_body:literal) => {
+        concat!(
+            "seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind, method, path, status, verdict, ",
+            "answer_status, ",
+            $answer_body,
+            ", response_status, failure_reason, timing_gap, executed_on, retry_count, next_retry_at, created_at, ",
+            "completed_at, client_session, client_ip, user_identifier"
+        )
+    };
+}
+
 /// The columns that [`transaction`] reads.
-pub(super) const TRANSACTION: &str = "seq, transaction_id, client_tenant, client_key, fingerprint, lane, method, path,
-    status, verdict, answer_status, answer_body, response_status, failure_reason, timing_gap, executed_on, retry_count,
-    next_retry_at, created_at, completed_at";
+pub(super) const TRANSACTION: &str = transaction_columns!("answer_body");
+/// The same for lists, where answers are shown without their bodies.
+pub(super) const LISTED: &str = transaction_columns!("NULL::bytea AS answer_body");
 
 /// A row of [`TRANSACTION`].
 pub(super) fn transaction(row: &Row) -> Result<TransactionRow, ReadError> {
     let executed_on: Option<&str> = get(row, "executed_on")?;
+    let lane = match get::<&str>(row, "lane")? {
+        APPLICATION => None,
+        _ => Some(lane(row)?),
+    };
     Ok(TransactionRow {
         seq: seq(row, "seq")?,
         transaction_id: transaction_id(row)?,
         client_key: client_key(row)?,
-        lane: lane(row)?,
+        operation: parsed(row, "kind", OperationType::from_stored)?,
+        lane,
         method: text(row, "method")?,
         path: text(row, "path")?,
         status: parsed(row, "status", Named::named)?,
@@ -199,9 +229,12 @@ pub(super) fn transaction(row: &Row) -> Result<TransactionRow, ReadError> {
         timing_gap: if get(row, "timing_gap")? { TimingGap::Yes } else { TimingGap::No },
         executed_on: executed_on.map(InstanceName::new),
         retry_count: small("retry_count", get::<i32>(row, "retry_count")?)?,
-        next_retry_at: get::<Option<SystemTime>>(row, "next_retry_at")?.map(timestamp),
-        created_at: timestamp(get(row, "created_at")?),
-        completed_at: get::<Option<SystemTime>>(row, "completed_at")?.map(timestamp),
+        next_retry_at: moment_if_any(row, "next_retry_at")?,
+        created_at: moment(row, "created_at")?,
+        completed_at: moment_if_any(row, "completed_at")?,
+        client_session: optional(row, "client_session")?,
+        client_ip: optional(row, "client_ip")?,
+        user_identifier: optional(row, "user_identifier")?,
     })
 }
 

@@ -31,11 +31,13 @@ pub(super) struct Plan {
     empty: Vec<String>,
     /// Collections whose deletion lies at or below this are forgotten.
     forget: Option<i64>,
+    /// An application's own operations that ended before then, and how many may go.
+    application: Option<(std::time::SystemTime, i64)>,
 }
 
 impl Plan {
     pub(super) fn is_empty(&self) -> bool {
-        self.ends.is_empty() && self.empty.is_empty() && self.forget.is_none()
+        self.ends.is_empty() && self.empty.is_empty() && self.forget.is_none() && self.application.is_none()
     }
 }
 
@@ -49,7 +51,7 @@ pub(super) const WITH_TRANSACTIONS: &str = "
     )
     SELECT s.lane, s.lane = 'catalog' OR EXISTS (
         SELECT FROM chroma_edge.collections AS c WHERE c.collection = s.lane AND c.deleted IS NULL) AS open
-    FROM steps AS s WHERE s.lane IS NOT NULL ORDER BY s.lane";
+    FROM steps AS s WHERE s.lane IS NOT NULL AND s.lane <> 'application' ORDER BY s.lane";
 
 /// The last transaction of each lane's beginning that may go, looking at no more than `$4` of them, and how many go.
 const ENDS: &str = "
@@ -81,6 +83,10 @@ const EMPTY: &str = "
         AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = p.lane AND c.deleted IS NULL)
         AND NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = p.lane)";
 
+/// Whether some of an application's own operations may go.
+const APPLICATION: &str = "SELECT EXISTS (SELECT FROM chroma_edge.transactions
+    WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < $1)";
+
 /// Deletions that every instance has executed.
 const DELETED: &str = "SELECT EXISTS (SELECT FROM chroma_edge.collections WHERE deleted <= $1)";
 
@@ -105,6 +111,11 @@ pub(super) async fn plan(
             break;
         }
         left = ends(session, part, before, left, &mut plan).await?;
+    }
+    if left > 0 {
+        let found = session.query_one(APPLICATION, &[&time(before)]).await.map_err(|error| failed(&error))?;
+        let some = found.try_get::<_, bool>(0).map_err(|error| failed(&error))?;
+        plan.application = some.then_some((time(before), left));
     }
     let catalog = progress.get(&LaneId::Catalog).map_or(&[][..], Vec::as_slice);
     if let Some(through) = lanes::lowest(catalog, configured, Holders::All).map(number) {
@@ -190,12 +201,15 @@ const FORGET_FLOORS: &str = "
         AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = p.lane AND c.deleted IS NULL)
         AND NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = p.lane)";
 
-/// The statements that carry the plan out. The first one says how many transactions went.
+/// The statements that carry the plan out. The first ones say how many transactions went.
 pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why: Trimming) -> Vec<Query<'a>> {
     let (lanes, ends): (Vec<&str>, Vec<i64>) = plan.ends.iter().map(|(lane, end)| (lane.as_str(), *end)).unzip();
     let names: Vec<&str> = configured.iter().map(InstanceName::as_str).collect();
     let mut queries =
         vec![query!(REMOVE, lanes.clone(), ends, names, i64::try_from(why.least_in_step()).unwrap_or(i64::MAX))];
+    if let Some((before, most)) = plan.application {
+        queries.push(query!(super::application::TRIM, before, most));
+    }
     if let Some(through) = plan.forget {
         queries.push(query!(FORGET, through));
     }
@@ -208,9 +222,10 @@ pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why:
 
 /// What [`carry_out`] removed.
 pub(super) fn removed(rows: &[Vec<Row>]) -> Trimmed {
-    let first = rows.first().and_then(|rows| rows.first());
-    let number = |column| first.and_then(|row| row::unsigned(row, column).ok()).unwrap_or(0);
-    Trimmed { transactions: number("n"), bytes: number("bytes") }
+    // Only what removes says a number.
+    let sum =
+        |column| rows.iter().filter_map(|rows| rows.first()).filter_map(|row| row::unsigned(row, column).ok()).sum();
+    Trimmed { transactions: sum("n"), bytes: sum("bytes") }
 }
 
 pub(super) async fn rows(session: &Exclusive, sql: &str) -> Result<Vec<Row>, ReadError> {

@@ -71,7 +71,7 @@ impl Writer {
 
     /// Makes the batch durable: its facts first, then its appends.
     pub(super) async fn commit(&mut self, batch: &Batch) -> Result<Vec<Seq>, CommitError> {
-        let given = i64::try_from(batch.appends.len()).unwrap_or(i64::MAX);
+        let given = super::application::positions(&batch.facts) + super::row::count(batch.appends.len() as u64);
         let mut queries = Vec::new();
         facts::record(&batch.facts, given, Timestamp::now(), &mut queries);
         append::append(&batch.appends, self.compression, &mut queries);

@@ -40,9 +40,12 @@ pub(super) fn append(
         }
         seqs.push(last);
     }
-    let remember =
-        connection.prepare_cached("UPDATE meta SET last_seq = ?1").and_then(|mut s| s.execute([number(last)]));
-    remember.map(|_| seqs).map_err(|error| refused(&error))
+    remember(connection, last).map(|()| seqs).map_err(|error| refused(&error))
+}
+
+/// Remembers the last position given out.
+pub(super) fn remember(connection: &Connection, last: Seq) -> rusqlite::Result<()> {
+    connection.prepare_cached("UPDATE meta SET last_seq = ?1")?.execute([number(last)]).map(drop)
 }
 
 /// The last position given out.

@@ -5,8 +5,8 @@
 
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
-use super::catalog;
 use super::row::number;
+use super::{application, catalog};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::{Named, lane_name, standing_name};
@@ -59,6 +59,8 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
         Fact::Retried { seq, reason, next_retry_at } => retry(connection, *seq, reason, *next_retry_at),
         // Nobody can take over the file from a living edge, so nothing is ever suspected here.
         Fact::SuspicionHandled(_) => Ok(()),
+        Fact::ApplicationBegan(draft) => application::begin(connection, draft),
+        Fact::ApplicationReported { seq, report, at } => application::report(connection, *seq, report, *at),
     }
 }
 

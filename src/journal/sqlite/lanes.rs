@@ -8,7 +8,7 @@ use rusqlite::{Connection, params};
 
 use super::row::{count, number, unsigned};
 use crate::ids::{InstanceName, LaneId, Seq};
-use crate::journal::names::{lane_named, standing_named};
+use crate::journal::names::{APPLICATION, lane_named};
 use crate::journal::types::ROW_BYTES;
 use crate::journal::{HeldLane, HeldPlace, ProgressRow, Standing};
 use crate::order::Step;
@@ -45,14 +45,8 @@ pub(super) fn progress(connection: &Connection) -> rusqlite::Result<HashMap<Lane
     let mut rows = statement.query([])?;
     let mut progress: HashMap<LaneId, Vec<ProgressRow>> = HashMap::new();
     while let Some(row) = rows.next()? {
-        let lane = super::row::parsed(row, "lane", lane_named)?;
-        let reason: Option<String> = row.get("reason")?;
-        progress.entry(lane).or_default().push(ProgressRow {
-            lane,
-            instance: InstanceName::new(&row.get::<_, String>("instance")?),
-            through: super::row::seq(row, "through")?,
-            standing: super::row::parsed(row, "standing", |text| standing_named(text, reason.clone()))?,
-        });
+        let row = super::row::progress(row)?;
+        progress.entry(row.lane).or_default().push(row);
     }
     Ok(progress)
 }
@@ -92,7 +86,7 @@ pub(super) fn is_open(connection: &Connection, lane: &str) -> rusqlite::Result<b
     connection.prepare_cached("SELECT 1 FROM collections WHERE collection = ?1 AND deleted IS NULL")?.exists([lane])
 }
 
-/// Every lane that has transactions.
+/// Every lane that has transactions. An application's own are in none.
 pub(super) fn with_transactions(connection: &Connection) -> rusqlite::Result<Vec<String>> {
     // One step of the index per lane, however many transactions a lane has.
     let mut next = connection.prepare_cached("SELECT min(lane) FROM transactions WHERE lane > ?1")?;
@@ -101,7 +95,10 @@ pub(super) fn with_transactions(connection: &Connection) -> rusqlite::Result<Vec
         let after = lanes.last().map_or("", String::as_str);
         match next.query_row([after], |row| row.get::<_, Option<String>>(0))? {
             Some(lane) => lanes.push(lane),
-            None => return Ok(lanes),
+            None => {
+                lanes.retain(|lane| lane != APPLICATION);
+                return Ok(lanes);
+            }
         }
     }
 }

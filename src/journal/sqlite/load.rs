@@ -39,7 +39,8 @@ pub(super) fn load(connection: &mut Connection, configured: &[InstanceName]) -> 
 fn living_lanes(connection: &Connection, collections: &[CollectionRow]) -> rusqlite::Result<HashSet<LaneId>> {
     let existing = collections.iter().map(|row| LaneId::Records(row.collection));
     let mut lanes: HashSet<LaneId> = existing.chain([LaneId::Catalog]).collect();
-    let mut statement = connection.prepare_cached("SELECT DISTINCT lane FROM transactions WHERE verdict IS NULL")?;
+    let mut statement = connection
+        .prepare_cached("SELECT DISTINCT lane FROM transactions WHERE verdict IS NULL AND lane <> 'application'")?;
     let mut rows = statement.query([])?;
     while let Some(row) = rows.next()? {
         lanes.insert(row::parsed(row, "lane", lane_named)?);

@@ -4,6 +4,8 @@
 //! journal promises is said at [`Store`]; how each table is used stands in the modules here.
 
 mod append;
+mod application;
+mod audit;
 mod catalog;
 mod facts;
 mod failure;
@@ -36,8 +38,9 @@ pub use source::Source;
 use self::read::Readers;
 use self::writer::{Command, Writer};
 use super::{
-    Batch, Claim, CommitError, Compression, HeldLane, Lookup, Predecessor, ReadError, Request, Snapshot, Store,
-    Suspicion, SuspicionId, Tenure, TenureError, Term, Totals, TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, HeldLane, Lookup, Predecessor, ReadError,
+    Recent, Request, Snapshot, StatusSummary, Store, Suspicion, SuspicionId, Tenure, TenureError, Term, Totals,
+    TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
@@ -93,6 +96,15 @@ impl SqliteStore {
         Ok(SqliteStore { commands: Some(commands), thread: Some(thread), readers, doubt })
     }
 
+    /// Returns when no commit is in doubt any more: what is not found then will never appear.
+    async fn no_doubt(&self) -> Result<(), ReadError> {
+        if self.doubt.load(Ordering::Acquire) {
+            let settled = self.ask(|reply| Command::Settle { reply }).await;
+            settled.map_err(|error| ReadError(error.to_string()))?;
+        }
+        Ok(())
+    }
+
     async fn ask<T>(
         &self,
         command: impl FnOnce(oneshot::Sender<Result<T, CommitError>>) -> Command,
@@ -135,12 +147,28 @@ impl Store for SqliteStore {
     /// After a commit in doubt this answers only once the doubt is over, and fails until then: what it does not find
     /// will never appear.
     async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
-        if self.doubt.load(Ordering::Acquire) {
-            let settled = self.ask(|reply| Command::Settle { reply }).await;
-            settled.map_err(|error| ReadError(error.to_string()))?;
-        }
+        self.no_doubt().await?;
         let lookup = lookup.clone();
         self.readers.read(move |connection| read::transaction(connection, &lookup)).await
+    }
+
+    async fn details(&self, lookup: &Lookup) -> Result<Option<Details>, ReadError> {
+        self.no_doubt().await?;
+        let lookup = lookup.clone();
+        self.readers.read(move |connection| audit::details(connection, &lookup)).await
+    }
+
+    async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, ReadError> {
+        let query = query.clone();
+        self.readers.read(move |connection| audit::audit(connection, &query)).await
+    }
+
+    async fn summary(&self) -> Result<Vec<StatusSummary>, ReadError> {
+        self.readers.read(audit::summary).await
+    }
+
+    async fn recent(&self, since: Timestamp, gaps_since: Timestamp) -> Result<Recent, ReadError> {
+        self.readers.read(move |connection| audit::recent(connection, since, gaps_since)).await
     }
 
     async fn totals(&self) -> Result<Totals, ReadError> {

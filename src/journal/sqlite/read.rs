@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::failure::unread;
 use super::{open, row};
 use crate::ids::Seq;
-use crate::journal::{Lookup, ReadError, Request, Status, Totals, TransactionRow};
+use crate::journal::{Filter, Lookup, ReadError, Request, Totals, TransactionRow};
 
 /// Reads that run at once; the others wait.
 const READERS: usize = 8;
@@ -82,29 +82,24 @@ pub(super) fn transaction(connection: &Connection, lookup: &Lookup) -> rusqlite:
             .prepare_cached(&select("client_tenant = ?1 AND client_key = ?2"))?
             .query_row([tenant, key], row::transaction)
             .optional(),
+        Lookup::Key { key } => connection
+            .prepare_cached(&select("client_key = ?1 ORDER BY seq DESC LIMIT 1"))?
+            .query_row([key], row::transaction)
+            .optional(),
     }
 }
 
 /// Counts by status, every status named; the file's own bytes.
 pub(super) fn totals(connection: &mut Connection) -> rusqlite::Result<Totals> {
     let moment = connection.transaction()?;
-    let mut by_status = Status::ALL.map(|status| (status, 0_u64));
-    {
-        let mut statement = moment.prepare_cached("SELECT status, count(*) AS n FROM transactions GROUP BY status")?;
-        let mut rows = statement.query([])?;
-        while let Some(found) = rows.next()? {
-            let status: Status = row::parsed(found, "status", crate::journal::names::Named::named)?;
-            let count = row::unsigned(found, "n")?;
-            by_status.iter_mut().filter(|(known, _)| *known == status).for_each(|(_, n)| *n = count);
-        }
-    }
+    let by_status = super::audit::counts(&moment, &Filter::default())?;
     let bytes = moment.query_row(
         "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()",
         [],
         |found| row::unsigned(found, "bytes"),
     )?;
     let transactions = by_status.iter().map(|(_, count)| count).sum();
-    Ok(Totals { by_status: by_status.to_vec(), transactions, bytes })
+    Ok(Totals { by_status, transactions, bytes })
 }
 
 /// The bytes of the pages that hold something.

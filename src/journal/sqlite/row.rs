@@ -10,8 +10,10 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
 use crate::journal::bodies::{self, Stored};
-use crate::journal::names::{Named, lane_named};
-use crate::journal::{ClientKey, EntryRow, Request, Resolution, StoredAnswer, TimingGap, TransactionRow};
+use crate::journal::names::{APPLICATION, Named, lane_named, standing_named};
+use crate::journal::{
+    ClientKey, EntryRow, OperationType, ProgressRow, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
+};
 use crate::order::{Merge, Profile, Verdict};
 
 /// A position as stored. A journal holds fewer than 2^63 transactions.
@@ -136,20 +138,38 @@ pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
     })
 }
 
+/// The columns that [`transaction`] reads, but for the answer's body.
+macro_rules! transaction_columns {
+    ($answer_body:literal) => {
+        concat!(
+            "seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind, method, path, status, verdict, ",
+            "answer_status, ",
+            $answer_body,
+            ", response_status, failure_reason, timing_gap, executed_on, retry_count, next_retry_at, created_at, ",
+            "completed_at, client_session, client_ip, user_identifier"
+        )
+    };
+}
+
 /// The columns that [`transaction`] reads.
-pub(super) const TRANSACTION: &str = "seq, transaction_id, client_tenant, client_key, fingerprint, lane, method, path, \
-     status, verdict, answer_status, answer_body, response_status, failure_reason, timing_gap, executed_on, retry_count, \
-     next_retry_at, created_at, completed_at";
+pub(super) const TRANSACTION: &str = transaction_columns!("answer_body");
+/// The same for lists, where answers are shown without their bodies.
+pub(super) const LISTED: &str = transaction_columns!("NULL AS answer_body");
 
 /// A row of [`TRANSACTION`].
 pub(super) fn transaction(row: &Row<'_>) -> rusqlite::Result<TransactionRow> {
-    let completed_at: Option<i64> = row.get("completed_at")?;
-    let next_retry_at: Option<i64> = row.get("next_retry_at")?;
+    let moment =
+        |column: &str| Ok::<_, rusqlite::Error>(row.get::<_, Option<i64>>(column)?.map(Timestamp::from_millis));
+    let lane = match row.get_ref("lane")?.as_str()? {
+        APPLICATION => None,
+        _ => Some(lane(row)?),
+    };
     Ok(TransactionRow {
         seq: seq(row, "seq")?,
         transaction_id: transaction_id(row)?,
         client_key: client_key(row)?,
-        lane: lane(row)?,
+        operation: parsed(row, "kind", OperationType::from_stored)?,
+        lane,
         method: row.get("method")?,
         path: row.get("path")?,
         status: parsed(row, "status", Named::named)?,
@@ -160,13 +180,27 @@ pub(super) fn transaction(row: &Row<'_>) -> rusqlite::Result<TransactionRow> {
         timing_gap: if row.get("timing_gap")? { TimingGap::Yes } else { TimingGap::No },
         executed_on: instance(row, "executed_on")?,
         retry_count: row.get("retry_count")?,
-        next_retry_at: next_retry_at.map(Timestamp::from_millis),
+        next_retry_at: moment("next_retry_at")?,
         created_at: Timestamp::from_millis(row.get("created_at")?),
-        completed_at: completed_at.map(Timestamp::from_millis),
+        completed_at: moment("completed_at")?,
+        client_session: row.get("client_session")?,
+        client_ip: row.get("client_ip")?,
+        user_identifier: row.get("user_identifier")?,
     })
 }
 
 fn client_key(row: &Row<'_>) -> rusqlite::Result<Option<ClientKey>> {
     let Some(key) = row.get::<_, Option<String>>("client_key")? else { return Ok(None) };
     Ok(Some(ClientKey { tenant: row.get("client_tenant")?, key, fingerprint: row.get("fingerprint")? }))
+}
+
+/// A row of the table `progress`.
+pub(super) fn progress(row: &Row<'_>) -> rusqlite::Result<ProgressRow> {
+    let reason: Option<String> = row.get("reason")?;
+    Ok(ProgressRow {
+        lane: lane(row)?,
+        instance: InstanceName::new(&row.get::<_, String>("instance")?),
+        through: seq(row, "through")?,
+        standing: parsed(row, "standing", |text| standing_named(text, reason.clone()))?,
+    })
 }

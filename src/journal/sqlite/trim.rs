@@ -44,6 +44,8 @@ pub(super) fn trim(
             lanes::raise_floor(connection, &lane, end)?;
         }
     }
+    let left = u64::from(most).saturating_sub(trimmed.transactions);
+    trimmed.transactions += super::application::trim(connection, before, left)?;
     let catalog = progress.get(&LaneId::Catalog).map_or(&[][..], Vec::as_slice);
     if let Some(through) = lanes::lowest(catalog, configured, Holders::All) {
         super::catalog::forget_deleted(connection, through)?;

@@ -1,0 +1,250 @@
+//! What is asked about transactions by those who watch them: filters, pages, counts.
+//!
+//! A store answers from what it holds. Counts are kept with what they count, or taken from an index; how is the
+//! store's own affair.
+
+#![allow(clippy::single_range_in_vec_init, reason = "one range of time among several is meant")]
+
+use super::names::{APPLICATION, Named};
+use super::{ApplicationReport, OperationType, ProgressRow, Status, StoredAnswer, TimingGap, TransactionRow};
+use crate::clock::Timestamp;
+use crate::ids::Seq;
+use crate::order::Kind;
+
+/// Milliseconds in the unit by which stores count transactions.
+pub(super) const HOUR: i64 = 3_600_000;
+
+impl OperationType {
+    /// The name that is shown: the kind's, but for a delete with a limit, which is a delete.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            OperationType::Write(Kind::DeleteLimited) => Kind::Delete.name(),
+            OperationType::Write(kind) => kind.name(),
+            OperationType::Application => APPLICATION,
+        }
+    }
+
+    /// Everything that is shown by this name; empty if nothing is.
+    pub fn shown_as(text: &str) -> Vec<OperationType> {
+        let writes = Kind::NAMES.iter().map(|(kind, _)| OperationType::Write(*kind));
+        writes.chain([OperationType::Application]).filter(|operation| operation.as_str() == text).collect()
+    }
+
+    /// The name that is stored.
+    pub(super) fn stored(self) -> &'static str {
+        match self {
+            OperationType::Write(kind) => kind.name(),
+            OperationType::Application => APPLICATION,
+        }
+    }
+
+    /// The operation with this stored name.
+    pub(super) fn from_stored(text: &str) -> Result<OperationType, super::names::UnknownName> {
+        if text == APPLICATION {
+            return Ok(OperationType::Application);
+        }
+        Kind::named(text).map(OperationType::Write)
+    }
+}
+
+impl ApplicationReport {
+    /// The status it reports, of an operation whose attempts so far met a timing gap or did not.
+    pub const fn status(&self, so_far: TimingGap) -> Status {
+        match (self, so_far) {
+            (ApplicationReport::Done { .. }, TimingGap::Yes) => Status::Recovered,
+            (ApplicationReport::Done { .. }, TimingGap::No) => Status::Completed,
+            (ApplicationReport::Failed { .. }, _) => Status::Failed,
+            (ApplicationReport::GivenUp { .. }, _) => Status::Abandoned,
+        }
+    }
+
+    /// Whether the attempt met a timing gap.
+    pub(super) const fn timing_gap(&self) -> TimingGap {
+        match self {
+            ApplicationReport::Done { .. } => TimingGap::No,
+            ApplicationReport::Failed { timing_gap, .. } | ApplicationReport::GivenUp { timing_gap, .. } => *timing_gap,
+        }
+    }
+
+    /// Why the attempt failed.
+    pub(super) fn reason(&self) -> Option<&str> {
+        match self {
+            ApplicationReport::Done { .. } => None,
+            ApplicationReport::Failed { reason, .. } | ApplicationReport::GivenUp { reason, .. } => Some(reason),
+        }
+    }
+
+    /// What it came to.
+    pub(super) const fn answer(&self) -> Option<&StoredAnswer> {
+        match self {
+            ApplicationReport::Done { answer } => Some(answer),
+            ApplicationReport::Failed { .. } | ApplicationReport::GivenUp { .. } => None,
+        }
+    }
+}
+
+/// Which transactions are meant. An empty list restricts nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Filter {
+    pub session: Option<String>,
+    pub statuses: Vec<Status>,
+    pub operations: Vec<OperationType>,
+    /// Created at this moment or later.
+    pub since: Option<Timestamp>,
+    /// Created before this moment.
+    pub until: Option<Timestamp>,
+}
+
+/// Where a page ended: newest first, those of one moment by position.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct AuditPlace {
+    pub created_at: Timestamp,
+    pub seq: Seq,
+}
+
+/// A page that is asked for.
+#[derive(Clone, Debug)]
+pub struct AuditQuery {
+    pub filter: Filter,
+    /// Behind this place; `None`: from the newest.
+    pub after: Option<AuditPlace>,
+    /// At least 1.
+    pub limit: u32,
+}
+
+/// A page of the audit trail.
+#[derive(Clone, Debug)]
+pub struct AuditPage {
+    /// Newest first. Answers without their bodies.
+    pub transactions: Vec<TransactionRow>,
+    /// Where the next page begins; `None`: there is none.
+    pub next: Option<AuditPlace>,
+    /// Every status, in the order of [`Status::ALL`].
+    pub counts: Vec<(Status, u64)>,
+}
+
+/// One transaction and its lane.
+#[derive(Clone, Debug)]
+pub struct Details {
+    pub transaction: TransactionRow,
+    /// How far instances are in the transaction's lane; one without a row has not begun.
+    pub progress: Vec<ProgressRow>,
+    /// What an application's operation was journaled with.
+    pub application_data: Option<bytes::Bytes>,
+}
+
+/// What there is of one status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StatusSummary {
+    pub status: Status,
+    pub count: u64,
+    pub timing_gaps: u64,
+    pub oldest: Option<Timestamp>,
+    pub newest: Option<Timestamp>,
+    /// Retries of all of them together.
+    pub retries: u64,
+    /// How many of them are completed, and how long that took, all together.
+    pub completed: u64,
+    pub completion_millis: u64,
+}
+
+impl StatusSummary {
+    /// Nothing of this status.
+    pub const fn none(status: Status) -> Self {
+        StatusSummary {
+            status,
+            count: 0,
+            timing_gaps: 0,
+            oldest: None,
+            newest: None,
+            retries: 0,
+            completed: 0,
+            completion_millis: 0,
+        }
+    }
+}
+
+/// What there is of one status since a moment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RecentStatus {
+    pub status: Status,
+    pub count: u64,
+    pub latest: Option<Timestamp>,
+}
+
+/// What happened lately.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Recent {
+    /// In the order of [`Status::ALL`].
+    pub by_status: Vec<RecentStatus>,
+    pub timing_gaps: u64,
+}
+
+/// The whole hours within a range of time, and the ranges that are left at its ends: what is counted by the hour, and
+/// what is counted one by one.
+pub(super) struct Hours {
+    /// From this hour, up to but without that one.
+    pub whole: std::ops::Range<i64>,
+    /// From this millisecond, up to but without that one.
+    pub rest: Vec<std::ops::Range<i64>>,
+}
+
+impl Hours {
+    /// The hours of a filter's range.
+    pub(super) fn of(filter: &Filter) -> Hours {
+        let since = filter.since.map_or(i64::MIN, Timestamp::millis);
+        let until = filter.until.map_or(i64::MAX, Timestamp::millis);
+        // The unbounded ends have no part of an hour.
+        let first =
+            if since == i64::MIN { i64::MIN } else { since.div_euclid(HOUR) + i64::from(since.rem_euclid(HOUR) > 0) };
+        let last = if until == i64::MAX { i64::MAX } else { until.div_euclid(HOUR) };
+        if first >= last {
+            return Hours { whole: 0..0, rest: vec![since..until] };
+        }
+        let mut rest = Vec::new();
+        if since != i64::MIN && first.saturating_mul(HOUR) > since {
+            rest.push(since..first * HOUR);
+        }
+        if until != i64::MAX && last.saturating_mul(HOUR) < until {
+            rest.push(last * HOUR..until);
+        }
+        Hours { whole: first..last, rest }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hours(since: Option<i64>, until: Option<i64>) -> (std::ops::Range<i64>, Vec<std::ops::Range<i64>>) {
+        let moment = |millis: Option<i64>| millis.map(Timestamp::from_millis);
+        let filter = Filter { since: moment(since), until: moment(until), ..Filter::default() };
+        let hours = Hours::of(&filter);
+        (hours.whole, hours.rest)
+    }
+
+    #[test]
+    fn a_range_is_whole_hours_and_what_is_left() {
+        assert_eq!(hours(None, None), (i64::MIN..i64::MAX, vec![]));
+        assert_eq!(hours(Some(0), Some(2 * HOUR)), (0..2, vec![]));
+        assert_eq!(hours(Some(5), None), (1..i64::MAX, vec![5..HOUR]));
+        assert_eq!(hours(None, Some(HOUR + 7)), (i64::MIN..1, vec![HOUR..HOUR + 7]));
+        assert_eq!(hours(Some(5), Some(3 * HOUR + 1)), (1..3, vec![5..HOUR, 3 * HOUR..3 * HOUR + 1]));
+        assert_eq!(hours(Some(5), Some(7)), (0..0, vec![5..7]));
+        assert_eq!(hours(Some(5), Some(HOUR + 7)), (0..0, vec![5..HOUR + 7]));
+        assert_eq!(hours(Some(-HOUR - 5), Some(0)), (-1..0, vec![-HOUR - 5..-HOUR]));
+    }
+
+    #[test]
+    fn a_limited_delete_is_shown_as_a_delete() {
+        let deletes = OperationType::shown_as("delete");
+        assert_eq!(deletes, [OperationType::Write(Kind::Delete), OperationType::Write(Kind::DeleteLimited)]);
+        assert!(OperationType::shown_as("delete_limited").is_empty());
+        for (kind, _) in Kind::NAMES {
+            let operation = OperationType::Write(*kind);
+            assert_eq!(OperationType::from_stored(operation.stored()), Ok(operation));
+            assert!(OperationType::shown_as(operation.as_str()).contains(&operation));
+        }
+        assert_eq!(OperationType::from_stored(OperationType::Application.stored()), Ok(OperationType::Application));
+    }
+}

@@ -1,0 +1,135 @@
+//! An application's own operations: journaled and shown like writes, and nobody's work.
+
+use super::*;
+
+fn operation(key: &str) -> ApplicationDraft {
+    ApplicationDraft {
+        transaction_id: TransactionId::random(),
+        client_key: ClientKey { tenant: String::new(), key: key.to_owned(), fingerprint: [3; 32] },
+        method: "POST".to_owned(),
+        path: "/import".to_owned(),
+        body: Bytes::from_static(b"{\"file\":1}"),
+        created_at: MADE,
+        client_session: Some("session".to_owned()),
+        client_ip: None,
+        user_identifier: Some("someone".to_owned()),
+    }
+}
+
+async fn begin(store: &dyn Store, draft: &ApplicationDraft) -> Seq {
+    record(store, vec![Fact::ApplicationBegan(Box::new(draft.clone()))]).await;
+    by_id(store, draft.transaction_id).await.unwrap().seq
+}
+
+fn reported(seq: Seq, report: ApplicationReport) -> Fact {
+    Fact::ApplicationReported { seq, report, at: DONE }
+}
+
+fn done() -> ApplicationReport {
+    ApplicationReport::Done { answer: StoredAnswer { status: 200, body: Bytes::from_static(b"{\"pages\":3}") } }
+}
+
+fn failed(timing_gap: TimingGap) -> ApplicationReport {
+    ApplicationReport::Failed { reason: "no answer".to_owned(), timing_gap }
+}
+
+pub async fn an_operation_is_journaled_once(bench: &impl Bench) {
+    let store = bench.open();
+    let first = operation("import-1");
+    let seq = begin(&*store, &first).await;
+    record(&*store, vec![Fact::ApplicationBegan(Box::new(first.clone()))]).await;
+    let other = operation("import-1");
+    record(&*store, vec![Fact::ApplicationBegan(Box::new(other.clone()))]).await;
+    assert!(by_id(&*store, other.transaction_id).await.is_none(), "its key is taken");
+    let write = append(&*store, vec![draft(LaneId::Catalog, "x")]).await;
+    assert!(write[0] > seq, "one order for all");
+    let facts = vec![Fact::ApplicationBegan(Box::new(operation("import-2"))), applied(write[0])];
+    let both = store.commit(Batch { appends: vec![draft(LaneId::Catalog, "y")], facts }).await.unwrap();
+    let second = store.transaction(&Lookup::Key { key: "import-2".to_owned() }).await.unwrap().unwrap();
+    assert!(write[0] < second.seq && second.seq < both[0], "facts come before appends");
+    drop(store);
+    let store = bench.open();
+    let details = store.details(&Lookup::Key { key: "import-1".to_owned() }).await.unwrap().unwrap();
+    let row = &details.transaction;
+    assert_eq!((row.transaction_id, row.status, row.lane), (first.transaction_id, Status::Attempting, None));
+    assert_eq!((row.operation, row.client_key.as_ref()), (OperationType::Application, Some(&first.client_key)));
+    assert_eq!((&row.client_session, &row.user_identifier), (&first.client_session, &first.user_identifier));
+    assert_eq!((details.application_data, details.progress.len()), (Some(first.body), 0));
+}
+
+pub async fn an_operation_is_reported_by_the_rule(bench: &impl Bench) {
+    let store = bench.open();
+    let drafts = ["gap", "plain", "given up"].map(operation);
+    let mut seqs = Vec::new();
+    for draft in &drafts {
+        seqs.push(begin(&*store, draft).await);
+    }
+    let given_up = ApplicationReport::GivenUp { reason: "never".to_owned(), timing_gap: TimingGap::No };
+    record(&*store, vec![reported(seqs[0], failed(TimingGap::Yes)), reported(seqs[1], failed(TimingGap::No))]).await;
+    let row = by_id(&*store, drafts[0].transaction_id).await.unwrap();
+    assert_eq!((row.status, row.timing_gap, row.retry_count), (Status::Failed, TimingGap::Yes, 1));
+    assert_eq!((row.failure_reason.as_deref(), row.completed_at), (Some("no answer"), None));
+    record(&*store, seqs[..2].iter().map(|seq| reported(*seq, done())).collect()).await;
+    record(&*store, vec![reported(seqs[2], given_up)]).await;
+    // The first final report stays.
+    record(&*store, seqs.iter().map(|seq| reported(*seq, failed(TimingGap::Yes))).collect()).await;
+    let mut found = Vec::new();
+    for draft in &drafts {
+        let row = by_id(&*store, draft.transaction_id).await.unwrap();
+        assert_eq!(row.completed_at, Some(DONE));
+        found.push((row.status, row.timing_gap, row.response_status, row.answer.map(|answer| answer.body)));
+    }
+    let body = Some(Bytes::from_static(b"{\"pages\":3}"));
+    let expected = [
+        (Status::Recovered, TimingGap::Yes, Some(200), body.clone()),
+        (Status::Completed, TimingGap::No, Some(200), body),
+        (Status::Abandoned, TimingGap::No, None, None),
+    ];
+    assert_eq!(found, expected);
+}
+
+pub async fn only_an_operation_can_be_reported(bench: &impl Bench) {
+    let store = bench.open();
+    let write = draft(LaneId::Catalog, "x");
+    let seq = append(&*store, vec![write.clone()]).await[0];
+    record(&*store, vec![reported(seq, done()), reported(seq.next(), done())]).await;
+    assert_eq!(by_id(&*store, write.transaction_id).await.unwrap().status, Status::Attempting);
+}
+
+pub async fn an_operation_is_nobodys_work(bench: &impl Bench) {
+    let store = bench.open();
+    let draft = operation("import");
+    let seq = begin(&*store, &draft).await;
+    store.begin(&instances(), LATER).await.unwrap();
+    assert_eq!(
+        by_id(&*store, draft.transaction_id).await.unwrap().status,
+        Status::Attempting,
+        "not finished by a start"
+    );
+    record(&*store, vec![reported(seq, failed(TimingGap::No))]).await;
+    store.begin(&instances(), LATER).await.unwrap();
+    assert_eq!(by_id(&*store, draft.transaction_id).await.unwrap().status, Status::Failed);
+    let snapshot = load(&*store).await;
+    assert_eq!((positions(&snapshot), snapshot.last), (Vec::new(), seq));
+}
+
+pub async fn an_operation_holds_nothing_back(bench: &impl Bench) {
+    let store = bench.open();
+    let drafts: Vec<_> = (0..4).map(|number| operation(&format!("import-{number}"))).collect();
+    let mut seqs = Vec::new();
+    for draft in &drafts {
+        seqs.push(begin(&*store, draft).await);
+    }
+    let write = append(&*store, vec![draft(LaneId::Catalog, "x")]).await;
+    record(&*store, finished(&write)).await;
+    let lane = LaneId::Catalog;
+    record(&*store, vec![progress(lane, "primary", write[0]), progress(lane, "replica", write[0])]).await;
+    record(&*store, seqs[1..].iter().map(|seq| reported(*seq, done())).collect()).await;
+    let trim = async |before, most| store.trim(before, &instances(), Trimming::Age, most).await.unwrap().transactions;
+    assert_eq!(trim(DONE, 10).await, 0, "not before its time");
+    assert_eq!(trim(LATER, 3).await, 3, "the write, and two");
+    assert_eq!(trim(LATER, 3).await, 1);
+    assert_eq!(trim(LATER, 3).await, 0);
+    assert!(by_id(&*store, drafts[0].transaction_id).await.is_some(), "an open one stays");
+    assert_eq!(load(&*store).await.floors, [(lane, write[0])]);
+}

@@ -1,0 +1,91 @@
+//! An application's own operations: rows among the transactions, in no lane, without a verdict, for ever.
+//!
+//! They are appended by a fact, not by an append: nothing executes them, so nobody has to be told their position.
+
+use rusqlite::{Connection, OptionalExtension, named_params, params};
+
+use super::append;
+use super::row::{count, number, parsed};
+use crate::clock::Timestamp;
+use crate::ids::Seq;
+use crate::journal::names::{APPLICATION, Named};
+use crate::journal::{ApplicationDraft, ApplicationReport, Status, TimingGap};
+
+const INSERT: &str = "INSERT INTO transactions (seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind,
+        bytes, status, created_at, method, path, client_session, client_ip, user_identifier)
+    VALUES (:seq, :transaction_id, :client_tenant, :client_key, :fingerprint, :lane, :lane, :bytes, :status, :created_at,
+        :method, :path, :client_session, :client_ip, :user_identifier)
+    ON CONFLICT DO NOTHING";
+
+/// Journals the beginning. Nothing, if the transaction is there already, or its key is another's.
+pub(super) fn begin(connection: &Connection, draft: &ApplicationDraft) -> rusqlite::Result<()> {
+    let seq = append::last(connection)?.next();
+    let inserted = connection.prepare_cached(INSERT)?.execute(named_params! {
+        ":seq": number(seq),
+        ":transaction_id": draft.transaction_id.uuid().as_bytes(),
+        ":client_tenant": draft.client_key.tenant,
+        ":client_key": draft.client_key.key,
+        ":fingerprint": draft.client_key.fingerprint,
+        ":lane": APPLICATION,
+        ":bytes": count(draft.body.len() as u64),
+        ":status": Status::Attempting.name(),
+        ":created_at": draft.created_at.millis(),
+        ":method": draft.method,
+        ":path": draft.path,
+        ":client_session": draft.client_session,
+        ":client_ip": draft.client_ip,
+        ":user_identifier": draft.user_identifier,
+    })?;
+    if inserted == 0 {
+        return Ok(());
+    }
+    let body = "INSERT INTO bodies (seq, body) VALUES (?1, ?2)";
+    connection.prepare_cached(body)?.execute(params![number(seq), draft.body.as_ref()])?;
+    append::remember(connection, seq)
+}
+
+/// Journals how it went, by the rule of [`Status::after`].
+pub(super) fn report(
+    connection: &Connection,
+    seq: Seq,
+    report: &ApplicationReport,
+    at: Timestamp,
+) -> rusqlite::Result<()> {
+    let sql = "SELECT status, timing_gap FROM transactions WHERE seq = ?1 AND lane = ?2";
+    let read = |row: &rusqlite::Row<'_>| {
+        Ok((parsed(row, "status", Status::named)?, if row.get("timing_gap")? { TimingGap::Yes } else { TimingGap::No }))
+    };
+    let found = connection.prepare_cached(sql)?.query_row(params![number(seq), APPLICATION], read).optional()?;
+    let Some((current, gap)) = found else { return Ok(()) };
+    if current.is_final() {
+        return Ok(());
+    }
+    let status = current.after(report.status(gap));
+    let answer = report.answer();
+    let sql = "UPDATE transactions SET status = :status, timing_gap = max(timing_gap, :timing_gap),
+            retry_count = retry_count + :failed, failure_reason = coalesce(:reason, failure_reason),
+            response_status = coalesce(:answer_status, response_status), answer_status = :answer_status,
+            answer_body = :answer_body, completed_at = :completed_at
+        WHERE seq = :seq";
+    let mut statement = connection.prepare_cached(sql)?;
+    statement.execute(named_params! {
+        ":seq": number(seq),
+        ":status": status.name(),
+        ":timing_gap": report.timing_gap() == TimingGap::Yes,
+        ":failed": answer.is_none(),
+        ":reason": report.reason(),
+        ":answer_status": answer.map(|answer| answer.status),
+        ":answer_body": answer.map(|answer| answer.body.as_ref()),
+        ":completed_at": status.is_final().then_some(at.millis()),
+    })?;
+    Ok(())
+}
+
+/// Removes up to `most` that ended before then. They hold nothing back, and nothing holds them.
+pub(super) fn trim(connection: &Connection, before: Timestamp, most: u64) -> rusqlite::Result<u64> {
+    let sql = "DELETE FROM transactions WHERE seq IN (
+            SELECT seq FROM transactions INDEXED BY transactions_application
+            WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < ?1 LIMIT ?2)";
+    let removed = connection.prepare_cached(sql)?.execute(params![before.millis(), count(most)])?;
+    Ok(u64::try_from(removed).unwrap_or(u64::MAX))
+}
