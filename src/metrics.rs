@@ -37,13 +37,15 @@ pub enum Number {
     BodyBytesLimit,
     JournalReadable,
     JournalBytes,
+    JournalUsedBytes,
+    JournalBytesLimit,
     JournalQueue,
     JournalCommits,
     JournalFailedCommits,
 }
 
 impl Number {
-    const ALL: [Number; 17] = [
+    const ALL: [Number; 19] = [
         Number::PendingWrites,
         Number::InDoubt,
         Number::Collections,
@@ -58,6 +60,8 @@ impl Number {
         Number::BodyBytesLimit,
         Number::JournalReadable,
         Number::JournalBytes,
+        Number::JournalUsedBytes,
+        Number::JournalBytesLimit,
         Number::JournalQueue,
         Number::JournalCommits,
         Number::JournalFailedCommits,
@@ -79,6 +83,8 @@ impl Number {
             Number::BodyBytesLimit => ("body_bytes_limit", "The largest request body"),
             Number::JournalReadable => ("journal_readable", "1 if the journal answered when this page was made"),
             Number::JournalBytes => ("journal_bytes", "Bytes the journal occupies"),
+            Number::JournalUsedBytes => ("journal_used_bytes", "Bytes of the journal that count for its limit"),
+            Number::JournalBytesLimit => ("journal_bytes_limit", "The limit of journal_used_bytes"),
             Number::JournalQueue => ("journal_queue", "Appends waiting for a commit"),
             Number::JournalCommits => ("journal_commits", "Commits since the start"),
             Number::JournalFailedCommits => ("journal_failed_commits", "Commits that failed since the start"),
@@ -94,6 +100,7 @@ pub struct InstanceGauges {
     pub pending: i64,
     pub in_flight: i64,
     pub diverged: i64,
+    pub holds_journal: i64,
 }
 
 struct Metrics {
@@ -105,6 +112,7 @@ struct Metrics {
     pending: IntGaugeVec,
     in_flight: IntGaugeVec,
     diverged: IntGaugeVec,
+    holds_journal: IntGaugeVec,
     numbers: HashMap<Number, IntGauge>,
     transactions: IntGaugeVec,
 }
@@ -123,6 +131,8 @@ impl Metrics {
         let pending = gauge("instance_pending_writes", "Journaled writes the instance has yet to apply", "instance")?;
         let in_flight = gauge("instance_in_flight", "Requests under way to the instance", "instance")?;
         let diverged = gauge("instance_diverged_collections", "Collections not served from the instance", "instance")?;
+        let holds_journal =
+            gauge("instance_holds_journal", "1 while the journal is over its limit for this instance", "instance")?;
         let mut numbers = HashMap::new();
         for number in Number::ALL {
             let (name, help) = number.name_and_help();
@@ -140,7 +150,19 @@ impl Metrics {
             &["operation"],
         )?;
         registry.register(Box::new(seconds.clone()))?;
-        Ok(Metrics { registry, requests, seconds, refused, up, pending, in_flight, diverged, numbers, transactions })
+        Ok(Metrics {
+            registry,
+            requests,
+            seconds,
+            refused,
+            up,
+            pending,
+            in_flight,
+            diverged,
+            holds_journal,
+            numbers,
+            transactions,
+        })
     }
 }
 
@@ -164,6 +186,7 @@ pub fn page(gauges: &Gauges) -> Vec<u8> {
         metrics.pending.with_label_values(label).set(instance.pending);
         metrics.in_flight.with_label_values(label).set(instance.in_flight);
         metrics.diverged.with_label_values(label).set(instance.diverged);
+        metrics.holds_journal.with_label_values(label).set(instance.holds_journal);
     }
     for (number, value) in &gauges.numbers {
         if let Some(gauge) = metrics.numbers.get(number) {

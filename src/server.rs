@@ -17,7 +17,7 @@ use crate::config::{Config, ConnectionPooling, JournalStore, ReadConsistency, Re
 use crate::ids::{InstanceId, InstanceName};
 use crate::instance::{Client, Health, HealthOptions, InstanceOptions, Registry, Timeouts};
 use crate::journal::retention::{self, RetentionOptions};
-use crate::journal::sqlite::{OpenError, SqliteStore};
+use crate::journal::sqlite::{OpenError, SqliteOptions, SqliteStore};
 use crate::journal::{CommitError, Journal, JournalOptions, JournalTask, ReadError, Store};
 use crate::order::{Consistency, MergeLimits};
 use crate::proxy::{AdmitLimits, Edge, Gate, ProxyOptions, Reset};
@@ -57,7 +57,13 @@ pub fn serve(config: Config) -> Result<(), StartError> {
     );
     let registry = registry(&config)?;
     let store: Arc<dyn Store> = match &config.journal.store {
-        JournalStore::Sqlite { path } => Arc::new(SqliteStore::open_with(path, config.journal_timeout / 4)?),
+        JournalStore::Sqlite { path } => {
+            let patience = config.journal_timeout / 4;
+            Arc::new(SqliteStore::open_with(
+                path,
+                &SqliteOptions { patience, compression: config.journal.compression },
+            )?)
+        }
         JournalStore::Postgres { url } => return Err(StartError::Setup(format!("{url}: not supported yet"))),
     };
     let (core, work) = core(&config, &registry, &store)?;
@@ -213,7 +219,12 @@ impl Rooms<'_> {
         Task::new(RetentionService {
             store: Arc::clone(self.store),
             instances: self.config.instances.iter().map(|instance| instance.name.clone()).collect(),
-            options: RetentionOptions { keep: self.config.retention, ..RetentionOptions::default() },
+            options: RetentionOptions {
+                keep: self.config.retention,
+                max_bytes: self.config.journal.max_bytes.get(),
+                ..RetentionOptions::default()
+            },
+            core: Arc::clone(self.core),
         })
     }
 }
@@ -293,13 +304,14 @@ struct RetentionService {
     store: Arc<dyn Store>,
     instances: Vec<InstanceName>,
     options: RetentionOptions,
+    core: Arc<Core>,
 }
 
 #[async_trait]
 impl Work for RetentionService {
     async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         let stopped = async move { drop(shutdown.wait_for(|stop| *stop).await) };
-        retention::run(self.store, self.instances, self.options, stopped).await;
+        retention::run(self.store, self.instances, self.options, self.core, stopped).await;
     }
 }
 

@@ -95,6 +95,7 @@ impl Admin {
             "in_doubt": picture.in_doubt(),
             "collections": picture.collections,
             "diverged": self.diverged(&picture),
+            "journal_held_back_by": self.held_back_by(),
             "requests": {
                 "under_way": self.gate.under_way(),
                 "waiting": self.gate.waiting(),
@@ -104,6 +105,11 @@ impl Admin {
             "version": env!("CARGO_PKG_VERSION"),
         });
         Page::Json { status: 200, body }
+    }
+
+    /// For whom the journal is kept over its limit.
+    fn held_back_by(&self) -> Option<String> {
+        self.core.fullness().held_back_by.map(|instance| instance.to_string())
     }
 
     /// Collections that are not served from some instance, and where.
@@ -140,6 +146,7 @@ impl Admin {
             }
         };
         let stats = self.core.journal().map(|journal| journal.stats());
+        let fullness = self.core.fullness();
         let body = json!({
             "available": true,
             "store": "sqlite",
@@ -150,6 +157,9 @@ impl Admin {
             "transactions": totals.transactions,
             "by_status": by_status(&totals).into_iter().collect::<serde_json::Map<_, _>>(),
             "bytes": totals.bytes,
+            "used_bytes": fullness.used,
+            "max_bytes": fullness.limit,
+            "held_back_by": self.held_back_by(),
             "queue": stats.as_ref().map(|stats| stats.appends_waiting()),
             "commits": stats.as_ref().map(|stats| stats.commits()),
             "failed_commits": stats.as_ref().map(|stats| stats.commits_failed()),
@@ -193,6 +203,7 @@ impl Admin {
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let totals = self.core.totals().await;
         let mut gauges = Gauges::default();
+        let fullness = self.core.fullness();
         for id in registry.ids() {
             gauges.instances.push(InstanceGauges {
                 name: registry.name(id).to_string(),
@@ -200,6 +211,7 @@ impl Admin {
                 pending: count(picture.behind(id)),
                 in_flight: number(registry.in_flight(id)),
                 diverged: number(picture.diverged(id)),
+                holds_journal: i64::from(fullness.held_back_by.as_ref() == Some(registry.name(id))),
             });
         }
         let limits = self.gate.limits();
@@ -217,6 +229,8 @@ impl Admin {
             (Number::BufferedBytesLimit, number(limits.buffered_bytes)),
             (Number::BodyBytesLimit, number(limits.body_bytes)),
             (Number::JournalReadable, i64::from(totals.is_ok())),
+            (Number::JournalUsedBytes, count(fullness.used)),
+            (Number::JournalBytesLimit, count(fullness.limit)),
         ];
         if let Some(stats) = self.core.journal().map(|journal| journal.stats()) {
             gauges.numbers.push((Number::JournalQueue, number(stats.appends_waiting())));

@@ -5,6 +5,7 @@
 use std::fmt::Write;
 
 use crate::config::{Config, ConnectionPooling, JournalStore, ReadConsistency, ResetPolicy, show_duration};
+use crate::journal::Compression;
 
 /// One key a line, with the file's names.
 pub(super) fn summary(config: &Config) -> String {
@@ -31,6 +32,8 @@ fn lines(config: &Config) -> Vec<(String, String)> {
         JournalStore::Sqlite { path } => line("journal.path", path.display().to_string()),
         JournalStore::Postgres { url } => line("journal.postgres", url.to_string()),
     }
+    line("journal.compression", compression(config.journal.compression).to_owned());
+    line("journal.max_bytes", config.journal.max_bytes.to_string());
     line("read_consistency", consistency(config.read_consistency).to_owned());
     line("read_replica_ratio", config.read_replica_ratio.get().to_string());
     for (key, span) in [
@@ -66,6 +69,13 @@ fn lines(config: &Config) -> Vec<(String, String)> {
     line("log", config.log.clone());
     line("threads", config.pingora.threads.to_string());
     lines
+}
+
+fn compression(choice: Compression) -> &'static str {
+    match choice {
+        Compression::None => "none",
+        Compression::Zstd => "zstd",
+    }
 }
 
 fn consistency(choice: ReadConsistency) -> &'static str {

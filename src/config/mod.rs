@@ -29,6 +29,7 @@ pub use units::{ByteSize, show_duration};
 
 use crate::ids::InstanceName;
 use crate::instance::InstanceUrl;
+use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
 use mistake::Ledger;
 
@@ -104,6 +105,10 @@ pub enum JournalStore {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalConfig {
     pub store: JournalStore,
+    /// How new bodies are stored.
+    pub compression: Compression,
+    /// Above this, finished transactions are removed before `retention` is over.
+    pub max_bytes: ByteSize,
 }
 
 /// Which instances may serve a read that says nothing itself.

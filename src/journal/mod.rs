@@ -5,18 +5,21 @@
 //! group commit in front of any store: many writers, one flush.
 
 mod audit;
+mod bodies;
 #[cfg(test)]
 mod contract;
 mod group;
 mod names;
 pub mod postgres;
 pub mod retention;
+mod schema;
 pub mod sqlite;
 mod status;
 mod tenure;
 mod types;
 
 pub use audit::*;
+pub use bodies::Compression;
 pub use group::{AppendError, Appended, DurableSink, Journal, JournalOptions, JournalStats, JournalTask, Watch};
 pub use tenure::*;
 pub use types::*;

@@ -5,6 +5,7 @@
 
 use uuid::Uuid;
 
+use super::bodies::Stored;
 use super::{Standing, Status};
 use crate::ids::{CollectionId, LaneId};
 use crate::order::{Encoding, Kind, Origin, Verdict};
@@ -85,6 +86,8 @@ named!(Status, "status", {
     Abandoned => "ABANDONED",
 });
 
+named!(Stored, "encoding of a body", { Plain => "plain", Zstd => "zstd" });
+
 const CATALOG: &str = "catalog";
 /// Where a lane stands, for an application's own operations, and a kind: they are in no lane and of no kind.
 pub(super) const APPLICATION: &str = "application";
@@ -150,6 +153,7 @@ mod tests {
         round_trips::<Verdict>();
         round_trips::<Origin>();
         round_trips::<Status>();
+        round_trips::<Stored>();
     }
 
     #[test]

@@ -15,8 +15,9 @@ use super::intent;
 use super::tickets::{Settlement, Ticket, Tickets};
 use super::warmed::Warmed;
 use crate::clock::Timestamp;
-use crate::ids::{InstanceId, LaneId, Seq, TransactionId};
+use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TransactionId};
 use crate::instance::{Answer, Registry};
+use crate::journal::retention::{Fullness, RetentionSink};
 use crate::journal::{
     Appended, DurableSink, Fact, Journal, Lookup, ReadError, Request, Resolution, Status, Store, TimingGap, Totals,
     TransactionRow,
@@ -47,6 +48,7 @@ pub struct Core {
     pub(super) registry: Arc<Registry>,
     pub(super) store: Arc<dyn Store>,
     journal: OnceLock<Journal>,
+    fullness: Mutex<Fullness>,
     work: mpsc::UnboundedSender<Work>,
     changed: watch::Sender<u64>,
     again: watch::Sender<u64>,
@@ -88,6 +90,7 @@ impl Core {
             registry,
             store,
             journal: OnceLock::new(),
+            fullness: Mutex::default(),
             work,
             changed: watch::Sender::new(0),
             again: watch::Sender::new(0),
@@ -125,6 +128,11 @@ impl Core {
     /// When the journal cannot be read.
     pub async fn totals(&self) -> Result<Totals, ReadError> {
         self.store.totals().await
+    }
+
+    /// How full the journal was when retention last looked.
+    pub fn fullness(&self) -> Fullness {
+        self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// The instances.
@@ -249,6 +257,18 @@ impl Core {
     /// The client of this entry has been told "recovery pending", or has gone.
     pub fn leave(&self, lane: LaneId, seq: Seq) {
         self.step(Input::Unattended { lane, seq });
+    }
+}
+
+impl RetentionSink for Core {
+    fn fullness(&self, fullness: &Fullness) {
+        self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone_from(fullness);
+    }
+
+    fn left_behind(&self, lane: LaneId, instance: &InstanceName) {
+        if let Some(instance) = self.registry.id_of(instance.as_str()) {
+            self.step(Input::LeftBehind { lane, instance });
+        }
     }
 }
 

@@ -25,6 +25,7 @@ mod numbers;
 mod once;
 mod protection;
 mod reads;
+mod room;
 mod safety;
 mod safety_application;
 mod safety_storm;

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Refusal, Safety};
 use crate::clock::{self, Timestamp};
+use crate::journal::Trimming;
 use crate::proxy::{PageRequest, Reply};
 
 /// Transactions per commit, so that no write waits for long.
@@ -53,7 +54,7 @@ impl Safety {
         let deadline = clock::now() + LONGEST;
         let mut deleted = 0;
         let message = loop {
-            match self.core.store().trim(before, &configured, BATCH).await {
+            match self.core.store().trim(before, &configured, Trimming::Age, BATCH).await {
                 Ok(trimmed) if trimmed.transactions == 0 => {
                     break "What is left is newer, or still needed by an instance".to_owned();
                 }

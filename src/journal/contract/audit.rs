@@ -152,7 +152,7 @@ async fn anything(store: &dyn Store, numbers: &mut Numbers, seqs: &mut Vec<Seq>)
                 record(store, vec![progress(lane, "primary", reached), progress(lane, "replica", reached)]).await;
             }
             let before = at(i64::try_from(numbers.below(9 * HOUR as u64)).unwrap());
-            store.trim(before, &instances(), 3).await.unwrap().transactions
+            store.trim(before, &instances(), Trimming::Age, 3).await.unwrap().transactions
         }
     }
 }

@@ -7,7 +7,10 @@ pub(in crate::journal) mod application;
 pub(in crate::journal) mod audit;
 pub(in crate::journal) mod catalog;
 pub(in crate::journal) mod facts;
+pub(in crate::journal) mod moving;
 pub(in crate::journal) mod retention;
+pub(in crate::journal) mod sizing;
+pub(in crate::journal) mod views;
 
 use std::sync::Arc;
 
@@ -16,7 +19,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::ids::{CollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::order::{CatalogChange, Encoding, Kind, Merge, Origin, Profile, Verdict};
 
 /// Where a store is tested: the same journal, opened again after the store before it was dropped.
@@ -45,7 +48,9 @@ macro_rules! contract_suite {
             retention: trimming_waits_for_every_configured_instance, trimming_stops_at_an_open_entry,
                 trimming_asks_no_diverged_instance, nothing_is_trimmed_without_an_instance_in_step,
                 positions_are_never_reused, trimming_is_bounded, a_trimmed_key_is_free_again,
-                a_deleted_lane_is_forgotten, loading_starts_at_the_lowest_instance, a_round_removes_all_that_may_go;
+                a_deleted_lane_is_forgotten, loading_starts_at_the_lowest_instance, a_round_removes_all_that_may_go,
+                for_room_two_must_be_in_step, what_is_held_is_told_by_lane_and_instance,
+                room_is_made_before_the_time_and_the_oldest_goes_first, a_journal_over_its_limit_names_who_holds_it;
         }
     };
     (@ $bench:expr; $($room:ident: $($test:ident),+;)+) => {

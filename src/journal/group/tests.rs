@@ -12,8 +12,8 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::contract::{MADE, draft, keyed, progress};
 use crate::journal::{
-    AuditPage, AuditQuery, Batch, CommitError, Details, Lookup, OperationType, ReadError, Recent, Request, Snapshot,
-    Status, StatusSummary, TimingGap, Totals, TransactionRow, Trimmed,
+    AuditPage, AuditQuery, Batch, CommitError, Details, HeldLane, Lookup, OperationType, ReadError, Recent, Request,
+    Snapshot, Status, StatusSummary, TimingGap, Totals, TransactionRow, Trimmed, Trimming,
 };
 
 /// What the store does with the next commit.
@@ -135,7 +135,15 @@ impl Store for Fake {
         Err(ReadError("not asked here".to_owned()))
     }
 
-    async fn trim(&self, _: Timestamp, _: &[InstanceName], _: u32) -> Result<Trimmed, CommitError> {
+    async fn used_bytes(&self, _: u64) -> Result<u64, ReadError> {
+        unreachable!("the group commit does not ask")
+    }
+
+    async fn held(&self, _: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {
+        unreachable!("the group commit does not ask")
+    }
+
+    async fn trim(&self, _: Timestamp, _: &[InstanceName], _: Trimming, _: u32) -> Result<Trimmed, CommitError> {
         Err(CommitError::Refused("not asked here".to_owned()))
     }
 }

@@ -13,7 +13,7 @@ use super::pipeline::{Query, query};
 use super::row::{count, time};
 use super::{body, text::stored};
 use crate::journal::names::{Named, lane_name};
-use crate::journal::{ClientKey, Draft, Status};
+use crate::journal::{ClientKey, Compression, Draft, Status};
 
 const TRANSACTIONS: &str = "
     INSERT INTO chroma_edge.transactions (seq, transaction_id, client_tenant, client_key, client_digest, fingerprint, lane,
@@ -34,13 +34,14 @@ const BODIES: &str = "
     FROM unnest($2::bytea[], $3::text[]) WITH ORDINALITY AS d (body, encoding, place)";
 
 /// The statements that insert the drafts.
-pub(super) fn append<'a>(drafts: &'a [Draft], queries: &mut Vec<Query<'a>>) {
+pub(super) fn append<'a>(drafts: &'a [Draft], compression: Compression, queries: &mut Vec<Query<'a>>) {
     if drafts.is_empty() {
         return;
     }
     let given = i64::try_from(drafts.len()).unwrap_or(i64::MAX);
     queries.push(transactions(drafts, given));
-    let (bodies, encodings): (Vec<_>, Vec<_>) = drafts.iter().map(|draft| body::packed(&draft.body)).unzip();
+    let (bodies, encodings): (Vec<_>, Vec<_>) =
+        drafts.iter().map(|draft| body::packed(&draft.body, compression)).unzip();
     let bodies: Vec<Plain> = bodies.into_iter().map(Plain).collect();
     queries.push(query!(BODIES, given, bodies, encodings));
 }

@@ -90,7 +90,7 @@ fn settle(
     answer: Option<&StoredAnswer>,
 ) -> rusqlite::Result<()> {
     let sql = "UPDATE transactions SET verdict = :verdict, executed_on = coalesce(:by, executed_on),
-            answer_status = :answer_status, answer_body = :answer_body
+            answer_status = :answer_status, answer_body = :answer_body, answer_utf8 = :answer_utf8
         WHERE seq = :seq AND verdict IS NULL";
     let mut statement = connection.prepare_cached(sql)?;
     statement.execute(named_params! {
@@ -99,6 +99,7 @@ fn settle(
         ":by": by.map(InstanceName::as_str),
         ":answer_status": answer.map(|answer| answer.status),
         ":answer_body": answer.map(|answer| answer.body.as_ref()),
+        ":answer_utf8": answer.is_some_and(|answer| std::str::from_utf8(&answer.body).is_ok()),
     })?;
     Ok(())
 }

@@ -3,13 +3,13 @@
 //! Positions are stored as signed 64-bit numbers; names as in [`crate::journal::names`]. Reading is fallible:
 //! a damaged or newer row is an error with its column, never a panic.
 
-use bytes::Bytes;
 use rusqlite::Row;
 use rusqlite::types::Type;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
+use crate::journal::bodies::{self, Stored};
 use crate::journal::names::{APPLICATION, Named, lane_named, standing_named};
 use crate::journal::{
     ClientKey, EntryRow, OperationType, ProgressRow, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
@@ -111,11 +111,13 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
 
 /// The columns that [`request`] reads.
 pub(super) const REQUEST: &str = "seq, lane, kind, merge_docs, merge_encoding, bytes, method, path, content_type, \
-     answer_status, answer_body, resolved IS NOT NULL AS resolved, coalesce(resolved, body) AS body";
+     answer_status, answer_body, resolved IS NOT NULL AS resolved, coalesce(resolved, body) AS body, \
+     CASE WHEN resolved IS NULL THEN encoding ELSE 'plain' END AS encoding";
 
 /// A row of [`REQUEST`].
 pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
     let body: Vec<u8> = row.get("body")?;
+    let encoding = parsed(row, "encoding", Stored::named)?;
     Ok(Request {
         seq: seq(row, "seq")?,
         lane: lane(row)?,
@@ -123,7 +125,7 @@ pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
         method: row.get("method")?,
         path: row.get("path")?,
         content_type: row.get("content_type")?,
-        body: Bytes::from(body),
+        body: bodies::unpack(body, encoding).map_err(|error| damaged(row, "body", error))?,
         resolved: if row.get("resolved")? { Resolution::Resolved } else { Resolution::AsReceived },
         answer: answer(row)?,
     })

@@ -156,6 +156,11 @@ pub enum Input {
         instance: InstanceId,
         collections: Vec<CollectionId>,
     },
+    /// The journal has no room to keep what the instance lacks in this lane, and two others have all of it.
+    LeftBehind {
+        lane: LaneId,
+        instance: InstanceId,
+    },
     /// The client of this entry has been told "recovery pending".
     Unattended {
         lane: LaneId,
@@ -230,6 +235,8 @@ pub struct Record {
     pub verdicts: Vec<(Seq, Verdict)>,
     pub changes: Vec<CatalogChange>,
     pub diverged: Vec<(LaneId, InstanceId)>,
+    /// Diverged because the journal could not keep what they lack.
+    pub left_behind: Vec<(LaneId, InstanceId)>,
     pub admitted: Vec<(LaneId, InstanceId)>,
 }
 
@@ -298,6 +305,7 @@ impl Board {
             Input::Calm { lane, instance, rest } => self.calm(lane, instance, rest, &mut effects),
             Input::Reached { instance, reach } => self.reached(instance, reach),
             Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
+            Input::LeftBehind { lane, instance } => self.left_behind(lane, instance, &mut effects),
             Input::Unattended { lane, seq } => {
                 if let Some(slot) = self.lanes.get_mut(&lane).and_then(|lane| lane.slot_mut(seq)) {
                     slot.attendance = Attendance::Unattended;
@@ -392,6 +400,21 @@ impl Board {
         let record = self.diverge(lanes.into_iter().map(|lane| (lane, instance)).collect());
         if !record.diverged.is_empty() {
             effects.push(Effect::Note { record });
+        }
+    }
+
+    /// Rule R11: only a collection's lane, and only if two others in step durably have more. The instance may have moved
+    /// since it was found to be the last.
+    fn left_behind(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get(&id).filter(|_| id != LaneId::Catalog) else { return };
+        let has = lane.durable(instance);
+        let ahead = |other: &InstanceId| lane.place(*other).step == Step::In && lane.durable(*other) > has;
+        if self.instances().filter(ahead).count() < 2 {
+            return;
+        }
+        let record = self.diverge(vec![(id, instance)]);
+        if !record.diverged.is_empty() {
+            effects.push(Effect::Note { record: Record { left_behind: record.diverged, ..Record::default() } });
         }
     }
 

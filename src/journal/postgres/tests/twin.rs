@@ -10,7 +10,9 @@ use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::journal::contract::{Bench, append, draft, instances, keyed, progress, record};
 use crate::journal::sqlite::SqliteStore;
-use crate::journal::{Batch, Draft, Fact, Lookup, Snapshot, Standing, Status, Store, StoredAnswer, TimingGap};
+use crate::journal::{
+    Batch, Draft, Fact, Lookup, Snapshot, Standing, Status, Store, StoredAnswer, TimingGap, Trimming,
+};
 use crate::order::{CatalogChange, Origin, Verdict};
 
 /// splitmix64: the same numbers for the same seed.
@@ -192,8 +194,10 @@ async fn folded_facts_are_what_facts_one_by_one_are() {
             }
             1 | 2 => {
                 let most = u32::try_from(world.numbers.below(9)).unwrap();
-                let left = sqlite.trim(at, &instances(), most).await.unwrap();
-                assert_eq!(left, postgres.trim(at, &instances(), most).await.unwrap(), "{what}");
+                let left = sqlite.trim(at, &instances(), Trimming::Age, most).await.unwrap();
+                let right = postgres.trim(at, &instances(), Trimming::Age, most).await.unwrap();
+                // What a row takes is each store's own estimate.
+                assert_eq!(left.transactions, right.transactions, "{what}");
             }
             _ => {}
         }

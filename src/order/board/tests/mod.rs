@@ -3,6 +3,7 @@
 mod abandoning;
 mod capacity;
 mod deletions;
+mod left_behind;
 mod order_and_doubt;
 mod properties;
 mod refusals;
