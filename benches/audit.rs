@@ -1,6 +1,6 @@
 //! What is asked about transactions, of a journal with a million of them: the pages must stay cheap.
 //!
-//! Measured (one core of a small cloud machine): see docs/decisions/0016-transaction-surface.md.
+//! Measured: see docs/decisions/0016-transaction-surface.md.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panic")]
 

@@ -92,9 +92,9 @@ SELECT
     t.created_at,
     t.timing_gap AS is_timing_gap_failure,
     t.kind AS operation_type,
-    CASE WHEN t.lane <> 'catalog' THEN t.lane::uuid END AS collection_id
+    CASE WHEN t.lane NOT IN ('catalog', 'application') THEN t.lane::uuid END AS collection_id
 FROM chroma_edge.transactions AS t
-WHERE t.verdict IS NULL AND t.status IN ('ATTEMPTING', 'FAILED');
+WHERE t.verdict IS NULL AND t.lane <> 'application' AND t.status IN ('ATTEMPTING', 'FAILED');
 
 CREATE VIEW transaction_safety_summary AS
 SELECT
@@ -127,8 +127,10 @@ SELECT
     t.failure_reason AS error_message,
     t.created_at,
     t.synced_at,
-    CASE WHEN t.lane <> 'catalog' THEN t.lane::uuid END AS collection_id
-FROM chroma_edge.transactions AS t;
+    CASE WHEN t.lane NOT IN ('catalog', 'application') THEN t.lane::uuid END AS collection_id
+FROM chroma_edge.transactions AS t
+-- An application's own operations are no writes.
+WHERE t.lane <> 'application';
 
 CREATE RULE emergency_transaction_log_delete AS ON DELETE TO emergency_transaction_log DO INSTEAD NOTHING;
 CREATE RULE emergency_transaction_log_update AS ON UPDATE TO emergency_transaction_log DO INSTEAD NOTHING;

@@ -86,7 +86,7 @@ SELECT
     timing_gap AS is_timing_gap_failure,
     kind AS operation_type,
     CASE WHEN lane <> 'catalog' THEN lane END AS collection_id
-FROM (SELECT *, hex(transaction_id) AS h FROM transactions WHERE verdict IS NULL)
+FROM (SELECT *, hex(transaction_id) AS h FROM transactions WHERE verdict IS NULL AND lane <> 'application')
 WHERE status IN ('ATTEMPTING', 'FAILED');
 
 CREATE VIEW transaction_safety_summary AS
@@ -124,7 +124,7 @@ SELECT
     strftime('%Y-%m-%d %H:%M:%S', created_at / 1000, 'unixepoch') || printf('.%03d', created_at % 1000) AS created_at,
     strftime('%Y-%m-%d %H:%M:%S', synced_at / 1000, 'unixepoch') || printf('.%03d', synced_at % 1000) AS synced_at,
     CASE WHEN lane <> 'catalog' THEN lane END AS collection_id
-FROM (SELECT *, hex(transaction_id) AS h FROM transactions);
+FROM (SELECT *, hex(transaction_id) AS h FROM transactions WHERE lane <> 'application');
 
 CREATE TRIGGER emergency_transaction_log_delete INSTEAD OF DELETE ON emergency_transaction_log WHEN 0 BEGIN SELECT NULL; END;
 CREATE TRIGGER emergency_transaction_log_update INSTEAD OF UPDATE ON emergency_transaction_log WHEN 0 BEGIN SELECT NULL; END;

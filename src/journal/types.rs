@@ -403,10 +403,10 @@ pub trait Store: Send + Sync + 'static {
     /// Counts, for operators.
     async fn totals(&self) -> Result<Totals, ReadError>;
 
-    /// Removes up to `most` transactions: an application's own operations that ended before `before`, and writes that have a
-    /// verdict, are completed before `before`, and lie at or below the progress of
-    /// every configured in-step instance in their lane, of which there are as many as `why` asks for (lanes of deleted
-    /// collections are asked no progress); raises the lanes' floors accordingly, in the same commit (rule R11).
+    /// Removes up to `most` transactions: an application's own operations that ended before `before`, and writes that have
+    /// a verdict, are completed before `before`, and lie at or below the progress of every configured in-step instance in
+    /// their lane, of which there are as many as `why` asks for (lanes of deleted collections are asked no progress);
+    /// raises the lanes' floors accordingly, in the same commit (rule R11).
     async fn trim(
         &self,
         before: Timestamp,

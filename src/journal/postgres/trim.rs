@@ -201,7 +201,7 @@ const FORGET_FLOORS: &str = "
         AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = p.lane AND c.deleted IS NULL)
         AND NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = p.lane)";
 
-/// The statements that carry the plan out. The first ones say how many transactions went.
+/// The statements that carry the plan out. The first ones say what went.
 pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why: Trimming) -> Vec<Query<'a>> {
     let (lanes, ends): (Vec<&str>, Vec<i64>) = plan.ends.iter().map(|(lane, end)| (lane.as_str(), *end)).unzip();
     let names: Vec<&str> = configured.iter().map(InstanceName::as_str).collect();
@@ -222,10 +222,13 @@ pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why:
 
 /// What [`carry_out`] removed.
 pub(super) fn removed(rows: &[Vec<Row>]) -> Trimmed {
-    // Only what removes says a number.
-    let sum =
-        |column| rows.iter().filter_map(|rows| rows.first()).filter_map(|row| row::unsigned(row, column).ok()).sum();
-    Trimmed { transactions: sum("n"), bytes: sum("bytes") }
+    let mut trimmed = Trimmed::default();
+    // Only what removes says numbers.
+    for row in rows.iter().filter_map(|rows| rows.first()) {
+        trimmed.transactions += row::unsigned(row, "n").unwrap_or(0);
+        trimmed.bytes += row::unsigned(row, "bytes").unwrap_or(0);
+    }
+    trimmed
 }
 
 pub(super) async fn rows(session: &Exclusive, sql: &str) -> Result<Vec<Row>, ReadError> {

@@ -45,7 +45,9 @@ pub(super) fn trim(
         }
     }
     let left = u64::from(most).saturating_sub(trimmed.transactions);
-    trimmed.transactions += super::application::trim(connection, before, left)?;
+    let application = super::application::trim(connection, before, left)?;
+    trimmed.transactions += application.transactions;
+    trimmed.bytes += application.bytes;
     let catalog = progress.get(&LaneId::Catalog).map_or(&[][..], Vec::as_slice);
     if let Some(through) = lanes::lowest(catalog, configured, Holders::All) {
         super::catalog::forget_deleted(connection, through)?;
