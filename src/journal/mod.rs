@@ -7,6 +7,7 @@
 mod audit;
 #[cfg(test)]
 mod contract;
+mod events;
 mod group;
 mod names;
 pub mod postgres;
@@ -17,6 +18,7 @@ mod tenure;
 mod types;
 
 pub use audit::*;
+pub use events::*;
 pub use group::{AppendError, Appended, DurableSink, Journal, JournalOptions, JournalStats, JournalTask};
 pub use tenure::*;
 pub use types::*;
