@@ -11,7 +11,7 @@ use tokio::signal::unix::SignalKind;
 use tokio::sync::{mpsc, oneshot};
 use tracing::{info, warn};
 
-use crate::admin::Admin;
+use crate::admin::{Admin, AdminOptions};
 use crate::clock::Timestamp;
 use crate::config::{Config, ConnectionPooling, JournalStore, ReadConsistency, ResetPolicy};
 use crate::ids::{InstanceId, InstanceName};
@@ -172,7 +172,9 @@ fn edge(config: &Config, core: &Arc<Core>, health: Arc<Health>, gate: &Arc<Gate>
         protected: config.protection.collections.clone(),
     };
     let client = Client::new(Arc::clone(core.registry())).with_max_answer_bytes(config.limits.answer_bytes.as_usize());
-    let pages = Arc::new(Admin::new(Arc::clone(core), Arc::clone(gate), config.limits.backlog_entries));
+    let pages =
+        AdminOptions { backlog_limit: config.limits.backlog_entries, recovery_interval: config.recovery_interval };
+    let pages = Arc::new(Admin::new(Arc::clone(core), Arc::clone(gate), Arc::clone(&health), &pages));
     Edge::new(Arc::clone(core), health, Arc::clone(gate), pages, client, options)
 }
 

@@ -1,19 +1,23 @@
-//! The edge's own pages: health, status, the journal, mappings, metrics.
+//! The edge's own pages: health, status, the journal, mappings, metrics, and transactions (`safety`).
 //!
 //! Every number is read from the board, the registry or the journal when it is asked for (G10); nothing here is
 //! counted on the side.
 
 mod pages;
+mod safety;
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::Method;
 use serde_json::Value;
 
+use self::safety::{Safety, SafetyPage};
+use crate::chroma::EdgeAnswer;
 use crate::clock;
-use crate::proxy::{Gate, OwnPages, Reply};
+use crate::instance::Health;
+use crate::proxy::{Gate, OwnPages, PageRequest, Reply};
 use crate::replication::Core;
 
 /// What the pages are made from.
@@ -23,6 +27,7 @@ pub struct Admin {
     /// The configured limit of entries in memory.
     backlog_limit: usize,
     started: Instant,
+    safety: Safety,
 }
 
 /// A page.
@@ -39,31 +44,55 @@ enum Page {
     MethodNotAllowed,
 }
 
-impl Admin {
-    /// The pages over these rooms.
-    pub fn new(core: Arc<Core>, gate: Arc<Gate>, backlog_limit: usize) -> Admin {
-        Admin { core, gate, backlog_limit, started: clock::now() }
-    }
+/// What the pages must know of the configuration.
+#[derive(Clone, Debug)]
+pub struct AdminOptions {
+    /// The configured limit of entries in memory.
+    pub backlog_limit: usize,
+    /// Between two looks of recovery when nothing has changed.
+    pub recovery_interval: Duration,
 }
 
-#[async_trait]
-impl OwnPages for Admin {
-    async fn respond(&self, method: &Method, path: &str) -> Option<Reply> {
-        let (path, _query) = path.split_once('?').unwrap_or((path, ""));
-        let page = match path {
-            "/health" | "/status" | "/wal/status" | "/collection/mappings" | "/metrics"
-                if method != Method::GET && method != Method::HEAD =>
-            {
-                Page::MethodNotAllowed
-            }
+impl Admin {
+    /// The pages over these rooms.
+    pub fn new(core: Arc<Core>, gate: Arc<Gate>, health: Arc<Health>, options: &AdminOptions) -> Admin {
+        let safety = Safety::new(Arc::clone(&core), Arc::clone(&gate), health, options.recovery_interval);
+        Admin { core, gate, backlog_limit: options.backlog_limit, started: clock::now(), safety }
+    }
+
+    async fn page(&self, path: &str) -> Option<Page> {
+        Some(match path {
             "/health" => self.health(),
             "/status" => self.status().await,
             "/wal/status" => self.wal_status().await,
             "/collection/mappings" => self.mappings(),
             "/metrics" => self.metrics().await,
             _ => return None,
-        };
-        Some(page.into())
+        })
+    }
+}
+
+/// The paths of [`Admin::page`].
+const PAGES: [&str; 5] = ["/health", "/status", "/wal/status", "/collection/mappings", "/metrics"];
+
+#[async_trait]
+impl OwnPages for Admin {
+    fn takes(&self, method: &Method, path: &str) -> Option<usize> {
+        if PAGES.contains(&path) {
+            return Some(0);
+        }
+        SafetyPage::at(path).map(|page| page.body_bytes(method))
+    }
+
+    async fn respond(&self, request: PageRequest) -> Reply {
+        if let Some(page) = SafetyPage::at(&request.path) {
+            return self.safety.respond(page, &request).await;
+        }
+        let reads = request.method == Method::GET || request.method == Method::HEAD;
+        match reads {
+            true => self.page(&request.path).await.map_or_else(|| EdgeAnswer::empty(404).into(), Reply::from),
+            false => Page::MethodNotAllowed.into(),
+        }
     }
 }
 

@@ -63,7 +63,8 @@ impl Health {
         chosen.and_then(|backend| at(&self.registry, &backend)).or_else(|| candidates.first().copied())
     }
 
-    async fn first_round(&self) {
+    /// Probes every instance now. Probes keep no connections: any runtime may ask.
+    pub async fn probe(&self) {
         if let Err(error) = self.balancer.update().await {
             tracing::warn!(%error, "cannot discover the instances");
         }
@@ -76,7 +77,7 @@ impl BackgroundService for Health {
     async fn start_with_ready_notifier(&self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
         let mut stop = shutdown.clone();
         tokio::select! {
-            () = self.first_round() => {}
+            () = self.probe() => {}
             _ = stop.wait_for(|stop| *stop) => return,
         }
         ready.notify_ready();

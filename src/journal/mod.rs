@@ -19,6 +19,6 @@ mod types;
 
 pub use audit::*;
 pub use events::*;
-pub use group::{AppendError, Appended, DurableSink, Journal, JournalOptions, JournalStats, JournalTask};
+pub use group::{AppendError, Appended, DurableSink, Journal, JournalOptions, JournalStats, JournalTask, Watch};
 pub use tenure::*;
 pub use types::*;

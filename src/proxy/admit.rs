@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::failure::Failure;
 
@@ -31,6 +31,7 @@ pub struct Gate {
     /// Under way or waiting: a stop waits for both.
     present: AtomicUsize,
     idle: Notify,
+    stopping: watch::Sender<bool>,
 }
 
 const UNIT: usize = 1024;
@@ -39,6 +40,13 @@ const UNIT: usize = 1024;
 pub struct Passage {
     gate: Arc<Gate>,
     permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Passage {
+    /// Leaves the place to another request, and is still waited for by a stop.
+    pub fn step_aside(&mut self) {
+        self.permit = None;
+    }
 }
 
 impl Drop for Passage {
@@ -66,6 +74,7 @@ impl Gate {
             waiting: AtomicUsize::new(0),
             present: AtomicUsize::new(0),
             idle: Notify::new(),
+            stopping: watch::Sender::new(false),
         })
     }
 
@@ -123,8 +132,15 @@ impl Gate {
         Ok(Memory { gate: Arc::clone(self), permit, units })
     }
 
-    /// Resolves when nothing is under way or waiting.
+    /// Resolves when the edge is about to stop: what only waits for others ends then.
+    pub async fn stopping(&self) {
+        // The sender lives as long as the gate.
+        let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
+    }
+
+    /// Ends what only waits for others, and resolves when nothing is under way or waiting.
     pub async fn drained(&self) {
+        self.stopping.send_replace(true);
         loop {
             let idle = self.idle.notified();
             if self.present.load(Ordering::Acquire) == 0 {

@@ -42,7 +42,11 @@ impl From<Failure> for BodyError {
 
 /// Reads all of it. Nothing has been journaled or sent when this fails.
 pub async fn read_whole(session: &mut Session, gate: &Arc<Gate>) -> Result<Body, BodyError> {
-    let limit = gate.limits().body_bytes;
+    read_up_to(session, gate, gate.limits().body_bytes).await
+}
+
+/// Reads all of it, if it has no more bytes than this.
+pub async fn read_up_to(session: &mut Session, gate: &Arc<Gate>, limit: usize) -> Result<Body, BodyError> {
     let announced = content_length(session.req_header());
     if announced.is_some_and(|length| length > limit) {
         return Err(Failure::BodyTooLarge { limit }.into());

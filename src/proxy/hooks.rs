@@ -10,14 +10,15 @@ use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{Error, ErrorSource, ErrorType, Result};
 
-use super::Edge;
-use super::body::{BodyError, Passing, read_whole};
+use super::body::{BodyError, Passing, read_up_to, read_whole};
 use super::context::{Context, Patience, Reading, Stage, TimedOut};
 use super::failure::Failure;
 use super::prepare::label;
 use super::read::{self, ATTEMPTS, Plan};
 use super::respond::{self, Connection, INSTANCE, Reply, TRANSACTION_ID};
 use super::rewrite::{self, Holding};
+use super::write::client_ip;
+use super::{Edge, PageRequest};
 use crate::chroma::{Operation, route};
 use crate::clock::Timestamp;
 use crate::instance::Observation;
@@ -284,10 +285,11 @@ impl Edge {
         let method = header.method.clone();
         let path = header.uri.path_and_query().map_or_else(|| header.uri.path(), |path| path.as_str()).to_owned();
         if !path.starts_with("/api/") {
-            context.passage = Some(self.gate.pass());
-            if let Some(reply) = self.pages.respond(&method, &path).await {
+            let own = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
+            if let Some(body_bytes) = self.pages.takes(&method, own) {
+                context.passage = Some(self.gate.pass());
                 context.operation = "own_page";
-                return Ok(Some(reply));
+                return self.own_page(session, context, body_bytes).await.map(Some);
             }
         }
         context.passage = Some(self.gate.enter().await?);
@@ -303,6 +305,31 @@ impl Edge {
                 self.receive_read(session, context, operation, &path).await
             }
         }
+    }
+
+    /// Never refused by the limits on requests: the edge's own pages must answer when everything else waits.
+    async fn own_page(
+        &self,
+        session: &mut Session,
+        context: &mut Context,
+        body_bytes: usize,
+    ) -> Result<Reply, BodyError> {
+        let mut body = Bytes::new();
+        if body_bytes > 0 {
+            let read = read_up_to(session, &self.gate, body_bytes).await?;
+            context.memory = Some(read.memory);
+            body = read.bytes;
+        }
+        let header = session.req_header();
+        let request = PageRequest {
+            method: header.method.clone(),
+            path: header.uri.path().to_owned(),
+            query: header.uri.query().unwrap_or_default().to_owned(),
+            headers: header.headers.clone(),
+            body,
+            client_ip: client_ip(session),
+        };
+        Ok(closing(self.pages.respond(request).await))
     }
 
     async fn receive_read(
@@ -356,7 +383,7 @@ impl Edge {
 /// The answer to a refused request. What was not read of its body ends the connection.
 fn refusal(failure: &Failure, own_id: Option<&str>) -> Reply {
     let reply = Reply::from(failure);
-    closing(match own_id.filter(|_| failure.transaction_id().is_some()) {
+    closing(match own_id {
         Some(id) => reply.with(TRANSACTION_ID, id),
         None => reply,
     })

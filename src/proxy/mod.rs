@@ -8,11 +8,13 @@ mod body;
 mod context;
 mod failure;
 mod hooks;
+pub(crate) mod own_id;
 mod prepare;
 mod read;
 mod replay;
 mod respond;
 mod rewrite;
+mod turns;
 mod write;
 
 use std::sync::Arc;
@@ -20,9 +22,10 @@ use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use bytes::Bytes;
 
 pub use self::admit::{AdmitLimits, Gate};
-pub(crate) use self::respond::Reply;
+pub(crate) use self::respond::{REPLAYED, Reply, TRANSACTION_ID};
 use crate::instance::{Client, Health, Registry};
 use crate::order::Consistency;
 use crate::replication::Core;
@@ -50,11 +53,28 @@ pub struct ProxyOptions {
     pub protected: Vec<String>,
 }
 
+/// A request for one of the edge's own pages, read whole.
+#[derive(Clone, Debug)]
+pub struct PageRequest {
+    pub method: http::Method,
+    /// Without the query.
+    pub path: String,
+    /// Without its question mark; empty if there is none.
+    pub query: String,
+    pub headers: http::HeaderMap,
+    pub body: Bytes,
+    pub client_ip: Option<String>,
+}
+
 /// The edge's own pages, whatever they are: the proxy only asks for them.
 #[async_trait]
 pub trait OwnPages: Send + Sync + 'static {
-    /// The page at this path; `None` if it is none of theirs.
-    async fn respond(&self, method: &http::Method, path: &str) -> Option<Reply>;
+    /// Whether a page of theirs is at this path, and how many bytes of body such a request may have. A body is not
+    /// read where none is taken.
+    fn takes(&self, method: &http::Method, path: &str) -> Option<usize>;
+
+    /// The page of a request that [`OwnPages::takes`] has taken.
+    async fn respond(&self, request: PageRequest) -> Reply;
 }
 
 /// Whether a reset may reach the instances.
@@ -75,6 +95,7 @@ pub struct Edge {
     /// For requests that are read whole and answered whole. Belongs to the proxy's runtime.
     pub(crate) client: Client,
     pub(crate) reads: AtomicU64,
+    pub(crate) turns: Arc<turns::Turns>,
 }
 
 impl Edge {
@@ -88,6 +109,16 @@ impl Edge {
         options: ProxyOptions,
     ) -> Edge {
         let registry = Arc::clone(core.registry());
-        Edge { core, registry, health, gate, pages, options, client, reads: AtomicU64::new(0) }
+        Edge {
+            core,
+            registry,
+            health,
+            gate,
+            pages,
+            options,
+            client,
+            reads: AtomicU64::new(0),
+            turns: turns::Turns::new(),
+        }
     }
 }

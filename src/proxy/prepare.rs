@@ -3,9 +3,9 @@
 
 use bytes::Bytes;
 use http::HeaderMap;
-use sha2::{Digest, Sha256};
 
 use super::failure::Failure;
+use super::own_id;
 use super::{ProxyOptions, Reset};
 use crate::chroma::{
     self, CatalogWrite, CollectionRef, ErrorBody, Existing, Operation, Scanned, scan_create_collection,
@@ -21,8 +21,6 @@ use crate::replication::Core;
 pub struct Prepared {
     pub draft: Draft,
     pub acknowledge: Acknowledge,
-    /// What the client's own id was, to be shown back to it.
-    pub shown_id: String,
 }
 
 /// What becomes of a write request.
@@ -42,6 +40,37 @@ pub struct WriteRequest<'a> {
     pub headers: &'a HeaderMap,
     pub body: Bytes,
     pub client_ip: Option<String>,
+    pub identity: Identity,
+}
+
+/// Who a write is.
+#[derive(Clone, Debug)]
+pub struct Identity {
+    pub id: TransactionId,
+    pub key: ClientKey,
+    /// The id that the client brought, as it spelled it.
+    pub brought: Option<String>,
+}
+
+impl Identity {
+    /// Reads the id in the headers, or makes one.
+    pub fn of(
+        operation: &Operation,
+        method: &str,
+        path: &str,
+        headers: &HeaderMap,
+        body: &[u8],
+    ) -> Result<Self, Failure> {
+        let (id, brought) = (TransactionId::random(), own_id::brought(headers)?);
+        let fingerprint = own_id::fingerprint(method, path, body);
+        let key = own_id::key(brought.as_deref(), id, tenant_of(operation), fingerprint);
+        Ok(Identity { id, key, brought })
+    }
+
+    /// The id that is shown to the client.
+    pub fn shown(&self) -> String {
+        self.brought.clone().unwrap_or_else(|| self.id.to_string())
+    }
 }
 
 /// Decides. Nothing is journaled or sent yet.
@@ -59,7 +88,10 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
             (LaneId::Records(id), scan.profile(request.body.len() as u64), path)
         }
         Operation::CatalogWrite(write) => {
-            if let Some(collection) = shown(write, &request.body, core)? {
+            // With an id of its own it is to be found by it, hence journaled.
+            if request.identity.brought.is_none()
+                && let Some(collection) = shown(write, &request.body, core)?
+            {
                 return Ok(Preparation::Show { collection });
             }
             let path = allowed(write, &request, core, options)?;
@@ -68,16 +100,14 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
         }
         _ => return Err(Failure::Chroma(chroma::EdgeAnswer::empty(404))),
     };
-    let transaction_id = TransactionId::random();
-    let client_key = client_key(&request, header)?;
-    let acknowledge = match &client_key {
+    let Identity { id: transaction_id, key, brought } = request.identity;
+    let acknowledge = match brought {
         Some(_) => Acknowledge::WhenRecorded,
         None => Acknowledge::WhenApplied,
     };
-    let shown_id = client_key.as_ref().map_or_else(|| transaction_id.to_string(), |key| key.key.clone());
     let draft = Draft {
         transaction_id,
-        client_key,
+        client_key: Some(key),
         lane,
         profile,
         method: request.method.to_owned(),
@@ -89,7 +119,7 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
         user_identifier: header("x-user-id").map(str::to_owned),
         body: request.body,
     };
-    Ok(Preparation::Journal(Box::new(Prepared { draft, acknowledge, shown_id })))
+    Ok(Preparation::Journal(Box::new(Prepared { draft, acknowledge })))
 }
 
 /// The collection that a segment in an id's place means: an id of any instance in any spelling, else a name.
@@ -164,28 +194,6 @@ fn allowed(
         _ => {}
     }
     Ok(request.path.to_owned())
-}
-
-/// The id that the client brought, if it did.
-fn client_key<'a>(
-    request: &WriteRequest<'_>,
-    header: impl Fn(&str) -> Option<&'a str>,
-) -> Result<Option<ClientKey>, Failure> {
-    const NAMES: [&str; 3] = ["transaction-id", "x-transaction-id", "idempotency-key"];
-    if NAMES.iter().all(|name| !request.headers.contains_key(*name)) {
-        return Ok(None);
-    }
-    let key = NAMES.iter().find_map(|name| header(name)).unwrap_or_default();
-    if key.is_empty() || key.len() > 255 || !key.bytes().all(|byte| byte.is_ascii_graphic()) {
-        return Err(Failure::BadTransactionId);
-    }
-    let mut digest = Sha256::new();
-    for part in [request.method.as_bytes(), request.path.as_bytes(), &request.body] {
-        digest.update((part.len() as u64).to_be_bytes());
-        digest.update(part);
-    }
-    let tenant = tenant_of(request.operation).to_owned();
-    Ok(Some(ClientKey { tenant, key: key.to_owned(), fingerprint: digest.finalize().into() }))
 }
 
 fn tenant_of(operation: &Operation) -> &str {

@@ -1,45 +1,68 @@
 //! The same transaction id again (G6): the first one's stored answer, never a second execution.
 
-use tokio::time::{Duration, sleep};
+use std::time::Instant;
+
+use tokio::time::{Duration, timeout_at};
 
 use super::Edge;
 use super::failure::Failure;
-use super::respond::{REPLAYED, Reply, TRANSACTION_ID};
+use super::respond::{REPLAYED, Reply};
 use super::write::unanswered;
 use crate::clock;
-use crate::ids::TransactionId;
 use crate::journal::{ClientKey, Lookup, TransactionRow};
 use crate::order::Verdict;
 
-const LOOK_AGAIN: Duration = Duration::from_millis(100);
+/// A safety net: an outcome is told by the journal.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// The answer to a request whose id is taken by `first`: waits for it, for as long as a write waits.
-pub async fn replay(edge: &Edge, first: TransactionId, key: &ClientKey) -> Result<Reply, Failure> {
-    let deadline = clock::now() + edge.options.write_wait;
+/// The transaction of this key, if there is one.
+pub async fn known(edge: &Edge, key: &ClientKey) -> Result<Option<TransactionRow>, Failure> {
+    let lookup = Lookup::ClientKey { tenant: key.tenant.clone(), key: key.key.clone() };
+    let row = edge.core.transaction(&lookup).await;
+    row.map_err(|error| Failure::JournalUnavailable(error.to_string()))
+}
+
+/// The answer to a request whose id is the transaction's: waits for the outcome until `deadline`.
+pub async fn replay(edge: &Edge, first: TransactionRow, key: &ClientKey, deadline: Instant) -> Result<Reply, Failure> {
+    if first.client_key.as_ref().is_none_or(|used| used.fingerprint != key.fingerprint) {
+        return Err(Failure::TransactionIdReused);
+    }
+    if let Some(reply) = stored(&first) {
+        return Ok(reply);
+    }
+    let running = Failure::TransactionRunning(first.transaction_id);
+    let Some(journal) = edge.core.journal() else { return Err(running) };
+    let Some(_place) = edge.turns.aside() else { return Err(running) };
+    let mut watch = journal.watch(first.seq);
     loop {
-        let row = edge.core.transaction(&Lookup::Id(first)).await;
-        let row = row.map_err(|error| Failure::JournalUnavailable(error.to_string()))?;
-        // Trimmed in the meantime: too old to say anything about.
-        let Some(row) = row else { return Err(Failure::TransactionIdReused) };
-        if row.client_key.as_ref().is_none_or(|used| used.fingerprint != key.fingerprint) {
-            return Err(Failure::TransactionIdReused);
+        // Looked at after the watch began: no outcome is missed.
+        match known(edge, key).await? {
+            Some(row) => {
+                if let Some(reply) = stored(&row) {
+                    return Ok(reply);
+                }
+            }
+            // Trimmed in the meantime: too old to say anything about.
+            None => return Err(Failure::TransactionIdReused),
         }
-        if let Some(reply) = stored(&row) {
-            return Ok(reply.with(TRANSACTION_ID, &key.key).with(REPLAYED, "true"));
+        let look = deadline.min(clock::now() + LOOK_AGAIN);
+        tokio::select! {
+            _ = timeout_at(look.into(), watch.told()) => {}
+            () = edge.gate.stopping() => return Err(running),
         }
         if clock::now() >= deadline {
-            return Err(Failure::TransactionRunning(first));
+            return Err(running);
         }
-        sleep(LOOK_AGAIN).await;
     }
 }
 
 fn stored(row: &TransactionRow) -> Option<Reply> {
     let verdict = row.verdict?;
-    Some(match &row.answer {
+    let reply = match &row.answer {
         Some(answer) => Reply::json(answer.status, answer.body.clone()),
         // Applied, with an answer too long to be kept.
         None if verdict == Verdict::Applied => Reply::json(row.response_status.unwrap_or(200), "{}"),
         None => unanswered(verdict, row.lane?),
-    })
+    };
+    Some(reply.with(REPLAYED, "true"))
 }

@@ -1,5 +1,6 @@
 //! The life of a write, on one screen.
 
+use std::future::Future;
 use std::time::{Duration, Instant};
 
 use pingora::proxy::Session;
@@ -9,13 +10,15 @@ use super::Edge;
 use super::body::{Body, BodyError, read_whole};
 use super::context::{Completion, Context, Stage};
 use super::failure::Failure;
-use super::prepare::{Preparation, Prepared, WriteRequest, prepare};
+use super::prepare::{Identity, Preparation, Prepared, WriteRequest, prepare};
 use super::respond::{INSTANCE, Reply, TRANSACTION_ID};
+use super::turns::{Behind, Ended, Turn};
+use super::{own_id, replay};
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Operation};
 use crate::clock::{self, Timestamp};
 use crate::ids::{LaneId, Seq, TransactionId};
 use crate::instance::Answer;
-use crate::journal::{AppendError, Fact, Status, TimingGap};
+use crate::journal::{AppendError, ClientKey, Fact, Status, TimingGap};
 use crate::order::Verdict;
 use crate::replication::{Settlement, Ticket};
 
@@ -29,28 +32,121 @@ pub async fn write(
     context: &mut Context,
     operation: &Operation,
 ) -> Result<Reply, BodyError> {
+    // Known before anything is refused, so that the client finds its id in every answer.
+    context.own_id = own_id::brought(&session.req_header().headers)?;
     let Body { bytes, memory, .. } = read_whole(session, &edge.gate).await?;
     context.memory = Some(memory);
     let header = session.req_header();
     let path = header.uri.path_and_query().map_or_else(|| header.uri.path(), |path| path.as_str()).to_owned();
+    let identity = Identity::of(operation, header.method.as_str(), &path, &header.headers, &bytes)?;
     let request = WriteRequest {
         operation,
         method: header.method.as_str(),
         path: &path,
         headers: &header.headers,
         body: bytes,
-        client_ip: session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip().to_string()),
+        client_ip: client_ip(session),
+        identity,
     };
-    let preparation = prepare(request, &edge.core, &edge.options)?;
-    let prepared = match preparation {
-        Preparation::Journal(prepared) => *prepared,
-        Preparation::Show { collection } => return Ok(super::read::show(edge, collection).await?),
-    };
-    Ok(journaled(edge, context, prepared).await?)
+    Ok(in_turn(edge, context, request).await?)
 }
 
-async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared) -> Result<Reply, Failure> {
-    let Prepared { draft, acknowledge, shown_id } = prepared;
+/// The address of who speaks to the edge.
+pub fn client_ip(session: &Session) -> Option<String> {
+    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip().to_string())
+}
+
+/// Executes the write, or, if its id is another's, finds that one's answer.
+async fn in_turn(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) -> Result<Reply, Failure> {
+    let Identity { id, key, brought } = request.identity.clone();
+    let Some(shown_id) = brought else { return first(edge, context, request).await };
+    let deadline = context.started + edge.options.request_timeout;
+    let answer = match edge.turns.take(&key, id) {
+        Turn::First(turn) => {
+            let answer = first_or_known(edge, context, request, &key, deadline).await;
+            turn.end(match &answer {
+                Err(failure) if failure.transaction_id().is_none() => Ended::Refused(failure.clone()),
+                Ok(_) | Err(_) => Ended::Journaled,
+            });
+            answer
+        }
+        Turn::Known => match replay::known(edge, &key).await? {
+            Some(row) => beside(context, request, replay::replay(edge, row, &key, deadline)).await,
+            // Trimmed since.
+            None => first_or_known(edge, context, request, &key, deadline).await,
+        },
+        Turn::Behind(behind) => beside(context, request, wait_behind(edge, behind, &key, deadline)).await,
+    };
+    answer.map(|reply| reply.with(TRANSACTION_ID, &shown_id))
+}
+
+/// Waits without the request's body and its place among those that are served: it needs neither any more.
+async fn beside<T>(context: &mut Context, request: WriteRequest<'_>, wait: impl Future<Output = T>) -> T {
+    drop(request);
+    step_aside(context);
+    wait.await
+}
+
+fn step_aside(context: &mut Context) {
+    context.memory = None;
+    if let Some(passage) = &mut context.passage {
+        passage.step_aside();
+    }
+}
+
+/// The first one may have been journaled long ago, and the collection be gone since: what is known of the id comes
+/// before any refusal.
+async fn first_or_known(
+    edge: &Edge,
+    context: &mut Context,
+    request: WriteRequest<'_>,
+    key: &ClientKey,
+    deadline: Instant,
+) -> Result<Reply, Failure> {
+    let failure = match first(edge, context, request).await {
+        Err(failure) if failure.transaction_id().is_none() => failure,
+        answered => return answered,
+    };
+    match replay::known(edge, key).await {
+        Ok(Some(row)) => {
+            step_aside(context);
+            replay::replay(edge, row, key, deadline).await
+        }
+        Ok(None) | Err(_) => Err(failure),
+    }
+}
+
+async fn wait_behind(edge: &Edge, mut behind: Behind, key: &ClientKey, deadline: Instant) -> Result<Reply, Failure> {
+    if behind.fingerprint != key.fingerprint {
+        return Err(Failure::TransactionIdReused);
+    }
+    let running = || Failure::TransactionRunning(behind.first);
+    let Some(place) = edge.turns.aside() else { return Err(running()) };
+    let ended = tokio::select! {
+        ended = timeout_at(deadline.into(), behind.ended()) => ended,
+        () = edge.gate.stopping() => return Err(Failure::TransactionRunning(behind.first)),
+    };
+    drop(place);
+    match ended {
+        Ok(Some(Ended::Refused(failure))) => Err(failure),
+        Ok(Some(Ended::Journaled)) => match replay::known(edge, key).await? {
+            Some(row) => replay::replay(edge, row, key, deadline).await,
+            None => Err(Failure::TransactionRunning(behind.first)),
+        },
+        Ok(None) | Err(_) => Err(Failure::TransactionRunning(behind.first)),
+    }
+}
+
+async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) -> Result<Reply, Failure> {
+    let shown_id = request.identity.shown();
+    match prepare(request, &edge.core, &edge.options)? {
+        Preparation::Journal(prepared) => journaled(edge, context, *prepared, &shown_id).await,
+        Preparation::Show { collection } => super::read::show(edge, collection).await,
+    }
+}
+
+async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown_id: &str) -> Result<Reply, Failure> {
+    let Prepared { draft, acknowledge } = prepared;
     let (id, lane) = (draft.transaction_id, draft.lane);
     if edge.core.board().entries() >= edge.options.backlog_entries {
         return Err(Failure::BacklogFull);
@@ -58,23 +154,17 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared) -> Re
     let Some(journal) = edge.core.journal() else {
         return Err(Failure::JournalUnavailable("the journal is not open".to_owned()));
     };
-    let client_key = draft.client_key.clone();
-    context.own_id = client_key.as_ref().map(|key| key.key.clone());
     let mut ticket = edge.core.ticket(id, acknowledge);
     // A crash before this is durable leaves nothing; after it, recovery executes the write.
-    let seq = match (journal.append(draft).await, client_key) {
-        (Ok(seq), _) => seq,
-        (Err(AppendError::Taken(first)), Some(key)) => return super::replay::replay(edge, first, &key).await,
-        (Err(error), _) => return Err(refused(error, id)),
-    };
+    let seq = journal.append(draft).await.map_err(|error| refused(error, id))?;
     let settlement = match settled(edge, &mut ticket, lane, context.started).await {
         Some(settlement) => settlement,
-        None => return pending(edge, context, ticket, (lane, seq), id, &shown_id),
+        None => return pending(edge, context, ticket, (lane, seq), id, shown_id),
     };
     if lane == LaneId::Catalog && settlement.verdict == Verdict::Applied {
         everywhere(edge, lane, seq).await;
     }
-    Ok(answered(edge, context, &settlement, lane, &shown_id))
+    Ok(answered(edge, context, &settlement, lane, shown_id))
 }
 
 fn refused(error: AppendError, id: TransactionId) -> Failure {

@@ -5,6 +5,7 @@
 //! pooled connections live in the runtime that opened them.
 
 use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{mpsc, watch};
@@ -48,6 +49,17 @@ pub struct Core {
     journal: OnceLock<Journal>,
     work: mpsc::UnboundedSender<Work>,
     changed: watch::Sender<u64>,
+    again: watch::Sender<u64>,
+    recovering: AtomicBool,
+}
+
+/// Recovery runs as long as this lives.
+pub(super) struct Recovering(Arc<Core>);
+
+impl Drop for Recovering {
+    fn drop(&mut self) {
+        self.0.recovering.store(false, Ordering::Release);
+    }
 }
 
 /// What the runner takes its work from.
@@ -78,6 +90,8 @@ impl Core {
             journal: OnceLock::new(),
             work,
             changed: watch::Sender::new(0),
+            again: watch::Sender::new(0),
+            recovering: AtomicBool::new(false),
         };
         (Arc::new(core), WorkQueue(queue))
     }
@@ -121,6 +135,33 @@ impl Core {
     /// Ticks whenever the board has moved.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
+    }
+
+    /// The journal's store, for those who ask about transactions.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Whatever only waits before it looks again at an instance or a lane looks now.
+    pub fn look_again(&self) {
+        self.again.send_modify(|count| *count = count.wrapping_add(1));
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Ticks when somebody asked to look again.
+    pub(super) fn asked_again(&self) -> watch::Receiver<u64> {
+        self.again.subscribe()
+    }
+
+    /// Whether recovery runs.
+    pub fn is_recovering(&self) -> bool {
+        self.recovering.load(Ordering::Acquire)
+    }
+
+    /// Recovery begins.
+    pub(super) fn recovering(self: &Arc<Self>) -> Recovering {
+        self.recovering.store(true, Ordering::Release);
+        Recovering(Arc::clone(self))
     }
 
     /// Tells the board what happened.

@@ -62,6 +62,7 @@ impl Recovery {
     /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
     /// been looked at, and what was adopted then has been compared, within limits.
     pub async fn run(self, inspections: mpsc::Receiver<InstanceId>, ready: impl FnOnce() + Send) {
+        let _recovering = self.core.recovering();
         let returns = futures::future::join_all(self.core.registry.ids().map(|id| self.follow(id)));
         let first_look = async {
             self.first_look().await;
@@ -110,7 +111,7 @@ impl Recovery {
     /// Follows one instance's phases: tells the board how far it can be reached, admits it when it has returned.
     async fn follow(&self, instance: InstanceId) {
         let registry = &self.core.registry;
-        let mut changes = registry.changes();
+        let (mut changes, mut again) = (registry.changes(), self.core.asked_again());
         let mut known = Reach::Away;
         let mut backlog = None;
         loop {
@@ -135,7 +136,10 @@ impl Recovery {
                 _ => self.options.interval,
             };
             // Nothing is missed: the phase is read again after each tick, and now and then without one.
-            let _ = tokio::time::timeout(wait, changes.changed()).await;
+            tokio::select! {
+                _ = tokio::time::timeout(wait, changes.changed()) => {}
+                _ = again.changed() => {}
+            }
         }
     }
 

@@ -222,11 +222,15 @@ impl Runner {
             Rest::Pause { in_a_row } => (FIRST_PAUSE * 2u32.pow(in_a_row.saturating_sub(1).min(10))).min(LONGEST_PAUSE),
         };
         let registry = &self.core.registry;
-        let mut changes = registry.changes();
+        let (mut changes, mut again) = (registry.changes(), self.core.asked_again());
         loop {
             let before = registry.generation(instance);
             if registry.usable(instance) {
-                tokio::time::sleep(span).await;
+                match why {
+                    // Nobody can shorten what an abandoned request may need.
+                    Rest::Doubt => tokio::time::sleep(span).await,
+                    Rest::Pause { .. } => drop(tokio::time::timeout(span, again.changed()).await),
+                }
                 if registry.usable(instance) && registry.generation(instance) == before {
                     return;
                 }

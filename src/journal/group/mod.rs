@@ -4,11 +4,13 @@
 //! commits, and repeats: no artificial delay. It does not know what an entry means; a [`DurableSink`] is told what
 //! became durable, in order, and puts it into the lanes.
 
+mod hold;
 mod queue;
 mod stats;
 mod task;
 #[cfg(test)]
 mod tests;
+mod watches;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,6 +19,7 @@ use std::time::Duration;
 use self::queue::Queue;
 pub use self::stats::JournalStats;
 pub use self::task::JournalTask;
+pub use self::watches::Watch;
 use super::{Draft, Fact, Store};
 use crate::ids::{Seq, TransactionId};
 
@@ -119,6 +122,32 @@ impl Journal {
                 std::future::pending::<()>().await;
             }
         }
+    }
+
+    /// Makes the facts durable, as [`Journal::record`] does, but waits no longer than the options' timeout: then they
+    /// are withdrawn and have no effect, guaranteed ([`AppendError::Unavailable`]), or, if a commit may have carried
+    /// them, [`AppendError::InDoubt`].
+    ///
+    /// # Errors
+    /// As for [`Journal::append`].
+    pub async fn record_in_time(&self, facts: Vec<Fact>) -> Result<(), AppendError> {
+        let (mut answer, hold) = self.queue.record_held(facts)?;
+        let doubt = || AppendError::InDoubt("the commit takes too long".to_owned());
+        match tokio::time::timeout(self.queue.options.timeout, &mut answer).await {
+            Ok(Ok(())) => return Ok(()),
+            // The task is gone, with all that it had not committed.
+            Ok(Err(_)) => {}
+            Err(_) if hold.withdraw() => {
+                return Err(AppendError::Unavailable("no commit was possible in time".to_owned()));
+            }
+            Err(_) => {}
+        }
+        answer.try_recv().map_err(|_| doubt())
+    }
+
+    /// Hears of the transaction from now on: look at it after this, and again each time it is told.
+    pub fn watch(&self, seq: Seq) -> Watch {
+        self.queue.watches.watch(seq)
     }
 
     /// Lets the facts ride in the next commit, after all facts handed over before. For statuses, which nobody waits

@@ -9,6 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{Notify, oneshot, watch};
 
+use super::hold::Hold;
+use super::watches::Watches;
 use super::{AppendError, JournalOptions, JournalStats};
 use crate::ids::Seq;
 use crate::journal::{ClientKey, Draft, Fact};
@@ -24,6 +26,15 @@ pub(super) struct Waiting {
 pub(super) struct Facts {
     pub(super) facts: Vec<Fact>,
     pub(super) reply: Option<oneshot::Sender<()>>,
+    /// For those that can be taken back.
+    pub(super) hold: Option<Arc<Hold>>,
+}
+
+impl Facts {
+    /// Their commit is in doubt.
+    pub(super) fn doubt(&self) {
+        self.hold.iter().for_each(|hold| hold.doubt());
+    }
 }
 
 /// What one commit carries.
@@ -57,6 +68,7 @@ pub(super) struct Queue {
     pub(super) stats: Arc<JournalStats>,
     /// Ticks after each commit that may have changed how a transaction stands.
     pub(super) reports: watch::Sender<u64>,
+    pub(super) watches: Arc<Watches>,
 }
 
 const CLOSED: &str = "the edge is shutting down";
@@ -64,8 +76,8 @@ const CLOSED: &str = "the edge is shutting down";
 impl Queue {
     pub(super) fn new(options: JournalOptions) -> Arc<Queue> {
         let state = Mutex::new(State::default());
-        let reports = watch::Sender::new(0);
-        Arc::new(Queue { state, arrived: Notify::new(), options, stats: Arc::default(), reports })
+        let (stats, watches, reports) = (Arc::default(), Arc::default(), watch::Sender::new(0));
+        Arc::new(Queue { state, arrived: Notify::new(), options, stats, watches, reports })
     }
 
     /// Queues an append: the ticket to withdraw it by, and the answer to come.
@@ -100,8 +112,25 @@ impl Queue {
     /// Queues facts that somebody waits for.
     pub(super) fn record(&self, facts: Vec<Fact>) -> oneshot::Receiver<()> {
         let (reply, answer) = oneshot::channel();
-        self.push(Facts { facts, reply: Some(reply) });
+        self.push(Facts { facts, reply: Some(reply), hold: None });
         answer
+    }
+
+    /// Queues facts that somebody waits for only so long: the answer to come, and what they are taken back by.
+    pub(super) fn record_held(&self, facts: Vec<Fact>) -> Result<(oneshot::Receiver<()>, Arc<Hold>), AppendError> {
+        let (closed, full) = {
+            let state = self.state();
+            (state.closed, state.facts_len >= self.options.queue_entries)
+        };
+        match (closed, full) {
+            (true, _) => return Err(AppendError::Unavailable(CLOSED.to_owned())),
+            (_, true) => return Err(AppendError::Full),
+            _ => {}
+        }
+        let (reply, answer) = oneshot::channel();
+        let hold = Arc::new(Hold::default());
+        self.push(Facts { facts, reply: Some(reply), hold: Some(Arc::clone(&hold)) });
+        Ok((answer, hold))
     }
 
     /// Queues facts that nobody waits for. When more facts wait than appends may, counts of retries are shed: they
@@ -114,7 +143,7 @@ impl Queue {
             let shed = u64::try_from(before - facts.len()).unwrap_or(u64::MAX);
             self.stats.facts_shed.fetch_add(shed, Ordering::Relaxed);
         }
-        self.push(Facts { facts, reply: None });
+        self.push(Facts { facts, reply: None, hold: None });
     }
 
     fn push(&self, facts: Facts) {
@@ -131,6 +160,7 @@ impl Queue {
     pub(super) fn keep(&self, facts: Vec<Facts>) {
         let mut state = self.state();
         for facts in facts.into_iter().rev() {
+            facts.hold.iter().for_each(|hold| hold.give_back());
             state.facts_len += facts.facts.len();
             state.facts.push_front(facts);
         }
@@ -146,7 +176,8 @@ impl Queue {
             && (taken.facts.is_empty() || facts + next.facts.len() <= self.options.max_batch_entries)
         {
             facts += next.facts.len();
-            taken.facts.extend(state.facts.pop_front());
+            let next = state.facts.pop_front();
+            taken.facts.extend(next.filter(|next| next.hold.as_ref().is_none_or(|hold| hold.carry())));
         }
         state.facts_len -= facts;
         self.take_appends(&mut state, &mut taken);

@@ -102,6 +102,7 @@ impl JournalTask {
                     self.queue.stats.committed(began.elapsed());
                     self.durable(taken.appends.into_iter().zip(seqs));
                     self.queue.reported(taken.facts.iter().flat_map(|group| &group.facts));
+                    self.queue.watches.tell(taken.facts.iter().flat_map(|group| &group.facts));
                     recorded(taken.facts);
                     return Next::Now;
                 }
@@ -185,6 +186,7 @@ impl JournalTask {
     async fn in_doubt(&self, taken: Taken, text: &str) -> Next {
         tracing::warn!(appends = taken.appends.len(), reason = text, "a commit of the journal is in doubt");
         let Taken { appends, facts } = taken;
+        facts.iter().for_each(super::queue::Facts::doubt);
         // Behind nothing: no fact is committed before these are known.
         let next = self.keep(facts);
         let (mut appends, mut replies): (Vec<_>, Vec<_>) =

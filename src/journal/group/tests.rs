@@ -438,3 +438,47 @@ async fn under_pressure_only_retries_are_shed() {
     assert_eq!(house.store.facts(), expected);
     assert_eq!(house.journal.stats().facts_shed(), 1);
 }
+
+#[tokio::test(start_paused = true)]
+async fn facts_that_wait_too_long_are_withdrawn_for_good_unless_a_commit_has_them() {
+    let house = House::new(JournalOptions { timeout: Duration::from_millis(20), ..options() });
+    let release = house.hold().await;
+    let late = house.journal.record_in_time(vec![fact(1)]).await;
+    assert!(matches!(late, Err(AppendError::Unavailable(_))), "{late:?}");
+    release.send(()).unwrap();
+    assert_eq!(house.journal.record_in_time(vec![fact(2)]).await, Ok(()));
+    let (release, released) = oneshot::channel();
+    house.store.plan(Plan::Hold(released));
+    let carried = house.journal.record_in_time(vec![fact(3)]).await;
+    assert!(matches!(carried, Err(AppendError::InDoubt(_))), "{carried:?}");
+    release.send(()).unwrap();
+    house.journal.record(Vec::new()).await;
+    assert_eq!(house.store.facts(), [fact(0), fact(2), fact(3)].map(|fact| format!("{fact:?}")));
+}
+
+#[tokio::test]
+async fn facts_whose_commit_was_in_doubt_cannot_be_withdrawn() {
+    let house = House::new(JournalOptions { timeout: Duration::from_millis(20), ..options() });
+    house.store.plan(Plan::DoubtLost);
+    house.store.plan(Plan::Refuse);
+    // Committed again after the doubt, refused, and committed a third time.
+    house.journal.record_in_time(vec![fact(1)]).await.unwrap_or_else(|error| {
+        assert!(matches!(error, AppendError::InDoubt(_)), "{error}");
+    });
+    house.journal.record(Vec::new()).await;
+    assert_eq!(house.store.facts(), [format!("{:?}", fact(1))]);
+}
+
+#[tokio::test]
+async fn a_watch_is_woken_after_the_commit() {
+    let house = House::new(options());
+    let release = house.hold().await;
+    let mut watch = house.journal.watch(Seq::new(5));
+    house.journal.record_later(crate::journal::contract::finished(&[Seq::new(5)]));
+    tokio::task::yield_now().await;
+    let told = tokio::time::timeout(Duration::from_millis(20), watch.told()).await;
+    assert!(told.is_err(), "not while the commit is only asked for");
+    release.send(()).unwrap();
+    watch.told().await;
+    assert_eq!(house.store.facts().len(), 3);
+}

@@ -4,8 +4,8 @@ use super::{Board, Reach};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Catalog;
 use crate::order::choose::{Candidate, Standing};
-use crate::order::entry::Verdict;
-use crate::order::lane::{Flight, Step};
+use crate::order::entry::{Attendance, Verdict};
+use crate::order::lane::{Flight, Slot, Step};
 
 /// How fresh a read must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -192,6 +192,17 @@ impl Board {
 
     fn in_step(&self, instance: InstanceId) -> impl Iterator<Item = &super::Lane> {
         self.lanes.values().filter(move |lane| lane.place(instance).step == Step::In)
+    }
+
+    /// Entries that recovery has to finish: without a verdict, and without a client that waits for one.
+    pub fn awaiting_recovery(&self) -> u64 {
+        let open = |slot: &&Slot| slot.entry.verdict.is_none() && slot.attendance == Attendance::Unattended;
+        self.lanes.values().map(|lane| lane.slots.iter().filter(open).count() as u64).sum()
+    }
+
+    /// Single attempts on each healthy instance before an unacknowledged entry may be abandoned (rule R10).
+    pub fn attempts_before_examination(&self) -> u32 {
+        self.attempts_before_examination
     }
 
     /// Entries in memory, for the backlog's limit.

@@ -1,0 +1,71 @@
+//! What may be asked for: that recovery looks again now, and that old transactions go.
+//!
+//! Neither can do harm: recovery decides for itself what it may do, and what may go is the store's rule (R11).
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::json;
+
+use super::{Refusal, Safety};
+use crate::clock::{self, Timestamp};
+use crate::proxy::{PageRequest, Reply};
+
+/// Transactions per commit, so that no write waits for long.
+const BATCH: u32 = 500;
+/// How long one request removes transactions.
+const LONGEST: Duration = Duration::from_secs(10);
+/// How long a trigger waits for the probes.
+const PROBES: Duration = Duration::from_secs(5);
+/// A hundred years.
+const MOST_DAYS: u32 = 36_525;
+
+#[derive(Deserialize)]
+struct Cleanup {
+    days_old: u32,
+}
+
+impl Safety {
+    /// Every instance is probed now, and every lane and instance that waits is looked at.
+    pub(super) async fn trigger(&self) -> Reply {
+        // What hangs is looked at by the probes' own round.
+        let _ = tokio::time::timeout(PROBES, self.health.probe()).await;
+        self.core.look_again();
+        let pending = self.core.board().awaiting_recovery();
+        let message = match pending {
+            0 => "Nothing waits for recovery".to_owned(),
+            1 => "1 transaction waits for recovery: every instance was looked at".to_owned(),
+            some => format!("{some} transactions wait for recovery: every instance was looked at"),
+        };
+        Reply::json(200, json!({ "success": true, "message": message, "pending": pending }).to_string())
+    }
+
+    /// Removes transactions that ended so many days ago, as retention does.
+    pub(super) async fn cleanup(&self, request: &PageRequest) -> Result<Reply, Refusal> {
+        let expected = || Refusal::BadBody(format!("Expected {{\"days_old\": n}}, n from 0 to {MOST_DAYS}"));
+        let Cleanup { days_old } = serde_json::from_slice(&request.body).map_err(|_| expected())?;
+        if days_old > MOST_DAYS {
+            return Err(expected());
+        }
+        let before = Timestamp::now().before(Duration::from_secs(u64::from(days_old) * 24 * 60 * 60));
+        let registry = self.core.registry();
+        let configured: Vec<_> = registry.ids().map(|id| registry.name(id).clone()).collect();
+        let deadline = clock::now() + LONGEST;
+        let mut deleted = 0;
+        let message = loop {
+            match self.core.store().trim(before, &configured, BATCH).await {
+                Ok(trimmed) if trimmed.transactions == 0 => {
+                    break "What is left is newer, or still needed by an instance".to_owned();
+                }
+                Ok(trimmed) => deleted += trimmed.transactions,
+                Err(error) if deleted == 0 => return Err(Refusal::JournalUnavailable(error.to_string())),
+                Err(error) => break format!("Stopped: {error}"),
+            }
+            if clock::now() >= deadline {
+                break "There may be more: ask again".to_owned();
+            }
+        };
+        let body = json!({ "success": true, "deleted_transactions": deleted, "message": message });
+        Ok(Reply::json(200, body.to_string()))
+    }
+}

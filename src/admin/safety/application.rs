@@ -1,0 +1,158 @@
+//! An application's own operations: it executes them, the edge remembers them.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use super::{Refusal, Safety};
+use crate::clock::Timestamp;
+use crate::ids::TransactionId;
+use crate::journal::{
+    ApplicationDraft, ApplicationReport, ClientKey, Details, Fact, Journal, Lookup, StoredAnswer, TimingGap,
+};
+use crate::proxy::{PageRequest, REPLAYED, Reply, TRANSACTION_ID, own_id};
+
+/// Ids are scoped by tenant, and an application's operation has none.
+const NO_TENANT: &str = "";
+const LONGEST_METHOD: usize = 64;
+const LONGEST_PATH: usize = 8 * 1024;
+/// Headers that carry secrets: not stored.
+const SECRETS: [&str; 6] =
+    ["authorization", "proxy-authorization", "x-chroma-token", "cookie", "set-cookie", "x-api-key"];
+
+#[derive(Deserialize)]
+struct Begin {
+    method: String,
+    path: String,
+    #[serde(default)]
+    data: Value,
+    #[serde(default)]
+    headers: Option<Map<String, Value>>,
+}
+
+#[derive(Deserialize)]
+struct Complete {
+    #[serde(default = "ok")]
+    status: u16,
+    #[serde(default)]
+    result: Value,
+}
+
+const fn ok() -> u16 {
+    200
+}
+
+#[derive(Deserialize)]
+struct Fail {
+    reason: String,
+    #[serde(default)]
+    is_timing_gap: bool,
+    #[serde(default, rename = "final")]
+    is_final: bool,
+}
+
+fn bad(expected: &str) -> impl Fn(serde_json::Error) -> Refusal {
+    move |error| Refusal::BadBody(format!("Expected {expected}: {error}"))
+}
+
+impl Safety {
+    /// Journals that an operation begins.
+    pub(super) async fn begin(&self, request: &PageRequest) -> Result<Reply, Refusal> {
+        let brought = own_id::brought(&request.headers).map_err(|_| Refusal::BadTransactionId)?;
+        let draft = draft(request, brought.as_deref())?;
+        let (id, key) = (draft.transaction_id, draft.client_key.clone());
+        let shown_id = brought.unwrap_or_else(|| id.to_string());
+        let recorded = self.journal()?.record_in_time(vec![Fact::ApplicationBegan(Box::new(draft))]).await;
+        recorded.map_err(|error| Refusal::of_record(error, id))?;
+        let lookup = Lookup::ClientKey { tenant: key.tenant, key: key.key };
+        let details = self.core.store().details(&lookup).await?.ok_or(Refusal::UnknownTransaction)?;
+        let reply = self.show(201, &details).with(TRANSACTION_ID, &shown_id);
+        if details.transaction.transaction_id == id {
+            return Ok(reply);
+        }
+        let same = details.transaction.client_key.is_some_and(|held| held.fingerprint == key.fingerprint);
+        if same { Ok(reply.with(REPLAYED, "true")) } else { Err(Refusal::Reused) }
+    }
+
+    /// Journals that it is done.
+    pub(super) async fn complete(&self, id: &str, request: &PageRequest) -> Result<Reply, Refusal> {
+        let expected = "{\"status\": int, \"result\": any}";
+        let Complete { status, result } = serde_json::from_slice(&request.body).map_err(bad(expected))?;
+        if !(100..=599).contains(&status) {
+            return Err(Refusal::BadBody("status is an HTTP status, 100 to 599".to_owned()));
+        }
+        let answer = StoredAnswer { status, body: Bytes::from(result.to_string()) };
+        self.report(id, ApplicationReport::Done { answer }).await
+    }
+
+    /// Journals that an attempt failed.
+    pub(super) async fn fail(&self, id: &str, request: &PageRequest) -> Result<Reply, Refusal> {
+        let expected = "{\"reason\": string, \"is_timing_gap\": bool, \"final\": bool}";
+        let Fail { reason, is_timing_gap, is_final } = serde_json::from_slice(&request.body).map_err(bad(expected))?;
+        let timing_gap = if is_timing_gap { TimingGap::Yes } else { TimingGap::No };
+        let report = match is_final {
+            true => ApplicationReport::GivenUp { reason, timing_gap },
+            false => ApplicationReport::Failed { reason, timing_gap },
+        };
+        self.report(id, report).await
+    }
+
+    async fn report(&self, id: &str, report: ApplicationReport) -> Result<Reply, Refusal> {
+        let before = self.find(id, None).await?;
+        let row = &before.transaction;
+        if row.lane.is_some() {
+            return Err(Refusal::NotAnApplicationOperation);
+        }
+        if row.status.is_final() {
+            return self.if_ended_so(&before, &report);
+        }
+        let (id, seq) = (row.transaction_id, row.seq);
+        let fact = Fact::ApplicationReported { seq, report: report.clone(), at: Timestamp::now() };
+        let recorded = self.journal()?.record_in_time(vec![fact]).await;
+        recorded.map_err(|error| Refusal::of_record(error, id))?;
+        let after = self.core.store().details(&Lookup::Id(id)).await?.ok_or(Refusal::UnknownTransaction)?;
+        self.if_ended_so(&after, &report)
+    }
+
+    /// The operation, if it is what was reported: another report may have come first.
+    fn if_ended_so(&self, details: &Details, report: &ApplicationReport) -> Result<Reply, Refusal> {
+        let row = &details.transaction;
+        if row.status.is_final() && row.status != report.status(row.timing_gap) {
+            return Err(Refusal::Final);
+        }
+        Ok(self.show(200, details))
+    }
+
+    fn journal(&self) -> Result<&Journal, Refusal> {
+        self.core.journal().ok_or_else(|| Refusal::JournalUnavailable("the journal is not open".to_owned()))
+    }
+}
+
+fn draft(request: &PageRequest, brought: Option<&str>) -> Result<ApplicationDraft, Refusal> {
+    let expected = "{\"method\": string, \"path\": string, \"data\": any, \"headers\": object}";
+    let Begin { method, path, data, headers } = serde_json::from_slice(&request.body).map_err(bad(expected))?;
+    if method.is_empty() || method.len() > LONGEST_METHOD || path.is_empty() || path.len() > LONGEST_PATH {
+        return Err(Refusal::BadBody("method has 1 to 64 bytes, path 1 to 8192".to_owned()));
+    }
+    let mut headers = headers.unwrap_or_default();
+    headers.retain(|name, _| !SECRETS.contains(&name.to_ascii_lowercase().as_str()));
+    let body = json!({ "data": data, "headers": headers }).to_string();
+    if [&method, &path, &body].iter().any(|text| text.contains('\0')) {
+        return Err(Refusal::BadBody("method and path have no NUL".to_owned()));
+    }
+    let id = TransactionId::random();
+    let fingerprint = own_id::fingerprint(&method, &path, body.as_bytes());
+    let client_key: ClientKey = own_id::key(brought, id, NO_TENANT, fingerprint);
+    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    Ok(ApplicationDraft {
+        transaction_id: id,
+        client_key,
+        method,
+        path,
+        body: Bytes::from(body),
+        created_at: Timestamp::now(),
+        client_session: header("x-client-session").or_else(|| header("x-session-id")),
+        client_ip: request.client_ip.clone(),
+        user_identifier: header("x-user-id"),
+    })
+}

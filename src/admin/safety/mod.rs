@@ -1,0 +1,141 @@
+//! Transactions for those who wait for them: one transaction, the audit trail, numbers, and what may be asked of them.
+//!
+//! Which path is which page, and with which methods, is decided here; what a page says, in the file of its name. Every
+//! number comes from the journal when it is asked for. docs/transaction-safety.md is the page for clients.
+
+mod actions;
+mod application;
+mod moment;
+mod numbers;
+mod query;
+mod refusal;
+mod shown;
+mod trail;
+mod transaction;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use http::Method;
+use percent_encoding::percent_decode_str;
+use tokio::sync::Semaphore;
+
+pub(super) use self::refusal::Refusal;
+use crate::chroma::EdgeAnswer;
+use crate::instance::Health;
+use crate::proxy::{Gate, PageRequest, Reply};
+use crate::replication::Core;
+
+/// The largest body of a request to these pages.
+const BODY_BYTES: usize = 1024 * 1024;
+/// Requests that wait for a transaction's end at once.
+const WAITING: usize = 16 * 1024;
+
+/// What these pages are made from.
+pub(super) struct Safety {
+    core: Arc<Core>,
+    gate: Arc<Gate>,
+    health: Arc<Health>,
+    recovery_interval: Duration,
+    waiting: Semaphore,
+}
+
+/// A page of these.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum SafetyPage {
+    Transaction { id: String },
+    Transactions,
+    Complete { id: String },
+    Fail { id: String },
+    Status,
+    AdminStatus,
+    Trigger,
+    Cleanup,
+}
+
+impl SafetyPage {
+    /// The page at this path.
+    pub(super) fn at(path: &str) -> Option<SafetyPage> {
+        if path == "/admin/transaction_safety_status" {
+            return Some(SafetyPage::AdminStatus);
+        }
+        let id = |segment: &str| percent_decode_str(segment).decode_utf8_lossy().into_owned();
+        let rest = path.strip_prefix("/transaction/safety/")?;
+        match rest.split('/').collect::<Vec<_>>()[..] {
+            ["status"] => Some(SafetyPage::Status),
+            ["transactions"] => Some(SafetyPage::Transactions),
+            ["recovery", "trigger"] => Some(SafetyPage::Trigger),
+            ["cleanup"] => Some(SafetyPage::Cleanup),
+            ["transaction", segment] => Some(SafetyPage::Transaction { id: id(segment) }),
+            ["transactions", segment, "complete"] => Some(SafetyPage::Complete { id: id(segment) }),
+            ["transactions", segment, "fail"] => Some(SafetyPage::Fail { id: id(segment) }),
+            _ => None,
+        }
+    }
+
+    /// The methods that it has.
+    pub(super) const fn methods(&self) -> &'static str {
+        match self {
+            SafetyPage::Transaction { .. } | SafetyPage::Status | SafetyPage::AdminStatus => "GET,HEAD",
+            SafetyPage::Transactions => "GET,HEAD,POST",
+            SafetyPage::Complete { .. } | SafetyPage::Fail { .. } | SafetyPage::Trigger | SafetyPage::Cleanup => "POST",
+        }
+    }
+
+    /// How much of a body a request with this method may have.
+    pub(super) fn body_bytes(&self, method: &Method) -> usize {
+        if method == Method::POST && self.methods().contains("POST") { BODY_BYTES } else { 0 }
+    }
+}
+
+impl Safety {
+    pub(super) fn new(core: Arc<Core>, gate: Arc<Gate>, health: Arc<Health>, recovery_interval: Duration) -> Safety {
+        Safety { core, gate, health, recovery_interval, waiting: Semaphore::new(WAITING) }
+    }
+
+    pub(super) async fn respond(&self, page: SafetyPage, request: &PageRequest) -> Reply {
+        if !page.methods().split(',').any(|method| method == request.method.as_str()) {
+            return EdgeAnswer::method_not_allowed(page.methods()).into();
+        }
+        let posted = request.method == Method::POST;
+        let answer = match page {
+            SafetyPage::Transaction { id } => self.transaction(&id, request).await,
+            SafetyPage::Transactions if posted => self.begin(request).await,
+            SafetyPage::Transactions => self.transactions(request).await,
+            SafetyPage::Complete { id } => self.complete(&id, request).await,
+            SafetyPage::Fail { id } => self.fail(&id, request).await,
+            SafetyPage::Status => Ok(self.status().await),
+            SafetyPage::AdminStatus => Ok(self.admin_status().await),
+            SafetyPage::Trigger => Ok(self.trigger().await),
+            SafetyPage::Cleanup => self.cleanup(request).await,
+        };
+        answer.unwrap_or_else(|refusal| Reply::from(&refusal))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_path_is_its_page() {
+        let id = || "a/b".to_owned();
+        let pages = [
+            ("/transaction/safety/transaction/a%2Fb", SafetyPage::Transaction { id: id() }),
+            ("/transaction/safety/transactions", SafetyPage::Transactions),
+            ("/transaction/safety/transactions/a%2fb/complete", SafetyPage::Complete { id: id() }),
+            ("/transaction/safety/transactions/a%2Fb/fail", SafetyPage::Fail { id: id() }),
+            ("/transaction/safety/status", SafetyPage::Status),
+            ("/transaction/safety/recovery/trigger", SafetyPage::Trigger),
+            ("/transaction/safety/cleanup", SafetyPage::Cleanup),
+            ("/admin/transaction_safety_status", SafetyPage::AdminStatus),
+        ];
+        for (path, page) in pages {
+            assert_eq!(SafetyPage::at(path), Some(page), "{path}");
+        }
+        for path in ["/transaction/safety", "/transaction/safety/", "/transaction/safety/transaction/a/b", "/admin"] {
+            assert_eq!(SafetyPage::at(path), None, "{path}");
+        }
+        assert_eq!(SafetyPage::at("/transaction/safety/transaction/"), Some(SafetyPage::Transaction { id: "".into() }));
+    }
+}

@@ -1,0 +1,118 @@
+//! Every way in which these pages refuse a request, folded once into status, reason and text.
+
+use http::header::RETRY_AFTER;
+
+use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Recovery};
+use crate::ids::TransactionId;
+use crate::journal::{AppendError, ReadError};
+use crate::proxy::Reply;
+
+/// Why a request is refused.
+#[derive(Clone, Debug)]
+pub(in crate::admin) enum Refusal {
+    BadTransactionId,
+    /// A query parameter that cannot be understood.
+    BadParameter {
+        name: &'static str,
+        expected: &'static str,
+    },
+    /// A body that cannot be understood.
+    BadBody(String),
+    UnknownTransaction,
+    /// A write of Chroma's API is executed, and ended, by the edge alone.
+    NotAnApplicationOperation,
+    /// It ended otherwise.
+    Final,
+    /// The id was used for another request.
+    Reused,
+    JournalUnavailable(String),
+    /// What was asked for may be durable.
+    JournalInDoubt(TransactionId),
+    TooManyWait,
+}
+
+impl Refusal {
+    const fn status(&self) -> u16 {
+        match self {
+            Refusal::BadTransactionId | Refusal::BadParameter { .. } | Refusal::BadBody(_) => 400,
+            Refusal::UnknownTransaction => 404,
+            Refusal::NotAnApplicationOperation | Refusal::Final => 409,
+            Refusal::Reused => 422,
+            Refusal::JournalUnavailable(_) | Refusal::JournalInDoubt(_) | Refusal::TooManyWait => 503,
+        }
+    }
+
+    const fn reason(&self) -> &'static str {
+        match self {
+            Refusal::BadTransactionId => "bad_transaction_id",
+            Refusal::BadParameter { .. } => "bad_parameter",
+            Refusal::BadBody(_) => "bad_body",
+            Refusal::UnknownTransaction => "unknown_transaction",
+            Refusal::NotAnApplicationOperation => "not_an_application_operation",
+            Refusal::Final => "transaction_final",
+            Refusal::Reused => "transaction_id_reused",
+            Refusal::JournalUnavailable(_) => "journal_unavailable",
+            Refusal::JournalInDoubt(_) => "journal_in_doubt",
+            Refusal::TooManyWait => "queue_full",
+        }
+    }
+
+    const fn name(&self) -> ErrorName {
+        match self.status() {
+            400 => ErrorName::InvalidArgumentError,
+            404 => ErrorName::NotFoundError,
+            409 | 422 => ErrorName::ChromaError,
+            _ => ErrorName::InternalError,
+        }
+    }
+
+    fn text(&self) -> String {
+        match self {
+            Refusal::BadTransactionId => "A transaction id is 1 to 255 visible ASCII characters".to_owned(),
+            Refusal::BadParameter { name, expected } => format!("{name} is {expected}"),
+            Refusal::BadBody(why) => why.clone(),
+            Refusal::UnknownTransaction => "There is no transaction with this id".to_owned(),
+            Refusal::NotAnApplicationOperation => {
+                "The transaction is a write: the edge itself says how it ends".to_owned()
+            }
+            Refusal::Final => "The transaction has ended otherwise".to_owned(),
+            Refusal::Reused => "This transaction id was used for another request".to_owned(),
+            Refusal::JournalUnavailable(why) => format!("Nothing was journaled: {why}"),
+            Refusal::JournalInDoubt(_) => "The journal did not say in time whether it has this".to_owned(),
+            Refusal::TooManyWait => "Too many requests wait for a transaction; try again shortly".to_owned(),
+        }
+    }
+
+    fn recovery(&self) -> Option<Recovery> {
+        matches!(self, Refusal::JournalInDoubt(_)).then_some(Recovery::Unknown)
+    }
+}
+
+impl From<ReadError> for Refusal {
+    fn from(error: ReadError) -> Self {
+        Refusal::JournalUnavailable(error.to_string())
+    }
+}
+
+impl Refusal {
+    /// What it means that the journal did not take this transaction's facts.
+    pub(super) fn of_record(error: AppendError, id: TransactionId) -> Refusal {
+        match error {
+            AppendError::Full => Refusal::JournalUnavailable("too much waits for the journal".to_owned()),
+            AppendError::Unavailable(why) => Refusal::JournalUnavailable(why),
+            AppendError::InDoubt(_) => Refusal::JournalInDoubt(id),
+            AppendError::Taken(_) => Refusal::Reused,
+        }
+    }
+}
+
+impl From<&Refusal> for Reply {
+    fn from(refusal: &Refusal) -> Self {
+        let mut body = ErrorBody::new(refusal.name(), refusal.text()).with_reason(refusal.reason());
+        if let Refusal::JournalInDoubt(id) = refusal {
+            body = body.with_transaction(*id, refusal.recovery());
+        }
+        let reply = Reply::from(EdgeAnswer::error(refusal.status(), &body));
+        if refusal.status() == 503 { reply.with(RETRY_AFTER, "5") } else { reply }
+    }
+}

@@ -1,0 +1,102 @@
+//! One transaction, now or when it is final.
+
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout_at;
+use uuid::Uuid;
+
+use super::query::Query;
+use super::{Refusal, Safety, shown};
+use crate::clock;
+use crate::ids::TransactionId;
+use crate::journal::{Details, Lookup};
+use crate::proxy::{PageRequest, Reply, own_id};
+
+/// The longest wait, in seconds.
+const LONGEST_WAIT: f64 = 60.0;
+/// A safety net: an outcome is told by the journal.
+const LOOK_AGAIN: Duration = Duration::from_secs(5);
+
+impl Safety {
+    /// The transaction with this id, after the wait that was asked for.
+    pub(super) async fn transaction(&self, id: &str, request: &PageRequest) -> Result<Reply, Refusal> {
+        let query = Query::of(&request.query);
+        let wait = query.read("wait", "a number of seconds from 0 to 60", seconds)?.unwrap_or_default();
+        let tenant = query.read("tenant", "text", super::trail::text)?;
+        let deadline = clock::now() + wait;
+        let mut details = self.find(id, tenant.as_deref()).await?;
+        if !wait.is_zero() && !details.transaction.status.is_final() {
+            details = self.ended(details, deadline).await?;
+        }
+        Ok(self.show(200, &details))
+    }
+
+    /// The transaction with this id, as the edge or the client named it: the edge's name wins, then the newest.
+    pub(super) async fn find(&self, id: &str, tenant: Option<&str>) -> Result<Details, Refusal> {
+        if !own_id::is_valid(id) {
+            return Err(Refusal::BadTransactionId);
+        }
+        let key = own_id::canonical(id);
+        if let Some(tenant) = tenant {
+            let lookup = Lookup::ClientKey { tenant: tenant.to_owned(), key };
+            return self.core.store().details(&lookup).await?.ok_or(Refusal::UnknownTransaction);
+        }
+        if let Ok(uuid) = Uuid::try_parse(id)
+            && let Some(found) = self.core.store().details(&Lookup::Id(TransactionId::new(uuid))).await?
+        {
+            return Ok(found);
+        }
+        self.core.store().details(&Lookup::Key { key }).await?.ok_or(Refusal::UnknownTransaction)
+    }
+
+    /// Waits for its end, at most until then.
+    async fn ended(&self, found: Details, deadline: Instant) -> Result<Details, Refusal> {
+        let Ok(_place) = self.waiting.try_acquire() else { return Err(Refusal::TooManyWait) };
+        let Some(journal) = self.core.journal() else { return Ok(found) };
+        let lookup = Lookup::Id(found.transaction.transaction_id);
+        let mut watch = journal.watch(found.transaction.seq);
+        loop {
+            // Looked at after the watch began: no end is missed.
+            let details = self.core.store().details(&lookup).await?.ok_or(Refusal::UnknownTransaction)?;
+            if details.transaction.status.is_final() || clock::now() >= deadline {
+                return Ok(details);
+            }
+            let look = deadline.min(clock::now() + LOOK_AGAIN);
+            tokio::select! {
+                _ = timeout_at(look.into(), watch.told()) => {}
+                () = self.gate.stopping() => return Ok(details),
+            }
+        }
+    }
+
+    pub(super) fn show(&self, status: u16, details: &Details) -> Reply {
+        let whole = shown::whole(details, self.core.registry(), self.max_retries());
+        Reply::json(status, whole.to_string())
+    }
+
+    pub(super) fn max_retries(&self) -> u32 {
+        self.core.board().attempts_before_examination()
+    }
+}
+
+fn seconds(text: &str) -> Option<Duration> {
+    let digits = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+    let seconds: f64 = digits.then(|| text.parse().ok())??;
+    (0.0..=LONGEST_WAIT).contains(&seconds).then(|| Duration::from_secs_f64(seconds))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wait_is_0_to_60_seconds() {
+        let good = [("0", 0), ("60", 60_000), ("1.5", 1_500), ("60.0", 60_000)];
+        for (text, millis) in good {
+            assert_eq!(seconds(text), Some(Duration::from_millis(millis)), "{text}");
+        }
+        for bad in ["", "-1", "60.01", "61", "1e1", "ten", "NaN", "inf", " 5", "5s", ".", "0x5"] {
+            assert_eq!(seconds(bad), None, "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,97 @@
+//! Who waits to hear of a transaction: woken by each commit that says how it went, after the commit, never before.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::watch;
+
+use crate::ids::Seq;
+use crate::journal::Fact;
+
+/// Everyone who waits. Bounded by whoever lets them wait.
+#[derive(Default)]
+pub(super) struct Watches {
+    waiting: Mutex<HashMap<Seq, watch::Sender<()>>>,
+}
+
+/// Hears of one transaction, from its making on.
+#[must_use = "nobody is woken who does not wait"]
+pub struct Watch {
+    watches: Arc<Watches>,
+    seq: Seq,
+    told: watch::Receiver<()>,
+}
+
+impl Watches {
+    pub(super) fn watch(self: &Arc<Self>, seq: Seq) -> Watch {
+        let told = self.waiting().entry(seq).or_insert_with(|| watch::Sender::new(())).subscribe();
+        Watch { watches: Arc::clone(self), seq, told }
+    }
+
+    /// These facts are durable.
+    pub(super) fn tell<'a>(&self, facts: impl Iterator<Item = &'a Fact>) {
+        let waiting = self.waiting();
+        if waiting.is_empty() {
+            return;
+        }
+        for fact in facts {
+            if let Fact::Verdict { seq, .. } | Fact::Status { seq, .. } | Fact::ApplicationReported { seq, .. } = fact
+                && let Some(waiting) = waiting.get(seq)
+            {
+                waiting.send_replace(());
+            }
+        }
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, HashMap<Seq, watch::Sender<()>>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Watch {
+    /// Returns when something has become durable about the transaction since the last time, or since the making.
+    pub async fn told(&mut self) {
+        if self.told.changed().await.is_err() {
+            // The sender lives as long as somebody watches.
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+impl Drop for Watch {
+    fn drop(&mut self) {
+        let mut waiting = self.watches.waiting();
+        // This one is still counted.
+        if waiting.get(&self.seq).is_some_and(|sender| sender.receiver_count() <= 1) {
+            waiting.remove(&self.seq);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::journal::contract::{finished, status};
+    use crate::journal::{Fact, Status};
+
+    #[tokio::test]
+    async fn whoever_watches_hears_of_what_is_told_since() {
+        let watches = Arc::new(Watches::default());
+        let (mut one, mut same) = (watches.watch(Seq::new(1)), watches.watch(Seq::new(1)));
+        let mut other = watches.watch(Seq::new(2));
+        watches.tell(finished(&[Seq::new(1)]).iter());
+        one.told().await;
+        same.told().await;
+        let still = tokio::time::timeout(std::time::Duration::from_millis(20), other.told()).await;
+        assert!(still.is_err(), "nothing was told of it");
+        watches.tell([status(Seq::new(2), Status::Failed)].iter());
+        other.told().await;
+        let retried = Fact::Retried { seq: Seq::new(1), reason: String::new() };
+        watches.tell([retried].iter());
+        assert!(!one.told.has_changed().unwrap(), "one attempt is no outcome");
+        drop((one, other));
+        assert_eq!(watches.waiting().len(), 1);
+        drop(same);
+        assert!(watches.waiting().is_empty());
+    }
+}
