@@ -8,14 +8,15 @@ use pingora::server::{Server, ShutdownWatch};
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::{BackgroundService, background_service};
 use tokio::signal::unix::SignalKind;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
-use crate::admin::{Admin, AdminOptions};
+use crate::admin::{Admin, AdminOptions, Listeners, shown_in_event};
 use crate::clock::Timestamp;
 use crate::config::{Config, ConnectionPooling, JournalStore, ReadConsistency, ResetPolicy};
+use crate::events::{Hub, Webhook};
 use crate::ids::{InstanceId, InstanceName};
-use crate::instance::{Client, Health, HealthOptions, InstanceOptions, Registry, Timeouts};
+use crate::instance::{Client, Health, HealthOptions, InstanceOptions, Registry, Target, Timeouts};
 use crate::journal::retention::{self, RetentionOptions};
 use crate::journal::sqlite::{OpenError, SqliteStore};
 use crate::journal::{CommitError, Journal, JournalOptions, JournalTask, ReadError, Store};
@@ -62,10 +63,14 @@ pub fn serve(config: Config) -> Result<(), StartError> {
     };
     let (core, work) = core(&config, &registry, &store)?;
     let (journal, journal_task) = Journal::start(Arc::clone(&store), journal_options(&config), Arc::clone(&core) as _);
-    core.connect(journal);
+    core.connect(journal.clone());
+    let hub = Hub::new(Arc::clone(&store), config.limits.event_streams);
+    let webhook = webhook(&config, &store, &journal)?;
+    let listeners = Listeners { hub: Arc::clone(&hub), webhook: webhook.as_ref().map(|webhook| webhook.gauges()) };
+    let events = Task::new(EventService { hub, reports: journal.reports() });
     let health = background_service("health", Health::new(Arc::clone(&registry)).map_err(|e| setup(&e))?);
     let gate = gate(&config);
-    let edge = edge(&config, &core, health.task(), &gate);
+    let edge = edge(&config, &core, health.task(), &gate, listeners);
 
     let options = Rooms { config: &config, core: &core, registry: &registry, store: &store };
     let (inspections, inspect) = mpsc::channel(64);
@@ -87,6 +92,10 @@ pub fn serve(config: Config) -> Result<(), StartError> {
     server.add_service(background_service("sync", sync));
     let recovery = server.add_service(background_service("recovery", recovery));
     server.add_service(background_service("retention", retention));
+    server.add_service(background_service("events", events));
+    if let Some(webhook) = webhook {
+        server.add_service(background_service("webhook", Task::new(WebhookService(webhook))));
+    }
     server.add_service(background_service("stop", stopper));
     let health = server.add_service(health);
     let proxy = server.add_service(proxy);
@@ -138,6 +147,14 @@ fn core(
     Ok(Core::new(board, effects, Arc::clone(registry), Arc::clone(store), &CoreOptions { cached_bytes }))
 }
 
+fn webhook(config: &Config, store: &Arc<dyn Store>, journal: &Journal) -> Result<Option<Webhook>, StartError> {
+    let Some(webhook) = &config.webhook else { return Ok(None) };
+    let target = Target::new(webhook.url.clone(), webhook.ca_file.clone());
+    let target = target.map_err(|error| StartError::Setup(error.to_string()))?;
+    let options = webhook.options.clone();
+    Ok(Some(Webhook::new(Arc::clone(store), journal.clone(), target, options, shown_in_event)))
+}
+
 fn journal_options(config: &Config) -> JournalOptions {
     JournalOptions { timeout: config.journal_timeout, ..JournalOptions::default() }
 }
@@ -152,7 +169,7 @@ fn gate(config: &Config) -> Arc<Gate> {
     })
 }
 
-fn edge(config: &Config, core: &Arc<Core>, health: Arc<Health>, gate: &Arc<Gate>) -> Edge {
+fn edge(config: &Config, core: &Arc<Core>, health: Arc<Health>, gate: &Arc<Gate>, listeners: Listeners) -> Edge {
     let options = ProxyOptions {
         consistency: match config.read_consistency {
             ReadConsistency::Fresh => Consistency::Fresh,
@@ -170,11 +187,13 @@ fn edge(config: &Config, core: &Arc<Core>, health: Arc<Health>, gate: &Arc<Gate>
             ResetPolicy::Allowed => Reset::Allowed,
         },
         protected: config.protection.collections.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        origins: config.origins.clone(),
     };
     let client = Client::new(Arc::clone(core.registry())).with_max_answer_bytes(config.limits.answer_bytes.as_usize());
     let pages =
         AdminOptions { backlog_limit: config.limits.backlog_entries, recovery_interval: config.recovery_interval };
-    let pages = Arc::new(Admin::new(Arc::clone(core), Arc::clone(gate), Arc::clone(&health), &pages));
+    let pages = Arc::new(Admin::new(Arc::clone(core), Arc::clone(gate), Arc::clone(&health), listeners, &pages));
     Edge::new(Arc::clone(core), health, Arc::clone(gate), pages, client, options)
 }
 
@@ -286,6 +305,31 @@ impl Work for RecoveryService {
             ready.notify_ready();
         };
         self.recovery.run(self.inspect, ready).await;
+    }
+}
+
+struct EventService {
+    hub: Arc<Hub>,
+    reports: watch::Receiver<u64>,
+}
+
+#[async_trait]
+impl Work for EventService {
+    async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        self.hub.run(self.reports).await;
+    }
+}
+
+struct WebhookService(Webhook);
+
+#[async_trait]
+impl Work for WebhookService {
+    /// Ends at once with the process: what was not remembered as accepted is posted again.
+    async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        tokio::select! {
+            () = self.0.run() => {}
+            _ = shutdown.wait_for(|stop| *stop) => {}
+        }
     }
 }
 

@@ -15,6 +15,7 @@ mod peer;
 mod phase;
 mod registry;
 mod resolve;
+mod target;
 mod url;
 
 pub use client::{Client, Refused, SendError};
@@ -24,4 +25,5 @@ pub use options::{HealthOptions, InstanceOptions, Timeouts};
 pub use peer::SetupError;
 pub use phase::{Condition, Observation, Phase, Rules};
 pub use registry::{Admission, Generation, InFlight, Registry};
+pub use target::{Target, TargetUrl};
 pub use url::{InstanceUrl, Tls, UrlError};

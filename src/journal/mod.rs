@@ -6,7 +6,7 @@
 
 mod audit;
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
 mod events;
 mod group;
 mod names;

@@ -6,8 +6,11 @@
 mod admit;
 mod body;
 mod context;
+mod cors;
 mod failure;
+mod forwarded;
 mod hooks;
+mod live;
 pub(crate) mod own_id;
 mod prepare;
 mod read;
@@ -23,8 +26,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use ipnet::IpNet;
 
 pub use self::admit::{AdmitLimits, Gate};
+pub use self::cors::Origins;
+pub use self::live::Live;
 pub(crate) use self::respond::{REPLAYED, Reply, TRANSACTION_ID};
 use crate::instance::{Client, Health, Registry};
 use crate::order::Consistency;
@@ -51,6 +57,10 @@ pub struct ProxyOptions {
     pub reset: Reset,
     /// Collections that cannot be deleted, by name, in any database.
     pub protected: Vec<String>,
+    /// Proxies in front of the edge whose word about a client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whose pages may read answers in browsers.
+    pub origins: Origins,
 }
 
 /// A request for one of the edge's own pages, read whole.
@@ -74,7 +84,20 @@ pub trait OwnPages: Send + Sync + 'static {
     fn takes(&self, method: &http::Method, path: &str) -> Option<usize>;
 
     /// The page of a request that [`OwnPages::takes`] has taken.
-    async fn respond(&self, request: PageRequest) -> Reply;
+    async fn respond(&self, request: PageRequest) -> PageAnswer;
+}
+
+/// What a page is.
+pub enum PageAnswer {
+    Whole(Reply),
+    /// It goes on while its client listens.
+    Live(Box<dyn Live>),
+}
+
+impl From<Reply> for PageAnswer {
+    fn from(reply: Reply) -> Self {
+        PageAnswer::Whole(reply)
+    }
 }
 
 /// Whether a reset may reach the instances.
