@@ -75,7 +75,7 @@ impl Origins {
         let origin = request.get(ORIGIN).filter(|origin| asks && self.allows(origin));
         origin?;
         let mut reply = Reply::json(204, "");
-        reply.headers.clear();
+        reply.headers = self.answer(request);
         reply.headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
         reply.headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
         reply.headers.insert(ACCESS_CONTROL_MAX_AGE, REMEMBERED);

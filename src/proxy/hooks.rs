@@ -37,6 +37,7 @@ impl ProxyHttp for Edge {
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         match self.receive(session, context).await {
             Ok(Received::PassOn) => Ok(false),
+            Ok(Received::Preflight(reply)) => respond::write(session, reply).await.map(|()| true),
             Ok(Received::Answer(PageAnswer::Whole(reply))) => self.answer(session, reply).await.map(|()| true),
             Ok(Received::Answer(PageAnswer::Live(live))) => {
                 let more = self.options.origins.answer(&session.req_header().headers);
@@ -299,6 +300,8 @@ impl ProxyHttp for Edge {
 enum Received {
     /// A read for an instance.
     PassOn,
+    /// A browser asks first: all that there is to say about origins is in the answer.
+    Preflight(Reply),
     Answer(PageAnswer),
 }
 
@@ -329,7 +332,7 @@ impl Edge {
         let path = header.uri.path_and_query().map_or_else(|| header.uri.path(), |path| path.as_str()).to_owned();
         if let Some(reply) = self.options.origins.preflight(&method, &header.headers) {
             context.operation = "preflight";
-            return Ok(Some(closing(reply)).into());
+            return Ok(Received::Preflight(closing(reply)));
         }
         if !path.starts_with("/api/") {
             let own = path.split_once('?').map_or(path.as_str(), |(path, _)| path);

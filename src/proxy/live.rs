@@ -7,7 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::header::TRANSFER_ENCODING;
+use http::{HeaderMap, Method, Version};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
@@ -32,6 +33,10 @@ pub(super) async fn write(session: &mut Session, mut live: Box<dyn Live>, gate: 
     let mut header = ResponseHeader::build(200, Some(8))?;
     for (name, value) in live.headers().iter().chain(&more) {
         header.append_header(name.clone(), value.clone())?;
+    }
+    if session.req_header().version == Version::HTTP_11 {
+        // Else Pingora would end it by closing the connection, and a break would look like the end.
+        header.insert_header(TRANSFER_ENCODING, "chunked")?;
     }
     let downstream = session.as_downstream_mut();
     downstream.set_abort_on_close(true);

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod content;
 pub mod conversation;
 pub mod edge;
+pub mod events;
 pub mod fold;
 pub mod http;
 pub mod model;
@@ -19,6 +20,7 @@ pub mod place;
 pub mod random;
 pub mod relay;
 pub mod scripts;
+pub mod webhook;
 pub mod workload;
 
 pub use chroma::ChromaServer;
