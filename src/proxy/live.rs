@@ -45,7 +45,10 @@ pub(super) async fn write(session: &mut Session, mut live: Box<dyn Live>, gate: 
     downstream.set_keepalive(None);
     let bodiless = session.req_header().method == Method::HEAD;
     session.write_response_header(Box::new(header), bodiless).await?;
-    while !bodiless {
+    if bodiless {
+        return Ok(());
+    }
+    loop {
         let piece = tokio::select! {
             biased;
             () = gate.stopping() => break,
@@ -56,5 +59,5 @@ pub(super) async fn write(session: &mut Session, mut live: Box<dyn Live>, gate: 
         // Not interrupted by a stop: half a message would be read as a whole one that is broken.
         session.write_response_body(Some(piece), false).await?;
     }
-    if bodiless { Ok(()) } else { session.write_response_body(None, true).await }
+    session.write_response_body(None, true).await
 }
