@@ -35,7 +35,7 @@ check: ## format, lints, licences
 
 bench: ## the parts (benches/), then writes through the edge against a bare Chroma server
 	@scripts/setup.sh run
-	cargo bench --locked --bench scan --bench journal
+	cargo bench --locked --bench scan --bench journal --bench audit
 	@cargo build --release --locked
 	@$(CACHE)/venv/bin/python scripts/bench_writes.py
 

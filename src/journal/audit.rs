@@ -3,6 +3,8 @@
 //! A store answers from what it holds. Counts are kept with what they count, or taken from an index; how is the
 //! store's own affair.
 
+#![allow(clippy::single_range_in_vec_init, reason = "one range of time among several is meant")]
+
 use super::names::{APPLICATION, Named};
 use super::{ApplicationReport, OperationType, ProgressRow, Status, StoredAnswer, TimingGap, TransactionRow};
 use crate::clock::Timestamp;

@@ -29,6 +29,17 @@ pub fn is_valid(text: &str) -> bool {
     (1..=LONGEST).contains(&text.len()) && text.bytes().all(|byte| byte.is_ascii_graphic())
 }
 
+/// The session that a client says its write belongs to: its first 255 bytes, which is all that a store can look for.
+pub fn session(headers: &HeaderMap) -> Option<String> {
+    let value = headers.get("x-client-session").or_else(|| headers.get("x-session-id"))?;
+    value.to_str().ok().map(|text| shortened(text).to_owned())
+}
+
+/// As much of a session as is stored.
+pub fn shortened(session: &str) -> &str {
+    session.char_indices().nth(LONGEST).map_or(session, |(end, _)| &session[..end])
+}
+
 /// The spelling under which it is stored: two spellings of one UUID are one id.
 pub fn canonical(text: &str) -> String {
     match Uuid::try_parse(text) {

@@ -114,7 +114,7 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
         path,
         content_type,
         created_at: Timestamp::now(),
-        client_session: header("x-client-session").or_else(|| header("x-session-id")).map(str::to_owned),
+        client_session: own_id::session(request.headers),
         client_ip: request.client_ip,
         user_identifier: header("x-user-id").map(str::to_owned),
         body: request.body,

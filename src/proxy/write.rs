@@ -4,7 +4,7 @@ use std::future::Future;
 use std::time::{Duration, Instant};
 
 use pingora::proxy::Session;
-use tokio::time::{sleep_until, timeout_at};
+use tokio::time::{sleep_until, timeout, timeout_at};
 
 use super::Edge;
 use super::body::{Body, BodyError, read_whole};
@@ -24,6 +24,8 @@ use crate::replication::{Settlement, Ticket};
 
 /// How often a waiting write looks again whether an instance could take it.
 const PATIENCE: Duration = Duration::from_millis(250);
+/// How long the answer "pending" waits for its record: the promise itself is durable already.
+const RECORDING: Duration = Duration::from_secs(1);
 
 /// Journals the write, has it executed, and says what to answer.
 pub async fn write(
@@ -160,7 +162,7 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     let seq = journal.append(draft).await.map_err(|error| refused(error, id))?;
     let settlement = match settled(edge, &mut ticket, lane, context.started).await {
         Some(settlement) => settlement,
-        None => return pending(edge, context, ticket, (lane, seq), id, shown_id),
+        None => return pending(edge, context, ticket, (lane, seq), id, shown_id).await,
     };
     if lane == LaneId::Catalog && settlement.verdict == Verdict::Applied {
         everywhere(edge, lane, seq).await;
@@ -195,7 +197,7 @@ async fn settled(edge: &Edge, ticket: &mut Ticket, lane: LaneId, started: Instan
 }
 
 /// The client is told that the write is journaled and will be executed: from here on recovery owns it.
-fn pending(
+async fn pending(
     edge: &Edge,
     context: &mut Context,
     mut ticket: Ticket,
@@ -204,9 +206,9 @@ fn pending(
     shown_id: &str,
 ) -> Result<Reply, Failure> {
     edge.core.leave(lane, seq);
-    if let Some(journal) = edge.core.journal() {
-        // Handed over before the ticket closes, so that a later RECOVERED comes after it.
-        journal.record_later(vec![Fact::Status {
+    // Handed over before the ticket closes, so that a later RECOVERED comes after it.
+    let recorded = edge.core.journal().map(|journal| {
+        journal.record(vec![Fact::Status {
             seq,
             status: Status::Failed,
             response_status: Some(503),
@@ -214,13 +216,17 @@ fn pending(
             timing_gap: TimingGap::Yes,
             executed_on: None,
             at: Timestamp::now(),
-        }]);
-    }
-    match ticket.close() {
+        }])
+    });
+    if let Some(settlement) = ticket.close() {
         // It was settled in the last moment.
-        Some(settlement) => Ok(answered(edge, context, &settlement, lane, shown_id)),
-        None => Err(Failure::RecoveryPending(id)),
+        return Ok(answered(edge, context, &settlement, lane, shown_id));
     }
+    // Who looks the transaction up after this answer finds it FAILED. A crash before: it is found ATTEMPTING.
+    if let Some(recorded) = recorded {
+        let _ = timeout(RECORDING, recorded).await;
+    }
+    Err(Failure::RecoveryPending(id))
 }
 
 /// Waits, for a bounded time, until every reachable instance has the catalog change: a new collection is complete

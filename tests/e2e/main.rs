@@ -28,6 +28,10 @@ mod numbers;
 mod once;
 mod protection;
 mod reads;
+mod safety;
+mod safety_application;
+mod safety_storm;
+mod safety_trail;
 mod shutdown;
 #[cfg(feature = "tls")]
 mod tls;

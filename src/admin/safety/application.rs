@@ -151,7 +151,7 @@ fn draft(request: &PageRequest, brought: Option<&str>) -> Result<ApplicationDraf
         path,
         body: Bytes::from(body),
         created_at: Timestamp::now(),
-        client_session: header("x-client-session").or_else(|| header("x-session-id")),
+        client_session: own_id::session(&request.headers),
         client_ip: request.client_ip.clone(),
         user_identifier: header("x-user-id"),
     })

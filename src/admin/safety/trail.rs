@@ -7,7 +7,7 @@ use super::{Refusal, Safety, moment, shown};
 use crate::clock::Timestamp;
 use crate::ids::Seq;
 use crate::journal::{AuditPlace, AuditQuery, Filter, OperationType, Status};
-use crate::proxy::{PageRequest, Reply};
+use crate::proxy::{PageRequest, Reply, own_id};
 
 const LIMIT: u32 = 100;
 const LONGEST: u32 = 1000;
@@ -36,7 +36,7 @@ impl Safety {
 fn asked(query: &Query) -> Result<AuditQuery, Refusal> {
     const TIME: &str = "a time of RFC 3339 or in seconds since 1970";
     let filter = Filter {
-        session: query.read("session", "text", text)?,
+        session: query.read("session", "text", text)?.map(|text| own_id::shortened(&text).to_owned()),
         statuses: query.read("status", "a status, or several with commas", statuses)?.unwrap_or_default(),
         operations: query.read("operation", "an operation type", operations)?.unwrap_or_default(),
         since: query.read("since", TIME, moment::read)?,

@@ -14,6 +14,8 @@ use crate::proxy::{PageRequest, Reply, own_id};
 
 /// The longest wait, in seconds.
 const LONGEST_WAIT: f64 = 60.0;
+/// How long a look waits for the marks that are on their way into the journal.
+const MARKING: Duration = Duration::from_millis(250);
 /// A safety net: an outcome is told by the journal.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
@@ -25,6 +27,13 @@ impl Safety {
         let tenant = query.read("tenant", "text", super::trail::text)?;
         let deadline = clock::now() + wait;
         let mut details = self.find(id, tenant.as_deref()).await?;
+        if !details.transaction.status.is_final()
+            && let Some(journal) = self.core.journal()
+        {
+            // What was answered a moment ago is marked in the next commit.
+            journal.settle_within(MARKING).await;
+            details = self.find(id, tenant.as_deref()).await?;
+        }
         if !wait.is_zero() && !details.transaction.status.is_final() {
             details = self.ended(details, deadline).await?;
         }

@@ -131,9 +131,19 @@ impl Journal {
     /// # Errors
     /// As for [`Journal::append`].
     pub async fn record_in_time(&self, facts: Vec<Fact>) -> Result<(), AppendError> {
+        self.record_within(facts, self.queue.options.timeout).await
+    }
+
+    /// Waits until everything that was handed over before is durable, at most for so long.
+    pub async fn settle_within(&self, patience: Duration) {
+        // Whoever asks looks at the store then, and sees what is durable.
+        let _ = self.record_within(Vec::new(), patience).await;
+    }
+
+    async fn record_within(&self, facts: Vec<Fact>, patience: Duration) -> Result<(), AppendError> {
         let (mut answer, hold) = self.queue.record_held(facts)?;
         let doubt = || AppendError::InDoubt("the commit takes too long".to_owned());
-        match tokio::time::timeout(self.queue.options.timeout, &mut answer).await {
+        match tokio::time::timeout(patience, &mut answer).await {
             Ok(Ok(())) => return Ok(()),
             // The task is gone, with all that it had not committed.
             Ok(Err(_)) => {}

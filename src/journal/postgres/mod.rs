@@ -1,5 +1,353 @@
-//! The shared journal: a PostgreSQL database.
+//! The shared journal: a PostgreSQL database, which outlives the edge's machine.
+//!
+//! One edge writes at a time, by a lease and a fencing epoch. Every connection lives on a thread of the store's own, in
+//! three pools: for the one connection that commits, for reads, and for the lease, so that none of them waits for
+//! another. What a journal promises is said at [`Store`] and [`Tenure`]; docs/decisions/0013 says why it is done so.
 
+mod append;
+mod application;
+mod audit;
+mod body;
+mod catalog;
+mod connect;
+mod facts;
+mod fence;
+mod fold;
+mod keywords;
+mod lanes;
+mod lease;
+mod load;
+mod pipeline;
+mod read;
+mod row;
+mod runtime;
+mod schema;
+#[cfg(test)]
+mod tests;
+mod text;
+mod tls;
+mod trim;
 mod url;
+mod writer;
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::Mutex;
+
+use self::connect::{Patience, Purpose, pool};
+use self::fence::Fence;
+use self::lease::Lease;
+use self::read::Reader;
+use self::runtime::OwnThread;
+use self::schema::Schema;
+use self::writer::Writer;
+use super::{
+    AuditPage, AuditQuery, Batch, Claim, CommitError, Details, Lookup, ReadError, Recent, Request, Snapshot,
+    StatusSummary, Store, Suspicion, SuspicionId, Tenure, TenureError, Term, Totals, TransactionRow, Trimmed,
+};
+use crate::clock::Timestamp;
+use crate::ids::{InstanceName, Seq};
+
+pub use schema::{Applied, Difference, SchemaError, bring_up_to_date, validate};
 pub use url::DatabaseUrl;
+
+/// Reads that run at once; the others wait.
+const READERS: usize = 4;
+/// How long the store's end may take to give the lease back.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// How long things may take.
+#[derive(Clone, Debug)]
+pub struct PostgresOptions {
+    /// One commit. Then its connection is dropped, and it is in doubt. Shorter than its callers wait.
+    pub commit: Duration,
+    /// One read of some rows.
+    pub read: Duration,
+    /// A read of everything: at start, for totals and for retention.
+    pub scan: Duration,
+    /// How long the journal is held, unless it is renewed. Nothing that is said about the lease takes longer than a third
+    /// of it.
+    pub term: Duration,
+    /// What other edges are told about who holds the journal.
+    pub name: String,
+}
+
+impl Default for PostgresOptions {
+    fn default() -> Self {
+        let term = Duration::from_secs(3);
+        let secs = Duration::from_secs;
+        PostgresOptions { commit: secs(2), read: secs(5), scan: secs(120), term, name: this_process() }
+    }
+}
+
+/// This process, for people: `host:pid`.
+fn this_process() -> String {
+    let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    format!("{host}:{}", std::process::id())
+}
+
+/// A store that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    #[error("cannot start the thread of the journal's connections: {0}")]
+    Thread(std::io::Error),
+    #[error("cannot encrypt connections to the journal's database: {0}")]
+    Tls(String),
+}
+
+/// A journal in a PostgreSQL database.
+///
+/// It connects when it is asked for something, and again whenever it has to.
+pub struct PostgresStore {
+    parts: Arc<Parts>,
+    options: PostgresOptions,
+    thread: OwnThread,
+}
+
+/// What the store's thread works on.
+struct Parts {
+    writer: Mutex<Writer>,
+    reader: Reader,
+    lease: Lease,
+    /// Whether a commit is in doubt.
+    doubt: Arc<AtomicBool>,
+}
+
+impl Parts {
+    /// Returns when no commit is in doubt any more: what is not found then will never appear.
+    async fn no_doubt(&self) -> Result<(), ReadError> {
+        if !self.doubt.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let settled = self.writer.lock().await.settle().await;
+        settled.map_err(|error| ReadError(error.to_string()))
+    }
+}
+
+impl PostgresStore {
+    /// A store on this database. Says nothing to it yet: [`Tenure::claim`] brings its schema up to date.
+    ///
+    /// # Errors
+    /// The thread cannot be started, or the trusted certificates cannot be read.
+    pub fn open(url: &DatabaseUrl, options: PostgresOptions) -> Result<PostgresStore, OpenError> {
+        let tls = tls::connector(url).map_err(OpenError::Tls)?;
+        let thread = OwnThread::start("journal-postgres").map_err(OpenError::Thread)?;
+        let fence = Arc::new(Fence::new(options.name.clone()));
+        let doubt = Arc::new(AtomicBool::new(false));
+        // An edge that is stopped amid a commit must not hold the row's lock when its lease is over.
+        let idle = options.term * 3 / 5;
+        let of =
+            |wait: Duration, statement: Duration| Patience { connect: wait * 2 / 5, statement, lock: statement, idle };
+        // The server's own limit must not come first: a COMMIT that it cuts short is not known to have reached the
+        // replicas that it waits for.
+        let commits = Patience { lock: options.commit, ..of(options.commit, options.commit * 2) };
+        let commits = pool(url, &tls, Purpose::Commits, commits, 1);
+        let reads = pool(url, &tls, Purpose::Reads, of(options.read, options.scan), READERS);
+        let leases = pool(url, &tls, Purpose::Lease, of(options.term / 3, options.term / 3), 1);
+        let writer = Writer::new(commits, Arc::clone(&fence), Arc::clone(&doubt), options.commit);
+        let lease = Lease::new(leases, Schema::new(url, &tls), fence, options.term);
+        let parts = Parts { writer: Mutex::new(writer), reader: Reader::new(reads), lease, doubt };
+        Ok(PostgresStore { parts: Arc::new(parts), options, thread })
+    }
+
+    async fn on_thread<T, F>(&self, work: impl FnOnce(Arc<Parts>) -> F) -> Option<T>
+    where
+        T: Send + 'static,
+        F: Future<Output = T> + Send + 'static,
+    {
+        self.thread.run(work(Arc::clone(&self.parts))).await
+    }
+}
+
+impl Drop for PostgresStore {
+    /// Gives the lease back, if that is possible at once, and closes all connections.
+    fn drop(&mut self) {
+        let parts = Arc::clone(&self.parts);
+        self.thread.finish(async move { tokio::time::timeout(LAST_WORDS, parts.lease.release()).await });
+    }
+}
+
+fn stopped() -> String {
+    "the thread of the journal's connections has stopped".to_owned()
+}
+
+#[async_trait]
+impl Store for PostgresStore {
+    async fn commit(&self, batch: Batch) -> Result<Vec<Seq>, CommitError> {
+        let committed = self.on_thread(|parts| async move { parts.writer.lock().await.commit(&batch).await });
+        committed.await.unwrap_or_else(|| Err(CommitError::InDoubt(stopped())))
+    }
+
+    async fn load(&self, configured: &[InstanceName]) -> Result<Snapshot, ReadError> {
+        let (configured, patience) = (configured.to_vec(), self.options.scan);
+        let loaded = self.on_thread(move |parts| async move {
+            let (reader, configured) = (&parts.reader, &configured);
+            let load = |mut session| async move {
+                let loaded = load::load(&mut session, configured).await;
+                (session, loaded)
+            };
+            reader.read(patience, load).await
+        });
+        loaded.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn requests(&self, seqs: &[Seq]) -> Result<Vec<Request>, ReadError> {
+        let (seqs, patience) = (seqs.to_vec(), self.options.read);
+        let read = self.on_thread(move |parts| async move {
+            let seqs = &seqs;
+            let read = |session| async move {
+                let read = read::requests(&session, seqs).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    /// After a commit in doubt this answers only once the doubt is over, and fails until then: what it does not find
+    /// will never appear.
+    async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
+        let (lookup, patience) = (lookup.clone(), self.options.read);
+        let read = self.on_thread(move |parts| async move {
+            parts.no_doubt().await?;
+            let lookup = &lookup;
+            let read = |session| async move {
+                let read = read::transaction(&session, lookup).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn details(&self, lookup: &Lookup) -> Result<Option<Details>, ReadError> {
+        let (lookup, patience) = (lookup.clone(), self.options.read);
+        let read = self.on_thread(move |parts| async move {
+            parts.no_doubt().await?;
+            let lookup = &lookup;
+            let read = |session| async move {
+                let read = audit::details(&session, lookup).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, ReadError> {
+        let (query, patience) = (query.clone(), self.options.scan);
+        let read = self.on_thread(move |parts| async move {
+            let query = &query;
+            let read = |mut session| async move {
+                let read = audit::audit(&mut session, query).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn summary(&self) -> Result<Vec<StatusSummary>, ReadError> {
+        let patience = self.options.scan;
+        let read = self.on_thread(move |parts| async move {
+            let read = |mut session| async move {
+                let read = audit::summary(&mut session).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn recent(&self, since: Timestamp, gaps_since: Timestamp) -> Result<Recent, ReadError> {
+        let patience = self.options.scan;
+        let read = self.on_thread(move |parts| async move {
+            let read = |mut session| async move {
+                let read = audit::recent(&mut session, since, gaps_since).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn begin(&self, configured: &[InstanceName], at: Timestamp) -> Result<(), CommitError> {
+        let configured = configured.to_vec();
+        let begun = self.on_thread(move |parts| async move {
+            let mut queries = Vec::new();
+            lanes::note_configured(&configured, at, &mut queries);
+            queries.push(facts::finish_statuses(at));
+            parts.writer.lock().await.execute(queries).await.map(drop)
+        });
+        begun.await.unwrap_or_else(|| Err(CommitError::InDoubt(stopped())))
+    }
+
+    async fn totals(&self) -> Result<Totals, ReadError> {
+        let patience = self.options.scan;
+        let read = self.on_thread(move |parts| async move {
+            let read = |mut session| async move {
+                let read = read::totals(&mut session).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn trim(&self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError> {
+        let (configured, patience) = (configured.to_vec(), self.options.scan);
+        let trimmed = self.on_thread(move |parts| async move {
+            let names = &configured;
+            let look = |session| async move {
+                let plan = trim::plan(&session, before, names, most).await;
+                (session, plan)
+            };
+            let plan = parts.reader.read(patience, look).await;
+            let plan = plan.map_err(|error| CommitError::Refused(error.to_string()))?;
+            if plan.is_empty() {
+                return Ok(Trimmed::default());
+            }
+            let rows = parts.writer.lock().await.execute(trim::carry_out(&plan, &configured)).await?;
+            Ok(Trimmed { transactions: trim::removed(&rows) })
+        });
+        trimmed.await.unwrap_or_else(|| Err(CommitError::InDoubt(stopped())))
+    }
+}
+
+#[async_trait]
+impl Tenure for PostgresStore {
+    async fn claim(&self) -> Result<Claim, TenureError> {
+        let claimed = self.on_thread(|parts| async move { parts.lease.claim().await });
+        claimed.await.unwrap_or_else(|| Err(TenureError::Unavailable(stopped())))
+    }
+
+    async fn renew(&self) -> Result<Term, TenureError> {
+        let renewed = self.on_thread(|parts| async move { parts.lease.renew().await });
+        renewed.await.unwrap_or_else(|| Err(TenureError::Unavailable(stopped())))
+    }
+
+    async fn suspect(&self, suspicions: &[Suspicion]) -> Result<(), ReadError> {
+        let suspicions = suspicions.to_vec();
+        let noted = self.on_thread(|parts| async move { parts.lease.suspect(&suspicions).await });
+        noted.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn suspicions(&self) -> Result<Vec<(SuspicionId, Suspicion)>, ReadError> {
+        let patience = self.options.read;
+        let read = self.on_thread(move |parts| async move {
+            let read = |session| async move {
+                let read = read::suspicions(&session).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn release(&self) {
+        self.on_thread(|parts| async move { parts.lease.release().await }).await;
+    }
+}

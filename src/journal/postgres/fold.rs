@@ -1,0 +1,117 @@
+//! Facts of one commit, folded into what they leave behind, so that each table is written once.
+//!
+//! Pure. Folding must give what recording the facts one by one, in order, would give: that is what the embedded store
+//! does, and the contract compares the two. Progress only grows; a verdict and a resolution are the first that came; a
+//! standing is the last; a status follows the rule of [`Status::after`]. Only changes of the catalog depend on each
+//! other and stay as they are.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::ids::{InstanceName, LaneId, Seq};
+use crate::journal::{
+    ApplicationDraft, ApplicationReport, Fact, Standing, Status, StoredAnswer, SuspicionId, TimingGap,
+};
+use crate::order::{CatalogChange, Verdict};
+
+/// What a commit's facts leave behind.
+#[derive(Debug, Default)]
+pub(super) struct Folded<'a> {
+    pub(super) progress: BTreeMap<(LaneId, &'a InstanceName), Seq>,
+    pub(super) standings: BTreeMap<(LaneId, &'a InstanceName), &'a Standing>,
+    pub(super) transactions: BTreeMap<Seq, Change<'a>>,
+    pub(super) resolved: BTreeMap<Seq, &'a Bytes>,
+    pub(super) catalog: Vec<&'a CatalogChange>,
+    pub(super) handled: Vec<SuspicionId>,
+    pub(super) begun: Vec<&'a ApplicationDraft>,
+    pub(super) reports: Vec<(Seq, &'a ApplicationReport, Timestamp)>,
+}
+
+/// What the facts about one transaction leave behind, whatever its status is in the journal.
+#[derive(Debug, Default)]
+pub(super) struct Change<'a> {
+    /// Of use only while the transaction has none.
+    pub(super) verdict: Option<Settled<'a>>,
+    pub(super) timing_gap: bool,
+    pub(super) retries: i32,
+    /// Of use while the transaction is not finished.
+    pub(super) open: Report<'a>,
+    /// Of use when it is finished: the reason of the last retry alone.
+    pub(super) late_reason: Option<&'a str>,
+}
+
+/// The verdict on a transaction.
+#[derive(Debug)]
+pub(super) struct Settled<'a> {
+    pub(super) verdict: Verdict,
+    pub(super) by: Option<&'a InstanceName>,
+    pub(super) answer: Option<&'a StoredAnswer>,
+}
+
+/// How an unfinished transaction reads afterwards; `None` leaves what is there.
+#[derive(Debug, Default)]
+pub(super) struct Report<'a> {
+    pub(super) status: Option<Status>,
+    pub(super) response_status: Option<u16>,
+    pub(super) failure_reason: Option<&'a str>,
+    pub(super) executed_on: Option<&'a InstanceName>,
+    pub(super) completed_at: Option<Timestamp>,
+}
+
+/// Folds the facts.
+pub(super) fn fold(facts: &[Fact]) -> Folded<'_> {
+    let mut folded = Folded::default();
+    for fact in facts {
+        folded.add(fact);
+    }
+    folded
+}
+
+impl<'a> Folded<'a> {
+    fn add(&mut self, fact: &'a Fact) {
+        match fact {
+            Fact::Progress { lane, instance, through } => {
+                let mark = self.progress.entry((*lane, instance)).or_insert(*through);
+                *mark = (*mark).max(*through);
+            }
+            Fact::Standing { lane, instance, standing } => {
+                self.standings.insert((*lane, instance), standing);
+            }
+            Fact::Verdict { seq, verdict, by, answer } => {
+                let settled = || Settled { verdict: *verdict, by: by.as_ref(), answer: answer.as_ref() };
+                self.of(*seq).verdict.get_or_insert_with(settled);
+            }
+            Fact::Resolved { seq, body } => {
+                self.resolved.entry(*seq).or_insert(body);
+            }
+            Fact::Catalog(change) => self.catalog.push(change),
+            Fact::Status { seq, status, response_status, failure_reason, timing_gap, executed_on, at } => {
+                let change = self.of(*seq);
+                change.timing_gap |= *timing_gap == TimingGap::Yes;
+                let report = &mut change.open;
+                if !report.status.is_some_and(Status::is_final) {
+                    report.status = Some(*status);
+                    report.response_status = response_status.or(report.response_status);
+                    report.failure_reason = failure_reason.as_deref().or(report.failure_reason);
+                    report.executed_on = report.executed_on.or(executed_on.as_ref());
+                    report.completed_at = status.is_final().then_some(*at);
+                }
+            }
+            Fact::Retried { seq, reason } => {
+                let change = self.of(*seq);
+                change.retries += 1;
+                change.open.failure_reason = Some(reason);
+                change.late_reason = Some(reason);
+            }
+            Fact::SuspicionHandled(id) => self.handled.push(*id),
+            Fact::ApplicationBegan(draft) => self.begun.push(draft),
+            Fact::ApplicationReported { seq, report, at } => self.reports.push((*seq, report, *at)),
+        }
+    }
+
+    fn of(&mut self, seq: Seq) -> &mut Change<'a> {
+        self.transactions.entry(seq).or_default()
+    }
+}

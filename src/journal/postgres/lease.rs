@@ -1,0 +1,230 @@
+//! Who may write: the lease, on the database's clock, and the epoch that goes with it.
+//!
+//! The lease says who may send; the epoch says who may commit. Taking a lease over raises the epoch and waits for the
+//! commit that the last holder has under way, so that nothing of it becomes durable after the next edge has read the
+//! journal. All of it runs on a connection of its own.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use tokio_postgres::Row;
+
+use super::connect::{ConnectError, Exclusive, Session, Sessions, explain};
+use super::fence::{FOUND, Fence, Found, Known, behind};
+use super::pipeline::{Outcome, query, transact};
+use super::row::get;
+use super::schema::{Schema, SchemaError};
+use super::writer::halt;
+use crate::journal::names::lane_name;
+use crate::journal::{Claim, Predecessor, ReadError, Suspicion, TenureError, Term};
+
+/// Takes the lease if it is free, over, or this process's; answers who had it.
+const TAKE: &str = "
+    WITH before AS (
+        SELECT holder, coalesce(expires_at <= clock_timestamp(), true) AS over FROM chroma_edge.lease FOR UPDATE
+    )
+    UPDATE chroma_edge.lease AS l
+    SET holder = $1, holder_name = $2, expires_at = clock_timestamp() + make_interval(secs => $3)
+    FROM before AS b
+    WHERE (b.holder IS NULL OR b.holder = $1 OR b.over)
+        AND NOT EXISTS (SELECT FROM chroma_edge.journal WHERE halted IS NOT NULL)
+    RETURNING b.holder";
+
+/// Takes the epoch with it. Waits for a commit under way, which holds the row until its end.
+const FENCE: &str = "
+    UPDATE chroma_edge.journal SET epoch = epoch + 1, commits = commits + 1, epoch_holder = $1
+    WHERE halted IS NULL AND EXISTS (SELECT FROM chroma_edge.lease WHERE holder = $1)
+    RETURNING epoch, journal_id, last_seq, commits";
+
+/// Goes on holding it, if nobody else does.
+const RENEW: &str = "
+    UPDATE chroma_edge.lease SET holder = $1, holder_name = $2, expires_at = clock_timestamp() + make_interval(secs => $3)
+    WHERE holder = $1 OR (holder IS NULL AND EXISTS (SELECT FROM chroma_edge.journal WHERE epoch_holder = $1))";
+
+const RELEASE: &str =
+    "UPDATE chroma_edge.lease SET holder = NULL, holder_name = NULL, expires_at = NULL WHERE holder = $1";
+/// Whatever of this process is still on its way to the server comes too late.
+const UNFENCE: &str = "
+    UPDATE chroma_edge.journal SET epoch = epoch + 1, commits = commits + 1, epoch_holder = NULL
+    WHERE epoch_holder = $1";
+
+const SUSPECT: &str = "
+    INSERT INTO chroma_edge.suspects (lane, instance, epoch)
+    SELECT lane, instance, $3 FROM unnest($1::text[], $2::text[]) AS s (lane, instance)";
+
+/// The lease of one process.
+pub(super) struct Lease {
+    sessions: Sessions,
+    schema: Schema,
+    fence: Arc<Fence>,
+    term: Duration,
+    /// Whether an edge held the journal before and its lease ran out.
+    lingers: AtomicBool,
+    /// Whether the schema is known to be this binary's.
+    current: AtomicBool,
+}
+
+impl Lease {
+    pub(super) fn new(sessions: Sessions, schema: Schema, fence: Arc<Fence>, term: Duration) -> Lease {
+        let (lingers, current) = (AtomicBool::new(false), AtomicBool::new(false));
+        Lease { sessions, schema, fence, term, lingers, current }
+    }
+
+    pub(super) async fn claim(&self) -> Result<Claim, TenureError> {
+        if self.fence.epoch().is_some() {
+            let term = self.renew().await?;
+            return Ok(Claim::Granted { term, predecessor: self.predecessor() });
+        }
+        if let Some(by) = self.bring_up_to_date().await? {
+            return Ok(Claim::Held { by });
+        }
+        let known = self.fence.known();
+        self.within(|session| async move {
+            let claimed = self.look_and_take(&session, known).await;
+            (session, claimed)
+        })
+        .await
+    }
+
+    async fn look_and_take(&self, session: &Session, known: Known) -> Result<Claim, TenureError> {
+        let found = self.look(session, known).await?;
+        match found.holder {
+            Some(holder) if holder != self.fence.me() && found.runs => return Ok(Claim::Held { by: found.by() }),
+            Some(holder) if holder != self.fence.me() => self.lingers.store(true, Ordering::Release),
+            _ => {}
+        }
+        self.take(session, &found).await
+    }
+
+    async fn take(&self, session: &Session, found: &Found) -> Result<Claim, TenureError> {
+        let me = self.fence.me();
+        let queries = [query!(TAKE, me, self.fence.name(), self.term.as_secs_f64()), query!(FENCE, me)];
+        let rows = committed(transact(session, &queries).await)?;
+        let (taken, fenced) = (rows.first().and_then(|rows| rows.first()), rows.get(1).and_then(|rows| rows.first()));
+        let (Some(before), Some(fenced)) = (taken, fenced) else { return Ok(Claim::Held { by: found.by() }) };
+        let read = |error: ReadError| TenureError::Unavailable(error.to_string());
+        let before: Option<uuid::Uuid> = get(before, "holder").map_err(read)?;
+        if before.is_some_and(|before| before != me) {
+            self.lingers.store(true, Ordering::Release);
+        }
+        self.fence.learn(Known::read(fenced).map_err(read)?);
+        self.fence.hold(Some(get(fenced, "epoch").map_err(read)?));
+        Ok(Claim::Granted { term: Term::For(self.term), predecessor: self.predecessor() })
+    }
+
+    pub(super) async fn renew(&self) -> Result<Term, TenureError> {
+        let known = self.fence.known();
+        self.within(|session| async move {
+            let renewed = self.renew_and_look(&session, known).await;
+            (session, renewed)
+        })
+        .await
+    }
+
+    async fn renew_and_look(&self, session: &Session, known: Known) -> Result<Term, TenureError> {
+        let me = self.fence.me();
+        let renewed = session.execute(RENEW, &[&me, &self.fence.name(), &self.term.as_secs_f64()]).await;
+        let renewed = renewed.map_err(|error| failed(&error))?;
+        let found = self.look(session, known).await?;
+        match renewed > 0 && found.epoch_holder == Some(me) {
+            true => Ok(Term::For(self.term)),
+            false => Err(TenureError::Superseded { by: found.by() }),
+        }
+    }
+
+    pub(super) async fn suspect(&self, suspicions: &[Suspicion]) -> Result<(), ReadError> {
+        let lanes: Vec<String> = suspicions.iter().map(|suspicion| lane_name(suspicion.lane)).collect();
+        let instances: Vec<&str> = suspicions.iter().map(|suspicion| suspicion.instance.as_str()).collect();
+        let epoch = self.fence.last_epoch();
+        let (lanes, instances, epoch) = (&lanes, &instances, &epoch);
+        let noted = self.within(|session| async move {
+            let noted = session.execute(SUSPECT, &[lanes, instances, epoch]).await;
+            (session, noted.map(drop).map_err(|error| failed(&error)))
+        });
+        noted.await.map_err(|error| ReadError(error.to_string()))
+    }
+
+    /// Best effort: a lease that is not given back runs out.
+    pub(super) async fn release(&self) {
+        if self.fence.epoch().is_none() {
+            return;
+        }
+        self.fence.hold(None);
+        self.lingers.store(false, Ordering::Release);
+        let me = self.fence.me();
+        let released = self.within(|session| async move {
+            let released = committed(transact(&session, &[query!(RELEASE, me), query!(UNFENCE, me)]).await);
+            (session, released.map(drop))
+        });
+        if let Err(error) = released.await {
+            tracing::warn!(%error, "give the journal's lease back: the next edge waits until it runs out");
+        }
+    }
+
+    fn predecessor(&self) -> Predecessor {
+        if self.lingers.load(Ordering::Acquire) { Predecessor::MayLinger } else { Predecessor::Gone }
+    }
+
+    /// Brings the schema up to date, once, unless another edge, which knows an older one, holds the journal: it is named.
+    async fn bring_up_to_date(&self) -> Result<Option<String>, TenureError> {
+        if self.current.load(Ordering::Acquire) {
+            return Ok(None);
+        }
+        match self.schema.bring_up_to_date(self.fence.me()).await {
+            Ok(by) => {
+                self.current.store(by.is_none(), Ordering::Release);
+                Ok(by)
+            }
+            Err(SchemaError::Unavailable(text)) => Err(TenureError::Unavailable(text)),
+            Err(error) => Err(TenureError::Unusable(error.to_string())),
+        }
+    }
+
+    /// Looks at the journal, which must not have been further than it is. What it had before is asked before.
+    async fn look(&self, session: &Session, known: Known) -> Result<Found, TenureError> {
+        let row = session.query_one(FOUND, &[]).await.map_err(|error| failed(&error))?;
+        let found = Found::read(&row).map_err(|error| TenureError::Unavailable(error.to_string()))?;
+        if let Some(text) = behind(known, found.known) {
+            halt(session, known, &text).await;
+            return Err(TenureError::Unusable(text));
+        }
+        if let Some(text) = found.halted {
+            return Err(TenureError::Unusable(text));
+        }
+        self.fence.learn(found.known);
+        Ok(found)
+    }
+
+    /// Runs `work` on the lease's connection, for no longer than a third of the term: then the connection is dropped.
+    async fn within<T, F>(&self, work: impl FnOnce(Exclusive) -> F) -> Result<T, TenureError>
+    where
+        F: Future<Output = (Exclusive, Result<T, TenureError>)>,
+    {
+        let worked = async {
+            let loan = self.sessions.get().await.map_err(|error| match error {
+                deadpool::managed::PoolError::Backend(ConnectError::Refused(text)) => TenureError::Unusable(text),
+                error => TenureError::Unavailable(error.to_string()),
+            })?;
+            let (session, result) = work(Exclusive::new(loan)).await;
+            if !matches!(result, Err(TenureError::Unavailable(_))) {
+                session.give_back();
+            }
+            result
+        };
+        let late = || Err(TenureError::Unavailable("the database did not answer in time".to_owned()));
+        tokio::time::timeout(self.term / 3, worked).await.unwrap_or_else(|_| late())
+    }
+}
+
+fn committed(outcome: Outcome) -> Result<Vec<Vec<Row>>, TenureError> {
+    match outcome {
+        Outcome::Committed(rows) => Ok(rows),
+        Outcome::Failed(said, _) => Err(TenureError::Unavailable(said.to_string())),
+        Outcome::Lost(text) | Outcome::InDoubt(text) => Err(TenureError::Unavailable(text)),
+    }
+}
+
+fn failed(error: &tokio_postgres::Error) -> TenureError {
+    TenureError::Unavailable(explain(error))
+}

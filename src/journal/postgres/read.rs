@@ -1,0 +1,107 @@
+//! Reads: on connections of their own, so that no read waits for a commit or holds one up.
+
+use std::time::Duration;
+
+use tokio_postgres::Row;
+
+use super::append::digest_of;
+use super::connect::{Exclusive, Sessions, explain};
+use super::row;
+use crate::ids::Seq;
+use crate::journal::{Lookup, ReadError, Request, Suspicion, SuspicionId, Totals, TransactionRow};
+
+/// Connections that only read.
+pub(super) struct Reader {
+    sessions: Sessions,
+}
+
+impl Reader {
+    pub(super) fn new(sessions: Sessions) -> Reader {
+        Reader { sessions }
+    }
+
+    /// Runs `read` on a connection, for no longer than `patience`. One that turns out to be closed is replaced, once.
+    pub(super) async fn read<T, F>(&self, patience: Duration, read: impl Fn(Exclusive) -> F) -> Result<T, ReadError>
+    where
+        F: Future<Output = (Exclusive, Result<T, ReadError>)>,
+    {
+        let reading = async {
+            loop {
+                let loan = self.sessions.get().await.map_err(|error| ReadError(error.to_string()))?;
+                let used = deadpool::managed::Object::metrics(&loan).recycle_count > 0;
+                let (session, result) = read(Exclusive::new(loan)).await;
+                match result {
+                    Ok(value) => {
+                        session.give_back();
+                        return Ok(value);
+                    }
+                    // The server may have been restarted since it was used last.
+                    Err(_) if used && session.is_closed() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let late = || Err(ReadError("the database did not answer in time".to_owned()));
+        tokio::time::timeout(patience, reading).await.unwrap_or_else(|_| late())
+    }
+}
+
+pub(super) async fn requests(session: &Exclusive, seqs: &[Seq]) -> Result<Vec<Request>, ReadError> {
+    let sql = format!(
+        "SELECT {} FROM unnest($1::bigint[]) WITH ORDINALITY AS w (seq, place)
+        JOIN chroma_edge.transactions AS t ON t.seq = w.seq JOIN chroma_edge.bodies AS b ON b.seq = w.seq
+        ORDER BY w.place",
+        row::REQUEST
+    );
+    let seqs: Vec<i64> = seqs.iter().map(|seq| row::number(*seq)).collect();
+    let statement = session.prepare_cached(&sql).await.map_err(|error| failed(&error))?;
+    let rows = session.query(&statement, &[&seqs]).await.map_err(|error| failed(&error))?;
+    rows.iter().map(row::request).collect()
+}
+
+pub(super) async fn transaction(session: &Exclusive, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
+    let select = |condition| format!("SELECT {} FROM chroma_edge.transactions WHERE {condition}", row::TRANSACTION);
+    let rows = match lookup {
+        Lookup::Id(id) => {
+            let statement =
+                session.prepare_cached(&select("transaction_id = $1")).await.map_err(|error| failed(&error))?;
+            session.query(&statement, &[&id.uuid()]).await
+        }
+        Lookup::ClientKey { tenant, key } => {
+            let statement =
+                session.prepare_cached(&select("client_digest = $1")).await.map_err(|error| failed(&error))?;
+            session.query(&statement, &[&digest_of(tenant, key)]).await
+        }
+        Lookup::Key { key } => {
+            let condition = "left(client_key, 255) = left($1::text, 255) AND client_key = $1 ORDER BY seq DESC LIMIT 1";
+            let statement = session.prepare_cached(&select(condition)).await.map_err(|error| failed(&error))?;
+            session.query(&statement, &[&super::text::stored(key)]).await
+        }
+    };
+    rows.map_err(|error| failed(&error))?.first().map(row::transaction).transpose()
+}
+
+/// Counts by status, every status named; the bytes of all tables, with what belongs to them.
+pub(super) async fn totals(session: &mut Exclusive) -> Result<Totals, ReadError> {
+    let by_status = super::audit::all_counts(session).await?;
+    let sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = to_regnamespace('chroma_edge')";
+    let bytes = session.query_one(sql, &[]).await.map_err(|error| failed(&error))?;
+    let transactions = by_status.iter().map(|(_, count)| count).sum();
+    Ok(Totals { by_status, transactions, bytes: row::unsigned(&bytes, "bytes")? })
+}
+
+/// Every suspicion that nobody has handled.
+pub(super) async fn suspicions(session: &Exclusive) -> Result<Vec<(SuspicionId, Suspicion)>, ReadError> {
+    let sql = "SELECT id, lane, instance FROM chroma_edge.suspects ORDER BY id";
+    let rows = session.query(sql, &[]).await.map_err(|error| failed(&error))?;
+    let suspicion = |found: &Row| {
+        let suspicion = Suspicion { lane: row::lane(found)?, instance: row::instance(found, "instance")? };
+        Ok((SuspicionId(row::get(found, "id")?), suspicion))
+    };
+    rows.iter().map(suspicion).collect()
+}
+
+pub(super) fn failed(error: &tokio_postgres::Error) -> ReadError {
+    ReadError(explain(error))
+}

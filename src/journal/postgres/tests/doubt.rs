@@ -1,0 +1,185 @@
+//! Commits whose answer never came: what a lookup says of them, and that it stays true.
+
+use std::time::{Duration, Instant};
+
+use super::support::holder;
+use super::support::link::{AtCommit, Link};
+use super::support::postgres::Postgres;
+use crate::ids::{LaneId, Seq};
+use crate::journal::contract::{append, draft, load, positions};
+use crate::journal::postgres::PostgresStore;
+use crate::journal::{Batch, CommitError, Draft, Lookup, ReadError, Store, Tenure, TransactionRow};
+
+/// A server, a link to it, and the store that holds its journal by way of the link.
+async fn linked() -> (Postgres, Link, PostgresStore) {
+    let server = Postgres::fresh();
+    let link = Link::to(server.port());
+    let store = holder(&server.url_at(link.port()), "the edge").await;
+    (server, link, store)
+}
+
+async fn commit(store: &PostgresStore, draft: &Draft) -> Result<Vec<Seq>, CommitError> {
+    store.commit(Batch { appends: vec![draft.clone()], facts: Vec::new() }).await
+}
+
+/// Appends, and is told that nobody knows.
+async fn doubt(store: &PostgresStore, draft: &Draft) {
+    match commit(store, draft).await {
+        Err(CommitError::InDoubt(_)) => {}
+        other => panic!("{other:?}"),
+    }
+}
+
+async fn look_up(store: &PostgresStore, draft: &Draft) -> Result<Option<TransactionRow>, ReadError> {
+    store.transaction(&Lookup::Id(draft.transaction_id)).await
+}
+
+/// Looks it up until there is an answer.
+async fn answer(store: &PostgresStore, draft: &Draft) -> Option<TransactionRow> {
+    let begun = Instant::now();
+    loop {
+        match look_up(store, draft).await {
+            Ok(row) => return row,
+            Err(error) => assert!(begun.elapsed() < Duration::from_secs(20), "{error}"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_commit_cut_off_before_it_arrived_never_was() {
+    let (_server, link, store) = linked().await;
+    let written = draft(LaneId::Catalog, "x");
+    link.at_commit(AtCommit::CutBefore);
+    doubt(&store, &written).await;
+    assert!(answer(&store, &written).await.is_none());
+    assert_eq!(append(&store, vec![written.clone()]).await, [Seq::new(1)]);
+    assert_eq!(positions(&load(&store).await), [Seq::new(1)]);
+}
+
+#[tokio::test]
+async fn a_commit_whose_answer_was_cut_off_is_found() {
+    let (_server, link, store) = linked().await;
+    let written = draft(LaneId::Catalog, "x");
+    link.at_commit(AtCommit::CutAfter);
+    doubt(&store, &written).await;
+    assert_eq!(answer(&store, &written).await.map(|row| row.seq), Some(Seq::new(1)));
+    assert_eq!(append(&store, vec![draft(LaneId::Catalog, "y")]).await, [Seq::new(2)]);
+    assert_eq!(positions(&load(&store).await), [1, 2].map(Seq::new));
+}
+
+#[tokio::test]
+async fn wherever_a_commit_is_cut_its_lookup_is_right() {
+    let (server, link, store) = linked().await;
+    let mut expected = 0;
+    for bytes in [0, 1, 20, 60, 500, 900, 1100, 1250, 1300] {
+        let written = draft(LaneId::Catalog, "x");
+        link.cut_after(bytes);
+        match commit(&store, &written).await {
+            Ok(_) => expected += 1,
+            Err(_) => expected += i64::from(answer(&store, &written).await.is_some()),
+        }
+        let stored = server.sql("SELECT count(*) FROM chroma_edge.transactions");
+        assert_eq!(stored, expected.to_string(), "cut after {bytes} bytes");
+        assert_eq!(server.sql("SELECT count(*) FROM chroma_edge.bodies"), stored);
+    }
+}
+
+#[tokio::test]
+async fn what_was_kept_is_refused_after_a_lookup() {
+    let server = Postgres::fresh();
+    let link = Link::to(server.port());
+    // Two ways to the same server: the second one takes over when the first one is swallowed.
+    let url = format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{}/postgres", link.port(), server.port());
+    let store = holder(&url, "the edge").await;
+    append(&store, vec![draft(LaneId::Catalog, "before")]).await;
+    let written = draft(LaneId::Catalog, "late");
+    link.keep();
+    doubt(&store, &written).await;
+    assert!(answer(&store, &written).await.is_none());
+    link.release();
+    // What was kept arrives now. The server says what it makes of it.
+    super::support::place::wait_for("the late commit's end", Duration::from_secs(20), || {
+        server.log().contains("the journal's epoch is").then_some(())
+    });
+    assert_eq!(server.sql("SELECT count(*) FROM chroma_edge.transactions"), "1");
+    assert_eq!(append(&store, vec![written]).await, [Seq::new(2)]);
+}
+
+#[tokio::test]
+async fn a_lookup_waits_for_a_commit_that_hangs() {
+    let server = Postgres::fresh();
+    let store = holder(&server.url(), "the edge").await;
+    append(&store, vec![draft(LaneId::Catalog, "before")]).await;
+    // Replicas that are not there: a commit is durable here, and hangs until they have it too.
+    server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'");
+    server.sql("SELECT pg_reload_conf()");
+    let written = draft(LaneId::Catalog, "hangs");
+    doubt(&store, &written).await;
+    assert!(look_up(&store, &written).await.is_err(), "neither there nor not there");
+    server.sql("ALTER SYSTEM RESET synchronous_standby_names");
+    server.sql("SELECT pg_reload_conf()");
+    assert_eq!(answer(&store, &written).await.map(|row| row.seq), Some(Seq::new(2)));
+}
+
+#[tokio::test]
+async fn a_commit_that_stopped_waiting_for_replicas_is_in_doubt() {
+    let server = Postgres::fresh();
+    let store = holder(&server.url(), "the edge").await;
+    append(&store, vec![draft(LaneId::Catalog, "before")]).await;
+    server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'");
+    server.sql("SELECT pg_reload_conf()");
+    let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'chroma-edge'";
+    let written = draft(LaneId::Catalog, "unreplicated");
+    let cancel = tokio::task::spawn_blocking({
+        let (url, bin) = (server.url(), server.psql_path());
+        let sql = format!("SELECT pg_cancel_backend(pid) {waiting}");
+        move || {
+            super::support::place::wait_for("a commit that waits", Duration::from_secs(10), || {
+                let output = std::process::Command::new(&bin).args(["-XAtq", "-c", &sql]).arg(&url).output().unwrap();
+                (output.stdout == b"t\n").then_some(())
+            });
+        }
+    });
+    match commit(&store, &written).await {
+        Err(CommitError::InDoubt(text)) => assert!(text.contains("replicas"), "{text}"),
+        other => panic!("{other:?}"),
+    }
+    cancel.await.unwrap();
+    server.sql("ALTER SYSTEM RESET synchronous_standby_names");
+    server.sql("SELECT pg_reload_conf()");
+    assert!(answer(&store, &written).await.is_some());
+}
+
+#[tokio::test]
+async fn a_commit_that_hangs_delays_no_renewal_and_no_read() {
+    let (_server, link, store) = linked().await;
+    append(&store, vec![draft(LaneId::Catalog, "before")]).await;
+    load(&store).await;
+    link.at_commit(AtCommit::Keep);
+    let written = draft(LaneId::Catalog, "hangs");
+    let around = async {
+        link.met().await;
+        let begun = Instant::now();
+        store.renew().await.unwrap();
+        assert_eq!(load(&store).await.last, Seq::new(1));
+        assert!(begun.elapsed() < Duration::from_secs(1), "while the commit hangs: {:?}", begun.elapsed());
+    };
+    tokio::join!(doubt(&store, &written), around);
+}
+
+#[tokio::test]
+async fn a_refused_connection_leaves_nothing_in_doubt() {
+    let (_server, link, store) = linked().await;
+    append(&store, vec![draft(LaneId::Catalog, "before")]).await;
+    link.refuse(true);
+    link.cut();
+    let written = draft(LaneId::Catalog, "x");
+    let mut refused = commit(&store, &written).await;
+    if matches!(refused, Err(CommitError::InDoubt(_))) {
+        // The cut came after the first bytes were handed over.
+        refused = commit(&store, &written).await;
+    }
+    assert!(matches!(refused, Err(CommitError::Refused(_))), "{refused:?}");
+    link.refuse(false);
+    assert_eq!(append(&store, vec![written]).await, [Seq::new(2)]);
+}

@@ -1,0 +1,14 @@
+//! The contract on PostgreSQL, and what only a database elsewhere can get wrong: who writes, what a lost answer means,
+//! and a journal that comes back older than it was.
+
+mod access;
+mod doubt;
+mod fencing;
+mod schema;
+mod support;
+mod twin;
+
+use self::support::postgres::Postgres;
+use crate::journal::contract;
+
+contract::contract_suite!(Postgres::fresh());

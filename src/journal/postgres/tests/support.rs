@@ -1,0 +1,45 @@
+//! What the integration tests stand on too, and a journal on a server of its own.
+#![allow(dead_code, reason = "the integration tests use the rest")]
+
+#[path = "../../../../tests/common/link.rs"]
+pub mod link;
+#[path = "../../../../tests/common/place.rs"]
+pub mod place;
+#[path = "../../../../tests/common/postgres.rs"]
+pub mod postgres;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use self::postgres::Postgres;
+use crate::journal::contract::Bench;
+use crate::journal::postgres::{DatabaseUrl, PostgresOptions, PostgresStore};
+use crate::journal::{Claim, Store, Tenure};
+
+/// Short, so that no test waits for long; long enough for a busy machine.
+pub fn options(name: &str) -> PostgresOptions {
+    PostgresOptions { name: name.to_owned(), ..PostgresOptions::default() }
+}
+
+/// A store that holds nothing yet.
+pub fn store(url: &str, options: PostgresOptions) -> PostgresStore {
+    PostgresStore::open(&DatabaseUrl::parse(url).unwrap(), options).unwrap()
+}
+
+/// A store that holds the journal.
+pub async fn holder(url: &str, name: &str) -> PostgresStore {
+    let store = store(url, options(name));
+    let claim = store.claim().await.unwrap();
+    assert!(matches!(claim, Claim::Granted { .. }), "{claim:?}");
+    store
+}
+
+impl Bench for Postgres {
+    fn open(&self) -> Arc<dyn Store> {
+        let store = store(&self.url(), PostgresOptions { term: Duration::from_secs(60), ..options("the contract") });
+        let parts = Arc::clone(&store.parts);
+        let claim = store.thread.finish(async move { parts.lease.claim().await });
+        assert!(matches!(claim, Some(Ok(Claim::Granted { .. }))), "{claim:?}");
+        Arc::new(store)
+    }
+}

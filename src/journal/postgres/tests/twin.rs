@@ -1,0 +1,228 @@
+//! The two stores, given the same batches: they must hold the same. One records fact after fact, the other folds them.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::support::postgres::Postgres;
+use crate::clock::Timestamp;
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
+use crate::journal::contract::{Bench, append, draft, instances, keyed, progress, record};
+use crate::journal::sqlite::SqliteStore;
+use crate::journal::{Batch, Draft, Fact, Lookup, Snapshot, Standing, Status, Store, StoredAnswer, TimingGap};
+use crate::order::{CatalogChange, Origin, Verdict};
+
+/// splitmix64: the same numbers for the same seed.
+struct Numbers(u64);
+
+impl Numbers {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mut mixed = self.0;
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (mixed ^ (mixed >> 31)) % bound
+    }
+
+    fn one<T: Clone>(&mut self, of: &[T]) -> T {
+        of[usize::try_from(self.below(of.len() as u64)).unwrap()].clone()
+    }
+
+    fn maybe<T>(&mut self, value: T) -> Option<T> {
+        (self.below(2) == 0).then_some(value)
+    }
+}
+
+struct World {
+    numbers: Numbers,
+    collections: Vec<CollectionId>,
+    last: u64,
+    ids: Vec<TransactionId>,
+}
+
+impl World {
+    fn lane(&mut self) -> LaneId {
+        let collection = self.numbers.one(&self.collections.clone());
+        self.numbers.one(&[LaneId::Catalog, LaneId::Records(collection)])
+    }
+
+    fn seq(&mut self) -> Seq {
+        Seq::new(self.numbers.below(self.last + 3))
+    }
+
+    fn instance(&mut self) -> InstanceName {
+        InstanceName::new(self.numbers.one(&["primary", "replica", "former"]))
+    }
+
+    fn text(&mut self) -> String {
+        self.numbers.one(&["a", "b", "tenant", "nul \0", ""]).to_owned()
+    }
+
+    fn scope(&mut self) -> Scope {
+        Scope { tenant: self.text(), database: self.text() }
+    }
+
+    fn draft(&mut self) -> Draft {
+        let lane = self.lane();
+        let drafted = if self.numbers.below(8) == 0 {
+            keyed(&self.text(), &Uuid::now_v7().to_string())
+        } else {
+            draft(lane, "a body")
+        };
+        self.ids.push(drafted.transaction_id);
+        Draft { lane, ..drafted }
+    }
+
+    fn fact(&mut self) -> Fact {
+        let seq = self.seq();
+        match self.numbers.below(12) {
+            0..=2 => Fact::Progress { lane: self.lane(), instance: self.instance(), through: seq },
+            3 => {
+                let diverged = Standing::Diverged { reason: self.text() };
+                let standing = self.numbers.one(&[Standing::InStep, Standing::InStep, diverged]);
+                Fact::Standing { lane: self.lane(), instance: self.instance(), standing }
+            }
+            4 | 5 => self.verdict(seq),
+            6 => Fact::Resolved { seq, body: Bytes::from(self.text()) },
+            7 | 8 => self.status(seq),
+            9 => Fact::Retried { seq, reason: self.text() },
+            _ => Fact::Catalog(self.change()),
+        }
+    }
+
+    fn verdict(&mut self, seq: Seq) -> Fact {
+        let verdict = self.numbers.one(&[Verdict::Applied, Verdict::Rejected, Verdict::Void, Verdict::Abandoned]);
+        let (by, body) = (self.instance(), Bytes::from(self.text()));
+        let answer = StoredAnswer { status: 200 + u16::try_from(self.numbers.below(9)).unwrap(), body };
+        Fact::Verdict { seq, verdict, by: self.numbers.maybe(by), answer: self.numbers.maybe(answer) }
+    }
+
+    fn status(&mut self, seq: Seq) -> Fact {
+        let (reason, on) = (self.text(), self.instance());
+        Fact::Status {
+            seq,
+            status: self.numbers.one(&Status::ALL),
+            response_status: self.numbers.maybe(503),
+            failure_reason: self.numbers.maybe(reason),
+            timing_gap: self.numbers.one(&[TimingGap::Yes, TimingGap::No]),
+            executed_on: self.numbers.maybe(on),
+            at: Timestamp::from_millis(i64::try_from(self.numbers.below(5_000)).unwrap()),
+        }
+    }
+
+    fn change(&mut self) -> CatalogChange {
+        let collection = self.numbers.one(&self.collections.clone());
+        match self.numbers.below(14) {
+            0 => CatalogChange::TenantCreated { tenant: self.text() },
+            1 => CatalogChange::DatabaseCreated {
+                scope: self.scope(),
+                database_id: Uuid::from_u128(u128::from(self.last)),
+            },
+            2 => CatalogChange::DatabaseDeleted { scope: self.scope() },
+            3..=6 => {
+                let (created, origin) = (self.seq(), self.numbers.one(&[Origin::Created, Origin::Adopted]));
+                CatalogChange::CollectionCreated { collection, scope: self.scope(), name: self.text(), created, origin }
+            }
+            7 => CatalogChange::CollectionRenamed { collection, name: self.text() },
+            8 => CatalogChange::CollectionDeleted { collection },
+            9 | 10 => {
+                let id = InstanceCollectionId::new(Uuid::from_u128(u128::from(self.numbers.below(99))));
+                CatalogChange::Mapped { collection, instance: self.instance(), id }
+            }
+            11 | 12 => CatalogChange::Dimensioned { collection },
+            _ => CatalogChange::Reset,
+        }
+    }
+
+    fn batch(&mut self) -> Batch {
+        let facts = (0..self.numbers.below(30)).map(|_| self.fact()).collect();
+        let appends: Vec<Draft> = (0..self.numbers.below(6)).map(|_| self.draft()).collect();
+        self.last += appends.len() as u64;
+        Batch { appends, facts }
+    }
+}
+
+/// A snapshot, but for what two journals never share, in one order.
+fn shown(mut snapshot: Snapshot) -> String {
+    snapshot.journal_id = Uuid::nil();
+    snapshot.progress.sort_by_key(|row| (row.lane, row.instance.clone()));
+    snapshot.floors.sort();
+    for row in snapshot.collections.iter_mut().chain(&mut snapshot.departed) {
+        row.mappings.sort();
+    }
+    format!("{snapshot:#?}")
+}
+
+async fn same(one: &dyn Store, other: &dyn Store, world: &World, what: &str) {
+    for configured in [&instances()[..], &instances()[..1], &[InstanceName::new("former")]] {
+        let (left, right) = (one.load(configured).await.unwrap(), other.load(configured).await.unwrap());
+        assert_eq!(shown(left), shown(right), "{what}");
+    }
+    for id in &world.ids {
+        let (left, right) = (one.transaction(&Lookup::Id(*id)).await, other.transaction(&Lookup::Id(*id)).await);
+        assert_eq!(format!("{:?}", left.unwrap()), format!("{:?}", right.unwrap()), "{what}");
+    }
+    let all: Vec<Seq> = (0..=world.last).map(Seq::new).collect();
+    let (left, right) = (one.requests(&all).await.unwrap(), other.requests(&all).await.unwrap());
+    assert_eq!(format!("{left:?}"), format!("{right:?}"), "{what}");
+    let (left, right) = (one.totals().await.unwrap(), other.totals().await.unwrap());
+    assert_eq!(left.by_status, right.by_status, "{what}");
+}
+
+#[tokio::test]
+async fn folded_facts_are_what_facts_one_by_one_are() {
+    let seed = std::env::var("TWIN_SEED").map_or_else(|_| u64::from(std::process::id()), |text| text.parse().unwrap());
+    let folder = tempfile::tempdir().unwrap();
+    let sqlite: Arc<dyn Store> = Arc::new(SqliteStore::open(&folder.path().join("journal.db")).unwrap());
+    let server = Postgres::fresh();
+    let postgres = server.open();
+    let collections = (0..3).map(|_| crate::journal::contract::new_collection()).collect();
+    let mut world = World { numbers: Numbers(seed), collections, last: 0, ids: Vec::new() };
+    for round in 0..150 {
+        let what = format!("TWIN_SEED={seed}, round {round}");
+        let batch = world.batch();
+        let positions = (sqlite.commit(batch.clone()).await.unwrap(), postgres.commit(batch).await.unwrap());
+        assert_eq!(positions.0, positions.1, "{what}");
+        let at = Timestamp::from_millis(i64::try_from(world.numbers.below(6_000)).unwrap());
+        match world.numbers.below(12) {
+            0 => {
+                sqlite.begin(&instances(), at).await.unwrap();
+                postgres.begin(&instances(), at).await.unwrap();
+            }
+            1 | 2 => {
+                let most = u32::try_from(world.numbers.below(9)).unwrap();
+                let left = sqlite.trim(at, &instances(), most).await.unwrap();
+                assert_eq!(left, postgres.trim(at, &instances(), most).await.unwrap(), "{what}");
+            }
+            _ => {}
+        }
+        if round % 10 == 9 {
+            same(&*sqlite, &*postgres, &world, &what).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_every_configured_instance_has_is_marked_synced_once() {
+    let server = Postgres::fresh();
+    let store = server.open();
+    store.begin(&instances(), Timestamp::from_millis(0)).await.unwrap();
+    let lane = LaneId::Catalog;
+    let seqs = append(&*store, (0..4).map(|_| draft(lane, "x")).collect()).await;
+    let synced = || {
+        server.sql(
+            "SELECT string_agg(seq::text, ',' ORDER BY seq) FROM chroma_edge.transactions WHERE synced_at IS NOT NULL",
+        )
+    };
+    record(&*store, vec![progress(lane, "primary", seqs[3]), progress(lane, "former", seqs[3])]).await;
+    assert_eq!(synced(), "");
+    record(&*store, vec![progress(lane, "replica", seqs[0]), progress(lane, "replica", seqs[1])]).await;
+    assert_eq!(synced(), "1,2");
+    let first = server.sql("SELECT synced_at FROM chroma_edge.transactions WHERE seq = 1");
+    record(&*store, vec![progress(lane, "replica", seqs[2])]).await;
+    assert_eq!(synced(), "1,2,3");
+    assert_eq!(server.sql("SELECT synced_at FROM chroma_edge.transactions WHERE seq = 1"), first);
+    store.begin(&instances()[..1], Timestamp::from_millis(0)).await.unwrap();
+    assert_eq!(synced(), "1,2,3,4", "an instance that is no longer configured holds nothing back");
+}

@@ -1,0 +1,231 @@
+//! Retention's one commit: removes finished transactions from the beginning of their lanes (rule R11).
+//!
+//! A lane is only ever shortened from its beginning, up to the first transaction that must stay, so that a floor says
+//! it all: at or below it nothing is left, above it nothing is missing. What may go is looked for on a reading
+//! connection, however many lanes there are; the commit, which holds up all others, only removes, and looks once more at
+//! how far the instances are in those lanes.
+
+use std::collections::HashMap;
+
+use tokio_postgres::Row;
+
+use super::connect::Exclusive;
+use super::lanes::{self, Holders};
+use super::pipeline::{Query, query};
+use super::read::failed;
+use super::row::{self, get, number, time};
+use crate::clock::Timestamp;
+use crate::ids::{InstanceName, LaneId};
+use crate::journal::names::lane_named;
+use crate::journal::{ProgressRow, ReadError};
+
+/// Lanes looked at in one statement.
+const LANES: usize = 64;
+
+/// What one commit is to remove.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// By lane: everything up to there.
+    ends: Vec<(String, i64)>,
+    /// Lanes of which nothing but progress and floors is left, perhaps.
+    empty: Vec<String>,
+    /// Collections whose deletion lies at or below this are forgotten.
+    forget: Option<i64>,
+    /// An application's own operations that ended before then, and how many may go.
+    application: Option<(std::time::SystemTime, i64)>,
+}
+
+impl Plan {
+    pub(super) fn is_empty(&self) -> bool {
+        self.ends.is_empty() && self.empty.is_empty() && self.forget.is_none() && self.application.is_none()
+    }
+}
+
+/// What is asked of every lane that has transactions: one step of the index per lane, however many one has.
+const WITH_TRANSACTIONS: &str = "
+    WITH RECURSIVE steps AS (
+        (SELECT lane FROM chroma_edge.transactions ORDER BY lane LIMIT 1)
+        UNION ALL
+        SELECT (SELECT t.lane FROM chroma_edge.transactions AS t WHERE t.lane > s.lane ORDER BY t.lane LIMIT 1)
+        FROM steps AS s WHERE s.lane IS NOT NULL
+    )
+    SELECT s.lane, s.lane = 'catalog' OR EXISTS (
+        SELECT FROM chroma_edge.collections AS c WHERE c.collection = s.lane AND c.deleted IS NULL) AS open
+    FROM steps AS s WHERE s.lane IS NOT NULL AND s.lane <> 'application' ORDER BY s.lane";
+
+/// The last transaction of each lane's beginning that may go, looking at no more than `$4` of them, and how many go.
+const ENDS: &str = "
+    SELECT l.lane, e.seq, e.n
+    FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS l (lane, bound, place)
+    CROSS JOIN LATERAL (
+        SELECT min(f.seq) AS seq FROM (
+            SELECT s.seq FROM (
+                SELECT t.seq, t.verdict IS NOT NULL AND coalesce(t.completed_at < $3, false) AS may_go
+                FROM chroma_edge.transactions AS t WHERE t.lane = l.lane AND t.seq <= l.bound ORDER BY t.seq LIMIT $4
+            ) AS s WHERE NOT s.may_go LIMIT 1
+        ) AS f
+    ) AS stays
+    CROSS JOIN LATERAL (
+        SELECT max(s.seq) AS seq, count(*) AS n FROM (
+            SELECT t.seq FROM chroma_edge.transactions AS t
+            WHERE t.lane = l.lane AND t.seq <= l.bound AND t.seq < coalesce(stays.seq, 9223372036854775807)
+            ORDER BY t.seq LIMIT $4
+        ) AS s
+    ) AS e
+    WHERE e.n > 0 ORDER BY l.place";
+
+/// Progress and floors of lanes whose collection is gone and of which nothing is left.
+const EMPTY: &str = "
+    SELECT DISTINCT p.lane FROM (
+        SELECT lane FROM chroma_edge.progress UNION SELECT lane FROM chroma_edge.floors
+    ) AS p
+    WHERE p.lane <> 'catalog'
+        AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = p.lane AND c.deleted IS NULL)
+        AND NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = p.lane)";
+
+/// Whether some of an application's own operations may go.
+const APPLICATION: &str = "SELECT EXISTS (SELECT FROM chroma_edge.transactions
+    WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < $1)";
+
+/// Deletions that every instance has executed.
+const DELETED: &str = "SELECT EXISTS (SELECT FROM chroma_edge.collections WHERE deleted <= $1)";
+
+/// Looks for up to `most` transactions that may go.
+pub(super) async fn plan(
+    session: &Exclusive,
+    before: Timestamp,
+    configured: &[InstanceName],
+    most: u32,
+) -> Result<Plan, ReadError> {
+    let progress = lanes::progress(&rows(session, lanes::PROGRESS).await?)?;
+    let mut bounds: Vec<(String, i64)> = Vec::new();
+    for found in rows(session, WITH_TRANSACTIONS).await? {
+        let (lane, open) = (get::<String>(&found, "lane")?, get(&found, "open")?);
+        bounds.extend(bound(&progress, configured, &lane, open).map(|bound| (lane, bound)));
+    }
+    let mut plan = Plan { empty: lanes_of(&rows(session, EMPTY).await?)?, ..Plan::default() };
+    let mut left = i64::from(most);
+    for part in bounds.chunks(LANES) {
+        if left == 0 {
+            break;
+        }
+        left = ends(session, part, before, left, &mut plan).await?;
+    }
+    if left > 0 {
+        let found = session.query_one(APPLICATION, &[&time(before)]).await.map_err(|error| failed(&error))?;
+        let some = found.try_get::<_, bool>(0).map_err(|error| failed(&error))?;
+        plan.application = some.then_some((time(before), left));
+    }
+    let catalog = progress.get(&LaneId::Catalog).map_or(&[][..], Vec::as_slice);
+    if let Some(through) = lanes::lowest(catalog, configured, Holders::All).map(number) {
+        let found = session.query_one(DELETED, &[&through]).await.map_err(|error| failed(&error))?;
+        plan.forget = found.try_get::<_, bool>(0).map_err(|error| failed(&error))?.then_some(through);
+    }
+    Ok(plan)
+}
+
+/// Adds what may go of these lanes. Returns how many transactions may go after them.
+async fn ends(
+    session: &Exclusive,
+    bounds: &[(String, i64)],
+    before: Timestamp,
+    most: i64,
+    plan: &mut Plan,
+) -> Result<i64, ReadError> {
+    let (lanes, places): (Vec<&str>, Vec<i64>) = bounds.iter().map(|(lane, bound)| (lane.as_str(), *bound)).unzip();
+    let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&lanes, &places, &time(before), &most];
+    let mut left = most;
+    for found in session.query(ENDS, &values).await.map_err(|error| failed(&error))? {
+        let (lane, end, count): (String, i64, i64) = (get(&found, "lane")?, get(&found, "seq")?, get(&found, "n")?);
+        if count <= left {
+            left -= count;
+            plan.ends.push((lane, end));
+        } else if left > 0 {
+            // Only its beginning: looked at once more, with what is left.
+            let one: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&vec![&lane], &vec![end], &time(before), &left];
+            for part in session.query(ENDS, &one).await.map_err(|error| failed(&error))? {
+                plan.ends.push((get(&part, "lane")?, get(&part, "seq")?));
+            }
+            left = 0;
+        }
+    }
+    Ok(left)
+}
+
+/// How far a lane's instances have left it behind.
+fn bound(
+    progress: &HashMap<LaneId, Vec<ProgressRow>>,
+    configured: &[InstanceName],
+    lane: &str,
+    open: bool,
+) -> Option<i64> {
+    if !open {
+        // Its collection is gone: no instance executes these any more, whatever its mark says.
+        return Some(i64::MAX);
+    }
+    let rows = lane_named(lane).ok().and_then(|lane| progress.get(&lane)).map_or(&[][..], Vec::as_slice);
+    lanes::lowest(rows, configured, Holders::InStep).map(number)
+}
+
+/// Removes what was planned, no lane further than its instances are by now, and raises the lanes' floors.
+const REMOVE: &str = "
+    WITH planned AS (
+        SELECT e.lane, e.seq, e.lane = 'catalog' OR EXISTS (
+            SELECT FROM chroma_edge.collections AS c WHERE c.collection = e.lane AND c.deleted IS NULL) AS open,
+            (SELECT min(coalesce(p.through, 0)) FROM unnest($3::text[]) AS i (instance)
+                LEFT JOIN chroma_edge.progress AS p ON p.lane = e.lane AND p.instance = i.instance
+                WHERE coalesce(p.standing, 'in_step') = 'in_step') AS lowest
+        FROM unnest($1::text[], $2::bigint[]) AS e (lane, seq)
+    ),
+    removed AS (
+        DELETE FROM chroma_edge.transactions AS t USING planned AS e
+        WHERE t.lane = e.lane AND t.seq <= e.seq AND (NOT e.open OR t.seq <= e.lowest)
+        RETURNING t.lane, t.seq
+    ),
+    bodies AS (DELETE FROM chroma_edge.bodies AS b USING removed AS r WHERE b.seq = r.seq),
+    floors AS (
+        INSERT INTO chroma_edge.floors AS f (lane, floor) SELECT lane, max(seq) FROM removed GROUP BY lane
+        ON CONFLICT (lane) DO UPDATE SET floor = greatest(f.floor, excluded.floor)
+    )
+    SELECT count(*) AS n FROM removed";
+const FORGET: &str = "DELETE FROM chroma_edge.collections WHERE deleted <= $1";
+const FORGET_PROGRESS: &str = "
+    DELETE FROM chroma_edge.progress AS p WHERE p.lane = ANY ($1::text[]) AND p.lane <> 'catalog'
+        AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = p.lane AND c.deleted IS NULL)
+        AND NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = p.lane)";
+const FORGET_FLOORS: &str = "
+    DELETE FROM chroma_edge.floors AS p WHERE p.lane = ANY ($1::text[]) AND p.lane <> 'catalog'
+        AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = p.lane AND c.deleted IS NULL)
+        AND NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = p.lane)";
+
+/// The statements that carry the plan out. The first ones say how many transactions went.
+pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName]) -> Vec<Query<'a>> {
+    let (lanes, ends): (Vec<&str>, Vec<i64>) = plan.ends.iter().map(|(lane, end)| (lane.as_str(), *end)).unzip();
+    let names: Vec<&str> = configured.iter().map(InstanceName::as_str).collect();
+    let mut queries = vec![query!(REMOVE, lanes.clone(), ends, names)];
+    if let Some((before, most)) = plan.application {
+        queries.push(query!(super::application::TRIM, before, most));
+    }
+    if let Some(through) = plan.forget {
+        queries.push(query!(FORGET, through));
+    }
+    let mut empty = lanes;
+    empty.extend(plan.empty.iter().map(String::as_str));
+    queries.push(query!(FORGET_PROGRESS, empty.clone()));
+    queries.push(query!(FORGET_FLOORS, empty));
+    queries
+}
+
+/// How many transactions [`carry_out`] removed.
+pub(super) fn removed(rows: &[Vec<Row>]) -> u64 {
+    // Only what removes says a number.
+    rows.iter().filter_map(|rows| rows.first()).filter_map(|row| row::unsigned(row, "n").ok()).sum()
+}
+
+async fn rows(session: &Exclusive, sql: &str) -> Result<Vec<Row>, ReadError> {
+    session.query(sql, &[]).await.map_err(|error| failed(&error))
+}
+
+fn lanes_of(rows: &[Row]) -> Result<Vec<String>, ReadError> {
+    rows.iter().map(|row| get(row, "lane")).collect()
+}
