@@ -28,8 +28,12 @@ WHEN NEW.status = 'FAILED' AND NEW.timing_gap = 1
     INSERT INTO events SELECT last_event, NEW.seq, NEW.status, NEW.client_session FROM meta;
 END;
 
+-- An end after a gap that nobody noted brings the gap's event with it.
 CREATE TRIGGER events_final AFTER UPDATE OF status ON transactions
 WHEN OLD.status IN ('ATTEMPTING', 'FAILED') AND NEW.status IN ('COMPLETED', 'RECOVERED', 'ABANDONED') BEGIN
+    INSERT INTO events SELECT last_event + 1, NEW.seq, 'FAILED', NEW.client_session FROM meta
+    WHERE NEW.timing_gap = 1 AND NEW.status <> 'COMPLETED' AND NOT EXISTS (SELECT 1 FROM events WHERE seq = NEW.seq);
+    UPDATE meta SET last_event = last_event + changes();
     UPDATE meta SET last_event = last_event + 1;
     INSERT INTO events SELECT last_event, NEW.seq, NEW.status, NEW.client_session FROM meta;
 END;

@@ -88,6 +88,32 @@ pub async fn an_operation_that_fails_often_is_one_event(bench: &impl Bench) {
     assert!(rows.iter().all(|row| row.transaction.operation == OperationType::Application), "{rows:?}");
 }
 
+pub async fn a_gap_comes_before_its_end(bench: &impl Bench) {
+    let store = bench.open();
+    let seqs = append(&*store, (0..4).map(|_| of("a")).collect()).await;
+    let met = |seq, now: Status| match status(seq, now) {
+        Fact::Status { seq, status, response_status, failure_reason, executed_on, at, .. } => {
+            let timing_gap = TimingGap::Yes;
+            Fact::Status { seq, status, response_status, failure_reason, timing_gap, executed_on, at }
+        }
+        other => other,
+    };
+    record(&*store, vec![pending(seqs[0]), status(seqs[0], Status::Recovered)]).await;
+    record(&*store, vec![met(seqs[1], Status::Recovered)]).await;
+    record(&*store, vec![met(seqs[2], Status::Completed)]).await;
+    record(&*store, vec![met(seqs[3], Status::Abandoned)]).await;
+    let expected = [
+        (seqs[0], Status::Failed),
+        (seqs[0], Status::Recovered),
+        (seqs[1], Status::Failed),
+        (seqs[1], Status::Recovered),
+        (seqs[2], Status::Completed),
+        (seqs[3], Status::Failed),
+        (seqs[3], Status::Abandoned),
+    ];
+    assert_eq!(all(&*store).await, expected, "also when both came in one commit, or the first was never noted");
+}
+
 pub async fn a_session_sees_its_own(bench: &impl Bench) {
     let store = bench.open();
     let nobodys = Draft { client_session: None, ..of("") };

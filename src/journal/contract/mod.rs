@@ -36,7 +36,8 @@ macro_rules! contract_suite {
             audit: pages_hold_everything_once_newest_first, a_filter_matches_by_each_of_its_parts,
                 counts_equal_a_full_scan, what_is_recent_is_counted_from_its_moment, details_tell_the_lane,
                 a_key_alone_finds_the_newest;
-            events: each_change_is_one_event, an_operation_that_fails_often_is_one_event, a_session_sees_its_own,
+            events: each_change_is_one_event, an_operation_that_fails_often_is_one_event,
+                a_gap_comes_before_its_end, a_session_sees_its_own,
                 events_come_in_pages_and_stay, what_is_cut_off_has_its_event, what_is_removed_is_said,
                 a_delivery_is_remembered;
             facts: progress_never_moves_backwards, a_settled_entry_never_changes, statuses_follow_the_rule,
