@@ -6,6 +6,7 @@ pub mod chroma;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod events;
 pub mod ids;
 pub mod instance;
 pub mod journal;

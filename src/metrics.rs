@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 use std::time::Duration;
 
 use prometheus::{
-    Encoder, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder, histogram_opts,
+    Encoder, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, TextEncoder,
+    histogram_opts,
 };
 
 /// The gauges' values at one moment.
@@ -44,10 +45,14 @@ pub enum Number {
     JournalQueue,
     JournalCommits,
     JournalFailedCommits,
+    EventStreams,
+    EventStreamsLimit,
+    WebhookPending,
+    WebhookFailed,
 }
 
 impl Number {
-    const ALL: [Number; 21] = [
+    const ALL: [Number; 25] = [
         Number::Active,
         Number::LeaseHeld,
         Number::PendingWrites,
@@ -69,6 +74,10 @@ impl Number {
         Number::JournalQueue,
         Number::JournalCommits,
         Number::JournalFailedCommits,
+        Number::EventStreams,
+        Number::EventStreamsLimit,
+        Number::WebhookPending,
+        Number::WebhookFailed,
     ];
 
     const fn name_and_help(self) -> (&'static str, &'static str) {
@@ -94,6 +103,12 @@ impl Number {
             Number::JournalQueue => ("journal_queue", "Appends waiting for a commit"),
             Number::JournalCommits => ("journal_commits", "Commits since the start"),
             Number::JournalFailedCommits => ("journal_failed_commits", "Commits that failed since the start"),
+            Number::EventStreams => ("event_streams", "Streams of events that are open"),
+            Number::EventStreamsLimit => ("event_streams_limit", "The limit of event_streams"),
+            Number::WebhookPending => ("webhook_pending", "Events that the webhook has yet to get past"),
+            Number::WebhookFailed => {
+                ("webhook_failed", "Posts to the webhook that were not accepted since the start; each is repeated")
+            }
         }
     }
 }
@@ -121,6 +136,7 @@ struct Metrics {
     holds_journal: IntGaugeVec,
     numbers: HashMap<Number, IntGauge>,
     transactions: IntGaugeVec,
+    events: IntCounter,
 }
 
 static METRICS: LazyLock<Option<Metrics>> = LazyLock::new(|| Metrics::new().ok());
@@ -156,6 +172,8 @@ impl Metrics {
             &["operation"],
         )?;
         registry.register(Box::new(seconds.clone()))?;
+        let events = IntCounter::new("events_sent_total", "Events sent to streams")?;
+        registry.register(Box::new(events.clone()))?;
         Ok(Metrics {
             registry,
             requests,
@@ -168,6 +186,7 @@ impl Metrics {
             holds_journal,
             numbers,
             transactions,
+            events,
         })
     }
 }
@@ -184,6 +203,11 @@ pub fn request(operation: &'static str, status: u16, refused: Option<&'static st
 
 /// The page's media type.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
+/// Counts events that were handed to streams.
+pub fn events_sent(count: usize) {
+    let Some(metrics) = METRICS.as_ref() else { return };
+    metrics.events.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
+}
 
 /// The page, in Prometheus' text format.
 pub fn page(gauges: &Gauges) -> Vec<u8> {

@@ -3,9 +3,12 @@
 //! Every number is read from the board, the registry or the journal when it is asked for (G10); nothing here is
 //! counted on the side.
 
+mod client;
 mod pages;
 mod safety;
 mod standby;
+
+pub use self::safety::shown_in_event;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -17,8 +20,9 @@ use serde_json::Value;
 use self::safety::{Safety, SafetyPage};
 use crate::chroma::EdgeAnswer;
 use crate::clock;
+use crate::events::{Hub, WebhookGauges};
 use crate::instance::Health;
-use crate::proxy::{Gate, OwnPages, PageRequest, Reply};
+use crate::proxy::{Gate, OwnPages, PageAnswer, PageRequest, Reply};
 use crate::replication::Core;
 
 pub use self::standby::StandbyPages;
@@ -31,6 +35,7 @@ pub struct Admin {
     backlog_limit: usize,
     store: StoreKind,
     started: Instant,
+    listeners: Listeners,
     safety: Safety,
 }
 
@@ -75,12 +80,27 @@ pub struct AdminOptions {
     pub store: StoreKind,
 }
 
+/// Those who are told of events.
+#[derive(Clone)]
+pub struct Listeners {
+    pub hub: Arc<Hub>,
+    /// The webhook's numbers, if there is one.
+    pub webhook: Option<Arc<WebhookGauges>>,
+}
+
 impl Admin {
     /// The pages over these rooms.
-    pub fn new(core: Arc<Core>, gate: Arc<Gate>, health: Arc<Health>, options: &AdminOptions) -> Admin {
-        let safety = Safety::new(Arc::clone(&core), Arc::clone(&gate), health, options.recovery_interval);
+    pub fn new(
+        core: Arc<Core>,
+        gate: Arc<Gate>,
+        health: Arc<Health>,
+        listeners: Listeners,
+        options: &AdminOptions,
+    ) -> Admin {
+        let hub = Arc::clone(&listeners.hub);
+        let safety = Safety::new(Arc::clone(&core), Arc::clone(&gate), health, hub, options.recovery_interval);
         let AdminOptions { backlog_limit, store, .. } = *options;
-        Admin { core, gate, backlog_limit, store, started: clock::now(), safety }
+        Admin { core, gate, backlog_limit, store, started: clock::now(), listeners, safety }
     }
 
     async fn page(&self, path: &str) -> Option<Page> {
@@ -104,18 +124,25 @@ impl OwnPages for Admin {
         if PAGES.contains(&path) {
             return Some(0);
         }
+        if path == client::PATH {
+            return Some(0);
+        }
         SafetyPage::at(path).map(|page| page.body_bytes(method))
     }
 
-    async fn respond(&self, request: PageRequest) -> Reply {
+    async fn respond(&self, request: PageRequest) -> PageAnswer {
         if let Some(page) = SafetyPage::at(&request.path) {
             return self.safety.respond(page, &request).await;
+        }
+        if request.path == client::PATH {
+            return client::respond(&request).into();
         }
         let reads = request.method == Method::GET || request.method == Method::HEAD;
         match reads {
             true => self.page(&request.path).await.map_or_else(|| EdgeAnswer::empty(404).into(), Reply::from),
-            false => Page::MethodNotAllowed.into(),
+            false => Reply::from(Page::MethodNotAllowed),
         }
+        .into()
     }
 }
 

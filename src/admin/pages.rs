@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use super::{Admin, Page};
 use crate::ids::{InstanceId, LaneId};
 use crate::instance::Phase;
-use crate::journal::{Status, Totals};
+use crate::journal::{EventId, EventScope, Status, Totals};
 use crate::metrics::{self, Gauges, InstanceGauges, Number};
 use crate::order::{LaneView, Step};
 
@@ -244,6 +244,16 @@ impl Admin {
             gauges.numbers.push((Number::JournalQueue, number(stats.appends_waiting())));
             gauges.numbers.push((Number::JournalCommits, count(stats.commits())));
             gauges.numbers.push((Number::JournalFailedCommits, count(stats.commits_failed())));
+        }
+        gauges.numbers.push((Number::EventStreams, number(self.listeners.hub.streams())));
+        gauges.numbers.push((Number::EventStreamsLimit, number(self.listeners.hub.limit())));
+        if let Some(webhook) = &self.listeners.webhook {
+            gauges.numbers.push((Number::WebhookFailed, count(webhook.failed())));
+            if let Ok(last) = self.core.store().events(&EventScope::All, EventId::END, 0).await.map(|page| page.last) {
+                gauges
+                    .numbers
+                    .push((Number::WebhookPending, count(last.get().saturating_sub(webhook.through().get()))));
+            }
         }
         // Unreadable: the last known values stay, and `journal_readable` says so.
         if let Ok(totals) = totals {

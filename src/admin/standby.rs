@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Page, StoreKind};
 use crate::clock;
 use crate::metrics::{self, Gauges, Number};
-use crate::proxy::{OwnPages, PageRequest, Reply, Standing, Waiting};
+use crate::proxy::{OwnPages, PageAnswer, PageRequest, Reply, Standing, Waiting};
 
 /// Health, status and metrics before there is anything else to tell.
 pub struct StandbyPages {
@@ -63,7 +63,7 @@ impl OwnPages for StandbyPages {
         matches!(path, "/health" | "/status" | "/metrics").then_some(0)
     }
 
-    async fn respond(&self, request: PageRequest) -> Reply {
+    async fn respond(&self, request: PageRequest) -> PageAnswer {
         let page = match request.path.as_str() {
             _ if request.method != Method::GET && request.method != Method::HEAD => Page::MethodNotAllowed,
             "/health" => self.health(),
@@ -74,7 +74,7 @@ impl OwnPages for StandbyPages {
                 Page::Text { content_type: metrics::CONTENT_TYPE, body }
             }
         };
-        page.into()
+        Reply::from(page).into()
     }
 }
 
@@ -95,7 +95,7 @@ mod tests {
             body: bytes::Bytes::new(),
             client_ip: None,
         };
-        let reply = pages.respond(request).await;
+        let PageAnswer::Whole(reply) = pages.respond(request).await else { panic!("a page that goes on") };
         Some((reply.status, String::from_utf8(reply.body.to_vec()).unwrap()))
     }
 

@@ -6,6 +6,7 @@ use std::fmt::Write;
 
 use crate::config::{Config, ConnectionPooling, JournalStore, ReadConsistency, ResetPolicy, show_duration};
 use crate::journal::Compression;
+use crate::proxy::Origins;
 
 /// One key a line, with the file's names.
 pub(super) fn summary(config: &Config) -> String {
@@ -63,11 +64,27 @@ fn lines(config: &Config) -> Vec<(String, String)> {
     line("limits.queued_requests", config.limits.queued_requests.to_string());
     line("limits.concurrent_attempts", config.limits.concurrent_attempts.to_string());
     line("limits.backlog_entries", config.limits.backlog_entries.to_string());
+    line("limits.event_streams", config.limits.event_streams.to_string());
     line("limits.merge_documents", config.limits.merge_documents.to_string());
     line("limits.merge_bytes", config.limits.merge_bytes.to_string());
     line("protection.allow_reset", (config.protection.reset == ResetPolicy::Allowed).to_string());
     line("protection.collections", format!("[{}]", config.protection.collections.join(", ")));
     line("adopt.tenants", format!("[{}]", config.adopt.tenants.join(", ")));
+    let nets: Vec<String> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+    line("trusted_proxies", format!("[{}]", nets.join(", ")));
+    line(
+        "cors.origins",
+        match &config.origins {
+            Origins::None => "[]".to_owned(),
+            Origins::Any => "[*]".to_owned(),
+            Origins::These(origins) => format!("[{}]", origins.join(", ")),
+        },
+    );
+    if let Some(webhook) = &config.webhook {
+        line("notify.webhook.url", webhook.url.to_string());
+        line("notify.webhook.events", format!("[{}]", webhook.options.events.join(", ")));
+        line("notify.webhook.timeout", show_duration(webhook.options.timeout));
+    }
     line("log", config.log.clone());
     line("threads", config.pingora.threads.to_string());
     lines

@@ -12,6 +12,7 @@ use tracing_subscriber::EnvFilter;
 
 use super::file::Raw;
 use super::mistake::{Ledger, Place};
+use super::outside;
 use super::pingora_keys::EDGE;
 use super::section::{Located, Section};
 use super::tree::Node;
@@ -79,6 +80,9 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         limits: limits(&edge, ledger),
         protection: protection(&edge),
         adopt: adopt(&edge),
+        trusted_proxies: outside::trusted_proxies(&edge),
+        origins: outside::origins(&edge),
+        webhook: outside::webhook(&edge, ledger),
         log: edge.text("log", LOG, log_filter)?,
         pingora,
         notices: raw.notices,
@@ -191,7 +195,7 @@ fn transport(url: &Located<InstanceUrl>, ca_file: Option<&Located<PathBuf>>, led
     }
 }
 
-fn readable(path: &Path) -> std::io::Result<()> {
+pub(super) fn readable(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path).map(drop)
 }
 
@@ -254,6 +258,7 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> Limits {
         queue_wait: section.duration("queue_wait", secs(5), ms(0)..=secs(600)),
         concurrent_attempts: section.count("concurrent_attempts", 64, 1..=1_000_000),
         backlog_entries: section.count("backlog_entries", 2_000_000, 1..=1_000_000_000),
+        event_streams: section.count("event_streams", 1000, 0..=100_000),
         merge_documents: section.count("merge_documents", DEFAULT_MERGE_DOCUMENTS, 1..=MAX_MERGE_DOCUMENTS),
         merge_bytes: section.size("merge_bytes", ByteSize::mib(8), kib..=MAX_MERGE_BYTES).value,
     };

@@ -9,6 +9,7 @@ mod check;
 mod environment;
 mod file;
 mod mistake;
+mod outside;
 mod pingora_keys;
 mod section;
 #[cfg(test)]
@@ -22,15 +23,19 @@ use std::time::Duration;
 
 use pingora::server::configuration::ServerConf;
 
+use ipnet::IpNet;
+
 pub use environment::VARIABLES;
 pub use file::Notice;
 pub use mistake::{Mistake, Mistakes, Place};
+pub use outside::WebhookConfig;
 pub use units::{ByteSize, show_duration};
 
 use crate::ids::InstanceName;
 use crate::instance::InstanceUrl;
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
+use crate::proxy::Origins;
 use mistake::Ledger;
 
 /// How many documents one merged request holds unless something else is said.
@@ -72,6 +77,12 @@ pub struct Config {
     pub limits: Limits,
     pub protection: Protection,
     pub adopt: Adopt,
+    /// Proxies in front of the edge whose word about a client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whose pages may read answers in browsers. In the file: `cors.origins`.
+    pub origins: Origins,
+    /// Where events are posted. In the file: `notify.webhook`.
+    pub webhook: Option<WebhookConfig>,
     /// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`; known to parse.
     pub log: String,
     /// Pingora's own keys. `grace_period_seconds` is `shutdown_grace` unless the file sets it.
@@ -168,6 +179,8 @@ pub struct Limits {
     pub concurrent_attempts: usize,
     /// Journaled entries an instance may be behind with.
     pub backlog_entries: usize,
+    /// Streams of events that may be open at once.
+    pub event_streams: usize,
     /// Documents in one merged request.
     pub merge_documents: usize,
     /// Bytes in one merged request.

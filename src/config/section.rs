@@ -134,6 +134,28 @@ impl<'a> Section<'a> {
         texts
     }
 
+    /// A list of texts, each of which `parse` takes; empty unless given.
+    pub fn parsed<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        self.ledger.know(self.full(key), "[]".to_owned(), String::new());
+        let mut values = Vec::new();
+        for item in self.list(key).unwrap_or_default() {
+            let parsed = match &item.value {
+                Value::Scalar(text) => parse(text),
+                _ => Err("each entry must be a single value".to_owned()),
+            };
+            match parsed {
+                Ok(value) => values.push(value),
+                Err(wrong) => self.ledger.report(item.place, format!("{}: {wrong}", self.full(key))),
+            }
+        }
+        values
+    }
+
+    /// Whether there is anything under `key`.
+    pub fn is_given(&self, key: &'static str) -> bool {
+        self.node(key).is_some_and(|node| !matches!(node.value, Value::Null))
+    }
+
     /// The list under `key`; None when it is missing.
     pub fn list(&self, key: &'static str) -> Option<&'a [Node]> {
         let node = self.node(key)?;

@@ -17,6 +17,7 @@ mod phase;
 mod registry;
 mod resolve;
 mod sent;
+mod target;
 mod url;
 
 pub use client::Client;
@@ -27,4 +28,5 @@ pub use peer::SetupError;
 pub use phase::{Condition, Observation, Phase, Rules};
 pub use registry::{Admission, Generation, InFlight, Registry};
 pub use sent::{Licence, Refused, SendError, Sent};
+pub use target::{Target, TargetUrl};
 pub use url::{InstanceUrl, Tls, UrlError};

@@ -7,7 +7,8 @@
 mod audit;
 mod bodies;
 #[cfg(test)]
-mod contract;
+pub(crate) mod contract;
+mod events;
 mod group;
 mod names;
 pub mod postgres;
@@ -20,6 +21,7 @@ mod types;
 
 pub use audit::*;
 pub use bodies::Compression;
+pub use events::*;
 pub use group::{AppendError, Appended, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask, Watch};
 pub use tenure::*;
 pub use types::*;

@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{AuditPage, AuditQuery, Details, Recent, StatusSummary, SuspicionId};
+use super::{AuditPage, AuditQuery, Details, EventId, EventPage, EventScope, Recent, StatusSummary, SuspicionId};
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::order::{CatalogChange, Kind, Origin, Profile, Step, Verdict};
@@ -117,6 +117,8 @@ pub enum Fact {
     ApplicationBegan(Box<ApplicationDraft>),
     /// An application said how its operation went. Nothing, for any other transaction; the first final report stays.
     ApplicationReported { seq: Seq, report: ApplicationReport, at: Timestamp },
+    /// The webhook has accepted every event up to this one.
+    Delivered(EventId),
 }
 
 /// An operation that an application executes itself: journaled and shown like a write, in no lane.
@@ -399,6 +401,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// What was created at or after `since`, and timing gaps of what was created at or after `gaps_since`.
     async fn recent(&self, since: Timestamp, gaps_since: Timestamp) -> Result<Recent, ReadError>;
+
+    /// Up to `most` events of the scope after `after`, in their order.
+    async fn events(&self, scope: &EventScope, after: EventId, most: u32) -> Result<EventPage, ReadError>;
 
     /// Counts, for operators.
     async fn totals(&self) -> Result<Totals, ReadError>;

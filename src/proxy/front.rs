@@ -17,7 +17,7 @@ use pingora::{Error, Result};
 use super::context::Context;
 use super::failure::Failure;
 use super::hooks::{internal, refusal};
-use super::{Edge, Gate, OwnPages, PageRequest, respond};
+use super::{Edge, Gate, OwnPages, PageAnswer, PageRequest, respond};
 use crate::metrics;
 
 /// Why there is no edge yet.
@@ -96,8 +96,9 @@ impl Front {
         let header = session.req_header();
         if self.pages.takes(&header.method, header.uri.path()).is_some() {
             context.operation = "own_page";
-            let page = self.pages.respond(PageRequest::of(session, Bytes::new())).await;
-            return respond::write(session, page).await;
+            if let PageAnswer::Whole(page) = self.pages.respond(PageRequest::of(session, Bytes::new(), None)).await {
+                return respond::write(session, page).await;
+            }
         }
         let failure = match self.standing.get() {
             Waiting::Starting => Failure::Standby("This edge does not serve yet".to_owned()),

@@ -17,7 +17,7 @@ use super::prepare::label;
 use super::read::{self, ATTEMPTS, Plan};
 use super::respond::{self, Connection, INSTANCE, Reply, TRANSACTION_ID};
 use super::rewrite::{self, Holding};
-use super::{Edge, PageRequest};
+use super::{Edge, PageAnswer, PageRequest, live};
 use crate::chroma::{Operation, route};
 use crate::clock::Timestamp;
 use crate::instance::Observation;
@@ -35,11 +35,16 @@ impl ProxyHttp for Edge {
     /// Writes are journaled, executed and answered here; reads are planned and passed on.
     async fn request_filter(&self, session: &mut Session, context: &mut Context) -> Result<bool> {
         match self.receive(session, context).await {
-            Ok(None) => Ok(false),
-            Ok(Some(reply)) => respond::write(session, reply).await.map(|()| true),
+            Ok(Received::PassOn) => Ok(false),
+            Ok(Received::Preflight(reply)) => respond::write(session, reply).await.map(|()| true),
+            Ok(Received::Answer(PageAnswer::Whole(reply))) => self.answer(session, reply).await.map(|()| true),
+            Ok(Received::Answer(PageAnswer::Live(live))) => {
+                let more = self.options.origins.answer(&session.req_header().headers);
+                live::write(session, live, &self.gate, more).await.map(|()| true)
+            }
             Err(BodyError::Failure(failure)) => {
                 context.failure = Some(failure.reason());
-                respond::write(session, refusal(&failure, context.own_id.as_deref())).await.map(|()| true)
+                self.answer(session, refusal(&failure, context.own_id.as_deref())).await.map(|()| true)
             }
             Err(BodyError::Client(mut error)) => {
                 // Else it would be counted, and answered, as a failure of the instances.
@@ -142,6 +147,21 @@ impl ProxyHttp for Edge {
         Ok(())
     }
 
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        _context: &mut Context,
+    ) -> Result<()> {
+        for name in self.options.origins.replaced() {
+            response.remove_header(name);
+        }
+        for (name, value) in &self.options.origins.answer(&session.req_header().headers) {
+            response.append_header(name.clone(), value.clone())?;
+        }
+        Ok(())
+    }
+
     fn response_body_filter(
         &self,
         _session: &mut Session,
@@ -234,7 +254,7 @@ impl ProxyHttp for Edge {
         let code = failure.status();
         let mut reply = Reply::from(&failure);
         reply.connection = Connection::Close;
-        if let Err(error) = respond::write(session, reply).await {
+        if let Err(error) = self.answer(session, reply).await {
             tracing::debug!(%error, "the client is gone before its error");
         }
         FailToProxy { error_code: code, can_reuse_downstream: false }
@@ -275,26 +295,56 @@ impl ProxyHttp for Edge {
     }
 }
 
+/// What becomes of a request.
+enum Received {
+    /// A read for an instance.
+    PassOn,
+    /// A browser asks first: all that there is to say about origins is in the answer.
+    Preflight(Reply),
+    Answer(PageAnswer),
+}
+
+impl From<Option<Reply>> for Received {
+    fn from(reply: Option<Reply>) -> Self {
+        reply.map_or(Received::PassOn, |reply| Received::Answer(PageAnswer::Whole(reply)))
+    }
+}
+
 impl Edge {
-    /// What becomes of a request: an answer now, or `None` for a read that is passed on.
-    async fn receive(&self, session: &mut Session, context: &mut Context) -> Result<Option<Reply>, BodyError> {
+    /// Writes the whole answer, with what other origins may read of it.
+    async fn answer(&self, session: &mut Session, mut reply: Reply) -> Result<()> {
+        for name in self.options.origins.replaced() {
+            reply.headers.remove(name);
+        }
+        for (name, value) in self.options.origins.answer(&session.req_header().headers).iter() {
+            reply.headers.append(name, value.clone());
+        }
+        respond::write(session, reply).await
+    }
+
+    /// What becomes of a request: an answer now, or a read that is passed on.
+    async fn receive(&self, session: &mut Session, context: &mut Context) -> Result<Received, BodyError> {
         // A client that hangs up cancels nothing: the lane owns the write.
         session.as_downstream_mut().set_abort_on_close(false);
         let header = session.req_header();
         let method = header.method.clone();
         let path = header.uri.path_and_query().map_or_else(|| header.uri.path(), |path| path.as_str()).to_owned();
+        if let Some(reply) = self.options.origins.preflight(&method, &header.headers) {
+            context.operation = "preflight";
+            return Ok(Received::Preflight(closing(reply)));
+        }
         if !path.starts_with("/api/") {
             let own = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
             if let Some(body_bytes) = self.pages.takes(&method, own) {
                 context.passage = Some(self.gate.pass());
                 context.operation = "own_page";
-                return self.own_page(session, context, body_bytes).await.map(Some);
+                return self.own_page(session, context, body_bytes).await.map(Received::Answer);
             }
         }
         context.passage = Some(self.gate.enter().await?);
         let operation = route(method.as_str(), &path);
         context.operation = label(&operation);
-        match operation {
+        let reply = match operation {
             Operation::Unsupported(unsupported) => Ok(Some(closing(unsupported.answer().into()))),
             Operation::UnknownWrite(unknown) => Ok(Some(closing(unknown.answer().into()))),
             Operation::RecordWrite { .. } | Operation::CatalogWrite(_) => {
@@ -303,7 +353,8 @@ impl Edge {
             Operation::System | Operation::RecordRead { .. } | Operation::CatalogRead(_) => {
                 self.receive_read(session, context, operation, &path).await
             }
-        }
+        };
+        reply.map(Received::from)
     }
 
     /// Never refused by the limits on requests: the edge's own pages must answer when everything else waits.
@@ -312,14 +363,18 @@ impl Edge {
         session: &mut Session,
         context: &mut Context,
         body_bytes: usize,
-    ) -> Result<Reply, BodyError> {
+    ) -> Result<PageAnswer, BodyError> {
         let mut body = Bytes::new();
         if body_bytes > 0 {
             let read = read_up_to(session, &self.gate, body_bytes).await?;
             context.memory = Some(read.memory);
             body = read.bytes;
         }
-        Ok(closing(self.pages.respond(PageRequest::of(session, body)).await))
+        let ip = super::write::client_ip(self, session);
+        Ok(match self.pages.respond(PageRequest::of(session, body, ip)).await {
+            PageAnswer::Whole(reply) => PageAnswer::Whole(closing(reply)),
+            live @ PageAnswer::Live(_) => live,
+        })
     }
 
     async fn receive_read(

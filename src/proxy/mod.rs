@@ -6,9 +6,12 @@
 mod admit;
 mod body;
 mod context;
+mod cors;
 mod failure;
+mod forwarded;
 mod front;
 mod hooks;
+mod live;
 pub(crate) mod own_id;
 mod prepare;
 mod read;
@@ -24,10 +27,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use ipnet::IpNet;
 use pingora::proxy::Session;
 
 pub use self::admit::{AdmitLimits, Gate};
+pub use self::cors::Origins;
 pub use self::front::{Door, Front, Standing, Waiting};
+pub use self::live::Live;
 pub(crate) use self::respond::{REPLAYED, Reply, TRANSACTION_ID};
 use crate::instance::{Client, Health, Registry};
 use crate::order::Consistency;
@@ -54,6 +60,10 @@ pub struct ProxyOptions {
     pub reset: Reset,
     /// Collections that cannot be deleted, by name, in any database.
     pub protected: Vec<String>,
+    /// Proxies in front of the edge whose word about a client's address is believed.
+    pub trusted_proxies: Vec<IpNet>,
+    /// Whose pages may read answers in browsers.
+    pub origins: Origins,
 }
 
 /// A request for one of the edge's own pages, read whole.
@@ -71,7 +81,7 @@ pub struct PageRequest {
 
 impl PageRequest {
     /// The request of this session, whose body has been read.
-    fn of(session: &Session, body: Bytes) -> PageRequest {
+    fn of(session: &Session, body: Bytes, client_ip: Option<String>) -> PageRequest {
         let header = session.req_header();
         PageRequest {
             method: header.method.clone(),
@@ -79,7 +89,7 @@ impl PageRequest {
             query: header.uri.query().unwrap_or_default().to_owned(),
             headers: header.headers.clone(),
             body,
-            client_ip: write::client_ip(session),
+            client_ip,
         }
     }
 }
@@ -92,7 +102,20 @@ pub trait OwnPages: Send + Sync + 'static {
     fn takes(&self, method: &http::Method, path: &str) -> Option<usize>;
 
     /// The page of a request that [`OwnPages::takes`] has taken.
-    async fn respond(&self, request: PageRequest) -> Reply;
+    async fn respond(&self, request: PageRequest) -> PageAnswer;
+}
+
+/// What a page is.
+pub enum PageAnswer {
+    Whole(Reply),
+    /// It goes on while its client listens.
+    Live(Box<dyn Live>),
+}
+
+impl From<Reply> for PageAnswer {
+    fn from(reply: Reply) -> Self {
+        PageAnswer::Whole(reply)
+    }
 }
 
 /// Whether a reset may reach the instances.

@@ -92,7 +92,10 @@ pub async fn write(session: &mut Session, reply: Reply) -> Result<()> {
     for (name, value) in &reply.headers {
         header.append_header(name.clone(), value.clone())?;
     }
-    header.insert_header(CONTENT_LENGTH, reply.body.len())?;
+    // RFC 9110, section 8.6: a 204 and a 304 have none.
+    if !matches!(reply.status, 204 | 304) {
+        header.insert_header(CONTENT_LENGTH, reply.body.len())?;
+    }
     let close = match reply.connection {
         Connection::Keep => false,
         Connection::Close => true,

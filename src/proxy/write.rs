@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::prepare::{Identity, Preparation, Prepared, WriteRequest, prepare};
 use super::respond::{INSTANCE, Reply, TRANSACTION_ID};
 use super::turns::{Behind, Ended, Turn};
-use super::{own_id, replay};
+use super::{forwarded, own_id, replay};
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Operation};
 use crate::clock::{self, Timestamp};
 use crate::ids::{LaneId, Seq, TransactionId};
@@ -47,15 +47,16 @@ pub async fn write(
         path: &path,
         headers: &header.headers,
         body: bytes,
-        client_ip: client_ip(session),
+        client_ip: client_ip(edge, session),
         identity,
     };
     Ok(in_turn(edge, context, request).await?)
 }
 
-/// The address of who speaks to the edge.
-pub fn client_ip(session: &Session) -> Option<String> {
-    session.client_addr().and_then(|address| address.as_inet()).map(|address| address.ip().to_string())
+/// The address of the client, as far as proxies in front of the edge are trusted to tell it.
+pub fn client_ip(edge: &Edge, session: &Session) -> Option<String> {
+    let peer = session.client_addr().and_then(|address| address.as_inet())?.ip();
+    Some(forwarded::client_ip(peer, &session.req_header().headers, &edge.options.trusted_proxies).to_string())
 }
 
 /// Executes the write, or, if its id is another's, finds that one's answer.

@@ -7,12 +7,15 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::StartError;
-use super::services::{HandOut, JournalService, RecoveryService, RetentionService, SyncService};
-use crate::admin::{Admin, AdminOptions, StoreKind};
+use super::services::{
+    Assignments, EventService, HandOut, JournalService, RecoveryService, RetentionService, SyncService, WebhookService,
+};
+use crate::admin::{Admin, AdminOptions, Listeners, StoreKind, shown_in_event};
 use crate::clock::Timestamp;
 use crate::config::{Config, ConnectionPooling, ReadConsistency, ResetPolicy};
+use crate::events::{Hub, Webhook};
 use crate::ids::InstanceName;
-use crate::instance::{Client, Health, HealthOptions, InstanceOptions, Registry, Timeouts};
+use crate::instance::{Client, Health, HealthOptions, InstanceOptions, Registry, Target, Timeouts};
 use crate::journal::retention::RetentionOptions;
 use crate::journal::{Journal, JournalOptions, Store};
 use crate::lease::Lease;
@@ -26,6 +29,8 @@ use crate::replication::{
 pub(super) struct House {
     pub config: Arc<Config>,
     pub registry: Arc<Registry>,
+    /// Where the webhook posts to, if there is one.
+    pub target: Option<Target>,
     pub store: Arc<dyn Store>,
     pub kind: StoreKind,
     pub lease: Arc<Lease>,
@@ -58,7 +63,7 @@ impl House {
     }
 
     /// Builds the rooms that need the journal and gives each service its work.
-    pub fn activate(self, restored: Restored, first_look: FirstLook) -> Active {
+    pub fn activate(mut self, restored: Restored, first_look: FirstLook) -> Active {
         let Restored { board, effects } = restored;
         let options = CoreOptions {
             cached_bytes: self.config.limits.buffered_bytes.get() / 4,
@@ -68,12 +73,15 @@ impl House {
         let (core, work) = Core::new(board, effects, registry, store, lease, &options);
         let journal_options = JournalOptions { timeout: self.config.journal_timeout, ..JournalOptions::default() };
         let (journal, task) = Journal::start(Arc::clone(&self.store), journal_options, Arc::clone(&core) as _);
-        core.connect(journal);
+        core.connect(journal.clone());
+        let hub = Hub::new(Arc::clone(&self.store), self.config.limits.event_streams);
+        let webhook = self.webhook(&journal);
+        let listeners = Listeners { hub: Arc::clone(&hub), webhook: webhook.as_ref().map(|webhook| webhook.gauges()) };
         let (inspections, inspect) = mpsc::channel(64);
         let (served, serving) = oneshot::channel();
         let runner = Runner::new(Arc::clone(&core), self.client(), self.runner_options(), inspections);
         let recovery = self.recovery(&core, first_look);
-        let (door, edge, listen) = (self.door.clone(), self.edge(&core), self.config.listen);
+        let (door, edge, listen) = (self.door.clone(), self.edge(&core, listeners), self.config.listen);
         let ready = Box::new(move || {
             door.open(edge);
             tracing::info!(%listen, "serving");
@@ -81,12 +89,14 @@ impl House {
             let _ = served.send(());
         });
         let retention = self.retention(&core);
-        self.hand_out.give(
-            JournalService { task, stop: self.journal_stopped, lost: self.lost },
-            SyncService { runner, work },
-            RecoveryService { recovery, inspect, ready },
+        self.hand_out.give(Assignments {
+            journal: JournalService { task, stop: self.journal_stopped, lost: self.lost },
+            sync: SyncService { runner, work },
+            recovery: RecoveryService { recovery, inspect, ready },
             retention,
-        );
+            events: EventService { hub, reports: journal.reports() },
+            webhook: webhook.map(WebhookService),
+        });
         Active { core, serving }
     }
 
@@ -124,16 +134,28 @@ impl House {
         }
     }
 
-    fn edge(&self, core: &Arc<Core>) -> Edge {
+    fn webhook(&mut self, journal: &Journal) -> Option<Webhook> {
+        let (target, webhook) = self.target.take().zip(self.config.webhook.as_ref())?;
+        Some(Webhook::new(Arc::clone(&self.store), journal.clone(), target, webhook.options.clone(), shown_in_event))
+    }
+
+    fn edge(&self, core: &Arc<Core>, listeners: Listeners) -> Edge {
         let (health, gate) = (Arc::clone(&self.health), Arc::clone(&self.gate));
         let options = AdminOptions {
             backlog_limit: self.config.limits.backlog_entries,
             recovery_interval: self.config.recovery_interval,
             store: self.kind,
         };
-        let pages = Arc::new(Admin::new(Arc::clone(core), Arc::clone(&gate), Arc::clone(&health), &options));
+        let pages = Arc::new(Admin::new(Arc::clone(core), Arc::clone(&gate), Arc::clone(&health), listeners, &options));
         Edge::new(Arc::clone(core), health, gate, pages, self.client(), proxy_options(&self.config))
     }
+}
+
+/// Where the webhook posts to, if there is one.
+pub(super) fn target(config: &Config) -> Result<Option<Target>, StartError> {
+    let Some(webhook) = &config.webhook else { return Ok(None) };
+    let target = Target::new(webhook.url.clone(), webhook.ca_file.clone());
+    target.map(Some).map_err(|error| StartError::Setup(error.to_string()))
 }
 
 pub(super) fn registry(config: &Config) -> Result<Arc<Registry>, StartError> {
@@ -185,5 +207,7 @@ fn proxy_options(config: &Config) -> ProxyOptions {
             ResetPolicy::Allowed => Reset::Allowed,
         },
         protected: config.protection.collections.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        origins: config.origins.clone(),
     }
 }

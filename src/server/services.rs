@@ -7,8 +7,9 @@ use pingora::server::ShutdownWatch;
 use pingora::services::ServiceReadyNotifier;
 use pingora::services::background::BackgroundService;
 use tokio::signal::unix::SignalKind;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::events::{Hub, Webhook};
 use crate::ids::{InstanceId, InstanceName};
 use crate::journal::retention::{self, RetentionOptions};
 use crate::journal::{Ended, JournalTask, Store};
@@ -62,6 +63,19 @@ pub(super) struct Tasks {
     pub sync: Task<SyncService>,
     pub recovery: Task<RecoveryService>,
     pub retention: Task<RetentionService>,
+    pub events: Task<EventService>,
+    pub webhook: Task<WebhookService>,
+}
+
+/// What each of them is to do.
+pub(super) struct Assignments {
+    pub journal: JournalService,
+    pub sync: SyncService,
+    pub recovery: RecoveryService,
+    pub retention: RetentionService,
+    pub events: EventService,
+    /// If there is one.
+    pub webhook: Option<WebhookService>,
 }
 
 /// Where their work is handed out.
@@ -70,6 +84,8 @@ pub(super) struct HandOut {
     sync: oneshot::Sender<SyncService>,
     recovery: oneshot::Sender<RecoveryService>,
     retention: oneshot::Sender<RetentionService>,
+    events: oneshot::Sender<EventService>,
+    webhook: oneshot::Sender<WebhookService>,
 }
 
 /// The services, and where their work is handed out.
@@ -78,24 +94,28 @@ pub(super) fn tasks() -> (HandOut, Tasks) {
     let (give_sync, sync) = Task::later();
     let (give_recovery, recovery) = Task::later();
     let (give_retention, retention) = Task::later();
-    let hand_out =
-        HandOut { journal: give_journal, sync: give_sync, recovery: give_recovery, retention: give_retention };
-    (hand_out, Tasks { journal, sync, recovery, retention })
+    let (give_events, events) = Task::later();
+    let (give_webhook, webhook) = Task::later();
+    let hand_out = HandOut {
+        journal: give_journal,
+        sync: give_sync,
+        recovery: give_recovery,
+        retention: give_retention,
+        events: give_events,
+        webhook: give_webhook,
+    };
+    (hand_out, Tasks { journal, sync, recovery, retention, events, webhook })
 }
 
 impl HandOut {
     /// Gives each service its work. One that is gone already is so because the process is ending.
-    pub fn give(
-        self,
-        journal: JournalService,
-        sync: SyncService,
-        recovery: RecoveryService,
-        retention: RetentionService,
-    ) {
-        let _ = self.journal.send(journal);
-        let _ = self.sync.send(sync);
-        let _ = self.recovery.send(recovery);
-        let _ = self.retention.send(retention);
+    pub fn give(self, work: Assignments) {
+        let _ = self.journal.send(work.journal);
+        let _ = self.sync.send(work.sync);
+        let _ = self.recovery.send(work.recovery);
+        let _ = self.retention.send(work.retention);
+        let _ = self.events.send(work.events);
+        let _ = work.webhook.map(|webhook| self.webhook.send(webhook));
     }
 }
 
@@ -157,5 +177,30 @@ impl Work for RetentionService {
     async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         let stopped = async move { drop(shutdown.wait_for(|stop| *stop).await) };
         retention::run(self.store, self.instances, self.options, self.core, stopped).await;
+    }
+}
+
+pub(super) struct EventService {
+    pub hub: Arc<Hub>,
+    pub reports: watch::Receiver<u64>,
+}
+
+#[async_trait]
+impl Work for EventService {
+    async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        self.hub.run(self.reports).await;
+    }
+}
+
+pub(super) struct WebhookService(pub Webhook);
+
+#[async_trait]
+impl Work for WebhookService {
+    /// Ends at once with the process: what was not remembered as accepted is posted again.
+    async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        tokio::select! {
+            () = self.0.run() => {}
+            _ = shutdown.wait_for(|stop| *stop) => {}
+        }
     }
 }

@@ -29,6 +29,8 @@ pub struct ChromaServer {
     dir: PathBuf,
     port: Port,
     reset: Reset,
+    /// More lines of its configuration.
+    lines: String,
     _own: Option<TempDir>,
 }
 
@@ -45,6 +47,15 @@ impl ChromaServer {
         Self::launch(dir, Port::take(), reset, Some(own))
     }
 
+    /// Started again with this line added to its configuration.
+    pub fn configured(mut self, line: &str) -> ChromaServer {
+        self.kill();
+        self.lines.push_str(line);
+        self.lines.push('\n');
+        self.restart();
+        self
+    }
+
     /// A server on this folder, which stays.
     pub fn start(dir: &Path) -> ChromaServer {
         Self::start_on(dir, Port::take())
@@ -56,7 +67,7 @@ impl ChromaServer {
     }
 
     fn launch(dir: PathBuf, port: Port, reset: Reset, own: Option<TempDir>) -> ChromaServer {
-        let mut server = ChromaServer { child: None, dir, port, reset, _own: own };
+        let mut server = ChromaServer { child: None, dir, port, reset, lines: String::new(), _own: own };
         server.restart();
         server
     }
@@ -72,10 +83,11 @@ impl ChromaServer {
         assert!(self.child.is_none(), "the server on port {} still runs", self.port.number);
         let config = self.dir.join("server.yaml");
         let text = format!(
-            "port: {}\nlisten_address: 127.0.0.1\npersist_path: {:?}\nallow_reset: {}\n",
+            "port: {}\nlisten_address: 127.0.0.1\npersist_path: {:?}\nallow_reset: {}\n{}",
             self.port.number,
             self.dir.join("data"),
             self.reset == Reset::Allowed,
+            self.lines,
         );
         std::fs::write(&config, text).expect("the server's configuration");
         let log = File::options().create(true).append(true).open(self.dir.join("server.log")).expect("the log");

@@ -137,6 +137,21 @@ impl Connection {
         Ok(Answer { status, headers, body: Vec::new() })
     }
 
+    /// How long a read waits from now on.
+    pub fn set_timeout(&self, timeout: Duration) {
+        self.reader.get_ref().set_read_timeout(Some(timeout)).expect("a socket of ours");
+    }
+
+    /// Reads one chunk of a chunked body; empty at its end.
+    pub fn read_chunk(&mut self) -> io::Result<Vec<u8>> {
+        let line = self.line()?;
+        let size = usize::from_str_radix(line.trim(), 16).map_err(io::Error::other)?;
+        let mut chunk = vec![0; size];
+        self.reader.read_exact(&mut chunk)?;
+        self.line()?;
+        Ok(chunk)
+    }
+
     fn read_body(&mut self, answer: &Answer) -> io::Result<Vec<u8>> {
         let mut body = Vec::new();
         if answer.header("transfer-encoding").is_some_and(|value| value.contains("chunked")) {

@@ -11,6 +11,7 @@ pub mod cluster;
 pub mod content;
 pub mod conversation;
 pub mod edge;
+pub mod events;
 pub mod fold;
 pub mod http;
 #[allow(dead_code, reason = "the store's own tests, in src/journal/postgres, use the rest")]
@@ -23,6 +24,7 @@ pub mod postgres;
 pub mod random;
 pub mod relay;
 pub mod scripts;
+pub mod webhook;
 pub mod workload;
 
 pub use chroma::ChromaServer;

@@ -5,6 +5,7 @@
 
 mod actions;
 mod application;
+mod events;
 mod moment;
 mod numbers;
 mod query;
@@ -21,9 +22,11 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 
 pub(super) use self::refusal::Refusal;
+pub use self::shown::shown_in_event;
 use crate::chroma::EdgeAnswer;
+use crate::events::Hub;
 use crate::instance::Health;
-use crate::proxy::{Gate, PageRequest, Reply};
+use crate::proxy::{Gate, PageAnswer, PageRequest, Reply};
 use crate::replication::Core;
 
 /// The largest body of a request to these pages.
@@ -36,6 +39,7 @@ pub(super) struct Safety {
     core: Arc<Core>,
     gate: Arc<Gate>,
     health: Arc<Health>,
+    hub: Arc<Hub>,
     recovery_interval: Duration,
     waiting: Semaphore,
 }
@@ -51,6 +55,7 @@ pub(super) enum SafetyPage {
     AdminStatus,
     Trigger,
     Cleanup,
+    Events,
 }
 
 impl SafetyPage {
@@ -66,6 +71,7 @@ impl SafetyPage {
             ["transactions"] => Some(SafetyPage::Transactions),
             ["recovery", "trigger"] => Some(SafetyPage::Trigger),
             ["cleanup"] => Some(SafetyPage::Cleanup),
+            ["events"] => Some(SafetyPage::Events),
             ["transaction", segment] => Some(SafetyPage::Transaction { id: id(segment) }),
             ["transactions", segment, "complete"] => Some(SafetyPage::Complete { id: id(segment) }),
             ["transactions", segment, "fail"] => Some(SafetyPage::Fail { id: id(segment) }),
@@ -76,7 +82,9 @@ impl SafetyPage {
     /// The methods that it has.
     pub(super) const fn methods(&self) -> &'static str {
         match self {
-            SafetyPage::Transaction { .. } | SafetyPage::Status | SafetyPage::AdminStatus => "GET,HEAD",
+            SafetyPage::Transaction { .. } | SafetyPage::Status | SafetyPage::AdminStatus | SafetyPage::Events => {
+                "GET,HEAD"
+            }
             SafetyPage::Transactions => "GET,HEAD,POST",
             SafetyPage::Complete { .. } | SafetyPage::Fail { .. } | SafetyPage::Trigger | SafetyPage::Cleanup => "POST",
         }
@@ -89,13 +97,22 @@ impl SafetyPage {
 }
 
 impl Safety {
-    pub(super) fn new(core: Arc<Core>, gate: Arc<Gate>, health: Arc<Health>, recovery_interval: Duration) -> Safety {
-        Safety { core, gate, health, recovery_interval, waiting: Semaphore::new(WAITING) }
+    pub(super) fn new(
+        core: Arc<Core>,
+        gate: Arc<Gate>,
+        health: Arc<Health>,
+        hub: Arc<Hub>,
+        recovery_interval: Duration,
+    ) -> Safety {
+        Safety { core, gate, health, hub, recovery_interval, waiting: Semaphore::new(WAITING) }
     }
 
-    pub(super) async fn respond(&self, page: SafetyPage, request: &PageRequest) -> Reply {
+    pub(super) async fn respond(&self, page: SafetyPage, request: &PageRequest) -> PageAnswer {
         if !page.methods().split(',').any(|method| method == request.method.as_str()) {
-            return EdgeAnswer::method_not_allowed(page.methods()).into();
+            return Reply::from(EdgeAnswer::method_not_allowed(page.methods())).into();
+        }
+        if page == SafetyPage::Events {
+            return self.events(request).await.unwrap_or_else(|refusal| Reply::from(&refusal).into());
         }
         let posted = request.method == Method::POST;
         let answer = match page {
@@ -108,8 +125,9 @@ impl Safety {
             SafetyPage::AdminStatus => Ok(self.admin_status().await),
             SafetyPage::Trigger => Ok(self.trigger().await),
             SafetyPage::Cleanup => self.cleanup(request).await,
+            SafetyPage::Events => Err(Refusal::UnknownTransaction),
         };
-        answer.unwrap_or_else(|refusal| Reply::from(&refusal))
+        answer.unwrap_or_else(|refusal| Reply::from(&refusal)).into()
     }
 }
 
@@ -128,6 +146,7 @@ mod tests {
             ("/transaction/safety/status", SafetyPage::Status),
             ("/transaction/safety/recovery/trigger", SafetyPage::Trigger),
             ("/transaction/safety/cleanup", SafetyPage::Cleanup),
+            ("/transaction/safety/events", SafetyPage::Events),
             ("/admin/transaction_safety_status", SafetyPage::AdminStatus),
         ];
         for (path, page) in pages {

@@ -29,16 +29,22 @@ pub(in crate::admin) enum Refusal {
     /// What was asked for may be durable.
     JournalInDoubt(TransactionId),
     TooManyWait,
+    /// A stream of events is for a session or for a transaction.
+    OneOfTwo,
+    TooManyStreams,
 }
 
 impl Refusal {
     const fn status(&self) -> u16 {
         match self {
-            Refusal::BadTransactionId | Refusal::BadParameter { .. } | Refusal::BadBody(_) => 400,
+            Refusal::BadTransactionId | Refusal::BadParameter { .. } | Refusal::BadBody(_) | Refusal::OneOfTwo => 400,
             Refusal::UnknownTransaction => 404,
             Refusal::NotAnApplicationOperation | Refusal::Final => 409,
             Refusal::Reused => 422,
-            Refusal::JournalUnavailable(_) | Refusal::JournalInDoubt(_) | Refusal::TooManyWait => 503,
+            Refusal::JournalUnavailable(_)
+            | Refusal::JournalInDoubt(_)
+            | Refusal::TooManyWait
+            | Refusal::TooManyStreams => 503,
         }
     }
 
@@ -54,6 +60,8 @@ impl Refusal {
             Refusal::JournalUnavailable(_) => "journal_unavailable",
             Refusal::JournalInDoubt(_) => "journal_in_doubt",
             Refusal::TooManyWait => "queue_full",
+            Refusal::OneOfTwo => "bad_parameter",
+            Refusal::TooManyStreams => "too_many_streams",
         }
     }
 
@@ -80,6 +88,8 @@ impl Refusal {
             Refusal::JournalUnavailable(why) => format!("Nothing was journaled: {why}"),
             Refusal::JournalInDoubt(_) => "The journal did not say in time whether it has this".to_owned(),
             Refusal::TooManyWait => "Too many requests wait for a transaction; try again shortly".to_owned(),
+            Refusal::OneOfTwo => "Events are asked for with either ?client=SESSION or ?transaction=ID".to_owned(),
+            Refusal::TooManyStreams => "Too many streams of events are open; try again shortly".to_owned(),
         }
     }
 

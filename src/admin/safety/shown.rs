@@ -36,6 +36,15 @@ pub(super) fn listed(row: &TransactionRow, max_retries: u32) -> Map<String, Valu
     }
 }
 
+/// As an event tells of it: without what changes between events.
+pub fn shown_in_event(row: &TransactionRow) -> Map<String, Value> {
+    let mut fields = listed(row, 0);
+    for volatile in ["retry_count", "max_retries", "next_retry_at", "target_instance"] {
+        fields.remove(volatile);
+    }
+    fields
+}
+
 /// All of it.
 pub(super) fn whole(details: &Details, registry: &Registry, max_retries: u32) -> Value {
     let row = &details.transaction;

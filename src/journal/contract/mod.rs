@@ -6,6 +6,7 @@ pub(in crate::journal) mod appends;
 pub(in crate::journal) mod application;
 pub(in crate::journal) mod audit;
 pub(in crate::journal) mod catalog;
+pub(in crate::journal) mod events;
 pub(in crate::journal) mod facts;
 pub(in crate::journal) mod moving;
 pub(in crate::journal) mod retention;
@@ -38,6 +39,10 @@ macro_rules! contract_suite {
             audit: pages_hold_everything_once_newest_first, a_filter_matches_by_each_of_its_parts,
                 counts_equal_a_full_scan, what_is_recent_is_counted_from_its_moment, details_tell_the_lane,
                 a_key_alone_finds_the_newest;
+            events: each_change_is_one_event, an_operation_that_fails_often_is_one_event,
+                a_gap_comes_before_its_end, a_session_sees_its_own,
+                events_come_in_pages_and_stay, what_is_cut_off_has_its_event, what_is_removed_is_said,
+                a_delivery_is_remembered;
             facts: progress_never_moves_backwards, a_settled_entry_never_changes, statuses_follow_the_rule,
                 standings_change_and_keep_the_mark, facts_about_nothing_are_no_error, facts_apply_in_order,
                 a_failed_attempt_is_counted_and_announces_the_next, what_is_finished_at_the_start_is_retried_no_more,
@@ -66,21 +71,21 @@ macro_rules! contract_suite {
 pub(in crate::journal) use contract_suite;
 
 /// When every draft here was made.
-pub(in crate::journal) const MADE: Timestamp = Timestamp::from_millis(1_000);
+pub(crate) const MADE: Timestamp = Timestamp::from_millis(1_000);
 /// When every transaction here is completed.
-pub(in crate::journal) const DONE: Timestamp = Timestamp::from_millis(2_000);
+pub(crate) const DONE: Timestamp = Timestamp::from_millis(2_000);
 /// After all of it.
-pub(in crate::journal) const LATER: Timestamp = Timestamp::from_millis(3_000);
+pub(crate) const LATER: Timestamp = Timestamp::from_millis(3_000);
 
-pub(in crate::journal) fn instances() -> [InstanceName; 2] {
+pub(crate) fn instances() -> [InstanceName; 2] {
     [InstanceName::new("primary"), InstanceName::new("replica")]
 }
 
-pub(in crate::journal) fn new_collection() -> CollectionId {
+pub(crate) fn new_collection() -> CollectionId {
     CollectionId::new(Uuid::now_v7())
 }
 
-pub(in crate::journal) fn draft(lane: LaneId, body: &'static str) -> Draft {
+pub(crate) fn draft(lane: LaneId, body: &'static str) -> Draft {
     Draft {
         transaction_id: TransactionId::random(),
         client_key: None,
@@ -102,37 +107,37 @@ pub(in crate::journal) fn draft(lane: LaneId, body: &'static str) -> Draft {
     }
 }
 
-pub(in crate::journal) fn keyed(tenant: &str, key: &str) -> Draft {
+pub(crate) fn keyed(tenant: &str, key: &str) -> Draft {
     let client_key = ClientKey { tenant: tenant.to_owned(), key: key.to_owned(), fingerprint: [7; 32] };
     Draft { client_key: Some(client_key), ..draft(LaneId::Catalog, "keyed") }
 }
 
-pub(in crate::journal) async fn append(store: &dyn Store, drafts: Vec<Draft>) -> Vec<Seq> {
+pub(crate) async fn append(store: &dyn Store, drafts: Vec<Draft>) -> Vec<Seq> {
     store.commit(Batch { appends: drafts, facts: Vec::new() }).await.unwrap()
 }
 
-pub(in crate::journal) async fn record(store: &dyn Store, facts: Vec<Fact>) {
+pub(crate) async fn record(store: &dyn Store, facts: Vec<Fact>) {
     store.commit(Batch { appends: Vec::new(), facts }).await.unwrap();
 }
 
-pub(in crate::journal) async fn load(store: &dyn Store) -> Snapshot {
+pub(crate) async fn load(store: &dyn Store) -> Snapshot {
     store.load(&instances()).await.unwrap()
 }
 
-pub(in crate::journal) async fn by_id(store: &dyn Store, id: TransactionId) -> Option<TransactionRow> {
+pub(crate) async fn by_id(store: &dyn Store, id: TransactionId) -> Option<TransactionRow> {
     store.transaction(&Lookup::Id(id)).await.unwrap()
 }
 
-pub(in crate::journal) fn progress(lane: LaneId, instance: &str, through: Seq) -> Fact {
+pub(crate) fn progress(lane: LaneId, instance: &str, through: Seq) -> Fact {
     Fact::Progress { lane, instance: InstanceName::new(instance), through }
 }
 
-pub(in crate::journal) fn applied(seq: Seq) -> Fact {
+pub(crate) fn applied(seq: Seq) -> Fact {
     let answer = StoredAnswer { status: 201, body: Bytes::from_static(b"{}") };
     Fact::Verdict { seq, verdict: Verdict::Applied, by: Some(InstanceName::new("primary")), answer: Some(answer) }
 }
 
-pub(in crate::journal) fn status(seq: Seq, status: Status) -> Fact {
+pub(crate) fn status(seq: Seq, status: Status) -> Fact {
     Fact::Status {
         seq,
         status,
@@ -145,11 +150,11 @@ pub(in crate::journal) fn status(seq: Seq, status: Status) -> Fact {
 }
 
 /// Applied by an instance, and answered.
-pub(in crate::journal) fn finished(seqs: &[Seq]) -> Vec<Fact> {
+pub(crate) fn finished(seqs: &[Seq]) -> Vec<Fact> {
     seqs.iter().flat_map(|seq| [applied(*seq), status(*seq, Status::Completed)]).collect()
 }
 
-pub(in crate::journal) fn created(collection: CollectionId, name: &str, created: Seq) -> Fact {
+pub(crate) fn created(collection: CollectionId, name: &str, created: Seq) -> Fact {
     let scope = Scope::new("default_tenant", "default_database");
     Fact::Catalog(CatalogChange::CollectionCreated {
         collection,
@@ -160,11 +165,11 @@ pub(in crate::journal) fn created(collection: CollectionId, name: &str, created:
     })
 }
 
-pub(in crate::journal) fn positions(snapshot: &Snapshot) -> Vec<Seq> {
+pub(crate) fn positions(snapshot: &Snapshot) -> Vec<Seq> {
     snapshot.entries.iter().map(|entry| entry.seq).collect()
 }
 
-pub(in crate::journal) fn through(snapshot: &Snapshot, instance: &str) -> Vec<(LaneId, Seq)> {
+pub(crate) fn through(snapshot: &Snapshot, instance: &str) -> Vec<(LaneId, Seq)> {
     let of = snapshot.progress.iter().filter(|row| row.instance.as_str() == instance);
     of.map(|row| (row.lane, row.through)).collect()
 }

@@ -167,6 +167,11 @@ impl Journal {
         self.queue.record_later(facts);
     }
 
+    /// Ticks after each commit that may have made an event: then ask [`Store::events`].
+    pub fn reports(&self) -> tokio::sync::watch::Receiver<u64> {
+        self.queue.reports.subscribe()
+    }
+
     /// The journal's numbers.
     pub fn stats(&self) -> Arc<JournalStats> {
         Arc::clone(&self.queue.stats)

@@ -7,7 +7,7 @@ use std::collections::{HashSet, VecDeque};
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 
 use super::hold::Hold;
 use super::watches::Watches;
@@ -66,6 +66,8 @@ pub(super) struct Queue {
     pub(super) arrived: Notify,
     pub(super) options: JournalOptions,
     pub(super) stats: Arc<JournalStats>,
+    /// Ticks after each commit that may have changed how a transaction stands.
+    pub(super) reports: watch::Sender<u64>,
     pub(super) watches: Arc<Watches>,
 }
 
@@ -74,7 +76,8 @@ const CLOSED: &str = "the edge is shutting down";
 impl Queue {
     pub(super) fn new(options: JournalOptions) -> Arc<Queue> {
         let state = Mutex::new(State::default());
-        Arc::new(Queue { state, arrived: Notify::new(), options, stats: Arc::default(), watches: Arc::default() })
+        let (stats, watches, reports) = (Arc::default(), Arc::default(), watch::Sender::new(0));
+        Arc::new(Queue { state, arrived: Notify::new(), options, stats, watches, reports })
     }
 
     /// Queues an append: the ticket to withdraw it by, and the answer to come.
@@ -199,6 +202,13 @@ impl Queue {
             }
             bytes += next.draft.body.len();
             taken.appends.extend(state.appends.pop_front());
+        }
+    }
+
+    /// These facts are durable.
+    pub(super) fn reported<'a>(&self, mut facts: impl Iterator<Item = &'a Fact>) {
+        if facts.any(|fact| matches!(fact, Fact::Status { .. } | Fact::ApplicationReported { .. })) {
+            self.reports.send_modify(|count| *count = count.wrapping_add(1));
         }
     }
 

@@ -116,6 +116,7 @@ impl JournalTask {
                 Ok(seqs) if seqs.len() == taken.appends.len() => {
                     self.queue.stats.committed(began.elapsed());
                     self.durable(taken.appends.into_iter().zip(seqs));
+                    self.queue.reported(taken.facts.iter().flat_map(|group| &group.facts));
                     self.queue.watches.tell(taken.facts.iter().flat_map(|group| &group.facts));
                     recorded(taken.facts);
                     return Next::Now;

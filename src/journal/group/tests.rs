@@ -12,8 +12,9 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::contract::{MADE, draft, keyed, progress};
 use crate::journal::{
-    AuditPage, AuditQuery, Batch, CommitError, Details, HeldLane, Lookup, OperationType, ReadError, Recent, Request,
-    Snapshot, Status, StatusSummary, TimingGap, Totals, TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, Batch, CommitError, Details, EventId, EventPage, EventScope, HeldLane, Lookup,
+    OperationType, ReadError, Recent, Request, Snapshot, Status, StatusSummary, TimingGap, Totals, TransactionRow,
+    Trimmed, Trimming,
 };
 
 /// What the store does with the next commit.
@@ -130,6 +131,10 @@ impl Store for Fake {
     }
 
     async fn recent(&self, _: Timestamp, _: Timestamp) -> Result<Recent, ReadError> {
+        Err(ReadError("not asked here".to_owned()))
+    }
+
+    async fn events(&self, _: &EventScope, _: EventId, _: u32) -> Result<EventPage, ReadError> {
         Err(ReadError("not asked here".to_owned()))
     }
 

@@ -15,7 +15,7 @@ use super::fold::{Change, Folded, NextRetry, fold};
 use super::pipeline::{Query, query};
 use super::row::{number, time};
 use super::text::stored;
-use super::{application, catalog};
+use super::{application, catalog, events};
 
 /// Marks what every configured instance is about to have for the first time, before the marks themselves move.
 const SYNCED: &str = "
@@ -95,7 +95,8 @@ pub(super) fn finish_statuses<'a>(at: Timestamp) -> Query<'a> {
 
 /// The statements that record the facts. `given` positions are given out by the same commit, after them.
 pub(super) fn record<'a>(facts: &'a [Fact], given: i64, now: Timestamp, queries: &mut Vec<Query<'a>>) {
-    let Folded { progress, standings, transactions, resolved, catalog, handled, begun, reports } = fold(facts);
+    let Folded { progress, standings, transactions, resolved, catalog, handled, begun, reports, delivered } =
+        fold(facts);
     if !progress.is_empty() {
         let (lanes, names) = keys(&progress);
         let marks: Vec<i64> = progress.values().map(|through| number(*through)).collect();
@@ -120,6 +121,9 @@ pub(super) fn record<'a>(facts: &'a [Fact], given: i64, now: Timestamp, queries:
         catalog::apply(change, given, now, queries);
     }
     application::record(&begun, &reports, given, queries);
+    if let Some(through) = delivered {
+        queries.push(events::delivered(through));
+    }
     if !handled.is_empty() {
         queries.push(query!(HANDLED, handled.iter().map(|id| id.0).collect::<Vec<i64>>()));
     }

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::{
-    ApplicationDraft, ApplicationReport, Fact, Standing, Status, StoredAnswer, SuspicionId, TimingGap,
+    ApplicationDraft, ApplicationReport, EventId, Fact, Standing, Status, StoredAnswer, SuspicionId, TimingGap,
 };
 use crate::order::{CatalogChange, Verdict};
 
@@ -27,6 +27,7 @@ pub(super) struct Folded<'a> {
     pub(super) handled: Vec<SuspicionId>,
     pub(super) begun: Vec<&'a ApplicationDraft>,
     pub(super) reports: Vec<(Seq, &'a ApplicationReport, Timestamp)>,
+    pub(super) delivered: Option<EventId>,
 }
 
 /// What the facts about one transaction leave behind, whatever its status is in the journal.
@@ -126,6 +127,7 @@ impl<'a> Folded<'a> {
             Fact::SuspicionHandled(id) => self.handled.push(*id),
             Fact::ApplicationBegan(draft) => self.begun.push(draft),
             Fact::ApplicationReported { seq, report, at } => self.reports.push((*seq, report, *at)),
+            Fact::Delivered(through) => self.delivered = self.delivered.max(Some(*through)),
         }
     }
 

@@ -10,6 +10,7 @@ mod audit;
 mod body;
 mod catalog;
 mod connect;
+mod events;
 mod facts;
 mod fence;
 mod fold;
@@ -47,9 +48,9 @@ use self::runtime::OwnThread;
 use self::schema::Schema;
 use self::writer::Writer;
 use super::{
-    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, HeldLane, Lookup, ReadError, Recent,
-    Request, Snapshot, StatusSummary, Store, Suspicion, SuspicionId, Tenure, TenureError, Term, Totals, TransactionRow,
-    Trimmed, Trimming,
+    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, HeldLane,
+    Lookup, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Suspicion, SuspicionId, Tenure, TenureError,
+    Term, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
@@ -280,6 +281,19 @@ impl Store for PostgresStore {
         let read = self.on_thread(move |parts| async move {
             let read = |mut session| async move {
                 let read = audit::recent(&mut session, since, gaps_since).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn events(&self, scope: &EventScope, after: EventId, most: u32) -> Result<EventPage, ReadError> {
+        let (scope, patience) = (scope.clone(), self.options.read);
+        let read = self.on_thread(move |parts| async move {
+            let scope = &scope;
+            let read = |session| async move {
+                let read = events::events(&session, scope, after, most).await;
                 (session, read)
             };
             parts.reader.read(patience, read).await

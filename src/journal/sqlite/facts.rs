@@ -6,7 +6,7 @@
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::row::number;
-use super::{application, catalog};
+use super::{application, catalog, events};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::{Named, lane_name, standing_name};
@@ -61,6 +61,7 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
         Fact::SuspicionHandled(_) => Ok(()),
         Fact::ApplicationBegan(draft) => application::begin(connection, draft),
         Fact::ApplicationReported { seq, report, at } => application::report(connection, *seq, report, *at),
+        Fact::Delivered(through) => events::delivered(connection, *through),
     }
 }
 

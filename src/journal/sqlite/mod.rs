@@ -7,6 +7,7 @@ mod append;
 mod application;
 mod audit;
 mod catalog;
+mod events;
 mod facts;
 mod failure;
 mod lanes;
@@ -38,9 +39,9 @@ pub use source::Source;
 use self::read::Readers;
 use self::writer::{Command, Writer};
 use super::{
-    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, HeldLane, Lookup, Predecessor, ReadError,
-    Recent, Request, Snapshot, StatusSummary, Store, Suspicion, SuspicionId, Tenure, TenureError, Term, Totals,
-    TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, HeldLane,
+    Lookup, Predecessor, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Suspicion, SuspicionId, Tenure,
+    TenureError, Term, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
@@ -169,6 +170,11 @@ impl Store for SqliteStore {
 
     async fn recent(&self, since: Timestamp, gaps_since: Timestamp) -> Result<Recent, ReadError> {
         self.readers.read(move |connection| audit::recent(connection, since, gaps_since)).await
+    }
+
+    async fn events(&self, scope: &EventScope, after: EventId, most: u32) -> Result<EventPage, ReadError> {
+        let scope = scope.clone();
+        self.readers.read(move |connection| events::events(connection, &scope, after, most)).await
     }
 
     async fn totals(&self) -> Result<Totals, ReadError> {

@@ -1,0 +1,73 @@
+//! The JavaScript client, for pages that load it from the edge they speak to: always the one that fits it.
+
+use std::fmt::Write;
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use http::Method;
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use sha2::{Digest, Sha256};
+
+use crate::chroma::EdgeAnswer;
+use crate::proxy::{PageRequest, Reply};
+
+/// Where it is.
+pub(super) const PATH: &str = "/transaction/safety/client.js";
+const CLIENT: &str = include_str!("../../clients/js/chroma-edge-client.js");
+/// Browsers ask each time whether it is still the same: it changes with the edge.
+const FRESHNESS: &str = "no-cache";
+
+static TAG: LazyLock<String> = LazyLock::new(|| {
+    let mut tag = String::from("\"");
+    for byte in &Sha256::digest(CLIENT)[..12] {
+        // Writing to a String cannot fail.
+        let _ = write!(tag, "{byte:02x}");
+    }
+    tag + "\""
+});
+
+/// The file, or that it has not changed.
+pub(super) fn respond(request: &PageRequest) -> Reply {
+    if request.method != Method::GET && request.method != Method::HEAD {
+        return EdgeAnswer::method_not_allowed("GET,HEAD").into();
+    }
+    let known = request.headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
+    let mut known = known.flat_map(|value| value.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));
+    let reply = if known.any(|tag| tag == "*" || tag == TAG.as_str()) {
+        Reply::from(EdgeAnswer::empty(304))
+    } else {
+        Reply::json(200, Bytes::from_static(CLIENT.as_bytes())).with(CONTENT_TYPE, "text/javascript; charset=utf-8")
+    };
+    reply.with(ETAG, &TAG).with(CACHE_CONTROL, FRESHNESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ask(if_none_match: &str) -> Reply {
+        let mut headers = http::HeaderMap::new();
+        headers.insert(IF_NONE_MATCH, if_none_match.parse().unwrap());
+        respond(&PageRequest {
+            method: Method::GET,
+            path: PATH.to_owned(),
+            query: String::new(),
+            headers,
+            body: Bytes::new(),
+            client_ip: None,
+        })
+    }
+
+    #[test]
+    fn the_file_is_sent_once() {
+        let first = ask("");
+        assert_eq!((first.status, &first.body[..]), (200, CLIENT.as_bytes()));
+        let tag = first.headers[ETAG].to_str().unwrap().to_owned();
+        for known in [tag.clone(), format!("\"old\", W/{tag}"), "*".to_owned()] {
+            let again = ask(&known);
+            assert_eq!((again.status, again.body.len()), (304, 0), "{known}");
+            assert_eq!(again.headers[ETAG], tag.as_str());
+        }
+        assert_eq!(ask("\"old\"").status, 200);
+    }
+}

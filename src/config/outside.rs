@@ -1,0 +1,156 @@
+//! What stands around the edge: proxies in front of it, pages of other origins, and who is told of events.
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use http::Uri;
+use ipnet::IpNet;
+
+use super::check::readable;
+use super::mistake::{Ledger, Place};
+use super::section::{Located, Section};
+use crate::events::{NAMES, Secret, WebhookOptions};
+use crate::instance::{TargetUrl, Tls};
+use crate::proxy::Origins;
+
+/// Where events are posted.
+#[derive(Clone, Debug)]
+pub struct WebhookConfig {
+    pub url: TargetUrl,
+    /// The certificate authority of an `https://` address, when it is not one the system trusts.
+    pub ca_file: Option<PathBuf>,
+    pub options: WebhookOptions,
+}
+
+/// What is not said to be posted by default: every write that simply went well.
+const COMPLETED: &str = "transaction:completed";
+
+pub(super) fn trusted_proxies(edge: &Section<'_>) -> Vec<IpNet> {
+    edge.parsed("trusted_proxies", |text| {
+        let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
+        net.map_err(|_| format!("{text:?} is not an address or a network such as 10.0.0.0/8"))
+    })
+}
+
+pub(super) fn origins(edge: &Section<'_>) -> Origins {
+    let section = edge.section("cors");
+    let origins = section.parsed("origins", |text| if text == "*" { Ok(text.to_owned()) } else { origin(text) });
+    section.finish();
+    if origins.iter().any(|origin| origin == "*") {
+        return Origins::Any;
+    }
+    if origins.is_empty() { Origins::None } else { Origins::These(origins) }
+}
+
+/// An origin in the one spelling that browsers use: the scheme's own port is left out.
+fn origin(text: &str) -> Result<String, String> {
+    let wrong = || format!("{text:?} is not an origin such as https://app.example or http://localhost:3000, or *");
+    let uri: Uri = text.parse().map_err(|_| wrong())?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else { return Err(wrong()) };
+    let bare = format!("{scheme}://{authority}");
+    if !text.eq_ignore_ascii_case(&bare) || authority.as_str().contains('@') {
+        return Err(wrong());
+    }
+    let default = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return Err(wrong()),
+    };
+    Ok(bare.strip_suffix(default).unwrap_or(&bare).to_ascii_lowercase())
+}
+
+pub(super) fn webhook(edge: &Section<'_>, ledger: &Ledger) -> Option<WebhookConfig> {
+    let notify = edge.section("notify");
+    let given = notify.is_given("webhook");
+    let section = notify.section("webhook");
+    let config = if given { read_webhook(&section, notify.place("webhook"), ledger) } else { None };
+    section.finish();
+    notify.finish();
+    config
+}
+
+fn read_webhook(section: &Section<'_>, place: Place, ledger: &Ledger) -> Option<WebhookConfig> {
+    let url = section.required("url", place, |text| TargetUrl::parse(text).map_err(|error| error.to_string()));
+    let ca_file = section.optional("ca_file", |text| Ok(PathBuf::from(text)));
+    let secret = secret(section, place, ledger);
+    let timeout = section.duration("timeout", Duration::from_secs(10), Duration::from_millis(100)..=MINUTE);
+    let mut events = section.parsed("events", event_name);
+    if events.is_empty() {
+        events = NAMES.into_iter().filter(|name| *name != COMPLETED).collect();
+    }
+    if let Some(file) = &ca_file {
+        let place = file.place.unwrap_or(place);
+        if url.as_ref().is_some_and(|url| url.value.tls() == Tls::No) {
+            ledger.report(place, "ca_file is of use only with an https:// url");
+        } else if let Err(error) = readable(&file.value) {
+            ledger.report(place, format!("ca_file {} cannot be read: {error}", file.value.display()));
+        }
+    }
+    let options = WebhookOptions { secret: secret?, events, timeout };
+    Some(WebhookConfig { url: url?.value, ca_file: ca_file.map(|file| file.value), options })
+}
+
+const MINUTE: Duration = Duration::from_secs(60);
+
+fn event_name(text: &str) -> Result<&'static str, String> {
+    let found = NAMES.into_iter().find(|name| *name == text || name.strip_prefix("transaction:") == Some(text));
+    found.ok_or_else(|| format!("{text:?} is no event; there are {}", NAMES.join(", ")))
+}
+
+/// From the file itself or from a file of its own, which can have other permissions. Never repeated in a message.
+fn secret(section: &Section<'_>, place: Place, ledger: &Ledger) -> Option<Secret> {
+    let direct = section.optional("secret", |text| long_enough(text.to_owned()));
+    let from_file = section.optional("secret_file", |path| {
+        let text = std::fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"))?;
+        long_enough(text.trim_end_matches(['\r', '\n']).to_owned())
+    });
+    match (direct, from_file) {
+        (Some(Located { value, .. }), None) | (None, Some(Located { value, .. })) => Some(value),
+        (Some(_), Some(second)) => {
+            ledger.report(second.place.unwrap_or(place), "secret and secret_file are two ways to say one thing");
+            None
+        }
+        (None, None) => {
+            if !section.is_given("secret") && !section.is_given("secret_file") {
+                ledger.report(place, "edge.notify.webhook needs a secret, or a secret_file that holds one");
+            }
+            None
+        }
+    }
+}
+
+fn long_enough(text: String) -> Result<Secret, String> {
+    if text.len() < Secret::SHORTEST {
+        return Err(format!("a secret has at least {} bytes", Secret::SHORTEST));
+    }
+    Ok(Secret::new(text))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_origin_is_spelled_as_browsers_do() {
+        for (text, expected) in [
+            ("https://App.Example", "https://app.example"),
+            ("https://app.example:443", "https://app.example"),
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("http://localhost:80", "http://localhost"),
+            ("http://[::1]:3000", "http://[::1]:3000"),
+        ] {
+            assert_eq!(origin(text).as_deref(), Ok(expected), "{text}");
+        }
+        for bad in ["app.example", "https://app.example/", "https://a/b", "https://u@a", "null", "ftp://a", ""] {
+            assert!(origin(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn an_event_is_named_with_or_without_its_kind() {
+        assert_eq!(event_name("recovered"), Ok("transaction:recovered"));
+        assert_eq!(event_name("transaction:recovered"), Ok("transaction:recovered"));
+        assert!(event_name("failed").is_err() && event_name("").is_err());
+    }
+}

@@ -1,0 +1,135 @@
+//! Who listens to streams, and the one task that wakes those for whom there is something new.
+//!
+//! After each commit that may have made an event it asks the journal once, for all streams, and wakes the concerned;
+//! each then asks for its own. It wakes rather too many than too few: whoever is woken for nothing finds nothing.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{Notify, watch};
+
+use crate::journal::{EventId, EventPage, EventRow, EventScope, Store};
+
+/// Between two looks: what becomes durable meanwhile is looked at together.
+const PAUSE: Duration = Duration::from_millis(20);
+/// Events looked at one by one; with more than that, everybody is woken.
+const LOOK: u32 = 512;
+
+/// Who listens.
+pub struct Hub {
+    pub(super) store: Arc<dyn Store>,
+    limit: usize,
+    listening: Mutex<Listening>,
+}
+
+#[derive(Default)]
+struct Listening {
+    by_scope: HashMap<EventScope, HashMap<u64, Arc<Notify>>>,
+    count: usize,
+    next: u64,
+}
+
+/// One listener's place: told of everything that became durable after it was taken.
+pub struct Place {
+    pub(super) hub: Arc<Hub>,
+    pub(super) scope: EventScope,
+    number: u64,
+    wake: Arc<Notify>,
+}
+
+impl Hub {
+    /// For up to `limit` streams at once.
+    pub fn new(store: Arc<dyn Store>, limit: usize) -> Arc<Hub> {
+        Arc::new(Hub { store, limit, listening: Mutex::default() })
+    }
+
+    /// A place; `None` when all are taken.
+    pub fn listen(self: &Arc<Self>, scope: EventScope) -> Option<Place> {
+        let mut listening = self.listening();
+        if listening.count >= self.limit {
+            return None;
+        }
+        listening.count += 1;
+        listening.next += 1;
+        let number = listening.next;
+        let wake = Arc::new(Notify::new());
+        listening.by_scope.entry(scope.clone()).or_default().insert(number, Arc::clone(&wake));
+        Some(Place { hub: Arc::clone(self), scope, number, wake })
+    }
+
+    /// Streams that are open now.
+    pub fn streams(&self) -> usize {
+        self.listening().count
+    }
+
+    /// How many may be.
+    pub const fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// Wakes listeners after each of these reports, for as long as there can be any.
+    pub async fn run(&self, mut reports: watch::Receiver<u64>) {
+        let mut seen = None;
+        while reports.changed().await.is_ok() {
+            seen = self.look(seen).await;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Looks at what came after `seen`, wakes the concerned, and says what has been seen by now.
+    async fn look(&self, seen: Option<EventId>) -> Option<EventId> {
+        if self.streams() == 0 {
+            return None;
+        }
+        let page = self.store.events(&EventScope::All, seen.unwrap_or(EventId::END), LOOK).await;
+        let page = page.inspect_err(|error| tracing::debug!(%error, "look for events")).ok();
+        match (&page, seen) {
+            (Some(page), Some(_)) if page.events.len() < LOOK as usize => self.wake(&page.events),
+            // Not looked before, too many to look at, or none to be seen: they look for themselves.
+            _ => self.wake_all(),
+        }
+        page.map(|EventPage { events, last, .. }| events.last().map_or(last, |event| last.max(event.event)))
+    }
+
+    fn wake(&self, events: &[EventRow]) {
+        let listening = self.listening();
+        let wake = |scope: EventScope| {
+            listening.by_scope.get(&scope).into_iter().flat_map(HashMap::values).for_each(|one| one.notify_one());
+        };
+        for event in events {
+            wake(EventScope::Transaction(event.transaction.transaction_id));
+            if let Some(session) = &event.transaction.client_session {
+                wake(EventScope::Session(session.clone()));
+            }
+        }
+    }
+
+    fn wake_all(&self) {
+        self.listening().by_scope.values().flat_map(HashMap::values).for_each(|one| one.notify_one());
+    }
+
+    fn listening(&self) -> MutexGuard<'_, Listening> {
+        self.listening.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Place {
+    /// Returns when there may be something new since the last time, or since the place was taken.
+    pub(super) async fn woken(&self) {
+        self.wake.notified().await;
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let mut listening = self.hub.listening();
+        listening.count = listening.count.saturating_sub(1);
+        if let Some(same) = listening.by_scope.get_mut(&self.scope) {
+            same.remove(&self.number);
+            if same.is_empty() {
+                listening.by_scope.remove(&self.scope);
+            }
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! The webhook: every event of the configured names is posted to one address, in order, until it is accepted.
+//!
+//! It reads the journal from a cursor that the journal keeps, one page at a time: an address that is away for days costs
+//! no memory and holds nothing up. What is accepted is remembered in a later commit, so that after a crash the
+//! last ones may be posted again: at least once, never out of order.
+
+mod signature;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderName, HeaderValue, USER_AGENT};
+use serde_json::{Map, Value};
+use tokio::sync::watch;
+use uuid::Uuid;
+
+pub use self::signature::Secret;
+use super::message::{self, Show, name_of};
+use crate::clock::Timestamp;
+use crate::instance::Target;
+use crate::journal::{EventId, EventRow, EventScope, Fact, Journal, ReadError, Store};
+
+/// Events read at once.
+const PAGE: u32 = 32;
+/// The first pause after a refusal or no answer, and the longest.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
+/// After a read of the journal that failed.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+/// How often the place is remembered while only events of other names pass.
+const REMEMBER: Duration = Duration::from_secs(5);
+
+const TIMESTAMP: HeaderName = HeaderName::from_static("chroma-edge-timestamp");
+const SIGNATURE: HeaderName = HeaderName::from_static("chroma-edge-signature");
+const EVENT: HeaderName = HeaderName::from_static("chroma-edge-event");
+
+/// What is posted, and how.
+#[derive(Clone, Debug)]
+pub struct WebhookOptions {
+    pub secret: Secret,
+    /// Names of events, of [`super::NAMES`].
+    pub events: Vec<&'static str>,
+    /// One attempt: connection, request and answer.
+    pub timeout: Duration,
+}
+
+/// The webhook's numbers, for metrics.
+#[derive(Debug, Default)]
+pub struct WebhookGauges {
+    through: AtomicU64,
+    failed: AtomicU64,
+}
+
+impl WebhookGauges {
+    /// Every event up to here is accepted, or not asked for.
+    pub fn through(&self) -> EventId {
+        EventId::new(self.through.load(Ordering::Relaxed))
+    }
+
+    /// Attempts that were refused or got no answer, since the start.
+    pub fn failed(&self) -> u64 {
+        self.failed.load(Ordering::Relaxed)
+    }
+}
+
+/// Posts events.
+pub struct Webhook {
+    store: Arc<dyn Store>,
+    journal: Journal,
+    target: Target,
+    options: WebhookOptions,
+    show: Show,
+    gauges: Arc<WebhookGauges>,
+}
+
+impl Webhook {
+    /// A webhook over this journal.
+    pub fn new(
+        store: Arc<dyn Store>,
+        journal: Journal,
+        target: Target,
+        options: WebhookOptions,
+        show: Show,
+    ) -> Webhook {
+        Webhook { store, journal, target, options, show, gauges: Arc::default() }
+    }
+
+    /// Its numbers.
+    pub fn gauges(&self) -> Arc<WebhookGauges> {
+        Arc::clone(&self.gauges)
+    }
+
+    /// Posts what there is and what comes, for ever. May be dropped at any moment: what was not remembered by then is
+    /// posted again.
+    pub async fn run(self) {
+        let mut reports = self.journal.reports();
+        let mut through = self.place().await;
+        let mut remembered = tokio::time::Instant::now();
+        loop {
+            self.gauges.through.store(through.get(), Ordering::Relaxed);
+            let page = match self.store.events(&EventScope::All, through, PAGE).await {
+                Ok(page) => page,
+                Err(error) => {
+                    self.wait_after(&error).await;
+                    continue;
+                }
+            };
+            if through < page.forgotten {
+                tracing::warn!(after = %through, "retention has removed events that the webhook had not accepted");
+            }
+            for row in &page.events {
+                if self.options.events.contains(&name_of(row.status)) {
+                    self.deliver(row).await;
+                    self.remember(row.event);
+                    remembered = tokio::time::Instant::now();
+                }
+                through = row.event;
+                self.gauges.through.store(through.get(), Ordering::Relaxed);
+            }
+            if page.events.len() >= PAGE as usize {
+                continue;
+            }
+            through = through.max(page.last);
+            self.gauges.through.store(through.get(), Ordering::Relaxed);
+            if page.delivered < Some(through) && remembered.elapsed() >= REMEMBER {
+                self.remember(through);
+                remembered = tokio::time::Instant::now();
+            }
+            self.next_report(&mut reports, page.last).await;
+        }
+    }
+
+    /// Where it had come to; a journal that never had a webhook begins with now.
+    async fn place(&self) -> EventId {
+        loop {
+            match self.store.events(&EventScope::All, EventId::END, 0).await {
+                Ok(page) => {
+                    let through = page.delivered.unwrap_or(page.last);
+                    if page.delivered.is_none() {
+                        self.journal.record(vec![Fact::Delivered(through)]).await;
+                    }
+                    return through;
+                }
+                Err(error) => self.wait_after(&error).await,
+            }
+        }
+    }
+
+    async fn wait_after(&self, error: &ReadError) {
+        tracing::debug!(%error, "read events for the webhook");
+        tokio::time::sleep(LOOK_AGAIN).await;
+    }
+
+    async fn next_report(&self, reports: &mut watch::Receiver<u64>, _seen: EventId) {
+        if reports.changed().await.is_err() {
+            // The journal's handle is held here, hence so is the sender.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn remember(&self, through: EventId) {
+        self.journal.record_later(vec![Fact::Delivered(through)]);
+    }
+
+    /// Posts it until it is accepted.
+    async fn deliver(&self, row: &EventRow) {
+        let mut pause = PAUSE.0;
+        loop {
+            let Err(reason) = self.post(row).await else { return };
+            let failed = self.gauges.failed.fetch_add(1, Ordering::Relaxed);
+            let again = jittered(pause);
+            if pause == PAUSE.0 || pause == PAUSE.1 {
+                tracing::warn!(event = %row.event, reason, failed, again = ?again, "the webhook did not accept an event");
+            }
+            tokio::time::sleep(again).await;
+            pause = (pause * 2).min(PAUSE.1);
+        }
+    }
+
+    async fn post(&self, row: &EventRow) -> Result<(), String> {
+        let body = self.body(row);
+        let seconds = (Timestamp::now().millis() / 1000).to_string();
+        let signature = self.options.secret.sign(&seconds, &body);
+        let header = |text: &str| HeaderValue::from_str(text).map_err(|error| error.to_string());
+        let headers = vec![
+            (CONTENT_TYPE, HeaderValue::from_static("application/json")),
+            (USER_AGENT, HeaderValue::from_static(concat!("chroma-edge/", env!("CARGO_PKG_VERSION")))),
+            (EVENT, HeaderValue::from_static(name_of(row.status))),
+            (TIMESTAMP, header(&seconds)?),
+            (SIGNATURE, header(&signature)?),
+        ];
+        match self.target.post(headers, body, self.options.timeout).await? {
+            200..=299 => Ok(()),
+            status => Err(format!("it answered {status}")),
+        }
+    }
+
+    fn body(&self, row: &EventRow) -> Bytes {
+        let mut body = Map::new();
+        body.insert("id".to_owned(), Value::String(row.event.to_string()));
+        body.insert("event".to_owned(), Value::String(name_of(row.status).to_owned()));
+        body.insert("data".to_owned(), Value::Object(message::data(row, self.show)));
+        Bytes::from(Value::Object(body).to_string())
+    }
+}
+
+/// Between half of the pause and all of it: edges that lost the same address do not return together.
+fn jittered(pause: Duration) -> Duration {
+    let random = Uuid::new_v4().as_u64_pair().1 % 1000;
+    pause / 2 + pause.mul_f64(random as f64 / 2000.0)
+}

@@ -1,0 +1,106 @@
+//! Pages of other origins: closed by default; open to those that are listed, on the edge's pages and on Chroma's API.
+
+use serde_json::json;
+
+use crate::common::cluster::record;
+use crate::common::http::{Answer, Client, DEFAULT, record_path};
+use crate::common::{ChromaServer, Cluster, Edge};
+
+const APP: &str = "https://app.example";
+
+fn from(client: &Client, origin: &str) -> Client {
+    client.with_header("origin", origin)
+}
+
+fn preflight(client: &Client, path: &str) -> Answer {
+    let client = client.with_header("access-control-request-method", "POST");
+    let headers = "content-type,transaction-id,x-client-session,x-chroma-token,last-event-id";
+    client.with_header("access-control-request-headers", headers).send("OPTIONS", path, "", b"").expect("an answer")
+}
+
+#[track_caller]
+fn said(answer: &Answer) -> Vec<&str> {
+    let named = |name: &&(String, String)| name.0.starts_with("access-control-");
+    answer.headers.iter().filter(named).map(|(name, _)| name.as_str()).collect()
+}
+
+#[test]
+fn it_is_closed_by_default() {
+    let cluster = Cluster::two();
+    let client = from(&cluster.client(), APP);
+    for path in ["/status", "/transaction/safety/client.js", "/api/v2/heartbeat"] {
+        assert!(said(&client.get(path).expect(200)).is_empty(), "{path}");
+        assert!(said(&preflight(&client, path)).is_empty(), "{path}");
+    }
+}
+
+#[test]
+fn listed_origins_may_read_and_write_and_no_others() {
+    // Servers with an opinion of their own, which must not be added to the edge's.
+    let servers =
+        [ChromaServer::fresh(), ChromaServer::fresh()].map(|one| one.configured("cors_allow_origins: [\"*\"]"));
+    let config = format!("  cors: {{ origins: [{APP:?}] }}");
+    let edge = Edge::builder().instances(&servers.iter().collect::<Vec<_>>()).config(&config).start();
+    let cluster = Cluster { edge, servers: servers.into() };
+    let (client, stranger) = (from(&cluster.client(), APP), from(&cluster.client(), "https://evil.example"));
+    let collection = cluster.create("things");
+    let write = record_path(&collection, "add");
+    for path in ["/transaction/safety/status", "/transaction/safety/events?client=a", &write, "/api/v2/heartbeat"] {
+        let asked = preflight(&client, path).expect(204);
+        assert_eq!(asked.header("access-control-allow-origin"), Some(APP), "{path}: {asked}");
+        let allowed = asked.header("access-control-allow-headers").expect("headers").to_ascii_lowercase();
+        for name in ["content-type", "transaction-id", "x-client-session", "x-chroma-token", "last-event-id"] {
+            assert!(allowed.contains(name), "{name} on {path}: {asked}");
+        }
+        assert!(
+            asked.header("access-control-allow-methods").is_some_and(|methods| methods.contains("POST")),
+            "{asked}"
+        );
+        assert!(asked.header("content-length").is_none() && asked.body.is_empty(), "{asked}");
+        let refused = preflight(&stranger, path);
+        assert!(said(&refused).is_empty(), "{path}: {refused}");
+    }
+    let get = record_path(&collection, "get");
+    let answers = |client: &Client| {
+        vec![
+            client.get("/status"),
+            client.get("/api/v2/heartbeat"),
+            client.post(&write, &record("a")),
+            client.post(&get, &json!({})),
+            client.get(&format!("{DEFAULT}/collections")),
+            client.get("/no/such/page"),
+            client.get("/transaction/safety/events"),
+        ]
+    };
+    for answer in answers(&client) {
+        let allowed: Vec<_> = answer.headers.iter().filter(|(name, _)| name == "access-control-allow-origin").collect();
+        assert_eq!(allowed.len(), 1, "said once: {answer}");
+        assert_eq!(allowed[0].1, APP, "{answer}");
+        let exposed = answer.header("access-control-expose-headers").expect("exposed headers");
+        assert!(exposed.contains("Transaction-ID") && exposed.contains("Retry-After"), "{answer}");
+        assert!(answer.headers.iter().any(|(name, value)| name == "vary" && value.contains("Origin")), "{answer}");
+    }
+    for answer in answers(&stranger) {
+        assert!(said(&answer).is_empty(), "{answer}");
+    }
+    let (mut connection, stream) = crate::common::events::ask(&client, "client=a", None);
+    assert_eq!(stream.status, 200, "{stream}");
+    assert!(connection.read_chunk().is_ok());
+}
+
+#[test]
+fn the_client_for_browsers_is_served() {
+    let cluster = Cluster::two();
+    let client = cluster.client();
+    let first = client.get("/transaction/safety/client.js").expect(200);
+    assert!(
+        first.header("content-type").is_some_and(|kind| kind.starts_with("text/javascript")),
+        "{:?}",
+        first.headers
+    );
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/clients/js/chroma-edge-client.js");
+    assert_eq!(first.body, std::fs::read(file).expect("the file"));
+    let tag = first.header("etag").expect("a tag");
+    let again = client.with_header("if-none-match", tag).get("/transaction/safety/client.js").expect(304);
+    assert!(again.body.is_empty() && again.header("content-length").is_none(), "{again}");
+}
