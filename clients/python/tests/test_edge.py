@@ -317,7 +317,7 @@ class Official(WithEdge):
         told = []
         port = int(self.edge.url.rsplit(":", 1)[1])
         client = safe_http_client("127.0.0.1", port, headers={"x-chroma-token": "k"}, policy=QUICK, on_event=told.append)
-        self.addCleanup(client.close)
+        self.addCleanup(client._server._session.close)
         self.edge.script.append("lose after")
         made = client.create_collection("made", embedding_function=None)
         self.assertEqual((made.name, len(self.edge.executed)), ("made", 1))
