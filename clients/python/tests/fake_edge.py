@@ -94,6 +94,7 @@ class FakeEdge:
         asked = (handler.command, handler.path, headers, body)
         with self.changed:
             self.requests.append(asked)
+            begins = len(self.log)
             self.changed.notify_all()
             scripted = self.script.pop(0) if self.script else "pass"
         url = urlsplit(handler.path)
@@ -110,7 +111,7 @@ class FakeEdge:
         if scripted != "pass":
             return self.answer(handler, *scripted)
         if url.path == "/transaction/safety/events":
-            return self.events(handler, headers, query)
+            return self.events(handler, headers, query, begins)
         if url.path.startswith("/transaction/safety/"):
             return self.answer(handler, *self.own(handler.command, url.path, headers, query, body))
         if "transaction-id" in headers:
@@ -220,15 +221,14 @@ class FakeEdge:
         return {"transactions": found[at:following], "next_cursor": str(following) if following < len(found) else None,
                 "total": len(found), "counts": {}}
 
-    def events(self, handler, headers, query):
+    def events(self, handler, headers, query, begins):
         handler.send_response(200)
         handler.send_header("content-type", "text/event-stream")
         handler.end_headers()
         handler.close_connection = True
         session, wanted = query.get("client"), query.get("transaction")
         last = headers.get("last-event-id")
-        with self.changed:
-            at = int(last) if last else len(self.log) if session else 0
+        at = int(last) if last else begins if session else 0
         handler.wfile.write(b": ping\n\n")
         while True:
             with self.changed:
