@@ -194,6 +194,7 @@ class Rules(unittest.TestCase):
     def test_a_404_that_is_not_the_edges_is_not_taken_for_its_word(self):
         case = self.case(pending(recovery="unknown"), (404, None))
         self.assertEqual(self.fails(case, TransactionError).status, 404)
+        self.assertEqual(case.methods, ["POST", "GET"])
 
     def test_abandoned_is_an_error_with_id_and_reason(self):
         case = self.case(pending(), shown("ABANDONED", failure_reason="wrong dimension", response_status=400))
