@@ -11,7 +11,7 @@ use chroma_edge::clock::Timestamp;
 use chroma_edge::ids::{CollectionId, LaneId, TransactionId};
 use chroma_edge::journal::sqlite::SqliteStore;
 use chroma_edge::journal::{Appended, Draft, DurableSink, Journal, JournalOptions};
-use chroma_edge::order::{Kind, Profile};
+use chroma_edge::order::{Kind, Priority, Profile};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 struct Nowhere;
@@ -25,7 +25,7 @@ fn draft(lane: LaneId, body: Bytes) -> Draft {
         transaction_id: TransactionId::random(),
         client_key: None,
         lane,
-        profile: Profile { kind: Kind::Add, merge: None, bytes: body.len() as u64 },
+        profile: Profile { kind: Kind::Add, merge: None, bytes: body.len() as u64, priority: Priority::Normal },
         method: "POST".to_owned(),
         path: "/api/v2/tenants/default_tenant/databases/default_database/collections/c/add".to_owned(),
         content_type: Some("application/json".to_owned()),

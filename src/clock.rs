@@ -27,6 +27,11 @@ impl Timestamp {
         self.0
     }
 
+    /// The moment `span` after this one.
+    pub fn after(self, span: Duration) -> Self {
+        Timestamp(self.0.saturating_add(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
+    }
+
     /// The moment `span` before this one.
     pub fn before(self, span: Duration) -> Self {
         Timestamp(self.0.saturating_sub(i64::try_from(span.as_millis()).unwrap_or(i64::MAX)))
@@ -46,6 +51,11 @@ impl Awake {
     /// Milliseconds since the machine's start.
     pub const fn millis(self) -> u64 {
         self.0
+    }
+
+    /// The moment `span` after this one.
+    pub fn after(self, span: Duration) -> Self {
+        Awake(self.0.saturating_add(u64::try_from(span.as_millis()).unwrap_or(u64::MAX)))
     }
 }
 

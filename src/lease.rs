@@ -1,60 +1,165 @@
 //! Whether this process may still send writes to instances.
 //!
 //! One journal serves one edge at a time, and an instance cannot tell an old edge from the new one. So whoever sends
-//! asks here before a write's first byte and before every piece of its body. This room only remembers until when;
-//! who may hold a journal, and for how long, is decided by the store that holds it.
+//! asks here before a write's first byte, before every piece of its body, and once more when its last byte is handed
+//! over. This room only remembers until when; who may hold a journal, and for how long, is decided by the store that
+//! holds it.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
+
+use tokio::sync::Notify;
 
 use crate::clock::{self, Awake};
 
-/// The lease has ended, or was never had.
+/// The lease has ended, has not begun, or was never had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("this edge does not hold the journal any more")]
+#[error("this edge does not hold the journal now")]
 pub struct LeaseEnded;
 
 /// The right to send. Shared by all who send and the one who renews it.
 #[derive(Debug)]
 pub struct Lease {
+    /// Milliseconds of [`clock::awake`]: nothing is sent before.
+    from: AtomicU64,
     /// Milliseconds of [`clock::awake`]; `u64::MAX`: for life.
     until: AtomicU64,
+    changed: Notify,
+    /// Writes that are being sent, and those that ended too late and have yet to be told of.
+    sending: AtomicUsize,
+    sent: Notify,
 }
 
 impl Lease {
     /// Never ends: nobody else can have the journal while this process lives.
     pub const fn for_life() -> Lease {
-        Lease { until: AtomicU64::new(u64::MAX) }
+        Lease::until(u64::MAX)
     }
 
     /// Not had yet.
     pub const fn none() -> Lease {
-        Lease { until: AtomicU64::new(0) }
+        Lease::until(0)
+    }
+
+    const fn until(until: u64) -> Lease {
+        Lease {
+            from: AtomicU64::new(0),
+            until: AtomicU64::new(until),
+            changed: Notify::const_new(),
+            sending: AtomicUsize::new(0),
+            sent: Notify::const_new(),
+        }
     }
 
     /// `Ok` as long as the lease lasts.
     ///
     /// # Errors
-    /// Once its time is over; it may be renewed later, if nobody else has taken it.
+    /// Once its time is over; it may be renewed later, if nobody else has taken it. And before it has begun.
     pub fn check(&self) -> Result<(), LeaseEnded> {
-        let until = self.until.load(Ordering::Acquire);
-        if until == u64::MAX || clock::awake().millis() < until { Ok(()) } else { Err(LeaseEnded) }
+        let until = self.until.load(Ordering::SeqCst);
+        if until == u64::MAX {
+            return Ok(());
+        }
+        let now = clock::awake().millis();
+        if self.from.load(Ordering::SeqCst) <= now && now < until { Ok(()) } else { Err(LeaseEnded) }
     }
 
     /// It lasts for `term` from `asked`, the moment before it was asked for.
     pub fn renew(&self, asked: Awake, term: Duration) {
-        let term = u64::try_from(term.as_millis()).unwrap_or(u64::MAX);
-        self.until.store(asked.millis().saturating_add(term).min(u64::MAX - 1), Ordering::Release);
+        self.until.store(asked.after(term).millis().min(u64::MAX - 1), Ordering::SeqCst);
+        self.changed.notify_waiters();
+    }
+
+    /// Nothing is sent before this moment: what another edge sent may still be on its way.
+    pub fn begin_at(&self, moment: Awake) {
+        self.from.store(moment.millis(), Ordering::SeqCst);
+        self.changed.notify_waiters();
     }
 
     /// It lasts as long as this process.
     pub fn hold_for_life(&self) {
-        self.until.store(u64::MAX, Ordering::Release);
+        self.until.store(u64::MAX, Ordering::SeqCst);
+        self.changed.notify_waiters();
     }
 
     /// It is over.
     pub fn end(&self) {
-        self.until.store(0, Ordering::Release);
+        self.until.store(0, Ordering::SeqCst);
+    }
+
+    /// Resolves as soon as the lease is held.
+    pub async fn held(&self) {
+        loop {
+            let changed = self.changed.notified();
+            if self.check().is_ok() {
+                return;
+            }
+            let now = clock::awake().millis();
+            let begins = self.from.load(Ordering::SeqCst);
+            if now < begins {
+                let _ = tokio::time::timeout(Duration::from_millis(begins - now), changed).await;
+            } else {
+                changed.await;
+            }
+        }
+    }
+
+    /// A write that is about to be sent.
+    pub fn sending(&self) -> Sending<'_> {
+        // Counted before it is checked: who ends the lease either sees it here, or is seen by it.
+        self.sending.fetch_add(1, Ordering::SeqCst);
+        Sending { lease: self, counted: AtomicBool::new(true) }
+    }
+
+    /// Resolves when no write is being sent, and every one that ended too late has been told of.
+    pub async fn sends_done(&self) {
+        loop {
+            let sent = self.sent.notified();
+            if self.sending.load(Ordering::SeqCst) == 0 {
+                return;
+            }
+            sent.await;
+        }
+    }
+}
+
+/// A write on its way to an instance. Counted until it is handed over in time, or dropped: whoever learns that it was
+/// too late tells of it before that.
+#[derive(Debug)]
+pub struct Sending<'a> {
+    lease: &'a Lease,
+    counted: AtomicBool,
+}
+
+impl Sending<'_> {
+    /// Whether the next byte may be sent.
+    ///
+    /// # Errors
+    /// When the lease does not last any more.
+    pub fn check(&self) -> Result<(), LeaseEnded> {
+        self.lease.check()
+    }
+
+    /// Its last byte has been handed to the kernel.
+    ///
+    /// # Errors
+    /// When the lease had ended by then: another edge may have begun to send before this write was on its way.
+    pub fn handed_over(&self) -> Result<(), LeaseEnded> {
+        self.lease.check()?;
+        self.done();
+        Ok(())
+    }
+
+    fn done(&self) {
+        if self.counted.swap(false, Ordering::SeqCst) && self.lease.sending.fetch_sub(1, Ordering::SeqCst) == 1 {
+            self.lease.sent.notify_waiters();
+        }
+    }
+}
+
+impl Drop for Sending<'_> {
+    fn drop(&mut self) {
+        self.done();
     }
 }
 
@@ -62,11 +167,17 @@ impl Lease {
 mod tests {
     use super::*;
 
+    const MINUTE: Duration = Duration::from_secs(60);
+
     #[test]
     fn it_lasts_for_its_term_and_not_before_or_after() {
         let lease = Lease::none();
         assert_eq!(lease.check(), Err(LeaseEnded));
-        lease.renew(clock::awake(), Duration::from_secs(60));
+        lease.renew(clock::awake(), MINUTE);
+        assert_eq!(lease.check(), Ok(()));
+        lease.begin_at(clock::awake().after(MINUTE));
+        assert_eq!(lease.check(), Err(LeaseEnded), "what the predecessor sent may still be on its way");
+        lease.begin_at(clock::awake());
         assert_eq!(lease.check(), Ok(()));
         lease.renew(clock::awake(), Duration::ZERO);
         assert_eq!(lease.check(), Err(LeaseEnded));
@@ -74,5 +185,29 @@ mod tests {
         assert_eq!(lease.check(), Ok(()));
         lease.end();
         assert_eq!(lease.check(), Err(LeaseEnded));
+    }
+
+    #[tokio::test]
+    async fn who_waits_for_it_goes_on_when_it_is_renewed_and_when_it_begins() {
+        let lease = Lease::none();
+        let renewed = async { lease.renew(clock::awake(), MINUTE) };
+        tokio::join!(biased; lease.held(), renewed);
+        let begins = clock::awake().after(Duration::from_millis(20));
+        lease.begin_at(begins);
+        lease.held().await;
+        assert!(clock::awake() >= begins);
+    }
+
+    #[tokio::test]
+    async fn a_write_counts_until_it_is_handed_over_in_time_or_told_of() {
+        let lease = Lease::for_life();
+        let (in_time, late) = (lease.sending(), lease.sending());
+        assert_eq!(in_time.handed_over(), Ok(()));
+        lease.end();
+        assert_eq!(late.handed_over(), Err(LeaseEnded));
+        assert_eq!(lease.sending.load(Ordering::SeqCst), 1, "not told of yet");
+        tokio::join!(biased; lease.sends_done(), async { drop(late) });
+        drop(in_time);
+        assert_eq!(lease.sending.load(Ordering::SeqCst), 0);
     }
 }

@@ -24,6 +24,8 @@ pub struct Gauges {
 /// The gauges that are one number.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Number {
+    Active,
+    LeaseHeld,
     PendingWrites,
     InDoubt,
     Collections,
@@ -38,6 +40,8 @@ pub enum Number {
     BodyBytesLimit,
     JournalReadable,
     JournalBytes,
+    JournalUsedBytes,
+    JournalBytesLimit,
     JournalQueue,
     JournalCommits,
     JournalFailedCommits,
@@ -48,7 +52,9 @@ pub enum Number {
 }
 
 impl Number {
-    const ALL: [Number; 21] = [
+    const ALL: [Number; 25] = [
+        Number::Active,
+        Number::LeaseHeld,
         Number::PendingWrites,
         Number::InDoubt,
         Number::Collections,
@@ -63,6 +69,8 @@ impl Number {
         Number::BodyBytesLimit,
         Number::JournalReadable,
         Number::JournalBytes,
+        Number::JournalUsedBytes,
+        Number::JournalBytesLimit,
         Number::JournalQueue,
         Number::JournalCommits,
         Number::JournalFailedCommits,
@@ -74,6 +82,8 @@ impl Number {
 
     const fn name_and_help(self) -> (&'static str, &'static str) {
         match self {
+            Number::Active => ("active", "1 if this edge serves its journal, 0 while it stands by"),
+            Number::LeaseHeld => ("lease_held", "1 while this edge may send writes to instances"),
             Number::PendingWrites => ("pending_writes", "Journaled writes that some instance in step has yet to apply"),
             Number::InDoubt => ("in_doubt", "Places where a request may have been executed without an answer"),
             Number::Collections => ("collections", "Collections in the catalog"),
@@ -88,6 +98,8 @@ impl Number {
             Number::BodyBytesLimit => ("body_bytes_limit", "The largest request body"),
             Number::JournalReadable => ("journal_readable", "1 if the journal answered when this page was made"),
             Number::JournalBytes => ("journal_bytes", "Bytes the journal occupies"),
+            Number::JournalUsedBytes => ("journal_used_bytes", "Bytes of the journal that count for its limit"),
+            Number::JournalBytesLimit => ("journal_bytes_limit", "The limit of journal_used_bytes"),
             Number::JournalQueue => ("journal_queue", "Appends waiting for a commit"),
             Number::JournalCommits => ("journal_commits", "Commits since the start"),
             Number::JournalFailedCommits => ("journal_failed_commits", "Commits that failed since the start"),
@@ -109,6 +121,7 @@ pub struct InstanceGauges {
     pub pending: i64,
     pub in_flight: i64,
     pub diverged: i64,
+    pub holds_journal: i64,
 }
 
 struct Metrics {
@@ -120,6 +133,7 @@ struct Metrics {
     pending: IntGaugeVec,
     in_flight: IntGaugeVec,
     diverged: IntGaugeVec,
+    holds_journal: IntGaugeVec,
     numbers: HashMap<Number, IntGauge>,
     transactions: IntGaugeVec,
     events: IntCounter,
@@ -139,6 +153,8 @@ impl Metrics {
         let pending = gauge("instance_pending_writes", "Journaled writes the instance has yet to apply", "instance")?;
         let in_flight = gauge("instance_in_flight", "Requests under way to the instance", "instance")?;
         let diverged = gauge("instance_diverged_collections", "Collections not served from the instance", "instance")?;
+        let holds_journal =
+            gauge("instance_holds_journal", "1 while the journal is over its limit for this instance", "instance")?;
         let mut numbers = HashMap::new();
         for number in Number::ALL {
             let (name, help) = number.name_and_help();
@@ -167,6 +183,7 @@ impl Metrics {
             pending,
             in_flight,
             diverged,
+            holds_journal,
             numbers,
             transactions,
             events,
@@ -190,6 +207,9 @@ pub fn events_sent(count: usize) {
     metrics.events.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
 }
 
+/// The page's media type.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
+
 /// The page, in Prometheus' text format.
 pub fn page(gauges: &Gauges) -> Vec<u8> {
     let mut text = Vec::new();
@@ -200,6 +220,7 @@ pub fn page(gauges: &Gauges) -> Vec<u8> {
         metrics.pending.with_label_values(label).set(instance.pending);
         metrics.in_flight.with_label_values(label).set(instance.in_flight);
         metrics.diverged.with_label_values(label).set(instance.diverged);
+        metrics.holds_journal.with_label_values(label).set(instance.holds_journal);
     }
     for (number, value) in &gauges.numbers {
         if let Some(gauge) = metrics.numbers.get(number) {

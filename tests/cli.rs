@@ -59,3 +59,86 @@ fn the_version_is_the_packages() {
 fn an_unknown_command_exits_with_64() {
     chroma_edge().arg("sevre").assert().code(64);
 }
+
+/// A configuration with its journal in a folder of its own.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new() -> Place {
+        let place = Place(tempfile::tempdir().unwrap());
+        let text = format!(
+            "edge:\n  journal: {{ path: {:?} }}\n  instances:\n    - {{ name: a, url: \"http://a:1\" }}\n    - {{ name: b, url: \"http://b:2\" }}\n",
+            place.journal()
+        );
+        std::fs::write(place.0.path().join("edge.yaml"), text).unwrap();
+        place
+    }
+
+    fn journal(&self) -> std::path::PathBuf {
+        self.0.path().join("data/journal.db")
+    }
+
+    fn migrate(&self, options: &[&str]) -> Command {
+        let mut command = chroma_edge();
+        command.arg("migrate").arg("--conf").arg(self.0.path().join("edge.yaml")).args(options);
+        command
+    }
+
+    fn execute(&self, sql: &str) {
+        rusqlite::Connection::open(self.journal()).unwrap().execute(sql, []).unwrap();
+    }
+}
+
+fn shown_by(command: &mut Command, code: i32) -> String {
+    let output = command.assert().code(code).get_output().clone();
+    String::from_utf8([output.stdout, output.stderr].concat()).unwrap()
+}
+
+#[test]
+fn migrate_makes_a_journal_and_validate_only_changes_nothing() {
+    let place = Place::new();
+    let shown = shown_by(&mut place.migrate(&["--validate-only"]), 1);
+    assert!(shown.contains("there is no journal at "), "{shown}");
+    assert!(!place.journal().parent().unwrap().exists());
+    let shown = shown_by(&mut place.migrate(&[]), 0);
+    assert!(shown.contains("applied V1__journal") && shown.contains("applied V3__views"), "{shown}");
+    assert!(shown_by(&mut place.migrate(&["--validate-only"]), 0).contains("as this binary needs it"));
+    assert!(!shown_by(&mut place.migrate(&[]), 0).contains("applied"), "once");
+    place.execute("DROP VIEW unified_wal_writes");
+    let before = std::fs::read(place.journal()).unwrap();
+    let shown = shown_by(&mut place.migrate(&["--validate-only"]), 1);
+    assert!(shown.contains("the view unified_wal_writes is missing"), "{shown}");
+    assert_eq!(std::fs::read(place.journal()).unwrap(), before);
+}
+
+#[test]
+fn a_newer_journal_is_refused() {
+    let place = Place::new();
+    shown_by(&mut place.migrate(&[]), 0);
+    place
+        .execute("INSERT INTO refinery_schema_history (version, name, applied_on, checksum) VALUES (99, 'x', '', '0')");
+    for options in [&[][..], &["--validate-only"]] {
+        let shown = shown_by(&mut place.migrate(options), 1);
+        assert!(shown.contains("schema version 99") && shown.contains("use a newer binary"), "{shown}");
+    }
+}
+
+#[test]
+fn while_an_edge_has_the_journal_migrate_says_so() {
+    let place = Place::new();
+    let store = chroma_edge::journal::sqlite::SqliteStore::open(&place.journal()).unwrap();
+    let shown = shown_by(&mut place.migrate(&[]), 1);
+    assert!(shown.contains("in use by another edge"), "{shown}");
+    shown_by(&mut place.migrate(&["--validate-only"]), 0);
+    drop(store);
+    shown_by(&mut place.migrate(&[]), 0);
+}
+
+#[test]
+fn only_postgresql_can_be_moved_into() {
+    let place = Place::new();
+    let journal = place.journal().display().to_string();
+    let shown = shown_by(&mut place.migrate(&["--from", &journal]), 64);
+    assert!(shown.contains("PostgreSQL"), "{shown}");
+    place.migrate(&["--from", &journal, "--validate-only"]).assert().code(64);
+}

@@ -6,6 +6,7 @@
 mod client;
 mod pages;
 mod safety;
+mod standby;
 
 pub use self::safety::shown_in_event;
 
@@ -24,15 +25,35 @@ use crate::instance::Health;
 use crate::proxy::{Gate, OwnPages, PageAnswer, PageRequest, Reply};
 use crate::replication::Core;
 
+pub use self::standby::StandbyPages;
+
 /// What the pages are made from.
 pub struct Admin {
     core: Arc<Core>,
     gate: Arc<Gate>,
     /// The configured limit of entries in memory.
     backlog_limit: usize,
+    store: StoreKind,
     started: Instant,
     listeners: Listeners,
     safety: Safety,
+}
+
+/// Where the journal is kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StoreKind {
+    Sqlite,
+    Postgres,
+}
+
+impl StoreKind {
+    /// As shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            StoreKind::Sqlite => "sqlite",
+            StoreKind::Postgres => "postgres",
+        }
+    }
 }
 
 /// A page.
@@ -56,6 +77,7 @@ pub struct AdminOptions {
     pub backlog_limit: usize,
     /// Between two looks of recovery when nothing has changed.
     pub recovery_interval: Duration,
+    pub store: StoreKind,
 }
 
 /// Those who are told of events.
@@ -77,7 +99,8 @@ impl Admin {
     ) -> Admin {
         let hub = Arc::clone(&listeners.hub);
         let safety = Safety::new(Arc::clone(&core), Arc::clone(&gate), health, hub, options.recovery_interval);
-        Admin { core, gate, backlog_limit: options.backlog_limit, started: clock::now(), listeners, safety }
+        let AdminOptions { backlog_limit, store, .. } = *options;
+        Admin { core, gate, backlog_limit, store, started: clock::now(), listeners, safety }
     }
 
     async fn page(&self, path: &str) -> Option<Page> {

@@ -35,6 +35,10 @@ impl Picture {
 }
 
 impl Admin {
+    fn may_send(&self) -> bool {
+        self.core.lease().check().is_ok()
+    }
+
     fn picture(&self) -> Picture {
         let board = self.core.board();
         let collections = board.catalog().collections().count();
@@ -88,6 +92,8 @@ impl Admin {
         let registry = self.core.registry();
         let instances: Vec<Value> = registry.ids().map(|id| self.instance(id, &picture)).collect();
         let body = json!({
+            "role": "active",
+            "journal": { "store": self.store.as_str(), "lease": if self.may_send() { "held" } else { "ended" } },
             "instances": instances,
             "healthy_instances": registry.ids().filter(|id| registry.usable(*id)).count(),
             "total_instances": registry.ids().len(),
@@ -95,6 +101,7 @@ impl Admin {
             "in_doubt": picture.in_doubt(),
             "collections": picture.collections,
             "diverged": self.diverged(&picture),
+            "journal_held_back_by": self.held_back_by(),
             "requests": {
                 "under_way": self.gate.under_way(),
                 "waiting": self.gate.waiting(),
@@ -104,6 +111,11 @@ impl Admin {
             "version": env!("CARGO_PKG_VERSION"),
         });
         Page::Json { status: 200, body }
+    }
+
+    /// For whom the journal is kept over its limit.
+    fn held_back_by(&self) -> Option<String> {
+        self.core.fullness().held_back_by.map(|instance| instance.to_string())
     }
 
     /// Collections that are not served from some instance, and where.
@@ -140,9 +152,10 @@ impl Admin {
             }
         };
         let stats = self.core.journal().map(|journal| journal.stats());
+        let fullness = self.core.fullness();
         let body = json!({
             "available": true,
-            "store": "sqlite",
+            "store": self.store.as_str(),
             "pending_writes": picture.pending(),
             "pending_by_instance": behind,
             "in_doubt": picture.in_doubt(),
@@ -150,6 +163,9 @@ impl Admin {
             "transactions": totals.transactions,
             "by_status": by_status(&totals).into_iter().collect::<serde_json::Map<_, _>>(),
             "bytes": totals.bytes,
+            "used_bytes": fullness.used,
+            "max_bytes": fullness.limit,
+            "held_back_by": self.held_back_by(),
             "queue": stats.as_ref().map(|stats| stats.appends_waiting()),
             "commits": stats.as_ref().map(|stats| stats.commits()),
             "failed_commits": stats.as_ref().map(|stats| stats.commits_failed()),
@@ -193,6 +209,7 @@ impl Admin {
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let totals = self.core.totals().await;
         let mut gauges = Gauges::default();
+        let fullness = self.core.fullness();
         for id in registry.ids() {
             gauges.instances.push(InstanceGauges {
                 name: registry.name(id).to_string(),
@@ -200,10 +217,13 @@ impl Admin {
                 pending: count(picture.behind(id)),
                 in_flight: number(registry.in_flight(id)),
                 diverged: number(picture.diverged(id)),
+                holds_journal: i64::from(fullness.held_back_by.as_ref() == Some(registry.name(id))),
             });
         }
         let limits = self.gate.limits();
         gauges.numbers = vec![
+            (Number::Active, 1),
+            (Number::LeaseHeld, i64::from(self.may_send())),
             (Number::PendingWrites, count(picture.pending())),
             (Number::InDoubt, count(picture.in_doubt())),
             (Number::Collections, number(picture.collections)),
@@ -217,6 +237,8 @@ impl Admin {
             (Number::BufferedBytesLimit, number(limits.buffered_bytes)),
             (Number::BodyBytesLimit, number(limits.body_bytes)),
             (Number::JournalReadable, i64::from(totals.is_ok())),
+            (Number::JournalUsedBytes, count(fullness.used)),
+            (Number::JournalBytesLimit, count(fullness.limit)),
         ];
         if let Some(stats) = self.core.journal().map(|journal| journal.stats()) {
             gauges.numbers.push((Number::JournalQueue, number(stats.appends_waiting())));
@@ -239,7 +261,7 @@ impl Admin {
             let of = |status: Status| totals.by_status.iter().find(|(s, _)| *s == status).map_or(0, |(_, n)| *n);
             gauges.transactions = Status::ALL.iter().map(|status| (status.as_str(), count(of(*status)))).collect();
         }
-        Page::Text { content_type: "text/plain; version=0.0.4", body: metrics::page(&gauges) }
+        Page::Text { content_type: metrics::CONTENT_TYPE, body: metrics::page(&gauges) }
     }
 }
 

@@ -5,6 +5,7 @@
 use std::fmt::Write;
 
 use crate::config::{Config, ConnectionPooling, JournalStore, ReadConsistency, ResetPolicy, show_duration};
+use crate::journal::Compression;
 use crate::proxy::Origins;
 
 /// One key a line, with the file's names.
@@ -32,9 +33,12 @@ fn lines(config: &Config) -> Vec<(String, String)> {
         JournalStore::Sqlite { path } => line("journal.path", path.display().to_string()),
         JournalStore::Postgres { url } => line("journal.postgres", url.to_string()),
     }
+    line("journal.compression", compression(config.journal.compression).to_owned());
+    line("journal.max_bytes", config.journal.max_bytes.to_string());
     line("read_consistency", consistency(config.read_consistency).to_owned());
     line("read_replica_ratio", config.read_replica_ratio.get().to_string());
     for (key, span) in [
+        ("journal.lease", config.journal.lease),
         ("write_wait", config.write_wait),
         ("read_wait", config.read_wait),
         ("catalog_wait", config.catalog_wait),
@@ -58,6 +62,7 @@ fn lines(config: &Config) -> Vec<(String, String)> {
     line("limits.buffered_bytes", config.limits.buffered_bytes.to_string());
     line("limits.concurrent_requests", config.limits.concurrent_requests.to_string());
     line("limits.queued_requests", config.limits.queued_requests.to_string());
+    line("limits.concurrent_attempts", config.limits.concurrent_attempts.to_string());
     line("limits.backlog_entries", config.limits.backlog_entries.to_string());
     line("limits.event_streams", config.limits.event_streams.to_string());
     line("limits.merge_documents", config.limits.merge_documents.to_string());
@@ -83,6 +88,13 @@ fn lines(config: &Config) -> Vec<(String, String)> {
     line("log", config.log.clone());
     line("threads", config.pingora.threads.to_string());
     lines
+}
+
+fn compression(choice: Compression) -> &'static str {
+    match choice {
+        Compression::None => "none",
+        Compression::Zstd => "zstd",
+    }
 }
 
 fn consistency(choice: ReadConsistency) -> &'static str {

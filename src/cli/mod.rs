@@ -1,10 +1,11 @@
 //! The command line: which command was meant, and which exit code answers it.
 //!
-//! Decides commands, options and exit codes (0 done, 1 failed while running, 64 a mistake in the command
+//! Decides commands, options and exit codes (0 done, 1 failed while running, or something is to be done about the journal, 64 a mistake in the command
 //! or the configuration). What `serve` does is passed in, so that this room knows nothing of servers.
 
 mod check;
 mod logging;
+mod migrate;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -32,6 +33,8 @@ enum Command {
     Serve(Source),
     /// Check the configuration and print what is in effect, or every mistake with its line.
     Check(Source),
+    /// Bring the journal's schema up to this binary's; `serve` does it too.
+    Migrate(Migration),
     /// Print the version.
     Version,
 }
@@ -41,6 +44,18 @@ struct Source {
     /// The YAML file. Not needed when PRIMARY_URL and REPLICA_URL are set.
     #[arg(long, value_name = "FILE")]
     conf: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Migration {
+    #[command(flatten)]
+    source: Source,
+    /// Say what is missing or different, change nothing, and exit with 1 if there is anything.
+    #[arg(long)]
+    validate_only: bool,
+    /// Move the journal in this SQLite file into the configured PostgreSQL database, which must hold none yet.
+    #[arg(long, value_name = "FILE", conflicts_with = "validate_only")]
+    from: Option<PathBuf>,
 }
 
 /// Runs the command in `arguments`, the first of which is the program's name. `serve` gets a configuration
@@ -62,6 +77,13 @@ pub fn run<T, E: Display>(
         Command::Check(source) => with_config(source.conf.as_deref(), |config| {
             print!("{}", check::summary(&config));
             ExitCode::SUCCESS
+        }),
+        Command::Migrate(migration) => with_config(migration.source.conf.as_deref(), |config| {
+            if let Some(from) = &migration.from {
+                return migrate::from(&config, from);
+            }
+            let mode = if migration.validate_only { migrate::Mode::ValidateOnly } else { migrate::Mode::Apply };
+            migrate::run(&config, mode)
         }),
         Command::Version => {
             println!("chroma-edge {}", env!("CARGO_PKG_VERSION"));

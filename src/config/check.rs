@@ -23,12 +23,16 @@ use super::{
 };
 use crate::ids::InstanceName;
 use crate::instance::{InstanceUrl, Tls};
+use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
 
 /// Chroma's own `max_batch_size`; its clients never send more documents at once.
 const MAX_MERGE_DOCUMENTS: usize = 5461;
 /// Chroma refuses bodies of 40 MiB; a merged request stays well below.
 const MAX_MERGE_BYTES: ByteSize = ByteSize::bytes(30_000_000);
+
+/// More than anyone keeps.
+const MAX_JOURNAL_BYTES: ByteSize = ByteSize::mib(1 << 24);
 
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -203,12 +207,16 @@ fn journal(edge: &Section<'_>) -> JournalConfig {
         true => Err("must name a file".to_owned()),
         false => Ok(PathBuf::from(text)),
     });
+    let lease = section.duration("lease", secs(3), secs(1)..=secs(60));
+    let compressions = [("none", Compression::None), ("zstd", Compression::Zstd)];
+    let compression = section.choice("compression", "none", &compressions, Compression::None);
+    let max_bytes = section.size("max_bytes", ByteSize::bytes(10_000_000_000), ByteSize::mib(1)..=MAX_JOURNAL_BYTES);
     section.finish();
     let store = match url {
         Some(url) => JournalStore::Postgres { url: url.value },
         None => JournalStore::Sqlite { path: path.unwrap_or_else(|| PathBuf::from(default)) },
     };
-    JournalConfig { store }
+    JournalConfig { store, lease, compression, max_bytes: max_bytes.value }
 }
 
 fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthConfig {
@@ -248,6 +256,7 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> Limits {
         concurrent_requests: section.count("concurrent_requests", 1000, 1..=1_000_000),
         queued_requests: section.count("queued_requests", 2000, 0..=1_000_000),
         queue_wait: section.duration("queue_wait", secs(5), ms(0)..=secs(600)),
+        concurrent_attempts: section.count("concurrent_attempts", 64, 1..=1_000_000),
         backlog_entries: section.count("backlog_entries", 2_000_000, 1..=1_000_000_000),
         event_streams: section.count("event_streams", 1000, 0..=100_000),
         merge_documents: section.count("merge_documents", DEFAULT_MERGE_DOCUMENTS, 1..=MAX_MERGE_DOCUMENTS),

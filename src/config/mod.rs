@@ -33,6 +33,7 @@ pub use units::{ByteSize, show_duration};
 
 use crate::ids::InstanceName;
 use crate::instance::InstanceUrl;
+use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
 use crate::proxy::Origins;
 use mistake::Ledger;
@@ -115,6 +116,12 @@ pub enum JournalStore {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalConfig {
     pub store: JournalStore,
+    /// How long an edge holds a shared journal without renewing it. Of no meaning to a store that only one can open.
+    pub lease: Duration,
+    /// How new bodies are stored.
+    pub compression: Compression,
+    /// Above this, finished transactions are removed before `retention` is over.
+    pub max_bytes: ByteSize,
 }
 
 /// Which instances may serve a read that says nothing itself.
@@ -168,6 +175,8 @@ pub struct Limits {
     pub queued_requests: usize,
     /// How long a request waits for one of `concurrent_requests`.
     pub queue_wait: Duration,
+    /// Requests of the lanes to one instance at once; a quarter of them is kept for lanes with a waiting client.
+    pub concurrent_attempts: usize,
     /// Journaled entries an instance may be behind with.
     pub backlog_entries: usize,
     /// Streams of events that may be open at once.

@@ -11,7 +11,7 @@ use super::{EventStream, Hub, Opened, Resume};
 use crate::ids::{LaneId, Seq, TransactionId};
 use crate::journal::contract::{LATER, append, draft, instances, progress, record, status};
 use crate::journal::sqlite::SqliteStore;
-use crate::journal::{Draft, EventId, EventScope, Fact, Status, Store, TimingGap};
+use crate::journal::{Draft, EventId, EventScope, Fact, Status, Store, TimingGap, Trimming};
 
 struct House {
     store: Arc<SqliteStore>,
@@ -121,7 +121,7 @@ async fn a_place_that_cannot_be_resumed_from_is_said() {
     house.report(vec![crate::journal::contract::applied(second), status(second, Status::Completed)]).await;
     let marks = instances().map(|instance| progress(LaneId::Catalog, instance.as_str(), first));
     house.report(marks.to_vec()).await;
-    house.store.trim(LATER, &instances(), 100).await.unwrap();
+    house.store.trim(LATER, &instances(), Trimming::Age, 100).await.unwrap();
     let mut kept = house.session(Resume::After(EventId::new(1))).await;
     assert_eq!(next(&mut kept).await, "id: 1\n\n", "everything after it is there");
     for (resume, begins) in

@@ -3,7 +3,8 @@
 //! Three ends: an answer; [`SendError::NotSent`], when no instance can have executed it; [`SendError::InDoubt`],
 //! when nobody can know. It never sends a write twice, and never guesses: whatever is abandoned is in doubt, its
 //! connection is closed at once and not half-closed (a Chroma server drops the handler of a closed connection,
-//! but executes what it read of a half-closed one). What an answer *means* is classified by the caller.
+//! but executes what it read of a half-closed one). A write goes out only while its lease lasts. What an answer
+//! *means* is classified by the caller.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -19,6 +20,7 @@ use pingora::{BError, ErrorType};
 use super::message::{Answer, Outgoing};
 use super::phase::{Observation, Phase};
 use super::registry::Registry;
+use super::sent::{Licence, Refused, SendError, Sent};
 use crate::ids::InstanceId;
 
 /// A body is written in pieces of this size, with a look for an early answer between them.
@@ -28,24 +30,6 @@ const POOL: usize = 128;
 const DEFAULT_MOST: usize = 256 * 1024 * 1024;
 /// How long to look for an answer after the instance stopped taking the body.
 const EARLY_ANSWER: Duration = Duration::from_millis(500);
-
-/// Whether the instance refused the connection: nobody listens there.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Refused {
-    Yes,
-    No,
-}
-
-/// What is known of a request that got no answer.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub enum SendError {
-    /// The instance cannot have received the whole request, and never will.
-    #[error("not sent: {reason}")]
-    NotSent { reason: String, refused: Refused },
-    /// It may have been executed, or not, or it may be about to be.
-    #[error("in doubt: {reason}")]
-    InDoubt { reason: String },
-}
 
 /// Sends requests to instances, over connections that are kept for the next one.
 ///
@@ -88,13 +72,19 @@ impl Client {
     /// Sends the request at most once. It ends within `deadline`, and as soon as the instance is Down.
     ///
     /// Dropping the future closes the connection; the request is then in doubt.
-    pub async fn send(&self, id: InstanceId, request: &Outgoing, deadline: Duration) -> Result<Answer, SendError> {
+    pub async fn send(
+        &self,
+        id: InstanceId,
+        request: &Outgoing,
+        deadline: Duration,
+        licence: Licence<'_>,
+    ) -> Result<Answer, SendError> {
         let started = tokio::time::Instant::now();
-        match self.attempt(id, request, deadline, Reuse::Allowed).await {
+        match self.attempt(id, request, deadline, Reuse::Allowed, licence).await {
             // A connection that the instance had closed while it was idle: nothing has happened.
             Err(Failure { error: SendError::NotSent { .. }, connection: Connection::Reused }) => {
                 let left = deadline.saturating_sub(started.elapsed());
-                self.attempt(id, request, left, Reuse::Forbidden).await.map_err(|failure| failure.error)
+                self.attempt(id, request, left, Reuse::Forbidden, licence).await.map_err(|failure| failure.error)
             }
             result => result.map_err(|failure| failure.error),
         }
@@ -109,12 +99,13 @@ impl Client {
         deadline: Duration,
     ) -> Result<Answer, SendError> {
         let started = tokio::time::Instant::now();
-        match self.attempt(id, request, deadline, Reuse::Allowed).await {
+        let licence = Licence::NotNeeded;
+        match self.attempt(id, request, deadline, Reuse::Allowed, licence).await {
             Err(Failure { connection: Connection::Reused, .. })
                 if started.elapsed() < deadline && self.registry.phase(id) != Phase::Down =>
             {
                 let left = deadline.saturating_sub(started.elapsed());
-                self.attempt(id, request, left, Reuse::Forbidden).await.map_err(|failure| failure.error)
+                self.attempt(id, request, left, Reuse::Forbidden, licence).await.map_err(|failure| failure.error)
             }
             result => result.map_err(|failure| failure.error),
         }
@@ -126,6 +117,7 @@ impl Client {
         request: &Outgoing,
         deadline: Duration,
         reuse: Reuse,
+        licence: Licence<'_>,
     ) -> Result<Answer, Failure> {
         let _under_way = self.registry.enter(id);
         let progress = Progress::default();
@@ -133,12 +125,16 @@ impl Client {
         let (header, peer) = self.prepare(id, request).map_err(fail)?;
         let result = tokio::select! {
             biased;
-            result = self.exchange(header, &request.body, &peer, reuse, &progress) => result,
+            result = self.exchange(header, &request.body, &peer, reuse, &progress, licence) => result,
             // The probes have said it already: nothing more to observe.
-            () = self.registry.departed(id) => return Err(fail(progress.abandoned("the instance is down".to_owned()))),
+            () = self.registry.departed(id) => {
+                let error = progress.abandoned("the instance is down".to_owned());
+                return Err(fail(progress.judged(error, licence)));
+            }
             () = tokio::time::sleep(deadline) => Err(progress.abandoned(format!("no answer within {deadline:?}"))),
         };
         result.map_err(|error| {
+            let error = progress.judged(error, licence);
             self.observe(id, &error, progress.connection());
             fail(error)
         })
@@ -163,6 +159,7 @@ impl Client {
                 self.registry.observe_because(id, Observation::Refused, reason);
             }
             SendError::NotSent { .. } if connection == Connection::Reused => {}
+            SendError::LeaseEnded(_) => {}
             SendError::NotSent { reason, .. } | SendError::InDoubt { reason } => {
                 self.registry.observe_because(id, Observation::Unanswered, reason);
             }
@@ -176,14 +173,21 @@ impl Client {
         peer: &HttpPeer,
         reuse: Reuse,
         progress: &Progress,
+        licence: Licence<'_>,
     ) -> Result<Answer, SendError> {
         let not_sent = |error: BError| not_sent(&error);
         let mut session = self.connect(peer, reuse, progress).await.map_err(not_sent)?;
+        licence.check().map_err(|_| SendError::LeaseEnded(Sent::Nothing))?;
         progress.sent.store(true, Ordering::Relaxed);
+        progress.last_piece.store(body.is_empty(), Ordering::Relaxed);
         // An error here means that the kernel did not take the whole header, and a request without a whole header is
         // none. (A cancellation here, by contrast, proves nothing.)
         session.write_request_header(Box::new(header)).await.map_err(not_sent)?;
-        let written = write_body(&mut session, body).await?;
+        let written = write_body(&mut session, body, progress, licence).await?;
+        if written == Written::Whole {
+            licence.handed_over().map_err(|_| SendError::LeaseEnded(Sent::Whole))?;
+            progress.in_time.store(true, Ordering::Relaxed);
+        }
         let answer = read_answer(&mut session, self.most).await?;
         if written == Written::Whole {
             self.keep(session, peer).await;
@@ -225,6 +229,10 @@ enum Reuse {
 struct Progress {
     sent: AtomicBool,
     reused: AtomicBool,
+    /// From here on the instance may have the whole request.
+    last_piece: AtomicBool,
+    /// The whole request was handed over while its lease lasted.
+    in_time: AtomicBool,
 }
 
 impl Progress {
@@ -239,6 +247,13 @@ impl Progress {
             SendError::NotSent { reason, refused: Refused::No }
         }
     }
+
+    /// What is in doubt and may have been handed over after its lease is said to be so.
+    fn judged(&self, error: SendError, licence: Licence<'_>) -> SendError {
+        let doubtful = matches!(error, SendError::InDoubt { .. });
+        let whole = self.last_piece.load(Ordering::Relaxed) && !self.in_time.load(Ordering::Relaxed);
+        if doubtful && whole && licence.check().is_err() { SendError::LeaseEnded(Sent::Whole) } else { error }
+    }
 }
 
 /// Whether the instance took the whole body before it answered.
@@ -248,11 +263,19 @@ enum Written {
     AnsweredEarly,
 }
 
-async fn write_body(session: &mut HttpSession, body: &[u8]) -> Result<Written, SendError> {
-    for piece in body.chunks(PIECE) {
+async fn write_body(
+    session: &mut HttpSession,
+    body: &[u8],
+    progress: &Progress,
+    licence: Licence<'_>,
+) -> Result<Written, SendError> {
+    let pieces = body.len().div_ceil(PIECE);
+    for (index, piece) in body.chunks(PIECE).enumerate() {
         if body.len() > PIECE && answered_early(session).await? {
             return Ok(Written::AnsweredEarly);
         }
+        licence.check().map_err(|_| SendError::LeaseEnded(Sent::Part))?;
+        progress.last_piece.store(index + 1 == pieces, Ordering::Relaxed);
         if let Err(error) = session.write_body(piece).await {
             return last_words(session, error).await;
         }
@@ -319,3 +342,6 @@ fn not_sent(error: &BError) -> SendError {
 fn in_doubt(error: &BError) -> SendError {
     SendError::InDoubt { reason: error.to_string() }
 }
+
+#[cfg(test)]
+mod tests;

@@ -30,6 +30,9 @@ use crate::ids::InstanceId;
 
 /// What is asked of an instance: it answers even while a long write runs, and costs it next to nothing.
 const HEARTBEAT: &[u8] = b"/api/v2/heartbeat";
+/// An instance that is down is asked so many times in a round, within these bounds: recovery begins when it answers.
+const LOOKS_PER_ROUND: u32 = 8;
+const BETWEEN_LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
 /// The background service that probes all instances, and the rotation among equally good ones.
 ///
@@ -37,6 +40,7 @@ const HEARTBEAT: &[u8] = b"/api/v2/heartbeat";
 /// called on. Services that depend on it start after the first round of probes.
 pub struct Health {
     balancer: LoadBalancer<RoundRobin>,
+    returns: Probes,
     registry: Arc<Registry>,
 }
 
@@ -50,7 +54,8 @@ impl Health {
         balancer.parallel_health_check = true;
         balancer.health_check_frequency = Some(registry.health().interval);
         balancer.update_frequency = Some(registry.health().interval);
-        Ok(Health { balancer, registry })
+        let returns = Probes::new(&registry)?;
+        Ok(Health { balancer, returns, registry })
     }
 
     /// One of the candidates, each in its turn. The caller has made sure that they are equally good; `None` only
@@ -61,6 +66,27 @@ impl Health {
         let chosen = self.balancer.select_with(b"", steps, listed);
         // Before the first discovery the balancer knows nobody.
         chosen.and_then(|backend| at(&self.registry, &backend)).or_else(|| candidates.first().copied())
+    }
+
+    async fn run(&self, shutdown: ShutdownWatch) {
+        tokio::select! {
+            () = self.balancer.run(shutdown, None) => {}
+            () = self.watch_for_returns() => {}
+        }
+    }
+
+    /// Asks those that are down between the rounds too: one heartbeat each, and nothing while all are well.
+    async fn watch_for_returns(&self) {
+        let [shortest, longest] = BETWEEN_LOOKS;
+        let pause = (self.registry.health().interval / LOOKS_PER_ROUND).clamp(shortest, longest);
+        loop {
+            tokio::time::sleep(pause).await;
+            let backends = self.balancer.backends().get_backend();
+            let is_down = |backend: &&Backend| {
+                at(&self.registry, backend).is_some_and(|id| self.registry.phase(id) == Phase::Down)
+            };
+            futures::future::join_all(backends.iter().filter(is_down).map(|backend| self.returns.check(backend))).await;
+        }
     }
 
     /// Probes every instance now. Probes keep no connections: any runtime may ask.
@@ -81,11 +107,11 @@ impl BackgroundService for Health {
             _ = stop.wait_for(|stop| *stop) => return,
         }
         ready.notify_ready();
-        self.balancer.run(shutdown, None).await;
+        self.run(shutdown).await;
     }
 
     async fn start(&self, shutdown: ShutdownWatch) {
-        self.balancer.run(shutdown, None).await;
+        self.run(shutdown).await;
     }
 }
 

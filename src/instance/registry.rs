@@ -6,12 +6,14 @@
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use pingora::protocols::l4::socket;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::watch;
 
 use super::options::{HealthOptions, InstanceOptions, Timeouts};
+use super::outages::Outages;
 use super::peer::{self, SetupError};
 use super::phase::{Condition, Observation, Phase, Rules};
 use super::url::InstanceUrl;
@@ -60,6 +62,7 @@ struct State {
     condition: Condition,
     since: Timestamp,
     generation: Generation,
+    outages: Outages,
     last_error: Option<String>,
     address: Option<SocketAddr>,
     peer: HttpPeer,
@@ -131,6 +134,11 @@ impl Registry {
     /// How many times it has returned, the first time it was found alive included.
     pub fn generation(&self, id: InstanceId) -> Generation {
         self.state(id).generation
+    }
+
+    /// How long its last outages typically took; `None` if it has not been away since this edge was started.
+    pub fn typical_outage(&self, id: InstanceId) -> Option<Duration> {
+        self.state(id).outages.typical()
     }
 
     /// Requests under way there.
@@ -229,6 +237,11 @@ impl Registry {
             return;
         }
         state.since = Timestamp::now();
+        match after {
+            Phase::Down => state.outages.begins(clock::now()),
+            Phase::Up => state.outages.ends(clock::now()),
+            Phase::Unknown | Phase::Suspect | Phase::Returned => {}
+        }
         if after == Phase::Returned {
             state.generation.0 += 1;
             state.peer.group_key = state.generation.0;
@@ -259,6 +272,7 @@ impl Instance {
             condition: Condition::new(),
             since: Timestamp::now(),
             generation: Generation(0),
+            outages: Outages::default(),
             last_error: None,
             address,
             peer,
@@ -269,8 +283,6 @@ impl Instance {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use pingora::upstreams::peer::Peer;
 
     use super::*;

@@ -5,6 +5,7 @@
 //! group commit in front of any store: many writers, one flush.
 
 mod audit;
+mod bodies;
 #[cfg(test)]
 pub(crate) mod contract;
 mod events;
@@ -12,13 +13,15 @@ mod group;
 mod names;
 pub mod postgres;
 pub mod retention;
+mod schema;
 pub mod sqlite;
 mod status;
 mod tenure;
 mod types;
 
 pub use audit::*;
+pub use bodies::Compression;
 pub use events::*;
-pub use group::{AppendError, Appended, DurableSink, Journal, JournalOptions, JournalStats, JournalTask, Watch};
+pub use group::{AppendError, Appended, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask, Watch};
 pub use tenure::*;
 pub use types::*;

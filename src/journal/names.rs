@@ -5,9 +5,10 @@
 
 use uuid::Uuid;
 
+use super::bodies::Stored;
 use super::{Standing, Status};
 use crate::ids::{CollectionId, LaneId};
-use crate::order::{Encoding, Kind, Origin, Verdict};
+use crate::order::{Encoding, Kind, Origin, Priority, Verdict};
 
 /// A stored text that this binary does not know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -77,6 +78,8 @@ named!(Verdict, "verdict", {
 
 named!(Origin, "origin", { Created => "created", Adopted => "adopted" });
 
+named!(Priority, "priority", { High => "high", Normal => "normal", Low => "low" });
+
 named!(Status, "status", {
     Attempting => "ATTEMPTING",
     Completed => "COMPLETED",
@@ -84,6 +87,8 @@ named!(Status, "status", {
     Recovered => "RECOVERED",
     Abandoned => "ABANDONED",
 });
+
+named!(Stored, "encoding of a body", { Plain => "plain", Zstd => "zstd" });
 
 const CATALOG: &str = "catalog";
 /// Where a lane stands, for an application's own operations, and a kind: they are in no lane and of no kind.
@@ -149,7 +154,9 @@ mod tests {
         round_trips::<Encoding>();
         round_trips::<Verdict>();
         round_trips::<Origin>();
+        round_trips::<Priority>();
         round_trips::<Status>();
+        round_trips::<Stored>();
     }
 
     #[test]

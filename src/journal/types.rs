@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::{AuditPage, AuditQuery, Details, EventId, EventPage, EventScope, Recent, StatusSummary, SuspicionId};
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
-use crate::order::{CatalogChange, Kind, Origin, Profile, Verdict};
+use crate::order::{CatalogChange, Kind, Origin, Profile, Step, Verdict};
 
 /// A write about to be journaled. Secrets (Authorization, X-Chroma-Token, cookies) are never part of it.
 #[derive(Clone, Debug)]
@@ -108,8 +108,9 @@ pub enum Fact {
         executed_on: Option<InstanceName>,
         at: Timestamp,
     },
-    /// One more attempt failed.
-    Retried { seq: Seq, reason: String },
+    /// An attempt failed on an instance that was believed healthy, and will be repeated: there at `next_retry_at`, unless
+    /// another instance has been asked already.
+    Retried { seq: Seq, reason: String, next_retry_at: Option<Timestamp> },
     /// What an earlier edge feared has been acted upon.
     SuspicionHandled(SuspicionId),
     /// An application began an operation of its own. Nothing, if its id or its client key is taken.
@@ -278,7 +279,9 @@ pub struct TransactionRow {
     pub failure_reason: Option<String>,
     pub timing_gap: TimingGap,
     pub executed_on: Option<InstanceName>,
+    /// Attempts that failed on instances believed healthy, and were repeated. Unreachable ones never count.
     pub retry_count: u32,
+    /// When it is tried again, while it waits for that. Waiting for an instance to return has no such moment.
     pub next_retry_at: Option<Timestamp>,
     pub created_at: Timestamp,
     pub completed_at: Option<Timestamp>,
@@ -321,6 +324,47 @@ pub struct Totals {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Trimmed {
     pub transactions: u64,
+    /// About how many bytes they took.
+    pub bytes: u64,
+}
+
+/// Why transactions are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trimming {
+    /// They have been kept long enough: one instance in step is enough for a lane to be trimmed.
+    Age,
+    /// The journal is over its byte limit: only where at least two configured instances are in step.
+    Room,
+}
+
+impl Trimming {
+    /// How many configured instances must be in step in a lane that is trimmed.
+    pub(super) const fn least_in_step(self) -> usize {
+        match self {
+            Trimming::Age => 1,
+            Trimming::Room => 2,
+        }
+    }
+}
+
+/// What a transaction takes besides its body and its answer, about: rows and indices.
+pub(super) const ROW_BYTES: u64 = 600;
+
+/// A lane that takes new entries, and how far its configured instances are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldLane {
+    pub lane: LaneId,
+    pub places: Vec<HeldPlace>,
+}
+
+/// How far an instance is in a lane, and what of the lane it has, in bytes of what is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldPlace {
+    pub instance: InstanceName,
+    pub through: Seq,
+    /// About what the transactions at or below `through` take.
+    pub bytes_through: u64,
+    pub step: Step,
 }
 
 /// A durable store of the journal. Both stores pass `journal::contract`.
@@ -364,8 +408,23 @@ pub trait Store: Send + Sync + 'static {
     /// Counts, for operators.
     async fn totals(&self) -> Result<Totals, ReadError>;
 
-    /// Removes up to `most` transactions: an application's own operations that ended before `before`, and writes that have a verdict, are completed before `before`, and lie at or below the progress of
-    /// every configured in-step instance in their lane (lanes of deleted collections are asked no progress); raises the
-    /// lanes' floors accordingly, in the same commit (rule R11).
-    async fn trim(&self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError>;
+    /// Removes up to `most` transactions: an application's own operations that ended before `before`, and writes that have
+    /// a verdict, are completed before `before`, and lie at or below the progress of every configured in-step instance in
+    /// their lane, of which there are as many as `why` asks for (lanes of deleted collections are asked no progress);
+    /// raises the lanes' floors accordingly, in the same commit (rule R11).
+    async fn trim(
+        &self,
+        before: Timestamp,
+        configured: &[InstanceName],
+        why: Trimming,
+        most: u32,
+    ) -> Result<Trimmed, CommitError>;
+
+    /// The bytes that what is stored takes, room that removed transactions left behind not counted. If it is cheaper
+    /// to say, and not above `limit`, a number that counts more.
+    async fn used_bytes(&self, limit: u64) -> Result<u64, ReadError>;
+
+    /// The catalog lane and the lanes of existing collections, where they have transactions, with every configured
+    /// instance's place.
+    async fn held(&self, configured: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError>;
 }

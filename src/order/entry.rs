@@ -2,7 +2,11 @@
 //!
 //! No bodies, no paths, no answers: those stay in the journal and with the lane runner.
 
+use super::precedence::Priority;
 use crate::ids::Seq;
+
+/// How often healthy instances may leave an entry unanswered, each of them, before rule R10 looks whether it can be given up.
+pub const MAX_RETRIES: u32 = 3;
 
 /// The operation of a write, as far as order cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -50,6 +54,8 @@ pub struct Profile {
     pub merge: Option<Merge>,
     /// The body's length.
     pub bytes: u64,
+    /// What its client asked for; part of the journal, so that recovery knows it.
+    pub priority: Priority,
 }
 
 /// How an entry ended, for good. Once settled it never changes (rule R3).
@@ -96,8 +102,8 @@ pub enum Acknowledge {
     WhenRecorded,
 }
 
-/// Whether a client waits for the entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Whether a client waits for the entry. Who is waited for goes first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Attendance {
     Attended,
     /// Its client has been told "recovery pending", or the edge was restarted.

@@ -3,10 +3,11 @@
 //! Decides what may be sent next to one instance (rules R1, R3, R4, R9) and what an instance has covered
 //! (rule R5). It knows nothing of other lanes: what crosses lanes is in [`super::gate`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use super::catalog_change::CatalogChange;
 use super::entry::{Acknowledge, Attendance, Entry, Kind, Merge, Profile, Verdict};
+use super::precedence::{Precedence, Priority};
 use crate::ids::{CollectionId, InstanceId, Seq};
 
 /// How much one merged request may carry.
@@ -59,7 +60,7 @@ pub struct Place {
     pub declined: Option<Seq>,
     /// Requests that it left without an answer, though it was there, since the last one with an answer.
     pub unanswered: u32,
-    /// Pauses since the last request with an answer.
+    /// Requests in a row that came to nothing though it was there, since the last answer or its last return.
     pub pauses: u32,
     /// How many rests have begun here.
     pub rest: u64,
@@ -146,6 +147,8 @@ pub enum Dimension {
 pub struct Lane {
     pub(super) slots: VecDeque<Slot>,
     pub(super) places: Vec<Place>,
+    /// Entries that a client waits for, the most urgent first.
+    pub(super) waiting: BTreeSet<(Priority, Seq)>,
     /// The last entry whose effect a client may rely on (rule R5).
     pub(super) answered: Seq,
     pub(super) dimension: Dimension,
@@ -155,11 +158,21 @@ pub struct Lane {
 
 impl Lane {
     pub(super) fn new(places: Vec<Place>, dimension: Dimension) -> Self {
-        Lane { slots: VecDeque::new(), places, answered: Seq::ZERO, dimension, closed_by: None }
+        Lane {
+            slots: VecDeque::new(),
+            places,
+            waiting: BTreeSet::new(),
+            answered: Seq::ZERO,
+            dimension,
+            closed_by: None,
+        }
     }
 
     pub(super) fn push(&mut self, entry: Entry, acknowledge: Acknowledge, attendance: Attendance) {
         assert!(self.slots.back().is_none_or(|last| last.entry.seq < entry.seq), "a lane is in seq order");
+        if attendance == Attendance::Attended && entry.verdict.is_none() {
+            self.waiting.insert((entry.profile.priority, entry.seq));
+        }
         self.slots.push_back(Slot {
             answer_given: entry.verdict.is_some(),
             entry,
@@ -170,6 +183,24 @@ impl Lane {
             unanswered: vec![0; self.places.len()],
             examined: false,
         });
+    }
+
+    /// The entry's client has its answer, or waits no more.
+    pub(super) fn stops_waiting(&mut self, seq: Seq) {
+        if let Some(priority) = self.slot(seq).map(|slot| slot.entry.profile.priority) {
+            self.waiting.remove(&(priority, seq));
+        }
+    }
+
+    /// Where a request for these entries stands among those of other lanes. Whoever waits in the lane waits for it too.
+    pub(super) fn precedence(&self, seqs: &[Seq]) -> Precedence {
+        let awaited = self.waiting.first().map(|(priority, _)| *priority);
+        let own = seqs.iter().filter_map(|seq| self.slot(*seq)).map(|slot| slot.entry.profile.priority);
+        Precedence {
+            attendance: if awaited.is_some() { Attendance::Attended } else { Attendance::Unattended },
+            priority: own.chain(awaited).min().unwrap_or_default(),
+            seq: seqs.first().copied().unwrap_or(Seq::ZERO),
+        }
     }
 
     pub(super) fn place(&self, instance: InstanceId) -> &Place {

@@ -10,13 +10,15 @@ mod catalog_change;
 mod choose;
 mod entry;
 mod lane;
+mod precedence;
 
 pub use board::{
     Again, Board, Comparison, Consequences, Consistency, Effect, Examination, Health, Input, Intent, LaneView, Outcome,
-    Purpose, Reach, Record, Repeat, Resolved, Rest, RestoredEntry, RestoredLane, RestoredPlace, Submission,
+    Purpose, Reach, Record, Repeat, Resolved, Rest, RestoredEntry, RestoredLane, RestoredPlace, Submission, Turn,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};
 pub use choose::{Candidate, Preference, Standing, choose};
-pub use entry::{Acknowledge, Attendance, Encoding, Entry, Kind, Merge, Profile, Verdict};
+pub use entry::{Acknowledge, Attendance, Encoding, Entry, Kind, MAX_RETRIES, Merge, Profile, Verdict};
 pub use lane::{Dimension, MergeLimits, Step};
+pub use precedence::{Precedence, Priority};

@@ -15,6 +15,10 @@ pub enum Failure {
     QueueTooSlow,
     BacklogFull,
     JournalUnavailable(String),
+    /// This edge does not serve: another one may.
+    Standby(String),
+    /// Nor could any other: the journal cannot be reached, and nobody is known to hold it.
+    NoJournal(String),
     /// The journal did not say whether the write is durable.
     JournalInDoubt(TransactionId),
     /// Journaled; no instance could take it in time.
@@ -59,7 +63,8 @@ impl Failure {
             Failure::QueueFull => "queue_full",
             Failure::QueueTooSlow => "queue_timeout",
             Failure::BacklogFull => "backlog_full",
-            Failure::JournalUnavailable(_) => "journal_unavailable",
+            Failure::JournalUnavailable(_) | Failure::NoJournal(_) => "journal_unavailable",
+            Failure::Standby(_) => "standby",
             Failure::JournalInDoubt(_) => "journal_in_doubt",
             Failure::RecoveryPending(_) => "no_instance_available",
             Failure::Refused(_) => "refused_input",
@@ -96,6 +101,8 @@ impl Failure {
             | Failure::QueueTooSlow
             | Failure::BacklogFull
             | Failure::JournalUnavailable(_)
+            | Failure::Standby(_)
+            | Failure::NoJournal(_)
             | Failure::JournalInDoubt(_)
             | Failure::RecoveryPending(_)
             | Failure::NoFreshInstance
@@ -111,8 +118,9 @@ impl Failure {
             Failure::MemoryFull | Failure::QueueFull | Failure::QueueTooSlow | Failure::NoFreshInstance => {
                 Retry::AfterSeconds(1)
             }
-            Failure::TransactionRunning(_) => Retry::AfterSeconds(1),
+            Failure::TransactionRunning(_) | Failure::Standby(_) => Retry::AfterSeconds(1),
             Failure::JournalUnavailable(_)
+            | Failure::NoJournal(_)
             | Failure::JournalInDoubt(_)
             | Failure::RecoveryPending(_)
             | Failure::NoInstance
@@ -131,6 +139,8 @@ impl Failure {
             Failure::QueueTooSlow => "The request waited too long for its turn; try again shortly".to_owned(),
             Failure::BacklogFull => "Too many journaled writes wait for an instance that is away".to_owned(),
             Failure::JournalUnavailable(why) => format!("The write was refused and has no effect: {why}"),
+            Failure::Standby(why) => why.clone(),
+            Failure::NoJournal(why) => format!("This edge does not serve yet: {why}"),
             Failure::JournalInDoubt(_) => "The journal did not say in time whether it has the write".to_owned(),
             Failure::RecoveryPending(_) => {
                 "No instance could take the write in time; it is journaled and will be executed".to_owned()

@@ -17,7 +17,6 @@ use super::prepare::label;
 use super::read::{self, ATTEMPTS, Plan};
 use super::respond::{self, Connection, INSTANCE, Reply, TRANSACTION_ID};
 use super::rewrite::{self, Holding};
-use super::write::client_ip;
 use super::{Edge, PageAnswer, PageRequest, live};
 use crate::chroma::{Operation, route};
 use crate::clock::Timestamp;
@@ -371,15 +370,7 @@ impl Edge {
             context.memory = Some(read.memory);
             body = read.bytes;
         }
-        let header = session.req_header();
-        let request = PageRequest {
-            method: header.method.clone(),
-            path: header.uri.path().to_owned(),
-            query: header.uri.query().unwrap_or_default().to_owned(),
-            headers: header.headers.clone(),
-            body,
-            client_ip: client_ip(self, session),
-        };
+        let request = PageRequest::of(session, body, &self.options.trusted_proxies);
         Ok(match self.pages.respond(request).await {
             PageAnswer::Whole(reply) => PageAnswer::Whole(closing(reply)),
             live @ PageAnswer::Live(_) => live,
@@ -435,7 +426,7 @@ impl Edge {
 }
 
 /// The answer to a refused request. What was not read of its body ends the connection.
-fn refusal(failure: &Failure, own_id: Option<&str>) -> Reply {
+pub(super) fn refusal(failure: &Failure, own_id: Option<&str>) -> Reply {
     let reply = Reply::from(failure);
     closing(match own_id {
         Some(id) => reply.with(TRANSACTION_ID, id),
@@ -448,6 +439,6 @@ fn closing(mut reply: Reply) -> Reply {
     reply
 }
 
-fn internal(why: &'static str) -> Box<Error> {
+pub(super) fn internal(why: &'static str) -> Box<Error> {
     Error::explain(ErrorType::InternalError, why)
 }

@@ -1,7 +1,7 @@
 //! The way of a request through Pingora.
 //!
 //! Start at [`hooks`]: each hook is a few lines that call a room. [`write`] tells the life of a write, [`read`]
-//! where a read may go. The only room, with `server.rs` and `instance/`, that knows Pingora.
+//! where a read may go. The only room, with `server/` and `instance/`, that knows Pingora.
 
 mod admit;
 mod body;
@@ -9,6 +9,7 @@ mod context;
 mod cors;
 mod failure;
 mod forwarded;
+mod front;
 mod hooks;
 mod live;
 pub(crate) mod own_id;
@@ -27,9 +28,11 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 use ipnet::IpNet;
+use pingora::proxy::Session;
 
 pub use self::admit::{AdmitLimits, Gate};
 pub use self::cors::Origins;
+pub use self::front::{Door, Front, Standing, Waiting};
 pub use self::live::Live;
 pub(crate) use self::respond::{REPLAYED, Reply, TRANSACTION_ID};
 use crate::instance::{Client, Health, Registry};
@@ -74,6 +77,21 @@ pub struct PageRequest {
     pub headers: http::HeaderMap,
     pub body: Bytes,
     pub client_ip: Option<String>,
+}
+
+impl PageRequest {
+    /// The request of this session, whose body has been read.
+    fn of(session: &Session, body: Bytes, trusted_proxies: &[IpNet]) -> PageRequest {
+        let header = session.req_header();
+        PageRequest {
+            method: header.method.clone(),
+            path: header.uri.path().to_owned(),
+            query: header.uri.query().unwrap_or_default().to_owned(),
+            headers: header.headers.clone(),
+            body,
+            client_ip: forwarded::client_of(session, trusted_proxies),
+        }
+    }
 }
 
 /// The edge's own pages, whatever they are: the proxy only asks for them.

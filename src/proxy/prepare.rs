@@ -14,7 +14,7 @@ use crate::chroma::{
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, LaneId, Scope, TransactionId};
 use crate::journal::{ClientKey, Draft};
-use crate::order::{Acknowledge, Catalog, Kind, Profile};
+use crate::order::{Acknowledge, Catalog, Kind, Priority, Profile};
 use crate::replication::Core;
 
 /// A write that may be journaled.
@@ -77,6 +77,7 @@ impl Identity {
 pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -> Result<Preparation, Failure> {
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
     let content_type = header("content-type").map(str::to_owned);
+    let priority = header("x-transaction-priority").map_or(Priority::Normal, Priority::asked_for);
     let (lane, profile, path) = match request.operation {
         Operation::RecordWrite { collection, scope, kind } => {
             let encoding = header("content-encoding");
@@ -85,7 +86,8 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
             // The board is locked for the look-up only, never for the scan of a large body.
             let id = resolve(core.board().catalog(), collection, scope)?;
             let path = with_stable_id(&request, id);
-            (LaneId::Records(id), scan.profile(request.body.len() as u64), path)
+            let profile = Profile { priority, ..scan.profile(request.body.len() as u64) };
+            (LaneId::Records(id), profile, path)
         }
         Operation::CatalogWrite(write) => {
             // With an id of its own it is to be found by it, hence journaled.
@@ -95,7 +97,7 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
                 return Ok(Preparation::Show { collection });
             }
             let path = allowed(write, &request, core, options)?;
-            let profile = Profile { kind: write.kind(), merge: None, bytes: request.body.len() as u64 };
+            let profile = Profile { kind: write.kind(), merge: None, bytes: request.body.len() as u64, priority };
             (LaneId::Catalog, profile, path)
         }
         _ => return Err(Failure::Chroma(chroma::EdgeAnswer::empty(404))),

@@ -14,7 +14,7 @@ use crate::chroma::EdgeAnswer;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::journal::Draft;
-use crate::order::{Catalog, CatalogChange, Consequences, Kind, Origin, Outcome, Profile};
+use crate::order::{Catalog, CatalogChange, Consequences, Kind, Origin, Outcome, Priority, Profile};
 
 /// What one instance has that the catalog does not know of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub(super) fn adoption_draft(adoption: &Adoption) -> Draft {
         transaction_id: TransactionId::random(),
         client_key: None,
         lane: LaneId::Catalog,
-        profile: Profile { kind: Kind::Adopt, merge: None, bytes: body.len() as u64 },
+        profile: Profile { kind: Kind::Adopt, merge: None, bytes: body.len() as u64, priority: Priority::Normal },
         method: "ADOPT".to_owned(),
         path: format!("/{}", adoption.instance),
         content_type: None,

@@ -10,16 +10,17 @@ use tracing::warn;
 use super::core::Core;
 use crate::chroma::{Class, EdgeAnswer};
 use crate::clock;
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Seq};
-use crate::instance::{Answer, Client, Observation, Outgoing, Phase, Refused, SendError};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId};
+use crate::instance::{Answer, Client, Licence, Observation, Outgoing, Phase, Refused, SendError, Sent};
 use crate::order::{Again, Health, Outcome, Purpose};
 
 /// Who sends what for whom.
 pub(super) struct Attempt<'a> {
     pub core: &'a Core,
     pub client: &'a Client,
+    /// Whose content it may change: the entry's lane, and for a catalog entry the lane of its collection.
+    pub lanes: &'a [LaneId],
     pub instance: InstanceId,
-    pub seqs: &'a [Seq],
     pub purpose: Purpose,
     pub deadline: Duration,
 }
@@ -28,11 +29,14 @@ pub(super) struct Attempt<'a> {
 pub(super) struct Attempted {
     pub outcome: Outcome,
     pub answer: Option<Arc<Answer>>,
+    /// How it failed, if the instance was believed healthy and the write has no verdict yet. One that is carried has had its
+    /// answer: nobody would ask.
+    pub failure: Option<String>,
 }
 
 impl Attempted {
     pub fn of(outcome: Outcome, answer: Option<Answer>) -> Self {
-        Attempted { outcome, answer: answer.map(Arc::new) }
+        Attempted { outcome, answer: answer.map(Arc::new), failure: None }
     }
 
     /// Nothing was sent, and at once it would not go better.
@@ -62,16 +66,35 @@ impl Attempt<'_> {
         self.core.board().catalog().mapping(collection, self.instance)
     }
 
-    /// Sends it once. `Err` is the whole attempt's end: nothing sent, or in doubt.
+    /// Sends it once, while the lease lasts. `Err` is the whole attempt's end: nothing sent, or in doubt.
     ///
     /// A crash while this waits leaves the entries in doubt on this instance: they are re-sent first.
     pub async fn send(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
         let before = self.core.registry.phase(self.instance);
-        match self.client.send(self.instance, outgoing, self.deadline).await {
+        let sending = self.core.lease.sending();
+        let sent = self.client.send(self.instance, outgoing, self.deadline, Licence::Lease(&sending)).await;
+        if matches!(sent, Err(SendError::LeaseEnded(Sent::Whole))) {
+            // Before it stops to count as being sent: whoever ends this edge waits for that, and reads the notes then.
+            self.core.overruns.note(self.lanes, self.instance);
+        }
+        drop(sending);
+        self.sent(sent, before)
+    }
+
+    /// Sends what changes nothing: it needs no lease.
+    pub async fn read(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
+        let before = self.core.registry.phase(self.instance);
+        let sent = self.client.send(self.instance, outgoing, self.deadline, Licence::NotNeeded).await;
+        self.sent(sent, before)
+    }
+
+    fn sent(&self, sent: Result<Answer, SendError>, before: Phase) -> Result<Answer, Attempted> {
+        match sent {
             Ok(answer) => {
                 self.core.warmed.answered(self.instance, clock::now());
                 Ok(answer)
             }
+            Err(SendError::LeaseEnded(sent)) => Err(Attempted::of(without_lease(sent), None)),
             Err(error) => {
                 self.core.warmed.lost(self.instance);
                 Err(self.failed(error, before))
@@ -81,14 +104,13 @@ impl Attempt<'_> {
 
     /// A request without an effect of its own, within an attempt.
     pub async fn get(&self, path: String) -> Result<Answer, Attempted> {
-        self.send(&Outgoing { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() }).await
+        self.read(&Outgoing { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() }).await
     }
 
     fn failed(&self, error: SendError, before: Phase) -> Attempted {
         let name = self.core.registry.name(self.instance);
-        if before == Phase::Up {
-            self.note_gap(&format!("{name}: {error}"));
-        }
+        // What is sent at all is sent to an instance that is believed to answer, preferred or not.
+        let failure = before.usable().then(|| format!("{name}: {error}"));
         if before.usable() {
             // What comes back on the other end of a lost connection may be a blank server.
             self.core.doubt_contents(self.instance);
@@ -100,16 +122,17 @@ impl Attempt<'_> {
                 let gone = !self.core.registry.usable(self.instance);
                 Outcome::InDoubt { instance_was: if gone { Health::Gone } else { Health::Healthy } }
             }
+            SendError::LeaseEnded(sent) => without_lease(sent),
         };
-        Attempted::of(outcome, None)
+        Attempted { outcome, answer: None, failure: failure.filter(|_| self.purpose == Purpose::Execute) }
     }
 
-    /// Notes the failure of a write whose client is still to be told. One that is carried has had its answer: nobody would
-    /// ask for the note, and it would be kept for ever.
-    fn note_gap(&self, reason: &str) {
-        if self.purpose == Purpose::Execute {
-            self.core.note_gap(self.seqs, reason);
-        }
+    /// It answered, hence it is there, and did not do what it was asked.
+    pub fn failure(&self, answer: &Answer) -> Option<String> {
+        let name = self.core.registry.name(self.instance);
+        let text = String::from_utf8_lossy(&answer.body);
+        let text: String = text.chars().take(200).collect();
+        (self.purpose == Purpose::Execute).then(|| format!("{name} answered {}: {text}", answer.status))
     }
 
     /// Tells the registry what kind of answer the instance gave.
@@ -127,6 +150,14 @@ impl Attempt<'_> {
     }
 }
 
+/// What a write without a lease came to: not the instance's doing, so it counts for nothing there.
+fn without_lease(sent: Sent) -> Outcome {
+    match sent {
+        Sent::Nothing => Outcome::NotSent { again: Again::AfterAPause },
+        Sent::Part | Sent::Whole => Outcome::InDoubt { instance_was: Health::Gone },
+    }
+}
+
 /// What an answer of this class means for the lane.
 pub(super) fn judge(
     attempt: &Attempt<'_>,
@@ -136,16 +167,16 @@ pub(super) fn judge(
     about: Option<CollectionId>,
 ) -> Attempted {
     attempt.observe(class, &answer);
+    let failure = match class {
+        Class::Transient | Class::Broken => attempt.failure(&answer),
+        Class::Applied | Class::Rejected | Class::Unfit => None,
+    };
     let outcome = match class {
         Class::Applied => applied(&answer),
         Class::Rejected => Outcome::Rejected { about },
         Class::Transient => Outcome::NotSent { again: Again::AfterAPause },
-        Class::Broken => {
-            let name = attempt.core.registry.name(attempt.instance);
-            attempt.note_gap(&format!("{name} answered {}", answer.status));
-            Outcome::InDoubt { instance_was: Health::Healthy }
-        }
+        Class::Broken => Outcome::InDoubt { instance_was: Health::Healthy },
         Class::Unfit => Outcome::Unfit,
     };
-    Attempted::of(outcome, Some(answer))
+    Attempted { failure, ..Attempted::of(outcome, Some(answer)) }
 }

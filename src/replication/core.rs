@@ -11,29 +11,37 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use tokio::sync::{mpsc, watch};
 
 use super::bodies::Bodies;
+use super::gate::Gate;
 use super::intent;
+use super::overruns::Overruns;
 use super::tickets::{Settlement, Ticket, Tickets};
 use super::warmed::Warmed;
 use crate::clock::Timestamp;
-use crate::ids::{InstanceId, LaneId, Seq, TransactionId};
+use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TransactionId};
 use crate::instance::{Answer, Registry};
+use crate::journal::retention::{Fullness, RetentionSink};
 use crate::journal::{
-    Appended, DurableSink, Fact, Journal, Lookup, ReadError, Request, Resolution, Status, Store, TimingGap, Totals,
-    TransactionRow,
+    Appended, DurableSink, Fact, Journal, Lookup, ReadError, Request, Resolution, Status, Store, Suspicion,
+    SuspicionId, TimingGap, Totals, TransactionRow,
 };
-use crate::order::{Acknowledge, Attendance, Board, Effect, Input, Submission, Verdict};
+use crate::lease::Lease;
+use crate::order::{Acknowledge, Attendance, Board, Effect, Input, Precedence, Submission, Verdict};
 
 /// The limits of the core.
 #[derive(Clone, Debug)]
 pub struct CoreOptions {
     /// Bodies kept in memory for lanes that are about to need them; others are read from the journal again.
     pub cached_bytes: u64,
+    /// Requests under way at once to one instance, over all lanes.
+    pub concurrent_attempts: usize,
 }
 
-/// An effect to carry out, with the instance's answer that led to it, if one did.
-pub(super) struct Work {
-    pub effect: Effect,
-    pub answer: Option<Arc<Answer>>,
+/// What the runner does, in this order.
+pub(super) enum Work {
+    /// An effect to carry out, with the instance's answer that led to it, if one did.
+    Effect { effect: Effect, answer: Option<Arc<Answer>> },
+    /// The effects before it have dealt with this one.
+    Handled(SuspicionId),
 }
 
 /// The board with its surroundings. Shared by the proxy, the runner and recovery.
@@ -44,12 +52,19 @@ pub struct Core {
     gaps: Mutex<HashSet<Seq>>,
     pub(super) bodies: Bodies,
     pub(super) warmed: Warmed,
+    /// One for each instance: requests that hang on one take no place from those to another.
+    pub(super) gates: Vec<Arc<Gate>>,
     pub(super) registry: Arc<Registry>,
     pub(super) store: Arc<dyn Store>,
+    pub(super) lease: Arc<Lease>,
+    pub(super) overruns: Overruns,
+    /// Another edge has taken over: what this one learns is not told to any client.
+    silent: AtomicBool,
     journal: OnceLock<Journal>,
+    fullness: Mutex<Fullness>,
     work: mpsc::UnboundedSender<Work>,
     changed: watch::Sender<u64>,
-    again: watch::Sender<u64>,
+    hurried: watch::Sender<u64>,
     recovering: AtomicBool,
 }
 
@@ -65,6 +80,21 @@ impl Drop for Recovering {
 /// What the runner takes its work from.
 pub struct WorkQueue(pub(super) mpsc::UnboundedReceiver<Work>);
 
+#[cfg(test)]
+impl WorkQueue {
+    /// What waits in it, one line each.
+    pub(crate) fn describe(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Ok(work) = self.0.try_recv() {
+            lines.push(match work {
+                Work::Effect { effect, .. } => format!("{effect:?}"),
+                Work::Handled(SuspicionId(id)) => format!("handled {id}"),
+            });
+        }
+        lines
+    }
+}
+
 impl Core {
     /// The core of a restored board. `effects`: what the restoring asks for.
     pub fn new(
@@ -72,12 +102,13 @@ impl Core {
         effects: Vec<Effect>,
         registry: Arc<Registry>,
         store: Arc<dyn Store>,
+        lease: Arc<Lease>,
         options: &CoreOptions,
     ) -> (Arc<Core>, WorkQueue) {
         // Bounded by the board: one effect per place and kind, and places are bounded by the backlog's limit.
         let (work, queue) = mpsc::unbounded_channel();
         for effect in effects {
-            let _ = work.send(Work { effect, answer: None });
+            let _ = work.send(Work::Effect { effect, answer: None });
         }
         let core = Core {
             board: Mutex::new(board),
@@ -85,12 +116,17 @@ impl Core {
             gaps: Mutex::default(),
             bodies: Bodies::new(options.cached_bytes),
             warmed: Warmed::default(),
+            gates: registry.ids().map(|_| Gate::new(options.concurrent_attempts)).collect(),
             registry,
             store,
+            lease,
+            overruns: Overruns::default(),
+            silent: AtomicBool::new(false),
             journal: OnceLock::new(),
+            fullness: Mutex::default(),
             work,
             changed: watch::Sender::new(0),
-            again: watch::Sender::new(0),
+            hurried: watch::Sender::new(0),
             recovering: AtomicBool::new(false),
         };
         (Arc::new(core), WorkQueue(queue))
@@ -127,9 +163,29 @@ impl Core {
         self.store.totals().await
     }
 
+    /// How full the journal was when retention last looked.
+    pub fn fullness(&self) -> Fullness {
+        self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
     /// The instances.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry
+    }
+
+    /// The right to send writes.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Writes that ended after the lease.
+    pub fn overruns(&self) -> &Overruns {
+        &self.overruns
+    }
+
+    /// Another edge has taken over: from now on no client of this one is told that its write succeeded.
+    pub fn fall_silent(&self) {
+        self.silent.store(true, Ordering::SeqCst);
     }
 
     /// Ticks whenever the board has moved.
@@ -140,17 +196,6 @@ impl Core {
     /// The journal's store, for those who ask about transactions.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
-    }
-
-    /// Whatever only waits before it looks again at an instance or a lane looks now.
-    pub fn look_again(&self) {
-        self.again.send_modify(|count| *count = count.wrapping_add(1));
-        self.changed.send_modify(|count| *count = count.wrapping_add(1));
-    }
-
-    /// Ticks when somebody asked to look again.
-    pub(super) fn asked_again(&self) -> watch::Receiver<u64> {
-        self.again.subscribe()
     }
 
     /// Whether recovery runs.
@@ -178,7 +223,7 @@ impl Core {
                     self.answer(seq, from, verdict, answer.clone());
                 } else {
                     // The order of the queue is the order of the effects, hence sent under the lock.
-                    let _ = self.work.send(Work { effect, answer: answer.clone() });
+                    let _ = self.work.send(Work::Effect { effect, answer: answer.clone() });
                 }
             }
         }
@@ -187,12 +232,25 @@ impl Core {
 
     /// Gives the runner something to do that the board did not ask for.
     pub(super) fn ask(&self, effect: Effect) {
-        let _ = self.work.send(Work { effect, answer: None });
+        let _ = self.work.send(Work::Effect { effect, answer: None });
     }
 
     /// The instance answered as if it had lost something: it is looked at before it is trusted again.
     pub fn doubt_contents(&self, instance: InstanceId) {
         self.ask(Effect::Inspect { instance });
+    }
+
+    /// An earlier edge may have sent something behind our back: its place is not trusted before it has been looked at.
+    /// That is durable before the suspicion counts as handled.
+    pub fn suspect(&self, id: SuspicionId, suspicion: &Suspicion) {
+        let Suspicion { lane, instance } = suspicion;
+        match self.registry.ids().find(|id| self.registry.name(*id) == instance) {
+            Some(instance) => self.step(Input::Suspected { lane: *lane, instance }),
+            None => {
+                tracing::info!(%instance, %lane, "an earlier edge feared for an instance that is not configured any more")
+            }
+        }
+        let _ = self.work.send(Work::Handled(id));
     }
 
     /// A place for the answer of a write that is about to be journaled.
@@ -204,13 +262,49 @@ impl Core {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Notes that an attempt failed on an instance that was believed healthy.
-    pub(super) fn note_gap(&self, seqs: &[Seq], reason: &str) {
+    /// Looks at every lane again, whatever was heard of it: the net under every wake-up. Returns how many writes recovery
+    /// has yet to finish.
+    pub fn look_again(&self) -> u64 {
+        self.step(Input::LookAgain);
+        self.board().awaiting_recovery()
+    }
+
+    /// As [`Core::look_again`], and whatever only pauses before its next attempt makes it now.
+    pub fn hurry(&self) -> u64 {
+        self.hurried.send_modify(|count| *count = count.wrapping_add(1));
+        self.look_again()
+    }
+
+    /// Ticks when somebody asked to hurry.
+    pub(super) fn hurried(&self) -> watch::Receiver<u64> {
+        self.hurried.subscribe()
+    }
+
+    /// Notes that an attempt failed on an instance that was believed healthy: before the board knows, which may have an
+    /// answer for the client.
+    pub(super) fn note_gap(&self, seqs: &[Seq]) {
         self.gaps.lock().unwrap_or_else(PoisonError::into_inner).extend(seqs);
-        if let Some(journal) = self.journal() {
-            let fact = |seq: &Seq| Fact::Retried { seq: *seq, reason: reason.to_owned() };
-            journal.record_later(seqs.iter().map(fact).collect());
-        }
+    }
+
+    /// Tells the journal of an attempt that failed, and when it is repeated, unless another instance is at it already.
+    pub(super) fn retried(
+        &self,
+        lane: LaneId,
+        instance: InstanceId,
+        seqs: &[Seq],
+        reason: &str,
+        next: Option<Timestamp>,
+    ) {
+        let Some(journal) = self.journal() else { return };
+        let facts = {
+            let board = self.board();
+            let fact = |seq: &Seq| {
+                let next_retry_at = next.filter(|_| !board.under_way_elsewhere(lane, *seq, instance));
+                Fact::Retried { seq: *seq, reason: reason.to_owned(), next_retry_at }
+            };
+            seqs.iter().map(fact).collect()
+        };
+        journal.record_later(facts);
     }
 
     /// Whether an attempt for this entry failed on an instance that was believed healthy: asked once, when it ends.
@@ -220,6 +314,9 @@ impl Core {
     }
 
     fn answer(&self, seq: Seq, from: Option<InstanceId>, verdict: Verdict, answer: Option<Arc<Answer>>) {
+        if self.silent.load(Ordering::SeqCst) {
+            return;
+        }
         let timing_gap = self.take_gap(seq);
         let status = answer.as_ref().map(|answer| answer.status);
         let settlement = Settlement { seq, verdict, from, answer, timing_gap };
@@ -252,13 +349,28 @@ impl Core {
     }
 }
 
+impl RetentionSink for Core {
+    fn fullness(&self, fullness: &Fullness) {
+        self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone_from(fullness);
+    }
+
+    fn left_behind(&self, lane: LaneId, instance: &InstanceName) {
+        if let Some(instance) = self.registry.id_of(instance.as_str()) {
+            self.step(Input::LeftBehind { lane, instance });
+        }
+    }
+}
+
 impl DurableSink for Core {
     fn appended(&self, entries: Vec<Appended>) {
         let mut submissions = Vec::with_capacity(entries.len());
+        let mut awaited = Vec::with_capacity(entries.len());
         for Appended { seq, draft } in entries {
             let acknowledge = self.tickets().number(draft.transaction_id, seq);
             let intent = intent::of(draft.profile.kind, &draft.method, &draft.path, &draft.body);
             submissions.push(Submission { seq, lane: draft.lane, profile: draft.profile, intent, acknowledge });
+            let (attendance, priority) = (Attendance::Attended, draft.profile.priority);
+            awaited.push((draft.lane, Precedence { attendance, priority, seq }));
             self.bodies.insert(Request {
                 seq,
                 lane: draft.lane,
@@ -272,5 +384,8 @@ impl DurableSink for Core {
             });
         }
         self.step(Input::Journaled(submissions));
+        for (lane, precedence) in awaited {
+            self.gates.iter().for_each(|gate| gate.raise(lane, precedence));
+        }
     }
 }

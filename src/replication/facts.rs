@@ -9,6 +9,8 @@ use crate::order::{Record, Verdict};
 /// lane's are all kept, since the other instances' copies are made from them (rule R8).
 const STORED_ANSWER_BYTES: usize = 256 * 1024;
 
+const LEFT_BEHIND: &str = "left behind: the journal was over its byte limit";
+
 /// The facts of one place's record: one commit.
 pub(super) fn facts_of(
     lane: LaneId,
@@ -26,6 +28,10 @@ pub(super) fn facts_of(
     facts.extend(record.changes.iter().cloned().map(Fact::Catalog));
     for (lane, instance) in &record.diverged {
         let reason = answer.map_or_else(|| "not compared yet".to_owned(), refusal);
+        facts.push(Fact::Standing { lane: *lane, instance: name(*instance), standing: Standing::Diverged { reason } });
+    }
+    for (lane, instance) in &record.left_behind {
+        let reason = LEFT_BEHIND.to_owned();
         facts.push(Fact::Standing { lane: *lane, instance: name(*instance), standing: Standing::Diverged { reason } });
     }
     for (lane, instance) in &record.admitted {

@@ -1,7 +1,9 @@
 //! What a journaled catalog entry may do to others that wait behind it, read from its request.
 
 use crate::chroma::{CatalogWrite, Operation, Scanned, route, scan_update_collection};
-use crate::order::{Board, Deletion, Intent, Kind};
+use crate::ids::CollectionId;
+use crate::journal::Request;
+use crate::order::{Board, Catalog, Deletion, Intent, Kind};
 
 /// The intent of an entry with this request.
 pub(super) fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
@@ -22,5 +24,19 @@ pub(super) fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
             _ => Intent::Renames,
         },
         _ => Intent::Plain,
+    }
+}
+
+/// The known collection that a catalog entry changes or deletes: what another copy of it would show in its content.
+/// (One that is created twice is refused, and leaves what is there as it is.)
+pub(super) fn about(catalog: &Catalog, request: &Request) -> Option<CollectionId> {
+    match route(&request.method, &request.path) {
+        Operation::CatalogWrite(CatalogWrite::UpdateCollection { collection, .. }) => {
+            catalog.by_id(collection.as_id()?).map(|known| known.id)
+        }
+        Operation::CatalogWrite(CatalogWrite::DeleteCollection { scope, name }) => {
+            catalog.by_name(&scope, &name).map(|known| known.id)
+        }
+        _ => None,
     }
 }

@@ -1,6 +1,8 @@
 //! Limited deletes: executing one twice deletes more, so its ids are read at the lane's head, made durable, and
 //! from then on every instance executes the ids.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::Method;
 use serde::{Deserialize, Serialize};
@@ -35,38 +37,53 @@ struct Found {
     ids: Vec<String>,
 }
 
+/// What came of reading the ids, with what led to it.
+pub(super) struct Reading {
+    pub resolved: Resolved,
+    pub answer: Option<Arc<Answer>>,
+    /// As in [`Attempted`].
+    pub failure: Option<String>,
+}
+
+impl Reading {
+    pub fn of(resolved: Resolved) -> Reading {
+        Reading { resolved, answer: None, failure: None }
+    }
+
+    /// Not now.
+    pub fn failed() -> Reading {
+        Reading::of(Resolved::Failed { again: Again::AfterAPause })
+    }
+}
+
 /// Reads the ids and makes them durable. A crash before they are durable leaves the entry as it was received.
-pub(super) async fn resolve(
-    attempt: &Attempt<'_>,
-    collection: CollectionId,
-    request: &Request,
-) -> (Resolved, Option<Answer>) {
-    let failed = Resolved::Failed { again: Again::AfterAPause };
-    let Some(id) = attempt.mapping(collection) else { return (failed, None) };
+pub(super) async fn resolve(attempt: &Attempt<'_>, collection: CollectionId, request: &Request) -> Reading {
+    let Some(id) = attempt.mapping(collection) else { return Reading::failed() };
     let Some((path, body)) = read_of(request, id) else {
         // Not what a scan would have let through as a limited delete.
-        return (Resolved::Rejected, None);
+        return Reading::of(Resolved::Rejected);
     };
     let headers = content_type(Some("application/json"));
     let outgoing = Outgoing { method: Method::POST, path, headers, body };
-    let answer = match attempt.send(&outgoing).await {
+    let answer = match attempt.read(&outgoing).await {
         Ok(answer) => answer,
-        Err(Attempted { .. }) => return (failed, None),
+        Err(Attempted { failure, .. }) => return Reading { failure, ..Reading::failed() },
     };
     match chroma::classify(Call::RecordRead, answer.status, &answer.body) {
         Class::Applied => {}
         Class::Rejected => {
             let mut answer = answer;
             answer.body = chroma::error_text(&answer.body, id, collection).into();
-            return (Resolved::Rejected, Some(answer));
+            return Reading { answer: Some(Arc::new(answer)), ..Reading::of(Resolved::Rejected) };
         }
-        Class::Transient | Class::Broken | Class::Unfit => return (failed, None),
+        Class::Transient | Class::Broken => return Reading { failure: attempt.failure(&answer), ..Reading::failed() },
+        Class::Unfit => return Reading::failed(),
     }
-    let Ok(found) = serde_json::from_slice::<Found>(&answer.body) else { return (failed, None) };
-    let Some(journal) = attempt.core.journal() else { return (failed, None) };
+    let Ok(found) = serde_json::from_slice::<Found>(&answer.body) else { return Reading::failed() };
+    let Some(journal) = attempt.core.journal() else { return Reading::failed() };
     journal.record(vec![Fact::Resolved { seq: request.seq, body: delete_of(&found.ids) }]).await;
     attempt.core.bodies.forget(request.seq);
-    (Resolved::Durable, None)
+    Reading::of(Resolved::Durable)
 }
 
 fn read_of(request: &Request, id: crate::ids::InstanceCollectionId) -> Option<(String, Bytes)> {

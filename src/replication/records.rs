@@ -48,8 +48,8 @@ async fn warm_up(attempt: &Attempt<'_>, write: &Outgoing, collection: Collection
         body: Bytes::from_static(br#"{"limit":1,"include":[]}"#),
     };
     // A read: whatever becomes of it, nothing has been written.
-    let unsent = |_| Attempted::of(Outcome::NotSent { again: Again::AfterAPause }, None);
-    let answer = attempt.send(&read).await.map_err(unsent)?;
+    let unsent = |failed| Attempted { outcome: Outcome::NotSent { again: Again::AfterAPause }, ..failed };
+    let answer = attempt.read(&read).await.map_err(unsent)?;
     if answer.status == 200 {
         attempt.core.warmed.note(attempt.instance, collection, generation, clock::now());
     }

@@ -20,10 +20,21 @@ use crate::order::{Comparison, Input, Origin, Reach};
 /// How recovery works.
 #[derive(Clone, Debug)]
 pub struct RecoveryOptions {
-    /// Between two looks at an instance's phase when nothing has changed: a safety net, no change is missed.
+    /// Between two looks at every lane and at an instance's phase when nothing has changed: a safety net, nothing is
+    /// missed without it.
     pub interval: Duration,
     /// The time limit of one read of a comparison.
     pub deadline: Duration,
+    pub first_look: FirstLook,
+}
+
+/// What clients wait for when the edge begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstLook {
+    /// The instances have been looked at, and what was there before the edge is adopted and compared.
+    InstancesAndAdoption,
+    /// The instances have been looked at. The edge before this one has adopted what was to be adopted.
+    Instances,
 }
 
 /// Between two looks while an inspection has failed.
@@ -68,7 +79,7 @@ impl Recovery {
             self.first_look().await;
             ready();
         };
-        tokio::join!(returns, first_look, self.inspect_on_demand(inspections), self.heal());
+        tokio::join!(returns, first_look, self.inspect_on_demand(inspections), self.heal(), self.scan());
     }
 
     /// A twin that is written to on one side before it was compared can no longer be found equal.
@@ -81,6 +92,9 @@ impl Recovery {
             }
         };
         let _ = tokio::time::timeout(FIRST_LOOK, looked_at).await;
+        if self.options.first_look == FirstLook::Instances {
+            return;
+        }
         let compared = async {
             while self.adopted_something() {
                 tokio::time::sleep(MOMENT).await;
@@ -111,7 +125,7 @@ impl Recovery {
     /// Follows one instance's phases: tells the board how far it can be reached, admits it when it has returned.
     async fn follow(&self, instance: InstanceId) {
         let registry = &self.core.registry;
-        let (mut changes, mut again) = (registry.changes(), self.core.asked_again());
+        let (mut changes, mut hurried) = (registry.changes(), self.core.hurried());
         let mut known = Reach::Away;
         let mut backlog = None;
         loop {
@@ -138,7 +152,7 @@ impl Recovery {
             // Nothing is missed: the phase is read again after each tick, and now and then without one.
             tokio::select! {
                 _ = tokio::time::timeout(wait, changes.changed()) => {}
-                _ = again.changed() => {}
+                _ = hurried.changed() => {}
             }
         }
     }
@@ -197,6 +211,14 @@ impl Recovery {
         while let Some(instance) = inspections.recv().await {
             // What could not be looked at now is looked at again when it returns.
             let _ = self.inspect(instance).await;
+        }
+    }
+
+    /// The safety net: looks at every lane again, every so often.
+    async fn scan(&self) {
+        loop {
+            tokio::time::sleep(self.options.interval).await;
+            self.core.step(Input::LookAgain);
         }
     }
 

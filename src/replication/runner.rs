@@ -3,21 +3,24 @@
 //! It keeps one client for all lanes, foreground, sync and recovery alike. It decides nothing: each task ends with
 //! an input to the board.
 
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::Semaphore;
 use tracing::{error, warn};
 
 use super::attempt::{Attempt, Attempted};
 use super::catalog::{self, Entry};
 use super::core::{Core, Work, WorkQueue};
 use super::facts::facts_of;
-use super::{examine, limited, records};
+use super::limited::Reading;
+use super::{examine, intent, limited, pacing, records};
+use crate::clock::{self, Timestamp};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::instance::{Answer, Client};
 use crate::journal::{Fact, Request};
-use crate::order::{Effect, Input, Purpose, Record, Repeat, Resolved, Rest, Verdict};
+use crate::order::{Again, Effect, Health, Input, Outcome, Purpose, Record, Repeat, Resolved, Rest, Turn, Verdict};
 
 /// How the runner sends.
 #[derive(Clone, Debug)]
@@ -27,22 +30,18 @@ pub struct RunnerOptions {
     pub attempt_timeout: Duration,
     /// How long an abandoned request may still be executed by an instance that is there.
     pub settle_time: Duration,
-    /// Requests under way at once to one instance, over all lanes.
-    pub concurrent_attempts: usize,
 }
 
 /// No attempt takes longer, however often it was doubled.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(600);
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
-const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
 /// The background service `sync`.
 pub struct Runner {
     core: Arc<Core>,
     client: Client,
     options: RunnerOptions,
-    /// One for each instance: requests that hang on one take no place from those to another.
-    permits: Vec<Semaphore>,
+    /// Where the chance in pauses comes from.
+    chance: RandomState,
     inspections: tokio::sync::mpsc::Sender<InstanceId>,
 }
 
@@ -55,8 +54,7 @@ impl Runner {
         options: RunnerOptions,
         inspections: tokio::sync::mpsc::Sender<InstanceId>,
     ) -> Arc<Runner> {
-        let permits = core.registry.ids().map(|_| Semaphore::new(options.concurrent_attempts)).collect();
-        Arc::new(Runner { core, client, options, permits, inspections })
+        Arc::new(Runner { core, client, options, chance: RandomState::new(), inspections })
     }
 
     /// Carries out effects until the core is gone.
@@ -64,18 +62,26 @@ impl Runner {
         let WorkQueue(mut queue) = queue;
         while let Some(work) = queue.recv().await {
             let runner = Arc::clone(&self);
+            let (effect, answer) = match work {
+                Work::Effect { effect, answer } => (effect, answer),
+                Work::Handled(suspicion) => {
+                    // Behind the notes handed over before it: it never becomes durable without them.
+                    drop(runner.hand_over(vec![Fact::SuspicionHandled(suspicion)]));
+                    continue;
+                }
+            };
             // Facts are handed to the journal here, in the order of the effects, across lanes: waiting for them is the
             // task's. A crash between two records leaves the earlier one.
-            match work.effect {
+            match effect {
                 Effect::Record { lane, instance, ref record } => {
-                    let recorded = runner.record(lane, instance, record, work.answer.as_deref());
+                    let recorded = runner.record(lane, instance, record, answer.as_deref());
                     tokio::spawn(async move {
                         recorded.await;
-                        runner.core.step_with(Input::Recorded { lane, instance }, work.answer);
+                        runner.core.step_with(Input::Recorded { lane, instance }, answer);
                     });
                 }
                 Effect::Note { ref record } => {
-                    tokio::spawn(runner.record(LaneId::Catalog, InstanceId(0), record, work.answer.as_deref()));
+                    tokio::spawn(runner.record(LaneId::Catalog, InstanceId(0), record, answer.as_deref()));
                 }
                 Effect::RecordVoids { lane, seqs } => {
                     let recorded = runner.record_voids(&seqs);
@@ -85,7 +91,7 @@ impl Runner {
                     });
                 }
                 _ => {
-                    tokio::spawn(async move { runner.carry_out(work).await });
+                    tokio::spawn(async move { runner.carry_out(effect).await });
                 }
             }
         }
@@ -116,15 +122,15 @@ impl Runner {
         }
     }
 
-    async fn carry_out(&self, work: Work) {
-        match work.effect {
-            Effect::Send { lane, instance, seqs, purpose, repeat } => {
-                let attempted = self.attempt(lane, instance, &seqs, purpose, repeat).await;
-                self.report(lane, instance, attempted);
+    async fn carry_out(&self, effect: Effect) {
+        match effect {
+            Effect::Send { lane, instance, seqs, purpose, repeat, turn } => {
+                let attempted = self.attempt((lane, instance), &seqs, purpose, repeat, turn).await;
+                self.report((lane, instance), &seqs, turn, attempted);
             }
-            Effect::ReadIds { lane, instance, seq } => self.read_ids(lane, instance, seq).await,
+            Effect::ReadIds { lane, instance, seq, turn } => self.read_ids((lane, instance), seq, turn).await,
             Effect::AwaitCalm { lane, instance, rest, why } => {
-                self.await_calm(instance, why).await;
+                self.await_calm((lane, instance), why).await;
                 self.core.step(Input::Calm { lane, instance, rest });
             }
             Effect::Inspect { instance } => {
@@ -142,9 +148,22 @@ impl Runner {
         }
     }
 
-    fn report(&self, lane: LaneId, instance: InstanceId, attempted: Attempted) {
-        let Attempted { outcome, answer } = attempted;
+    fn report(&self, (lane, instance): (LaneId, InstanceId), seqs: &[Seq], turn: Turn, attempted: Attempted) {
+        let Attempted { outcome, answer, failure } = attempted;
+        let in_a_row = turn.failures.saturating_add(1);
+        let rest = match outcome {
+            Outcome::NotSent { again: Again::AfterAPause } => Some(Rest::Pause { in_a_row }),
+            Outcome::InDoubt { instance_was: Health::Healthy } => Some(Rest::Doubt { in_a_row }),
+            _ => None,
+        };
+        if failure.is_some() {
+            self.core.note_gap(seqs);
+        }
         self.core.step_with(Input::Attempted { lane, instance, outcome }, answer);
+        if let Some(reason) = failure {
+            let next = rest.map(|why| Timestamp::now().after(self.span((lane, instance), why)));
+            self.core.retried(lane, instance, seqs, &reason, next);
+        }
     }
 
     async fn requests(&self, seqs: &[Seq]) -> Option<Vec<Request>> {
@@ -159,29 +178,27 @@ impl Runner {
 
     async fn attempt(
         &self,
-        lane: LaneId,
-        instance: InstanceId,
+        (lane, instance): (LaneId, InstanceId),
         seqs: &[Seq],
         purpose: Purpose,
         repeat: Repeat,
+        turn: Turn,
     ) -> Attempted {
         if lane == LaneId::Catalog && purpose != Purpose::Execute {
             // A copy needs the stored answer, which came after the request was cached.
             seqs.iter().for_each(|seq| self.core.bodies.forget(*seq));
         }
         // Before the bodies are read: what waits here would hold them in memory.
-        let Ok(_permit) = self.permits[instance.0].acquire().await else {
-            return Attempted::not_sent("the edge is stopping");
+        let Some(_permit) = self.core.gates[instance.0].enter(lane, turn.precedence).await else {
+            return Attempted::not_sent("another request of its lane is about to be sent");
         };
         let Some(requests) = self.requests(seqs).await else { return Attempted::not_sent("it cannot be read") };
-        let attempt = Attempt {
-            core: &self.core,
-            client: &self.client,
-            instance,
-            seqs,
-            purpose,
-            deadline: self.deadline(repeat),
-        };
+        let mut lanes = vec![lane];
+        if let (LaneId::Catalog, Some(request)) = (lane, requests.first()) {
+            lanes.extend(intent::about(self.core.board().catalog(), request).map(LaneId::Records));
+        }
+        let (core, client, deadline) = (self.core.as_ref(), &self.client, self.deadline(repeat));
+        let attempt = Attempt { core, client, lanes: &lanes, instance, purpose, deadline };
         match lane {
             LaneId::Records(collection) => records::attempt(&attempt, collection, &requests).await,
             LaneId::Catalog => match requests.first() {
@@ -199,38 +216,88 @@ impl Runner {
         (self.options.attempt_timeout * 2u32.pow(doublings)).min(LONGEST_ATTEMPT.max(self.options.attempt_timeout))
     }
 
-    async fn read_ids(&self, lane: LaneId, instance: InstanceId, seq: Seq) {
+    async fn read_ids(&self, (lane, instance): (LaneId, InstanceId), seq: Seq, turn: Turn) {
+        let permit = self.core.gates[instance.0].enter(lane, turn.precedence).await;
         let seqs = [seq];
-        let (resolved, answer) = match (lane, self.requests(&seqs).await.and_then(|mut found| found.pop())) {
-            (LaneId::Records(collection), Some(request)) => {
-                let deadline = self.options.attempt_timeout;
-                let purpose = Purpose::Execute;
-                let attempt =
-                    Attempt { core: &self.core, client: &self.client, instance, seqs: &seqs, purpose, deadline };
-                limited::resolve(&attempt, collection, &request).await
-            }
-            _ => (Resolved::Failed { again: crate::order::Again::AfterAPause }, None),
+        let Reading { resolved, answer, failure } =
+            match (lane, permit, self.requests(&seqs).await.and_then(|mut found| found.pop())) {
+                (LaneId::Records(collection), Some(_permit), Some(request)) => {
+                    let deadline = self.options.attempt_timeout;
+                    let purpose = Purpose::Execute;
+                    let (core, client, lanes) = (self.core.as_ref(), &self.client, &[lane]);
+                    let attempt = Attempt { core, client, lanes, instance, purpose, deadline };
+                    limited::resolve(&attempt, collection, &request).await
+                }
+                _ => Reading::failed(),
+            };
+        if failure.is_some() {
+            self.core.note_gap(&seqs);
+        }
+        self.core.step_with(Input::IdsRead { lane, instance, resolved }, answer);
+        if let (Some(reason), Resolved::Failed { again: Again::AfterAPause }) = (failure, resolved) {
+            let why = Rest::Pause { in_a_row: turn.failures.saturating_add(1) };
+            let next = Timestamp::now().after(self.span((lane, instance), why));
+            self.core.retried(lane, instance, &seqs, &reason, Some(next));
+        }
+    }
+
+    /// How long the place rests. The same for the same failure: what operators are told is what is done.
+    fn span(&self, place: (LaneId, InstanceId), why: Rest) -> Duration {
+        let longest = pacing::longest_pause(self.core.registry.typical_outage(place.1));
+        let pause = |in_a_row| {
+            let chance = self.chance.hash_one((place, in_a_row)) as f64 / u64::MAX as f64;
+            pacing::pause(in_a_row, longest, chance)
         };
-        self.core.step_with(Input::IdsRead { lane, instance, resolved }, answer.map(Arc::new));
+        match why {
+            // The settle time is a pause already.
+            Rest::Doubt { in_a_row } => self.options.settle_time + pause(in_a_row.saturating_sub(1)),
+            Rest::Pause { in_a_row } => pause(in_a_row),
+        }
+    }
+
+    async fn await_calm(&self, place: (LaneId, InstanceId), why: Rest) {
+        let span = self.span(place, why);
+        match why {
+            Rest::Doubt { .. } => self.settle(place.1, span).await,
+            Rest::Pause { .. } => {
+                // Without a lease nothing would be sent: no attempt is made for that, and none is missed when it is back.
+                self.core.lease.held().await;
+                self.pause(place.1, span).await;
+            }
+        }
+    }
+
+    /// Waits for the end of the pause, and for an instance that is there. One that has returned meanwhile is asked at
+    /// once: what failed before it went away says nothing of what will fail now.
+    async fn pause(&self, instance: InstanceId, span: Duration) {
+        let registry = &self.core.registry;
+        let (mut changes, mut hurried) = (registry.changes(), self.core.hurried());
+        let begun = registry.generation(instance);
+        let over = clock::now() + span;
+        loop {
+            let usable = registry.usable(instance);
+            if usable && (clock::now() >= over || registry.generation(instance) != begun) {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(over.into()), if usable => {}
+                _ = hurried.changed(), if usable => return,
+                changed = changes.changed() => if changed.is_err() {
+                    return;
+                },
+            }
+        }
     }
 
     /// Waits until the instance has been there, without a break, for the settle time: an abandoned request that it
     /// had read has been executed by then, or never will be.
-    async fn await_calm(&self, instance: InstanceId, why: Rest) {
-        let span = match why {
-            Rest::Doubt => self.options.settle_time,
-            Rest::Pause { in_a_row } => (FIRST_PAUSE * 2u32.pow(in_a_row.saturating_sub(1).min(10))).min(LONGEST_PAUSE),
-        };
+    async fn settle(&self, instance: InstanceId, span: Duration) {
         let registry = &self.core.registry;
-        let (mut changes, mut again) = (registry.changes(), self.core.asked_again());
+        let mut changes = registry.changes();
         loop {
             let before = registry.generation(instance);
             if registry.usable(instance) {
-                match why {
-                    // Nobody can shorten what an abandoned request may need.
-                    Rest::Doubt => tokio::time::sleep(span).await,
-                    Rest::Pause { .. } => drop(tokio::time::timeout(span, again.changed()).await),
-                }
+                tokio::time::sleep(span).await;
                 if registry.usable(instance) && registry.generation(instance) == before {
                     return;
                 }

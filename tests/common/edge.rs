@@ -54,6 +54,8 @@ pub struct Builder {
     config: String,
     env: Vec<(String, String)>,
     journal: Option<PathBuf>,
+    postgres: Option<String>,
+    journal_keys: String,
 }
 
 impl Builder {
@@ -111,6 +113,19 @@ impl Builder {
         self
     }
 
+    /// A journal in PostgreSQL, shared with every other edge of this address.
+    pub fn postgres(mut self, url: &str) -> Self {
+        self.postgres = Some(url.to_owned());
+        self
+    }
+
+    /// More keys of the `journal:` section, as in `max_bytes: 1MiB`.
+    pub fn journal_keys(mut self, keys: &str) -> Self {
+        self.journal_keys.push_str(", ");
+        self.journal_keys.push_str(keys);
+        self
+    }
+
     /// Starts the edge and waits until it answers.
     pub fn start(self) -> Edge {
         let edge = self.launch();
@@ -133,7 +148,11 @@ impl Builder {
         }
         let listen = elsewhere.as_ref().unwrap_or(&port).number;
         let mut text = format!("version: 1\nthreads: 2\nedge:\n  listen: 127.0.0.1:{listen}\n");
-        text.push_str(&format!("  journal: {{ path: {journal:?} }}\n  instances:\n"));
+        let store = match &self.postgres {
+            Some(url) => format!("postgres: {url:?}"),
+            None => format!("path: {journal:?}"),
+        };
+        text.push_str(&format!("  journal: {{ {store}{} }}\n  instances:\n", self.journal_keys));
         for (name, keys) in &self.instances {
             text.push_str(&format!("    - {{ name: {name}, {keys} }}\n"));
         }

@@ -14,10 +14,12 @@ pub mod edge;
 pub mod events;
 pub mod fold;
 pub mod http;
+#[allow(dead_code, reason = "the store's own tests, in src/journal/postgres, use the rest")]
 pub mod link;
 pub mod model;
 pub mod ops;
 pub mod place;
+#[allow(dead_code, reason = "the store's own tests, in src/journal/postgres, use the rest")]
 pub mod postgres;
 pub mod random;
 pub mod relay;

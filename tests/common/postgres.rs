@@ -238,7 +238,8 @@ fn binaries() -> PathBuf {
     // Debian keeps them outside PATH, in a folder per version.
     let versions = std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten();
     candidates.extend(versions.map(|version| version.path().join("bin")));
-    let known = candidates.into_iter().filter(|bin| bin.join("initdb").exists() && bin.join("postgres").exists());
+    let whole = |bin: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|program| bin.join(program).exists());
+    let known = candidates.into_iter().filter(whole);
     let newest = known.filter_map(|bin| Some((version(&bin)?, bin))).max();
     match newest {
         Some((found, bin)) if found >= OLDEST => bin,

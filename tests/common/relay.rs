@@ -36,6 +36,10 @@ struct Shared {
     unanswered: Mutex<Option<&'static str>>,
     /// Requests whose path ends like this do not reach the server: they are answered 400, as Chroma would.
     refused: Mutex<Option<&'static str>>,
+    /// Requests whose path ends like one of these do not reach the server: they are answered that its database is locked.
+    locked: Mutex<&'static [&'static str]>,
+    /// Requests whose path ends like this do not reach the server: their connection is closed.
+    swallowed: Mutex<Option<&'static str>>,
 }
 
 /// What becomes of one request.
@@ -44,6 +48,8 @@ enum Fate {
     Passed,
     Unanswered,
     Refused,
+    Locked,
+    Swallowed,
 }
 
 impl Shared {
@@ -51,10 +57,17 @@ impl Shared {
         let is = |what: &Mutex<Option<&'static str>>| {
             what.lock().expect("no thread panics here").is_some_and(|ending| path.ends_with(ending))
         };
-        match (is(&self.refused), is(&self.unanswered)) {
-            (true, _) => Fate::Refused,
-            (false, true) => Fate::Unanswered,
-            (false, false) => Fate::Passed,
+        let locked = self.locked.lock().expect("no thread panics here").iter().any(|ending| path.ends_with(ending));
+        if is(&self.refused) {
+            Fate::Refused
+        } else if locked {
+            Fate::Locked
+        } else if is(&self.swallowed) {
+            Fate::Swallowed
+        } else if is(&self.unanswered) {
+            Fate::Unanswered
+        } else {
+            Fate::Passed
         }
     }
 }
@@ -94,6 +107,8 @@ impl Relay {
             held: watch::Sender::new(None),
             unanswered: Mutex::default(),
             refused: Mutex::default(),
+            locked: Mutex::default(),
+            swallowed: Mutex::default(),
         });
         runtime.spawn(accept(listener, tls, Arc::clone(&shared)));
         Relay { url, shared, _runtime: runtime }
@@ -125,6 +140,16 @@ impl Relay {
     /// From now on, requests whose path ends like this are executed, and nobody hears how they went.
     pub fn lose_answers(&self, ending: Option<&'static str>) {
         *self.shared.unanswered.lock().expect("no thread panics here") = ending;
+    }
+
+    /// From now on, writes whose path ends like one of these are answered as by a locked database, without effect.
+    pub fn lock(&self, endings: &'static [&'static str]) {
+        *self.shared.locked.lock().expect("no thread panics here") = endings;
+    }
+
+    /// From now on, requests whose path ends like this are lost on the way, and so is their connection.
+    pub fn swallow(&self, ending: Option<&'static str>) {
+        *self.shared.swallowed.lock().expect("no thread panics here") = ending;
     }
 
     /// From now on, requests whose path ends like this are refused with 400, without effect.
@@ -165,7 +190,7 @@ async fn pass(
         let Some((bytes, mut seen)) = request else { return Ok(()) };
         seen.server_name.clone_from(&name);
         let mut held = shared.held.subscribe();
-        let path = seen.path.clone();
+        let (path, wrote) = (seen.path.clone(), !seen.body.is_empty());
         shared.seen.lock().expect("no thread panics here").push(seen);
         let free = held.wait_for(|ending| ending.is_none_or(|ending| !path.ends_with(ending)));
         tokio::select! {
@@ -174,10 +199,19 @@ async fn pass(
             _ = client.read_u8() => return Ok(()),
         }
         let fate = shared.fate(&path);
-        if matches!(fate, Fate::Refused) {
-            client.write_all(refusal().as_bytes()).await?;
-            client.flush().await?;
-            continue;
+        match fate {
+            Fate::Refused => {
+                client.write_all(refusal().as_bytes()).await?;
+                client.flush().await?;
+                continue;
+            }
+            Fate::Locked if wrote => {
+                client.write_all(locked().as_bytes()).await?;
+                client.flush().await?;
+                continue;
+            }
+            Fate::Swallowed => return Ok(()),
+            Fate::Passed | Fate::Unanswered | Fate::Locked => {}
         }
         server.write_all(&bytes).await?;
         let answer = tokio::select! {
@@ -194,9 +228,18 @@ async fn pass(
 }
 
 fn refusal() -> String {
-    let body = r#"{"error":"InvalidArgumentError","message":"refused by the test"}"#;
+    answer("400 Bad Request", r#"{"error":"InvalidArgumentError","message":"refused by the test"}"#)
+}
+
+/// As Chroma 1.5.9 says it.
+fn locked() -> String {
+    let message = "Database error: error returned from database: (code: 5) database is locked";
+    answer("500 Internal Server Error", &format!(r#"{{"error":"InternalError","message":"{message}"}}"#))
+}
+
+fn answer(status: &str, body: &str) -> String {
     let length = body.len();
-    format!("HTTP/1.1 400 Bad Request\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
+    format!("HTTP/1.1 {status}\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}")
 }
 
 /// Everything up to and with the empty line; `None` at the end of the connection.

@@ -28,11 +28,14 @@ mod numbers;
 mod once;
 mod protection;
 mod reads;
+mod recovery;
+mod room;
 mod safety;
 mod safety_application;
 mod safety_storm;
 mod safety_trail;
 mod shutdown;
+mod takeover;
 #[cfg(feature = "tls")]
 mod tls;
 mod webhook;

@@ -10,7 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use crate::server::{LONG, ONLY, client_of, listen, post, read_header, read_request};
+use crate::server::{FREE, LONG, ONLY, client_of, listen, post, read_header, read_request};
 
 /// A half-closed connection would read as its end here, and still take an answer.
 async fn assert_closed_by_reset(mut stream: TcpStream) {
@@ -27,7 +27,7 @@ async fn at_the_deadline() {
         assert_closed_by_reset(stream).await;
     });
     let (registry, client) = client_of(address);
-    let error = client.send(ONLY, &post("{}"), Duration::from_millis(100)).await.unwrap_err();
+    let error = client.send(ONLY, &post("{}"), Duration::from_millis(100), FREE).await.unwrap_err();
     assert_eq!(error, SendError::InDoubt { reason: "no answer within 100ms".to_owned() });
     assert_eq!(registry.phase(ONLY), Phase::Suspect);
     server.await.unwrap();
@@ -47,7 +47,7 @@ async fn when_the_future_is_dropped() {
     });
     let request = post("{}");
     tokio::select! {
-        _ = client.send(ONLY, &request, LONG) => panic!("nobody answered"),
+        _ = client.send(ONLY, &request, LONG, FREE) => panic!("nobody answered"),
         under_way = arrival => assert_eq!(under_way, Ok(1)),
     }
     assert_eq!(registry.in_flight(ONLY), 0);
@@ -67,7 +67,7 @@ async fn as_soon_as_the_instance_is_down() {
         assert_closed_by_reset(stream).await;
     });
     let request = post("{}");
-    let sent = tokio::time::timeout(LONG, client.send(ONLY, &request, LONG * 10)).await.expect("given up early");
+    let sent = tokio::time::timeout(LONG, client.send(ONLY, &request, LONG * 10, FREE)).await.expect("given up early");
     assert_eq!(sent.unwrap_err(), SendError::InDoubt { reason: "the instance is down".to_owned() });
     server.await.unwrap();
 }
@@ -88,7 +88,7 @@ async fn what_was_still_in_the_buffers_does_not_arrive_later() {
         body.len()
     });
     let length = 8 << 20;
-    let error = client.send(ONLY, &post(vec![b'x'; length]), Duration::from_millis(300)).await.unwrap_err();
+    let error = client.send(ONLY, &post(vec![b'x'; length]), Duration::from_millis(300), FREE).await.unwrap_err();
     assert!(matches!(error, SendError::InDoubt { .. }), "{error}");
     assert_eq!(registry.in_flight(ONLY), 0);
     give_up.send(()).unwrap();

@@ -5,18 +5,18 @@ use std::time::Duration;
 use chroma_edge::instance::{Phase, Refused, SendError};
 use tokio::io::AsyncWriteExt;
 
-use crate::server::{LONG, ONLY, client_of, get, listen, post, read_header, read_request};
+use crate::server::{FREE, LONG, ONLY, client_of, get, listen, post, read_header, read_request};
 
 #[tokio::test]
 async fn a_refused_connection_is_not_sent_and_marks_the_instance_down() {
     let (listener, address) = listen().await;
     drop(listener);
     let (registry, client) = client_of(address);
-    let error = client.send(ONLY, &post("{}"), LONG).await.unwrap_err();
+    let error = client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap_err();
     assert!(matches!(error, SendError::NotSent { refused: Refused::Yes, .. }), "{error}");
     assert_eq!(registry.phase(ONLY), Phase::Down);
     assert!(registry.last_error(ONLY).unwrap().contains("ConnectRefused"));
-    let error = client.send(ONLY, &post("{}"), LONG).await.unwrap_err();
+    let error = client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap_err();
     assert_eq!(error, SendError::NotSent { reason: "the instance is down".to_owned(), refused: Refused::No });
 }
 
@@ -30,7 +30,7 @@ async fn the_request_arrives_as_it_is_with_our_host_and_framing() {
         request
     });
     let (registry, client) = client_of(address);
-    let answer = client.send(ONLY, &post("[1]"), LONG).await.unwrap();
+    let answer = client.send(ONLY, &post("[1]"), LONG, FREE).await.unwrap();
     assert_eq!(
         (answer.status, &answer.body[..], &answer.headers["chroma-trace-id"]),
         (201, &b"{}"[..], &"7".parse().unwrap())
@@ -62,7 +62,7 @@ async fn informational_answers_are_passed_over_and_chunks_are_joined() {
         stream
     });
     let (_, client) = client_of(address);
-    let answer = client.send(ONLY, &post("{}"), LONG).await.unwrap();
+    let answer = client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
     assert_eq!((answer.status, &answer.body[..], answer.headers.len()), (200, &b"abcde"[..], 0));
     drop(server.await.unwrap());
 }
@@ -81,7 +81,7 @@ async fn an_answer_given_before_the_body_was_read_is_an_answer() {
     });
     let (registry, client) = client_of(address);
     for _ in 0..2 {
-        let answer = client.send(ONLY, &post(vec![b'x'; 50 << 20]), LONG).await.unwrap();
+        let answer = client.send(ONLY, &post(vec![b'x'; 50 << 20]), LONG, FREE).await.unwrap();
         assert_eq!((answer.status, &answer.body[..]), (413, &b"too large"[..]));
     }
     assert_eq!(registry.phase(ONLY), Phase::Up);
@@ -99,7 +99,7 @@ async fn a_large_body_reaches_a_slow_reader_whole() {
     });
     let (_, client) = client_of(address);
     let body: Vec<u8> = (0..20_000_000_u32).map(|n| n.to_le_bytes()[n as usize % 4]).collect();
-    assert_eq!(client.send(ONLY, &post(body.clone()), LONG).await.unwrap().status, 201);
+    assert_eq!(client.send(ONLY, &post(body.clone()), LONG, FREE).await.unwrap().status, 201);
     assert!(server.await.unwrap() == body);
 }
 
@@ -119,7 +119,7 @@ async fn a_cut_answer_and_one_without_end_are_in_doubt() {
     let (registry, client) = client_of(address);
     let client = client.with_max_answer_bytes(1000);
     for _ in 0..5 {
-        let error = client.send(ONLY, &post("{}"), LONG).await.unwrap_err();
+        let error = client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap_err();
         assert!(matches!(error, SendError::InDoubt { .. }), "{error}");
     }
     assert_eq!(registry.phase(ONLY), Phase::Suspect);
@@ -135,7 +135,7 @@ async fn a_reset_after_the_request_is_in_doubt() {
         stream.set_zero_linger().unwrap();
     });
     let (registry, client) = client_of(address);
-    let error = client.send(ONLY, &get(), LONG).await.unwrap_err();
+    let error = client.send(ONLY, &get(), LONG, FREE).await.unwrap_err();
     assert!(matches!(error, SendError::InDoubt { .. }), "{error}");
     assert_eq!(registry.phase(ONLY), Phase::Suspect);
     server.await.unwrap();
@@ -154,7 +154,7 @@ async fn an_answer_that_drips_does_not_outlast_the_deadline() {
         }
     });
     let (_, client) = client_of(address);
-    let error = client.send(ONLY, &post("{}"), Duration::from_millis(200)).await.unwrap_err();
+    let error = client.send(ONLY, &post("{}"), Duration::from_millis(200), FREE).await.unwrap_err();
     assert_eq!(error, SendError::InDoubt { reason: "no answer within 200ms".to_owned() });
     tokio::time::timeout(LONG, server).await.expect("the connection was closed").unwrap();
 }

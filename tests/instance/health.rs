@@ -13,7 +13,7 @@ use pingora::services::background::BackgroundService;
 use tempfile::TempDir;
 use tokio::sync::watch;
 
-use crate::server::{LONG, ONLY, get, registry};
+use crate::server::{FREE, LONG, ONLY, get, registry};
 
 const LAUNCH: &str = "import sys, chromadb_rust_bindings as b; b.cli(['chroma', 'run'] + sys.argv[1:])";
 
@@ -82,13 +82,13 @@ async fn a_stopped_server_is_down_a_continued_one_returns_a_killed_one_is_down_a
 
     await_phase(&registry, Phase::Returned, LONG).await;
     admit(&registry);
-    assert_eq!(client.send(ONLY, &get(), LONG).await.unwrap().status, 200);
+    assert_eq!(client.send(ONLY, &get(), LONG, FREE).await.unwrap().status, 200);
 
     chroma.signal("-STOP");
     let stopped = Instant::now();
     let request = get();
     // It still takes connections and requests: only the probes end this wait.
-    let error = client.send(ONLY, &request, LONG * 10).await.unwrap_err();
+    let error = client.send(ONLY, &request, LONG * 10, FREE).await.unwrap_err();
     assert_eq!(error, SendError::InDoubt { reason: "the instance is down".to_owned() });
     assert!(stopped.elapsed() < Duration::from_millis(3500), "{:?}", stopped.elapsed());
     let before = registry.generation(ONLY);
@@ -97,14 +97,14 @@ async fn a_stopped_server_is_down_a_continued_one_returns_a_killed_one_is_down_a
     await_phase(&registry, Phase::Returned, LONG).await;
     assert!(registry.generation(ONLY) > before && !registry.usable(ONLY));
     admit(&registry);
-    assert_eq!(client.send(ONLY, &get(), LONG).await.unwrap().status, 200);
+    assert_eq!(client.send(ONLY, &get(), LONG, FREE).await.unwrap().status, 200);
 
     // Without probes, so that real traffic is the first to notice.
     stop.send(true).unwrap();
     probes.await.unwrap();
     chroma.process.kill().unwrap();
     chroma.process.wait().unwrap();
-    let error = Client::new(Arc::clone(&registry)).send(ONLY, &get(), LONG).await.unwrap_err();
+    let error = Client::new(Arc::clone(&registry)).send(ONLY, &get(), LONG, FREE).await.unwrap_err();
     assert!(matches!(error, SendError::NotSent { refused: Refused::Yes, .. }), "{error}");
     assert_eq!(registry.phase(ONLY), Phase::Down);
 }
@@ -123,4 +123,27 @@ async fn a_refused_probe_is_enough() {
     assert!(started.elapsed() < registry.health().interval, "the first round is enough");
     assert!(registry.last_error(ONLY).unwrap().starts_with("probe: "));
     probes.abort();
+}
+
+#[tokio::test]
+async fn one_that_is_down_is_seen_to_return_before_the_next_round() {
+    let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let registry = registry(&format!("http://{address}"));
+    let health = Health::new(Arc::clone(&registry)).unwrap();
+    let (_keep, shutdown) = watch::channel(false);
+    let probes = tokio::spawn(async move { health.start(shutdown).await });
+    await_phase(&registry, Phase::Down, LONG).await;
+    let begun = Instant::now();
+    let listener = tokio::net::TcpListener::bind(address).await.unwrap();
+    let server = tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            // Whatever is asked.
+            stream.readable().await.unwrap();
+            let _ = stream.try_write(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\nconnection: close\r\n\r\n{}");
+        }
+    });
+    await_phase(&registry, Phase::Returned, LONG).await;
+    assert!(begun.elapsed() < registry.health().interval / 2, "{:?}", begun.elapsed());
+    probes.abort();
+    server.abort();
 }

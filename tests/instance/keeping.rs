@@ -7,7 +7,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use crate::server::{LONG, ONLY, client_of, get, listen, post, read_request};
+use crate::server::{FREE, LONG, ONLY, client_of, get, listen, post, read_request};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
@@ -29,11 +29,11 @@ async fn a_connection_serves_request_after_request_but_not_past_a_departure() {
     });
     let (registry, client) = client_of(address);
     for _ in 0..3 {
-        client.send(ONLY, &post("{}"), LONG).await.unwrap();
+        client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
     }
     registry.observe(ONLY, Observation::Refused);
     registry.observe(ONLY, Observation::ProbeOk);
-    client.send(ONLY, &post("{}"), LONG).await.unwrap();
+    client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
     server.await.unwrap();
 }
 
@@ -50,9 +50,9 @@ async fn a_connection_closed_while_idle_is_not_used() {
         answer(&mut stream, OK).await;
     });
     let (_, client) = client_of(address);
-    client.send(ONLY, &post("{}"), LONG).await.unwrap();
+    client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
     closing.await.unwrap();
-    client.send(ONLY, &post("{}"), LONG).await.unwrap();
+    client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
     server.await.unwrap();
 }
 
@@ -75,7 +75,7 @@ async fn an_answer_that_ends_its_connection_does_not_leave_it_in_the_pool() {
     });
     let (_, client) = client_of(address);
     for _ in 0..3 {
-        client.send(ONLY, &post("{}"), LONG).await.unwrap();
+        client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
     }
     server.await.unwrap();
 }
@@ -98,11 +98,11 @@ async fn dies_at_the_second_request() -> (std::net::SocketAddr, tokio::task::Joi
 async fn a_write_on_a_kept_connection_that_dies_is_in_doubt_and_not_sent_again() {
     let (address, server) = dies_at_the_second_request().await;
     let (_, client) = client_of(address);
-    client.send(ONLY, &post("{}"), LONG).await.unwrap();
-    let error = client.send(ONLY, &post("{}"), LONG).await.unwrap_err();
+    client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
+    let error = client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap_err();
     assert!(matches!(error, SendError::InDoubt { .. }), "{error}");
     assert!(!server.is_finished(), "nothing was sent again");
-    client.send(ONLY, &post("{}"), LONG).await.unwrap();
+    client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
     server.await.unwrap();
 }
 

@@ -10,6 +10,7 @@ mod answers;
 mod authority;
 mod health;
 mod keeping;
+mod leases;
 mod server;
 #[cfg(feature = "tls")]
 mod tls;

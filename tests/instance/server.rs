@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use chroma_edge::ids::{InstanceId, InstanceName};
 use chroma_edge::instance::{
-    Admission, Client, HealthOptions, InstanceOptions, InstanceUrl, Observation, Outgoing, Registry, Timeouts,
+    Admission, Client, HealthOptions, InstanceOptions, InstanceUrl, Licence, Observation, Outgoing, Registry, Timeouts,
 };
 use http::Method;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -22,6 +22,9 @@ pub async fn listen() -> (TcpListener, SocketAddr) {
     let address = listener.local_addr().unwrap();
     (listener, address)
 }
+
+/// For what is about sending as such, whoever may send.
+pub const FREE: Licence<'static> = Licence::NotNeeded;
 
 /// A registry of one instance at this URL, admitted to traffic, and a client for it.
 pub fn client(url: &str) -> (Arc<Registry>, Client) {

@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
 use crate::authority::certified;
-use crate::server::{LONG, ONLY, listen, post, read_request};
+use crate::server::{FREE, LONG, ONLY, listen, post, read_request};
 
 /// What a client showed: the name it asked for, and its request's header.
 type Seen = (Option<String>, String);
@@ -81,7 +81,7 @@ async fn probes_and_requests_use_the_name_and_the_authority_of_the_url() {
     assert!(header.contains(&format!("\r\nhost: localhost:{port}\r\n")), "{header}");
 
     let client = Client::new(Arc::clone(&registry));
-    let answer = client.send(ONLY, &post("{}"), LONG).await.unwrap();
+    let answer = client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
     assert_eq!((answer.status, &answer.body[..]), (200, &b"{}"[..]));
     let (name, header) = server.seen.recv().await.unwrap();
     assert_eq!(name.as_deref(), Some("localhost"));
@@ -97,7 +97,7 @@ async fn an_unknown_authority_or_another_name_is_never_sent_to() {
         // A literal address needs no probe first; the certificate does not carry it either.
         let registry = registry(&format!("https://127.0.0.1:{}", server.address.port()), ca_file.cloned());
         registry.observe(ONLY, Observation::ProbeOk);
-        let error = Client::new(Arc::clone(&registry)).send(ONLY, &post("{}"), LONG).await.unwrap_err();
+        let error = Client::new(Arc::clone(&registry)).send(ONLY, &post("{}"), LONG, FREE).await.unwrap_err();
         assert!(matches!(error, SendError::NotSent { refused: Refused::No, .. }), "{error}");
         assert!(error.to_string().contains("certificate"), "{error}");
     }

@@ -60,13 +60,13 @@ fn prior(seq: Seq) -> Seq {
 impl World {
     pub fn check_effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Send { lane, instance, seqs, purpose, repeat } => {
+            Effect::Send { lane, instance, seqs, purpose, repeat, .. } => {
                 self.r1_one_in_doubt(*lane, *instance, seqs);
                 self.r9_mergeable(seqs);
                 self.r7_deletion_waits(*instance, seqs[0]);
                 self.count_send(seqs, *purpose, *repeat);
             }
-            Effect::ReadIds { lane, instance, seq } => self.r1_one_in_doubt(*lane, *instance, &[*seq]),
+            Effect::ReadIds { lane, instance, seq, .. } => self.r1_one_in_doubt(*lane, *instance, &[*seq]),
             Effect::Answer { lane, seq, verdict, .. } => self.r2_r3_answer(*lane, *seq, *verdict),
             Effect::Record { record, lane, instance } => self.see_record(*lane, *instance, record),
             Effect::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),

@@ -2,7 +2,7 @@
 
 use chroma_edge::ids::{CollectionId, LaneId, Scope, Seq};
 use chroma_edge::order::{
-    Acknowledge, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion, Encoding, Intent, Kind, Merge, Profile,
+    Acknowledge, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion, Encoding, Intent, Kind, Merge, Priority, Profile,
 };
 
 use crate::body::{Body, Doc, Flaw, OnExisting};
@@ -65,7 +65,7 @@ fn catalog_write(rng: &mut Rng, collections: &[CollectionId]) -> Row {
         }
         _ => (Kind::Reset, Intent::Deletes(Deletion::Everything), Body::Reset),
     };
-    let profile = Profile { kind, merge: None, bytes: 10 };
+    let profile = Profile { kind, merge: None, bytes: 10, priority: priority(rng) };
     row(LaneId::Catalog, profile, intent, Acknowledge::WhenRecorded, body)
 }
 
@@ -86,7 +86,12 @@ fn record_write(rng: &mut Rng, temper: Temper, collections: &[CollectionId]) -> 
         _ => None,
     };
     let acknowledge = if rng.chance(300) { Acknowledge::WhenRecorded } else { Acknowledge::WhenApplied };
-    row(lane, Profile { kind, merge, bytes: 10 }, Intent::Plain, acknowledge, body)
+    let profile = Profile { kind, merge, bytes: 10, priority: priority(rng) };
+    row(lane, profile, Intent::Plain, acknowledge, body)
+}
+
+fn priority(rng: &mut Rng) -> Priority {
+    Priority::ALL[rng.below(Priority::ALL.len())]
 }
 
 fn encoding(docs: &[Doc]) -> Encoding {

@@ -135,10 +135,10 @@ impl World {
             self.note(format!("out {effect:?}"));
             self.check_effect(&effect);
             match effect {
-                Effect::Send { lane, instance, seqs, purpose, repeat } => {
+                Effect::Send { lane, instance, seqs, purpose, repeat, .. } => {
                     self.requests.push(Request::send(lane, instance, seqs, purpose, repeat));
                 }
-                Effect::ReadIds { lane, instance, seq } => self.requests.push(Request::read(lane, instance, seq)),
+                Effect::ReadIds { lane, instance, seq, .. } => self.requests.push(Request::read(lane, instance, seq)),
                 Effect::Record { lane, instance, record } => {
                     self.journal.queue.push_back(Commit::Record { lane, instance, record });
                 }
@@ -166,7 +166,8 @@ impl World {
             500..660 => self.some_notice(),
             660..740 => self.some_calm(),
             740..780 => self.some_probe(),
-            780..790 => self.some_examination(),
+            780..788 => self.some_examination(),
+            788..790 => self.tell(Input::LookAgain),
             790..820 => self.some_comparison(),
             820..840 => self.inspect(),
             _ if !storm => self.some_notice(),

@@ -9,6 +9,7 @@ use serde_json::json;
 
 use super::{Refusal, Safety};
 use crate::clock::{self, Timestamp};
+use crate::journal::Trimming;
 use crate::proxy::{PageRequest, Reply};
 
 /// Transactions per commit, so that no write waits for long.
@@ -30,8 +31,7 @@ impl Safety {
     pub(super) async fn trigger(&self) -> Reply {
         // What hangs is looked at by the probes' own round.
         let _ = tokio::time::timeout(PROBES, self.health.probe()).await;
-        self.core.look_again();
-        let pending = self.core.board().awaiting_recovery();
+        let pending = self.core.hurry();
         let message = match pending {
             0 => "Nothing waits for recovery".to_owned(),
             1 => "1 transaction waits for recovery: every instance was looked at".to_owned(),
@@ -53,7 +53,7 @@ impl Safety {
         let deadline = clock::now() + LONGEST;
         let mut deleted = 0;
         let message = loop {
-            match self.core.store().trim(before, &configured, BATCH).await {
+            match self.core.store().trim(before, &configured, Trimming::Age, BATCH).await {
                 Ok(trimmed) if trimmed.transactions == 0 => {
                     break "What is left is newer, or still needed by an instance".to_owned();
                 }

@@ -10,6 +10,7 @@ use super::{Refusal, Safety, shown};
 use crate::clock;
 use crate::ids::TransactionId;
 use crate::journal::{Details, Lookup};
+use crate::order::MAX_RETRIES;
 use crate::proxy::{PageRequest, Reply, own_id};
 
 /// The longest wait, in seconds.
@@ -84,7 +85,7 @@ impl Safety {
     }
 
     pub(super) fn max_retries(&self) -> u32 {
-        self.core.board().attempts_before_examination()
+        MAX_RETRIES
     }
 }
 

@@ -5,7 +5,7 @@ use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess};
 use super::column::{Column, ColumnState, Item, Items};
 use super::refusal::Refusal;
 use super::visit::{Key, Look, Looking, is_array, skip_map, skip_seq};
-use crate::order::{Encoding, Kind, Merge, Profile};
+use crate::order::{Encoding, Kind, Merge, Priority, Profile};
 
 /// What a record write's body says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,9 +18,9 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// The entry's profile, for a body of this length.
+    /// The entry's profile, for a body of this length, of normal priority.
     pub const fn profile(&self, bytes: u64) -> Profile {
-        Profile { kind: self.kind, merge: self.merge, bytes }
+        Profile { kind: self.kind, merge: self.merge, bytes, priority: Priority::Normal }
     }
 }
 

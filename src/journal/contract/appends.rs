@@ -24,7 +24,9 @@ pub async fn appends_survive_reopening(bench: &impl Bench) {
     let store = bench.open();
     let row = by_id(&*store, written.transaction_id).await.unwrap();
     assert_eq!((row.seq, row.status, row.created_at), (Seq::new(1), Status::Attempting, MADE));
-    assert_eq!(load(&*store).await.journal_id, journal_id);
+    let snapshot = load(&*store).await;
+    assert_eq!(snapshot.journal_id, journal_id);
+    assert_eq!(snapshot.entries[0].profile, written.profile, "its priority too");
     assert_eq!(append(&*store, vec![draft(LaneId::Catalog, "next")]).await, [Seq::new(2)]);
 }
 

@@ -125,7 +125,7 @@ pub async fn an_operation_holds_nothing_back(bench: &impl Bench) {
     let lane = LaneId::Catalog;
     record(&*store, vec![progress(lane, "primary", write[0]), progress(lane, "replica", write[0])]).await;
     record(&*store, seqs[1..].iter().map(|seq| reported(*seq, done())).collect()).await;
-    let trim = async |before, most| store.trim(before, &instances(), most).await.unwrap().transactions;
+    let trim = async |before, most| store.trim(before, &instances(), Trimming::Age, most).await.unwrap().transactions;
     assert_eq!(trim(DONE, 10).await, 0, "not before its time");
     assert_eq!(trim(LATER, 3).await, 3, "the write, and two");
     assert_eq!(trim(LATER, 3).await, 1);

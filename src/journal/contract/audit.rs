@@ -9,7 +9,7 @@ fn at(millis: i64) -> Timestamp {
 }
 
 fn made(kind: Kind, session: &str, created_at: i64) -> Draft {
-    let profile = Profile { kind, merge: None, bytes: 1 };
+    let profile = Profile { kind, merge: None, bytes: 1, priority: Priority::Normal };
     let client_session = (!session.is_empty()).then(|| session.to_owned());
     Draft { profile, client_session, created_at: at(created_at), ..draft(LaneId::Catalog, "x") }
 }
@@ -128,7 +128,7 @@ async fn anything(store: &dyn Store, numbers: &mut Numbers, seqs: &mut Vec<Seq>)
                 let seq = seqs[usize::try_from(numbers.below(seqs.len() as u64)).unwrap()];
                 let timing_gap = if numbers.below(3) == 0 { TimingGap::Yes } else { TimingGap::No };
                 facts.push(applied(seq));
-                facts.push(Fact::Retried { seq, reason: "x".to_owned() });
+                facts.push(Fact::Retried { seq, reason: "x".to_owned(), next_retry_at: None });
                 facts.push(Fact::Status {
                     seq,
                     status: any_status(numbers),
@@ -152,7 +152,7 @@ async fn anything(store: &dyn Store, numbers: &mut Numbers, seqs: &mut Vec<Seq>)
                 record(store, vec![progress(lane, "primary", reached), progress(lane, "replica", reached)]).await;
             }
             let before = at(i64::try_from(numbers.below(9 * HOUR as u64)).unwrap());
-            store.trim(before, &instances(), 3).await.unwrap().transactions
+            store.trim(before, &instances(), Trimming::Age, 3).await.unwrap().transactions
         }
     }
 }

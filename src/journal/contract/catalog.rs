@@ -125,7 +125,7 @@ pub async fn a_deleted_collection_is_remembered_until_trimmed(bench: &impl Bench
     for name in &configured {
         assert_eq!(load(&*store).await.departed.len(), 1, "{name} has yet to execute the deletion");
         record(&*store, vec![progress(LaneId::Catalog, name.as_str(), seqs[1])]).await;
-        store.trim(LATER, &configured, 10).await.unwrap();
+        store.trim(LATER, &configured, Trimming::Age, 10).await.unwrap();
     }
     assert!(load(&*store).await.departed.is_empty());
 }

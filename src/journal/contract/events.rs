@@ -174,7 +174,7 @@ pub async fn what_is_removed_is_said(bench: &impl Bench) {
     assert_eq!((before.events.len(), before.forgotten), (2, EventId::FIRST));
     let marks = instances().map(|instance| progress(LaneId::Catalog, instance.as_str(), seqs[2]));
     record(&*store, marks.to_vec()).await;
-    store.trim(LATER, &instances(), 100).await.unwrap();
+    store.trim(LATER, &instances(), Trimming::Age, 100).await.unwrap();
     let after = page(&*store, EventScope::All, EventId::FIRST).await;
     assert_eq!((after.events.len(), after.forgotten, after.last), (0, before.last, before.last));
     record(&*store, finished(&seqs[2..])).await;

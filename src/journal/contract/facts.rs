@@ -38,15 +38,49 @@ pub async fn statuses_follow_the_rule(bench: &impl Bench) {
         executed_on: None,
         at: MADE,
     };
-    record(&*store, vec![failed, Fact::Retried { seq, reason: "still none".to_owned() }]).await;
+    let next_retry_at = Some(LATER);
+    record(&*store, vec![failed, Fact::Retried { seq, reason: "still none".to_owned(), next_retry_at }]).await;
     let row = by_id(&*store, written.transaction_id).await.unwrap();
     assert_eq!((row.status, row.completed_at, row.retry_count), (Status::Failed, None, 1));
+    assert_eq!(row.next_retry_at, next_retry_at);
     assert_eq!(row.failure_reason.as_deref(), Some("still none"));
     record(&*store, vec![status(seq, Status::Recovered)]).await;
     record(&*store, vec![status(seq, Status::Completed), status(seq, Status::Attempting)]).await;
     let row = by_id(&*store, written.transaction_id).await.unwrap();
     assert_eq!((row.status, row.completed_at), (Status::Recovered, Some(DONE)));
     assert_eq!((row.timing_gap, row.response_status), (TimingGap::Yes, Some(201)));
+    assert_eq!(row.next_retry_at, None, "nothing is retried any more");
+}
+
+pub async fn a_failed_attempt_is_counted_and_announces_the_next(bench: &impl Bench) {
+    let store = bench.open();
+    let written = draft(LaneId::Catalog, "x");
+    let seq = append(&*store, vec![written.clone()]).await[0];
+    let retried = |next_retry_at| vec![Fact::Retried { seq, reason: "locked".to_owned(), next_retry_at }];
+    record(&*store, retried(Some(LATER))).await;
+    drop(store);
+    let store = bench.open();
+    let row = by_id(&*store, written.transaction_id).await.unwrap();
+    assert_eq!((row.retry_count, row.next_retry_at, row.timing_gap), (1, Some(LATER), TimingGap::Yes));
+    record(&*store, retried(None)).await;
+    let row = by_id(&*store, written.transaction_id).await.unwrap();
+    assert_eq!((row.retry_count, row.next_retry_at), (2, None), "another instance has it");
+    record(&*store, finished(&[seq])).await;
+    // A report that comes late.
+    record(&*store, retried(Some(LATER))).await;
+    let row = by_id(&*store, written.transaction_id).await.unwrap();
+    assert_eq!((row.status, row.retry_count, row.next_retry_at), (Status::Completed, 3, None));
+    assert_eq!(row.timing_gap, TimingGap::Yes);
+}
+
+pub async fn what_is_finished_at_the_start_is_retried_no_more(bench: &impl Bench) {
+    let store = bench.open();
+    let written = draft(LaneId::Catalog, "x");
+    let seq = append(&*store, vec![written.clone()]).await[0];
+    let retried = Fact::Retried { seq, reason: "locked".to_owned(), next_retry_at: Some(LATER) };
+    record(&*store, vec![retried, applied(seq)]).await;
+    store.begin(&instances(), LATER).await.unwrap();
+    assert_eq!(by_id(&*store, written.transaction_id).await.unwrap().next_retry_at, None);
 }
 
 pub async fn standings_change_and_keep_the_mark(bench: &impl Bench) {
@@ -66,7 +100,7 @@ pub async fn facts_about_nothing_are_no_error(bench: &impl Bench) {
     let seq = Seq::new(77);
     let mut facts = finished(&[seq]);
     facts.push(Fact::Resolved { seq, body: Bytes::from_static(b"x") });
-    facts.push(Fact::Retried { seq, reason: "x".to_owned() });
+    facts.push(Fact::Retried { seq, reason: "x".to_owned(), next_retry_at: None });
     record(&*store, facts).await;
     assert!(load(&*store).await.entries.is_empty());
 }

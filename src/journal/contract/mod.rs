@@ -8,7 +8,10 @@ pub(in crate::journal) mod audit;
 pub(in crate::journal) mod catalog;
 pub(in crate::journal) mod events;
 pub(in crate::journal) mod facts;
+pub(in crate::journal) mod moving;
 pub(in crate::journal) mod retention;
+pub(in crate::journal) mod sizing;
+pub(in crate::journal) mod views;
 
 use std::sync::Arc;
 
@@ -17,8 +20,8 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::ids::{CollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
-use crate::order::{CatalogChange, Encoding, Kind, Merge, Origin, Profile, Verdict};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
+use crate::order::{CatalogChange, Encoding, Kind, Merge, Origin, Priority, Profile, Verdict};
 
 /// Where a store is tested: the same journal, opened again after the store before it was dropped.
 pub(in crate::journal) trait Bench {
@@ -42,6 +45,7 @@ macro_rules! contract_suite {
                 a_delivery_is_remembered;
             facts: progress_never_moves_backwards, a_settled_entry_never_changes, statuses_follow_the_rule,
                 standings_change_and_keep_the_mark, facts_about_nothing_are_no_error, facts_apply_in_order,
+                a_failed_attempt_is_counted_and_announces_the_next, what_is_finished_at_the_start_is_retried_no_more,
                 a_resolution_replaces_the_body_once, totals_count_every_status,
                 what_was_cut_off_is_finished_at_the_start;
             catalog: a_new_journal_has_the_defaults, changes_are_idempotent, deleting_a_database_deletes_its_collections,
@@ -50,7 +54,9 @@ macro_rules! contract_suite {
             retention: trimming_waits_for_every_configured_instance, trimming_stops_at_an_open_entry,
                 trimming_asks_no_diverged_instance, nothing_is_trimmed_without_an_instance_in_step,
                 positions_are_never_reused, trimming_is_bounded, a_trimmed_key_is_free_again,
-                a_deleted_lane_is_forgotten, loading_starts_at_the_lowest_instance, a_round_removes_all_that_may_go;
+                a_deleted_lane_is_forgotten, loading_starts_at_the_lowest_instance, a_round_removes_all_that_may_go,
+                for_room_two_must_be_in_step, what_is_held_is_told_by_lane_and_instance,
+                room_is_made_before_the_time_and_the_oldest_goes_first, a_journal_over_its_limit_names_who_holds_it;
         }
     };
     (@ $bench:expr; $($room:ident: $($test:ident),+;)+) => {
@@ -88,6 +94,7 @@ pub(crate) fn draft(lane: LaneId, body: &'static str) -> Draft {
             kind: Kind::Upsert,
             merge: Some(Merge { docs: 3, encoding: Encoding::Base64 }),
             bytes: body.len() as u64,
+            priority: Priority::High,
         },
         method: "POST".to_owned(),
         path: "/api/v2/tenants/t/databases/d/collections/c/upsert?x=1".to_owned(),

@@ -1,12 +1,13 @@
 //! Retention: what may go, what must stay, and that positions never come again (rule R11).
 
 use super::*;
-use crate::journal::retention::{RetentionOptions, round};
+use crate::journal::retention::{Fullness, RetentionOptions, RetentionSink, make_room, round};
+use crate::order::Step;
 
 const ALL: u32 = 1000;
 
 async fn trim(store: &dyn Store, most: u32) -> u64 {
-    store.trim(LATER, &instances(), most).await.unwrap().transactions
+    store.trim(LATER, &instances(), Trimming::Age, most).await.unwrap().transactions
 }
 
 /// `count` finished transactions in the catalog lane.
@@ -28,13 +29,21 @@ pub async fn trimming_waits_for_every_configured_instance(bench: &impl Bench) {
     record(&*store, vec![progress(LaneId::Catalog, "primary", seqs[4])]).await;
     assert_eq!(trim(&*store, ALL).await, 0, "one instance is not all");
     record(&*store, vec![progress(LaneId::Catalog, "replica", seqs[1])]).await;
-    assert_eq!(store.trim(DONE, &instances(), ALL).await.unwrap().transactions, 0, "not before its time");
+    assert_eq!(
+        store.trim(DONE, &instances(), Trimming::Age, ALL).await.unwrap().transactions,
+        0,
+        "not before its time"
+    );
     assert_eq!(trim(&*store, ALL).await, 2);
     let snapshot = load(&*store).await;
     assert_eq!(snapshot.floors, [(LaneId::Catalog, seqs[1])]);
     assert_eq!(positions(&snapshot), seqs[2..]);
     let only = [InstanceName::new("primary")];
-    assert_eq!(store.trim(LATER, &only, ALL).await.unwrap().transactions, 3, "who is not configured holds nothing");
+    assert_eq!(
+        store.trim(LATER, &only, Trimming::Age, ALL).await.unwrap().transactions,
+        3,
+        "who is not configured holds nothing"
+    );
 }
 
 pub async fn trimming_stops_at_an_open_entry(bench: &impl Bench) {
@@ -66,7 +75,7 @@ pub async fn nothing_is_trimmed_without_an_instance_in_step(bench: &impl Bench) 
     let store = bench.open();
     let seqs = finish(&*store, 1).await;
     mark(&*store, seqs[0], seqs[0]).await;
-    assert_eq!(store.trim(LATER, &[], ALL).await.unwrap().transactions, 0);
+    assert_eq!(store.trim(LATER, &[], Trimming::Age, ALL).await.unwrap().transactions, 0);
     let standing = Standing::Diverged { reason: "x".to_owned() };
     let stand = |instance| Fact::Standing { lane: LaneId::Catalog, instance, standing: standing.clone() };
     record(&*store, instances().map(stand).to_vec()).await;
@@ -145,4 +154,134 @@ pub async fn a_round_removes_all_that_may_go(bench: &impl Bench) {
     let in_time = Timestamp::from_millis(DONE.millis() + 501);
     assert_eq!(round(&*store, &instances(), &options, in_time).await.unwrap(), 6);
     assert_eq!(positions(&load(&*store).await), [seqs[6]]);
+}
+
+fn diverged(instance: &str, lane: LaneId) -> Fact {
+    let standing = Standing::Diverged { reason: "x".to_owned() };
+    Fact::Standing { lane, instance: InstanceName::new(instance), standing }
+}
+
+pub async fn for_room_two_must_be_in_step(bench: &impl Bench) {
+    let store = bench.open();
+    let seqs = finish(&*store, 2).await;
+    mark(&*store, seqs[1], seqs[1]).await;
+    record(&*store, vec![diverged("replica", LaneId::Catalog)]).await;
+    let room = async || store.trim(LATER, &instances(), Trimming::Room, ALL).await.unwrap();
+    assert_eq!(room().await.transactions, 0, "the journal may be the second copy");
+    let instance = InstanceName::new("replica");
+    record(&*store, vec![Fact::Standing { lane: LaneId::Catalog, instance, standing: Standing::InStep }]).await;
+    let trimmed = room().await;
+    assert_eq!(trimmed.transactions, 2);
+    assert!(trimmed.bytes > 2 * 100, "{trimmed:?}");
+}
+
+pub async fn what_is_held_is_told_by_lane_and_instance(bench: &impl Bench) {
+    let store = bench.open();
+    let (collection, gone) = (new_collection(), new_collection());
+    let (lane, gone_lane) = (LaneId::Records(collection), LaneId::Records(gone));
+    let drafts = vec![draft(lane, "body"), draft(lane, "body"), draft(gone_lane, "x"), draft(LaneId::Catalog, "x")];
+    let seqs = append(&*store, drafts).await;
+    let mut facts = finished(&seqs);
+    facts.extend([created(collection, "a", Seq::new(1)), created(gone, "b", Seq::new(1))]);
+    facts.push(Fact::Catalog(CatalogChange::CollectionDeleted { collection: gone }));
+    facts.extend([progress(lane, "primary", seqs[1]), progress(lane, "replica", seqs[0]), diverged("replica", lane)]);
+    record(&*store, facts).await;
+    let mut held = store.held(&instances()).await.unwrap();
+    held.sort_by_key(|held| held.lane);
+    assert_eq!(held.iter().map(|held| held.lane).collect::<Vec<_>>(), [LaneId::Catalog, lane]);
+    let shape = |at: usize| -> Vec<(&str, Seq, Step)> {
+        held[at].places.iter().map(|place| (place.instance.as_str(), place.through, place.step)).collect()
+    };
+    assert_eq!(shape(0), [("primary", Seq::ZERO, Step::In), ("replica", Seq::ZERO, Step::In)]);
+    assert_eq!(shape(1), [("primary", seqs[1], Step::In), ("replica", seqs[0], Step::Diverged)]);
+    let [primary, replica] = &held[1].places[..] else { panic!("two places") };
+    assert_eq!(primary.bytes_through, 2 * replica.bytes_through);
+    assert_eq!(held[0].places[0].bytes_through, 0);
+}
+
+#[derive(Default)]
+struct Heard(std::sync::Mutex<Vec<(LaneId, InstanceName)>>);
+
+impl RetentionSink for Heard {
+    fn fullness(&self, _: &Fullness) {}
+
+    fn left_behind(&self, lane: LaneId, instance: &InstanceName) {
+        self.0.lock().unwrap().push((lane, instance.clone()));
+    }
+}
+
+/// Eight finished transactions of 100 KB; the newer half ended just now.
+async fn eight(store: &dyn Store, lane: LaneId) -> Vec<Seq> {
+    let body: &'static str = Box::leak("x".repeat(100_000).into_boxed_str());
+    let seqs = append(store, (0..8).map(|_| draft(lane, body)).collect()).await;
+    let day = std::time::Duration::from_secs(86_400);
+    let ended = |(index, seq): (usize, &Seq)| {
+        let at = if index < 4 { Timestamp::now().before(3 * day) } else { Timestamp::now() };
+        let (response_status, failure_reason) = (Some(201), None);
+        let (timing_gap, executed_on) = (TimingGap::No, None);
+        let status = Status::Completed;
+        Fact::Status { seq: *seq, status, response_status, failure_reason, timing_gap, executed_on, at }
+    };
+    let mut facts: Vec<Fact> = seqs.iter().map(|seq| applied(*seq)).collect();
+    facts.extend(seqs.iter().enumerate().map(ended));
+    record(store, facts).await;
+    seqs
+}
+
+pub async fn room_is_made_before_the_time_and_the_oldest_goes_first(bench: &impl Bench) {
+    let store = bench.open();
+    let (older, newer) = (new_collection(), new_collection());
+    let (older, newer) = (LaneId::Records(older), LaneId::Records(newer));
+    for lane in [older, newer] {
+        let LaneId::Records(collection) = lane else { continue };
+        record(&*store, vec![created(collection, &collection.to_string(), Seq::new(1))]).await;
+    }
+    for lane in [newer, older] {
+        let seqs = eight(&*store, lane).await;
+        let through = seqs[7];
+        record(&*store, vec![progress(lane, "primary", through), progress(lane, "replica", through)]).await;
+    }
+    let used = store.used_bytes(0).await.unwrap();
+    assert!(used > 1_600_000, "{used}");
+    // Room for five of sixteen, which begins with the eight of three days ago.
+    let options = RetentionOptions { max_bytes: used - 750_000, batch: 1, ..Default::default() };
+    let heard = Heard::default();
+    let fullness = make_room(&*store, &instances(), &options, &heard).await.unwrap();
+    assert!(fullness.used <= fullness.limit && fullness.held_back_by.is_none(), "{fullness:?}");
+    let left: Vec<bool> = store
+        .requests(&(1..=16).map(Seq::new).collect::<Vec<_>>())
+        .await
+        .unwrap()
+        .iter()
+        .map(|request| request.seq.get() % 8 == 0 || request.seq.get() % 8 > 4)
+        .collect();
+    assert!((8..=9).contains(&left.len()), "no more than needed: {}", left.len());
+    assert!(left.iter().filter(|newer| **newer).count() == 8, "what ended just now stays");
+    assert!(heard.0.lock().unwrap().is_empty());
+    // Within the limit there is nothing to do.
+    assert_eq!(make_room(&*store, &instances(), &options, &heard).await.unwrap().held_back_by, None);
+}
+
+pub async fn a_journal_over_its_limit_names_who_holds_it(bench: &impl Bench) {
+    let store = bench.open();
+    let collection = new_collection();
+    let lane = LaneId::Records(collection);
+    record(&*store, vec![created(collection, "a", Seq::new(1))]).await;
+    let seqs = eight(&*store, lane).await;
+    record(&*store, vec![progress(lane, "primary", seqs[7]), progress(lane, "replica", seqs[1])]).await;
+    let options = RetentionOptions { max_bytes: 400_000, ..Default::default() };
+    let heard = Heard::default();
+    let fullness = make_room(&*store, &instances(), &options, &heard).await.unwrap();
+    assert_eq!(fullness.held_back_by, Some(InstanceName::new("replica")));
+    assert!(fullness.used > fullness.limit);
+    assert_eq!(store.requests(&seqs).await.unwrap().len(), 6, "what the replica lacks stays");
+    assert!(heard.0.lock().unwrap().is_empty(), "of two instances none is left behind");
+    // A third one that has everything: now two others do.
+    let three = ["primary", "third", "replica"].map(InstanceName::new);
+    record(&*store, vec![progress(lane, "third", seqs[7])]).await;
+    make_room(&*store, &three, &options, &heard).await.unwrap();
+    assert_eq!(*heard.0.lock().unwrap(), [(lane, InstanceName::new("replica"))]);
+    record(&*store, vec![diverged("replica", lane)]).await;
+    let fullness = make_room(&*store, &three, &options, &heard).await.unwrap();
+    assert!(fullness.used <= fullness.limit && fullness.held_back_by.is_none(), "{fullness:?}");
 }

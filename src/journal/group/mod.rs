@@ -18,7 +18,7 @@ use std::time::Duration;
 
 use self::queue::Queue;
 pub use self::stats::JournalStats;
-pub use self::task::JournalTask;
+pub use self::task::{Ended, JournalTask};
 pub use self::watches::Watch;
 use super::{Draft, Fact, Store};
 use crate::ids::{Seq, TransactionId};

@@ -2,7 +2,8 @@
 //!
 //! Refused: the appends fail, the facts are kept and tried again ahead of newer ones. In doubt: nothing else is
 //! committed until the store can say what became of the appends, since the order told to the sink is the order of
-//! the positions. Facts may be committed twice, which changes nothing; appends never are.
+//! the positions. Facts may be committed twice, which changes nothing; appends never are. Superseded: nothing can be
+//! committed ever again, so the task ends, and its appends and facts with it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -26,12 +27,23 @@ pub struct JournalTask {
     sink: Arc<dyn DurableSink>,
 }
 
+/// Why the task ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Ended {
+    /// It was shut down.
+    Stopped,
+    /// Another edge has taken the journal over, in the store's words.
+    Superseded(String),
+}
+
 /// What a commit means for the next one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 enum Next {
     Now,
     /// Facts are kept, and the store did not take them: not at once again.
     Later,
+    /// There is none.
+    Never(String),
 }
 
 impl JournalTask {
@@ -42,23 +54,25 @@ impl JournalTask {
     /// Commits what is handed over until `shutdown`; then commits what still waits and ends. At the end, what a
     /// journal that is away has not taken within the options' timeout is given up: the appends are refused, and
     /// lost progress marks only mean that the next start repeats what they would have marked.
-    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) {
+    pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Ended {
         // A commit under way is never cut short: the work and the shutdown run side by side.
         let work = self.work();
         let mut work = std::pin::pin!(work);
         tokio::select! {
-            () = &mut work => return,
+            ended = &mut work => return ended,
             () = shutdown => self.queue.close(),
         }
         self.queue.arrived.notify_one();
-        if tokio::time::timeout(self.queue.options.timeout, work).await.is_err() {
-            let facts = self.queue.stats.facts_waiting();
-            tracing::warn!(facts, "stop without the journal: it did not take what was waiting");
+        if let Ok(ended) = tokio::time::timeout(self.queue.options.timeout, work).await {
+            return ended;
         }
+        let facts = self.queue.stats.facts_waiting();
+        tracing::warn!(facts, "stop without the journal: it did not take what was waiting");
+        Ended::Stopped
     }
 
     /// Works until the queue is closed and empty.
-    async fn work(&self) {
+    async fn work(&self) -> Ended {
         let mut pause = PAUSE.0;
         loop {
             // Asked before taking: what came before the close is in the take.
@@ -66,7 +80,7 @@ impl JournalTask {
             let taken = self.queue.take();
             if taken.is_empty() {
                 if closed {
-                    return;
+                    return Ended::Stopped;
                 }
                 self.queue.arrived.notified().await;
                 continue;
@@ -77,6 +91,7 @@ impl JournalTask {
                     tokio::time::sleep(pause).await;
                     pause = self.longer(pause);
                 }
+                Next::Never(text) => return Ended::Superseded(text),
             }
         }
     }
@@ -111,7 +126,11 @@ impl JournalTask {
                     return self.in_doubt(taken, &text).await;
                 }
                 Err(CommitError::InDoubt(text)) => return self.in_doubt(taken, &text).await,
-                Err(CommitError::Refused(text) | CommitError::Superseded(text)) => return self.refused(taken, &text),
+                Err(CommitError::Refused(text)) => return self.refused(taken, &text),
+                Err(CommitError::Superseded(text)) => {
+                    self.refused(taken, &text);
+                    return Next::Never(text);
+                }
                 Err(CommitError::Taken(_)) => match self.answer_taken(&mut taken.appends).await {
                     // The others are committed without them.
                     Ok(0) => return self.refused(taken, "a transaction id is taken, and none is found to be"),

@@ -12,13 +12,15 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::contract::{MADE, draft, keyed, progress};
 use crate::journal::{
-    AuditPage, AuditQuery, Batch, CommitError, Details, EventId, EventPage, EventScope, Lookup, OperationType,
-    ReadError, Recent, Request, Snapshot, Status, StatusSummary, TimingGap, Totals, TransactionRow, Trimmed,
+    AuditPage, AuditQuery, Batch, CommitError, Details, EventId, EventPage, EventScope, HeldLane, Lookup,
+    OperationType, ReadError, Recent, Request, Snapshot, Status, StatusSummary, TimingGap, Totals, TransactionRow,
+    Trimmed, Trimming,
 };
 
 /// What the store does with the next commit.
 enum Plan {
     Refuse,
+    Supersede,
     /// In doubt, and durable.
     DoubtKept,
     /// In doubt, and gone.
@@ -77,6 +79,7 @@ impl Store for Fake {
         match plan {
             None => self.keep(batch),
             Some(Plan::Refuse) => Err(CommitError::Refused("the disk is full".to_owned())),
+            Some(Plan::Supersede) => Err(CommitError::Superseded("edge-2 has it".to_owned())),
             Some(Plan::DoubtLost) => Err(CommitError::InDoubt("connection lost".to_owned())),
             Some(Plan::DoubtKept) => {
                 self.keep(batch)?;
@@ -139,7 +142,15 @@ impl Store for Fake {
         Err(ReadError("not asked here".to_owned()))
     }
 
-    async fn trim(&self, _: Timestamp, _: &[InstanceName], _: u32) -> Result<Trimmed, CommitError> {
+    async fn used_bytes(&self, _: u64) -> Result<u64, ReadError> {
+        unreachable!("the group commit does not ask")
+    }
+
+    async fn held(&self, _: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {
+        unreachable!("the group commit does not ask")
+    }
+
+    async fn trim(&self, _: Timestamp, _: &[InstanceName], _: Trimming, _: u32) -> Result<Trimmed, CommitError> {
         Err(CommitError::Refused("not asked here".to_owned()))
     }
 }
@@ -189,7 +200,7 @@ struct House {
     lanes: Arc<Lanes>,
     journal: Journal,
     stop: oneshot::Sender<()>,
-    running: JoinHandle<()>,
+    running: JoinHandle<Ended>,
 }
 
 impl House {
@@ -352,6 +363,22 @@ async fn a_refused_commit_fails_its_appends_and_keeps_its_facts_in_front() {
 }
 
 #[tokio::test]
+async fn a_superseded_commit_ends_the_task_and_confirms_nothing() {
+    let house = House::new(options());
+    let release = house.hold().await;
+    house.store.plan(Plan::Supersede);
+    let append = house.append(some());
+    house.waiting(1).await;
+    let recorded = tokio::spawn(house.journal.record(vec![fact(1)]));
+    release.send(()).unwrap();
+    assert_eq!(append.await.unwrap(), Err(AppendError::Unavailable("edge-2 has it".to_owned())));
+    assert_eq!(house.running.await.unwrap(), Ended::Superseded("edge-2 has it".to_owned()));
+    assert!(matches!(house.journal.append(some()).await, Err(AppendError::Unavailable(_))));
+    assert!(!recorded.is_finished(), "who waits for what will never be durable is told nothing");
+    assert_eq!(house.store.facts(), [format!("{:?}", fact(0))]);
+}
+
+#[tokio::test]
 async fn an_append_in_doubt_that_is_found_is_durable() {
     let house = House::new(options());
     house.store.plan(Plan::DoubtKept);
@@ -430,7 +457,7 @@ async fn under_pressure_only_retries_are_shed() {
     let house = House::new(options());
     let release = house.hold().await;
     house.journal.record_later((1..=4).map(fact).collect());
-    let retried = Fact::Retried { seq: Seq::new(1), reason: "x".to_owned() };
+    let retried = Fact::Retried { seq: Seq::new(1), reason: "x".to_owned(), next_retry_at: None };
     house.journal.record_later(vec![retried, fact(5)]);
     release.send(()).unwrap();
     house.journal.record(Vec::new()).await;

@@ -86,7 +86,7 @@ mod tests {
         assert!(still.is_err(), "nothing was told of it");
         watches.tell([status(Seq::new(2), Status::Failed)].iter());
         other.told().await;
-        let retried = Fact::Retried { seq: Seq::new(1), reason: String::new() };
+        let retried = Fact::Retried { seq: Seq::new(1), reason: String::new(), next_retry_at: None };
         watches.tell([retried].iter());
         assert!(!one.told.has_changed().unwrap(), "one attempt is no outcome");
         drop((one, other));

@@ -13,20 +13,20 @@ use super::pipeline::{Query, query};
 use super::row::{count, time};
 use super::{body, text::stored};
 use crate::journal::names::{Named, lane_name};
-use crate::journal::{ClientKey, Draft, Status};
+use crate::journal::{ClientKey, Compression, Draft, Status};
 
 const TRANSACTIONS: &str = "
     INSERT INTO chroma_edge.transactions (seq, transaction_id, client_tenant, client_key, client_digest, fingerprint, lane,
         kind, merge_docs, merge_encoding, bytes, status, created_at, method, path, content_type, client_session, client_ip,
-        user_identifier)
+        user_identifier, priority)
     SELECT (SELECT last_seq FROM chroma_edge.journal) - $1 + d.place, d.id, d.tenant, d.key, d.digest, d.fingerprint,
         d.lane, d.kind, d.docs, d.encoding, d.bytes, $2, d.created_at, d.method, d.path, d.content_type, d.session, d.ip,
-        d.user_identifier
+        d.user_identifier, d.priority
     FROM unnest($3::uuid[], $4::text[], $5::text[], $6::bytea[], $7::bytea[], $8::text[], $9::text[], $10::bigint[],
         $11::text[], $12::bigint[], $13::timestamptz[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
-        $19::text[])
+        $19::text[], $20::text[])
         WITH ORDINALITY AS d (id, tenant, key, digest, fingerprint, lane, kind, docs, encoding, bytes, created_at, method,
-            path, content_type, session, ip, user_identifier, place)";
+            path, content_type, session, ip, user_identifier, priority, place)";
 
 const BODIES: &str = "
     INSERT INTO chroma_edge.bodies (seq, body, encoding)
@@ -34,13 +34,14 @@ const BODIES: &str = "
     FROM unnest($2::bytea[], $3::text[]) WITH ORDINALITY AS d (body, encoding, place)";
 
 /// The statements that insert the drafts.
-pub(super) fn append<'a>(drafts: &'a [Draft], queries: &mut Vec<Query<'a>>) {
+pub(super) fn append<'a>(drafts: &'a [Draft], compression: Compression, queries: &mut Vec<Query<'a>>) {
     if drafts.is_empty() {
         return;
     }
     let given = i64::try_from(drafts.len()).unwrap_or(i64::MAX);
     queries.push(transactions(drafts, given));
-    let (bodies, encodings): (Vec<_>, Vec<_>) = drafts.iter().map(|draft| body::packed(&draft.body)).unzip();
+    let (bodies, encodings): (Vec<_>, Vec<_>) =
+        drafts.iter().map(|draft| body::packed(&draft.body, compression)).unzip();
     let bodies: Vec<Plain> = bodies.into_iter().map(Plain).collect();
     queries.push(query!(BODIES, given, bodies, encodings));
 }
@@ -72,6 +73,7 @@ fn transactions(drafts: &[Draft], given: i64) -> Query<'_> {
         all(drafts, |draft| optional(&draft.client_session)),
         all(drafts, |draft| optional(&draft.client_ip)),
         all(drafts, |draft| optional(&draft.user_identifier)),
+        all(drafts, |draft| draft.profile.priority.name()),
     )
 }
 

@@ -106,6 +106,7 @@ pub(super) const TRIM: &str = "
         SELECT seq FROM chroma_edge.transactions
         WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < $1 LIMIT $2
     ),
-    removed AS (DELETE FROM chroma_edge.transactions AS t USING old WHERE t.seq = old.seq RETURNING t.seq),
+    removed AS (DELETE FROM chroma_edge.transactions AS t USING old WHERE t.seq = old.seq RETURNING t.seq,
+        t.bytes + coalesce(pg_column_size(t.answer_body), 0) + 600 AS bytes),
     bodies AS (DELETE FROM chroma_edge.bodies AS b USING removed AS r WHERE b.seq = r.seq)
-    SELECT count(*) AS n FROM removed";
+    SELECT count(*) AS n, coalesce(sum(bytes), 0)::bigint AS bytes FROM removed";

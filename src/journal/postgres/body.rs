@@ -1,20 +1,25 @@
-//! How a body is stored: the one place that packs and unpacks.
+//! How a body is stored: the one place of this store that packs and unpacks.
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 
-use crate::journal::ReadError;
-
-const PLAIN: &str = "plain";
+use crate::journal::bodies::{self, Stored};
+use crate::journal::names::Named;
+use crate::journal::{Compression, ReadError};
 
 /// The stored form of a body, and its encoding's name.
-pub(super) fn packed(body: &Bytes) -> (Bytes, &'static str) {
-    (body.clone(), PLAIN)
+pub(super) fn packed(body: &Bytes, compression: Compression) -> (Bytes, &'static str) {
+    let packed = bodies::pack(body, compression);
+    let bytes = match packed.bytes {
+        Cow::Borrowed(_) => body.clone(),
+        Cow::Owned(bytes) => bytes.into(),
+    };
+    (bytes, packed.encoding.name())
 }
 
 /// The body that was stored in this form.
 pub(super) fn unpacked(encoding: &str, stored: &[u8]) -> Result<Bytes, ReadError> {
-    match encoding {
-        PLAIN => Ok(Bytes::copy_from_slice(stored)),
-        other => Err(ReadError(format!("unknown encoding {other:?} of a body in the journal"))),
-    }
+    let encoding = Stored::named(encoding).map_err(|error| ReadError(error.to_string()))?;
+    bodies::unpack(stored.to_vec(), encoding).map_err(|error| ReadError(error.to_string()))
 }

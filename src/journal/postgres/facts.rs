@@ -11,7 +11,7 @@ use crate::journal::Fact;
 use crate::journal::names::{Named, lane_name, standing_name};
 
 use super::append::Plain;
-use super::fold::{Change, Folded, fold};
+use super::fold::{Change, Folded, NextRetry, fold};
 use super::pipeline::{Query, query};
 use super::row::{number, time};
 use super::text::stored;
@@ -63,11 +63,14 @@ const TRANSACTIONS: &str = "
         completed_at = CASE WHEN t.status IN ('ATTEMPTING', 'FAILED') THEN coalesce(c.completed_at, t.completed_at)
             ELSE t.completed_at END,
         timing_gap = t.timing_gap OR c.timing_gap,
-        retry_count = t.retry_count + c.retries
+        retry_count = t.retry_count + c.retries,
+        next_retry_at = CASE WHEN t.status IN ('ATTEMPTING', 'FAILED') AND c.retry_set THEN c.next_retry_at
+            ELSE t.next_retry_at END
     FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::bytea[], $6::text[], $7::integer[], $8::text[],
-        $9::text[], $10::timestamptz[], $11::text[], $12::boolean[], $13::integer[])
+        $9::text[], $10::timestamptz[], $11::text[], $12::boolean[], $13::integer[],
+        $14::boolean[], $15::timestamptz[])
         AS c (seq, verdict, by, answer_status, answer_body, status, response_status, failure_reason, executed_on,
-            completed_at, late_reason, timing_gap, retries)
+            completed_at, late_reason, timing_gap, retries, retry_set, next_retry_at)
     WHERE t.seq = c.seq";
 
 const RESOLVED: &str = "
@@ -82,7 +85,7 @@ const FINISH: &str = "
         status = CASE WHEN status = 'ATTEMPTING' THEN 'COMPLETED' WHEN verdict = 'applied' THEN 'RECOVERED'
             ELSE 'ABANDONED' END,
         response_status = coalesce(answer_status, response_status),
-        completed_at = $1
+        completed_at = $1, next_retry_at = NULL
     WHERE verdict IS NOT NULL AND status IN ('ATTEMPTING', 'FAILED')";
 
 /// The statement that finishes the statuses of what was cut off.
@@ -151,5 +154,10 @@ fn changes(changes: Vec<(i64, Change<'_>)>) -> Query<'_> {
         all(&changes, |change| change.late_reason.map(stored)),
         all(&changes, |change| change.timing_gap),
         all(&changes, |change| change.retries),
+        all(&changes, |change| change.open.next_retry != NextRetry::Kept),
+        all(&changes, |change| match change.open.next_retry {
+            NextRetry::Kept => None,
+            NextRetry::Set(at) => at.map(time),
+        }),
     )
 }

@@ -59,6 +59,17 @@ pub(super) struct Report<'a> {
     pub(super) failure_reason: Option<&'a str>,
     pub(super) executed_on: Option<&'a InstanceName>,
     pub(super) completed_at: Option<Timestamp>,
+    pub(super) next_retry: NextRetry,
+}
+
+/// What becomes of the announcement of a retry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum NextRetry {
+    /// As it was.
+    #[default]
+    Kept,
+    /// Announced for then, or not at all.
+    Set(Option<Timestamp>),
 }
 
 /// Folds the facts.
@@ -98,11 +109,18 @@ impl<'a> Folded<'a> {
                     report.failure_reason = failure_reason.as_deref().or(report.failure_reason);
                     report.executed_on = report.executed_on.or(executed_on.as_ref());
                     report.completed_at = status.is_final().then_some(*at);
+                    if status.is_final() {
+                        report.next_retry = NextRetry::Set(None);
+                    }
                 }
             }
-            Fact::Retried { seq, reason } => {
+            Fact::Retried { seq, reason, next_retry_at } => {
                 let change = self.of(*seq);
                 change.retries += 1;
+                change.timing_gap = true;
+                // One that is told after the end announces nothing.
+                let ended = change.open.status.is_some_and(Status::is_final);
+                change.open.next_retry = NextRetry::Set(next_retry_at.filter(|_| !ended));
                 change.open.failure_reason = Some(reason);
                 change.late_reason = Some(reason);
             }

@@ -70,6 +70,14 @@ pub(super) enum Holders {
     All,
 }
 
+/// How many of the configured instances are in step in a lane with these rows.
+pub(super) fn in_step(rows: &[ProgressRow], configured: &[InstanceName]) -> usize {
+    let diverged = |instance: &&InstanceName| {
+        rows.iter().any(|row| row.instance == **instance && row.standing != Standing::InStep)
+    };
+    configured.iter().filter(|instance| !diverged(instance)).count()
+}
+
 /// The lowest place of the configured instances in a lane with these rows.
 pub(super) fn lowest(rows: &[ProgressRow], configured: &[InstanceName], holders: Holders) -> Option<Seq> {
     let place = |instance: &InstanceName| match rows.iter().find(|row| row.instance == *instance) {

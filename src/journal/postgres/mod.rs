@@ -18,8 +18,10 @@ mod keywords;
 mod lanes;
 mod lease;
 mod load;
+mod moving;
 mod pipeline;
 mod read;
+mod room;
 mod row;
 mod runtime;
 mod schema;
@@ -46,13 +48,14 @@ use self::runtime::OwnThread;
 use self::schema::Schema;
 use self::writer::Writer;
 use super::{
-    AuditPage, AuditQuery, Batch, Claim, CommitError, Details, EventId, EventPage, EventScope, Lookup, ReadError,
-    Recent, Request, Snapshot, StatusSummary, Store, Suspicion, SuspicionId, Tenure, TenureError, Term, Totals,
-    TransactionRow, Trimmed,
+    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, HeldLane,
+    Lookup, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Suspicion, SuspicionId, Tenure, TenureError,
+    Term, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
 
+pub use moving::{MoveError, Moved, move_from};
 pub use schema::{Applied, Difference, SchemaError, bring_up_to_date, validate};
 pub use url::DatabaseUrl;
 
@@ -75,13 +78,22 @@ pub struct PostgresOptions {
     pub term: Duration,
     /// What other edges are told about who holds the journal.
     pub name: String,
+    /// How new bodies are stored.
+    pub compression: Compression,
 }
 
 impl Default for PostgresOptions {
     fn default() -> Self {
         let term = Duration::from_secs(3);
         let secs = Duration::from_secs;
-        PostgresOptions { commit: secs(2), read: secs(5), scan: secs(120), term, name: this_process() }
+        PostgresOptions {
+            commit: secs(2),
+            read: secs(5),
+            scan: secs(120),
+            term,
+            name: this_process(),
+            compression: Compression::None,
+        }
     }
 }
 
@@ -149,7 +161,7 @@ impl PostgresStore {
         let commits = pool(url, &tls, Purpose::Commits, commits, 1);
         let reads = pool(url, &tls, Purpose::Reads, of(options.read, options.scan), READERS);
         let leases = pool(url, &tls, Purpose::Lease, of(options.term / 3, options.term / 3), 1);
-        let writer = Writer::new(commits, Arc::clone(&fence), Arc::clone(&doubt), options.commit);
+        let writer = Writer::new(commits, Arc::clone(&fence), Arc::clone(&doubt), options.commit, options.compression);
         let lease = Lease::new(leases, Schema::new(url, &tls), fence, options.term);
         let parts = Parts { writer: Mutex::new(writer), reader: Reader::new(reads), lease, doubt };
         Ok(PostgresStore { parts: Arc::new(parts), options, thread })
@@ -312,12 +324,45 @@ impl Store for PostgresStore {
         read.await.unwrap_or_else(|| Err(ReadError(stopped())))
     }
 
-    async fn trim(&self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError> {
+    /// The tables' size is cheaper to say, and counts the room that removed rows left; only when that is too much are the
+    /// rows counted.
+    async fn used_bytes(&self, limit: u64) -> Result<u64, ReadError> {
+        let patience = self.options.scan;
+        let read = self.on_thread(move |parts| async move {
+            let read = |session| async move {
+                let read = room::used_bytes(&session, limit).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn held(&self, configured: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {
+        let (configured, patience) = (configured.to_vec(), self.options.scan);
+        let read = self.on_thread(move |parts| async move {
+            let configured = &configured;
+            let read = |session| async move {
+                let read = room::held(&session, configured).await;
+                (session, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+    }
+
+    async fn trim(
+        &self,
+        before: Timestamp,
+        configured: &[InstanceName],
+        why: Trimming,
+        most: u32,
+    ) -> Result<Trimmed, CommitError> {
         let (configured, patience) = (configured.to_vec(), self.options.scan);
         let trimmed = self.on_thread(move |parts| async move {
             let names = &configured;
             let look = |session| async move {
-                let plan = trim::plan(&session, before, names, most).await;
+                let plan = trim::plan(&session, before, names, why, most).await;
                 (session, plan)
             };
             let plan = parts.reader.read(patience, look).await;
@@ -325,8 +370,8 @@ impl Store for PostgresStore {
             if plan.is_empty() {
                 return Ok(Trimmed::default());
             }
-            let rows = parts.writer.lock().await.execute(trim::carry_out(&plan, &configured)).await?;
-            Ok(Trimmed { transactions: trim::removed(&rows) })
+            let rows = parts.writer.lock().await.execute(trim::carry_out(&plan, &configured, why)).await?;
+            Ok(trim::removed(&rows))
         });
         trimmed.await.unwrap_or_else(|| Err(CommitError::InDoubt(stopped())))
     }

@@ -127,7 +127,13 @@ fn profile(row: &Row) -> Result<Profile, ReadError> {
     let docs: Option<u32> = docs.map(|docs| small("merge_docs", docs)).transpose()?;
     let encoding = named(row, "merge_encoding")?;
     let merge = docs.zip(encoding).map(|(docs, encoding)| Merge { docs, encoding });
-    Ok(Profile { kind: parsed(row, "kind", Named::named)?, merge, bytes: unsigned(row, "bytes")? })
+    Ok(Profile {
+        kind: parsed(row, "kind", Named::named)?,
+        merge,
+        bytes: unsigned(row, "bytes")?,
+        // Entries from before there were priorities have none.
+        priority: named(row, "priority")?.unwrap_or_default(),
+    })
 }
 
 fn status_code(row: &Row, column: &str) -> Result<Option<u16>, ReadError> {
@@ -147,7 +153,7 @@ fn verdict(row: &Row) -> Result<Option<Verdict>, ReadError> {
 
 /// The columns that [`entry`] reads.
 pub(super) const ENTRY: &str =
-    "t.seq, t.transaction_id, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.verdict, t.status";
+    "t.seq, t.transaction_id, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.verdict, t.status";
 
 /// A row of [`ENTRY`].
 pub(super) fn entry(row: &Row) -> Result<EntryRow, ReadError> {
@@ -162,7 +168,8 @@ pub(super) fn entry(row: &Row) -> Result<EntryRow, ReadError> {
 }
 
 /// The columns that [`request`] reads. What is stored of a body is unpacked there.
-pub(super) const REQUEST: &str = "t.seq, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.method, t.path,
+pub(super) const REQUEST: &str =
+    "t.seq, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.method, t.path,
     t.content_type, t.answer_status, t.answer_body, b.resolved IS NOT NULL AS resolved,
     coalesce(b.resolved, b.body) AS body, CASE WHEN b.resolved IS NULL THEN b.encoding ELSE 'plain' END AS encoding";
 

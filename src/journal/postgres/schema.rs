@@ -112,7 +112,7 @@ impl Schema {
         migrate(&mut session).await.map(|_| None)
     }
 
-    async fn session(&self) -> Result<Exclusive, SchemaError> {
+    pub(super) async fn session(&self) -> Result<Exclusive, SchemaError> {
         let loan = self.sessions.get().await.map_err(|error| match error {
             deadpool::managed::PoolError::Backend(ConnectError::Refused(text)) => SchemaError::Refused(text),
             error => SchemaError::Unavailable(error.to_string()),
@@ -253,7 +253,8 @@ async fn migrate(session: &mut Exclusive) -> Result<Vec<Applied>, SchemaError> {
     if !there.try_get::<_, bool>(0).map_err(failed)? {
         session.batch_execute("CREATE SCHEMA IF NOT EXISTS chroma_edge").await.map_err(failed)?;
     }
-    let mut runner = migrations::migrations::runner();
+    // All or nothing: what is in the way of one migration leaves none of them.
+    let mut runner = migrations::migrations::runner().set_grouped(true);
     runner.set_migration_table_name(HISTORY);
     let client: &mut tokio_postgres::Client = &mut *session;
     let report = runner.run_async(client).await;

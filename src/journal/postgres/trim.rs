@@ -17,7 +17,7 @@ use super::row::{self, get, number, time};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::names::lane_named;
-use crate::journal::{ProgressRow, ReadError};
+use crate::journal::{ProgressRow, ReadError, Trimmed, Trimming};
 
 /// Lanes looked at in one statement.
 const LANES: usize = 64;
@@ -42,7 +42,7 @@ impl Plan {
 }
 
 /// What is asked of every lane that has transactions: one step of the index per lane, however many one has.
-const WITH_TRANSACTIONS: &str = "
+pub(super) const WITH_TRANSACTIONS: &str = "
     WITH RECURSIVE steps AS (
         (SELECT lane FROM chroma_edge.transactions ORDER BY lane LIMIT 1)
         UNION ALL
@@ -95,13 +95,14 @@ pub(super) async fn plan(
     session: &Exclusive,
     before: Timestamp,
     configured: &[InstanceName],
+    why: Trimming,
     most: u32,
 ) -> Result<Plan, ReadError> {
     let progress = lanes::progress(&rows(session, lanes::PROGRESS).await?)?;
     let mut bounds: Vec<(String, i64)> = Vec::new();
     for found in rows(session, WITH_TRANSACTIONS).await? {
         let (lane, open) = (get::<String>(&found, "lane")?, get(&found, "open")?);
-        bounds.extend(bound(&progress, configured, &lane, open).map(|bound| (lane, bound)));
+        bounds.extend(bound(&progress, configured, why, &lane, open).map(|bound| (lane, bound)));
     }
     let mut plan = Plan { empty: lanes_of(&rows(session, EMPTY).await?)?, ..Plan::default() };
     let mut left = i64::from(most);
@@ -156,6 +157,7 @@ async fn ends(
 fn bound(
     progress: &HashMap<LaneId, Vec<ProgressRow>>,
     configured: &[InstanceName],
+    why: Trimming,
     lane: &str,
     open: bool,
 ) -> Option<i64> {
@@ -164,7 +166,8 @@ fn bound(
         return Some(i64::MAX);
     }
     let rows = lane_named(lane).ok().and_then(|lane| progress.get(&lane)).map_or(&[][..], Vec::as_slice);
-    lanes::lowest(rows, configured, Holders::InStep).map(number)
+    let enough = lanes::in_step(rows, configured) >= why.least_in_step();
+    lanes::lowest(rows, configured, Holders::InStep).filter(|_| enough).map(number)
 }
 
 /// Removes what was planned, no lane further than its instances are by now, and raises the lanes' floors.
@@ -174,20 +177,20 @@ const REMOVE: &str = "
             SELECT FROM chroma_edge.collections AS c WHERE c.collection = e.lane AND c.deleted IS NULL) AS open,
             (SELECT min(coalesce(p.through, 0)) FROM unnest($3::text[]) AS i (instance)
                 LEFT JOIN chroma_edge.progress AS p ON p.lane = e.lane AND p.instance = i.instance
-                WHERE coalesce(p.standing, 'in_step') = 'in_step') AS lowest
+                WHERE coalesce(p.standing, 'in_step') = 'in_step' HAVING count(*) >= $4) AS lowest
         FROM unnest($1::text[], $2::bigint[]) AS e (lane, seq)
     ),
     removed AS (
         DELETE FROM chroma_edge.transactions AS t USING planned AS e
         WHERE t.lane = e.lane AND t.seq <= e.seq AND (NOT e.open OR t.seq <= e.lowest)
-        RETURNING t.lane, t.seq
+        RETURNING t.lane, t.seq, t.bytes + coalesce(pg_column_size(t.answer_body), 0) + 600 AS bytes
     ),
     bodies AS (DELETE FROM chroma_edge.bodies AS b USING removed AS r WHERE b.seq = r.seq),
     floors AS (
         INSERT INTO chroma_edge.floors AS f (lane, floor) SELECT lane, max(seq) FROM removed GROUP BY lane
         ON CONFLICT (lane) DO UPDATE SET floor = greatest(f.floor, excluded.floor)
     )
-    SELECT count(*) AS n FROM removed";
+    SELECT count(*) AS n, coalesce(sum(bytes), 0)::bigint AS bytes FROM removed";
 const FORGET: &str = "DELETE FROM chroma_edge.collections WHERE deleted <= $1";
 const FORGET_PROGRESS: &str = "
     DELETE FROM chroma_edge.progress AS p WHERE p.lane = ANY ($1::text[]) AND p.lane <> 'catalog'
@@ -198,11 +201,12 @@ const FORGET_FLOORS: &str = "
         AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = p.lane AND c.deleted IS NULL)
         AND NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = p.lane)";
 
-/// The statements that carry the plan out. The first ones say how many transactions went.
-pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName]) -> Vec<Query<'a>> {
+/// The statements that carry the plan out. The first ones say what went.
+pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why: Trimming) -> Vec<Query<'a>> {
     let (lanes, ends): (Vec<&str>, Vec<i64>) = plan.ends.iter().map(|(lane, end)| (lane.as_str(), *end)).unzip();
     let names: Vec<&str> = configured.iter().map(InstanceName::as_str).collect();
-    let mut queries = vec![query!(REMOVE, lanes.clone(), ends, names)];
+    let mut queries =
+        vec![query!(REMOVE, lanes.clone(), ends, names, i64::try_from(why.least_in_step()).unwrap_or(i64::MAX))];
     if let Some((before, most)) = plan.application {
         queries.push(query!(super::application::TRIM, before, most));
     }
@@ -216,13 +220,18 @@ pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName]) -> V
     queries
 }
 
-/// How many transactions [`carry_out`] removed.
-pub(super) fn removed(rows: &[Vec<Row>]) -> u64 {
-    // Only what removes says a number.
-    rows.iter().filter_map(|rows| rows.first()).filter_map(|row| row::unsigned(row, "n").ok()).sum()
+/// What [`carry_out`] removed.
+pub(super) fn removed(rows: &[Vec<Row>]) -> Trimmed {
+    let mut trimmed = Trimmed::default();
+    // Only what removes says numbers.
+    for row in rows.iter().filter_map(|rows| rows.first()) {
+        trimmed.transactions += row::unsigned(row, "n").unwrap_or(0);
+        trimmed.bytes += row::unsigned(row, "bytes").unwrap_or(0);
+    }
+    trimmed
 }
 
-async fn rows(session: &Exclusive, sql: &str) -> Result<Vec<Row>, ReadError> {
+pub(super) async fn rows(session: &Exclusive, sql: &str) -> Result<Vec<Row>, ReadError> {
     session.query(sql, &[]).await.map_err(|error| failed(&error))
 }
 

@@ -19,7 +19,7 @@ use super::row::get;
 use super::{append, facts};
 use crate::clock::Timestamp;
 use crate::ids::{Seq, TransactionId};
-use crate::journal::{Batch, CommitError, ReadError};
+use crate::journal::{Batch, CommitError, Compression, ReadError};
 
 const GUARD: &str = "SELECT g.*, j.journal_id FROM chroma_edge.guard($1, $2, $3) AS g, chroma_edge.journal AS j";
 
@@ -40,6 +40,7 @@ pub(super) struct Writer {
     fence: Arc<Fence>,
     doubt: Arc<AtomicBool>,
     deadline: Duration,
+    compression: Compression,
     /// Kept between commits, so that a new one is noticed.
     session: Option<Exclusive>,
 }
@@ -58,8 +59,14 @@ impl From<CommitError> for Failure {
 }
 
 impl Writer {
-    pub(super) fn new(sessions: Sessions, fence: Arc<Fence>, doubt: Arc<AtomicBool>, deadline: Duration) -> Writer {
-        Writer { sessions, fence, doubt, deadline, session: None }
+    pub(super) fn new(
+        sessions: Sessions,
+        fence: Arc<Fence>,
+        doubt: Arc<AtomicBool>,
+        deadline: Duration,
+        compression: Compression,
+    ) -> Writer {
+        Writer { sessions, fence, doubt, deadline, compression, session: None }
     }
 
     /// Makes the batch durable: its facts first, then its appends.
@@ -67,7 +74,7 @@ impl Writer {
         let given = super::application::positions(&batch.facts) + super::row::count(batch.appends.len() as u64);
         let mut queries = Vec::new();
         facts::record(&batch.facts, given, Timestamp::now(), &mut queries);
-        append::append(&batch.appends, &mut queries);
+        append::append(&batch.appends, self.compression, &mut queries);
         match self.guarded(given, queries).await {
             Ok((last, _)) => {
                 let first = last.get() - batch.appends.len() as u64 + 1;

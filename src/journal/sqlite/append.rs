@@ -3,23 +3,27 @@
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 use uuid::Uuid;
 
+use super::failure::refused;
 use super::row::{count, number};
 use crate::ids::{Seq, TransactionId};
+use crate::journal::bodies::{self, Compression, Stored};
 use crate::journal::names::{Named, lane_name};
 use crate::journal::{ClientKey, CommitError, Draft, Status};
-
-use super::failure::refused;
 
 const INSERT: &str =
     "INSERT INTO transactions (seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind,
         merge_docs, merge_encoding, bytes, status, created_at, method, path, content_type, client_session, client_ip,
-        user_identifier)
+        user_identifier, priority)
     VALUES (:seq, :transaction_id, :client_tenant, :client_key, :fingerprint, :lane, :kind, :merge_docs,
         :merge_encoding, :bytes, :status, :created_at, :method, :path, :content_type, :client_session, :client_ip,
-        :user_identifier)";
+        :user_identifier, :priority)";
 
 /// Inserts the drafts after the last position ever given out, and remembers the new last one.
-pub(super) fn append(connection: &Connection, drafts: &[Draft]) -> Result<Vec<Seq>, CommitError> {
+pub(super) fn append(
+    connection: &Connection,
+    drafts: &[Draft],
+    compression: Compression,
+) -> Result<Vec<Seq>, CommitError> {
     if drafts.is_empty() {
         return Ok(Vec::new());
     }
@@ -27,7 +31,7 @@ pub(super) fn append(connection: &Connection, drafts: &[Draft]) -> Result<Vec<Se
     let mut seqs = Vec::with_capacity(drafts.len());
     for draft in drafts {
         last = last.next();
-        if let Err(error) = insert(connection, last, draft) {
+        if let Err(error) = insert(connection, last, draft, compression) {
             let holder = draft.client_key.as_ref().map(|key| holder(connection, key));
             return Err(match holder {
                 Some(Ok(Some(id))) if is_constraint(&error) => CommitError::Taken(id),
@@ -50,7 +54,7 @@ pub(super) fn last(connection: &Connection) -> rusqlite::Result<Seq> {
     statement.query_row([], |row| super::row::seq(row, "last_seq"))
 }
 
-fn insert(connection: &Connection, seq: Seq, draft: &Draft) -> rusqlite::Result<()> {
+fn insert(connection: &Connection, seq: Seq, draft: &Draft, compression: Compression) -> rusqlite::Result<()> {
     let key = draft.client_key.as_ref();
     let merge = draft.profile.merge;
     let mut statement = connection.prepare_cached(INSERT)?;
@@ -73,9 +77,14 @@ fn insert(connection: &Connection, seq: Seq, draft: &Draft) -> rusqlite::Result<
         ":client_session": draft.client_session,
         ":client_ip": draft.client_ip,
         ":user_identifier": draft.user_identifier,
+        ":priority": draft.profile.priority.name(),
     })?;
-    let sql = "INSERT INTO bodies (seq, body) VALUES (?1, ?2)";
-    connection.prepare_cached(sql)?.execute(params![number(seq), draft.body.as_ref()]).map(drop)
+    let sql = "INSERT INTO bodies (seq, body, encoding, utf8) VALUES (?1, ?2, ?3, ?4)";
+    let packed = bodies::pack(&draft.body, compression);
+    // The views show text only where it is known to be text.
+    let utf8 = packed.encoding == Stored::Plain && std::str::from_utf8(&draft.body).is_ok();
+    let values = params![number(seq), packed.bytes.as_ref(), packed.encoding.name(), utf8];
+    connection.prepare_cached(sql)?.execute(values).map(drop)
 }
 
 /// The transaction that holds the client's key.

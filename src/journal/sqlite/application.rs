@@ -5,11 +5,12 @@
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::append;
-use super::row::{count, number, parsed};
+use super::row::{count, number, parsed, unsigned};
 use crate::clock::Timestamp;
 use crate::ids::Seq;
 use crate::journal::names::{APPLICATION, Named};
-use crate::journal::{ApplicationDraft, ApplicationReport, Status, TimingGap};
+use crate::journal::types::ROW_BYTES;
+use crate::journal::{ApplicationDraft, ApplicationReport, Status, TimingGap, Trimmed};
 
 const INSERT: &str = "INSERT INTO transactions (seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind,
         bytes, status, created_at, method, path, client_session, client_ip, user_identifier)
@@ -82,10 +83,17 @@ pub(super) fn report(
 }
 
 /// Removes up to `most` that ended before then. They hold nothing back, and nothing holds them.
-pub(super) fn trim(connection: &Connection, before: Timestamp, most: u64) -> rusqlite::Result<u64> {
+pub(super) fn trim(connection: &Connection, before: Timestamp, most: u64) -> rusqlite::Result<Trimmed> {
     let sql = "DELETE FROM transactions WHERE seq IN (
             SELECT seq FROM transactions INDEXED BY transactions_application
-            WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < ?1 LIMIT ?2)";
-    let removed = connection.prepare_cached(sql)?.execute(params![before.millis(), count(most)])?;
-    Ok(u64::try_from(removed).unwrap_or(u64::MAX))
+            WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < ?1 LIMIT ?2)
+        RETURNING bytes + coalesce(length(answer_body), 0) + ?3 AS bytes";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![before.millis(), count(most), count(ROW_BYTES)])?;
+    let mut trimmed = Trimmed::default();
+    while let Some(row) = rows.next()? {
+        trimmed.transactions += 1;
+        trimmed.bytes += unsigned(row, "bytes")?;
+    }
+    Ok(trimmed)
 }

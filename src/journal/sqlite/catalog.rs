@@ -7,6 +7,7 @@ use rusqlite::{Connection, params};
 use uuid::Uuid;
 
 use super::row::number;
+use crate::clock::Timestamp;
 use crate::ids::{CollectionId, LaneId, Scope, Seq};
 use crate::journal::names::{Named, lane_name};
 use crate::order::{CatalogChange, DEFAULT_DATABASE, DEFAULT_TENANT};
@@ -29,16 +30,19 @@ pub(super) fn apply(connection: &Connection, change: &CatalogChange) -> rusqlite
                 .map(drop)
         }
         CatalogChange::CollectionCreated { collection, scope, name, created, origin } => {
-            let sql = "INSERT INTO collections (collection, tenant, database, name, created, origin)
-                VALUES (?1, ?2, ?3, ?4, ?5, ?6) ON CONFLICT (collection) DO NOTHING";
+            let sql =
+                "INSERT INTO collections (collection, tenant, database, name, created, origin, created_at, updated_at)
+                VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?7) ON CONFLICT (collection) DO NOTHING";
             let mut statement = connection.prepare_cached(sql)?;
             let (collection, created) = (key(*collection), number(*created));
-            let values = params![collection, scope.tenant, scope.database, name, created, origin.name()];
+            let at = Timestamp::now().millis();
+            let values = params![collection, scope.tenant, scope.database, name, created, origin.name(), at];
             statement.execute(values).map(drop)
         }
         CatalogChange::CollectionRenamed { collection, name } => {
-            let sql = "UPDATE collections SET name = ?2 WHERE collection = ?1";
-            connection.prepare_cached(sql)?.execute(params![key(*collection), name]).map(drop)
+            let sql = "UPDATE collections SET name = ?2, updated_at = ?3 WHERE collection = ?1 AND name <> ?2";
+            let values = params![key(*collection), name, Timestamp::now().millis()];
+            connection.prepare_cached(sql)?.execute(values).map(drop)
         }
         CatalogChange::CollectionDeleted { collection } => {
             let sql = "UPDATE collections SET deleted = (SELECT last_seq FROM meta)
@@ -51,7 +55,9 @@ pub(super) fn apply(connection: &Connection, change: &CatalogChange) -> rusqlite
                 SELECT collection, ?2, ?3 FROM collections WHERE collection = ?1
                 ON CONFLICT (collection, instance) DO UPDATE SET instance_collection_id = excluded.instance_collection_id";
             let mut statement = connection.prepare_cached(sql)?;
-            statement.execute(params![key(*collection), instance.as_str(), id.uuid().as_bytes()]).map(drop)
+            statement.execute(params![key(*collection), instance.as_str(), id.uuid().as_bytes()])?;
+            let sql = "UPDATE collections SET updated_at = ?2 WHERE collection = ?1";
+            connection.prepare_cached(sql)?.execute(params![key(*collection), Timestamp::now().millis()]).map(drop)
         }
         CatalogChange::Dimensioned { collection } => {
             let sql = "UPDATE collections SET dimensioned = 1 WHERE collection = ?1";

@@ -19,7 +19,7 @@ pub(super) fn finish_statuses(connection: &Connection, at: Timestamp) -> rusqlit
             status = CASE WHEN status = :attempting THEN :completed WHEN verdict = :applied THEN :recovered
                 ELSE :abandoned END,
             response_status = coalesce(answer_status, response_status),
-            completed_at = :at
+            completed_at = :at, next_retry_at = NULL
         WHERE verdict IS NOT NULL AND status IN (:attempting, :failed)";
     let values = named_params! {
         ":attempting": Status::Attempting.name(),
@@ -56,16 +56,29 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
                 at: *at,
             },
         ),
-        Fact::Retried { seq, reason } => {
-            let sql = "UPDATE transactions SET retry_count = retry_count + 1, failure_reason = ?2 WHERE seq = ?1";
-            connection.prepare_cached(sql)?.execute(params![number(*seq), reason]).map(drop)
-        }
+        Fact::Retried { seq, reason, next_retry_at } => retry(connection, *seq, reason, *next_retry_at),
         // Nobody can take over the file from a living edge, so nothing is ever suspected here.
         Fact::SuspicionHandled(_) => Ok(()),
         Fact::ApplicationBegan(draft) => application::begin(connection, draft),
         Fact::ApplicationReported { seq, report, at } => application::report(connection, *seq, report, *at),
         Fact::Delivered(through) => events::delivered(connection, *through),
     }
+}
+
+/// A failure on an instance that was believed healthy: told at once, so that a crash before the answer does not hide it. One
+/// that is told after the end raises the count, and announces nothing.
+fn retry(connection: &Connection, seq: Seq, reason: &str, next_retry_at: Option<Timestamp>) -> rusqlite::Result<()> {
+    let sql = "UPDATE transactions SET retry_count = retry_count + 1, timing_gap = 1, failure_reason = :reason,
+            next_retry_at = CASE WHEN status IN (:attempting, :failed) THEN :next_retry_at END
+        WHERE seq = :seq";
+    let values = named_params! {
+        ":seq": number(seq),
+        ":reason": reason,
+        ":next_retry_at": next_retry_at.map(Timestamp::millis),
+        ":attempting": Status::Attempting.name(),
+        ":failed": Status::Failed.name(),
+    };
+    connection.prepare_cached(sql)?.execute(values).map(drop)
 }
 
 /// A mark only moves forwards, whatever order the marks arrive in.
@@ -91,7 +104,7 @@ fn settle(
     answer: Option<&StoredAnswer>,
 ) -> rusqlite::Result<()> {
     let sql = "UPDATE transactions SET verdict = :verdict, executed_on = coalesce(:by, executed_on),
-            answer_status = :answer_status, answer_body = :answer_body
+            answer_status = :answer_status, answer_body = :answer_body, answer_utf8 = :answer_utf8
         WHERE seq = :seq AND verdict IS NULL";
     let mut statement = connection.prepare_cached(sql)?;
     statement.execute(named_params! {
@@ -100,6 +113,7 @@ fn settle(
         ":by": by.map(InstanceName::as_str),
         ":answer_status": answer.map(|answer| answer.status),
         ":answer_body": answer.map(|answer| answer.body.as_ref()),
+        ":answer_utf8": answer.is_some_and(|answer| std::str::from_utf8(&answer.body).is_ok()),
     })?;
     Ok(())
 }
@@ -128,7 +142,8 @@ fn report(connection: &Connection, report: &Report<'_>) -> rusqlite::Result<()> 
     let sql = "UPDATE transactions SET status = :status, timing_gap = max(timing_gap, :timing_gap),
             response_status = coalesce(:response_status, response_status),
             failure_reason = coalesce(:failure_reason, failure_reason),
-            executed_on = coalesce(executed_on, :executed_on), completed_at = :completed_at
+            executed_on = coalesce(executed_on, :executed_on), completed_at = :completed_at,
+            next_retry_at = CASE WHEN :completed_at IS NULL THEN next_retry_at END
         WHERE seq = :seq";
     let mut statement = connection.prepare_cached(sql)?;
     statement.execute(named_params! {

@@ -15,6 +15,9 @@ mod load;
 mod open;
 mod read;
 mod row;
+mod schema;
+mod source;
+mod synced;
 #[cfg(test)]
 mod tests;
 mod trim;
@@ -29,20 +32,38 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
-pub use open::OpenError;
+pub use open::{OpenError, migrate};
+pub use schema::differences;
+pub use source::Source;
 
 use self::read::Readers;
 use self::writer::{Command, Writer};
 use super::{
-    AuditPage, AuditQuery, Batch, Claim, CommitError, Details, EventId, EventPage, EventScope, Lookup, Predecessor,
-    ReadError, Recent, Request, Snapshot, StatusSummary, Store, Suspicion, SuspicionId, Tenure, TenureError, Term,
-    Totals, TransactionRow, Trimmed,
+    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, HeldLane,
+    Lookup, Predecessor, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Suspicion, SuspicionId, Tenure,
+    TenureError, Term, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
 
 /// Commands that wait for the writer. Small: what waits in front of it is bounded by the group commit.
 const COMMANDS: usize = 4;
+
+/// How a journal file is used.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// A commit waits this long for a lock that someone else holds on the file, then it is refused. Shorter than its
+    /// callers wait: one that gives up during a commit cannot be told what came of it.
+    pub patience: Duration,
+    /// How new bodies are stored.
+    pub compression: Compression,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        SqliteOptions { patience: open::BUSY_TIMEOUT, compression: Compression::None }
+    }
+}
 
 /// A journal in one SQLite file.
 pub struct SqliteStore {
@@ -60,17 +81,16 @@ impl SqliteStore {
     /// is [`OpenError::InUse`]. A schema from a newer version is [`OpenError::Newer`]. Blocks: not for a runtime's
     /// threads under load.
     pub fn open(path: &Path) -> Result<SqliteStore, OpenError> {
-        Self::open_with(path, open::BUSY_TIMEOUT)
+        Self::open_with(path, &SqliteOptions::default())
     }
 
-    /// Like [`SqliteStore::open`]; a commit waits this long for a lock that someone else holds on the file, then it
-    /// is refused. Shorter than its callers wait: one that gives up during a commit cannot be told what came of it.
-    pub fn open_with(path: &Path, patience: Duration) -> Result<SqliteStore, OpenError> {
+    /// Like [`SqliteStore::open`], with options.
+    pub fn open_with(path: &Path, options: &SqliteOptions) -> Result<SqliteStore, OpenError> {
         let locked = open::lock(path)?;
-        let connection = open::writer(&locked.path, patience)?;
+        let connection = open::writer(&locked.path, options.patience)?;
         let readers = Readers::new(locked.path.clone());
         let doubt = Arc::new(AtomicBool::new(false));
-        let writer = Writer::new(connection, Arc::clone(&doubt), patience, locked);
+        let writer = Writer::new(connection, Arc::clone(&doubt), options, locked);
         let (commands, received) = mpsc::channel(COMMANDS);
         let thread = std::thread::Builder::new().name("journal".to_owned());
         let thread = thread.spawn(move || writer.run(received)).map_err(OpenError::Thread)?;
@@ -168,9 +188,25 @@ impl Store for SqliteStore {
         self.ask(|reply| Command::Begin { configured, at, reply }).await
     }
 
-    async fn trim(&self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError> {
+    async fn trim(
+        &self,
+        before: Timestamp,
+        configured: &[InstanceName],
+        why: Trimming,
+        most: u32,
+    ) -> Result<Trimmed, CommitError> {
         let configured = configured.to_vec();
-        self.ask(|reply| Command::Trim { before, configured, most, reply }).await
+        self.ask(|reply| Command::Trim { before, configured, why, most, reply }).await
+    }
+
+    /// The pages in use: the file itself does not shrink.
+    async fn used_bytes(&self, _: u64) -> Result<u64, ReadError> {
+        self.readers.read(|connection| read::used_bytes(connection)).await
+    }
+
+    async fn held(&self, configured: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {
+        let configured = configured.to_vec();
+        self.readers.read(move |connection| lanes::held(connection, &configured)).await
     }
 }
 

@@ -8,12 +8,10 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension};
+use rusqlite::{Connection, OpenFlags};
 use uuid::Uuid;
 
-mod migrations {
-    refinery::embed_migrations!("migrations/sqlite");
-}
+use super::schema;
 
 /// A journal file that cannot be opened.
 #[derive(Debug, thiserror::Error)]
@@ -103,17 +101,28 @@ fn private() -> OpenOptions {
     options
 }
 
+/// Brings the schema of the file up to this binary's; returns the names of what was applied.
+pub fn migrate(path: &Path) -> Result<Vec<String>, OpenError> {
+    let locked = lock(path)?;
+    let at = |source| OpenError::Database { path: locked.path.clone(), source };
+    let mut connection = writer_again(&locked.path, BUSY_TIMEOUT).map_err(at)?;
+    let applied = schema::migrate(&mut connection, &locked.path)?;
+    found(&connection).map_err(at)?;
+    Ok(applied)
+}
+
+/// Gives a new journal its identity.
+fn found(connection: &Connection) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO meta (one, journal_id, last_seq, fence) VALUES (1, ?1, 0, 0) ON CONFLICT DO NOTHING";
+    connection.execute(sql, [Uuid::new_v4().into_bytes()]).map(drop)
+}
+
 /// The connection that writes, its schema brought up to this binary's.
 pub(super) fn writer(path: &Path, patience: Duration) -> Result<Connection, OpenError> {
     let at = |source| OpenError::Database { path: path.to_owned(), source };
     let mut connection = writer_again(path, patience).map_err(at)?;
-    migrate(&mut connection, path)?;
-    connection
-        .execute(
-            "INSERT INTO meta (one, journal_id, last_seq, fence) VALUES (1, ?1, 0, 0) ON CONFLICT DO NOTHING",
-            [Uuid::new_v4().into_bytes()],
-        )
-        .map_err(at)?;
+    schema::migrate(&mut connection, path)?;
+    found(&connection).map_err(at)?;
     Ok(connection)
 }
 
@@ -144,26 +153,4 @@ pub(super) fn reader(path: &Path) -> rusqlite::Result<Connection> {
     connection.busy_timeout(BUSY_TIMEOUT)?;
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
     Ok(connection)
-}
-
-fn migrate(connection: &mut Connection, path: &Path) -> Result<(), OpenError> {
-    let at = |source| OpenError::Database { path: path.to_owned(), source };
-    let runner = migrations::migrations::runner();
-    let known = runner.get_migrations().iter().map(|migration| i64::from(migration.version())).max().unwrap_or(0);
-    if let Some(found) = schema_version(connection).map_err(at)?
-        && found > known
-    {
-        return Err(OpenError::Newer { path: path.to_owned(), found, known });
-    }
-    let applied = runner.run(connection);
-    applied.map(drop).map_err(|error| OpenError::Migration { path: path.to_owned(), text: error.to_string() })
-}
-
-/// The schema version of the file, `None` in a new one.
-fn schema_version(connection: &Connection) -> rusqlite::Result<Option<i64>> {
-    let table = "SELECT 1 FROM sqlite_schema WHERE type = 'table' AND name = 'refinery_schema_history'";
-    if connection.query_row(table, [], |_| Ok(())).optional()?.is_none() {
-        return Ok(None);
-    }
-    connection.query_row("SELECT max(version) FROM refinery_schema_history", [], |row| row.get(0))
 }

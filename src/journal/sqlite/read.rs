@@ -101,3 +101,13 @@ pub(super) fn totals(connection: &mut Connection) -> rusqlite::Result<Totals> {
     let transactions = by_status.iter().map(|(_, count)| count).sum();
     Ok(Totals { by_status, transactions, bytes })
 }
+
+/// The bytes of the pages that hold something.
+pub(super) fn used_bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    connection.query_row(
+        "SELECT (page_count - freelist_count) * page_size AS bytes
+        FROM pragma_page_count(), pragma_freelist_count(), pragma_page_size()",
+        [],
+        |found| row::unsigned(found, "bytes"),
+    )
+}

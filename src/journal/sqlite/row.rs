@@ -3,13 +3,13 @@
 //! Positions are stored as signed 64-bit numbers; names as in [`crate::journal::names`]. Reading is fallible:
 //! a damaged or newer row is an error with its column, never a panic.
 
-use bytes::Bytes;
 use rusqlite::Row;
 use rusqlite::types::Type;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
+use crate::journal::bodies::{self, Stored};
 use crate::journal::names::{APPLICATION, Named, lane_named, standing_named};
 use crate::journal::{
     ClientKey, EntryRow, OperationType, ProgressRow, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
@@ -80,7 +80,13 @@ fn profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
     let docs: Option<u32> = row.get("merge_docs")?;
     let encoding = named(row, "merge_encoding")?;
     let merge = docs.zip(encoding).map(|(docs, encoding)| Merge { docs, encoding });
-    Ok(Profile { kind: parsed(row, "kind", Named::named)?, merge, bytes: unsigned(row, "bytes")? })
+    Ok(Profile {
+        kind: parsed(row, "kind", Named::named)?,
+        merge,
+        bytes: unsigned(row, "bytes")?,
+        // Entries from before there were priorities have none.
+        priority: named(row, "priority")?.unwrap_or_default(),
+    })
 }
 
 fn answer(row: &Row<'_>) -> rusqlite::Result<Option<StoredAnswer>> {
@@ -95,7 +101,8 @@ fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
 }
 
 /// The columns that [`entry`] reads.
-pub(super) const ENTRY: &str = "seq, transaction_id, lane, kind, merge_docs, merge_encoding, bytes, verdict, status";
+pub(super) const ENTRY: &str =
+    "seq, transaction_id, lane, kind, merge_docs, merge_encoding, bytes, priority, verdict, status";
 
 /// A row of [`ENTRY`].
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
@@ -110,12 +117,14 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
 }
 
 /// The columns that [`request`] reads.
-pub(super) const REQUEST: &str = "seq, lane, kind, merge_docs, merge_encoding, bytes, method, path, content_type, \
-     answer_status, answer_body, resolved IS NOT NULL AS resolved, coalesce(resolved, body) AS body";
+pub(super) const REQUEST: &str = "seq, lane, kind, merge_docs, merge_encoding, bytes, priority, method, path, content_type, \
+     answer_status, answer_body, resolved IS NOT NULL AS resolved, coalesce(resolved, body) AS body, \
+     CASE WHEN resolved IS NULL THEN encoding ELSE 'plain' END AS encoding";
 
 /// A row of [`REQUEST`].
 pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
     let body: Vec<u8> = row.get("body")?;
+    let encoding = parsed(row, "encoding", Stored::named)?;
     Ok(Request {
         seq: seq(row, "seq")?,
         lane: lane(row)?,
@@ -123,7 +132,7 @@ pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
         method: row.get("method")?,
         path: row.get("path")?,
         content_type: row.get("content_type")?,
-        body: Bytes::from(body),
+        body: bodies::unpack(body, encoding).map_err(|error| damaged(row, "body", error))?,
         resolved: if row.get("resolved")? { Resolution::Resolved } else { Resolution::AsReceived },
         answer: answer(row)?,
     })

@@ -9,14 +9,16 @@ use super::lanes::{self, Holders};
 use super::row::{number, seq};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
-use crate::journal::Trimmed;
+
 use crate::journal::names::lane_named;
+use crate::journal::{Trimmed, Trimming};
 
 /// Removes up to `most` transactions.
 pub(super) fn trim(
     connection: &Connection,
     before: Timestamp,
     configured: &[InstanceName],
+    why: Trimming,
     most: u32,
 ) -> rusqlite::Result<Trimmed> {
     let progress = lanes::progress(connection)?;
@@ -28,12 +30,14 @@ pub(super) fn trim(
         }
         let rows = lane_named(&lane).ok().and_then(|lane| progress.get(&lane)).map_or(&[][..], Vec::as_slice);
         let bound = if lanes::is_open(connection, &lane)? {
-            lanes::lowest(rows, configured, Holders::InStep)
+            let enough = lanes::in_step(rows, configured) >= why.least_in_step();
+            lanes::lowest(rows, configured, Holders::InStep).filter(|_| enough)
         } else {
             // Its collection is gone: no instance executes these any more, whatever its mark says.
             Some(Seq::new(u64::MAX))
         };
         if let Some(end) = bound.map(|bound| end(connection, &lane, bound, before, left)).transpose()?.flatten() {
+            trimmed.bytes += lanes::bytes_through(connection, &lane, end)?;
             let sql = "DELETE FROM transactions WHERE lane = ?1 AND seq <= ?2";
             let removed = connection.prepare_cached(sql)?.execute(params![lane, number(end)])?;
             trimmed.transactions += u64::try_from(removed).unwrap_or(u64::MAX);
@@ -41,7 +45,9 @@ pub(super) fn trim(
         }
     }
     let left = u64::from(most).saturating_sub(trimmed.transactions);
-    trimmed.transactions += super::application::trim(connection, before, left)?;
+    let application = super::application::trim(connection, before, left)?;
+    trimmed.transactions += application.transactions;
+    trimmed.bytes += application.bytes;
     let catalog = progress.get(&LaneId::Catalog).map_or(&[][..], Vec::as_slice);
     if let Some(through) = lanes::lowest(catalog, configured, Holders::All) {
         super::catalog::forget_deleted(connection, through)?;

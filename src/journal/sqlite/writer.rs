@@ -12,12 +12,14 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
+use super::SqliteOptions;
 use super::failure::{explain, is_clean, refused};
+use super::lanes::Configured;
 use super::open::{self, Locked};
-use super::{append, facts, lanes, trim};
+use super::{append, facts, lanes, synced, trim};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
-use crate::journal::{Batch, CommitError, Trimmed};
+use crate::journal::{Batch, CommitError, Compression, Fact, Trimmed, Trimming};
 
 type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 
@@ -35,6 +37,7 @@ pub(super) enum Command {
     Trim {
         before: Timestamp,
         configured: Vec<InstanceName>,
+        why: Trimming,
         most: u32,
         reply: Reply<Trimmed>,
     },
@@ -57,12 +60,28 @@ pub(super) struct Writer {
     doubt: Arc<AtomicBool>,
     trims: u32,
     patience: Duration,
+    compression: Compression,
     locked: Locked,
 }
 
+/// Records the facts, in order, and what they mean for operators.
+fn record(connection: &Connection, facts: &[Fact]) -> rusqlite::Result<()> {
+    let places = synced::places(connection, facts)?;
+    for fact in facts {
+        facts::record(connection, fact)?;
+    }
+    synced::note(connection, &places, Timestamp::now())
+}
+
 impl Writer {
-    pub(super) fn new(connection: Connection, doubt: Arc<AtomicBool>, patience: Duration, locked: Locked) -> Writer {
-        Writer { connection: Some(connection), doubt, trims: 0, patience, locked }
+    pub(super) fn new(
+        connection: Connection,
+        doubt: Arc<AtomicBool>,
+        options: &SqliteOptions,
+        locked: Locked,
+    ) -> Writer {
+        let SqliteOptions { patience, compression } = *options;
+        Writer { connection: Some(connection), doubt, trims: 0, patience, compression, locked }
     }
 
     /// Serves commands until nobody can send one.
@@ -71,8 +90,8 @@ impl Writer {
             // Whoever asked may have gone: what was done stays done.
             match command {
                 Command::Commit { batch, reply } => drop(reply.send(self.commit(&batch))),
-                Command::Trim { before, configured, most, reply } => {
-                    drop(reply.send(self.trim(before, &configured, most)));
+                Command::Trim { before, configured, why, most, reply } => {
+                    drop(reply.send(self.trim(before, &configured, why, most)));
                 }
                 Command::Begin { configured, at, reply } => drop(reply.send(self.begin(&configured, at))),
                 Command::Settle { reply } => drop(reply.send(self.settle())),
@@ -83,16 +102,21 @@ impl Writer {
     }
 
     fn commit(&mut self, batch: &Batch) -> Result<Vec<Seq>, CommitError> {
+        let compression = self.compression;
         self.transact(|connection| {
-            for fact in &batch.facts {
-                facts::record(connection, fact).map_err(|error| refused(&error))?;
-            }
-            append::append(connection, &batch.appends)
+            record(connection, &batch.facts).map_err(|error| refused(&error))?;
+            append::append(connection, &batch.appends, compression)
         })
     }
 
-    fn trim(&mut self, before: Timestamp, configured: &[InstanceName], most: u32) -> Result<Trimmed, CommitError> {
-        let work = |connection: &Connection| trim::trim(connection, before, configured, most);
+    fn trim(
+        &mut self,
+        before: Timestamp,
+        configured: &[InstanceName],
+        why: Trimming,
+        most: u32,
+    ) -> Result<Trimmed, CommitError> {
+        let work = |connection: &Connection| trim::trim(connection, before, configured, why, most);
         let trimmed = self.transact(|connection| work(connection).map_err(|error| refused(&error)))?;
         if trimmed.transactions > 0 {
             self.trims += 1;
@@ -105,7 +129,9 @@ impl Writer {
 
     fn begin(&mut self, configured: &[InstanceName], at: Timestamp) -> Result<(), CommitError> {
         let work = |connection: &Connection| {
-            lanes::note_configured(connection, configured)?;
+            if lanes::note_configured(connection, configured)? == Configured::Changed {
+                synced::note_all(connection, at)?;
+            }
             facts::finish_statuses(connection, at)
         };
         self.transact(|connection| work(connection).map_err(|error| refused(&error)))

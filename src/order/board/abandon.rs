@@ -5,14 +5,13 @@
 
 use super::{Board, Effect, Examination, Held, Reach};
 use crate::ids::{LaneId, Seq};
-use crate::order::entry::Verdict;
+use crate::order::entry::{MAX_RETRIES, Verdict};
 use crate::order::lane::{Flight, Place, Step};
 
 impl Board {
     /// Holds back an entry that no client was promised, and that every in-step instance has been asked for often
     /// enough, each time alone and while healthy. Unreachable instances never count.
     pub(super) fn consider_examination(&mut self, id: LaneId, seq: Seq) {
-        let enough = self.attempts_before_examination;
         let reach = &self.reach;
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         if id == LaneId::Catalog || lane.closed_by.is_some() {
@@ -24,7 +23,7 @@ impl Board {
             .unanswered
             .iter()
             .zip(reach.iter().zip(&in_step))
-            .all(|(count, (reach, in_step))| !in_step || (*count >= enough && *reach != Reach::Away));
+            .all(|(count, (reach, in_step))| !in_step || (*count >= MAX_RETRIES && *reach != Reach::Away));
         if slot.entry.verdict.is_none() && tried && !slot.examined {
             slot.examined = true;
             self.held.insert(id, Held::UntilCalm(seq));

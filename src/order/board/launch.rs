@@ -1,10 +1,10 @@
 //! What is sent next, and where (rules R1, R3, R7).
 
-use super::{Attendance, Board, Effect, Purpose, Reach, Record, Repeat};
+use super::{Attendance, Board, Effect, Purpose, Reach, Record, Repeat, Turn};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::choose::{Candidate, Preference, Standing, choose};
 use crate::order::entry::{Kind, Verdict};
-use crate::order::lane::{Flight, Pending, Step};
+use crate::order::lane::{Flight, Lane, Pending, Step};
 
 /// The entry that stands next on an instance.
 struct Next {
@@ -96,8 +96,9 @@ impl Board {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Some(slot) = lane.slot(seq) else { return };
         if slot.entry.profile.kind == Kind::DeleteLimited && !slot.resolved {
+            let turn = turn(id, lane, instance, &[seq]);
             lane.place_mut(instance).flight = Flight::Resolving { seq };
-            effects.push(Effect::ReadIds { lane: id, instance, seq });
+            effects.push(Effect::ReadIds { lane: id, instance, seq, turn });
             return;
         }
         let purpose = match slot.entry.verdict {
@@ -111,10 +112,11 @@ impl Board {
             Purpose::Execute | Purpose::Carry => lane.run_from(instance, seq, before, limits),
         };
         let last = seqs.last().copied().unwrap_or(seq);
+        let turn = turn(id, lane, instance, &seqs);
         let place = lane.place_mut(instance);
         let repeat = if seq <= place.doubt { Repeat::Again { unanswered: place.unanswered } } else { Repeat::First };
         place.flight = Flight::Sent { first: seq, last };
-        effects.push(Effect::Send { lane: id, instance, seqs, purpose, repeat });
+        effects.push(Effect::Send { lane: id, instance, seqs, purpose, repeat, turn });
     }
 
     /// Whether every configured instance says that it is not fit for the entry: then that is the answer, but
@@ -125,4 +127,14 @@ impl Board {
             attended && lane.places.iter().all(|place| place.declined == Some(seq) && place.doubt < seq)
         })
     }
+}
+
+/// The catalog lane counts as attended: the others wait for its mappings, and who creates a collection waits until it is
+/// everywhere.
+fn turn(id: LaneId, lane: &Lane, instance: InstanceId, seqs: &[Seq]) -> Turn {
+    let mut precedence = lane.precedence(seqs);
+    if id == LaneId::Catalog {
+        precedence.attendance = Attendance::Attended;
+    }
+    Turn { precedence, failures: lane.place(instance).pauses }
 }

@@ -25,6 +25,7 @@ use super::catalog::{Catalog, Deletion};
 use super::catalog_change::CatalogChange;
 use super::entry::{Acknowledge, Attendance, Entry, Profile, Verdict};
 use super::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
+use super::precedence::Precedence;
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 
 /// What a catalog entry may do to others that wait behind it.
@@ -156,6 +157,16 @@ pub enum Input {
         instance: InstanceId,
         collections: Vec<CollectionId>,
     },
+    /// Another edge may have sent something to the instance behind this one's back.
+    Suspected {
+        lane: LaneId,
+        instance: InstanceId,
+    },
+    /// The journal has no room to keep what the instance lacks in this lane, and two others have all of it.
+    LeftBehind {
+        lane: LaneId,
+        instance: InstanceId,
+    },
     /// The client of this entry has been told "recovery pending".
     Unattended {
         lane: LaneId,
@@ -168,6 +179,8 @@ pub enum Input {
     },
     /// The two instances hold the same content for the lane's collection.
     FoundEqual(Comparison),
+    /// Time for the safety net: whatever may be sent is, even if nothing has been heard of it.
+    LookAgain,
 }
 
 /// Why a request is sent.
@@ -191,13 +204,21 @@ pub enum Repeat {
     },
 }
 
+/// When a request is sent, among those of other lanes, and how often the like has failed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Turn {
+    pub precedence: Precedence,
+    /// Requests of the lane in a row that came to nothing on this instance though it was there.
+    pub failures: u32,
+}
+
 /// Something to be done.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send these entries as one request. A crash here leaves them in doubt on this instance.
-    Send { lane: LaneId, instance: InstanceId, seqs: Vec<Seq>, purpose: Purpose, repeat: Repeat },
+    Send { lane: LaneId, instance: InstanceId, seqs: Vec<Seq>, purpose: Purpose, repeat: Repeat, turn: Turn },
     /// Read the ids of a limited delete there, make them durable, report [`Input::IdsRead`].
-    ReadIds { lane: LaneId, instance: InstanceId, seq: Seq },
+    ReadIds { lane: LaneId, instance: InstanceId, seq: Seq, turn: Turn },
     /// Make durable, in one commit; report [`Input::Recorded`].
     Record { lane: LaneId, instance: InstanceId, record: Record },
     /// Make durable; nothing waits for it.
@@ -217,8 +238,9 @@ pub enum Effect {
 /// Why a place rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rest {
-    /// A request went unanswered: an abandoned one may still be executed for the settle time.
-    Doubt,
+    /// A request went unanswered: an abandoned one may still be executed for the settle time. If that happens again and
+    /// again while the instance is there, it is left alone for longer.
+    Doubt { in_a_row: u32 },
     /// Nothing happened there, and at once it would not go better: the more often in a row, the longer the pause.
     Pause { in_a_row: u32 },
 }
@@ -230,6 +252,8 @@ pub struct Record {
     pub verdicts: Vec<(Seq, Verdict)>,
     pub changes: Vec<CatalogChange>,
     pub diverged: Vec<(LaneId, InstanceId)>,
+    /// Diverged because the journal could not keep what they lack.
+    pub left_behind: Vec<(LaneId, InstanceId)>,
     pub admitted: Vec<(LaneId, InstanceId)>,
 }
 
@@ -258,8 +282,6 @@ pub struct Board {
     pub(super) held: BTreeMap<LaneId, Held>,
     pub(super) dirty: BTreeSet<LaneId>,
     pub(super) last: Seq,
-    /// Single attempts on each healthy instance before rule R10 examines an entry.
-    pub(super) attempts_before_examination: u32,
 }
 
 impl Board {
@@ -278,7 +300,6 @@ impl Board {
             held: BTreeMap::new(),
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
-            attempts_before_examination: 3,
         }
     }
 
@@ -298,13 +319,19 @@ impl Board {
             Input::Calm { lane, instance, rest } => self.calm(lane, instance, rest, &mut effects),
             Input::Reached { instance, reach } => self.reached(instance, reach),
             Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
+            Input::Suspected { lane, instance } => self.suspected(lane, instance, &mut effects),
+            Input::LeftBehind { lane, instance } => self.left_behind(lane, instance, &mut effects),
             Input::Unattended { lane, seq } => {
-                if let Some(slot) = self.lanes.get_mut(&lane).and_then(|lane| lane.slot_mut(seq)) {
+                if let Some(lane) = self.lanes.get_mut(&lane)
+                    && let Some(slot) = lane.slot_mut(seq)
+                {
                     slot.attendance = Attendance::Unattended;
+                    lane.stops_waiting(seq);
                 }
             }
             Input::Examined { lane, seq, shows } => self.examined(lane, seq, shows, &mut effects),
             Input::FoundEqual(comparison) => self.found_equal(&comparison, &mut effects),
+            Input::LookAgain => self.look_again(&mut effects),
         }
         self.launch_all(&mut effects);
         effects
@@ -375,8 +402,21 @@ impl Board {
         self.examine_when_calm(id, effects);
     }
 
+    /// The net under every wake-up: costs one look at each lane.
+    fn look_again(&mut self, effects: &mut Vec<Effect>) {
+        let held: Vec<_> = self.held.keys().copied().collect();
+        for id in held {
+            self.examine_when_calm(id, effects);
+        }
+        self.dirty.extend(self.lanes.keys().copied());
+    }
+
     fn reached(&mut self, instance: InstanceId, reach: Reach) {
-        self.reach[instance.0] = reach;
+        let before = std::mem::replace(&mut self.reach[instance.0], reach);
+        if before == Reach::Away {
+            // What failed there before it went away says nothing of what will fail now.
+            self.lanes.values_mut().for_each(|lane| lane.place_mut(instance).pauses = 0);
+        }
         if reach == Reach::Away {
             self.release_held();
         }
@@ -392,6 +432,37 @@ impl Board {
         let record = self.diverge(lanes.into_iter().map(|lane| (lane, instance)).collect());
         if !record.diverged.is_empty() {
             effects.push(Effect::Note { record });
+        }
+    }
+
+    /// A collection's lane stops there until it has been compared, and not before the settle time: what was sent may
+    /// still be executed. The catalog lane never stops; what was done to it shows when the instance is looked at.
+    fn suspected(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
+        let LaneId::Records(collection) = id else {
+            effects.push(Effect::Inspect { instance });
+            return;
+        };
+        self.missing(instance, &[collection], effects);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let place = lane.place_mut(instance);
+        if place.step == Step::Diverged && matches!(place.flight, Flight::None | Flight::Paused) {
+            let rest = place.begin_rest(Flight::InDoubt);
+            effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt { in_a_row: 0 } });
+        }
+    }
+
+    /// Rule R11: only a collection's lane, and only if two others in step durably have more. The instance may have moved
+    /// since it was found to be the last.
+    fn left_behind(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get(&id).filter(|_| id != LaneId::Catalog) else { return };
+        let has = lane.durable(instance);
+        let ahead = |other: &InstanceId| lane.place(*other).step == Step::In && lane.durable(*other) > has;
+        if self.instances().filter(ahead).count() < 2 {
+            return;
+        }
+        let record = self.diverge(vec![(id, instance)]);
+        if !record.diverged.is_empty() {
+            effects.push(Effect::Note { record: Record { left_behind: record.diverged, ..Record::default() } });
         }
     }
 

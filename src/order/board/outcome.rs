@@ -89,6 +89,7 @@ impl Board {
         pending.changes.clone_from(&record.changes);
         lane.place_mut(instance).answered();
         for seq in answer_now {
+            lane.stops_waiting(seq);
             effects.push(Effect::Answer { lane: id, seq, from: Some(instance), verdict: Verdict::Applied });
         }
         self.begin_record(id, instance, record, pending, effects);
@@ -221,8 +222,10 @@ impl Board {
         let rest = place.begin_rest(Flight::InDoubt);
         if instance_was == Health::Healthy {
             place.unanswered = place.unanswered.saturating_add(1);
+            place.pauses = place.pauses.saturating_add(1);
         }
-        effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt });
+        let in_a_row = if instance_was == Health::Healthy { place.pauses } else { 0 };
+        effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt { in_a_row } });
         if single {
             self.consider_examination(id, first);
         }

@@ -82,6 +82,7 @@ impl Board {
             if std::mem::replace(&mut slot.answer_given, true) {
                 continue;
             }
+            lane.stops_waiting(*seq);
             if verdict == Verdict::Applied {
                 lane.answered = lane.answered.max(*seq);
             }
@@ -112,6 +113,7 @@ impl Board {
         for seq in seqs {
             let Some(slot) = lane.slot_mut(*seq) else { continue };
             if !std::mem::replace(&mut slot.answer_given, true) {
+                lane.stops_waiting(*seq);
                 effects.push(Effect::Answer { lane: id, seq: *seq, from: None, verdict: Verdict::Void });
             }
         }

@@ -126,7 +126,7 @@ impl Board {
         place.doubt = doubt;
         place.presumed = doubt;
         let rest = place.begin_rest(Flight::InDoubt);
-        effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt });
+        effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt { in_a_row: 0 } });
     }
 
     /// Lanes of deleted collections: which deletion hit them is not known any more, so each waits for them all.

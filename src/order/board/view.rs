@@ -194,15 +194,15 @@ impl Board {
         self.lanes.values().filter(move |lane| lane.place(instance).step == Step::In)
     }
 
-    /// Entries that recovery has to finish: without a verdict, and without a client that waits for one.
+    /// Entries without a verdict whose client waits no more: what recovery has yet to finish. Looks at every entry.
     pub fn awaiting_recovery(&self) -> u64 {
         let open = |slot: &&Slot| slot.entry.verdict.is_none() && slot.attendance == Attendance::Unattended;
         self.lanes.values().map(|lane| lane.slots.iter().filter(open).count() as u64).sum()
     }
 
-    /// Single attempts on each healthy instance before an unacknowledged entry may be abandoned (rule R10).
-    pub fn attempts_before_examination(&self) -> u32 {
-        self.attempts_before_examination
+    /// Whether a request for the entry is under way on another instance.
+    pub fn under_way_elsewhere(&self, lane: LaneId, seq: Seq, except: InstanceId) -> bool {
+        self.lanes.get(&lane).is_some_and(|lane| lane.under_way_elsewhere(seq, except))
     }
 
     /// Entries in memory, for the backlog's limit.

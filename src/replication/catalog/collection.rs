@@ -117,7 +117,7 @@ pub(super) async fn unmapped_and_empty(
     scope: &Scope,
     name: &str,
 ) -> Result<Option<Answer>, Attempted> {
-    let doubtful = |_| Attempted::of(Outcome::InDoubt { instance_was: Health::Healthy }, None);
+    let doubtful = |failed| Attempted { outcome: Outcome::InDoubt { instance_was: Health::Healthy }, ..failed };
     let found = attempt.get(chroma::collection_path(scope, name)).await.map_err(doubtful)?;
     let Some(id) = uuid_field(&found.body, "id") else { return Ok(None) };
     if attempt.core.board().catalog().by_id(id).is_some() {

@@ -98,7 +98,7 @@ async fn text_of_any_length_with_any_character_comes_back() {
     let row = store.transaction(&lookup).await.unwrap().unwrap();
     assert_eq!((row.path, row.client_key), (written.path, written.client_key));
     let scope = Scope::new(&odd, &odd);
-    let failed = Fact::Retried { seq, reason: odd.clone() };
+    let failed = Fact::Retried { seq, reason: odd.clone(), next_retry_at: None };
     let facts = vec![
         Fact::Catalog(CatalogChange::TenantCreated { tenant: odd.clone() }),
         Fact::Catalog(CatalogChange::DatabaseCreated { scope: scope.clone(), database_id: uuid::Uuid::nil() }),

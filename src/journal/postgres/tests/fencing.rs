@@ -9,7 +9,7 @@ use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::contract::{DONE, LATER, append, draft, finished, instances, load, positions, progress, record};
 use crate::journal::postgres::{PostgresOptions, PostgresStore};
 use crate::journal::{
-    Batch, Claim, CommitError, Fact, Predecessor, Store, Suspicion, Tenure, TenureError, Term, retention,
+    Batch, Claim, CommitError, Fact, Predecessor, Store, Suspicion, Tenure, TenureError, Term, Trimming, retention,
 };
 
 const TERM: Duration = Duration::from_millis(900);
@@ -78,13 +78,13 @@ async fn an_edge_that_was_taken_over_changes_nothing_any_more() {
     let marks = vec![progress(LaneId::Catalog, "primary", Seq::new(9))];
     superseded(old.commit(Batch { appends: Vec::new(), facts: marks }).await);
     superseded(old.begin(&instances(), DONE).await);
-    superseded(old.trim(LATER, &instances(), 10).await);
+    superseded(old.trim(LATER, &instances(), Trimming::Age, 10).await);
     let after = server.sql("SELECT (SELECT count(*) FROM chroma_edge.transactions), j.* FROM chroma_edge.journal AS j");
     assert_eq!(after, before);
     assert_eq!(append(&new, vec![draft(LaneId::Catalog, "z")]).await, [Seq::new(3)]);
     drop(old);
     assert_eq!(new.renew().await.unwrap(), Term::For(TERM), "the old one has nothing to give back");
-    assert_eq!(new.trim(LATER, &instances(), 10).await.unwrap().transactions, 2);
+    assert_eq!(new.trim(LATER, &instances(), Trimming::Age, 10).await.unwrap().transactions, 2);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@ mod fencing;
 mod schema;
 mod support;
 mod twin;
+mod views;
 
 use self::support::postgres::Postgres;
 use crate::journal::contract;

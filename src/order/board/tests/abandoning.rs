@@ -4,11 +4,11 @@ use super::*;
 
 fn unanswered_everywhere(rig: &mut Rig) -> Vec<Effect> {
     let mut last = Vec::new();
-    for round in 0..3 {
+    for round in 0..MAX_RETRIES {
         for instance in [A, B] {
             last = rig.in_doubt(instance);
             assert!(!examines(&last), "round {round}: the abandoned requests may still be executed");
-            if !(round == 2 && instance == B) {
+            if !(round == MAX_RETRIES - 1 && instance == B) {
                 // The other one is asked as soon as this one rests.
                 rig.calm(lane(), if instance == A { B } else { A });
             }
@@ -71,5 +71,33 @@ fn r10_an_acknowledged_write_is_never_examined() {
     for _ in 0..10 {
         rig.in_doubt(B);
         assert!(!examines(&rig.calm(lane(), B)));
+    }
+}
+
+#[test]
+fn r10_an_instance_that_says_nothing_happened_never_counts() {
+    let mut rig = rig();
+    for _ in 0..10 * MAX_RETRIES {
+        for instance in [A, B] {
+            // A locked database: it is there, and does nothing. The other one is asked meanwhile.
+            let locked = Outcome::NotSent { again: Again::AfterAPause };
+            assert!(!examines(&rig.outcome(lane(), instance, locked)));
+            assert!(!examines(&rig.calm(lane(), if instance == A { B } else { A })));
+        }
+    }
+    assert_eq!(rig.board.awaiting_recovery(), 0, "its client still waits");
+    rig.applied(A);
+    assert!(answers(&rig.recorded(lane(), A)).is_empty(), "and has been answered when it was applied");
+}
+
+#[test]
+fn r10_answers_lost_with_the_instance_never_count() {
+    let mut rig = rig();
+    for _ in 0..10 * MAX_RETRIES {
+        for instance in [A, B] {
+            let gone = Outcome::InDoubt { instance_was: Health::Gone };
+            assert!(!examines(&rig.outcome(lane(), instance, gone)));
+            assert!(!examines(&rig.calm(lane(), if instance == A { B } else { A })));
+        }
     }
 }

@@ -3,10 +3,11 @@
 mod abandoning;
 mod capacity;
 mod deletions;
+mod going_first;
+mod left_behind;
 mod order_and_doubt;
 mod properties;
 mod refusals;
-
 mod restarts;
 
 use uuid::Uuid;
@@ -15,7 +16,8 @@ use super::*;
 use crate::ids::{InstanceCollectionId, Scope};
 use crate::order::catalog::{DEFAULT_DATABASE, DEFAULT_TENANT};
 use crate::order::catalog_change::Origin;
-use crate::order::entry::{Encoding, Kind, Merge};
+use crate::order::entry::{Encoding, Kind, MAX_RETRIES, Merge};
+pub(super) use crate::order::precedence::Priority;
 
 pub(super) const A: InstanceId = InstanceId(0);
 pub(super) const B: InstanceId = InstanceId(1);
@@ -40,7 +42,7 @@ pub(super) fn names(count: usize) -> Vec<InstanceName> {
 pub(super) fn profile(kind: Kind) -> Profile {
     let mergeable = matches!(kind, Kind::Add | Kind::Update | Kind::Upsert);
     let merge = mergeable.then_some(Merge { docs: 1, encoding: Encoding::Base64 });
-    Profile { kind, merge, bytes: 10 }
+    Profile { kind, merge, bytes: 10, priority: Priority::Normal }
 }
 
 pub(super) fn created(seq: Seq) -> Vec<CatalogChange> {

@@ -164,7 +164,7 @@ fn r1_a_skip_is_marked_before_anything_newer_is_sent() {
 fn r1_a_limited_delete_is_sent_only_when_its_ids_are_durable() {
     let mut rig = Rig::new(2);
     let effects = rig.write(Kind::DeleteLimited);
-    assert_eq!(effects, [Effect::ReadIds { lane: lane(), instance: A, seq: Seq::new(2) }]);
+    assert!(matches!(effects[..], [Effect::ReadIds { instance: A, seq, .. }] if seq == Seq::new(2)), "{effects:?}");
     let effects = rig.step(Input::IdsRead { lane: lane(), instance: A, resolved: Resolved::Durable });
     assert_eq!(sends(&effects), [(A, vec![2])]);
     assert_eq!(sends(&rig.in_doubt(A)), [(B, vec![2])], "the ids are the same for every instance");

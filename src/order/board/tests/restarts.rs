@@ -90,3 +90,44 @@ fn r11_what_an_instance_without_a_catalog_can_never_have_waits_for_nothing() {
     let (board, _) = Board::restore(names(2), LIMITS, fold, lanes, Seq::new(2));
     assert_eq!(board.step_of(collection(), B), Step::Diverged);
 }
+
+#[test]
+fn what_an_earlier_edge_may_have_sent_too_late_stops_the_place_until_it_is_compared() {
+    let mut rig = Rig::new(2);
+    let effects = rig.step(Input::Suspected { lane: lane(), instance: B });
+    let noted = |effect: &Effect| matches!(effect, Effect::Note { record } if record.diverged == [(lane(), B)]);
+    assert!(effects.iter().any(noted), "durable before the suspicion counts as handled");
+    assert_eq!((rig.step_of(B), rig.fresh()), (Step::Diverged, vec![A]));
+    assert!(rig.board.comparisons().is_empty(), "what was sent may still be executed: it is not compared yet");
+    rig.calm(lane(), B);
+    let comparison = rig.board.comparisons().pop().unwrap();
+    assert_eq!((comparison.reference, comparison.instance), (A, B));
+    rig.step(Input::FoundEqual(comparison));
+    assert_eq!(rig.step_of(B), Step::In);
+}
+
+#[test]
+fn a_suspicion_finds_the_place_at_work_and_what_was_found_equal_before_it_does_not_count() {
+    let mut rig = Rig::new(2);
+    let effects = rig.write(Kind::Upsert);
+    assert_eq!(sends(&effects), [(A, vec![2])]);
+    let effects = rig.step(Input::Suspected { lane: lane(), instance: A });
+    assert_eq!(rig.step_of(A), Step::Diverged);
+    assert!(sends(&effects).is_empty(), "it is under way on A: B waits for its end");
+    assert_eq!(sends(&rig.applied(A)), [(B, vec![2])], "what a suspected place answers is no verdict");
+    rig.applied(B);
+    rig.recorded(lane(), B);
+    let comparison = rig.board.comparisons().pop().unwrap();
+    rig.step(Input::Suspected { lane: lane(), instance: A });
+    rig.step(Input::FoundEqual(comparison));
+    assert_eq!(rig.step_of(A), Step::Diverged, "suspected again after it was compared");
+}
+
+#[test]
+fn a_suspicion_of_the_catalog_lane_is_looked_at_and_one_of_a_deleted_collection_is_nothing() {
+    let mut rig = Rig::new(2);
+    let effects = rig.step(Input::Suspected { lane: LaneId::Catalog, instance: B });
+    assert_eq!(effects, [Effect::Inspect { instance: B }]);
+    let gone = LaneId::Records(CollectionId::new(Uuid::from_u128(404)));
+    assert_eq!(rig.step(Input::Suspected { lane: gone, instance: B }), []);
+}

@@ -1,0 +1,73 @@
+//! How long an instance's last outages took: from its departure until real traffic went there again.
+//!
+//! Pure: the clock is passed in. Kept in memory only.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+/// Outages that are remembered.
+const KEPT: usize = 7;
+
+/// An instance's last outages.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Outages {
+    since: Option<Instant>,
+    lengths: VecDeque<Duration>,
+}
+
+impl Outages {
+    /// It went away. What goes away again before it was admitted has not been back.
+    pub fn begins(&mut self, now: Instant) {
+        self.since.get_or_insert(now);
+    }
+
+    /// Real traffic goes there.
+    pub fn ends(&mut self, now: Instant) {
+        let Some(since) = self.since.take() else { return };
+        if self.lengths.len() >= KEPT {
+            self.lengths.pop_front();
+        }
+        self.lengths.push_back(now.saturating_duration_since(since));
+    }
+
+    /// The middle one of those that are remembered: one long night changes little. `None`: there was none.
+    pub fn typical(&self) -> Option<Duration> {
+        let mut sorted: Vec<_> = self.lengths.iter().copied().collect();
+        sorted.sort_unstable();
+        sorted.get(sorted.len() / 2).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn outages(seconds: &[u64]) -> Outages {
+        let (mut outages, now) = (Outages::default(), Instant::now());
+        for seconds in seconds {
+            outages.begins(now);
+            outages.ends(now + Duration::from_secs(*seconds));
+        }
+        outages
+    }
+
+    #[test]
+    fn the_typical_outage_is_the_middle_of_the_last_few() {
+        assert_eq!(outages(&[]).typical(), None);
+        assert_eq!(outages(&[3]).typical(), Some(Duration::from_secs(3)));
+        assert_eq!(outages(&[2, 3600, 4]).typical(), Some(Duration::from_secs(4)), "one long night");
+        let old: Vec<u64> = [100; 7].into_iter().chain([1; 7]).collect();
+        assert_eq!(outages(&old).typical(), Some(Duration::from_secs(1)), "the old ones are forgotten");
+    }
+
+    #[test]
+    fn an_outage_lasts_until_it_is_admitted() {
+        let (mut outages, now) = (Outages::default(), Instant::now());
+        outages.ends(now);
+        outages.begins(now);
+        outages.begins(now + Duration::from_secs(5));
+        outages.ends(now + Duration::from_secs(8));
+        outages.ends(now + Duration::from_secs(99));
+        assert_eq!(outages.typical(), Some(Duration::from_secs(8)));
+    }
+}

@@ -1,0 +1,59 @@
+//! When a write was everywhere: noted for operators as the configured instances pass it.
+//!
+//! No rule reads it. Diverged instances count: what they lack is not everywhere. A lane's entries are walked once, by
+//! its index, from where its last instance was to where that one is now.
+
+use rusqlite::{Connection, params};
+
+use super::lanes;
+use super::row::{number, seq};
+use crate::clock::Timestamp;
+use crate::ids::{LaneId, Seq};
+use crate::journal::Fact;
+use crate::journal::names::lane_name;
+
+/// Where the last configured instance of each lane was.
+pub(super) type Places = Vec<(String, Seq)>;
+
+/// The places of the lanes in which these facts move an instance.
+pub(super) fn places(connection: &Connection, facts: &[Fact]) -> rusqlite::Result<Places> {
+    let mut moved: Vec<LaneId> = facts
+        .iter()
+        .filter_map(|fact| match fact {
+            Fact::Progress { lane, .. } => Some(*lane),
+            _ => None,
+        })
+        .collect();
+    moved.sort_unstable();
+    moved.dedup();
+    let place = |lane| {
+        let lane = lane_name(lane);
+        lowest(connection, &lane).map(|place| (lane, place))
+    };
+    moved.into_iter().map(place).collect()
+}
+
+/// Notes what every configured instance has now and not all had before.
+pub(super) fn note(connection: &Connection, before: &Places, at: Timestamp) -> rusqlite::Result<()> {
+    let sql = "UPDATE transactions SET synced_at = ?4 WHERE lane = ?1 AND seq > ?2 AND seq <= ?3 AND synced_at IS NULL";
+    for (lane, before) in before {
+        let now = lowest(connection, lane)?;
+        if now > *before {
+            connection.prepare_cached(sql)?.execute(params![lane, number(*before), number(now), at.millis()])?;
+        }
+    }
+    Ok(())
+}
+
+/// Notes it for every lane: others are configured now.
+pub(super) fn note_all(connection: &Connection, at: Timestamp) -> rusqlite::Result<()> {
+    let lanes = lanes::with_transactions(connection)?;
+    note(connection, &lanes.into_iter().map(|lane| (lane, Seq::ZERO)).collect(), at)
+}
+
+fn lowest(connection: &Connection, lane: &str) -> rusqlite::Result<Seq> {
+    let sql = "SELECT coalesce(min(coalesce(through, 0)), 0) AS place FROM instances
+        LEFT JOIN progress ON progress.instance = instances.instance AND lane = ?1
+        WHERE position IS NOT NULL";
+    connection.prepare_cached(sql)?.query_row([lane], |row| seq(row, "place"))
+}

@@ -1,0 +1,107 @@
+//! Who goes first when more lanes want to send to an instance than may at once.
+//!
+//! Within a lane there is no choice: entries go in `seq` order (rules R1, R6). Across lanes there is, and it is made
+//! here; who keeps count of what is under way is the shell's.
+
+use super::entry::Attendance;
+use crate::ids::Seq;
+
+/// How urgent a write is, as its client says. The first is the most urgent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    High,
+    #[default]
+    Normal,
+    Low,
+}
+
+impl Priority {
+    /// Every priority, the most urgent first.
+    pub const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
+
+    /// The name that clients use and that is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Priority::High => "high",
+            Priority::Normal => "normal",
+            Priority::Low => "low",
+        }
+    }
+
+    /// What a client asked for, in any case. It is advice: whatever is no priority is normal, and refuses no write.
+    pub fn asked_for(text: &str) -> Priority {
+        let named = |priority: &Priority| priority.as_str().eq_ignore_ascii_case(text.trim());
+        Priority::ALL.into_iter().find(named).unwrap_or_default()
+    }
+}
+
+/// Where a lane's request stands among those of other lanes: the lowest goes first.
+///
+/// Lanes with a waiting client first, then the more urgent, then the older. Strictly so: what waits behind others
+/// waits for as long as there are others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Precedence {
+    /// Whether a client waits for anything in the lane: what stands before its write holds it up.
+    pub attendance: Attendance,
+    /// The most urgent of the request's entries, and of those that clients wait for behind them.
+    pub priority: Priority,
+    /// The first entry of the request.
+    pub seq: Seq,
+}
+
+impl Precedence {
+    /// The precedence of what stands for both.
+    #[must_use]
+    pub fn or(self, other: Precedence) -> Precedence {
+        Precedence {
+            attendance: self.attendance.min(other.attendance),
+            priority: self.priority.min(other.priority),
+            seq: self.seq.min(other.seq),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn precedence(attendance: Attendance, priority: Priority, seq: u64) -> Precedence {
+        Precedence { attendance, priority, seq: Seq::new(seq) }
+    }
+
+    #[test]
+    fn a_waiting_client_then_the_priority_then_the_age() {
+        use Attendance::{Attended, Unattended};
+        let sorted = [
+            precedence(Attended, Priority::High, 9),
+            precedence(Attended, Priority::Normal, 8),
+            precedence(Attended, Priority::Low, 7),
+            precedence(Unattended, Priority::High, 6),
+            precedence(Unattended, Priority::Normal, 4),
+            precedence(Unattended, Priority::Normal, 5),
+            precedence(Unattended, Priority::Low, 1),
+        ];
+        let mut shuffled = sorted;
+        shuffled.reverse();
+        shuffled.sort();
+        assert_eq!(shuffled, sorted);
+    }
+
+    #[test]
+    fn what_stands_for_two_has_the_best_of_both() {
+        let old = precedence(Attendance::Unattended, Priority::High, 1);
+        let awaited = precedence(Attendance::Attended, Priority::Low, 9);
+        assert_eq!(old.or(awaited), precedence(Attendance::Attended, Priority::High, 1));
+        assert_eq!(awaited.or(old), old.or(awaited));
+        assert!(old.or(awaited) <= old && old.or(awaited) <= awaited);
+    }
+
+    #[test]
+    fn advice_that_is_none_is_normal() {
+        for priority in Priority::ALL {
+            assert_eq!(Priority::asked_for(&format!(" {} ", priority.as_str().to_uppercase())), priority);
+        }
+        assert_eq!(Priority::asked_for("urgent"), Priority::Normal);
+        assert_eq!(Priority::asked_for(""), Priority::Normal);
+    }
+}

@@ -1,0 +1,59 @@
+//! How long an instance is left alone after an attempt that came to nothing though it was there.
+//!
+//! Pure: the chance is passed in. What is sent after the pause, and whether, is the board's.
+
+use std::time::Duration;
+
+/// The pause after the first failure; each further one in a row doubles it.
+const FIRST_PAUSE: Duration = Duration::from_millis(50);
+/// The longest pause for an instance that has not been away yet.
+const LONGEST_AT_FIRST: Duration = Duration::from_secs(5);
+/// The longest pause is this part of what the instance's outages typically last: so much longer than it was not well
+/// may it take until that is noticed.
+const PART_OF_AN_OUTAGE: u32 = 4;
+/// However short or long its outages, the longest pause stays between these.
+const BOUNDS: [Duration; 2] = [Duration::from_millis(500), Duration::from_secs(30)];
+
+/// The longest pause for an instance with outages that typically last so long.
+pub(super) fn longest_pause(typical_outage: Option<Duration>) -> Duration {
+    let [shortest, longest] = BOUNDS;
+    typical_outage.map_or(LONGEST_AT_FIRST, |outage| (outage / PART_OF_AN_OUTAGE).clamp(shortest, longest))
+}
+
+/// The pause after this many failures in a row: half of it fixed, so that nobody is hammered, half by chance (of 0 to
+/// 1), so that lanes that failed together do not come back together.
+pub(super) fn pause(in_a_row: u32, longest: Duration, chance: f64) -> Duration {
+    if in_a_row == 0 {
+        return Duration::ZERO;
+    }
+    let whole = FIRST_PAUSE.saturating_mul(2u32.saturating_pow((in_a_row - 1).min(20))).min(longest);
+    whole / 2 + (whole / 2).mul_f64(chance.clamp(0.0, 1.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MS: Duration = Duration::from_millis(1);
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_half_of_each_is_chance() {
+        let longest = 5000 * MS;
+        assert_eq!(pause(0, longest, 1.0), Duration::ZERO);
+        assert_eq!([1, 2, 3, 4].map(|failures| pause(failures, longest, 1.0)), [50, 100, 200, 400].map(|ms| ms * MS));
+        assert_eq!([1, 2, 3, 4].map(|failures| pause(failures, longest, 0.0)), [25, 50, 100, 200].map(|ms| ms * MS));
+        assert_eq!(pause(1, longest, 0.5), Duration::from_micros(37_500));
+        for failures in [8, 20, u32::MAX] {
+            assert_eq!(pause(failures, longest, 1.0), longest);
+            assert_eq!(pause(failures, longest, 0.0), longest / 2);
+        }
+    }
+
+    #[test]
+    fn the_longest_pause_follows_the_outages_within_bounds() {
+        assert_eq!(longest_pause(None), LONGEST_AT_FIRST);
+        assert_eq!(longest_pause(Some(Duration::from_secs(40))), Duration::from_secs(10));
+        assert_eq!(longest_pause(Some(Duration::from_millis(3))), BOUNDS[0]);
+        assert_eq!(longest_pause(Some(Duration::from_secs(86_400))), BOUNDS[1]);
+    }
+}

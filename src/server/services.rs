@@ -1,0 +1,196 @@
+//! Pingora's background services: each begins its work, in a runtime of its own, when it is handed out.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use pingora::server::ShutdownWatch;
+use pingora::services::ServiceReadyNotifier;
+use pingora::services::background::BackgroundService;
+use tokio::signal::unix::SignalKind;
+use tokio::sync::{mpsc, oneshot, watch};
+
+use crate::events::{Hub, Webhook};
+use crate::ids::{InstanceId, InstanceName};
+use crate::journal::retention::{self, RetentionOptions};
+use crate::journal::{Ended, JournalTask, Store};
+use crate::replication::{Core, Recovery, Runner, WorkQueue};
+
+/// Sent to a process whose file would grow over its limit (signal(7), on every common architecture of Linux).
+const SIGXFSZ: i32 = 25;
+
+/// Work that is done once, in the runtime of its service.
+#[async_trait]
+pub(super) trait Work: Send + 'static {
+    /// Others that depend on it start when `ready` says so, or is dropped.
+    async fn work(self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier);
+}
+
+/// A background service around work that it waits for, and does once.
+pub(super) struct Task<W>(Mutex<Option<oneshot::Receiver<W>>>);
+
+impl<W> Task<W> {
+    /// With the work that it will do.
+    pub fn now(work: W) -> Self {
+        let (give, task) = Task::later();
+        // The other end is in the task.
+        let _ = give.send(work);
+        task
+    }
+
+    /// The work is given later, or never.
+    pub fn later() -> (oneshot::Sender<W>, Self) {
+        let (give, given) = oneshot::channel();
+        (give, Task(Mutex::new(Some(given))))
+    }
+}
+
+#[async_trait]
+impl<W: Work> BackgroundService for Task<W> {
+    async fn start_with_ready_notifier(&self, shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        let given = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(given) = given else { return };
+        match given.await {
+            Ok(work) => work.work(shutdown, ready).await,
+            // It will never be ready, and to drop the notifier would say that it is.
+            Err(_) => std::future::pending().await,
+        }
+    }
+}
+
+/// The services that need the journal.
+pub(super) struct Tasks {
+    pub journal: Task<JournalService>,
+    pub sync: Task<SyncService>,
+    pub recovery: Task<RecoveryService>,
+    pub retention: Task<RetentionService>,
+    pub events: Task<EventService>,
+}
+
+/// Where their work is handed out.
+pub(super) struct HandOut {
+    journal: oneshot::Sender<JournalService>,
+    sync: oneshot::Sender<SyncService>,
+    recovery: oneshot::Sender<RecoveryService>,
+    retention: oneshot::Sender<RetentionService>,
+    events: oneshot::Sender<EventService>,
+}
+
+/// The services, and where their work is handed out.
+pub(super) fn tasks() -> (HandOut, Tasks) {
+    let (give_journal, journal) = Task::later();
+    let (give_sync, sync) = Task::later();
+    let (give_recovery, recovery) = Task::later();
+    let (give_retention, retention) = Task::later();
+    let (give_events, events) = Task::later();
+    let hand_out = HandOut {
+        journal: give_journal,
+        sync: give_sync,
+        recovery: give_recovery,
+        retention: give_retention,
+        events: give_events,
+    };
+    (hand_out, Tasks { journal, sync, recovery, retention, events })
+}
+
+impl HandOut {
+    /// Gives each service its work. One that is gone already is so because the process is ending.
+    pub fn give(
+        self,
+        journal: JournalService,
+        sync: SyncService,
+        recovery: RecoveryService,
+        retention: RetentionService,
+        events: EventService,
+    ) {
+        let _ = self.journal.send(journal);
+        let _ = self.sync.send(sync);
+        let _ = self.recovery.send(recovery);
+        let _ = self.retention.send(retention);
+        let _ = self.events.send(events);
+    }
+}
+
+pub(super) struct JournalService {
+    pub task: JournalTask,
+    pub stop: oneshot::Receiver<()>,
+    pub lost: mpsc::Sender<String>,
+}
+
+#[async_trait]
+impl Work for JournalService {
+    /// Outlives the shutdown signal: what is in flight still has to be journaled.
+    async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        // A limit on the file's size is a disk that is full, not a reason to die: with a handler, the write fails instead.
+        let over_the_limit = tokio::signal::unix::signal(SignalKind::from_raw(SIGXFSZ));
+        if let Ended::Superseded(by) = self.task.run(async move { drop(self.stop.await) }).await {
+            // Whoever listens is ending the process already if the channel is closed.
+            let _ = self.lost.send(by).await;
+        }
+        drop(over_the_limit);
+    }
+}
+
+pub(super) struct SyncService {
+    pub runner: Arc<Runner>,
+    pub work: WorkQueue,
+}
+
+#[async_trait]
+impl Work for SyncService {
+    async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        self.runner.run(self.work).await;
+    }
+}
+
+pub(super) struct RecoveryService {
+    pub recovery: Recovery,
+    pub inspect: mpsc::Receiver<InstanceId>,
+    /// Lets clients in.
+    pub ready: Box<dyn FnOnce() + Send>,
+}
+
+#[async_trait]
+impl Work for RecoveryService {
+    async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        self.recovery.run(self.inspect, self.ready).await;
+    }
+}
+
+pub(super) struct RetentionService {
+    pub store: Arc<dyn Store>,
+    pub instances: Vec<InstanceName>,
+    pub options: RetentionOptions,
+    pub core: Arc<Core>,
+}
+
+#[async_trait]
+impl Work for RetentionService {
+    async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        let stopped = async move { drop(shutdown.wait_for(|stop| *stop).await) };
+        retention::run(self.store, self.instances, self.options, self.core, stopped).await;
+    }
+}
+
+pub(super) struct EventService {
+    pub hub: Arc<Hub>,
+    pub reports: watch::Receiver<u64>,
+    pub webhook: Option<Webhook>,
+}
+
+#[async_trait]
+impl Work for EventService {
+    /// Ends at once with the process: what was not remembered as accepted is posted again, and streams are resumed.
+    async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        let post = async {
+            match self.webhook {
+                Some(webhook) => webhook.run().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.hub.run(self.reports) => {}
+            () = post => {}
+            _ = shutdown.wait_for(|stop| *stop) => {}
+        }
+    }
+}

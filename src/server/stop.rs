@@ -1,0 +1,57 @@
+//! The end in good order, after SIGTERM.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::ShutdownWatch;
+use pingora::services::background::BackgroundService;
+use tokio::sync::oneshot;
+use tracing::{info, warn};
+
+use super::tenure::Tenancy;
+use crate::proxy::Gate;
+
+/// Ends the process as soon as what is in flight is answered and flushed, within the grace period: Pingora itself
+/// would sleep through all of it.
+pub(super) struct Stopper {
+    gate: Arc<Gate>,
+    tenancy: Arc<Tenancy>,
+    grace: Duration,
+    stop: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl Stopper {
+    /// `stop`: ends the journal's task when it is dropped.
+    pub fn new(gate: Arc<Gate>, tenancy: Arc<Tenancy>, grace: Duration, stop: oneshot::Sender<()>) -> Stopper {
+        Stopper { gate, tenancy, grace, stop: Mutex::new(Some(stop)) }
+    }
+}
+
+#[async_trait]
+impl BackgroundService for Stopper {
+    async fn start(&self, mut shutdown: ShutdownWatch) {
+        if shutdown.wait_for(|stop| *stop).await.is_err() {
+            return;
+        }
+        info!(under_way = self.gate.under_way(), "stopping: no new requests");
+        let finish = async {
+            self.gate.drained().await;
+            self.tenancy.stop_sending().await;
+            if let Some(journal) = self.tenancy.core().and_then(|core| core.journal()) {
+                // Everything handed over before is durable when this is.
+                journal.record(Vec::new()).await;
+            }
+        };
+        if tokio::time::timeout(self.grace, finish).await.is_err() {
+            warn!(
+                under_way = self.gate.under_way(),
+                "stopping with requests under way: recovery finishes them at the next start"
+            );
+        }
+        self.tenancy.release().await;
+        drop(self.stop.lock().unwrap_or_else(PoisonError::into_inner).take());
+        info!("stopped");
+        std::process::exit(0);
+    }
+}

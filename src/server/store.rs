@@ -1,0 +1,50 @@
+//! Which store holds the journal: the one place where a store is chosen.
+
+use std::sync::Arc;
+
+use super::StartError;
+use crate::admin::StoreKind;
+use crate::config::{Config, JournalStore};
+use crate::journal::postgres::{PostgresOptions, PostgresStore};
+use crate::journal::sqlite::{SqliteOptions, SqliteStore};
+use crate::journal::{Store, Tenure};
+
+/// A store, and what it takes to work with it.
+pub(super) struct Opened {
+    pub store: Arc<dyn Store>,
+    pub tenure: Arc<dyn Tenure>,
+    pub kind: StoreKind,
+    pub claiming: Claiming,
+}
+
+/// Whether the journal is ours by being opened.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Claiming {
+    /// Nobody else can have it while this process lives; what is wrong with it shows at once.
+    Ours,
+    /// It may be held by another edge, or out of reach.
+    Needed,
+}
+
+/// The configured store.
+pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
+    match &config.journal.store {
+        JournalStore::Sqlite { path } => {
+            let options =
+                SqliteOptions { patience: config.journal_timeout / 4, compression: config.journal.compression };
+            let store = Arc::new(SqliteStore::open_with(path, &options)?);
+            Ok(Opened { tenure: Arc::clone(&store) as _, store, kind: StoreKind::Sqlite, claiming: Claiming::Ours })
+        }
+        JournalStore::Postgres { url } => {
+            let limits = PostgresOptions {
+                // Shorter than the writes wait that it may have to disappoint.
+                commit: config.journal_timeout / 2,
+                term: config.journal.lease,
+                compression: config.journal.compression,
+                ..PostgresOptions::default()
+            };
+            let store = Arc::new(PostgresStore::open(url, limits)?);
+            Ok(Opened { tenure: Arc::clone(&store) as _, store, kind: StoreKind::Postgres, claiming: Claiming::Needed })
+        }
+    }
+}
