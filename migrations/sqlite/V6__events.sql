@@ -14,7 +14,8 @@ CREATE TABLE events (
     seq            INTEGER NOT NULL REFERENCES transactions (seq) ON DELETE CASCADE,
     -- The status that the transaction came to.
     status         TEXT    NOT NULL,
-    client_session TEXT
+    -- Longer ones cannot be listened to.
+    client_session TEXT CHECK (length(client_session) <= 255)
 ) STRICT;
 
 CREATE INDEX events_by_transaction ON events (seq, event);
@@ -25,17 +26,20 @@ CREATE TRIGGER events_pending AFTER UPDATE OF status, timing_gap ON transactions
 WHEN NEW.status = 'FAILED' AND NEW.timing_gap = 1
     AND NOT EXISTS (SELECT 1 FROM events WHERE seq = NEW.seq) BEGIN
     UPDATE meta SET last_event = last_event + 1;
-    INSERT INTO events SELECT last_event, NEW.seq, NEW.status, NEW.client_session FROM meta;
+    INSERT INTO events SELECT last_event, NEW.seq, NEW.status,
+        CASE WHEN length(NEW.client_session) <= 255 THEN NEW.client_session END FROM meta;
 END;
 
 -- An end after a gap that nobody noted brings the gap's event with it.
 CREATE TRIGGER events_final AFTER UPDATE OF status ON transactions
 WHEN OLD.status IN ('ATTEMPTING', 'FAILED') AND NEW.status IN ('COMPLETED', 'RECOVERED', 'ABANDONED') BEGIN
-    INSERT INTO events SELECT last_event + 1, NEW.seq, 'FAILED', NEW.client_session FROM meta
+    INSERT INTO events SELECT last_event + 1, NEW.seq, 'FAILED',
+        CASE WHEN length(NEW.client_session) <= 255 THEN NEW.client_session END FROM meta
     WHERE NEW.timing_gap = 1 AND NEW.status <> 'COMPLETED' AND NOT EXISTS (SELECT 1 FROM events WHERE seq = NEW.seq);
     UPDATE meta SET last_event = last_event + changes();
     UPDATE meta SET last_event = last_event + 1;
-    INSERT INTO events SELECT last_event, NEW.seq, NEW.status, NEW.client_session FROM meta;
+    INSERT INTO events SELECT last_event, NEW.seq, NEW.status,
+        CASE WHEN length(NEW.client_session) <= 255 THEN NEW.client_session END FROM meta;
 END;
 
 CREATE TRIGGER events_forgotten AFTER DELETE ON events BEGIN

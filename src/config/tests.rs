@@ -276,3 +276,59 @@ fn pingora_stops_within_the_grace_period() {
     let short = with(&format!("{TWO}  shutdown_grace: 1500ms\n"), &[]).unwrap();
     assert_eq!(short.pingora.grace_period_seconds, Some(2));
 }
+
+fn around(lines: &str) -> String {
+    format!("{TWO}{lines}")
+}
+
+const WEBHOOK: &str = "  notify:\n    webhook:\n      url: \"http://127.0.0.1:9/hook/private\"\n";
+
+#[test]
+fn what_stands_around_the_edge_is_read() {
+    let text = around(&format!(
+        "  trusted_proxies: [127.0.0.1, 10.0.0.0/8, \"fd00::/8\"]\n  cors: {{ origins: [\"https://App.example:443\"] }}\n\
+         {WEBHOOK}      secret: 0123456789abcdef\n      events: [recovered, transaction:completed]\n      timeout: 3s\n"
+    ));
+    let config = with(&text, &[]).unwrap();
+    let nets: Vec<String> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+    assert_eq!(nets, ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"]);
+    assert_eq!(config.origins, Origins::These(vec!["https://app.example".to_owned()]));
+    let webhook = config.webhook.as_ref().unwrap();
+    assert_eq!(webhook.options.events, ["transaction:recovered", "transaction:completed"]);
+    assert_eq!(webhook.options.timeout, Duration::from_secs(3));
+    let shown = format!("{config:?}");
+    assert!(!shown.contains("0123456789abcdef") && !shown.contains("private"), "{shown}");
+    let default = with(&around(&format!("{WEBHOOK}      secret: 0123456789abcdef\n")), &[]).unwrap().webhook.unwrap();
+    assert!(!default.options.events.contains(&"transaction:completed"));
+    assert_eq!((default.options.events.len(), default.options.timeout), (3, Duration::from_secs(10)));
+    assert_eq!(with(&around("  cors: { origins: [\"*\", \"https://a\"] }\n"), &[]).unwrap().origins, Origins::Any);
+    assert_eq!(with(TWO, &[]).unwrap().origins, Origins::None);
+}
+
+#[test]
+fn a_secret_may_stand_in_a_file_of_its_own() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "0123456789abcdef\n").unwrap();
+    let text = around(&format!("{WEBHOOK}      secret_file: {:?}\n", file.path()));
+    let same = around(&format!("{WEBHOOK}      secret: 0123456789abcdef\n"));
+    let secret = |text: &str| with(text, &[]).unwrap().webhook.unwrap().options.secret;
+    assert!(secret(&text) == secret(&same), "the line end does not count");
+}
+
+#[test]
+fn mistakes_around_the_edge_are_named_and_no_secret_is_repeated() {
+    for (lines, expected) in [
+        ("  trusted_proxies: [10.0.0.0/33]\n".to_owned(), "10.0.0.0/33"),
+        ("  trusted_proxies: [proxy.internal]\n".to_owned(), "proxy.internal"),
+        ("  cors: { origins: [\"https://a/b\"] }\n".to_owned(), "https://a/b"),
+        (WEBHOOK.to_owned(), "needs a secret"),
+        (format!("{WEBHOOK}      secret: hunter2\n"), "at least 16 bytes"),
+        (format!("{WEBHOOK}      secret_file: /no/such/file\n"), "cannot be read"),
+        (format!("{WEBHOOK}      secret: 0123456789abcdef\n      events: [failed]\n"), "\"failed\" is no event"),
+        (format!("{WEBHOOK}      secret: 0123456789abcdef\n      ca_file: /dev/null\n"), "https:// url"),
+        ("  notify: { webhook: { secret: 0123456789abcdef } }\n".to_owned(), "url is missing"),
+    ] {
+        let found = mistake(&around(&lines), &[]);
+        assert!(found.contains(expected) && !found.contains("hunter2"), "{found}");
+    }
+}

@@ -101,15 +101,36 @@ fn nothing_is_lost_when_both_sides_go_away() {
 }
 
 #[test]
-fn a_receiver_that_is_away_holds_nothing_up_and_hears_only_of_trouble() {
+fn a_receiver_that_is_away_holds_nothing_up() {
     let receiver = Receiver::start(&[]);
     receiver.set_away(true);
-    let cluster = cluster(&receiver, "");
+    let cluster = cluster(&receiver, ALL);
     let client = cluster.client();
     let collection = cluster.create("things");
     for number in 0..20 {
         add(&client, &collection, &number.to_string()).expect(201);
     }
     cluster.assert_converged();
-    assert!(receiver.posts().is_empty(), "by default nothing is posted of what simply went well");
+    wait_for("an attempt", Duration::from_secs(20), || (metric(&client, "webhook_failed") > 0).then_some(()));
+    assert_eq!(metric(&client, "webhook_pending"), 21, "the creation and twenty writes");
+    receiver.set_away(false);
+    assert_eq!(receiver.accepted(21).len(), 21);
+}
+
+#[test]
+fn by_default_it_hears_of_trouble_only() {
+    let receiver = Receiver::start(&[]);
+    let mut cluster = cluster(&receiver, "");
+    let client = cluster.client();
+    let collection = cluster.create("things");
+    add(&named(&client, "fine"), &collection, "fine").expect(201);
+    cluster.primary().kill();
+    cluster.replica().kill();
+    add(&named(&client, "late"), &collection, "late").expect(503);
+    cluster.primary().restart();
+    cluster.replica().restart();
+    let accepted = receiver.accepted(2);
+    let events: Vec<_> = accepted.iter().map(|(_, event, id)| (event.as_str(), id.as_str())).collect();
+    assert_eq!(events, [("transaction:timing_gap", "late"), ("transaction:recovered", "late")]);
+    cluster.assert_converged();
 }

@@ -86,7 +86,7 @@ struct Table {
 use Kind::{Bigint, Boolean, Bytes, Digest, Integer, Text, Time, Uuid as Id};
 
 /// Every table, referenced ones first.
-const TABLES: [Table; 9] = [
+const TABLES: [Table; 10] = [
     Table { name: "instances", columns: &[("instance", Text), ("position", Integer)] },
     Table {
         name: "transactions",
@@ -125,6 +125,10 @@ const TABLES: [Table; 9] = [
         ],
     },
     Table { name: "bodies", columns: &[("seq", Bigint), ("body", Bytes), ("resolved", Bytes), ("encoding", Text)] },
+    Table {
+        name: "events",
+        columns: &[("event", Bigint), ("seq", Bigint), ("status", Text), ("client_session", Text)],
+    },
     Table { name: "tenants", columns: &[("tenant", Text)] },
     Table { name: "databases", columns: &[("tenant", Text), ("database", Text), ("database_id", Id)] },
     Table {
@@ -172,6 +176,13 @@ pub async fn move_from(source: &Source, url: &DatabaseUrl) -> Result<Moved, Move
         connection.query_row("SELECT journal_id, last_seq FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let sql = "UPDATE chroma_edge.journal SET journal_id = $1, last_seq = $2, commits = commits + 1, epoch = epoch + 1";
     transaction.execute(sql, &[&Uuid::from_bytes(journal_id), &last]).await?;
+    // Whoever listens goes on where he was.
+    let of_events: (i64, i64, Option<i64>) =
+        connection.query_row("SELECT last_event, forgotten_event, delivered_event FROM meta", [], |row| {
+            Ok((row.get(0)?, row.get(1)?, row.get(2)?))
+        })?;
+    let sql = "UPDATE chroma_edge.journal SET last_event = $1, forgotten_event = $2, delivered_event = $3";
+    transaction.execute(sql, &[&of_events.0, &of_events.1, &of_events.2]).await?;
     verify(&transaction, &rows, last).await?;
     transaction.commit().await?;
     Ok(Moved { rows, last })

@@ -4,12 +4,12 @@ use tokio_postgres::{NoTls, SimpleQueryMessage};
 
 use super::support::postgres::Postgres;
 use super::support::store;
-use crate::ids::LaneId;
+use crate::ids::{LaneId, Seq};
 use crate::journal::contract::views::{self, Shell, Shown};
 use crate::journal::contract::{self, append, applied, draft, instances, load, record};
 use crate::journal::postgres::{DatabaseUrl, MoveError, PostgresOptions, bring_up_to_date, move_from, validate};
 use crate::journal::sqlite::{Source, SqliteStore};
-use crate::journal::{Compression, Store};
+use crate::journal::{Compression, EventId, EventPage, EventScope, Status, Store};
 
 views::views_suite!(Postgres::fresh());
 
@@ -97,6 +97,14 @@ const SHARED: [(&str, &str); 7] = [
     ("floors", "lane, floor"),
 ];
 
+/// What there is to be told of, and how far it was.
+async fn events(store: &dyn Store) -> (Vec<(EventId, Seq, Status)>, EventId, EventId, Option<EventId>) {
+    let EventPage { events, last, forgotten, delivered } =
+        store.events(&EventScope::All, EventId::FIRST, 1000).await.unwrap();
+    let events = events.iter().map(|row| (row.event, row.transaction.seq, row.status)).collect();
+    (events, last, forgotten, delivered)
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_moved_journal_is_the_same_journal() {
     let folder = tempfile::tempdir().unwrap();
@@ -105,6 +113,8 @@ async fn a_moved_journal_is_the_same_journal() {
     let seqs = contract::moving::fill(&store_of_file).await;
     let expected = format!("{:#?}", contract::moving::sorted(load(&store_of_file).await));
     let requests = format!("{:?}", store_of_file.requests(&seqs).await.unwrap());
+    contract::record(&store_of_file, vec![crate::journal::Fact::Delivered(EventId::new(1))]).await;
+    let told = events(&store_of_file).await;
     let postgres = Postgres::fresh();
     let url = DatabaseUrl::parse(&postgres.url()).unwrap();
     assert!(Source::open(&path).is_err(), "an edge works with it");
@@ -138,6 +148,7 @@ async fn a_moved_journal_is_the_same_journal() {
     let claimed = super::support::holder(&postgres.url(), "the new edge").await;
     assert_eq!(format!("{:#?}", contract::moving::sorted(load(&claimed).await)), expected);
     assert_eq!(format!("{:?}", claimed.requests(&seqs).await.unwrap()), requests);
+    assert_eq!(events(&claimed).await, told, "whoever listens goes on where he was");
     // It goes on where it was.
     let last = load(&claimed).await.last;
     claimed.begin(&instances(), contract::LATER).await.unwrap();
