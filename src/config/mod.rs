@@ -97,7 +97,7 @@ pub enum JournalStore {
         path: PathBuf,
     },
     Postgres {
-        url: DatabaseUrl,
+        url: Box<DatabaseUrl>,
     },
 }
 

@@ -23,6 +23,7 @@ pub mod postgres;
 pub mod random;
 pub mod relay;
 pub mod scripts;
+pub mod shared;
 pub mod workload;
 
 pub use chroma::ChromaServer;
