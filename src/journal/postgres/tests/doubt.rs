@@ -105,6 +105,21 @@ async fn what_was_kept_is_refused_after_a_lookup() {
     assert_eq!(append(&store, vec![written]).await, [Seq::new(2)]);
 }
 
+/// Commits until one is in doubt: a server that was told to wait for replicas does so from some moment on. Returns that
+/// one, and the position that it has.
+async fn until_in_doubt(store: &PostgresStore) -> (Draft, Seq, String) {
+    let (begun, mut last) = (Instant::now(), load(store).await.last);
+    loop {
+        let written = draft(LaneId::Catalog, "hangs");
+        match commit(store, &written).await {
+            Ok(seqs) => last = seqs[0],
+            Err(CommitError::InDoubt(text)) => return (written, Seq::new(last.get() + 1), text),
+            Err(other) => panic!("{other}"),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "it does not wait for replicas");
+    }
+}
+
 #[tokio::test]
 async fn a_lookup_waits_for_a_commit_that_hangs() {
     let server = Postgres::fresh();
@@ -113,12 +128,11 @@ async fn a_lookup_waits_for_a_commit_that_hangs() {
     // Replicas that are not there: a commit is durable here, and hangs until they have it too.
     server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'");
     server.sql("SELECT pg_reload_conf()");
-    let written = draft(LaneId::Catalog, "hangs");
-    doubt(&store, &written).await;
+    let (written, seq, _) = until_in_doubt(&store).await;
     assert!(look_up(&store, &written).await.is_err(), "neither there nor not there");
     server.sql("ALTER SYSTEM RESET synchronous_standby_names");
     server.sql("SELECT pg_reload_conf()");
-    assert_eq!(answer(&store, &written).await.map(|row| row.seq), Some(Seq::new(2)));
+    assert_eq!(answer(&store, &written).await.map(|row| row.seq), Some(seq));
 }
 
 #[tokio::test]
@@ -129,7 +143,6 @@ async fn a_commit_that_stopped_waiting_for_replicas_is_in_doubt() {
     server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'");
     server.sql("SELECT pg_reload_conf()");
     let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'chroma-edge'";
-    let written = draft(LaneId::Catalog, "unreplicated");
     let cancel = tokio::task::spawn_blocking({
         let (url, bin) = (server.url(), server.psql_path());
         let sql = format!("SELECT pg_cancel_backend(pid) {waiting}");
@@ -140,14 +153,12 @@ async fn a_commit_that_stopped_waiting_for_replicas_is_in_doubt() {
             });
         }
     });
-    match commit(&store, &written).await {
-        Err(CommitError::InDoubt(text)) => assert!(text.contains("replicas"), "{text}"),
-        other => panic!("{other:?}"),
-    }
+    let (written, seq, text) = until_in_doubt(&store).await;
+    assert!(text.contains("replicas"), "{text}");
     cancel.await.unwrap();
     server.sql("ALTER SYSTEM RESET synchronous_standby_names");
     server.sql("SELECT pg_reload_conf()");
-    assert!(answer(&store, &written).await.is_some());
+    assert_eq!(answer(&store, &written).await.map(|row| row.seq), Some(seq));
 }
 
 #[tokio::test]
