@@ -1,7 +1,17 @@
-//! Appends per second of 1 KB bodies through the group commit, with one writer and with 64: what one flush costs
-//! alone, and what it costs when shared.
+//! The group commit's costs. SQLite: appends of 1 KB with one writer and with 64, what one flush costs alone and when
+//! shared. PostgreSQL: the same, one large body against a bare `INSERT` of its bytes, and one small append against a
+//! bare `INSERT`; what is compared is measured in turns, in one run.
+//!
+//! PostgreSQL needs a server's programs on this machine, and is left out without them.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panic")]
+
+#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../tests/common/place.rs"]
+mod place;
+#[allow(dead_code, reason = "the tests use the rest")]
+#[path = "../tests/common/postgres.rs"]
+mod postgres;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -9,10 +19,17 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use chroma_edge::clock::Timestamp;
 use chroma_edge::ids::{CollectionId, LaneId, TransactionId};
+use chroma_edge::journal::postgres::{DatabaseUrl, PostgresOptions, PostgresStore};
 use chroma_edge::journal::sqlite::SqliteStore;
-use chroma_edge::journal::{Appended, Draft, DurableSink, Journal, JournalOptions};
+use chroma_edge::journal::{Appended, Claim, Draft, DurableSink, Journal, JournalOptions, Store, Tenure};
 use chroma_edge::order::{Kind, Priority, Profile};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use tokio::runtime::Runtime;
+
+use self::postgres::Postgres;
+
+/// Pairs of measurements whose medians are compared.
+const PAIRS: usize = 400;
 
 struct Nowhere;
 
@@ -37,10 +54,13 @@ fn draft(lane: LaneId, body: Bytes) -> Draft {
     }
 }
 
+fn lane() -> LaneId {
+    LaneId::Records(CollectionId::new(TransactionId::random().uuid()))
+}
+
 /// Appends `each` drafts from each of `writers` tasks.
 async fn append(journal: &Journal, writers: usize, each: u64) -> Duration {
-    let lane = LaneId::Records(CollectionId::new(TransactionId::random().uuid()));
-    let body = Bytes::from(vec![b'x'; 1024]);
+    let (lane, body) = (lane(), Bytes::from(vec![b'x'; 1024]));
     let began = Instant::now();
     let tasks: Vec<_> = (0..writers)
         .map(|_| {
@@ -58,31 +78,126 @@ async fn append(journal: &Journal, writers: usize, each: u64) -> Duration {
     began.elapsed()
 }
 
-fn appends(criterion: &mut Criterion) {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
-    let directory = tempfile::tempdir().expect("directory");
-    let store = SqliteStore::open(&directory.path().join("journal.db")).expect("journal");
-    let (journal, task) = Journal::start(Arc::new(store), JournalOptions::default(), Arc::new(Nowhere));
-    let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
-    let running = runtime.spawn(task.run(async move { drop(stopped.await) }));
-    let mut group = criterion.benchmark_group("journal/append_1k");
+/// A journal at work on this store.
+struct AtWork {
+    journal: Journal,
+    stop: tokio::sync::oneshot::Sender<()>,
+    running: tokio::task::JoinHandle<chroma_edge::journal::Ended>,
+}
+
+impl AtWork {
+    fn on(store: Arc<dyn Store>, runtime: &Runtime) -> AtWork {
+        let (journal, task) = Journal::start(store, JournalOptions::default(), Arc::new(Nowhere));
+        let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
+        let running = runtime.spawn(task.run(async move { drop(stopped.await) }));
+        AtWork { journal, stop, running }
+    }
+
+    fn end(self, runtime: &Runtime) {
+        drop(self.stop);
+        runtime.block_on(self.running).expect("journal");
+    }
+}
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime")
+}
+
+fn appends(criterion: &mut Criterion, group: &str, store: Arc<dyn Store>, runtime: &Runtime) {
+    let work = AtWork::on(store, runtime);
+    let mut group = criterion.benchmark_group(group);
     for writers in [1_usize, 64] {
         group.throughput(Throughput::Elements(writers as u64));
         group.bench_with_input(BenchmarkId::new("writers", writers), &writers, |bencher, &writers| {
-            bencher.to_async(&runtime).iter_custom(|each| {
-                let journal = journal.clone();
+            bencher.to_async(runtime).iter_custom(|each| {
+                let journal = work.journal.clone();
                 async move { append(&journal, writers, each).await }
             });
         });
     }
     group.finish();
-    drop(stop);
-    runtime.block_on(running).expect("journal");
+    work.end(runtime);
+}
+
+fn sqlite(criterion: &mut Criterion) {
+    let directory = tempfile::tempdir().expect("directory");
+    let store = SqliteStore::open(&directory.path().join("journal.db")).expect("journal");
+    appends(criterion, "journal/append_1k", Arc::new(store), &runtime());
+}
+
+/// The server, and a store that holds its journal.
+fn held(runtime: &Runtime) -> Option<(Postgres, Arc<PostgresStore>)> {
+    if postgres::installed().is_none() {
+        eprintln!("journal/postgres: left out: no PostgreSQL server, version 15 or newer, is installed");
+        return None;
+    }
+    let server = Postgres::durable();
+    let url = DatabaseUrl::parse(&server.url()).expect("the server's URL");
+    let options = PostgresOptions { term: Duration::from_secs(3600), ..PostgresOptions::default() };
+    let store = Arc::new(PostgresStore::open(&url, options).expect("a store"));
+    let claim = runtime.block_on(store.claim()).expect("the journal");
+    assert!(matches!(claim, Claim::Granted { .. }), "{claim:?}");
+    Some((server, store))
+}
+
+fn postgres(criterion: &mut Criterion) {
+    let runtime = runtime();
+    let Some((server, store)) = held(&runtime) else { return };
+    appends(criterion, "journal/postgres_append_1k", Arc::clone(&store) as _, &runtime);
+    let bare = runtime.block_on(Bare::on(&server.url()));
+    let work = AtWork::on(store, &runtime);
+    for (name, bytes) in [("1 KB", 1024), ("250 KB", 250 * 1024)] {
+        runtime.block_on(compare(&work.journal, &bare, name, bytes));
+    }
+    work.end(&runtime);
+}
+
+/// What an append is measured against: one row, its bytes and nothing else, on a connection of its own.
+struct Bare {
+    client: tokio_postgres::Client,
+    insert: tokio_postgres::Statement,
+}
+
+impl Bare {
+    async fn on(url: &str) -> Bare {
+        let (client, connection) = tokio_postgres::connect(url, tokio_postgres::NoTls).await.expect("a connection");
+        tokio::spawn(connection);
+        client.batch_execute("CREATE TABLE bare (n bigserial PRIMARY KEY, body bytea)").await.expect("a table");
+        let insert = client.prepare("INSERT INTO bare (body) VALUES ($1)").await.expect("a statement");
+        Bare { client, insert }
+    }
+}
+
+/// One append and one bare `INSERT` in turns; their medians, on standard output.
+async fn compare(journal: &Journal, bare: &Bare, name: &str, bytes: usize) {
+    let (lane, mut appends, mut inserts) = (lane(), Vec::new(), Vec::new());
+    // Bytes that do not compress, as those of embeddings.
+    let body: Vec<u8> =
+        std::iter::repeat_with(|| TransactionId::random().uuid().into_bytes()).flatten().take(bytes).collect();
+    let shared = Bytes::from(body.clone());
+    for _ in 0..PAIRS {
+        let began = Instant::now();
+        journal.append(draft(lane, shared.clone())).await.expect("append");
+        appends.push(began.elapsed());
+        let began = Instant::now();
+        bare.client.execute(&bare.insert, &[&body]).await.expect("insert");
+        inserts.push(began.elapsed());
+    }
+    let (append, insert) = (quartiles(appends), quartiles(inserts));
+    let factor = append[1].as_secs_f64() / insert[1].as_secs_f64();
+    println!(
+        "journal/postgres_one_writer/{name}: append {append:.2?}, bare INSERT {insert:.2?} (quartiles), {factor:.2} times"
+    );
+}
+
+fn quartiles(mut all: Vec<Duration>) -> [Duration; 3] {
+    all.sort();
+    [all.len() / 4, all.len() / 2, all.len() * 3 / 4].map(|at| all[at])
 }
 
 criterion_group! {
     name = benches;
     config = Criterion::default().sample_size(10).measurement_time(Duration::from_secs(3));
-    targets = appends
+    targets = sqlite, postgres
 }
 criterion_main!(benches);

@@ -22,21 +22,21 @@ say() { printf 'setup: %s\n' "$*"; }
 missing() { printf 'setup: missing: %s\n' "$*" >&2; exit 1; }
 have() { command -v "$1" >/dev/null 2>&1; }
 
+# Fails when that is not possible here without a question.
+as_root() {
+    if [ "$(id -u)" = 0 ]; then "$@"; else have sudo && sudo -n true 2>/dev/null && sudo -n "$@"; fi
+}
+
 apt_updated=""
 # Installs system packages; fails when that is not possible here.
 apt_install() {
-    local root=()
-    have apt-get || return 1
-    if [ "$(id -u)" != 0 ]; then
-        have sudo && sudo -n true 2>/dev/null || return 1
-        root=(sudo -n)
-    fi
+    have apt-get && as_root true || return 1
     if [ -z "$apt_updated" ]; then
-        "${root[@]}" apt-get update -qq >"$cache/apt.log" 2>&1 || return 1
+        as_root apt-get update -qq >"$cache/apt.log" 2>&1 || return 1
         apt_updated=yes
     fi
     say "apt-get install $*"
-    "${root[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" \
+    as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" \
         >>"$cache/apt.log" 2>&1
 }
 
@@ -111,6 +111,31 @@ need_chromium() {
         || say "no chromium from apt-get: the tests in a browser will be skipped"
 }
 
+# As the tests look for it: one folder with all three programs, on PATH or in Debian's folder per version.
+have_postgres() {
+    local folders folder version
+    IFS=: read -ra folders <<<"$PATH"
+    for folder in "${folders[@]}" /usr/lib/postgresql/*/bin; do
+        [ -x "$folder/initdb" ] && [ -x "$folder/postgres" ] && [ -x "$folder/psql" ] || continue
+        version="$("$folder/postgres" --version 2>/dev/null | sed -E 's/^[^0-9]*([0-9]+).*/\1/')"
+        [ "${version:-0}" -ge 15 ] 2>/dev/null && return
+    done
+    return 1
+}
+
+# The tests start servers of their own: Debian's package is kept from making and starting one.
+need_postgres() {
+    local settings=/etc/postgresql-common/createcluster.conf
+    have_postgres && return
+    if apt_install postgresql-common && [ -f "$settings" ]; then
+        as_root cp -p "$settings" "$settings.before"
+        printf 'create_main_cluster = false\n' | as_root tee -a "$settings" >/dev/null
+        apt_install postgresql || true
+        as_root mv "$settings.before" "$settings"
+    fi
+    have_postgres || missing "PostgreSQL 15 or newer, its server and psql (Debian and Ubuntu: apt-get install postgresql)"
+}
+
 # $1: cargo subcommand, $2: version. Compiling one takes minutes, once.
 need_cargo_tool() {
     have "$1" && return
@@ -129,7 +154,10 @@ case "$target" in
 run) need_rust; need_chroma ;;
 demo) need_rust; need_chroma; need_client ;;
 clients) need_client; need_js_client; need_chromium ;;
-test) need_rust; need_chroma; need_client; need_js_client; need_chromium; need_cargo_tool cargo-nextest "$NEXTEST_VERSION" ;;
+test)
+    need_rust; need_chroma; need_client; need_js_client; need_chromium; need_postgres
+    need_cargo_tool cargo-nextest "$NEXTEST_VERSION"
+    ;;
 check) need_rust; need_components; need_cargo_tool cargo-deny "$DENY_VERSION" ;;
 all) for one in demo test check; do "$0" "$one"; done ;;
 *) printf 'usage: %s run|demo|clients|test|check|all\n' "$0" >&2; exit 64 ;;

@@ -213,7 +213,7 @@ fn journal(edge: &Section<'_>) -> JournalConfig {
     let max_bytes = section.size("max_bytes", ByteSize::bytes(10_000_000_000), ByteSize::mib(1)..=MAX_JOURNAL_BYTES);
     section.finish();
     let store = match url {
-        Some(url) => JournalStore::Postgres { url: url.value },
+        Some(url) => JournalStore::Postgres { url: Box::new(url.value) },
         None => JournalStore::Sqlite { path: path.unwrap_or_else(|| PathBuf::from(default)) },
     };
     JournalConfig { store, lease, compression, max_bytes: max_bytes.value }

@@ -108,7 +108,7 @@ pub enum JournalStore {
         path: PathBuf,
     },
     Postgres {
-        url: DatabaseUrl,
+        url: Box<DatabaseUrl>,
     },
 }
 

@@ -10,6 +10,7 @@ use super::content::{self, Content};
 use super::edge::{Builder, Edge};
 use super::fold;
 use super::http::{Answer, Client, DEFAULT, record_path};
+use super::postgres::Postgres;
 use super::relay::Relay;
 
 pub const TENANT: &[&str] = &["default_tenant"];
@@ -73,7 +74,18 @@ impl Cluster {
     #[track_caller]
     pub fn assert_converged_in(&self, tenants: &[&str]) -> Content {
         self.edge.wait_until_in_sync(CATCH_UP);
-        let expected = fold::fold(&self.edge.journal_path(), tenants);
+        self.assert_holds(fold::fold(&self.edge.journal_path(), tenants), tenants)
+    }
+
+    /// As [`Cluster::assert_converged`], with a journal in PostgreSQL.
+    #[track_caller]
+    pub fn assert_converged_with(&self, journal: &Postgres) -> Content {
+        self.edge.wait_until_in_sync(CATCH_UP);
+        self.assert_holds(fold::fold_of(journal, TENANT), TENANT)
+    }
+
+    #[track_caller]
+    fn assert_holds(&self, expected: Content, tenants: &[&str]) -> Content {
         for (index, server) in self.servers.iter().enumerate() {
             let held = Content::of(&server.client(), tenants);
             content::assert_equal(&format!("the journal's fold and instance {index}"), &expected, &held);

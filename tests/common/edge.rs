@@ -223,9 +223,14 @@ impl Edge {
 
     /// Starts it again on the same configuration, journal and port.
     pub fn restart(&mut self) {
+        self.relaunch();
+        self.await_answer();
+    }
+
+    /// As [`Edge::restart`], without waiting: it may be about to refuse.
+    pub fn relaunch(&mut self) {
         assert!(self.child.is_none(), "the edge still runs");
         self.spawn();
-        self.await_answer();
     }
 
     pub fn client(&self) -> Client {

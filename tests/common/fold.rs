@@ -1,6 +1,6 @@
 //! The journal's own fold: its applied entries, replayed one by one in `seq` order into a fresh Chroma server.
 //!
-//! Reads the SQLite file itself, so that it agrees with the edge on nothing but the file.
+//! Reads the SQLite file, or the PostgreSQL tables, itself, so that it agrees with the edge on nothing but those.
 
 use std::collections::HashMap;
 use std::path::Path;
@@ -11,6 +11,7 @@ use serde_json::Value;
 use super::chroma::ChromaServer;
 use super::content::Content;
 use super::http::{Answer, Client};
+use super::postgres::Postgres;
 
 /// One journaled write.
 #[derive(Clone, Debug)]
@@ -54,10 +55,52 @@ pub fn transactions(journal: &Path) -> Vec<Transaction> {
         })
     };
     let rows = statement.query_map([], read).expect("the journal's rows");
-    let all: Vec<Transaction> = rows.collect::<Result<_, _>>().expect("a row of the journal");
-    // The fold begins with the first entry: a trimmed journal would fold into something else.
+    whole(rows.collect::<Result<_, _>>().expect("a row of the journal"))
+}
+
+/// The fold begins with the first entry: a trimmed journal would fold into something else.
+fn whole(all: Vec<Transaction>) -> Vec<Transaction> {
     assert!(all.first().is_none_or(|first| first.seq == 1), "trimmed up to {:?}", all.first());
     all
+}
+
+/// Every transaction in this server's journal, in order.
+pub fn transactions_of(server: &Postgres) -> Vec<Transaction> {
+    let text = |column: &str| format!("encode(convert_to({column}, 'UTF8'), 'hex')");
+    let bytes = |column: &str| format!("coalesce(encode({column}, 'hex'), '-')");
+    let sql = format!(
+        "SELECT seq, transaction_id, lane, {}, {}, {}, coalesce(verdict, '-'), {}, status
+        FROM chroma_edge.transactions JOIN chroma_edge.bodies USING (seq) ORDER BY seq",
+        text("method"),
+        text("path"),
+        bytes("coalesce(resolved, body)"),
+        bytes("answer_body")
+    );
+    let answer = server.sql(&sql);
+    let read = |line: &str| {
+        let columns: Vec<&str> = line.split('|').collect();
+        let [seq, id, lane, method, path, body, verdict, answer, status] = columns[..] else {
+            panic!("nine columns: {line}")
+        };
+        let text = |hex| String::from_utf8(unhex(hex).expect("a value")).expect("text");
+        Transaction {
+            seq: seq.parse().expect("a position"),
+            transaction_id: id.to_owned(),
+            lane: lane.to_owned(),
+            method: text(method),
+            path: text(path),
+            body: unhex(body).expect("a body"),
+            verdict: (verdict != "-").then(|| verdict.to_owned()),
+            status: status.to_owned(),
+            answer: unhex(answer),
+        }
+    };
+    whole(answer.lines().map(read).collect())
+}
+
+fn unhex(hex: &str) -> Option<Vec<u8>> {
+    let digit = |at: usize| u8::from_str_radix(&hex[at..at + 2], 16).expect("hexadecimal digits");
+    (hex != "-").then(|| (0..hex.len()).step_by(2).map(digit).collect())
 }
 
 fn open(journal: &Path) -> Connection {
@@ -92,11 +135,26 @@ fn aliases(journal: &Path) -> HashMap<String, String> {
     rows.collect::<Result<_, _>>().expect("a row of the journal")
 }
 
+fn aliases_of(server: &Postgres) -> HashMap<String, String> {
+    let answer = server.sql("SELECT instance_collection_id, collection FROM chroma_edge.collection_instances");
+    let read = |line: &str| line.split_once('|').map(|(own, id)| (own.to_owned(), id.to_owned()));
+    answer.lines().map(|line| read(line).expect("two columns")).collect()
+}
+
 /// What a single Chroma holds after executing this journal, in order.
 pub fn fold(journal: &Path, tenants: &[&str]) -> Content {
+    replayed(&transactions(journal), aliases(journal), tenants)
+}
+
+/// What a single Chroma holds after executing this server's journal, in order.
+pub fn fold_of(server: &Postgres, tenants: &[&str]) -> Content {
+    replayed(&transactions_of(server), aliases_of(server), tenants)
+}
+
+fn replayed(transactions: &[Transaction], aliases: HashMap<String, String>, tenants: &[&str]) -> Content {
     let server = ChromaServer::fresh();
-    let mut replay = Replay { client: server.client(), aliases: aliases(journal), ids: HashMap::new() };
-    for transaction in transactions(journal).iter().filter(|transaction| transaction.is_applied()) {
+    let mut replay = Replay { client: server.client(), aliases, ids: HashMap::new() };
+    for transaction in transactions.iter().filter(|transaction| transaction.is_applied()) {
         replay.execute(transaction);
     }
     Content::of(&server.client(), tenants)

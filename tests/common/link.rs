@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::Duration;
 
 use tokio::io::{self, AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
@@ -42,6 +43,8 @@ struct State {
     at_commit: Option<AtCommit>,
     /// Bytes that clients may still send.
     budget: Option<usize>,
+    /// How long each message of a client is on its way.
+    delay: Duration,
 }
 
 /// A link. Its connections end when it is dropped.
@@ -106,6 +109,11 @@ impl Link {
         self.shared.released.send_modify(|count| *count += 1);
     }
 
+    /// From now on, each message of a client is on its way for this long.
+    pub fn delay(&self, delay: Duration) {
+        self.shared.state().delay = delay;
+    }
+
     /// What becomes of the next COMMIT.
     pub fn at_commit(&self, fate: AtCommit) {
         self.shared.state().at_commit = Some(fate);
@@ -114,6 +122,11 @@ impl Link {
     /// Waits until [`Link::at_commit`]'s COMMIT came by.
     pub async fn met(&self) {
         self.shared.met.notified().await;
+    }
+
+    /// Whether [`Link::at_commit`]'s COMMIT has yet to come by.
+    pub fn awaits_commit(&self) -> bool {
+        self.shared.state().at_commit.is_some()
     }
 }
 
@@ -194,6 +207,10 @@ async fn forth(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, shared: &S
             Some(AtCommit::CutAfter) | None => {}
         }
         let _ = shared.kept.subscribe().wait_for(|kept| !kept).await;
+        let delay = shared.state().delay;
+        if !delay.is_zero() {
+            tokio::time::sleep(delay).await;
+        }
         let allowed = spend(&mut shared.state().budget, message.len());
         server.write_all(&message[..allowed]).await?;
         if allowed < message.len() {

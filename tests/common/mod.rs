@@ -24,6 +24,7 @@ pub mod postgres;
 pub mod random;
 pub mod relay;
 pub mod scripts;
+pub mod shared;
 pub mod webhook;
 pub mod workload;
 

@@ -233,6 +233,12 @@ impl Drop for Postgres {
 
 /// The folder of the newest server's programs.
 fn binaries() -> PathBuf {
+    let missing = || panic!("no PostgreSQL server, version {OLDEST} or newer, is installed: run make setup");
+    installed().unwrap_or_else(missing)
+}
+
+/// The same; `None` where there is none that will do.
+pub fn installed() -> Option<PathBuf> {
     let on_path = std::env::var_os("PATH").unwrap_or_default();
     let mut candidates: Vec<PathBuf> = std::env::split_paths(&on_path).collect();
     // Debian keeps them outside PATH, in a folder per version.
@@ -241,10 +247,7 @@ fn binaries() -> PathBuf {
     let whole = |bin: &PathBuf| ["initdb", "postgres", "psql"].iter().all(|program| bin.join(program).exists());
     let known = candidates.into_iter().filter(whole);
     let newest = known.filter_map(|bin| Some((version(&bin)?, bin))).max();
-    match newest {
-        Some((found, bin)) if found >= OLDEST => bin,
-        _ => panic!("no PostgreSQL server, version {OLDEST} or newer, is installed: run make setup"),
-    }
+    newest.filter(|(found, _)| *found >= OLDEST).map(|(_, bin)| bin)
 }
 
 /// `postgres (PostgreSQL) 15.14 (Debian ...)`: 15.

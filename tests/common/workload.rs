@@ -240,6 +240,14 @@ pub fn acknowledged(events: &[Event]) -> impl Iterator<Item = (&Event, &Answer)>
     })
 }
 
+/// The one id that this event added, by [`Plan::unique_adds`].
+pub fn added_id(event: &Event) -> String {
+    match &event.op {
+        Op::Records { body, .. } => body["ids"][0].as_str().expect("an id").to_owned(),
+        other => panic!("not an add: {other:?}"),
+    }
+}
+
 /// The longest wait of any write.
 pub fn longest_wait(events: &[Event]) -> Duration {
     events.iter().map(|event| event.took).max().unwrap_or_default()

@@ -7,19 +7,10 @@ use std::time::Duration;
 use crate::common::Cluster;
 use crate::common::cluster::ids;
 use crate::common::fold::{Transaction, transactions};
-use crate::common::model::Op;
 use crate::common::random::seed;
-use crate::common::workload::{Event, Outcome, Plan, Workload, acknowledged, summary};
+use crate::common::workload::{Outcome, Plan, Workload, acknowledged, added_id, summary};
 
 const PROGRESS: Duration = Duration::from_secs(30);
-
-/// The one id that this event added.
-pub fn added_id(event: &Event) -> String {
-    match &event.op {
-        Op::Records { body, .. } => body["ids"][0].as_str().expect("an id").to_owned(),
-        other => panic!("not an add: {other:?}"),
-    }
-}
 
 #[test]
 fn acknowledged_once_unknown_at_most_once() {

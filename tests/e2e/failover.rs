@@ -46,7 +46,7 @@ fn acknowledged_adds_survive_the_primary() {
     load.await_more(80, PROGRESS);
     let events = load.finish();
     let mut acknowledged: Vec<String> =
-        acknowledged(&events).map(|(event, _)| crate::edge_killed::added_id(event)).collect();
+        acknowledged(&events).map(|(event, _)| crate::common::workload::added_id(event)).collect();
     let mut held: Vec<String> =
         Plan::unique_adds().names.iter().flat_map(|name| ids_by_name(&cluster.servers[1], name)).collect();
     acknowledged.sort();

@@ -26,6 +26,8 @@ mod limits;
 mod nobody_there;
 mod numbers;
 mod once;
+mod postgres_away;
+mod postgres_killed;
 mod protection;
 mod reads;
 mod recovery;

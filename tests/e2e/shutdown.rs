@@ -60,7 +60,7 @@ fn under_load_nothing_acknowledged_is_lost() {
     cluster.assert_converged();
     let held: Vec<String> = Plan::unique_adds().names.iter().flat_map(|name| ids(&cluster.client(), name)).collect();
     for (event, _) in acknowledged(&events) {
-        assert!(held.contains(&crate::edge_killed::added_id(event)), "acknowledged and lost: {event:?}");
+        assert!(held.contains(&crate::common::workload::added_id(event)), "acknowledged and lost: {event:?}");
     }
 }
 

@@ -13,9 +13,8 @@ use crate::common::http::{Client, record_path};
 use crate::common::place::wait_for;
 use crate::common::postgres::Postgres;
 use crate::common::random::seed;
-use crate::common::workload::{Event, Outcome, Plan, Workload, acknowledged};
+use crate::common::workload::{Event, Outcome, Plan, Workload, acknowledged, added_id};
 use crate::common::{ChromaServer, Content, Edge};
-use crate::edge_killed::added_id;
 
 const PROGRESS: Duration = Duration::from_secs(30);
 /// What is promised from the end of an edge until the other one's health.

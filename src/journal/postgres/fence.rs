@@ -42,12 +42,15 @@ pub(super) struct Found {
     pub(super) holder_name: Option<String>,
     /// Whether the holder's lease runs still, on the database's clock.
     pub(super) runs: bool,
+    /// Whether this connection's transactions only read, unless they say otherwise.
+    pub(super) reads_only: bool,
 }
 
 /// What [`Found::read`] reads.
 pub(super) const FOUND: &str = "
     SELECT j.journal_id, j.last_seq, j.commits, j.epoch_holder, j.halted, l.holder, l.holder_name,
-        coalesce(l.expires_at > clock_timestamp(), false) AS runs
+        coalesce(l.expires_at > clock_timestamp(), false) AS runs,
+        current_setting('transaction_read_only') = 'on' AS reads_only
     FROM chroma_edge.journal AS j, chroma_edge.lease AS l";
 
 impl Found {
@@ -59,6 +62,7 @@ impl Found {
             holder: get(row, "holder")?,
             holder_name: get(row, "holder_name")?,
             runs: get(row, "runs")?,
+            reads_only: get(row, "reads_only")?,
         })
     }
 
@@ -83,6 +87,16 @@ struct State {
     last_epoch: Option<i64>,
     /// The most that was seen acknowledged.
     known: Known,
+    access: Access,
+}
+
+/// Whether the database's operator lets its clients write, as the connection of the lease has it. (Commits say
+/// themselves that they write, and would not notice.)
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Access {
+    #[default]
+    Writes,
+    ReadsOnly,
 }
 
 impl Fence {
@@ -118,6 +132,14 @@ impl Fence {
     /// The most that was seen acknowledged by now. To be asked before the journal is.
     pub(super) fn known(&self) -> Known {
         self.state().known
+    }
+
+    pub(super) fn access(&self) -> Access {
+        self.state().access
+    }
+
+    pub(super) fn set_access(&self, access: Access) {
+        self.state().access = access;
     }
 
     /// The journal said that it is this far.

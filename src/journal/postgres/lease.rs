@@ -9,9 +9,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use tokio_postgres::Row;
+use tokio_postgres::error::SqlState;
 
 use super::connect::{ConnectError, Exclusive, Session, Sessions, explain};
-use super::fence::{FOUND, Fence, Found, Known, behind};
+use super::fence::{Access, FOUND, Fence, Found, Known, behind};
 use super::pipeline::{Outcome, query, transact};
 use super::row::get;
 use super::schema::{Schema, SchemaError};
@@ -52,6 +53,8 @@ const UNFENCE: &str = "
 const SUSPECT: &str = "
     INSERT INTO chroma_edge.suspects (lane, instance, epoch)
     SELECT lane, instance, $3 FROM unnest($1::text[], $2::text[]) AS s (lane, instance)";
+
+pub(super) const READ_ONLY: &str = "the database is set to read-only";
 
 /// The lease of one process.
 pub(super) struct Lease {
@@ -94,6 +97,9 @@ impl Lease {
             Some(holder) if holder != self.fence.me() => self.lingers.store(true, Ordering::Release),
             _ => {}
         }
+        if found.reads_only {
+            return Err(TenureError::Unavailable(READ_ONLY.to_owned()));
+        }
         self.take(session, &found).await
     }
 
@@ -125,6 +131,7 @@ impl Lease {
     async fn renew_and_look(&self, session: &Session, known: Known) -> Result<Term, TenureError> {
         let me = self.fence.me();
         let renewed = session.execute(RENEW, &[&me, &self.fence.name(), &self.term.as_secs_f64()]).await;
+        self.fence.set_access(access(&renewed));
         let renewed = renewed.map_err(|error| failed(&error))?;
         let found = self.look(session, known).await?;
         match renewed > 0 && found.epoch_holder == Some(me) {
@@ -222,6 +229,14 @@ fn committed(outcome: Outcome) -> Result<Vec<Vec<Row>>, TenureError> {
         Outcome::Committed(rows) => Ok(rows),
         Outcome::Failed(said, _) => Err(TenureError::Unavailable(said.to_string())),
         Outcome::Lost(text) | Outcome::InDoubt(text) => Err(TenureError::Unavailable(text)),
+    }
+}
+
+/// What a renewal shows of it.
+fn access(renewed: &Result<u64, tokio_postgres::Error>) -> Access {
+    match renewed.as_ref().err().and_then(tokio_postgres::Error::code) {
+        Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Access::ReadsOnly,
+        _ => Access::Writes,
     }
 }
 

@@ -13,7 +13,8 @@ use tokio_postgres::error::DbError;
 use uuid::Uuid;
 
 use super::connect::{Exclusive, Session, Sessions, explain};
-use super::fence::{FOUND, Fence, Found, HALT, Known, behind};
+use super::fence::{Access, FOUND, Fence, Found, HALT, Known, behind};
+use super::lease::READ_ONLY;
 use super::pipeline::{Connection, Outcome, Query, query, transact};
 use super::row::get;
 use super::{append, facts};
@@ -112,6 +113,9 @@ impl Writer {
         };
         ready?;
         let left = self.deadline.saturating_sub(began.elapsed());
+        if self.fence.access() == Access::ReadsOnly {
+            return Err(CommitError::Refused(READ_ONLY.to_owned()).into());
+        }
         let Some(epoch) = self.fence.epoch() else {
             return Err(CommitError::Refused("this edge does not hold the journal".to_owned()).into());
         };

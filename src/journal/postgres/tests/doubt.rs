@@ -30,20 +30,6 @@ async fn doubt(store: &PostgresStore, draft: &Draft) {
     }
 }
 
-/// Appends until the server's sessions have noticed that commits wait for replicas: what the first one that waits was
-/// told, and what it wrote.
-async fn first_that_waits(store: &PostgresStore) -> (Draft, String) {
-    let begun = Instant::now();
-    loop {
-        let written = draft(LaneId::Catalog, "waits");
-        match commit(store, &written).await {
-            Err(CommitError::InDoubt(text)) => return (written, text),
-            Ok(_) => assert!(begun.elapsed() < Duration::from_secs(20), "no commit waits"),
-            other => panic!("{other:?}"),
-        }
-    }
-}
-
 async fn look_up(store: &PostgresStore, draft: &Draft) -> Result<Option<TransactionRow>, ReadError> {
     store.transaction(&Lookup::Id(draft.transaction_id)).await
 }
@@ -119,6 +105,21 @@ async fn what_was_kept_is_refused_after_a_lookup() {
     assert_eq!(append(&store, vec![written]).await, [Seq::new(2)]);
 }
 
+/// Commits until one is in doubt: a server that was told to wait for replicas does so from some moment on. Returns that
+/// one, and the position that it has.
+async fn until_in_doubt(store: &PostgresStore) -> (Draft, Seq, String) {
+    let (begun, mut last) = (Instant::now(), load(store).await.last);
+    loop {
+        let written = draft(LaneId::Catalog, "hangs");
+        match commit(store, &written).await {
+            Ok(seqs) => last = seqs[0],
+            Err(CommitError::InDoubt(text)) => return (written, Seq::new(last.get() + 1), text),
+            Err(other) => panic!("{other}"),
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "it does not wait for replicas");
+    }
+}
+
 #[tokio::test]
 async fn a_lookup_waits_for_a_commit_that_hangs() {
     let server = Postgres::fresh();
@@ -127,11 +128,11 @@ async fn a_lookup_waits_for_a_commit_that_hangs() {
     // Replicas that are not there: a commit is durable here, and hangs until they have it too.
     server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'");
     server.sql("SELECT pg_reload_conf()");
-    let (written, _) = first_that_waits(&store).await;
+    let (written, seq, _) = until_in_doubt(&store).await;
     assert!(look_up(&store, &written).await.is_err(), "neither there nor not there");
     server.sql("ALTER SYSTEM RESET synchronous_standby_names");
     server.sql("SELECT pg_reload_conf()");
-    assert!(answer(&store, &written).await.is_some());
+    assert_eq!(answer(&store, &written).await.map(|row| row.seq), Some(seq));
 }
 
 #[tokio::test]
@@ -152,12 +153,12 @@ async fn a_commit_that_stopped_waiting_for_replicas_is_in_doubt() {
             });
         }
     });
-    let (written, text) = first_that_waits(&store).await;
+    let (written, seq, text) = until_in_doubt(&store).await;
     assert!(text.contains("replicas"), "{text}");
     cancel.await.unwrap();
     server.sql("ALTER SYSTEM RESET synchronous_standby_names");
     server.sql("SELECT pg_reload_conf()");
-    assert!(answer(&store, &written).await.is_some());
+    assert_eq!(answer(&store, &written).await.map(|row| row.seq), Some(seq));
 }
 
 #[tokio::test]

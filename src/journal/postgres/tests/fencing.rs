@@ -159,6 +159,47 @@ async fn who_does_not_hold_it_commits_nothing() {
     assert_eq!(retention::round(&store, &instances(), &options, LATER).await.unwrap(), 0);
 }
 
+/// Tells the server's sessions that they only read, or no longer.
+fn set_read_only(server: &Postgres, value: &str) {
+    server.sql(&format!("ALTER SYSTEM SET default_transaction_read_only = {value}"));
+    server.sql("SELECT pg_reload_conf()");
+}
+
+/// Renews until the answer is one of these; sessions hear of settings when they hear of them.
+async fn renewed(store: &PostgresStore, wanted: impl Fn(&Result<Term, TenureError>) -> bool) {
+    let begun = Instant::now();
+    loop {
+        let renewed = store.renew().await;
+        if wanted(&renewed) {
+            return;
+        }
+        assert!(begun.elapsed() < Duration::from_secs(20), "{renewed:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_database_set_to_read_only_is_not_written_to() {
+    let server = Postgres::fresh();
+    let (store, other) = (brief(&server, "the edge"), brief(&server, "the other"));
+    take_over(&store).await;
+    append(&store, vec![draft(LaneId::Catalog, "before")]).await;
+    assert!(matches!(other.claim().await, Ok(Claim::Held { .. })));
+    set_read_only(&server, "on");
+    let says = |text: &str| text.contains("read-only");
+    renewed(&store, |renewed| matches!(renewed, Err(TenureError::Unavailable(text)) if says(text))).await;
+    let refused = store.commit(Batch { appends: vec![draft(LaneId::Catalog, "x")], facts: Vec::new() }).await;
+    assert!(matches!(&refused, Err(CommitError::Refused(text)) if says(text)), "{refused:?}");
+    let mut claim = other.claim().await;
+    while matches!(claim, Ok(Claim::Held { .. })) {
+        tokio::time::sleep(TERM / 10).await;
+        claim = other.claim().await;
+    }
+    assert!(matches!(&claim, Err(TenureError::Unavailable(text)) if says(text)), "{claim:?}");
+    set_read_only(&server, "off");
+    renewed(&store, Result::is_ok).await;
+    assert_eq!(append(&store, vec![draft(LaneId::Catalog, "after")]).await, [Seq::new(2)]);
+}
+
 /// The server's data is put back to a copy made between the first append and the second.
 async fn put_back() -> (Postgres, PostgresStore) {
     let mut server = Postgres::durable();
