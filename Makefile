@@ -4,7 +4,7 @@ CACHE := $(CHROMA_EDGE_CACHE)
 # A cmake of our own is used only where the system has none; a node only where the system's is too old.
 export PATH := $(CACHE)/node-bin:$(PATH):$(CACHE)/tools/bin
 
-.PHONY: help setup run demo test check bench fmt
+.PHONY: help setup run demo test clients check bench fmt
 
 help: ## what there is
 	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -26,6 +26,12 @@ test: ## every test, on real Chroma servers and official clients
 	@scripts/setup.sh test
 	cargo test --doc --locked
 	cargo nextest run --locked
+	@$(MAKE) --no-print-directory clients
+
+clients: ## the client libraries' own tests, without the edge
+	@scripts/setup.sh clients
+	cd clients/js && node --test
+	cd clients/python && PYTHONPATH=src $(CACHE)/client/bin/python -m unittest discover -s . -t .
 
 check: ## format, lints, licences
 	@scripts/setup.sh check

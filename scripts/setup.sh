@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs what is missing for one target: run | demo | test | check | all. Quick when nothing is missing.
+# Installs what is missing for one target: run | demo | clients | test | check | all. Quick when nothing is missing.
 # System packages come from apt-get (as root, or with sudo that asks nothing); everything else goes into
 # ${CHROMA_EDGE_CACHE:-.cache}, cargo's own tools into CARGO_HOME.
 set -euo pipefail
@@ -105,6 +105,12 @@ need_js_client() {
     npm install --prefix "$cache/js" --no-audit --no-fund --loglevel=error "chromadb@$JS_CLIENT_VERSION"
 }
 
+# For the tests of what applications show in a browser; they say that they are skipped where there is none.
+need_chromium() {
+    have chromium || have chromium-browser || have google-chrome || apt_install chromium \
+        || say "no chromium from apt-get: the tests in a browser will be skipped"
+}
+
 # $1: cargo subcommand, $2: version. Compiling one takes minutes, once.
 need_cargo_tool() {
     have "$1" && return
@@ -122,8 +128,9 @@ need_components() {
 case "$target" in
 run) need_rust; need_chroma ;;
 demo) need_rust; need_chroma; need_client ;;
-test) need_rust; need_chroma; need_client; need_js_client; need_cargo_tool cargo-nextest "$NEXTEST_VERSION" ;;
+clients) need_client; need_js_client; need_chromium ;;
+test) need_rust; need_chroma; need_client; need_js_client; need_chromium; need_cargo_tool cargo-nextest "$NEXTEST_VERSION" ;;
 check) need_rust; need_components; need_cargo_tool cargo-deny "$DENY_VERSION" ;;
 all) for one in demo test check; do "$0" "$one"; done ;;
-*) printf 'usage: %s run|demo|test|check|all\n' "$0" >&2; exit 64 ;;
+*) printf 'usage: %s run|demo|clients|test|check|all\n' "$0" >&2; exit 64 ;;
 esac

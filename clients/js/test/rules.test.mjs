@@ -155,9 +155,10 @@ test("recovery pending, and the edge knows nothing of it: an error, not a second
 });
 
 test("a 404 that is not the edge's is not taken for its word", async () => {
-  const { client, clock } = setUp([pending({ recovery: "unknown" }), new Response("", { status: 404 })]);
+  const { client, clock, sent } = setUp([pending({ recovery: "unknown" }), new Response("", { status: 404 })]);
   const error = await clock.through(client.request("POST", ADD, { body: {} })).catch((error) => error);
   assert.equal(error.status, 404);
+  assert.deepEqual(sent.map(({ method }) => method), ["POST", "GET"]);
   assert.match(error.transactionId, UUID);
 });
 

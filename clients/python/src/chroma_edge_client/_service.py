@@ -1,0 +1,75 @@
+"""An application's own operations in the edge's journal: logged and shown, never executed by the edge."""
+
+from __future__ import annotations
+
+from typing import Any, Dict, List, Mapping, Optional, cast
+
+from ._plans import application_path, transactions_path
+from ._sync import TransactionSafetyClient
+from ._types import Transaction
+
+_SECRET = frozenset({"authorization", "proxy-authorization", "x-chroma-token", "cookie"})
+
+
+class TransactionSafetyService:
+    """`options` are those of TransactionSafetyClient. A `session` that stays the same over restarts lets `pending` show
+    this application's operations only; without one it shows every application's."""
+
+    def __init__(self, edge_url: str, *, session: Optional[str] = None, **options: Any) -> None:
+        self._client = TransactionSafetyClient(edge_url, session=session, **options)
+        self._session = session
+
+    def log_transaction_attempt(
+        self,
+        method: str,
+        path: str,
+        data: Any = None,
+        headers: Optional[Mapping[str, str]] = None,
+        *,
+        transaction_id: Optional[str] = None,
+    ) -> str:
+        """Journals an operation before it is carried out. Returns the transaction's id. Secrets among the headers are left out."""
+        kept = None if headers is None else {name: value for name, value in headers.items() if name.lower() not in _SECRET}
+        body = {"method": method, "path": path, "data": data, "headers": kept}
+        result = self._client.request(
+            "POST", "/transaction/safety/transactions", body, transaction_id=transaction_id, label=f"{method} {path}")
+        return cast(str, result.data["transaction_id"])
+
+    def mark_transaction_completed(self, transaction_id: str, status: int = 200, result: Any = None) -> Transaction:
+        """It was carried out. Saying the same twice is no error."""
+        return self._say(transaction_id, "complete", {"status": status, "result": result})
+
+    def mark_transaction_failed(
+        self, transaction_id: str, reason: str, is_timing_gap: bool = False, *, final: bool = False
+    ) -> Transaction:
+        """It failed; it stays pending, for the application to try again, unless that is `final`."""
+        return self._say(transaction_id, "fail", {"reason": reason, "is_timing_gap": is_timing_gap, "final": final})
+
+    def pending(self) -> List[Transaction]:
+        """Operations that are neither completed nor given up, newest first."""
+        found: List[Transaction] = []
+        filters: Dict[str, Any] = {
+            "operation": "application", "status": "ATTEMPTING,FAILED", "session": self._session, "limit": 1000,
+        }
+        while True:
+            page = self._client.request("GET", transactions_path(filters)).data
+            found += page["transactions"]
+            if not page["next_cursor"]:
+                return found
+            filters["cursor"] = page["next_cursor"]
+
+    def get_transaction(self, transaction_id: str) -> Transaction:
+        return self._client.get_transaction(transaction_id)
+
+    def close(self) -> None:
+        self._client.close()
+
+    def __enter__(self) -> "TransactionSafetyService":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _say(self, transaction_id: str, what: str, body: Dict[str, Any]) -> Transaction:
+        # Repeatable by itself: no id of its own.
+        return cast(Transaction, self._client.request("POST", application_path(transaction_id, what), body, read=True).data)

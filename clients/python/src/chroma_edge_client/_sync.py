@@ -1,0 +1,231 @@
+"""The synchronous client: does what `_plans` says, and blocks."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, Callable, Dict, Iterator, List, Mapping, Optional, cast
+
+import httpx
+
+from . import _core as core
+from ._errors import ClientClosedError
+from ._plans import (
+    File,
+    Plans,
+    Records,
+    answer_of,
+    is_last,
+    is_lost,
+    limits,
+    transaction_path,
+    transactions_path,
+)
+from ._sse import Parser
+from ._types import EdgeMessage, Result, Transaction, Upload
+
+#: A stream of events is silent for 15 seconds at most.
+EVENTS_SILENCE = 60.0
+
+
+class TransactionSafetyClient(Plans):
+    """Writes to Chroma through the edge, each a transaction that happens once."""
+
+    def __init__(
+        self,
+        base_url: str,
+        *,
+        http: Optional[httpx.Client] = None,
+        sleep: Optional[Callable[[float], None]] = None,
+        **options: Any,
+    ) -> None:
+        """`options`: policy, embed, session, headers, tenant, database, chunk_size, batch_size. `http`: a client of the
+        caller's own, which stays open. `sleep`, `now` and `random` are for tests."""
+        super().__init__(base_url, **options)
+        self._closed = threading.Event()
+        self._sleep = sleep
+        self._owned = http is None
+        self._http = http or httpx.Client(timeout=None)
+
+    def close(self) -> None:
+        """Operations of other threads end: at once between two requests, else with the answer of the present one."""
+        self._closed.set()
+        if self._owned:
+            self._http.close()
+
+    def __enter__(self) -> "TransactionSafetyClient":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: Any = None,
+        *,
+        headers: Optional[Mapping[str, str]] = None,
+        transaction_id: Optional[str] = None,
+        label: Optional[str] = None,
+        read: Optional[bool] = None,
+    ) -> Result:
+        """One request to the edge; `path` begins with a slash. A write gets a transaction id and safe retries."""
+        steps = self._request(
+            method, path, body, headers=headers, transaction_id=transaction_id, label=label, read=read)
+        return cast(Result, self._run(steps))
+
+    def create_collection(
+        self,
+        name: str,
+        *,
+        metadata: Optional[Mapping[str, Any]] = None,
+        configuration: Any = None,
+        get_or_create: bool = True,
+        tenant: Optional[str] = None,
+        database: Optional[str] = None,
+        **options: Any,
+    ) -> Result:
+        """A collection; made when it is not there, unless `get_or_create` is false."""
+        steps = self._create(name, metadata, configuration, get_or_create, tenant, database, options)
+        return cast(Result, self._run(steps))
+
+    def add(self, collection: Any, records: Records, *, tenant: Optional[str] = None, database: Optional[str] = None,
+            **options: Any) -> Result:
+        """`records`: ids, embeddings (or the client's embed function), documents, metadatas, uris. `collection`: its
+        name, its id, or an object with an `id`. `options`: transaction_id, label, headers."""
+        return cast(Result, self._run(self._records("add", collection, records, tenant, database, options)))
+
+    def upsert(self, collection: Any, records: Records, *, tenant: Optional[str] = None, database: Optional[str] = None,
+               **options: Any) -> Result:
+        return cast(Result, self._run(self._records("upsert", collection, records, tenant, database, options)))
+
+    def update(self, collection: Any, records: Records, *, tenant: Optional[str] = None, database: Optional[str] = None,
+               **options: Any) -> Result:
+        return cast(Result, self._run(self._records("update", collection, records, tenant, database, options)))
+
+    def delete(
+        self,
+        collection: Any,
+        *,
+        ids: Optional[List[str]] = None,
+        where: Optional[Mapping[str, Any]] = None,
+        where_document: Optional[Mapping[str, Any]] = None,
+        limit: Optional[int] = None,
+        tenant: Optional[str] = None,
+        database: Optional[str] = None,
+        **options: Any,
+    ) -> Result:
+        records = {"ids": ids, "where": where, "where_document": where_document, "limit": limit}
+        return cast(Result, self._run(self._records("delete", collection, records, tenant, database, options)))
+
+    def upload_file_with_safety(
+        self,
+        file: File,
+        collection: Any,
+        metadata: Optional[Mapping[str, Any]] = None,
+        *,
+        name: Optional[str] = None,
+        document_id: Optional[str] = None,
+        tenant: Optional[str] = None,
+        database: Optional[str] = None,
+        **options: Any,
+    ) -> Upload:
+        """Stores a text file (a path, or open) as documents, in requests of `batch_size` documents, each a transaction.
+        Document ids come from the file's name and text: the same file again replaces itself."""
+        steps = self._upload(file, collection, metadata, name, document_id, tenant, database, options)
+        return cast(Upload, self._run(steps))
+
+    def wait(self, transaction_id: str, timeout: Optional[float] = None) -> Transaction:
+        """The transaction once it is final. Raises when it was refused or given up, and TimingGapError when `timeout`
+        (seconds; the policy's recovery_timeout) is over."""
+        return cast(Transaction, self._run(self._wait(transaction_id, timeout)))
+
+    def get_transaction(self, transaction_id: str) -> Transaction:
+        """The transaction as the edge shows it now."""
+        return cast(Transaction, self._run(self._get(transaction_path(transaction_id))))
+
+    def transactions(self, **filters: Any) -> Dict[str, Any]:
+        """One page of the audit trail, newest first. `filters`: session, status, operation, since, until, limit, cursor."""
+        return cast(Dict[str, Any], self._run(self._get(transactions_path(filters))))
+
+    def status(self) -> Dict[str, Any]:
+        """What the edge says of its transactions as a whole."""
+        return cast(Dict[str, Any], self._run(self._get("/transaction/safety/status")))
+
+    def events(
+        self,
+        *,
+        session: Optional[str] = None,
+        transaction_id: Optional[str] = None,
+        last_event_id: Optional[str] = None,
+    ) -> Iterator[EdgeMessage]:
+        """Messages of a session (this client's when nothing is said) or of one transaction, over lost connections. Those
+        of a transaction end with its last."""
+        path = self._events_path(session, transaction_id)
+        parser = Parser(last_event_id)
+        failures = 0
+        while True:
+            answer: Optional[core.Answer] = None
+            try:
+                headers = self._events_headers(parser.last_id)
+                parser = Parser(parser.last_id)
+                timeout = httpx.Timeout(10.0, read=EVENTS_SILENCE)
+                with self._http.stream("GET", self.base_url + path, headers=headers, timeout=timeout) as response:
+                    if response.status_code == 200:
+                        for text in response.iter_text():
+                            for message in parser.feed(text):
+                                failures = 0
+                                yield message
+                                if is_last(message, transaction_id):
+                                    return
+                    else:
+                        response.read()
+                        answer = answer_of(response)
+            except httpx.TransportError as error:
+                if not is_lost(error):
+                    raise
+            if answer is not None and answer.status < 500 and answer.status not in core.TRANSIENT:
+                raise core.refused(transaction_id, answer)
+            self._pause(self._rules.backoff(failures, answer))
+            failures += 1
+
+    def _run(self, steps: core.Steps) -> Any:
+        value: Any = None
+        try:
+            while True:
+                command = steps.send(value)
+                value = self._do(command)
+        except StopIteration as stop:
+            return stop.value
+
+    def _do(self, command: core.Command) -> Any:
+        if isinstance(command, core.Send):
+            self._check()
+            request = command.request
+            try:
+                response = self._http.request(
+                    request.method, self.base_url + request.path, headers=request.headers, content=request.content,
+                    timeout=limits(command.timeout),
+                )
+            except httpx.TransportError as error:
+                self._check()
+                if not is_lost(error):
+                    raise
+                return core.Lost(error)
+            return answer_of(response)
+        if isinstance(command, core.Sleep):
+            return self._pause(command.seconds)
+        if isinstance(command, core.Tell):
+            return self._tell(command.event)
+        return command.function(*command.arguments)
+
+    def _pause(self, seconds: float) -> None:
+        if self._sleep is not None:
+            self._sleep(seconds)
+        else:
+            self._closed.wait(seconds)
+        self._check()
+
+    def _check(self) -> None:
+        if self._closed.is_set():
+            raise ClientClosedError("the client was closed")
