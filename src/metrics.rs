@@ -201,13 +201,14 @@ pub fn request(operation: &'static str, status: u16, refused: Option<&'static st
     }
 }
 
-/// The page's media type.
-pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 /// Counts events that were handed to streams.
 pub fn events_sent(count: usize) {
     let Some(metrics) = METRICS.as_ref() else { return };
     metrics.events.inc_by(u64::try_from(count).unwrap_or(u64::MAX));
 }
+
+/// The page's media type.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4";
 
 /// The page, in Prometheus' text format.
 pub fn page(gauges: &Gauges) -> Vec<u8> {

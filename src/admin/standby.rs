@@ -95,7 +95,7 @@ mod tests {
             body: bytes::Bytes::new(),
             client_ip: None,
         };
-        let PageAnswer::Whole(reply) = pages.respond(request).await else { panic!("a page that goes on") };
+        let PageAnswer::Whole(reply) = pages.respond(request).await else { panic!("a page has an end") };
         Some((reply.status, String::from_utf8(reply.body.to_vec()).unwrap()))
     }
 

@@ -4,15 +4,22 @@ use std::net::IpAddr;
 
 use http::HeaderMap;
 use ipnet::IpNet;
+use pingora::proxy::Session;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// The address of the client of this session, as it is stored; `None` where there is no network between.
+pub(super) fn client_of(session: &Session, trusted: &[IpNet]) -> Option<String> {
+    let peer = session.client_addr().and_then(|address| address.as_inet())?.ip();
+    Some(client_ip(peer, &session.req_header().headers, trusted).to_string())
+}
 
 /// The address of the client behind `peer`.
 ///
 /// The header is read from its end, where the nearest proxy wrote; each hop is believed if the one that wrote it is
 /// trusted. The first that is not trusted is the client; if all are, the farthest. What is no address ends the walk:
 /// beyond it nothing can be believed.
-pub(super) fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
+fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     let is_trusted = |address: IpAddr| trusted.iter().any(|net| net.contains(&address));
     let mut client = peer.to_canonical();
     let values = headers.get_all(FORWARDED_FOR).iter().rev();

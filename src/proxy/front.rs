@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use http::HeaderMap;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
@@ -17,7 +18,7 @@ use pingora::{Error, Result};
 use super::context::Context;
 use super::failure::Failure;
 use super::hooks::{internal, refusal};
-use super::{Edge, Gate, OwnPages, PageAnswer, PageRequest, respond};
+use super::{Edge, Gate, OwnPages, PageAnswer, PageRequest, live, respond};
 use crate::metrics;
 
 /// Why there is no edge yet.
@@ -96,9 +97,10 @@ impl Front {
         let header = session.req_header();
         if self.pages.takes(&header.method, header.uri.path()).is_some() {
             context.operation = "own_page";
-            if let PageAnswer::Whole(page) = self.pages.respond(PageRequest::of(session, Bytes::new(), None)).await {
-                return respond::write(session, page).await;
-            }
+            return match self.pages.respond(PageRequest::of(session, Bytes::new(), &[])).await {
+                PageAnswer::Whole(page) => respond::write(session, page).await,
+                PageAnswer::Live(live) => live::write(session, live, &self.gate, HeaderMap::new()).await,
+            };
         }
         let failure = match self.standing.get() {
             Waiting::Starting => Failure::Standby("This edge does not serve yet".to_owned()),
@@ -168,6 +170,18 @@ impl ProxyHttp for Front {
     ) -> Result<()> {
         match self.edge() {
             Some(edge) => edge.upstream_response_filter(session, response, context).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn response_filter(
+        &self,
+        session: &mut Session,
+        response: &mut ResponseHeader,
+        context: &mut Context,
+    ) -> Result<()> {
+        match self.edge() {
+            Some(edge) => edge.response_filter(session, response, context).await,
             None => Ok(()),
         }
     }

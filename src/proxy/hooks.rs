@@ -370,8 +370,8 @@ impl Edge {
             context.memory = Some(read.memory);
             body = read.bytes;
         }
-        let ip = super::write::client_ip(self, session);
-        Ok(match self.pages.respond(PageRequest::of(session, body, ip)).await {
+        let request = PageRequest::of(session, body, &self.options.trusted_proxies);
+        Ok(match self.pages.respond(request).await {
             PageAnswer::Whole(reply) => PageAnswer::Whole(closing(reply)),
             live @ PageAnswer::Live(_) => live,
         })

@@ -81,7 +81,7 @@ pub struct PageRequest {
 
 impl PageRequest {
     /// The request of this session, whose body has been read.
-    fn of(session: &Session, body: Bytes, client_ip: Option<String>) -> PageRequest {
+    fn of(session: &Session, body: Bytes, trusted_proxies: &[IpNet]) -> PageRequest {
         let header = session.req_header();
         PageRequest {
             method: header.method.clone(),
@@ -89,7 +89,7 @@ impl PageRequest {
             query: header.uri.query().unwrap_or_default().to_owned(),
             headers: header.headers.clone(),
             body,
-            client_ip,
+            client_ip: forwarded::client_of(session, trusted_proxies),
         }
     }
 }

@@ -47,16 +47,10 @@ pub async fn write(
         path: &path,
         headers: &header.headers,
         body: bytes,
-        client_ip: client_ip(edge, session),
+        client_ip: forwarded::client_of(session, &edge.options.trusted_proxies),
         identity,
     };
     Ok(in_turn(edge, context, request).await?)
-}
-
-/// The address of the client, as far as proxies in front of the edge are trusted to tell it.
-pub fn client_ip(edge: &Edge, session: &Session) -> Option<String> {
-    let peer = session.client_addr().and_then(|address| address.as_inet())?.ip();
-    Some(forwarded::client_ip(peer, &session.req_header().headers, &edge.options.trusted_proxies).to_string())
 }
 
 /// Executes the write, or, if its id is another's, finds that one's answer.

@@ -7,9 +7,7 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::StartError;
-use super::services::{
-    Assignments, EventService, HandOut, JournalService, RecoveryService, RetentionService, SyncService, WebhookService,
-};
+use super::services::{EventService, HandOut, JournalService, RecoveryService, RetentionService, SyncService};
 use crate::admin::{Admin, AdminOptions, Listeners, StoreKind, shown_in_event};
 use crate::clock::Timestamp;
 use crate::config::{Config, ConnectionPooling, ReadConsistency, ResetPolicy};
@@ -29,8 +27,6 @@ use crate::replication::{
 pub(super) struct House {
     pub config: Arc<Config>,
     pub registry: Arc<Registry>,
-    /// Where the webhook posts to, if there is one.
-    pub target: Option<Target>,
     pub store: Arc<dyn Store>,
     pub kind: StoreKind,
     pub lease: Arc<Lease>,
@@ -38,6 +34,8 @@ pub(super) struct House {
     pub gate: Arc<Gate>,
     pub door: Door,
     pub hand_out: HandOut,
+    /// Where events are posted.
+    pub target: Option<Target>,
     /// Told when a commit shows that another edge has the journal.
     pub lost: mpsc::Sender<String>,
     pub journal_stopped: oneshot::Receiver<()>,
@@ -75,8 +73,12 @@ impl House {
         let (journal, task) = Journal::start(Arc::clone(&self.store), journal_options, Arc::clone(&core) as _);
         core.connect(journal.clone());
         let hub = Hub::new(Arc::clone(&self.store), self.config.limits.event_streams);
-        let webhook = self.webhook(&journal);
-        let listeners = Listeners { hub: Arc::clone(&hub), webhook: webhook.as_ref().map(|webhook| webhook.gauges()) };
+        let webhook = self.target.take().zip(self.config.webhook.as_ref()).map(|(target, webhook)| {
+            let options = webhook.options.clone();
+            Webhook::new(Arc::clone(&self.store), journal.clone(), target, options, shown_in_event)
+        });
+        let listeners = Listeners { hub: Arc::clone(&hub), webhook: webhook.as_ref().map(Webhook::gauges) };
+        let events = EventService { hub, reports: journal.reports(), webhook };
         let (inspections, inspect) = mpsc::channel(64);
         let (served, serving) = oneshot::channel();
         let runner = Runner::new(Arc::clone(&core), self.client(), self.runner_options(), inspections);
@@ -89,14 +91,13 @@ impl House {
             let _ = served.send(());
         });
         let retention = self.retention(&core);
-        self.hand_out.give(Assignments {
-            journal: JournalService { task, stop: self.journal_stopped, lost: self.lost },
-            sync: SyncService { runner, work },
-            recovery: RecoveryService { recovery, inspect, ready },
+        self.hand_out.give(
+            JournalService { task, stop: self.journal_stopped, lost: self.lost },
+            SyncService { runner, work },
+            RecoveryService { recovery, inspect, ready },
             retention,
-            events: EventService { hub, reports: journal.reports() },
-            webhook: webhook.map(WebhookService),
-        });
+            events,
+        );
         Active { core, serving }
     }
 
@@ -134,11 +135,6 @@ impl House {
         }
     }
 
-    fn webhook(&mut self, journal: &Journal) -> Option<Webhook> {
-        let (target, webhook) = self.target.take().zip(self.config.webhook.as_ref())?;
-        Some(Webhook::new(Arc::clone(&self.store), journal.clone(), target, webhook.options.clone(), shown_in_event))
-    }
-
     fn edge(&self, core: &Arc<Core>, listeners: Listeners) -> Edge {
         let (health, gate) = (Arc::clone(&self.health), Arc::clone(&self.gate));
         let options = AdminOptions {
@@ -146,16 +142,10 @@ impl House {
             recovery_interval: self.config.recovery_interval,
             store: self.kind,
         };
-        let pages = Arc::new(Admin::new(Arc::clone(core), Arc::clone(&gate), Arc::clone(&health), listeners, &options));
+        let pages = Admin::new(Arc::clone(core), Arc::clone(&gate), Arc::clone(&health), listeners, &options);
+        let pages = Arc::new(pages);
         Edge::new(Arc::clone(core), health, gate, pages, self.client(), proxy_options(&self.config))
     }
-}
-
-/// Where the webhook posts to, if there is one.
-pub(super) fn target(config: &Config) -> Result<Option<Target>, StartError> {
-    let Some(webhook) = &config.webhook else { return Ok(None) };
-    let target = Target::new(webhook.url.clone(), webhook.ca_file.clone());
-    target.map(Some).map_err(|error| StartError::Setup(error.to_string()))
 }
 
 pub(super) fn registry(config: &Config) -> Result<Arc<Registry>, StartError> {
@@ -177,6 +167,12 @@ pub(super) fn registry(config: &Config) -> Result<Arc<Registry>, StartError> {
     let failures = u32::try_from(config.health.failures).unwrap_or(u32::MAX);
     let health = HealthOptions { interval: config.health.interval, timeout: config.health.timeout, failures };
     Registry::new(instances, timeouts, health).map_err(|error| StartError::Setup(error.to_string()))
+}
+
+/// Where events are posted, if anywhere.
+pub(super) fn target(config: &Config) -> Result<Option<Target>, StartError> {
+    let target = config.webhook.as_ref().map(|webhook| Target::new(webhook.url.clone(), webhook.ca_file.clone()));
+    target.transpose().map_err(|error| StartError::Setup(error.to_string()))
 }
 
 pub(super) fn gate(config: &Config) -> Arc<Gate> {

@@ -61,7 +61,6 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
             .map_err(|error| StartError::Listen { address: config.listen, error })?,
     );
     let registry = house::registry(&config)?;
-    let target = house::target(&config)?;
     let Opened { store, tenure, kind, claiming } = store::open(&config)?;
     let pingora = std::mem::take(&mut config.pingora);
     let config = Arc::new(config);
@@ -76,7 +75,6 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
     let house = House {
         config: Arc::clone(&config),
         registry,
-        target,
         store,
         kind,
         lease,
@@ -84,10 +82,10 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
         gate: Arc::clone(&gate),
         door: front.door(),
         hand_out,
+        target: house::target(&config)?,
         lost,
         journal_stopped,
     };
-    let webhook = config.webhook.is_some();
     let begin = match claiming {
         Claiming::Ours => {
             // A runtime of its own, gone before Pingora starts its threads.
@@ -114,9 +112,6 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
     server.add_service(background_service("sync", tasks.sync));
     server.add_service(background_service("retention", tasks.retention));
     server.add_service(background_service("events", tasks.events));
-    if webhook {
-        server.add_service(background_service("webhook", tasks.webhook));
-    }
     server.add_service(background_service("stop", stopper));
     let recovery = server.add_service(background_service("recovery", tasks.recovery));
     let keeper = server.add_service(keeper);

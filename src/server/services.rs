@@ -64,18 +64,6 @@ pub(super) struct Tasks {
     pub recovery: Task<RecoveryService>,
     pub retention: Task<RetentionService>,
     pub events: Task<EventService>,
-    pub webhook: Task<WebhookService>,
-}
-
-/// What each of them is to do.
-pub(super) struct Assignments {
-    pub journal: JournalService,
-    pub sync: SyncService,
-    pub recovery: RecoveryService,
-    pub retention: RetentionService,
-    pub events: EventService,
-    /// If there is one.
-    pub webhook: Option<WebhookService>,
 }
 
 /// Where their work is handed out.
@@ -85,7 +73,6 @@ pub(super) struct HandOut {
     recovery: oneshot::Sender<RecoveryService>,
     retention: oneshot::Sender<RetentionService>,
     events: oneshot::Sender<EventService>,
-    webhook: oneshot::Sender<WebhookService>,
 }
 
 /// The services, and where their work is handed out.
@@ -95,27 +82,31 @@ pub(super) fn tasks() -> (HandOut, Tasks) {
     let (give_recovery, recovery) = Task::later();
     let (give_retention, retention) = Task::later();
     let (give_events, events) = Task::later();
-    let (give_webhook, webhook) = Task::later();
     let hand_out = HandOut {
         journal: give_journal,
         sync: give_sync,
         recovery: give_recovery,
         retention: give_retention,
         events: give_events,
-        webhook: give_webhook,
     };
-    (hand_out, Tasks { journal, sync, recovery, retention, events, webhook })
+    (hand_out, Tasks { journal, sync, recovery, retention, events })
 }
 
 impl HandOut {
     /// Gives each service its work. One that is gone already is so because the process is ending.
-    pub fn give(self, work: Assignments) {
-        let _ = self.journal.send(work.journal);
-        let _ = self.sync.send(work.sync);
-        let _ = self.recovery.send(work.recovery);
-        let _ = self.retention.send(work.retention);
-        let _ = self.events.send(work.events);
-        let _ = work.webhook.map(|webhook| self.webhook.send(webhook));
+    pub fn give(
+        self,
+        journal: JournalService,
+        sync: SyncService,
+        recovery: RecoveryService,
+        retention: RetentionService,
+        events: EventService,
+    ) {
+        let _ = self.journal.send(journal);
+        let _ = self.sync.send(sync);
+        let _ = self.recovery.send(recovery);
+        let _ = self.retention.send(retention);
+        let _ = self.events.send(events);
     }
 }
 
@@ -183,23 +174,22 @@ impl Work for RetentionService {
 pub(super) struct EventService {
     pub hub: Arc<Hub>,
     pub reports: watch::Receiver<u64>,
+    pub webhook: Option<Webhook>,
 }
 
 #[async_trait]
 impl Work for EventService {
-    async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
-        self.hub.run(self.reports).await;
-    }
-}
-
-pub(super) struct WebhookService(pub Webhook);
-
-#[async_trait]
-impl Work for WebhookService {
-    /// Ends at once with the process: what was not remembered as accepted is posted again.
+    /// Ends at once with the process: what was not remembered as accepted is posted again, and streams are resumed.
     async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        let post = async {
+            match self.webhook {
+                Some(webhook) => webhook.run().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
-            () = self.0.run() => {}
+            () = self.hub.run(self.reports) => {}
+            () = post => {}
             _ = shutdown.wait_for(|stop| *stop) => {}
         }
     }

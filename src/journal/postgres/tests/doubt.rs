@@ -30,6 +30,20 @@ async fn doubt(store: &PostgresStore, draft: &Draft) {
     }
 }
 
+/// Appends until the server's sessions have noticed that commits wait for replicas: what the first one that waits was
+/// told, and what it wrote.
+async fn first_that_waits(store: &PostgresStore) -> (Draft, String) {
+    let begun = Instant::now();
+    loop {
+        let written = draft(LaneId::Catalog, "waits");
+        match commit(store, &written).await {
+            Err(CommitError::InDoubt(text)) => return (written, text),
+            Ok(_) => assert!(begun.elapsed() < Duration::from_secs(20), "no commit waits"),
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
 async fn look_up(store: &PostgresStore, draft: &Draft) -> Result<Option<TransactionRow>, ReadError> {
     store.transaction(&Lookup::Id(draft.transaction_id)).await
 }
@@ -113,12 +127,11 @@ async fn a_lookup_waits_for_a_commit_that_hangs() {
     // Replicas that are not there: a commit is durable here, and hangs until they have it too.
     server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'");
     server.sql("SELECT pg_reload_conf()");
-    let written = draft(LaneId::Catalog, "hangs");
-    doubt(&store, &written).await;
+    let (written, _) = first_that_waits(&store).await;
     assert!(look_up(&store, &written).await.is_err(), "neither there nor not there");
     server.sql("ALTER SYSTEM RESET synchronous_standby_names");
     server.sql("SELECT pg_reload_conf()");
-    assert_eq!(answer(&store, &written).await.map(|row| row.seq), Some(Seq::new(2)));
+    assert!(answer(&store, &written).await.is_some());
 }
 
 #[tokio::test]
@@ -129,7 +142,6 @@ async fn a_commit_that_stopped_waiting_for_replicas_is_in_doubt() {
     server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'");
     server.sql("SELECT pg_reload_conf()");
     let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'chroma-edge'";
-    let written = draft(LaneId::Catalog, "unreplicated");
     let cancel = tokio::task::spawn_blocking({
         let (url, bin) = (server.url(), server.psql_path());
         let sql = format!("SELECT pg_cancel_backend(pid) {waiting}");
@@ -140,10 +152,8 @@ async fn a_commit_that_stopped_waiting_for_replicas_is_in_doubt() {
             });
         }
     });
-    match commit(&store, &written).await {
-        Err(CommitError::InDoubt(text)) => assert!(text.contains("replicas"), "{text}"),
-        other => panic!("{other:?}"),
-    }
+    let (written, text) = first_that_waits(&store).await;
+    assert!(text.contains("replicas"), "{text}");
     cancel.await.unwrap();
     server.sql("ALTER SYSTEM RESET synchronous_standby_names");
     server.sql("SELECT pg_reload_conf()");
