@@ -9,6 +9,7 @@ use serde_json::Value;
 use crate::common::cluster::{CATCH_UP, TENANT, add, create, ids};
 use crate::common::content;
 use crate::common::edge::Builder;
+use crate::common::events::Listener;
 use crate::common::http::{Client, record_path};
 use crate::common::place::wait_for;
 use crate::common::postgres::Postgres;
@@ -194,4 +195,23 @@ fn without_its_database_an_edge_starts_as_a_standby_and_one_at_work_goes_on_read
     });
     assert_eq!(ids(&active.client(), &things), ["one", "three"]);
     pair.first.announce("has taken over the journal");
+}
+
+#[test]
+fn a_stream_goes_on_at_the_other_edge() {
+    let mut pair = Pair::new();
+    let collection = create(&pair.first.client(), "things");
+    let named =
+        |edge: &Edge, id: &str| edge.client().with_header("x-client-session", "s").with_header("transaction-id", id);
+    let mut before = Listener::open(&pair.first.client(), "client=s", None);
+    add(&named(&pair.first, "seen"), &collection, "seen").expect(201);
+    let seen = before.expect("transaction:completed");
+    add(&named(&pair.first, "unseen"), &collection, "unseen").expect(201);
+    pair.first.kill();
+    pair.await_takeover();
+    add(&named(&pair.second, "new"), &collection, "new").expect(201);
+    let mut after = Listener::open(&pair.second.client(), "client=s", Some(&seen.id));
+    let told = [(); 2].map(|()| after.expect("transaction:completed").data["client_transaction_id"].clone());
+    assert_eq!(told, ["unseen", "new"], "each once, whichever edge told of it");
+    pair.assert_equal();
 }
