@@ -15,10 +15,12 @@ pub async fn a_settled_entry_never_changes(bench: &impl Bench) {
     let store = bench.open();
     let written = draft(LaneId::Catalog, "x");
     let seq = append(&*store, vec![written.clone()]).await[0];
-    record(&*store, vec![applied(seq)]).await;
     let answer = Some(StoredAnswer { status: 400, body: Bytes::from_static(b"no") });
     let by = Some(InstanceName::new("replica"));
-    record(&*store, vec![Fact::Verdict { seq, verdict: Verdict::Rejected, by, answer }]).await;
+    let rejected = Fact::Verdict { seq, verdict: Verdict::Rejected, by, answer };
+    // In the same commit, and in a later one.
+    record(&*store, vec![applied(seq), rejected.clone()]).await;
+    record(&*store, vec![rejected]).await;
     let row = by_id(&*store, written.transaction_id).await.unwrap();
     assert_eq!(row.verdict, Some(Verdict::Applied));
     assert_eq!(row.answer, Some(StoredAnswer { status: 201, body: Bytes::from_static(b"{}") }));

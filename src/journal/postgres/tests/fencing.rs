@@ -102,6 +102,30 @@ async fn what_is_given_back_is_free_at_once() {
     assert_eq!(append(&old, vec![draft(LaneId::Catalog, "y")]).await, [Seq::new(2)]);
 }
 
+/// Epoch and holder guard each other: neither alone lets a commit through.
+#[tokio::test]
+async fn each_change_of_hands_raises_the_epoch_and_the_guard_wants_epoch_and_holder() {
+    let server = Postgres::fresh();
+    let (old, new) = (brief(&server, "the old one"), brief(&server, "the new one"));
+    let epoch = || server.sql("SELECT epoch FROM chroma_edge.journal").parse::<i64>().unwrap();
+    let refused = |epoch: &str, holder: &str| {
+        let sql = format!("SELECT chroma_edge.guard({epoch}, {holder}, 0) FROM chroma_edge.journal");
+        String::from_utf8(server.psql(&sql).stderr).unwrap().contains("the journal's epoch is")
+    };
+    take_over(&old).await;
+    let first = epoch();
+    assert!(!refused("epoch", "epoch_holder"));
+    assert!(refused("epoch - 1", "epoch_holder"));
+    assert!(refused("epoch", "gen_random_uuid()"));
+    take_over(&new).await;
+    let second = epoch();
+    assert!(second > first, "{second}");
+    // Given back: what of it is still on its way comes too late.
+    new.release().await;
+    assert!(epoch() > second);
+    assert_eq!(server.sql("SELECT epoch_holder IS NULL FROM chroma_edge.journal"), "t");
+}
+
 #[tokio::test]
 async fn a_term_that_ran_out_goes_on_when_nobody_came() {
     let server = Postgres::fresh();
