@@ -133,6 +133,9 @@ impl Tenancy {
             let due = async {
                 match term {
                     Term::ForLife => std::future::pending().await,
+                    // It has paused already, for as long as a standby does between two claims: the database's return must
+                    // not find the standby alone waiting for it.
+                    Term::For(_) if away => {}
                     Term::For(term) => sleep(term / 3).await,
                 }
             };
