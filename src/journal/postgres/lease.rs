@@ -14,7 +14,7 @@ use super::connect::{ConnectError, Exclusive, Session, Sessions, explain};
 use super::fence::{FOUND, Fence, Found, Known, behind};
 use super::pipeline::{Outcome, query, transact};
 use super::row::get;
-use super::schema::{Schema, SchemaError};
+use super::schema::{self, Schema, SchemaError};
 use super::writer::halt;
 use crate::journal::names::lane_name;
 use crate::journal::{Claim, Predecessor, ReadError, Suspicion, TenureError, Term};
@@ -94,6 +94,8 @@ impl Lease {
             Some(holder) if holder != self.fence.me() => self.lingers.store(true, Ordering::Release),
             _ => {}
         }
+        // Whoever held it while this edge stood by may have been a newer binary.
+        schema::known(session).await.map_err(unusable)?;
         self.take(session, &found).await
     }
 
@@ -176,8 +178,7 @@ impl Lease {
                 self.current.store(by.is_none(), Ordering::Release);
                 Ok(by)
             }
-            Err(SchemaError::Unavailable(text)) => Err(TenureError::Unavailable(text)),
-            Err(error) => Err(TenureError::Unusable(error.to_string())),
+            Err(error) => Err(unusable(error)),
         }
     }
 
@@ -222,6 +223,13 @@ fn committed(outcome: Outcome) -> Result<Vec<Vec<Row>>, TenureError> {
         Outcome::Committed(rows) => Ok(rows),
         Outcome::Failed(said, _) => Err(TenureError::Unavailable(said.to_string())),
         Outcome::Lost(text) | Outcome::InDoubt(text) => Err(TenureError::Unavailable(text)),
+    }
+}
+
+fn unusable(error: SchemaError) -> TenureError {
+    match error {
+        SchemaError::Unavailable(text) => TenureError::Unavailable(text),
+        error => TenureError::Unusable(error.to_string()),
     }
 }
 
