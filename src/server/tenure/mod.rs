@@ -256,6 +256,10 @@ impl Tenancy {
         let holding = timeout(LAST_RELEASE, self.holding.lock()).await;
         if holding.is_ok_and(|holding| *holding == Holding::Returning) {
             self.leave_word().await;
+            if !self.lease.has_begun() {
+                // The next edge would not wait for what this one was waiting for. Not given back, it runs out, and it waits.
+                return info!("the lease is not given back: what an earlier edge sent may still be on its way");
+            }
             let _ = timeout(LAST_RELEASE, self.tenure.release()).await;
         }
     }

@@ -268,3 +268,13 @@ async fn what_was_never_granted_is_not_given_back() {
     assert!(timeout(TERM * 10, house.tenancy.claim(|| ())).await.is_err(), "nor is it asked for any more");
     assert!(house.script.calls.lock().unwrap().is_empty());
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_an_earlier_edge_is_not_cut_short_by_giving_back() {
+    let house = house();
+    house.claims([granted(Predecessor::MayLinger)]);
+    house.tenancy.claim(|| ()).await.unwrap();
+    house.tenancy.stop_sending().await;
+    house.tenancy.release().await;
+    assert_eq!(*house.script.calls.lock().unwrap(), ["claim"], "the next edge would send at once");
+}
