@@ -76,6 +76,11 @@ impl Lease {
         self.changed.notify_waiters();
     }
 
+    /// Whether what another edge sent has had its time.
+    pub fn has_begun(&self) -> bool {
+        self.from.load(Ordering::SeqCst) <= clock::awake().millis()
+    }
+
     /// It lasts as long as this process.
     pub fn hold_for_life(&self) {
         self.until.store(u64::MAX, Ordering::SeqCst);
@@ -177,7 +182,9 @@ mod tests {
         assert_eq!(lease.check(), Ok(()));
         lease.begin_at(clock::awake().after(MINUTE));
         assert_eq!(lease.check(), Err(LeaseEnded), "what the predecessor sent may still be on its way");
+        assert!(!lease.has_begun());
         lease.begin_at(clock::awake());
+        assert!(lease.has_begun());
         assert_eq!(lease.check(), Ok(()));
         lease.renew(clock::awake(), Duration::ZERO);
         assert_eq!(lease.check(), Err(LeaseEnded));

@@ -15,7 +15,7 @@ use super::connect::{ConnectError, Exclusive, Session, Sessions, explain};
 use super::fence::{Access, FOUND, Fence, Found, Known, behind};
 use super::pipeline::{Outcome, query, transact};
 use super::row::get;
-use super::schema::{Schema, SchemaError};
+use super::schema::{self, Schema, SchemaError};
 use super::writer::halt;
 use crate::journal::names::lane_name;
 use crate::journal::{Claim, Predecessor, ReadError, Suspicion, TenureError, Term};
@@ -100,6 +100,8 @@ impl Lease {
         if found.reads_only {
             return Err(TenureError::Unavailable(READ_ONLY.to_owned()));
         }
+        // Whoever held it while this edge stood by may have been a newer binary.
+        schema::known(session).await.map_err(unusable)?;
         self.take(session, &found).await
     }
 
@@ -183,8 +185,7 @@ impl Lease {
                 self.current.store(by.is_none(), Ordering::Release);
                 Ok(by)
             }
-            Err(SchemaError::Unavailable(text)) => Err(TenureError::Unavailable(text)),
-            Err(error) => Err(TenureError::Unusable(error.to_string())),
+            Err(error) => Err(unusable(error)),
         }
     }
 
@@ -237,6 +238,13 @@ fn access(renewed: &Result<u64, tokio_postgres::Error>) -> Access {
     match renewed.as_ref().err().and_then(tokio_postgres::Error::code) {
         Some(code) if *code == SqlState::READ_ONLY_SQL_TRANSACTION => Access::ReadsOnly,
         _ => Access::Writes,
+    }
+}
+
+fn unusable(error: SchemaError) -> TenureError {
+    match error {
+        SchemaError::Unavailable(text) => TenureError::Unavailable(text),
+        error => TenureError::Unusable(error.to_string()),
     }
 }
 

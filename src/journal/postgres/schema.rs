@@ -121,6 +121,11 @@ impl Schema {
     }
 }
 
+/// Makes sure that nobody has brought the schema further than this binary knows.
+pub(super) async fn known(session: &Session) -> Result<(), SchemaError> {
+    refuse(&applied(session).await?)
+}
+
 /// Brings the database's schema up to this binary's. Returns what was applied; nothing, if it was up to date.
 ///
 /// # Errors

@@ -133,6 +133,9 @@ impl Tenancy {
             let due = async {
                 match term {
                     Term::ForLife => std::future::pending().await,
+                    // It has paused already, for as long as a standby does between two claims: the database's return must
+                    // not find the standby alone waiting for it.
+                    Term::For(_) if away => {}
                     Term::For(term) => sleep(term / 3).await,
                 }
             };
@@ -253,6 +256,10 @@ impl Tenancy {
         let holding = timeout(LAST_RELEASE, self.holding.lock()).await;
         if holding.is_ok_and(|holding| *holding == Holding::Returning) {
             self.leave_word().await;
+            if !self.lease.has_begun() {
+                // The next edge would not wait for what this one was waiting for. Not given back, it runs out, and it waits.
+                return info!("the lease is not given back: what an earlier edge sent may still be on its way");
+            }
             let _ = timeout(LAST_RELEASE, self.tenure.release()).await;
         }
     }

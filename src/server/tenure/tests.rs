@@ -181,6 +181,20 @@ async fn it_is_renewed_while_it_can_be_and_goes_on_after_the_store_was_away() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn while_the_store_is_away_it_asks_as_often_as_a_standby() {
+    let house = house();
+    let (_losses, mut lost) = mpsc::channel(1);
+    let term = Duration::from_secs(6);
+    house.renewals([Err(unavailable()), Err(unavailable()), Err(unavailable()), Err(superseded())]);
+    let began = tokio::time::Instant::now();
+    assert_eq!(house.tenancy.keep(Term::For(term), &mut lost).await, superseded());
+    // The timer is exact to a millisecond.
+    let (asked_after, slack) = (began.elapsed(), Duration::from_millis(10));
+    assert!(asked_after < term / 3 + POLL * 3 + slack, "a standby would have been first: {asked_after:?}");
+    assert!(asked_after >= term / 3 + POLL * 3, "not in a loop without a pause: {asked_after:?}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_commit_that_was_superseded_ends_it_at_once() {
     let house = house();
     let (losses, mut lost) = mpsc::channel(1);
@@ -253,4 +267,14 @@ async fn what_was_never_granted_is_not_given_back() {
     house.tenancy.release().await;
     assert!(timeout(TERM * 10, house.tenancy.claim(|| ())).await.is_err(), "nor is it asked for any more");
     assert!(house.script.calls.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_wait_for_an_earlier_edge_is_not_cut_short_by_giving_back() {
+    let house = house();
+    house.claims([granted(Predecessor::MayLinger)]);
+    house.tenancy.claim(|| ()).await.unwrap();
+    house.tenancy.stop_sending().await;
+    house.tenancy.release().await;
+    assert_eq!(*house.script.calls.lock().unwrap(), ["claim"], "the next edge would send at once");
 }

@@ -82,6 +82,18 @@ async fn an_edge_with_another_schema_is_not_disturbed() {
 }
 
 #[tokio::test]
+async fn a_standby_does_not_take_over_from_a_newer_binary() {
+    let server = Postgres::fresh();
+    let first = holder(&server.url(), "the first").await;
+    let standby = store(&server.url(), options("the standby"));
+    assert_eq!(standby.claim().await.unwrap(), Claim::Held { by: "the first".to_owned() });
+    server.sql("INSERT INTO chroma_edge.refinery_schema_history VALUES (99, 'future', '2030-01-01T00:00:00Z', '1')");
+    first.release().await;
+    let claim = standby.claim().await;
+    assert!(matches!(&claim, Err(TenureError::Unusable(text)) if text.contains("newer binary")), "{claim:?}");
+}
+
+#[tokio::test]
 async fn a_database_of_another_encoding_is_refused() {
     let server = Postgres::fresh();
     server.sql("CREATE DATABASE narrow ENCODING 'SQL_ASCII' TEMPLATE template0");
