@@ -48,6 +48,13 @@ pub fn canonical(text: &str) -> String {
     }
 }
 
+/// The transaction that the edge may have given this id to: its own ids are of version 7. Those that the clients make up
+/// are mostly of version 4, and cost no look.
+pub fn given(key: &str) -> Option<TransactionId> {
+    let uuid = Uuid::try_parse(key).ok().filter(|_| key.len() == uuid::fmt::Hyphenated::LENGTH)?;
+    (uuid.get_version_num() == 7).then(|| TransactionId::new(uuid))
+}
+
 /// The key of a write. One without an id of its own goes by the id that the edge gives it: a client that was told that
 /// one, and sends it with the same request, means the same write.
 pub fn key(brought: Option<&str>, given: TransactionId, tenant: &str, fingerprint: [u8; 32]) -> ClientKey {
@@ -98,6 +105,15 @@ mod tests {
         assert_eq!(canonical(uuid), uuid.to_lowercase());
         for text in ["Order-1", "01890A5DAC96774BBCCEB302099A8057"] {
             assert_eq!(canonical(text), text);
+        }
+    }
+
+    #[test]
+    fn what_the_edge_gives_may_be_its_own() {
+        let id = TransactionId::random();
+        assert_eq!(given(&id.to_string()), Some(id));
+        for text in ["order-1", "9b2f6f0e-4a52-4c0a-8d0e-1f1d0a1b2c3d", &id.uuid().simple().to_string()] {
+            assert_eq!(given(text), None, "{text}");
         }
     }
 

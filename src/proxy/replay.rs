@@ -6,6 +6,7 @@ use tokio::time::{Duration, timeout_at};
 
 use super::Edge;
 use super::failure::Failure;
+use super::own_id;
 use super::respond::{REPLAYED, Reply};
 use super::write::unanswered;
 use crate::clock;
@@ -15,11 +16,21 @@ use crate::order::Verdict;
 /// A safety net: an outcome is told by the journal.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
-/// The transaction of this key, if there is one.
+/// The transaction of this key, if there is one. Both its ids are its names: the one that its client brought, and the
+/// one that the edge gave it.
 pub async fn known(edge: &Edge, key: &ClientKey) -> Result<Option<TransactionRow>, Failure> {
     let lookup = Lookup::ClientKey { tenant: key.tenant.clone(), key: key.key.clone() };
-    let row = edge.core.transaction(&lookup).await;
-    row.map_err(|error| Failure::JournalUnavailable(error.to_string()))
+    if let Some(row) = look(edge, &lookup).await? {
+        return Ok(Some(row));
+    }
+    let Some(given) = own_id::given(&key.key) else { return Ok(None) };
+    let row = look(edge, &Lookup::Id(given)).await?;
+    let same_scope = |used: &ClientKey| used.tenant == key.tenant;
+    Ok(row.filter(|row| row.client_key.as_ref().is_some_and(same_scope)))
+}
+
+async fn look(edge: &Edge, lookup: &Lookup) -> Result<Option<TransactionRow>, Failure> {
+    edge.core.transaction(lookup).await.map_err(|error| Failure::JournalUnavailable(error.to_string()))
 }
 
 /// The answer to a request whose id is the transaction's: waits for the outcome until `deadline`.

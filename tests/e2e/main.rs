@@ -7,6 +7,7 @@ mod common;
 
 mod bad_input;
 mod catalog;
+mod clients;
 mod coalescing;
 mod completion;
 mod conformance;

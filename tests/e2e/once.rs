@@ -112,6 +112,34 @@ fn another_request_with_the_same_id_is_refused() {
     assert_eq!(cluster.assert_converged().record_count(), 1);
 }
 
+/// A 503, and the transaction's page, tell a client the edge's id of a write that it named itself: either name is the
+/// write's.
+#[test]
+fn the_edges_id_of_a_write_names_it_beside_its_clients() {
+    let mut cluster = Cluster::two();
+    let collection = cluster.create("things");
+    let path = record_path(&collection, "add");
+    let named = |cluster: &Cluster, id: &str| cluster.client().with_header("Transaction-ID", id);
+    let first = named(&cluster, "order-1").post(&path, &record("one")).expect(201);
+    let shown = cluster.client().get("/transaction/safety/transaction/order-1").expect(200).json();
+    let id = shown["transaction_id"].as_str().expect("an id").to_uppercase();
+    cluster.client().post(&record_path(&collection, "delete"), &json!({ "ids": ["one"] })).expect(200);
+    let before = journaled(&cluster.edge);
+    for _ in 0..2 {
+        let again = named(&cluster, &id).post(&path, &record("one")).expect(201);
+        assert_eq!(again.header(REPLAYED), Some("true"), "{again}");
+        assert_eq!(again.body, first.body);
+        let other = named(&cluster, &id).post(&path, &record("two")).expect(422);
+        assert_eq!(other.json()["reason"], "transaction_id_reused", "{other}");
+        cluster.edge.kill();
+        cluster.edge.restart();
+    }
+    // Elsewhere it is nobody's.
+    named(&cluster, &id).post("/api/v2/tenants", &json!({ "name": "other" })).expect(200);
+    assert_eq!(journaled(&cluster.edge), before + 1);
+    assert_eq!(ids(&cluster.client(), &collection), [""; 0]);
+}
+
 #[test]
 fn an_id_is_visible_text_of_bounded_length() {
     let cluster = Cluster::two();
