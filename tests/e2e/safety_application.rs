@@ -79,6 +79,10 @@ fn an_id_of_its_own_is_journaled_once() {
     cluster.edge.restart();
     let again = begin(&client).expect(201);
     assert_eq!((again.header("idempotent-replayed"), again.json()), (Some("true"), first.json()));
+    // Under the id that the edge gave it, it is the same operation.
+    let given = first.json()["transaction_id"].as_str().expect("an id").to_owned();
+    let under = begin(&cluster.client().with_header("Transaction-ID", &given)).expect(201);
+    assert_eq!((under.header("idempotent-replayed"), under.json()), (Some("true"), first.json()));
     let other = client.post(TRANSACTIONS, &json!({ "method": "POST", "path": "/other" })).expect(422);
     assert_eq!(other.json()["reason"], "transaction_id_reused", "{other}");
     let done = report(&client, "import-1", "complete", json!({})).expect(200).json();

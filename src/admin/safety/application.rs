@@ -61,16 +61,28 @@ impl Safety {
         let brought = own_id::brought(&request.headers).map_err(|_| Refusal::BadTransactionId)?;
         let draft = draft(request, brought.as_deref())?;
         let (id, key) = (draft.transaction_id, draft.client_key.clone());
-        let shown_id = brought.unwrap_or_else(|| id.to_string());
+        let shown_id = brought.clone().unwrap_or_else(|| id.to_string());
+        // The id that the edge gave to an operation that brought one of its own is that operation's too.
+        if let Some(first) = brought.as_deref().and_then(own_id::given)
+            && let Some(details) = self.core.store().details(&Lookup::Id(first)).await?
+            && details.transaction.lane.is_none()
+        {
+            return self.repeated(&details, &key, &shown_id);
+        }
         let recorded = self.journal()?.record_in_time(vec![Fact::ApplicationBegan(Box::new(draft))]).await;
         recorded.map_err(|error| Refusal::of_record(error, id))?;
-        let lookup = Lookup::ClientKey { tenant: key.tenant, key: key.key };
+        let lookup = Lookup::ClientKey { tenant: key.tenant.clone(), key: key.key.clone() };
         let details = self.core.store().details(&lookup).await?.ok_or(Refusal::UnknownTransaction)?;
-        let reply = self.show(201, &details).with(TRANSACTION_ID, &shown_id);
         if details.transaction.transaction_id == id {
-            return Ok(reply);
+            return Ok(self.show(201, &details).with(TRANSACTION_ID, &shown_id));
         }
-        let same = details.transaction.client_key.is_some_and(|held| held.fingerprint == key.fingerprint);
+        self.repeated(&details, &key, &shown_id)
+    }
+
+    /// The answer to who begins again what is there: the same operation, if it is the same.
+    fn repeated(&self, first: &Details, key: &ClientKey, shown_id: &str) -> Result<Reply, Refusal> {
+        let same = first.transaction.client_key.as_ref().is_some_and(|held| held.fingerprint == key.fingerprint);
+        let reply = self.show(201, first).with(TRANSACTION_ID, shown_id);
         if same { Ok(reply.with(REPLAYED, "true")) } else { Err(Refusal::Reused) }
     }
 
