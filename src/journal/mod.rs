@@ -11,6 +11,7 @@ pub(crate) mod contract;
 mod events;
 mod group;
 mod names;
+mod places;
 pub mod postgres;
 pub mod retention;
 mod schema;

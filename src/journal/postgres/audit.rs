@@ -266,6 +266,6 @@ pub(super) async fn details(session: &Exclusive, lookup: &Lookup) -> Result<Opti
     };
     let sql = format!("{} WHERE lane = $1", lanes::PROGRESS);
     let rows = session.query(&sql, &[&lane_name(lane)]).await.map_err(|error| failed(&error))?;
-    let progress = lanes::progress(&rows)?.into_values().flatten().collect();
+    let progress = rows.iter().map(lanes::progress).collect::<Result<_, _>>()?;
     Ok(Some(Details { transaction, progress, application_data: None }))
 }

@@ -1,8 +1,4 @@
-//! How far the configured instances are in each lane: what `load` starts from and what retention asks.
-//!
-//! An instance that is not configured counts for nothing. A configured one without a row has not begun.
-
-use std::collections::HashMap;
+//! Which instances are configured, and how far they are in each lane, as it is stored.
 
 use tokio_postgres::Row;
 
@@ -10,9 +6,10 @@ use super::pipeline::{Query, query};
 use super::row::{self, get, parsed};
 use super::text;
 use crate::clock::Timestamp;
-use crate::ids::{InstanceName, LaneId, Seq};
+use crate::ids::InstanceName;
 use crate::journal::names::standing_named;
-use crate::journal::{ProgressRow, ReadError, Standing};
+use crate::journal::places::Places;
+use crate::journal::{ProgressRow, ReadError};
 
 /// What the instances that stay have had all along, while one that goes held it back.
 const LEFT_BEHIND: &str = "
@@ -45,45 +42,18 @@ pub(super) fn note_configured<'a>(configured: &'a [InstanceName], at: Timestamp,
 /// The columns that [`progress`] reads, of every row.
 pub(super) const PROGRESS: &str = "SELECT lane, instance, through, standing, reason FROM chroma_edge.progress";
 
-/// Stored progress rows, by lane.
-pub(super) fn progress(rows: &[Row]) -> Result<HashMap<LaneId, Vec<ProgressRow>>, ReadError> {
-    let mut progress: HashMap<LaneId, Vec<ProgressRow>> = HashMap::new();
-    for row in rows {
-        let lane = row::lane(row)?;
-        let reason: Option<String> = get::<Option<String>>(row, "reason")?.map(text::read);
-        progress.entry(lane).or_default().push(ProgressRow {
-            lane,
-            instance: row::instance(row, "instance")?,
-            through: row::seq(row, "through")?,
-            standing: parsed(row, "standing", |text| standing_named(text, reason.clone()))?,
-        });
-    }
-    Ok(progress)
+/// A row of [`PROGRESS`].
+pub(super) fn progress(row: &Row) -> Result<ProgressRow, ReadError> {
+    let reason: Option<String> = get::<Option<String>>(row, "reason")?.map(text::read);
+    Ok(ProgressRow {
+        lane: row::lane(row)?,
+        instance: row::instance(row, "instance")?,
+        through: row::seq(row, "through")?,
+        standing: parsed(row, "standing", |text| standing_named(text, reason.clone()))?,
+    })
 }
 
-/// Whom a lane's place is asked of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holders {
-    /// In-step instances; `None` comes back when there is none.
-    InStep,
-    /// Every configured instance, diverged or not.
-    All,
-}
-
-/// How many of the configured instances are in step in a lane with these rows.
-pub(super) fn in_step(rows: &[ProgressRow], configured: &[InstanceName]) -> usize {
-    let diverged = |instance: &&InstanceName| {
-        rows.iter().any(|row| row.instance == **instance && row.standing != Standing::InStep)
-    };
-    configured.iter().filter(|instance| !diverged(instance)).count()
-}
-
-/// The lowest place of the configured instances in a lane with these rows.
-pub(super) fn lowest(rows: &[ProgressRow], configured: &[InstanceName], holders: Holders) -> Option<Seq> {
-    let place = |instance: &InstanceName| match rows.iter().find(|row| row.instance == *instance) {
-        None => Some(Seq::ZERO),
-        Some(row) if holders == Holders::InStep && row.standing != Standing::InStep => None,
-        Some(row) => Some(row.through),
-    };
-    configured.iter().filter_map(place).min()
+/// Stored progress rows.
+pub(super) fn places(rows: &[Row]) -> Result<Places, ReadError> {
+    rows.iter().map(progress).collect()
 }

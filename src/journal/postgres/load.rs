@@ -8,12 +8,13 @@ use uuid::Uuid;
 
 use super::connect::{Exclusive, explain};
 use super::fence::FOUND;
-use super::lanes::{self, Holders};
+use super::lanes;
 use super::row::{self, get, parsed};
 use super::text;
-use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope, Seq};
+use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope};
 use crate::journal::names::{Named, collection_named, lane_name, lane_named};
-use crate::journal::{CollectionRow, EntryRow, ProgressRow, ReadError, Snapshot};
+use crate::journal::places::Places;
+use crate::journal::{CollectionRow, EntryRow, ReadError, Snapshot};
 
 /// Above the lane's lowest place; and what has no verdict, wherever it is. Each by its index.
 fn entries_sql() -> String {
@@ -48,8 +49,8 @@ pub(super) async fn load(session: &mut Exclusive, configured: &[InstanceName]) -
     )
     .await?;
     let lanes = living_lanes(&open, &collections)?;
-    let mut progress = lanes::progress(&rows(&moment, lanes::PROGRESS).await?)?;
-    progress.retain(|lane, _| lanes.contains(lane));
+    let mut places = lanes::places(&rows(&moment, lanes::PROGRESS).await?)?;
+    places.retain(&lanes);
     let floors = rows(&moment, "SELECT lane, floor FROM chroma_edge.floors").await?;
     let floors = floors.iter().map(|row| Ok((row::lane(row)?, row::seq(row, "floor")?)));
     let mut floors = floors.collect::<Result<Vec<_>, ReadError>>()?;
@@ -62,8 +63,8 @@ pub(super) async fn load(session: &mut Exclusive, configured: &[InstanceName]) -
         journal_id: get(found, "journal_id")?,
         last: row::seq(found, "last_seq")?,
         floors,
-        entries: entries(&moment, &lanes, &progress, configured).await?,
-        progress: progress.into_values().flatten().collect(),
+        entries: entries(&moment, &lanes, &places, configured).await?,
+        progress: places.into_rows(),
         tenants: tenants.iter().map(|row| row::text(row, "tenant")).collect::<Result<_, _>>()?,
         databases: databases
             .iter()
@@ -91,17 +92,11 @@ fn living_lanes(open: &[Row], collections: &[CollectionRow]) -> Result<HashSet<L
 async fn entries(
     moment: &Transaction<'_>,
     lanes: &HashSet<LaneId>,
-    progress: &HashMap<LaneId, Vec<ProgressRow>>,
+    places: &Places,
     configured: &[InstanceName],
 ) -> Result<Vec<EntryRow>, ReadError> {
-    let above = |lane: &LaneId| {
-        let rows = progress.get(lane).map_or(&[][..], Vec::as_slice);
-        // Nobody in step: rather too many entries than one too few for an instance that comes back in step.
-        let lowest = lanes::lowest(rows, configured, Holders::InStep);
-        lowest.or_else(|| lanes::lowest(rows, configured, Holders::All)).unwrap_or(Seq::ZERO)
-    };
     let names: Vec<String> = lanes.iter().map(|lane| lane_name(*lane)).collect();
-    let above: Vec<i64> = lanes.iter().map(|lane| row::number(above(lane))).collect();
+    let above: Vec<i64> = lanes.iter().map(|lane| row::number(places.needed_above(*lane, configured))).collect();
     let rows = moment.query(&entries_sql(), &[&names, &above]).await;
     rows.map_err(|error| ReadError(explain(&error)))?.iter().map(row::entry).collect()
 }

@@ -5,11 +5,10 @@ use super::lanes;
 use super::read::failed;
 use super::row::{count, get, number, unsigned};
 use super::trim::{WITH_TRANSACTIONS, rows};
-use crate::ids::{InstanceName, Seq};
+use crate::ids::InstanceName;
 use crate::journal::names::lane_named;
 use crate::journal::types::ROW_BYTES;
-use crate::journal::{HeldLane, HeldPlace, ReadError, Standing};
-use crate::order::Step;
+use crate::journal::{HeldLane, ReadError};
 
 /// What the tables occupy, room for new rows included.
 const OCCUPIED: &str = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class
@@ -40,20 +39,12 @@ pub(super) async fn used_bytes(session: &Exclusive, limit: u64) -> Result<u64, R
 
 /// See [`crate::journal::Store::held`].
 pub(super) async fn held(session: &Exclusive, configured: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {
-    let progress = lanes::progress(&rows(session, lanes::PROGRESS).await?)?;
+    let known = lanes::places(&rows(session, lanes::PROGRESS).await?)?;
     let (mut held, mut names, mut places) = (Vec::new(), Vec::new(), Vec::new());
     for found in rows(session, WITH_TRANSACTIONS).await? {
         let (name, open): (String, bool) = (get(&found, "lane")?, get(&found, "open")?);
         let (Ok(lane), true) = (lane_named(&name), open) else { continue };
-        let rows = progress.get(&lane).map_or(&[][..], Vec::as_slice);
-        let place = |instance: &InstanceName| {
-            let row = rows.iter().find(|row| row.instance == *instance);
-            let through = row.map_or(Seq::ZERO, |row| row.through);
-            let in_step = row.is_none_or(|row| row.standing == Standing::InStep);
-            let step = if in_step { Step::In } else { Step::Diverged };
-            HeldPlace { instance: instance.clone(), through, bytes_through: 0, step }
-        };
-        let held_here: Vec<HeldPlace> = configured.iter().map(place).collect();
+        let held_here = known.held(lane, configured);
         names.extend(held_here.iter().map(|_| name.clone()));
         places.extend(held_here.iter().map(|place| number(place.through)));
         held.push(HeldLane { lane, places: held_here });

@@ -5,19 +5,16 @@
 //! connection, however many lanes there are; the commit, which holds up all others, only removes, and looks once more at
 //! how far the instances are in those lanes.
 
-use std::collections::HashMap;
-
 use tokio_postgres::Row;
 
 use super::connect::Exclusive;
-use super::lanes::{self, Holders};
+use super::lanes;
 use super::pipeline::{Query, query};
 use super::read::failed;
 use super::row::{self, get, number, time};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
-use crate::journal::names::lane_named;
-use crate::journal::{ProgressRow, ReadError, Trimmed, Trimming};
+use crate::journal::{ReadError, Trimmed, Trimming};
 
 /// Lanes looked at in one statement.
 const LANES: usize = 64;
@@ -98,11 +95,11 @@ pub(super) async fn plan(
     why: Trimming,
     most: u32,
 ) -> Result<Plan, ReadError> {
-    let progress = lanes::progress(&rows(session, lanes::PROGRESS).await?)?;
+    let places = lanes::places(&rows(session, lanes::PROGRESS).await?)?;
     let mut bounds: Vec<(String, i64)> = Vec::new();
     for found in rows(session, WITH_TRANSACTIONS).await? {
         let (lane, open) = (get::<String>(&found, "lane")?, get(&found, "open")?);
-        bounds.extend(bound(&progress, configured, why, &lane, open).map(|bound| (lane, bound)));
+        bounds.extend(places.trimmable(&lane, open, configured, why).map(|bound| (lane, number(bound))));
     }
     let mut plan = Plan { empty: lanes_of(&rows(session, EMPTY).await?)?, ..Plan::default() };
     let mut left = i64::from(most);
@@ -117,8 +114,7 @@ pub(super) async fn plan(
         let some = found.try_get::<_, bool>(0).map_err(|error| failed(&error))?;
         plan.application = some.then_some((time(before), left));
     }
-    let catalog = progress.get(&LaneId::Catalog).map_or(&[][..], Vec::as_slice);
-    if let Some(through) = lanes::lowest(catalog, configured, Holders::All).map(number) {
+    if let Some(through) = places.everywhere(LaneId::Catalog, configured).map(number) {
         let found = session.query_one(DELETED, &[&through]).await.map_err(|error| failed(&error))?;
         plan.forget = found.try_get::<_, bool>(0).map_err(|error| failed(&error))?.then_some(through);
     }
@@ -151,23 +147,6 @@ async fn ends(
         }
     }
     Ok(left)
-}
-
-/// How far a lane's instances have left it behind.
-fn bound(
-    progress: &HashMap<LaneId, Vec<ProgressRow>>,
-    configured: &[InstanceName],
-    why: Trimming,
-    lane: &str,
-    open: bool,
-) -> Option<i64> {
-    if !open {
-        // Its collection is gone: no instance executes these any more, whatever its mark says.
-        return Some(i64::MAX);
-    }
-    let rows = lane_named(lane).ok().and_then(|lane| progress.get(&lane)).map_or(&[][..], Vec::as_slice);
-    let enough = lanes::in_step(rows, configured) >= why.least_in_step();
-    lanes::lowest(rows, configured, Holders::InStep).filter(|_| enough).map(number)
 }
 
 /// Removes what was planned, no lane further than its instances are by now, and raises the lanes' floors.

@@ -1,17 +1,13 @@
-//! How far the configured instances are in each lane: what `load` starts from and what retention asks.
-//!
-//! An instance that is not configured counts for nothing. A configured one without a row has not begun.
-
-use std::collections::HashMap;
+//! The lanes as they are stored: which there are, how far instances are in them, what they hold.
 
 use rusqlite::{Connection, params};
 
 use super::row::{count, number, unsigned};
 use crate::ids::{InstanceName, LaneId, Seq};
+use crate::journal::HeldLane;
 use crate::journal::names::{APPLICATION, lane_named};
+use crate::journal::places::Places;
 use crate::journal::types::ROW_BYTES;
-use crate::journal::{HeldLane, HeldPlace, ProgressRow, Standing};
-use crate::order::Step;
 
 /// Whether other instances are configured than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,43 +35,10 @@ pub(super) fn note_configured(connection: &Connection, configured: &[InstanceNam
     Ok(Configured::Changed)
 }
 
-/// Every stored progress row, by lane.
-pub(super) fn progress(connection: &Connection) -> rusqlite::Result<HashMap<LaneId, Vec<ProgressRow>>> {
+/// Every stored progress row.
+pub(super) fn places(connection: &Connection) -> rusqlite::Result<Places> {
     let mut statement = connection.prepare_cached("SELECT lane, instance, through, standing, reason FROM progress")?;
-    let mut rows = statement.query([])?;
-    let mut progress: HashMap<LaneId, Vec<ProgressRow>> = HashMap::new();
-    while let Some(row) = rows.next()? {
-        let row = super::row::progress(row)?;
-        progress.entry(row.lane).or_default().push(row);
-    }
-    Ok(progress)
-}
-
-/// Whom a lane's place is asked of.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Holders {
-    /// In-step instances; `None` comes back when there is none.
-    InStep,
-    /// Every configured instance, diverged or not.
-    All,
-}
-
-/// How many of the configured instances are in step in a lane with these rows.
-pub(super) fn in_step(rows: &[ProgressRow], configured: &[InstanceName]) -> usize {
-    let diverged = |instance: &&InstanceName| {
-        rows.iter().any(|row| row.instance == **instance && row.standing != Standing::InStep)
-    };
-    configured.iter().filter(|instance| !diverged(instance)).count()
-}
-
-/// The lowest place of the configured instances in a lane with these rows.
-pub(super) fn lowest(rows: &[ProgressRow], configured: &[InstanceName], holders: Holders) -> Option<Seq> {
-    let place = |instance: &InstanceName| match rows.iter().find(|row| row.instance == *instance) {
-        None => Some(Seq::ZERO),
-        Some(row) if holders == Holders::InStep && row.standing != Standing::InStep => None,
-        Some(row) => Some(row.through),
-    };
-    configured.iter().filter_map(place).min()
+    statement.query_map([], super::row::progress)?.collect()
 }
 
 /// Whether the lane takes new entries: the catalog lane, and the lanes of existing collections.
@@ -113,26 +76,18 @@ pub(super) fn raise_floor(connection: &Connection, lane: &str, floor: Seq) -> ru
 /// The lanes that take new entries and have transactions, with every configured instance's place.
 pub(super) fn held(connection: &mut Connection, configured: &[InstanceName]) -> rusqlite::Result<Vec<HeldLane>> {
     let moment = connection.transaction()?;
-    let progress = progress(&moment)?;
+    let places = places(&moment)?;
     let mut held = Vec::new();
     for name in with_transactions(&moment)? {
         let Ok(lane) = lane_named(&name) else { continue };
         if !is_open(&moment, &name)? {
             continue;
         }
-        let rows = progress.get(&lane).map_or(&[][..], Vec::as_slice);
-        let place = |instance: &InstanceName| {
-            let row = rows.iter().find(|row| row.instance == *instance);
-            let through = row.map_or(Seq::ZERO, |row| row.through);
-            let in_step = row.is_none_or(|row| row.standing == Standing::InStep);
-            Ok(HeldPlace {
-                instance: instance.clone(),
-                through,
-                bytes_through: bytes_through(&moment, &name, through)?,
-                step: if in_step { Step::In } else { Step::Diverged },
-            })
-        };
-        held.push(HeldLane { lane, places: configured.iter().map(place).collect::<rusqlite::Result<_>>()? });
+        let mut places = places.held(lane, configured);
+        for place in &mut places {
+            place.bytes_through = bytes_through(&moment, &name, place.through)?;
+        }
+        held.push(HeldLane { lane, places });
     }
     Ok(held)
 }

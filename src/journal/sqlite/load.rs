@@ -1,15 +1,15 @@
 //! The snapshot that an edge goes on from after a restart. One read transaction: one moment of the journal.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::lanes::{self, Holders};
-use super::row;
+use super::{lanes, row};
 use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope, Seq};
 use crate::journal::names::{Named, collection_named, lane_name, lane_named};
-use crate::journal::{CollectionRow, EntryRow, ProgressRow, Snapshot};
+use crate::journal::places::Places;
+use crate::journal::{CollectionRow, EntryRow, Snapshot};
 
 /// Reads everything needed to go on. Bodies stay where they are.
 pub(super) fn load(connection: &mut Connection, configured: &[InstanceName]) -> rusqlite::Result<Snapshot> {
@@ -18,16 +18,16 @@ pub(super) fn load(connection: &mut Connection, configured: &[InstanceName]) -> 
     let collections = collections(&moment, "deleted IS NULL")?;
     let departed = self::collections(&moment, "deleted IS NOT NULL")?;
     let lanes = living_lanes(&moment, &collections)?;
-    let mut progress = lanes::progress(&moment)?;
-    progress.retain(|lane, _| lanes.contains(lane));
+    let mut places = lanes::places(&moment)?;
+    places.retain(&lanes);
     let mut floors = floors(&moment)?;
     floors.retain(|(lane, _)| lanes.contains(lane));
     Ok(Snapshot {
         journal_id,
         last: super::append::last(&moment)?,
         floors,
-        entries: entries(&moment, &lanes, &progress, configured)?,
-        progress: progress.into_values().flatten().collect(),
+        entries: entries(&moment, &lanes, &places, configured)?,
+        progress: places.into_rows(),
         tenants: tenants(&moment)?,
         databases: databases(&moment)?,
         collections,
@@ -51,18 +51,14 @@ fn living_lanes(connection: &Connection, collections: &[CollectionRow]) -> rusql
 fn entries(
     connection: &Connection,
     lanes: &HashSet<LaneId>,
-    progress: &HashMap<LaneId, Vec<ProgressRow>>,
+    places: &Places,
     configured: &[InstanceName],
 ) -> rusqlite::Result<Vec<EntryRow>> {
     let sql = format!("SELECT {} FROM transactions WHERE lane = ?1 AND (seq > ?2 OR verdict IS NULL)", row::ENTRY);
     let mut statement = connection.prepare(&sql)?;
     let mut entries = Vec::new();
     for lane in lanes {
-        let rows = progress.get(lane).map_or(&[][..], Vec::as_slice);
-        // Nobody in step: rather too many entries than one too few for an instance that comes back in step.
-        let above = lanes::lowest(rows, configured, Holders::InStep)
-            .or_else(|| lanes::lowest(rows, configured, Holders::All))
-            .unwrap_or(Seq::ZERO);
+        let above = places.needed_above(*lane, configured);
         for entry in statement.query_map(params![lane_name(*lane), row::number(above)], row::entry)? {
             entries.push(entry?);
         }

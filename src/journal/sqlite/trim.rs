@@ -5,12 +5,10 @@
 
 use rusqlite::{Connection, params};
 
-use super::lanes::{self, Holders};
+use super::lanes;
 use super::row::{number, seq};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
-
-use crate::journal::names::lane_named;
 use crate::journal::{Trimmed, Trimming};
 
 /// Removes up to `most` transactions.
@@ -21,21 +19,14 @@ pub(super) fn trim(
     why: Trimming,
     most: u32,
 ) -> rusqlite::Result<Trimmed> {
-    let progress = lanes::progress(connection)?;
+    let places = lanes::places(connection)?;
     let mut trimmed = Trimmed::default();
     for lane in lanes::with_transactions(connection)? {
         let left = u64::from(most).saturating_sub(trimmed.transactions);
         if left == 0 {
             break;
         }
-        let rows = lane_named(&lane).ok().and_then(|lane| progress.get(&lane)).map_or(&[][..], Vec::as_slice);
-        let bound = if lanes::is_open(connection, &lane)? {
-            let enough = lanes::in_step(rows, configured) >= why.least_in_step();
-            lanes::lowest(rows, configured, Holders::InStep).filter(|_| enough)
-        } else {
-            // Its collection is gone: no instance executes these any more, whatever its mark says.
-            Some(Seq::new(u64::MAX))
-        };
+        let bound = places.trimmable(&lane, lanes::is_open(connection, &lane)?, configured, why);
         if let Some(end) = bound.map(|bound| end(connection, &lane, bound, before, left)).transpose()?.flatten() {
             trimmed.bytes += lanes::bytes_through(connection, &lane, end)?;
             let sql = "DELETE FROM transactions WHERE lane = ?1 AND seq <= ?2";
@@ -48,8 +39,7 @@ pub(super) fn trim(
     let application = super::application::trim(connection, before, left)?;
     trimmed.transactions += application.transactions;
     trimmed.bytes += application.bytes;
-    let catalog = progress.get(&LaneId::Catalog).map_or(&[][..], Vec::as_slice);
-    if let Some(through) = lanes::lowest(catalog, configured, Holders::All) {
+    if let Some(through) = places.everywhere(LaneId::Catalog, configured) {
         super::catalog::forget_deleted(connection, through)?;
     }
     forget_lanes(connection)?;
