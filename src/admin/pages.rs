@@ -143,7 +143,7 @@ impl Admin {
         let registry = self.core.registry();
         let behind: serde_json::Map<String, Value> =
             registry.ids().map(|id| (registry.name(id).to_string(), json!(picture.behind(id)))).collect();
-        let totals = match self.core.totals().await {
+        let totals = match self.core.store().totals().await {
             Ok(totals) => totals,
             Err(error) => {
                 let body =
@@ -207,7 +207,7 @@ impl Admin {
         let registry = self.core.registry();
         let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let totals = self.core.totals().await;
+        let totals = self.core.store().totals().await;
         let mut gauges = Gauges::default();
         let fullness = self.core.fullness();
         for id in registry.ids() {

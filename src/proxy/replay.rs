@@ -30,7 +30,7 @@ pub async fn known(edge: &Edge, key: &ClientKey) -> Result<Option<TransactionRow
 }
 
 async fn look(edge: &Edge, lookup: &Lookup) -> Result<Option<TransactionRow>, Failure> {
-    edge.core.transaction(lookup).await.map_err(|error| Failure::JournalUnavailable(error.to_string()))
+    edge.core.store().transaction(lookup).await.map_err(|error| Failure::JournalUnavailable(error.to_string()))
 }
 
 /// The answer to a request whose id is the transaction's: waits for the outcome until `deadline`.

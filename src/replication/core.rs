@@ -21,8 +21,7 @@ use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TransactionId};
 use crate::instance::{Answer, Registry};
 use crate::journal::retention::{Fullness, RetentionSink};
 use crate::journal::{
-    Appended, DurableSink, Fact, Journal, Lookup, ReadError, Request, Resolution, Status, Store, Suspicion,
-    SuspicionId, TimingGap, Totals, TransactionRow,
+    Appended, DurableSink, Fact, Journal, Request, Resolution, Status, Store, Suspicion, SuspicionId, TimingGap,
 };
 use crate::lease::Lease;
 use crate::order::{Acknowledge, Attendance, Board, Effect, Input, Precedence, Submission, Verdict};
@@ -147,22 +146,6 @@ impl Core {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// One transaction, as the journal has it.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
-        self.store.transaction(lookup).await
-    }
-
-    /// Counts, as the journal has them.
-    ///
-    /// # Errors
-    /// When the journal cannot be read.
-    pub async fn totals(&self) -> Result<Totals, ReadError> {
-        self.store.totals().await
-    }
-
     /// How full the journal was when retention last looked.
     pub fn fullness(&self) -> Fullness {
         self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone()
@@ -262,17 +245,12 @@ impl Core {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at every lane again, whatever was heard of it: the net under every wake-up. Returns how many writes recovery
-    /// has yet to finish.
-    pub fn look_again(&self) -> u64 {
-        self.step(Input::LookAgain);
-        self.board().awaiting_recovery()
-    }
-
-    /// As [`Core::look_again`], and whatever only pauses before its next attempt makes it now.
+    /// Looks at every lane again, and whatever only pauses before its next attempt makes it now. Returns how many writes
+    /// recovery has yet to finish.
     pub fn hurry(&self) -> u64 {
         self.hurried.send_modify(|count| *count = count.wrapping_add(1));
-        self.look_again()
+        self.step(Input::LookAgain);
+        self.board().awaiting_recovery()
     }
 
     /// Ticks when somebody asked to hurry.

@@ -6,10 +6,10 @@ use super::moment;
 use crate::clock::Timestamp;
 use crate::instance::Registry;
 use crate::journal::{ClientKey, Details, Status, TimingGap, TransactionRow};
-use crate::order::Verdict;
+use crate::order::{MAX_RETRIES, Verdict};
 
 /// Without what only the transaction's own page tells.
-pub(super) fn listed(row: &TransactionRow, max_retries: u32) -> Map<String, Value> {
+pub(super) fn listed(row: &TransactionRow) -> Map<String, Value> {
     let time = |moment: Option<Timestamp>| moment.map(moment::text);
     let fields = json!({
         "transaction_id": row.transaction_id.to_string(),
@@ -22,7 +22,7 @@ pub(super) fn listed(row: &TransactionRow, max_retries: u32) -> Map<String, Valu
         "created_at": moment::text(row.created_at),
         "completed_at": time(row.completed_at),
         "retry_count": row.retry_count,
-        "max_retries": max_retries,
+        "max_retries": MAX_RETRIES,
         "next_retry_at": time(row.next_retry_at),
         "is_timing_gap_failure": row.timing_gap == TimingGap::Yes,
         "failure_reason": row.failure_reason,
@@ -38,7 +38,7 @@ pub(super) fn listed(row: &TransactionRow, max_retries: u32) -> Map<String, Valu
 
 /// As an event tells of it: without what changes between events.
 pub fn shown_in_event(row: &TransactionRow) -> Map<String, Value> {
-    let mut fields = listed(row, 0);
+    let mut fields = listed(row);
     for volatile in ["retry_count", "max_retries", "next_retry_at", "target_instance"] {
         fields.remove(volatile);
     }
@@ -46,9 +46,9 @@ pub fn shown_in_event(row: &TransactionRow) -> Map<String, Value> {
 }
 
 /// All of it.
-pub(super) fn whole(details: &Details, registry: &Registry, max_retries: u32) -> Value {
+pub(super) fn whole(details: &Details, registry: &Registry) -> Value {
     let row = &details.transaction;
-    let mut fields = listed(row, max_retries);
+    let mut fields = listed(row);
     let answer = row.answer.as_ref().map_or(Value::Null, |answer| body(&answer.body));
     fields.insert("result".to_owned(), answer.clone());
     fields.insert("response_data".to_owned(), answer);

@@ -17,9 +17,7 @@ impl Safety {
     pub(super) async fn transactions(&self, request: &PageRequest) -> Result<Reply, Refusal> {
         let query = asked(&Query::of(&request.query))?;
         let page = self.core.store().audit(&query).await?;
-        let max_retries = self.max_retries();
-        let transactions: Vec<Value> =
-            page.transactions.iter().map(|row| Value::Object(shown::listed(row, max_retries))).collect();
+        let transactions: Vec<Value> = page.transactions.iter().map(|row| Value::Object(shown::listed(row))).collect();
         let total: u64 = page.counts.iter().map(|(_, count)| count).sum();
         let counts: Map<String, Value> =
             page.counts.iter().map(|(status, count)| (status.as_str().to_owned(), json!(count))).collect();

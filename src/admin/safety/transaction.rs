@@ -10,7 +10,6 @@ use super::{Refusal, Safety, shown};
 use crate::clock;
 use crate::ids::TransactionId;
 use crate::journal::{Details, Lookup};
-use crate::order::MAX_RETRIES;
 use crate::proxy::{PageRequest, Reply, own_id};
 
 /// The longest wait, in seconds.
@@ -80,12 +79,8 @@ impl Safety {
     }
 
     pub(super) fn show(&self, status: u16, details: &Details) -> Reply {
-        let whole = shown::whole(details, self.core.registry(), self.max_retries());
+        let whole = shown::whole(details, self.core.registry());
         Reply::json(status, whole.to_string())
-    }
-
-    pub(super) fn max_retries(&self) -> u32 {
-        MAX_RETRIES
     }
 }
 
