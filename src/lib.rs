@@ -13,6 +13,7 @@ pub mod journal;
 pub mod lease;
 pub mod metrics;
 pub mod order;
+pub mod proof;
 pub mod proxy;
 pub mod replication;
 pub mod server;
