@@ -8,6 +8,7 @@ use chroma_edge::order::{Consistency, Effect, Input, Intent, Kind, Purpose, Reco
 use crate::body::Body;
 use crate::journal::{LIMITS, Row};
 use crate::requests::Request;
+use crate::taint::{Known, Taint};
 use crate::world::{Places, World};
 
 /// A rule is broken: the run ends with its name.
@@ -68,7 +69,10 @@ impl World {
             }
             Effect::ReadIds { lane, instance, seq, .. } => self.r1_one_in_doubt(*lane, *instance, &[*seq]),
             Effect::Answer { lane, seq, verdict, .. } => self.r2_r3_answer(*lane, *seq, *verdict),
-            Effect::Record { record, lane, instance } => self.see_record(*lane, *instance, record),
+            Effect::Record { record, lane, instance } => {
+                self.see_record(*lane, *instance, record);
+                self.taint_record(*lane, *instance, record);
+            }
             Effect::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
             Effect::RecordVoids { .. } => self.counters.count("void by deletion"),
             Effect::Note { .. } | Effect::AwaitCalm { .. } | Effect::Inspect { .. } => {}
@@ -328,6 +332,13 @@ impl World {
         let lane = LaneId::Records(collection);
         for reader in self.board.readers(collection, Consistency::Fresh) {
             let instance = reader.instance;
+            match self.taints.of(collection, instance) {
+                Some(Taint { known: Known::ToTheBoard, cause }) => {
+                    violated("R5", &format!("{instance:?} serves {collection:?}, and is known to be {cause:?}"));
+                }
+                Some(Taint { known: Known::ToNobody, .. }) => continue,
+                None => {}
+            }
             let acknowledged = self.facts.acknowledged.get(&lane).map(Vec::as_slice).unwrap_or_default();
             let lacks = |seq: &&Seq| !self.facts.holds(instance, lane, **seq);
             if let Some(seq) = acknowledged.iter().rev().take(40).find(lacks) {

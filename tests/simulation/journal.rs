@@ -31,10 +31,26 @@ pub struct Row {
 
 pub enum Commit {
     Append(Row),
-    Record { lane: LaneId, instance: InstanceId, record: Record },
-    Note { record: Record },
-    Voids { lane: LaneId, seqs: Vec<Seq> },
-    Resolution { lane: LaneId, instance: InstanceId, seq: Seq, ids: Vec<u8> },
+    Record {
+        lane: LaneId,
+        instance: InstanceId,
+        record: Record,
+    },
+    Note {
+        record: Record,
+    },
+    Voids {
+        lane: LaneId,
+        seqs: Vec<Seq>,
+    },
+    Resolution {
+        lane: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        ids: Vec<u8>,
+    },
+    /// This suspicion has been dealt with.
+    Handled(u64),
 }
 
 pub const LIMITS: MergeLimits = MergeLimits { documents: 6, bytes: 1_000 };
@@ -53,6 +69,8 @@ pub struct Journal {
     floors: BTreeMap<LaneId, Seq>,
     dimensioned: BTreeSet<CollectionId>,
     changes: Vec<(Seq, CatalogChange)>,
+    suspicions: BTreeMap<u64, (LaneId, InstanceId)>,
+    suspected: u64,
 }
 
 impl Journal {
@@ -70,11 +88,30 @@ impl Journal {
             floors: BTreeMap::new(),
             dimensioned: BTreeSet::new(),
             changes: Vec::new(),
+            suspicions: BTreeMap::new(),
+            suspected: 0,
         }
+    }
+
+    /// The only thing that an edge may still write when it was succeeded.
+    pub fn suspect(&mut self, place: (LaneId, InstanceId)) {
+        self.suspected += 1;
+        self.suspicions.insert(self.suspected, place);
+    }
+
+    pub fn suspicions(&self) -> Vec<(u64, (LaneId, InstanceId))> {
+        self.suspicions.iter().map(|(id, place)| (*id, *place)).collect()
     }
 
     pub fn mark(&self, lane: LaneId, instance: InstanceId) -> Seq {
         self.marks.get(&(lane, instance)).copied().unwrap_or(Seq::ZERO)
+    }
+
+    /// Its mark, and what may be left out behind it.
+    pub fn passed(&self, lane: LaneId, instance: InstanceId) -> Seq {
+        let mark = self.mark(lane, instance);
+        let left_out = |row: &&Row| row.verdict.is_some_and(|verdict| verdict != Verdict::Applied);
+        self.between(lane, mark, Seq::MAX).take_while(left_out).last().map_or(mark, |row| row.seq)
     }
 
     pub fn step(&self, lane: LaneId, instance: InstanceId) -> Step {
@@ -130,6 +167,10 @@ impl Journal {
     fn commit(&mut self, commit: Commit) -> Option<(Input, Vec<(Seq, Verdict)>)> {
         match commit {
             Commit::Append(_) => None,
+            Commit::Handled(id) => {
+                self.suspicions.remove(&id);
+                None
+            }
             Commit::Record { lane, instance, record } => {
                 self.apply(lane, Some(instance), &record);
                 Some((Input::Recorded { lane, instance }, record.verdicts))
@@ -178,11 +219,23 @@ impl Journal {
             self.catalog.fold(seq, change);
             self.changes.push((seq, change.clone()));
         }
-        for place in &record.diverged {
+        self.r11_left_behind(record);
+        for place in record.diverged.iter().chain(&record.left_behind) {
             self.steps.insert(*place, Step::Diverged);
         }
         for place in &record.admitted {
             self.steps.insert(*place, Step::In);
+        }
+    }
+
+    /// R11: only in a collection's lane, and only where two others in step durably have more.
+    fn r11_left_behind(&self, record: &Record) {
+        for (lane, instance) in &record.left_behind {
+            let mark = self.mark(*lane, *instance);
+            let ahead = |other: &InstanceId| self.step(*lane, *other) == Step::In && self.passed(*lane, *other) > mark;
+            if *lane == LaneId::Catalog || self.instances().filter(ahead).count() < 2 {
+                violated("R11", &format!("{instance:?} is left behind in {lane:?} at {mark}"));
+            }
         }
     }
 

@@ -5,15 +5,22 @@
 
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
+mod assumptions;
 mod body;
 mod catalog_shell;
+mod clients;
 mod counters;
+mod edge;
 mod ending;
+mod events;
 mod instance;
 mod invariants;
 mod journal;
+mod older;
 mod requests;
 mod rng;
+mod strays;
+mod taint;
 mod workload;
 mod world;
 
@@ -21,6 +28,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use assumptions::Assumptions;
 use counters::Counters;
 use world::World;
 
@@ -29,8 +37,12 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Runs one seed to its end; `Err` is a complete report.
-fn run(seed: u64, steps: u64) -> Result<Counters, String> {
-    let mut world = World::new(seed);
+fn run(seed: u64, steps: u64, assumptions: Assumptions) -> Result<Counters, String> {
+    attempt(seed, steps, assumptions, false).or_else(|_| attempt(seed, steps, assumptions, true))
+}
+
+fn attempt(seed: u64, steps: u64, assumptions: Assumptions, traced: bool) -> Result<Counters, String> {
+    let mut world = World::new(seed, assumptions, traced);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         for _ in 0..steps {
             world.advance();
@@ -51,7 +63,7 @@ fn run(seed: u64, steps: u64) -> Result<Counters, String> {
 fn every_seed_keeps_the_rules() {
     let steps = number("SIM_STEPS").unwrap_or(2000);
     if let Some(seed) = number("SIM_SEED") {
-        match run(seed, steps) {
+        match run(seed, steps, Assumptions::KEPT) {
             Ok(counters) => println!("{counters}"),
             Err(report) => panic!("{report}"),
         }
@@ -71,7 +83,7 @@ fn every_seed_keeps_the_rules() {
                     if seed >= seeds {
                         break;
                     }
-                    match run(seed, steps) {
+                    match run(seed, steps, Assumptions::KEPT) {
                         Ok(counters) => total.lock().unwrap().add(&counters),
                         Err(report) => failures.lock().unwrap().push(report),
                     }
