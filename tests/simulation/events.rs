@@ -66,7 +66,9 @@ impl World {
     }
 
     pub fn some_request(&mut self) {
-        if let Some(at) = self.pick(self.requests.len()) {
+        if let Some(at) = self.pick(self.requests.len())
+            && let Some(at) = self.at_the_gate(at)
+        {
             self.progress(at);
         }
     }
@@ -131,8 +133,8 @@ impl World {
                 // Admitted only after a look at what it holds.
                 self.look_at(instance);
             }
-            self.reach[instance.0] = reach;
             self.tell(Input::Reached { instance, reach });
+            self.reach[instance.0] = reach;
         }
     }
 

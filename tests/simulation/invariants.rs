@@ -7,6 +7,7 @@ use chroma_edge::order::{Consistency, Effect, Input, Intent, Kind, Purpose, Reco
 
 use crate::body::Body;
 use crate::journal::{LIMITS, Row};
+use crate::load::Load;
 use crate::requests::Request;
 use crate::taint::{Known, Taint};
 use crate::world::{Places, World};
@@ -29,6 +30,7 @@ pub struct Facts {
     answered_since_start: HashSet<Seq>,
     acknowledged: HashMap<LaneId, Vec<Seq>>,
     runs_lost_or_refused: HashSet<Seq>,
+    pub load: Load,
 }
 
 impl Facts {
@@ -42,6 +44,7 @@ impl Facts {
 
     pub fn new_epoch(&mut self) {
         self.answered_since_start.clear();
+        self.load = Load::default();
     }
 
     /// The content of the entry is on the instance: executed there, or found equal to one that has it.
@@ -61,21 +64,29 @@ fn prior(seq: Seq) -> Seq {
 impl World {
     pub fn check_effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Send { lane, instance, seqs, purpose, repeat, .. } => {
+            Effect::Send { lane, instance, seqs, purpose, repeat, turn } => {
+                self.check_turn(*lane, *instance, seqs, *turn);
                 self.r1_one_in_doubt(*lane, *instance, seqs);
                 self.r9_mergeable(seqs);
                 self.r7_deletion_waits(*instance, seqs[0]);
                 self.count_send(seqs, *purpose, *repeat);
             }
-            Effect::ReadIds { lane, instance, seq, .. } => self.r1_one_in_doubt(*lane, *instance, &[*seq]),
-            Effect::Answer { lane, seq, verdict, .. } => self.r2_r3_answer(*lane, *seq, *verdict),
+            Effect::ReadIds { lane, instance, seq, turn } => {
+                self.check_turn(*lane, *instance, &[*seq], *turn);
+                self.r1_one_in_doubt(*lane, *instance, &[*seq]);
+            }
+            Effect::Answer { lane, seq, verdict, .. } => {
+                self.facts.load.stops_waiting(*lane, *seq);
+                self.r2_r3_answer(*lane, *seq, *verdict);
+            }
             Effect::Record { record, lane, instance } => {
                 self.see_record(*lane, *instance, record);
                 self.taint_record(*lane, *instance, record);
             }
             Effect::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
             Effect::RecordVoids { .. } => self.counters.count("void by deletion"),
-            Effect::Note { .. } | Effect::AwaitCalm { .. } | Effect::Inspect { .. } => {}
+            Effect::AwaitCalm { lane, instance, why, .. } => self.check_rest(*lane, *instance, *why),
+            Effect::Note { .. } | Effect::Inspect { .. } => {}
         }
     }
 

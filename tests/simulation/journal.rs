@@ -228,11 +228,12 @@ impl Journal {
         }
     }
 
-    /// R11: only in a collection's lane, and only where two others in step durably have more.
+    /// R11: only in a collection's lane, and only where two others in step durably have all that it has. (They had
+    /// more when the board judged; its own last mark may have become durable since.)
     fn r11_left_behind(&self, record: &Record) {
         for (lane, instance) in &record.left_behind {
             let mark = self.mark(*lane, *instance);
-            let ahead = |other: &InstanceId| self.step(*lane, *other) == Step::In && self.passed(*lane, *other) > mark;
+            let ahead = |other: &InstanceId| self.step(*lane, *other) == Step::In && self.passed(*lane, *other) >= mark;
             if *lane == LaneId::Catalog || self.instances().filter(ahead).count() < 2 {
                 violated("R11", &format!("{instance:?} is left behind in {lane:?} at {mark}"));
             }

@@ -16,6 +16,7 @@ mod events;
 mod instance;
 mod invariants;
 mod journal;
+mod load;
 mod older;
 mod requests;
 mod rng;

@@ -20,6 +20,8 @@ pub struct Request {
     pub instance: InstanceId,
     pub work: Work,
     pub turn: Turn,
+    /// Through the gate: it may have been sent.
+    pub entered: bool,
     /// What the instance has answered, as soon as it has executed it.
     pub answer: Option<Answer>,
     /// The step at which nobody waited for it any more.
@@ -35,15 +37,23 @@ impl Request {
         repeat: Repeat,
         turn: Turn,
     ) -> Self {
-        Request { lane, instance, work: Work::Send { seqs, purpose, repeat }, turn, answer: None, left: 0 }
+        Request {
+            lane,
+            instance,
+            work: Work::Send { seqs, purpose, repeat },
+            turn,
+            entered: false,
+            answer: None,
+            left: 0,
+        }
     }
 
     pub fn read(lane: LaneId, instance: InstanceId, seq: Seq, turn: Turn) -> Self {
-        Request { lane, instance, work: Work::Read { seq }, turn, answer: None, left: 0 }
+        Request { lane, instance, work: Work::Read { seq }, turn, entered: false, answer: None, left: 0 }
     }
 
     pub fn may_still_execute(&self) -> bool {
-        self.answer.is_none() && matches!(self.work, Work::Send { .. })
+        self.entered && self.answer.is_none() && matches!(self.work, Work::Send { .. })
     }
 
     pub fn seqs(&self) -> &[Seq] {
@@ -144,6 +154,9 @@ impl World {
             self.tell(Input::IdsRead { lane, instance, resolved: Resolved::Failed { again: Again::AfterAPause } });
             return;
         }
+        if matches!(self.journal.rows[&request.seqs()[0]].body, Body::DeleteLimited { .. }) {
+            self.counters.count("limited delete lost after its ids were durable");
+        }
         self.counters.count(if request.answer.is_some() { "lost after execution" } else { "lost before execution" });
         if request.may_still_execute() {
             self.abandoned.push(request);
@@ -176,7 +189,7 @@ impl World {
         let there: Vec<_> = (0..self.requests.len()).filter(|at| self.requests[*at].instance == instance).collect();
         for at in there.into_iter().rev() {
             let Work::Send { seqs, .. } = self.requests[at].work.clone() else { continue };
-            if self.requests[at].answer.is_some() || self.rng.chance(400) {
+            if !self.requests[at].may_still_execute() || self.rng.chance(400) {
                 continue;
             }
             let request = self.requests.swap_remove(at);

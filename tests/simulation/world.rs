@@ -5,7 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 
 use chroma_edge::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
-use chroma_edge::order::{Acknowledge, Board, Comparison, Effect, Input, Reach, Verdict};
+use chroma_edge::order::{Acknowledge, Board, Comparison, Effect, Input, Outcome, Reach, Verdict};
 
 use crate::assumptions::Assumptions;
 use crate::body::{Body, Flaw};
@@ -163,7 +163,13 @@ impl World {
     /// Gives the board one input, and takes what it wants done.
     pub fn tell(&mut self, input: Input) {
         self.note(|| format!("in  {input:?}"));
+        self.facts.load.hear(&input, &self.board, &self.reach);
+        self.raise(&input);
+        let answered = applied_to_records(&input);
         let effects = self.board.step(input);
+        if let Some(place) = answered {
+            self.facts.load.answered(place, &self.board);
+        }
         self.take(effects);
     }
 
@@ -207,6 +213,15 @@ impl World {
 
     pub fn recorded_answers(&self, seq: Seq) -> bool {
         self.journal.rows.get(&seq).is_some_and(|row| row.acknowledge == Acknowledge::WhenRecorded)
+    }
+}
+
+fn applied_to_records(input: &Input) -> Option<(LaneId, InstanceId)> {
+    match input {
+        Input::Attempted { lane: lane @ LaneId::Records(_), instance, outcome: Outcome::Applied(_) } => {
+            Some((*lane, *instance))
+        }
+        _ => None,
     }
 }
 
