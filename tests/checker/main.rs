@@ -4,6 +4,7 @@
 
 #[path = "mod.rs"]
 mod checker;
+mod chroma;
 #[path = "../common/mod.rs"]
 mod common;
 mod rules;
