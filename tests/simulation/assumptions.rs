@@ -23,4 +23,8 @@ pub struct Assumptions {
 impl Assumptions {
     pub const KEPT: Assumptions =
         Assumptions { calm_is_true: Holds::Always, lateness_is_noticed: Holds::Always, word_is_left: Holds::Always };
+
+    pub fn kept(&self) -> bool {
+        [self.calm_is_true, self.lateness_is_noticed, self.word_is_left] == [Holds::Always; 3]
+    }
 }

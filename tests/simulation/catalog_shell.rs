@@ -232,7 +232,8 @@ impl World {
     fn unclaimed(&self, instance: InstanceId, scope: &Scope, name: &str) -> Option<Uuid> {
         let server = &self.instances[instance.0];
         let id = server.find(scope, name)?;
-        let claimed = self.board.catalog().by_id(id).is_some();
+        // What an older copy brings back was somebody's once: taken for new, it would be two collections with one id.
+        let claimed = self.board.catalog().by_id(id).is_some() || self.journal.was_mapped(id);
         (!claimed && server.collections[&id].records.is_empty()).then_some(id)
     }
 

@@ -19,12 +19,13 @@ impl World {
             if self.rng.chance(40) {
                 known.extend(self.heard_of.last());
             }
-            let row = workload::draft(&mut self.rng, self.temper, &known);
+            let mut row = workload::draft(&mut self.rng, self.temper, &known);
             if let LaneId::Records(collection) = row.lane
                 && !self.heard_of.contains(&collection)
             {
                 self.heard_of.push(collection);
             }
+            row.number = self.account.begin(self.now);
             self.journal.queue.push_back(Commit::Append(row));
         }
     }
@@ -42,6 +43,7 @@ impl World {
         if let Some(at) = self.pick(open.len()) {
             let (lane, seq) = open[at];
             self.counters.count("client gave up");
+            self.client_leaves(seq);
             self.tell(Input::Unattended { lane, seq });
         }
     }

@@ -27,7 +27,7 @@ impl World {
 
     /// It takes over at the worst moment: when something is under way.
     pub fn succeed(&mut self) {
-        if self.succession == Succession::Due && self.requests.iter().any(Request::may_still_execute) {
+        if self.succession == Succession::Due && self.requests.iter().any(Request::is_not_answered) {
             self.succession = Succession::None;
             self.takeover();
         }
@@ -50,7 +50,7 @@ impl World {
         self.counters.count("takeover");
         self.note(|| "another edge takes over".to_owned());
         for request in std::mem::take(&mut self.requests) {
-            if !request.may_still_execute() {
+            if !request.is_not_answered() {
                 continue;
             }
             // One of the instances stays as the catalog knows it.
@@ -66,6 +66,7 @@ impl World {
     }
 
     fn start(&mut self) {
+        self.account.cut(self.now, "the edge is gone");
         self.rests.clear();
         self.examinations.clear();
         self.inspections.clear();

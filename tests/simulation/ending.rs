@@ -35,7 +35,8 @@ impl World {
             self.advance();
         }
         self.answers_stand();
-        self.all_equal_the_fold();
+        let astray = self.all_equal_the_fold();
+        self.judge_run(astray);
     }
 
     fn at_rest(&self) -> bool {
@@ -56,7 +57,7 @@ impl World {
     }
 
     /// No copy is chosen where no copy is trusted: writes wait until somebody has compared them.
-    fn nobody_in_step(&self, lane: LaneId) -> bool {
+    pub fn nobody_in_step(&self, lane: LaneId) -> bool {
         lane != LaneId::Catalog && self.journal.instances().all(|i| self.journal.step(lane, i) == Step::Diverged)
     }
 
@@ -104,7 +105,7 @@ impl World {
     }
 
     /// G2, G3: every in-step instance holds exactly what the journal's applied entries make, record by record.
-    fn all_equal_the_fold(&mut self) {
+    fn all_equal_the_fold(&mut self) -> bool {
         let mut fold = Fold::default();
         for row in self.journal.rows.values().filter(|row| row.verdict == Some(Verdict::Applied)) {
             fold.apply(row, self.taints.verdict_from_elsewhere(row.seq));
@@ -132,6 +133,7 @@ impl World {
         for collection in fold.ids.keys().copied() {
             self.one_dimension(collection);
         }
+        fold.astray.catalog || !fold.astray.records.is_empty()
     }
 
     fn same_catalog(&self, instance: InstanceId, reference: &Instance) {
@@ -236,7 +238,12 @@ impl Fold {
             return;
         }
         match row.lane {
-            LaneId::Catalog if from_elsewhere || self.astray.catalog => self.astray.catalog = true,
+            LaneId::Catalog if from_elsewhere || self.astray.catalog => {
+                self.astray.catalog = true;
+                if let Body::UpdateCollection { collection, .. } = &row.body {
+                    self.astray.records.insert(*collection);
+                }
+            }
             LaneId::Records(collection) if from_elsewhere || self.astray.catalog => {
                 self.astray.records.insert(collection);
             }

@@ -39,7 +39,8 @@ impl World {
             }
             _ if !storm => self.some_notice(),
             // Lulls, so that lanes come to rest now and then and can be compared.
-            856..942 if self.now % 400 < 250 && self.rng.chance(self.temper.writes) => self.client_writes(),
+            856..905 if self.now % 400 < 250 && self.rng.chance(self.temper.writes) => self.client_writes(),
+            905..942 if self.now % 3 > 0 => self.client_reads(),
             856..942 => self.some_comparison(),
             942..955 => self.late_execution(),
             955..960 => self.client_gives_up(),
@@ -102,7 +103,8 @@ impl World {
         let (ended, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.abandoned).into_iter().partition(here);
         self.abandoned = others;
         for request in ended {
-            if self.assumptions.calm_is_true == Holds::NotAlways && self.rng.chance(300) {
+            let strands = lane != LaneId::Catalog || instance == self.unlucky();
+            if self.assumptions.calm_is_true == Holds::NotAlways && strands && self.rng.chance(300) {
                 let lanes = vec![request.lane];
                 self.strays.push(Stray { request, lanes, sent: Some(self.now) });
             } else if self.weather == Weather::Storm && self.rng.chance(300) {

@@ -22,6 +22,8 @@ pub fn violated(rule: &str, what: &str) -> ! {
 pub struct Facts {
     executed: HashSet<(InstanceId, Seq)>,
     highest: Places<Seq>,
+    /// The end of what was executed last.
+    latest: Places<Seq>,
     /// Found equal up to here.
     admitted: Places<Seq>,
     /// Durable progress up to here has been checked.
@@ -50,6 +52,13 @@ impl Facts {
     /// The content of the entry is on the instance: executed there, or found equal to one that has it.
     fn holds(&self, instance: InstanceId, lane: LaneId, seq: Seq) -> bool {
         self.executed(instance, seq) || self.admitted.get(&(instance, lane)).is_some_and(|at| *at >= seq)
+    }
+
+    /// A run that had no answer is being executed again, one by one: what it ends with is there, what it begins with
+    /// is there again.
+    pub fn amid_a_run(&self, instance: InstanceId, lane: LaneId) -> bool {
+        let place = (instance, lane);
+        self.latest.get(&place).is_some_and(|latest| self.highest.get(&place).is_some_and(|highest| latest < highest))
     }
 
     pub fn answers(&self) -> impl Iterator<Item = (Seq, Verdict)> {
@@ -200,6 +209,7 @@ impl World {
             }
         }
         self.facts.highest.insert((instance, lane), highest.max(last));
+        self.facts.latest.insert((instance, lane), last);
         self.facts.executed.extend(seqs.iter().map(|seq| (instance, *seq)));
     }
 

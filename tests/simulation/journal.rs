@@ -11,6 +11,8 @@ use chroma_edge::order::{
     Resolved, RestoredEntry, RestoredLane, RestoredPlace, Step, Submission, Verdict,
 };
 
+use uuid::Uuid;
+
 use crate::body::Body;
 use crate::invariants::violated;
 
@@ -27,6 +29,8 @@ pub struct Row {
     pub resolved: Option<Vec<u8>>,
     pub created: Option<CollectionId>,
     pub trimmed: bool,
+    /// The number of its client's write.
+    pub number: usize,
 }
 
 pub enum Commit {
@@ -120,6 +124,12 @@ impl Journal {
 
     pub fn floor(&self, lane: LaneId) -> Seq {
         self.floors.get(&lane).copied().unwrap_or(Seq::ZERO)
+    }
+
+    /// Whether this was ever a collection's id on any instance, deleted ones included.
+    pub fn was_mapped(&self, asked: Uuid) -> bool {
+        let maps = |change: &CatalogChange| matches!(change, CatalogChange::Mapped { id, .. } if id.uuid() == asked);
+        self.changes.iter().any(|(_, change)| maps(change))
     }
 
     pub fn instances(&self) -> impl Iterator<Item = InstanceId> + use<> {
@@ -278,7 +288,10 @@ impl Journal {
     /// The edge starts again: what was not durable is gone.
     pub fn restart(&mut self) -> (Board, Vec<Effect>) {
         self.queue.clear();
-        let lanes = self.lanes.keys().filter(|lane| self.living(**lane)).map(|lane| self.load(*lane)).collect();
+        // A lane without entries counts too: where a place diverged stays known.
+        let places = self.marks.keys().chain(self.steps.keys()).map(|(lane, _)| lane);
+        let ids: BTreeSet<LaneId> = self.lanes.keys().chain(places).chain(self.floors.keys()).copied().collect();
+        let lanes = ids.into_iter().filter(|lane| self.living(*lane)).map(|lane| self.load(lane)).collect();
         Board::restore(self.names.clone(), LIMITS, self.catalog.clone(), lanes, self.last)
     }
 

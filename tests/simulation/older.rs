@@ -21,7 +21,7 @@ pub struct Snapshot {
 impl World {
     /// The one instance of the run that may lose what it had: else nobody would be left who has it.
     pub fn unlucky(&self) -> InstanceId {
-        InstanceId(self.temper.writes as usize % self.instances.len())
+        self.temper.unlucky
     }
 
     pub fn backup_or_restore(&mut self) {

@@ -53,7 +53,11 @@ impl Request {
     }
 
     pub fn may_still_execute(&self) -> bool {
-        self.entered && self.answer.is_none() && matches!(self.work, Work::Send { .. })
+        self.entered && self.is_not_answered()
+    }
+
+    pub fn is_not_answered(&self) -> bool {
+        self.answer.is_none() && matches!(self.work, Work::Send { .. })
     }
 
     pub fn seqs(&self) -> &[Seq] {

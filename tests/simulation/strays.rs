@@ -15,6 +15,9 @@ use crate::requests::Request;
 use crate::taint::Cause;
 use crate::world::{Weather, World};
 
+/// Writes that were executed behind the edge's back.
+pub const LANDED: &str = "landed behind the edge's back";
+
 #[derive(Clone, Debug)]
 pub struct Stray {
     pub request: Request,
@@ -48,7 +51,7 @@ impl World {
             return;
         }
         let at = held[self.rng.below(held.len())];
-        if self.weather == Weather::Calm || self.rng.chance(400) {
+        if self.weather == Weather::Calm || self.rng.chance(200) {
             self.counters.count("given up in the middle when the lease was over");
             self.strays.swap_remove(at);
             return;
@@ -115,7 +118,7 @@ impl World {
         if request.seqs().iter().any(|seq| self.unanswerable(*seq)) {
             return;
         }
-        self.counters.count("landed behind the edge's back");
+        self.counters.count(LANDED);
         let (lane, instance) = (request.lane, request.instance);
         let before = self.instances[instance.0].collections.clone();
         let answer = self.execute_anyhow(lane, instance, request.seqs());

@@ -132,9 +132,8 @@ impl World {
             self.taints.verdicts.extend(applied.map(|(seq, _)| *seq));
         }
         for change in &record.changes {
-            if let CatalogChange::Mapped { collection, id, .. } = change
-                && let Some(cause) = self.taints.ids.get(&(instance, id.uuid()))
-            {
+            let CatalogChange::Mapped { collection, id, .. } = change else { continue };
+            if let Some(cause) = self.taints.ids.get(&(instance, id.uuid())) {
                 self.taints.spoil(*collection, instance, *cause);
             }
         }

@@ -3,10 +3,12 @@
 //! What happens next, and what goes wrong, is in [`crate::events`] and the rooms that it calls.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
+use std::sync::LazyLock;
 
 use chroma_edge::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use chroma_edge::order::{Acknowledge, Board, Comparison, Effect, Input, Outcome, Reach, Verdict};
 
+use crate::account::Account;
 use crate::assumptions::Assumptions;
 use crate::body::{Body, Flaw};
 use crate::counters::Counters;
@@ -19,6 +21,9 @@ use crate::requests::Request;
 use crate::rng::Rng;
 use crate::strays::Stray;
 use crate::taint::Taints;
+
+/// How many events a report shows: `SIM_TRACE`.
+static KEPT: LazyLock<usize> = LazyLock::new(|| crate::number("SIM_TRACE").map_or(200, |kept| kept as usize));
 
 /// Whether things go wrong.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -47,6 +52,8 @@ pub struct Temper {
     pub takeovers: u64,
     /// Requests at once to one instance.
     pub permits: usize,
+    /// Of two at least.
+    pub unlucky: InstanceId,
 }
 
 impl Temper {
@@ -60,6 +67,7 @@ impl Temper {
             older: [0, 0, 600][rng.below(3)],
             takeovers: [0, 300, 800][rng.below(3)],
             permits: [1, 2, 9][rng.below(3)],
+            unlucky: InstanceId(rng.below(2)),
         }
     }
 }
@@ -98,6 +106,7 @@ pub struct World {
     pub snapshots: Vec<Option<Snapshot>>,
     pub taints: Taints,
     pub facts: Facts,
+    pub account: Account,
     pub counters: Counters,
     pub weather: Weather,
     pub now: u64,
@@ -108,7 +117,10 @@ impl World {
     pub fn new(seed: u64, assumptions: Assumptions, traced: bool) -> Self {
         let mut rng = Rng::new(seed);
         let count = 2 + rng.below(3).min(1 + rng.below(2));
-        let temper = Temper::new(&mut rng);
+        let mut temper = Temper::new(&mut rng);
+        if !assumptions.kept() {
+            temper = Temper { takeovers: 900, older: 0, breaks: temper.breaks.max(400), ..temper };
+        }
         let names: Vec<_> = (0..count).map(name).collect();
         let mut world = World {
             rng,
@@ -135,6 +147,7 @@ impl World {
             snapshots: (0..count).map(|_| None).collect(),
             taints: Taints::default(),
             facts: Facts::default(),
+            account: Account::default(),
             counters: Counters::default(),
             weather: Weather::Storm,
             now: 0,
@@ -149,7 +162,7 @@ impl World {
     /// For the report of a failed run, which is repeated for it.
     pub fn note(&mut self, text: impl FnOnce() -> String) {
         let Some(trace) = &mut self.trace else { return };
-        if trace.len() >= 300 {
+        if trace.len() >= *KEPT {
             trace.pop_front();
         }
         trace.push_back(format!("{:>6} {}", self.now, text()));
@@ -194,7 +207,7 @@ impl World {
                     self.journal.queue.push_back(Commit::Note { record });
                 }
                 Effect::RecordVoids { lane, seqs } => self.journal.queue.push_back(Commit::Voids { lane, seqs }),
-                Effect::Answer { .. } => {}
+                Effect::Answer { seq, verdict, .. } => self.answer_client(seq, verdict),
                 Effect::AwaitCalm { lane, instance, rest, .. } => {
                     self.rests.insert((lane, instance, rest), self.now);
                 }
