@@ -98,7 +98,9 @@ impl World {
     fn answers_stand(&self) {
         for (seq, told) in self.facts.answers() {
             let row = &self.journal.rows[&seq];
-            if row.verdict != Some(told) {
+            // Where no copy is trusted any more, the verdict that was not durable waits for somebody who compares.
+            let waits = row.verdict.is_none() && self.nobody_in_step(row.lane);
+            if row.verdict != Some(told) && !waits {
                 violated("G6", &format!("{seq} was answered {told:?} and is {:?}", row.verdict));
             }
         }

@@ -32,16 +32,16 @@ impl World {
             778..782 => self.look_again(),
             782..812 => self.some_comparison(),
             812..832 => self.inspect(),
-            832..840 => self.some_stray(),
-            840..848 => self.some_word(),
-            848..856 => {
+            832..838 => self.some_stray(),
+            838..850 => self.some_word(),
+            850..862 => {
                 self.some_stray_lands();
             }
             _ if !storm => self.some_notice(),
             // Lulls, so that lanes come to rest now and then and can be compared.
-            856..905 if self.now % 400 < 250 && self.rng.chance(self.temper.writes) => self.client_writes(),
+            862..905 if self.now % 400 < 250 && self.rng.chance(self.temper.writes) => self.client_writes(),
             905..942 if self.now % 3 > 0 => self.client_reads(),
-            856..942 => self.some_comparison(),
+            862..942 => self.some_comparison(),
             942..955 => self.late_execution(),
             955..960 => self.client_gives_up(),
             960..965 => self.trim(),
@@ -106,7 +106,7 @@ impl World {
             let strands = lane != LaneId::Catalog || instance == self.unlucky();
             if self.assumptions.calm_is_true == Holds::NotAlways && strands && self.rng.chance(300) {
                 let lanes = vec![request.lane];
-                self.strays.push(Stray { request, lanes, sent: Some(self.now) });
+                self.strays.push(Stray { request, lanes, sent: Some(self.now), lands: self.now });
             } else if self.weather == Weather::Storm && self.rng.chance(300) {
                 self.counters.count("executed at the last moment before calm");
                 self.lands(request);
@@ -157,7 +157,7 @@ impl World {
 
     fn some_comparison(&mut self) {
         if let Some(at) = self.pick(self.compared.len())
-            && self.rng.chance(500)
+            && self.rng.chance(300)
         {
             let comparison = self.compared.swap_remove(at);
             self.found_equal(comparison);

@@ -82,14 +82,18 @@ impl World {
 
     fn run(&mut self) -> Run<Journaled, Vec<Record>> {
         let mut run = Run { reads: std::mem::take(&mut self.account.reads), ..Run::default() };
+        // Where nobody is in step, writes wait, though an instance may have executed them and shown them.
         let mut left_out = BTreeSet::new();
+        let mut waiting = BTreeSet::new();
         for row in self.journal.rows.values() {
             if row.verdict.is_none() && self.nobody_in_step(row.lane) {
                 left_out.insert(token(row.number));
+                waiting.insert(row.lane.to_string());
             } else {
                 run.journal.push(self.entry(row));
             }
         }
+        run.reads.retain(|read| !waiting.contains(&read.lane));
         let writes = std::mem::take(&mut self.account.writes);
         run.writes = writes.into_iter().filter(|write| !left_out.contains(&write.token)).collect();
         for instance in self.journal.instances() {

@@ -25,13 +25,18 @@ pub struct Stray {
     pub lanes: Vec<LaneId>,
     /// The step at which its last byte was handed over; `None`: its edge is stopped in the middle of it.
     pub sent: Option<u64>,
+    /// Not executed before this step.
+    pub lands: u64,
 }
+
+/// The longest time on the way, in steps.
+const ON_THE_WAY: usize = 300;
 
 impl World {
     /// What of the old edge's requests it is stopped in the middle of.
     pub fn strand(&mut self, request: Request) {
         let lanes = self.lanes_of(&request);
-        self.strays.push(Stray { request, lanes, sent: None });
+        self.strays.push(Stray { request, lanes, sent: None, lands: 0 });
     }
 
     fn lanes_of(&self, request: &Request) -> Vec<LaneId> {
@@ -57,6 +62,7 @@ impl World {
             return;
         }
         self.strays[at].sent = Some(self.now);
+        self.strays[at].lands = self.now + self.rng.below(ON_THE_WAY) as u64;
         self.counters.count("sent after the lease");
         let (lanes, instance) = (self.strays[at].lanes.clone(), self.strays[at].request.instance);
         self.note(|| format!("an earlier edge sends too late to {instance:?}, {lanes:?}"));
@@ -102,7 +108,7 @@ impl World {
 
     /// One of them is executed. Returns whether there was one.
     pub fn some_stray_lands(&mut self) -> bool {
-        let up = |stray: &Stray| self.instances[stray.request.instance.0].power == Power::Up;
+        let up = |stray: &Stray| stray.lands <= self.now && self.instances[stray.request.instance.0].power == Power::Up;
         let ready: Vec<_> =
             (0..self.strays.len()).filter(|at| self.strays[*at].sent.is_some() && up(&self.strays[*at])).collect();
         if ready.is_empty() {
