@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use chroma_edge::ids::{CollectionId, InstanceId, LaneId};
+use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
 use chroma_edge::order::{Comparison, Step, Verdict};
 use uuid::Uuid;
 
@@ -29,6 +29,10 @@ impl World {
         self.unequal.clear();
         let until = self.now + STEPS_TO_REST;
         while !self.at_rest() {
+            if self.catalog_waits_for_good() {
+                self.counters.count("runs whose catalog waits for a collection that no instance has any more");
+                return self.answers_stand();
+            }
             if self.now > until {
                 violated("liveness", &self.unrest());
             }
@@ -54,6 +58,23 @@ impl World {
             && self.board.comparisons().iter().all(|c| self.unequal.contains(&(c.collection, c.instance)))
             && self.journal.rows.values().all(|row| row.verdict.is_some() || self.nobody_in_step(row.lane))
             && self.board.lane_views().iter().all(|view| view.behind.iter().all(|behind| *behind == 0))
+    }
+
+    /// A change of a collection is refused only if a client waits and every instance says that it has no such collection:
+    /// on recovery never. Only copies that came back older can have made it so.
+    fn catalog_waits_for_good(&self) -> bool {
+        let mut entries = self.journal.between(LaneId::Catalog, Seq::ZERO, Seq::MAX);
+        let Some(Body::UpdateCollection { collection, .. }) =
+            entries.find(|row| row.verdict.is_none()).map(|row| &row.body)
+        else {
+            return false;
+        };
+        let Some(known) = self.board.catalog().get(*collection) else { return false };
+        let held = |(mapped, server): (&Option<_>, &Instance)| {
+            mapped.is_some_and(|id: InstanceCollectionId| server.collections.contains_key(&id.uuid()))
+        };
+        let older = self.journal.instances().any(|instance| self.taints.is_strange(instance));
+        older && !known.mappings.iter().zip(&self.instances).any(held)
     }
 
     /// No copy is chosen where no copy is trusted: writes wait until somebody has compared them.
