@@ -10,7 +10,7 @@ use crate::assumptions::Holds;
 use crate::instance::Power;
 use crate::invariants::violated;
 use crate::requests::Request;
-use crate::strays::Stray;
+use crate::strays::{ON_THE_WAY, Stray};
 use crate::taint::{Cause, Known};
 use crate::world::{Weather, World};
 
@@ -104,9 +104,9 @@ impl World {
         self.abandoned = others;
         for request in ended {
             let strands = lane != LaneId::Catalog || instance == self.unlucky();
-            if self.assumptions.calm_is_true == Holds::NotAlways && strands && self.rng.chance(300) {
-                let lanes = vec![request.lane];
-                self.strays.push(Stray { request, lanes, sent: Some(self.now), lands: self.now });
+            if self.assumptions.calm_is_true == Holds::NotAlways && strands && self.rng.chance(600) {
+                let (lanes, lands) = (vec![request.lane], self.now + self.rng.below(ON_THE_WAY) as u64);
+                self.strays.push(Stray { request, lanes, sent: Some(self.now), lands });
             } else if self.weather == Weather::Storm && self.rng.chance(300) {
                 self.counters.count("executed at the last moment before calm");
                 self.lands(request);

@@ -46,7 +46,8 @@ const SEEDS: u64 = 384;
 const SEEDS_WITHOUT: u64 = 128;
 const STEPS: u64 = 2000;
 
-const FIXED: &[(u64, u64)] = &[];
+/// All three: a suspicion that came while a deletion was under way was forgotten.
+const FIXED: &[(u64, u64)] = &[(3, 900), (97, 800), (120, 900)];
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
