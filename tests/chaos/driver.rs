@@ -54,6 +54,16 @@ struct Active {
     met: u64,
 }
 
+impl Active {
+    /// Whether it was a crash, and has come.
+    fn is_met(&self, crashes: &BTreeMap<&'static str, u64>) -> bool {
+        match self.step.fault {
+            Fault::Crash(point, _) => crashes.get(point.as_str()).copied().unwrap_or(0) > self.met,
+            _ => false,
+        }
+    }
+}
+
 pub struct Driver<'a> {
     system: &'a mut System,
     clock: Clock,
@@ -107,7 +117,9 @@ impl Driver<'_> {
         while waiting.peek().is_some() || !self.active.is_empty() {
             let now = start.elapsed();
             self.supervise();
-            let over: Vec<Active> = self.active.extract_if(.., |one| one.step.end() <= now).collect();
+            let crashes = &self.done.crashes;
+            let is_over = |one: &mut Active| one.step.end() <= now || one.is_met(crashes);
+            let over: Vec<Active> = self.active.extract_if(.., is_over).collect();
             over.into_iter().for_each(|one| self.end(one));
             while let Some(step) = waiting.next_if(|step| step.at <= now) {
                 self.begin(*step);
@@ -174,10 +186,11 @@ impl Driver<'_> {
     }
 
     fn end(&mut self, over: Active) {
-        let Active { step, from, edge, met } = over;
+        let met = over.is_met(&self.done.crashes);
+        let Active { step, from, edge, .. } = over;
         let effect = match step.fault {
             Fault::Link(_) => self.links(step.target, edge).into_iter().map(FaultLink::hits).sum::<u64>() > 0,
-            Fault::Crash(point, _) => self.done.crashes.get(point.as_str()).copied().unwrap_or(0) > met,
+            Fault::Crash(..) => met,
             Fault::Kill | Fault::Stop | Fault::SlowStart => true,
         };
         match step.target {

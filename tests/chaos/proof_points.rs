@@ -31,10 +31,11 @@ impl CrashPoint {
         self.0 == Named::DuringTakeover
     }
 
-    /// How often it is passed within a second of load, at least: it is to be met within a fault's time.
+    /// How often it is passed soon after a start, at least: it is to be met within a fault's time.
     pub fn most_passes(self) -> u64 {
         match self.0 {
-            Named::DuringTakeover => 1,
+            Named::DuringTakeover | Named::BetweenTwoRequests | Named::BeforeMapping | Named::BeforeResolved => 1,
+            Named::BeforeRepeat => 2,
             Named::DuringSync => 8,
             _ => 20,
         }

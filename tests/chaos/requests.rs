@@ -9,7 +9,7 @@ use crate::common::model::Verb;
 use crate::common::ops;
 use crate::common::random::Random;
 
-pub const NAMES: [&str; 6] = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta"];
+pub const NAMES: [&str; 8] = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"];
 /// Ids in use per collection: few, so that writes meet each other.
 const POOL: u64 = 50;
 
@@ -103,7 +103,12 @@ fn bad(random: &mut Random, id: &str) -> Request {
 fn catalog_create(random: &mut Random, known: &Known) -> Request {
     let name = (*random.pick(&NAMES)).to_owned();
     let kind = if known.dropped.contains(&name) { Kind::Recreate } else { Kind::Create };
-    let body = json!({ "name": name, "metadata": { "made": random.below(1000) } });
+    // A definition in the old spelling is copied in two requests.
+    let metadata = match random.below(3) {
+        0 => json!({ "made": random.below(1000), "hnsw:space": "cosine" }),
+        _ => json!({ "made": random.below(1000) }),
+    };
+    let body = json!({ "name": name, "metadata": metadata });
     Request { kind, method: "POST", path: format!("{DEFAULT}/collections"), body, collection: None, name: Some(name) }
 }
 
@@ -118,9 +123,9 @@ fn catalog(random: &mut Random, known: &Known) -> Request {
         name: None,
     };
     match random.below(10) {
-        0..4 => catalog_create(random, known),
-        4..6 => put(Kind::Modify, json!({ "new_metadata": { "changed": random.below(1000) } })),
-        6..8 => put(Kind::Rename, json!({ "new_name": random.pick(&NAMES) })),
+        0..5 => catalog_create(random, known),
+        5 => put(Kind::Modify, json!({ "new_metadata": { "changed": random.below(1000) } })),
+        6 => put(Kind::Rename, json!({ "new_name": random.pick(&NAMES) })),
         _ => {
             let path = format!("{DEFAULT}/collections/{name}");
             Request { kind: Kind::Drop, method: "DELETE", path, body: Value::Null, collection: None, name: Some(name) }

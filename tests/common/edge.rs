@@ -233,7 +233,7 @@ impl Edge {
         self.spawn();
     }
 
-    /// From its next start on, this variable is set for it like this, or not at all.
+    /// From its next start on, its environment has this variable, or has it no more.
     pub fn set_env(&mut self, name: &str, value: Option<&str>) {
         self.env.retain(|(known, _)| known != name);
         self.env.extend(value.map(|value| (name.to_owned(), value.to_owned())));

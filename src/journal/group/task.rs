@@ -14,6 +14,7 @@ use super::{AppendError, Appended, DurableSink};
 use crate::clock;
 use crate::ids::{Seq, TransactionId};
 use crate::journal::{Batch, CommitError, Draft, Lookup, ReadError, Store};
+use crate::proof::{self, CrashPoint};
 
 /// The first pause after a failure, and the longest. Appends wait for it too: it is at most a quarter of what they
 /// wait in all, so that they hear of the next attempt.
@@ -150,6 +151,7 @@ impl JournalTask {
             replies.push((reply, seq));
         }
         if !entries.is_empty() {
+            proof::pass(CrashPoint::AfterAppend);
             self.sink.appended(entries);
         }
         for (reply, seq) in replies {
@@ -228,6 +230,7 @@ impl JournalTask {
         let mut entries: Vec<_> = durable.filter_map(|(draft, seq)| seq.map(|seq| Appended { seq, draft })).collect();
         entries.sort_by_key(|entry| entry.seq);
         if !entries.is_empty() {
+            proof::pass(CrashPoint::AfterAppend);
             self.sink.appended(entries);
         }
         for (reply, seq) in replies.into_iter().zip(found) {
