@@ -128,9 +128,7 @@ impl Schedule {
         let mut steps = Vec::new();
         let mut start = Duration::ZERO;
         for minute in 0..plan.minutes() {
-            let mut deck = deck(&mut random, plan.store, instances, minute);
-            let second = deck.split_off(deck.len() / 2);
-            for cards in [deck, second] {
+            for cards in rounds(deck(&mut random, plan.store, instances, minute)) {
                 let calm = storm(&mut random, &mut steps, cards, start) + CALM;
                 let alone = alone(&mut random, calm, instances);
                 start = alone.end() + CALM;
@@ -170,6 +168,21 @@ fn deck(random: &mut Random, store: Store, instances: usize, minute: u64) -> Vec
     }
     shuffle(random, &mut cards);
     cards
+}
+
+/// Two rounds of a deck. Those of the edge come one after the other: each round has half of them.
+fn rounds(deck: Vec<Card>) -> [Vec<Card>; 2] {
+    let mut rounds = [Vec::new(), Vec::new()];
+    let (edge, others): (Vec<Card>, Vec<Card>) = deck.into_iter().partition(|(target, _)| *target == Target::Edge);
+    for (index, card) in edge.into_iter().enumerate() {
+        rounds[index % 2].push(card);
+    }
+    for (index, card) in others.into_iter().enumerate() {
+        let round = &mut rounds[index % 2];
+        // Between those of the edge, not after them.
+        round.insert((index * 3) % (round.len() + 1), card);
+    }
+    rounds
 }
 
 /// Each fault of a link, and those that leave writes in doubt once more.
