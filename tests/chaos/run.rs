@@ -32,10 +32,9 @@ pub fn run(plan: &Plan) -> Report {
     system.heal();
     std::thread::sleep(AFTERWARDS);
     let mut violations = Vec::new();
-    let synced = system.await_sync(CATCH_UP);
     let (history, wrong) = load.finish();
     violations.extend(wrong.into_iter().map(|what| Violation::of("run", what)));
-    let active = synced.and_then(|_| system.await_sync(CATCH_UP));
+    let active = system.await_sync(CATCH_UP);
     let journal = attempt(&mut violations, "run", || journal(&system)).unwrap_or_default();
     let mut figures = vec![("entries in the journal", journal.len().to_string())];
     match active {
