@@ -51,9 +51,13 @@ pub const FAULTS: [(&str, u64); 10] = [
 /// Of each crash point, for each minute; those that need a second edge only where there is one.
 pub const CRASHES: u64 = 1;
 
+/// Operations that had to finish, since faults were tolerable.
+pub const JUDGED: u64 = 200;
+
 /// What happened too seldom.
 pub fn missing(
     plan: &Plan,
+    judged: u64,
     operations: &BTreeMap<Kind, Tally>,
     faults: &BTreeMap<(&'static str, &'static str), u64>,
     crashes: &BTreeMap<&'static str, u64>,
@@ -62,7 +66,11 @@ pub fn missing(
     let mut missing = Vec::new();
     let mut need = |what: &str, found: u64, least: u64| {
         if found < least * minutes {
-            missing.push(Violation::of("run", format!("{what}: {found} times, {} are needed", least * minutes)));
+            missing.push(Violation::of(
+                "run",
+                "AtLeast",
+                format!("{what}: {found} times, {} are needed", least * minutes),
+            ));
         }
     };
     for (kind, least) in OPERATIONS {
@@ -72,6 +80,7 @@ pub fn missing(
     }
     need("repeated writes", operations.values().map(|tally| tally.repeated).sum(), REPEATED);
     need("unknown outcomes", operations.values().map(|tally| tally.unknown).sum(), UNKNOWN);
+    need("operations under tolerable faults", judged, JUDGED);
     for (fault, least) in FAULTS {
         let found = faults.iter().filter(|((_, kind), _)| *kind == fault).map(|(_, count)| count).sum();
         need(fault, found, least);

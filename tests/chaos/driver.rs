@@ -79,6 +79,8 @@ pub struct Driver<'a> {
 const TICK: Duration = Duration::from_millis(10);
 /// How long a supervisor takes.
 const SUPERVISOR: Duration = Duration::from_millis(150);
+/// How long ago an edge can have ended when it is noticed, in nanoseconds: meanwhile other faults were made.
+const NOTICED: Tick = 5_000_000_000;
 const STANDBY: Duration = Duration::from_secs(4);
 
 impl Driver<'_> {
@@ -244,7 +246,7 @@ impl Driver<'_> {
         let due: Vec<_> = self.fallen.extract_if(.., |(_, _, due)| *due <= Instant::now()).collect();
         for (index, from, _) in due {
             self.system.start_edge(index, None);
-            let to = self.clock.now();
+            let (from, to) = (from.saturating_sub(NOTICED), self.clock.now());
             self.done.disturbances.push(Disturbance { part: Part::Edge, from, to, what: "it had ended".to_owned() });
         }
     }

@@ -33,26 +33,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Kind; 18] = [
-        Kind::Add,
-        Kind::Upsert,
-        Kind::Update,
-        Kind::DeleteByIds,
-        Kind::DeleteWhere,
-        Kind::DeleteLimited,
-        Kind::Create,
-        Kind::Recreate,
-        Kind::Rename,
-        Kind::Modify,
-        Kind::Drop,
-        Kind::BadWrite,
-        Kind::Read,
-        Kind::ReadGone,
-        Kind::ReadAny,
-        Kind::Count,
-        Kind::Query,
-        Kind::List,
-    ];
+    pub fn is_write(self) -> bool {
+        self < Kind::Read
+    }
 
     pub fn as_str(self) -> &'static str {
         match self {
@@ -104,7 +87,7 @@ pub struct Operation {
 
 impl Operation {
     pub fn is_write(&self) -> bool {
-        self.kind < Kind::Read
+        self.kind.is_write()
     }
 }
 

@@ -82,11 +82,6 @@ impl Load {
         Load { shared, workers }
     }
 
-    /// How many operations have ended.
-    pub fn count(&self) -> usize {
-        self.shared.history.lock().expect("clients do not panic").len()
-    }
-
     /// Stops them; each finishes what it has begun. Everything that they did, and what went wrong with themselves.
     pub fn finish(self) -> (Vec<Operation>, Vec<String>) {
         self.shared.stop.store(true, Ordering::Relaxed);
@@ -147,8 +142,7 @@ impl Worker {
         self.count += 1;
         let token = format!("w{}-{}", self.number, self.count);
         let before: Vec<(String, String)> = self.shared.known().live.clone();
-        let operation =
-            if request.kind < Kind::Read { self.write(&request, token) } else { self.read(&request, token) };
+        let operation = if request.kind.is_write() { self.write(&request, token) } else { self.read(&request, token) };
         let Some((operation, answer)) = operation else { return };
         if let Some(answer) = answer {
             learn(&mut self.shared.known(), &request, &operation, &answer, &before);

@@ -4,6 +4,9 @@
 #[path = "../checker/mod.rs"]
 #[allow(dead_code, reason = "the simulation uses the rest")]
 mod checker;
+#[path = "../checker/chroma.rs"]
+#[allow(dead_code, reason = "what it cannot read is shown in a violation")]
+mod chroma_model;
 #[path = "../common/mod.rs"]
 #[allow(dead_code, unused_imports, reason = "the end-to-end tests use the rest")]
 mod common;
@@ -12,11 +15,14 @@ mod at_least;
 mod clock;
 mod driver;
 mod history;
+mod judge;
 mod keep;
 mod link;
 #[cfg(test)]
 mod link_tests;
+mod liveness;
 mod load;
+mod numbers;
 mod plan;
 mod proof_points;
 mod report;

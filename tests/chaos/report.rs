@@ -13,18 +13,20 @@ use crate::checker::history::Outcome;
 pub struct Violation {
     /// The promise, as in docs/promises.md, or `run`.
     pub promise: String,
+    /// What kind of breach it is.
+    pub kind: String,
     pub what: String,
 }
 
 impl Violation {
-    pub fn of(promise: &str, what: impl Into<String>) -> Violation {
-        Violation { promise: promise.to_owned(), what: what.into() }
+    pub fn of(promise: &str, kind: &str, what: impl Into<String>) -> Violation {
+        Violation { promise: promise.to_owned(), kind: kind.to_owned(), what: what.into() }
     }
 }
 
 impl fmt::Display for Violation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.promise, self.what)
+        write!(f, "{} {}: {}", self.promise, self.kind, self.what)
     }
 }
 
@@ -37,12 +39,6 @@ pub struct Tally {
     /// Sent more than once under one id.
     pub repeated: u64,
     pub longest: Duration,
-}
-
-impl Tally {
-    pub fn all(self) -> u64 {
-        self.acknowledged + self.refused + self.unknown
-    }
 }
 
 /// What the operations came to, by kind.
@@ -101,8 +97,13 @@ impl fmt::Display for Report {
             writeln!(f, "  {name:32}{value:>14}")?;
         }
         writeln!(f, "  {:32}{:>14}", "violations", self.violations.len())?;
-        for violation in self.violations.iter().take(40) {
-            writeln!(f, "    {violation}")?;
+        let mut kinds: BTreeMap<(&str, &str), Vec<&Violation>> = BTreeMap::new();
+        for violation in &self.violations {
+            kinds.entry((&violation.promise, &violation.kind)).or_default().push(violation);
+        }
+        for ((promise, kind), all) in kinds {
+            writeln!(f, "  {} of {promise}, {kind}; the first:", all.len())?;
+            all.iter().take(3).try_for_each(|one| writeln!(f, "    {}", one.what.replace('\n', "\n    ")))?;
         }
         if let Some(kept) = &self.kept {
             writeln!(
