@@ -14,7 +14,7 @@ use super::http::{Answer, Client};
 use super::postgres::Postgres;
 
 /// One journaled write.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Transaction {
     pub seq: i64,
     pub transaction_id: String,

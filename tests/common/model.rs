@@ -73,12 +73,10 @@ impl Model {
                 None => 404,
             },
             Op::DeleteCollection { name } => self.collections.remove(name).map_or(404, |_| 200),
-            Op::Records { name, verb: Verb::Add, body } => {
-                let status = self.change(name, |collection| collection.write(Verb::Add, body));
-                if status == 200 { 201 } else { status }
+            Op::Records { name, verb, body } => {
+                let status = self.change(name, |collection| collection.apply(*verb, body));
+                if status == 200 && *verb == Verb::Add { 201 } else { status }
             }
-            Op::Records { name, verb: Verb::Delete, body } => self.change(name, |collection| collection.delete(body)),
-            Op::Records { name, verb, body } => self.change(name, |collection| collection.write(*verb, body)),
         }
     }
 
@@ -96,6 +94,14 @@ impl Model {
 }
 
 impl ModelCollection {
+    /// Executes a write of records that Chroma accepts.
+    pub fn apply(&mut self, verb: Verb, body: &Value) {
+        match verb {
+            Verb::Delete => self.delete(body),
+            Verb::Add | Verb::Upsert | Verb::Update => self.write(verb, body),
+        }
+    }
+
     fn write(&mut self, verb: Verb, body: &Value) {
         let ids = body["ids"].as_array().expect("ids");
         for (index, id) in ids.iter().enumerate() {
@@ -115,6 +121,10 @@ impl ModelCollection {
 
     fn delete(&mut self, body: &Value) {
         let ids = body["ids"].as_array();
+        if ids.is_none() && body["where"].is_null() && body["where_document"].is_null() {
+            // No selection selects nothing: what a limited delete that found nothing is resolved to.
+            return;
+        }
         let mut left = body["limit"].as_u64().unwrap_or(u64::MAX);
         self.records.retain(|record| {
             let chosen = left > 0

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use crate::common::content::{self, Content, diff, diff_records};
 use crate::common::http::{Client, DEFAULT, record_path};
-use crate::common::model::{Model, Op};
+use crate::common::model::{Model, Op, Verb};
 use crate::common::random::{Random, seed};
 use crate::common::{ChromaServer, ops, place};
 
@@ -86,6 +86,111 @@ fn assert_equals_model(client: &Client, model: &Model) {
         diff_records(&mut found, &key.to_string(), &collection.records, &expected.records);
     }
     assert!(found.is_empty(), "{found:#?}");
+}
+
+/// What the random writes leave out, or meet too seldom to be relied on: each thing once, compared after each.
+#[test]
+fn model_equals_chroma_thing_by_thing() {
+    let server = ChromaServer::fresh();
+    let client = server.client();
+    let mut model = Model::default();
+    let create = Op::Create { name: "one".to_owned(), metadata: json!({ "m": 1 }) };
+    assert_eq!((send(&client, &create), model.apply(&create)), (200, 200));
+    let meta = |n: u32| json!({ "n": n, "tag": "red", "f": 0.1, "yes": true });
+    let full = json!({
+        "ids": ["a", "b", "c", "d", "e"],
+        "embeddings": [[1.5, -0.0, 1e-45], [0.1, 0.2, 0.3], [1, 2, 3], [3, 2, 1], [9, 9, 9]],
+        "documents": ["amber", null, "", "délta 🌑", "ebony"],
+        "metadatas": [meta(1), null, meta(3), meta(4), meta(5)],
+        "uris": [null, "file:///1", null, null, "file:///2"]
+    });
+    for (verb, body) in [
+        (Verb::Add, full),
+        // Embeddings of an update: only of records that are there (see below).
+        (Verb::Update, json!({ "ids": ["a", "b"], "embeddings": [[7, 8, 9], [-7, -8, -9]] })),
+        (Verb::Update, json!({ "ids": ["a", "b"], "embeddings": [null, [4, 4, 4]], "documents": ["new", null] })),
+        (Verb::Update, json!({ "ids": ["a", "missing"], "metadatas": [{ "n": null, "k": 2 }, { "k": 2 }] })),
+        (
+            Verb::Update,
+            json!({ "ids": ["a"], "metadatas": [{ "n": null, "tag": null, "f": null, "yes": null, "k": null }] }),
+        ),
+        (Verb::Upsert, json!({ "ids": ["a", "f"], "embeddings": [[1, 1, 1], [2, 2, 2]], "documents": [null, null] })),
+        (
+            Verb::Upsert,
+            json!({ "ids": ["c", "c"], "embeddings": [[1, 0, 0], [2, 0, 0]], "metadatas": [{ "n": null }, { "x": 1 }] }),
+        ),
+        (
+            Verb::Add,
+            json!({ "ids": ["c", "g", "g"], "embeddings": [[5, 5, 5], [6, 6, 6], [7, 7, 7]], "documents": ["no", "first", "second"] }),
+        ),
+        (
+            Verb::Update,
+            json!({ "ids": ["g", "g"], "documents": ["third", "fourth"], "metadatas": [{ "p": 1 }, { "q": 2 }] }),
+        ),
+        (Verb::Upsert, json!({ "ids": [], "embeddings": [] })),
+        // What limited deletes are resolved to: ids, or, when there are none, nothing at all.
+        (Verb::Delete, json!({})),
+        (Verb::Delete, json!({ "ids": ["d", "missing", "d"] })),
+        (Verb::Delete, json!({ "ids": ["e", "f"], "where": { "n": 5 } })),
+        (Verb::Delete, json!({ "ids": ["a", "b"], "where": { "n": 77 } })),
+        (
+            Verb::Add,
+            json!({ "ids": ["d", "e"], "embeddings": [[1, 1, 1], [2, 2, 2]], "metadatas": [meta(4), meta(4)] }),
+        ),
+        (Verb::Delete, json!({ "where": { "n": { "$gte": 4 } }, "limit": 1 })),
+        (Verb::Delete, json!({ "where": { "n": 4 }, "where_document": { "$not_contains": "zzz" }, "ids": null })),
+    ] {
+        let op = Op::Records { name: "one".to_owned(), verb, body };
+        assert_eq!(send(&client, &op), model.apply(&op), "{op:?}");
+        assert_equals_model_after(&client, &model, &op);
+    }
+    assert!(model.collections["one"].records.len() > 3, "something is left");
+}
+
+/// A limited delete and what it is resolved to are the same: the first that match, in the order of insertion.
+#[test]
+fn a_limited_delete_equals_its_resolution() {
+    let server = ChromaServer::fresh();
+    let client = server.client();
+    let mut random = Random::new(seed());
+    let mut model = Model::default();
+    for name in ["limited", "resolved"] {
+        let op = Op::Create { name: name.to_owned(), metadata: json!({ "m": 1 }) };
+        assert_eq!((send(&client, &op), model.apply(&op)), (200, 200));
+    }
+    let mut hits = 0;
+    for step in 0..150 {
+        let (verb, body) = if step % 3 == 2 {
+            let condition = json!({ "n": { "$gte": random.below(10) } });
+            (Verb::Delete, json!({ "where": condition, "limit": 1 + random.below(3) }))
+        } else {
+            ops::records(&mut random, 20)
+        };
+        let id = |name: &str| client.get(&format!("{DEFAULT}/collections/{name}")).expect(200).json()["id"].clone();
+        let resolved = if body["limit"].is_u64() {
+            let mut read = body.clone();
+            read["include"] = json!([]);
+            let path = record_path(id("resolved").as_str().expect("an id"), "get");
+            let found = client.post(&path, &read).expect(200).json()["ids"].take();
+            hits += found.as_array().map_or(0, Vec::len);
+            if found == json!([]) { json!({}) } else { json!({ "ids": found }) }
+        } else {
+            body.clone()
+        };
+        for (name, body) in [("limited", body), ("resolved", resolved)] {
+            let op = Op::Records { name: name.to_owned(), verb, body };
+            assert_eq!(send(&client, &op), model.apply(&op), "step {step}: {op:?}");
+        }
+        assert_eq!(model.collections["limited"], model.collections["resolved"], "step {step}");
+    }
+    assert_equals_model(&client, &model);
+    assert!(hits > 20, "{hits} records were deleted by a limited delete");
+}
+
+#[track_caller]
+fn assert_equals_model_after(client: &Client, model: &Model, op: &Op) {
+    println!("after {op:?}");
+    assert_equals_model(client, model);
 }
 
 /// A server killed in the middle of a write, and sent it again first, is where it would have been.
