@@ -110,6 +110,7 @@ impl Driver<'_> {
             }
             self.play(&again);
         }
+        self.count_crashes();
         self.done
     }
 
@@ -188,6 +189,7 @@ impl Driver<'_> {
     }
 
     fn end(&mut self, over: Active) {
+        self.count_crashes();
         let met = over.is_met(&self.done.crashes);
         let Active { step, from, edge, .. } = over;
         let effect = match step.fault {
@@ -251,14 +253,26 @@ impl Driver<'_> {
         }
     }
 
+    /// Counts the crash points that this edge's log names since it was last read. What it says last, if none.
     fn why(&mut self, index: usize) -> String {
         let log = self.system.edges[index].log();
         let fresh = log.get(self.read[index]..).unwrap_or_default();
-        let point = POINTS.into_iter().find(|point| fresh.contains(&format!("crash point: {point}")));
-        if let Some(point) = point {
-            *self.done.crashes.entry(point.as_str()).or_default() += 1;
+        let mut why = None;
+        for point in POINTS {
+            let times = fresh.matches(&format!("crash point: {point}\n")).count();
+            if times > 0 {
+                *self.done.crashes.entry(point.as_str()).or_default() += times as u64;
+                why = Some(point.to_string());
+            }
         }
         self.read[index] = log.len();
-        point.map_or_else(|| log.lines().last().unwrap_or("nothing said").to_owned(), |point| point.to_string())
+        why.unwrap_or_else(|| log.lines().last().unwrap_or("nothing said").chars().take(120).collect())
+    }
+
+    /// What has crashed unseen, since it was killed or started again at the same moment.
+    fn count_crashes(&mut self) {
+        for index in 0..self.read.len() {
+            let _ = self.why(index);
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::report::{Report, Violation, tallies};
 use super::schedule::Schedule;
 use super::system::System;
 use super::{at_least, judge, keep, liveness, numbers};
+use crate::common::Edge;
 use crate::common::cluster::TENANT;
 use crate::common::content::{self, Content};
 use crate::common::fold::{self, Transaction};
@@ -112,7 +113,9 @@ fn look(findings: &mut Findings, system: &mut System, history: &[Operation]) -> 
     findings.figures.push(("entries in the journal", journal.len().to_string()));
     if let Some(postgres) = &system.postgres {
         let epoch = postgres.sql("SELECT epoch FROM chroma_edge.journal");
-        findings.figures.push(("epochs: takeovers and claims", epoch));
+        findings.figures.push(("epochs of the journal", epoch));
+        let took = |edge: &Edge| edge.log().matches("this edge holds the journal predecessor=MayLinger").count();
+        findings.figures.push(("takeovers", system.edges.iter().map(took).sum::<usize>().to_string()));
     }
     let mut places: Vec<(String, Content)> = Vec::new();
     for (index, server) in system.servers.iter().enumerate() {

@@ -227,7 +227,8 @@ fn lasting(random: &mut Random, fault: Fault) -> Duration {
     let (least, span) = match fault {
         Fault::Kill => (100, 1500),
         Fault::Stop | Fault::SlowStart => (300, 2700),
-        Fault::Crash(..) => (2500, 500),
+        // Ends when it is met. A lease has to run out, and the settle time to pass.
+        Fault::Crash(..) => (4000, 500),
         Fault::Link(LinkFault::Delay(_)) => (500, 2000),
         Fault::Link(_) => (200, 1300),
     };

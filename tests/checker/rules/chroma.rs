@@ -132,7 +132,6 @@ fn servers_hold_what_the_rows_of_a_journal_say() {
         run.instances.push(("wrong".to_owned(), names.held(&wrong)));
         assert_eq!(breaches(&run), expected);
     }
-    let mut run = run;
     let mut more = good;
     more.collections.extend(server(&[("old", json!({ "m": 1 }), &[])]).collections);
     run.instances.push(("more".to_owned(), names.held(&more)));

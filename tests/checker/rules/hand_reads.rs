@@ -89,6 +89,22 @@ fn an_unknown_write_may_appear_until_something_behind_it_is_acknowledged() {
     passes(&seen(&run, 620, 630, content(&[("a", 6), ("b", 8), ("c", 2)])));
 }
 
+/// Two writes at once: the one that stands first in the journal begins later and is acknowledged later.
+#[test]
+fn windows_are_those_of_the_journal_whatever_was_told_last() {
+    let mut run = ToyRun::default();
+    acked(&mut run, "first", 30, 60, Toy::Put("a", 2));
+    acked(&mut run, "second", 20, 50, Toy::Put("b", 4));
+    passes(&seen(&run, 70, 80, content(&[("a", 2), ("b", 4)])));
+    caught(&seen(&run, 70, 80, content(&[("a", 2)])), Breach::StaleRead);
+    // What is acknowledged brings what stands before it.
+    caught(&seen(&run, 55, 58, content(&[("a", 2)])), Breach::StaleRead);
+    passes(&seen(&run, 55, 58, content(&[("a", 2), ("b", 4)])));
+    passes(&seen(&run, 10, 15, content(&[])));
+    caught(&seen(&run, 10, 15, content(&[("a", 2)])), Breach::ReadAhead);
+    passes(&seen(&run, 10, 30, content(&[("a", 2)])));
+}
+
 #[test]
 fn a_collection_is_there_from_its_creation_to_its_deletion() {
     let mut run = three();
