@@ -105,3 +105,86 @@ fn read(one: &Operation) -> Option<Read<ChromaState>> {
     };
     Some(Read { lane: collection.clone(), invoked: one.invoked, ended: one.ended, shown })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::common::content::Record;
+
+    fn operation(kind: Kind, token: &str, (invoked, ended): (Tick, Tick), outcome: Outcome) -> Operation {
+        let asked = String::new();
+        Operation { worker: 0, kind, token: token.to_owned(), asked, invoked, ended, outcome, sent: 1, shown: None }
+    }
+
+    fn transaction(seq: i64, token: &str, lane: &str, call: (&str, &str), body: &str, answer: &str) -> Transaction {
+        Transaction {
+            seq,
+            transaction_id: format!("t{seq}"),
+            lane: lane.to_owned(),
+            method: call.0.to_owned(),
+            path: format!("/api/v2/tenants/default_tenant/databases/default_database/collections{}", call.1),
+            body: body.as_bytes().to_vec(),
+            verdict: Some("applied".to_owned()),
+            status: "COMPLETED".to_owned(),
+            answer: Some(answer.as_bytes().to_vec()),
+            client_session: Some(token.to_owned()),
+        }
+    }
+
+    /// A collection with one record, that is dropped from 40 to 50; and this read of it.
+    fn run(read: (Tick, Tick), seen: Seen) -> (Vec<Operation>, Vec<Transaction>) {
+        let done = |kind, token, moments| operation(kind, token, moments, Outcome::Acknowledged);
+        let mut read = done(Kind::Read, "r", read);
+        read.shown = Some(("lane".to_owned(), seen));
+        let history = vec![
+            done(Kind::Create, "a", (0, 10)),
+            done(Kind::Add, "b", (20, 30)),
+            done(Kind::Drop, "c", (40, 50)),
+            read,
+        ];
+        let record = r#"{"ids":["x"],"embeddings":[[1.0]]}"#;
+        let journal = vec![
+            transaction(1, "a", "catalog", ("POST", ""), r#"{"name":"alpha"}"#, r#"{"id":"lane"}"#),
+            transaction(2, "b", "lane", ("POST", "/lane/add"), record, "{}"),
+            transaction(3, "c", "catalog", ("DELETE", "/alpha"), "", "{}"),
+        ];
+        (history, journal)
+    }
+
+    fn kinds(read: (Tick, Tick), seen: Seen) -> (Vec<String>, usize) {
+        let (history, journal) = run(read, seen);
+        let judgement = judge(&history, &journal, &[]);
+        (judgement.violations.into_iter().map(|one| one.kind).collect(), judgement.emptied)
+    }
+
+    fn x() -> Seen {
+        Seen::Records(vec![Record { id: "x".to_owned(), embedding: vec![1.0f32.to_bits()], ..Record::default() }])
+    }
+
+    #[test]
+    fn an_empty_read_is_excused_only_while_the_collection_is_dropped() {
+        let empty = || Seen::Records(Vec::new());
+        assert_eq!(kinds((41, 45), empty()), (Vec::new(), 1));
+        assert_eq!(kinds((31, 39), empty()), (vec!["StaleRead".to_owned()], 0));
+        assert_eq!(kinds((51, 52), empty()).0.len(), 1, "it is gone");
+    }
+
+    #[test]
+    fn what_was_there_and_that_it_is_gone_are_shown_at_their_time() {
+        assert_eq!(kinds((31, 39), x()), (Vec::new(), 0));
+        assert_eq!(kinds((51, 52), Seen::NoSuchCollection), (Vec::new(), 0));
+        assert_eq!(kinds((51, 52), x()).0.len(), 1, "deleted, and back");
+        assert_eq!(kinds((31, 39), Seen::NoSuchCollection).0.len(), 1, "it was there");
+    }
+
+    #[test]
+    fn an_acknowledged_write_that_is_not_in_the_journal_and_an_entry_that_nobody_asked_for_are_found() {
+        let (history, mut journal) = run((31, 39), x());
+        journal[1].client_session = None;
+        let kinds: Vec<String> = judge(&history, &journal, &[]).violations.into_iter().map(|one| one.kind).collect();
+        assert!(
+            kinds.contains(&"NobodyAsked".to_owned()) && kinds.contains(&"AcknowledgedMissing".to_owned()),
+            "{kinds:?}"
+        );
+    }
+}
