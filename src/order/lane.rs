@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::board::KEPT;
 use super::catalog_change::CatalogChange;
 use super::entry::{Acknowledge, Attendance, Entry, Kind, Merge, Profile, Verdict};
 use super::precedence::{Precedence, Priority};
@@ -400,6 +399,9 @@ impl Lane {
         })
     }
 }
+
+/// How many entries stay, where a range is replayed on purpose.
+const KEPT: usize = 64;
 
 struct Room {
     documents: u32,

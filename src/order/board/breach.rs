@@ -11,8 +11,6 @@ use crate::proof::{Rule, broken};
 
 /// How many entries before the one in doubt are sent again with it.
 const RANGE: usize = 8;
-/// How many entries are kept for that.
-pub(in crate::order) const KEPT: usize = 64;
 
 impl Board {
     /// G9: counts another failure of this entry there; whether it is given up there now.

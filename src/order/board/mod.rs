@@ -19,7 +19,6 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-pub(super) use breach::KEPT;
 pub use restore::{RestoredEntry, RestoredLane, RestoredPlace};
 pub use view::{Comparison, Consistency, LaneView};
 
