@@ -28,15 +28,11 @@ impl Board {
     }
 
     /// G9: an instance that is not there has failed once more, with all that it lacks.
-    pub(super) fn drop_what_the_absent_lack(&mut self, effects: &mut Vec<Effect>) {
-        let ids: Vec<_> = self.lanes.keys().copied().filter(|id| *id != LaneId::Catalog).collect();
-        for id in ids {
-            for instance in self.instances() {
-                let lane = self.lanes.get_mut(&id).filter(|_| self.reach[instance.0] == Reach::Away);
-                if let Some(through) = lane.and_then(|lane| failed_again(lane, instance)) {
-                    self.pass_by(id, instance, through, effects);
-                }
-            }
+    pub(super) fn drop_what_the_absent_lacks(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
+        let lane = self.lanes.get_mut(&id).filter(|_| id != LaneId::Catalog);
+        let absent = self.reach[instance.0] == Reach::Away;
+        if let Some(through) = lane.filter(|_| absent).and_then(|lane| failed_again(lane, instance)) {
+            self.pass_by(id, instance, through, effects);
         }
     }
 

@@ -46,6 +46,9 @@ impl Board {
     /// Settled entries go to every instance that lacks them, each at its own pace.
     fn carry(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
+            if proof::broken(Rule::DropNothing) {
+                self.drop_what_the_absent_lacks(id, instance, effects);
+            }
             if let Some(next) = self.sendable(id, instance)
                 && next.verdict.is_some()
             {
