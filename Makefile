@@ -43,6 +43,7 @@ check: ## format, lints, licences
 	@scripts/setup.sh check
 	cargo fmt --check
 	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --all-targets --features proof --locked -- -D warnings
 	cargo deny --locked check bans licenses sources
 
 bench: ## the parts (benches/), then writes through the edge against a bare Chroma server

@@ -3,48 +3,77 @@
 //!
 //! Only with the feature `proof`. Without it both questions are constants, and nothing of this is in the binary: an
 //! ordinary build knows neither of the variables. Which point or rule it is comes from the environment at the start
-//! of the process, one of each:
+//! of the process, one of each; a variable that names none ends the process:
 //!
 //! * `CHROMA_EDGE_CRASH_AT=after_append:17`: the process ends by SIGKILL when it passes that point the 17th time;
 //! * `CHROMA_EDGE_BREAK_RULE=swap_two_entries`: that rule is not kept.
+
+#[cfg(feature = "proof")]
+mod armed;
 
 /// A step of a write's life (docs/life-of-a-write.md) at which the process can be made to die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CrashPoint {
     /// A write is read and understood; the journal has not heard of it.
     BeforeAppend,
-    /// The write is durable; its lane has not heard of it.
+    /// Writes are durable; their lanes have not heard of them. Once for each commit that carries any.
     AfterAppend,
-    /// The request's last byte has left for an instance; its answer has not come.
+    /// The ids of a limited delete are read and not durable.
+    BeforeResolved,
+    /// A write's last byte has left for an instance; its answer has not come.
     AfterSend,
-    /// The instance has answered; neither the board nor the client knows.
+    /// The instance has answered a write; neither the board nor the client knows.
     AfterAnswer,
+    /// A collection exists on an instance; its id there is known to this process alone.
+    BeforeMapping,
+    /// A definition that takes two requests is half made on an instance.
+    BetweenTwoRequests,
     /// The outcome is known; its mark is not durable.
     BeforeMark,
+    /// The mark is durable; the board does not know, and nothing newer is sent.
+    AfterMark,
+    /// The client has its answer; its transaction is not COMPLETED.
+    BeforeCompleted,
+    /// An entry that may have been executed on this instance is about to be sent there again.
+    BeforeRepeat,
     /// An entry that another instance has applied is about to be carried to this one.
     DuringSync,
-    /// The journal is claimed from another edge; nothing is restored.
+    /// The journal is claimed from another edge that may linger; nothing is restored. Only with a shared journal.
     DuringTakeover,
 }
 
 impl CrashPoint {
-    pub const ALL: [CrashPoint; 7] = [
+    /// Every point, in the order of a write's life.
+    pub const ALL: [CrashPoint; 13] = [
         CrashPoint::BeforeAppend,
         CrashPoint::AfterAppend,
+        CrashPoint::BeforeResolved,
         CrashPoint::AfterSend,
         CrashPoint::AfterAnswer,
+        CrashPoint::BeforeMapping,
+        CrashPoint::BetweenTwoRequests,
         CrashPoint::BeforeMark,
+        CrashPoint::AfterMark,
+        CrashPoint::BeforeCompleted,
+        CrashPoint::BeforeRepeat,
         CrashPoint::DuringSync,
         CrashPoint::DuringTakeover,
     ];
 
+    /// How it is named in the environment, and in the log of a process that ended there.
     pub fn as_str(self) -> &'static str {
         match self {
             CrashPoint::BeforeAppend => "before_append",
             CrashPoint::AfterAppend => "after_append",
+            CrashPoint::BeforeResolved => "before_resolved",
             CrashPoint::AfterSend => "after_send",
             CrashPoint::AfterAnswer => "after_answer",
+            CrashPoint::BeforeMapping => "before_mapping",
+            CrashPoint::BetweenTwoRequests => "between_two_requests",
             CrashPoint::BeforeMark => "before_mark",
+            CrashPoint::AfterMark => "after_mark",
+            CrashPoint::BeforeCompleted => "before_completed",
+            CrashPoint::BeforeRepeat => "before_repeat",
             CrashPoint::DuringSync => "during_sync",
             CrashPoint::DuringTakeover => "during_takeover",
         }
@@ -58,21 +87,24 @@ pub enum Rule {
     JournalFirst,
     /// R1, R2: after a lost answer the whole range is sent again, not the one entry that is in doubt.
     ReplayOne,
-    /// R6: two neighbouring entries of a lane change places on their way to one instance.
+    /// R6: two neighbouring entries of a lane change places on their way to the other instances.
     KeepOrder,
-    /// G9: an entry that failed three times on an instance is given up there.
+    /// G9: an applied entry that failed three times on another instance is given up there. That the instance was away when
+    /// it could have been sent counts as a failure.
     DropNothing,
     /// R5: any instance that is up serves reads, whatever it has not applied yet.
     FreshReads,
-    /// R2, G4: a request whose answer was lost counts as never sent, and the lane goes on behind it.
+    /// R2, G4: a request whose answer was lost counts as done where it was sent, and the lane goes on behind it; after a
+    /// restart nothing is in doubt.
     RememberDoubt,
     /// G6: a transaction id that was seen before is executed again.
     OnceOnly,
-    /// Section 4: a delete by condition or with a limit is carried as it was received, late, instead of in its place.
+    /// Section 4: a delete is carried late, behind the write that follows it, and one with a limit as it was received.
     DeleteInPlace,
 }
 
 impl Rule {
+    /// Every rule.
     pub const ALL: [Rule; 8] = [
         Rule::JournalFirst,
         Rule::ReplayOne,
@@ -99,6 +131,22 @@ impl Rule {
     }
 }
 
+/// A variable of the proof that cannot be followed.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Mistake(String);
+
+/// Whether the environment asks for something that there is: asked once, at the start. Without the feature the
+/// environment is not looked at.
+///
+/// # Errors
+/// It names no point, no number of passes, or no rule.
+pub fn check() -> Result<(), Mistake> {
+    #[cfg(feature = "proof")]
+    armed::check()?;
+    Ok(())
+}
+
 /// Passes this point; the process ends here if it was told to.
 #[inline(always)]
 pub fn pass(point: CrashPoint) {
@@ -117,49 +165,5 @@ pub fn broken(rule: Rule) -> bool {
     {
         let _ = rule;
         false
-    }
-}
-
-#[cfg(feature = "proof")]
-mod armed {
-    use std::sync::LazyLock;
-    use std::sync::atomic::{AtomicU64, Ordering};
-
-    use rustix::process::{Signal, getpid, kill_process};
-
-    use super::{CrashPoint, Rule};
-
-    struct Crash {
-        point: CrashPoint,
-        passes_left: AtomicU64,
-    }
-
-    static CRASH: LazyLock<Option<Crash>> = LazyLock::new(|| {
-        let told = std::env::var("CHROMA_EDGE_CRASH_AT").ok()?;
-        let (name, passes) = told.split_once(':')?;
-        let point = CrashPoint::ALL.into_iter().find(|point| point.as_str() == name)?;
-        Some(Crash { point, passes_left: AtomicU64::new(passes.parse().ok()?) })
-    });
-
-    static BROKEN: LazyLock<Option<Rule>> = LazyLock::new(|| {
-        let told = std::env::var("CHROMA_EDGE_BREAK_RULE").ok()?;
-        Rule::ALL.into_iter().find(|rule| rule.breach() == told)
-    });
-
-    pub fn pass(point: CrashPoint) {
-        let Some(crash) = CRASH.as_ref().filter(|crash| crash.point == point) else { return };
-        if crash.passes_left.fetch_sub(1, Ordering::SeqCst) != 1 {
-            return;
-        }
-        eprintln!("crash point: {}", point.as_str());
-        // A process can always end itself, and does not return from it.
-        let _ = kill_process(getpid(), Signal::KILL);
-        loop {
-            std::thread::park();
-        }
-    }
-
-    pub fn broken(rule: Rule) -> bool {
-        *BROKEN == Some(rule)
     }
 }

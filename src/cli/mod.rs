@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::config::{self, Config};
+use crate::proof;
 
 /// A mistake in the command line or the configuration: EX_USAGE of sysexits.h.
 const USAGE: u8 = 64;
@@ -73,7 +74,13 @@ pub fn run<T, E: Display>(
         }
     };
     match arguments.command {
-        Command::Serve(source) => with_config(source.conf.as_deref(), |config| start(config, serve)),
+        Command::Serve(source) => with_config(source.conf.as_deref(), |config| match proof::check() {
+            Ok(()) => start(config, serve),
+            Err(mistake) => {
+                eprintln!("{mistake}");
+                ExitCode::from(USAGE)
+            }
+        }),
         Command::Check(source) => with_config(source.conf.as_deref(), |config| {
             print!("{}", check::summary(&config));
             ExitCode::SUCCESS

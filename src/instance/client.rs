@@ -22,6 +22,7 @@ use super::phase::{Observation, Phase};
 use super::registry::Registry;
 use super::sent::{Licence, Refused, SendError, Sent};
 use crate::ids::InstanceId;
+use crate::proof::{self, CrashPoint};
 
 /// A body is written in pieces of this size, with a look for an early answer between them.
 const PIECE: usize = 128 * 1024;
@@ -187,6 +188,9 @@ impl Client {
         if written == Written::Whole {
             licence.handed_over().map_err(|_| SendError::LeaseEnded(Sent::Whole))?;
             progress.in_time.store(true, Ordering::Relaxed);
+            if matches!(licence, Licence::Lease(_)) {
+                proof::pass(CrashPoint::AfterSend);
+            }
         }
         let answer = read_answer(&mut session, self.most).await?;
         if written == Written::Whole {

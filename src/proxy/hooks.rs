@@ -23,6 +23,7 @@ use crate::clock::Timestamp;
 use crate::instance::Observation;
 use crate::journal::{Fact, Status};
 use crate::metrics;
+use crate::proof::{self, CrashPoint};
 
 #[async_trait]
 impl ProxyHttp for Edge {
@@ -264,6 +265,7 @@ impl ProxyHttp for Edge {
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         if let (Stage::Answered(completion), Some(journal)) = (&context.stage, self.core.journal()) {
             // A crash before this is durable: the status is derived from the verdict at the next start.
+            proof::pass(CrashPoint::BeforeCompleted);
             journal.record_later(vec![Fact::Status {
                 seq: completion.seq,
                 status: Status::Completed,

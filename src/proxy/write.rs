@@ -20,6 +20,7 @@ use crate::ids::{LaneId, Seq, TransactionId};
 use crate::instance::Answer;
 use crate::journal::{AppendError, ClientKey, Fact, Status, TimingGap};
 use crate::order::Verdict;
+use crate::proof::{self, CrashPoint};
 use crate::replication::{Settlement, Ticket};
 
 /// How often a waiting write looks again whether an instance could take it.
@@ -158,6 +159,7 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
         return Err(Failure::JournalUnavailable("the journal is not open".to_owned()));
     };
     let mut ticket = edge.core.ticket(id, acknowledge);
+    proof::pass(CrashPoint::BeforeAppend);
     // A crash before this is durable leaves nothing; after it, recovery executes the write.
     let seq = journal.append(draft).await.map_err(|error| refused(error, id))?;
     let settlement = match settled(edge, &mut ticket, lane, context.started).await {

@@ -13,6 +13,7 @@ use crate::clock;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId};
 use crate::instance::{Answer, Client, Licence, Observation, Outgoing, Phase, Refused, SendError, Sent};
 use crate::order::{Again, Health, Outcome, Purpose};
+use crate::proof::{self, CrashPoint};
 
 /// Who sends what for whom.
 pub(super) struct Attempt<'a> {
@@ -78,6 +79,9 @@ impl Attempt<'_> {
             self.core.overruns.note(self.lanes, self.instance);
         }
         drop(sending);
+        if sent.is_ok() {
+            proof::pass(CrashPoint::AfterAnswer);
+        }
         self.sent(sent, before)
     }
 

@@ -16,6 +16,7 @@ use crate::ids::CollectionId;
 use crate::instance::{Answer, Outgoing};
 use crate::journal::{Fact, Request};
 use crate::order::{Again, Resolved};
+use crate::proof::{self, CrashPoint};
 
 /// The fields of a delete that select records; others do not matter to it.
 #[derive(Serialize, Deserialize)]
@@ -81,6 +82,7 @@ pub(super) async fn resolve(attempt: &Attempt<'_>, collection: CollectionId, req
     }
     let Ok(found) = serde_json::from_slice::<Found>(&answer.body) else { return Reading::failed() };
     let Some(journal) = attempt.core.journal() else { return Reading::failed() };
+    proof::pass(CrashPoint::BeforeResolved);
     journal.record(vec![Fact::Resolved { seq: request.seq, body: delete_of(&found.ids) }]).await;
     attempt.core.bodies.forget(request.seq);
     Reading::of(Resolved::Durable)

@@ -21,6 +21,7 @@ use crate::ids::{InstanceId, LaneId, Seq};
 use crate::instance::{Answer, Client};
 use crate::journal::{Fact, Request};
 use crate::order::{Again, Effect, Health, Input, Outcome, Purpose, Record, Repeat, Resolved, Rest, Turn, Verdict};
+use crate::proof::{self, CrashPoint};
 
 /// How the runner sends.
 #[derive(Clone, Debug)]
@@ -74,9 +75,11 @@ impl Runner {
             // task's. A crash between two records leaves the earlier one.
             match effect {
                 Effect::Record { lane, instance, ref record } => {
+                    proof::pass(CrashPoint::BeforeMark);
                     let recorded = runner.record(lane, instance, record, answer.as_deref());
                     tokio::spawn(async move {
                         recorded.await;
+                        proof::pass(CrashPoint::AfterMark);
                         runner.core.step_with(Input::Recorded { lane, instance }, answer);
                     });
                 }
@@ -193,6 +196,12 @@ impl Runner {
             return Attempted::not_sent("another request of its lane is about to be sent");
         };
         let Some(requests) = self.requests(seqs).await else { return Attempted::not_sent("it cannot be read") };
+        if repeat != Repeat::First {
+            proof::pass(CrashPoint::BeforeRepeat);
+        }
+        if purpose == Purpose::Carry {
+            proof::pass(CrashPoint::DuringSync);
+        }
         let mut lanes = vec![lane];
         if let (LaneId::Catalog, Some(request)) = (lane, requests.first()) {
             lanes.extend(intent::about(self.core.board().catalog(), request).map(LaneId::Records));

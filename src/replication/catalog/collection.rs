@@ -14,6 +14,7 @@ use crate::chroma::{
 use crate::ids::{CollectionId, InstanceCollectionId, Scope};
 use crate::instance::{Answer, Outgoing};
 use crate::order::{Again, CatalogChange, Effect, Health, Kind, Origin, Outcome};
+use crate::proof::{self, CrashPoint};
 use crate::replication::attempt::{Attempt, Attempted, judge};
 use crate::replication::records::content_type;
 
@@ -84,6 +85,7 @@ fn created(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope, name: &str, 
 }
 
 fn mapped(attempt: &Attempt<'_>, collection: CollectionId, id: Uuid) -> CatalogChange {
+    proof::pass(CrashPoint::BeforeMapping);
     let instance = attempt.core.registry.name(attempt.instance).clone();
     CatalogChange::Mapped { collection, instance, id: InstanceCollectionId::new(id) }
 }
@@ -179,6 +181,7 @@ pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope
         plan.then_put.filter(|_| answer.status != 200 || !chroma::same_definition(&stored, &answer.body))
     {
         // A crash here leaves the copy incomplete and the entry in doubt: both requests are sent again.
+        proof::pass(CrashPoint::BetweenTwoRequests);
         let path = chroma::collection_path(scope, &on_instance.to_string());
         let rest = json_request(Method::PUT, path, rest);
         let sent = send(attempt, Kind::UpdateCollection, &rest).await;

@@ -19,6 +19,7 @@ pub(super) use self::keeper::{Begin, Keeper};
 use crate::clock::{self, Awake};
 use crate::journal::{Claim, Predecessor, Suspicion, SuspicionId, Tenure, TenureError, Term};
 use crate::lease::Lease;
+use crate::proof::{self, CrashPoint};
 use crate::proxy::{Standing, Waiting};
 use crate::replication::Core;
 
@@ -113,6 +114,7 @@ impl Tenancy {
         info!(?predecessor, "this edge holds the journal");
         if predecessor == Predecessor::MayLinger {
             self.lease.begin_at(clock::awake().after(self.settle));
+            proof::pass(CrashPoint::DuringTakeover);
         }
         self.prolong(asked, term);
         self.standing.set(Waiting::Starting);

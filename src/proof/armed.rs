@@ -1,0 +1,116 @@
+//! The proof at work: what the environment asks for, read once, and followed.
+//!
+//! A process that was asked for something that there is not never runs on as if nothing had been asked: a run that
+//! believes to have crashed, or to have broken a rule, would prove nothing.
+
+use std::ffi::OsString;
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rustix::process::{Signal, getpid, kill_process};
+
+use super::{CrashPoint, Mistake, Rule};
+
+const CRASH_AT: &str = "CHROMA_EDGE_CRASH_AT";
+const BREAK_RULE: &str = "CHROMA_EDGE_BREAK_RULE";
+/// EX_USAGE of sysexits.h, as for a mistake in the configuration.
+const USAGE: i32 = 64;
+
+/// What this process was told.
+#[derive(Debug, Default)]
+struct Told {
+    crash: Option<Crash>,
+    broken: Option<Rule>,
+}
+
+#[derive(Debug)]
+struct Crash {
+    point: CrashPoint,
+    passes_left: AtomicU64,
+}
+
+static TOLD: LazyLock<Result<Told, Mistake>> =
+    LazyLock::new(|| read(std::env::var_os(CRASH_AT), std::env::var_os(BREAK_RULE)));
+
+fn read(crash_at: Option<OsString>, break_rule: Option<OsString>) -> Result<Told, Mistake> {
+    Ok(Told { crash: crash_at.map(crash).transpose()?, broken: break_rule.map(rule).transpose()? })
+}
+
+fn crash(told: OsString) -> Result<Crash, Mistake> {
+    let names = || CrashPoint::ALL.map(CrashPoint::as_str).join(", ");
+    let mistake =
+        || Mistake(format!("{CRASH_AT}={told:?} is not POINT:PASSES, with PASSES from 1 and POINT one of {}", names()));
+    let (name, passes) = told.to_str().and_then(|told| told.split_once(':')).ok_or_else(mistake)?;
+    let point = CrashPoint::ALL.into_iter().find(|point| point.as_str() == name).ok_or_else(mistake)?;
+    let passes = passes.parse().ok().filter(|passes| *passes > 0).ok_or_else(mistake)?;
+    Ok(Crash { point, passes_left: AtomicU64::new(passes) })
+}
+
+fn rule(told: OsString) -> Result<Rule, Mistake> {
+    let found = Rule::ALL.into_iter().find(|rule| told == rule.breach());
+    let names = || Rule::ALL.map(Rule::breach).join(", ");
+    found.ok_or_else(|| Mistake(format!("{BREAK_RULE}={told:?} is not one of {}", names())))
+}
+
+pub(super) fn check() -> Result<(), Mistake> {
+    TOLD.as_ref().map(drop).map_err(Clone::clone)
+}
+
+/// Whoever does not check, as a test that has the rules in its own process, is ended by the first question.
+fn told() -> &'static Told {
+    TOLD.as_ref().unwrap_or_else(|mistake| {
+        eprintln!("{mistake}");
+        std::process::exit(USAGE)
+    })
+}
+
+pub(super) fn pass(point: CrashPoint) {
+    let Some(crash) = told().crash.as_ref().filter(|crash| crash.point == point) else { return };
+    if crash.passes_left.fetch_sub(1, Ordering::SeqCst) != 1 {
+        return;
+    }
+    eprintln!("crash point: {}", point.as_str());
+    // A process can always end itself, and does not return from it.
+    let _ = kill_process(getpid(), Signal::KILL);
+    loop {
+        std::thread::park();
+    }
+}
+
+pub(super) fn broken(rule: Rule) -> bool {
+    told().broken == Some(rule)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn said(crash_at: Option<&str>, break_rule: Option<&str>) -> Result<Told, String> {
+        read(crash_at.map(OsString::from), break_rule.map(OsString::from)).map_err(|mistake| mistake.to_string())
+    }
+
+    #[test]
+    fn every_name_is_understood_and_names_one_thing() {
+        for point in CrashPoint::ALL {
+            let crash = said(Some(&format!("{}:17", point.as_str())), None).unwrap().crash.unwrap();
+            assert_eq!((crash.point, crash.passes_left.into_inner()), (point, 17));
+        }
+        for rule in Rule::ALL {
+            assert_eq!(said(None, Some(rule.breach())).unwrap().broken, Some(rule));
+        }
+        let nothing = said(None, None).unwrap();
+        assert!(nothing.crash.is_none() && nothing.broken.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_followed_is_a_mistake() {
+        for wrong in ["", "after_append", "after_append:", "after_append:0", "after_append:-1", "after_apend:1", ":1"] {
+            let mistake = said(Some(wrong), None).unwrap_err();
+            assert!(mistake.starts_with(CRASH_AT) && mistake.contains("during_takeover"), "{mistake}");
+        }
+        for wrong in ["", "keep_order", "swap_two_entries "] {
+            let mistake = said(None, Some(wrong)).unwrap_err();
+            assert!(mistake.starts_with(BREAK_RULE) && mistake.contains("swap_two_entries"), "{mistake}");
+        }
+    }
+}
