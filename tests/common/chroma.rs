@@ -116,6 +116,10 @@ impl ChromaServer {
         Client::new(self.port.number)
     }
 
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.join("server.log")
+    }
+
     /// SIGKILL, and its end awaited.
     pub fn kill(&mut self) {
         self.signal(Signal::SIGKILL);

@@ -240,6 +240,15 @@ impl Edge {
         self.env.extend(value.map(|value| (name.to_owned(), value.to_owned())));
     }
 
+    /// Whether it has ended by itself; it can be started again then.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.as_mut().is_none_or(|child| child.try_wait().expect("our own child").is_some());
+        if ended {
+            self.child = None;
+        }
+        ended
+    }
+
     pub fn client(&self) -> Client {
         Client::new(self.port.number)
     }
@@ -328,7 +337,13 @@ impl Edge {
         });
     }
 
-    fn surprises(&self) -> Vec<String> {
+    /// The folder of its configuration, log and, without another place for it, journal.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// ERROR lines and panics in its log so far that nobody has announced.
+    pub fn surprises(&self) -> Vec<String> {
         let announced = self.announced.lock().map(|list| list.clone()).unwrap_or_default();
         let log = self.log();
         let bad = |line: &&str| line.contains("panicked at") || level(line) == Some("ERROR");
@@ -348,7 +363,8 @@ fn level(line: &str) -> Option<&str> {
     line.split([' ', '[', ']']).take(4).find(|word| levels.contains(word))
 }
 
-fn is_in_sync(status: &Value) -> bool {
+/// Whether this status says that nothing is pending, everyone is healthy and none has diverged.
+pub fn is_in_sync(status: &Value) -> bool {
     let healthy = |one: &Value| one["healthy"] == true && is_nothing(&one["diverged"]);
     let instances = status["instances"].as_array();
     status["pending_writes"] == 0

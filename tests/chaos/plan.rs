@@ -1,0 +1,81 @@
+//! What one run is asked to be: seed, length, store, and a rule to break if the proof itself is to be proved.
+
+use std::fmt;
+use std::time::Duration;
+
+use crate::common::random::Random;
+
+/// Where the journal is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Store {
+    /// One edge.
+    Sqlite,
+    /// Two edges: one active, one standing by.
+    Postgres,
+}
+
+impl Store {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Store::Sqlite => "sqlite",
+            Store::Postgres => "postgres",
+        }
+    }
+
+    pub fn edges(self) -> usize {
+        match self {
+            Store::Sqlite => 1,
+            Store::Postgres => 2,
+        }
+    }
+}
+
+impl fmt::Display for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One run.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    pub seed: u64,
+    /// How long faults are made.
+    pub lasting: Duration,
+    pub store: Store,
+    /// A value for `CHROMA_EDGE_BREAK_RULE`.
+    pub rule: Option<String>,
+    /// Clients at once.
+    pub workers: usize,
+}
+
+impl Plan {
+    pub fn new(seed: u64, lasting: Duration, store: Store) -> Plan {
+        Plan { seed, lasting, store, rule: None, workers: 12 }
+    }
+
+    /// What the environment asks for: `CHAOS_SEED` (random without), `CHAOS_SECONDS` (60), `CHAOS_STORE` (sqlite),
+    /// `CHAOS_RULE` (none).
+    pub fn told() -> Plan {
+        let told = |name: &str| std::env::var(name).ok().filter(|value| !value.is_empty());
+        let number = |name: &str| told(name).map(|text| text.parse().expect("a number"));
+        let store = match told("CHAOS_STORE").as_deref() {
+            None | Some("sqlite") => Store::Sqlite,
+            Some("postgres") => Store::Postgres,
+            Some(other) => panic!("CHAOS_STORE is sqlite or postgres, not {other}"),
+        };
+        let seed = number("CHAOS_SEED").unwrap_or_else(crate::common::random::fresh);
+        let lasting = Duration::from_secs(number("CHAOS_SECONDS").unwrap_or(60));
+        Plan { rule: told("CHAOS_RULE"), ..Plan::new(seed, lasting, store) }
+    }
+
+    /// How many decks of faults that makes: one for each minute begun.
+    pub fn minutes(&self) -> u64 {
+        self.lasting.as_secs().div_ceil(60).max(1)
+    }
+
+    /// Two Chroma servers or three: the seed says.
+    pub fn instances(&self) -> usize {
+        if Random::new(self.seed ^ 0x1457).chance(50) { 2 } else { 3 }
+    }
+}
