@@ -87,17 +87,19 @@ pub enum Rule {
     JournalFirst,
     /// R1, R2: after a lost answer the whole range is sent again, not the one entry that is in doubt.
     ReplayOne,
-    /// R6: two neighbouring entries of a lane change places on their way to one instance.
+    /// R6: two neighbouring entries of a lane change places on their way to the other instances.
     KeepOrder,
-    /// G9: an entry that failed three times on an instance is given up there.
+    /// G9: an applied entry that failed three times on another instance is given up there. That the instance was away when
+    /// it could have been sent counts as a failure.
     DropNothing,
     /// R5: any instance that is up serves reads, whatever it has not applied yet.
     FreshReads,
-    /// R2, G4: a request whose answer was lost counts as never sent, and the lane goes on behind it.
+    /// R2, G4: a request whose answer was lost counts as done where it was sent, and the lane goes on behind it; after a
+    /// restart nothing is in doubt.
     RememberDoubt,
     /// G6: a transaction id that was seen before is executed again.
     OnceOnly,
-    /// Section 4: a delete by condition or with a limit is carried as it was received, late, instead of in its place.
+    /// Section 4: a delete is carried late, behind the write that follows it, and one with a limit as it was received.
     DeleteInPlace,
 }
 

@@ -9,6 +9,7 @@ use super::catalog_change::CatalogChange;
 use super::entry::{Acknowledge, Attendance, Entry, Kind, Merge, Profile, Verdict};
 use super::precedence::{Precedence, Priority};
 use crate::ids::{CollectionId, InstanceId, Seq};
+use crate::proof::{self, Rule};
 
 /// How much one merged request may carry.
 #[derive(Clone, Copy, Debug)]
@@ -371,7 +372,10 @@ impl Lane {
     /// Forgets entries that every in-step instance has durably.
     pub(super) fn trim(&mut self) {
         let low = self.places.iter().filter(|p| p.step == Step::In).map(Place::behind_us).min().unwrap_or(Seq::ZERO);
-        while self.slots.front().is_some_and(|slot| slot.entry.seq <= low && slot.answer_given) {
+        let kept = if proof::broken(Rule::ReplayOne) { KEPT } else { 0 };
+        while self.slots.len() > kept
+            && self.slots.front().is_some_and(|slot| slot.entry.seq <= low && slot.answer_given)
+        {
             self.slots.pop_front();
         }
     }
@@ -395,6 +399,9 @@ impl Lane {
         })
     }
 }
+
+/// How many entries stay, where a range is replayed on purpose.
+const KEPT: usize = 64;
 
 struct Room {
     documents: u32,

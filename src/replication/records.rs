@@ -9,7 +9,8 @@ use crate::clock;
 use crate::ids::{CollectionId, InstanceCollectionId};
 use crate::instance::{Answer, Outgoing};
 use crate::journal::Request;
-use crate::order::{Again, Consequences, Outcome};
+use crate::order::{Again, Consequences, Outcome, Purpose};
+use crate::proof::{self, Rule};
 
 /// Sends the requests as one and says what came of it.
 pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, requests: &[Request]) -> Attempted {
@@ -17,6 +18,9 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, req
     let Some(id) = attempt.mapping(collection) else {
         return Attempted::not_sent("the collection is not mapped on the instance");
     };
+    if requests.len() > 1 && attempt.purpose == Purpose::Carry && out_of_order() {
+        return one_by_one(attempt, collection, requests).await;
+    }
     let Some(outgoing) = outgoing(requests, id) else {
         // The rules merge only what the scan found mergeable: sent singly, each gets its own verdict.
         return Attempted::of(Outcome::Rejected { about: None }, None);
@@ -31,6 +35,23 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, req
     let class = chroma::classify(chroma::Call::Write(first.profile.kind), answer.status, &answer.body);
     let answer = hide_instance_id(answer, id, collection);
     judge(attempt, class, answer, |_| Outcome::Applied(Consequences::default()), None)
+}
+
+/// Whether neighbours change places on purpose.
+fn out_of_order() -> bool {
+    proof::broken(Rule::KeepOrder) || proof::broken(Rule::DeleteInPlace)
+}
+
+/// Neighbours that changed places may be of two kinds.
+async fn one_by_one(one: &Attempt<'_>, collection: CollectionId, requests: &[Request]) -> Attempted {
+    let mut ended = Attempted::not_sent("no request");
+    for request in requests {
+        ended = Box::pin(attempt(one, collection, std::slice::from_ref(request))).await;
+        if !matches!(ended.outcome, Outcome::Applied(_)) {
+            break;
+        }
+    }
+    ended
 }
 
 /// A restarted Chroma that is written to before anything was read can show an embedding of an update that came before

@@ -261,3 +261,25 @@ fn a_copy_whose_second_request_is_refused_for_a_while_is_finished() {
     let content = cluster.assert_converged();
     assert_eq!(content.collections.len(), 1);
 }
+
+/// A collection has the name of one that an instance has yet to delete: it keeps its name over a restart of the edge.
+#[test]
+fn a_name_given_again_while_an_instance_is_away_survives_a_restart() {
+    let mut cluster = Cluster::two();
+    let first = cluster.create("again");
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    cluster.replica().kill();
+    cluster.client().call("DELETE", &format!("{DEFAULT}/collections/again"), &Value::Null).expect(200);
+    let second = cluster.create("again");
+    assert_ne!(first, second);
+    cluster.edge.kill();
+    cluster.edge.restart();
+    let found = cluster.client().get(&format!("{DEFAULT}/collections/again")).expect(200).json();
+    assert_eq!(found["id"], second.as_str());
+    add(&cluster.client(), "again", "by name").expect(201);
+    cluster.client().post(&format!("{DEFAULT}/collections"), &json!({ "name": "again" })).expect(409);
+    cluster.replica().restart();
+    assert_eq!(cluster.assert_converged().record_count(), 1);
+    cluster.client().call("DELETE", &format!("{DEFAULT}/collections/again"), &Value::Null).expect(200);
+    assert_eq!(cluster.assert_converged().collections.len(), 0);
+}

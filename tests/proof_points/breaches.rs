@@ -1,1 +1,229 @@
-//! later
+//! Each rule that can be broken is broken, for all to see: the shortest story in which it matters, told by a real edge.
+//!
+//! Each story is told twice, with the rule kept and with the rule broken, so that none passes for another reason.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use chroma_edge::proof::Rule;
+
+use crate::common::cluster::{CATCH_UP, Cluster, ids_by_name};
+use crate::common::edge::Builder;
+use crate::common::fold::transactions;
+use crate::common::http::{Client, record_path};
+use crate::common::place::wait_for;
+use crate::common::{ChromaServer, Relay};
+
+const VARIABLE: &str = "CHROMA_EDGE_BREAK_RULE";
+const SOON: Duration = Duration::from_secs(30);
+
+/// Whether the rule of the story is kept.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Kept {
+    Yes,
+    No(Rule),
+}
+
+impl Kept {
+    fn configure(self, edge: Builder) -> Builder {
+        let edge = edge.config("  settle_time: 500ms\n  read_replica_ratio: 1.0");
+        match self {
+            Kept::Yes => edge,
+            Kept::No(rule) => edge.env(VARIABLE, rule.breach()),
+        }
+    }
+}
+
+/// Two servers behind relays, and a collection `things` that has been read and written on both.
+struct Stage {
+    cluster: Cluster,
+    relays: Vec<Relay>,
+    things: String,
+}
+
+impl Stage {
+    fn set(kept: Kept) -> Stage {
+        let (cluster, relays) = Cluster::relayed(|edge| kept.configure(edge));
+        let things = cluster.create("things");
+        let stage = Stage { cluster, relays, things };
+        stage.write("add", &one("first", 0)).expect(201);
+        stage.await_there("first");
+        stage
+    }
+
+    fn client(&self) -> Client {
+        self.cluster.client()
+    }
+
+    fn write(&self, verb: &str, body: &Value) -> crate::common::http::Answer {
+        self.client().post(&record_path(&self.things, verb), body)
+    }
+
+    fn replica(&self) -> &ChromaServer {
+        &self.cluster.servers[1]
+    }
+
+    fn await_there(&self, id: &str) {
+        wait_for(id, SOON, || ids_by_name(self.replica(), "things").contains(&id.to_owned()).then_some(()));
+    }
+
+    /// What each server holds for `things`: ids with documents, each as JSON.
+    fn held(&self) -> [Value; 2] {
+        [0, 1].map(|index| {
+            let client = self.cluster.servers[index].client();
+            let path = format!("{}/collections/things", crate::common::http::DEFAULT);
+            let found = client.get(&path).expect(200).json();
+            let id = found["id"].as_str().expect("an id").to_owned();
+            let all = client.post(&record_path(&id, "get"), &json!({ "include": ["documents"] })).expect(200).json();
+            json!([all["ids"], all["documents"]])
+        })
+    }
+
+    /// Everything is said to be everywhere. The last write shows that the lane went on.
+    fn settle(&self) {
+        self.write("add", &one("last", 0)).expect(201);
+        self.cluster.edge.wait_until_in_sync(CATCH_UP);
+    }
+
+    #[track_caller]
+    fn assert_equal(&self, kept: Kept) {
+        self.settle();
+        let [primary, replica] = self.held();
+        assert_eq!(primary == replica, kept == Kept::Yes, "{primary} {replica}");
+    }
+}
+
+fn one(id: &str, number: u64) -> Value {
+    json!({ "ids": [id], "embeddings": [[1, 2, 3]], "documents": [format!("document {number}")] })
+}
+
+fn document(id: &str, number: u64) -> Value {
+    json!({ "ids": [id], "documents": [format!("document {number}")] })
+}
+
+/// Tells the story with the rule kept, and with the rule broken.
+fn twice(rule: Rule, story: impl Fn(Kept)) {
+    story(Kept::Yes);
+    story(Kept::No(rule));
+}
+
+#[test]
+fn journal_after_execute() {
+    twice(Rule::JournalFirst, |kept| {
+        let mut stage = Stage::set(kept);
+        stage.write("add", &one("acknowledged", 0)).expect(201);
+        stage.cluster.edge.kill();
+        let journaled = transactions(&stage.cluster.edge.journal_path());
+        let found = journaled.iter().any(|one| String::from_utf8_lossy(&one.body).contains("acknowledged"));
+        assert_eq!(found, kept == Kept::Yes, "acknowledged, and in the journal");
+    });
+}
+
+/// The replica executes an update of what is not there, then its add; when a later answer is lost, the update hits.
+#[test]
+fn replay_a_range() {
+    twice(Rule::ReplayOne, |kept| {
+        let stage = Stage::set(kept);
+        stage.write("update", &document("x", 1)).expect(200);
+        stage.write("add", &one("x", 2)).expect(201);
+        stage.await_there("x");
+        stage.relays[1].lose_answers(Some("/upsert"));
+        stage.write("upsert", &one("y", 3)).expect(200);
+        wait_for("a lost answer", SOON, || (!stage.relays[1].seen_at("/upsert").is_empty()).then_some(()));
+        stage.relays[1].lose_answers(None);
+        stage.assert_equal(kept);
+    });
+}
+
+/// Two writes of one record reach the replica in the other order.
+#[test]
+fn swap_two_entries() {
+    twice(Rule::KeepOrder, |kept| {
+        let stage = Stage::set(kept);
+        stage.relays[1].hold("/upsert");
+        for number in 1..=3 {
+            stage.write("upsert", &one("x", number)).expect(200);
+        }
+        wait_for("the first on its way", SOON, || (!stage.relays[1].seen_at("/upsert").is_empty()).then_some(()));
+        stage.relays[1].release();
+        stage.assert_equal(kept);
+    });
+}
+
+/// The net looks often while the replica is away.
+#[test]
+fn drop_after_three_retries() {
+    twice(Rule::DropNothing, |kept| {
+        let mut stage = Stage::set(kept);
+        stage.cluster.replica().kill();
+        stage.cluster.edge.wait_until_healthy("replica", false, SOON);
+        stage.write("add", &one("meanwhile", 1)).expect(201);
+        let look = || {
+            stage.client().post("/transaction/safety/recovery/trigger", &json!({})).expect(200);
+            stage.cluster.edge.status()["pending_writes"] == 0
+        };
+        match kept {
+            Kept::Yes => assert!((0..10).all(|_| !look()), "nothing is given up"),
+            Kept::No(_) => wait_for("giving up", SOON, || look().then_some(())),
+        }
+        stage.cluster.replica().restart();
+        stage.assert_equal(kept);
+    });
+}
+
+/// The replica, which serves reads, has not got the acknowledged write yet.
+#[test]
+fn stale_reads() {
+    twice(Rule::FreshReads, |kept| {
+        let stage = Stage::set(kept);
+        stage.relays[1].hold("/upsert");
+        stage.write("upsert", &one("new", 1)).expect(200);
+        let seen = crate::common::cluster::ids(&stage.client(), &stage.things);
+        assert_eq!(seen.contains(&"new".to_owned()), kept == Kept::Yes, "{seen:?}");
+        stage.relays[1].release();
+    });
+}
+
+/// The connection breaks before the replica has read the write; nobody can know.
+#[test]
+fn forget_in_doubt() {
+    twice(Rule::RememberDoubt, |kept| {
+        let stage = Stage::set(kept);
+        stage.relays[1].swallow(Some("/upsert"));
+        stage.write("upsert", &one("lost", 1)).expect(200);
+        wait_for("a lost write", SOON, || (!stage.relays[1].seen_at("/upsert").is_empty()).then_some(()));
+        stage.relays[1].swallow(None);
+        stage.assert_equal(kept);
+    });
+}
+
+#[test]
+fn execute_twice() {
+    twice(Rule::OnceOnly, |kept| {
+        let stage = Stage::set(kept);
+        let client = stage.client().with_header("transaction-id", "the-same");
+        for _ in 0..2 {
+            client.post(&record_path(&stage.things, "upsert"), &one("x", 1)).expect(200);
+        }
+        let journaled = transactions(&stage.cluster.edge.journal_path());
+        let times = journaled.iter().filter(|one| one.path.ends_with("/upsert")).count();
+        assert_eq!(times, if kept == Kept::Yes { 1 } else { 2 });
+    });
+}
+
+/// What is added after the delete is gone from the replica, where the delete comes late.
+#[test]
+fn late_delete_where() {
+    twice(Rule::DeleteInPlace, |kept| {
+        let stage = Stage::set(kept);
+        stage.relays[1].hold("/add");
+        stage.write("add", &one("before", 1)).expect(201);
+        wait_for("the first on its way", SOON, || (stage.relays[1].seen_at("/add").len() > 1).then_some(()));
+        let condition = json!({ "where_document": { "$contains": "document" } });
+        stage.write("delete", &condition).expect(200);
+        stage.write("upsert", &one("after", 2)).expect(200);
+        stage.relays[1].release();
+        stage.assert_equal(kept);
+    });
+}

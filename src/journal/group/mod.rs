@@ -4,6 +4,7 @@
 //! commits, and repeats: no artificial delay. It does not know what an entry means; a [`DurableSink`] is told what
 //! became durable, in order, and puts it into the lanes.
 
+mod breach;
 mod hold;
 mod queue;
 mod stats;

@@ -9,12 +9,13 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::breach;
 use super::queue::{Facts, Queue, Taken, Waiting};
 use super::{AppendError, Appended, DurableSink};
 use crate::clock;
 use crate::ids::{Seq, TransactionId};
 use crate::journal::{Batch, CommitError, Draft, Lookup, ReadError, Store};
-use crate::proof::{self, CrashPoint};
+use crate::proof::{self, CrashPoint, Rule};
 
 /// The first pause after a failure, and the longest. Appends wait for it too: it is at most a quarter of what they
 /// wait in all, so that they hear of the next attempt.
@@ -102,6 +103,7 @@ impl JournalTask {
     }
 
     async fn commit(&self, mut taken: Taken) -> Next {
+        let told = proof::broken(Rule::JournalFirst) && breach::execute_first(self.sink.as_ref(), &mut taken).await;
         loop {
             let batch = Batch {
                 appends: taken.appends.iter().map(|waiting| waiting.draft.clone()).collect(),
@@ -116,7 +118,12 @@ impl JournalTask {
             match outcome {
                 Ok(seqs) if seqs.len() == taken.appends.len() => {
                     self.queue.stats.committed(began.elapsed());
-                    self.durable(taken.appends.into_iter().zip(seqs));
+                    if proof::broken(Rule::JournalFirst) {
+                        breach::learn(&seqs, &taken.facts);
+                    }
+                    if !told {
+                        self.durable(taken.appends.into_iter().zip(seqs));
+                    }
                     self.queue.reported(taken.facts.iter().flat_map(|group| &group.facts));
                     self.queue.watches.tell(taken.facts.iter().flat_map(|group| &group.facts));
                     recorded(taken.facts);
@@ -127,6 +134,8 @@ impl JournalTask {
                     return self.in_doubt(taken, &text).await;
                 }
                 Err(CommitError::InDoubt(text)) => return self.in_doubt(taken, &text).await,
+                // What is executed is journaled some time, once the journal can.
+                Err(CommitError::Refused(_)) if told => tokio::time::sleep(PAUSE.0).await,
                 Err(CommitError::Refused(text)) => return self.refused(taken, &text),
                 Err(CommitError::Superseded(text)) => {
                     self.refused(taken, &text);

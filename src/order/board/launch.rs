@@ -1,10 +1,11 @@
 //! What is sent next, and where (rules R1, R3, R7).
 
-use super::{Attendance, Board, Effect, Purpose, Reach, Record, Repeat, Turn};
+use super::{Attendance, Board, Effect, Purpose, Reach, Record, Repeat, Turn, breach};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::choose::{Candidate, Preference, Standing, choose};
 use crate::order::entry::{Kind, Verdict};
 use crate::order::lane::{Flight, Lane, Pending, Step};
+use crate::proof::{self, Rule};
 
 /// The entry that stands next on an instance.
 struct Next {
@@ -45,6 +46,9 @@ impl Board {
     /// Settled entries go to every instance that lacks them, each at its own pace.
     fn carry(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
+            if proof::broken(Rule::DropNothing) {
+                self.drop_what_the_absent_lacks(id, instance, effects);
+            }
             if let Some(next) = self.sendable(id, instance)
                 && next.verdict.is_some()
             {
@@ -95,7 +99,7 @@ impl Board {
         let before = self.run_bound(id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Some(slot) = lane.slot(seq) else { return };
-        if slot.entry.profile.kind == Kind::DeleteLimited && !slot.resolved {
+        if slot.entry.profile.kind == Kind::DeleteLimited && !slot.resolved && !proof::broken(Rule::DeleteInPlace) {
             let turn = turn(id, lane, instance, &[seq]);
             lane.place_mut(instance).flight = Flight::Resolving { seq };
             effects.push(Effect::ReadIds { lane: id, instance, seq, turn });
@@ -111,7 +115,12 @@ impl Board {
             Purpose::ExpectRefusal => vec![seq],
             Purpose::Execute | Purpose::Carry => lane.run_from(instance, seq, before, limits),
         };
-        let last = seqs.last().copied().unwrap_or(seq);
+        let seqs = if proof::broken(Rule::KeepOrder) || proof::broken(Rule::DeleteInPlace) {
+            breach::out_of_order(lane, seqs, purpose, before)
+        } else {
+            seqs
+        };
+        let last = seqs.iter().max().copied().unwrap_or(seq);
         let turn = turn(id, lane, instance, &seqs);
         let place = lane.place_mut(instance);
         let repeat = if seq <= place.doubt { Repeat::Again { unanswered: place.unanswered } } else { Repeat::First };

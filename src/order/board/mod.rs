@@ -5,6 +5,7 @@
 //! does not know bodies, answers, sockets or time.
 
 mod abandon;
+mod breach;
 mod gate;
 mod inspection;
 mod launch;

@@ -3,11 +3,14 @@
 //! Every outcome ends or keeps the flight of one place, and may settle entries. When an unanswered entry is given
 //! up is in [`super::abandon`], what waits for the journal in [`super::record`].
 
-use super::{Acknowledge, Again, Attendance, Board, Consequences, Effect, Health, Outcome, Record, Resolved, Rest};
+use super::{
+    Acknowledge, Again, Attendance, Board, Consequences, Effect, Health, Outcome, Record, Resolved, Rest, breach,
+};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::{Encoding, Kind, Verdict};
 use crate::order::lane::{Dimension, Flight, Lane, Pending, Place, Step};
+use crate::proof::{self, Rule};
 
 impl Board {
     pub(super) fn attempted(&mut self, id: LaneId, instance: InstanceId, outcome: Outcome, effects: &mut Vec<Effect>) {
@@ -28,6 +31,10 @@ impl Board {
             Outcome::Rejected { about } if first == last => self.rejected(id, instance, first, about, effects),
             // A merged request that was refused had no effect: which entry was wrong shows when they go one by one.
             Outcome::Rejected { .. } => lane.between_mut(prior(first), last).for_each(|slot| slot.solo = true),
+            Outcome::NotSent { .. } | Outcome::InDoubt { .. }
+                if proof::broken(Rule::DropNothing) && self.dropped(id, instance, first, effects) => {}
+            Outcome::InDoubt { .. }
+                if proof::broken(Rule::RememberDoubt) && self.forgotten(id, instance, (first, last), effects) => {}
             Outcome::NotSent { again } => self.rest(id, instance, again, effects),
             Outcome::InDoubt { instance_was } => self.doubt(id, instance, first, last, instance_was, effects),
             Outcome::Unfit => self.unfit(id, instance, first, effects),
@@ -215,6 +222,9 @@ impl Board {
             if single && instance_was == Health::Healthy {
                 slot.unanswered[instance.0] = slot.unanswered[instance.0].saturating_add(1);
             }
+        }
+        if proof::broken(Rule::ReplayOne) {
+            breach::go_back(lane, instance, first);
         }
         let place = lane.place_mut(instance);
         place.doubt = place.doubt.max(last);

@@ -7,6 +7,7 @@ use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
 use crate::order::catalog::Catalog;
 use crate::order::entry::{Entry, Profile, Verdict};
 use crate::order::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
+use crate::proof::{self, Rule};
 
 /// An entry as the journal has it.
 #[derive(Clone, Debug)]
@@ -103,6 +104,9 @@ impl Board {
     /// Whatever follows the mark may have been sent before the crash, in the longest run that could have been. So
     /// may an entry that has been refused elsewhere since, and would be skipped now.
     fn doubt_heads(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+        if proof::broken(Rule::RememberDoubt) {
+            return;
+        }
         let limits = self.limits;
         let before = self.run_bound(id);
         for instance in self.instances() {

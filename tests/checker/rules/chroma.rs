@@ -178,6 +178,17 @@ fn a_read_during_a_write_may_show_its_tables_and_not_its_vectors() {
 }
 
 #[test]
+fn a_name_that_was_given_up_is_nobodys() {
+    let mut rows = Rows::default();
+    rows.create("before", LANE);
+    rows.add(CATALOG, "PUT", &format!("/collections/{LANE}"), &json!({ "new_name": "after" }), &json!({}));
+    let (_, names) = rows.run();
+    let lanes = |name| names.held(&server(&[(name, Value::Null, &[])])).into_keys().collect::<Vec<_>>();
+    assert_eq!(lanes("after"), [LANE, CATALOG]);
+    assert!(!lanes("before").contains(&LANE.to_owned()), "{names:?}");
+}
+
+#[test]
 fn rows_that_mean_nothing_are_told_if_they_were_applied() {
     let mut rows = Rows::default();
     rows.add(CATALOG, "DELETE", "/collections/unheard-of", &Value::Null, &json!({}));
