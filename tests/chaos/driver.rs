@@ -77,6 +77,8 @@ pub struct Driver<'a> {
 }
 
 const TICK: Duration = Duration::from_millis(10);
+/// How often what took no effect is done again.
+const AGAIN: u32 = 5;
 /// How long a supervisor takes.
 const SUPERVISOR: Duration = Duration::from_millis(150);
 /// How long ago an edge can have ended when it is noticed, in nanoseconds: meanwhile other faults were made.
@@ -97,10 +99,10 @@ impl Driver<'_> {
         }
     }
 
-    /// All of it, from now on; then, once more, what took no effect.
+    /// All of it, from now on; then, again, what took no effect.
     pub fn run(mut self, schedule: &Schedule) -> Done {
         self.play(&schedule.steps);
-        for _ in 0..3 {
+        for _ in 0..AGAIN {
             let missed = std::mem::take(&mut self.missed);
             let mut at = Duration::from_secs(1);
             let mut again = Vec::new();

@@ -11,11 +11,13 @@ use crate::link::{FaultLink, LinkFault, Server};
 const PATIENCE: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_millis(300);
 
+/// What the server has received, by connection, and whether that has ended.
+type Received = Vec<(Vec<u8>, bool)>;
+
 /// An echo behind a link.
 struct Echo {
     link: FaultLink,
-    /// What the server has received, by connection; `None` at the end once it has ended.
-    received: Arc<Mutex<Vec<(Vec<u8>, bool)>>>,
+    received: Arc<Mutex<Received>>,
     _runtime: tokio::runtime::Runtime,
 }
 
@@ -43,12 +45,12 @@ impl Echo {
         stream
     }
 
-    fn received(&self) -> Vec<(Vec<u8>, bool)> {
+    fn received(&self) -> Received {
         self.received.lock().expect("no thread panics here").clone()
     }
 }
 
-fn echo(mut stream: TcpStream, all: &Mutex<Vec<(Vec<u8>, bool)>>) {
+fn echo(mut stream: TcpStream, all: &Mutex<Received>) {
     let index = {
         let mut all = all.lock().expect("no thread panics here");
         all.push((Vec::new(), false));

@@ -101,10 +101,13 @@ fn bad(random: &mut Random, id: &str) -> Request {
 }
 
 fn catalog_create(random: &mut Random, known: &Known) -> Request {
-    let name = (*random.pick(&NAMES)).to_owned();
+    // Mostly a name that is free, as far as clients know.
+    let free: Vec<&str> = NAMES.into_iter().filter(|name| known.live.iter().all(|(_, taken)| taken != name)).collect();
+    let names: &[&str] = if free.is_empty() || random.chance(30) { &NAMES } else { &free };
+    let name = (*random.pick(names)).to_owned();
     let kind = if known.dropped.contains(&name) { Kind::Recreate } else { Kind::Create };
     // A definition in the old spelling is copied in two requests. Not `cosine`: Chroma rounds its embeddings.
-    let metadata = match random.below(3) {
+    let metadata = match random.below(2) {
         0 => json!({ "made": random.below(1000), "hnsw:space": "ip" }),
         _ => json!({ "made": random.below(1000) }),
     };

@@ -132,9 +132,10 @@ fn look(findings: &mut Findings, system: &mut System, history: &[Operation]) -> 
             findings.violations.extend(what.map(|what| Violation::of("G2", "Content", what)));
         }
     }
-    let (violations, summary) = judge::judge(history, &journal, &places);
-    findings.violations.extend(violations);
-    if let Some(summary) = summary {
+    let judgement = judge::judge(history, &journal, &places);
+    findings.violations.extend(judgement.violations);
+    findings.figures.push(("reads emptied by a drop", judgement.emptied.to_string()));
+    if let Some(summary) = judgement.summary {
         findings.figures.push(("reads checked", summary.reads.to_string()));
         findings.figures.push(("unknown, and applied", summary.unknown_applied.to_string()));
         findings.figures.push(("records compared", summary.records_compared.to_string()));

@@ -72,13 +72,13 @@ pub fn transactions_of(server: &Postgres) -> Vec<Transaction> {
     let text = |column: &str| format!("encode(convert_to({column}, 'UTF8'), 'hex')");
     let bytes = |column: &str| format!("coalesce(encode({column}, 'hex'), '-')");
     let sql = format!(
-        "SELECT seq, transaction_id, lane, {}, {}, {}, coalesce(verdict, '-'), {}, status, {}
+        "SELECT seq, transaction_id, lane, {}, {}, {}, coalesce(verdict, '-'), {}, status, coalesce({}, '-')
         FROM chroma_edge.transactions JOIN chroma_edge.bodies USING (seq) ORDER BY seq",
         text("method"),
         text("path"),
         bytes("coalesce(resolved, body)"),
         bytes("answer_body"),
-        format!("coalesce({}, '-')", text("client_session"))
+        text("client_session")
     );
     let answer = server.sql(&sql);
     let read = |line: &str| {
