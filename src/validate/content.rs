@@ -91,14 +91,18 @@ pub fn differences(place: &str, expected: &[Record], found: &[Record]) -> Vec<Di
     let mut list = Vec::new();
     let (wanted, there) = (by_id(expected), by_id(found));
     if there.len() != found.len() {
-        push(&mut list, &format!("{place}, number of records"), &there.len(), &found.len());
+        push(&mut list, &format!("{place}, number of records"), &json!(there.len()), &json!(found.len()));
     }
     let ids: BTreeSet<&String> = wanted.keys().chain(there.keys()).collect();
     for id in ids {
         let place = format!("{place}, record {id:?}");
         match (wanted.get(id), there.get(id)) {
             (Some(wanted), Some(there)) => differing(&mut list, &place, wanted, there),
-            (wanted, _) => push(&mut list, &place, &presence(wanted.is_some()), &presence(wanted.is_none())),
+            (wanted, _) => list.push(Difference {
+                place,
+                expected: presence(wanted.is_some()).to_owned(),
+                found: presence(wanted.is_none()).to_owned(),
+            }),
         }
     }
     list
@@ -109,25 +113,27 @@ fn presence(there: bool) -> &'static str {
 }
 
 fn differing(list: &mut Vec<Difference>, place: &str, wanted: &Record, there: &Record) {
-    push(list, &format!("{place}, document"), &wanted.document, &there.document);
-    push(list, &format!("{place}, uri"), &wanted.uri, &there.uri);
+    push(list, &format!("{place}, document"), &json!(wanted.document), &json!(there.document));
+    push(list, &format!("{place}, uri"), &json!(wanted.uri), &json!(there.uri));
     let keys: BTreeSet<&String> = wanted.metadata.keys().chain(there.metadata.keys()).collect();
     for key in keys {
-        let of = |record: &Record| record.metadata.get(key).cloned();
+        let of = |record: &Record| record.metadata.get(key).cloned().unwrap_or_default();
         push(list, &format!("{place}, metadata {key:?}"), &of(wanted), &of(there));
     }
-    push(list, &format!("{place}, dimension"), &wanted.embedding.len(), &there.embedding.len());
+    let dimension = |record: &Record| json!(record.embedding.len());
+    push(list, &format!("{place}, dimension"), &dimension(wanted), &dimension(there));
     for (index, (a, b)) in wanted.embedding.iter().zip(&there.embedding).enumerate() {
         if a.to_bits() != b.to_bits() {
-            push(list, &format!("{place}, embedding[{index}]"), &format!("{a:?}"), &format!("{b:?}"));
+            let (expected, found) = (format!("{a:?}"), format!("{b:?}"));
+            list.push(Difference { place: format!("{place}, embedding[{index}]"), expected, found });
         }
     }
 }
 
-fn push<T: PartialEq + fmt::Debug>(list: &mut Vec<Difference>, place: &str, expected: &T, found: &T) {
+/// Both as JSON; what is not there is null.
+fn push(list: &mut Vec<Difference>, place: &str, expected: &Value, found: &Value) {
     if expected != found {
-        let (expected, found) = (format!("{expected:?}"), format!("{found:?}"));
-        list.push(Difference { place: place.to_owned(), expected, found });
+        list.push(Difference { place: place.to_owned(), expected: expected.to_string(), found: found.to_string() });
     }
 }
 

@@ -56,8 +56,8 @@ pub fn validate(options: &Options) -> Result<Report, String> {
             let views = run::views(&edge, &place, &instances, &options.instances, |url: &BaseUrl| {
                 Wire::new(url.clone(), limits)
             })?;
-            let run =
-                Run { id: id.clone(), edge: edge.clone(), instances, status, views, patience: Patience::default() };
+            let patience = Patience::with(&instances);
+            let run = Run { id: id.clone(), edge: edge.clone(), instances, status, views, patience };
             interrupt::watch(edge.ledger());
             left_by_other_runs = others(&run);
             carry_out(&run, &options.task)?

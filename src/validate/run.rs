@@ -14,6 +14,8 @@ use crate::clock;
 
 /// How long the instances may take to become equal, and marks to become visible, in all of one check.
 const PATIENCE: Duration = Duration::from_secs(15);
+/// The same while an instance is down: nothing will be whole, however long one waits.
+const NO_PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
 
 /// What a check works with.
@@ -31,26 +33,34 @@ pub struct Run {
 
 /// What is left of the time that one check may spend on waiting.
 #[derive(Debug)]
-pub struct Patience(Mutex<Duration>);
-
-impl Default for Patience {
-    fn default() -> Patience {
-        Patience(Mutex::new(PATIENCE))
-    }
+pub struct Patience {
+    of_a_check: Duration,
+    left: Mutex<Duration>,
 }
 
 impl Patience {
-    /// All of it again.
+    /// With these instances.
+    pub fn with(instances: &[Instance]) -> Patience {
+        let of_a_check = if instances.iter().all(|one| one.healthy) { PATIENCE } else { NO_PATIENCE };
+        Patience { of_a_check, left: Mutex::new(of_a_check) }
+    }
+
+    /// All of a check's again.
     pub fn renew(&self) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = PATIENCE;
+        self.set(self.of_a_check);
+    }
+
+    /// As much as this.
+    pub fn set(&self, patience: Duration) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = patience;
     }
 
     fn left(&self) -> Duration {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn spend(&self, waited: Duration) {
-        let mut left = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         *left = left.saturating_sub(waited);
     }
 }
@@ -75,9 +85,12 @@ pub fn views(
         let names: Vec<&str> = instances.iter().map(|one| one.name.as_str()).collect();
         return Err(format!("the deployment has no instance {:?}: it has {}", unknown.name, names.join(", ")));
     }
-    let view = |known: &Instance| match direct.iter().find(|one| one.name == known.name) {
-        Some(one) => Ok(View::direct(&one.name, wire(&one.url)?, place.clone())),
-        None => View::pinned(&known.name, edge.wire(), place.clone()),
+    let view = |known: &Instance| {
+        let view = match direct.iter().find(|one| one.name == known.name) {
+            Some(one) => View::direct(&one.name, wire(&one.url)?, place.clone()),
+            None => View::pinned(&known.name, edge.wire(), place.clone())?,
+        };
+        Ok(if known.healthy { view } else { view.away(known.describe()) })
     };
     instances.iter().map(view).collect()
 }

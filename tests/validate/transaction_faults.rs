@@ -24,7 +24,7 @@ fn assert_found(why: &str, lie: impl Fn(&Asked, &dyn Fn(&Asked) -> Answer) -> An
 fn a_write_too_many_is_found() {
     // Sent twice on its way: the same content, and one transaction more than there were writes.
     let adds = AtomicUsize::new(0);
-    assert_found("16 writes, and the edge has logged 17", move |asked, pass| {
+    assert_found("21 writes, and the edge has logged 22", move |asked, pass| {
         if asked.is("POST", "/add", "documents") && adds.fetch_add(1, Ordering::Relaxed) == 0 {
             pass(asked);
         }

@@ -93,7 +93,7 @@ pub fn remove(run: &Run, check: &str, findings: &mut Findings) {
 }
 
 /// The records that a `get` with this body shows, whole.
-fn whole(run: &Run, collection: &OwnCollection, by: By, body: &Value) -> Result<Vec<Record>, Stop> {
+pub fn whole(run: &Run, collection: &OwnCollection, by: By, body: &Value) -> Result<Vec<Record>, Stop> {
     let mut body = body.clone();
     body["include"] = serde_json::json!(content::INCLUDED);
     let answer = run.edge.ask(collection, by, Question::Get, &body)?;

@@ -131,10 +131,11 @@ impl Deployment {
         self.ledger.intend(name);
         let path = self.place.collections().to_owned();
         let written = self.write(Method::POST, &path, Some(&body), 200);
-        if let Err(CallError::Unreachable { .. } | CallError::RunOver { .. }) = written {
-            self.ledger.gone(name);
-        }
-        let written = written?;
+        let written = written.inspect_err(|error| {
+            if error.is_without_effect() {
+                self.ledger.gone(name);
+            }
+        })?;
         let id = written.body["id"].as_str().and_then(|id| Uuid::try_parse(id).ok());
         match id {
             Some(id) if written.body["name"] == name.as_str() => {
@@ -150,14 +151,19 @@ impl Deployment {
         self.write(Method::PUT, &path, Some(&serde_json::json!({ "new_metadata": metadata })), 200)
     }
 
-    /// Removes a collection, which may be gone already.
+    /// Removes a collection, which may be gone already, and sees that it is gone.
     pub fn remove(&self, name: &OwnName) -> Result<(), CallError> {
-        match self.write(Method::DELETE, &self.place.collection(name.as_str()), None, 200) {
-            Ok(_) | Err(CallError::Refused { status: 404, .. }) => {
+        let path = self.place.collection(name.as_str());
+        match self.write(Method::DELETE, &path, None, 200) {
+            Ok(_) | Err(CallError::Refused { status: 404, .. }) => {}
+            Err(error) => return Err(error),
+        }
+        match self.wire.get(&path)?.status {
+            404 => {
                 self.ledger.gone(name);
                 Ok(())
             }
-            Err(error) => Err(error),
+            _ => Err(CallError::StillThere { name: name.clone() }),
         }
     }
 
@@ -193,7 +199,7 @@ impl Deployment {
         let answer = self.wire.send(&Call { method, path, body });
         match &answer {
             Ok(answer) => self.tally.answered(answer),
-            Err(CallError::Unreachable { .. } | CallError::RunOver { .. }) => {}
+            Err(error) if error.is_without_effect() => {}
             Err(_) => self.tally.unanswered(),
         }
         let answer = answer?.expect(success)?;

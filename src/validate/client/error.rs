@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde_json::Value;
 use thiserror::Error;
 
+use super::own::OwnName;
 use super::wire::Answer;
 
 /// A call without the answer it should have had.
@@ -30,11 +31,30 @@ pub enum CallError {
     /// An answer that is not what this path answers.
     #[error("{request} was answered with {what}")]
     Nonsense { request: String, what: String },
+    /// The instance was down at the beginning: it is not looked at.
+    #[error("not looked at: {0}")]
+    Away(String),
+    /// A removal was answered, and has not removed it.
+    #[error("the removal of {name} succeeded, and it is still there")]
+    StillThere { name: OwnName },
 }
 
 impl CallError {
     pub(super) fn refused(answer: &Answer) -> CallError {
         CallError::Refused { request: answer.request.clone(), status: answer.status, said: said(&answer.body) }
+    }
+
+    /// Whether whatever was asked for cannot have happened: it was never sent, or refused for good. A name that is taken
+    /// says nothing of the kind: an earlier attempt may have taken it.
+    pub(super) fn is_without_effect(&self) -> bool {
+        match self {
+            CallError::Unreachable { .. } | CallError::RunOver { .. } | CallError::Away(_) => true,
+            CallError::Refused { status, .. } => (400..500).contains(status) && *status != 409,
+            CallError::NoAnswer { .. }
+            | CallError::TooLate { .. }
+            | CallError::Nonsense { .. }
+            | CallError::StillThere { .. } => false,
+        }
     }
 
     /// What came is not what was expected.

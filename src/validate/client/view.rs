@@ -28,6 +28,8 @@ pub struct View {
     pub way: Way,
     wire: Wire,
     place: Place,
+    /// Why it is not looked at, if so.
+    away: Option<String>,
 }
 
 /// A collection as an instance shows it.
@@ -41,17 +43,22 @@ pub struct Shown {
 impl View {
     /// The instance at its own address.
     pub fn direct(name: &str, wire: Wire, place: Place) -> View {
-        View { name: name.to_owned(), way: Way::Direct, wire, place }
+        View { name: name.to_owned(), way: Way::Direct, wire, place, away: None }
     }
 
     /// The instance by way of the deployment.
     pub fn pinned(name: &str, wire: &Wire, place: Place) -> Result<View, String> {
-        Ok(View { name: name.to_owned(), way: Way::Pinned, wire: wire.with(PIN, name)?, place })
+        Ok(View { name: name.to_owned(), way: Way::Pinned, wire: wire.with(PIN, name)?, place, away: None })
     }
 
     /// The same instance by way of the deployment.
     pub fn pinned_through(&self, wire: &Wire) -> Result<View, String> {
-        Self::pinned(&self.name, wire, self.place.clone())
+        Ok(View { away: self.away.clone(), ..Self::pinned(&self.name, wire, self.place.clone())? })
+    }
+
+    /// The same instance, which is down, in these words.
+    pub fn away(self, why: String) -> View {
+        View { away: Some(why), ..self }
     }
 
     /// Whether its own ids are shown.
@@ -69,6 +76,9 @@ impl View {
 
     /// The collection of this name, if it has one.
     pub fn collection(&self, name: &OwnName) -> Result<Option<Shown>, CallError> {
+        if let Some(why) = &self.away {
+            return Err(CallError::Away(why.clone()));
+        }
         let answer = self.wire.get(&self.place.collection(name.as_str()))?;
         if answer.status == 404 {
             return Ok(None);
