@@ -141,6 +141,8 @@ fn push(list: &mut Vec<Difference>, place: &str, expected: &Value, found: &Value
 mod tests {
     use super::*;
 
+    type Change = fn(&mut Record);
+
     fn record(id: &str) -> Record {
         let metadata = [("n".to_owned(), json!(1))].into();
         Record { id: id.to_owned(), document: Some("text".into()), metadata, uri: None, embedding: vec![0.1, -0.0] }
@@ -155,7 +157,7 @@ mod tests {
     fn every_part_of_a_record_counts() {
         let one = record("a");
         assert_eq!(places(&one, &one), Vec::<String>::new());
-        let changed: [(&str, fn(&mut Record)); 6] = [
+        let changed: [(&str, Change); 6] = [
             ("document", |one| one.document = None),
             ("uri", |one| one.uri = Some(String::new())),
             ("metadata \"n\"", |one| drop(one.metadata.insert("n".into(), json!(1.0)))),

@@ -63,11 +63,9 @@ impl Report {
     }
 
     fn details(&self, text: &mut String) {
-        for one in &self.checks {
-            if one.verdict != Verdict::Passed {
+        for one in self.checks.iter().filter(|one| one.verdict != Verdict::Skipped) {
+            if one.verdict == Verdict::Failed || !one.notes.is_empty() {
                 let _ = writeln!(text, "\n{} {}:", one.check, one.verdict.as_str());
-            } else if !one.notes.is_empty() {
-                let _ = writeln!(text, "\n{}:", one.check);
             }
             for failure in &one.failures {
                 let _ = writeln!(text, "  {failure}");
@@ -83,6 +81,16 @@ impl Report {
             for note in &one.notes {
                 let _ = writeln!(text, "  note: {note}");
             }
+        }
+        self.skipped(text);
+    }
+
+    /// They have one reason.
+    fn skipped(&self, text: &mut String) {
+        let skipped: Vec<&Outcome> = self.checks.iter().filter(|one| one.verdict == Verdict::Skipped).collect();
+        let names: Vec<&str> = skipped.iter().map(|one| one.check).collect();
+        if let Some(why) = skipped.first().and_then(|one| one.failures.first()) {
+            let _ = writeln!(text, "\n{} skipped:\n  {why}", names.join(", "));
         }
     }
 

@@ -10,7 +10,7 @@ pub const DIMENSION: u16 = 8;
 
 /// The n-th plain record of a group of documents.
 pub fn chunk(group: &str, n: u16) -> Record {
-    let metadata = [("document_id", json!(group)), ("chunk", json!(n)), ("even", json!(n % 2 == 0))];
+    let metadata = [("document_id", json!(group)), ("chunk", json!(n)), ("even", json!(n.is_multiple_of(2)))];
     Record {
         id: format!("{group}::{n}"),
         document: Some(format!("chunk {n} of {group}")),

@@ -37,10 +37,10 @@ impl Instance {
         })
     }
 
-    /// Its state and what went wrong there last.
+    /// Which one it is, and its state.
     pub fn describe(&self) -> String {
-        let error = self.last_error.as_ref().map_or_else(String::new, |error| format!(" ({error})"));
-        format!("{} ({}, {}) is {}{error}", self.name, self.role, self.url, self.state)
+        let role = if self.role == self.name { String::new() } else { format!("{}, ", self.role) };
+        format!("{} ({role}{}) is {}", self.name, self.url, self.state)
     }
 }
 

@@ -76,7 +76,7 @@ fn collections_finds_one_id_on_two_instances() {
 
 #[test]
 fn collections_finds_what_the_list_hides_and_a_removal_that_never_was() {
-    found("collections", "how often the list shows it", |asked, pass| {
+    found("collections", "the list shows it 0 times", |asked, pass| {
         let listing = asked.method == "GET" && asked.is_page(&format!("{DEFAULT}/collections"));
         if listing { made_up(200, &json!([])) } else { pass(asked) }
     });

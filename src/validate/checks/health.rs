@@ -11,7 +11,8 @@ pub fn run(run: &Run, findings: &mut Findings) -> Result<(), Stop> {
         findings.fail("there is only one instance: nothing is kept twice");
     }
     for instance in run.instances.iter().filter(|one| !one.healthy) {
-        findings.fail(instance.describe());
+        let error = instance.last_error.as_deref().unwrap_or("it does not say why");
+        findings.fail(format!("{}: {error}", instance.describe()));
     }
     let health = run.edge.wire().get("/health")?;
     let said = health.json()?;

@@ -5,19 +5,25 @@ use crate::validate::content::{self, Difference, Record};
 use crate::validate::findings::{Findings, Stop};
 use crate::validate::run::Run;
 
-/// Reads the collection on every instance, until it is as expected or has had its time.
-pub fn assert_everywhere(run: &Run, findings: &mut Findings, name: &OwnName, expected: &[Record]) {
+/// Reads the collection on every instance, until it is as expected or has had its time. How many records there were to
+/// be compared on those that could be read.
+pub fn assert_everywhere(run: &Run, findings: &mut Findings, name: &OwnName, expected: &[Record]) -> usize {
+    let mut compared = 0;
     for view in &run.views {
         let settled = || match look(view, name, expected) {
             Ok(found) if found.is_empty() => Ok(()),
             other => Err(other),
         };
         match run.eventually(settled) {
-            Ok(()) => {}
-            Err(Ok(found)) => findings.differ(found),
+            Ok(()) => compared += expected.len(),
+            Err(Ok(found)) => {
+                compared += expected.len();
+                findings.differ(found);
+            }
             Err(Err(Stop(why))) => findings.fail(format!("{}: {why}", view.label())),
         }
     }
+    compared
 }
 
 fn look(view: &View, name: &OwnName, expected: &[Record]) -> Result<Vec<Difference>, Stop> {

@@ -82,9 +82,11 @@ pub struct Deployment {
 }
 
 impl Deployment {
-    /// The deployment behind this wire, whose writes belong to `session`.
+    /// The deployment behind this wire, whose writes belong to `session`. Reads are asked to be fresh, whatever the
+    /// configuration has as its default: what is written must be seen.
     pub fn new(wire: Wire, place: Place, token: Option<&str>, session: &str) -> Result<Deployment, String> {
-        let (mut wire, mut guarded) = (wire.with("x-client-session", session)?, Guarded::Open);
+        let mut wire = wire.with("x-client-session", session)?.with("chroma-edge-consistency", "fresh")?;
+        let mut guarded = Guarded::Open;
         if let Some(token) = token {
             wire = wire.with("authorization", &format!("Bearer {token}"))?.with("x-chroma-token", token)?;
             guarded = Guarded::ByToken;

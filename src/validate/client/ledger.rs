@@ -83,7 +83,7 @@ mod tests {
         let (a, b) = (OwnName::new(&run, "reads", "a"), OwnName::new(&run, "sync", "b"));
         ledger.intend(&a);
         ledger.intend(&b);
-        assert_eq!(ledger.left_by("sync"), [b.clone()]);
+        assert_eq!(ledger.left_by("sync"), std::slice::from_ref(&b));
         ledger.gone(&b);
         assert_eq!(ledger.left(), [a]);
     }

@@ -9,6 +9,7 @@ mod ledger;
 mod own;
 mod places;
 mod tally;
+mod tls;
 mod url;
 mod view;
 mod wire;

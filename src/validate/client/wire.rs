@@ -3,15 +3,14 @@
 //! Decides how long a call may take: its own limit, and never past the end of the run. No redirect is followed, and
 //! nothing is sent twice. What may be sent is decided by those who are handed a wire.
 
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use serde_json::Value;
-use ureq::tls::{Certificate, RootCerts, TlsConfig, TlsProvider};
 use ureq::{Agent, Timeout};
 
 use super::error::CallError;
+use super::tls::tls;
 use super::url::BaseUrl;
 use crate::clock;
 
@@ -168,27 +167,28 @@ impl Wire {
             ureq::Error::Timeout(_) => CallError::TooLate { request, limit },
             ureq::Error::HostNotFound => CallError::Unreachable { server, why: "no such host".to_owned() },
             ureq::Error::ConnectionFailed => CallError::Unreachable { server, why: "no connection".to_owned() },
-            ureq::Error::Io(error) if error.kind() == std::io::ErrorKind::ConnectionRefused => {
-                CallError::Unreachable { server, why: "the connection was refused".to_owned() }
-            }
+            ureq::Error::Io(error) => match unconnected(&error) {
+                Some(why) => CallError::Unreachable { server, why },
+                None => CallError::NoAnswer { request, why: error.to_string() },
+            },
             ureq::Error::Rustls(error) => CallError::Unreachable { server, why: format!("TLS: {error}") },
             other => CallError::NoAnswer { request, why: other.to_string() },
         }
     }
 }
 
-/// TLS as everywhere in this program: rustls on ring, and the system's authorities (`SSL_CERT_FILE` overrules them).
-fn tls() -> Result<TlsConfig, String> {
-    let found = rustls_native_certs::load_native_certs();
-    if found.certs.is_empty() {
-        let why = found.errors.first().map_or_else(|| "there are none".to_owned(), ToString::to_string);
-        return Err(format!("no certificate authorities of this system can be read: {why}"));
+/// Why there was no connection, if this is about that: nothing was sent then.
+fn unconnected(error: &std::io::Error) -> Option<String> {
+    use std::io::ErrorKind;
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::InvalidCertificate(why)) = inner {
+        return Some(format!("TLS: its certificate is not good: {why:?}"));
     }
-    let roots: Vec<Certificate<'static>> =
-        found.certs.iter().map(|one| Certificate::from_der(one.as_ref()).to_owned()).collect();
-    Ok(TlsConfig::builder()
-        .provider(TlsProvider::Rustls)
-        .root_certs(RootCerts::Specific(Arc::new(roots)))
-        .unversioned_rustls_crypto_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .build())
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Some("the connection was refused".to_owned()),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Some(error.to_string()),
+        // As the standard library tells it: this kind has no name of its own.
+        _ if error.to_string().starts_with("failed to lookup address") => Some("no such host".to_owned()),
+        _ => None,
+    }
 }

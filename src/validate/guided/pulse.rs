@@ -33,7 +33,7 @@ impl Pulse {
 
     /// Errors are failures: an outage of one instance costs clients a wait, and nothing else.
     pub fn tell(self, findings: &mut Findings) {
-        findings.figure("writes and reads meanwhile", 2 * self.beats);
+        findings.figure("pairs of write and read", self.beats);
         findings.count("errors", self.errors.len());
         findings.time("longest pair", self.longest);
         for error in self.errors.into_iter().take(5) {
