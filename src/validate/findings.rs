@@ -39,9 +39,12 @@ pub struct Findings {
 }
 
 impl Findings {
-    /// The check fails, for this reason.
+    /// The check fails, for this reason, which is told once.
     pub fn fail(&mut self, why: impl Into<String>) {
-        self.failures.push(why.into());
+        let why = why.into();
+        if !self.failures.contains(&why) {
+            self.failures.push(why);
+        }
     }
 
     /// The check fails if this is not as expected.

@@ -47,6 +47,42 @@ fn health_finds_whatever_the_edge_says_of_itself() {
 }
 
 #[test]
+fn health_finds_a_deployment_of_one() {
+    found("health", "there is only one instance", |asked, pass| {
+        let answer = pass(asked);
+        match asked.is_page("/status") {
+            true => changed(answer, |body| body["instances"].as_array_mut().expect("instances").truncate(1)),
+            false => answer,
+        }
+    });
+}
+
+#[test]
+fn collections_finds_a_name_that_is_given_twice() {
+    let creations = AtomicUsize::new(0);
+    found("collections", "a second creation of one name succeeded", move |asked, pass| {
+        let again = asked.method == "POST" && creations.fetch_add(1, Ordering::Relaxed) == 1;
+        let id = "00000000-0000-4000-8000-000000000000";
+        if again { made_up(200, &json!({ "id": id, "name": asked.json()["name"] })) } else { pass(asked) }
+    });
+}
+
+#[test]
+fn an_answer_that_shows_somebody_elses_collection_is_never_written_to() {
+    let (ran, cluster) = found("documents", "something else than the created collection", |asked, pass| {
+        let answer = pass(asked);
+        let creation = asked.method == "POST" && asked.path.ends_with("/collections");
+        if creation { changed(answer, |body| body["name"] = json!("customers")) } else { answer }
+    });
+    assert_eq!(ran.left(), 1, "the one that was created all the same");
+    assert_eq!(
+        cluster.client().get("/wal/status").expect(200).json()["transactions"],
+        2,
+        "its creation and its removal"
+    );
+}
+
+#[test]
 fn collections_finds_a_mapping_that_is_not_complete() {
     found("collections", "its mapping is not complete", |asked, pass| {
         let answer = pass(asked);

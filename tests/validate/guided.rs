@@ -95,7 +95,9 @@ fn the_replica_hangs_and_goes_on() {
         Request::Resume => cluster.servers[1].cont(),
     });
     assert_walked(&cluster, &walked);
-    assert!(walked.said.iter().any(|line| line == "  replica is down"), "{walked:#?}");
+    let states: Vec<&str> = walked.said.iter().filter_map(|line| line.strip_prefix("  replica is ")).collect();
+    assert!(states.contains(&"down") && states.last() == Some(&"up"), "{walked:#?}");
+    assert_ne!(states[0], "catching_up", "no news while it is up");
     cluster.edge.wait_until_in_sync(CATCH_UP);
     assert_eq!(held(&cluster.servers), before);
 }

@@ -39,6 +39,19 @@ fn documents_finds_an_update_that_never_was() {
 }
 
 #[test]
+fn documents_finds_an_add_that_never_was_and_a_name_that_leads_nowhere() {
+    assert_found("documents", "after the adds, by id, record \\\"doc::5\\\"", |asked, pass| {
+        let by_name = asked.path.contains("AUTOTEST_");
+        if asked.is("POST", "/add", "documents") && by_name { made_up(201, &json!({})) } else { pass(asked) }
+    });
+    assert_found("documents", "was answered 400 (no such id)", |asked, pass| {
+        let by_name = asked.path.contains("AUTOTEST_");
+        let body = json!({ "error": "InvalidArgumentError", "message": "no such id" });
+        if asked.is("POST", "/query", "documents") && by_name { made_up(400, &body) } else { pass(asked) }
+    });
+}
+
+#[test]
 fn documents_finds_a_wrong_neighbour() {
     assert_found("documents", "the nearest id to doc::2", |asked, pass| {
         let answer = pass(asked);
@@ -89,6 +102,18 @@ fn metadata_finds_a_filter_that_filters_nothing() {
             return pass(asked);
         }
         body["where_document"] = Value::Null;
+        pass(&Asked { body: body.to_string().into_bytes(), ..asked.clone() })
+    });
+}
+
+#[test]
+fn metadata_finds_a_key_that_stays() {
+    assert_found("metadata", "a merged update, record \\\"meta::0\\\", metadata \\\"even\\\"", |asked, pass| {
+        let mut body = asked.json();
+        if !asked.is("POST", "/update", "metadata") {
+            return pass(asked);
+        }
+        body["metadatas"][0] = json!({ "new": "key" });
         pass(&Asked { body: body.to_string().into_bytes(), ..asked.clone() })
     });
 }

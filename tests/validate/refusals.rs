@@ -56,3 +56,12 @@ fn an_older_report_survives_a_run_that_did_not_happen() {
     assert_mistake(&ran, &["no instance"]);
     assert_eq!(std::fs::read_to_string(&path).expect("the report"), "of yesterday");
 }
+
+#[test]
+fn help_names_every_check_and_is_no_mistake() {
+    let ran = validate_plainly("http://127.0.0.1:1", &["--help"]);
+    assert_eq!(ran.code, Some(0), "{ran:#?}");
+    for check in ["health", "documents", "transactions"] {
+        assert!(ran.stdout.lines().any(|line| line.trim_start().starts_with(check)), "{check}: {}", ran.stdout);
+    }
+}

@@ -87,7 +87,9 @@ impl Watch {
         };
         let found = instances.into_iter().find(|one| one.name == walk.target.name);
         let instance = found.ok_or_else(|| Stop(format!("the edge does not know {} any more", walk.target.name)))?;
-        if instance.state != self.told {
+        // Every write of anybody's makes it catch up for a moment: no news while it is up.
+        let flicker = instance.state == "catching_up" && self.told == "up";
+        if instance.state != self.told && !flicker {
             say(&format!("  {} is {}", instance.name, instance.state));
             self.told.clone_from(&instance.state);
         }
