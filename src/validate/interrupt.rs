@@ -11,8 +11,8 @@ use super::client::Ledger;
 /// The exit code of a run that was interrupted: 128 and SIGINT, as shells have it.
 const INTERRUPTED: i32 = 130;
 
-/// From now on, for the rest of the process.
-pub fn watch(ledger: &Arc<Ledger>) {
+/// From now on, for the rest of the process. `reminder` is what the operator has to do then.
+pub fn watch(ledger: &Arc<Ledger>, reminder: Option<String>) {
     let ledger = Arc::clone(ledger);
     // Without the thread or its runtime a signal ends the process as ever, only without a word.
     let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
@@ -21,6 +21,7 @@ pub fn watch(ledger: &Arc<Ledger>) {
             && runtime.block_on(interrupted()).is_ok()
         {
             say(&ledger);
+            reminder.iter().for_each(|reminder| eprintln!("{reminder}"));
             std::process::exit(INTERRUPTED);
         }
     });

@@ -58,7 +58,7 @@ pub fn validate(options: &Options) -> Result<Report, String> {
             })?;
             let patience = Patience::with(&instances);
             let run = Run { id: id.clone(), edge: edge.clone(), instances, status, views, patience };
-            interrupt::watch(edge.ledger());
+            interrupt::watch(edge.ledger(), reminder(&options.task));
             left_by_other_runs = others(&run);
             carry_out(&run, &options.task)?
         }
@@ -81,6 +81,14 @@ pub fn validate(options: &Options) -> Result<Report, String> {
         write(&mut file, output, &report).map_err(|error| format!("{}: {error}", output.path.display()))?;
     }
     Ok(report)
+}
+
+/// An outage outlives the run that was interrupted.
+fn reminder(task: &Task) -> Option<String> {
+    match task {
+        Task::Checks(_) => None,
+        Task::Guided { instance, .. } => Some(format!("If you have suspended {instance}, resume it.")),
+    }
 }
 
 fn carry_out(run: &Run, task: &Task) -> Result<Vec<Outcome>, String> {

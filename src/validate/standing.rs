@@ -70,6 +70,9 @@ impl Standing {
         if matches!(answer.status, 401 | 403) {
             return Standing::NotAnEdge(format!("GET /status was answered {}: is --token right?", answer.status));
         }
+        if let (300..400, Some(elsewhere)) = (answer.status, answer.header("location")) {
+            return Standing::NotAnEdge(format!("GET /status leads to {elsewhere}: is --url right?"));
+        }
         if answer.status != 200 {
             return Standing::NotAnEdge(format!("GET /status was answered {}, as by no chroma-edge", answer.status));
         }

@@ -73,6 +73,19 @@ fn nobody_who_answers_is_waited_for_as_long_as_allowed() {
 }
 
 #[test]
+fn an_address_that_leads_elsewhere_is_not_followed() {
+    let cluster = Cluster::two();
+    let target = cluster.edge.url();
+    let liar = Liar::before(&cluster.edge, move |asked, _| {
+        let mut answer = super::liar::made_up(308, &json!({}));
+        answer.headers.push(("location".to_owned(), format!("{target}{}", asked.path)));
+        answer
+    });
+    let words = format!("GET /status leads to {}/status: is --url right?", cluster.edge.url());
+    assert_nothing_begun(&validate(liar.url(), &["--token", "s3cret"]), &words);
+}
+
+#[test]
 fn a_bare_server_is_no_edge_and_is_left_alone() {
     let server = ChromaServer::fresh();
     assert_nothing_begun(&validate(&server.url(), &[]), "as by no chroma-edge");

@@ -45,6 +45,26 @@ fn a_write_too_few_is_found() {
     });
 }
 
+/// A write of which the edge cannot say whether it is journaled may be one transaction, or none: neither is a fault.
+#[test]
+fn a_write_of_which_nobody_knows_is_counted_as_such() {
+    let cluster = Cluster::two();
+    for journaled in [false, true] {
+        let liar = Liar::before(&cluster.edge, move |asked, pass| {
+            if !asked.is("POST", "/upsert", "documents") {
+                return pass(asked);
+            }
+            if journaled {
+                pass(asked);
+            }
+            made_up(503, &json!({ "reason": "journal_in_doubt", "message": "perhaps", "recovery": "unknown" }))
+        });
+        let ran = validate(liar.url(), &["--only", "documents,transactions"]);
+        ran.assert_failed("documents", "journal_in_doubt: perhaps");
+        assert_eq!(ran.check("transactions")["verdict"], "passed", "{ran:#?}");
+    }
+}
+
 #[test]
 fn a_write_that_names_no_transaction_is_found() {
     assert_found("/add succeeded and named no transaction", |asked, pass| {

@@ -23,6 +23,11 @@ pub struct Tally(Mutex<Count>);
 impl Tally {
     pub(super) fn answered(&self, answer: &Answer) {
         let mut count = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        // Perhaps journaled, says the edge itself.
+        if answer.json().is_ok_and(|body| body["recovery"] == "unknown") {
+            count.unanswered += 1;
+            return;
+        }
         match answer.header("transaction-id") {
             Some(_) if answer.header("idempotent-replayed").is_some() => {}
             Some(id) => drop(count.transactions.insert(id.to_owned())),

@@ -78,10 +78,13 @@ fn target(run: &Run, instance: &str) -> Result<Instance, String> {
     })
 }
 
-fn say(text: &str) {
-    let mut out = std::io::stdout();
-    // Nobody who listens any more is no reason to leave an outage half way.
-    let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+impl Walk<'_> {
+    fn say(&self, text: &str) {
+        self.progress.end();
+        let mut out = std::io::stdout();
+        // Nobody who listens any more is no reason to leave an outage half way.
+        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    }
 }
 
 /// Everything is well, and there is content to lose.
@@ -101,7 +104,7 @@ fn before(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
 /// The instance goes away, and clients go on.
 fn outage(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     let (target, seconds) = (walk.target.clone(), walk.wait.as_secs());
-    say(&format!(
+    walk.say(&format!(
         "\nNow suspend {} ({}): stop its process or its machine, or cut its network. Waiting for up to {seconds} s.",
         target.name, target.url
     ));
@@ -109,17 +112,17 @@ fn outage(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     let seen = waiting::until_down(walk, &mut pulse);
     pulse.tell(findings);
     let waited = seen.map_err(|Stop(why)| {
-        say(&format!("{why}. If you have suspended it, resume it."));
+        walk.say(&format!("{why}. If you have suspended it, resume it."));
         Stop(why)
     })?;
     findings.time("until it was seen", waited);
-    say(&format!("{} is down, as the edge sees it.", target.name));
+    walk.say(&format!("{} is down, as the edge sees it.", target.name));
     Ok(())
 }
 
 /// What clients do all day, without the instance.
 fn operations(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
-    say("Creating, adding, reading, changing, deleting and listing without it ...");
+    walk.say("Creating, adding, reading, changing, deleting and listing without it ...");
     operations::all(walk.run, &mut walk.notebook, findings);
     // Whatever has failed, the instance must come back.
     Ok(())
@@ -128,7 +131,7 @@ fn operations(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> 
 /// The instance returns and catches up, and clients go on.
 fn recovery(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     let seconds = walk.wait.as_secs();
-    say(&format!("\nNow resume {}. Waiting for up to {seconds} s.", walk.target.name));
+    walk.say(&format!("\nNow resume {}. Waiting for up to {seconds} s.", walk.target.name));
     let mut pulse = Pulse::default();
     let caught_up = waiting::until_caught_up(walk, &mut pulse);
     pulse.tell(findings);
@@ -136,13 +139,13 @@ fn recovery(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     findings.time("until it was seen", times.seen);
     findings.time("to catch up", times.caught_up);
     findings.figure("most pending writes", times.most_pending);
-    say(&format!("{} has caught up.", walk.target.name));
+    walk.say(&format!("{} has caught up.", walk.target.name));
     Ok(())
 }
 
 /// Every instance holds what was acknowledged before, during and after.
 fn content(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
-    say("Comparing every record on every instance ...");
+    walk.say("Comparing every record on every instance ...");
     walk.run.patience.set(walk.wait);
     let compared = walk.notebook.compare(walk.run, findings);
     findings.count("records compared", compared);

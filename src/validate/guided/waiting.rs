@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use super::Walk;
 use super::pulse::Pulse;
-use super::{Walk, say};
 use crate::clock;
 use crate::validate::findings::Stop;
 use crate::validate::standing::{Instance, Standing};
@@ -25,7 +25,7 @@ pub struct Times {
 
 /// Until the edge sends nothing there any more. How long that took.
 pub fn until_down(walk: &mut Walk<'_>, pulse: &mut Pulse) -> Result<Duration, Stop> {
-    let mut watch = Watch::begin(walk);
+    let mut watch = Watch::begin("up");
     loop {
         let instance = watch.look(walk, pulse)?;
         if instance.is_some_and(|one| !one.healthy) {
@@ -37,7 +37,7 @@ pub fn until_down(walk: &mut Walk<'_>, pulse: &mut Pulse) -> Result<Duration, St
 
 /// Until it is sent to again, and has what it missed.
 pub fn until_caught_up(walk: &mut Walk<'_>, pulse: &mut Pulse) -> Result<Times, Stop> {
-    let mut watch = Watch::begin(walk);
+    let mut watch = Watch::begin("down");
     let mut times = Times::default();
     let mut healthy_since = None;
     loop {
@@ -65,9 +65,10 @@ struct Watch {
 }
 
 impl Watch {
-    fn begin(walk: &Walk<'_>) -> Watch {
+    /// `known`: the state that the operator has been told of.
+    fn begin(known: &str) -> Watch {
         let now = clock::now();
-        Watch { begun: now, next_beat: now, told: walk.target.state.clone() }
+        Watch { begun: now, next_beat: now, told: known.to_owned() }
     }
 
     /// A beat if it is time for one, and what the edge says of the instance. `None`: it said nothing this time.
@@ -90,7 +91,7 @@ impl Watch {
         // Every write of anybody's makes it catch up for a moment: no news while it is up.
         let flicker = instance.state == "catching_up" && self.told == "up";
         if instance.state != self.told && !flicker {
-            say(&format!("  {} is {}", instance.name, instance.state));
+            walk.say(&format!("  {} is {}", instance.name, instance.state));
             self.told.clone_from(&instance.state);
         }
         let waited = self.begun.elapsed().as_secs();
