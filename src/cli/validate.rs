@@ -41,6 +41,9 @@ pub(super) struct Asked {
     /// How many seconds all checks together may take.
     #[arg(long, value_name = "SECONDS", default_value_t = 300)]
     limit: u64,
+    /// How many seconds the instances may take to become equal, in each check.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    patience: u64,
     /// The tenant to work in.
     #[arg(long, default_value = "default_tenant")]
     tenant: String,
@@ -66,6 +69,7 @@ pub(super) fn run(asked: Asked) -> ExitCode {
         output: asked.output,
         instances: asked.instances,
         limit: Duration::from_secs(asked.limit),
+        patience: Duration::from_secs(asked.patience),
         guided: asked.guided,
         wait: Duration::from_secs(asked.wait),
     };

@@ -56,7 +56,7 @@ pub fn validate(options: &Options) -> Result<Report, String> {
             let views = run::views(&edge, &place, &instances, &options.instances, |url: &BaseUrl| {
                 Wire::new(url.clone(), limits)
             })?;
-            let patience = Patience::with(&instances);
+            let patience = Patience::with(&instances, options.patience);
             let run = Run { id: id.clone(), edge: edge.clone(), instances, status, views, patience };
             interrupt::watch(edge.ledger(), reminder(&options.task));
             left_by_other_runs = others(&run);

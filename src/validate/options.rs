@@ -32,6 +32,7 @@ pub struct Words {
     pub output: Option<PathBuf>,
     pub instances: Vec<String>,
     pub limit: Duration,
+    pub patience: Duration,
     pub guided: Option<String>,
     pub wait: Duration,
 }
@@ -57,6 +58,8 @@ pub struct Options {
     pub instances: Vec<DirectAddress>,
     pub output: Option<Output>,
     pub limit: Duration,
+    /// How long instances may take to become equal, and marks to become visible, in all of one check.
+    pub patience: Duration,
     pub task: Task,
 }
 
@@ -82,6 +85,7 @@ impl Options {
             instances: list(&words.instances).iter().map(|one| direct(one)).collect::<Result<_, _>>()?,
             output: words.output.map(output).transpose()?,
             limit: words.limit,
+            patience: words.patience,
             task,
         })
     }

@@ -12,9 +12,7 @@ use super::findings::Stop;
 use super::standing::Instance;
 use crate::clock;
 
-/// How long the instances may take to become equal, and marks to become visible, in all of one check.
-const PATIENCE: Duration = Duration::from_secs(15);
-/// The same while an instance is down: nothing will be whole, however long one waits.
+/// The patience while an instance is down: nothing will be whole, however long one waits.
 const NO_PATIENCE: Duration = Duration::from_secs(1);
 const LOOK: Duration = Duration::from_millis(100);
 
@@ -39,9 +37,9 @@ pub struct Patience {
 }
 
 impl Patience {
-    /// With these instances.
-    pub fn with(instances: &[Instance]) -> Patience {
-        let of_a_check = if instances.iter().all(|one| one.healthy) { PATIENCE } else { NO_PATIENCE };
+    /// With these instances, and as much as was asked for.
+    pub fn with(instances: &[Instance], asked: Duration) -> Patience {
+        let of_a_check = if instances.iter().all(|one| one.healthy) { asked } else { asked.min(NO_PATIENCE) };
         Patience { of_a_check, left: Mutex::new(of_a_check) }
     }
 

@@ -32,6 +32,11 @@ pub struct Ran {
     pub report: Value,
 }
 
+/// The patience of runs that are to find a fault: what is wrong stays wrong.
+const LITTLE: &str = "4";
+/// The patience of runs that are to pass, on a busy machine.
+pub const MUCH: &str = "--patience=60";
+
 /// The command, ready to be started.
 pub fn command(url: &str, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chroma-edge"));
@@ -39,6 +44,9 @@ pub fn command(url: &str, options: &[&str]) -> Command {
         command.env_remove(name);
     }
     command.args(["validate", "--url", url]).args(options);
+    if !options.contains(&MUCH) {
+        command.args(["--patience", LITTLE]);
+    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

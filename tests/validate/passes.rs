@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::command::{held, own, validate, validate_plainly};
+use super::command::{MUCH, held, own, validate, validate_plainly};
 use super::liar::Liar;
 use crate::common::Cluster;
 use crate::common::cluster::add;
@@ -25,7 +25,7 @@ fn all_checks_pass_and_nothing_else_is_touched() {
     let before = held(&cluster.servers);
     let liar = Liar::before(&cluster.edge, |asked, pass| pass(asked));
     let addresses = [("primary", 0), ("replica", 1)].map(|(name, n)| format!("{name}={}", cluster.servers[n].url()));
-    let ran = validate(liar.url(), &["--instances", &addresses.join(",")]);
+    let ran = validate(liar.url(), &["--instances", &addresses.join(","), MUCH]);
     ran.assert_passed();
     assert_eq!(ran.report["checks"].as_array().map(Vec::len), Some(9));
     assert_eq!(ran.check("sync")["figures"]["asked_directly"], 2);
@@ -69,7 +69,7 @@ fn assert_written_to_own_alone(liar: &Liar, prefix: &str) {
 fn without_addresses_instances_are_read_through_the_edge() {
     let cluster = inhabited();
     let before = held(&cluster.servers);
-    let ran = validate(&cluster.edge.url(), &["--only", "health,sync,delete"]);
+    let ran = validate(&cluster.edge.url(), &["--only", "health,sync,delete", MUCH]);
     ran.assert_passed();
     let compared = &ran.check("sync")["figures"];
     assert_eq!((&compared["asked_directly"], &compared["instances"]), (&json!(0), &json!(2)));
@@ -89,7 +89,7 @@ fn a_token_is_sent_both_ways_and_shown_nowhere() {
     });
     let refused = validate(liar.url(), &["--only", "health"]);
     refused.assert_failed("health", "is --token right?");
-    let ran = validate(liar.url(), &["--only", "documents", "--token", "s3cret"]);
+    let ran = validate(liar.url(), &["--only", "documents", "--token", "s3cret", MUCH]);
     ran.assert_passed();
     assert!(!format!("{ran:?}").contains("s3cret"), "{ran:#?}");
 }
@@ -99,7 +99,7 @@ fn another_database_is_worked_in_alone() {
     let cluster = Cluster::two();
     cluster.client().post("/api/v2/tenants/default_tenant/databases", &json!({ "name": "other" })).expect(200);
     let liar = Liar::before(&cluster.edge, |asked, pass| pass(asked));
-    validate(liar.url(), &["--only", "documents", "--database", "other"]).assert_passed();
+    validate(liar.url(), &["--only", "documents", "--database", "other", MUCH]).assert_passed();
     let elsewhere = |path: &str| path.starts_with("/api/v2/tenants/") && !path.contains("/databases/other/");
     assert!(liar.seen().iter().all(|asked| !elsewhere(&asked.path)));
 }
@@ -118,7 +118,7 @@ fn the_table_goes_to_a_text_file_too() {
 fn what_another_run_has_left_is_neither_read_nor_written() {
     let cluster = inhabited();
     let liar = Liar::before(&cluster.edge, |asked, pass| pass(asked));
-    validate(liar.url(), &["--only", "documents,delete"]).assert_passed();
+    validate(liar.url(), &["--only", "documents,delete", MUCH]).assert_passed();
     let other = cluster.client().get(&format!("{DEFAULT}/collections/AUTOTEST_otherrun_documents_one")).expect(200);
     let id = other.json()["id"].as_str().expect("an id").to_owned();
     assert!(liar.seen().iter().all(|asked| !asked.path.contains(&id) && !asked.path.contains("otherrun")));
