@@ -35,6 +35,16 @@ pub enum Flight {
     Paused,
 }
 
+/// Whether another edge may have sent something to a place behind the board's back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Suspicion {
+    None,
+    /// The place rests as soon as what is under way there has ended.
+    RestDue,
+    /// It rests for that.
+    Resting,
+}
+
 /// An instance's standing in a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -65,6 +75,7 @@ pub struct Place {
     pub pauses: u32,
     /// How many rests have begun here.
     pub rest: u64,
+    pub(super) suspicion: Suspicion,
     /// What takes effect when the record under way is durable.
     pub(super) pending: Pending,
 }
@@ -91,6 +102,7 @@ impl Place {
             unanswered: 0,
             pauses: 0,
             rest: 0,
+            suspicion: Suspicion::None,
             pending: Pending::default(),
         }
     }
@@ -112,6 +124,9 @@ impl Place {
 
     /// A rest begins: only the end of this very rest ends it.
     pub(super) fn begin_rest(&mut self, flight: Flight) -> u64 {
+        if self.suspicion == Suspicion::RestDue && flight == Flight::InDoubt {
+            self.suspicion = Suspicion::Resting;
+        }
         self.flight = flight;
         self.rest += 1;
         self.rest

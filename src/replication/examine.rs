@@ -31,7 +31,7 @@ pub(super) async fn examine(core: &Core, client: &Client, lane: LaneId, seq: Seq
         if core.board().step_of(collection, instance) == Step::Diverged {
             continue;
         }
-        let place = Comparison { collection, reference: instance, instance, at: seq };
+        let place = Comparison { collection, reference: instance, instance, at: seq, rest: 0 };
         match absent(core, client, &place, ids, DEADLINE).await {
             Ok(true) => {}
             Ok(false) | Err(_) => return Examination::Unclear,

@@ -14,13 +14,12 @@ fn applied(changes: Vec<CatalogChange>) -> Outcome {
 
 const REFUSED: Outcome = Outcome::Rejected { about: None };
 
-/// An entry that was refused elsewhere, and may have been executed here: whatever it was about has to be compared.
+/// A change that was refused elsewhere, and was made here: its collection has to be compared.
 fn expected_refusal(instance: InstanceId, body: &Body, answer: Answer) -> Outcome {
     match (answer, body) {
-        (Answer::Done | Answer::Created(_), Body::UpdateCollection { collection, .. }) => {
+        (Answer::Done, Body::UpdateCollection { collection, .. }) => {
             Outcome::Applied(Consequences { changes: Vec::new(), diverged: vec![(*collection, instance)] })
         }
-        (Answer::Done | Answer::Created(_), _) => applied(Vec::new()),
         _ => REFUSED,
     }
 }
@@ -44,6 +43,43 @@ impl World {
             Body::Write { .. } | Body::DeleteIds(_) | Body::DeleteWhere(_) | Body::DeleteLimited { .. } => {
                 Answer::Refused
             }
+        }
+    }
+
+    /// An entry that was refused elsewhere, and may have been executed here: what it left is undone.
+    pub fn execute_to_be_refused(&mut self, instance: InstanceId, seq: Seq) -> Answer {
+        let catalog = self.board.catalog();
+        match self.journal.rows[&seq].body.clone() {
+            Body::UpdateCollection { .. } => return self.execute_catalog(instance, seq),
+            Body::CreateCollection { scope, name, .. } if catalog.by_name(&scope, &name).is_none() => {
+                if let Some(id) = self.unclaimed(instance, &scope, &name) {
+                    self.counters.count("creation that was refused elsewhere undone");
+                    self.instances[instance.0].collections.remove(&id);
+                }
+            }
+            Body::CreateDatabase(scope) if catalog.database(&scope).is_none() => {
+                let server = &mut self.instances[instance.0];
+                if server.collections.values().all(|collection| collection.scope != scope) {
+                    server.delete_database(&scope);
+                }
+            }
+            Body::DeleteCollection { .. } | Body::DeleteDatabase(_) | Body::Reset => {
+                self.inspections.insert(instance);
+            }
+            _ => {}
+        }
+        Answer::Refused
+    }
+
+    /// Names are judged by the edge's catalog: a creation of what exists is refused without asking anybody.
+    pub fn refused_by_the_edge(&self, seq: Seq) -> bool {
+        let catalog = self.board.catalog();
+        match &self.journal.rows[&seq].body {
+            Body::CreateCollection { scope, name, existing: OnExisting::Refuse } => {
+                catalog.by_name(scope, name).is_some()
+            }
+            Body::DeleteCollection { scope, name } => catalog.by_name(scope, name).is_none(),
+            _ => false,
         }
     }
 
@@ -196,7 +232,8 @@ impl World {
     fn unclaimed(&self, instance: InstanceId, scope: &Scope, name: &str) -> Option<Uuid> {
         let server = &self.instances[instance.0];
         let id = server.find(scope, name)?;
-        let claimed = self.board.catalog().by_id(id).is_some();
+        // What an older copy brings back was somebody's once: taken for new, it would be two collections with one id.
+        let claimed = self.board.catalog().by_id(id).is_some() || self.journal.was_mapped(id);
         (!claimed && server.collections[&id].records.is_empty()).then_some(id)
     }
 

@@ -30,6 +30,20 @@ pub struct Stored {
     pub records: Vec<Record>,
 }
 
+impl Stored {
+    /// What a write makes of these records.
+    pub fn put(records: &mut Vec<Record>, kind: Kind, docs: &[Doc]) {
+        for doc in docs {
+            let at = records.iter().position(|record| record.id == doc.id);
+            match (kind, at) {
+                (Kind::Add, Some(_)) | (Kind::Update, None) => {}
+                (_, None) => records.push(merged(None, doc)),
+                (_, Some(at)) => records[at] = merged(Some(&records[at]), doc),
+            }
+        }
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Power {
     Up,
@@ -145,13 +159,8 @@ impl Instance {
         if !docs().all(fits) || writes.iter().any(|(_, flaw)| *flaw == Flaw::RefusedLate) {
             return Answer::Refused;
         }
-        for doc in docs() {
-            let at = stored.records.iter().position(|record| record.id == doc.id);
-            match (kind, at) {
-                (Kind::Add, Some(_)) | (Kind::Update, None) => {}
-                (_, None) => stored.records.push(merged(None, doc)),
-                (_, Some(at)) => stored.records[at] = merged(Some(&stored.records[at]), doc),
-            }
+        for (docs, _) in writes {
+            Stored::put(&mut stored.records, kind, docs);
         }
         Answer::Done
     }

@@ -7,7 +7,9 @@ use chroma_edge::order::{Consistency, Effect, Input, Intent, Kind, Purpose, Reco
 
 use crate::body::Body;
 use crate::journal::{LIMITS, Row};
+use crate::load::Load;
 use crate::requests::Request;
+use crate::taint::{Known, Taint};
 use crate::world::{Places, World};
 
 /// A rule is broken: the run ends with its name.
@@ -20,6 +22,8 @@ pub fn violated(rule: &str, what: &str) -> ! {
 pub struct Facts {
     executed: HashSet<(InstanceId, Seq)>,
     highest: Places<Seq>,
+    /// The end of what was executed last.
+    latest: Places<Seq>,
     /// Found equal up to here.
     admitted: Places<Seq>,
     /// Durable progress up to here has been checked.
@@ -28,6 +32,7 @@ pub struct Facts {
     answered_since_start: HashSet<Seq>,
     acknowledged: HashMap<LaneId, Vec<Seq>>,
     runs_lost_or_refused: HashSet<Seq>,
+    pub load: Load,
 }
 
 impl Facts {
@@ -41,11 +46,19 @@ impl Facts {
 
     pub fn new_epoch(&mut self) {
         self.answered_since_start.clear();
+        self.load = Load::default();
     }
 
     /// The content of the entry is on the instance: executed there, or found equal to one that has it.
     fn holds(&self, instance: InstanceId, lane: LaneId, seq: Seq) -> bool {
         self.executed(instance, seq) || self.admitted.get(&(instance, lane)).is_some_and(|at| *at >= seq)
+    }
+
+    /// A run that had no answer is being executed again, one by one: what it ends with is there, what it begins with
+    /// is there again.
+    pub fn amid_a_run(&self, instance: InstanceId, lane: LaneId) -> bool {
+        let place = (instance, lane);
+        self.latest.get(&place).is_some_and(|latest| self.highest.get(&place).is_some_and(|highest| latest < highest))
     }
 
     pub fn answers(&self) -> impl Iterator<Item = (Seq, Verdict)> {
@@ -60,18 +73,29 @@ fn prior(seq: Seq) -> Seq {
 impl World {
     pub fn check_effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Send { lane, instance, seqs, purpose, repeat, .. } => {
+            Effect::Send { lane, instance, seqs, purpose, repeat, turn } => {
+                self.check_turn(*lane, *instance, seqs, *turn);
                 self.r1_one_in_doubt(*lane, *instance, seqs);
                 self.r9_mergeable(seqs);
                 self.r7_deletion_waits(*instance, seqs[0]);
                 self.count_send(seqs, *purpose, *repeat);
             }
-            Effect::ReadIds { lane, instance, seq, .. } => self.r1_one_in_doubt(*lane, *instance, &[*seq]),
-            Effect::Answer { lane, seq, verdict, .. } => self.r2_r3_answer(*lane, *seq, *verdict),
-            Effect::Record { record, lane, instance } => self.see_record(*lane, *instance, record),
+            Effect::ReadIds { lane, instance, seq, turn } => {
+                self.check_turn(*lane, *instance, &[*seq], *turn);
+                self.r1_one_in_doubt(*lane, *instance, &[*seq]);
+            }
+            Effect::Answer { lane, seq, verdict, .. } => {
+                self.facts.load.stops_waiting(*lane, *seq);
+                self.r2_r3_answer(*lane, *seq, *verdict);
+            }
+            Effect::Record { record, lane, instance } => {
+                self.see_record(*lane, *instance, record);
+                self.taint_record(*lane, *instance, record);
+            }
             Effect::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
             Effect::RecordVoids { .. } => self.counters.count("void by deletion"),
-            Effect::Note { .. } | Effect::AwaitCalm { .. } | Effect::Inspect { .. } => {}
+            Effect::AwaitCalm { lane, instance, why, .. } => self.check_rest(*lane, *instance, *why),
+            Effect::Note { .. } | Effect::Inspect { .. } => {}
         }
     }
 
@@ -185,6 +209,7 @@ impl World {
             }
         }
         self.facts.highest.insert((instance, lane), highest.max(last));
+        self.facts.latest.insert((instance, lane), last);
         self.facts.executed.extend(seqs.iter().map(|seq| (instance, *seq)));
     }
 
@@ -328,6 +353,13 @@ impl World {
         let lane = LaneId::Records(collection);
         for reader in self.board.readers(collection, Consistency::Fresh) {
             let instance = reader.instance;
+            match self.taints.of(collection, instance) {
+                Some(Taint { known: Known::ToTheBoard, cause }) => {
+                    violated("R5", &format!("{instance:?} serves {collection:?}, and is known to be {cause:?}"));
+                }
+                Some(Taint { known: Known::ToNobody, .. }) => continue,
+                None => {}
+            }
             let acknowledged = self.facts.acknowledged.get(&lane).map(Vec::as_slice).unwrap_or_default();
             let lacks = |seq: &&Seq| !self.facts.holds(instance, lane, **seq);
             if let Some(seq) = acknowledged.iter().rev().take(40).find(lacks) {

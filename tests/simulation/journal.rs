@@ -11,6 +11,8 @@ use chroma_edge::order::{
     Resolved, RestoredEntry, RestoredLane, RestoredPlace, Step, Submission, Verdict,
 };
 
+use uuid::Uuid;
+
 use crate::body::Body;
 use crate::invariants::violated;
 
@@ -27,14 +29,32 @@ pub struct Row {
     pub resolved: Option<Vec<u8>>,
     pub created: Option<CollectionId>,
     pub trimmed: bool,
+    /// The number of its client's write.
+    pub number: usize,
 }
 
 pub enum Commit {
     Append(Row),
-    Record { lane: LaneId, instance: InstanceId, record: Record },
-    Note { record: Record },
-    Voids { lane: LaneId, seqs: Vec<Seq> },
-    Resolution { lane: LaneId, instance: InstanceId, seq: Seq, ids: Vec<u8> },
+    Record {
+        lane: LaneId,
+        instance: InstanceId,
+        record: Record,
+    },
+    Note {
+        record: Record,
+    },
+    Voids {
+        lane: LaneId,
+        seqs: Vec<Seq>,
+    },
+    Resolution {
+        lane: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        ids: Vec<u8>,
+    },
+    /// This suspicion has been dealt with.
+    Handled(u64),
 }
 
 pub const LIMITS: MergeLimits = MergeLimits { documents: 6, bytes: 1_000 };
@@ -53,6 +73,8 @@ pub struct Journal {
     floors: BTreeMap<LaneId, Seq>,
     dimensioned: BTreeSet<CollectionId>,
     changes: Vec<(Seq, CatalogChange)>,
+    suspicions: BTreeMap<u64, (LaneId, InstanceId)>,
+    suspected: u64,
 }
 
 impl Journal {
@@ -70,11 +92,30 @@ impl Journal {
             floors: BTreeMap::new(),
             dimensioned: BTreeSet::new(),
             changes: Vec::new(),
+            suspicions: BTreeMap::new(),
+            suspected: 0,
         }
+    }
+
+    /// The only thing that an edge may still write when it was succeeded.
+    pub fn suspect(&mut self, place: (LaneId, InstanceId)) {
+        self.suspected += 1;
+        self.suspicions.insert(self.suspected, place);
+    }
+
+    pub fn suspicions(&self) -> Vec<(u64, (LaneId, InstanceId))> {
+        self.suspicions.iter().map(|(id, place)| (*id, *place)).collect()
     }
 
     pub fn mark(&self, lane: LaneId, instance: InstanceId) -> Seq {
         self.marks.get(&(lane, instance)).copied().unwrap_or(Seq::ZERO)
+    }
+
+    /// Its mark, and what may be left out behind it.
+    pub fn passed(&self, lane: LaneId, instance: InstanceId) -> Seq {
+        let mark = self.mark(lane, instance);
+        let left_out = |row: &&Row| row.verdict.is_some_and(|verdict| verdict != Verdict::Applied);
+        self.between(lane, mark, Seq::MAX).take_while(left_out).last().map_or(mark, |row| row.seq)
     }
 
     pub fn step(&self, lane: LaneId, instance: InstanceId) -> Step {
@@ -83,6 +124,12 @@ impl Journal {
 
     pub fn floor(&self, lane: LaneId) -> Seq {
         self.floors.get(&lane).copied().unwrap_or(Seq::ZERO)
+    }
+
+    /// Whether this was ever a collection's id on any instance, deleted ones included.
+    pub fn was_mapped(&self, asked: Uuid) -> bool {
+        let maps = |change: &CatalogChange| matches!(change, CatalogChange::Mapped { id, .. } if id.uuid() == asked);
+        self.changes.iter().any(|(_, change)| maps(change))
     }
 
     pub fn instances(&self) -> impl Iterator<Item = InstanceId> + use<> {
@@ -130,6 +177,10 @@ impl Journal {
     fn commit(&mut self, commit: Commit) -> Option<(Input, Vec<(Seq, Verdict)>)> {
         match commit {
             Commit::Append(_) => None,
+            Commit::Handled(id) => {
+                self.suspicions.remove(&id);
+                None
+            }
             Commit::Record { lane, instance, record } => {
                 self.apply(lane, Some(instance), &record);
                 Some((Input::Recorded { lane, instance }, record.verdicts))
@@ -178,11 +229,24 @@ impl Journal {
             self.catalog.fold(seq, change);
             self.changes.push((seq, change.clone()));
         }
-        for place in &record.diverged {
+        self.r11_left_behind(record);
+        for place in record.diverged.iter().chain(&record.left_behind) {
             self.steps.insert(*place, Step::Diverged);
         }
         for place in &record.admitted {
             self.steps.insert(*place, Step::In);
+        }
+    }
+
+    /// R11: only in a collection's lane, and only where two others in step durably have all that it has. (They had
+    /// more when the board judged; its own last mark may have become durable since.)
+    fn r11_left_behind(&self, record: &Record) {
+        for (lane, instance) in &record.left_behind {
+            let mark = self.mark(*lane, *instance);
+            let ahead = |other: &InstanceId| self.step(*lane, *other) == Step::In && self.passed(*lane, *other) >= mark;
+            if *lane == LaneId::Catalog || self.instances().filter(ahead).count() < 2 {
+                violated("R11", &format!("{instance:?} is left behind in {lane:?} at {mark}"));
+            }
         }
     }
 
@@ -224,7 +288,10 @@ impl Journal {
     /// The edge starts again: what was not durable is gone.
     pub fn restart(&mut self) -> (Board, Vec<Effect>) {
         self.queue.clear();
-        let lanes = self.lanes.keys().filter(|lane| self.living(**lane)).map(|lane| self.load(*lane)).collect();
+        // A lane without entries counts too: where a place diverged stays known.
+        let places = self.marks.keys().chain(self.steps.keys()).map(|(lane, _)| lane);
+        let ids: BTreeSet<LaneId> = self.lanes.keys().chain(places).chain(self.floors.keys()).copied().collect();
+        let lanes = ids.into_iter().filter(|lane| self.living(*lane)).map(|lane| self.load(lane)).collect();
         Board::restore(self.names.clone(), LIMITS, self.catalog.clone(), lanes, self.last)
     }
 

@@ -1,7 +1,7 @@
 //! The shell's requests: sent, executed, answered, lost, abandoned, executed late.
 
 use chroma_edge::ids::{InstanceCollectionId, InstanceId, LaneId, Seq};
-use chroma_edge::order::{Again, Consequences, Health, Input, Kind, Outcome, Purpose, Reach, Repeat, Resolved};
+use chroma_edge::order::{Again, Consequences, Health, Input, Kind, Outcome, Purpose, Reach, Repeat, Resolved, Turn};
 
 use crate::body::Body;
 use crate::instance::{Answer, Power};
@@ -19,20 +19,44 @@ pub struct Request {
     pub lane: LaneId,
     pub instance: InstanceId,
     pub work: Work,
+    pub turn: Turn,
+    /// Through the gate: it may have been sent.
+    pub entered: bool,
     /// What the instance has answered, as soon as it has executed it.
     pub answer: Option<Answer>,
+    /// The step at which nobody waited for it any more.
+    pub left: u64,
 }
 
 impl Request {
-    pub fn send(lane: LaneId, instance: InstanceId, seqs: Vec<Seq>, purpose: Purpose, repeat: Repeat) -> Self {
-        Request { lane, instance, work: Work::Send { seqs, purpose, repeat }, answer: None }
+    pub fn send(
+        lane: LaneId,
+        instance: InstanceId,
+        seqs: Vec<Seq>,
+        purpose: Purpose,
+        repeat: Repeat,
+        turn: Turn,
+    ) -> Self {
+        Request {
+            lane,
+            instance,
+            work: Work::Send { seqs, purpose, repeat },
+            turn,
+            entered: false,
+            answer: None,
+            left: 0,
+        }
     }
 
-    pub fn read(lane: LaneId, instance: InstanceId, seq: Seq) -> Self {
-        Request { lane, instance, work: Work::Read { seq }, answer: None }
+    pub fn read(lane: LaneId, instance: InstanceId, seq: Seq, turn: Turn) -> Self {
+        Request { lane, instance, work: Work::Read { seq }, turn, entered: false, answer: None, left: 0 }
     }
 
     pub fn may_still_execute(&self) -> bool {
+        self.entered && self.is_not_answered()
+    }
+
+    pub fn is_not_answered(&self) -> bool {
         self.answer.is_none() && matches!(self.work, Work::Send { .. })
     }
 
@@ -47,6 +71,9 @@ impl Request {
 impl World {
     /// One request gets on, or is lost.
     pub fn progress(&mut self, at: usize) {
+        if self.now < self.lease_begins && self.requests[at].answer.is_none() {
+            return;
+        }
         let power = self.instances[self.requests[at].instance.0].power;
         match (power, self.requests[at].answer) {
             (Power::Down, _) => self.refused_connection(at),
@@ -87,6 +114,12 @@ impl World {
                 self.counters.count("refused after it was applied elsewhere");
                 self.requests[at].answer = Some(Answer::Refused);
             }
+            Work::Send { seqs, purpose: Purpose::Execute, .. } if self.refused_by_the_edge(seqs[0]) => {
+                self.requests[at].answer = Some(Answer::Conflict);
+            }
+            Work::Send { seqs, purpose: Purpose::ExpectRefusal, .. } if lane == LaneId::Catalog => {
+                self.requests[at].answer = Some(self.execute_to_be_refused(instance, seqs[0]));
+            }
             Work::Send { seqs, .. } => {
                 let answer = self.execute(lane, instance, &seqs);
                 self.requests[at].answer = Some(answer);
@@ -118,17 +151,22 @@ impl World {
 
     /// The shell stops waiting: the request may be executed later.
     fn lose(&mut self, at: usize) {
-        let request = self.requests.swap_remove(at);
+        let mut request = self.requests.swap_remove(at);
+        request.left = self.now;
         let (lane, instance) = (request.lane, request.instance);
         if let Work::Read { .. } = request.work {
             self.tell(Input::IdsRead { lane, instance, resolved: Resolved::Failed { again: Again::AfterAPause } });
             return;
+        }
+        if matches!(self.journal.rows[&request.seqs()[0]].body, Body::DeleteLimited { .. }) {
+            self.counters.count("limited delete lost after its ids were durable");
         }
         self.counters.count(if request.answer.is_some() { "lost after execution" } else { "lost before execution" });
         if request.may_still_execute() {
             self.abandoned.push(request);
         }
         let instance_was = if self.reach[instance.0] == Reach::Away { Health::Gone } else { Health::Healthy };
+        self.look_later(instance);
         self.tell_outcome(lane, instance, Outcome::InDoubt { instance_was });
     }
 
@@ -151,17 +189,20 @@ impl World {
     /// The process is gone: what it had received it has executed or never will.
     pub fn kill(&mut self, instance: InstanceId) {
         self.abandoned.retain(|request| request.instance != instance);
+        self.strays.retain(|stray| stray.request.instance != instance || stray.sent.is_none());
         let there: Vec<_> = (0..self.requests.len()).filter(|at| self.requests[*at].instance == instance).collect();
         for at in there.into_iter().rev() {
             let Work::Send { seqs, .. } = self.requests[at].work.clone() else { continue };
-            if self.requests[at].answer.is_some() || self.rng.chance(400) {
+            if !self.requests[at].may_still_execute() || self.rng.chance(400) {
                 continue;
             }
             let request = self.requests.swap_remove(at);
-            if self.rng.chance(500) && !seqs.iter().any(|seq| self.unanswerable(*seq)) {
+            if self.now >= self.lease_begins && self.rng.chance(500) && !seqs.iter().any(|seq| self.unanswerable(*seq))
+            {
                 self.execute(request.lane, instance, &seqs);
             }
             let instance_was = Health::Gone;
+            self.look_later(instance);
             self.tell_outcome(request.lane, instance, Outcome::InDoubt { instance_was });
         }
     }
@@ -176,12 +217,25 @@ impl World {
             return;
         }
         let request = self.abandoned.swap_remove(at);
-        if request.seqs().iter().any(|seq| self.unanswerable(*seq)) {
+        self.lands(request);
+    }
+
+    /// Executed late, but before calm.
+    pub fn lands(&mut self, request: Request) {
+        let power = self.instances[request.instance.0].power;
+        if power != Power::Up || request.seqs().iter().any(|seq| self.unanswerable(*seq)) {
             return;
         }
         self.counters.count("late execution");
         let answer = self.execute(request.lane, request.instance, request.seqs());
-        self.note(format!("late on {:?} {:?}: {:?}: {answer:?}", request.instance, request.lane, request.seqs()));
+        self.note(|| format!("late on {:?} {:?}: {:?}: {answer:?}", request.instance, request.lane, request.seqs()));
+    }
+
+    /// What comes back on the other end of a lost connection may not be what it was.
+    fn look_later(&mut self, instance: InstanceId) {
+        if self.reach[instance.0] != Reach::Away {
+            self.inspections.insert(instance);
+        }
     }
 
     fn tell_outcome(&mut self, lane: LaneId, instance: InstanceId, outcome: Outcome) {
@@ -218,18 +272,23 @@ impl World {
 
     /// The instance executes the request, all of it or nothing.
     pub fn execute(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) -> Answer {
-        let answer = match lane {
+        let answer = self.execute_anyhow(lane, instance, seqs);
+        self.note(|| format!("     {instance:?} executes {lane:?} {seqs:?}: {answer:?}"));
+        if matches!(answer, Answer::Done | Answer::Created(_)) {
+            self.check_execution(lane, instance, seqs);
+        }
+        answer
+    }
+
+    /// In whatever order.
+    pub fn execute_anyhow(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) -> Answer {
+        match lane {
             LaneId::Catalog => self.execute_catalog(instance, seqs[0]),
             LaneId::Records(_) => match self.mapped(lane, instance) {
                 Some(id) => self.execute_records(instance, id, seqs),
                 None => Answer::NotFound,
             },
-        };
-        self.note(format!("     {instance:?} executes {lane:?} {seqs:?}: {answer:?}"));
-        if matches!(answer, Answer::Done | Answer::Created(_)) {
-            self.check_execution(lane, instance, seqs);
         }
-        answer
     }
 
     fn execute_records(&mut self, instance: InstanceId, id: InstanceCollectionId, seqs: &[Seq]) -> Answer {

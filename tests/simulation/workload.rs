@@ -130,5 +130,6 @@ fn row(lane: LaneId, profile: Profile, intent: Intent, acknowledge: Acknowledge,
         resolved: None,
         created: None,
         trimmed: false,
+        number: 0,
     }
 }

@@ -16,6 +16,7 @@ struct Next {
 impl Board {
     pub(super) fn launch_all(&mut self, effects: &mut Vec<Effect>) {
         while let Some(id) = self.dirty.pop_first() {
+            self.rest_suspected(id, effects);
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.pass_skipped();
             }

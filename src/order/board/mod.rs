@@ -12,6 +12,7 @@ mod launch;
 mod outcome;
 mod record;
 mod restore;
+mod suspicion;
 mod view;
 
 #[cfg(test)]
@@ -397,6 +398,7 @@ impl Board {
             if closed || place.step == Step::Diverged {
                 place.doubt = Seq::ZERO;
             }
+            self.suspicion_rested(id, instance, effects);
         }
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
@@ -433,22 +435,6 @@ impl Board {
         let record = self.diverge(lanes.into_iter().map(|lane| (lane, instance)).collect());
         if !record.diverged.is_empty() {
             effects.push(Effect::Note { record });
-        }
-    }
-
-    /// A collection's lane stops there until it has been compared, and not before the settle time: what was sent may
-    /// still be executed. The catalog lane never stops; what was done to it shows when the instance is looked at.
-    fn suspected(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
-        let LaneId::Records(collection) = id else {
-            effects.push(Effect::Inspect { instance });
-            return;
-        };
-        self.missing(instance, &[collection], effects);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let place = lane.place_mut(instance);
-        if place.step == Step::Diverged && matches!(place.flight, Flight::None | Flight::Paused) {
-            let rest = place.begin_rest(Flight::InDoubt);
-            effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt { in_a_row: 0 } });
         }
     }
 

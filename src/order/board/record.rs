@@ -92,13 +92,14 @@ impl Board {
 
     /// Admits a diverged instance that was found equal, unless either has moved since.
     pub(super) fn found_equal(&mut self, comparison: &Comparison, effects: &mut Vec<Effect>) {
-        let Comparison { collection, reference, instance, at } = *comparison;
+        let Comparison { collection, reference, instance, at, rest } = *comparison;
         let id = LaneId::Records(collection);
         let quiet = self.quiet(collection, reference);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let unmoved = quiet && lane.covered(reference) == at;
         let place = lane.place_mut(instance);
-        if !unmoved || place.step != Step::Diverged || place.flight != Flight::None {
+        let untouched = place.flight == Flight::None && place.rest == rest;
+        if !unmoved || place.step != Step::Diverged || !untouched {
             return;
         }
         place.step = Step::In;

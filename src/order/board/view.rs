@@ -25,6 +25,8 @@ pub struct Comparison {
     pub instance: InstanceId,
     /// Where the reference stands.
     pub at: Seq,
+    /// How often the instance's place had rested: what was read before another rest began there says nothing.
+    pub rest: u64,
 }
 
 /// A lane, for operators.
@@ -136,7 +138,8 @@ impl Board {
                     && self.reach[instance.0] != Reach::Away
                     && self.catalog.mapping(collection, instance).is_some();
                 if comparable {
-                    found.push(Comparison { collection, reference, instance, at: lane.covered(reference) });
+                    let (at, rest) = (lane.covered(reference), place.rest);
+                    found.push(Comparison { collection, reference, instance, at, rest });
                 }
             }
         }

@@ -1,0 +1,30 @@
+//! What the rules rely on and nobody can enforce (docs/rules.md, "What cannot be had"): kept in the run that must
+//! break nothing, broken one at a time in those that show what exactly comes of it.
+
+/// Whether the world behaves as assumed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    Always,
+    NotAlways,
+}
+
+/// The shell and the world, as the board has to take them.
+#[derive(Clone, Copy, Debug)]
+pub struct Assumptions {
+    /// When a rest that began after a request is over, that request can be executed no more: no network and no
+    /// instance holds it back for longer than the settle time, and no clock lets the rest end early.
+    pub calm_is_true: Holds,
+    /// An edge notices what it sent after its lease: its clock counts the time that the machine was suspended.
+    pub lateness_is_noticed: Holds,
+    /// What it noticed gets into the journal: it is not killed before that, and reaches the database.
+    pub word_is_left: Holds,
+}
+
+impl Assumptions {
+    pub const KEPT: Assumptions =
+        Assumptions { calm_is_true: Holds::Always, lateness_is_noticed: Holds::Always, word_is_left: Holds::Always };
+
+    pub fn kept(&self) -> bool {
+        [self.calm_is_true, self.lateness_is_noticed, self.word_is_left] == [Holds::Always; 3]
+    }
+}

@@ -1,0 +1,50 @@
+//! What clients do: they write, and some wait no longer.
+
+use chroma_edge::ids::LaneId;
+use chroma_edge::order::Input;
+
+use crate::journal::Commit;
+use crate::workload;
+use crate::world::World;
+
+impl World {
+    pub fn client_writes(&mut self) {
+        let open = self.journal.rows.values().rev().take(80).filter(|row| row.verdict.is_none()).count();
+        if open + self.journal.queue.len() > 60 {
+            return;
+        }
+        for _ in 0..1 + self.rng.below(3) {
+            let mut known: Vec<_> = self.board.catalog().collections().map(|c| c.id).collect();
+            known.sort();
+            if self.rng.chance(40) {
+                known.extend(self.heard_of.last());
+            }
+            let mut row = workload::draft(&mut self.rng, self.temper, &known);
+            if let LaneId::Records(collection) = row.lane
+                && !self.heard_of.contains(&collection)
+            {
+                self.heard_of.push(collection);
+            }
+            row.number = self.account.begin(self.now);
+            self.journal.queue.push_back(Commit::Append(row));
+        }
+    }
+
+    pub fn client_gives_up(&mut self) {
+        let open: Vec<_> = self
+            .journal
+            .rows
+            .values()
+            .rev()
+            .take(40)
+            .filter(|row| row.verdict.is_none() && !self.facts.answered(row.seq))
+            .map(|row| (row.lane, row.seq))
+            .collect();
+        if let Some(at) = self.pick(open.len()) {
+            let (lane, seq) = open[at];
+            self.counters.count("client gave up");
+            self.client_leaves(seq);
+            self.tell(Input::Unattended { lane, seq });
+        }
+    }
+}

@@ -1,0 +1,102 @@
+//! The ends and beginnings of edges: killed and started again, or taken over by another one.
+
+use chroma_edge::order::{Effect, Reach};
+
+use crate::instance::Instance;
+use crate::requests::Request;
+use crate::world::{World, name};
+
+/// Whether another edge is about to take over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Succession {
+    None,
+    Due,
+}
+
+/// The longest settle time of a takeover, in steps.
+const SETTLE: usize = 120;
+
+impl World {
+    pub fn edge_ends(&mut self) {
+        if self.rng.chance(self.temper.takeovers) {
+            self.succession = Succession::Due;
+        } else {
+            self.crash();
+        }
+    }
+
+    /// It takes over at the worst moment: when something is under way.
+    pub fn succeed(&mut self) {
+        if self.succession == Succession::Due && self.requests.iter().any(Request::is_not_answered) {
+            self.succession = Succession::None;
+            self.takeover();
+        }
+    }
+
+    /// The edge is killed and started again: only what is durable is left.
+    pub fn crash(&mut self) {
+        self.counters.count("crash of the edge");
+        self.note(|| "the edge crashes".to_owned());
+        let under_way = std::mem::take(&mut self.requests);
+        let left = self.now;
+        let left = under_way.into_iter().filter(Request::may_still_execute).map(|request| Request { left, ..request });
+        self.abandoned.extend(left);
+        self.start();
+    }
+
+    /// Another edge has the journal: what this one handed over in time may be executed until calm, what it is in the
+    /// middle of it may send whenever it is continued, and whatever it wants to commit is refused.
+    fn takeover(&mut self) {
+        self.counters.count("takeover");
+        self.note(|| "another edge takes over".to_owned());
+        for request in std::mem::take(&mut self.requests) {
+            if !request.is_not_answered() {
+                continue;
+            }
+            // One of the instances stays as the catalog knows it.
+            let strands = request.lane != chroma_edge::ids::LaneId::Catalog || request.instance == self.unlucky();
+            match self.rng.below(5) {
+                0 => self.abandoned.push(Request { left: self.now, ..request }),
+                1..4 if strands => self.strand(request),
+                _ => {}
+            }
+        }
+        self.lease_begins = self.now + self.rng.below(SETTLE) as u64;
+        self.start();
+    }
+
+    fn start(&mut self) {
+        self.account.cut(self.now, "the edge is gone");
+        self.rests.clear();
+        self.examinations.clear();
+        self.inspections.clear();
+        self.notices.clear();
+        self.compared.clear();
+        self.heeded.clear();
+        self.facts.new_epoch();
+        self.reach = vec![Reach::Away; self.instances.len()];
+        let (board, effects) = self.journal.restart();
+        self.board = board;
+        self.board_forgets();
+        if effects.iter().any(|effect| matches!(effect, Effect::AwaitCalm { .. })) {
+            self.counters.count("restored with doubt");
+        }
+        if effects.iter().any(|effect| matches!(effect, Effect::Note { .. })) {
+            self.counters.count("below the floor");
+        }
+        self.take(effects);
+    }
+
+    /// A blank instance is added to the configuration, which takes a restart of the edge.
+    pub fn configure_another(&mut self) {
+        if self.instances.len() >= 4 || !self.rng.chance(150) {
+            return;
+        }
+        let index = self.instances.len();
+        self.note(|| format!("instance {index} is configured"));
+        self.journal.configure(name(index));
+        self.instances.push(Instance::new(index));
+        self.snapshots.push(None);
+        self.crash();
+    }
+}

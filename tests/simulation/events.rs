@@ -1,0 +1,274 @@
+//! What happens next: chosen by the seed, one thing at a time.
+//!
+//! [`World::advance`] chooses among what clients, the journal, instances and the shell may do now. What goes wrong
+//! with edges is in [`crate::edge`], with instances in [`crate::older`].
+
+use chroma_edge::ids::{CollectionId, InstanceId, LaneId};
+use chroma_edge::order::{Comparison, Examination, Input, Reach, Step};
+
+use crate::assumptions::Holds;
+use crate::instance::Power;
+use crate::invariants::violated;
+use crate::requests::Request;
+use crate::strays::Stray;
+use crate::taint::{Cause, Known};
+use crate::world::{Weather, World};
+
+impl World {
+    /// Lets one thing happen.
+    pub fn advance(&mut self) {
+        self.now += 1;
+        let storm = self.weather == Weather::Storm;
+        if storm {
+            self.succeed();
+        }
+        match self.rng.below(1000) {
+            0..345 => self.some_request(),
+            345..495 => self.flush(),
+            495..650 => self.some_notice(),
+            650..730 => self.some_calm(),
+            730..770 => self.some_probe(),
+            770..778 => self.some_examination(),
+            778..782 => self.look_again(),
+            782..812 => self.some_comparison(),
+            812..832 => self.inspect(),
+            832..838 => self.some_stray(),
+            838..850 => self.some_word(),
+            850..862 => {
+                self.some_stray_lands();
+            }
+            _ if !storm => self.some_notice(),
+            // Lulls, so that lanes come to rest now and then and can be compared.
+            862..905 if self.now % 400 < 250 && self.rng.chance(self.temper.writes) => self.client_writes(),
+            905..942 if self.now % 3 > 0 => self.client_reads(),
+            862..942 => self.some_comparison(),
+            942..955 => self.late_execution(),
+            955..960 => self.client_gives_up(),
+            960..965 => self.trim(),
+            965..968 => self.leave_behind(),
+            _ if !self.rng.chance(self.temper.breaks) => self.some_request(),
+            968..986 => self.change_power(),
+            986..991 => self.backup_or_restore(),
+            991..998 => self.edge_ends(),
+            _ => self.configure_another(),
+        }
+        self.check_state();
+    }
+
+    fn look_again(&mut self) {
+        if self.requests.len() > 2 {
+            self.counters.count("looked again under load");
+        }
+        self.tell(Input::LookAgain);
+    }
+
+    pub fn pick(&mut self, count: usize) -> Option<usize> {
+        (count > 0).then(|| self.rng.below(count))
+    }
+
+    pub fn some_request(&mut self) {
+        if let Some(at) = self.pick(self.requests.len())
+            && let Some(at) = self.at_the_gate(at)
+        {
+            self.progress(at);
+        }
+    }
+
+    pub fn flush(&mut self) {
+        let most = 1 + self.rng.below(6);
+        let told = self.journal.flush(most);
+        self.check_durable(&told);
+        self.notices.extend(told);
+    }
+
+    pub fn some_notice(&mut self) {
+        if let Some((input, _)) = self.notices.pop_front() {
+            self.tell(input);
+        }
+    }
+
+    fn some_calm(&mut self) {
+        let ready: Vec<_> = self.rests.keys().copied().filter(|(_, instance, _)| self.there(*instance)).collect();
+        let Some(at) = self.pick(ready.len()) else { return };
+        let (lane, instance, rest) = ready[at];
+        let Some(since) = self.rests.remove(&ready[at]) else { return };
+        self.end_abandoned(lane, instance, since);
+        self.strays_end(lane, instance, since);
+        self.tell(Input::Calm { lane, instance, rest });
+    }
+
+    /// From now on nothing abandoned there is executed any more: the last chance is the last moment.
+    fn end_abandoned(&mut self, lane: LaneId, instance: InstanceId, since: u64) {
+        let here = |request: &Request| (request.lane, request.instance) == (lane, instance) && request.left <= since;
+        let (ended, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.abandoned).into_iter().partition(here);
+        self.abandoned = others;
+        for request in ended {
+            let strands = lane != LaneId::Catalog || instance == self.unlucky();
+            if self.assumptions.calm_is_true == Holds::NotAlways && strands && self.rng.chance(300) {
+                let lanes = vec![request.lane];
+                self.strays.push(Stray { request, lanes, sent: Some(self.now), lands: self.now });
+            } else if self.weather == Weather::Storm && self.rng.chance(300) {
+                self.counters.count("executed at the last moment before calm");
+                self.lands(request);
+            }
+        }
+    }
+
+    fn there(&self, instance: InstanceId) -> bool {
+        self.instances[instance.0].power == Power::Up && self.reach[instance.0] != Reach::Away
+    }
+
+    fn some_probe(&mut self) {
+        let at = self.rng.below(self.reach.len());
+        self.probe(InstanceId(at));
+    }
+
+    pub fn probe(&mut self, instance: InstanceId) {
+        let suspect = self.weather == Weather::Storm && self.rng.chance(50);
+        let reach = match self.instances[instance.0].power {
+            Power::Up if suspect => Reach::Suspect,
+            Power::Up => Reach::Here,
+            Power::Hung | Power::Down => Reach::Away,
+        };
+        if self.reach[instance.0] != reach {
+            if self.reach[instance.0] == Reach::Away {
+                // Admitted only after a look at what it holds.
+                self.look_at(instance);
+            }
+            self.tell(Input::Reached { instance, reach });
+            self.reach[instance.0] = reach;
+        }
+    }
+
+    fn some_examination(&mut self) {
+        let Some(at) = self.pick(self.examinations.len()) else { return };
+        let (lane, seq) = self.examinations.swap_remove(at);
+        let LaneId::Records(collection) = lane else { return };
+        let in_step: Vec<_> =
+            self.journal.instances().filter(|i| self.board.step_of(collection, *i) == Step::In).collect();
+        let hasty = self.rng.chance(300);
+        let absent = !hasty && in_step.iter().all(|i| self.there(*i) && !self.facts.executed(*i, seq));
+        let shows = if absent { Examination::AbsentEverywhere } else { Examination::Unclear };
+        if !absent {
+            self.counters.count("examination unclear");
+        }
+        self.tell(Input::Examined { lane, seq, shows });
+    }
+
+    fn some_comparison(&mut self) {
+        if let Some(at) = self.pick(self.compared.len())
+            && self.rng.chance(300)
+        {
+            let comparison = self.compared.swap_remove(at);
+            self.found_equal(comparison);
+            return;
+        }
+        let mut possible = self.board.comparisons();
+        possible.sort_by_key(|comparison| (comparison.collection, comparison.instance));
+        if let Some(at) = self.pick(possible.len()) {
+            let comparison = possible[at].clone();
+            let place = (comparison.collection, comparison.instance);
+            if !(self.there(comparison.instance) && self.there(comparison.reference)) {
+                return;
+            }
+            if self.same_content(&comparison) {
+                self.compared.push(comparison);
+            } else if self.unequal.insert(place) {
+                self.counters.count("found unequal");
+            }
+        }
+    }
+
+    /// R4: who is admitted holds what the reference holds, at that moment.
+    fn found_equal(&mut self, comparison: Comparison) {
+        let Comparison { collection, reference, instance, .. } = comparison;
+        let before = self.board.step_of(collection, instance);
+        self.tell(Input::FoundEqual(comparison.clone()));
+        if before == Step::In || self.board.step_of(collection, instance) == Step::Diverged {
+            self.counters.count("comparison came too late");
+            return;
+        }
+        if !self.same_content(&comparison) {
+            violated("R4", &format!("{instance:?} is admitted to {collection:?} and differs from {reference:?}"));
+        }
+        self.may_still_land(collection, instance);
+        match self.taints.of(collection, reference) {
+            Some(taint) => self.taints.spoil_again(collection, instance, taint),
+            None => {
+                if self.taints.of(collection, instance).is_some() {
+                    self.counters.count("admitted again after it was suspected");
+                }
+                self.taints.forget(collection, instance);
+            }
+        }
+    }
+
+    /// R4: nothing that the board could know of is executed there after the comparison.
+    fn may_still_land(&self, collection: CollectionId, instance: InstanceId) {
+        let lane = LaneId::Records(collection);
+        let here = |request: &Request| (request.lane, request.instance) == (lane, instance);
+        let known = self.taints.of(collection, instance).is_some_and(|taint| taint.known == Known::ToTheBoard);
+        let stray = self.strays.iter().find(|stray| stray.sent.is_some() && here(&stray.request)).filter(|_| known);
+        if let Some(request) = self.abandoned.iter().find(|request| here(request)).or(stray.map(|stray| &stray.request))
+        {
+            violated("R4", &format!("{instance:?} is admitted while {request:?} may be executed"));
+        }
+    }
+
+    fn inspect(&mut self) {
+        let Some(instance) = self.inspections.pop_first() else { return };
+        if self.there(instance) {
+            self.look_at(instance);
+        } else {
+            self.inspections.insert(instance);
+        }
+    }
+
+    fn look_at(&mut self, instance: InstanceId) {
+        let held = &self.instances[instance.0].collections;
+        let expected = self.board.expected_on(instance);
+        let mut collections: Vec<_> =
+            expected.into_iter().filter(|(_, id)| !held.contains_key(&id.uuid())).map(|(id, _)| id).collect();
+        collections.sort();
+        if !collections.is_empty() {
+            self.counters.count("missing reported");
+            self.tell(Input::Missing { instance, collections: collections.clone() });
+            self.told_of(instance, &collections, Cause::Older);
+        }
+    }
+
+    fn change_power(&mut self) {
+        let at = self.rng.below(self.instances.len());
+        let power = match (self.instances[at].power, self.rng.below(3)) {
+            (Power::Up, 0) => Power::Hung,
+            (Power::Up, _) => Power::Down,
+            (Power::Hung | Power::Down, _) => Power::Up,
+        };
+        self.set_power(InstanceId(at), power);
+    }
+
+    pub fn set_power(&mut self, instance: InstanceId, power: Power) {
+        self.note(|| format!("{instance:?} is {power:?}"));
+        if power == Power::Down {
+            self.kill(instance);
+        }
+        self.instances[instance.0].power = power;
+    }
+
+    /// Retention names somebody whom nothing is kept for any more, rightly or not: the board judges again (rule R11).
+    fn leave_behind(&mut self) {
+        let lanes: Vec<_> = self.journal.lanes.keys().copied().collect();
+        let Some(at) = self.pick(lanes.len()) else { return };
+        let instance = InstanceId(self.rng.below(self.instances.len()));
+        self.tell(Input::LeftBehind { lane: lanes[at], instance });
+    }
+
+    fn trim(&mut self) {
+        let lanes: Vec<_> = self.journal.lanes.keys().copied().collect();
+        if let Some(at) = self.pick(lanes.len())
+            && self.journal.trim(lanes[at])
+        {
+            self.counters.count("trimmed");
+        }
+    }
+}

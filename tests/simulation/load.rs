@@ -1,0 +1,162 @@
+//! Who waits for what, and what has come to nothing where: the observer's own account, against which the turn of each
+//! request is held (docs/rules.md, "Who goes first").
+//!
+//! And the shell's gate before each instance: as many at once as it is given, the others by their precedence.
+
+use std::collections::{BTreeSet, HashMap};
+
+use chroma_edge::ids::{InstanceId, LaneId, Seq};
+use chroma_edge::order::{
+    Again, Attendance, Board, Health, Input, Outcome, Precedence, Priority, Reach, Resolved, Rest, Step, Turn,
+};
+
+use crate::invariants::violated;
+use crate::world::World;
+
+/// Failures in a row of one place: at least and at most.
+#[derive(Clone, Copy, Default)]
+struct InARow {
+    least: u32,
+    most: u32,
+}
+
+#[derive(Default)]
+pub struct Load {
+    /// What a client waits for.
+    waiting: HashMap<LaneId, BTreeSet<(Priority, Seq)>>,
+    in_a_row: HashMap<(LaneId, InstanceId), InARow>,
+}
+
+impl Load {
+    /// What the board is about to be told.
+    pub fn hear(&mut self, input: &Input, board: &Board, reach: &[Reach]) {
+        match input {
+            Input::Journaled(submissions) => {
+                for submission in submissions {
+                    let waiting = self.waiting.entry(submission.lane).or_default();
+                    waiting.insert((submission.profile.priority, submission.seq));
+                }
+            }
+            Input::Unattended { lane, seq } => self.stops_waiting(*lane, *seq),
+            Input::Attempted { lane, instance, outcome } if serves(board, *lane, *instance) => {
+                let place = self.in_a_row.entry((*lane, *instance)).or_default();
+                match outcome {
+                    Outcome::NotSent { again: Again::AfterAPause }
+                    | Outcome::InDoubt { instance_was: Health::Healthy } => place.fails(),
+                    Outcome::Unfit => place.most += 1,
+                    Outcome::Applied(_) | Outcome::Rejected { .. } => place.least = 0,
+                    Outcome::NotSent { .. } | Outcome::InDoubt { .. } | Outcome::Void => {}
+                }
+            }
+            Input::IdsRead { lane, instance, resolved: Resolved::Failed { again: Again::AfterAPause } } => {
+                self.in_a_row.entry((*lane, *instance)).or_default().fails();
+            }
+            Input::Reached { instance, .. } if reach[instance.0] == Reach::Away => {
+                self.in_a_row.retain(|(_, at), _| at != instance);
+            }
+            _ => {}
+        }
+    }
+
+    /// A write was applied there, as it should be.
+    pub fn answered(&mut self, place: (LaneId, InstanceId), board: &Board) {
+        if serves(board, place.0, place.1) {
+            self.in_a_row.remove(&place);
+        }
+    }
+
+    pub fn stops_waiting(&mut self, lane: LaneId, seq: Seq) {
+        if let Some(waiting) = self.waiting.get_mut(&lane) {
+            waiting.retain(|(_, other)| *other != seq);
+        }
+    }
+
+    /// A waiting client, the priority, the age: of these entries, and of what waits behind them.
+    fn precedence(&self, lane: LaneId, own: impl Iterator<Item = Priority>, first: Seq) -> Precedence {
+        let awaited = self.waiting.get(&lane).and_then(|waiting| waiting.first()).map(|(priority, _)| *priority);
+        let attended = lane == LaneId::Catalog || awaited.is_some();
+        Precedence {
+            attendance: if attended { Attendance::Attended } else { Attendance::Unattended },
+            priority: own.chain(awaited).min().unwrap_or_default(),
+            seq: first,
+        }
+    }
+}
+
+impl InARow {
+    fn fails(&mut self) {
+        self.least += 1;
+        self.most += 1;
+    }
+}
+
+fn serves(board: &Board, lane: LaneId, instance: InstanceId) -> bool {
+    match lane {
+        LaneId::Catalog => true,
+        LaneId::Records(collection) => board.step_of(collection, instance) == Step::In,
+    }
+}
+
+impl World {
+    /// The turn of a request is that of its entries and of those who wait, and counts what has failed.
+    pub fn check_turn(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq], turn: Turn) {
+        let own = seqs.iter().map(|seq| self.journal.rows[seq].profile.priority);
+        let expected = self.facts.load.precedence(lane, own, seqs[0]);
+        if turn.precedence != expected {
+            violated("precedence", &format!("{seqs:?} goes with {:?}, not {expected:?}", turn.precedence));
+        }
+        let InARow { least, most } = self.facts.load.in_a_row.get(&(lane, instance)).copied().unwrap_or_default();
+        if !(least..=most).contains(&turn.failures) {
+            let failures = turn.failures;
+            violated("pacing", &format!("{seqs:?} on {instance:?}: {failures} failures, not {least} to {most}"));
+        }
+    }
+
+    /// A pause is counted from the first failure, and longer after each.
+    pub fn check_rest(&mut self, lane: LaneId, instance: InstanceId, why: Rest) {
+        let InARow { most, .. } = self.facts.load.in_a_row.get(&(lane, instance)).copied().unwrap_or_default();
+        let (Rest::Pause { in_a_row } | Rest::Doubt { in_a_row }) = why;
+        let least = if matches!(why, Rest::Pause { .. }) { 1 } else { 0 };
+        if !(least..=most.max(least)).contains(&in_a_row) {
+            violated("pacing", &format!("{instance:?} rests for {in_a_row} failures of {most}"));
+        }
+        if in_a_row >= 3 {
+            self.counters.count("rested after three failures in a row");
+        }
+    }
+
+    /// The request that gets on, if this one is looked at: what may not enter yet lets those go first that may.
+    pub fn at_the_gate(&mut self, at: usize) -> Option<usize> {
+        if self.requests[at].entered {
+            return Some(at);
+        }
+        let instance = self.requests[at].instance;
+        let here = || (0..self.requests.len()).filter(|at| self.requests[*at].instance == instance);
+        let inside = here().filter(|at| self.requests[*at].entered).count();
+        if inside >= self.temper.permits {
+            return here().find(|at| self.requests[*at].entered);
+        }
+        let turn = |at: &usize| (self.requests[*at].turn.precedence, self.requests[*at].lane);
+        let first = here().filter(|at| !self.requests[*at].entered).min_by_key(turn)?;
+        let oldest = here().filter(|at| !self.requests[*at].entered).min_by_key(|at| turn(at).0.seq);
+        if oldest != Some(first) {
+            self.counters.count("overtook an older request of another lane");
+        }
+        self.requests[first].entered = true;
+        Some(first)
+    }
+
+    /// Somebody waits now for what stands at the gate.
+    pub fn raise(&mut self, input: &Input) {
+        let Input::Journaled(submissions) = input else { return };
+        for submission in submissions {
+            let (attendance, priority, seq) = (Attendance::Attended, submission.profile.priority, submission.seq);
+            let waiting =
+                self.requests.iter_mut().filter(|request| request.lane == submission.lane && !request.entered);
+            for request in waiting {
+                let precedence = &mut request.turn.precedence;
+                *precedence = precedence.or(Precedence { attendance, priority, seq });
+            }
+        }
+    }
+}
