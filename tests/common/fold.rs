@@ -28,6 +28,7 @@ pub struct Transaction {
     /// The answer that was stored.
     pub answer: Option<Vec<u8>>,
     /// What the client called its session.
+    #[allow(dead_code, reason = "the chaos run knows writes by it")]
     pub client_session: Option<String>,
 }
 

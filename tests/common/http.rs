@@ -193,6 +193,7 @@ impl Connection {
     }
 
     /// Whether the other side has closed, or said something unasked, by now: a kept connection of no use.
+    #[allow(dead_code, reason = "asked by the chaos run")]
     pub fn is_stale(&self) -> bool {
         let stream = self.reader.get_ref();
         let silent = |stream: &TcpStream| {
