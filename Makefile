@@ -26,7 +26,7 @@ test: ## every test, on real Chroma servers and official clients
 	@scripts/setup.sh test
 	cargo test --doc --locked
 	cargo nextest run --locked
-	cargo nextest run --locked --features proof --test chaos
+	cargo nextest run --locked --features proof --test chaos --test proof_points
 	@$(MAKE) --no-print-directory clients
 
 # Shells have a SECONDS of their own: only the command line's counts.

@@ -146,7 +146,7 @@ fn an_instance_that_stays_away_fails_the_recovery() {
 fn content_that_differs_afterwards_is_found() {
     let mut cluster = Cluster::two();
     let url = cluster.edge.url();
-    let walked = walk(&url, &["--guided", "replica", "--wait", "30"], |asked| match asked {
+    let walked = walk(&url, &["--guided", "replica", "--wait", "15"], |asked| match asked {
         Request::Suspend => {
             stray(&cluster.servers[1]);
             cluster.replica().kill();
