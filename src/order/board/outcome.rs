@@ -141,19 +141,9 @@ impl Board {
         lane.place_mut(instance).answered();
         match lane.slot(seq).and_then(|slot| slot.entry.verdict) {
             None => {
-                // Refused here, in doubt there: neither re-sent nor skipped there (rule R4). Where the doubt is only
-                // presumed it is sent once more, to be refused there as well: else each restart with an open entry
-                // that is refused would leave one instance alone.
-                let doubtful = |(index, place): (usize, &Place)| {
-                    let sent = place.doubt >= seq && place.presumed < seq && place.marked < seq;
-                    (index != instance.0 && sent).then_some((id, InstanceId(index)))
-                };
-                let diverging = match id {
-                    // The catalog lane never stops: an in-doubt catalog entry is re-sent, to be refused there too.
-                    LaneId::Catalog => Vec::new(),
-                    LaneId::Records(_) => lane.places.iter().enumerate().filter_map(doubtful).collect(),
-                };
-                self.settle_without_effect(id, instance, seq, Verdict::Rejected, diverging, effects);
+                // In doubt elsewhere: sent there once more, to be refused there as well (rule R4). Else one wrong write of a
+                // client while an answer is lost, or a restart with an open one, would take an instance out.
+                self.settle_without_effect(id, instance, seq, Verdict::Rejected, Vec::new(), effects);
             }
             Some(Verdict::Applied) => self.refused_after_applied(id, instance, seq, about, effects),
             Some(Verdict::Rejected | Verdict::Void | Verdict::Abandoned) => {
@@ -228,7 +218,6 @@ impl Board {
         }
         let place = lane.place_mut(instance);
         place.doubt = place.doubt.max(last);
-        place.presumed = Seq::ZERO;
         let rest = place.begin_rest(Flight::InDoubt);
         if instance_was == Health::Healthy {
             place.unanswered = place.unanswered.saturating_add(1);

@@ -128,7 +128,6 @@ impl Board {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let place = lane.place_mut(instance);
         place.doubt = doubt;
-        place.presumed = doubt;
         let rest = place.begin_rest(Flight::InDoubt);
         effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt { in_a_row: 0 } });
     }
