@@ -72,8 +72,21 @@ impl World {
     }
 
     /// Names are judged by the edge's catalog: a creation of what exists is refused without asking anybody.
-    pub fn refused_by_the_edge(&self, seq: Seq) -> bool {
+    ///
+    /// A rename is not judged so in the product: the instances refuse it. One that came back older, without the owner
+    /// of that name, would accept it, and a deletion by that name would then hit the owner on every other instance. No
+    /// seed is to go there.
+    pub fn refused_by_the_edge(&mut self, instance: InstanceId, seq: Seq) -> bool {
         let catalog = self.board.catalog();
+        if let Body::UpdateCollection { collection, new_name: Some(name), .. } = &self.journal.rows[&seq].body
+            && let Some(scope) = catalog.get(*collection).map(|known| known.scope.clone())
+        {
+            let taken = catalog.by_name(&scope, name).is_some_and(|owner| owner.id != *collection);
+            if taken && self.taints.is_strange(instance) {
+                self.counters.count("rename onto a name whose owner the instance may have lost");
+                return true;
+            }
+        }
         match &self.journal.rows[&seq].body {
             Body::CreateCollection { scope, name, existing: OnExisting::Refuse } => {
                 catalog.by_name(scope, name).is_some()

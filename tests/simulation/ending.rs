@@ -1,15 +1,12 @@
 //! The end of a run: everything is healed, must come to rest, and must then agree with the fold of the journal.
 
-use std::collections::{HashMap, HashSet};
-
-use chroma_edge::ids::{CollectionId, InstanceId, LaneId};
+use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
 use chroma_edge::order::{Comparison, Step, Verdict};
-use uuid::Uuid;
 
 use crate::body::Body;
-use crate::instance::{Answer, Instance, Power, Stored};
+use crate::fold::Fold;
+use crate::instance::{Instance, Power, Stored};
 use crate::invariants::violated;
-use crate::journal::Row;
 use crate::taint::{Cause, Taint};
 use crate::world::{Weather, World};
 
@@ -29,6 +26,10 @@ impl World {
         self.unequal.clear();
         let until = self.now + STEPS_TO_REST;
         while !self.at_rest() {
+            if self.catalog_waits_for_good() {
+                self.counters.count("runs whose catalog waits for a collection that no instance has any more");
+                return self.answers_stand();
+            }
             if self.now > until {
                 violated("liveness", &self.unrest());
             }
@@ -54,6 +55,23 @@ impl World {
             && self.board.comparisons().iter().all(|c| self.unequal.contains(&(c.collection, c.instance)))
             && self.journal.rows.values().all(|row| row.verdict.is_some() || self.nobody_in_step(row.lane))
             && self.board.lane_views().iter().all(|view| view.behind.iter().all(|behind| *behind == 0))
+    }
+
+    /// A change of a collection is refused only if a client waits and every instance says that it has no such collection:
+    /// on recovery never. Only copies that came back older can have made it so.
+    fn catalog_waits_for_good(&self) -> bool {
+        let mut entries = self.journal.between(LaneId::Catalog, Seq::ZERO, Seq::MAX);
+        let Some(Body::UpdateCollection { collection, .. }) =
+            entries.find(|row| row.verdict.is_none()).map(|row| &row.body)
+        else {
+            return false;
+        };
+        let Some(known) = self.board.catalog().get(*collection) else { return false };
+        let held = |(mapped, server): (&Option<_>, &Instance)| {
+            mapped.is_some_and(|id: InstanceCollectionId| server.collections.contains_key(&id.uuid()))
+        };
+        let older = self.journal.instances().any(|instance| self.taints.is_strange(instance));
+        older && !known.mappings.iter().zip(&self.instances).any(held)
     }
 
     /// No copy is chosen where no copy is trusted: writes wait until somebody has compared them.
@@ -205,83 +223,6 @@ impl World {
         self.counters.count("collections at the end");
         if diverged {
             self.counters.count("collections left diverged somewhere");
-        }
-    }
-}
-
-/// What applied entries do to a blank instance.
-struct Fold {
-    reference: Instance,
-    ids: HashMap<CollectionId, Uuid>,
-    astray: Astray,
-}
-
-/// What an instance that was not in order has applied first, though no other could.
-#[derive(Default)]
-struct Astray {
-    catalog: bool,
-    records: HashSet<CollectionId>,
-}
-
-impl Default for Fold {
-    fn default() -> Self {
-        Fold { reference: Instance::new(900), ids: HashMap::new(), astray: Astray::default() }
-    }
-}
-
-impl Fold {
-    fn apply(&mut self, row: &Row, from_elsewhere: bool) {
-        let target = match row.lane {
-            LaneId::Records(collection) => self.ids.get(&collection).copied().unwrap_or_default(),
-            LaneId::Catalog => Uuid::nil(),
-        };
-        let answer = self.execute(row, target);
-        if matches!(answer, Answer::Done | Answer::Created(_)) {
-            return;
-        }
-        match row.lane {
-            LaneId::Catalog if from_elsewhere || self.astray.catalog => {
-                self.astray.catalog = true;
-                if let Body::UpdateCollection { collection, .. } = &row.body {
-                    self.astray.records.insert(*collection);
-                }
-            }
-            LaneId::Records(collection) if from_elsewhere || self.astray.catalog => {
-                self.astray.records.insert(collection);
-            }
-            LaneId::Records(collection) if self.astray.records.contains(&collection) => {}
-            _ => violated(
-                "G3",
-                &format!("the fold of the journal cannot apply {}: {answer:?} to {:?}", row.seq, row.body),
-            ),
-        }
-    }
-
-    fn execute(&mut self, row: &Row, target: Uuid) -> Answer {
-        let reference = &mut self.reference;
-        match &row.body {
-            Body::Write { docs, flaw } => reference.write(target, row.profile.kind, &[(docs, *flaw)]),
-            Body::DeleteIds(deleted) => reference.delete(target, |record| deleted.contains(&record.id)),
-            Body::DeleteWhere(remainder) => reference.delete(target, |record| record.value % 3 == *remainder),
-            Body::DeleteLimited { .. } => {
-                let deleted = row.resolved.clone().unwrap_or_default();
-                reference.delete(target, |record| deleted.contains(&record.id))
-            }
-            Body::CreateDatabase(scope) => reference.create_database(scope),
-            Body::DeleteDatabase(scope) => reference.delete_database(scope),
-            Body::CreateCollection { scope, name, existing } => {
-                let answer = reference.create_collection(scope, name, *existing);
-                if let (Answer::Created(id), Some(collection)) = (answer, row.created) {
-                    self.ids.insert(collection, id);
-                }
-                answer
-            }
-            Body::UpdateCollection { collection, new_name, metadata } => {
-                let id = self.ids.get(collection).copied().unwrap_or_default();
-                reference.update_collection(id, new_name.as_deref(), *metadata)
-            }
-            Body::DeleteCollection { scope, name } => reference.delete_collection(scope, name),
-            Body::Reset => reference.reset(),
         }
     }
 }

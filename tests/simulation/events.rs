@@ -10,7 +10,7 @@ use crate::assumptions::Holds;
 use crate::instance::Power;
 use crate::invariants::violated;
 use crate::requests::Request;
-use crate::strays::Stray;
+use crate::strays::{ON_THE_WAY, Stray};
 use crate::taint::{Cause, Known};
 use crate::world::{Weather, World};
 
@@ -40,7 +40,7 @@ impl World {
             _ if !storm => self.some_notice(),
             // Lulls, so that lanes come to rest now and then and can be compared.
             862..905 if self.now % 400 < 250 && self.rng.chance(self.temper.writes) => self.client_writes(),
-            905..942 if self.now % 3 > 0 => self.client_reads(),
+            905..942 if !self.now.is_multiple_of(3) => self.client_reads(),
             862..942 => self.some_comparison(),
             942..955 => self.late_execution(),
             955..960 => self.client_gives_up(),
@@ -104,9 +104,9 @@ impl World {
         self.abandoned = others;
         for request in ended {
             let strands = lane != LaneId::Catalog || instance == self.unlucky();
-            if self.assumptions.calm_is_true == Holds::NotAlways && strands && self.rng.chance(300) {
-                let lanes = vec![request.lane];
-                self.strays.push(Stray { request, lanes, sent: Some(self.now), lands: self.now });
+            if self.assumptions.calm_is_true == Holds::NotAlways && strands && self.rng.chance(600) {
+                let (lanes, lands) = (vec![request.lane], self.now + self.rng.below(ON_THE_WAY) as u64);
+                self.strays.push(Stray { request, lanes, sent: Some(self.now), lands });
             } else if self.weather == Weather::Storm && self.rng.chance(300) {
                 self.counters.count("executed at the last moment before calm");
                 self.lands(request);
@@ -207,7 +207,8 @@ impl World {
     fn may_still_land(&self, collection: CollectionId, instance: InstanceId) {
         let lane = LaneId::Records(collection);
         let here = |request: &Request| (request.lane, request.instance) == (lane, instance);
-        let known = self.taints.of(collection, instance).is_some_and(|taint| taint.known == Known::ToTheBoard);
+        let told = self.taints.of(collection, instance).is_some_and(|taint| taint.known == Known::ToTheBoard);
+        let known = told && self.assumptions.kept();
         let stray = self.strays.iter().find(|stray| stray.sent.is_some() && here(&stray.request)).filter(|_| known);
         if let Some(request) = self.abandoned.iter().find(|request| here(request)).or(stray.map(|stray| &stray.request))
         {

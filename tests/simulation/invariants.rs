@@ -1,69 +1,17 @@
 //! What must hold after every step, each named by its rule (docs/rules.md).
 
-use std::collections::{HashMap, HashSet};
-
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
 use chroma_edge::order::{Consistency, Effect, Input, Intent, Kind, Purpose, Record, Repeat, Step, Verdict};
 
 use crate::body::Body;
 use crate::journal::{LIMITS, Row};
-use crate::load::Load;
 use crate::requests::Request;
 use crate::taint::{Known, Taint};
-use crate::world::{Places, World};
+use crate::world::World;
 
 /// A rule is broken: the run ends with its name.
 pub fn violated(rule: &str, what: &str) -> ! {
     panic!("{rule} is broken: {what}")
-}
-
-/// What has happened, as an all-knowing observer sees it. Survives crashes of the edge.
-#[derive(Default)]
-pub struct Facts {
-    executed: HashSet<(InstanceId, Seq)>,
-    highest: Places<Seq>,
-    /// The end of what was executed last.
-    latest: Places<Seq>,
-    /// Found equal up to here.
-    admitted: Places<Seq>,
-    /// Durable progress up to here has been checked.
-    checked: Places<Seq>,
-    answers: HashMap<Seq, Verdict>,
-    answered_since_start: HashSet<Seq>,
-    acknowledged: HashMap<LaneId, Vec<Seq>>,
-    runs_lost_or_refused: HashSet<Seq>,
-    pub load: Load,
-}
-
-impl Facts {
-    pub fn executed(&self, instance: InstanceId, seq: Seq) -> bool {
-        self.executed.contains(&(instance, seq))
-    }
-
-    pub fn answered(&self, seq: Seq) -> bool {
-        self.answers.contains_key(&seq)
-    }
-
-    pub fn new_epoch(&mut self) {
-        self.answered_since_start.clear();
-        self.load = Load::default();
-    }
-
-    /// The content of the entry is on the instance: executed there, or found equal to one that has it.
-    fn holds(&self, instance: InstanceId, lane: LaneId, seq: Seq) -> bool {
-        self.executed(instance, seq) || self.admitted.get(&(instance, lane)).is_some_and(|at| *at >= seq)
-    }
-
-    /// A run that had no answer is being executed again, one by one: what it ends with is there, what it begins with
-    /// is there again.
-    pub fn amid_a_run(&self, instance: InstanceId, lane: LaneId) -> bool {
-        let place = (instance, lane);
-        self.latest.get(&place).is_some_and(|latest| self.highest.get(&place).is_some_and(|highest| latest < highest))
-    }
-
-    pub fn answers(&self) -> impl Iterator<Item = (Seq, Verdict)> {
-        self.answers.iter().map(|(seq, verdict)| (*seq, *verdict))
-    }
 }
 
 fn prior(seq: Seq) -> Seq {

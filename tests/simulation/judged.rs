@@ -82,14 +82,20 @@ impl World {
 
     fn run(&mut self) -> Run<Journaled, Vec<Record>> {
         let mut run = Run { reads: std::mem::take(&mut self.account.reads), ..Run::default() };
-        // Where nobody is in step, writes wait, though an instance may have executed them and shown them.
         let mut left_out = BTreeSet::new();
+        // Lanes with writes that were shown and have no effect that lasts: where nobody is in step, they wait.
         let mut waiting = BTreeSet::new();
         for row in self.journal.rows.values() {
             if row.verdict.is_none() && self.nobody_in_step(row.lane) {
                 left_out.insert(token(row.number));
                 waiting.insert(row.lane.to_string());
             } else {
+                if row.verdict == Some(Verdict::Void)
+                    && self.journal.instances().any(|i| self.facts.executed(i, row.seq))
+                {
+                    // Executed before its collection was deleted, and told "no such collection" after: it was shown.
+                    waiting.insert(row.lane.to_string());
+                }
                 run.journal.push(self.entry(row));
             }
         }

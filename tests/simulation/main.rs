@@ -18,6 +18,8 @@ mod counters;
 mod edge;
 mod ending;
 mod events;
+mod facts;
+mod fold;
 mod instance;
 mod invariants;
 mod journal;
@@ -42,11 +44,12 @@ use strays::LANDED;
 use world::World;
 
 /// What `make test` runs.
-const SEEDS: u64 = 384;
+const SEEDS: u64 = 768;
 const SEEDS_WITHOUT: u64 = 128;
 const STEPS: u64 = 2000;
 
-const FIXED: &[(u64, u64)] = &[];
+/// All three: a suspicion that came while a deletion was under way was forgotten.
+const FIXED: &[(u64, u64)] = &[(3, 900), (97, 800), (120, 900)];
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())
@@ -95,7 +98,7 @@ fn run_many(seeds: u64, steps: u64, assumptions: Assumptions) -> Many {
                         break;
                     }
                     let outcome = run(seed, steps, assumptions);
-                    let mut many = many.lock().unwrap();
+                    let mut many = many.lock().unwrap_or_else(PoisonError::into_inner);
                     match outcome {
                         Ok(counters) => many.counters.add(&counters),
                         Err(report) => many.failures.push(report),
@@ -105,7 +108,7 @@ fn run_many(seeds: u64, steps: u64, assumptions: Assumptions) -> Many {
         }
     });
     std::panic::set_hook(quiet);
-    many.into_inner().unwrap()
+    many.into_inner().unwrap_or_else(PoisonError::into_inner)
 }
 
 impl Many {

@@ -114,7 +114,7 @@ impl World {
                 self.counters.count("refused after it was applied elsewhere");
                 self.requests[at].answer = Some(Answer::Refused);
             }
-            Work::Send { seqs, purpose: Purpose::Execute, .. } if self.refused_by_the_edge(seqs[0]) => {
+            Work::Send { seqs, purpose: Purpose::Execute, .. } if self.refused_by_the_edge(instance, seqs[0]) => {
                 self.requests[at].answer = Some(Answer::Conflict);
             }
             Work::Send { seqs, purpose: Purpose::ExpectRefusal, .. } if lane == LaneId::Catalog => {

@@ -30,7 +30,7 @@ pub struct Stray {
 }
 
 /// The longest time on the way, in steps.
-const ON_THE_WAY: usize = 300;
+pub const ON_THE_WAY: usize = 300;
 
 impl World {
     /// What of the old edge's requests it is stopped in the middle of.
@@ -137,6 +137,9 @@ impl World {
 
     /// The rest of a place is over: what was sent before it began can be executed no more.
     pub fn strays_end(&mut self, lane: LaneId, instance: InstanceId, since: u64) {
+        if self.assumptions.calm_is_true == Holds::NotAlways {
+            return;
+        }
         self.strays.retain(|stray| {
             let here = (stray.request.lane, stray.request.instance) == (lane, instance);
             !here || stray.sent.is_none_or(|sent| sent >= since)

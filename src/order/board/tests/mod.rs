@@ -9,6 +9,7 @@ mod order_and_doubt;
 mod properties;
 mod refusals;
 mod restarts;
+mod suspected;
 
 use uuid::Uuid;
 
