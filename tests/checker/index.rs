@@ -66,6 +66,7 @@ impl<'a, M: Semantics> Index<'a, M> {
     /// instance may have executed it before: a read of that moment has shown it. Only what stands last in its lane: an
     /// instance that has something behind it has settled it.
     fn add_what_went_with_its_lane(&mut self) {
+        let model = self.model;
         for (lane, timeline) in &mut self.timelines {
             let Some(end) = timeline.pop_if(|last| last.happening == Happening::Ends) else { continue };
             let settled = timeline.last().map_or(0, |event| event.entry.seq);
