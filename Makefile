@@ -4,7 +4,7 @@ CACHE := $(CHROMA_EDGE_CACHE)
 # A cmake of our own is used only where the system has none; a node only where the system's is too old.
 export PATH := $(CACHE)/node-bin:$(PATH):$(CACHE)/tools/bin
 
-.PHONY: help setup run demo test use-cases clients check bench chaos fmt
+.PHONY: help setup run demo test use-cases clients check bench chaos proof-of-proof fmt
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
@@ -35,6 +35,11 @@ chaos: ## faults drawn from a seed, and a checker: [SEED=n] [SECONDS=n] [STORE=s
 	@CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(if $(filter command line,$(origin SECONDS)),$(SECONDS)) \
 	CHAOS_STORE=$(STORE) CHAOS_RULE=$(RULE) \
 	cargo test --locked --features proof --test chaos -- as_told --ignored --exact --nocapture
+
+proof-of-proof: ## rules broken on purpose, and caught: [RULE=name] [STORE=sqlite|postgres], see docs/proof.md
+	@scripts/setup.sh test
+	@CHAOS_STORE=$(STORE) \
+	cargo test --locked --features proof --test chaos -- proof_of_proof::$(RULE) --include-ignored --test-threads 1 --nocapture
 
 use-cases: use-case-1 use-case-2 use-case-3 use-case-4 ## the use cases, with their figures: also one by one, use-case-1 to use-case-4
 

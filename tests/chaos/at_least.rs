@@ -6,6 +6,7 @@ use super::history::Kind;
 use super::plan::{Plan, Store};
 use super::proof_points::POINTS;
 use super::report::{Tally, Violation};
+use super::schedule::Step;
 
 /// Operations that were carried out, for each minute; with an outcome of their own: done, or, of what Chroma refuses, refused.
 pub const OPERATIONS: [(Kind, u64); 18] = [
@@ -89,4 +90,11 @@ pub fn missing(
         need(&format!("crash point {point}"), crashes.get(point.as_str()).copied().unwrap_or(0), CRASHES);
     }
     missing
+}
+
+/// The given faults that took no effect.
+pub fn undone(steps: &[Step], faults: &BTreeMap<(&'static str, &'static str), u64>) -> Option<Violation> {
+    let found: u64 = faults.values().sum();
+    let what = || format!("of {} given faults {found} took effect", steps.len());
+    (found < steps.len() as u64).then(|| Violation::of("run", "AtLeast", what()))
 }

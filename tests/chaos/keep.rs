@@ -25,7 +25,9 @@ pub fn keep(
     system: &System,
 ) -> io::Result<PathBuf> {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_secs());
-    let name = format!("{}-{}-{now}", report.plan.store, report.plan.seed);
+    // What a broken rule did is looked at seldom: the last one is enough.
+    let when = report.plan.rule.clone().unwrap_or_else(|| now.to_string());
+    let name = format!("{}-{}-{when}", report.plan.store, report.plan.seed);
     let dir = Path::new(env!("CARGO_MANIFEST_DIR")).join("target/chaos").join(name);
     fs::create_dir_all(&dir)?;
     fs::write(dir.join("report.txt"), report.to_string())?;

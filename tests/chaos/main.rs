@@ -24,6 +24,7 @@ mod liveness;
 mod load;
 mod numbers;
 mod plan;
+mod proof_of_proof;
 mod proof_points;
 mod report;
 mod requests;

@@ -15,9 +15,9 @@ const MARKS: Duration = Duration::from_secs(20);
 const SESSIONS: usize = 60;
 const STATUSES: [&str; 5] = ["ATTEMPTING", "COMPLETED", "FAILED", "RECOVERED", "ABANDONED"];
 
-/// Every number that differs.
-pub fn check(edge: &Client, journal: &dyn Fn() -> Vec<Transaction>) -> Vec<Violation> {
-    let deadline = Instant::now() + MARKS;
+/// Every number that differs, and still does after a while, which is not longer than the run's patience.
+pub fn check(edge: &Client, patience: Duration, journal: &dyn Fn() -> Vec<Transaction>) -> Vec<Violation> {
+    let deadline = Instant::now() + MARKS.min(patience);
     loop {
         let wrong = differences(edge, &journal());
         if wrong.is_empty() || Instant::now() > deadline {

@@ -106,11 +106,7 @@ impl fmt::Display for Report {
             all.iter().take(3).try_for_each(|one| writeln!(f, "    {}", one.what.replace('\n', "\n    ")))?;
         }
         if let Some(kept) = &self.kept {
-            writeln!(
-                f,
-                "  kept in {kept}; again: make chaos SEED={seed} STORE={store} SECONDS={}",
-                self.plan.lasting.as_secs()
-            )?;
+            writeln!(f, "  kept in {kept}; again: {}", self.plan.again())?;
         }
         Ok(())
     }

@@ -7,7 +7,7 @@ use super::clock::Clock;
 use super::driver::{Disturbance, Driver, Part};
 use super::history::Operation;
 use super::load::Load;
-use super::plan::Plan;
+use super::plan::{Faults, Plan};
 use super::report::{Report, Violation, tallies};
 use super::schedule::Schedule;
 use super::system::System;
@@ -17,8 +17,6 @@ use crate::common::cluster::TENANT;
 use crate::common::content::{self, Content};
 use crate::common::fold::{self, Transaction};
 
-/// Long enough for any backlog of a run, on a busy machine.
-const CATCH_UP: Duration = Duration::from_secs(120);
 /// How long clients go on after the last fault.
 const AFTERWARDS: Duration = Duration::from_secs(2);
 
@@ -31,18 +29,25 @@ pub fn run(plan: &Plan) -> Report {
     let clock = Clock::start();
     let load = Load::start(system.doors(), clock, plan.seed, plan.workers);
     let mut done = Driver::new(&mut system, clock).run(&schedule);
+    // Where the faults were few, clients have their time all the same.
+    std::thread::sleep(plan.lasting.saturating_sub(Duration::from_nanos(clock.now())));
     done.disturbances.extend(healed(&mut system, clock));
     std::thread::sleep(AFTERWARDS);
     let (history, wrong) = load.finish();
     let mut findings = Findings::default();
     findings.violations.extend(wrong.into_iter().map(|what| Violation::of("run", "Client", what)));
-    let journal = look(&mut findings, &mut system, &history);
+    let journal = look(&mut findings, plan, &mut system, &history);
     let (slow, judged) = liveness::check(&history, &done.disturbances, schedule.instances);
     findings.violations.extend(slow);
     findings.figures.push(("operations that had to finish", judged.to_string()));
     findings.violations.extend(complaints(&system));
     let operations = tallies(&history);
-    findings.violations.extend(at_least::missing(plan, judged, &operations, &done.faults, &done.crashes));
+    match &plan.faults {
+        Faults::Drawn => {
+            findings.violations.extend(at_least::missing(plan, judged, &operations, &done.faults, &done.crashes));
+        }
+        Faults::Given { steps, .. } => findings.violations.extend(at_least::undone(steps, &done.faults)),
+    }
     let mut report = Report {
         plan: plan.clone(),
         instances: schedule.instances,
@@ -93,9 +98,9 @@ fn healed(system: &mut System, clock: Clock) -> Vec<Disturbance> {
 }
 
 /// The questions to what is left. Returns the journal.
-fn look(findings: &mut Findings, system: &mut System, history: &[Operation]) -> Vec<Transaction> {
+fn look(findings: &mut Findings, plan: &Plan, system: &mut System, history: &[Operation]) -> Vec<Transaction> {
     let waited = Instant::now();
-    let active = system.await_sync(CATCH_UP);
+    let active = system.await_sync(plan.patience);
     findings.figures.push(("caught up after the end", format!("{:.1} s", waited.elapsed().as_secs_f64())));
     let system = &*system;
     let active = match active {
@@ -107,7 +112,7 @@ fn look(findings: &mut Findings, system: &mut System, history: &[Operation]) -> 
     };
     let clients = active.map(|index| system.edges[index].client());
     if let Some(edge) = &clients {
-        findings.violations.extend(numbers::check(edge, &|| journal(system)));
+        findings.violations.extend(numbers::check(edge, plan.patience, &|| journal(system)));
     }
     let journal = findings.attempt("Journal", || journal(system)).unwrap_or_default();
     findings.figures.push(("entries in the journal", journal.len().to_string()));

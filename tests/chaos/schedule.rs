@@ -8,7 +8,7 @@ use std::fmt;
 use std::time::Duration;
 
 use super::link::LinkFault;
-use super::plan::{Plan, Store};
+use super::plan::{Faults, Plan, Store};
 use crate::common::random::Random;
 use crate::proof_points::{CrashPoint, POINTS};
 
@@ -124,6 +124,11 @@ impl Schedule {
     /// The faults of this plan: the same plan has the same ones.
     pub fn draw(plan: &Plan) -> Schedule {
         let instances = plan.instances();
+        if let Faults::Given { steps, .. } = &plan.faults {
+            let mut steps = steps.clone();
+            steps.sort_by_key(|step| step.at);
+            return Schedule { seed: plan.seed, instances, steps };
+        }
         let mut random = Random::new(plan.seed);
         let mut steps = Vec::new();
         let mut start = Duration::ZERO;
