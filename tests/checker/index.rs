@@ -71,10 +71,8 @@ impl<'a, M: Semantics> Index<'a, M> {
             let Some(end) = timeline.pop_if(|last| last.happening == Happening::Ends) else { continue };
             let settled = timeline.last().map_or(0, |event| event.entry.seq);
             let went = self.lanes[lane].iter().copied().filter(|entry| {
-                entry.verdict == Verdict::Void
-                    && entry.lane == *lane
-                    && settled < entry.seq
-                    && entry.seq < end.entry.seq
+                let in_time = settled < entry.seq && entry.seq < end.entry.seq;
+                entry.verdict == Verdict::Void && entry.lane == *lane && in_time && model.is_possible(&entry.write)
             });
             timeline.extend(went.map(|entry| Event { entry, happening: Happening::Writes }));
             timeline.push(end);
