@@ -45,6 +45,10 @@ impl Account {
         }
     }
 
+    pub fn acknowledged(&self, number: usize) -> bool {
+        self.writes[number].outcome == Outcome::Acknowledged
+    }
+
     /// Whoever waits for an answer gets none any more.
     pub fn cut(&mut self, now: u64, why: &str) {
         for number in std::mem::take(&mut self.open) {

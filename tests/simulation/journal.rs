@@ -126,6 +126,22 @@ impl Journal {
         self.floors.get(&lane).copied().unwrap_or(Seq::ZERO)
     }
 
+    /// The living collection with this id on the instance, also if that is not durable yet.
+    pub fn mapped_to(&self, instance: InstanceId, asked: Uuid) -> Option<CollectionId> {
+        let known = self.catalog.by_id(asked).filter(|c| c.mappings[instance.0].is_some_and(|m| m.uuid() == asked));
+        let queued = || {
+            let records = self.queue.iter().filter_map(|commit| match commit {
+                Commit::Record { record, .. } => Some(&record.changes),
+                _ => None,
+            });
+            records.flatten().find_map(|change| match change {
+                CatalogChange::Mapped { collection, id, .. } if id.uuid() == asked => Some(*collection),
+                _ => None,
+            })
+        };
+        known.map(|collection| collection.id).or_else(queued)
+    }
+
     /// Whether this was ever a collection's id on any instance, deleted ones included.
     pub fn was_mapped(&self, asked: Uuid) -> bool {
         let maps = |change: &CatalogChange| matches!(change, CatalogChange::Mapped { id, .. } if id.uuid() == asked);

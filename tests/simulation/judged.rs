@@ -110,7 +110,10 @@ impl World {
     }
 
     fn entry(&self, row: &Row) -> Entry<Journaled> {
+        // Told to its client, and not durable when the edge was gone; then its collection was deleted.
+        let deleted_since = self.deleted(row.lane) && self.account.acknowledged(row.number);
         let verdict = match row.verdict {
+            Some(Verdict::Void) if deleted_since => history::Verdict::Applied,
             Some(Verdict::Applied) => history::Verdict::Applied,
             Some(Verdict::Rejected) => history::Verdict::Rejected,
             Some(Verdict::Void | Verdict::Abandoned) => history::Verdict::Void,

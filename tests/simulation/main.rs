@@ -48,8 +48,9 @@ const SEEDS: u64 = 768;
 const SEEDS_WITHOUT: u64 = 128;
 const STEPS: u64 = 2000;
 
-/// All three: a suspicion that came while a deletion was under way was forgotten.
-const FIXED: &[(u64, u64)] = &[(3, 900), (97, 800), (120, 900)];
+/// A suspicion that came while a deletion was under way was forgotten (3, 97, 120); one that came in the middle of a rest
+/// or a request was over with it (3020, 3361). A deletion waited for what it had deleted, and that for it (5398).
+const FIXED: &[(u64, u64)] = &[(3, 900), (97, 800), (120, 900), (3020, 1400), (3361, 2000), (5398, 2000)];
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())

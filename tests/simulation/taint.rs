@@ -88,9 +88,7 @@ impl World {
         let ids: BTreeSet<Uuid> = before.keys().chain(held.keys()).copied().collect();
         let changed: Vec<_> = ids.into_iter().filter(|id| before.get(id) != held.get(id)).collect();
         for id in changed {
-            let catalog = &self.journal.catalog;
-            let known = catalog.by_id(id).filter(|c| c.mappings[instance.0].is_some_and(|m| m.uuid() == id));
-            match known.map(|collection| collection.id) {
+            match self.journal.mapped_to(instance, id) {
                 Some(collection) => self.taints.spoil(collection, instance, cause),
                 None => {
                     self.taints.ids.insert((instance, id), cause);

@@ -60,6 +60,13 @@ impl Board {
         closed.is_some_and(|lanes| lanes.iter().filter_map(|id| self.lanes.get(id)).any(flying))
     }
 
+    /// Whether a deletion without a verdict may have been executed on the instance, and have taken the lane's collection.
+    pub(super) fn may_be_deleted(&self, id: LaneId, instance: InstanceId) -> bool {
+        let LaneId::Records(collection) = id else { return false };
+        let sent = self.lanes.get(&LaneId::Catalog).map_or(Seq::ZERO, |catalog| catalog.place(instance).doubt);
+        self.first_deletion(collection) <= sent
+    }
+
     /// A catalog entry has its verdict: what waited for it may go on.
     pub(super) fn catalog_settled(&mut self, seq: Seq, verdict: Verdict, effects: &mut Vec<Effect>) {
         if self.renames.remove(&seq) && !self.deletions.is_empty() {

@@ -231,8 +231,14 @@ impl Board {
 
     fn unfit(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
         effects.push(Effect::Inspect { instance });
+        let deleted = self.may_be_deleted(id, instance);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.place_mut(instance).declined = Some(seq);
+        let place = lane.place_mut(instance);
+        place.declined = Some(seq);
+        if deleted {
+            // Nothing of the lane is left there to be in doubt: the deletion would wait for it, and it for the deletion.
+            place.doubt = Seq::ZERO;
+        }
         let open = lane.slot(seq).is_some_and(|slot| slot.entry.verdict.is_none());
         if open && self.declined_by_all(id, seq) {
             self.settle_without_effect(id, instance, seq, Verdict::Rejected, effects);

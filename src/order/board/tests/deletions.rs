@@ -116,3 +116,20 @@ fn r7_a_deletion_waits_for_a_read_under_it_and_goes_on_after_it() {
     let resolved = Resolved::Failed { again: Again::AfterAPause };
     assert_eq!(sends(&rig.step(Input::IdsRead { lane: lane(), instance: A, resolved })), [(A, vec![3])]);
 }
+
+#[test]
+fn r7_a_deletion_that_took_what_is_in_doubt_does_not_wait_for_it() {
+    let lanes = vec![
+        restored_lane(2, vec![restored_entry(2, Kind::Add, None)]),
+        restored_catalog(2, vec![restored_entry(3, Kind::DeleteCollection, None)]),
+    ];
+    let mut rig = Rig::restored(2, Dimension::Known, lanes);
+    rig.reach(B, Reach::Away);
+    rig.calm(LaneId::Catalog, A);
+    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![2])], "in doubt: it goes first");
+    // It is gone: the deletion was executed there before the restart.
+    assert_eq!(sends(&rig.outcome(lane(), A, Outcome::Unfit)), [(A, vec![3])]);
+    rig.deleted(A);
+    let effects = rig.recorded(LaneId::Catalog, A);
+    assert!(effects.contains(&Effect::RecordVoids { lane: lane(), seqs: vec![Seq::new(2)] }), "{effects:?}");
+}
