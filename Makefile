@@ -7,7 +7,7 @@ export PATH := $(CACHE)/node-bin:$(PATH):$(CACHE)/tools/bin
 .PHONY: help setup run demo test use-cases clients check bench chaos proof-of-proof fmt
 
 help: ## what there is
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: ## install what is missing for everything below
 	@scripts/setup.sh all
@@ -38,8 +38,8 @@ chaos: ## faults drawn from a seed, and a checker: [SEED=n] [SECONDS=n] [STORE=s
 
 proof-of-proof: ## rules broken on purpose, and caught: [RULE=name] [STORE=sqlite|postgres], see docs/proof.md
 	@scripts/setup.sh test
-	@CHAOS_STORE=$(STORE) \
-	cargo test --locked --features proof --test chaos -- proof_of_proof::$(RULE) --include-ignored --test-threads 1 --nocapture
+	CHAOS_STORE=$(STORE) cargo nextest run --locked --features proof --test chaos --run-ignored all --no-capture \
+	-- proof_of_proof::$(RULE)
 
 use-cases: use-case-1 use-case-2 use-case-3 use-case-4 ## the use cases, with their figures: also one by one, use-case-1 to use-case-4
 

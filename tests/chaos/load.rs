@@ -14,7 +14,8 @@ use serde_json::Value;
 
 use super::clock::Clock;
 use super::history::{Kind, Operation, Seen};
-use super::requests::{self, Request};
+use super::plan::Plan;
+use super::requests::{self, Mix, Request};
 use crate::checker::history::{Outcome, Tick};
 use crate::common::content;
 use crate::common::http::{Answer, Client, Connection};
@@ -43,6 +44,7 @@ pub struct Known {
 struct Shared {
     doors: Vec<Client>,
     clock: Clock,
+    mix: Mix,
     stop: AtomicBool,
     known: Mutex<Known>,
     history: Mutex<Vec<Operation>>,
@@ -62,18 +64,19 @@ pub struct Load {
 }
 
 impl Load {
-    /// This many clients of these edges.
-    pub fn start(doors: Vec<Client>, clock: Clock, seed: u64, workers: usize) -> Load {
+    /// The plan's clients, of these edges.
+    pub fn start(doors: Vec<Client>, clock: Clock, plan: &Plan) -> Load {
         let doors = doors.iter().map(|door| door.with_timeout(CLIENT_TIMEOUT)).collect();
         let shared = Arc::new(Shared {
             doors,
             clock,
+            mix: plan.mix,
             stop: AtomicBool::new(false),
             known: Mutex::default(),
             history: Mutex::default(),
         });
-        let mut random = Random::new(seed ^ 0xC11E);
-        let workers = (0..workers).map(|number| {
+        let mut random = Random::new(plan.seed ^ 0xC11E);
+        let workers = (0..plan.workers).map(|number| {
             let shared = Arc::clone(&shared);
             let worker = Worker { number, shared, random: random.fork(), door: 0, connection: None, count: 0 };
             thread::spawn(move || worker.run())
@@ -131,7 +134,7 @@ impl Worker {
         while !self.shared.stop.load(Ordering::Relaxed) {
             let request = {
                 let known = self.shared.known();
-                requests::draw(&mut self.random, &known)
+                requests::draw(&mut self.random, &known, self.shared.mix)
             };
             self.perform(request);
             thread::sleep(Duration::from_millis(self.random.below(THINKING_MS)));

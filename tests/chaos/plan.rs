@@ -3,6 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
+use super::requests::Mix;
 use super::schedule::Step;
 use crate::common::random::Random;
 
@@ -74,13 +75,23 @@ pub struct Plan {
     pub rule: Option<String>,
     /// Clients at once.
     pub workers: usize,
+    pub mix: Mix,
     /// How long the edge may take, when all is over, to say that nothing is left to do.
     pub patience: Duration,
 }
 
 impl Plan {
     pub fn new(seed: u64, lasting: Duration, store: Store) -> Plan {
-        Plan { seed, lasting, store, faults: Faults::Drawn, rule: None, workers: 12, patience: PATIENCE }
+        Plan {
+            seed,
+            lasting,
+            store,
+            faults: Faults::Drawn,
+            rule: None,
+            workers: 12,
+            mix: Mix::default(),
+            patience: PATIENCE,
+        }
     }
 
     /// What the environment asks for: `CHAOS_SEED` (random without), `CHAOS_SECONDS` (60), `CHAOS_STORE` (sqlite),

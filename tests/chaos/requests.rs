@@ -10,8 +10,21 @@ use crate::common::ops;
 use crate::common::random::Random;
 
 pub const NAMES: [&str; 8] = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"];
-/// Ids in use per collection: few, so that writes meet each other.
-const POOL: u64 = 50;
+
+/// What clients ask for, beside what they always do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// Ids in use per collection: few, so that writes meet each other.
+    pub pool: u64,
+    /// Of a hundred requests, those that create, change, rename or drop a collection.
+    pub catalog: u64,
+}
+
+impl Default for Mix {
+    fn default() -> Mix {
+        Mix { pool: 50, catalog: 5 }
+    }
+}
 
 /// One request, and what it is about.
 #[derive(Clone, Debug)]
@@ -28,7 +41,7 @@ pub struct Request {
 }
 
 /// The next request of a client.
-pub fn draw(random: &mut Random, known: &Known) -> Request {
+pub fn draw(random: &mut Random, known: &Known, mix: Mix) -> Request {
     if known.live.len() < 3 {
         return if random.chance(50) { list() } else { catalog_create(random, known) };
     }
@@ -53,9 +66,9 @@ pub fn draw(random: &mut Random, known: &Known) -> Request {
         }
         44..46 => list(),
         46..49 => bad(random, &id),
-        49..54 => catalog(random, known),
+        drawn if drawn < 49 + mix.catalog => catalog(random, known),
         _ => {
-            let (verb, body) = ops::records(random, POOL);
+            let (verb, body) = ops::records(random, mix.pool);
             // Sometimes to a collection that is gone.
             let id = if random.chance(2) && !known.gone.is_empty() { random.pick(&known.gone).clone() } else { id };
             records(kind(verb, &body), &id, verb.as_str(), body)

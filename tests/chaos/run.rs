@@ -27,7 +27,7 @@ pub fn run(plan: &Plan) -> Report {
     let began = Instant::now();
     let mut system = System::start(plan);
     let clock = Clock::start();
-    let load = Load::start(system.doors(), clock, plan.seed, plan.workers);
+    let load = Load::start(system.doors(), clock, plan);
     let mut done = Driver::new(&mut system, clock).run(&schedule);
     // Where the faults were few, clients have their time all the same.
     std::thread::sleep(plan.lasting.saturating_sub(Duration::from_nanos(clock.now())));

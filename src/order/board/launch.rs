@@ -116,11 +116,9 @@ impl Board {
             Purpose::ExpectRefusal => vec![seq],
             Purpose::Execute | Purpose::Carry => lane.run_from(instance, seq, before, limits),
         };
-        let seqs = if proof::broken(Rule::KeepOrder) || proof::broken(Rule::DeleteInPlace) {
-            breach::out_of_order(lane, seqs, purpose, before)
-        } else {
-            seqs
-        };
+        let breach = proof::broken(Rule::KeepOrder) || proof::broken(Rule::DeleteInPlace);
+        let seqs =
+            if breach && id != LaneId::Catalog { breach::out_of_order(lane, seqs, purpose, before) } else { seqs };
         let last = seqs.iter().max().copied().unwrap_or(seq);
         let turn = turn(id, lane, instance, &seqs);
         let place = lane.place_mut(instance);

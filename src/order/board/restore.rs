@@ -104,7 +104,7 @@ impl Board {
     /// Whatever follows the mark may have been sent before the crash, in the longest run that could have been. So
     /// may an entry that has been refused elsewhere since, and would be skipped now.
     fn doubt_heads(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
-        if proof::broken(Rule::RememberDoubt) {
+        if proof::broken(Rule::RememberDoubt) && id != LaneId::Catalog {
             return;
         }
         let limits = self.limits;
