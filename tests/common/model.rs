@@ -140,9 +140,8 @@ impl ModelCollection {
 /// Upsert and update change what is given and keep the rest; a null value drops its key.
 fn merge(record: &mut Record, body: &Value, index: usize) {
     if let Some(embedding) = body["embeddings"][index].as_array() {
-        let float = |value: &Value| Some((value.as_f64()? as f32).to_bits());
-        // What is no vector is refused. It comes here only with what nobody knows to be refused.
-        record.embedding = embedding.iter().map(float).collect::<Option<_>>().unwrap_or_default();
+        let float = |value: &Value| (value.as_f64().expect("a float") as f32).to_bits();
+        record.embedding = embedding.iter().map(float).collect();
     }
     if let Some(document) = body["documents"][index].as_str() {
         record.document = Some(document.to_owned());
