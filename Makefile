@@ -4,10 +4,10 @@ CACHE := $(CHROMA_EDGE_CACHE)
 # A cmake of our own is used only where the system has none; a node only where the system's is too old.
 export PATH := $(CACHE)/node-bin:$(PATH):$(CACHE)/tools/bin
 
-.PHONY: help setup run demo test clients check bench fmt
+.PHONY: help setup run demo test use-cases clients check bench chaos proof-of-proof fmt
 
 help: ## what there is
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
 
 setup: ## install what is missing for everything below
 	@scripts/setup.sh all
@@ -26,7 +26,26 @@ test: ## every test, on real Chroma servers and official clients
 	@scripts/setup.sh test
 	cargo test --doc --locked
 	cargo nextest run --locked
+	cargo nextest run --locked --features proof --test chaos --test proof_points
 	@$(MAKE) --no-print-directory clients
+
+# Shells have a SECONDS of their own: only the command line's counts.
+chaos: ## faults drawn from a seed, and a checker: [SEED=n] [SECONDS=n] [STORE=sqlite|postgres], see docs/proof.md
+	@scripts/setup.sh test
+	@CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(if $(filter command line,$(origin SECONDS)),$(SECONDS)) \
+	CHAOS_STORE=$(STORE) CHAOS_RULE=$(RULE) \
+	cargo test --locked --features proof --test chaos -- as_told --ignored --exact --nocapture
+
+proof-of-proof: ## rules broken on purpose, and caught: [RULE=name] [STORE=sqlite|postgres], see docs/proof.md
+	@scripts/setup.sh test
+	CHAOS_STORE=$(STORE) cargo nextest run --locked --features proof --test chaos --run-ignored all --no-capture \
+	-- proof_of_proof::$(RULE)
+
+use-cases: use-case-1 use-case-2 use-case-3 use-case-4 ## the use cases, with their figures: also one by one, use-case-1 to use-case-4
+
+use-case-%:
+	@scripts/setup.sh run
+	cargo test --locked --test use_cases case_$*_ -- --nocapture
 
 clients: ## the client libraries' own tests, without the edge
 	@scripts/setup.sh clients

@@ -136,6 +136,11 @@ need_postgres() {
     have_postgres || missing "PostgreSQL 15 or newer, its server and psql (Debian and Ubuntu: apt-get install postgresql)"
 }
 
+# The tests run what `chroma-edge validate` prints for an operator's shell.
+need_curl() {
+    have curl || apt_install curl || missing "curl"
+}
+
 # $1: cargo subcommand, $2: version. Compiling one takes minutes, once.
 need_cargo_tool() {
     have "$1" && return
@@ -155,7 +160,7 @@ run) need_rust; need_chroma ;;
 demo) need_rust; need_chroma; need_client ;;
 clients) need_client; need_js_client; need_chromium ;;
 test)
-    need_rust; need_chroma; need_client; need_js_client; need_chromium; need_postgres
+    need_rust; need_chroma; need_client; need_js_client; need_chromium; need_postgres; need_curl
     need_cargo_tool cargo-nextest "$NEXTEST_VERSION"
     ;;
 check) need_rust; need_components; need_cargo_tool cargo-deny "$DENY_VERSION" ;;

@@ -17,3 +17,4 @@ pub mod proof;
 pub mod proxy;
 pub mod replication;
 pub mod server;
+pub mod validate;

@@ -89,8 +89,8 @@ pub enum Rule {
     ReplayOne,
     /// R6: two neighbouring entries of a lane change places on their way to the other instances.
     KeepOrder,
-    /// G9: an applied entry that failed three times on another instance is given up there; so does one that waits for an
-    /// instance that is away while the net (`recovery_interval`) looks three times.
+    /// G9: an applied entry that failed three times on another instance is given up there. That the instance was away when
+    /// it could have been sent counts as a failure.
     DropNothing,
     /// R5: any instance that is up serves reads, whatever it has not applied yet.
     FreshReads,

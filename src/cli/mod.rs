@@ -1,11 +1,12 @@
 //! The command line: which command was meant, and which exit code answers it.
 //!
 //! Decides commands, options and exit codes (0 done, 1 failed while running, or something is to be done about the journal, 64 a mistake in the command
-//! or the configuration). What `serve` does is passed in, so that this room knows nothing of servers.
+//! or the configuration, which is 2 for `validate`). What `serve` does is passed in, so that this room knows nothing of servers.
 
 mod check;
 mod logging;
 mod migrate;
+mod validate;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -36,6 +37,8 @@ enum Command {
     Check(Source),
     /// Bring the journal's schema up to this binary's; `serve` does it too.
     Migrate(Migration),
+    /// Check a live deployment as a client, with collections of its own; the exit code says how it went.
+    Validate(Box<validate::Asked>),
     /// Print the version.
     Version,
 }
@@ -65,12 +68,15 @@ pub fn run<T, E: Display>(
     arguments: impl IntoIterator<Item = OsString>,
     serve: impl FnOnce(Config) -> Result<T, E>,
 ) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // A check's exit codes are 0, 1 and 2, as those who run checks expect.
+    let usage = if arguments.get(1).is_some_and(|verb| verb == "validate") { validate::MISTAKE } else { USAGE };
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
             // Help and the version arrive here too, and are no mistake. A closed pipe is not one either.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::from(USAGE) } else { ExitCode::SUCCESS };
+            return if error.use_stderr() { ExitCode::from(usage) } else { ExitCode::SUCCESS };
         }
     };
     match arguments.command {
@@ -92,6 +98,7 @@ pub fn run<T, E: Display>(
             let mode = if migration.validate_only { migrate::Mode::ValidateOnly } else { migrate::Mode::Apply };
             migrate::run(&config, mode)
         }),
+        Command::Validate(asked) => validate::run(*asked),
         Command::Version => {
             println!("chroma-edge {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -5,7 +5,6 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use super::board::KEPT;
 use super::catalog_change::CatalogChange;
 use super::entry::{Acknowledge, Attendance, Entry, Kind, Merge, Profile, Verdict};
 use super::precedence::{Precedence, Priority};
@@ -65,8 +64,6 @@ pub struct Place {
     pub flight: Flight,
     /// Entries up to here may have been executed there without an answer.
     pub doubt: Seq,
-    /// Up to here the doubt is only presumed: the edge was restarted, and does not know what it had sent.
-    pub presumed: Seq,
     pub step: Step,
     /// The entry that this instance gave no verdict on (`Unfit`), until the pause is over.
     pub declined: Option<Seq>,
@@ -97,7 +94,6 @@ impl Place {
             passed: marked,
             flight: Flight::None,
             doubt: Seq::ZERO,
-            presumed: Seq::ZERO,
             step,
             declined: None,
             unanswered: 0,
@@ -415,6 +411,9 @@ impl Lane {
         })
     }
 }
+
+/// How many entries stay, where a range is replayed on purpose.
+const KEPT: usize = 64;
 
 struct Room {
     documents: u32,

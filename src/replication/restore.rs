@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::intent;
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
-use crate::journal::{EntryRow, ProgressRow, ReadError, Request, Resolution, Snapshot, Standing, Store};
+use crate::journal::{CollectionRow, EntryRow, ProgressRow, ReadError, Request, Resolution, Snapshot, Standing, Store};
 use crate::order::{
     Board, Catalog, CatalogChange, Dimension, Effect, Intent, Kind, MergeLimits, RestoredEntry, RestoredLane,
     RestoredPlace, Step,
@@ -53,21 +53,14 @@ fn catalog_of(snapshot: &Snapshot, instances: &[InstanceName]) -> Catalog {
     for (scope, database_id) in &snapshot.databases {
         fold(CatalogChange::DatabaseCreated { scope: scope.clone(), database_id: *database_id });
     }
-    for row in snapshot.collections.iter().chain(&snapshot.departed) {
-        fold(CatalogChange::CollectionCreated {
-            collection: row.collection,
-            scope: row.scope.clone(),
-            name: row.name.clone(),
-            created: row.created,
-            origin: row.origin,
-        });
-        for (instance, id) in &row.mappings {
-            fold(CatalogChange::Mapped { collection: row.collection, instance: instance.clone(), id: *id });
-        }
-    }
+    // The departed first: a collection that lives may have the name of one that an instance has yet to delete.
     for row in &snapshot.departed {
+        add(&mut catalog, snapshot.last, row);
         let deleted = row.deleted.unwrap_or(snapshot.last);
         catalog.fold(deleted, &CatalogChange::CollectionDeleted { collection: row.collection });
+    }
+    for row in &snapshot.collections {
+        add(&mut catalog, snapshot.last, row);
     }
     // Which entry was the last about a collection is not stored: every journaled one counts (rule R5).
     let last = snapshot.entries.iter().rev().find(|entry| entry.lane == LaneId::Catalog).map(|entry| entry.seq);
@@ -75,6 +68,20 @@ fn catalog_of(snapshot: &Snapshot, instances: &[InstanceName]) -> Catalog {
         catalog.touch(row.collection, last.unwrap_or(row.created));
     }
     catalog
+}
+
+fn add(catalog: &mut Catalog, last: Seq, row: &CollectionRow) {
+    let change = CatalogChange::CollectionCreated {
+        collection: row.collection,
+        scope: row.scope.clone(),
+        name: row.name.clone(),
+        created: row.created,
+        origin: row.origin,
+    };
+    catalog.fold(last, &change);
+    for (instance, id) in &row.mappings {
+        catalog.fold(last, &CatalogChange::Mapped { collection: row.collection, instance: instance.clone(), id: *id });
+    }
 }
 
 fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<Seq, Request>) -> Vec<RestoredLane> {

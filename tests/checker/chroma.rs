@@ -111,6 +111,12 @@ impl Semantics for ChromaSemantics {
         }
     }
 
+    fn is_possible(&self, write: &ChromaWrite) -> bool {
+        let ChromaWrite::Records { body, .. } = write else { return true };
+        let vectors = body["embeddings"].as_array().into_iter().flatten();
+        vectors.filter_map(Value::as_array).flatten().all(Value::is_number)
+    }
+
     /// Chroma reads the vectors after the tables: between the two, a write may come.
     fn agreement(&self, content: &ChromaState, shown: &ChromaState) -> u8 {
         let (content, shown) = (&content.content.records, &shown.content.records);

@@ -140,6 +140,11 @@ pub trait Semantics {
         Vec::new()
     }
 
+    /// Whether a collection can take this write: not every journaled one is well-formed.
+    fn is_possible(&self, _write: &Self::Write) -> bool {
+        true
+    }
+
     /// Which parts of what a read has shown are those of this content.
     fn agreement(&self, content: &Self::State, shown: &Self::State) -> u8 {
         u8::from(content == shown)

@@ -58,7 +58,25 @@ impl<'a, M: Semantics> Index<'a, M> {
         for entry in &run.journal {
             index.add(entry);
         }
+        index.add_what_went_with_its_lane();
         index
+    }
+
+    /// A write whose lane was ended before it was settled is void, and its client is told that there is no such lane. An
+    /// instance may have executed it before: a read of that moment has shown it. Only what stands last in its lane: an
+    /// instance that has something behind it has settled it.
+    fn add_what_went_with_its_lane(&mut self) {
+        let model = self.model;
+        for (lane, timeline) in &mut self.timelines {
+            let Some(end) = timeline.pop_if(|last| last.happening == Happening::Ends) else { continue };
+            let settled = timeline.last().map_or(0, |event| event.entry.seq);
+            let went = self.lanes[lane].iter().copied().filter(|entry| {
+                let in_time = settled < entry.seq && entry.seq < end.entry.seq;
+                entry.verdict == Verdict::Void && entry.lane == *lane && in_time && model.is_possible(&entry.write)
+            });
+            timeline.extend(went.map(|entry| Event { entry, happening: Happening::Writes }));
+            timeline.push(end);
+        }
     }
 
     fn add(&mut self, entry: &'a Entry<M::Write>) {

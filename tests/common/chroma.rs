@@ -90,7 +90,7 @@ impl ChromaServer {
             self.lines,
         );
         std::fs::write(&config, text).expect("the server's configuration");
-        let log = File::options().create(true).append(true).open(self.dir.join("server.log")).expect("the log");
+        let log = File::options().create(true).append(true).open(self.log_path()).expect("the log");
         let child = Command::new(place::installed("venv/bin/python"))
             .args(["-c", LAUNCH])
             .arg(&config)
@@ -114,6 +114,10 @@ impl ChromaServer {
 
     pub fn client(&self) -> Client {
         Client::new(self.port.number)
+    }
+
+    pub fn log_path(&self) -> PathBuf {
+        self.dir.join("server.log")
     }
 
     /// SIGKILL, and its end awaited.
@@ -171,7 +175,7 @@ impl Drop for ChromaServer {
             let _ = child.wait();
         }
         if std::thread::panicking() {
-            let log = std::fs::read_to_string(self.dir.join("server.log")).unwrap_or_default();
+            let log = std::fs::read_to_string(self.log_path()).unwrap_or_default();
             let errors: Vec<&str> = log.lines().filter(|line| line.contains("panicked")).collect();
             eprintln!(
                 "--- Chroma on port {}: {} lines of log, panics: {errors:?}",

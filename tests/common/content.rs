@@ -130,7 +130,8 @@ struct Page {
     embeddings: Vec<Box<RawValue>>,
 }
 
-fn parse_page(answer: &Answer) -> Vec<Record> {
+/// The records in an answer to `get` that includes everything.
+pub fn parse_page(answer: &Answer) -> Vec<Record> {
     let page: Page = serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {answer}"));
     let count = page.ids.len();
     let lengths = [page.documents.len(), page.metadatas.len(), page.uris.len(), page.embeddings.len()];

@@ -207,7 +207,7 @@ impl Edge {
                 shell
             }
         };
-        command.arg("serve").arg("--conf").arg(self.dir.path().join("edge.yaml"));
+        command.arg("serve").arg("--conf").arg(self.dir().join("edge.yaml"));
         for name in VARIABLES {
             command.env_remove(name);
         }
@@ -234,9 +234,20 @@ impl Edge {
     }
 
     /// From its next start on, its environment has this variable, or has it no more.
+    #[allow(dead_code, reason = "for those tests that tell a process where to end")]
     pub fn set_env(&mut self, name: &str, value: Option<&str>) {
         self.env.retain(|(known, _)| known != name);
         self.env.extend(value.map(|value| (name.to_owned(), value.to_owned())));
+    }
+
+    /// Whether it has ended by itself; it can be started again then.
+    #[allow(dead_code, reason = "asked by the chaos run")]
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.as_mut().is_none_or(|child| child.try_wait().expect("our own child").is_some());
+        if ended {
+            self.child = None;
+        }
+        ended
     }
 
     pub fn client(&self) -> Client {
@@ -257,7 +268,7 @@ impl Edge {
     }
 
     pub fn log_path(&self) -> PathBuf {
-        self.dir.path().join("edge.log")
+        self.dir().join("edge.log")
     }
 
     pub fn log(&self) -> String {
@@ -327,7 +338,13 @@ impl Edge {
         });
     }
 
-    fn surprises(&self) -> Vec<String> {
+    /// The folder of its configuration, log and, without another place for it, journal.
+    pub fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// ERROR lines and panics in its log so far that nobody has announced.
+    pub fn surprises(&self) -> Vec<String> {
         let announced = self.announced.lock().map(|list| list.clone()).unwrap_or_default();
         let log = self.log();
         let bad = |line: &&str| line.contains("panicked at") || level(line) == Some("ERROR");
@@ -347,7 +364,8 @@ fn level(line: &str) -> Option<&str> {
     line.split([' ', '[', ']']).take(4).find(|word| levels.contains(word))
 }
 
-fn is_in_sync(status: &Value) -> bool {
+/// Whether this status says that nothing is pending, everyone is healthy and none has diverged.
+pub fn is_in_sync(status: &Value) -> bool {
     let healthy = |one: &Value| one["healthy"] == true && is_nothing(&one["diverged"]);
     let instances = status["instances"].as_array();
     status["pending_writes"] == 0

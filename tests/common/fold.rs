@@ -27,6 +27,9 @@ pub struct Transaction {
     pub status: String,
     /// The answer that was stored.
     pub answer: Option<Vec<u8>>,
+    /// What the client called its session.
+    #[allow(dead_code, reason = "the chaos run knows writes by it")]
+    pub client_session: Option<String>,
 }
 
 impl Transaction {
@@ -38,8 +41,8 @@ impl Transaction {
 /// Every transaction in this journal, in order.
 pub fn transactions(journal: &Path) -> Vec<Transaction> {
     let store = open(journal);
-    let sql = "SELECT seq, transaction_id, lane, method, path, COALESCE(resolved, body), verdict, answer_body, status \
-               FROM transactions JOIN bodies USING (seq) ORDER BY seq";
+    let sql = "SELECT seq, transaction_id, lane, method, path, COALESCE(resolved, body), verdict, answer_body, status, \
+               client_session FROM transactions JOIN bodies USING (seq) ORDER BY seq";
     let mut statement = store.prepare(sql).expect("the journal's table");
     let read = |row: &Row<'_>| {
         Ok(Transaction {
@@ -52,6 +55,7 @@ pub fn transactions(journal: &Path) -> Vec<Transaction> {
             verdict: row.get(6)?,
             answer: bytes(row, 7)?,
             status: row.get(8)?,
+            client_session: row.get(9)?,
         })
     };
     let rows = statement.query_map([], read).expect("the journal's rows");
@@ -69,18 +73,19 @@ pub fn transactions_of(server: &Postgres) -> Vec<Transaction> {
     let text = |column: &str| format!("encode(convert_to({column}, 'UTF8'), 'hex')");
     let bytes = |column: &str| format!("coalesce(encode({column}, 'hex'), '-')");
     let sql = format!(
-        "SELECT seq, transaction_id, lane, {}, {}, {}, coalesce(verdict, '-'), {}, status
+        "SELECT seq, transaction_id, lane, {}, {}, {}, coalesce(verdict, '-'), {}, status, coalesce({}, '-')
         FROM chroma_edge.transactions JOIN chroma_edge.bodies USING (seq) ORDER BY seq",
         text("method"),
         text("path"),
         bytes("coalesce(resolved, body)"),
-        bytes("answer_body")
+        bytes("answer_body"),
+        text("client_session")
     );
     let answer = server.sql(&sql);
     let read = |line: &str| {
         let columns: Vec<&str> = line.split('|').collect();
-        let [seq, id, lane, method, path, body, verdict, answer, status] = columns[..] else {
-            panic!("nine columns: {line}")
+        let [seq, id, lane, method, path, body, verdict, answer, status, session] = columns[..] else {
+            panic!("ten columns: {line}")
         };
         let text = |hex| String::from_utf8(unhex(hex).expect("a value")).expect("text");
         Transaction {
@@ -93,6 +98,7 @@ pub fn transactions_of(server: &Postgres) -> Vec<Transaction> {
             verdict: (verdict != "-").then(|| verdict.to_owned()),
             status: status.to_owned(),
             answer: unhex(answer),
+            client_session: unhex(session).map(|bytes| String::from_utf8(bytes).expect("text")),
         }
     };
     whole(answer.lines().map(read).collect())

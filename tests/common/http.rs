@@ -192,6 +192,19 @@ impl Connection {
         matches!(self.reader.read(&mut [0]), Ok(0) | Err(_))
     }
 
+    /// Whether the other side has closed, or said something unasked, by now: a kept connection of no use.
+    #[allow(dead_code, reason = "asked by the chaos run")]
+    pub fn is_stale(&self) -> bool {
+        let stream = self.reader.get_ref();
+        let silent = |stream: &TcpStream| {
+            stream.set_nonblocking(true)?;
+            let seen = stream.peek(&mut [0]);
+            stream.set_nonblocking(false)?;
+            seen
+        };
+        !matches!(silent(stream), Err(error) if error.kind() == io::ErrorKind::WouldBlock)
+    }
+
     /// Goes away without reading what may come.
     pub fn hang_up(self) {
         // The other side may have closed already; either way nobody listens any more.

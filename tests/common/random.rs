@@ -9,7 +9,8 @@ pub fn seed() -> u64 {
     seed
 }
 
-fn fresh() -> u64 {
+/// A number that nobody has chosen.
+pub fn fresh() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("a clock after 1970");
     u64::from(now.subsec_nanos()) ^ now.as_secs()
 }

@@ -17,6 +17,7 @@ use super::chroma::ChromaServer;
 /// One request that came by.
 #[derive(Clone, Debug)]
 pub struct Seen {
+    pub method: String,
     pub path: String,
     /// As it was sent, names in lower case.
     pub headers: Vec<(String, String)>,
@@ -38,6 +39,8 @@ struct Shared {
     refused: Mutex<Option<&'static str>>,
     /// Requests whose path ends like one of these do not reach the server: they are answered that its database is locked.
     locked: Mutex<&'static [&'static str]>,
+    /// Requests of this method do not reach the server: they are answered that its database is locked.
+    locked_method: Mutex<Option<&'static str>>,
     /// Requests whose path ends like this do not reach the server: their connection is closed.
     swallowed: Mutex<Option<&'static str>>,
 }
@@ -53,11 +56,12 @@ enum Fate {
 }
 
 impl Shared {
-    fn fate(&self, path: &str) -> Fate {
+    fn fate(&self, method: &str, path: &str) -> Fate {
         let is = |what: &Mutex<Option<&'static str>>| {
             what.lock().expect("no thread panics here").is_some_and(|ending| path.ends_with(ending))
         };
-        let locked = self.locked.lock().expect("no thread panics here").iter().any(|ending| path.ends_with(ending));
+        let locked = self.locked.lock().expect("no thread panics here").iter().any(|ending| path.ends_with(ending))
+            || *self.locked_method.lock().expect("no thread panics here") == Some(method);
         if is(&self.refused) {
             Fate::Refused
         } else if locked {
@@ -108,6 +112,7 @@ impl Relay {
             unanswered: Mutex::default(),
             refused: Mutex::default(),
             locked: Mutex::default(),
+            locked_method: Mutex::default(),
             swallowed: Mutex::default(),
         });
         runtime.spawn(accept(listener, tls, Arc::clone(&shared)));
@@ -145,6 +150,11 @@ impl Relay {
     /// From now on, writes whose path ends like one of these are answered as by a locked database, without effect.
     pub fn lock(&self, endings: &'static [&'static str]) {
         *self.shared.locked.lock().expect("no thread panics here") = endings;
+    }
+
+    /// From now on, requests of this method are answered as by a locked database, without effect.
+    pub fn lock_method(&self, method: Option<&'static str>) {
+        *self.shared.locked_method.lock().expect("no thread panics here") = method;
     }
 
     /// From now on, requests whose path ends like this are lost on the way, and so is their connection.
@@ -190,7 +200,7 @@ async fn pass(
         let Some((bytes, mut seen)) = request else { return Ok(()) };
         seen.server_name.clone_from(&name);
         let mut held = shared.held.subscribe();
-        let (path, wrote) = (seen.path.clone(), !seen.body.is_empty());
+        let (method, path, wrote) = (seen.method.clone(), seen.path.clone(), !seen.body.is_empty());
         shared.seen.lock().expect("no thread panics here").push(seen);
         let free = held.wait_for(|ending| ending.is_none_or(|ending| !path.ends_with(ending)));
         tokio::select! {
@@ -198,7 +208,7 @@ async fn pass(
             // A client that gives up is not waited with.
             _ = client.read_u8() => return Ok(()),
         }
-        let fate = shared.fate(&path);
+        let fate = shared.fate(&method, &path);
         match fate {
             Fate::Refused => {
                 client.write_all(refusal().as_bytes()).await?;
@@ -283,11 +293,12 @@ async fn read_body(
 async fn read_request(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<(Vec<u8>, Seen)>> {
     let Some(mut bytes) = read_head(stream).await? else { return Ok(None) };
     let (first, headers) = parse(&bytes);
-    let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
+    let mut words = first.split(' ').map(str::to_owned);
+    let (method, path) = (words.next().unwrap_or_default(), words.next().unwrap_or_default());
     let head = bytes.len();
     read_body(stream, &headers, &mut bytes).await?;
     let body = bytes[head..].to_vec();
-    Ok(Some((bytes, Seen { path, headers, body, at: Instant::now(), server_name: None })))
+    Ok(Some((bytes, Seen { method, path, headers, body, at: Instant::now(), server_name: None })))
 }
 
 async fn read_answer(stream: &mut (impl AsyncRead + Unpin)) -> io::Result<Option<Vec<u8>>> {

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use crate::common::cluster::{CATCH_UP, Cluster, add, create, ids, ids_by_name, journaled, record};
 use crate::common::http::{Client, DEFAULT, record_path};
+use crate::common::place::wait_for;
 use crate::common::{ChromaServer, Edge};
 
 fn collections(client: &Client, database: &str) -> Vec<Value> {
@@ -245,4 +246,40 @@ fn what_was_renamed_and_deleted_while_an_instance_was_away_leaves_nothing_there(
     cluster.edge.wait_until_in_sync(CATCH_UP);
     assert!(collections(&cluster.servers[1].client(), "default_database").is_empty(), "a ghost on the replica");
     assert_eq!(cluster.assert_converged().record_count(), 0);
+}
+
+/// A definition that takes two requests: the first makes the collection, the second is refused for a passing reason.
+#[test]
+fn a_copy_whose_second_request_is_refused_for_a_while_is_finished() {
+    let (cluster, relays) = Cluster::relayed(|edge| edge.config("  settle_time: 500ms\n  catalog_wait: 1s"));
+    relays[1].lock_method(Some("PUT"));
+    let body = json!({ "name": "legacy", "metadata": { "hnsw:space": "cosine", "made": 1 } });
+    cluster.client().post(&format!("{DEFAULT}/collections"), &body).expect(200);
+    let completed = || relays[1].seen().iter().filter(|seen| seen.method == "PUT").count();
+    wait_for("a second attempt at the second request", CATCH_UP, || (completed() > 1).then_some(()));
+    relays[1].lock_method(None);
+    let content = cluster.assert_converged();
+    assert_eq!(content.collections.len(), 1);
+}
+
+/// A collection has the name of one that an instance has yet to delete: it keeps its name over a restart of the edge.
+#[test]
+fn a_name_given_again_while_an_instance_is_away_survives_a_restart() {
+    let mut cluster = Cluster::two();
+    let first = cluster.create("again");
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    cluster.replica().kill();
+    cluster.client().call("DELETE", &format!("{DEFAULT}/collections/again"), &Value::Null).expect(200);
+    let second = cluster.create("again");
+    assert_ne!(first, second);
+    cluster.edge.kill();
+    cluster.edge.restart();
+    let found = cluster.client().get(&format!("{DEFAULT}/collections/again")).expect(200).json();
+    assert_eq!(found["id"], second.as_str());
+    add(&cluster.client(), "again", "by name").expect(201);
+    cluster.client().post(&format!("{DEFAULT}/collections"), &json!({ "name": "again" })).expect(409);
+    cluster.replica().restart();
+    assert_eq!(cluster.assert_converged().record_count(), 1);
+    cluster.client().call("DELETE", &format!("{DEFAULT}/collections/again"), &Value::Null).expect(200);
+    assert_eq!(cluster.assert_converged().collections.len(), 0);
 }

@@ -124,3 +124,22 @@ fn deleted_behind_our_back() {
     let held = Content::of(&cluster.servers[0].client(), TENANT);
     content::assert_equal("the primary and the edge", &held, &Content::of(&cluster.client(), TENANT));
 }
+
+/// A client's malformed request while an instance's answers are lost: both are mistakes, and neither takes the instance out.
+#[test]
+fn a_malformed_write_whose_answer_is_lost_takes_nobody_out() {
+    let (cluster, relays) = Cluster::relayed(|edge| edge.config("  settle_time: 500ms"));
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "before").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    relays[0].lose_answers(Some("/upsert"));
+    let malformed = json!({ "ids": ["bad"], "embeddings": [["x"]] });
+    let answer = cluster.client().post(&record_path(&collection, "upsert"), &malformed).expect(422);
+    assert_eq!(answer.header("chroma-edge-instance"), Some("replica"), "{answer}");
+    for number in 0..5 {
+        cluster.client().post(&record_path(&collection, "upsert"), &record(&format!("after-{number}"))).expect(200);
+    }
+    relays[0].lose_answers(None);
+    assert_eq!(cluster.assert_converged().record_count(), 6);
+    assert!(!cluster.edge.log().contains("diverged"), "{}", cluster.edge.log());
+}

@@ -194,9 +194,9 @@ fn before_repeat() {
 /// A run that believes to have asked for something, and had asked for nothing, would prove nothing.
 #[test]
 fn what_is_not_understood_ends_the_process_at_its_start() {
-    let server = ChromaServer::fresh();
     for (name, value) in [(VARIABLE, "after_append"), (VARIABLE, "no_such_point:1"), ("CHROMA_EDGE_BREAK_RULE", "x")] {
-        let mut edge = Edge::builder().instances(&[&server, &server]).env(name, value).launch();
+        let edge = Edge::builder().instance_url("http://127.0.0.1:1").instance_url("http://127.0.0.1:2");
+        let mut edge = edge.env(name, value).launch();
         assert_eq!(edge.wait_for_exit(PROGRESS).code(), Some(64));
         assert!(edge.log().contains(&format!("{name}={value:?}")), "{}", edge.log());
     }

@@ -19,7 +19,7 @@ pub const RARE: &[(&str, u64)] = &[
     ("crash of the edge", 800),
     ("created again after a lost answer", 60),
     ("deletion refused", 600),
-    ("diverged by a refusal elsewhere", 20),
+    ("sent again where it was in doubt, to be refused", 20),
     ("doubt re-sent", 4000),
     ("examination unclear", 14),
     ("executed at the last moment before calm", 200),

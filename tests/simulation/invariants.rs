@@ -53,6 +53,9 @@ impl World {
         }
         if purpose == Purpose::ExpectRefusal {
             self.counters.count("expected refusal sent");
+            if repeat != Repeat::First {
+                self.counters.count("sent again where it was in doubt, to be refused");
+            }
         }
         if seqs.len() > 1 {
             self.counters.count("merged run sent");
@@ -212,10 +215,6 @@ impl World {
         if let (false, Some(through)) = (record.admitted.is_empty(), record.through) {
             self.counters.count("admitted after comparison");
             self.facts.admitted.insert((instance, lane), through);
-        }
-        let refused = record.verdicts.iter().any(|(_, verdict)| *verdict == Verdict::Rejected);
-        if refused && !record.diverged.is_empty() {
-            self.counters.count("diverged by a refusal elsewhere");
         }
     }
 

@@ -10,19 +10,21 @@ use tokio::sync::oneshot;
 
 use super::queue::{Facts, Taken};
 use super::{Appended, DurableSink};
-use crate::ids::Seq;
-use crate::journal::Fact;
+use crate::ids::{LaneId, Seq};
+use crate::journal::{Draft, Fact};
 
 /// Long enough for an instance to execute a write and for its client to hear of it.
-const LATE: Duration = Duration::from_millis(200);
+const LATE: Duration = Duration::from_millis(300);
 
 /// The last position that was given out; 0: unknown.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
-/// Whether the writes were handed on before their commit: not the first ones, whose positions nobody knows.
+/// Whether the writes were handed on before their commit: not the first ones, whose positions nobody knows; not those
+/// with an id of a client's among them, which may be a repetition and get no position; not those with one of the catalog,
+/// which is executed as the journal has it.
 pub(super) async fn execute_first(sink: &dyn DurableSink, taken: &mut Taken) -> bool {
     let last = LAST.load(Ordering::SeqCst);
-    if last == 0 || taken.appends.is_empty() {
+    if last == 0 || taken.appends.is_empty() || !taken.appends.iter().all(|waiting| is_plain(&waiting.draft)) {
         return false;
     }
     let seqs: Vec<_> = (last + 1..).map(Seq::new).take(taken.appends.len()).collect();
@@ -35,6 +37,11 @@ pub(super) async fn execute_first(sink: &dyn DurableSink, taken: &mut Taken) -> 
     }
     tokio::time::sleep(LATE).await;
     true
+}
+
+fn is_plain(draft: &Draft) -> bool {
+    let given = draft.transaction_id.to_string();
+    draft.lane != LaneId::Catalog && draft.client_key.as_ref().is_none_or(|one| one.key == given)
 }
 
 /// A commit gave out these positions; an application's own operations take some that nobody is told of.

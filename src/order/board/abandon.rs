@@ -72,7 +72,7 @@ impl Board {
         let in_step = |lane: &crate::order::lane::Lane| lane.places.iter().position(|place| place.step == Step::In);
         if let Some(index) = in_step(lane) {
             let instance = crate::ids::InstanceId(index);
-            self.settle_without_effect(id, instance, seq, Verdict::Abandoned, Vec::new(), effects);
+            self.settle_without_effect(id, instance, seq, Verdict::Abandoned, effects);
         }
     }
 }

@@ -10,9 +10,7 @@ use crate::order::lane::{Flight, Lane, Pending, Step};
 use crate::proof::{Rule, broken};
 
 /// How many entries before the one in doubt are sent again with it.
-const RANGE: usize = 8;
-/// How many entries are kept for that.
-pub(in crate::order) const KEPT: usize = 64;
+const RANGE: usize = 32;
 
 impl Board {
     /// G9: counts another failure of this entry there; whether it is given up there now.
@@ -30,15 +28,11 @@ impl Board {
     }
 
     /// G9: an instance that is not there has failed once more, with all that it lacks.
-    pub(super) fn drop_what_the_absent_lack(&mut self, effects: &mut Vec<Effect>) {
-        let ids: Vec<_> = self.lanes.keys().copied().filter(|id| *id != LaneId::Catalog).collect();
-        for id in ids {
-            for instance in self.instances() {
-                let lane = self.lanes.get_mut(&id).filter(|_| self.reach[instance.0] == Reach::Away);
-                if let Some(through) = lane.and_then(|lane| failed_again(lane, instance)) {
-                    self.pass_by(id, instance, through, effects);
-                }
-            }
+    pub(super) fn drop_what_the_absent_lacks(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
+        let lane = self.lanes.get_mut(&id).filter(|_| id != LaneId::Catalog);
+        let absent = self.reach[instance.0] == Reach::Away;
+        if let Some(through) = lane.filter(|_| absent).and_then(|lane| failed_again(lane, instance)) {
+            self.pass_by(id, instance, through, effects);
         }
     }
 
@@ -88,11 +82,12 @@ fn failed_again(lane: &mut Lane, instance: InstanceId) -> Option<Seq> {
     through
 }
 
-/// R1, R2: the instance stands some entries before the one in doubt again.
+/// R1, R2: the instance stands some entries before the one in doubt again. Only applied ones: for one that was refused
+/// elsewhere the place would be taken as diverged, and prove less.
 pub(super) fn go_back(lane: &mut Lane, instance: InstanceId, first: Seq) {
-    let before = lane.slots.iter().map(|slot| slot.entry.seq).take_while(|seq| *seq < first);
-    let before: Vec<_> = before.collect();
-    let Some(from) = before.iter().rev().nth(RANGE).or(before.first()) else { return };
+    let before = lane.slots.iter().rev().filter(|slot| slot.entry.seq < first);
+    let applied = before.take_while(|slot| slot.entry.verdict == Some(Verdict::Applied));
+    let Some(from) = applied.map(|slot| slot.entry.seq).take(RANGE + 1).last() else { return };
     let back = Seq::new(from.get().saturating_sub(1));
     let place = lane.place_mut(instance);
     place.marked = place.marked.min(back);

@@ -47,6 +47,9 @@ impl Board {
     /// Settled entries go to every instance that lacks them, each at its own pace.
     fn carry(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
+            if proof::broken(Rule::DropNothing) {
+                self.drop_what_the_absent_lacks(id, instance, effects);
+            }
             if let Some(next) = self.sendable(id, instance)
                 && next.verdict.is_some()
             {
@@ -113,7 +116,9 @@ impl Board {
             Purpose::ExpectRefusal => vec![seq],
             Purpose::Execute | Purpose::Carry => lane.run_from(instance, seq, before, limits),
         };
-        let seqs = breach::out_of_order(lane, seqs, purpose, before);
+        let breach = proof::broken(Rule::KeepOrder) || proof::broken(Rule::DeleteInPlace);
+        let seqs =
+            if breach && id != LaneId::Catalog { breach::out_of_order(lane, seqs, purpose, before) } else { seqs };
         let last = seqs.iter().max().copied().unwrap_or(seq);
         let turn = turn(id, lane, instance, &seqs);
         let place = lane.place_mut(instance);

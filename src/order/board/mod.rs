@@ -20,7 +20,6 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-pub(super) use breach::KEPT;
 pub use restore::{RestoredEntry, RestoredLane, RestoredPlace};
 pub use view::{Comparison, Consistency, LaneView};
 
@@ -30,7 +29,6 @@ use super::entry::{Acknowledge, Attendance, Entry, Profile, Verdict};
 use super::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
 use super::precedence::Precedence;
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
-use crate::proof::{self, Rule};
 
 /// What a catalog entry may do to others that wait behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -409,9 +407,6 @@ impl Board {
 
     /// The net under every wake-up: costs one look at each lane.
     fn look_again(&mut self, effects: &mut Vec<Effect>) {
-        if proof::broken(Rule::DropNothing) {
-            self.drop_what_the_absent_lack(effects);
-        }
         let held: Vec<_> = self.held.keys().copied().collect();
         for id in held {
             self.examine_when_calm(id, effects);

@@ -9,7 +9,7 @@ use super::{
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::{Encoding, Kind, Verdict};
-use crate::order::lane::{Dimension, Flight, Lane, Pending, Place, Step};
+use crate::order::lane::{Dimension, Flight, Lane, Pending, Step};
 use crate::proof::{self, Rule};
 
 impl Board {
@@ -126,7 +126,7 @@ impl Board {
     }
 
     fn voided(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
-        self.settle_without_effect(id, instance, seq, Verdict::Void, Vec::new(), effects);
+        self.settle_without_effect(id, instance, seq, Verdict::Void, effects);
     }
 
     fn rejected(
@@ -141,19 +141,9 @@ impl Board {
         lane.place_mut(instance).answered();
         match lane.slot(seq).and_then(|slot| slot.entry.verdict) {
             None => {
-                // Refused here, in doubt there: neither re-sent nor skipped there (rule R4). Where the doubt is only
-                // presumed it is sent once more, to be refused there as well: else each restart with an open entry
-                // that is refused would leave one instance alone.
-                let doubtful = |(index, place): (usize, &Place)| {
-                    let sent = place.doubt >= seq && place.presumed < seq && place.marked < seq;
-                    (index != instance.0 && sent).then_some((id, InstanceId(index)))
-                };
-                let diverging = match id {
-                    // The catalog lane never stops: an in-doubt catalog entry is re-sent, to be refused there too.
-                    LaneId::Catalog => Vec::new(),
-                    LaneId::Records(_) => lane.places.iter().enumerate().filter_map(doubtful).collect(),
-                };
-                self.settle_without_effect(id, instance, seq, Verdict::Rejected, diverging, effects);
+                // In doubt elsewhere: sent there once more, to be refused there as well (rule R4). Else one wrong write of a
+                // client while an answer is lost, or a restart with an open one, would take an instance out.
+                self.settle_without_effect(id, instance, seq, Verdict::Rejected, effects);
             }
             Some(Verdict::Applied) => self.refused_after_applied(id, instance, seq, about, effects),
             Some(Verdict::Rejected | Verdict::Void | Verdict::Abandoned) => {
@@ -191,12 +181,10 @@ impl Board {
         instance: InstanceId,
         seq: Seq,
         verdict: Verdict,
-        diverging: Vec<(LaneId, InstanceId)>,
         effects: &mut Vec<Effect>,
     ) {
-        let mut record = self.diverge(diverging);
         let open = self.lanes.get(&id).and_then(|lane| lane.slot(seq)).is_some_and(|s| s.entry.verdict.is_none());
-        record.through = Some(seq);
+        let mut record = Record { through: Some(seq), ..Record::default() };
         let mut pending = Pending::default();
         if open {
             record.verdicts.push((seq, verdict));
@@ -228,7 +216,6 @@ impl Board {
         }
         let place = lane.place_mut(instance);
         place.doubt = place.doubt.max(last);
-        place.presumed = Seq::ZERO;
         let rest = place.begin_rest(Flight::InDoubt);
         if instance_was == Health::Healthy {
             place.unanswered = place.unanswered.saturating_add(1);
@@ -254,7 +241,7 @@ impl Board {
         }
         let open = lane.slot(seq).is_some_and(|slot| slot.entry.verdict.is_none());
         if open && self.declined_by_all(id, seq) {
-            self.settle_without_effect(id, instance, seq, Verdict::Rejected, Vec::new(), effects);
+            self.settle_without_effect(id, instance, seq, Verdict::Rejected, effects);
         } else {
             self.rest(id, instance, Again::AfterAPause, effects);
         }

@@ -104,7 +104,7 @@ impl Board {
     /// Whatever follows the mark may have been sent before the crash, in the longest run that could have been. So
     /// may an entry that has been refused elsewhere since, and would be skipped now.
     fn doubt_heads(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
-        if proof::broken(Rule::RememberDoubt) {
+        if proof::broken(Rule::RememberDoubt) && id != LaneId::Catalog {
             return;
         }
         let limits = self.limits;
@@ -128,7 +128,6 @@ impl Board {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let place = lane.place_mut(instance);
         place.doubt = doubt;
-        place.presumed = doubt;
         let rest = place.begin_rest(Flight::InDoubt);
         effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt { in_a_row: 0 } });
     }

@@ -183,12 +183,28 @@ pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope
         // A crash here leaves the copy incomplete and the entry in doubt: both requests are sent again.
         proof::pass(CrashPoint::BetweenTwoRequests);
         let path = chroma::collection_path(scope, &on_instance.to_string());
-        let (class, answer) = send(attempt, Kind::UpdateCollection, &json_request(Method::PUT, path, rest)).await?;
+        let rest = json_request(Method::PUT, path, rest);
+        let sent = send(attempt, Kind::UpdateCollection, &rest).await;
+        let (class, answer) = sent.map_err(|failed| half_made(attempt, failed))?;
         if class != Class::Applied {
-            return Ok(judge(attempt, class, answer, |_| applied(Vec::new()), Some(collection)));
+            let ended = judge(attempt, class, answer, |_| applied(Vec::new()), Some(collection));
+            return Ok(half_made(attempt, ended));
         }
     }
     Ok(judge(attempt, Class::Applied, answer, |_| applied(vec![mapped(attempt, collection, on_instance)]), None))
+}
+
+/// What came of the second request when the first has made the collection: had it not even been sent, the next attempt
+/// would still find the collection there, and must know it for this entry's own.
+fn half_made(attempt: &Attempt<'_>, ended: Attempted) -> Attempted {
+    match ended.outcome {
+        Outcome::NotSent { .. } | Outcome::Unfit => {
+            let gone = !attempt.core.registry.usable(attempt.instance);
+            let instance_was = if gone { Health::Gone } else { Health::Healthy };
+            Attempted { outcome: Outcome::InDoubt { instance_was }, ..ended }
+        }
+        _ => ended,
+    }
 }
 
 fn json_request(method: Method, path: String, body: Vec<u8>) -> Outgoing {

@@ -132,7 +132,6 @@ fn servers_hold_what_the_rows_of_a_journal_say() {
         run.instances.push(("wrong".to_owned(), names.held(&wrong)));
         assert_eq!(breaches(&run), expected);
     }
-    let mut run = run;
     let mut more = good;
     more.collections.extend(server(&[("old", json!({ "m": 1 }), &[])]).collections);
     run.instances.push(("more".to_owned(), names.held(&more)));
@@ -176,6 +175,17 @@ fn a_read_during_a_write_may_show_its_tables_and_not_its_vectors() {
     assert_eq!(seen(26, 28, "two", 1.0), [Breach::NeverThere]);
     assert_eq!(seen(36, 38, "two", 1.0), [Breach::NeverThere]);
     assert_eq!(seen(36, 38, "two", 2.0), []);
+}
+
+#[test]
+fn a_name_that_was_given_up_is_nobodys() {
+    let mut rows = Rows::default();
+    rows.create("before", LANE);
+    rows.add(CATALOG, "PUT", &format!("/collections/{LANE}"), &json!({ "new_name": "after" }), &json!({}));
+    let (_, names) = rows.run();
+    let lanes = |name| names.held(&server(&[(name, Value::Null, &[])])).into_keys().collect::<Vec<_>>();
+    assert_eq!(lanes("after"), [LANE, CATALOG]);
+    assert!(!lanes("before").contains(&LANE.to_owned()), "{names:?}");
 }
 
 #[test]

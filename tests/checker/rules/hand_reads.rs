@@ -1,6 +1,8 @@
 //! Reads: what a read may show, and each way to show something else.
 
-use super::toy::{CATALOG, State, Toy, ToyRun, acked, acked_in, caught, content, entry, passes, read, told, unknown};
+use super::toy::{
+    CATALOG, State, Toy, ToyRun, acked, acked_in, caught, content, entry, passes, read, refused, told, unknown,
+};
 use crate::checker::Breach;
 use crate::checker::history::{Shown, Status, Verdict};
 
@@ -75,6 +77,27 @@ fn what_is_not_applied_is_not_shown() {
     caught(&seen(&run, 75, 90, content(&[("a", 8)])), Breach::NeverThere);
 }
 
+/// Executed on an instance, and not settled when its collection was dropped: told 404, and seen by a read of that moment.
+#[test]
+fn what_went_with_its_collection_may_have_been_shown_before() {
+    let mut run = three();
+    told(&mut run, "v", 70, 90, refused());
+    entry(&mut run, "v", Verdict::Void, Status::Done, Toy::Put("a", 8));
+    // Nothing ends the lane: it has no effect, and never had.
+    caught(&seen(&run, 75, 76, content(&[("a", 8)])), Breach::NeverThere);
+    let still_there = run.clone();
+    acked_in(&mut run, CATALOG, "drop", 80, 85, Toy::Drop("x".to_owned()));
+    passes(&seen(&run, 75, 76, content(&[("a", 6)])));
+    passes(&seen(&run, 75, 82, content(&[("a", 8)])));
+    caught(&seen(&run, 61, 69, content(&[("a", 8)])), Breach::ReadAhead);
+    caught(&seen(&run, 86, 87, content(&[("a", 8)])), Breach::DeletedReturns);
+    // Something behind it was applied: then it was settled before, and had no effect.
+    let mut run = still_there;
+    acked(&mut run, "b", 91, 92, Toy::Put("b", 2));
+    acked_in(&mut run, CATALOG, "drop", 93, 94, Toy::Drop("x".to_owned()));
+    caught(&seen(&run, 75, 76, content(&[("a", 8)])), Breach::NeverThere);
+}
+
 #[test]
 fn an_unknown_write_may_appear_until_something_behind_it_is_acknowledged() {
     let mut run = three();
@@ -87,6 +110,22 @@ fn an_unknown_write_may_appear_until_something_behind_it_is_acknowledged() {
     caught(&seen(&run, 620, 630, content(&[("a", 6)])), Breach::StaleRead);
     caught(&seen(&run, 620, 630, content(&[("a", 6), ("c", 2)])), Breach::NeverThere);
     passes(&seen(&run, 620, 630, content(&[("a", 6), ("b", 8), ("c", 2)])));
+}
+
+/// Two writes at once: the one that stands first in the journal begins later and is acknowledged later.
+#[test]
+fn windows_are_those_of_the_journal_whatever_was_told_last() {
+    let mut run = ToyRun::default();
+    acked(&mut run, "first", 30, 60, Toy::Put("a", 2));
+    acked(&mut run, "second", 20, 50, Toy::Put("b", 4));
+    passes(&seen(&run, 70, 80, content(&[("a", 2), ("b", 4)])));
+    caught(&seen(&run, 70, 80, content(&[("a", 2)])), Breach::StaleRead);
+    // What is acknowledged brings what stands before it.
+    caught(&seen(&run, 55, 58, content(&[("a", 2)])), Breach::StaleRead);
+    passes(&seen(&run, 55, 58, content(&[("a", 2), ("b", 4)])));
+    passes(&seen(&run, 10, 15, content(&[])));
+    caught(&seen(&run, 10, 15, content(&[("a", 2)])), Breach::ReadAhead);
+    passes(&seen(&run, 10, 30, content(&[("a", 2)])));
 }
 
 #[test]

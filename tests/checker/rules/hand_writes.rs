@@ -1,7 +1,8 @@
 //! Writes, order, finality and instances: for each kind of violation a run that has it, beside one that has not.
 
 use super::toy::{
-    CATALOG, Toy, ToyRun, acked, acked_in, caught, entry, entry_in, instance, passes, refused, told, unknown,
+    CATALOG, Toy, ToyRun, acked, acked_in, caught, content, entry, entry_in, instance, passes, read, refused, told,
+    unknown,
 };
 use crate::checker::Breach;
 use crate::checker::history::{Outcome, Status, Verdict};
@@ -157,6 +158,9 @@ fn a_run_that_cannot_have_happened_is_no_proof() {
     caught(&run, Breach::Malformed);
     let mut run = good.clone();
     run.writes[0].ended = 9;
+    caught(&run, Breach::Malformed);
+    let mut run = good.clone();
+    read(&mut run, 30, 29, content(&[("a", 1)]));
     caught(&run, Breach::Malformed);
     let mut run = good;
     entry_in(&mut run, "x", "v", Verdict::Applied, Status::Done, PUT);

@@ -49,12 +49,26 @@ fn r7_a_deletion_does_not_wait_for_what_will_never_be_sent_again() {
     let mut rig = Rig::new(2);
     rig.write(Kind::Add);
     rig.in_doubt(A);
-    rig.rejected(B);
+    rig.applied(B);
     rig.recorded(lane(), B);
+    rig.step(Input::Missing { instance: A, collections: vec![collection()] });
     assert_eq!(rig.step_of(A), Step::Diverged);
     rig.reach(B, Reach::Away);
     assert!(sends(&rig.delete_collection()).is_empty(), "the abandoned request may still be executed");
     assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![3])]);
+}
+
+#[test]
+fn r7_a_deletion_waits_for_what_is_sent_to_be_refused() {
+    let mut rig = Rig::new(2);
+    rig.write(Kind::Add);
+    rig.in_doubt(A);
+    rig.rejected(B);
+    rig.recorded(lane(), B);
+    rig.reach(B, Reach::Away);
+    assert!(sends(&rig.delete_collection()).is_empty(), "the abandoned request may still be executed");
+    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![2])]);
+    assert_eq!(sends(&rig.rejected(A)), [(A, vec![3])]);
 }
 
 #[test]

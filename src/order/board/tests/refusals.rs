@@ -3,24 +3,39 @@
 use super::*;
 
 #[test]
-fn r4_refused_elsewhere_but_in_doubt_here_diverges() {
+fn r4_refused_elsewhere_but_in_doubt_here_is_sent_to_be_refused() {
     let mut rig = Rig::new(2);
     rig.write(Kind::Add);
     rig.in_doubt(A);
-    let effects = rig.rejected(B);
-    let diverged = |effect: &Effect| match effect {
-        Effect::Record { record, .. } => record.diverged == [(lane(), A)],
-        _ => false,
-    };
-    assert!(effects.iter().any(diverged), "in the same commit as the verdict");
-    assert_eq!(rig.step_of(A), Step::Diverged);
+    rig.rejected(B);
+    assert_eq!(answers(&rig.recorded(lane(), B)), [(2, Verdict::Rejected)]);
+    assert_eq!(sends(&rig.write(Kind::Add)), [(B, vec![3])]);
+    rig.applied(B);
     rig.recorded(lane(), B);
-    assert!(sends(&rig.calm(lane(), A)).is_empty());
-    assert_eq!(rig.fresh(), [B]);
+    let effects = rig.calm(lane(), A);
+    let expected =
+        |effect: &Effect| matches!(effect, Effect::Send { instance: A, purpose: Purpose::ExpectRefusal, .. });
+    assert!(effects.iter().any(expected), "{effects:?}");
+    rig.rejected(A);
+    assert_eq!(sends(&rig.recorded(lane(), A)), [(A, vec![3])], "and then what it lacks");
+    rig.applied(A);
+    assert_eq!(rig.fresh(), [A, B]);
 }
 
 #[test]
-fn r4_refused_elsewhere_and_only_presumed_in_doubt_here_is_sent_to_be_refused() {
+fn r4_refused_elsewhere_in_doubt_here_and_found_executed_diverges() {
+    let mut rig = Rig::new(2);
+    rig.write(Kind::Add);
+    rig.in_doubt(A);
+    rig.rejected(B);
+    rig.recorded(lane(), B);
+    rig.calm(lane(), A);
+    rig.applied(A);
+    assert_eq!((rig.step_of(A), rig.fresh()), (Step::Diverged, vec![B]));
+}
+
+#[test]
+fn r4_refused_elsewhere_after_a_restart_is_sent_to_be_refused() {
     let open = restored_entry(2, Kind::Add, None);
     let mut rig = Rig::restored(2, Dimension::Known, vec![restored_lane(2, vec![open])]);
     assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![2])]);
@@ -36,7 +51,7 @@ fn r4_refused_elsewhere_and_only_presumed_in_doubt_here_is_sent_to_be_refused() 
 }
 
 #[test]
-fn r4_refused_elsewhere_and_found_executed_here_diverges() {
+fn r4_refused_elsewhere_after_a_restart_and_found_executed_here_diverges() {
     let open = restored_entry(2, Kind::Add, None);
     let mut rig = Rig::restored(2, Dimension::Known, vec![restored_lane(2, vec![open])]);
     rig.calm(lane(), A);

@@ -1,0 +1,87 @@
+//! `validate`: checks a live deployment, or walks through an outage of it.
+//!
+//! Decides the options and the exit code: 0 all passed, 1 something did not, 2 a mistake in what was asked, 130
+//! interrupted. What is checked is decided by `crate::validate`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::validate::{Options, Words, described, validate};
+
+/// A mistake in what was asked.
+pub(super) const MISTAKE: u8 = 2;
+
+#[derive(Debug, clap::Args)]
+#[command(after_help = after_help())]
+pub(super) struct Asked {
+    /// The deployment's address: http:// or https://, host, perhaps a port and a path.
+    #[arg(long, value_name = "URL")]
+    url: String,
+    /// Sent as `Authorization: Bearer` and `X-Chroma-Token`; CHROMA_EDGE_TOKEN keeps it off the command line.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+    /// Only this check; may be repeated, or be a list with commas.
+    #[arg(long, value_name = "NAME")]
+    only: Vec<String>,
+    /// Write the report there too: the table to a .txt file, everything to a .json file.
+    #[arg(long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Look at instances at their own addresses, by the names they have in the edge's configuration, as in
+    /// `primary=http://a:8000,replica=http://b:8000`. The others are read through the edge.
+    #[arg(long, value_name = "NAME=URL")]
+    instances: Vec<String>,
+    /// Walk through a real outage of this instance: `primary`, `replica`, or an instance's name.
+    #[arg(long, value_name = "INSTANCE")]
+    guided: Option<String>,
+    /// With --guided: how many seconds to wait for each thing that is asked for.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    wait: u64,
+    /// How many seconds all checks together may take.
+    #[arg(long, value_name = "SECONDS", default_value_t = 300)]
+    limit: u64,
+    /// How many seconds the instances may take to become equal, in each check.
+    #[arg(long, value_name = "SECONDS", default_value_t = 15)]
+    patience: u64,
+    /// The tenant to work in.
+    #[arg(long, default_value = "default_tenant")]
+    tenant: String,
+    /// The database to work in.
+    #[arg(long, default_value = "default_database")]
+    database: String,
+}
+
+fn after_help() -> String {
+    let checks = described();
+    format!("Checks:\n{checks}\nExit code: 0 all passed, 1 something did not, 2 a mistake here, 130 interrupted.")
+}
+
+/// Runs the command.
+pub(super) fn run(asked: Asked) -> ExitCode {
+    let token = asked.token.or_else(|| std::env::var("CHROMA_EDGE_TOKEN").ok());
+    let words = Words {
+        url: asked.url,
+        token,
+        tenant: asked.tenant,
+        database: asked.database,
+        only: asked.only,
+        output: asked.output,
+        instances: asked.instances,
+        limit: Duration::from_secs(asked.limit),
+        patience: Duration::from_secs(asked.patience),
+        guided: asked.guided,
+        wait: Duration::from_secs(asked.wait),
+    };
+    match Options::from_words(words).and_then(|options| validate(&options)) {
+        Ok(report) => {
+            // Nobody who reads changes nothing of how it went.
+            let _ = std::io::stdout().write_all(report.text().as_bytes());
+            if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(mistake) => {
+            eprintln!("{}", mistake.trim_end());
+            ExitCode::from(MISTAKE)
+        }
+    }
+}

@@ -1,0 +1,117 @@
+//! The checks, by name and in their order, and how one is carried out.
+//!
+//! Decides what becomes of a check's collections: removed when it passed, kept when it failed. Each check decides what
+//! it proves.
+
+mod collections;
+mod concurrency;
+mod delete;
+mod documents;
+mod health;
+mod metadata;
+mod reads;
+mod same;
+mod sync;
+mod transactions;
+
+pub use self::same::assert_everywhere;
+
+use serde_json::Value;
+
+use super::client::{By, CallError, OwnCollection, Question};
+use super::content::{self, Record};
+use super::findings::{Findings, Outcome, Stop};
+use super::run::Run;
+use crate::clock;
+
+/// A check.
+#[derive(Clone, Copy)]
+pub struct Check {
+    pub name: &'static str,
+    /// What it shows, in a few words.
+    pub shows: &'static str,
+    carry_out: fn(&Run, &mut Findings) -> Result<(), Stop>,
+}
+
+/// All of them. The last counts what the others have written.
+pub const ALL: [Check; 9] = [
+    Check {
+        name: "health",
+        shows: "every instance healthy, nothing diverged, the journal there",
+        carry_out: health::run,
+    },
+    Check {
+        name: "collections",
+        shows: "created on every instance, mapped, found, removed",
+        carry_out: collections::run,
+    },
+    Check { name: "documents", shows: "add, get, query, update, upsert, by id and by name", carry_out: documents::run },
+    Check { name: "metadata", shows: "every type round-trips, filters find", carry_out: metadata::run },
+    Check { name: "reads", shows: "every instance serves, and shows what was just written", carry_out: reads::run },
+    Check { name: "sync", shows: "every instance holds the same, record by record", carry_out: sync::run },
+    Check { name: "delete", shows: "one document group goes everywhere, the others stay", carry_out: delete::run },
+    Check {
+        name: "concurrency",
+        shows: "many creations at once, each logged and reachable",
+        carry_out: concurrency::run,
+    },
+    Check { name: "transactions", shows: "as many as were written, all final", carry_out: transactions::run },
+];
+
+/// The checks of these names; all of them for none. The error is a name that is none.
+pub fn named(names: &[String]) -> Result<Vec<Check>, String> {
+    if let Some(unknown) = names.iter().find(|name| ALL.iter().all(|check| check.name != name.as_str())) {
+        return Err(unknown.clone());
+    }
+    let wanted = |check: &&Check| names.is_empty() || names.iter().any(|name| name == check.name);
+    Ok(ALL.iter().filter(wanted).copied().collect())
+}
+
+impl Check {
+    /// Carries it out.
+    pub fn carry_out(&self, run: &Run) -> Outcome {
+        let begun = clock::now();
+        run.patience.renew();
+        let mut findings = Findings::default();
+        if let Err(Stop(why)) = (self.carry_out)(run, &mut findings) {
+            findings.fail(why);
+        }
+        if findings.is_clean() {
+            remove(run, self.name, &mut findings);
+        }
+        findings.conclude(self.name, begun.elapsed())
+    }
+}
+
+/// Removes what the check has made.
+pub fn remove(run: &Run, check: &str, findings: &mut Findings) {
+    for name in run.edge.ledger().left_by(check) {
+        if let Err(error) = run.edge.remove(&name) {
+            findings.fail(format!("{name} could not be removed: {error}"));
+        }
+    }
+}
+
+/// The records that a `get` with this body shows, whole.
+pub fn whole(run: &Run, collection: &OwnCollection, by: By, body: &Value) -> Result<Vec<Record>, Stop> {
+    let mut body = body.clone();
+    body["include"] = serde_json::json!(content::INCLUDED);
+    let answer = run.edge.ask(collection, by, Question::Get, &body)?;
+    content::records(&answer.body).map_err(|why| CallError::nonsense(&answer, &why).into())
+}
+
+/// Every collection in the list: name and id. It reads the names of others, and nothing else of them.
+pub fn listed(run: &Run) -> Result<Vec<(String, String)>, Stop> {
+    const PAGE: usize = 1000;
+    let mut all = Vec::new();
+    loop {
+        let path = format!("{}?limit={PAGE}&offset={}", run.edge.place().collections(), all.len());
+        let page = run.edge.page(&path)?;
+        let list = page.as_array().ok_or_else(|| Stop(format!("GET {path} answered no list")))?;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        all.extend(list.iter().map(|one| (text(&one["name"]), text(&one["id"]))));
+        if list.len() < PAGE {
+            return Ok(all);
+        }
+    }
+}

@@ -1,0 +1,24 @@
+//! How `validate` speaks to a deployment: as any client does, over HTTP.
+//!
+//! Decides what may be asked at all. Everything may be read; what writes takes a name or a collection of this run's own
+//! ([`own`]), and there is no other way to write. What is asked, and what an answer should be, is for the checks.
+
+mod deployment;
+mod error;
+mod ledger;
+mod own;
+mod places;
+mod tally;
+mod tls;
+mod url;
+mod view;
+mod wire;
+
+pub use self::deployment::{By, Deployment, Question, Verb, Written};
+pub use self::error::CallError;
+pub use self::ledger::Ledger;
+pub use self::own::{OwnCollection, OwnName, PREFIX, RunId};
+pub use self::places::Place;
+pub use self::url::BaseUrl;
+pub use self::view::View;
+pub use self::wire::{Wire, WireOptions};

@@ -1,0 +1,69 @@
+//! The address of a deployment or an instance, as the operator wrote it.
+//!
+//! Decides which addresses are understood: `http` or `https`, a host, perhaps a port and a path in front of
+//! everything. Secrets in an address would end in reports, so there may be none.
+
+use std::fmt;
+
+use http::Uri;
+
+/// An address without a slash at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BaseUrl(String);
+
+impl BaseUrl {
+    /// Reads it; the error says what is expected.
+    pub fn parse(text: &str) -> Result<BaseUrl, String> {
+        let wrong = |why: &str| Err(format!("{text:?} is no address of a server: {why}"));
+        let Ok(uri) = text.parse::<Uri>() else { return wrong("it cannot be read as a URL") };
+        let Some(authority) = uri.authority() else { return wrong("http:// or https:// and a host are expected") };
+        match uri.scheme_str() {
+            Some("http" | "https") => {}
+            _ => return wrong("only http:// and https:// are spoken"),
+        }
+        if authority.as_str().contains('@') {
+            return Err("an address holds no user or password: use --token".to_owned());
+        }
+        if uri.query().is_some() || text.contains('#') {
+            return wrong("nothing may follow its path");
+        }
+        Ok(BaseUrl(text.trim_end_matches('/').to_owned()))
+    }
+
+    /// This address with a path on it, which begins with a slash.
+    pub fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.0)
+    }
+
+    /// Whether certificates are needed.
+    pub fn is_tls(&self) -> bool {
+        self.0.starts_with("https:")
+    }
+}
+
+impl fmt::Display for BaseUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_address_keeps_its_path_and_loses_its_slash() {
+        let at = |text: &str| BaseUrl::parse(text).map(|url| url.at("/health"));
+        assert_eq!(at("http://edge:8000/"), Ok("http://edge:8000/health".to_owned()));
+        assert_eq!(at("https://gateway/chroma"), Ok("https://gateway/chroma/health".to_owned()));
+    }
+
+    #[test]
+    fn what_is_no_address_is_refused_with_a_reason_and_no_secret_is_repeated() {
+        for text in ["", "edge:8000", "ftp://edge", "http://", "http://edge?x=1", "http://edge/#x", "/status"] {
+            assert!(BaseUrl::parse(text).is_err(), "{text}");
+        }
+        let refused = BaseUrl::parse("http://me:secret@edge").unwrap_err();
+        assert!(refused.contains("--token") && !refused.contains("secret"), "{refused}");
+    }
+}

@@ -1,0 +1,122 @@
+//! One instance, as it can be looked at: directly, where the operator gave its address, or through the deployment with
+//! the pin header. It only reads.
+
+use http::Method;
+use serde_json::{Value, json};
+
+use super::error::CallError;
+use super::own::OwnName;
+use super::places::Place;
+use super::wire::{Answer, Call, Wire};
+use crate::validate::content::{self, Record};
+
+/// The header that pins a read to an instance, and names the one that answered.
+pub const PIN: &str = "chroma-edge-instance";
+const PAGE: usize = 500;
+
+/// The way to it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    Direct,
+    Pinned,
+}
+
+/// An instance.
+#[derive(Clone, Debug)]
+pub struct View {
+    pub name: String,
+    pub way: Way,
+    wire: Wire,
+    place: Place,
+    /// Why it is not looked at, if so.
+    away: Option<String>,
+}
+
+/// A collection as an instance shows it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// By that instance's own id where it is looked at directly, else by the deployment's.
+    pub id: String,
+    pub metadata: Value,
+}
+
+impl View {
+    /// The instance at its own address.
+    pub fn direct(name: &str, wire: Wire, place: Place) -> View {
+        View { name: name.to_owned(), way: Way::Direct, wire, place, away: None }
+    }
+
+    /// The instance by way of the deployment.
+    pub fn pinned(name: &str, wire: &Wire, place: Place) -> Result<View, String> {
+        Ok(View { name: name.to_owned(), way: Way::Pinned, wire: wire.with(PIN, name)?, place, away: None })
+    }
+
+    /// The same instance by way of the deployment.
+    pub fn pinned_through(&self, wire: &Wire) -> Result<View, String> {
+        Ok(View { away: self.away.clone(), ..Self::pinned(&self.name, wire, self.place.clone())? })
+    }
+
+    /// The same instance, which is down, in these words.
+    pub fn away(self, why: String) -> View {
+        View { away: Some(why), ..self }
+    }
+
+    /// Whether its own ids are shown.
+    pub fn is_direct(&self) -> bool {
+        self.way == Way::Direct
+    }
+
+    /// How it is called in messages.
+    pub fn label(&self) -> String {
+        match self.way {
+            Way::Direct => format!("{} at {}", self.name, self.wire.base()),
+            Way::Pinned => format!("{} through the edge", self.name),
+        }
+    }
+
+    /// The collection of this name, if it has one.
+    pub fn collection(&self, name: &OwnName) -> Result<Option<Shown>, CallError> {
+        if let Some(why) = &self.away {
+            return Err(CallError::Away(why.clone()));
+        }
+        let answer = self.wire.get(&self.place.collection(name.as_str()))?;
+        if answer.status == 404 {
+            return Ok(None);
+        }
+        let answer = self.checked(answer.expect(200)?)?;
+        let shown = answer.json()?;
+        match shown["id"].as_str() {
+            Some(id) => Ok(Some(Shown { id: id.to_owned(), metadata: shown["metadata"].clone() })),
+            None => Err(CallError::nonsense(&answer, "what is no collection")),
+        }
+    }
+
+    /// Every record of the collection of this name; `None` where there is no such collection.
+    pub fn records(&self, name: &OwnName) -> Result<Option<Vec<Record>>, CallError> {
+        let Some(shown) = self.collection(name)? else { return Ok(None) };
+        let path = self.place.operation(&shown.id, "get");
+        let mut all: Vec<Record> = Vec::new();
+        loop {
+            let body = json!({ "limit": PAGE, "offset": all.len(), "include": content::INCLUDED });
+            let answer = self.wire.send(&Call { method: Method::POST, path: &path, body: Some(&body) })?.expect(200)?;
+            let answer = self.checked(answer)?;
+            let page = content::records(&answer.body).map_err(|why| CallError::nonsense(&answer, &why))?;
+            let last = page.len() < PAGE;
+            all.extend(page);
+            if last {
+                return Ok(Some(all));
+            }
+        }
+    }
+
+    /// The answer, if it is this instance's.
+    fn checked(&self, answer: Answer) -> Result<Answer, CallError> {
+        match (self.way, answer.header(PIN)) {
+            (Way::Pinned, by) if by != Some(self.name.as_str()) => {
+                let by = by.unwrap_or("nobody by name");
+                Err(CallError::nonsense(&answer, &format!("the answer of {by}, pinned to {}", self.name)))
+            }
+            _ => Ok(answer),
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! One request and its answer, over HTTP or TLS.
+//!
+//! Decides how long a call may take: its own limit, and never past the end of the run. No redirect is followed, and
+//! nothing is sent twice. What may be sent is decided by those who are handed a wire.
+
+use std::time::{Duration, Instant};
+
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use serde_json::Value;
+use ureq::{Agent, Timeout};
+
+use super::error::CallError;
+use super::tls::tls;
+use super::url::BaseUrl;
+use crate::clock;
+
+/// How long a connection may take to be made.
+const CONNECT: Duration = Duration::from_secs(5);
+/// A connection unused for longer may be about to be closed by the other side: a new one is made.
+const IDLE: Duration = Duration::from_secs(3);
+/// The largest answer that is read.
+const ANSWER_BYTES: u64 = 256 * 1024 * 1024;
+
+/// How long things may take.
+#[derive(Clone, Copy, Debug)]
+pub struct WireOptions {
+    /// One call.
+    pub call: Duration,
+    /// Everything together.
+    pub run: Duration,
+}
+
+/// A server, and how to reach it.
+#[derive(Clone, Debug)]
+pub struct Wire {
+    agent: Agent,
+    base: BaseUrl,
+    headers: HeaderMap,
+    limits: WireOptions,
+    end: Instant,
+}
+
+/// An answer, whatever its status.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Method and path, for messages.
+    pub request: String,
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Vec<u8>,
+    pub took: Duration,
+}
+
+impl Answer {
+    /// A header's value, if it is text.
+    pub fn header(&self, name: &str) -> Option<&str> {
+        self.headers.get(name).and_then(|value| value.to_str().ok())
+    }
+
+    /// The answer, if it has this status.
+    pub fn expect(self, status: u16) -> Result<Answer, CallError> {
+        if self.status == status { Ok(self) } else { Err(CallError::refused(&self)) }
+    }
+
+    /// The body, which must be JSON.
+    pub fn json(&self) -> Result<Value, CallError> {
+        serde_json::from_slice(&self.body).map_err(|_| CallError::nonsense(self, "what is not JSON"))
+    }
+}
+
+/// What is to be sent.
+pub(super) struct Call<'a> {
+    pub method: Method,
+    pub path: &'a str,
+    pub body: Option<&'a Value>,
+}
+
+impl Wire {
+    /// A wire to this server; the run's time begins now.
+    pub fn new(base: BaseUrl, limits: WireOptions) -> Result<Wire, String> {
+        let mut config = Agent::config_builder()
+            .http_status_as_error(false)
+            .max_redirects(0)
+            .max_redirects_will_error(false)
+            .max_idle_age(IDLE)
+            .user_agent(concat!("chroma-edge-validate/", env!("CARGO_PKG_VERSION")))
+            .timeout_connect(Some(CONNECT));
+        if base.is_tls() {
+            config = config.tls_config(tls()?);
+        }
+        let end = clock::now() + limits.run;
+        Ok(Wire { agent: config.build().new_agent(), base, headers: HeaderMap::new(), limits, end })
+    }
+
+    /// The same server, with one more header on every request.
+    pub fn with(&self, name: &'static str, value: &str) -> Result<Wire, String> {
+        let mut wire = self.clone();
+        let mut value =
+            HeaderValue::from_str(value).map_err(|_| format!("no header can hold this value for {name}"))?;
+        value.set_sensitive(true);
+        wire.headers.insert(HeaderName::from_static(name), value);
+        Ok(wire)
+    }
+
+    /// The same server, with this limit for a call where it is the shorter one.
+    pub fn hurried(&self, call: Duration) -> Wire {
+        let limits = WireOptions { call: call.min(self.limits.call), ..self.limits };
+        Wire { limits, ..self.clone() }
+    }
+
+    /// What is left of the run.
+    pub fn remaining(&self) -> Duration {
+        self.end.saturating_duration_since(clock::now())
+    }
+
+    pub(super) fn base(&self) -> &BaseUrl {
+        &self.base
+    }
+
+    /// Reads what is at this path.
+    pub fn get(&self, path: &str) -> Result<Answer, CallError> {
+        self.send(&Call { method: Method::GET, path, body: None })
+    }
+
+    pub(super) fn send(&self, call: &Call<'_>) -> Result<Answer, CallError> {
+        let request = format!("{} {}", call.method, call.path);
+        let limit = self.limits.call.min(self.remaining());
+        if limit.is_zero() {
+            return Err(CallError::RunOver { request, limit: self.limits.run });
+        }
+        let begun = clock::now();
+        let answer = self.exchange(call, limit).map_err(|error| self.failure(&request, limit, error))?;
+        let (parts, body) = answer;
+        let (status, headers) = (parts.status.as_u16(), parts.headers);
+        Ok(Answer { request, status, headers, body, took: begun.elapsed() })
+    }
+
+    fn exchange(&self, call: &Call<'_>, limit: Duration) -> Result<(http::response::Parts, Vec<u8>), ureq::Error> {
+        let mut request = http::Request::builder().method(call.method.clone()).uri(self.base.at(call.path));
+        if let Some(headers) = request.headers_mut() {
+            headers.extend(self.headers.clone());
+            if call.body.is_some() {
+                headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+            }
+        }
+        let answer = match call.body {
+            Some(body) => {
+                let request = self.agent.configure_request(request.body(body.to_string().into_bytes())?);
+                self.agent.run(request.timeout_global(Some(limit)).build())?
+            }
+            None => {
+                let request = self.agent.configure_request(request.body(())?);
+                self.agent.run(request.timeout_global(Some(limit)).build())?
+            }
+        };
+        let (parts, mut body) = answer.into_parts();
+        let body = body.with_config().limit(ANSWER_BYTES).read_to_vec()?;
+        Ok((parts, body))
+    }
+
+    fn failure(&self, request: &str, limit: Duration, error: ureq::Error) -> CallError {
+        let (request, server) = (request.to_owned(), self.base.to_string());
+        match error {
+            ureq::Error::Timeout(Timeout::Connect | Timeout::Resolve) => {
+                CallError::Unreachable { server, why: format!("no connection within {} s", CONNECT.as_secs()) }
+            }
+            ureq::Error::Timeout(_) => CallError::TooLate { request, limit },
+            ureq::Error::HostNotFound => CallError::Unreachable { server, why: "no such host".to_owned() },
+            ureq::Error::ConnectionFailed => CallError::Unreachable { server, why: "no connection".to_owned() },
+            ureq::Error::Io(error) => match unconnected(&error) {
+                Some(why) => CallError::Unreachable { server, why },
+                None => CallError::NoAnswer { request, why: error.to_string() },
+            },
+            ureq::Error::Rustls(error) => CallError::Unreachable { server, why: format!("TLS: {error}") },
+            other => CallError::NoAnswer { request, why: other.to_string() },
+        }
+    }
+}
+
+/// Why there was no connection, if this is about that: nothing was sent then.
+fn unconnected(error: &std::io::Error) -> Option<String> {
+    use std::io::ErrorKind;
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<rustls::Error>());
+    if let Some(rustls::Error::InvalidCertificate(why)) = inner {
+        return Some(format!("TLS: its certificate is not good: {why:?}"));
+    }
+    match error.kind() {
+        ErrorKind::ConnectionRefused => Some("the connection was refused".to_owned()),
+        ErrorKind::HostUnreachable | ErrorKind::NetworkUnreachable => Some(error.to_string()),
+        // As the standard library tells it: this kind has no name of its own.
+        _ if error.to_string().starts_with("failed to lookup address") => Some("no such host".to_owned()),
+        _ => None,
+    }
+}

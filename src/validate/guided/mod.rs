@@ -1,0 +1,153 @@
+//! A real outage of one instance of a live deployment, made by an operator, watched by this program.
+//!
+//! Decides the steps and what is said. Nothing is confirmed by a key: what the operator has done is seen on `/status`.
+//! Every wait has an end. Whatever goes wrong in the middle, the operator is asked to resume what was suspended.
+
+mod notebook;
+mod operations;
+mod pulse;
+mod waiting;
+
+use std::io::Write;
+use std::time::Duration;
+
+use self::notebook::Notebook;
+use self::pulse::Pulse;
+use super::checks;
+use super::findings::{Findings, Outcome, Stop, Verdict};
+use super::progress::Progress;
+use super::run::Run;
+use super::standing::Instance;
+use crate::clock;
+
+/// Who answers for the collections of this mode.
+pub const NAME: &str = "guided";
+
+/// What the steps share.
+struct Walk<'a> {
+    run: &'a Run,
+    target: Instance,
+    wait: Duration,
+    notebook: Notebook,
+    progress: Progress,
+}
+
+type Step = fn(&mut Walk<'_>, &mut Findings) -> Result<(), Stop>;
+
+/// Each needs what the one before it has brought about.
+const STEPS: [(&str, Step); 5] =
+    [("before", before), ("outage", outage), ("operations", operations), ("recovery", recovery), ("content", content)];
+
+/// Walks through an outage of this instance. The error names the instances that there are.
+pub fn walk(run: &Run, instance: &str, wait: Duration) -> Result<Vec<Outcome>, String> {
+    let target = target(run, instance)?;
+    let notebook = Notebook::default();
+    let mut walk = Walk { run, target, wait, notebook, progress: Progress::of(STEPS.len()) };
+    let mut outcomes: Vec<Outcome> = Vec::new();
+    let mut stopped: Option<&str> = None;
+    for (name, step) in STEPS {
+        if let Some(at) = stopped {
+            outcomes.push(Outcome::skipped(name, &format!("{at} did not come to its end")));
+            continue;
+        }
+        let (begun, mut findings) = (clock::now(), Findings::default());
+        if let Err(Stop(why)) = step(&mut walk, &mut findings) {
+            findings.fail(why);
+            stopped = Some(name);
+        }
+        walk.progress.end();
+        outcomes.push(findings.conclude(name, begun.elapsed()));
+    }
+    if outcomes.iter().all(|one| one.verdict == Verdict::Passed) {
+        let mut findings = Findings::default();
+        checks::remove(run, NAME, &mut findings);
+        if !findings.is_clean() {
+            outcomes.push(findings.conclude("removal", Duration::ZERO));
+        }
+    }
+    Ok(outcomes)
+}
+
+/// By name, or by role.
+fn target(run: &Run, instance: &str) -> Result<Instance, String> {
+    let named = run.instances.iter().find(|one| one.name == instance);
+    let found = named.or_else(|| run.instances.iter().find(|one| one.role == instance));
+    found.cloned().ok_or_else(|| {
+        let names: Vec<&str> = run.instances.iter().map(|one| one.name.as_str()).collect();
+        format!("the deployment has no instance {instance:?}: it has {}", names.join(", "))
+    })
+}
+
+impl Walk<'_> {
+    fn say(&self, text: &str) {
+        self.progress.end();
+        let mut out = std::io::stdout();
+        // Nobody who listens any more is no reason to leave an outage half way.
+        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
+    }
+}
+
+/// Everything is well, and there is content to lose.
+fn before(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
+    if let Some(down) = walk.run.instances.iter().find(|one| !one.healthy) {
+        return Err(Stop(format!("an outage needs a whole deployment to begin with: {}", down.describe())));
+    }
+    if walk.run.instances.len() < 2 {
+        return Err(Stop("there is only one instance: its outage would be everybody's".to_owned()));
+    }
+    walk.notebook.begin(walk.run)?;
+    let compared = walk.notebook.compare(walk.run, findings);
+    findings.count("records compared", compared);
+    if findings.is_clean() { Ok(()) } else { Err(Stop("the content differs before anything has happened".to_owned())) }
+}
+
+/// The instance goes away, and clients go on.
+fn outage(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
+    let (target, seconds) = (walk.target.clone(), walk.wait.as_secs());
+    walk.say(&format!(
+        "\nNow suspend {} ({}): stop its process or its machine, or cut its network. Waiting for up to {seconds} s.",
+        target.name, target.url
+    ));
+    let mut pulse = Pulse::default();
+    let seen = waiting::until_down(walk, &mut pulse);
+    pulse.tell(findings);
+    let waited = seen.map_err(|Stop(why)| {
+        walk.say(&format!("{why}. If you have suspended it, resume it."));
+        Stop(why)
+    })?;
+    findings.time("until it was seen", waited);
+    walk.say(&format!("{} is down, as the edge sees it.", target.name));
+    Ok(())
+}
+
+/// What clients do all day, without the instance.
+fn operations(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
+    walk.say("Creating, adding, reading, changing, deleting and listing without it ...");
+    operations::all(walk.run, &mut walk.notebook, findings);
+    // Whatever has failed, the instance must come back.
+    Ok(())
+}
+
+/// The instance returns and catches up, and clients go on.
+fn recovery(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
+    let seconds = walk.wait.as_secs();
+    walk.say(&format!("\nNow resume {}. Waiting for up to {seconds} s.", walk.target.name));
+    let mut pulse = Pulse::default();
+    let caught_up = waiting::until_caught_up(walk, &mut pulse);
+    pulse.tell(findings);
+    let times = caught_up?;
+    findings.time("until it was seen", times.seen);
+    findings.time("to catch up", times.caught_up);
+    findings.figure("most pending writes", times.most_pending);
+    walk.say(&format!("{} has caught up.", walk.target.name));
+    Ok(())
+}
+
+/// Every instance holds what was acknowledged before, during and after.
+fn content(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
+    walk.say("Comparing every record on every instance ...");
+    walk.run.patience.set(walk.wait);
+    let compared = walk.notebook.compare(walk.run, findings);
+    findings.count("records compared", compared);
+    Ok(())
+}

@@ -1,0 +1,116 @@
+//! Waiting for what the operator does, by looking at `/status`; with an end, and a pulse all the while.
+
+use std::time::{Duration, Instant};
+
+use super::Walk;
+use super::pulse::Pulse;
+use crate::clock;
+use crate::validate::findings::Stop;
+use crate::validate::standing::{Instance, Standing};
+
+/// Between two looks.
+const LOOK: Duration = Duration::from_millis(250);
+/// Between two beats of the pulse.
+const BEAT: Duration = Duration::from_secs(1);
+
+/// What the return took.
+#[derive(Debug, Default)]
+pub struct Times {
+    /// From the request to resume, to the instance being sent to again.
+    pub seen: Duration,
+    /// From then on, until it had every write.
+    pub caught_up: Duration,
+    pub most_pending: u64,
+}
+
+/// Until the edge sends nothing there any more. How long that took.
+pub fn until_down(walk: &mut Walk<'_>, pulse: &mut Pulse) -> Result<Duration, Stop> {
+    let mut watch = Watch::begin("up");
+    loop {
+        let instance = watch.look(walk, pulse)?;
+        if instance.is_some_and(|one| !one.healthy) {
+            return Ok(watch.begun.elapsed());
+        }
+        watch.pause(walk, "was not seen down")?;
+    }
+}
+
+/// Until it is sent to again, and has what it missed.
+pub fn until_caught_up(walk: &mut Walk<'_>, pulse: &mut Pulse) -> Result<Times, Stop> {
+    let mut watch = Watch::begin("down");
+    let mut times = Times::default();
+    let mut healthy_since = None;
+    loop {
+        if let Some(instance) = watch.look(walk, pulse)? {
+            times.most_pending = times.most_pending.max(instance.pending);
+            if instance.healthy {
+                let since: Instant = *healthy_since.get_or_insert_with(clock::now);
+                times.seen = since.duration_since(watch.begun);
+                times.caught_up = since.elapsed();
+                // Others write too: it may never stand still, and be equal all the same.
+                if instance.pending == 0 {
+                    return Ok(times);
+                }
+            }
+        }
+        let what = if healthy_since.is_some() { "has not caught up" } else { "was not seen again" };
+        watch.pause(walk, what)?;
+    }
+}
+
+struct Watch {
+    begun: Instant,
+    next_beat: Instant,
+    told: String,
+}
+
+impl Watch {
+    /// `known`: the state that the operator has been told of.
+    fn begin(known: &str) -> Watch {
+        let now = clock::now();
+        Watch { begun: now, next_beat: now, told: known.to_owned() }
+    }
+
+    /// A beat if it is time for one, and what the edge says of the instance. `None`: it said nothing this time.
+    fn look(&mut self, walk: &mut Walk<'_>, pulse: &mut Pulse) -> Result<Option<Instance>, Stop> {
+        if clock::now() >= self.next_beat {
+            pulse.beat(walk.run, &mut walk.notebook);
+            self.next_beat = clock::now() + BEAT;
+        }
+        let instances = match Standing::ask(walk.run.edge.wire()) {
+            Standing::Active { instances, .. } => instances,
+            Standing::Standby(why) | Standing::NotAnEdge(why) => return Err(Stop(why)),
+            // A look that failed is no verdict about the instance; the pulse counts what clients see.
+            Standing::Unreachable(why) => {
+                walk.progress.say(&why);
+                return Ok(None);
+            }
+        };
+        let found = instances.into_iter().find(|one| one.name == walk.target.name);
+        let instance = found.ok_or_else(|| Stop(format!("the edge does not know {} any more", walk.target.name)))?;
+        // Every write of anybody's makes it catch up for a moment: no news while it is up.
+        let flicker = instance.state == "catching_up" && self.told == "up";
+        if instance.state != self.told && !flicker {
+            walk.say(&format!("  {} is {}", instance.name, instance.state));
+            self.told.clone_from(&instance.state);
+        }
+        let waited = self.begun.elapsed().as_secs();
+        walk.progress.say(&format!(
+            "{} is {}, {} writes to go ({waited} s of {} s)",
+            instance.name,
+            instance.state,
+            instance.pending,
+            walk.wait.as_secs()
+        ));
+        Ok(Some(instance))
+    }
+
+    fn pause(&self, walk: &Walk<'_>, what: &str) -> Result<(), Stop> {
+        if self.begun.elapsed() >= walk.wait {
+            return Err(Stop(format!("{} {what} within {} s", walk.target.name, walk.wait.as_secs())));
+        }
+        // A person, and another machine: there is nothing to await but the next look.
+        std::thread::sleep(LOOK);
+        Ok(())
+    }
+}

@@ -1,0 +1,49 @@
+//! Ctrl-C, or SIGTERM: the run ends at once and says what it leaves.
+//!
+//! Nothing is removed then: an operator who interrupts may have a reason to look.
+
+use std::sync::Arc;
+
+use tokio::signal::unix::{SignalKind, signal};
+
+use super::client::Ledger;
+
+/// The exit code of a run that was interrupted: 128 and SIGINT, as shells have it.
+const INTERRUPTED: i32 = 130;
+
+/// From now on, for the rest of the process. `reminder` is what the operator has to do then.
+pub fn watch(ledger: &Arc<Ledger>, reminder: Option<String>) {
+    let ledger = Arc::clone(ledger);
+    // Without the thread or its runtime a signal ends the process as ever, only without a word.
+    let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        if let Ok(runtime) = runtime
+            && runtime.block_on(interrupted()).is_ok()
+        {
+            say(&ledger);
+            reminder.iter().for_each(|reminder| eprintln!("{reminder}"));
+            std::process::exit(INTERRUPTED);
+        }
+    });
+}
+
+async fn interrupted() -> std::io::Result<()> {
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
+    Ok(())
+}
+
+fn say(ledger: &Ledger) {
+    let left = ledger.left();
+    if left.is_empty() {
+        eprintln!("\ninterrupted; nothing of this run is left");
+        return;
+    }
+    eprintln!("\ninterrupted; what this run has made is left, as far as it came to be, and removed by:");
+    for name in &left {
+        eprintln!("  {}", ledger.removal(name));
+    }
+}

@@ -1,0 +1,148 @@
+//! `chroma-edge validate`: a check of a live deployment that any operator can run, and a guided outage.
+//!
+//! Decides the course of a run: what the address leads to, the checks in their order, what is left, the report. It is a
+//! client like any other and knows nothing of the edge's code; what it writes is its own ([`client`]), and what each
+//! check proves is the check's ([`checks`]). See docs/validate.md.
+
+mod checks;
+mod client;
+mod content;
+mod findings;
+mod guided;
+mod interrupt;
+mod options;
+mod progress;
+mod report;
+mod run;
+mod sample;
+mod standing;
+
+pub use self::options::{Options, Task, Words, described};
+pub use self::report::Report;
+
+use std::fs::File;
+use std::io::{Seek, Write};
+use std::time::Duration;
+
+use self::checks::Check;
+use self::client::{BaseUrl, Deployment, PREFIX, Place, RunId, Wire, WireOptions};
+use self::findings::{Findings, Outcome};
+use self::options::{Format, Output};
+use self::progress::Progress;
+use self::report::Left;
+use self::run::{Patience, Run};
+use self::standing::Standing;
+use crate::clock::{self, Timestamp};
+
+/// The limit of one call: longer than an edge with its defaults waits for a hung instance and then tries another.
+const CALL: Duration = Duration::from_secs(45);
+
+/// Runs what was asked for. The error is a mistake in what was asked, found before anything was written.
+pub fn validate(options: &Options) -> Result<Report, String> {
+    let file = options.output.as_ref().map(open).transpose()?;
+    let (begun, started_at) = (clock::now(), Timestamp::now());
+    let id = RunId::fresh();
+    let run_limit = match &options.task {
+        Task::Checks(_) => options.limit,
+        Task::Guided { wait, .. } => options.limit.saturating_add(wait.saturating_mul(3)),
+    };
+    let limits = WireOptions { call: CALL, run: run_limit };
+    let place = Place::new(&options.tenant, &options.database);
+    let wire = Wire::new(options.url.clone(), limits)?;
+    let edge = Deployment::new(wire, place.clone(), options.token.as_deref(), &id.session())?;
+    let mut left_by_other_runs = Vec::new();
+    let checks = match Standing::ask(edge.wire()) {
+        Standing::Active { instances, status } => {
+            let views = run::views(&edge, &place, &instances, &options.instances, |url: &BaseUrl| {
+                Wire::new(url.clone(), limits)
+            })?;
+            let patience = Patience::with(&instances, options.patience);
+            let run = Run { id: id.clone(), edge: edge.clone(), instances, status, views, patience };
+            interrupt::watch(edge.ledger(), reminder(&options.task));
+            left_by_other_runs = others(&run);
+            carry_out(&run, &options.task)?
+        }
+        standing => nothing_to_check(&options.task, standing.obstacle().unwrap_or_default()),
+    };
+    let ledger = edge.ledger();
+    let left = |name: &client::OwnName| Left { collection: name.to_string(), remove: ledger.removal(name) };
+    let report = Report {
+        url: options.url.to_string(),
+        run: id.to_string(),
+        version: env!("CARGO_PKG_VERSION"),
+        started_at: started_at.millis(),
+        seconds: begun.elapsed().as_secs_f64(),
+        passed: checks.iter().all(|one| one.verdict == findings::Verdict::Passed),
+        checks,
+        left_behind: ledger.left().iter().map(left).collect(),
+        left_by_other_runs,
+    };
+    if let Some((mut file, output)) = file.zip(options.output.as_ref()) {
+        write(&mut file, output, &report).map_err(|error| format!("{}: {error}", output.path.display()))?;
+    }
+    Ok(report)
+}
+
+/// An outage outlives the run that was interrupted.
+fn reminder(task: &Task) -> Option<String> {
+    match task {
+        Task::Checks(_) => None,
+        Task::Guided { instance, .. } => Some(format!("If you have suspended {instance}, resume it.")),
+    }
+}
+
+fn carry_out(run: &Run, task: &Task) -> Result<Vec<Outcome>, String> {
+    match task {
+        Task::Checks(checks) => {
+            let progress = Progress::of(checks.len());
+            let one = |(n, check): (usize, &Check)| {
+                progress.show(n, check.name, check.shows);
+                check.carry_out(run)
+            };
+            let outcomes = checks.iter().enumerate().map(one).collect();
+            progress.end();
+            Ok(outcomes)
+        }
+        Task::Guided { instance, wait } => guided::walk(run, instance, *wait),
+    }
+}
+
+/// Health fails for that reason, and nothing else can begin.
+fn nothing_to_check(task: &Task, why: &str) -> Vec<Outcome> {
+    let Task::Checks(checks) = task else { return vec![Outcome::skipped(guided::NAME, why)] };
+    let outcome = |check: &Check| {
+        if check.name != "health" {
+            return Outcome::skipped(check.name, why);
+        }
+        let mut findings = Findings::default();
+        findings.fail(why);
+        findings.conclude(check.name, Duration::ZERO)
+    };
+    checks.iter().map(outcome).collect()
+}
+
+/// What other runs have left, by the list of collections. A list that cannot be read is not why a run fails.
+fn others(run: &Run) -> Vec<Left> {
+    let listed = checks::listed(run).unwrap_or_default();
+    let left = |name: String| Left { remove: run.edge.ledger().removal_of(&name), collection: name };
+    listed.into_iter().map(|(name, _)| name).filter(|name| name.starts_with(PREFIX)).map(left).collect()
+}
+
+/// Opened before anything is done, and left as it is until there is something to write.
+fn open(output: &Output) -> Result<File, String> {
+    let file = File::options().create(true).write(true).truncate(false).open(&output.path);
+    file.map_err(|error| format!("the report cannot be written to {}: {error}", output.path.display()))
+}
+
+fn write(file: &mut File, output: &Output, report: &Report) -> std::io::Result<()> {
+    let text = match output.format {
+        Format::Text => report.text(),
+        Format::Json => report.json(),
+    };
+    // What is no file of a disk, as /dev/stdout, has no length.
+    if file.metadata()?.is_file() {
+        file.set_len(0)?;
+        file.rewind()?;
+    }
+    file.write_all(text.as_bytes())
+}

@@ -1,0 +1,125 @@
+//! One run against a deployment: its id, its ways to look at the instances, and what the checks share.
+//!
+//! Decides which instance is looked at directly, and how long something may take to become true.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::client::{BaseUrl, Deployment, OwnName, Place, RunId, View, Wire};
+use super::findings::Stop;
+use super::standing::Instance;
+use crate::clock;
+
+/// The patience while an instance is down: nothing will be whole, however long one waits.
+const NO_PATIENCE: Duration = Duration::from_secs(1);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// What a check works with.
+#[derive(Debug)]
+pub struct Run {
+    pub id: RunId,
+    pub edge: Deployment,
+    pub instances: Vec<Instance>,
+    /// `/status`, as it was at the beginning.
+    pub status: Value,
+    /// Each instance, in the configured order.
+    pub views: Vec<View>,
+    pub patience: Patience,
+}
+
+/// What is left of the time that one check may spend on waiting.
+#[derive(Debug)]
+pub struct Patience {
+    of_a_check: Duration,
+    left: Mutex<Duration>,
+}
+
+impl Patience {
+    /// With these instances, and as much as was asked for.
+    pub fn with(instances: &[Instance], asked: Duration) -> Patience {
+        let of_a_check = if instances.iter().all(|one| one.healthy) { asked } else { asked.min(NO_PATIENCE) };
+        Patience { of_a_check, left: Mutex::new(of_a_check) }
+    }
+
+    /// All of a check's again.
+    pub fn renew(&self) {
+        self.set(self.of_a_check);
+    }
+
+    /// As much as this.
+    pub fn set(&self, patience: Duration) {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner) = patience;
+    }
+
+    fn left(&self) -> Duration {
+        *self.left.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn spend(&self, waited: Duration) {
+        let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
+        *left = left.saturating_sub(waited);
+    }
+}
+
+/// An instance's own address, as given by the operator.
+#[derive(Clone, Debug)]
+pub struct DirectAddress {
+    pub name: String,
+    pub url: BaseUrl,
+}
+
+/// A way to each instance: its own address where the operator gave one, else through the edge. An address for an
+/// instance that the deployment does not have is an error that names those it has.
+pub fn views(
+    edge: &Deployment,
+    place: &Place,
+    instances: &[Instance],
+    direct: &[DirectAddress],
+    wire: impl Fn(&BaseUrl) -> Result<Wire, String>,
+) -> Result<Vec<View>, String> {
+    if let Some(unknown) = direct.iter().find(|one| instances.iter().all(|known| known.name != one.name)) {
+        let names: Vec<&str> = instances.iter().map(|one| one.name.as_str()).collect();
+        return Err(format!("the deployment has no instance {:?}: it has {}", unknown.name, names.join(", ")));
+    }
+    let view = |known: &Instance| {
+        let view = match direct.iter().find(|one| one.name == known.name) {
+            Some(one) => View::direct(&one.name, wire(&one.url)?, place.clone()),
+            None => View::pinned(&known.name, edge.wire(), place.clone())?,
+        };
+        Ok(if known.healthy { view } else { view.away(known.describe()) })
+    };
+    instances.iter().map(view).collect()
+}
+
+impl Run {
+    /// A name for a collection of this check's.
+    pub fn name(&self, check: &'static str, part: &str) -> OwnName {
+        OwnName::new(&self.id, check, part)
+    }
+
+    /// Asks until it is so, or the check's patience is at its end; the last answer is the result.
+    pub fn eventually<T, E>(&self, mut ask: impl FnMut() -> Result<T, E>) -> Result<T, E> {
+        let begun = clock::now();
+        let patience = self.patience.left().min(self.edge.wire().remaining());
+        loop {
+            let result = ask();
+            if result.is_ok() || begun.elapsed() >= patience {
+                self.patience.spend(begun.elapsed());
+                return result;
+            }
+            // Another machine's state: there is nothing to await but its next answer.
+            std::thread::sleep(LOOK);
+        }
+    }
+
+    /// The one of this name on `/collection/mappings` that has this id.
+    pub fn mapping(&self, id: &str) -> Result<Option<Value>, Stop> {
+        let page = self.edge.page("/collection/mappings")?;
+        let Some(list) = page["mappings"].as_array() else {
+            return Err(Stop("GET /collection/mappings shows no mappings".to_owned()));
+        };
+        Ok(list.iter().find(|one| one["collection_id"] == id).cloned())
+    }
+}

@@ -1,0 +1,100 @@
+//! How often each thing must have happened in a run, for each minute of it. A run in which one did not proves nothing of it.
+
+use std::collections::BTreeMap;
+
+use super::history::Kind;
+use super::plan::{Plan, Store};
+use super::proof_points::POINTS;
+use super::report::{Tally, Violation};
+use super::schedule::Step;
+
+/// Operations that were carried out, for each minute; with an outcome of their own: done, or, of what Chroma refuses, refused.
+pub const OPERATIONS: [(Kind, u64); 18] = [
+    (Kind::Add, 40),
+    (Kind::Upsert, 40),
+    (Kind::Update, 40),
+    (Kind::DeleteByIds, 10),
+    (Kind::DeleteWhere, 10),
+    (Kind::DeleteLimited, 5),
+    (Kind::Create, 4),
+    (Kind::Recreate, 1),
+    (Kind::Rename, 2),
+    (Kind::Modify, 5),
+    (Kind::Drop, 3),
+    (Kind::BadWrite, 10),
+    (Kind::Read, 150),
+    (Kind::ReadGone, 5),
+    (Kind::ReadAny, 15),
+    (Kind::Count, 15),
+    (Kind::Query, 10),
+    (Kind::List, 10),
+];
+
+/// Writes repeated under their id, for each minute.
+pub const REPEATED: u64 = 5;
+/// Writes whose outcome stayed unknown.
+pub const UNKNOWN: u64 = 5;
+
+/// Faults that took effect, for each minute, wherever they were made.
+pub const FAULTS: [(&str, u64); 10] = [
+    ("refuse", 1),
+    ("delay", 1),
+    ("reset", 1),
+    ("black hole", 2),
+    ("half-close", 2),
+    ("cut response", 2),
+    ("cut request", 1),
+    ("kill", 2),
+    ("stop", 2),
+    ("slow start", 2),
+];
+
+/// Of each crash point, for each minute; those that need a second edge only where there is one.
+pub const CRASHES: u64 = 1;
+
+/// Operations that had to finish, since faults were tolerable.
+pub const JUDGED: u64 = 200;
+
+/// What happened too seldom.
+pub fn missing(
+    plan: &Plan,
+    judged: u64,
+    operations: &BTreeMap<Kind, Tally>,
+    faults: &BTreeMap<(&'static str, &'static str), u64>,
+    crashes: &BTreeMap<&'static str, u64>,
+) -> Vec<Violation> {
+    let minutes = plan.minutes();
+    let mut missing = Vec::new();
+    let mut need = |what: &str, found: u64, least: u64| {
+        if found < least * minutes {
+            missing.push(Violation::of(
+                "run",
+                "AtLeast",
+                format!("{what}: {found} times, {} are needed", least * minutes),
+            ));
+        }
+    };
+    for (kind, least) in OPERATIONS {
+        let tally = operations.get(&kind).copied().unwrap_or_default();
+        let found = if kind == Kind::BadWrite { tally.refused } else { tally.acknowledged };
+        need(kind.as_str(), found, least);
+    }
+    need("repeated writes", operations.values().map(|tally| tally.repeated).sum(), REPEATED);
+    need("unknown outcomes", operations.values().map(|tally| tally.unknown).sum(), UNKNOWN);
+    need("operations under tolerable faults", judged, JUDGED);
+    for (fault, least) in FAULTS {
+        let found = faults.iter().filter(|((_, kind), _)| *kind == fault).map(|(_, count)| count).sum();
+        need(fault, found, least);
+    }
+    for point in POINTS.into_iter().filter(|point| plan.store == Store::Postgres || !point.needs_two_edges()) {
+        need(&format!("crash point {point}"), crashes.get(point.as_str()).copied().unwrap_or(0), CRASHES);
+    }
+    missing
+}
+
+/// The given faults that took no effect.
+pub fn undone(steps: &[Step], faults: &BTreeMap<(&'static str, &'static str), u64>) -> Option<Violation> {
+    let found: u64 = faults.values().sum();
+    let what = || format!("of {} given faults {found} took effect", steps.len());
+    (found < steps.len() as u64).then(|| Violation::of("run", "AtLeast", what()))
+}

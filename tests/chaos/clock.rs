@@ -1,0 +1,19 @@
+//! One monotonic clock for everything that a run records.
+
+use std::time::Instant;
+
+use crate::checker::history::Tick;
+
+/// Nanoseconds since the run began.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock(Instant);
+
+impl Clock {
+    pub fn start() -> Clock {
+        Clock(Instant::now())
+    }
+
+    pub fn now(self) -> Tick {
+        u64::try_from(self.0.elapsed().as_nanos()).expect("less than five hundred years")
+    }
+}

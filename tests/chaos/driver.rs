@@ -1,0 +1,280 @@
+//! Makes a schedule happen, and says what really did: which fault took effect, when, and to whom.
+//!
+//! It restarts edges that die by themselves, as a supervisor would, and counts a crash point only when the edge's log
+//! names it. A fault of a link counts only when it met something. What did not take effect is done again at the end.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use super::clock::Clock;
+use super::link::{FaultLink, LinkFault};
+use super::proof_points::POINTS;
+use super::schedule::{Fault, Schedule, Step, Target};
+use super::system::{Life, System};
+use crate::checker::history::Tick;
+
+/// What is not as it should be, from one moment to another.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Disturbance {
+    pub part: Part,
+    pub from: Tick,
+    pub to: Tick,
+    pub what: String,
+}
+
+/// What an operation needs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Part {
+    Instance(usize),
+    /// The active edge and the way to it.
+    Edge,
+    /// The journal and the way to it.
+    Journal,
+}
+
+/// What was done.
+#[derive(Clone, Debug, Default)]
+pub struct Done {
+    pub disturbances: Vec<Disturbance>,
+    /// Faults that took effect, by kind of target and of fault.
+    pub faults: BTreeMap<(&'static str, &'static str), u64>,
+    /// Crash points that were met.
+    pub crashes: BTreeMap<&'static str, u64>,
+    /// What it did, for people.
+    pub log: Vec<String>,
+}
+
+/// A fault that is under way.
+struct Active {
+    step: Step,
+    from: Tick,
+    /// The edge that it is done to.
+    edge: usize,
+    /// For a crash point: how often it had been met before.
+    met: u64,
+}
+
+impl Active {
+    /// Whether it was a crash, and has come.
+    fn is_met(&self, crashes: &BTreeMap<&'static str, u64>) -> bool {
+        match self.step.fault {
+            Fault::Crash(point, _) => crashes.get(point.as_str()).copied().unwrap_or(0) > self.met,
+            _ => false,
+        }
+    }
+}
+
+pub struct Driver<'a> {
+    system: &'a mut System,
+    clock: Clock,
+    done: Done,
+    active: Vec<Active>,
+    /// How much of each edge's log has been looked through.
+    read: Vec<usize>,
+    /// Edges that ended by themselves, when, and when they are started again.
+    fallen: Vec<(usize, Tick, Instant)>,
+    missed: Vec<Step>,
+}
+
+const TICK: Duration = Duration::from_millis(10);
+/// How often what took no effect is done again.
+const AGAIN: u32 = 5;
+/// How long a supervisor takes.
+const SUPERVISOR: Duration = Duration::from_millis(150);
+/// How long ago an edge can have ended when it is noticed, in nanoseconds: meanwhile other faults were made.
+const NOTICED: Tick = 5_000_000_000;
+const STANDBY: Duration = Duration::from_secs(4);
+
+impl Driver<'_> {
+    pub fn new(system: &mut System, clock: Clock) -> Driver<'_> {
+        let read = vec![0; system.edges.len()];
+        Driver {
+            system,
+            clock,
+            done: Done::default(),
+            active: Vec::new(),
+            read,
+            fallen: Vec::new(),
+            missed: Vec::new(),
+        }
+    }
+
+    /// All of it, from now on; then, again, what took no effect.
+    pub fn run(mut self, schedule: &Schedule) -> Done {
+        self.play(&schedule.steps);
+        for _ in 0..AGAIN {
+            let missed = std::mem::take(&mut self.missed);
+            let mut at = Duration::from_secs(1);
+            let mut again = Vec::new();
+            for step in missed {
+                again.push(Step { at, ..step });
+                at += step.lasting + Duration::from_secs(1);
+            }
+            self.play(&again);
+        }
+        self.count_crashes();
+        self.done
+    }
+
+    fn play(&mut self, steps: &[Step]) {
+        let start = Instant::now();
+        let mut waiting = steps.iter().peekable();
+        while waiting.peek().is_some() || !self.active.is_empty() {
+            let now = start.elapsed();
+            self.supervise();
+            let crashes = &self.done.crashes;
+            let is_over = |one: &mut Active| one.step.end() <= now || one.is_met(crashes);
+            let over: Vec<Active> = self.active.extract_if(.., is_over).collect();
+            over.into_iter().for_each(|one| self.end(one));
+            while let Some(step) = waiting.next_if(|step| step.at <= now) {
+                self.begin(*step);
+            }
+            // Faults come by the clock: that is what a schedule is.
+            std::thread::sleep(TICK);
+        }
+    }
+
+    fn note(&mut self, text: String) {
+        self.done.log.push(format!("{:8.2} s  {text}", self.clock.now() as f64 / 1e9));
+    }
+
+    fn begin(&mut self, step: Step) {
+        let from = self.clock.now();
+        let edge = self.victim();
+        self.note(format!("begin {step} (edge {edge})"));
+        let met = match step.fault {
+            Fault::Crash(point, _) => self.done.crashes.get(point.as_str()).copied().unwrap_or(0),
+            _ => 0,
+        };
+        match (step.target, step.fault) {
+            (_, Fault::Link(fault)) => self.links(step.target, edge).into_iter().for_each(|link| link.set(fault)),
+            (Target::Instance(index), Fault::Kill) => self.system.kill_server(index),
+            (Target::Instance(index), Fault::Stop) => self.system.stop_server(index),
+            (Target::Instance(index), _) => {
+                self.system.kill_server(index);
+                self.system.start_server(index);
+                self.system.stop_server(index);
+            }
+            (Target::Postgres, Fault::Stop) => self.system.stop_postgres(),
+            (Target::Postgres, _) => self.system.kill_postgres(),
+            (_, Fault::Kill) => self.system.kill_edge(edge),
+            (_, Fault::Stop) => self.system.stop_edge(edge),
+            (_, Fault::SlowStart) => {
+                self.system.kill_edge(edge);
+                self.system.start_edge(edge, None);
+                self.system.stop_edge(edge);
+            }
+            (_, Fault::Crash(point, passes)) => self.arm(edge, &format!("{point}:{passes}")),
+        }
+        self.active.push(Active { step, from, edge, met });
+    }
+
+    /// The active edge, or the one that is most likely to be.
+    fn victim(&self) -> usize {
+        let alive = || (0..self.system.edges.len()).find(|index| self.system.edge_life(*index) == Life::Running);
+        self.system.active().or_else(alive).unwrap_or(0)
+    }
+
+    /// The edge that serves next will die at this point: the one that stands by, or the same one after a restart.
+    fn arm(&mut self, edge: usize, point: &str) {
+        let next = (0..self.system.edges.len()).find(|index| *index != edge).unwrap_or(edge);
+        self.system.kill_edge(next);
+        self.system.start_edge(next, Some(point));
+        if next != edge {
+            let deadline = Instant::now() + STANDBY;
+            while !self.system.stands_by(next) && Instant::now() < deadline {
+                std::thread::sleep(TICK);
+            }
+            self.system.kill_edge(edge);
+            self.system.start_edge(edge, None);
+        }
+    }
+
+    fn end(&mut self, over: Active) {
+        self.count_crashes();
+        let met = over.is_met(&self.done.crashes);
+        let Active { step, from, edge, .. } = over;
+        let effect = match step.fault {
+            Fault::Link(_) => self.links(step.target, edge).into_iter().map(FaultLink::hits).sum::<u64>() > 0,
+            Fault::Crash(..) => met,
+            Fault::Kill | Fault::Stop | Fault::SlowStart => true,
+        };
+        match step.target {
+            Target::Clients | Target::ToInstance(_) | Target::ToJournal => {
+                self.links(step.target, edge).into_iter().for_each(|link| link.set(LinkFault::None));
+            }
+            Target::Instance(index) => {
+                self.system.continue_server(index);
+                self.system.start_server(index);
+            }
+            Target::Postgres => {
+                self.system.continue_postgres();
+                self.system.start_postgres();
+            }
+            Target::Edge => {
+                self.system.continue_edge(edge);
+                self.system.start_edge(edge, None);
+            }
+        }
+        if effect {
+            *self.done.faults.entry((step.target.kind(), step.fault.kind())).or_default() += 1;
+        } else {
+            self.missed.push(step);
+        }
+        self.note(format!("end   {step}{}", if effect { "" } else { ": met nothing" }));
+        let part = match step.target {
+            Target::Instance(index) | Target::ToInstance(index) => Part::Instance(index),
+            Target::ToJournal | Target::Postgres => Part::Journal,
+            Target::Clients | Target::Edge => Part::Edge,
+        };
+        let disturbance = Disturbance { part, from, to: self.clock.now(), what: step.to_string() };
+        self.done.disturbances.push(disturbance);
+    }
+
+    fn links(&self, target: Target, edge: usize) -> Vec<&FaultLink> {
+        match target {
+            Target::Clients => self.system.links.iter().map(|links| &links.clients).collect(),
+            Target::ToInstance(index) => self.system.links.iter().map(|links| &links.instances[index]).collect(),
+            Target::ToJournal => self.system.links[edge].journal.iter().collect(),
+            Target::Instance(_) | Target::Edge | Target::Postgres => Vec::new(),
+        }
+    }
+
+    /// Starts again what has ended by itself, and notes why it did.
+    fn supervise(&mut self) {
+        for index in self.system.fallen() {
+            let why = self.why(index);
+            self.note(format!("edge {index} has ended: {why}"));
+            self.fallen.push((index, self.clock.now(), Instant::now() + SUPERVISOR));
+        }
+        let due: Vec<_> = self.fallen.extract_if(.., |(_, _, due)| *due <= Instant::now()).collect();
+        for (index, from, _) in due {
+            self.system.start_edge(index, None);
+            let (from, to) = (from.saturating_sub(NOTICED), self.clock.now());
+            self.done.disturbances.push(Disturbance { part: Part::Edge, from, to, what: "it had ended".to_owned() });
+        }
+    }
+
+    /// Counts the crash points that this edge's log names since it was last read. What it says last, if none.
+    fn why(&mut self, index: usize) -> String {
+        let log = self.system.edges[index].log();
+        let fresh = log.get(self.read[index]..).unwrap_or_default();
+        let mut why = None;
+        for point in POINTS {
+            let times = fresh.matches(&format!("crash point: {point}\n")).count();
+            if times > 0 {
+                *self.done.crashes.entry(point.as_str()).or_default() += times as u64;
+                why = Some(point.to_string());
+            }
+        }
+        self.read[index] = log.len();
+        why.unwrap_or_else(|| log.lines().last().unwrap_or("nothing said").chars().take(120).collect())
+    }
+
+    /// What has crashed unseen, since it was killed or started again at the same moment.
+    fn count_crashes(&mut self) {
+        for index in 0..self.read.len() {
+            let _ = self.why(index);
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! What clients did and saw: every operation with its moments and its outcome.
+
+use std::fmt;
+
+use crate::checker::history::{Outcome, Tick};
+use crate::common::content::Record;
+
+/// What kind of operation, as it is counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kind {
+    Add,
+    Upsert,
+    Update,
+    DeleteByIds,
+    DeleteWhere,
+    DeleteLimited,
+    Create,
+    /// Of a name that was dropped before.
+    Recreate,
+    Rename,
+    Modify,
+    Drop,
+    /// Something that Chroma refuses.
+    BadWrite,
+    Read,
+    /// Of a collection that is gone.
+    ReadGone,
+    /// One that does not mind what is old.
+    ReadAny,
+    Count,
+    Query,
+    List,
+}
+
+impl Kind {
+    pub fn is_write(self) -> bool {
+        self < Kind::Read
+    }
+
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Kind::Add => "add",
+            Kind::Upsert => "upsert",
+            Kind::Update => "update",
+            Kind::DeleteByIds => "delete by ids",
+            Kind::DeleteWhere => "delete where",
+            Kind::DeleteLimited => "delete with limit",
+            Kind::Create => "create",
+            Kind::Recreate => "create again",
+            Kind::Rename => "rename",
+            Kind::Modify => "change metadata",
+            Kind::Drop => "drop",
+            Kind::BadWrite => "bad write",
+            Kind::Read => "read",
+            Kind::ReadGone => "read what is gone",
+            Kind::ReadAny => "read, any",
+            Kind::Count => "count",
+            Kind::Query => "query",
+            Kind::List => "list",
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// One operation. A write that is repeated under its id is one.
+#[derive(Clone, Debug)]
+pub struct Operation {
+    pub worker: usize,
+    pub kind: Kind,
+    /// Names a write in the journal.
+    pub token: String,
+    /// What was asked, for people: method, path, body.
+    pub asked: String,
+    pub invoked: Tick,
+    pub ended: Tick,
+    pub outcome: Outcome,
+    /// How often it was sent.
+    pub sent: u32,
+    /// Of a read of everything: the collection that was asked for, and what it showed.
+    pub shown: Option<(String, Seen)>,
+}
+
+impl Operation {
+    pub fn is_write(&self) -> bool {
+        self.kind.is_write()
+    }
+}
+
+/// What a read of everything showed.
+#[derive(Clone, Debug)]
+pub enum Seen {
+    Records(Vec<Record>),
+    NoSuchCollection,
+}

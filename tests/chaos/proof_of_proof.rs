@@ -1,0 +1,257 @@
+//! The proof of the proof: each rule that can be broken is broken, in a run made for it, and what it breaks is found.
+//!
+//! Each plan is data: few faults, the right ones, a fixed seed. It runs twice: with the rule broken, when the checker
+//! must find one of the breaches that the rule's `Case` states, and with the rule kept, when nothing at all may be
+//! found. A finding that says nothing of a promise (an operation that was slow, a line in a log) counts for nothing.
+//! Three that are quick run with every `make test`, so that the proof is seen to fail each time.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use chroma_edge::proof::{CrashPoint as Named, Rule};
+
+use super::checker::Breach;
+use super::link::LinkFault;
+use super::plan::{Faults, Plan, Store};
+use super::proof_points::CrashPoint;
+use super::report::Report;
+use super::requests::Mix;
+use super::run;
+use super::schedule::{Fault, Step, Target};
+
+/// For both runs of a rule: who is in sync in time with the rule kept, differs for good where it is broken.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A rule, and how its breach comes to light.
+struct Case {
+    seed: u64,
+    lasting_ms: u64,
+    /// When, to whom, what, and how long, in milliseconds.
+    faults: Vec<(u64, Target, Fault, u64)>,
+    /// Findings of the checker that count: any of them.
+    caught_by: &'static [Breach],
+}
+
+/// The first instance executes; the second one gets what it has by being carried to.
+const REPLICA: Target = Target::Instance(1);
+const TO_REPLICA: Target = Target::ToInstance(1);
+
+/// The edge is started again, to die when some clients have got their answers.
+const ANSWERED: Fault = Fault::Crash(CrashPoint(Named::BeforeCompleted), 10);
+
+/// What an instance shows and holds if it went its own way.
+const ANOTHER_CONTENT: &[Breach] = &[Breach::InstanceDiffers, Breach::DeletedReturns, Breach::NeverThere];
+
+fn case(rule: Rule) -> Case {
+    match rule {
+        // It dies when a client has just got its answer: what was acknowledged is not in the journal.
+        Rule::JournalFirst => Case {
+            seed: 1,
+            lasting_ms: 4000,
+            faults: vec![
+                (1500, Target::Edge, ANSWERED, 3000),
+                (4800, Target::Edge, ANSWERED, 3000),
+                (8100, Target::Edge, ANSWERED, 3000),
+            ],
+            caught_by: &[Breach::AcknowledgedMissing],
+        },
+        // Answers of the replica are lost, and a range is executed twice there.
+        Rule::ReplayOne => Case {
+            seed: 2,
+            lasting_ms: 8000,
+            faults: vec![
+                (2000, TO_REPLICA, Fault::Link(LinkFault::CutResponse(0)), 600),
+                (4000, TO_REPLICA, Fault::Link(LinkFault::HalfClose), 600),
+                (6000, TO_REPLICA, Fault::Link(LinkFault::CutResponse(0)), 600),
+            ],
+            caught_by: ANOTHER_CONTENT,
+        },
+        // The replica is slow: there are always neighbours that can change places.
+        Rule::KeepOrder => Case {
+            seed: 3,
+            lasting_ms: 4500,
+            faults: vec![(1500, TO_REPLICA, Fault::Link(LinkFault::Delay(Duration::from_millis(60))), 2500)],
+            caught_by: ANOTHER_CONTENT,
+        },
+        Rule::DropNothing => Case {
+            seed: 4,
+            lasting_ms: 4500,
+            faults: vec![(1500, REPLICA, Fault::Kill, 2500)],
+            caught_by: ANOTHER_CONTENT,
+        },
+        // The replica returns with a backlog, and serves before it has caught up.
+        Rule::FreshReads => Case {
+            seed: 5,
+            lasting_ms: 5000,
+            faults: vec![(1500, REPLICA, Fault::Stop, 2500)],
+            caught_by: &[Breach::StaleRead],
+        },
+        // Requests to the replica vanish on their way.
+        Rule::RememberDoubt => Case {
+            seed: 6,
+            lasting_ms: 5000,
+            faults: vec![(1500, TO_REPLICA, Fault::Link(LinkFault::BlackHole), 1500)],
+            caught_by: ANOTHER_CONTENT,
+        },
+        // Clients lose answers, and repeat their writes under the same id.
+        Rule::OnceOnly => Case {
+            seed: 7,
+            lasting_ms: 3500,
+            faults: vec![(1500, Target::Clients, Fault::Link(LinkFault::HalfClose), 800)],
+            caught_by: &[Breach::Twice],
+        },
+        // The replica has a backlog: what a delete is carried behind is there.
+        Rule::DeleteInPlace => Case {
+            seed: 8,
+            lasting_ms: 6000,
+            faults: vec![(1500, REPLICA, Fault::Stop, 3500)],
+            caught_by: ANOTHER_CONTENT,
+        },
+    }
+}
+
+impl Case {
+    fn plan(&self) -> Plan {
+        let millis = Duration::from_millis;
+        let step = |(at, target, fault, lasting): &(u64, Target, Fault, u64)| Step {
+            at: millis(*at),
+            target: *target,
+            fault: *fault,
+            lasting: millis(*lasting),
+        };
+        let faults = Faults::Given { instances: 2, steps: self.faults.iter().map(step).collect() };
+        // What went wrong in a collection that is dropped is seen only by a read before that.
+        let mix = Mix { pool: 20, catalog: 1 };
+        Plan { faults, mix, patience: PATIENCE, ..Plan::new(self.seed, millis(self.lasting_ms), Store::told()) }
+    }
+
+    /// How often each breach that counts was found. That an instance holds something else counts only if the edge says
+    /// that nothing is left to do, and nothing diverged: otherwise the edge itself has told.
+    fn caught(&self, report: &Report) -> BTreeMap<String, usize> {
+        let mut caught = BTreeMap::new();
+        let told = report.violations.iter().any(|violation| violation.kind == "NotInSync");
+        for violation in &report.violations {
+            let counts = |breach: &Breach| {
+                violation.kind == format!("{breach:?}") && violation.promise == format!("{:?}", breach.promise())
+            };
+            let held = [Breach::InstanceDiffers, Breach::DeletedReturns].iter().any(counts);
+            if self.caught_by.iter().any(counts) && !(held && told) {
+                *caught.entry(format!("{} {}", violation.promise, violation.kind)).or_default() += 1;
+            }
+        }
+        caught
+    }
+}
+
+#[track_caller]
+fn broken(rule: Rule) {
+    let case = case(rule);
+    let plan = Plan { rule: Some(rule.breach().to_owned()), ..case.plan() };
+    let report = run::run(&plan);
+    let caught = case.caught(&report);
+    let told: Vec<String> = caught.iter().map(|(finding, times)| format!("{finding} ({times})")).collect();
+    let (name, took) = (rule.breach(), report.took.as_secs_f64());
+    assert!(!caught.is_empty(), "{name}: nobody noticed, {took:.1} s: {:?}", report.kept);
+    println!("proof of the proof: {name}: {} faults, {took:.1} s, caught: {}", case.faults.len(), told.join(", "));
+}
+
+#[track_caller]
+fn kept(rule: Rule) {
+    let report = run::run(&case(rule).plan());
+    let (name, took) = (rule.breach(), report.took.as_secs_f64());
+    assert!(report.violations.is_empty(), "{name}, kept: {} violations: {:?}", report.violations.len(), report.kept);
+    println!("proof of the proof: {name}, kept: {took:.1} s, nothing found");
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn journal_after_execute() {
+    broken(Rule::JournalFirst);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn journal_after_execute_kept() {
+    kept(Rule::JournalFirst);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn replay_a_range() {
+    broken(Rule::ReplayOne);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn replay_a_range_kept() {
+    kept(Rule::ReplayOne);
+}
+
+#[test]
+fn swap_two_entries() {
+    broken(Rule::KeepOrder);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn swap_two_entries_kept() {
+    kept(Rule::KeepOrder);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn drop_after_three_retries() {
+    broken(Rule::DropNothing);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn drop_after_three_retries_kept() {
+    kept(Rule::DropNothing);
+}
+
+#[test]
+fn stale_reads() {
+    broken(Rule::FreshReads);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn stale_reads_kept() {
+    kept(Rule::FreshReads);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn forget_in_doubt() {
+    broken(Rule::RememberDoubt);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn forget_in_doubt_kept() {
+    kept(Rule::RememberDoubt);
+}
+
+#[test]
+fn execute_twice() {
+    broken(Rule::OnceOnly);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn execute_twice_kept() {
+    kept(Rule::OnceOnly);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn late_delete_where() {
+    broken(Rule::DeleteInPlace);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn late_delete_where_kept() {
+    kept(Rule::DeleteInPlace);
+}

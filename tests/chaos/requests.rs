@@ -1,0 +1,150 @@
+//! Which request a client sends next: drawn from its generator and from what clients know to be there.
+
+use serde_json::{Value, json};
+
+use super::history::Kind;
+use super::load::Known;
+use crate::common::http::{DEFAULT, record_path};
+use crate::common::model::Verb;
+use crate::common::ops;
+use crate::common::random::Random;
+
+pub const NAMES: [&str; 8] = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"];
+
+/// What clients ask for, beside what they always do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Mix {
+    /// Ids in use per collection: few, so that writes meet each other.
+    pub pool: u64,
+    /// Of a hundred requests, those that create, change, rename or drop a collection.
+    pub catalog: u64,
+}
+
+impl Default for Mix {
+    fn default() -> Mix {
+        Mix { pool: 50, catalog: 5 }
+    }
+}
+
+/// One request, and what it is about.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub kind: Kind,
+    pub method: &'static str,
+    pub path: String,
+    /// Null for none.
+    pub body: Value,
+    /// The id in its path.
+    pub collection: Option<String>,
+    /// The name in its path or body.
+    pub name: Option<String>,
+}
+
+/// The next request of a client.
+pub fn draw(random: &mut Random, known: &Known, mix: Mix) -> Request {
+    if known.live.len() < 3 {
+        return if random.chance(50) { list() } else { catalog_create(random, known) };
+    }
+    let (id, _) = random.pick(&known.live).clone();
+    match random.below(100) {
+        0..30 => read(Kind::Read, &id),
+        30..33 => {
+            if known.gone.is_empty() {
+                list()
+            } else {
+                read(Kind::ReadGone, random.pick::<String>(&known.gone))
+            }
+        }
+        33..37 => read(Kind::ReadAny, &id),
+        37..41 => {
+            let path = record_path(&id, "count");
+            Request { kind: Kind::Count, method: "GET", path, body: Value::Null, collection: Some(id), name: None }
+        }
+        41..44 => {
+            let body = json!({ "query_embeddings": [random.vector(ops::DIMENSION)], "n_results": 3 });
+            records(Kind::Query, &id, "query", body)
+        }
+        44..46 => list(),
+        46..49 => bad(random, &id),
+        drawn if drawn < 49 + mix.catalog => catalog(random, known),
+        _ => {
+            let (verb, body) = ops::records(random, mix.pool);
+            // Sometimes to a collection that is gone.
+            let id = if random.chance(2) && !known.gone.is_empty() { random.pick(&known.gone).clone() } else { id };
+            records(kind(verb, &body), &id, verb.as_str(), body)
+        }
+    }
+}
+
+fn kind(verb: Verb, body: &Value) -> Kind {
+    match verb {
+        Verb::Add => Kind::Add,
+        Verb::Upsert => Kind::Upsert,
+        Verb::Update => Kind::Update,
+        Verb::Delete if !body["limit"].is_null() => Kind::DeleteLimited,
+        Verb::Delete if !body["ids"].is_null() => Kind::DeleteByIds,
+        Verb::Delete => Kind::DeleteWhere,
+    }
+}
+
+fn records(kind: Kind, id: &str, operation: &str, body: Value) -> Request {
+    let path = record_path(id, operation);
+    Request { kind, method: "POST", path, body, collection: Some(id.to_owned()), name: None }
+}
+
+fn read(kind: Kind, id: &str) -> Request {
+    records(kind, id, "get", json!({ "include": ["embeddings", "documents", "metadatas", "uris"] }))
+}
+
+fn list() -> Request {
+    let path = format!("{DEFAULT}/collections");
+    Request { kind: Kind::List, method: "GET", path, body: Value::Null, collection: None, name: None }
+}
+
+/// What Chroma refuses, whatever is there: it must have no effect.
+fn bad(random: &mut Random, id: &str) -> Request {
+    let bodies = [
+        ("add", json!({ "ids": ["bad", "worse"], "embeddings": [[0.5, 0.5, 0.5, 0.5]] })),
+        ("upsert", json!({ "ids": ["bad"], "embeddings": [["x"]] })),
+        ("delete", json!({ "where": {} })),
+        ("delete", json!({ "ids": ["bad"], "limit": 2 })),
+    ];
+    let (operation, body) = random.pick(&bodies);
+    records(Kind::BadWrite, id, operation, body.clone())
+}
+
+fn catalog_create(random: &mut Random, known: &Known) -> Request {
+    // Mostly a name that is free, as far as clients know.
+    let free: Vec<&str> = NAMES.into_iter().filter(|name| known.live.iter().all(|(_, taken)| taken != name)).collect();
+    let names: &[&str] = if free.is_empty() || random.chance(30) { &NAMES } else { &free };
+    let name = (*random.pick(names)).to_owned();
+    let kind = if known.dropped.contains(&name) { Kind::Recreate } else { Kind::Create };
+    // A definition in the old spelling is copied in two requests. Not `cosine`: Chroma rounds its embeddings.
+    let metadata = match random.below(2) {
+        0 => json!({ "made": random.below(1000), "hnsw:space": "ip" }),
+        _ => json!({ "made": random.below(1000) }),
+    };
+    let body = json!({ "name": name, "metadata": metadata });
+    Request { kind, method: "POST", path: format!("{DEFAULT}/collections"), body, collection: None, name: Some(name) }
+}
+
+fn catalog(random: &mut Random, known: &Known) -> Request {
+    let (id, name) = random.pick(&known.live).clone();
+    let put = |kind, body| Request {
+        kind,
+        method: "PUT",
+        path: format!("{DEFAULT}/collections/{id}"),
+        body,
+        collection: Some(id.clone()),
+        name: None,
+    };
+    match random.below(10) {
+        0..5 => catalog_create(random, known),
+        5 => put(Kind::Modify, json!({ "new_metadata": { "changed": random.below(1000) } })),
+        6 => put(Kind::Rename, json!({ "new_name": random.pick(&NAMES) })),
+        _ => {
+            let path = format!("{DEFAULT}/collections/{name}");
+            Request { kind: Kind::Drop, method: "DELETE", path, body: Value::Null, collection: None, name: Some(name) }
+        }
+    }
+}

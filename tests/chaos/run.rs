@@ -1,0 +1,181 @@
+//! One run from its plan to its report: start, load, faults, healing, and the questions at the end.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::time::{Duration, Instant};
+
+use super::clock::Clock;
+use super::driver::{Disturbance, Driver, Part};
+use super::history::Operation;
+use super::load::Load;
+use super::plan::{Faults, Plan};
+use super::report::{Report, Violation, tallies};
+use super::schedule::Schedule;
+use super::system::System;
+use super::{at_least, judge, keep, liveness, numbers};
+use crate::common::Edge;
+use crate::common::cluster::TENANT;
+use crate::common::content::{self, Content};
+use crate::common::fold::{self, Transaction};
+
+/// How long clients go on after the last fault.
+const AFTERWARDS: Duration = Duration::from_secs(2);
+
+/// Runs it. Whatever is wrong is in the report; nothing is left running.
+pub fn run(plan: &Plan) -> Report {
+    let schedule = Schedule::draw(plan);
+    println!("{schedule}");
+    let began = Instant::now();
+    let mut system = System::start(plan);
+    let clock = Clock::start();
+    let load = Load::start(system.doors(), clock, plan);
+    let mut done = Driver::new(&mut system, clock).run(&schedule);
+    // Where the faults were few, clients have their time all the same.
+    std::thread::sleep(plan.lasting.saturating_sub(Duration::from_nanos(clock.now())));
+    done.disturbances.extend(healed(&mut system, clock));
+    std::thread::sleep(AFTERWARDS);
+    let (history, wrong) = load.finish();
+    let mut findings = Findings::default();
+    findings.violations.extend(wrong.into_iter().map(|what| Violation::of("run", "Client", what)));
+    let journal = look(&mut findings, plan, &mut system, &history);
+    let (slow, judged) = liveness::check(&history, &done.disturbances, schedule.instances);
+    findings.violations.extend(slow);
+    findings.figures.push(("operations that had to finish", judged.to_string()));
+    findings.violations.extend(complaints(&system));
+    let operations = tallies(&history);
+    match &plan.faults {
+        Faults::Drawn => {
+            findings.violations.extend(at_least::missing(plan, judged, &operations, &done.faults, &done.crashes));
+        }
+        Faults::Given { steps, .. } => findings.violations.extend(at_least::undone(steps, &done.faults)),
+    }
+    let mut report = Report {
+        plan: plan.clone(),
+        instances: schedule.instances,
+        took: began.elapsed(),
+        operations,
+        faults: done.faults.clone(),
+        crashes: done.crashes.clone(),
+        figures: findings.figures,
+        violations: findings.violations,
+        kept: None,
+    };
+    if !report.violations.is_empty() {
+        let kept = keep::keep(&report, &schedule, &done, &history, &journal, &system);
+        report.kept = Some(kept.map_or_else(|error| format!("nowhere: {error}"), |dir| dir.display().to_string()));
+    }
+    println!("{report}");
+    report
+}
+
+#[derive(Default)]
+struct Findings {
+    violations: Vec<Violation>,
+    figures: Vec<(&'static str, String)>,
+}
+
+impl Findings {
+    /// What cannot be done at all is a violation, not the end of the run.
+    fn attempt<T>(&mut self, kind: &str, what: impl FnOnce() -> T) -> Option<T> {
+        match catch_unwind(AssertUnwindSafe(what)) {
+            Ok(done) => Some(done),
+            Err(panic) => {
+                let text = panic.downcast_ref::<String>().cloned();
+                let text = text.or_else(|| panic.downcast_ref::<&str>().map(|text| (*text).to_owned()));
+                self.violations.push(Violation::of("G2", kind, text.unwrap_or_else(|| "a panic".to_owned())));
+                None
+            }
+        }
+    }
+}
+
+/// Everything runs again; meanwhile nothing is promised.
+fn healed(system: &mut System, clock: Clock) -> Vec<Disturbance> {
+    let from = clock.now();
+    system.heal();
+    let to = clock.now();
+    let parts = (0..system.servers.len()).map(Part::Instance).chain([Part::Edge, Part::Journal]);
+    parts.map(|part| Disturbance { part, from, to, what: "healing".to_owned() }).collect()
+}
+
+/// The questions to what is left. Returns the journal.
+fn look(findings: &mut Findings, plan: &Plan, system: &mut System, history: &[Operation]) -> Vec<Transaction> {
+    let waited = Instant::now();
+    let active = system.await_sync(plan.patience);
+    findings.figures.push(("caught up after the end", format!("{:.1} s", waited.elapsed().as_secs_f64())));
+    let system = &*system;
+    let active = match active {
+        Ok(active) => Some(active),
+        Err(why) => {
+            findings.violations.push(Violation::of("G2", "NotInSync", why));
+            system.active()
+        }
+    };
+    let clients = active.map(|index| system.edges[index].client());
+    if let Some(edge) = &clients {
+        findings.violations.extend(numbers::check(edge, plan.patience, &|| journal(system)));
+    }
+    let journal = findings.attempt("Journal", || journal(system)).unwrap_or_default();
+    findings.figures.push(("entries in the journal", journal.len().to_string()));
+    if let Some(postgres) = &system.postgres {
+        let epoch = postgres.sql("SELECT epoch FROM chroma_edge.journal");
+        findings.figures.push(("epochs of the journal", epoch));
+        let took = |edge: &Edge| edge.log().matches("this edge holds the journal predecessor=MayLinger").count();
+        findings.figures.push(("takeovers", system.edges.iter().map(took).sum::<usize>().to_string()));
+    }
+    let mut places: Vec<(String, Content)> = Vec::new();
+    for (index, server) in system.servers.iter().enumerate() {
+        let held = findings.attempt("Content", || Content::of(&server.client(), TENANT));
+        places.extend(held.map(|held| (format!("instance {index}"), held)));
+    }
+    let edge = clients.and_then(|edge| findings.attempt("Content", || Content::of(&edge, TENANT)));
+    places.extend(edge.map(|held| ("the edge".to_owned(), held)));
+    if let Some(expected) = findings.attempt("Fold", || fold(system)) {
+        findings.figures.push(("records, each place", expected.record_count().to_string()));
+        for (who, held) in &places {
+            let found = content::diff(&expected, held).into_iter();
+            let what = found.map(|one| format!("the journal's fold | {who}: {one}"));
+            findings.violations.extend(what.map(|what| Violation::of("G2", "Content", what)));
+        }
+    }
+    let judgement = judge::judge(history, &journal, &places);
+    findings.violations.extend(judgement.violations);
+    findings.figures.push(("reads emptied by a drop", judgement.emptied.to_string()));
+    if let Some(summary) = judgement.summary {
+        findings.figures.push(("reads checked", summary.reads.to_string()));
+        findings.figures.push(("unknown, and applied", summary.unknown_applied.to_string()));
+        findings.figures.push(("records compared", summary.records_compared.to_string()));
+    }
+    journal
+}
+
+/// Panics and ERROR lines that no edge should have said.
+fn complaints(system: &System) -> Vec<Violation> {
+    let mut complaints = Vec::new();
+    for edge in &system.edges {
+        let surprises = edge.surprises();
+        surprises.iter().for_each(|line| edge.announce(line));
+        complaints.extend(surprises.into_iter().filter(|line| !is_expected(line)));
+    }
+    complaints.into_iter().map(|line| Violation::of("run", "Log", format!("in an edge's log: {line}"))).collect()
+}
+
+/// ERROR lines of an edge that does as it should.
+fn is_expected(line: &str) -> bool {
+    let expected = ["this edge stops", "has taken over the journal", "failed to acquire reusable stream"];
+    expected.iter().any(|text| line.contains(text))
+}
+
+fn journal(system: &System) -> Vec<Transaction> {
+    match &system.postgres {
+        Some(postgres) => fold::transactions_of(postgres),
+        None => fold::transactions(&system.edges[0].journal_path()),
+    }
+}
+
+/// What a single server holds after the journal, one entry after the other.
+fn fold(system: &System) -> Content {
+    match &system.postgres {
+        Some(postgres) => fold::fold_of(postgres, TENANT),
+        None => fold::fold(&system.edges[0].journal_path(), TENANT),
+    }
+}

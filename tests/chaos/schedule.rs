@@ -1,0 +1,307 @@
+//! Which faults come when: data, drawn from a seed before anything runs.
+//!
+//! A minute has two rounds. In each, faults of every place overlap for a while; then all is calm; then one instance
+//! alone is disturbed, so that what is promised while faults are tolerable can be asked of the product. The faults come
+//! from a deck that holds each kind: shuffled, not thinned.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::link::LinkFault;
+use super::plan::{Faults, Plan, Store};
+use crate::common::random::Random;
+use crate::proof_points::{CrashPoint, POINTS};
+
+/// What is done to a target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fault {
+    Link(LinkFault),
+    /// SIGKILL; started again afterwards.
+    Kill,
+    /// SIGSTOP; SIGCONT afterwards.
+    Stop,
+    /// SIGKILL; started at once under SIGSTOP (PostgreSQL: started late), SIGCONT afterwards.
+    SlowStart,
+    /// The edge that serves next dies by itself when it passes this point for this many times.
+    Crash(CrashPoint, u64),
+}
+
+impl Fault {
+    /// Its kind, as it is counted.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Fault::Link(fault) => fault.as_str(),
+            Fault::Kill => "kill",
+            Fault::Stop => "stop",
+            Fault::SlowStart => "slow start",
+            Fault::Crash(..) => "crash point",
+        }
+    }
+}
+
+/// Whom it is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Target {
+    /// Every connection between clients and edges.
+    Clients,
+    /// Every connection between the edges and this instance.
+    ToInstance(usize),
+    /// The connections between the active edge and PostgreSQL.
+    ToJournal,
+    Instance(usize),
+    /// The active edge.
+    Edge,
+    Postgres,
+}
+
+impl Target {
+    /// Its kind, as it is counted.
+    pub fn kind(self) -> &'static str {
+        match self {
+            Target::Clients => "clients-edge",
+            Target::ToInstance(_) => "edge-instance",
+            Target::ToJournal => "edge-postgres",
+            Target::Instance(_) => "instance",
+            Target::Edge => "edge",
+            Target::Postgres => "postgres",
+        }
+    }
+}
+
+impl fmt::Display for Target {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Target::ToInstance(index) | Target::Instance(index) => write!(f, "{} {index}", self.kind()),
+            _ => f.write_str(self.kind()),
+        }
+    }
+}
+
+/// One fault.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// Since the beginning of the run.
+    pub at: Duration,
+    pub target: Target,
+    pub fault: Fault,
+    pub lasting: Duration,
+}
+
+impl Step {
+    pub fn end(&self) -> Duration {
+        self.at + self.lasting
+    }
+}
+
+impl fmt::Display for Step {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Step { at, target, fault, lasting } = self;
+        write!(f, "{:7.2} s  {target}: {fault:?} for {:.2} s", at.as_secs_f64(), lasting.as_secs_f64())
+    }
+}
+
+/// All of a run's faults, in the order in which they begin.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    pub seed: u64,
+    pub instances: usize,
+    pub steps: Vec<Step>,
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "seed {}, {} instances", self.seed, self.instances)?;
+        self.steps.iter().try_for_each(|step| writeln!(f, "{step}"))
+    }
+}
+
+/// In a round, of which a minute has two: overlapping faults, calm, one instance alone, calm.
+const STORM: Duration = Duration::from_secs(17);
+const CALM: Duration = Duration::from_secs(5);
+const WARM_UP: Duration = Duration::from_secs(2);
+
+impl Schedule {
+    /// The faults of this plan: the same plan has the same ones.
+    pub fn draw(plan: &Plan) -> Schedule {
+        let instances = plan.instances();
+        if let Faults::Given { steps, .. } = &plan.faults {
+            let mut steps = steps.clone();
+            steps.sort_by_key(|step| step.at);
+            return Schedule { seed: plan.seed, instances, steps };
+        }
+        let mut random = Random::new(plan.seed);
+        let mut steps = Vec::new();
+        let mut start = Duration::ZERO;
+        for minute in 0..plan.minutes() {
+            for cards in rounds(deck(&mut random, plan.store, instances, minute)) {
+                let calm = storm(&mut random, &mut steps, cards, start) + CALM;
+                let alone = alone(&mut random, calm, instances);
+                start = alone.end() + CALM;
+                steps.push(alone);
+            }
+        }
+        steps.sort_by_key(|step| step.at);
+        Schedule { seed: plan.seed, instances, steps }
+    }
+}
+
+type Card = (Target, Fault);
+
+/// Each kind of fault at least once, shuffled.
+fn deck(random: &mut Random, store: Store, instances: usize, minute: u64) -> Vec<Card> {
+    let instance = |random: &mut Random| usize::try_from(random.below(instances as u64)).expect("an index");
+    let mut cards: Vec<Card> = Vec::new();
+    for (index, fault) in link_faults(random).into_iter().enumerate() {
+        let places = if store == Store::Postgres { 3 } else { 2 };
+        // Another place for each kind in the next minute.
+        let target = match (index as u64 + minute) % places {
+            0 => Target::ToInstance(instance(random)),
+            1 => Target::Clients,
+            _ => Target::ToJournal,
+        };
+        cards.push((target, Fault::Link(fault)));
+    }
+    for fault in [Fault::Kill, Fault::Stop, Fault::SlowStart] {
+        cards.push((Target::Instance(instance(random)), fault));
+        cards.push((Target::Edge, fault));
+        if store == Store::Postgres {
+            cards.push((Target::Postgres, fault));
+        }
+    }
+    for point in POINTS.into_iter().filter(|point| store == Store::Postgres || !point.needs_two_edges()) {
+        cards.push((Target::Edge, Fault::Crash(point, 1 + random.below(point.most_passes()))));
+    }
+    shuffle(random, &mut cards);
+    cards
+}
+
+/// Two rounds of a deck. Those of the edge come one after the other: each round has half of them.
+fn rounds(deck: Vec<Card>) -> [Vec<Card>; 2] {
+    let mut rounds = [Vec::new(), Vec::new()];
+    let (edge, others): (Vec<Card>, Vec<Card>) = deck.into_iter().partition(|(target, _)| *target == Target::Edge);
+    for (index, card) in edge.into_iter().enumerate() {
+        rounds[index % 2].push(card);
+    }
+    for (index, card) in others.into_iter().enumerate() {
+        let round = &mut rounds[index % 2];
+        // Between those of the edge, not after them.
+        round.insert((index * 3) % (round.len() + 1), card);
+    }
+    rounds
+}
+
+/// Each fault of a link, and those that leave writes in doubt once more.
+fn link_faults(random: &mut Random) -> Vec<LinkFault> {
+    let delay = |random: &mut Random| LinkFault::Delay(Duration::from_millis(20 + random.below(280)));
+    let bytes = |random: &mut Random, most| usize::try_from(random.below(most)).expect("a number of bytes");
+    vec![
+        LinkFault::Refuse,
+        delay(random),
+        LinkFault::Reset,
+        LinkFault::BlackHole,
+        LinkFault::HalfClose,
+        LinkFault::CutResponse(bytes(random, 400)),
+        LinkFault::CutRequest(bytes(random, 900)),
+        LinkFault::CutResponse(0),
+        LinkFault::BlackHole,
+        LinkFault::HalfClose,
+    ]
+}
+
+fn shuffle(random: &mut Random, cards: &mut [Card]) {
+    for last in (1..cards.len()).rev() {
+        let other = usize::try_from(random.below(last as u64 + 1)).expect("an index");
+        cards.swap(last, other);
+    }
+}
+
+/// These faults, spread over a storm: one target has one fault at a time, different ones overlap. When it is over.
+fn storm(random: &mut Random, steps: &mut Vec<Step>, cards: Vec<Card>, start: Duration) -> Duration {
+    let each = (STORM - WARM_UP) / u32::try_from(cards.len().max(1)).expect("a deck");
+    let first = steps.len();
+    for (index, (target, fault)) in cards.into_iter().enumerate() {
+        let drawn = start + WARM_UP + each * u32::try_from(index).expect("a deck");
+        let free = steps[first..].iter().filter(|step| step.target == target).map(Step::end).max();
+        let at = free.map_or(drawn, |free| drawn.max(free + Duration::from_millis(300)));
+        steps.push(Step { at, target, fault, lasting: lasting(random, fault) });
+    }
+    steps[first..].iter().map(Step::end).max().unwrap_or(start)
+}
+
+fn lasting(random: &mut Random, fault: Fault) -> Duration {
+    let (least, span) = match fault {
+        Fault::Kill => (100, 1500),
+        Fault::Stop | Fault::SlowStart => (300, 2700),
+        // Ends when it is met. A lease has to run out, and the settle time to pass.
+        Fault::Crash(..) => (4000, 500),
+        Fault::Link(LinkFault::Delay(_)) => (500, 2000),
+        Fault::Link(_) => (200, 1300),
+    };
+    Duration::from_millis(least + random.below(span))
+}
+
+/// One instance is disturbed, and nothing else.
+fn alone(random: &mut Random, at: Duration, instances: usize) -> Step {
+    let index = usize::try_from(random.below(instances as u64)).expect("an index");
+    let process = [Fault::Kill, Fault::Stop, Fault::SlowStart];
+    let links = [LinkFault::BlackHole, LinkFault::CutResponse(0), LinkFault::Refuse, LinkFault::HalfClose];
+    let lasting = Duration::from_millis(1500 + random.below(2000));
+    if random.chance(50) {
+        return Step { at, target: Target::Instance(index), fault: *random.pick(&process), lasting };
+    }
+    Step { at, target: Target::ToInstance(index), fault: Fault::Link(*random.pick(&links)), lasting }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    fn plan(seed: u64, store: Store) -> Plan {
+        Plan::new(seed, Duration::from_secs(60), store)
+    }
+
+    #[test]
+    fn the_same_seed_has_the_same_faults_and_another_one_others() {
+        let shown = |seed| Schedule::draw(&plan(seed, Store::Postgres)).to_string();
+        assert_eq!(shown(7), shown(7));
+        assert_ne!(shown(7), shown(8));
+    }
+
+    #[test]
+    fn every_minute_has_every_kind_of_fault_and_every_crash_point() {
+        for seed in 0..200 {
+            for store in [Store::Sqlite, Store::Postgres] {
+                let schedule = Schedule::draw(&plan(seed, store));
+                let kinds: BTreeSet<_> = schedule.steps.iter().map(|step| step.fault.kind()).collect();
+                assert_eq!(kinds.len(), 11, "{kinds:?}");
+                let points: BTreeSet<_> = schedule.steps.iter().filter_map(point).collect();
+                let all = POINTS.into_iter().filter(|point| store == Store::Postgres || !point.needs_two_edges());
+                assert_eq!(points, all.collect());
+            }
+        }
+    }
+
+    fn point(step: &Step) -> Option<CrashPoint> {
+        match step.fault {
+            Fault::Crash(point, _) => Some(point),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn one_target_has_one_fault_at_a_time_and_different_ones_overlap() {
+        let mut overlaps = 0;
+        for seed in 0..200 {
+            let steps = Schedule::draw(&plan(seed, Store::Postgres)).steps;
+            for (index, one) in steps.iter().enumerate() {
+                for other in steps[index + 1..].iter().filter(|other| other.at < one.end()) {
+                    assert_ne!(one.target, other.target, "{one} and {other}");
+                    overlaps += 1;
+                }
+            }
+        }
+        assert!(overlaps > 1000, "{overlaps}");
+    }
+}

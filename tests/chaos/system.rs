@@ -1,0 +1,273 @@
+//! The whole system: real servers, one or two real edges, a real journal, and a link on every edge between them.
+//!
+//! It starts, stops, kills and cuts what it is told to, and knows what is running. It decides nothing, and tells what it
+//! was asked to do to whoever asks.
+
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::Signal;
+use serde_json::Value;
+use tokio::runtime::Runtime;
+
+use super::link::{FaultLink, LinkFault, Server};
+use super::plan::{Plan, Store};
+use crate::common::http::Client;
+use crate::common::postgres::Postgres;
+use crate::common::{ChromaServer, Edge};
+
+/// Shorter waits than the defaults, so that a minute has room for many faults; longer probes, since the machine is busy.
+const TIMES: &str = "  settle_time: 1s\n  journal_timeout: 2s\n  request_timeout: 20s\n  attempt_timeout: 10s\n  \
+                     write_wait: 3s\n  health: { interval: 500ms, timeout: 450ms }";
+const LEASE: &str = "lease: 1500ms";
+const CRASH_AT: &str = "CHROMA_EDGE_CRASH_AT";
+const BREAK_RULE: &str = "CHROMA_EDGE_BREAK_RULE";
+const PROBE: Duration = Duration::from_millis(500);
+
+/// Whether a process can be sent a signal to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Running,
+    Stopped,
+    Dead,
+}
+
+/// The links of one edge.
+#[derive(Debug)]
+pub struct Links {
+    pub clients: FaultLink,
+    /// By instance.
+    pub instances: Vec<FaultLink>,
+    pub journal: Option<FaultLink>,
+}
+
+#[derive(Debug)]
+pub struct System {
+    // Dropped first: an edge that loses its servers has every reason to complain.
+    pub edges: Vec<Edge>,
+    pub links: Vec<Links>,
+    pub servers: Vec<ChromaServer>,
+    pub postgres: Option<Postgres>,
+    edge_lives: Vec<Life>,
+    server_lives: Vec<Life>,
+    postgres_life: Life,
+    _runtime: Runtime,
+}
+
+impl System {
+    /// Everything started, and one edge active.
+    pub fn start(plan: &Plan) -> System {
+        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
+        let runtime = runtime.expect("a runtime");
+        let servers: Vec<ChromaServer> = (0..plan.instances()).map(|_| ChromaServer::fresh()).collect();
+        let postgres = (plan.store == Store::Postgres).then(Postgres::durable);
+        let (mut edges, mut links) = (Vec::new(), Vec::new());
+        for _ in 0..plan.store.edges() {
+            let to = |port| FaultLink::to(runtime.handle(), port);
+            let instances: Vec<FaultLink> = servers.iter().map(|server| to(server.client().address.port())).collect();
+            let journal = postgres.as_ref().map(|postgres| to(postgres.port()));
+            let mut edge = Edge::builder().config(TIMES);
+            for link in &instances {
+                edge = edge.instance_url(&format!("http://127.0.0.1:{}", link.port()));
+            }
+            if let (Some(postgres), Some(link)) = (&postgres, &journal) {
+                edge = edge.postgres(&postgres.url_at(link.port())).journal_keys(LEASE);
+            }
+            if let Some(rule) = &plan.rule {
+                edge = edge.env(BREAK_RULE, rule);
+            }
+            let edge = edge.start();
+            links.push(Links { clients: to(edge.client().address.port()), instances, journal });
+            edges.push(edge);
+        }
+        let system = System {
+            edge_lives: vec![Life::Running; edges.len()],
+            server_lives: vec![Life::Running; servers.len()],
+            postgres_life: Life::Running,
+            edges,
+            links,
+            servers,
+            postgres,
+            _runtime: runtime,
+        };
+        crate::common::place::wait_for("an active edge", Duration::from_secs(30), || system.active());
+        system
+    }
+
+    /// Where clients connect, by edge.
+    pub fn doors(&self) -> Vec<Client> {
+        self.links.iter().map(|links| Client::new(links.clients.port())).collect()
+    }
+
+    /// The edge that says it is active, now, asked without a link.
+    pub fn active(&self) -> Option<usize> {
+        let alive = (0..self.edges.len()).filter(|index| self.edge_lives[*index] == Life::Running);
+        alive.into_iter().find(|index| role(&self.edges[*index]).as_deref() == Some("active"))
+    }
+
+    pub fn stands_by(&self, index: usize) -> bool {
+        self.edge_lives[index] == Life::Running && role(&self.edges[index]).as_deref() == Some("standby")
+    }
+
+    /// The edges that have ended without being told to, since the last time that it was asked.
+    pub fn fallen(&mut self) -> Vec<usize> {
+        let mut fallen = Vec::new();
+        for index in 0..self.edges.len() {
+            if self.edge_lives[index] != Life::Dead && self.edges[index].has_ended() {
+                self.edge_lives[index] = Life::Dead;
+                self.links[index].clients.server_is(Server::Dead);
+                fallen.push(index);
+            }
+        }
+        fallen
+    }
+
+    pub fn kill_edge(&mut self, index: usize) {
+        if self.edge_lives[index] == Life::Dead {
+            return;
+        }
+        if !self.edges[index].has_ended() {
+            self.edges[index].kill();
+        }
+        self.edge_lives[index] = Life::Dead;
+        self.links[index].clients.server_is(Server::Dead);
+    }
+
+    /// Starts it, if it is dead, to die by itself at this point, or not.
+    pub fn start_edge(&mut self, index: usize, crash_at: Option<&str>) {
+        if self.edge_lives[index] != Life::Dead {
+            return;
+        }
+        self.edges[index].set_env(CRASH_AT, crash_at);
+        self.edges[index].relaunch();
+        self.edge_lives[index] = Life::Running;
+        self.links[index].clients.server_is(Server::There);
+    }
+
+    pub fn stop_edge(&mut self, index: usize) {
+        if self.edge_lives[index] == Life::Running && !self.edges[index].has_ended() {
+            self.edges[index].signal(Signal::SIGSTOP);
+            self.edge_lives[index] = Life::Stopped;
+        }
+    }
+
+    pub fn continue_edge(&mut self, index: usize) {
+        if self.edge_lives[index] == Life::Stopped && !self.edges[index].has_ended() {
+            self.edges[index].signal(Signal::SIGCONT);
+            self.edge_lives[index] = Life::Running;
+        }
+    }
+
+    /// Whether it may die by itself.
+    pub fn edge_life(&self, index: usize) -> Life {
+        self.edge_lives[index]
+    }
+
+    pub fn kill_server(&mut self, index: usize) {
+        if self.server_lives[index] != Life::Dead {
+            self.servers[index].kill();
+            self.server_lives[index] = Life::Dead;
+            self.links.iter().for_each(|links| links.instances[index].server_is(Server::Dead));
+        }
+    }
+
+    pub fn start_server(&mut self, index: usize) {
+        if self.server_lives[index] == Life::Dead {
+            self.servers[index].start_again();
+            self.server_lives[index] = Life::Running;
+            self.links.iter().for_each(|links| links.instances[index].server_is(Server::There));
+        }
+    }
+
+    pub fn stop_server(&mut self, index: usize) {
+        if self.server_lives[index] == Life::Running {
+            self.servers[index].stop();
+            self.server_lives[index] = Life::Stopped;
+        }
+    }
+
+    pub fn continue_server(&mut self, index: usize) {
+        if self.server_lives[index] == Life::Stopped {
+            self.servers[index].cont();
+            self.server_lives[index] = Life::Running;
+        }
+    }
+
+    pub fn kill_postgres(&mut self) {
+        let Some(postgres) = &mut self.postgres else { return };
+        postgres.kill();
+        self.postgres_life = Life::Dead;
+        self.links.iter().filter_map(|links| links.journal.as_ref()).for_each(|link| link.server_is(Server::Dead));
+    }
+
+    pub fn start_postgres(&mut self) {
+        let Some(postgres) = self.postgres.as_mut().filter(|_| self.postgres_life == Life::Dead) else { return };
+        postgres.start();
+        self.postgres_life = Life::Running;
+        self.links.iter().filter_map(|links| links.journal.as_ref()).for_each(|link| link.server_is(Server::There));
+    }
+
+    pub fn stop_postgres(&mut self) {
+        if let Some(postgres) = self.postgres.as_ref().filter(|_| self.postgres_life == Life::Running) {
+            postgres.signal_all(Signal::SIGSTOP);
+            self.postgres_life = Life::Stopped;
+        }
+    }
+
+    pub fn continue_postgres(&mut self) {
+        if let Some(postgres) = self.postgres.as_ref().filter(|_| self.postgres_life == Life::Stopped) {
+            postgres.signal_all(Signal::SIGCONT);
+            self.postgres_life = Life::Running;
+        }
+    }
+
+    fn all_links(&self) -> impl Iterator<Item = &FaultLink> {
+        self.links.iter().flat_map(|links| links.instances.iter().chain([&links.clients]).chain(&links.journal))
+    }
+
+    /// Everything runs, and every link is whole.
+    pub fn heal(&mut self) {
+        self.all_links().for_each(|link| link.set(LinkFault::None));
+        self.continue_postgres();
+        self.start_postgres();
+        for index in 0..self.servers.len() {
+            self.continue_server(index);
+            self.start_server(index);
+        }
+        for index in 0..self.edges.len() {
+            // Those that were to die by themselves have had their time.
+            self.kill_edge(index);
+            self.start_edge(index, None);
+        }
+        self.servers.iter().for_each(ChromaServer::await_heartbeat);
+    }
+
+    /// Waits until an edge is active and says that nothing is left to do, or says what is left.
+    pub fn await_sync(&mut self, timeout: Duration) -> Result<usize, String> {
+        let deadline = Instant::now() + timeout;
+        let mut last = Value::Null;
+        while Instant::now() < deadline {
+            // One that was succeeded ends, and its supervisor starts it again.
+            for index in self.fallen() {
+                self.start_edge(index, None);
+            }
+            if let Some(active) = self.active() {
+                last = status(&self.edges[active]).unwrap_or_default();
+                if crate::common::edge::is_in_sync(&last) {
+                    return Ok(active);
+                }
+            }
+            // The other side is another process: there is nothing to await but its next answer.
+            std::thread::sleep(Duration::from_millis(50));
+        }
+        Err(format!("not in sync within {timeout:?}: {last:#}"))
+    }
+}
+
+fn status(edge: &Edge) -> Option<Value> {
+    let answer = edge.client().with_timeout(PROBE).send("GET", "/status", "", b"").ok()?;
+    serde_json::from_slice(&answer.body).ok()
+}
+
+fn role(edge: &Edge) -> Option<String> {
+    Some(status(edge)?["role"].as_str()?.to_owned())
+}

@@ -1,0 +1,151 @@
+//! The command as an operator runs it, and what it said.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+
+use serde_json::Value;
+
+use crate::common::cluster::TENANT;
+use crate::common::http::{Client, DEFAULT};
+use crate::common::place;
+use crate::common::{ChromaServer, Content};
+
+/// What a shell may have set.
+const VARIABLES: [&str; 8] = [
+    "CHROMA_EDGE_TOKEN",
+    "HTTP_PROXY",
+    "http_proxy",
+    "HTTPS_PROXY",
+    "https_proxy",
+    "ALL_PROXY",
+    "all_proxy",
+    "SSL_CERT_FILE",
+];
+
+/// A run that is over.
+#[derive(Debug)]
+pub struct Ran {
+    pub code: Option<i32>,
+    pub stdout: String,
+    pub stderr: String,
+    pub report: Value,
+}
+
+/// The patience of runs that are to find a fault: what is wrong stays wrong.
+const LITTLE: &str = "4";
+/// The patience of runs that are to pass, on a busy machine.
+pub const MUCH: &str = "--patience=60";
+
+/// The command, ready to be started.
+pub fn command(url: &str, options: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_chroma-edge"));
+    for name in VARIABLES {
+        command.env_remove(name);
+    }
+    command.args(["validate", "--url", url]).args(options);
+    if !options.contains(&MUCH) {
+        command.args(["--patience", LITTLE]);
+    }
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
+/// Runs it to its end, with a report in JSON.
+pub fn validate(url: &str, options: &[&str]) -> Ran {
+    let folder = place::data_dir("validate");
+    let report = folder.path().join("report.json");
+    let mut command = command(url, options);
+    command.arg("--output").arg(&report);
+    ended(command.output().expect("the command"), &report)
+}
+
+/// Runs it without a report.
+pub fn validate_plainly(url: &str, options: &[&str]) -> Ran {
+    ended(command(url, options).output().expect("the command"), Path::new(""))
+}
+
+/// What a started one has said, at its end.
+pub fn end_of(child: Child) -> Ran {
+    ended(child.wait_with_output().expect("the command"), Path::new(""))
+}
+
+fn ended(output: Output, report: &Path) -> Ran {
+    let report = std::fs::read(report).ok().and_then(|bytes| serde_json::from_slice(&bytes).ok());
+    Ran {
+        code: output.status.code(),
+        stdout: String::from_utf8_lossy(&output.stdout).into_owned(),
+        stderr: String::from_utf8_lossy(&output.stderr).into_owned(),
+        report: report.unwrap_or_default(),
+    }
+}
+
+impl Ran {
+    /// The outcome of this check.
+    #[track_caller]
+    pub fn check(&self, name: &str) -> &Value {
+        let found = self.report["checks"].as_array().and_then(|list| list.iter().find(|one| one["check"] == name));
+        found.unwrap_or_else(|| panic!("no outcome of {name}: {self:#?}"))
+    }
+
+    #[track_caller]
+    pub fn assert_passed(&self) -> &Self {
+        assert_eq!(self.code, Some(0), "{self:#?}");
+        assert_eq!(self.report["passed"], true, "{self:#?}");
+        self
+    }
+
+    /// The check failed, and said this; the table says so too.
+    #[track_caller]
+    pub fn assert_failed(&self, name: &str, why: &str) -> &Self {
+        assert_eq!(self.code, Some(1), "{self:#?}");
+        let outcome = self.check(name);
+        assert_eq!(outcome["verdict"], "failed", "{self:#?}");
+        let said = format!("{}{}", outcome["failures"], outcome["differences"]["shown"]);
+        assert!(said.contains(why), "{why:?} is not why {name} failed: {self:#?}");
+        let row = self.stdout.lines().find(|line| line.trim_start().starts_with(name));
+        assert!(row.is_some_and(|row| row.contains("FAILED")), "{}", self.stdout);
+        self
+    }
+
+    /// How many collections it says it has kept.
+    pub fn left(&self) -> usize {
+        self.report["left_behind"].as_array().map_or(0, Vec::len)
+    }
+
+    /// Runs every removal that was printed, as an operator pastes it, and sees all of this run's collections gone.
+    #[track_caller]
+    pub fn assert_removable(&self, from: &[&Client]) {
+        let lines: Vec<&str> = self.said().filter(|line| line.starts_with("curl ")).collect();
+        assert!(!lines.is_empty(), "nothing is said to be left: {self:#?}");
+        for line in lines {
+            let done = Command::new("sh").args(["-c", line]).output().expect("a shell");
+            assert!(done.status.success(), "{line}: {done:?}");
+        }
+        from.iter().for_each(|client| assert_eq!(own(client), Vec::<String>::new()));
+    }
+
+    fn said(&self) -> impl Iterator<Item = &str> {
+        self.stdout.lines().chain(self.stderr.lines()).map(str::trim)
+    }
+}
+
+/// The collections that runs have left, as this server lists them.
+pub fn own(client: &Client) -> Vec<String> {
+    let list = client.get(&format!("{DEFAULT}/collections?limit=1000")).expect(200).json();
+    let names = list.as_array().expect("a list").iter().map(|one| one["name"].as_str().expect("a name").to_owned());
+    names.filter(|name| name.starts_with("AUTOTEST_")).collect()
+}
+
+/// Everything that these servers hold.
+pub fn held(servers: &[ChromaServer]) -> Vec<Content> {
+    servers.iter().map(|server| Content::of(&server.client(), TENANT)).collect()
+}
+
+/// A file with this text, in a folder of its own that goes away with it.
+pub fn file(name: &str, text: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = place::data_dir("validate");
+    let path = folder.path().join(name);
+    std::fs::File::create(&path).and_then(|mut file| file.write_all(text.as_bytes())).expect("a file");
+    (folder, path)
+}

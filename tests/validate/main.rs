@@ -1,0 +1,19 @@
+//! `chroma-edge validate` against a real edge and real servers: it passes where all is well, and each check fails for
+//! its own reason where something is not.
+
+#![allow(clippy::expect_used, reason = "a test may fail by panic")]
+
+#[allow(dead_code, reason = "the other tests use the rest")]
+#[path = "../common/mod.rs"]
+mod common;
+
+mod catalog_faults;
+mod command;
+mod guided;
+mod interrupted;
+mod liar;
+mod outages;
+mod passes;
+mod record_faults;
+mod refusals;
+mod transaction_faults;
