@@ -44,8 +44,8 @@ use strays::LANDED;
 use world::World;
 
 /// What `make test` runs.
-const SEEDS: u64 = 768;
-const SEEDS_WITHOUT: u64 = 128;
+const SEEDS: u64 = 512;
+const SEEDS_WITHOUT: u64 = 96;
 const STEPS: u64 = 2000;
 
 /// A suspicion that came while a deletion was under way was forgotten (3, 97, 120); one that came in the middle of a rest
