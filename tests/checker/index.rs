@@ -79,6 +79,14 @@ impl<'a, M: Semantics> Index<'a, M> {
         }
     }
 
+    /// Whether it stands before the end of its lane, and behind whatever was applied there.
+    pub fn went_with_its_lane(&self, entry: &Entry<M::Write>) -> bool {
+        self.timelines.get(&entry.lane).is_some_and(|timeline| {
+            timeline.last().is_some_and(|last| last.happening == Happening::Ends)
+                && timeline.iter().any(|event| event.entry.seq == entry.seq && event.happening == Happening::Writes)
+        })
+    }
+
     fn add(&mut self, entry: &'a Entry<M::Write>) {
         self.entries.entry(&entry.token).or_default().push(entry);
         self.lanes.entry(entry.lane.clone()).or_default().push(entry);

@@ -29,7 +29,10 @@ fn acknowledged<M: Semantics>(index: &Index<'_, M>, write: &Write, entries: &[&E
         let token = Some(write.token.clone());
         return Some(Violation { token, ..Violation::new(Breach::AcknowledgedMissing, what) });
     };
-    if entries.iter().any(|entry| entry.verdict == Verdict::Applied && entry.status == Status::Done) {
+    // Acknowledged, and cut off before that was durable; its collection was dropped before it was executed again.
+    let went = |entry: &&&Entry<M::Write>| entry.verdict == Verdict::Void && index.went_with_its_lane(entry);
+    let done = |entry: &&&Entry<M::Write>| entry.verdict == Verdict::Applied || went(entry);
+    if entries.iter().filter(done).any(|entry| entry.status == Status::Done) {
         return None;
     }
     let what = format!("acknowledged, and its entry is {:?}, {:?}", first.verdict, first.status);

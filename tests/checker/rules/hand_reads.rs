@@ -4,7 +4,7 @@ use super::toy::{
     CATALOG, State, Toy, ToyRun, acked, acked_in, caught, content, entry, passes, read, refused, told, unknown,
 };
 use crate::checker::Breach;
-use crate::checker::history::{Shown, Status, Verdict};
+use crate::checker::history::{Outcome, Shown, Status, Verdict};
 
 /// A collection, and `a` = 2, 4 and 6 put there, at 10 to 20, 30 to 40, 50 to 60.
 fn three() -> ToyRun {
@@ -85,6 +85,14 @@ fn what_went_with_its_collection_may_have_been_shown_before() {
     entry(&mut run, "v", Verdict::Void, Status::Done, Toy::Put("a", 8));
     // Nothing ends the lane: it has no effect, and never had.
     caught(&seen(&run, 75, 76, content(&[("a", 8)])), Breach::NeverThere);
+    // Acknowledged all the same: the edge died before that was durable. Now every later read has it.
+    let mut acknowledged = run.clone();
+    let told = acknowledged.writes.last_mut().expect("a write");
+    (told.outcome, told.ended) = (Outcome::Acknowledged, 72);
+    caught(&acknowledged, Breach::AcknowledgedNotApplied);
+    acked_in(&mut acknowledged, CATALOG, "drop", 80, 85, Toy::Drop("x".to_owned()));
+    passes(&seen(&acknowledged, 75, 76, content(&[("a", 8)])));
+    caught(&seen(&acknowledged, 75, 76, content(&[("a", 6)])), Breach::StaleRead);
     let still_there = run.clone();
     acked_in(&mut run, CATALOG, "drop", 80, 85, Toy::Drop("x".to_owned()));
     passes(&seen(&run, 75, 76, content(&[("a", 6)])));
