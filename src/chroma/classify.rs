@@ -82,7 +82,7 @@ fn internal(call: Call, message: &str) -> Class {
     } else if has("database is locked") && (reading || !is_record_write(call)) {
         // Not for record writes: their log entry may be in before the lock is met.
         Class::Transient
-    } else if reading && has("Error finding id") {
+    } else if reading && (has("Error finding id") || has("Nothing found on disk")) {
         Class::Transient
     } else if reading && (has("too many SQL variables") || has("is not implemented")) {
         Class::Rejected

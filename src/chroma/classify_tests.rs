@@ -110,6 +110,12 @@ fn passing_conditions() {
             r#"{"error":"InternalError","message":"Error executing plan: Internal error: Error finding id"}"#,
             Class::Transient,
         ),
+        (
+            Call::RecordRead,
+            500,
+            r#"{"error":"InternalError","message":"Error executing plan: Internal error: Error creating hnsw segment reader: Nothing found on disk"}"#,
+            Class::Transient,
+        ),
     ]);
 }
 

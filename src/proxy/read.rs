@@ -4,6 +4,7 @@
 //! read whole and executed by the edge, like a write but without the journal.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
@@ -26,6 +27,8 @@ const CONSISTENCY: &str = "chroma-edge-consistency";
 const PIN: &str = "chroma-edge-instance";
 /// Attempts of one read, however few instances there are: a passing error (`Error finding id`) is tried again.
 pub const ATTEMPTS: usize = 4;
+/// The pause before the second attempt at an instance that has failed; before the third it is twice as long, and so on.
+const AGAIN: Duration = Duration::from_millis(100);
 
 /// What must be fresh where a read goes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -238,7 +241,9 @@ impl Read {
 /// `unfit`: those that denied what they should have. They are asked again only by later reads, when they have been
 /// looked at.
 pub async fn next(edge: &Edge, read: &Read, tried: &[InstanceId], unfit: &[InstanceId]) -> Result<InstanceId, Failure> {
-    let deadline = clock::now() + edge.options.read_wait;
+    let now = clock::now();
+    let deadline = now + edge.options.read_wait;
+    let again_at = (now + AGAIN * u32::try_from(tried.len()).unwrap_or(u32::MAX)).min(deadline);
     let mut changes = edge.core.changes();
     loop {
         changes.mark_unchanged();
@@ -258,11 +263,15 @@ pub async fn next(edge: &Edge, read: &Read, tried: &[InstanceId], unfit: &[Insta
         if !untried.is_empty() {
             return Ok(pick(edge, untried));
         }
-        // A passing error is tried again where it came from.
-        if !candidates.is_empty() && tried.len() < ATTEMPTS {
+        // What has failed is tried again where it failed, but not at once: meanwhile another instance may become fresh, or
+        // the probes may say that this one is gone.
+        let may_repeat = !candidates.is_empty() && tried.len() < ATTEMPTS;
+        if may_repeat && clock::now() >= again_at {
             return Ok(pick(edge, candidates));
         }
-        if tried.len() >= ATTEMPTS || timeout_at(deadline.into(), changes.changed()).await.is_err() {
+        let until = if may_repeat { again_at } else { deadline };
+        let given_up = tried.len() >= ATTEMPTS || timeout_at(until.into(), changes.changed()).await.is_err();
+        if given_up && !may_repeat {
             return Err(if any_usable { Failure::NoFreshInstance } else { Failure::NoInstance });
         }
     }

@@ -16,7 +16,8 @@ pub const OPERATIONS: [(Kind, u64); 18] = [
     (Kind::DeleteByIds, 10),
     (Kind::DeleteWhere, 10),
     (Kind::DeleteLimited, 5),
-    (Kind::Create, 4),
+    // Once all names are given, they are created again.
+    (Kind::Create, 1),
     (Kind::Recreate, 1),
     (Kind::Rename, 2),
     (Kind::Modify, 5),

@@ -146,10 +146,14 @@ fn with_the_replica_behind(configuration: &str) -> (Cluster, String) {
     cluster.edge.wait_until_in_sync(CATCH_UP);
     let lock = cluster.replica().hold_writes();
     add(&cluster.client(), &collection, "new").expect(201);
+    // Again and again: a read may be under way for a moment.
+    let mut in_a_row = 0;
     wait_for("the write under way to the replica", CATCH_UP, || {
         let status = cluster.edge.status();
         let instances = status["instances"].as_array().cloned().unwrap_or_default();
-        instances.iter().any(|one| one["name"] == "replica" && one["in_flight"] == 1).then_some(())
+        let under_way = instances.iter().any(|one| one["name"] == "replica" && one["in_flight"] == 1);
+        in_a_row = if under_way { in_a_row + 1 } else { 0 };
+        (in_a_row == 20).then_some(())
     });
     cluster.replica().kill();
     drop(lock);
@@ -270,5 +274,26 @@ fn any_instance_may_serve_where_the_configuration_says_so() {
     assert_eq!(get(&pinned, &collection, "old").expect(200).json()["ids"], json!(["old"]), "without asking for it");
     let strict = pinned.with_header("chroma-edge-consistency", "fresh");
     get(&strict, &collection, "old").expect(503);
+    assert_eq!(cluster.assert_converged().record_count(), 2);
+}
+
+/// The one fresh instance fails reads, and the other is a moment behind: a read waits for it instead of failing at once.
+#[test]
+fn a_read_that_fails_on_the_one_fresh_instance_waits_for_another() {
+    let (cluster, relays) = Cluster::relayed(|edge| edge.config("  read_replica_ratio: 0"));
+    let collection = cluster.create("things");
+    add(&cluster.client(), &collection, "one").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    relays[1].hold("/add");
+    add(&cluster.client(), &collection, "two").expect(201);
+    relays[0].swallow(Some("/get"));
+    let answer = std::thread::scope(|scope| {
+        let read = scope.spawn(|| get(&cluster.client(), &collection, "two"));
+        wait_for("a read that fails", CATCH_UP, || (!relays[0].seen_at("/get").is_empty()).then_some(()));
+        relays[1].release();
+        read.join().expect("a reader")
+    });
+    assert_eq!(answer.expect(200).header("chroma-edge-instance"), Some("replica"));
+    relays[0].swallow(None);
     assert_eq!(cluster.assert_converged().record_count(), 2);
 }

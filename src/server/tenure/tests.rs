@@ -241,7 +241,8 @@ async fn what_an_earlier_edge_feared_reaches_the_board_once() {
         _ = house.tenancy.keep(Term::For(TERM), &mut lost) => panic!("it is renewed"),
         () = house.script.calls("suspicions", 3) => {}
     }
-    assert_eq!(work.describe(), ["Inspect { instance: InstanceId(0) }", "handled 7", "handled 8"]);
+    let rest = "AwaitCalm { lane: Catalog, instance: InstanceId(0), rest: 1, why: Doubt { in_a_row: 0 } }";
+    assert_eq!(work.describe(), ["Inspect { instance: InstanceId(0) }", rest, "handled 7", "handled 8"]);
 }
 
 #[tokio::test(start_paused = true)]

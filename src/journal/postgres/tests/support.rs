@@ -16,6 +16,9 @@ use crate::journal::contract::Bench;
 use crate::journal::postgres::{DatabaseUrl, PostgresOptions, PostgresStore};
 use crate::journal::{Claim, Store, Tenure, TenureError};
 
+/// The contract is not about time, and machines are busy.
+const PATIENT: Duration = Duration::from_secs(60);
+
 /// As configured by default, under this name.
 pub fn options(name: &str) -> PostgresOptions {
     PostgresOptions { name: name.to_owned(), ..PostgresOptions::default() }
@@ -42,7 +45,10 @@ pub async fn holder(url: &str, name: &str) -> PostgresStore {
 
 impl Bench for Postgres {
     fn open(&self) -> Arc<dyn Store> {
-        let store = store(&self.url(), PostgresOptions { term: Duration::from_secs(60), ..options("the contract") });
+        let store = store(
+            &self.url(),
+            PostgresOptions { commit: PATIENT, read: PATIENT, term: PATIENT, ..options("the contract") },
+        );
         let parts = Arc::clone(&store.parts);
         let claim = store.thread.finish(async move { parts.lease.claim().await });
         assert!(matches!(claim, Some(Ok(Claim::Granted { .. }))), "{claim:?}");
