@@ -74,10 +74,16 @@ pub(super) fn run(asked: Asked) -> ExitCode {
         wait: Duration::from_secs(asked.wait),
     };
     match Options::from_words(words).and_then(|options| validate(&options)) {
-        Ok(report) => {
+        Ok(ended) => {
             // Nobody who reads changes nothing of how it went.
-            let _ = std::io::stdout().write_all(report.text().as_bytes());
-            if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let mut out = std::io::stdout();
+            let _ = out.write_all(ended.report.text().as_bytes()).and_then(|()| out.flush());
+            let passed = ended.report.passed;
+            if let Err(why) = ended.write() {
+                eprintln!("{why}");
+                return ExitCode::FAILURE;
+            }
+            if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(mistake) => {
             eprintln!("{}", mistake.trim_end());
