@@ -104,13 +104,14 @@ fn reminder(task: &Task) -> Option<String> {
 
 fn carry_out(run: &Run, task: &Task) -> Result<Vec<Outcome>, String> {
     match task {
-        Task::Checks(checks) => {
-            let progress = Progress::of(checks.len());
+        Task::Checks(chosen) => {
+            let progress = Progress::of(chosen.len());
             let one = |(n, check): (usize, &Check)| {
                 progress.show(n, check.name, check.shows);
                 check.carry_out(run)
             };
-            let outcomes = checks.iter().enumerate().map(one).collect();
+            let mut outcomes = chosen.iter().enumerate().map(one).collect();
+            checks::look_again(run, &mut outcomes);
             progress.end();
             Ok(outcomes)
         }
