@@ -82,7 +82,7 @@ impl Options {
             token: words.token.filter(|token| !token.is_empty()),
             tenant: words.tenant,
             database: words.database,
-            instances: list(&words.instances).iter().map(|one| direct(one)).collect::<Result<_, _>>()?,
+            instances: addresses(&words.instances)?,
             output: words.output.map(output).transpose()?,
             limit: words.limit,
             patience: words.patience,
@@ -100,6 +100,21 @@ fn list(values: &[String]) -> Vec<String> {
         .filter(|one| !one.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// One for each instance, and no two the same: an instance compared with itself is equal to it.
+fn addresses(values: &[String]) -> Result<Vec<DirectAddress>, String> {
+    let all: Vec<DirectAddress> = list(values).iter().map(|one| direct(one)).collect::<Result<_, _>>()?;
+    for (n, one) in all.iter().enumerate() {
+        let earlier = &all[..n];
+        if earlier.iter().any(|other| other.name == one.name) {
+            return Err(format!("--instances has {:?} twice", one.name));
+        }
+        if let Some(other) = earlier.iter().find(|other| other.url.is_same(&one.url)) {
+            return Err(format!("--instances has {} for {} and for {}", one.url, other.name, one.name));
+        }
+    }
+    Ok(all)
 }
 
 fn direct(text: &str) -> Result<DirectAddress, String> {
@@ -151,6 +166,10 @@ mod tests {
         assert!(unknown.contains("\"speed\"") && unknown.contains("concurrency"), "{unknown}");
         assert!(mistake(Words { instances: vec!["http://a".into()], ..words() }).contains("NAME=URL"));
         assert!(mistake(Words { instances: vec!["a=b".into()], ..words() }).contains("address"));
+        let twice = ["a=http://a,a=http://b", "a=http://a:80/,b=http://A"];
+        for (text, why) in twice.into_iter().zip(["\"a\" twice", "for a and for b"]) {
+            assert!(mistake(Words { instances: vec![text.into()], ..words() }).contains(why), "{text}");
+        }
         assert!(mistake(Words { output: Some("report.pdf".into()), ..words() }).contains(".json or .txt"));
         assert!(mistake(Words { limit: Duration::ZERO, ..words() }).contains("0 seconds"));
         let both = Words { guided: Some("primary".into()), only: vec!["sync".into()], ..words() };

@@ -6,6 +6,7 @@
 mod deployment;
 mod error;
 mod ledger;
+mod mapped;
 mod own;
 mod places;
 mod tally;

@@ -30,6 +30,16 @@ impl BaseUrl {
         Ok(BaseUrl(text.trim_end_matches('/').to_owned()))
     }
 
+    /// Whether both are one address: the case of a host and a port that goes without saying make no difference.
+    pub fn is_same(&self, other: &BaseUrl) -> bool {
+        let parts = |url: &BaseUrl| -> Option<(String, u16, String)> {
+            let uri: Uri = url.0.parse().ok()?;
+            let port = uri.port_u16().unwrap_or(if url.is_tls() { 443 } else { 80 });
+            Some((uri.host()?.to_ascii_lowercase(), port, uri.path().trim_end_matches('/').to_owned()))
+        };
+        self == other || (self.is_tls() == other.is_tls() && parts(self) == parts(other))
+    }
+
     /// This address with a path on it, which begins with a slash.
     pub fn at(&self, path: &str) -> String {
         format!("{}{path}", self.0)
