@@ -59,7 +59,9 @@ fn after_help() -> String {
 
 /// Runs the command.
 pub(super) fn run(asked: Asked) -> ExitCode {
-    let token = asked.token.or_else(|| std::env::var("CHROMA_EDGE_TOKEN").ok());
+    // What is no text is told as a token that is none, and not left out.
+    let from_environment = || std::env::var_os("CHROMA_EDGE_TOKEN").map(|token| token.to_string_lossy().into_owned());
+    let token = asked.token.or_else(from_environment);
     let words = Words {
         url: asked.url,
         token,

@@ -7,6 +7,9 @@ use super::checks::{self, Check};
 use super::client::BaseUrl;
 use super::run::DirectAddress;
 
+/// No span of time is longer.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// What a report file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -74,12 +77,17 @@ impl Options {
             Some(_) if !names.is_empty() => return Err("--guided has steps of its own: without --only".to_owned()),
             Some(instance) => Task::Guided { instance, wait: words.wait },
         };
+        for (option, span) in [("--limit", words.limit), ("--wait", words.wait), ("--patience", words.patience)] {
+            if span > LONGEST {
+                return Err(format!("{option} is at most {} seconds, which are 7 days", LONGEST.as_secs()));
+            }
+        }
         if words.limit.is_zero() || words.wait.is_zero() {
             return Err("a limit of 0 seconds leaves no time for anything".to_owned());
         }
         Ok(Options {
             url: BaseUrl::parse(&words.url)?,
-            token: words.token.filter(|token| !token.is_empty()),
+            token: words.token.filter(|token| !token.is_empty()).map(token).transpose()?,
             tenant: words.tenant,
             database: words.database,
             instances: addresses(&words.instances)?,
@@ -89,6 +97,14 @@ impl Options {
             task,
         })
     }
+}
+
+/// What a header can hold. The token itself is not repeated.
+fn token(token: String) -> Result<String, String> {
+    if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(token);
+    }
+    Err("a token has visible ASCII characters only, and no blanks: see --token, or CHROMA_EDGE_TOKEN".to_owned())
 }
 
 /// Values that may be repeated, or stand in one with commas.
