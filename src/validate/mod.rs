@@ -24,7 +24,7 @@ pub use self::report::Report;
 use std::time::Duration;
 
 use self::checks::Check;
-use self::client::{BaseUrl, Deployment, PREFIX, Place, RunId, Wire, WireOptions};
+use self::client::{BaseUrl, Deployment, Place, RunId, Wire, WireOptions};
 use self::findings::{Findings, Outcome};
 use self::output::ReportFile;
 use self::progress::Progress;
@@ -90,6 +90,7 @@ pub fn validate(options: &Options) -> Result<Ended, String> {
         checks,
         left_behind: ledger.left().iter().map(left).collect(),
         left_by_other_runs,
+        removals_need: ledger.needs(),
     };
     Ok(Ended { report, file })
 }
@@ -133,9 +134,11 @@ fn nothing_to_check(task: &Task, why: &str) -> Vec<Outcome> {
     checks.iter().map(outcome).collect()
 }
 
-/// What other runs have left, by the list of collections. A list that cannot be read is not why a run fails.
+/// What other runs have left, by the names in the list of collections. A list that cannot be read is not why a run fails.
 fn others(run: &Run) -> Vec<Left> {
     let listed = checks::listed(run).unwrap_or_default();
     let left = |name: String| Left { remove: run.edge.ledger().removal_of(&name), collection: name };
-    listed.into_iter().map(|(name, _)| name).filter(|name| name.starts_with(PREFIX)).map(left).collect()
+    let known: Vec<&str> = checks::ALL.iter().map(|check| check.name).chain([guided::NAME]).collect();
+    let made = |name: &String| client::check_in(name).is_some_and(|check| known.contains(&check));
+    listed.into_iter().map(|(name, _)| name).filter(made).map(left).collect()
 }
