@@ -59,7 +59,9 @@ fn after_help() -> String {
 
 /// Runs the command.
 pub(super) fn run(asked: Asked) -> ExitCode {
-    let token = asked.token.or_else(|| std::env::var("CHROMA_EDGE_TOKEN").ok());
+    // What is no text is told as a token that is none, and not left out.
+    let from_environment = || std::env::var_os("CHROMA_EDGE_TOKEN").map(|token| token.to_string_lossy().into_owned());
+    let token = asked.token.or_else(from_environment);
     let words = Words {
         url: asked.url,
         token,
@@ -74,10 +76,16 @@ pub(super) fn run(asked: Asked) -> ExitCode {
         wait: Duration::from_secs(asked.wait),
     };
     match Options::from_words(words).and_then(|options| validate(&options)) {
-        Ok(report) => {
+        Ok(ended) => {
             // Nobody who reads changes nothing of how it went.
-            let _ = std::io::stdout().write_all(report.text().as_bytes());
-            if report.passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+            let mut out = std::io::stdout();
+            let _ = out.write_all(ended.report.text().as_bytes()).and_then(|()| out.flush());
+            let passed = ended.report.passed;
+            if let Err(why) = ended.write() {
+                eprintln!("{why}");
+                return ExitCode::FAILURE;
+            }
+            if passed { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(mistake) => {
             eprintln!("{}", mistake.trim_end());

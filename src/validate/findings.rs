@@ -175,6 +175,12 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// It failed after all, for these reasons too.
+    pub fn fail(&mut self, why: Vec<String>) {
+        self.verdict = Verdict::Failed;
+        self.failures.extend(why);
+    }
+
     /// A check that could not begin.
     pub fn skipped(check: &'static str, why: &str) -> Outcome {
         let findings = Findings { failures: vec![why.to_owned()], ..Findings::default() };

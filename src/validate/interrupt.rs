@@ -46,4 +46,5 @@ fn say(ledger: &Ledger) {
     for name in &left {
         eprintln!("  {}", ledger.removal(name));
     }
+    ledger.needs().iter().for_each(|what| eprintln!("  ({what})"));
 }

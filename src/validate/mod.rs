@@ -11,6 +11,7 @@ mod findings;
 mod guided;
 mod interrupt;
 mod options;
+mod output;
 mod progress;
 mod report;
 mod run;
@@ -20,14 +21,12 @@ mod standing;
 pub use self::options::{Options, Task, Words, described};
 pub use self::report::Report;
 
-use std::fs::File;
-use std::io::{Seek, Write};
 use std::time::Duration;
 
 use self::checks::Check;
-use self::client::{BaseUrl, Deployment, PREFIX, Place, RunId, Wire, WireOptions};
+use self::client::{BaseUrl, Deployment, Place, RunId, Wire, WireOptions};
 use self::findings::{Findings, Outcome};
-use self::options::{Format, Output};
+use self::output::ReportFile;
 use self::progress::Progress;
 use self::report::Left;
 use self::run::{Patience, Run};
@@ -37,9 +36,24 @@ use crate::clock::{self, Timestamp};
 /// The limit of one call: longer than an edge with its defaults waits for a hung instance and then tries another.
 const CALL: Duration = Duration::from_secs(45);
 
+/// A run that is over, and the file that waits for its report.
+#[derive(Debug)]
+pub struct Ended {
+    pub report: Report,
+    file: Option<ReportFile>,
+}
+
+impl Ended {
+    /// Writes the report where it was asked for. The error says why it is not there: what the report says must have
+    /// been shown before, or what is left would never be named.
+    pub fn write(self) -> Result<(), String> {
+        self.file.map_or(Ok(()), |file| file.write(&self.report))
+    }
+}
+
 /// Runs what was asked for. The error is a mistake in what was asked, found before anything was written.
-pub fn validate(options: &Options) -> Result<Report, String> {
-    let file = options.output.as_ref().map(open).transpose()?;
+pub fn validate(options: &Options) -> Result<Ended, String> {
+    let file = options.output.as_ref().map(ReportFile::open).transpose()?;
     let (begun, started_at) = (clock::now(), Timestamp::now());
     let id = RunId::fresh();
     let run_limit = match &options.task {
@@ -76,11 +90,9 @@ pub fn validate(options: &Options) -> Result<Report, String> {
         checks,
         left_behind: ledger.left().iter().map(left).collect(),
         left_by_other_runs,
+        removals_need: ledger.needs(),
     };
-    if let Some((mut file, output)) = file.zip(options.output.as_ref()) {
-        write(&mut file, output, &report).map_err(|error| format!("{}: {error}", output.path.display()))?;
-    }
-    Ok(report)
+    Ok(Ended { report, file })
 }
 
 /// An outage outlives the run that was interrupted.
@@ -93,13 +105,14 @@ fn reminder(task: &Task) -> Option<String> {
 
 fn carry_out(run: &Run, task: &Task) -> Result<Vec<Outcome>, String> {
     match task {
-        Task::Checks(checks) => {
-            let progress = Progress::of(checks.len());
+        Task::Checks(chosen) => {
+            let progress = Progress::of(chosen.len());
             let one = |(n, check): (usize, &Check)| {
                 progress.show(n, check.name, check.shows);
                 check.carry_out(run)
             };
-            let outcomes = checks.iter().enumerate().map(one).collect();
+            let mut outcomes = chosen.iter().enumerate().map(one).collect();
+            checks::look_again(run, &mut outcomes);
             progress.end();
             Ok(outcomes)
         }
@@ -121,28 +134,11 @@ fn nothing_to_check(task: &Task, why: &str) -> Vec<Outcome> {
     checks.iter().map(outcome).collect()
 }
 
-/// What other runs have left, by the list of collections. A list that cannot be read is not why a run fails.
+/// What other runs have left, by the names in the list of collections. A list that cannot be read is not why a run fails.
 fn others(run: &Run) -> Vec<Left> {
     let listed = checks::listed(run).unwrap_or_default();
     let left = |name: String| Left { remove: run.edge.ledger().removal_of(&name), collection: name };
-    listed.into_iter().map(|(name, _)| name).filter(|name| name.starts_with(PREFIX)).map(left).collect()
-}
-
-/// Opened before anything is done, and left as it is until there is something to write.
-fn open(output: &Output) -> Result<File, String> {
-    let file = File::options().create(true).write(true).truncate(false).open(&output.path);
-    file.map_err(|error| format!("the report cannot be written to {}: {error}", output.path.display()))
-}
-
-fn write(file: &mut File, output: &Output, report: &Report) -> std::io::Result<()> {
-    let text = match output.format {
-        Format::Text => report.text(),
-        Format::Json => report.json(),
-    };
-    // What is no file of a disk, as /dev/stdout, has no length.
-    if file.metadata()?.is_file() {
-        file.set_len(0)?;
-        file.rewind()?;
-    }
-    file.write_all(text.as_bytes())
+    let known: Vec<&str> = checks::ALL.iter().map(|check| check.name).chain([guided::NAME]).collect();
+    let made = |name: &String| client::check_in(name).is_some_and(|check| known.contains(&check));
+    listed.into_iter().map(|(name, _)| name).filter(made).map(left).collect()
 }

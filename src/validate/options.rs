@@ -7,6 +7,9 @@ use super::checks::{self, Check};
 use super::client::BaseUrl;
 use super::run::DirectAddress;
 
+/// No span of time is longer.
+const LONGEST: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+
 /// What a report file is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
@@ -74,21 +77,34 @@ impl Options {
             Some(_) if !names.is_empty() => return Err("--guided has steps of its own: without --only".to_owned()),
             Some(instance) => Task::Guided { instance, wait: words.wait },
         };
+        for (option, span) in [("--limit", words.limit), ("--wait", words.wait), ("--patience", words.patience)] {
+            if span > LONGEST {
+                return Err(format!("{option} is at most {} seconds, which are 7 days", LONGEST.as_secs()));
+            }
+        }
         if words.limit.is_zero() || words.wait.is_zero() {
             return Err("a limit of 0 seconds leaves no time for anything".to_owned());
         }
         Ok(Options {
             url: BaseUrl::parse(&words.url)?,
-            token: words.token.filter(|token| !token.is_empty()),
+            token: words.token.filter(|token| !token.is_empty()).map(token).transpose()?,
             tenant: words.tenant,
             database: words.database,
-            instances: list(&words.instances).iter().map(|one| direct(one)).collect::<Result<_, _>>()?,
+            instances: addresses(&words.instances)?,
             output: words.output.map(output).transpose()?,
             limit: words.limit,
             patience: words.patience,
             task,
         })
     }
+}
+
+/// What a header can hold. The token itself is not repeated.
+fn token(token: String) -> Result<String, String> {
+    if token.bytes().all(|byte| byte.is_ascii_graphic()) {
+        return Ok(token);
+    }
+    Err("a token has visible ASCII characters only, and no blanks: see --token, or CHROMA_EDGE_TOKEN".to_owned())
 }
 
 /// Values that may be repeated, or stand in one with commas.
@@ -100,6 +116,21 @@ fn list(values: &[String]) -> Vec<String> {
         .filter(|one| !one.is_empty())
         .map(str::to_owned)
         .collect()
+}
+
+/// One for each instance, and no two the same: an instance compared with itself is equal to it.
+fn addresses(values: &[String]) -> Result<Vec<DirectAddress>, String> {
+    let all: Vec<DirectAddress> = list(values).iter().map(|one| direct(one)).collect::<Result<_, _>>()?;
+    for (n, one) in all.iter().enumerate() {
+        let earlier = &all[..n];
+        if earlier.iter().any(|other| other.name == one.name) {
+            return Err(format!("--instances has {:?} twice", one.name));
+        }
+        if let Some(other) = earlier.iter().find(|other| other.url.is_same(&one.url)) {
+            return Err(format!("--instances has {} for {} and for {}", one.url, other.name, one.name));
+        }
+    }
+    Ok(all)
 }
 
 fn direct(text: &str) -> Result<DirectAddress, String> {
@@ -151,6 +182,10 @@ mod tests {
         assert!(unknown.contains("\"speed\"") && unknown.contains("concurrency"), "{unknown}");
         assert!(mistake(Words { instances: vec!["http://a".into()], ..words() }).contains("NAME=URL"));
         assert!(mistake(Words { instances: vec!["a=b".into()], ..words() }).contains("address"));
+        let twice = ["a=http://a,a=http://b", "a=http://a:80/,b=http://A"];
+        for (text, why) in twice.into_iter().zip(["\"a\" twice", "for a and for b"]) {
+            assert!(mistake(Words { instances: vec![text.into()], ..words() }).contains(why), "{text}");
+        }
         assert!(mistake(Words { output: Some("report.pdf".into()), ..words() }).contains(".json or .txt"));
         assert!(mistake(Words { limit: Duration::ZERO, ..words() }).contains("0 seconds"));
         let both = Words { guided: Some("primary".into()), only: vec!["sync".into()], ..words() };

@@ -30,6 +30,9 @@ pub struct Report {
     pub left_behind: Vec<Left>,
     /// Of other runs; this one has not touched them.
     pub left_by_other_runs: Vec<Left>,
+    /// What the removals need of whoever runs them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub removals_need: Option<String>,
 }
 
 impl Report {
@@ -110,6 +113,11 @@ impl Report {
         let more = self.left_by_other_runs.len().saturating_sub(SHOWN);
         if more > 0 {
             let _ = writeln!(text, "  and {more} more");
+        }
+        if let Some(what) = &self.removals_need
+            && !(self.left_behind.is_empty() && self.left_by_other_runs.is_empty())
+        {
+            let _ = writeln!(text, "  ({what})");
         }
     }
 }

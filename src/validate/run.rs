@@ -71,7 +71,7 @@ pub struct DirectAddress {
 }
 
 /// A way to each instance: its own address where the operator gave one, else through the edge. An address for an
-/// instance that the deployment does not have is an error that names those it has.
+/// instance that the deployment does not have is an error that names those it has, and so is the address of an edge.
 pub fn views(
     edge: &Deployment,
     place: &Place,
@@ -85,12 +85,21 @@ pub fn views(
     }
     let view = |known: &Instance| {
         let view = match direct.iter().find(|one| one.name == known.name) {
-            Some(one) => View::direct(&one.name, wire(&one.url)?, place.clone()),
+            Some(one) => own_address(one, wire(&one.url)?, place, edge)?,
             None => View::pinned(&known.name, edge.wire(), place.clone())?,
         };
         Ok(if known.healthy { view } else { view.away(known.describe()) })
     };
     instances.iter().map(view).collect()
+}
+
+/// The edge would agree with itself about everything.
+fn own_address(one: &DirectAddress, wire: Wire, place: &Place, edge: &Deployment) -> Result<View, String> {
+    let view = View::direct(&one.name, wire, place.clone(), edge.wire());
+    match view.is_an_edge() {
+        true => Err(format!("{} is an edge: --instances takes {}'s own address", one.url, one.name)),
+        false => Ok(view),
+    }
 }
 
 impl Run {

@@ -46,6 +46,34 @@ fn health_finds_whatever_the_edge_says_of_itself() {
     }
 }
 
+/// Whatever was checked, and however it went.
+#[test]
+fn what_is_lost_during_the_run_is_found_at_its_end() {
+    let cases: [(&str, serde_json::Value, &str); 4] = [
+        ("/instances/1/healthy", json!(false), "at the end of the run: replica ("),
+        ("/instances/1/name", json!("other"), "the edge does not know replica any more"),
+        ("/diverged", json!([{ "collection_name": "c", "instance": "replica" }]), "at the end of the run: c is diverged"),
+        ("/role", json!("standby"), "at the end of the run: this edge stands by"),
+    ];
+    for (checks, place) in [("health", 0), ("documents", 1)] {
+        for (part, value, why) in cases.clone() {
+            let cluster = Cluster::two();
+            let looks = AtomicUsize::new(0);
+            let liar = Liar::before(&cluster.edge, move |asked, pass| {
+                let answer = pass(asked);
+                if !asked.is_page("/status") || looks.fetch_add(1, Ordering::Relaxed) == 0 {
+                    return answer;
+                }
+                changed(answer, |body| *body.pointer_mut(part).expect("a part of the page") = value.clone())
+            });
+            let ran = validate(liar.url(), &["--only", checks]);
+            ran.assert_failed("health", why);
+            assert_eq!(ran.report["checks"][place]["check"], "health", "{ran:#?}");
+            assert_eq!(ran.report["passed"], false, "{ran:#?}");
+        }
+    }
+}
+
 #[test]
 fn health_finds_a_deployment_of_one() {
     found("health", "there is only one instance", |asked, pass| {

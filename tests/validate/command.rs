@@ -39,14 +39,20 @@ pub const MUCH: &str = "--patience=60";
 
 /// The command, ready to be started.
 pub fn command(url: &str, options: &[&str]) -> Command {
+    let mut command = unhurried(url, options);
+    if !options.contains(&MUCH) {
+        command.args(["--patience", LITTLE]);
+    }
+    command
+}
+
+/// The command with these options and no others.
+pub fn unhurried(url: &str, options: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_chroma-edge"));
     for name in VARIABLES {
         command.env_remove(name);
     }
     command.args(["validate", "--url", url]).args(options);
-    if !options.contains(&MUCH) {
-        command.args(["--patience", LITTLE]);
-    }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
     command
 }

@@ -13,6 +13,7 @@ mod guided;
 mod interrupted;
 mod liar;
 mod outages;
+mod outputs;
 mod passes;
 mod record_faults;
 mod refusals;

@@ -137,11 +137,39 @@ fn addresses_of_instances_that_are_exchanged_or_lead_nowhere_are_found() {
     let ran = validate(&cluster.edge.url(), &["--only", "collections", "--instances", &exchanged]);
     ran.assert_failed("collections", &format!("replica at {} has it as ", at(0)));
     ran.assert_removable(&[&cluster.client()]);
+    let both = format!("primary={},replica={}", at(0), at(0).replace("127.0.0.1", "localhost"));
+    for addresses in [&exchanged, &both] {
+        for check in ["metadata", "sync", "delete"] {
+            let ran = validate(&cluster.edge.url(), &["--only", check, "--instances", addresses]);
+            ran.assert_failed(check, "has it as ");
+            assert!(ran.check(check).to_string().contains("replica at "), "{ran:#?}");
+            ran.assert_removable(&[&cluster.client()]);
+        }
+    }
     let port = TcpListener::bind("127.0.0.1:0").and_then(|one| one.local_addr()).expect("a port");
     let nowhere = format!("replica=http://{port}");
     let ran = validate(&cluster.edge.url(), &["--only", "sync", "--instances", &nowhere]);
     ran.assert_failed("sync", &format!("http://{port} cannot be reached"));
     assert!(!ran.check("sync").to_string().contains("primary at"), "{ran:#?}");
+    ran.assert_removable(&[&cluster.client()]);
+}
+
+#[test]
+fn an_edge_is_no_instance() {
+    let cluster = Cluster::two();
+    let address = format!("replica={}", cluster.edge.url());
+    let ran = validate(&cluster.edge.url(), &["--instances", &address]);
+    assert_eq!(ran.code, Some(2), "{ran:#?}");
+    assert!(ran.stderr.contains("is an edge: --instances takes replica's own address"), "{ran:#?}");
+    assert_eq!(own(&cluster.client()), Vec::<String>::new());
+    // One whose own pages cannot be reached there.
+    let hidden = Liar::before(&cluster.edge, |asked, pass| match asked.is_page("/health") {
+        true => super::liar::made_up(404, &json!({})),
+        false => pass(asked),
+    });
+    let address = format!("replica={}", hidden.url());
+    let ran = validate(&cluster.edge.url(), &["--only", "sync", "--instances", &address]);
+    ran.assert_failed("sync", "the answer of an edge (by its ");
     ran.assert_removable(&[&cluster.client()]);
 }
 

@@ -8,12 +8,18 @@ use crate::common::Cluster;
 use crate::common::cluster::add;
 use crate::common::http::{DEFAULT, record_path};
 
+/// What another run has left.
+const OTHER: &str = "AUTOTEST_0ddba11abc_documents_one";
+
 /// A cluster with somebody's content, one collection of another run's among it.
 fn inhabited() -> Cluster {
     let cluster = Cluster::two();
     let customers = cluster.create("customers");
     (0..5).for_each(|n| drop(add(&cluster.client(), &customers, &format!("c{n}")).expect(201)));
-    let other = cluster.create("AUTOTEST_otherrun_documents_one");
+    let other = cluster.create(OTHER);
+    // Somebody's, that no run has made.
+    cluster.create("AUTOTEST_customers");
+    cluster.create("AUTOTEST_0ddba11abc_wishes_one");
     add(&cluster.client(), &other, "kept").expect(201);
     cluster.edge.wait_until_in_sync(crate::common::cluster::CATCH_UP);
     cluster
@@ -35,16 +41,16 @@ fn all_checks_pass_and_nothing_else_is_touched() {
     assert_eq!(held(&cluster.servers), before);
 
     assert_eq!(ran.left(), 0);
-    let others = json!([{ "collection": "AUTOTEST_otherrun_documents_one", "remove": removal(liar.url()) }]);
+    let others = json!([{ "collection": OTHER, "remove": removal(liar.url()) }]);
     assert_eq!(ran.report["left_by_other_runs"], others);
-    assert_eq!(own(&cluster.client()), ["AUTOTEST_otherrun_documents_one"]);
+    assert_eq!(own(&cluster.client()).len(), 3, "it and two that only begin alike");
 
     let run = ran.report["run"].as_str().expect("a run");
     assert_written_to_own_alone(&liar, &format!("AUTOTEST_{run}_"));
 }
 
 fn removal(url: &str) -> String {
-    format!("curl -fsS -X DELETE '{url}{DEFAULT}/collections/AUTOTEST_otherrun_documents_one'")
+    format!("curl -fsS -X DELETE '{url}{DEFAULT}/collections/{OTHER}'")
 }
 
 /// Whatever was asked for besides reading was about a collection under this prefix.
@@ -119,8 +125,8 @@ fn what_another_run_has_left_is_neither_read_nor_written() {
     let cluster = inhabited();
     let liar = Liar::before(&cluster.edge, |asked, pass| pass(asked));
     validate(liar.url(), &["--only", "documents,delete", MUCH]).assert_passed();
-    let other = cluster.client().get(&format!("{DEFAULT}/collections/AUTOTEST_otherrun_documents_one")).expect(200);
+    let other = cluster.client().get(&format!("{DEFAULT}/collections/{OTHER}")).expect(200);
     let id = other.json()["id"].as_str().expect("an id").to_owned();
-    assert!(liar.seen().iter().all(|asked| !asked.path.contains(&id) && !asked.path.contains("otherrun")));
+    assert!(liar.seen().iter().all(|asked| !asked.path.contains(&id) && !asked.path.contains("0ddba11abc")));
     assert_eq!(cluster.client().get(&record_path(&id, "count")).expect(200).json(), 1);
 }

@@ -1,5 +1,7 @@
 //! Mistakes in what was asked: exit code 2, before anything is written.
 
+use std::os::unix::ffi::OsStrExt;
+
 use super::command::{Ran, own, validate, validate_plainly};
 use crate::common::Cluster;
 
@@ -13,12 +15,20 @@ fn assert_mistake(ran: &Ran, why: &[&str]) {
 #[test]
 fn mistakes_in_words_are_told_before_anybody_is_asked() {
     let nobody = "http://127.0.0.1:1";
-    let cases: [(&[&str], &[&str]); 7] = [
+    let cases: [(&[&str], &[&str]); 15] = [
         (&["--only", "speed"], &["no check \"speed\"", "health", "collections", "transactions"]),
         (&["--instances", "primary"], &["NAME=URL"]),
         (&["--instances", "primary=ftp://a"], &["no address"]),
         (&["--output", "report.pdf"], &[".json or .txt"]),
         (&["--limit", "soon"], &["--limit"]),
+        (&["--limit", "18446744073709551615"], &["--limit is at most 604800 seconds"]),
+        (&["--wait", "18446744073709551615"], &["--wait is at most 604800 seconds"]),
+        (&["--guided", "replica", "--wait", "604801"], &["--wait is at most 604800 seconds"]),
+        (&["--instances", "a=http://a,a=http://b"], &["\"a\" twice"]),
+        (&["--instances", "a=http://a,b=http://a:80/"], &["for a and for b"]),
+        (&["--instances", "primary=http://127.0.0.1:99999"], &["a port is a number"]),
+        (&["--token", "schlüssel"], &["visible ASCII", "--token", "CHROMA_EDGE_TOKEN"]),
+        (&["--token", "two words"], &["visible ASCII"]),
         (&["--guided", "replica", "--only", "sync"], &["--only"]),
         (&["--colour"], &["--colour"]),
     ];
@@ -26,6 +36,15 @@ fn mistakes_in_words_are_told_before_anybody_is_asked() {
         assert_mistake(&validate_plainly(nobody, options), why);
     }
     assert_mistake(&validate_plainly("edge:8000", &[]), &["edge:8000"]);
+    assert_mistake(&validate_plainly("http://127.0.0.1:99999", &[]), &["a port is a number from 1 to 65535"]);
+    let endless = ["--patience", "18446744073709551615"];
+    let mut command = super::command::unhurried(nobody, &endless);
+    let ran = super::command::end_of(command.spawn().expect("the command"));
+    assert_mistake(&ran, &["--patience is at most 604800 seconds"]);
+    let mut command = super::command::command(nobody, &[]);
+    command.env("CHROMA_EDGE_TOKEN", std::ffi::OsStr::from_bytes(b"s\xe9cret"));
+    let ran = super::command::end_of(command.spawn().expect("the command"));
+    assert_mistake(&ran, &["visible ASCII"]);
 }
 
 #[test]

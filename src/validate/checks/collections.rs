@@ -50,10 +50,11 @@ fn mapped(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> Res
             findings.fail(format!("two instances are said to have it under one id: {there}"));
         }
         let expected = if view.is_direct() { there } else { &id };
-        match view.collection(collection.name())? {
-            Some(shown) if shown.id == expected => {}
-            Some(shown) => findings.fail(format!("{} has it as {}, not as {expected}", view.label(), shown.id)),
-            None => findings.fail(format!("{} does not have it", view.label())),
+        match view.collection(collection.name()) {
+            Ok(Some(shown)) if shown.id == expected => {}
+            Ok(Some(shown)) => findings.fail(format!("{} has it as {}, not as {expected}", view.label(), shown.id)),
+            Ok(None) => findings.fail(format!("{} does not have it", view.label())),
+            Err(error) => findings.fail(error.to_string()),
         }
     }
     findings.count("instance ids", ids.len());

@@ -1,9 +1,17 @@
-//! `health`: the deployment says of itself that it is whole, and Chroma answers behind it.
+//! `health`: the deployment says of itself that it is whole, and Chroma answers behind it; and it is still whole when
+//! everything else has been done.
+
+use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::validate::findings::{Findings, Stop};
 use crate::validate::run::Run;
+use crate::validate::standing::Standing;
+
+pub const NAME: &str = "health";
+/// How long the last look may take, when the run's own limit is over too.
+const LAST_LOOK: Duration = Duration::from_secs(10);
 
 pub fn run(run: &Run, findings: &mut Findings) -> Result<(), Stop> {
     findings.count("instances", run.instances.len());
@@ -34,16 +42,55 @@ fn status(status: &Value, findings: &mut Findings) {
     if status["journal"]["lease"] != "held" {
         findings.fail("the edge does not hold its journal: writes may not be sent");
     }
-    for one in status["diverged"].as_array().into_iter().flatten() {
-        let name = one["collection_name"].as_str().or(one["collection_id"].as_str()).unwrap_or("a collection");
-        findings.fail(format!("{name} is diverged on {}", one["instance"]));
-    }
+    diverged(status).into_iter().for_each(|what| findings.fail(what));
     if let Some(instance) = status["journal_held_back_by"].as_str() {
         findings.fail(format!("the journal is over its limit and kept for {instance}"));
     }
     if status["in_doubt"].as_u64().unwrap_or(0) > 0 {
         findings.note(format!("{} requests in doubt at the beginning", status["in_doubt"]));
     }
+}
+
+fn diverged(status: &Value) -> Vec<String> {
+    let what = |one: &Value| {
+        let name = one["collection_name"].as_str().or(one["collection_id"].as_str()).unwrap_or("a collection");
+        format!("{name} is diverged on {}", one["instance"])
+    };
+    status["diverged"].as_array().into_iter().flatten().map(what).collect()
+}
+
+/// What is not well any more, now that the checks are over. What was not well at the beginning is for the check itself.
+pub fn at_the_end(run: &Run) -> Vec<String> {
+    run.patience.renew();
+    let wire = run.edge.wire().overtime(LAST_LOOK);
+    // Suspect is soon up or down: a death in the last moments is one too.
+    let settled = || match Standing::ask(&wire) {
+        Standing::Active { instances, status } if instances.iter().any(|one| one.state == "suspect") => {
+            Err(Standing::Active { instances, status })
+        }
+        standing => Ok(standing),
+    };
+    let (instances, status) = match run.eventually(settled).unwrap_or_else(|standing| standing) {
+        Standing::Active { instances, status } => (instances, status),
+        Standing::Standby(why) | Standing::NotAnEdge(why) | Standing::Unreachable(why) => {
+            return vec![format!("at the end of the run: {why}")];
+        }
+    };
+    let mut lost = Vec::new();
+    for known in run.instances.iter().filter(|one| one.healthy) {
+        match instances.iter().find(|one| one.name == known.name) {
+            Some(now) if now.healthy => {}
+            Some(now) => {
+                let error = now.last_error.as_deref().unwrap_or("it does not say why");
+                lost.push(format!("at the end of the run: {}: {error}", now.describe()));
+            }
+            None => lost.push(format!("at the end of the run: the edge does not know {} any more", known.name)),
+        }
+    }
+    let before = diverged(&run.status);
+    let new = diverged(&status).into_iter().filter(|what| !before.contains(what));
+    lost.extend(new.map(|what| format!("at the end of the run: {what}")));
+    lost
 }
 
 fn journal(wal: &Value, findings: &mut Findings) {

@@ -36,7 +36,7 @@ pub struct Check {
 /// All of them. The last counts what the others have written.
 pub const ALL: [Check; 9] = [
     Check {
-        name: "health",
+        name: health::NAME,
         shows: "every instance healthy, nothing diverged, the journal there",
         carry_out: health::run,
     },
@@ -80,6 +80,24 @@ impl Check {
             remove(run, self.name, &mut findings);
         }
         findings.conclude(self.name, begun.elapsed())
+    }
+}
+
+/// The deployment once more, after the checks: what has gone wrong meanwhile makes `health` fail, whether it was among
+/// them or not.
+pub fn look_again(run: &Run, outcomes: &mut Vec<Outcome>) {
+    let begun = clock::now();
+    let lost = health::at_the_end(run);
+    if lost.is_empty() {
+        return;
+    }
+    match outcomes.iter_mut().find(|one| one.check == health::NAME) {
+        Some(health) => health.fail(lost),
+        None => {
+            let mut findings = Findings::default();
+            lost.into_iter().for_each(|why| findings.fail(why));
+            outcomes.push(findings.conclude(health::NAME, begun.elapsed()));
+        }
     }
 }
 

@@ -34,6 +34,9 @@ pub enum CallError {
     /// The instance was down at the beginning: it is not looked at.
     #[error("not looked at: {0}")]
     Away(String),
+    /// A server has a collection under another id than the deployment says of the instance that it should be.
+    #[error("{server} has it as {shown}, not as {mapped}")]
+    OtherId { server: String, shown: String, mapped: String },
     /// A removal was answered, and has not removed it.
     #[error("the removal of {name} succeeded, and it is still there")]
     StillThere { name: OwnName },
@@ -53,6 +56,7 @@ impl CallError {
             CallError::NoAnswer { .. }
             | CallError::TooLate { .. }
             | CallError::Nonsense { .. }
+            | CallError::OtherId { .. }
             | CallError::StillThere { .. } => false,
         }
     }

@@ -52,7 +52,16 @@ impl Ledger {
         self.left().into_iter().filter(|name| name.check() == check).collect()
     }
 
-    /// A command for a shell that removes it. The token is not in it: it takes it from the environment.
+    /// What the removals need of whoever runs them.
+    pub fn needs(&self) -> Option<String> {
+        match self.guarded {
+            Guarded::ByToken => Some(format!("{TOKEN_VARIABLE} must be set to the token")),
+            Guarded::Open => None,
+        }
+    }
+
+    /// A command for a shell that removes it. The token is not in it: it takes it from the environment, and fails where
+    /// it is not there.
     pub fn removal(&self, name: &OwnName) -> String {
         self.removal_of(name.as_str())
     }
@@ -60,7 +69,7 @@ impl Ledger {
     /// As [`Ledger::removal`], for a collection that another run has left.
     pub fn removal_of(&self, name: &str) -> String {
         let token = match self.guarded {
-            Guarded::ByToken => format!("-H \"Authorization: Bearer ${TOKEN_VARIABLE}\" "),
+            Guarded::ByToken => format!("-H \"Authorization: Bearer ${{{TOKEN_VARIABLE}:?}}\" "),
             Guarded::Open => String::new(),
         };
         let url = self.base.at(&self.place.collection(name)).replace('\'', "%27");
@@ -93,6 +102,9 @@ mod tests {
         let name = OwnName::new(&RunId::fresh(), "reads", "a");
         let path = format!("/api/v2/tenants/default_tenant/databases/o%27d%20b/collections/{name}");
         assert_eq!(ledger(Guarded::Open).removal(&name), format!("curl -fsS -X DELETE 'http://edge:8000{path}'"));
-        assert!(ledger(Guarded::ByToken).removal(&name).contains("\"Authorization: Bearer $CHROMA_EDGE_TOKEN\""));
+        let by_token = ledger(Guarded::ByToken);
+        assert!(by_token.removal(&name).contains("\"Authorization: Bearer ${CHROMA_EDGE_TOKEN:?}\""));
+        assert!(by_token.needs().is_some_and(|what| what.contains("CHROMA_EDGE_TOKEN must be set")));
+        assert_eq!(ledger(Guarded::Open).needs(), None);
     }
 }

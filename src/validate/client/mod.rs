@@ -6,6 +6,7 @@
 mod deployment;
 mod error;
 mod ledger;
+mod mapped;
 mod own;
 mod places;
 mod tally;
@@ -17,7 +18,7 @@ mod wire;
 pub use self::deployment::{By, Deployment, Question, Verb, Written};
 pub use self::error::CallError;
 pub use self::ledger::Ledger;
-pub use self::own::{OwnCollection, OwnName, PREFIX, RunId};
+pub use self::own::{OwnCollection, OwnName, RunId, check_in};
 pub use self::places::Place;
 pub use self::url::BaseUrl;
 pub use self::view::View;

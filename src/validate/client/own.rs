@@ -8,7 +8,9 @@ use std::fmt;
 use uuid::Uuid;
 
 /// How every collection of every run begins.
-pub const PREFIX: &str = "AUTOTEST_";
+const PREFIX: &str = "AUTOTEST_";
+/// Hexadecimal digits of a run's id.
+const RUN_DIGITS: usize = 10;
 
 /// What tells this run's collections from another's.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -18,7 +20,7 @@ impl RunId {
     /// A new one.
     pub fn fresh() -> RunId {
         let text = Uuid::new_v4().simple().to_string();
-        RunId(text[..10].to_owned())
+        RunId(text[..RUN_DIGITS].to_owned())
     }
 
     /// The session that this run's writes belong to, in `X-Client-Session`.
@@ -64,6 +66,15 @@ impl fmt::Display for OwnName {
     }
 }
 
+/// The check in a collection's name, if the name is built as a run builds it. Others may begin theirs alike.
+pub fn check_in(name: &str) -> Option<&str> {
+    let (run, rest) = name.strip_prefix(PREFIX)?.split_once('_')?;
+    let (check, part) = rest.split_once('_')?;
+    let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
+    let built = run.len() == RUN_DIGITS && run.bytes().all(digit) && part.bytes().all(|one| one.is_ascii_alphanumeric());
+    built.then_some(check)
+}
+
 /// A collection that this run has created.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct OwnCollection {
@@ -95,5 +106,20 @@ mod tests {
             assert!(name.as_str().chars().all(|one| one.is_ascii_alphanumeric() || one == '_'), "{name}");
         }
         assert_ne!(RunId::fresh(), RunId::fresh());
+    }
+
+    #[test]
+    fn a_runs_collections_are_known_by_their_names_and_others_are_not() {
+        let name = OwnName::new(&RunId::fresh(), "sync", "one");
+        assert_eq!(check_in(name.as_str()), Some("sync"));
+        let others = [
+            "AUTOTEST_customers",
+            "AUTOTEST_otherrunxx_sync_one",
+            "AUTOTEST_0123456789_sync",
+            "AUTOTEST_0123456789_sync_one_more",
+            "AUTOTEST_0123456789A_sync_one",
+            "0123456789_sync_one",
+        ];
+        others.iter().for_each(|other| assert_eq!(check_in(other), None, "{other}"));
     }
 }

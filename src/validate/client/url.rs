@@ -24,10 +24,26 @@ impl BaseUrl {
         if authority.as_str().contains('@') {
             return Err("an address holds no user or password: use --token".to_owned());
         }
+        // What cannot be read would be taken for a port that is not there.
+        let port = &authority.as_str()[authority.host().len()..];
+        let digits = port.strip_prefix(':').is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
+        if !port.is_empty() && !(digits && authority.port_u16().is_some_and(|number| number > 0)) {
+            return wrong("a port is a number from 1 to 65535");
+        }
         if uri.query().is_some() || text.contains('#') {
             return wrong("nothing may follow its path");
         }
         Ok(BaseUrl(text.trim_end_matches('/').to_owned()))
+    }
+
+    /// Whether both are one address: the case of a host and a port that goes without saying make no difference.
+    pub fn is_same(&self, other: &BaseUrl) -> bool {
+        let parts = |url: &BaseUrl| -> Option<(String, u16, String)> {
+            let uri: Uri = url.0.parse().ok()?;
+            let port = uri.port_u16().unwrap_or(if url.is_tls() { 443 } else { 80 });
+            Some((uri.host()?.to_ascii_lowercase(), port, uri.path().trim_end_matches('/').to_owned()))
+        };
+        self == other || (self.is_tls() == other.is_tls() && parts(self) == parts(other))
     }
 
     /// This address with a path on it, which begins with a slash.
@@ -62,6 +78,12 @@ mod tests {
     fn what_is_no_address_is_refused_with_a_reason_and_no_secret_is_repeated() {
         for text in ["", "edge:8000", "ftp://edge", "http://", "http://edge?x=1", "http://edge/#x", "/status"] {
             assert!(BaseUrl::parse(text).is_err(), "{text}");
+        }
+        for port in ["99999", "65536", "0", "", "+80", "80a"] {
+            for host in ["127.0.0.1", "[::1]"] {
+                assert!(BaseUrl::parse(&format!("http://{host}:{port}")).is_err(), "{host}:{port}");
+                assert!(BaseUrl::parse(&format!("http://{host}:65535")).is_ok());
+            }
         }
         let refused = BaseUrl::parse("http://me:secret@edge").unwrap_err();
         assert!(refused.contains("--token") && !refused.contains("secret"), "{refused}");

@@ -1,10 +1,13 @@
 //! One instance, as it can be looked at: directly, where the operator gave its address, or through the deployment with
-//! the pin header. It only reads.
+//! the pin header. It only reads, and decides whether the answer is that instance's.
+
+use std::time::Duration;
 
 use http::Method;
 use serde_json::{Value, json};
 
 use super::error::CallError;
+use super::mapped::Mapped;
 use super::own::OwnName;
 use super::places::Place;
 use super::wire::{Answer, Call, Wire};
@@ -13,6 +16,7 @@ use crate::validate::content::{self, Record};
 /// The header that pins a read to an instance, and names the one that answered.
 pub const PIN: &str = "chroma-edge-instance";
 const PAGE: usize = 500;
+const PAGE_OF_AN_EDGE: Duration = Duration::from_secs(10);
 
 /// The way to it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +32,8 @@ pub struct View {
     pub way: Way,
     wire: Wire,
     place: Place,
+    /// Which ids it should have, where it shows its own.
+    mapped: Option<Mapped>,
     /// Why it is not looked at, if so.
     away: Option<String>,
 }
@@ -41,14 +47,16 @@ pub struct Shown {
 }
 
 impl View {
-    /// The instance at its own address.
-    pub fn direct(name: &str, wire: Wire, place: Place) -> View {
-        View { name: name.to_owned(), way: Way::Direct, wire, place, away: None }
+    /// The instance at its own address. That it is this one is seen by its ids, which the deployment behind `edge` knows.
+    pub fn direct(name: &str, wire: Wire, place: Place, edge: &Wire) -> View {
+        let mapped = Some(Mapped::of(edge, name));
+        View { name: name.to_owned(), way: Way::Direct, wire, place, mapped, away: None }
     }
 
     /// The instance by way of the deployment.
     pub fn pinned(name: &str, wire: &Wire, place: Place) -> Result<View, String> {
-        Ok(View { name: name.to_owned(), way: Way::Pinned, wire: wire.with(PIN, name)?, place, away: None })
+        let wire = wire.with(PIN, name)?;
+        Ok(View { name: name.to_owned(), way: Way::Pinned, wire, place, mapped: None, away: None })
     }
 
     /// The same instance by way of the deployment.
@@ -74,6 +82,13 @@ impl View {
         }
     }
 
+    /// Whether an edge answers at the instance's own address, by the page that every edge has.
+    pub fn is_an_edge(&self) -> bool {
+        let page = self.wire.hurried(PAGE_OF_AN_EDGE).get("/health").ok();
+        let page = page.and_then(|answer| answer.json().ok()).unwrap_or_default();
+        page["status"].is_string() && (page["total_instances"].is_number() || page["journal"].is_string())
+    }
+
     /// The collection of this name, if it has one.
     pub fn collection(&self, name: &OwnName) -> Result<Option<Shown>, CallError> {
         if let Some(why) = &self.away {
@@ -85,10 +100,13 @@ impl View {
         }
         let answer = self.checked(answer.expect(200)?)?;
         let shown = answer.json()?;
-        match shown["id"].as_str() {
-            Some(id) => Ok(Some(Shown { id: id.to_owned(), metadata: shown["metadata"].clone() })),
-            None => Err(CallError::nonsense(&answer, "what is no collection")),
+        let Some(id) = shown["id"].as_str() else {
+            return Err(CallError::nonsense(&answer, "what is no collection"));
+        };
+        if let Some(mapped) = &self.mapped {
+            mapped.expect(&self.label(), name, id)?;
         }
+        Ok(Some(Shown { id: id.to_owned(), metadata: shown["metadata"].clone() }))
     }
 
     /// Every record of the collection of this name; `None` where there is no such collection.
@@ -115,6 +133,10 @@ impl View {
             (Way::Pinned, by) if by != Some(self.name.as_str()) => {
                 let by = by.unwrap_or("nobody by name");
                 Err(CallError::nonsense(&answer, &format!("the answer of {by}, pinned to {}", self.name)))
+            }
+            (Way::Direct, Some(by)) => {
+                let what = format!("the answer of an edge (by its {by}): {} is not {}'s own", self.wire.base(), self.name);
+                Err(CallError::nonsense(&answer, &what))
             }
             _ => Ok(answer),
         }

@@ -108,6 +108,11 @@ impl Wire {
         Wire { limits, ..self.clone() }
     }
 
+    /// The same server, for what is to be asked though the run may be over: until this long from now.
+    pub fn overtime(&self, span: Duration) -> Wire {
+        Wire { end: self.end.max(clock::now() + span), ..self.clone() }
+    }
+
     /// What is left of the run.
     pub fn remaining(&self) -> Duration {
         self.end.saturating_duration_since(clock::now())
