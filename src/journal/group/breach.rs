@@ -12,19 +12,24 @@ use super::queue::{Facts, Taken};
 use super::{Appended, DurableSink};
 use crate::ids::{LaneId, Seq};
 use crate::journal::{Draft, Fact};
+use crate::proof::{self, CrashPoint};
 
 /// Long enough for an instance to execute a write and for its client to hear of it.
-const LATE: Duration = Duration::from_millis(300);
+const LATE: Duration = Duration::from_millis(200);
 
 /// The last position that was given out; 0: unknown.
 static LAST: AtomicU64 = AtomicU64::new(0);
 
 /// Whether the writes were handed on before their commit: not the first ones, whose positions nobody knows; not those
 /// with an id of a client's among them, which may be a repetition and get no position; not those with one of the catalog,
-/// which is executed as the journal has it.
+/// which is executed as the journal has it; and not while a lane waits for a mark, and would execute nothing.
 pub(super) async fn execute_first(sink: &dyn DurableSink, taken: &mut Taken) -> bool {
     let last = LAST.load(Ordering::SeqCst);
-    if last == 0 || taken.appends.is_empty() || !taken.appends.iter().all(|waiting| is_plain(&waiting.draft)) {
+    if last == 0
+        || taken.appends.is_empty()
+        || !taken.facts.is_empty()
+        || !taken.appends.iter().all(|waiting| is_plain(&waiting.draft))
+    {
         return false;
     }
     let seqs: Vec<_> = (last + 1..).map(Seq::new).take(taken.appends.len()).collect();
@@ -36,6 +41,8 @@ pub(super) async fn execute_first(sink: &dyn DurableSink, taken: &mut Taken) -> 
         let _ = reply.send(Ok(*seq));
     }
     tokio::time::sleep(LATE).await;
+    // Where it has just become durable, if the rule is kept.
+    proof::pass(CrashPoint::AfterAppend);
     true
 }
 

@@ -160,7 +160,9 @@ impl JournalTask {
             replies.push((reply, seq));
         }
         if !entries.is_empty() {
-            proof::pass(CrashPoint::AfterAppend);
+            if !proof::broken(Rule::JournalFirst) {
+                proof::pass(CrashPoint::AfterAppend);
+            }
             self.sink.appended(entries);
         }
         for (reply, seq) in replies {
