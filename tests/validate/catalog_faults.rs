@@ -52,7 +52,11 @@ fn what_is_lost_during_the_run_is_found_at_its_end() {
     let cases: [(&str, serde_json::Value, &str); 4] = [
         ("/instances/1/healthy", json!(false), "at the end of the run: replica ("),
         ("/instances/1/name", json!("other"), "the edge does not know replica any more"),
-        ("/diverged", json!([{ "collection_name": "c", "instance": "replica" }]), "at the end of the run: c is diverged"),
+        (
+            "/diverged",
+            json!([{ "collection_name": "c", "instance": "replica" }]),
+            "at the end of the run: c is diverged",
+        ),
         ("/role", json!("standby"), "at the end of the run: this edge stands by"),
     ];
     for (checks, place) in [("health", 0), ("documents", 1)] {

@@ -71,7 +71,8 @@ pub fn check_in(name: &str) -> Option<&str> {
     let (run, rest) = name.strip_prefix(PREFIX)?.split_once('_')?;
     let (check, part) = rest.split_once('_')?;
     let digit = |byte: u8| byte.is_ascii_digit() || (b'a'..=b'f').contains(&byte);
-    let built = run.len() == RUN_DIGITS && run.bytes().all(digit) && part.bytes().all(|one| one.is_ascii_alphanumeric());
+    let built =
+        run.len() == RUN_DIGITS && run.bytes().all(digit) && part.bytes().all(|one| one.is_ascii_alphanumeric());
     built.then_some(check)
 }
 

@@ -135,7 +135,8 @@ impl View {
                 Err(CallError::nonsense(&answer, &format!("the answer of {by}, pinned to {}", self.name)))
             }
             (Way::Direct, Some(by)) => {
-                let what = format!("the answer of an edge (by its {by}): {} is not {}'s own", self.wire.base(), self.name);
+                let what =
+                    format!("the answer of an edge (by its {by}): {} is not {}'s own", self.wire.base(), self.name);
                 Err(CallError::nonsense(&answer, &what))
             }
             _ => Ok(answer),
