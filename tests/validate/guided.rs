@@ -129,6 +129,25 @@ fn an_operator_who_does_nothing_is_not_waited_for_for_ever() {
 }
 
 #[test]
+fn another_instance_that_goes_away_instead_is_told_at_once_by_name() {
+    let mut cluster = Cluster::two();
+    let url = cluster.edge.url();
+    let mut asked = Vec::new();
+    let walked = walk(&url, &["--guided", "replica", "--wait", "120"], |request| {
+        asked.push(request);
+        cluster.primary().kill();
+    });
+    assert_eq!((walked.code, asked), (Some(1), vec![Request::Suspend]), "{walked:#?}");
+    assert_eq!(walked.verdicts()[1..3], ["outage failed", "operations skipped"], "{walked:#?}");
+    let why = walked.step("outage")["failures"].to_string();
+    assert!(why.contains("primary (") && why.contains("and it is replica that was to be suspended"), "{walked:#?}");
+    let advice = |line: &String| line.ends_with("Resume what you have suspended. Not healthy: primary.");
+    assert!(walked.said.iter().any(advice), "{walked:#?}");
+    let seconds = walked.step("outage")["seconds"].as_f64().expect("a time");
+    assert!(seconds < 60.0, "not waited for to the end: {walked:#?}");
+}
+
+#[test]
 fn an_instance_that_stays_away_fails_the_recovery() {
     let mut cluster = Cluster::two();
     let url = cluster.edge.url();
@@ -140,6 +159,8 @@ fn an_instance_that_stays_away_fails_the_recovery() {
     assert_eq!(walked.verdicts()[3..], ["recovery failed", "content skipped"], "{walked:#?}");
     assert!(walked.step("recovery").to_string().contains("was not seen again within 8 s"), "{walked:#?}");
     assert_eq!(walked.step("recovery")["figures"]["errors"], 0, "clients go on");
+    let advice = "replica was not seen again within 8 s. Resume what you have suspended. Not healthy: replica.";
+    assert!(walked.said.iter().any(|line| line == advice), "{walked:#?}");
 }
 
 #[test]

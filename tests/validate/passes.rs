@@ -98,6 +98,11 @@ fn a_token_is_sent_both_ways_and_shown_nowhere() {
     let ran = validate(liar.url(), &["--only", "documents", "--token", "s3cret", MUCH]);
     ran.assert_passed();
     assert!(!format!("{ran:?}").contains("s3cret"), "{ran:#?}");
+    assert!(!ran.stdout.contains("curl"), "{ran:#?}");
+    cluster.create(OTHER);
+    let ran = validate(liar.url(), &["--only", "health", "--token", "s3cret", MUCH]);
+    ran.assert_passed();
+    assert!(ran.stdout.contains("(CHROMA_EDGE_TOKEN must be set to the token)"), "{ran:#?}");
 }
 
 #[test]

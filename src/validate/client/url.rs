@@ -26,8 +26,9 @@ impl BaseUrl {
         }
         // What cannot be read would be taken for a port that is not there.
         let port = &authority.as_str()[authority.host().len()..];
-        let digits = port.strip_prefix(':').is_some_and(|text| text.bytes().all(|byte| byte.is_ascii_digit()));
-        if !port.is_empty() && !(digits && authority.port_u16().is_some_and(|number| number > 0)) {
+        let digits = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
+        let number = port.strip_prefix(':').filter(|text| digits(text)).and_then(|text| text.parse::<u16>().ok());
+        if !port.is_empty() && number.is_none_or(|number| number == 0) {
             return wrong("a port is a number from 1 to 65535");
         }
         if uri.query().is_some() || text.contains('#') {

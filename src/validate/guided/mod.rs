@@ -28,6 +28,8 @@ struct Walk<'a> {
     run: &'a Run,
     target: Instance,
     wait: Duration,
+    /// What was not healthy at the last look.
+    unhealthy: Vec<String>,
     notebook: Notebook,
     progress: Progress,
 }
@@ -42,7 +44,7 @@ const STEPS: [(&str, Step); 5] =
 pub fn walk(run: &Run, instance: &str, wait: Duration) -> Result<Vec<Outcome>, String> {
     let target = target(run, instance)?;
     let notebook = Notebook::default();
-    let mut walk = Walk { run, target, wait, notebook, progress: Progress::of(STEPS.len()) };
+    let mut walk = Walk { run, target, wait, unhealthy: Vec::new(), notebook, progress: Progress::of(STEPS.len()) };
     let mut outcomes: Vec<Outcome> = Vec::new();
     let mut stopped: Option<&str> = None;
     for (name, step) in STEPS {
@@ -79,6 +81,16 @@ fn target(run: &Run, instance: &str) -> Result<Instance, String> {
 }
 
 impl Walk<'_> {
+    /// The walk ends here: what the operator has done has to be undone.
+    fn give_up(&self, Stop(why): Stop) -> Stop {
+        let resume = match self.unhealthy.as_slice() {
+            [] => "If you have suspended it, resume it.".to_owned(),
+            all => format!("Resume what you have suspended. Not healthy: {}.", all.join(", ")),
+        };
+        self.say(&format!("{why}. {resume}"));
+        Stop(why)
+    }
+
     fn say(&self, text: &str) {
         self.progress.end();
         let mut out = std::io::stdout();
@@ -111,10 +123,7 @@ fn outage(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     let mut pulse = Pulse::default();
     let seen = waiting::until_down(walk, &mut pulse);
     pulse.tell(findings);
-    let waited = seen.map_err(|Stop(why)| {
-        walk.say(&format!("{why}. If you have suspended it, resume it."));
-        Stop(why)
-    })?;
+    let waited = seen.map_err(|why| walk.give_up(why))?;
     findings.time("until it was seen", waited);
     walk.say(&format!("{} is down, as the edge sees it.", target.name));
     Ok(())
@@ -135,7 +144,7 @@ fn recovery(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     let mut pulse = Pulse::default();
     let caught_up = waiting::until_caught_up(walk, &mut pulse);
     pulse.tell(findings);
-    let times = caught_up?;
+    let times = caught_up.map_err(|why| walk.give_up(why))?;
     findings.time("until it was seen", times.seen);
     findings.time("to catch up", times.caught_up);
     findings.figure("most pending writes", times.most_pending);

@@ -23,11 +23,15 @@ pub struct Times {
     pub most_pending: u64,
 }
 
-/// Until the edge sends nothing there any more. How long that took.
+/// Until the edge sends nothing there any more. How long that took. Another instance's outage is not the one that was
+/// asked for, and ends it.
 pub fn until_down(walk: &mut Walk<'_>, pulse: &mut Pulse) -> Result<Duration, Stop> {
     let mut watch = Watch::begin("up");
     loop {
         let instance = watch.look(walk, pulse)?;
+        if let Some(other) = watch.others.first() {
+            return Err(Stop(format!("{other}, and it is {} that was to be suspended", walk.target.name)));
+        }
         if instance.is_some_and(|one| !one.healthy) {
             return Ok(watch.begun.elapsed());
         }
@@ -62,13 +66,15 @@ struct Watch {
     begun: Instant,
     next_beat: Instant,
     told: String,
+    /// Those not healthy, besides the one that was asked for: each with its state.
+    others: Vec<String>,
 }
 
 impl Watch {
     /// `known`: the state that the operator has been told of.
     fn begin(known: &str) -> Watch {
         let now = clock::now();
-        Watch { begun: now, next_beat: now, told: known.to_owned() }
+        Watch { begun: now, next_beat: now, told: known.to_owned(), others: Vec::new() }
     }
 
     /// A beat if it is time for one, and what the edge says of the instance. `None`: it said nothing this time.
@@ -86,6 +92,7 @@ impl Watch {
                 return Ok(None);
             }
         };
+        self.others(walk, &instances);
         let found = instances.into_iter().find(|one| one.name == walk.target.name);
         let instance = found.ok_or_else(|| Stop(format!("the edge does not know {} any more", walk.target.name)))?;
         // Every write of anybody's makes it catch up for a moment: no news while it is up.
@@ -103,6 +110,18 @@ impl Watch {
             walk.wait.as_secs()
         ));
         Ok(Some(instance))
+    }
+
+    /// What else is not healthy is said at once.
+    fn others(&mut self, walk: &mut Walk<'_>, instances: &[Instance]) {
+        let unhealthy: Vec<&Instance> = instances.iter().filter(|one| !one.healthy).collect();
+        walk.unhealthy = unhealthy.iter().map(|one| one.name.clone()).collect();
+        let others: Vec<&Instance> = unhealthy.into_iter().filter(|one| one.name != walk.target.name).collect();
+        let now: Vec<String> = others.iter().map(|one| one.describe()).collect();
+        for other in now.iter().filter(|other| !self.others.contains(other)) {
+            walk.say(&format!("  {other}"));
+        }
+        self.others = now;
     }
 
     fn pause(&self, walk: &Walk<'_>, what: &str) -> Result<(), Stop> {
