@@ -295,10 +295,18 @@ fn shown(request: &Request, answer: &Answer) -> Option<(String, Seen)> {
     }
     let collection = request.collection.clone()?;
     match answer.status {
+        200 if is_torn(answer) => None,
         200 => Some((collection, Seen::Records(content::parse_page(answer)))),
         404 => Some((collection, Seen::NoSuchCollection)),
         _ => None,
     }
+}
+
+/// A Chroma that is dropping a collection can have read its tables, and find no vectors any more: that shows nothing.
+fn is_torn(answer: &Answer) -> bool {
+    let shown = answer.json();
+    let count = |list: &str| shown[list].as_array().map_or(0, Vec::len);
+    count("ids") > 0 && count("embeddings") == 0
 }
 
 /// What clients know of collections, after this answer.

@@ -97,12 +97,15 @@ fn case(rule: Rule) -> Case {
             faults: vec![(1500, REPLICA, Fault::Stop, 2500)],
             caught_by: &[Breach::StaleRead],
         },
-        // Requests to the replica vanish on their way.
+        // Requests to the replica are cut off on their way, and then it hangs in the middle of some.
         Rule::RememberDoubt => Case {
             seed: 6,
-            lasting_ms: 5000,
+            lasting_ms: 8000,
             pool: 20,
-            faults: vec![(1500, TO_REPLICA, Fault::Link(LinkFault::BlackHole), 1500)],
+            faults: vec![
+                (1500, TO_REPLICA, Fault::Link(LinkFault::CutRequest(400)), 700),
+                (3000, REPLICA, Fault::Stop, 4500),
+            ],
             caught_by: ANOTHER_CONTENT,
         },
         // Clients lose answers, and repeat their writes under the same id.
