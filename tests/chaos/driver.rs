@@ -78,7 +78,9 @@ pub struct Driver<'a> {
 
 const TICK: Duration = Duration::from_millis(10);
 /// How often what took no effect is done again.
-const AGAIN: u32 = 5;
+const AGAIN: u32 = 20;
+/// How many times longer a crash that took no effect is waited for.
+const PATIENCE: u32 = 3;
 /// How long a supervisor takes.
 const SUPERVISOR: Duration = Duration::from_millis(150);
 /// How long ago an edge can have ended when it is noticed, in nanoseconds: meanwhile other faults were made.
@@ -107,8 +109,11 @@ impl Driver<'_> {
             let mut at = Duration::from_secs(1);
             let mut again = Vec::new();
             for step in missed {
-                again.push(Step { at, ..step });
-                at += step.lasting + Duration::from_secs(1);
+                // A crash is over when it has come: there is time to wait for a rare step.
+                let patience = if matches!(step.fault, Fault::Crash(..)) { PATIENCE } else { 1 };
+                let step = Step { at, lasting: step.lasting * patience, ..step };
+                at = step.end() + Duration::from_secs(1);
+                again.push(step);
             }
             self.play(&again);
         }
