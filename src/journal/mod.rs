@@ -25,4 +25,5 @@ pub use bodies::Compression;
 pub use events::*;
 pub use group::{AppendError, Appended, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask, Watch};
 pub use tenure::*;
+use types::acknowledge;
 pub use types::*;

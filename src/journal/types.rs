@@ -6,7 +6,7 @@ use bytes::Bytes;
 use super::{AuditPage, AuditQuery, Details, EventId, EventPage, EventScope, Recent, StatusSummary, SuspicionId};
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
-use crate::order::{CatalogChange, Kind, Origin, Profile, Step, Verdict};
+use crate::order::{Acknowledge, CatalogChange, Kind, Origin, Profile, Step, Verdict};
 
 /// A write about to be journaled. Secrets (Authorization, X-Chroma-Token, cookies) are never part of it.
 #[derive(Clone, Debug)]
@@ -193,6 +193,16 @@ pub struct EntryRow {
     pub profile: Profile,
     pub verdict: Option<Verdict>,
     pub status: Status,
+    pub acknowledge: Acknowledge,
+}
+
+/// When the client of a transaction with this key may be answered: one that brought no id of its own goes by the one that
+/// the edge gave it, and is answered before its outcome is durable. Catalog writes never are, whatever this says.
+pub(super) fn acknowledge(client_key: Option<&str>, given: TransactionId) -> Acknowledge {
+    match client_key {
+        Some(key) if key == given.to_string() => Acknowledge::WhenApplied,
+        Some(_) | None => Acknowledge::WhenRecorded,
+    }
 }
 
 /// An entry as an executor needs it.

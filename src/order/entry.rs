@@ -102,6 +102,15 @@ pub enum Acknowledge {
     WhenRecorded,
 }
 
+/// What its client may have heard of an entry that the journal has no verdict on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Nothing, or that it is pending.
+    Nothing,
+    /// Perhaps that it was applied: the edge was restarted before that was durable.
+    PerhapsApplied,
+}
+
 /// Whether a client waits for the entry. Who is waited for goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Attendance {

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::catalog_change::CatalogChange;
-use super::entry::{Acknowledge, Attendance, Entry, Kind, Merge, Profile, Verdict};
+use super::entry::{Acknowledge, Attendance, Entry, Kind, Merge, Profile, Told, Verdict};
 use super::precedence::{Precedence, Priority};
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::proof::{self, Rule};
@@ -136,6 +136,7 @@ pub(super) struct Slot {
     pub entry: Entry,
     pub acknowledge: Acknowledge,
     pub attendance: Attendance,
+    pub told: Told,
     /// Its answer has been given: never twice.
     pub answer_given: bool,
     /// Never again part of a merged request: one that contained it was refused or not answered.
@@ -191,6 +192,7 @@ impl Lane {
             entry,
             acknowledge,
             attendance,
+            told: Told::Nothing,
             solo: false,
             resolved: false,
             unanswered: vec![0; self.places.len()],

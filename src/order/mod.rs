@@ -19,6 +19,6 @@ pub use board::{
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};
 pub use choose::{Candidate, Preference, Standing, choose};
-pub use entry::{Acknowledge, Attendance, Encoding, Entry, Kind, MAX_RETRIES, Merge, Profile, Verdict};
+pub use entry::{Acknowledge, Attendance, Encoding, Entry, Kind, MAX_RETRIES, Merge, Profile, Told, Verdict};
 pub use lane::{Dimension, MergeLimits, Step};
 pub use precedence::{Precedence, Priority};

@@ -24,7 +24,7 @@ use crate::journal::{
     Appended, DurableSink, Fact, Journal, Request, Resolution, Status, Store, Suspicion, SuspicionId, TimingGap,
 };
 use crate::lease::Lease;
-use crate::order::{Acknowledge, Attendance, Board, Effect, Input, Precedence, Submission, Verdict};
+use crate::order::{Acknowledge, Attendance, Board, Effect, Input, Precedence, Submission, Told, Verdict};
 
 /// The limits of the core.
 #[derive(Clone, Debug)]
@@ -202,8 +202,8 @@ impl Core {
         {
             let mut board = self.board();
             for effect in board.step(input) {
-                if let Effect::Answer { seq, from, verdict, .. } = effect {
-                    self.answer(seq, from, verdict, answer.clone());
+                if let Effect::Answer { seq, from, verdict, told, .. } = effect {
+                    self.answer(seq, from, (verdict, told), answer.clone());
                 } else {
                     // The order of the queue is the order of the effects, hence sent under the lock.
                     let _ = self.work.send(Work::Effect { effect, answer: answer.clone() });
@@ -291,7 +291,13 @@ impl Core {
         if gaps.remove(&seq) { TimingGap::Yes } else { TimingGap::No }
     }
 
-    fn answer(&self, seq: Seq, from: Option<InstanceId>, verdict: Verdict, answer: Option<Arc<Answer>>) {
+    fn answer(
+        &self,
+        seq: Seq,
+        from: Option<InstanceId>,
+        (verdict, told): (Verdict, Told),
+        answer: Option<Arc<Answer>>,
+    ) {
         if self.silent.load(Ordering::SeqCst) {
             return;
         }
@@ -302,9 +308,13 @@ impl Core {
             return;
         }
         // Nobody waits: recovery finished it.
-        let (status_now, failure_reason) = match verdict {
-            Verdict::Applied => (Status::Recovered, None),
-            Verdict::Rejected | Verdict::Void | Verdict::Abandoned => {
+        let (status_now, failure_reason) = match (verdict, told) {
+            (Verdict::Applied, _) => (Status::Recovered, None),
+            // Nothing of it is left either way, and whoever was told that it was applied is never told the contrary (G9).
+            (Verdict::Void, Told::PerhapsApplied) => {
+                (Status::Recovered, Some("a later write deleted its collection".to_owned()))
+            }
+            (Verdict::Rejected | Verdict::Void | Verdict::Abandoned, _) => {
                 (Status::Abandoned, Some(format!("{} on recovery", verdict.as_str())))
             }
         };

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::intent;
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
-use crate::journal::{CollectionRow, EntryRow, ProgressRow, ReadError, Request, Resolution, Snapshot, Standing, Store};
+use crate::journal::{
+    CollectionRow, EntryRow, ProgressRow, ReadError, Request, Resolution, Snapshot, Standing, Status, Store,
+};
 use crate::order::{
-    Board, Catalog, CatalogChange, Dimension, Effect, Intent, Kind, MergeLimits, RestoredEntry, RestoredLane,
-    RestoredPlace, Step,
+    Acknowledge, Board, Catalog, CatalogChange, Dimension, Effect, Intent, Kind, MergeLimits, RestoredEntry,
+    RestoredLane, RestoredPlace, Step, Told,
 };
 
 /// A board, and what is to be done first.
@@ -94,6 +96,7 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
             verdict: row.verdict,
             intent: request.map_or(Intent::Plain, |r| intent::of(row.profile.kind, &r.method, &r.path, &r.body)),
             resolved: request.is_some_and(|request| request.resolved == Resolution::Resolved),
+            told: told(row),
         });
     }
     // A lane without entries counts too: an instance below its floor must not be served from (rule R11).
@@ -118,6 +121,13 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
             places: (0..instances.len()).map(|index| places.of(id, InstanceId(index))).collect(),
         })
         .collect()
+}
+
+/// A client that was told "recovery pending" has left FAILED in the journal.
+fn told(row: &EntryRow) -> Told {
+    let at_once = row.lane != LaneId::Catalog && row.acknowledge == Acknowledge::WhenApplied;
+    let may_be = at_once && row.verdict.is_none() && row.status == Status::Attempting;
+    if may_be { Told::PerhapsApplied } else { Told::Nothing }
 }
 
 struct Places<'a> {

@@ -35,11 +35,21 @@ fn await_death(edge: &mut Edge, point: CrashPoint) {
     edge.set_env(VARIABLE, None);
 }
 
-/// Under a load of adds, and with `also` in its midst, it dies at this pass; started again, it keeps every promise.
+/// Under a load of adds it dies at this pass of them; started again, it keeps every promise.
 #[track_caller]
-fn dies(point: CrashPoint, passes: u64, also: impl Fn(&Client)) -> Cluster {
+fn dies(point: CrashPoint, passes: u64) -> Cluster {
     let mut cluster = Cluster::with(2, |edge| edge.env(VARIABLE, &told(point, passes)));
     let load = Workload::start(&cluster.client(), seed(), &Plan::unique_adds());
+    await_death(&mut cluster.edge, point);
+    finish(cluster, load)
+}
+
+/// As [`dies`], at a step that adds do not pass: `also` does, once they are under way.
+#[track_caller]
+fn dies_of(point: CrashPoint, passes: u64, also: impl Fn(&Client)) -> Cluster {
+    let mut cluster = Cluster::with(2, |edge| edge.env(VARIABLE, &told(point, passes)));
+    let load = Workload::start(&cluster.client(), seed(), &Plan::unique_adds());
+    load.await_more(12, PROGRESS);
     also(&cluster.client());
     await_death(&mut cluster.edge, point);
     finish(cluster, load)
@@ -83,46 +93,44 @@ fn unanswered(client: &Client, method: &str, path: &str, body: &Value) {
     let _ = client.try_call(method, path, body);
 }
 
-fn nothing(_: &Client) {}
-
 #[test]
 fn before_append() {
-    dies(CrashPoint::BeforeAppend, 40, nothing);
+    dies(CrashPoint::BeforeAppend, 40);
 }
 
 #[test]
 fn after_append() {
-    dies(CrashPoint::AfterAppend, 20, nothing);
+    dies(CrashPoint::AfterAppend, 20);
 }
 
 #[test]
 fn after_send() {
-    dies(CrashPoint::AfterSend, 40, nothing);
+    dies(CrashPoint::AfterSend, 40);
 }
 
 #[test]
 fn after_answer() {
-    dies(CrashPoint::AfterAnswer, 40, nothing);
+    dies(CrashPoint::AfterAnswer, 40);
 }
 
 #[test]
 fn before_mark() {
-    dies(CrashPoint::BeforeMark, 40, nothing);
+    dies(CrashPoint::BeforeMark, 40);
 }
 
 #[test]
 fn after_mark() {
-    dies(CrashPoint::AfterMark, 40, nothing);
+    dies(CrashPoint::AfterMark, 40);
 }
 
 #[test]
 fn before_completed() {
-    dies(CrashPoint::BeforeCompleted, 40, nothing);
+    dies(CrashPoint::BeforeCompleted, 40);
 }
 
 #[test]
 fn during_sync() {
-    dies(CrashPoint::DuringSync, 20, nothing);
+    dies(CrashPoint::DuringSync, 20);
 }
 
 /// The load's four collections are made on two instances before it.
@@ -142,26 +150,26 @@ fn assert_there_once(cluster: &Cluster) {
 
 #[test]
 fn before_mapping_of_the_first() {
-    let cluster = dies(CrashPoint::BeforeMapping, MAPPINGS_BEFORE + 1, |client| create(client, &Value::Null));
+    let cluster = dies_of(CrashPoint::BeforeMapping, MAPPINGS_BEFORE + 1, |client| create(client, &Value::Null));
     assert_there_once(&cluster);
 }
 
 #[test]
 fn before_mapping_of_the_copy() {
-    let cluster = dies(CrashPoint::BeforeMapping, MAPPINGS_BEFORE + 2, |client| create(client, &Value::Null));
+    let cluster = dies_of(CrashPoint::BeforeMapping, MAPPINGS_BEFORE + 2, |client| create(client, &Value::Null));
     assert_there_once(&cluster);
 }
 
 #[test]
 fn between_two_requests() {
     let legacy = json!({ "hnsw:space": "cosine", "hnsw:M": 20 });
-    let cluster = dies(CrashPoint::BetweenTwoRequests, 1, |client| create(client, &legacy));
+    let cluster = dies_of(CrashPoint::BetweenTwoRequests, 1, |client| create(client, &legacy));
     assert_there_once(&cluster);
 }
 
 #[test]
 fn before_resolved() {
-    let cluster = dies(CrashPoint::BeforeResolved, 1, |client| {
+    let cluster = dies_of(CrashPoint::BeforeResolved, 1, |client| {
         let body = json!({ "name": "limited", "get_or_create": true });
         let made = client.post(&format!("{DEFAULT}/collections"), &body).expect(200).json();
         let collection = made["id"].as_str().expect("an id").to_owned();

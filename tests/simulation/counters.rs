@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 /// Paths that the seeds of a run must take together, and how often at least: about a quarter of what they do.
 pub const RARE: &[(&str, u64)] = &[
     ("abandoned", 18),
+    ("acknowledged, and void since its collection was deleted", 2),
     ("admitted after comparison", 18),
     ("admitted again after it was suspected", 10),
     ("answered from a late failover", 200),

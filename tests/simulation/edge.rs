@@ -1,9 +1,12 @@
 //! The ends and beginnings of edges: killed and started again, or taken over by another one.
 
+use chroma_edge::ids::LaneId;
 use chroma_edge::order::{Effect, Reach};
 
 use crate::instance::Instance;
+use crate::journal::Commit;
 use crate::requests::Request;
+use crate::workload;
 use crate::world::{World, name};
 
 /// Whether another edge is about to take over.
@@ -85,6 +88,25 @@ impl World {
             self.counters.count("below the floor");
         }
         self.take(effects);
+        self.drop_what_was_told();
+    }
+
+    /// Somebody drops a collection with a write that was acknowledged, and whose outcome was not durable when the edge died.
+    /// Nothing is drawn for it: seeds without such a write stay what they were.
+    fn drop_what_was_told(&mut self) {
+        let open =
+            self.journal.rows.values().filter(|row| row.verdict.is_none() && self.account.acknowledged(row.number));
+        let collections = open.filter_map(|row| match row.lane {
+            LaneId::Records(collection) => self.journal.catalog.get(collection),
+            LaneId::Catalog => None,
+        });
+        if let Some(collection) = collections.last()
+            && self.now.is_multiple_of(2)
+        {
+            let mut row = workload::drop_of(collection.scope.clone(), collection.name.clone());
+            row.number = self.account.begin(self.now);
+            self.journal.queue.push_back(Commit::Append(row));
+        }
     }
 
     /// A blank instance is added to the configuration, which takes a restart of the edge.

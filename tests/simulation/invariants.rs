@@ -1,7 +1,7 @@
 //! What must hold after every step, each named by its rule (docs/rules.md).
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
-use chroma_edge::order::{Consistency, Effect, Input, Intent, Kind, Purpose, Record, Repeat, Step, Verdict};
+use chroma_edge::order::{Consistency, Effect, Input, Intent, Kind, Purpose, Record, Repeat, Step, Told, Verdict};
 
 use crate::body::Body;
 use crate::journal::{LIMITS, Row};
@@ -32,8 +32,9 @@ impl World {
                 self.check_turn(*lane, *instance, &[*seq], *turn);
                 self.r1_one_in_doubt(*lane, *instance, &[*seq]);
             }
-            Effect::Answer { lane, seq, verdict, .. } => {
+            Effect::Answer { lane, seq, verdict, told, .. } => {
                 self.facts.load.stops_waiting(*lane, *seq);
+                self.g9_no_contrary(*seq, *verdict, *told);
                 self.r2_r3_answer(*lane, *seq, *verdict);
             }
             Effect::Record { record, lane, instance } => {
@@ -176,8 +177,8 @@ impl World {
             violated("G6", &format!("{seq} is answered twice"));
         }
         let before = self.facts.answers.insert(seq, verdict);
-        let deleted_since = verdict == Verdict::Void && self.deleted(lane) && !self.recorded_answers(seq);
-        if before.is_some_and(|before| before != verdict) && !deleted_since {
+        let went = verdict == Verdict::Void && self.went_since_it_was_told(lane, seq);
+        if before.is_some_and(|before| before != verdict) && !went {
             violated("R3", &format!("the answer to {seq} changes from {before:?} to {verdict:?}"));
         }
         if verdict == Verdict::Void && !self.deleted(lane) && lane != LaneId::Catalog {
@@ -187,6 +188,22 @@ impl World {
             self.facts.acknowledged.entry(lane).or_default().push(seq);
             self.r8_mapped(seq);
         }
+    }
+
+    /// Whoever was told that its write was applied never hears the contrary; the shell knows by `told`.
+    fn g9_no_contrary(&mut self, seq: Seq, verdict: Verdict, told: Told) {
+        let acknowledged = self.account.acknowledged(self.journal.rows[&seq].number);
+        if acknowledged && verdict != Verdict::Applied {
+            self.counters.count("acknowledged, and void since its collection was deleted");
+            if told == Told::Nothing || verdict != Verdict::Void {
+                violated("G9", &format!("{seq} was acknowledged, and is {verdict:?}"));
+            }
+        }
+    }
+
+    /// Its client may have been told before that was durable, and its collection is gone now.
+    pub fn went_since_it_was_told(&self, lane: LaneId, seq: Seq) -> bool {
+        self.deleted(lane) && !self.recorded_answers(seq)
     }
 
     pub fn deleted(&self, lane: LaneId) -> bool {

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use chroma_edge::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use chroma_edge::order::{
     Acknowledge, Board, Catalog, CatalogChange, Dimension, Effect, Input, Intent, MergeLimits, Profile, Record,
-    Resolved, RestoredEntry, RestoredLane, RestoredPlace, Step, Submission, Verdict,
+    Resolved, RestoredEntry, RestoredLane, RestoredPlace, Step, Submission, Told, Verdict,
 };
 
 use uuid::Uuid;
@@ -336,6 +336,10 @@ impl Journal {
             verdict: row.verdict,
             intent: row.intent.clone(),
             resolved: row.resolved.is_some(),
+            told: match (id, row.acknowledge, row.verdict) {
+                (LaneId::Records(_), Acknowledge::WhenApplied, None) => Told::PerhapsApplied,
+                _ => Told::Nothing,
+            },
         });
         let place = |i: InstanceId| RestoredPlace { marked: self.mark(id, i), step: self.step(id, i) };
         let floor = self.floor(id);

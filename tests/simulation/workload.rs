@@ -27,6 +27,13 @@ fn name(rng: &mut Rng) -> String {
     ["alpha", "beta", "gamma"][rng.below(3)].to_owned()
 }
 
+/// A collection is dropped by its name.
+pub fn drop_of(scope: Scope, name: String) -> Row {
+    let intent = Intent::Deletes(Deletion::Collection { scope: scope.clone(), name: name.clone() });
+    let profile = Profile { kind: Kind::DeleteCollection, merge: None, bytes: 10, priority: Priority::default() };
+    row(LaneId::Catalog, profile, intent, Acknowledge::WhenRecorded, Body::DeleteCollection { scope, name })
+}
+
 fn catalog_write(rng: &mut Rng, collections: &[CollectionId]) -> Row {
     let (scope, name) = (scope(rng), name(rng));
     let roll = rng.below(1000);

@@ -16,6 +16,7 @@ use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
 use crate::journal::names::{APPLICATION, Named, lane_named};
 use crate::journal::{
     ClientKey, EntryRow, OperationType, ReadError, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
+    acknowledge,
 };
 use crate::order::{Merge, Profile, Verdict};
 
@@ -153,17 +154,21 @@ fn verdict(row: &Row) -> Result<Option<Verdict>, ReadError> {
 
 /// The columns that [`entry`] reads.
 pub(super) const ENTRY: &str =
-    "t.seq, t.transaction_id, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.verdict, t.status";
+    "t.seq, t.transaction_id, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.verdict, t.status,
+    t.client_key";
 
 /// A row of [`ENTRY`].
 pub(super) fn entry(row: &Row) -> Result<EntryRow, ReadError> {
+    let transaction_id = transaction_id(row)?;
+    let client_key = optional(row, "client_key")?;
     Ok(EntryRow {
         seq: seq(row, "seq")?,
-        transaction_id: transaction_id(row)?,
+        transaction_id,
         lane: lane(row)?,
         profile: profile(row)?,
         verdict: verdict(row)?,
         status: parsed(row, "status", Named::named)?,
+        acknowledge: acknowledge(client_key.as_deref(), transaction_id),
     })
 }
 

@@ -13,6 +13,7 @@ use crate::journal::bodies::{self, Stored};
 use crate::journal::names::{APPLICATION, Named, lane_named, standing_named};
 use crate::journal::{
     ClientKey, EntryRow, OperationType, ProgressRow, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
+    acknowledge,
 };
 use crate::order::{Merge, Profile, Verdict};
 
@@ -102,17 +103,20 @@ fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
 
 /// The columns that [`entry`] reads.
 pub(super) const ENTRY: &str =
-    "seq, transaction_id, lane, kind, merge_docs, merge_encoding, bytes, priority, verdict, status";
+    "seq, transaction_id, lane, kind, merge_docs, merge_encoding, bytes, priority, verdict, status, client_key";
 
 /// A row of [`ENTRY`].
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
+    let transaction_id = transaction_id(row)?;
+    let client_key: Option<String> = row.get("client_key")?;
     Ok(EntryRow {
         seq: seq(row, "seq")?,
-        transaction_id: transaction_id(row)?,
+        transaction_id,
         lane: lane(row)?,
         profile: profile(row)?,
         verdict: verdict(row)?,
         status: parsed(row, "status", Named::named)?,
+        acknowledge: acknowledge(client_key.as_deref(), transaction_id),
     })
 }
 

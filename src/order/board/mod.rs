@@ -25,7 +25,7 @@ pub use view::{Comparison, Consistency, LaneView};
 
 use super::catalog::{Catalog, Deletion};
 use super::catalog_change::CatalogChange;
-use super::entry::{Acknowledge, Attendance, Entry, Profile, Verdict};
+use super::entry::{Acknowledge, Attendance, Entry, Profile, Told, Verdict};
 use super::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
 use super::precedence::Precedence;
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
@@ -227,8 +227,9 @@ pub enum Effect {
     Note { record: Record },
     /// Make these entries' void verdicts durable; report [`Input::VoidsRecorded`].
     RecordVoids { lane: LaneId, seqs: Vec<Seq> },
-    /// Answer the client, if one waits. `from`: whose answer, `None` for "no such collection".
-    Answer { lane: LaneId, seq: Seq, from: Option<InstanceId>, verdict: Verdict },
+    /// Answer the client, if one waits. `from`: whose answer, `None` for "no such collection". `told`: what it may have
+    /// heard from an earlier edge.
+    Answer { lane: LaneId, seq: Seq, from: Option<InstanceId>, verdict: Verdict, told: Told },
     /// Report [`Input::Calm`] when the instance is there and has been left alone for a while.
     AwaitCalm { lane: LaneId, instance: InstanceId, rest: u64, why: Rest },
     /// Look whether the instance still holds what it should.

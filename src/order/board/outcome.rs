@@ -77,7 +77,7 @@ impl Board {
                     } else {
                         slot.entry.verdict = Some(Verdict::Applied);
                         slot.answer_given = true;
-                        answer_now.push(seq);
+                        answer_now.push((seq, slot.told));
                     }
                 }
                 Some(Verdict::Rejected) if seq == last => refused_elsewhere = true,
@@ -89,15 +89,15 @@ impl Board {
             return;
         }
         note_dimension(id, lane, last, &mut record.changes);
-        lane.answered = answer_now.last().copied().unwrap_or(lane.answered).max(lane.answered);
+        lane.answered = answer_now.last().map_or(lane.answered, |(seq, _)| *seq).max(lane.answered);
         for (collection, other) in &pending.diverged {
             record.diverged.push((LaneId::Records(*collection), *other));
         }
         pending.changes.clone_from(&record.changes);
         lane.place_mut(instance).answered();
-        for seq in answer_now {
+        for (seq, told) in answer_now {
             lane.stops_waiting(seq);
-            effects.push(Effect::Answer { lane: id, seq, from: Some(instance), verdict: Verdict::Applied });
+            effects.push(Effect::Answer { lane: id, seq, from: Some(instance), verdict: Verdict::Applied, told });
         }
         self.begin_record(id, instance, record, pending, effects);
     }

@@ -82,11 +82,12 @@ impl Board {
             if std::mem::replace(&mut slot.answer_given, true) {
                 continue;
             }
+            let told = slot.told;
             lane.stops_waiting(*seq);
             if verdict == Verdict::Applied {
                 lane.answered = lane.answered.max(*seq);
             }
-            effects.push(Effect::Answer { lane: id, seq: *seq, from: Some(instance), verdict });
+            effects.push(Effect::Answer { lane: id, seq: *seq, from: Some(instance), verdict, told });
         }
     }
 
@@ -114,8 +115,9 @@ impl Board {
         for seq in seqs {
             let Some(slot) = lane.slot_mut(*seq) else { continue };
             if !std::mem::replace(&mut slot.answer_given, true) {
+                let told = slot.told;
                 lane.stops_waiting(*seq);
-                effects.push(Effect::Answer { lane: id, seq: *seq, from: None, verdict: Verdict::Void });
+                effects.push(Effect::Answer { lane: id, seq: *seq, from: None, verdict: Verdict::Void, told });
             }
         }
     }

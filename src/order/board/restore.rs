@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::{Acknowledge, Attendance, Board, Effect, Intent, Record, Rest};
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
 use crate::order::catalog::Catalog;
-use crate::order::entry::{Entry, Profile, Verdict};
+use crate::order::entry::{Entry, Profile, Told, Verdict};
 use crate::order::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
 use crate::proof::{self, Rule};
 
@@ -18,6 +18,7 @@ pub struct RestoredEntry {
     pub intent: Intent,
     /// A limited delete whose ids are durable.
     pub resolved: bool,
+    pub told: Told,
 }
 
 /// An instance's place as the journal has it.
@@ -190,6 +191,7 @@ fn rebuild(restored: RestoredLane, below_floor: &mut Record) -> Lane {
         );
         if let Some(slot) = lane.slot_mut(entry.seq) {
             slot.resolved = entry.resolved;
+            slot.told = entry.told;
         }
     }
     lane

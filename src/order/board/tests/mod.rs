@@ -190,7 +190,7 @@ pub(super) fn restored_entry(seq: u64, kind: Kind, verdict: Option<Verdict>) -> 
         Kind::DeleteCollection => Intent::Deletes(Deletion::Collection { scope: scope(), name: "docs".to_owned() }),
         _ => Intent::Plain,
     };
-    RestoredEntry { seq: Seq::new(seq), profile: profile(kind), verdict, intent, resolved: false }
+    RestoredEntry { seq: Seq::new(seq), profile: profile(kind), verdict, intent, resolved: false, told: Told::Nothing }
 }
 
 /// What is sent, and where.

@@ -68,6 +68,22 @@ fn r7_a_deletion_after_a_restart_waits_for_calm_under_it() {
 }
 
 #[test]
+fn g9_who_may_have_been_told_that_it_was_applied_is_known_when_its_collection_is_gone() {
+    let deletion = restored_entry(4, Kind::DeleteCollection, Some(Verdict::Applied));
+    let perhaps = RestoredEntry { told: Told::PerhapsApplied, ..restored_entry(2, Kind::Add, None) };
+    let records = restored_lane(1, vec![perhaps, restored_entry(3, Kind::Add, None)]);
+    let lanes = vec![records, restored_catalog(1, vec![deletion])];
+    let (mut board, _) = Board::restore(names(1), LIMITS, Catalog::new(names(1)), lanes, Seq::new(4));
+    let voids = board.step(Input::VoidsRecorded { lane: lane(), seqs: vec![Seq::new(2), Seq::new(3)] });
+    let told = |effect: &Effect| match effect {
+        Effect::Answer { seq, verdict: Verdict::Void, told, .. } => Some((seq.get(), *told)),
+        _ => None,
+    };
+    let told: Vec<_> = voids.iter().filter_map(told).collect();
+    assert_eq!(told, [(2, Told::PerhapsApplied), (3, Told::Nothing)]);
+}
+
+#[test]
 fn r11_a_place_below_the_floor_is_diverged_and_never_starts_at_what_is_left() {
     let mut lanes = restored_lane(2, vec![restored_entry(9, Kind::Add, Some(Verdict::Applied))]);
     lanes.floor = Seq::new(8);
