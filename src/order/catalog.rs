@@ -202,9 +202,9 @@ impl Catalog {
         self.collections.get(&id).and_then(|collection| collection.mappings[instance.0])
     }
 
-    /// The id under which a catalog entry about the collection is carried to an instance: that of a deleted
-    /// collection too, as long as an instance may hold it.
-    pub fn mapping_to_carry(&self, id: CollectionId, instance: InstanceId) -> Option<InstanceCollectionId> {
+    /// The id under which an instance knows the collection, to which something is carried, or which is being read there:
+    /// that of a deleted collection too, as long as an instance may hold it.
+    pub fn mapping_while_held(&self, id: CollectionId, instance: InstanceId) -> Option<InstanceCollectionId> {
         let departed = || self.departed.get(&id).and_then(|(_, collection)| collection.mappings[instance.0]);
         self.mapping(id, instance).or_else(departed)
     }

@@ -2,12 +2,13 @@
 
 use std::time::Duration;
 
-use serde_json::json;
+use rusqlite::Connection;
+use serde_json::{Value, json};
 
 use crate::common::Cluster;
 use crate::common::cluster::{add, ids, timed};
 use crate::common::fold::transactions;
-use crate::common::http::{Answer, record_path};
+use crate::common::http::{Answer, DEFAULT, record_path};
 
 fn impatient() -> Cluster {
     Cluster::with(2, |edge| edge.config("  write_wait: 500ms"))
@@ -24,6 +25,37 @@ fn assert_pending(answer: &Answer) -> String {
     let id = answer.header("transaction-id").expect("Transaction-ID").to_owned();
     assert_eq!(body["transaction_id"], id.as_str(), "{answer}");
     id
+}
+
+/// A rename that was promised after the deletion of its collection is refused when they are executed. The last of the catalog
+/// then, it may have been sent to the other instance too, for all that the next edge knows: sent again, it finds nothing
+/// there, and nothing waits for it.
+#[test]
+fn a_change_of_what_was_deleted_before_it_holds_nobody_up() {
+    let mut cluster = impatient();
+    let collection = cluster.create("gone");
+    cluster.create("kept");
+    cluster.assert_converged();
+    cluster.primary().kill();
+    cluster.replica().kill();
+    let path = format!("{DEFAULT}/collections");
+    assert_pending(&cluster.client().call("DELETE", &format!("{path}/gone"), &Value::Null));
+    assert_pending(&cluster.client().call("PUT", &format!("{path}/{collection}"), &json!({ "new_name": "back" })));
+    cluster.replica().restart();
+    cluster.primary().restart();
+    cluster.assert_converged();
+    let journal = transactions(&cluster.edge.journal_path());
+    assert_eq!(journal.last().and_then(|last| last.verdict.as_deref()), Some("rejected"));
+    cluster.edge.kill();
+    // Had it died a moment earlier, the one that did not refuse it would not be marked as having left it out.
+    let journal = Connection::open(cluster.edge.journal_path()).expect("the journal");
+    let moved = "UPDATE progress SET through = through - 1 WHERE lane = 'catalog' AND instance <> \
+                 (SELECT executed_on FROM transactions ORDER BY seq DESC LIMIT 1)";
+    assert_eq!(journal.execute(moved, []).expect("as if it had died earlier"), 1);
+    drop(journal);
+    cluster.edge.restart();
+    cluster.create("after");
+    assert_eq!(cluster.assert_converged().collections.len(), 2);
 }
 
 #[test]

@@ -33,7 +33,7 @@ impl World {
             Body::DeleteDatabase(scope) => server.delete_database(scope),
             Body::CreateCollection { scope, name, existing } => server.create_collection(scope, name, *existing),
             Body::UpdateCollection { collection, new_name, metadata } => {
-                match self.journal.catalog.mapping_to_carry(*collection, instance) {
+                match self.journal.catalog.mapping_while_held(*collection, instance) {
                     Some(id) => server.update_collection(id.uuid(), new_name.as_deref(), *metadata),
                     None => Answer::NotFound,
                 }

@@ -266,7 +266,7 @@ impl World {
     fn mapped(&self, lane: LaneId, instance: InstanceId) -> Option<InstanceCollectionId> {
         match lane {
             LaneId::Catalog => None,
-            LaneId::Records(collection) => self.journal.catalog.mapping_to_carry(collection, instance),
+            LaneId::Records(collection) => self.journal.catalog.mapping_while_held(collection, instance),
         }
     }
 

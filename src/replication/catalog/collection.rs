@@ -19,7 +19,7 @@ use crate::replication::attempt::{Attempt, Attempted, judge};
 use crate::replication::records::content_type;
 
 const CONFLICT: u16 = 409;
-const NOT_FOUND: u16 = 404;
+pub(super) const NOT_FOUND: u16 = 404;
 
 /// First execution. The id that this instance gives is the collection's id for life.
 pub(super) async fn create(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope) -> Result<Attempted, Attempted> {

@@ -177,11 +177,11 @@ fn r8_what_precedes_a_deletion_is_carried_under_the_id_of_the_deleted_collection
     rig.recorded(LaneId::Catalog, A);
     let catalog = rig.board.catalog();
     assert_eq!(catalog.mapping(collection(), B), None);
-    assert!(catalog.mapping_to_carry(collection(), B).is_some());
+    assert!(catalog.mapping_while_held(collection(), B).is_some());
     rig.reach(B, Reach::Here);
     rig.deleted(B);
     rig.recorded(LaneId::Catalog, B);
-    assert_eq!(rig.board.catalog().mapping_to_carry(collection(), B), None, "every instance has deleted it");
+    assert_eq!(rig.board.catalog().mapping_while_held(collection(), B), None, "every instance has deleted it");
 }
 
 #[test]
