@@ -6,10 +6,10 @@ use std::time::Instant;
 use super::admit::{Memory, Passage};
 use super::failure::Failure;
 use super::read::Read;
-use crate::clock;
-use crate::ids::{InstanceId, Seq};
-use crate::instance::InFlight;
-use crate::journal::TimingGap;
+use crate::clock::{self, Timestamp};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Seq};
+use crate::instance::{InFlight, Registry};
+use crate::journal::{Fact, Status, TimingGap};
 
 /// How far a request has come.
 pub enum Stage {
@@ -27,6 +27,8 @@ pub struct Reading {
     /// The whole body, to be sent again as often as needed.
     pub body: Option<Bytes>,
     pub chosen: Option<InstanceId>,
+    /// The ids of its collection: on the chosen instance, and as clients know it.
+    pub ids: Option<(InstanceCollectionId, CollectionId)>,
     /// In the order in which they were tried.
     pub tried: Vec<InstanceId>,
     /// Those of them that denied what they should have.
@@ -46,6 +48,7 @@ impl Reading {
             read,
             body,
             chosen: None,
+            ids: None,
             tried: Vec::new(),
             unfit: Vec::new(),
             patience: Patience::UntilProbed,
@@ -79,6 +82,21 @@ pub struct Completion {
     pub status: u16,
     pub executed_on: Option<InstanceId>,
     pub timing_gap: TimingGap,
+}
+
+impl Completion {
+    /// What the journal is told of it.
+    pub(super) fn fact(&self, registry: &Registry) -> Fact {
+        Fact::Status {
+            seq: self.seq,
+            status: Status::Completed,
+            response_status: Some(self.status),
+            failure_reason: None,
+            timing_gap: self.timing_gap,
+            executed_on: self.executed_on.map(|instance| registry.name(instance).clone()),
+            at: Timestamp::now(),
+        }
+    }
 }
 
 /// Pingora's CTX.

@@ -19,9 +19,7 @@ use super::respond::{self, Connection, INSTANCE, Reply, TRANSACTION_ID};
 use super::rewrite::{self, Holding};
 use super::{Edge, PageAnswer, PageRequest, live};
 use crate::chroma::{Operation, route};
-use crate::clock::Timestamp;
 use crate::instance::Observation;
-use crate::journal::{Fact, Status};
 use crate::metrics;
 use crate::proof::{self, CrashPoint};
 
@@ -99,8 +97,9 @@ impl ProxyHttp for Edge {
     ) -> Result<()> {
         let Some(reading) = context.reading() else { return Ok(()) };
         let Some(instance) = reading.chosen else { return Ok(()) };
-        let path = reading.read.path_on(self, instance);
-        request.set_uri(path.parse().map_err(|_| internal("the instance's path is no URI"))?);
+        let asked = reading.read.on(self, instance);
+        reading.ids = asked.ids;
+        request.set_uri(asked.path.parse().map_err(|_| internal("the instance's path is no URI"))?);
         request.insert_header(HOST, self.registry.url(instance).authority())?;
         request.remove_header(&EXPECT);
         if let Some(body) = &reading.body {
@@ -172,7 +171,7 @@ impl ProxyHttp for Edge {
     ) -> Result<Option<Duration>> {
         let limit = self.options.answer_bytes;
         let Some(reading) = context.reading() else { return Ok(None) };
-        let (Some(held), Some(instance)) = (reading.held.as_mut(), reading.chosen) else { return Ok(None) };
+        let Some(held) = reading.held.as_mut() else { return Ok(None) };
         if let Some(piece) = body.take() {
             held.extend_from_slice(&piece);
         }
@@ -180,7 +179,7 @@ impl ProxyHttp for Edge {
             return Err(internal("the answer is too long to be rewritten"));
         }
         if end_of_stream && let Some(held) = reading.held.take() {
-            *body = Some(rewrite::body(self, &reading.read, instance, reading.status, held).into());
+            *body = Some(rewrite::body(self, &reading.read, reading.ids, reading.status, held).into());
         }
         Ok(None)
     }
@@ -266,15 +265,7 @@ impl ProxyHttp for Edge {
         if let (Stage::Answered(completion), Some(journal)) = (&context.stage, self.core.journal()) {
             // A crash before this is durable: the status is derived from the verdict at the next start.
             proof::pass(CrashPoint::BeforeCompleted);
-            journal.record_later(vec![Fact::Status {
-                seq: completion.seq,
-                status: Status::Completed,
-                response_status: Some(completion.status),
-                failure_reason: None,
-                timing_gap: completion.timing_gap,
-                executed_on: completion.executed_on.map(|instance| self.registry.name(instance).clone()),
-                at: Timestamp::now(),
-            }]);
+            journal.record_later(vec![completion.fact(&self.registry)]);
         }
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
         metrics::request(context.operation, status, context.failure, context.started.elapsed());

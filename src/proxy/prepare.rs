@@ -34,6 +34,7 @@ pub enum Preparation {
 }
 
 /// A write request, read whole.
+#[derive(Clone)]
 pub struct WriteRequest<'a> {
     pub operation: &'a Operation,
     pub method: &'a str,

@@ -65,6 +65,15 @@ pub struct Read {
     path: String,
 }
 
+/// A read as one instance is asked it.
+pub struct Asked {
+    /// Path and query.
+    pub path: String,
+    /// The id of the read's collection in the path, and the one that clients know. They are kept for the answer: when that
+    /// comes, the catalog may know neither any more.
+    pub ids: Option<(InstanceCollectionId, CollectionId)>,
+}
+
 /// What becomes of a read request.
 pub enum Plan {
     Pass(Read),
@@ -210,29 +219,18 @@ impl Read {
         board.catalog().get(id).is_none().then(|| Failure::Chroma(answer()))
     }
 
-    /// The path on this instance.
-    pub fn path_on(&self, edge: &Edge, instance: InstanceId) -> String {
-        let Target::Collection(collection) = self.target else { return self.path.clone() };
-        let board = edge.core.board();
-        let Some(id) = board.catalog().mapping(collection, instance) else { return self.path.clone() };
-        match &self.operation {
-            // By id: a rename that is under way there does not matter.
+    /// What is asked of this instance.
+    pub fn on(&self, edge: &Edge, instance: InstanceId) -> Asked {
+        let Target::Collection(collection) = self.target else { return Asked { path: self.path.clone(), ids: None } };
+        let mapping = edge.core.board().catalog().mapping_while_held(collection, instance);
+        // Deleted everywhere since the instance was chosen: under an id that means nothing there it is not found.
+        let id = mapping.unwrap_or_else(|| InstanceCollectionId::new(collection.uuid()));
+        let path = match &self.operation {
+            // By id: a rename that is under way there does not matter, nor does a new collection of this name.
             Operation::CatalogRead(CatalogRead::GetCollection { scope, .. }) => chroma::by_id_path(scope, id),
-            Operation::RecordRead { .. } | Operation::CatalogRead(CatalogRead::GetCollectionById { .. }) => {
-                chroma::instance_path(&self.operation, &self.path, id)
-            }
-            // A `get_or_create` that only shows.
-            _ => match board.catalog().get(collection) {
-                Some(found) => chroma::by_id_path(&found.scope, id),
-                None => self.path.clone(),
-            },
-        }
-    }
-
-    /// The ids of the read's collection: on the instance, and as clients know it.
-    pub fn ids_on(&self, edge: &Edge, instance: InstanceId) -> Option<(InstanceCollectionId, CollectionId)> {
-        let Target::Collection(collection) = self.target else { return None };
-        edge.core.board().catalog().mapping(collection, instance).map(|id| (id, collection))
+            _ => chroma::instance_path(&self.operation, &self.path, id),
+        };
+        Asked { path, ids: Some((id, collection)) }
     }
 }
 
@@ -308,7 +306,8 @@ pub async fn fetch(
         let instance = next(edge, read, &tried, &unfit).await?;
         tried.push(instance);
         let last_chance = tried.len() >= ATTEMPTS;
-        match send(edge, read, instance, &method, headers, &body).await {
+        let Asked { path, ids } = read.on(edge, instance);
+        match send(edge, path, instance, &method, headers, &body).await {
             Ok(answer) if read.denied(edge, answer.status) => {
                 edge.core.doubt_contents(instance);
                 unfit.push(instance);
@@ -317,7 +316,7 @@ pub async fn fetch(
                 let class = chroma::classify(Call::RecordRead, answer.status, &answer.body);
                 let passing = matches!(class, Class::Transient | Class::Broken | Class::Unfit);
                 if !passing || last_chance {
-                    return Ok(super::rewrite::whole(edge, read, instance, answer));
+                    return Ok(super::rewrite::whole(edge, read, instance, ids, answer));
                 }
             }
             Err(error) if last_chance => {
@@ -331,7 +330,7 @@ pub async fn fetch(
 
 async fn send(
     edge: &Edge,
-    read: &Read,
+    path: String,
     instance: InstanceId,
     method: &Method,
     headers: &HeaderMap,
@@ -339,15 +338,18 @@ async fn send(
 ) -> Result<Answer, SendError> {
     let passed: Vec<(HeaderName, HeaderValue)> =
         headers.get(CONTENT_TYPE).map(|value| (CONTENT_TYPE, value.clone())).into_iter().collect();
-    let path = read.path_on(edge, instance);
     let outgoing = Outgoing { method: method.clone(), path, headers: passed, body: body.clone() };
     edge.client.send_idempotent(instance, &outgoing, edge.registry.timeouts().read).await
 }
 
 /// A collection as `GET` shows it.
 pub async fn show(edge: &Edge, collection: CollectionId) -> Result<Reply, Failure> {
+    let known = edge.core.board().catalog().get(collection).map(|known| (known.scope.clone(), known.name.clone()));
+    let Some((scope, name)) = known else {
+        return Err(Failure::Chroma(ErrorBody::collection_id_not_found(collection)));
+    };
     let read = Read {
-        operation: Operation::System,
+        operation: Operation::CatalogRead(CatalogRead::GetCollection { scope, name }),
         target: Target::Collection(collection),
         rewrite: Rewrite::Collection,
         consistency: Consistency::Fresh,

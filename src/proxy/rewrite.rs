@@ -4,7 +4,7 @@ use super::Edge;
 use super::read::{Read, Rewrite, served_by};
 use super::respond::Reply;
 use crate::chroma;
-use crate::ids::{InstanceId, Scope};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
 use crate::instance::Answer;
 
 /// What has to be known of an answer before its body comes.
@@ -31,16 +31,28 @@ pub fn holding(read: &Read, status: u16) -> Holding {
 }
 
 /// The body for the client. What cannot be read is passed as it is: it holds no id that could be mistaken.
-pub fn body(edge: &Edge, read: &Read, instance: InstanceId, status: u16, whole: Vec<u8>) -> Vec<u8> {
+///
+/// `ids`: of the read's collection, on the instance and as clients know it. They count before the catalog, which has
+/// forgotten a collection that was deleted meanwhile.
+pub fn body(
+    edge: &Edge,
+    read: &Read,
+    ids: Option<(InstanceCollectionId, CollectionId)>,
+    status: u16,
+    whole: Vec<u8>,
+) -> Vec<u8> {
     if status >= 400 {
-        return match read.ids_on(edge, instance) {
+        return match ids {
             Some((on_instance, id)) => chroma::error_text(&whole, on_instance, id),
             None => whole,
         };
     }
     let board = edge.core.board();
     let catalog = board.catalog();
-    let id_of = |id: crate::ids::InstanceCollectionId| catalog.by_id(id.uuid()).map(|found| found.id);
+    let id_of = |id: InstanceCollectionId| match ids {
+        Some((on_instance, known)) if on_instance == id => Some(known),
+        _ => catalog.by_id(id.uuid()).map(|found| found.id),
+    };
     let rewritten = match &read.rewrite {
         Rewrite::Nothing | Rewrite::ErrorText => None,
         Rewrite::Collection => chroma::collection_response(&whole, id_of),
@@ -55,10 +67,16 @@ pub fn body(edge: &Edge, read: &Read, instance: InstanceId, status: u16, whole: 
 }
 
 /// The whole reply of an answer that was read whole.
-pub fn whole(edge: &Edge, read: &Read, instance: InstanceId, answer: Answer) -> Reply {
+pub fn whole(
+    edge: &Edge,
+    read: &Read,
+    instance: InstanceId,
+    ids: Option<(InstanceCollectionId, CollectionId)>,
+    answer: Answer,
+) -> Reply {
     let mut reply = Reply::from(answer);
     if holding(read, reply.status) != Holding::No {
-        reply.body = body(edge, read, instance, reply.status, reply.body.to_vec()).into();
+        reply.body = body(edge, read, ids, reply.status, reply.body.to_vec()).into();
     }
     served_by(edge, reply, instance)
 }

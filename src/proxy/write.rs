@@ -143,9 +143,15 @@ async fn wait_behind(edge: &Edge, mut behind: Behind, key: &ClientKey, deadline:
 
 async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) -> Result<Reply, Failure> {
     let shown_id = request.identity.shown();
-    match prepare(request, &edge.core, &edge.options)? {
-        Preparation::Journal(prepared) => journaled(edge, context, *prepared, &shown_id).await,
-        Preparation::Show { collection } => super::read::show(edge, collection).await,
+    loop {
+        match prepare(request.clone(), &edge.core, &edge.options)? {
+            Preparation::Journal(prepared) => return journaled(edge, context, *prepared, &shown_id).await,
+            Preparation::Show { collection } => match super::read::show(edge, collection).await {
+                // Deleted meanwhile: to get or create it is a write now.
+                Err(Failure::Chroma(_)) => {}
+                shown => return shown,
+            },
+        }
     }
 }
 
@@ -221,8 +227,12 @@ async fn pending(
         }])
     });
     if let Some(settlement) = ticket.close() {
-        // It was settled in the last moment.
-        return Ok(answered(edge, context, &settlement, lane, shown_id));
+        // It was settled in the last moment. FAILED says that its client has heard of nothing else: the end is durable first.
+        let reply = answered(edge, context, &settlement, lane, shown_id);
+        if let (Stage::Answered(completion), Some(journal)) = (&context.stage, edge.core.journal()) {
+            let _ = timeout(RECORDING, journal.record(vec![completion.fact(&edge.registry)])).await;
+        }
+        return Ok(reply);
     }
     // Who looks the transaction up after this answer finds it FAILED. A crash before: it is found ATTEMPTING.
     if let Some(recorded) = recorded {

@@ -1,5 +1,7 @@
 //! Tenants, databases and collections: on every instance, in one order, with ids that never change.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use serde_json::{Value, json};
@@ -56,6 +58,46 @@ fn assert_mapped_everywhere(cluster: &Cluster, names: &[&str]) {
     }
 }
 
+/// A collection that is dropped while it is being read: the answer never holds an id of an instance's own.
+#[test]
+fn a_collection_read_while_it_is_dropped_keeps_its_id() {
+    let cluster = Cluster::two();
+    let over = AtomicBool::new(false);
+    let (told, seen) = std::thread::scope(|scope| {
+        let read = |path: String| {
+            let (client, over) = (cluster.client(), &over);
+            move || {
+                let mut seen = BTreeSet::new();
+                while !over.load(Ordering::Relaxed) {
+                    let answer = client.get(&path);
+                    assert!(matches!(answer.status, 200 | 404), "{answer:?}");
+                    let shown = answer.json();
+                    let all = shown.as_array().cloned().unwrap_or_else(|| vec![shown]);
+                    seen.extend(all.iter().filter_map(|one| one["id"].as_str().map(str::to_owned)));
+                }
+                seen
+            }
+        };
+        let paths = [format!("{DEFAULT}/collections/passing"), format!("{DEFAULT}/collections")];
+        let readers: Vec<_> = paths.iter().cycle().take(6).map(|path| scope.spawn(read(path.clone()))).collect();
+        let client = cluster.client();
+        let told: BTreeSet<String> = (0..80)
+            .map(|_| {
+                let id = create(&client, "passing");
+                client.call("DELETE", &format!("{DEFAULT}/collections/passing"), &Value::Null).expect(200);
+                id
+            })
+            .collect();
+        over.store(true, Ordering::Relaxed);
+        let seen = readers.into_iter().flat_map(|reader| reader.join().expect("a reader"));
+        (told, seen.collect::<BTreeSet<String>>())
+    });
+    assert!(seen.len() > 40, "{} of {} were read", seen.len(), told.len());
+    let strange: Vec<&String> = seen.difference(&told).collect();
+    assert!(strange.is_empty(), "{strange:?}");
+    cluster.assert_converged();
+}
+
 #[test]
 fn one_name_created_at_once_is_one_collection() {
     let cluster = Cluster::two();
@@ -78,6 +120,39 @@ fn one_name_created_at_once_is_one_collection() {
     assert!(made.iter().all(|(status, _)| matches!(status, 200 | 409)), "{made:?}");
     assert!(made.iter().filter(|(status, _)| *status == 409).count() >= 9, "{made:?}");
     assert_eq!(cluster.assert_converged().collections.len(), 1);
+}
+
+/// What `get_or_create` finds may be dropped before it is shown: then it is created.
+#[test]
+fn get_or_create_succeeds_while_somebody_drops_it() {
+    let cluster = Cluster::two();
+    let over = AtomicBool::new(false);
+    let seen = std::thread::scope(|scope| {
+        let getter = || {
+            let (client, over) = (cluster.client(), &over);
+            move || {
+                let body = json!({ "name": "passing", "get_or_create": true });
+                let mut seen = BTreeSet::new();
+                while !over.load(Ordering::Relaxed) {
+                    let made = client.post(&format!("{DEFAULT}/collections"), &body).expect(200).json();
+                    seen.insert(made["id"].as_str().expect("an id").to_owned());
+                }
+                seen
+            }
+        };
+        let getters: Vec<_> = (0..4).map(|_| scope.spawn(getter())).collect();
+        let mut dropped = 0;
+        while dropped < 60 && !getters.iter().any(|getter| getter.is_finished()) {
+            let answer = cluster.client().call("DELETE", &format!("{DEFAULT}/collections/passing"), &Value::Null);
+            assert!(matches!(answer.status, 200 | 404), "{answer:?}");
+            dropped += u32::from(answer.status == 200);
+        }
+        over.store(true, Ordering::Relaxed);
+        let seen = getters.into_iter().flat_map(|getter| getter.join().expect("a getter"));
+        seen.collect::<BTreeSet<String>>()
+    });
+    assert!(seen.len() > 30, "{}", seen.len());
+    cluster.assert_converged();
 }
 
 #[test]
