@@ -46,9 +46,10 @@ pub enum Status {
     Completed,
     /// The client was told 503, recovery pending: it will be retried.
     Failed,
-    /// Finished after its client had been told "pending".
+    /// Finished after its client had been told "pending", or after a restart. Also what may have been acknowledged, and went
+    /// with its collection before that was durable.
     Recovered,
-    /// Rejected on recovery, or never acknowledged and shown absent.
+    /// Rejected on recovery, or never acknowledged and shown absent, or below the deletion of its collection.
     Abandoned,
 }
 

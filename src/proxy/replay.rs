@@ -69,11 +69,17 @@ pub async fn replay(edge: &Edge, first: TransactionRow, key: &ClientKey, deadlin
 
 fn stored(row: &TransactionRow) -> Option<Reply> {
     let verdict = row.verdict?;
-    let reply = match &row.answer {
-        Some(answer) => Reply::json(answer.status, answer.body.clone()),
+    let reply = match (&row.answer, verdict) {
+        (Some(answer), _) => Reply::json(answer.status, answer.body.clone()),
         // Applied, with an answer too long to be kept.
-        None if verdict == Verdict::Applied => Reply::json(row.response_status.unwrap_or(200), "{}"),
-        None => unanswered(verdict, row.lane?),
+        (None, Verdict::Applied) => Reply::json(row.response_status.unwrap_or(200), "{}"),
+        // What its client has been told is durable a moment later.
+        (None, Verdict::Void) if !row.status.is_final() => return None,
+        // Void since its collection is gone, and its client was told, or may have been, that it was applied.
+        (None, Verdict::Void) if row.response_status.is_some_and(|status| status < 300) => {
+            Reply::json(row.response_status?, "{}")
+        }
+        (None, verdict) => unanswered(verdict, row.lane?),
     };
     Some(reply.with(REPLAYED, "true"))
 }

@@ -302,27 +302,27 @@ impl Core {
             return;
         }
         let timing_gap = self.take_gap(seq);
-        let status = answer.as_ref().map(|answer| answer.status);
+        let answered = answer.as_ref().map(|answer| answer.status);
         let settlement = Settlement { seq, verdict, from, answer, timing_gap };
         if self.tickets().settle(seq, settlement) == Attendance::Attended {
             return;
         }
         // Nobody waits: recovery finished it.
-        let (status_now, failure_reason) = match (verdict, told) {
-            (Verdict::Applied, _) => (Status::Recovered, None),
+        let (status, response_status, failure_reason) = match (verdict, told) {
+            (Verdict::Applied, _) => (Status::Recovered, answered, None),
             // Nothing of it is left either way, and whoever was told that it was applied is never told the contrary (G9).
             (Verdict::Void, Told::PerhapsApplied) => {
-                (Status::Recovered, Some("a later write deleted its collection".to_owned()))
+                (Status::Recovered, Some(200), Some("a later write deleted its collection".to_owned()))
             }
             (Verdict::Rejected | Verdict::Void | Verdict::Abandoned, _) => {
-                (Status::Abandoned, Some(format!("{} on recovery", verdict.as_str())))
+                (Status::Abandoned, answered, Some(format!("{} on recovery", verdict.as_str())))
             }
         };
         if let Some(journal) = self.journal() {
             journal.record_later(vec![Fact::Status {
                 seq,
-                status: status_now,
-                response_status: status,
+                status,
+                response_status,
                 failure_reason,
                 timing_gap,
                 executed_on: from.map(|instance| self.registry.name(instance).clone()),

@@ -123,7 +123,8 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
         .collect()
 }
 
-/// A client that was told "recovery pending" has left FAILED in the journal.
+/// FAILED: the client was told "recovery pending", and nothing else. (If the journal was away, it may have been told so and
+/// have left ATTEMPTING.)
 fn told(row: &EntryRow) -> Told {
     let at_once = row.lane != LaneId::Catalog && row.acknowledge == Acknowledge::WhenApplied;
     let may_be = at_once && row.verdict.is_none() && row.status == Status::Attempting;
@@ -142,6 +143,45 @@ impl Places<'_> {
         RestoredPlace {
             marked: row.map_or(Seq::ZERO, |row| row.through),
             step: if diverged { Step::Diverged } else { Step::In },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::{CollectionId, TransactionId};
+    use crate::order::{Priority, Profile, Verdict};
+
+    fn row(lane: LaneId, verdict: Option<Verdict>, status: Status, acknowledge: Acknowledge) -> EntryRow {
+        let profile = Profile { kind: Kind::Add, merge: None, bytes: 1, priority: Priority::Normal };
+        EntryRow {
+            seq: Seq::new(1),
+            transaction_id: TransactionId::random(),
+            lane,
+            profile,
+            verdict,
+            status,
+            acknowledge,
+        }
+    }
+
+    #[test]
+    fn only_an_open_write_that_was_being_answered_at_once_may_have_been_acknowledged() {
+        let records = LaneId::Records(CollectionId::new(Uuid::from_u128(1)));
+        for lane in [records, LaneId::Catalog] {
+            for verdict in [None, Some(Verdict::Applied), Some(Verdict::Void)] {
+                for status in Status::ALL {
+                    for acknowledge in [Acknowledge::WhenApplied, Acknowledge::WhenRecorded] {
+                        let perhaps = (lane, verdict, status, acknowledge)
+                            == (records, None, Status::Attempting, Acknowledge::WhenApplied);
+                        let expected = if perhaps { Told::PerhapsApplied } else { Told::Nothing };
+                        assert_eq!(told(&row(lane, verdict, status, acknowledge)), expected);
+                    }
+                }
+            }
         }
     }
 }

@@ -96,11 +96,11 @@ impl World {
     fn drop_what_was_told(&mut self) {
         let open =
             self.journal.rows.values().filter(|row| row.verdict.is_none() && self.account.acknowledged(row.number));
-        let collections = open.filter_map(|row| match row.lane {
+        let mut collections = open.filter_map(|row| match row.lane {
             LaneId::Records(collection) => self.journal.catalog.get(collection),
             LaneId::Catalog => None,
         });
-        if let Some(collection) = collections.last()
+        if let Some(collection) = collections.next_back()
             && self.now.is_multiple_of(2)
         {
             let mut row = workload::drop_of(collection.scope.clone(), collection.name.clone());

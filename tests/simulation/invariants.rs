@@ -221,7 +221,7 @@ impl World {
         }
         let mapped = row.created.is_some_and(|collection| {
             let catalog = &self.journal.catalog;
-            self.journal.instances().any(|i| catalog.mapping_to_carry(collection, i).is_some())
+            self.journal.instances().any(|i| catalog.mapping_while_held(collection, i).is_some())
         });
         if !mapped {
             violated("R8", &format!("the creation {seq} is answered without a durable mapping"));

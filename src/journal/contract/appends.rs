@@ -30,6 +30,17 @@ pub async fn appends_survive_reopening(bench: &impl Bench) {
     assert_eq!(append(&*store, vec![draft(LaneId::Catalog, "next")]).await, [Seq::new(2)]);
 }
 
+pub async fn a_restart_knows_whose_answer_waited_for_the_journal(bench: &impl Bench) {
+    let store = bench.open();
+    let own = keyed("tenant", "own");
+    let mut given = draft(LaneId::Catalog, "given");
+    let key = given.transaction_id.to_string();
+    given.client_key = Some(ClientKey { tenant: "tenant".to_owned(), key, fingerprint: [7; 32] });
+    append(&*store, vec![own, given, draft(LaneId::Catalog, "nobody's")]).await;
+    let told: Vec<_> = load(&*store).await.entries.iter().map(|entry| entry.acknowledge).collect();
+    assert_eq!(told, [Acknowledge::WhenRecorded, Acknowledge::WhenApplied, Acknowledge::WhenRecorded]);
+}
+
 pub async fn a_batch_is_all_or_nothing(bench: &impl Bench) {
     let store = bench.open();
     let twice = draft(LaneId::Catalog, "twice");

@@ -141,11 +141,13 @@ pub async fn totals_count_every_status(bench: &impl Bench) {
 
 pub async fn what_was_cut_off_is_finished_at_the_start(bench: &impl Bench) {
     let store = bench.open();
-    let drafts: Vec<Draft> = ["answered", "pending", "refused", "open"].map(|name| draft(LaneId::Catalog, name)).into();
+    let drafts: Vec<Draft> =
+        ["answered", "pending", "refused", "gone", "open"].map(|name| draft(LaneId::Catalog, name)).into();
     let seqs = append(&*store, drafts.clone()).await;
     let failed = |seq| status(seq, Status::Failed);
     let rejected = Fact::Verdict { seq: seqs[2], verdict: Verdict::Rejected, by: None, answer: None };
-    record(&*store, vec![applied(seqs[0]), applied(seqs[1]), rejected, failed(seqs[1]), failed(seqs[2])]).await;
+    let void = Fact::Verdict { seq: seqs[3], verdict: Verdict::Void, by: None, answer: None };
+    record(&*store, vec![applied(seqs[0]), applied(seqs[1]), rejected, void, failed(seqs[1]), failed(seqs[2])]).await;
     store.begin(&instances(), LATER).await.unwrap();
     let mut found = Vec::new();
     for draft in &drafts {
@@ -156,6 +158,7 @@ pub async fn what_was_cut_off_is_finished_at_the_start(bench: &impl Bench) {
         (Status::Completed, Some(LATER)),
         (Status::Recovered, Some(LATER)),
         (Status::Abandoned, Some(LATER)),
+        (Status::Completed, Some(LATER)),
         (Status::Attempting, None),
     ];
     assert_eq!(found, expected);

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::*;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
-use crate::order::{CatalogChange, Encoding, Kind, Merge, Origin, Priority, Profile, Verdict};
+use crate::order::{Acknowledge, CatalogChange, Encoding, Kind, Merge, Origin, Priority, Profile, Verdict};
 
 /// Where a store is tested: the same journal, opened again after the store before it was dropped.
 pub(in crate::journal) trait Bench {
@@ -33,7 +33,8 @@ macro_rules! contract_suite {
     ($bench:expr) => {
         $crate::journal::contract::contract_suite! { @ $bench;
             appends: positions_are_consecutive_and_in_order, appends_survive_reopening, a_batch_is_all_or_nothing,
-                a_taken_key_makes_nothing_durable, keys_are_scoped_by_tenant, a_request_comes_back_as_it_went_in;
+                a_taken_key_makes_nothing_durable, keys_are_scoped_by_tenant, a_request_comes_back_as_it_went_in,
+                a_restart_knows_whose_answer_waited_for_the_journal;
             application: an_operation_is_journaled_once, an_operation_is_reported_by_the_rule,
                 only_an_operation_can_be_reported, an_operation_is_nobodys_work, an_operation_holds_nothing_back;
             audit: pages_hold_everything_once_newest_first, a_filter_matches_by_each_of_its_parts,
