@@ -99,7 +99,7 @@ pub enum Rule {
     RememberDoubt,
     /// G6: a transaction id that was seen before is executed again.
     OnceOnly,
-    /// Section 4: a delete is carried late, behind the write that follows it, and one with a limit as it was received.
+    /// R1: a delete is carried late, behind the write that follows it, and one with a limit as it was received.
     DeleteInPlace,
 }
 
@@ -166,4 +166,10 @@ pub fn broken(rule: Rule) -> bool {
         let _ = rule;
         false
     }
+}
+
+/// Whether neighbours in a lane change places on purpose, whichever rule that breaks.
+#[inline(always)]
+pub fn out_of_order() -> bool {
+    broken(Rule::KeepOrder) || broken(Rule::DeleteInPlace)
 }

@@ -10,7 +10,7 @@ use crate::ids::{CollectionId, InstanceCollectionId};
 use crate::instance::{Answer, Outgoing};
 use crate::journal::Request;
 use crate::order::{Again, Consequences, Outcome, Purpose};
-use crate::proof::{self, Rule};
+use crate::proof;
 
 /// Sends the requests as one and says what came of it.
 pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, requests: &[Request]) -> Attempted {
@@ -18,7 +18,7 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, req
     let Some(id) = attempt.mapping(collection) else {
         return Attempted::not_sent("the collection is not mapped on the instance");
     };
-    if requests.len() > 1 && attempt.purpose == Purpose::Carry && out_of_order() {
+    if requests.len() > 1 && attempt.purpose == Purpose::Carry && proof::out_of_order() {
         return one_by_one(attempt, collection, requests).await;
     }
     let Some(outgoing) = outgoing(requests, id) else {
@@ -35,11 +35,6 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, req
     let class = chroma::classify(chroma::Call::Write(first.profile.kind), answer.status, &answer.body);
     let answer = hide_instance_id(answer, id, collection);
     judge(attempt, class, answer, |_| Outcome::Applied(Consequences::default()), None)
-}
-
-/// Whether neighbours change places on purpose.
-fn out_of_order() -> bool {
-    proof::broken(Rule::KeepOrder) || proof::broken(Rule::DeleteInPlace)
 }
 
 /// Neighbours that changed places may be of two kinds.

@@ -64,6 +64,13 @@ impl Active {
     }
 }
 
+/// An edge that was killed so that another one takes over. Started again at once, it could have the journal before that one.
+struct Waiting {
+    edge: usize,
+    next: usize,
+    at_last: Instant,
+}
+
 pub struct Driver<'a> {
     system: &'a mut System,
     clock: Clock,
@@ -73,19 +80,22 @@ pub struct Driver<'a> {
     read: Vec<usize>,
     /// Edges that ended by themselves, when, and when they are started again.
     fallen: Vec<(usize, Tick, Instant)>,
+    waiting: Vec<Waiting>,
     missed: Vec<Step>,
 }
 
 const TICK: Duration = Duration::from_millis(10);
 /// How often what took no effect is done again.
 const AGAIN: u32 = 20;
-/// How many times longer a crash that took no effect is waited for.
-const PATIENCE: u32 = 3;
+/// How long a crash that took no effect is waited for when it is done again.
+const PATIENCE: Duration = Duration::from_secs(15);
 /// How long a supervisor takes.
 const SUPERVISOR: Duration = Duration::from_millis(150);
 /// How long ago an edge can have ended when it is noticed, in nanoseconds: meanwhile other faults were made.
 const NOTICED: Tick = 5_000_000_000;
 const STANDBY: Duration = Duration::from_secs(4);
+/// How long the next edge may take until it has the journal: the lease is 1.5 s, the settle time 1 s.
+const TAKEOVER: Duration = Duration::from_secs(6);
 
 impl Driver<'_> {
     pub fn new(system: &mut System, clock: Clock) -> Driver<'_> {
@@ -97,6 +107,7 @@ impl Driver<'_> {
             active: Vec::new(),
             read,
             fallen: Vec::new(),
+            waiting: Vec::new(),
             missed: Vec::new(),
         }
     }
@@ -110,8 +121,8 @@ impl Driver<'_> {
             let mut again = Vec::new();
             for step in missed {
                 // A crash is over when it has come: there is time to wait for a rare step.
-                let patience = if matches!(step.fault, Fault::Crash(..)) { PATIENCE } else { 1 };
-                let step = Step { at, lasting: step.lasting * patience, ..step };
+                let lasting = if matches!(step.fault, Fault::Crash(..)) { PATIENCE } else { step.lasting };
+                let step = Step { at, lasting, ..step };
                 at = step.end() + Duration::from_secs(1);
                 again.push(step);
             }
@@ -191,7 +202,7 @@ impl Driver<'_> {
                 std::thread::sleep(TICK);
             }
             self.system.kill_edge(edge);
-            self.system.start_edge(edge, None);
+            self.waiting.push(Waiting { edge, next, at_last: Instant::now() + TAKEOVER });
         }
     }
 
@@ -217,6 +228,7 @@ impl Driver<'_> {
                 self.system.start_postgres();
             }
             Target::Edge => {
+                self.waiting.retain(|one| one.edge != edge);
                 self.system.continue_edge(edge);
                 self.system.start_edge(edge, None);
             }
@@ -251,6 +263,13 @@ impl Driver<'_> {
             let why = self.why(index);
             self.note(format!("edge {index} has ended: {why}"));
             self.fallen.push((index, self.clock.now(), Instant::now() + SUPERVISOR));
+        }
+        let system = &*self.system;
+        let there = |next| system.edge_life(next) != Life::Running || system.active() == Some(next);
+        let over = |one: &mut Waiting| one.at_last <= Instant::now() || there(one.next);
+        let over: Vec<_> = self.waiting.extract_if(.., over).collect();
+        for one in over {
+            self.system.start_edge(one.edge, None);
         }
         let due: Vec<_> = self.fallen.extract_if(.., |(_, _, due)| *due <= Instant::now()).collect();
         for (index, from, _) in due {

@@ -81,7 +81,7 @@ pub struct Operation {
     pub outcome: Outcome,
     /// How often it was sent.
     pub sent: u32,
-    /// Of a read of everything: the collection that was asked for, and what it showed.
+    /// Of a read of everything, and of a count: the collection that was asked for, and what it showed.
     pub shown: Option<(String, Seen)>,
 }
 
@@ -91,9 +91,10 @@ impl Operation {
     }
 }
 
-/// What a read of everything showed.
+/// What a read of everything, or a count, showed.
 #[derive(Clone, Debug)]
 pub enum Seen {
     Records(Vec<Record>),
+    Count(usize),
     NoSuchCollection,
 }

@@ -87,7 +87,11 @@ fn drops(history: &[Operation], journal: &[Entry<ChromaWrite>]) -> Drops {
 /// A Chroma that is dropping a collection answers a read of it 200 with no record, before it answers 404 (measured on
 /// 1.5.9 alone: 14 of 5455 reads). Such a read shows neither what was there nor that it is gone.
 fn is_emptied(read: &Read<ChromaState>, drops: &Drops) -> bool {
-    let empty = matches!(&read.shown, Shown::Content(state) if state.content.records.is_empty());
+    let empty = match &read.shown {
+        Shown::Content(state) => state.content.records.is_empty(),
+        Shown::Count(count) => *count == 0,
+        Shown::Nothing => false,
+    };
     let meanwhile = |(from, to): &(Tick, Tick)| read.ended >= *from && read.invoked <= *to;
     empty && drops.get(&read.lane).is_some_and(|drops| drops.iter().any(meanwhile))
 }
@@ -97,10 +101,11 @@ fn write(one: &Operation) -> Write {
 }
 
 fn read(one: &Operation) -> Option<Read<ChromaState>> {
-    let fresh = matches!(one.kind, Kind::Read | Kind::ReadGone);
+    let fresh = matches!(one.kind, Kind::Read | Kind::ReadGone | Kind::Count);
     let (collection, seen) = one.shown.as_ref().filter(|_| fresh)?;
     let shown = match seen {
         Seen::Records(records) => Shown::Content(ChromaState::of(records.clone())),
+        Seen::Count(count) => Shown::Count(*count),
         Seen::NoSuchCollection => Shown::Nothing,
     };
     Some(Read { lane: collection.clone(), invoked: one.invoked, ended: one.ended, shown })
@@ -167,6 +172,15 @@ mod tests {
         assert_eq!(kinds((41, 45), empty()), (Vec::new(), 1));
         assert_eq!(kinds((31, 39), empty()), (vec!["StaleRead".to_owned()], 0));
         assert_eq!(kinds((51, 52), empty()).0.len(), 1, "it is gone");
+    }
+
+    #[test]
+    fn a_count_is_of_what_was_there_at_its_time() {
+        assert_eq!(kinds((31, 39), Seen::Count(1)), (Vec::new(), 0));
+        assert_eq!(kinds((31, 39), Seen::Count(0)), (vec!["StaleRead".to_owned()], 0), "before the add");
+        assert_eq!(kinds((31, 39), Seen::Count(2)), (vec!["NeverThere".to_owned()], 0));
+        assert_eq!(kinds((41, 45), Seen::Count(0)), (Vec::new(), 1), "while it was dropped");
+        assert_eq!(kinds((51, 52), Seen::Count(1)), (vec!["DeletedReturns".to_owned()], 0));
     }
 
     #[test]

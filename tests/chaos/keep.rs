@@ -65,6 +65,7 @@ fn operation(one: &Operation) -> serde_json::Value {
     };
     let shown = one.shown.as_ref().map(|(collection, seen)| match seen {
         Seen::NoSuchCollection => json!({ "collection": collection, "found": false }),
+        Seen::Count(count) => json!({ "collection": collection, "count": count }),
         Seen::Records(records) => {
             let record = |one: &crate::common::content::Record| {
                 json!([one.id, one.document, one.metadata, one.uri, one.embedding])

@@ -290,16 +290,18 @@ fn judge(answer: &Answer) -> Said {
 }
 
 fn shown(request: &Request, answer: &Answer) -> Option<(String, Seen)> {
-    if !matches!(request.kind, Kind::Read | Kind::ReadGone) {
-        return None;
-    }
     let collection = request.collection.clone()?;
-    match answer.status {
-        200 if is_torn(answer) => None,
-        200 => Some((collection, Seen::Records(content::parse_page(answer)))),
-        404 => Some((collection, Seen::NoSuchCollection)),
+    match (request.kind, answer.status) {
+        (Kind::Read | Kind::ReadGone, 200) if is_torn(answer) => None,
+        (Kind::Read | Kind::ReadGone, 200) => Some((collection, Seen::Records(content::parse_page(answer)))),
+        (Kind::Count, 200) => Some((collection, Seen::Count(counted(answer)))),
+        (Kind::Read | Kind::ReadGone | Kind::Count, 404) => Some((collection, Seen::NoSuchCollection)),
         _ => None,
     }
+}
+
+fn counted(answer: &Answer) -> usize {
+    answer.json().as_u64().and_then(|count| usize::try_from(count).ok()).expect("a count")
 }
 
 /// A Chroma that is dropping a collection can have read its tables, and find no vectors any more: that shows nothing.

@@ -22,6 +22,7 @@ mod link;
 mod link_tests;
 mod liveness;
 mod load;
+mod machine;
 mod numbers;
 mod plan;
 mod proof_of_proof;

@@ -23,7 +23,7 @@ use super::schedule::{Fault, Step, Target};
 const PATIENCE: Duration = Duration::from_secs(20);
 
 /// Processes are not deterministic: whether a breach meets a write is chance, so it is run again, with another seed.
-const ATTEMPTS: u64 = 3;
+const ATTEMPTS: u64 = 6;
 
 /// A rule, and how its breach comes to light.
 struct Case {

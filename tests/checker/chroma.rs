@@ -136,6 +136,10 @@ impl Semantics for ChromaSemantics {
         records.chain(state.definitions.keys().cloned()).collect()
     }
 
+    fn count(&self, state: &ChromaState) -> usize {
+        state.content.records.len()
+    }
+
     fn difference(&self, expected: &ChromaState, found: &ChromaState) -> String {
         let mut lines: Vec<String> = Vec::new();
         let lanes: BTreeSet<&String> = expected.definitions.keys().chain(found.definitions.keys()).collect();

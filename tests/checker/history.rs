@@ -33,8 +33,8 @@ pub enum Outcome {
     Unknown(String),
 }
 
-/// One read of everything that a collection holds, in one request, that was promised to be fresh. Reads that failed and
-/// reads that do not mind what is old are not recorded.
+/// One read of everything that a collection holds, or a count of it, in one request, that was promised to be fresh.
+/// Reads that failed and reads that do not mind what is old are not recorded.
 #[derive(Clone, Debug)]
 pub struct Read<S> {
     /// The lane of the collection that was read, spelled as in the journal.
@@ -49,6 +49,8 @@ pub struct Read<S> {
 pub enum Shown<S> {
     /// The collection's content.
     Content(S),
+    /// How many records it has.
+    Count(usize),
     /// That there is no such collection.
     Nothing,
 }
@@ -76,7 +78,7 @@ pub enum Verdict {
     Open,
 }
 
-/// Whether an entry's status is a final one, and whether it says that the write took effect.
+/// Whether an entry's status is a final one, and whether it tells a client that the write took effect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// COMPLETED or RECOVERED.
@@ -153,6 +155,11 @@ pub trait Semantics {
     /// The names of the records in this content, so that one that was deleted and is back is called that.
     fn records(&self, _state: &Self::State) -> BTreeSet<String> {
         BTreeSet::new()
+    }
+
+    /// How many records there are in this content.
+    fn count(&self, state: &Self::State) -> usize {
+        self.records(state).len()
     }
 
     /// In what these contents differ, for people. Not longer than a page.

@@ -87,8 +87,9 @@ impl Moments {
 fn agreement<M: Semantics>(model: &M, content: &Content<M::State>, shown: &Shown<M::State>) -> u8 {
     match (&content.0, shown) {
         (Some(state), Shown::Content(shown)) => model.agreement(state, shown),
+        (Some(state), Shown::Count(shown)) if model.count(state) == *shown => M::PARTS,
         (None, Shown::Nothing) => M::PARTS,
-        (None, Shown::Content(_)) | (Some(_), Shown::Nothing) => 0,
+        (None, Shown::Content(_) | Shown::Count(_)) | (Some(_), Shown::Count(_) | Shown::Nothing) => 0,
     }
 }
 
@@ -183,7 +184,7 @@ fn violation<M: Semantics>(
     known: &Explanation,
 ) -> Violation {
     let seq = |length: usize| length.checked_sub(1).map_or(0, |last| timeline[last].entry.seq);
-    let shows_content = matches!(one.read.shown, Shown::Content(_));
+    let shows_content = matches!(one.read.shown, Shown::Content(_) | Shown::Count(_));
     let older = known.older.map_or_else(String::new, |length| format!("; it is the content after seq {}", seq(length)));
     let (breach, what) = if shows_content && !known.there && known.was_there {
         (Breach::DeletedReturns, format!("shows a collection that was deleted{older}"))
@@ -222,6 +223,7 @@ fn difference<M: Semantics>(
     }
     match (&content.0, &one.read.shown) {
         (Some(state), Shown::Content(shown)) => index.model.difference(state, shown),
+        (Some(state), Shown::Count(shown)) => format!("expected {} records, counted {shown}", index.model.count(state)),
         (Some(_), Shown::Nothing) => "shown: no such collection".to_owned(),
         (None, _) => "expected: no such collection".to_owned(),
     }

@@ -116,9 +116,8 @@ impl Board {
             Purpose::ExpectRefusal => vec![seq],
             Purpose::Execute | Purpose::Carry => lane.run_from(instance, seq, before, limits),
         };
-        let breach = proof::broken(Rule::KeepOrder) || proof::broken(Rule::DeleteInPlace);
-        let seqs =
-            if breach && id != LaneId::Catalog { breach::out_of_order(lane, seqs, purpose, before) } else { seqs };
+        let swapped = proof::out_of_order() && id != LaneId::Catalog;
+        let seqs = if swapped { breach::out_of_order(lane, seqs, purpose, before) } else { seqs };
         let last = seqs.iter().max().copied().unwrap_or(seq);
         let turn = turn(id, lane, instance, &seqs);
         let place = lane.place_mut(instance);

@@ -155,7 +155,7 @@ fn plainly_stale(truth: &Truth, random: &mut Random) -> Option<ToyRun> {
     let last = truth.run.journal.last()?.seq;
     let has_all = |seq| match truth.through(&lane, seq) {
         Shown::Content(new) => old.keys().all(|name| new.contains_key(name)),
-        Shown::Nothing => false,
+        Shown::Count(_) | Shown::Nothing => false,
     };
     if comes_after(truth, &lane, seq, &before) || !(seq..=last).all(has_all) {
         return None;

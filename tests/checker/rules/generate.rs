@@ -96,7 +96,7 @@ pub fn correct(seed: u64, writes: u64, reads: u64) -> Truth {
     }
     let held = generator.lanes.iter().filter_map(|(lane, _)| match truth.at(lane, last) {
         Shown::Content(state) => Some((lane.clone(), state)),
-        Shown::Nothing => None,
+        Shown::Count(_) | Shown::Nothing => None,
     });
     let held: std::collections::BTreeMap<_, _> = held.collect();
     truth.run.instances = ["one", "two"].map(|name| (name.to_owned(), held.clone())).to_vec();

@@ -154,6 +154,20 @@ fn a_collection_is_there_from_its_creation_to_its_deletion() {
 }
 
 #[test]
+fn a_count_is_one_of_some_prefix() {
+    let mut run = three();
+    acked(&mut run, "fourth", 70, 80, Toy::Put("b", 2));
+    passes(&seen(&run, 61, 69, Shown::Count(1)));
+    passes(&seen(&run, 70, 75, Shown::Count(2)));
+    caught(&seen(&run, 61, 69, Shown::Count(2)), Breach::ReadAhead);
+    caught(&seen(&run, 61, 69, Shown::Count(3)), Breach::NeverThere);
+    let text = caught(&seen(&run, 81, 90, Shown::Count(1)), Breach::StaleRead);
+    assert!(text.contains("expected 2 records, counted 1"), "{text}");
+    acked_in(&mut run, CATALOG, "drop", 100, 110, Toy::Drop("x".to_owned()));
+    caught(&seen(&run, 111, 120, Shown::Count(2)), Breach::DeletedReturns);
+}
+
+#[test]
 fn a_lane_that_nothing_begins_is_there_from_the_start() {
     let mut run = ToyRun::default();
     acked(&mut run, "first", 10, 20, Toy::Put("a", 2));
