@@ -7,7 +7,7 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-use super::{Entry, already, applied, plain, send, send_as_is, uuid_field};
+use super::{Entry, already, applied, field, plain, send, send_as_is, uuid_field};
 use crate::chroma::{
     self, Class, ErrorBody, Existing, Scanned, copy_requests, scan_create_collection, scan_update_collection,
 };
@@ -19,7 +19,7 @@ use crate::replication::attempt::{Attempt, Attempted, judge};
 use crate::replication::records::content_type;
 
 const CONFLICT: u16 = 409;
-pub(super) const NOT_FOUND: u16 = 404;
+const NOT_FOUND: u16 = 404;
 
 /// First execution. The id that this instance gives is the collection's id for life.
 pub(super) async fn create(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope) -> Result<Attempted, Attempted> {
@@ -240,6 +240,13 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
         body: entry.request.body.clone(),
     };
     let (class, mut answer) = send(attempt, Kind::UpdateCollection, &outgoing).await?;
+    // In Chroma's own words: an earlier entry has deleted it here, or the instance has lost it. Nobody else can be asked for
+    // this instance's copy, and the catalog lane never stops (rule R4).
+    if entry.carried() && answer.status == NOT_FOUND && field(&answer.body, "error").is_some() {
+        attempt.core.doubt_contents(attempt.instance);
+        let about = attempt.core.board().catalog().get(collection.id).map(|living| living.id);
+        return Ok(Attempted::of(Outcome::Rejected { about }, Some(answer)));
+    }
     if answer.status >= 400 {
         answer.body = chroma::error_text(&answer.body, on_instance, collection.id).into();
     }

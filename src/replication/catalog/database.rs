@@ -1,6 +1,5 @@
 //! Tenants, databases and reset on one instance.
 
-use super::collection::NOT_FOUND;
 use super::{Entry, already, applied, plain, send_as_is, uuid_field};
 use crate::chroma::{self, Class, Scanned, scan_create_database, scan_create_tenant};
 use crate::ids::Scope;
@@ -8,6 +7,7 @@ use crate::order::{CatalogChange, Health, Outcome};
 use crate::replication::attempt::{Attempt, Attempted};
 
 const CONFLICT: u16 = 409;
+const NOT_FOUND: u16 = 404;
 
 pub(super) async fn create_tenant(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, Attempted> {
     let (class, answer) = send_as_is(attempt, entry).await?;

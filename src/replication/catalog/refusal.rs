@@ -7,7 +7,7 @@
 use bytes::Bytes;
 use http::Method;
 
-use super::collection::{NOT_FOUND, unmapped_and_empty, update};
+use super::collection::{unmapped_and_empty, update};
 use super::{Entry, field};
 use crate::chroma::{self, CatalogWrite, Scanned, scan_create_collection, scan_create_database};
 use crate::ids::Scope;
@@ -28,20 +28,12 @@ pub(super) async fn expect_refusal(
             let id = collection.as_id();
             let attempted = update(attempt, entry, id).await?;
             let known = id.and_then(|id| attempt.core.board().catalog().by_id(id).map(|known| known.id));
-            return Ok(match (&attempted.outcome, known) {
-                (Outcome::Applied(_), Some(known)) => {
-                    let consequences =
-                        Consequences { diverged: vec![(known, attempt.instance)], ..Consequences::default() };
-                    Attempted { outcome: Outcome::Applied(consequences), ..attempted }
-                }
-                // Deleted by an earlier entry, here too: there was nothing to change, and never will be again.
-                (Outcome::Unfit, None)
-                    if attempted.answer.as_ref().is_some_and(|answer| answer.status == NOT_FOUND) =>
-                {
-                    Attempted { outcome: Outcome::Rejected { about: None }, ..attempted }
-                }
-                _ => attempted,
-            });
+            if let (Outcome::Applied(_), Some(known)) = (&attempted.outcome, known) {
+                let consequences =
+                    Consequences { diverged: vec![(known, attempt.instance)], ..Consequences::default() };
+                return Ok(Attempted { outcome: Outcome::Applied(consequences), ..attempted });
+            }
+            return Ok(attempted);
         }
         // A deletion that happened here all the same shows when the instance is looked at.
         CatalogWrite::DeleteCollection { .. } | CatalogWrite::DeleteDatabase { .. } | CatalogWrite::Reset => {
