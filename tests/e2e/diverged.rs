@@ -7,6 +7,24 @@ use crate::common::content::{self, Content};
 use crate::common::http::{Client, DEFAULT, record_path};
 use crate::common::place::wait_for;
 
+/// A cluster with which somebody is going to meddle.
+fn meddled_with() -> Cluster {
+    let cluster = Cluster::with(2, |edge| edge.config("  read_wait: 1s\n  health: { failures: 10 }"));
+    cluster.edge.announce("lacks collections");
+    cluster.edge.announce("diverged");
+    cluster
+}
+
+/// What is created now is created on the replica too.
+#[track_caller]
+fn assert_catalog_goes_on(cluster: &Cluster) {
+    cluster.create("other");
+    wait_for("the other collection on the replica", CATCH_UP, || {
+        let found = cluster.servers[1].client().get(&format!("{DEFAULT}/collections/other"));
+        (found.status == 200).then_some(())
+    });
+}
+
 /// Waits until the edge reports the collection as diverged on the replica, and nothing else.
 fn await_report(cluster: &Cluster, collection: &str) -> Value {
     let found = wait_for("the divergence reported", CATCH_UP, || {
@@ -110,9 +128,7 @@ fn equal_again_is_served_again() {
 
 #[test]
 fn deleted_behind_our_back() {
-    let cluster = Cluster::with(2, |edge| edge.config("  read_wait: 1s\n  health: { failures: 10 }"));
-    cluster.edge.announce("lacks collections");
-    cluster.edge.announce("diverged");
+    let cluster = meddled_with();
     let collection = cluster.create("things");
     add(&cluster.client(), &collection, "one").expect(201);
     cluster.edge.wait_until_in_sync(CATCH_UP);
@@ -128,40 +144,28 @@ fn deleted_behind_our_back() {
 /// The collection is out of step there; the catalog lane of that server goes on.
 #[test]
 fn a_change_of_what_was_deleted_behind_our_back_stops_no_other_collection() {
-    let cluster = Cluster::with(2, |edge| edge.config("  read_wait: 1s\n  health: { failures: 10 }"));
-    cluster.edge.announce("lacks collections");
-    cluster.edge.announce("diverged");
+    let cluster = meddled_with();
     let collection = cluster.create("things");
     cluster.edge.wait_until_in_sync(CATCH_UP);
     let deleted = cluster.servers[1].client().call("DELETE", &format!("{DEFAULT}/collections/things"), &Value::Null);
     deleted.expect(200);
     let change = json!({ "new_metadata": { "changed": true } });
     cluster.client().call("PUT", &format!("{DEFAULT}/collections/{collection}"), &change).expect(200);
-    cluster.create("other");
-    wait_for("the other collection on the replica", CATCH_UP, || {
-        let found = cluster.servers[1].client().get(&format!("{DEFAULT}/collections/other"));
-        (found.status == 200).then_some(())
-    });
+    assert_catalog_goes_on(&cluster);
     await_report(&cluster, &collection);
 }
 
 /// What is created in a database that one server has lost is missing there; the catalog lane of that server goes on.
 #[test]
 fn what_is_created_in_a_lost_database_stops_no_other_collection() {
-    let cluster = Cluster::with(2, |edge| edge.config("  read_wait: 1s\n  health: { failures: 10 }"));
-    cluster.edge.announce("lacks collections");
-    cluster.edge.announce("diverged");
+    let cluster = meddled_with();
     let databases = "/api/v2/tenants/default_tenant/databases";
     cluster.client().post(databases, &json!({ "name": "lost" })).expect(200);
     cluster.edge.wait_until_in_sync(CATCH_UP);
     cluster.servers[1].client().call("DELETE", &format!("{databases}/lost"), &Value::Null).expect(200);
     let collection = cluster.client().post(&format!("{databases}/lost/collections"), &json!({ "name": "things" }));
     let collection = collection.expect(200).json()["id"].as_str().expect("an id").to_owned();
-    cluster.create("other");
-    wait_for("the other collection on the replica", CATCH_UP, || {
-        let found = cluster.servers[1].client().get(&format!("{DEFAULT}/collections/other"));
-        (found.status == 200).then_some(())
-    });
+    assert_catalog_goes_on(&cluster);
     await_report(&cluster, &collection);
 }
 

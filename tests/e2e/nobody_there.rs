@@ -58,6 +58,29 @@ fn a_change_of_what_was_deleted_before_it_holds_nobody_up() {
     assert_eq!(cluster.assert_converged().collections.len(), 2);
 }
 
+/// Both servers have lost a collection while a change of it was promised: nobody can make it, and nothing waits for it.
+#[test]
+fn a_change_of_what_every_server_has_lost_is_given_up() {
+    let mut cluster = impatient();
+    cluster.edge.announce("lacks collections");
+    cluster.edge.announce("diverged");
+    let collection = cluster.create("lost");
+    cluster.assert_converged();
+    for server in &cluster.servers {
+        server.client().call("DELETE", &format!("{DEFAULT}/collections/lost"), &Value::Null).expect(200);
+    }
+    cluster.primary().kill();
+    cluster.replica().kill();
+    let change = json!({ "new_metadata": { "changed": true } });
+    let path = format!("{DEFAULT}/collections/{collection}");
+    let promised = assert_pending(&cluster.client().call("PUT", &path, &change));
+    cluster.replica().restart();
+    cluster.primary().restart();
+    let page = cluster.client().get(&format!("/transaction/safety/transaction/{promised}?wait=60")).expect(200).json();
+    assert_eq!(page["status"], "ABANDONED", "{page}");
+    cluster.create("after");
+}
+
 #[test]
 fn writes_are_promised_and_executed_in_order() {
     let mut cluster = impatient();

@@ -13,7 +13,7 @@ use crate::chroma::{
 };
 use crate::ids::{CollectionId, InstanceCollectionId, Scope};
 use crate::instance::{Answer, Outgoing};
-use crate::order::{Again, CatalogChange, Effect, Health, Kind, Origin, Outcome};
+use crate::order::{Again, CatalogChange, Effect, Health, Kind, Origin, Outcome, Step};
 use crate::proof::{self, CrashPoint};
 use crate::replication::attempt::{Attempt, Attempted, judge};
 use crate::replication::records::content_type;
@@ -241,8 +241,9 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
     };
     let (class, mut answer) = send(attempt, Kind::UpdateCollection, &outgoing).await?;
     // In Chroma's own words: an earlier entry has deleted it here, or the instance has lost it. Nobody else can be asked for
-    // this instance's copy, and the catalog lane never stops (rule R4).
-    if entry.carried() && answer.status == NOT_FOUND && field(&answer.body, "error").is_some() {
+    // this instance's copy, nor for anything when all have lost theirs, and the catalog lane never stops (rule R4).
+    let gone = answer.status == NOT_FOUND && field(&answer.body, "error").is_some();
+    if gone && (entry.carried() || is_lost(attempt, collection.id)) {
         attempt.core.doubt_contents(attempt.instance);
         let about = attempt.core.board().catalog().get(collection.id).map(|living| living.id);
         return Ok(Attempted::of(Outcome::Rejected { about }, Some(answer)));
@@ -259,6 +260,12 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
     let change = CatalogChange::CollectionRenamed { collection: collection.id, name };
     let changes = if entry.carried() { Vec::new() } else { vec![change] };
     Ok(judge(attempt, class, answer, |_| applied(changes), Some(collection.id)))
+}
+
+/// Whether no instance can be asked for the collection any more.
+fn is_lost(attempt: &Attempt<'_>, collection: CollectionId) -> bool {
+    let board = attempt.core.board();
+    attempt.core.registry.ids().all(|instance| board.step_of(collection, instance) == Step::Diverged)
 }
 
 pub(super) async fn delete(
