@@ -39,6 +39,8 @@ pub enum InspectError {
     Unanswered(String),
     #[error("it answered {status} to {path}")]
     Refused { status: u16, path: String },
+    #[error("it is not what it was, and another edge may have the journal")]
+    Succeeded,
     #[error("its answer to {path} cannot be read: {error}")]
     Unreadable { path: String, error: serde_json::Error },
 }
@@ -105,12 +107,17 @@ impl Inspector {
             .filter(|(_, id)| !present.contains(&id.uuid()))
             .map(|(collection, _)| *collection)
             .collect();
+        // Another edge may have the journal by now: what differs may be its doing.
+        let succeeded = self.core.lease.has_begun() && self.core.lease.check().is_err();
+        if !missing.is_empty() && succeeded {
+            return Err(InspectError::Succeeded);
+        }
         if !missing.is_empty() {
             let name = self.core.registry.name(instance);
             error!(instance = %name, collections = missing.len(), "the instance lacks collections that it had: not served from there");
             self.core.step(Input::Missing { instance, collections: missing });
         }
-        let rest = rest.filter(|_| adopting == Adopting::Now);
+        let rest = rest.filter(|_| adopting == Adopting::Now && !succeeded);
         self.propose(instance, rest, databases, collections).await
     }
 

@@ -10,7 +10,8 @@ use crate::common::cluster::{CATCH_UP, TENANT, add, create, ids};
 use crate::common::content;
 use crate::common::edge::Builder;
 use crate::common::events::Listener;
-use crate::common::http::{Client, record_path};
+use crate::common::http::{Client, DEFAULT, record_path};
+use crate::common::link::Link;
 use crate::common::place::wait_for;
 use crate::common::postgres::Postgres;
 use crate::common::random::seed;
@@ -98,6 +99,34 @@ fn assert_stands_by(client: &Client) {
     assert_eq!((&write.json()["reason"], write.header("retry-after")), (&"standby".into(), Some("1")));
     assert_eq!(client.get("/api/v2/heartbeat").expect(503).json()["reason"], "standby");
     assert!(client.get("/metrics").expect(200).text().contains("chroma_edge_active 0\n"));
+}
+
+/// It is cut off from the journal, and does not know that another edge has deleted something: a server that returns without
+/// that has lost nothing.
+#[test]
+fn an_edge_that_was_succeeded_takes_nothing_for_lost() {
+    let postgres = Postgres::fresh();
+    let mut servers = [ChromaServer::fresh(), ChromaServer::fresh()];
+    let link = Link::to(postgres.port());
+    let edge = |url: &str| {
+        let probes = "  health: { interval: 500ms, timeout: 400ms }";
+        Edge::builder().instances(&servers.iter().collect::<Vec<_>>()).postgres(url).config(probes)
+    };
+    let first = edge(&postgres.url_at(link.port())).start();
+    let second = edge(&postgres.url()).start();
+    create(&first.client(), "things");
+    first.wait_until_in_sync(CATCH_UP);
+    link.refuse(true);
+    link.cut();
+    wait_for("a takeover", PROGRESS, || (health(&second).0 == 200).then_some(()));
+    second.client().call("DELETE", &format!("{DEFAULT}/collections/things"), &Value::Null).expect(200);
+    second.wait_until_in_sync(CATCH_UP);
+    servers[1].kill();
+    first.wait_until_healthy("replica", false, PROGRESS);
+    servers[1].restart();
+    let looked_at = || first.log().contains("another edge may have the journal") || first.log().contains("lacks");
+    wait_for("the replica's return", PROGRESS, || looked_at().then_some(()));
+    assert!(!first.log().contains("lacks collections"), "{}", first.log());
 }
 
 #[test]
