@@ -240,6 +240,9 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
         body: entry.request.body.clone(),
     };
     let (class, mut answer) = send(attempt, Kind::UpdateCollection, &outgoing).await?;
+    if answer.status >= 400 {
+        answer.body = chroma::error_text(&answer.body, on_instance, collection.id).into();
+    }
     // In Chroma's own words: an earlier entry has deleted it here, or the instance has lost it. Nobody else can be asked for
     // this instance's copy, nor for anything when all have lost theirs, and the catalog lane never stops (rule R4).
     let gone = answer.status == NOT_FOUND && field(&answer.body, "error").is_some();
@@ -247,9 +250,6 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
         attempt.core.doubt_contents(attempt.instance);
         let about = attempt.core.board().catalog().get(collection.id).map(|living| living.id);
         return Ok(Attempted::of(Outcome::Rejected { about }, Some(answer)));
-    }
-    if answer.status >= 400 {
-        answer.body = chroma::error_text(&answer.body, on_instance, collection.id).into();
     }
     let rename = match scan_update_collection(&entry.request.body) {
         Ok(Scanned::Read(update)) => update.new_name,
