@@ -197,11 +197,16 @@ pub struct EntryRow {
     pub acknowledge: Acknowledge,
 }
 
+/// Whether a transaction goes by the id that the edge gave it: its client brought none of its own.
+pub fn is_given(key: &str, id: TransactionId) -> bool {
+    key == id.to_string()
+}
+
 /// When the client of a transaction with this key may be answered: one that brought no id of its own goes by the one that
 /// the edge gave it, and is answered before its outcome is durable. Catalog writes never are, whatever this says.
 pub(super) fn acknowledge(client_key: Option<&str>, given: TransactionId) -> Acknowledge {
     match client_key {
-        Some(key) if key == given.to_string() => Acknowledge::WhenApplied,
+        Some(key) if is_given(key, given) => Acknowledge::WhenApplied,
         Some(_) | None => Acknowledge::WhenRecorded,
     }
 }

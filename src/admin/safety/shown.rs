@@ -5,7 +5,7 @@ use serde_json::{Map, Value, json};
 use super::moment;
 use crate::clock::Timestamp;
 use crate::instance::Registry;
-use crate::journal::{ClientKey, Details, Status, TimingGap, TransactionRow};
+use crate::journal::{ClientKey, Details, Status, TimingGap, TransactionRow, is_given};
 use crate::order::{MAX_RETRIES, Verdict};
 
 /// Without what only the transaction's own page tells.
@@ -68,7 +68,7 @@ pub(super) const fn is_done(status: Status) -> bool {
 /// The id that the client brought. Without one, the transaction's own stands in its place.
 fn own_id(row: &TransactionRow) -> Option<&str> {
     let key: &ClientKey = row.client_key.as_ref()?;
-    (key.key != row.transaction_id.to_string()).then_some(key.key.as_str())
+    (!is_given(&key.key, row.transaction_id)).then_some(key.key.as_str())
 }
 
 /// A refused write is applied nowhere, though every instance has passed it.
