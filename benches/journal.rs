@@ -21,7 +21,7 @@ use chroma_edge::clock::Timestamp;
 use chroma_edge::ids::{CollectionId, LaneId, TransactionId};
 use chroma_edge::journal::postgres::{DatabaseUrl, PostgresOptions, PostgresStore};
 use chroma_edge::journal::sqlite::SqliteStore;
-use chroma_edge::journal::{Appended, Claim, Draft, DurableSink, Journal, JournalOptions, Store, Tenure};
+use chroma_edge::journal::{Appended, Claim, Draft, DurableSink, Journal, JournalOptions, Leadership, Store};
 use chroma_edge::order::{Kind, Priority, Profile};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use tokio::runtime::Runtime;

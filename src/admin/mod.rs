@@ -20,17 +20,17 @@ use serde_json::Value;
 use self::safety::{Safety, SafetyPage};
 use crate::chroma::EdgeAnswer;
 use crate::clock;
+use crate::coordinator::Core;
 use crate::events::{Hub, WebhookGauges};
 use crate::instance::Health;
-use crate::proxy::{Gate, OwnPages, PageAnswer, PageRequest, Reply};
-use crate::replication::Core;
+use crate::proxy::{Admission, OwnPages, PageAnswer, PageRequest, Reply};
 
 pub use self::standby::StandbyPages;
 
 /// What the pages are made from.
 pub struct Admin {
     core: Arc<Core>,
-    gate: Arc<Gate>,
+    admission: Arc<Admission>,
     /// The configured limit of entries in memory.
     backlog_limit: usize,
     store: StoreKind,
@@ -92,15 +92,15 @@ impl Admin {
     /// The pages over these rooms.
     pub fn new(
         core: Arc<Core>,
-        gate: Arc<Gate>,
+        admission: Arc<Admission>,
         health: Arc<Health>,
         listeners: Listeners,
         options: &AdminOptions,
     ) -> Admin {
         let hub = Arc::clone(&listeners.hub);
-        let safety = Safety::new(Arc::clone(&core), Arc::clone(&gate), health, hub, options.recovery_interval);
+        let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, options.recovery_interval);
         let AdminOptions { backlog_limit, store, .. } = *options;
-        Admin { core, gate, backlog_limit, store, started: clock::now(), listeners, safety }
+        Admin { core, admission, backlog_limit, store, started: clock::now(), listeners, safety }
     }
 
     async fn page(&self, path: &str) -> Option<Page> {

@@ -7,7 +7,7 @@ use crate::ids::{InstanceId, LaneId};
 use crate::instance::Phase;
 use crate::journal::{EventId, EventScope, Status, Totals};
 use crate::metrics::{self, Gauges, InstanceGauges, Number};
-use crate::order::{LaneView, Step};
+use crate::order::{LaneState, LaneView};
 
 /// The board at one moment.
 struct Picture {
@@ -30,7 +30,7 @@ impl Picture {
     }
 
     fn diverged(&self, instance: InstanceId) -> usize {
-        self.lanes.iter().filter(|lane| lane.steps[instance.0] == Step::Diverged).count()
+        self.lanes.iter().filter(|lane| lane.states[instance.0] == LaneState::Diverged).count()
     }
 }
 
@@ -103,9 +103,9 @@ impl Admin {
             "diverged": self.diverged(&picture),
             "journal_held_back_by": self.held_back_by(),
             "requests": {
-                "under_way": self.gate.under_way(),
-                "waiting": self.gate.waiting(),
-                "buffered_bytes": self.gate.buffered(),
+                "under_way": self.admission.under_way(),
+                "waiting": self.admission.waiting(),
+                "buffered_bytes": self.admission.buffered(),
             },
             "uptime_seconds": self.started.elapsed().as_secs(),
             "version": env!("CARGO_PKG_VERSION"),
@@ -125,7 +125,7 @@ impl Admin {
         let mut found = Vec::new();
         for lane in &picture.lanes {
             let LaneId::Records(collection) = lane.lane else { continue };
-            for id in registry.ids().filter(|id| lane.steps[id.0] == Step::Diverged) {
+            for id in registry.ids().filter(|id| lane.states[id.0] == LaneState::Diverged) {
                 let known = board.catalog().get(collection);
                 found.push(json!({
                     "collection_id": collection.to_string(),
@@ -186,7 +186,7 @@ impl Admin {
                         "instance": registry.name(id).as_str(),
                         "collection_id": collection.mappings[id.0].map(|id| id.to_string()),
                         "in_step": collection.mappings[id.0].is_some()
-                            && board.step_of(collection.id, id) == Step::In,
+                            && board.state_of(collection.id, id) == LaneState::InStep,
                     })
                 };
                 json!({
@@ -220,7 +220,7 @@ impl Admin {
                 holds_journal: i64::from(fullness.held_back_by.as_ref() == Some(registry.name(id))),
             });
         }
-        let limits = self.gate.limits();
+        let limits = self.admission.limits();
         gauges.numbers = vec![
             (Number::Active, 1),
             (Number::LeaseHeld, i64::from(self.may_send())),
@@ -229,11 +229,11 @@ impl Admin {
             (Number::Collections, number(picture.collections)),
             (Number::BacklogEntries, number(picture.entries)),
             (Number::BacklogLimit, number(self.backlog_limit)),
-            (Number::RequestsUnderWay, number(self.gate.under_way())),
+            (Number::RequestsUnderWay, number(self.admission.under_way())),
             (Number::RequestsLimit, number(limits.concurrent_requests)),
-            (Number::RequestsWaiting, number(self.gate.waiting())),
+            (Number::RequestsWaiting, number(self.admission.waiting())),
             (Number::WaitingLimit, number(limits.queued_requests)),
-            (Number::BufferedBytes, number(self.gate.buffered())),
+            (Number::BufferedBytes, number(self.admission.buffered())),
             (Number::BufferedBytesLimit, number(limits.buffered_bytes)),
             (Number::BodyBytesLimit, number(limits.body_bytes)),
             (Number::JournalReadable, i64::from(totals.is_ok())),

@@ -10,19 +10,19 @@ use serde_json::{Value, json};
 use super::{Page, StoreKind};
 use crate::clock;
 use crate::metrics::{self, Gauges, Number};
-use crate::proxy::{OwnPages, PageAnswer, PageRequest, Reply, Standing, Waiting};
+use crate::proxy::{OwnPages, PageAnswer, PageRequest, Reply, StandbyReason, StandbyState};
 
 /// Health, status and metrics before there is anything else to tell.
 pub struct StandbyPages {
-    standing: Arc<Standing>,
+    standby: Arc<StandbyState>,
     store: StoreKind,
     started: Instant,
 }
 
 impl StandbyPages {
-    /// The pages of an edge that waits for what `standing` says.
-    pub fn new(standing: Arc<Standing>, store: StoreKind) -> StandbyPages {
-        StandbyPages { standing, store, started: clock::now() }
+    /// The pages of an edge that waits for what `standby` says.
+    pub fn new(standby: Arc<StandbyState>, store: StoreKind) -> StandbyPages {
+        StandbyPages { standby, store, started: clock::now() }
     }
 
     fn health(&self) -> Page {
@@ -49,10 +49,10 @@ impl StandbyPages {
     }
 
     fn waiting(&self) -> (Value, &'static str) {
-        match self.standing.get() {
-            Waiting::Starting => (Value::Null, "starting"),
-            Waiting::Held { by } => (by.into(), "held"),
-            Waiting::Unreachable { .. } => (Value::Null, "unreachable"),
+        match self.standby.get() {
+            StandbyReason::Starting => (Value::Null, "starting"),
+            StandbyReason::Held { by } => (by.into(), "held"),
+            StandbyReason::Unreachable { .. } => (Value::Null, "unreachable"),
         }
     }
 }
@@ -82,9 +82,9 @@ impl OwnPages for StandbyPages {
 mod tests {
     use super::*;
 
-    async fn page(standing: Waiting, path: &str) -> Option<(u16, String)> {
-        let shared = Arc::new(Standing::default());
-        shared.set(standing);
+    async fn page(standby: StandbyReason, path: &str) -> Option<(u16, String)> {
+        let shared = Arc::new(StandbyState::default());
+        shared.set(standby);
         let pages = StandbyPages::new(shared, StoreKind::Postgres);
         pages.takes(&Method::GET, path)?;
         let request = PageRequest {
@@ -101,18 +101,18 @@ mod tests {
 
     #[tokio::test]
     async fn health_keeps_load_balancers_away_and_names_the_holder() {
-        let (status, body) = page(Waiting::Held { by: "edge-2".to_owned() }, "/health").await.unwrap();
+        let (status, body) = page(StandbyReason::Held { by: "edge-2".to_owned() }, "/health").await.unwrap();
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((status, &body["status"], &body["journal_held_by"]), (503, &json!("standby"), &json!("edge-2")));
-        let (_, body) = page(Waiting::Unreachable { why: "refused".to_owned() }, "/status").await.unwrap();
+        let (_, body) = page(StandbyReason::Unreachable { why: "refused".to_owned() }, "/status").await.unwrap();
         let body: Value = serde_json::from_str(&body).unwrap();
         assert_eq!((&body["role"], &body["journal"]["state"]), (&json!("standby"), &json!("unreachable")));
     }
 
     #[tokio::test]
     async fn the_metrics_say_that_it_is_not_active_and_other_pages_are_none() {
-        let (status, body) = page(Waiting::Starting, "/metrics").await.unwrap();
+        let (status, body) = page(StandbyReason::Starting, "/metrics").await.unwrap();
         assert!(status == 200 && body.contains("chroma_edge_active 0\n"), "{body}");
-        assert_eq!(page(Waiting::Starting, "/collection/mappings").await, None);
+        assert_eq!(page(StandbyReason::Starting, "/collection/mappings").await, None);
     }
 }

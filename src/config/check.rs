@@ -11,7 +11,7 @@ use pingora::server::configuration::ServerConf;
 use tracing_subscriber::EnvFilter;
 
 use super::file::Raw;
-use super::mistake::{Ledger, Place};
+use super::mistake::{Ledger, Location};
 use super::outside;
 use super::pingora_keys::EDGE;
 use super::section::{Located, Section};
@@ -112,7 +112,7 @@ fn timeouts(edge: &Section<'_>, ledger: &Ledger) -> (Duration, Duration) {
     if attempt.value > request.value
         && let Some(place) = attempt.place
     {
-        let place = request.place.filter(|place| matches!(place, Place::Variable(_))).unwrap_or(place);
+        let place = request.place.filter(|place| matches!(place, Location::Variable(_))).unwrap_or(place);
         let (attempt, request) = (show_duration(attempt.value), show_duration(request.value));
         ledger.report(
             place,
@@ -173,25 +173,25 @@ fn instance_name(text: &str) -> Result<String, String> {
 fn unique(
     what: &str,
     value: &str,
-    place: Option<Place>,
+    place: Option<Location>,
     index: usize,
     seen: &mut HashMap<String, usize>,
     ledger: &Ledger,
 ) {
     if let Some(first) = seen.insert(value.to_owned(), index) {
         let message = format!("edge.instances[{index}].{what}: {value} is taken by edge.instances[{first}]");
-        ledger.report(place.unwrap_or(Place::Whole), message);
+        ledger.report(place.unwrap_or(Location::Whole), message);
     }
 }
 
 fn transport(url: &Located<InstanceUrl>, ca_file: Option<&Located<PathBuf>>, ledger: &Ledger) {
     let tls = url.value.tls() == Tls::Yes;
     if tls && !cfg!(feature = "tls") {
-        let place = url.place.unwrap_or(Place::Whole);
+        let place = url.place.unwrap_or(Location::Whole);
         ledger.report(place, "https:// instances need a build with the feature `tls`");
     }
     let Some(file) = ca_file else { return };
-    let place = file.place.unwrap_or(Place::Whole);
+    let place = file.place.unwrap_or(Location::Whole);
     if !tls {
         ledger.report(place, "ca_file is of use only with an https:// url");
     } else if let Err(error) = readable(&file.value) {
@@ -229,7 +229,7 @@ fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthConfig {
     let timeout = section.located_duration("timeout", ms(500), ms(10)..=secs(60));
     let failures = section.count("failures", 2, 1..=100);
     if timeout.value >= interval.value {
-        let place = timeout.place.max(interval.place).unwrap_or(Place::Whole);
+        let place = timeout.place.max(interval.place).unwrap_or(Location::Whole);
         let (timeout, interval) = (show_duration(timeout.value), show_duration(interval.value));
         ledger.report(
             place,
@@ -246,7 +246,7 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> Limits {
     let body = section.size("body_bytes", ByteSize::mib(40), kib..=ByteSize::mib(1024));
     let buffered = section.size("buffered_bytes", ByteSize::mib(512), kib..=ByteSize::mib(1 << 20));
     if buffered.value < body.value {
-        let place = buffered.place.max(body.place).unwrap_or(Place::Whole);
+        let place = buffered.place.max(body.place).unwrap_or(Location::Whole);
         let message = format!(
             "edge.limits.buffered_bytes ({}) must hold at least one body, edge.limits.body_bytes ({})",
             buffered.value, body.value

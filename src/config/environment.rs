@@ -5,7 +5,7 @@
 //! cannot always remove one.
 
 use super::file::{Notice, Raw};
-use super::mistake::{Ledger, Place};
+use super::mistake::{Ledger, Location};
 use super::tree::{Entry, Node, Value};
 
 /// Every variable that is understood.
@@ -64,17 +64,18 @@ pub(super) fn workers(lookup: &dyn Fn(&str) -> Option<String>, ledger: &Ledger) 
     match text.trim().parse::<usize>() {
         Ok(count @ 1..=1024) => Some(count),
         Ok(_) | Err(_) => {
-            ledger.report(Place::Variable("MAX_WORKERS"), format!("{text:?} is not a number of threads (1 to 1024)"));
+            ledger
+                .report(Location::Variable("MAX_WORKERS"), format!("{text:?} is not a number of threads (1 to 1024)"));
             None
         }
     }
 }
 
 impl Environment<'_> {
-    fn get(&self, name: &'static str) -> Option<(String, Place)> {
+    fn get(&self, name: &'static str) -> Option<(String, Location)> {
         let text = (self.lookup)(name)?;
         let text = text.trim();
-        (!text.is_empty()).then(|| (text.to_owned(), Place::Variable(name)))
+        (!text.is_empty()).then(|| (text.to_owned(), Location::Variable(name)))
     }
 
     fn text(&mut self, name: &'static str, path: &[&str]) {
@@ -171,7 +172,7 @@ impl Environment<'_> {
         }
     }
 
-    fn flag(&self, name: &'static str) -> Option<(bool, Place)> {
+    fn flag(&self, name: &'static str) -> Option<(bool, Location)> {
         let (text, place) = self.get(name)?;
         match text.to_ascii_lowercase().as_str() {
             "true" | "1" | "yes" | "on" => Some((true, place)),

@@ -3,7 +3,7 @@
 //! A [`Raw`] is the file's tree plus its text; the environment writes over the tree, and each value keeps
 //! the place it came from. What the values mean is decided in `check` and `pingora_keys`.
 
-use super::mistake::{Ledger, Place};
+use super::mistake::{Ledger, Location};
 use super::tree::{self, Node};
 
 /// Something worth a warning that is no mistake.
@@ -25,7 +25,7 @@ impl Raw {
     }
 
     /// Puts a value over whatever the file has at this path.
-    pub fn set(&mut self, path: &[&str], text: String, place: Place) {
+    pub fn set(&mut self, path: &[&str], text: String, place: Location) {
         let mut node = &mut self.root;
         for key in path {
             let Some(next) = node.entry(key, place) else { return };

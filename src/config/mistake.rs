@@ -8,7 +8,7 @@ use std::fmt;
 
 /// Where a value, or a mistake, stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Place {
+pub enum Location {
     /// A line of the file, counted from 1.
     Line(usize),
     /// An environment variable.
@@ -20,7 +20,7 @@ pub enum Place {
 /// One mistake: its place, and one sentence that says what would be right.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Mistake {
-    pub place: Place,
+    pub place: Location,
     pub message: String,
 }
 
@@ -39,9 +39,9 @@ impl fmt::Display for Mistakes {
                 f.write_str("\n")?;
             }
             match mistake.place {
-                Place::Line(line) => write!(f, "{}:{line}: {}", self.source, mistake.message)?,
-                Place::Variable(name) => write!(f, "{name}: {}", mistake.message)?,
-                Place::Whole => write!(f, "{}: {}", self.source, mistake.message)?,
+                Location::Line(line) => write!(f, "{}:{line}: {}", self.source, mistake.message)?,
+                Location::Variable(name) => write!(f, "{name}: {}", mistake.message)?,
+                Location::Whole => write!(f, "{}: {}", self.source, mistake.message)?,
             }
         }
         Ok(())
@@ -66,7 +66,7 @@ pub(super) struct Ledger {
 }
 
 impl Ledger {
-    pub fn report(&self, place: Place, message: impl Into<String>) {
+    pub fn report(&self, place: Location, message: impl Into<String>) {
         self.mistakes.borrow_mut().push(Mistake { place, message: message.into() });
     }
 

@@ -27,7 +27,7 @@ use ipnet::IpNet;
 
 pub use environment::VARIABLES;
 pub use file::Notice;
-pub use mistake::{Mistake, Mistakes, Place};
+pub use mistake::{Location, Mistake, Mistakes};
 pub use outside::WebhookConfig;
 pub use units::{ByteSize, show_duration};
 
@@ -220,7 +220,7 @@ pub fn load(path: Option<&Path>, lookup: &dyn Fn(&str) -> Option<String>) -> Res
         Ok(text) => parse(&source, &text, lookup),
         Err(error) => {
             let message = format!("the configuration file cannot be read: {error}");
-            Err(Mistakes { source, list: vec![Mistake { place: Place::Whole, message }] })
+            Err(Mistakes { source, list: vec![Mistake { place: Location::Whole, message }] })
         }
     }
 }

@@ -8,7 +8,7 @@ use http::Uri;
 use ipnet::IpNet;
 
 use super::check::readable;
-use super::mistake::{Ledger, Place};
+use super::mistake::{Ledger, Location};
 use super::section::{Located, Section};
 use crate::events::{NAMES, Secret, WebhookOptions};
 use crate::instance::{TargetUrl, Tls};
@@ -70,7 +70,7 @@ pub(super) fn webhook(edge: &Section<'_>, ledger: &Ledger) -> Option<WebhookConf
     config
 }
 
-fn read_webhook(section: &Section<'_>, place: Place, ledger: &Ledger) -> Option<WebhookConfig> {
+fn read_webhook(section: &Section<'_>, place: Location, ledger: &Ledger) -> Option<WebhookConfig> {
     let url = section.required("url", place, |text| TargetUrl::parse(text).map_err(|error| error.to_string()));
     let ca_file = section.optional("ca_file", |text| Ok(PathBuf::from(text)));
     let secret = secret(section, place, ledger);
@@ -99,7 +99,7 @@ fn event_name(text: &str) -> Result<&'static str, String> {
 }
 
 /// From the file itself or from a file of its own, which can have other permissions. Never repeated in a message.
-fn secret(section: &Section<'_>, place: Place, ledger: &Ledger) -> Option<Secret> {
+fn secret(section: &Section<'_>, place: Location, ledger: &Ledger) -> Option<Secret> {
     let direct = section.optional("secret", |text| long_enough(text.to_owned()));
     let from_file = section.optional("secret_file", |path| {
         let text = std::fs::read_to_string(path).map_err(|error| format!("{path} cannot be read: {error}"))?;

@@ -8,7 +8,7 @@ use pingora::server::configuration::ServerConf;
 use yaml_serde::{Mapping, Value};
 
 use super::file::Raw;
-use super::mistake::{Ledger, Place};
+use super::mistake::{Ledger, Location};
 use super::section::nearest;
 use super::tree;
 
@@ -58,7 +58,7 @@ fn top_level(raw: &Raw, ledger: &Ledger) -> Option<Mapping> {
         Err(error) => {
             // The tree's parser has usually said the same, with a better place.
             if ledger.is_clean() {
-                let place = error.location().map_or(Place::Whole, |at| Place::Line(at.line()));
+                let place = error.location().map_or(Location::Whole, |at| Location::Line(at.line()));
                 ledger.report(place, format!("not valid YAML: {error}"));
             }
             None
@@ -74,12 +74,12 @@ fn known_keys() -> Vec<String> {
     }
 }
 
-fn place_of(raw: &Raw, key: &str) -> Place {
+fn place_of(raw: &Raw, key: &str) -> Location {
     match &raw.root.value {
         tree::Value::Map(entries) => {
-            entries.iter().find(|entry| entry.key == key).map_or(Place::Whole, |entry| entry.place)
+            entries.iter().find(|entry| entry.key == key).map_or(Location::Whole, |entry| entry.place)
         }
-        _ => Place::Whole,
+        _ => Location::Whole,
     }
 }
 

@@ -8,7 +8,7 @@ use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
-use super::mistake::{Ledger, Place};
+use super::mistake::{Ledger, Location};
 use super::tree::{Entry, Node, Value};
 use super::units::{ByteSize, duration, show_duration, size};
 
@@ -16,7 +16,7 @@ use super::units::{ByteSize, duration, show_duration, size};
 #[derive(Clone, Debug)]
 pub(super) struct Located<T> {
     pub value: T,
-    pub place: Option<Place>,
+    pub place: Option<Location>,
 }
 
 pub(super) struct Section<'a> {
@@ -106,7 +106,7 @@ impl<'a> Section<'a> {
     pub fn required<T>(
         &self,
         key: &'static str,
-        place: Place,
+        place: Location,
         parse: impl Fn(&str) -> Result<T, String>,
     ) -> Option<Located<T>> {
         if self.node(key).is_none_or(|node| matches!(node.value, Value::Null)) {
@@ -170,8 +170,8 @@ impl<'a> Section<'a> {
     }
 
     /// Where `key` stands, or the whole file.
-    pub fn place(&self, key: &str) -> Place {
-        self.entries.iter().find(|entry| entry.key == key).map_or(Place::Whole, |entry| entry.place)
+    pub fn place(&self, key: &str) -> Location {
+        self.entries.iter().find(|entry| entry.key == key).map_or(Location::Whole, |entry| entry.place)
     }
 
     /// Reports every key that nothing has asked for.

@@ -7,12 +7,12 @@ use std::collections::HashMap;
 
 use saphyr_parser::{Event, Parser, ScalarStyle};
 
-use super::mistake::{Ledger, Place};
+use super::mistake::{Ledger, Location};
 
 /// A value and where it stands.
 #[derive(Clone, Debug)]
 pub(super) struct Node {
-    pub place: Place,
+    pub place: Location,
     pub value: Value,
 }
 
@@ -29,17 +29,17 @@ pub(super) enum Value {
 #[derive(Clone, Debug)]
 pub(super) struct Entry {
     pub key: String,
-    pub place: Place,
+    pub place: Location,
     pub node: Node,
 }
 
 impl Node {
     /// An empty map: what a missing file or section counts as.
     pub fn empty_map() -> Self {
-        Node { place: Place::Whole, value: Value::Map(Vec::new()) }
+        Node { place: Location::Whole, value: Value::Map(Vec::new()) }
     }
 
-    pub fn scalar(text: impl Into<String>, place: Place) -> Self {
+    pub fn scalar(text: impl Into<String>, place: Location) -> Self {
         Node { place, value: Value::Scalar(text.into()) }
     }
 
@@ -53,7 +53,7 @@ impl Node {
 
     /// The value of `key`, made null when it is missing. None when this is neither a map nor null:
     /// then the check reports this node, and there is nothing to put a value into.
-    pub fn entry(&mut self, key: &str, place: Place) -> Option<&mut Node> {
+    pub fn entry(&mut self, key: &str, place: Location) -> Option<&mut Node> {
         if matches!(self.value, Value::Null) {
             self.value = Value::Map(Vec::new());
         }
@@ -71,8 +71,8 @@ impl Node {
 
 /// What stands open while events come in.
 enum Open {
-    List { place: Place, anchor: usize, items: Vec<Node> },
-    Map { place: Place, anchor: usize, entries: Vec<Entry>, key: Option<(String, Place)> },
+    List { place: Location, anchor: usize, items: Vec<Node> },
+    Map { place: Location, anchor: usize, entries: Vec<Entry>, key: Option<(String, Location)> },
 }
 
 struct Builder<'a> {
@@ -91,11 +91,11 @@ pub(super) fn parse(text: &str, ledger: &Ledger) -> Option<Node> {
         let (event, span) = match event {
             Ok(event) => event,
             Err(error) => {
-                ledger.report(Place::Line(error.marker().line()), format!("not valid YAML: {}", error.info()));
+                ledger.report(Location::Line(error.marker().line()), format!("not valid YAML: {}", error.info()));
                 return None;
             }
         };
-        let place = Place::Line(span.start.line());
+        let place = Location::Line(span.start.line());
         if matches!(event, Event::DocumentStart(_)) {
             documents += 1;
             if documents > 1 {
@@ -109,7 +109,7 @@ pub(super) fn parse(text: &str, ledger: &Ledger) -> Option<Node> {
 }
 
 impl Builder<'_> {
-    fn take(&mut self, event: Event<'_>, place: Place) {
+    fn take(&mut self, event: Event<'_>, place: Location) {
         match event {
             Event::Scalar(text, style, anchor, _) => {
                 let null = style == ScalarStyle::Plain && matches!(&*text, "" | "~" | "null");
@@ -156,10 +156,10 @@ impl Builder<'_> {
     }
 }
 
-fn first_at(place: Place) -> String {
+fn first_at(place: Location) -> String {
     match place {
-        Place::Line(line) => format!(", first in line {line}"),
-        Place::Variable(_) | Place::Whole => String::new(),
+        Location::Line(line) => format!(", first in line {line}"),
+        Location::Variable(_) | Location::Whole => String::new(),
     }
 }
 
@@ -190,10 +190,10 @@ mod tests {
         let root =
             tree("# comment\nedge:\n  health:\n    interval: 2s\n  list:\n    - { a: 1,\n        b: 2 }\n    - a: 3\n");
         let edge = root.get("edge").unwrap();
-        assert_eq!(edge.get("health").unwrap().get("interval").unwrap().place, Place::Line(4));
+        assert_eq!(edge.get("health").unwrap().get("interval").unwrap().place, Location::Line(4));
         let Value::List(items) = &edge.get("list").unwrap().value else { panic!("not a list") };
-        assert_eq!(items[0].get("b").unwrap().place, Place::Line(7));
-        assert_eq!(items[1].get("a").unwrap().place, Place::Line(8));
+        assert_eq!(items[0].get("b").unwrap().place, Location::Line(7));
+        assert_eq!(items[1].get("a").unwrap().place, Location::Line(8));
     }
 
     #[test]
@@ -201,7 +201,7 @@ mod tests {
         let root = tree("a: &wait 5s\nb:\n  c: *wait\n");
         let aliased = root.get("b").unwrap().get("c").unwrap();
         assert!(matches!(&aliased.value, Value::Scalar(text) if text == "5s"));
-        assert_eq!(aliased.place, Place::Line(3));
+        assert_eq!(aliased.place, Location::Line(3));
     }
 
     #[test]
@@ -209,7 +209,7 @@ mod tests {
         let ledger = Ledger::default();
         parse("a: 1\nb: 2\na: 3\n", &ledger);
         let list = ledger.into_list();
-        assert_eq!(list[0].place, Place::Line(3));
+        assert_eq!(list[0].place, Location::Line(3));
         assert!(list[0].message.contains("first in line 1"), "{}", list[0].message);
     }
 
@@ -217,6 +217,6 @@ mod tests {
     fn a_syntax_error_names_its_line() {
         let ledger = Ledger::default();
         assert!(parse("a: 1\nb: [1, 2\nc: 3\n", &ledger).is_none());
-        assert!(matches!(ledger.into_list()[0].place, Place::Line(2..=4)));
+        assert!(matches!(ledger.into_list()[0].place, Location::Line(2..=4)));
     }
 }

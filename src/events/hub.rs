@@ -31,7 +31,7 @@ struct Listening {
 }
 
 /// One listener's place: told of everything that became durable after it was taken.
-pub struct Place {
+pub struct Subscription {
     pub(super) hub: Arc<Hub>,
     pub(super) scope: EventScope,
     number: u64,
@@ -45,7 +45,7 @@ impl Hub {
     }
 
     /// A place; `None` when all are taken.
-    pub fn listen(self: &Arc<Self>, scope: EventScope) -> Option<Place> {
+    pub fn listen(self: &Arc<Self>, scope: EventScope) -> Option<Subscription> {
         let mut listening = self.listening();
         if listening.count >= self.limit {
             return None;
@@ -55,7 +55,7 @@ impl Hub {
         let number = listening.next;
         let wake = Arc::new(Notify::new());
         listening.by_scope.entry(scope.clone()).or_default().insert(number, Arc::clone(&wake));
-        Some(Place { hub: Arc::clone(self), scope, number, wake })
+        Some(Subscription { hub: Arc::clone(self), scope, number, wake })
     }
 
     /// Streams that are open now.
@@ -114,14 +114,14 @@ impl Hub {
     }
 }
 
-impl Place {
+impl Subscription {
     /// Returns when there may be something new since the last time, or since the place was taken.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
     }
 }
 
-impl Drop for Place {
+impl Drop for Subscription {
     fn drop(&mut self) {
         let mut listening = self.hub.listening();
         listening.count = listening.count.saturating_sub(1);

@@ -11,7 +11,7 @@ mod stream;
 mod tests;
 mod webhook;
 
-pub use self::hub::{Hub, Place};
+pub use self::hub::{Hub, Subscription};
 pub use self::message::{Show, name_of};
 pub use self::stream::{EventStream, Opened, Resume};
 pub use self::webhook::{Secret, Webhook, WebhookGauges, WebhookOptions};

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::{Instant, sleep_until};
 
-use super::hub::Place;
+use super::hub::Subscription;
 use super::message::{self, Show, name_of};
 use crate::journal::{EventId, EventPage, EventScope, ReadError, Status};
 use crate::metrics;
@@ -37,7 +37,7 @@ pub enum Opened {
 
 /// An open stream.
 pub struct EventStream {
-    place: Place,
+    place: Subscription,
     show: Show,
     /// Everything up to here has been handed out.
     seen: EventId,
@@ -55,7 +55,12 @@ impl EventStream {
     ///
     /// # Errors
     /// When the journal cannot be read.
-    pub async fn open(place: Place, show: Show, resume: Resume, status: Option<Status>) -> Result<Opened, ReadError> {
+    pub async fn open(
+        place: Subscription,
+        show: Show,
+        resume: Resume,
+        status: Option<Status>,
+    ) -> Result<Opened, ReadError> {
         let one = matches!(place.scope, EventScope::Transaction(_));
         let page = place.hub.store.events(&place.scope, EventId::END, 0).await?;
         let (seen, missed) = match resume {

@@ -13,15 +13,15 @@ use crate::journal::contract::{LATER, append, draft, instances, progress, record
 use crate::journal::sqlite::SqliteStore;
 use crate::journal::{Draft, EventId, EventScope, Fact, Status, Store, TimingGap, Trimming};
 
-struct House {
+struct Fixture {
     store: Arc<SqliteStore>,
     hub: Arc<Hub>,
     reports: watch::Sender<u64>,
     _dir: TempDir,
 }
 
-impl House {
-    fn new(limit: usize) -> House {
+impl Fixture {
+    fn new(limit: usize) -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&dir.path().join("journal.db")).unwrap());
         let hub = Hub::new(Arc::clone(&store) as Arc<dyn Store>, limit);
@@ -30,7 +30,7 @@ impl House {
             let (hub, reports) = (Arc::clone(&hub), reports.subscribe());
             async move { hub.run(reports).await }
         });
-        House { store, hub, reports, _dir: dir }
+        Fixture { store, hub, reports, _dir: dir }
     }
 
     async fn write(&self, session: &str) -> (Seq, TransactionId) {
@@ -82,15 +82,15 @@ fn told(text: &str) -> Vec<(u64, String)> {
 
 #[tokio::test]
 async fn a_session_hears_of_its_own_from_now_on() {
-    let house = House::new(10);
-    let (old, _) = house.write("a").await;
-    house.report(vec![status(old, Status::Completed)]).await;
-    let mut stream = house.session(Resume::Fresh).await;
+    let fixture = Fixture::new(10);
+    let (old, _) = fixture.write("a").await;
+    fixture.report(vec![status(old, Status::Completed)]).await;
+    let mut stream = fixture.session(Resume::Fresh).await;
     assert_eq!(next(&mut stream).await, "id: 1\n\n", "a place to resume from, and no message");
-    let ((mine, _), (other, _)) = (house.write("a").await, house.write("b").await);
-    house.report(vec![pending(mine), status(other, Status::Completed)]).await;
+    let ((mine, _), (other, _)) = (fixture.write("a").await, fixture.write("b").await);
+    fixture.report(vec![pending(mine), status(other, Status::Completed)]).await;
     assert_eq!(told(&next(&mut stream).await), [(2, "transaction:timing_gap".to_owned())]);
-    house.report(vec![status(mine, Status::Recovered)]).await;
+    fixture.report(vec![status(mine, Status::Recovered)]).await;
     let text = next(&mut stream).await;
     assert_eq!(told(&text), [(4, "transaction:recovered".to_owned())]);
     assert!(text.contains("data: {") && text.contains("\"status\":\"RECOVERED\""), "{text}");
@@ -98,13 +98,13 @@ async fn a_session_hears_of_its_own_from_now_on() {
 
 #[tokio::test]
 async fn a_resumed_stream_has_each_event_once() {
-    let house = House::new(10);
+    let fixture = Fixture::new(10);
     let mut seqs = Vec::new();
     for _ in 0..100 {
-        seqs.push(house.write("a").await.0);
+        seqs.push(fixture.write("a").await.0);
     }
-    house.report(seqs.iter().flat_map(|seq| [pending(*seq), status(*seq, Status::Recovered)]).collect()).await;
-    let mut stream = house.session(Resume::After(EventId::new(50))).await;
+    fixture.report(seqs.iter().flat_map(|seq| [pending(*seq), status(*seq, Status::Recovered)]).collect()).await;
+    let mut stream = fixture.session(Resume::After(EventId::new(50))).await;
     assert_eq!(next(&mut stream).await, "id: 50\n\n");
     let mut numbers = Vec::new();
     while numbers.len() < 150 {
@@ -115,19 +115,19 @@ async fn a_resumed_stream_has_each_event_once() {
 
 #[tokio::test]
 async fn a_place_that_cannot_be_resumed_from_is_said() {
-    let house = House::new(10);
-    let ((first, _), (second, _)) = (house.write("a").await, house.write("a").await);
-    house.report(vec![crate::journal::contract::applied(first), status(first, Status::Completed)]).await;
-    house.report(vec![crate::journal::contract::applied(second), status(second, Status::Completed)]).await;
+    let fixture = Fixture::new(10);
+    let ((first, _), (second, _)) = (fixture.write("a").await, fixture.write("a").await);
+    fixture.report(vec![crate::journal::contract::applied(first), status(first, Status::Completed)]).await;
+    fixture.report(vec![crate::journal::contract::applied(second), status(second, Status::Completed)]).await;
     let marks = instances().map(|instance| progress(LaneId::Catalog, instance.as_str(), first));
-    house.report(marks.to_vec()).await;
-    house.store.trim(LATER, &instances(), Trimming::Age, 100).await.unwrap();
-    let mut kept = house.session(Resume::After(EventId::new(1))).await;
+    fixture.report(marks.to_vec()).await;
+    fixture.store.trim(LATER, &instances(), Trimming::Age, 100).await.unwrap();
+    let mut kept = fixture.session(Resume::After(EventId::new(1))).await;
     assert_eq!(next(&mut kept).await, "id: 1\n\n", "everything after it is there");
     for (resume, begins) in
         [(Resume::After(EventId::FIRST), 0), (Resume::Unknown, 0), (Resume::After(EventId::new(9)), 0)]
     {
-        let mut stream = house.session(resume).await;
+        let mut stream = fixture.session(resume).await;
         assert_eq!(next(&mut stream).await, format!("id: {begins}\nevent: stream:reset\ndata: {{}}\n\n"), "{resume:?}");
         assert_eq!(told(&next(&mut stream).await), [(2, "transaction:completed".to_owned())], "what is kept");
     }
@@ -135,40 +135,40 @@ async fn a_place_that_cannot_be_resumed_from_is_said() {
 
 #[tokio::test]
 async fn the_stream_of_a_transaction_begins_with_what_it_has_had_and_ends_with_it() {
-    let house = House::new(10);
-    let (seq, id) = house.write("a").await;
-    house.report(vec![pending(seq)]).await;
+    let fixture = Fixture::new(10);
+    let (seq, id) = fixture.write("a").await;
+    fixture.report(vec![pending(seq)]).await;
     let scope = || EventScope::Transaction(id);
-    let Opened::Stream(mut stream) = house.open(scope(), Resume::Fresh, Some(Status::Failed)).await else { panic!() };
+    let Opened::Stream(mut stream) = fixture.open(scope(), Resume::Fresh, Some(Status::Failed)).await else { panic!() };
     assert_eq!(next(&mut stream).await, "id: 0\n\n");
     assert_eq!(told(&next(&mut stream).await), [(1, "transaction:timing_gap".to_owned())]);
-    house.report(vec![status(seq, Status::Recovered)]).await;
+    fixture.report(vec![status(seq, Status::Recovered)]).await;
     assert_eq!(told(&next(&mut stream).await), [(2, "transaction:recovered".to_owned())]);
     assert!(stream.next().await.is_none());
     drop(stream);
-    let late = house.open(scope(), Resume::Fresh, Some(Status::Recovered)).await;
+    let late = fixture.open(scope(), Resume::Fresh, Some(Status::Recovered)).await;
     assert!(matches!(late, Opened::Stream(_)), "both of its events are still to be told");
-    let seen = house.open(scope(), Resume::After(EventId::new(2)), Some(Status::Recovered)).await;
+    let seen = fixture.open(scope(), Resume::After(EventId::new(2)), Some(Status::Recovered)).await;
     assert!(matches!(seen, Opened::Over));
 }
 
 #[tokio::test]
 async fn places_are_limited_and_given_back() {
-    let house = House::new(2);
+    let fixture = Fixture::new(2);
     let scope = || EventScope::Session("a".to_owned());
-    let (one, two) = (house.hub.listen(scope()).unwrap(), house.hub.listen(scope()).unwrap());
-    assert!(house.hub.listen(scope()).is_none());
+    let (one, two) = (fixture.hub.listen(scope()).unwrap(), fixture.hub.listen(scope()).unwrap());
+    assert!(fixture.hub.listen(scope()).is_none());
     drop(one);
-    assert_eq!(house.hub.streams(), 1);
-    assert!(house.hub.listen(scope()).is_some());
+    assert_eq!(fixture.hub.streams(), 1);
+    assert!(fixture.hub.listen(scope()).is_some());
     drop(two);
-    assert_eq!(house.hub.streams(), 0);
+    assert_eq!(fixture.hub.streams(), 0);
 }
 
 #[tokio::test]
 async fn silence_is_broken_by_comments() {
-    let house = House::new(1);
-    let mut stream = house.session(Resume::Fresh).await;
+    let fixture = Fixture::new(1);
+    let mut stream = fixture.session(Resume::Fresh).await;
     next(&mut stream).await;
     tokio::time::pause();
     let began = tokio::time::Instant::now();

@@ -97,7 +97,7 @@ pub struct Filter {
 
 /// Where a page ended: newest first, those of one moment by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct AuditPlace {
+pub struct AuditCursor {
     pub created_at: Timestamp,
     pub seq: Seq,
 }
@@ -107,7 +107,7 @@ pub struct AuditPlace {
 pub struct AuditQuery {
     pub filter: Filter,
     /// Behind this place; `None`: from the newest.
-    pub after: Option<AuditPlace>,
+    pub after: Option<AuditCursor>,
     /// At least 1.
     pub limit: u32,
 }
@@ -118,7 +118,7 @@ pub struct AuditPage {
     /// Newest first. Answers without their bodies.
     pub transactions: Vec<TransactionRow>,
     /// Where the next page begins; `None`: there is none.
-    pub next: Option<AuditPlace>,
+    pub next: Option<AuditCursor>,
     /// Every status, in the order of [`Status::ALL`].
     pub counts: Vec<(Status, u64)>,
 }

@@ -3,10 +3,10 @@
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{AuditPage, AuditQuery, Details, EventId, EventPage, EventScope, Recent, StatusSummary, SuspicionId};
+use super::{AuditPage, AuditQuery, Details, EventId, EventPage, EventScope, LateWriteId, Recent, StatusSummary};
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
-use crate::order::{Acknowledge, CatalogChange, Kind, Origin, Profile, Step, Verdict};
+use crate::order::{AckPolicy, CatalogChange, Kind, LaneState, Origin, Profile, Verdict};
 
 /// A write about to be journaled. Secrets (Authorization, X-Chroma-Token, cookies) are never part of it.
 #[derive(Clone, Debug)]
@@ -113,7 +113,7 @@ pub enum Fact {
     /// another instance has been asked already.
     Retried { seq: Seq, reason: String, next_retry_at: Option<Timestamp> },
     /// What an earlier edge feared has been acted upon.
-    SuspicionHandled(SuspicionId),
+    LateWriteHandled(LateWriteId),
     /// An application began an operation of its own. Nothing, if its id or its client key is taken.
     ApplicationBegan(Box<ApplicationDraft>),
     /// An application said how its operation went. Nothing, for any other transaction; the first final report stays.
@@ -194,7 +194,7 @@ pub struct EntryRow {
     pub profile: Profile,
     pub verdict: Option<Verdict>,
     pub status: Status,
-    pub acknowledge: Acknowledge,
+    pub ack_policy: AckPolicy,
 }
 
 /// Whether a transaction goes by the id that the edge gave it: its client brought none of its own.
@@ -204,10 +204,10 @@ pub fn is_given(key: &str, id: TransactionId) -> bool {
 
 /// When the client of a transaction with this key may be answered: one that brought no id of its own goes by the one that
 /// the edge gave it, and is answered before its outcome is durable. Catalog writes never are, whatever this says.
-pub(super) fn acknowledge(client_key: Option<&str>, given: TransactionId) -> Acknowledge {
+pub(super) fn ack_policy(client_key: Option<&str>, given: TransactionId) -> AckPolicy {
     match client_key {
-        Some(key) if is_given(key, given) => Acknowledge::WhenApplied,
-        Some(_) | None => Acknowledge::WhenRecorded,
+        Some(key) if is_given(key, given) => AckPolicy::Applied,
+        Some(_) | None => AckPolicy::Durable,
     }
 }
 
@@ -350,7 +350,7 @@ pub enum Trimming {
     /// They have been kept long enough: one instance in step is enough for a lane to be trimmed.
     Age,
     /// The journal is over its byte limit: only where at least two configured instances are in step.
-    Room,
+    Capacity,
 }
 
 impl Trimming {
@@ -358,7 +358,7 @@ impl Trimming {
     pub(super) const fn least_in_step(self) -> usize {
         match self {
             Trimming::Age => 1,
-            Trimming::Room => 2,
+            Trimming::Capacity => 2,
         }
     }
 }
@@ -370,17 +370,17 @@ pub(super) const ROW_BYTES: u64 = 600;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldLane {
     pub lane: LaneId,
-    pub places: Vec<HeldPlace>,
+    pub places: Vec<HeldProgress>,
 }
 
 /// How far an instance is in a lane, and what of the lane it has, in bytes of what is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HeldPlace {
+pub struct HeldProgress {
     pub instance: InstanceName,
     pub through: Seq,
     /// About what the transactions at or below `through` take.
     pub bytes_through: u64,
-    pub step: Step,
+    pub state: LaneState,
 }
 
 /// A durable store of the journal. Both stores pass `journal::contract`.

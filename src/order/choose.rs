@@ -6,14 +6,14 @@ use crate::ids::InstanceId;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Candidate {
     pub instance: InstanceId,
-    pub standing: Standing,
+    pub health: CandidateHealth,
     /// Requests under way there.
     pub in_flight: usize,
 }
 
 /// How good a candidate's health is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Standing {
+pub enum CandidateHealth {
     Sound,
     Suspect,
 }
@@ -31,8 +31,8 @@ pub enum Preference {
 ///
 /// A suspect one is chosen only when no sound one is left: the last one is never shunned.
 pub fn choose(candidates: &[Candidate], preference: Preference) -> Vec<InstanceId> {
-    let Some(best) = candidates.iter().map(|c| c.standing).min() else { return Vec::new() };
-    let mut pool: Vec<_> = candidates.iter().filter(|c| c.standing == best).collect();
+    let Some(best) = candidates.iter().map(|c| c.health).min() else { return Vec::new() };
+    let mut pool: Vec<_> = candidates.iter().filter(|c| c.health == best).collect();
     match preference {
         Preference::Configured => pool.iter().map(|c| c.instance).min().into_iter().collect(),
         Preference::Replicas => {
@@ -49,30 +49,33 @@ pub fn choose(candidates: &[Candidate], preference: Preference) -> Vec<InstanceI
 mod tests {
     use super::*;
 
-    fn candidate(instance: usize, standing: Standing, in_flight: usize) -> Candidate {
-        Candidate { instance: InstanceId(instance), standing, in_flight }
+    fn candidate(instance: usize, health: CandidateHealth, in_flight: usize) -> Candidate {
+        Candidate { instance: InstanceId(instance), health, in_flight }
     }
 
     #[test]
     fn writes_go_to_the_first_sound_one() {
-        let all =
-            [candidate(0, Standing::Suspect, 0), candidate(1, Standing::Sound, 9), candidate(2, Standing::Sound, 0)];
+        let all = [
+            candidate(0, CandidateHealth::Suspect, 0),
+            candidate(1, CandidateHealth::Sound, 9),
+            candidate(2, CandidateHealth::Sound, 0),
+        ];
         assert_eq!(choose(&all, Preference::Configured), [InstanceId(1)]);
     }
 
     #[test]
     fn the_last_suspect_is_not_shunned() {
-        assert_eq!(choose(&[candidate(1, Standing::Suspect, 3)], Preference::Replicas), [InstanceId(1)]);
+        assert_eq!(choose(&[candidate(1, CandidateHealth::Suspect, 3)], Preference::Replicas), [InstanceId(1)]);
         assert!(choose(&[], Preference::Replicas).is_empty());
     }
 
     #[test]
     fn reads_spread_over_the_least_busy_replicas() {
         let all = [
-            candidate(0, Standing::Sound, 0),
-            candidate(1, Standing::Sound, 2),
-            candidate(2, Standing::Sound, 1),
-            candidate(3, Standing::Sound, 1),
+            candidate(0, CandidateHealth::Sound, 0),
+            candidate(1, CandidateHealth::Sound, 2),
+            candidate(2, CandidateHealth::Sound, 1),
+            candidate(3, CandidateHealth::Sound, 1),
         ];
         assert_eq!(choose(&all, Preference::Replicas), [InstanceId(2), InstanceId(3)]);
         assert_eq!(choose(&all[..1], Preference::Replicas), [InstanceId(0)], "a lone primary serves");

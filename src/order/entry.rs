@@ -95,26 +95,26 @@ pub struct Entry {
 
 /// When a write's client may be answered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Acknowledge {
+pub enum AckPolicy {
     /// As soon as an instance has applied it: its journal entry is durable already.
-    WhenApplied,
+    Applied,
     /// When the outcome itself is durable: creations, and writes that brought their own id (rule R2).
-    WhenRecorded,
+    Durable,
 }
 
 /// What its client may have heard of an entry that the journal has no verdict on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Told {
+pub enum AckState {
     /// Nothing, or that it is pending.
-    Nothing,
+    Unacknowledged,
     /// Perhaps that it was applied: the edge was restarted before that was durable.
-    PerhapsApplied,
+    MaybeAcknowledged,
 }
 
 /// Whether a client waits for the entry. Who is waited for goes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Attendance {
-    Attended,
+pub enum ClientState {
+    Waiting,
     /// Its client has been told "recovery pending", or the edge was restarted.
-    Unattended,
+    Gone,
 }

@@ -6,7 +6,7 @@
 use std::collections::{BTreeSet, VecDeque};
 
 use super::catalog_change::CatalogChange;
-use super::entry::{Acknowledge, Attendance, Entry, Kind, Merge, Profile, Told, Verdict};
+use super::entry::{AckPolicy, AckState, ClientState, Entry, Kind, Merge, Profile, Verdict};
 use super::precedence::{Precedence, Priority};
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::proof::{self, Rule};
@@ -20,7 +20,7 @@ pub struct MergeLimits {
 
 /// What has become of the one request that an instance may have in this lane (rule R1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Flight {
+pub enum InFlight {
     /// Nothing is under way.
     None,
     /// The ids of a limited delete are being read there.
@@ -37,43 +37,43 @@ pub enum Flight {
 
 /// Whether another edge may have sent something to a place behind the board's back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Suspicion {
+pub(super) enum LateWriteCheck {
     None,
     /// The place rests as soon as what is under way there has ended.
-    RestDue,
+    WaitDue,
     /// It rests for that.
-    Resting,
+    Waiting,
 }
 
 /// An instance's standing in a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Step {
-    In,
+pub enum LaneState {
+    InStep,
     /// Neither sent to nor served from (G9).
     Diverged,
 }
 
 /// An instance's place in a lane.
 #[derive(Clone, Debug)]
-pub struct Place {
+pub struct ReplicaProgress {
     /// The last entry known durably to be applied or skipped there.
-    pub marked: Seq,
+    pub durable: Seq,
     /// Everything up to here is applied durably or left out: where the search for the next entry starts, so that
     /// a long row of skipped entries is walked once.
-    pub passed: Seq,
-    pub flight: Flight,
+    pub scan_from: Seq,
+    pub in_flight: InFlight,
     /// Entries up to here may have been executed there without an answer.
     pub doubt: Seq,
-    pub step: Step,
+    pub state: LaneState,
     /// The entry that this instance gave no verdict on (`Unfit`), until the pause is over.
     pub declined: Option<Seq>,
     /// Requests that it left without an answer, though it was there, since the last one with an answer.
     pub unanswered: u32,
     /// Requests in a row that came to nothing though it was there, since the last answer or its last return.
-    pub pauses: u32,
+    pub backoffs: u32,
     /// How many rests have begun here.
-    pub rest: u64,
-    pub(super) suspicion: Suspicion,
+    pub wait: u64,
+    pub(super) late_write_check: LateWriteCheck,
     /// What takes effect when the record under way is durable.
     pub(super) pending: Pending,
 }
@@ -87,46 +87,46 @@ pub(super) struct Pending {
     pub answers: Vec<Seq>,
 }
 
-impl Place {
-    pub(super) fn new(marked: Seq, step: Step) -> Self {
-        Place {
-            marked,
-            passed: marked,
-            flight: Flight::None,
+impl ReplicaProgress {
+    pub(super) fn new(durable: Seq, state: LaneState) -> Self {
+        ReplicaProgress {
+            durable,
+            scan_from: durable,
+            in_flight: InFlight::None,
             doubt: Seq::ZERO,
-            step,
+            state,
             declined: None,
             unanswered: 0,
-            pauses: 0,
-            rest: 0,
-            suspicion: Suspicion::None,
+            backoffs: 0,
+            wait: 0,
+            late_write_check: LateWriteCheck::None,
             pending: Pending::default(),
         }
     }
 
-    fn behind_us(&self) -> Seq {
-        self.marked.max(self.passed)
+    fn scan_from(&self) -> Seq {
+        self.durable.max(self.scan_from)
     }
 
     /// Whether a request (or a read for one) is under way there.
     pub(super) fn busy(&self) -> bool {
-        matches!(self.flight, Flight::Sent { .. } | Flight::Resolving { .. })
+        matches!(self.in_flight, InFlight::Sent { .. } | InFlight::Resolving { .. })
     }
 
     /// A request there got a definite answer.
     pub(super) fn answered(&mut self) {
         self.unanswered = 0;
-        self.pauses = 0;
+        self.backoffs = 0;
     }
 
     /// A rest begins: only the end of this very rest ends it.
-    pub(super) fn begin_rest(&mut self, flight: Flight) -> u64 {
-        if self.suspicion == Suspicion::RestDue && flight == Flight::InDoubt {
-            self.suspicion = Suspicion::Resting;
+    pub(super) fn begin_wait(&mut self, in_flight: InFlight) -> u64 {
+        if self.late_write_check == LateWriteCheck::WaitDue && in_flight == InFlight::InDoubt {
+            self.late_write_check = LateWriteCheck::Waiting;
         }
-        self.flight = flight;
-        self.rest += 1;
-        self.rest
+        self.in_flight = in_flight;
+        self.wait += 1;
+        self.wait
     }
 }
 
@@ -134,9 +134,9 @@ impl Place {
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub entry: Entry,
-    pub acknowledge: Acknowledge,
-    pub attendance: Attendance,
-    pub told: Told,
+    pub ack_policy: AckPolicy,
+    pub client: ClientState,
+    pub ack_state: AckState,
     /// Its answer has been given: never twice.
     pub answer_given: bool,
     /// Never again part of a merged request: one that contained it was refused or not answered.
@@ -160,7 +160,7 @@ pub enum Dimension {
 #[derive(Clone, Debug)]
 pub struct Lane {
     pub(super) slots: VecDeque<Slot>,
-    pub(super) places: Vec<Place>,
+    pub(super) replicas: Vec<ReplicaProgress>,
     /// Entries that a client waits for, the most urgent first.
     pub(super) waiting: BTreeSet<(Priority, Seq)>,
     /// The last entry whose effect a client may rely on (rule R5).
@@ -171,10 +171,10 @@ pub struct Lane {
 }
 
 impl Lane {
-    pub(super) fn new(places: Vec<Place>, dimension: Dimension) -> Self {
+    pub(super) fn new(replicas: Vec<ReplicaProgress>, dimension: Dimension) -> Self {
         Lane {
             slots: VecDeque::new(),
-            places,
+            replicas,
             waiting: BTreeSet::new(),
             answered: Seq::ZERO,
             dimension,
@@ -182,20 +182,20 @@ impl Lane {
         }
     }
 
-    pub(super) fn push(&mut self, entry: Entry, acknowledge: Acknowledge, attendance: Attendance) {
+    pub(super) fn push(&mut self, entry: Entry, ack_policy: AckPolicy, client: ClientState) {
         assert!(self.slots.back().is_none_or(|last| last.entry.seq < entry.seq), "a lane is in seq order");
-        if attendance == Attendance::Attended && entry.verdict.is_none() {
+        if client == ClientState::Waiting && entry.verdict.is_none() {
             self.waiting.insert((entry.profile.priority, entry.seq));
         }
         self.slots.push_back(Slot {
             answer_given: entry.verdict.is_some(),
             entry,
-            acknowledge,
-            attendance,
-            told: Told::Nothing,
+            ack_policy,
+            client,
+            ack_state: AckState::Unacknowledged,
             solo: false,
             resolved: false,
-            unanswered: vec![0; self.places.len()],
+            unanswered: vec![0; self.replicas.len()],
             examined: false,
         });
     }
@@ -212,18 +212,18 @@ impl Lane {
         let awaited = self.waiting.first().map(|(priority, _)| *priority);
         let own = seqs.iter().filter_map(|seq| self.slot(*seq)).map(|slot| slot.entry.profile.priority);
         Precedence {
-            attendance: if awaited.is_some() { Attendance::Attended } else { Attendance::Unattended },
+            client: if awaited.is_some() { ClientState::Waiting } else { ClientState::Gone },
             priority: own.chain(awaited).min().unwrap_or_default(),
             seq: seqs.first().copied().unwrap_or(Seq::ZERO),
         }
     }
 
-    pub(super) fn place(&self, instance: InstanceId) -> &Place {
-        &self.places[instance.0]
+    pub(super) fn progress(&self, instance: InstanceId) -> &ReplicaProgress {
+        &self.replicas[instance.0]
     }
 
-    pub(super) fn place_mut(&mut self, instance: InstanceId) -> &mut Place {
-        &mut self.places[instance.0]
+    pub(super) fn progress_mut(&mut self, instance: InstanceId) -> &mut ReplicaProgress {
+        &mut self.replicas[instance.0]
     }
 
     fn index_after(&self, seq: Seq) -> usize {
@@ -247,50 +247,52 @@ impl Lane {
 
     /// Whether an instance leaves this entry out (rule R4). A refusal may have set the collection's dimension, so
     /// while none is known it goes to every instance. Where it may have been executed, it is sent to see it refused.
-    pub(super) fn skipped(&self, slot: &Slot, place: &Place) -> bool {
+    pub(super) fn skipped(&self, slot: &Slot, progress: &ReplicaProgress) -> bool {
         match slot.entry.verdict {
             None | Some(Verdict::Applied) => false,
             Some(Verdict::Void | Verdict::Abandoned) => true,
             Some(Verdict::Rejected) => {
                 let traceless = self.dimension == Dimension::Known || !is_record(slot.entry.profile.kind);
-                traceless && place.doubt < slot.entry.seq
+                traceless && progress.doubt < slot.entry.seq
             }
         }
     }
 
     /// The first entry that the instance has yet to execute.
     pub(super) fn head(&self, instance: InstanceId) -> Option<&Slot> {
-        let place = self.place(instance);
-        let from = self.index_after(place.behind_us());
-        self.slots.range(from..).find(|slot| !self.skipped(slot, place))
+        let progress = self.progress(instance);
+        let from = self.index_after(progress.scan_from());
+        self.slots.range(from..).find(|slot| !self.skipped(slot, progress))
     }
 
     /// Walks every place past the entries it skips. An entry once skipped stays skipped, so each is walked once.
     pub(super) fn pass_skipped(&mut self) {
-        for index in 0..self.places.len() {
-            let place = &self.places[index];
-            let mut passed = place.behind_us();
-            for slot in self.slots.range(self.index_after(passed)..) {
-                if !self.skipped(slot, place) {
+        for index in 0..self.replicas.len() {
+            let progress = &self.replicas[index];
+            let mut scan_from = progress.scan_from();
+            for slot in self.slots.range(self.index_after(scan_from)..) {
+                if !self.skipped(slot, progress) {
                     break;
                 }
-                passed = slot.entry.seq;
+                scan_from = slot.entry.seq;
             }
-            self.places[index].passed = passed;
+            self.replicas[index].scan_from = scan_from;
         }
     }
 
     /// Everything up to here is applied or skipped on the instance (rule R5).
     pub(super) fn covered(&self, instance: InstanceId) -> Seq {
-        let place = self.place(instance);
-        let mut covered = match place.flight {
-            Flight::Recording { through } => through.max(place.behind_us()),
-            Flight::None | Flight::Resolving { .. } | Flight::Sent { .. } | Flight::InDoubt | Flight::Paused => {
-                place.behind_us()
-            }
+        let progress = self.progress(instance);
+        let mut covered = match progress.in_flight {
+            InFlight::Recording { through } => through.max(progress.scan_from()),
+            InFlight::None
+            | InFlight::Resolving { .. }
+            | InFlight::Sent { .. }
+            | InFlight::InDoubt
+            | InFlight::Paused => progress.scan_from(),
         };
         for slot in self.slots.range(self.index_after(covered)..) {
-            if !self.skipped(slot, place) {
+            if !self.skipped(slot, progress) {
                 break;
             }
             covered = slot.entry.seq;
@@ -299,34 +301,36 @@ impl Lane {
     }
 
     /// Everything up to here is durably known to be applied or skipped on the instance: what operators are told.
-    pub(super) fn durable(&self, instance: InstanceId) -> Seq {
-        let place = self.place(instance);
-        match place.flight {
-            Flight::Recording { .. } => place.behind_us(),
-            Flight::None | Flight::Resolving { .. } | Flight::Sent { .. } | Flight::InDoubt | Flight::Paused => {
-                self.covered(instance)
-            }
+    pub(super) fn durably_covered(&self, instance: InstanceId) -> Seq {
+        let progress = self.progress(instance);
+        match progress.in_flight {
+            InFlight::Recording { .. } => progress.scan_from(),
+            InFlight::None
+            | InFlight::Resolving { .. }
+            | InFlight::Sent { .. }
+            | InFlight::InDoubt
+            | InFlight::Paused => self.covered(instance),
         }
     }
 
     /// Whether something may have been executed there that is not known to be, and will be re-sent (rule R2).
     /// A diverged place is never re-sent anything: nothing may wait for that.
     pub(super) fn doubtful(&self, instance: InstanceId) -> bool {
-        let place = self.place(instance);
-        place.step == Step::In && place.doubt > self.covered(instance)
+        let progress = self.progress(instance);
+        progress.state == LaneState::InStep && progress.doubt > self.covered(instance)
     }
 
     /// Entries that the instance is not durably known to have applied.
     pub(super) fn behind(&self, instance: InstanceId) -> u64 {
-        let from = self.index_after(self.durable(instance));
-        self.slots.range(from..).filter(|slot| !self.skipped(slot, self.place(instance))).count() as u64
+        let from = self.index_after(self.durably_covered(instance));
+        self.slots.range(from..).filter(|slot| !self.skipped(slot, self.progress(instance))).count() as u64
     }
 
     /// Whether the instance is not durably known to have applied some entry up to this one.
     pub(super) fn is_behind(&self, instance: InstanceId, up_to: Seq) -> bool {
-        let from = self.index_after(self.durable(instance));
+        let from = self.index_after(self.durably_covered(instance));
         let mut entries = self.slots.range(from..).take_while(|slot| slot.entry.seq <= up_to);
-        entries.any(|slot| !self.skipped(slot, self.place(instance)))
+        entries.any(|slot| !self.skipped(slot, self.progress(instance)))
     }
 
     /// The run of neighbours that starts at `first` and may share one request on `instance` (rules R1, R9).
@@ -336,7 +340,7 @@ impl Lane {
         let Some(head) = self.slot(first) else { return Vec::new() };
         let mut run = vec![first];
         let (Some(merge), false) = (head.entry.profile.merge, head.solo) else { return run };
-        let doubt = self.place(instance).doubt;
+        let doubt = self.progress(instance).doubt;
         let mut room = Room { documents: merge.docs, bytes: head.entry.profile.bytes };
         for slot in self.slots.range(self.index_after(first)..) {
             let inside_doubt = first > doubt || slot.entry.seq <= doubt;
@@ -360,7 +364,7 @@ impl Lane {
     /// Beyond an unsettled deletion at `before` nothing was sent, and nothing may be in doubt: the deletion would
     /// wait for it, and it for the deletion (rule R7).
     pub(super) fn doubtful_end(&self, instance: InstanceId, before: Seq, limits: MergeLimits) -> Option<Seq> {
-        let first = self.slots.get(self.index_after(self.place(instance).marked))?;
+        let first = self.slots.get(self.index_after(self.progress(instance).durable))?;
         let (seq, open) = (first.entry.seq, first.entry.verdict.is_none());
         (!open || seq < before).then(|| self.doubtful_run_end(seq, before, limits))
     }
@@ -385,7 +389,13 @@ impl Lane {
 
     /// Forgets entries that every in-step instance has durably.
     pub(super) fn trim(&mut self) {
-        let low = self.places.iter().filter(|p| p.step == Step::In).map(Place::behind_us).min().unwrap_or(Seq::ZERO);
+        let low = self
+            .replicas
+            .iter()
+            .filter(|p| p.state == LaneState::InStep)
+            .map(ReplicaProgress::scan_from)
+            .min()
+            .unwrap_or(Seq::ZERO);
         let kept = if proof::broken(Rule::ReplayOne) { KEPT } else { 0 };
         while self.slots.len() > kept
             && self.slots.front().is_some_and(|slot| slot.entry.seq <= low && slot.answer_given)
@@ -396,19 +406,19 @@ impl Lane {
 
     /// Whether nothing is under way on any instance.
     pub(super) fn idle(&self) -> bool {
-        self.places.iter().all(|place| place.flight == Flight::None)
+        self.replicas.iter().all(|progress| progress.in_flight == InFlight::None)
     }
 
     /// Whether any instance but `except` has a request for this entry under way.
     pub(super) fn under_way_elsewhere(&self, seq: Seq, except: InstanceId) -> bool {
-        self.places.iter().enumerate().any(|(index, place)| {
+        self.replicas.iter().enumerate().any(|(index, progress)| {
             index != except.0
-                && match place.flight {
-                    Flight::Sent { first, last } => first <= seq && seq <= last,
-                    Flight::Resolving { seq: other } => other == seq,
+                && match progress.in_flight {
+                    InFlight::Sent { first, last } => first <= seq && seq <= last,
+                    InFlight::Resolving { seq: other } => other == seq,
                     // Its verdict is on its way into the journal.
-                    Flight::Recording { through } => place.marked < seq && seq <= through,
-                    Flight::None | Flight::InDoubt | Flight::Paused => false,
+                    InFlight::Recording { through } => progress.durable < seq && seq <= through,
+                    InFlight::None | InFlight::InDoubt | InFlight::Paused => false,
                 }
         })
     }

@@ -13,12 +13,13 @@ mod lane;
 mod precedence;
 
 pub use board::{
-    Again, Board, Comparison, Consequences, Consistency, Effect, Examination, Health, Input, Intent, LaneView, Outcome,
-    Purpose, Reach, Record, Repeat, Resolved, Rest, RestoredEntry, RestoredLane, RestoredPlace, Submission, Turn,
+    Board, Comparison, Consequences, Consistency, Effect, Examination, Health, Input, Intent, LaneView, Outcome,
+    Purpose, Reach, Record, Repeat, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry, SendPriority,
+    Submission, WaitReason,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};
-pub use choose::{Candidate, Preference, Standing, choose};
-pub use entry::{Acknowledge, Attendance, Encoding, Entry, Kind, MAX_RETRIES, Merge, Profile, Told, Verdict};
-pub use lane::{Dimension, MergeLimits, Step};
+pub use choose::{Candidate, CandidateHealth, Preference, choose};
+pub use entry::{AckPolicy, AckState, ClientState, Encoding, Entry, Kind, MAX_RETRIES, Merge, Profile, Verdict};
+pub use lane::{Dimension, LaneState, MergeLimits};
 pub use precedence::{Precedence, Priority};

@@ -3,7 +3,7 @@
 //! Within a lane there is no choice: entries go in `seq` order (rules R1, R6). Across lanes there is, and it is made
 //! here; who keeps count of what is under way is the shell's.
 
-use super::entry::Attendance;
+use super::entry::ClientState;
 use crate::ids::Seq;
 
 /// How urgent a write is, as its client says. The first is the most urgent.
@@ -42,7 +42,7 @@ impl Priority {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Precedence {
     /// Whether a client waits for anything in the lane: what stands before its write holds it up.
-    pub attendance: Attendance,
+    pub client: ClientState,
     /// The most urgent of the request's entries, and of those that clients wait for behind them.
     pub priority: Priority,
     /// The first entry of the request.
@@ -54,7 +54,7 @@ impl Precedence {
     #[must_use]
     pub fn or(self, other: Precedence) -> Precedence {
         Precedence {
-            attendance: self.attendance.min(other.attendance),
+            client: self.client.min(other.client),
             priority: self.priority.min(other.priority),
             seq: self.seq.min(other.seq),
         }
@@ -65,21 +65,21 @@ impl Precedence {
 mod tests {
     use super::*;
 
-    fn precedence(attendance: Attendance, priority: Priority, seq: u64) -> Precedence {
-        Precedence { attendance, priority, seq: Seq::new(seq) }
+    fn precedence(client: ClientState, priority: Priority, seq: u64) -> Precedence {
+        Precedence { client, priority, seq: Seq::new(seq) }
     }
 
     #[test]
     fn a_waiting_client_then_the_priority_then_the_age() {
-        use Attendance::{Attended, Unattended};
+        use ClientState::{Gone, Waiting};
         let sorted = [
-            precedence(Attended, Priority::High, 9),
-            precedence(Attended, Priority::Normal, 8),
-            precedence(Attended, Priority::Low, 7),
-            precedence(Unattended, Priority::High, 6),
-            precedence(Unattended, Priority::Normal, 4),
-            precedence(Unattended, Priority::Normal, 5),
-            precedence(Unattended, Priority::Low, 1),
+            precedence(Waiting, Priority::High, 9),
+            precedence(Waiting, Priority::Normal, 8),
+            precedence(Waiting, Priority::Low, 7),
+            precedence(Gone, Priority::High, 6),
+            precedence(Gone, Priority::Normal, 4),
+            precedence(Gone, Priority::Normal, 5),
+            precedence(Gone, Priority::Low, 1),
         ];
         let mut shuffled = sorted;
         shuffled.reverse();
@@ -89,9 +89,9 @@ mod tests {
 
     #[test]
     fn what_stands_for_two_has_the_best_of_both() {
-        let old = precedence(Attendance::Unattended, Priority::High, 1);
-        let awaited = precedence(Attendance::Attended, Priority::Low, 9);
-        assert_eq!(old.or(awaited), precedence(Attendance::Attended, Priority::High, 1));
+        let old = precedence(ClientState::Gone, Priority::High, 1);
+        let awaited = precedence(ClientState::Waiting, Priority::Low, 9);
+        assert_eq!(old.or(awaited), precedence(ClientState::Waiting, Priority::High, 1));
         assert_eq!(awaited.or(old), old.or(awaited));
         assert!(old.or(awaited) <= old && old.or(awaited) <= awaited);
     }

@@ -22,7 +22,7 @@ pub struct AdmitLimits {
 }
 
 /// Counts what is under way.
-pub struct Gate {
+pub struct Admission {
     limits: AdmitLimits,
     requests: Arc<Semaphore>,
     waiting: AtomicUsize,
@@ -37,37 +37,37 @@ pub struct Gate {
 const UNIT: usize = 1024;
 
 /// One request's place among those under way.
-pub struct Passage {
-    gate: Arc<Gate>,
+pub struct AdmissionPermit {
+    admission: Arc<Admission>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
-impl Passage {
+impl AdmissionPermit {
     /// Leaves the place to another request, and is still waited for by a stop.
     pub fn step_aside(&mut self) {
         self.permit = None;
     }
 }
 
-impl Drop for Passage {
+impl Drop for AdmissionPermit {
     fn drop(&mut self) {
-        if self.gate.present.fetch_sub(1, Ordering::AcqRel) == 1 {
-            self.gate.idle.notify_waiters();
+        if self.admission.present.fetch_sub(1, Ordering::AcqRel) == 1 {
+            self.admission.idle.notify_waiters();
         }
     }
 }
 
 /// A claim on buffer memory, growing as a body of unknown length does.
 pub struct Memory {
-    gate: Arc<Gate>,
+    admission: Arc<Admission>,
     permit: OwnedSemaphorePermit,
     units: usize,
 }
 
-impl Gate {
+impl Admission {
     /// A gate with these limits.
-    pub fn new(limits: AdmitLimits) -> Arc<Gate> {
-        Arc::new(Gate {
+    pub fn new(limits: AdmitLimits) -> Arc<Admission> {
+        Arc::new(Admission {
             requests: Arc::new(Semaphore::new(limits.concurrent_requests.min(Semaphore::MAX_PERMITS))),
             memory: Arc::new(Semaphore::new(limits.buffered_bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS))),
             limits,
@@ -100,25 +100,25 @@ impl Gate {
     }
 
     /// A place that is never refused: the edge's own pages must answer when everything else waits.
-    pub fn pass(self: &Arc<Self>) -> Passage {
+    pub fn pass(self: &Arc<Self>) -> AdmissionPermit {
         self.present.fetch_add(1, Ordering::AcqRel);
-        Passage { gate: Arc::clone(self), permit: None }
+        AdmissionPermit { admission: Arc::clone(self), permit: None }
     }
 
     /// A place for one request, at once or after a bounded wait in a bounded queue.
-    pub async fn enter(self: &Arc<Self>) -> Result<Passage, Failure> {
-        let mut passage = self.pass();
+    pub async fn enter(self: &Arc<Self>) -> Result<AdmissionPermit, Failure> {
+        let mut admitted = self.pass();
         if let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() {
-            passage.permit = Some(permit);
-            return Ok(passage);
+            admitted.permit = Some(permit);
+            return Ok(admitted);
         }
         let queued = Queued::join(self)?;
         let permit = tokio::time::timeout(self.limits.queue_wait, Arc::clone(&self.requests).acquire_owned()).await;
         drop(queued);
         match permit {
             Ok(Ok(permit)) => {
-                passage.permit = Some(permit);
-                Ok(passage)
+                admitted.permit = Some(permit);
+                Ok(admitted)
             }
             Ok(Err(_)) | Err(_) => Err(Failure::QueueTooSlow),
         }
@@ -129,7 +129,7 @@ impl Gate {
         let units = bytes.div_ceil(UNIT);
         let count = u32::try_from(units).map_err(|_| Failure::MemoryFull)?;
         let permit = Arc::clone(&self.memory).try_acquire_many_owned(count).map_err(|_| Failure::MemoryFull)?;
-        Ok(Memory { gate: Arc::clone(self), permit, units })
+        Ok(Memory { admission: Arc::clone(self), permit, units })
     }
 
     /// Resolves when the edge is about to stop: what only waits for others ends then.
@@ -156,7 +156,7 @@ impl Memory {
     pub fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
         let units = bytes.div_ceil(UNIT);
         if units > self.units {
-            let more = self.gate.claim((units - self.units) * UNIT)?;
+            let more = self.admission.claim((units - self.units) * UNIT)?;
             self.units = units;
             self.permit.merge(more.permit);
         }
@@ -167,12 +167,12 @@ impl Memory {
 struct Queued<'a>(&'a AtomicUsize);
 
 impl<'a> Queued<'a> {
-    fn join(gate: &'a Gate) -> Result<Self, Failure> {
-        if gate.waiting.fetch_add(1, Ordering::AcqRel) >= gate.limits.queued_requests {
-            gate.waiting.fetch_sub(1, Ordering::AcqRel);
+    fn join(admission: &'a Admission) -> Result<Self, Failure> {
+        if admission.waiting.fetch_add(1, Ordering::AcqRel) >= admission.limits.queued_requests {
+            admission.waiting.fetch_sub(1, Ordering::AcqRel);
             return Err(Failure::QueueFull);
         }
-        Ok(Queued(&gate.waiting))
+        Ok(Queued(&admission.waiting))
     }
 }
 
@@ -186,8 +186,8 @@ impl Drop for Queued<'_> {
 mod tests {
     use super::*;
 
-    fn gate(concurrent: usize, queued: usize) -> Arc<Gate> {
-        Gate::new(AdmitLimits {
+    fn admission(concurrent: usize, queued: usize) -> Arc<Admission> {
+        Admission::new(AdmitLimits {
             concurrent_requests: concurrent,
             queued_requests: queued,
             queue_wait: Duration::from_millis(50),
@@ -198,31 +198,31 @@ mod tests {
 
     #[tokio::test]
     async fn a_full_queue_refuses_and_a_slow_one_gives_up() {
-        let gate = gate(1, 1);
-        let first = gate.enter().await.map_err(|f| f.reason()).unwrap();
+        let admission = admission(1, 1);
+        let first = admission.enter().await.map_err(|f| f.reason()).unwrap();
         let waiting = tokio::spawn({
-            let gate = Arc::clone(&gate);
-            async move { gate.enter().await.map(drop).map_err(|failure| failure.reason()) }
+            let admission = Arc::clone(&admission);
+            async move { admission.enter().await.map(drop).map_err(|failure| failure.reason()) }
         });
-        while gate.waiting() == 0 {
+        while admission.waiting() == 0 {
             tokio::task::yield_now().await;
         }
-        assert_eq!(gate.under_way(), 1, "who waits is not under way");
-        assert_eq!(gate.enter().await.map(drop).map_err(|f| f.reason()), Err("queue_full"));
+        assert_eq!(admission.under_way(), 1, "who waits is not under way");
+        assert_eq!(admission.enter().await.map(drop).map_err(|f| f.reason()), Err("queue_full"));
         assert_eq!(waiting.await.unwrap(), Err("queue_timeout"));
         drop(first);
-        gate.drained().await;
-        assert!(gate.enter().await.is_ok());
+        admission.drained().await;
+        assert!(admission.enter().await.is_ok());
     }
 
     #[test]
     fn memory_is_claimed_and_given_back() {
-        let gate = gate(1, 1);
-        let mut claim = gate.claim(1024).map_err(|f| f.reason()).unwrap();
+        let admission = admission(1, 1);
+        let mut claim = admission.claim(1024).map_err(|f| f.reason()).unwrap();
         assert!(claim.grow(4096).is_ok());
-        assert_eq!(gate.buffered(), 4096);
-        assert_eq!(gate.claim(1).map(drop).map_err(|f| f.reason()), Err("memory_full"));
+        assert_eq!(admission.buffered(), 4096);
+        assert_eq!(admission.claim(1).map(drop).map_err(|f| f.reason()), Err("memory_full"));
         drop(claim);
-        assert_eq!(gate.buffered(), 0);
+        assert_eq!(admission.buffered(), 0);
     }
 }

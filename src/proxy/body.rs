@@ -4,7 +4,7 @@ use bytes::{Bytes, BytesMut};
 use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
-use super::admit::{Gate, Memory};
+use super::admit::{Admission, Memory};
 use super::failure::Failure;
 use std::sync::Arc;
 
@@ -41,17 +41,17 @@ impl From<Failure> for BodyError {
 }
 
 /// Reads all of it. Nothing has been journaled or sent when this fails.
-pub async fn read_whole(session: &mut Session, gate: &Arc<Gate>) -> Result<Body, BodyError> {
-    read_up_to(session, gate, gate.limits().body_bytes).await
+pub async fn read_whole(session: &mut Session, admission: &Arc<Admission>) -> Result<Body, BodyError> {
+    read_up_to(session, admission, admission.limits().body_bytes).await
 }
 
 /// Reads all of it, if it has no more bytes than this.
-pub async fn read_up_to(session: &mut Session, gate: &Arc<Gate>, limit: usize) -> Result<Body, BodyError> {
+pub async fn read_up_to(session: &mut Session, admission: &Arc<Admission>, limit: usize) -> Result<Body, BodyError> {
     let announced = content_length(session.req_header());
     if announced.is_some_and(|length| length > limit) {
         return Err(Failure::BodyTooLarge { limit }.into());
     }
-    let mut memory = gate.claim(announced.unwrap_or(0))?;
+    let mut memory = admission.claim(announced.unwrap_or(0))?;
     let downstream = session.as_downstream_mut();
     if expects_continue(downstream.req_header()) {
         // Pingora never sends the 100 by itself.

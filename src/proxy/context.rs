@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::time::Instant;
 
-use super::admit::{Memory, Passage};
+use super::admit::{AdmissionPermit, Memory};
 use super::failure::Failure;
 use super::read::Read;
 use crate::clock::{self, Timestamp};
@@ -103,13 +103,13 @@ impl Completion {
 pub struct Context {
     pub started: Instant,
     pub stage: Stage,
-    pub passage: Option<Passage>,
+    pub permit: Option<AdmissionPermit>,
     pub memory: Option<Memory>,
     /// For metrics and the access log.
     pub operation: &'static str,
     pub failure: Option<&'static str>,
     /// The id that the client brought for its write.
-    pub own_id: Option<String>,
+    pub idempotency_key: Option<String>,
     /// Why no further instance is tried.
     pub given_up: Option<Failure>,
 }
@@ -119,11 +119,11 @@ impl Context {
         Context {
             started: clock::now(),
             stage: Stage::Arrived,
-            passage: None,
+            permit: None,
             memory: None,
             operation: "unknown",
             failure: None,
-            own_id: None,
+            idempotency_key: None,
             given_up: None,
         }
     }

@@ -26,7 +26,7 @@ pub enum Failure {
     /// Refused before the journal: Chroma would be harmed.
     Refused(Refusal),
     /// A read that makes Chroma close the connection without an answer.
-    Deadly(&'static str),
+    CrashesChroma(&'static str),
     Protected {
         name: String,
     },
@@ -68,7 +68,7 @@ impl Failure {
             Failure::JournalInDoubt(_) => "journal_in_doubt",
             Failure::RecoveryPending(_) => "no_instance_available",
             Failure::Refused(_) => "refused_input",
-            Failure::Deadly(_) => "refused_input",
+            Failure::CrashesChroma(_) => "refused_input",
             Failure::Protected { .. } => "protected",
             Failure::ResetDisabled => "reset_disabled",
             Failure::BadTransactionId => "bad_transaction_id",
@@ -88,9 +88,10 @@ impl Failure {
     pub fn status(&self) -> u16 {
         match self {
             Failure::Refused(refusal) => refusal.answer().status,
-            Failure::Deadly(_) | Failure::BadTransactionId | Failure::BadConsistency | Failure::UnknownInstance(_) => {
-                400
-            }
+            Failure::CrashesChroma(_)
+            | Failure::BadTransactionId
+            | Failure::BadConsistency
+            | Failure::UnknownInstance(_) => 400,
             Failure::Protected { .. } | Failure::ResetDisabled => 403,
             Failure::TransactionRunning(_) => 409,
             Failure::BodyTooLarge { .. } => 413,
@@ -146,7 +147,7 @@ impl Failure {
                 "No instance could take the write in time; it is journaled and will be executed".to_owned()
             }
             Failure::Refused(refusal) => refusal.to_string(),
-            Failure::Deadly(why) => (*why).to_owned(),
+            Failure::CrashesChroma(why) => (*why).to_owned(),
             Failure::Protected { name } => format!(
                 "Collection [{name}] is protected; to allow this, remove it from edge.protection.collections in the \
                  configuration"
@@ -170,7 +171,7 @@ impl Failure {
     const fn name(&self) -> ErrorName {
         match self {
             Failure::Refused(_)
-            | Failure::Deadly(_)
+            | Failure::CrashesChroma(_)
             | Failure::BadTransactionId
             | Failure::BadConsistency
             | Failure::UnknownInstance(_) => ErrorName::InvalidArgumentError,

@@ -39,11 +39,11 @@ impl ProxyHttp for Edge {
             Ok(Received::Answer(PageAnswer::Whole(reply))) => self.answer(session, reply).await.map(|()| true),
             Ok(Received::Answer(PageAnswer::Live(live))) => {
                 let more = self.options.origins.answer(&session.req_header().headers);
-                live::write(session, live, &self.gate, more).await.map(|()| true)
+                live::write(session, live, &self.admission, more).await.map(|()| true)
             }
             Err(BodyError::Failure(failure)) => {
                 context.failure = Some(failure.reason());
-                self.answer(session, refusal(&failure, context.own_id.as_deref())).await.map(|()| true)
+                self.answer(session, refusal(&failure, context.idempotency_key.as_deref())).await.map(|()| true)
             }
             Err(BodyError::Client(mut error)) => {
                 // Else it would be counted, and answered, as a failure of the instances.
@@ -278,7 +278,7 @@ impl ProxyHttp for Edge {
             error = error.map(tracing::field::display),
             "request"
         );
-        context.passage = None;
+        context.permit = None;
         context.memory = None;
     }
 
@@ -329,12 +329,12 @@ impl Edge {
         if !path.starts_with("/api/") {
             let own = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
             if let Some(body_bytes) = self.pages.takes(&method, own) {
-                context.passage = Some(self.gate.pass());
+                context.permit = Some(self.admission.pass());
                 context.operation = "own_page";
                 return self.own_page(session, context, body_bytes).await.map(Received::Answer);
             }
         }
-        context.passage = Some(self.gate.enter().await?);
+        context.permit = Some(self.admission.enter().await?);
         let operation = route(method.as_str(), &path);
         context.operation = label(&operation);
         let reply = match operation {
@@ -359,7 +359,7 @@ impl Edge {
     ) -> Result<PageAnswer, BodyError> {
         let mut body = Bytes::new();
         if body_bytes > 0 {
-            let read = read_up_to(session, &self.gate, body_bytes).await?;
+            let read = read_up_to(session, &self.admission, body_bytes).await?;
             context.memory = Some(read.memory);
             body = read.bytes;
         }
@@ -394,9 +394,9 @@ impl Edge {
         let has_body = session.req_header().headers.contains_key(CONTENT_LENGTH)
             || session.req_header().headers.contains_key(TRANSFER_ENCODING);
         if has_body {
-            let body = read_whole(session, &self.gate).await?;
+            let body = read_whole(session, &self.admission).await?;
             context.memory = Some(body.memory);
-            read::refuse_deadly(&read.operation, &body.bytes)?;
+            read::reject_crashing(&read.operation, &body.bytes)?;
             if body.passing == Passing::Impossible {
                 let header = session.req_header();
                 let (method, headers) = (header.method.clone(), header.headers.clone());
@@ -419,9 +419,9 @@ impl Edge {
 }
 
 /// The answer to a refused request. What was not read of its body ends the connection.
-pub(super) fn refusal(failure: &Failure, own_id: Option<&str>) -> Reply {
+pub(super) fn refusal(failure: &Failure, idempotency_key: Option<&str>) -> Reply {
     let reply = Reply::from(failure);
-    closing(match own_id {
+    closing(match idempotency_key {
         Some(id) => reply.with(TRANSACTION_ID, id),
         None => reply,
     })

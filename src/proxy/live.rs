@@ -13,7 +13,7 @@ use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
-use super::Gate;
+use super::Admission;
 
 /// How long a client may take to accept a piece. What the kernel has not passed on by then, nobody reads.
 const SLOWEST: Duration = Duration::from_secs(10);
@@ -29,7 +29,12 @@ pub trait Live: Send {
 }
 
 /// Writes it until it ends, the client goes or does not read, or the edge stops. An error: the client has had a part.
-pub(super) async fn write(session: &mut Session, mut live: Box<dyn Live>, gate: &Gate, more: HeaderMap) -> Result<()> {
+pub(super) async fn write(
+    session: &mut Session,
+    mut live: Box<dyn Live>,
+    admission: &Admission,
+    more: HeaderMap,
+) -> Result<()> {
     let mut header = ResponseHeader::build(200, Some(8))?;
     for (name, value) in live.headers().iter().chain(&more) {
         header.append_header(name.clone(), value.clone())?;
@@ -51,7 +56,7 @@ pub(super) async fn write(session: &mut Session, mut live: Box<dyn Live>, gate: 
     loop {
         let piece = tokio::select! {
             biased;
-            () = gate.stopping() => break,
+            () = admission.stopping() => break,
             gone = session.as_downstream_mut().read_body_or_idle(true) => return gone.map(drop),
             piece = live.next() => piece,
         };

@@ -9,16 +9,16 @@ mod context;
 mod cors;
 mod failure;
 mod forwarded;
-mod front;
 mod hooks;
+pub(crate) mod idempotency_key;
+mod listener;
 mod live;
-pub(crate) mod own_id;
 mod prepare;
 mod read;
 mod replay;
 mod respond;
 mod rewrite;
-mod turns;
+mod single_flight;
 mod write;
 
 use std::sync::Arc;
@@ -30,14 +30,14 @@ use bytes::Bytes;
 use ipnet::IpNet;
 use pingora::proxy::Session;
 
-pub use self::admit::{AdmitLimits, Gate};
+pub use self::admit::{Admission, AdmitLimits};
 pub use self::cors::Origins;
-pub use self::front::{Door, Front, Standing, Waiting};
+pub use self::listener::{EdgeSlot, Listener, StandbyReason, StandbyState};
 pub use self::live::Live;
 pub(crate) use self::respond::{REPLAYED, Reply, TRANSACTION_ID};
+use crate::coordinator::Core;
 use crate::instance::{Client, Health, Registry};
 use crate::order::Consistency;
-use crate::replication::Core;
 
 /// What the proxy allows and how long it waits.
 #[derive(Clone, Debug)]
@@ -130,13 +130,13 @@ pub struct Edge {
     pub(crate) core: Arc<Core>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) health: Arc<Health>,
-    pub(crate) gate: Arc<Gate>,
+    pub(crate) admission: Arc<Admission>,
     pub(crate) pages: Arc<dyn OwnPages>,
     pub(crate) options: ProxyOptions,
     /// For requests that are read whole and answered whole. Belongs to the proxy's runtime.
     pub(crate) client: Client,
     pub(crate) reads: AtomicU64,
-    pub(crate) turns: Arc<turns::Turns>,
+    pub(crate) single_flight: Arc<single_flight::SingleFlight>,
 }
 
 impl Edge {
@@ -144,7 +144,7 @@ impl Edge {
     pub fn new(
         core: Arc<Core>,
         health: Arc<Health>,
-        gate: Arc<Gate>,
+        admission: Arc<Admission>,
         pages: Arc<dyn OwnPages>,
         client: Client,
         options: ProxyOptions,
@@ -154,12 +154,12 @@ impl Edge {
             core,
             registry,
             health,
-            gate,
+            admission,
             pages,
             options,
             client,
             reads: AtomicU64::new(0),
-            turns: turns::Turns::new(),
+            single_flight: single_flight::SingleFlight::new(),
         }
     }
 }

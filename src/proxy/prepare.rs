@@ -5,23 +5,23 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::failure::Failure;
-use super::own_id;
+use super::idempotency_key;
 use super::{ProxyOptions, Reset};
 use crate::chroma::{
     self, CatalogWrite, CollectionRef, ErrorBody, Existing, Operation, Scanned, scan_create_collection,
     scan_create_database, scan_create_tenant, scan_records, scan_update_collection,
 };
 use crate::clock::Timestamp;
+use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceCollectionId, LaneId, Scope, TransactionId};
 use crate::journal::{ClientKey, Draft};
-use crate::order::{Acknowledge, Catalog, Kind, Priority, Profile};
+use crate::order::{AckPolicy, Catalog, Kind, Priority, Profile};
 use crate::proof::{self, Rule};
-use crate::replication::Core;
 
 /// A write that may be journaled.
 pub struct Prepared {
     pub draft: Draft,
-    pub acknowledge: Acknowledge,
+    pub ack_policy: AckPolicy,
 }
 
 /// What becomes of a write request.
@@ -63,12 +63,12 @@ impl Identity {
         headers: &HeaderMap,
         body: &[u8],
     ) -> Result<Self, Failure> {
-        let (id, brought) = (TransactionId::random(), own_id::brought(headers)?);
-        let fingerprint = own_id::fingerprint(method, path, body);
+        let (id, brought) = (TransactionId::random(), idempotency_key::brought(headers)?);
+        let fingerprint = idempotency_key::fingerprint(method, path, body);
         let tenant = tenant_of(operation);
         // Kept where nobody who brings it again looks for it.
         let hidden = proof::broken(Rule::OnceOnly).then(|| format!("{tenant}, {id}"));
-        let key = own_id::key(brought.as_deref(), id, hidden.as_deref().unwrap_or(tenant), fingerprint);
+        let key = idempotency_key::key(brought.as_deref(), id, hidden.as_deref().unwrap_or(tenant), fingerprint);
         Ok(Identity { id, key, brought })
     }
 
@@ -108,9 +108,9 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
         _ => return Err(Failure::Chroma(chroma::EdgeAnswer::empty(404))),
     };
     let Identity { id: transaction_id, key, brought } = request.identity;
-    let acknowledge = match brought {
-        Some(_) => Acknowledge::WhenRecorded,
-        None => Acknowledge::WhenApplied,
+    let ack_policy = match brought {
+        Some(_) => AckPolicy::Durable,
+        None => AckPolicy::Applied,
     };
     let draft = Draft {
         transaction_id,
@@ -121,12 +121,12 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
         path,
         content_type,
         created_at: Timestamp::now(),
-        client_session: own_id::session(request.headers),
+        client_session: idempotency_key::session(request.headers),
         client_ip: request.client_ip,
         user_identifier: header("x-user-id").map(str::to_owned),
         body: request.body,
     };
-    Ok(Preparation::Journal(Box::new(Prepared { draft, acknowledge })))
+    Ok(Preparation::Journal(Box::new(Prepared { draft, ack_policy })))
 }
 
 /// The collection that a segment in an id's place means: an id of any instance in any spelling, else a name.

@@ -385,7 +385,7 @@ pub async fn assemble(edge: &Edge, read: &Read) -> Result<Option<Reply>, Failure
 }
 
 /// Reads that make Chroma's handler panic and close the connection: refused, so that they are not taken for a crash.
-pub fn refuse_deadly(operation: &Operation, body: &[u8]) -> Result<(), Failure> {
+pub fn reject_crashing(operation: &Operation, body: &[u8]) -> Result<(), Failure> {
     #[derive(serde::Deserialize)]
     struct Query {
         n_results: Option<serde_json::Number>,
@@ -393,7 +393,7 @@ pub fn refuse_deadly(operation: &Operation, body: &[u8]) -> Result<(), Failure> 
     let Operation::RecordRead { kind: RecordReadKind::Query, .. } = operation else { return Ok(()) };
     match serde_json::from_slice::<Query>(body) {
         Ok(Query { n_results: Some(n) }) if n.as_u64() == Some(0) => {
-            Err(Failure::Deadly("n_results must be at least 1"))
+            Err(Failure::CrashesChroma("n_results must be at least 1"))
         }
         _ => Ok(()),
     }
@@ -410,9 +410,9 @@ mod tests {
 
     #[test]
     fn the_ratio_is_exact_and_even() {
-        let turns: Vec<bool> = (0..10).map(|n| replica_turn(n, 0.8)).collect();
-        assert_eq!(turns.iter().filter(|turn| **turn).count(), 8);
-        assert!(turns.windows(2).all(|pair| pair[0] || pair[1]), "two primaries in a row: {turns:?}");
+        let single_flight: Vec<bool> = (0..10).map(|n| replica_turn(n, 0.8)).collect();
+        assert_eq!(single_flight.iter().filter(|turn| **turn).count(), 8);
+        assert!(single_flight.windows(2).all(|pair| pair[0] || pair[1]), "two primaries in a row: {single_flight:?}");
         assert!((0..100).all(|n| !replica_turn(n, 0.0) && replica_turn(n, 1.0)));
     }
 }

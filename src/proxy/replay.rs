@@ -6,7 +6,7 @@ use tokio::time::{Duration, timeout_at};
 
 use super::Edge;
 use super::failure::Failure;
-use super::own_id;
+use super::idempotency_key;
 use super::respond::{REPLAYED, Reply};
 use super::write::unanswered;
 use crate::clock;
@@ -23,7 +23,7 @@ pub async fn known(edge: &Edge, key: &ClientKey) -> Result<Option<TransactionRow
     if let Some(row) = look(edge, &lookup).await? {
         return Ok(Some(row));
     }
-    let Some(given) = own_id::given(&key.key) else { return Ok(None) };
+    let Some(given) = idempotency_key::given(&key.key) else { return Ok(None) };
     let row = look(edge, &Lookup::Id(given)).await?;
     let same_scope = |used: &ClientKey| used.tenant == key.tenant;
     Ok(row.filter(|row| row.client_key.as_ref().is_some_and(same_scope)))
@@ -43,7 +43,7 @@ pub async fn replay(edge: &Edge, first: TransactionRow, key: &ClientKey, deadlin
     }
     let running = Failure::TransactionRunning(first.transaction_id);
     let Some(journal) = edge.core.journal() else { return Err(running) };
-    let Some(_place) = edge.turns.aside() else { return Err(running) };
+    let Some(_place) = edge.single_flight.aside() else { return Err(running) };
     let mut watch = journal.watch(first.seq);
     loop {
         // Looked at after the watch began: no outcome is missed.
@@ -59,7 +59,7 @@ pub async fn replay(edge: &Edge, first: TransactionRow, key: &ClientKey, deadlin
         let look = deadline.min(clock::now() + LOOK_AGAIN);
         tokio::select! {
             _ = timeout_at(look.into(), watch.told()) => {}
-            () = edge.gate.stopping() => return Err(running),
+            () = edge.admission.stopping() => return Err(running),
         }
         if clock::now() >= deadline {
             return Err(running);

@@ -12,16 +12,16 @@ use super::context::{Completion, Context, Stage};
 use super::failure::Failure;
 use super::prepare::{Identity, Preparation, Prepared, WriteRequest, prepare};
 use super::respond::{INSTANCE, Reply, TRANSACTION_ID};
-use super::turns::{Behind, Ended, Turn};
-use super::{forwarded, own_id, replay};
+use super::single_flight::{Arrival, Ended, Follower};
+use super::{forwarded, idempotency_key, replay};
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Operation};
 use crate::clock::{self, Timestamp};
+use crate::coordinator::{Settlement, Ticket};
 use crate::ids::{LaneId, Seq, TransactionId};
 use crate::instance::Answer;
 use crate::journal::{AppendError, ClientKey, Fact, Status, TimingGap};
 use crate::order::Verdict;
 use crate::proof::{self, CrashPoint};
-use crate::replication::{Settlement, Ticket};
 
 /// How often a waiting write looks again whether an instance could take it.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -36,8 +36,8 @@ pub async fn write(
     operation: &Operation,
 ) -> Result<Reply, BodyError> {
     // Known before anything is refused, so that the client finds its id in every answer.
-    context.own_id = own_id::brought(&session.req_header().headers)?;
-    let Body { bytes, memory, .. } = read_whole(session, &edge.gate).await?;
+    context.idempotency_key = idempotency_key::brought(&session.req_header().headers)?;
+    let Body { bytes, memory, .. } = read_whole(session, &edge.admission).await?;
     context.memory = Some(memory);
     let header = session.req_header();
     let path = header.uri.path_and_query().map_or_else(|| header.uri.path(), |path| path.as_str()).to_owned();
@@ -59,8 +59,8 @@ async fn in_turn(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) 
     let Identity { id, key, brought } = request.identity.clone();
     let Some(shown_id) = brought else { return first(edge, context, request).await };
     let deadline = context.started + edge.options.request_timeout;
-    let answer = match edge.turns.take(&key, id) {
-        Turn::First(turn) => {
+    let answer = match edge.single_flight.take(&key, id) {
+        Arrival::Leader(turn) => {
             let answer = first_or_known(edge, context, request, &key, deadline).await;
             turn.end(match &answer {
                 Err(failure) if failure.transaction_id().is_none() => Ended::Refused(failure.clone()),
@@ -68,12 +68,12 @@ async fn in_turn(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) 
             });
             answer
         }
-        Turn::Known => match replay::known(edge, &key).await? {
+        Arrival::Known => match replay::known(edge, &key).await? {
             Some(row) => beside(context, request, replay::replay(edge, row, &key, deadline)).await,
             // Trimmed since.
             None => first_or_known(edge, context, request, &key, deadline).await,
         },
-        Turn::Behind(behind) => beside(context, request, wait_behind(edge, behind, &key, deadline)).await,
+        Arrival::Follower(behind) => beside(context, request, wait_behind(edge, behind, &key, deadline)).await,
     };
     answer.map(|reply| reply.with(TRANSACTION_ID, &shown_id))
 }
@@ -87,8 +87,8 @@ async fn beside<T>(context: &mut Context, request: WriteRequest<'_>, wait: impl 
 
 fn step_aside(context: &mut Context) {
     context.memory = None;
-    if let Some(passage) = &mut context.passage {
-        passage.step_aside();
+    if let Some(permit) = &mut context.permit {
+        permit.step_aside();
     }
 }
 
@@ -102,7 +102,7 @@ async fn first_or_known(
     deadline: Instant,
 ) -> Result<Reply, Failure> {
     // An id of the edge's may name a transaction that the journal keeps under its client's: nothing else would notice.
-    if own_id::given(&key.key).is_some()
+    if idempotency_key::given(&key.key).is_some()
         && let Some(row) = replay::known(edge, key).await?
     {
         return beside(context, request, replay::replay(edge, row, key, deadline)).await;
@@ -120,15 +120,15 @@ async fn first_or_known(
     }
 }
 
-async fn wait_behind(edge: &Edge, mut behind: Behind, key: &ClientKey, deadline: Instant) -> Result<Reply, Failure> {
+async fn wait_behind(edge: &Edge, mut behind: Follower, key: &ClientKey, deadline: Instant) -> Result<Reply, Failure> {
     if behind.fingerprint != key.fingerprint {
         return Err(Failure::TransactionIdReused);
     }
     let running = || Failure::TransactionRunning(behind.first);
-    let Some(place) = edge.turns.aside() else { return Err(running()) };
+    let Some(place) = edge.single_flight.aside() else { return Err(running()) };
     let ended = tokio::select! {
         ended = timeout_at(deadline.into(), behind.ended()) => ended,
-        () = edge.gate.stopping() => return Err(Failure::TransactionRunning(behind.first)),
+        () = edge.admission.stopping() => return Err(Failure::TransactionRunning(behind.first)),
     };
     drop(place);
     match ended {
@@ -156,7 +156,7 @@ async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) ->
 }
 
 async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown_id: &str) -> Result<Reply, Failure> {
-    let Prepared { draft, acknowledge } = prepared;
+    let Prepared { draft, ack_policy } = prepared;
     let (id, lane) = (draft.transaction_id, draft.lane);
     if edge.core.board().entries() >= edge.options.backlog_entries {
         return Err(Failure::BacklogFull);
@@ -164,7 +164,7 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     let Some(journal) = edge.core.journal() else {
         return Err(Failure::JournalUnavailable("the journal is not open".to_owned()));
     };
-    let mut ticket = edge.core.ticket(id, acknowledge);
+    let mut ticket = edge.core.ticket(id, ack_policy);
     proof::pass(CrashPoint::BeforeAppend);
     // A crash before this is durable leaves nothing; after it, recovery executes the write.
     let seq = journal.append(draft).await.map_err(|error| refused(error, id))?;
@@ -213,7 +213,7 @@ async fn pending(
     id: TransactionId,
     shown_id: &str,
 ) -> Result<Reply, Failure> {
-    edge.core.leave(lane, seq);
+    edge.core.detach(lane, seq);
     // Handed over before the ticket closes, so that a later RECOVERED comes after it.
     let recorded = edge.core.journal().map(|journal| {
         journal.record(vec![Fact::Status {

@@ -1,13 +1,13 @@
 //! The composition root: opens the store, registers Pingora's services, and serves until SIGTERM.
 //!
-//! Which rooms there are and how they are joined is said in [`house`], who holds the journal and what that allows in
-//! [`tenure`], how the process ends in [`stop`].
+//! Which rooms there are and how they are joined is said in [`components`], who holds the journal and what that allows in
+//! [`leadership`], how the process ends in [`stop`].
 
-mod house;
+mod components;
+mod leadership;
 mod services;
 mod stop;
 mod store;
-mod tenure;
 
 use std::sync::Arc;
 
@@ -16,19 +16,19 @@ use pingora::services::background::background_service;
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
-use self::house::House;
+use self::components::Components;
+use self::leadership::{Begin, LeaseHolder, LeaseRenewer};
 use self::services::{Task, tasks};
 use self::stop::Stopper;
 use self::store::{Claiming, Opened};
-use self::tenure::{Begin, Keeper, Tenancy};
 use crate::admin::StandbyPages;
 use crate::config::Config;
 use crate::instance::Health;
 use crate::journal::{CommitError, ReadError};
 use crate::journal::{postgres, sqlite};
 use crate::lease::Lease;
-use crate::proxy::{Front, Standing};
-use crate::replication::FirstLook;
+use crate::proxy::{Listener, StandbyState};
+use crate::rejoin::FirstLook;
 
 /// Why the edge cannot serve.
 #[derive(Debug, thiserror::Error)]
@@ -60,29 +60,30 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
         std::net::TcpListener::bind(config.listen)
             .map_err(|error| StartError::Listen { address: config.listen, error })?,
     );
-    let registry = house::registry(&config)?;
-    let Opened { store, tenure, kind, claiming } = store::open(&config)?;
+    let registry = components::registry(&config)?;
+    let Opened { store, leadership, kind, claiming } = store::open(&config)?;
     let pingora = std::mem::take(&mut config.pingora);
     let config = Arc::new(config);
     let health = background_service("health", Health::new(Arc::clone(&registry)).map_err(|e| setup(&e))?);
-    let (gate, standing, lease) = (house::gate(&config), Arc::<Standing>::default(), Arc::new(Lease::none()));
-    let pages = Arc::new(StandbyPages::new(Arc::clone(&standing), kind));
-    let front = Front::new(Arc::clone(&standing), pages, Arc::clone(&gate));
+    let (admission, standby, lease) =
+        (components::admission(&config), Arc::<StandbyState>::default(), Arc::new(Lease::none()));
+    let pages = Arc::new(StandbyPages::new(Arc::clone(&standby), kind));
+    let listener = Listener::new(Arc::clone(&standby), pages, Arc::clone(&admission));
     let (hand_out, tasks) = tasks();
     let (lost, losses) = mpsc::channel(1);
     let (stop_journal, journal_stopped) = oneshot::channel();
-    let tenancy = Tenancy::new(tenure, Arc::clone(&lease), standing, config.settle_time);
-    let house = House {
+    let holder = LeaseHolder::new(leadership, Arc::clone(&lease), standby, config.settle_time);
+    let components = Components {
         config: Arc::clone(&config),
         registry,
         store,
         kind,
         lease,
         health: health.task(),
-        gate: Arc::clone(&gate),
-        door: front.door(),
+        admission: Arc::clone(&admission),
+        edge_slot: listener.edge_slot(),
         hand_out,
-        target: house::target(&config)?,
+        target: components::target(&config)?,
         lost,
         journal_stopped,
     };
@@ -91,34 +92,34 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
             // A runtime of its own, gone before Pingora starts its threads.
             let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
             let runtime = runtime.map_err(StartError::Runtime)?;
-            let restored = runtime.block_on(house.load())?;
-            house.lease.hold_for_life();
-            Begin::Active(house.activate(restored, FirstLook::InstancesAndAdoption))
+            let restored = runtime.block_on(components.load())?;
+            components.lease.hold_for_life();
+            Begin::Active(components.activate(restored, FirstLook::InstancesAndAdoption))
         }
-        Claiming::Needed => Begin::Claim(Box::new(house)),
+        Claiming::Needed => Begin::Claim(Box::new(components)),
     };
-    let keeper = Task::now(Keeper { tenancy: Arc::clone(&tenancy), begin, losses });
-    let stopper = Stopper::new(gate, tenancy, config.shutdown_grace, stop_journal);
+    let renewer = Task::now(LeaseRenewer { holder: Arc::clone(&holder), begin, losses });
+    let stopper = Stopper::new(admission, holder, config.shutdown_grace, stop_journal);
 
     info!(listen = %config.listen, instances = config.instances.len(), "starting");
     let mut server = Server::new_with_opt_and_conf(None, pingora);
     server.bootstrap();
-    let mut proxy = pingora::proxy::http_proxy_service(&server.configuration, front);
+    let mut proxy = pingora::proxy::http_proxy_service(&server.configuration, listener);
     proxy.add_tcp(&config.listen.to_string());
-    let mut keeper = background_service("tenure", keeper);
+    let mut renewer = background_service("leadership", renewer);
     // Renewing must not wait for the journal's loading.
-    keeper.threads = Some(2);
+    renewer.threads = Some(2);
     server.add_service(background_service("journal", tasks.journal));
-    server.add_service(background_service("sync", tasks.sync));
+    server.add_service(background_service("executor", tasks.executor));
     server.add_service(background_service("retention", tasks.retention));
     server.add_service(background_service("events", tasks.events));
     server.add_service(background_service("stop", stopper));
-    let recovery = server.add_service(background_service("recovery", tasks.recovery));
-    let keeper = server.add_service(keeper);
+    let rejoin = server.add_service(background_service("rejoin", tasks.rejoin));
+    let renewer = server.add_service(renewer);
     let health = server.add_service(health);
     let proxy = server.add_service(proxy);
-    recovery.add_dependency(&health);
-    proxy.add_dependency(&keeper);
+    rejoin.add_dependency(&health);
+    proxy.add_dependency(&renewer);
     server.run_forever();
 }
 

@@ -9,11 +9,13 @@ use pingora::services::background::BackgroundService;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::coordinator::{Core, WorkQueue};
 use crate::events::{Hub, Webhook};
+use crate::executor::Runner;
 use crate::ids::{InstanceId, InstanceName};
 use crate::journal::retention::{self, RetentionOptions};
 use crate::journal::{Ended, JournalTask, Store};
-use crate::replication::{Core, Recovery, Runner, WorkQueue};
+use crate::rejoin::Rejoin;
 
 /// Sent to a process whose file would grow over its limit (signal(7), on every common architecture of Linux).
 const SIGXFSZ: i32 = 25;
@@ -60,8 +62,8 @@ impl<W: Work> BackgroundService for Task<W> {
 /// The services that need the journal.
 pub(super) struct Tasks {
     pub journal: Task<JournalService>,
-    pub sync: Task<SyncService>,
-    pub recovery: Task<RecoveryService>,
+    pub executor: Task<ExecutorService>,
+    pub rejoin: Task<RejoinService>,
     pub retention: Task<RetentionService>,
     pub events: Task<EventService>,
 }
@@ -69,8 +71,8 @@ pub(super) struct Tasks {
 /// Where their work is handed out.
 pub(super) struct HandOut {
     journal: oneshot::Sender<JournalService>,
-    sync: oneshot::Sender<SyncService>,
-    recovery: oneshot::Sender<RecoveryService>,
+    executor: oneshot::Sender<ExecutorService>,
+    rejoin: oneshot::Sender<RejoinService>,
     retention: oneshot::Sender<RetentionService>,
     events: oneshot::Sender<EventService>,
 }
@@ -78,18 +80,18 @@ pub(super) struct HandOut {
 /// The services, and where their work is handed out.
 pub(super) fn tasks() -> (HandOut, Tasks) {
     let (give_journal, journal) = Task::later();
-    let (give_sync, sync) = Task::later();
-    let (give_recovery, recovery) = Task::later();
+    let (give_sync, executor) = Task::later();
+    let (give_recovery, rejoin) = Task::later();
     let (give_retention, retention) = Task::later();
     let (give_events, events) = Task::later();
     let hand_out = HandOut {
         journal: give_journal,
-        sync: give_sync,
-        recovery: give_recovery,
+        executor: give_sync,
+        rejoin: give_recovery,
         retention: give_retention,
         events: give_events,
     };
-    (hand_out, Tasks { journal, sync, recovery, retention, events })
+    (hand_out, Tasks { journal, executor, rejoin, retention, events })
 }
 
 impl HandOut {
@@ -97,14 +99,14 @@ impl HandOut {
     pub fn give(
         self,
         journal: JournalService,
-        sync: SyncService,
-        recovery: RecoveryService,
+        executor: ExecutorService,
+        rejoin: RejoinService,
         retention: RetentionService,
         events: EventService,
     ) {
         let _ = self.journal.send(journal);
-        let _ = self.sync.send(sync);
-        let _ = self.recovery.send(recovery);
+        let _ = self.executor.send(executor);
+        let _ = self.rejoin.send(rejoin);
         let _ = self.retention.send(retention);
         let _ = self.events.send(events);
     }
@@ -130,29 +132,29 @@ impl Work for JournalService {
     }
 }
 
-pub(super) struct SyncService {
+pub(super) struct ExecutorService {
     pub runner: Arc<Runner>,
     pub work: WorkQueue,
 }
 
 #[async_trait]
-impl Work for SyncService {
+impl Work for ExecutorService {
     async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         self.runner.run(self.work).await;
     }
 }
 
-pub(super) struct RecoveryService {
-    pub recovery: Recovery,
+pub(super) struct RejoinService {
+    pub rejoin: Rejoin,
     pub inspect: mpsc::Receiver<InstanceId>,
     /// Lets clients in.
     pub ready: Box<dyn FnOnce() + Send>,
 }
 
 #[async_trait]
-impl Work for RecoveryService {
+impl Work for RejoinService {
     async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
-        self.recovery.run(self.inspect, self.ready).await;
+        self.rejoin.run(self.inspect, self.ready).await;
     }
 }
 

@@ -9,22 +9,27 @@ use pingora::services::background::BackgroundService;
 use tokio::sync::oneshot;
 use tracing::{info, warn};
 
-use super::tenure::Tenancy;
-use crate::proxy::Gate;
+use super::leadership::LeaseHolder;
+use crate::proxy::Admission;
 
 /// Ends the process as soon as what is in flight is answered and flushed, within the grace period: Pingora itself
 /// would sleep through all of it.
 pub(super) struct Stopper {
-    gate: Arc<Gate>,
-    tenancy: Arc<Tenancy>,
+    admission: Arc<Admission>,
+    holder: Arc<LeaseHolder>,
     grace: Duration,
     stop: Mutex<Option<oneshot::Sender<()>>>,
 }
 
 impl Stopper {
     /// `stop`: ends the journal's task when it is dropped.
-    pub fn new(gate: Arc<Gate>, tenancy: Arc<Tenancy>, grace: Duration, stop: oneshot::Sender<()>) -> Stopper {
-        Stopper { gate, tenancy, grace, stop: Mutex::new(Some(stop)) }
+    pub fn new(
+        admission: Arc<Admission>,
+        holder: Arc<LeaseHolder>,
+        grace: Duration,
+        stop: oneshot::Sender<()>,
+    ) -> Stopper {
+        Stopper { admission, holder, grace, stop: Mutex::new(Some(stop)) }
     }
 }
 
@@ -34,22 +39,22 @@ impl BackgroundService for Stopper {
         if shutdown.wait_for(|stop| *stop).await.is_err() {
             return;
         }
-        info!(under_way = self.gate.under_way(), "stopping: no new requests");
+        info!(under_way = self.admission.under_way(), "stopping: no new requests");
         let finish = async {
-            self.gate.drained().await;
-            self.tenancy.stop_sending().await;
-            if let Some(journal) = self.tenancy.core().and_then(|core| core.journal()) {
+            self.admission.drained().await;
+            self.holder.stop_sending().await;
+            if let Some(journal) = self.holder.core().and_then(|core| core.journal()) {
                 // Everything handed over before is durable when this is.
                 journal.record(Vec::new()).await;
             }
         };
         if tokio::time::timeout(self.grace, finish).await.is_err() {
             warn!(
-                under_way = self.gate.under_way(),
+                under_way = self.admission.under_way(),
                 "stopping with requests under way: recovery finishes them at the next start"
             );
         }
-        self.tenancy.release().await;
+        self.holder.release().await;
         drop(self.stop.lock().unwrap_or_else(PoisonError::into_inner).take());
         info!("stopped");
         std::process::exit(0);

@@ -7,12 +7,12 @@ use crate::admin::StoreKind;
 use crate::config::{Config, JournalStore};
 use crate::journal::postgres::{PostgresOptions, PostgresStore};
 use crate::journal::sqlite::{SqliteOptions, SqliteStore};
-use crate::journal::{Store, Tenure};
+use crate::journal::{Leadership, Store};
 
 /// A store, and what it takes to work with it.
 pub(super) struct Opened {
     pub store: Arc<dyn Store>,
-    pub tenure: Arc<dyn Tenure>,
+    pub leadership: Arc<dyn Leadership>,
     pub kind: StoreKind,
     pub claiming: Claiming,
 }
@@ -33,7 +33,7 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
             let options =
                 SqliteOptions { patience: config.journal_timeout / 4, compression: config.journal.compression };
             let store = Arc::new(SqliteStore::open_with(path, &options)?);
-            Ok(Opened { tenure: Arc::clone(&store) as _, store, kind: StoreKind::Sqlite, claiming: Claiming::Ours })
+            Ok(Opened { leadership: Arc::clone(&store) as _, store, kind: StoreKind::Sqlite, claiming: Claiming::Ours })
         }
         JournalStore::Postgres { url } => {
             let limits = PostgresOptions {
@@ -44,7 +44,12 @@ pub(super) fn open(config: &Config) -> Result<Opened, StartError> {
                 ..PostgresOptions::default()
             };
             let store = Arc::new(PostgresStore::open(url, limits)?);
-            Ok(Opened { tenure: Arc::clone(&store) as _, store, kind: StoreKind::Postgres, claiming: Claiming::Needed })
+            Ok(Opened {
+                leadership: Arc::clone(&store) as _,
+                store,
+                kind: StoreKind::Postgres,
+                claiming: Claiming::Needed,
+            })
         }
     }
 }

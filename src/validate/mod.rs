@@ -7,6 +7,7 @@
 mod checks;
 mod client;
 mod content;
+mod endpoint;
 mod findings;
 mod guided;
 mod interrupt;
@@ -16,7 +17,6 @@ mod progress;
 mod report;
 mod run;
 mod sample;
-mod standing;
 
 pub use self::options::{Options, Task, Words, described};
 pub use self::report::Report;
@@ -24,13 +24,13 @@ pub use self::report::Report;
 use std::time::Duration;
 
 use self::checks::Check;
-use self::client::{BaseUrl, Deployment, Place, RunId, Wire, WireOptions};
+use self::client::{BaseUrl, DatabasePath, Deployment, RunId, Wire, WireOptions};
+use self::endpoint::Endpoint;
 use self::findings::{Findings, Outcome};
 use self::output::ReportFile;
 use self::progress::Progress;
 use self::report::Left;
 use self::run::{Patience, Run};
-use self::standing::Standing;
 use crate::clock::{self, Timestamp};
 
 /// The limit of one call: longer than an edge with its defaults waits for a hung instance and then tries another.
@@ -61,12 +61,12 @@ pub fn validate(options: &Options) -> Result<Ended, String> {
         Task::Guided { wait, .. } => options.limit.saturating_add(wait.saturating_mul(3)),
     };
     let limits = WireOptions { call: CALL, run: run_limit };
-    let place = Place::new(&options.tenant, &options.database);
+    let place = DatabasePath::new(&options.tenant, &options.database);
     let wire = Wire::new(options.url.clone(), limits)?;
     let edge = Deployment::new(wire, place.clone(), options.token.as_deref(), &id.session())?;
     let mut left_by_other_runs = Vec::new();
-    let checks = match Standing::ask(edge.wire()) {
-        Standing::Active { instances, status } => {
+    let checks = match Endpoint::ask(edge.wire()) {
+        Endpoint::Active { instances, status } => {
             let views = run::views(&edge, &place, &instances, &options.instances, |url: &BaseUrl| {
                 Wire::new(url.clone(), limits)
             })?;
@@ -76,7 +76,7 @@ pub fn validate(options: &Options) -> Result<Ended, String> {
             left_by_other_runs = others(&run);
             carry_out(&run, &options.task)?
         }
-        standing => nothing_to_check(&options.task, standing.obstacle().unwrap_or_default()),
+        endpoint => nothing_to_check(&options.task, endpoint.obstacle().unwrap_or_default()),
     };
     let ledger = edge.ledger();
     let left = |name: &client::OwnName| Left { collection: name.to_string(), remove: ledger.removal(name) };

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::client::{BaseUrl, Deployment, OwnName, Place, RunId, View, Wire};
+use super::client::{BaseUrl, DatabasePath, Deployment, OwnName, RunId, View, Wire};
+use super::endpoint::Instance;
 use super::findings::Stop;
-use super::standing::Instance;
 use crate::clock;
 
 /// The patience while an instance is down: nothing will be whole, however long one waits.
@@ -74,7 +74,7 @@ pub struct DirectAddress {
 /// instance that the deployment does not have is an error that names those it has, and so is the address of an edge.
 pub fn views(
     edge: &Deployment,
-    place: &Place,
+    place: &DatabasePath,
     instances: &[Instance],
     direct: &[DirectAddress],
     wire: impl Fn(&BaseUrl) -> Result<Wire, String>,
@@ -94,7 +94,7 @@ pub fn views(
 }
 
 /// The edge would agree with itself about everything.
-fn own_address(one: &DirectAddress, wire: Wire, place: &Place, edge: &Deployment) -> Result<View, String> {
+fn own_address(one: &DirectAddress, wire: Wire, place: &DatabasePath, edge: &Deployment) -> Result<View, String> {
     let view = View::direct(&one.name, wire, place.clone(), edge.wire());
     match view.is_an_edge() {
         true => Err(format!("{} is an edge: --instances takes {}'s own address", one.url, one.name)),

@@ -6,6 +6,7 @@
 mod common;
 
 mod bad_input;
+mod capacity;
 mod catalog;
 mod clients;
 mod coalescing;
@@ -32,7 +33,6 @@ mod postgres_killed;
 mod protection;
 mod reads;
 mod recovery;
-mod room;
 mod safety;
 mod safety_application;
 mod safety_storm;

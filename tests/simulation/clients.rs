@@ -44,7 +44,7 @@ impl World {
             let (lane, seq) = open[at];
             self.counters.count("client gave up");
             self.client_leaves(seq);
-            self.tell(Input::Unattended { lane, seq });
+            self.tell(Input::ClientGone { lane, seq });
         }
     }
 }

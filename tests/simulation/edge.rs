@@ -81,7 +81,7 @@ impl World {
         let (board, effects) = self.journal.restart();
         self.board = board;
         self.board_forgets();
-        if effects.iter().any(|effect| matches!(effect, Effect::AwaitCalm { .. })) {
+        if effects.iter().any(|effect| matches!(effect, Effect::AwaitQuiescence { .. })) {
             self.counters.count("restored with doubt");
         }
         if effects.iter().any(|effect| matches!(effect, Effect::Note { .. })) {

@@ -1,13 +1,13 @@
 //! The end of a run: everything is healed, must come to rest, and must then agree with the fold of the journal.
 
 use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
-use chroma_edge::order::{Comparison, Step, Verdict};
+use chroma_edge::order::{Comparison, LaneState, Verdict};
 
 use crate::body::Body;
+use crate::divergence::{Cause, Divergence};
 use crate::fold::Fold;
 use crate::instance::{Instance, Power, Stored};
 use crate::invariants::violated;
-use crate::taint::{Cause, Taint};
 use crate::world::{Weather, World};
 
 const STEPS_TO_REST: u64 = 40_000;
@@ -19,7 +19,7 @@ pub const OLDER_UNSEEN: &str = "differs for good, since an older copy was not se
 
 impl World {
     pub fn finish(&mut self) {
-        self.weather = Weather::Calm;
+        self.weather = Weather::Quiesced;
         for index in 0..self.instances.len() {
             self.set_power(InstanceId(index), Power::Up);
         }
@@ -48,7 +48,7 @@ impl World {
             && self.examinations.is_empty()
             && self.inspections.is_empty()
             && self.compared.is_empty()
-            && self.strays.is_empty()
+            && self.late_requests.is_empty()
             && self.overruns.is_empty()
             && self.journal.suspicions().is_empty()
             && self.reach.iter().all(|reach| *reach == chroma_edge::order::Reach::Here)
@@ -70,13 +70,13 @@ impl World {
         let held = |(mapped, server): (&Option<_>, &Instance)| {
             mapped.is_some_and(|id: InstanceCollectionId| server.collections.contains_key(&id.uuid()))
         };
-        let older = self.journal.instances().any(|instance| self.taints.is_strange(instance));
-        older && !known.mappings.iter().zip(&self.instances).any(held)
+        let rollback = self.journal.instances().any(|instance| self.taints.is_strange(instance));
+        rollback && !known.mappings.iter().zip(&self.instances).any(held)
     }
 
     /// No copy is chosen where no copy is trusted: writes wait until somebody has compared them.
     pub fn nobody_in_step(&self, lane: LaneId) -> bool {
-        lane != LaneId::Catalog && self.journal.instances().all(|i| self.journal.step(lane, i) == Step::Diverged)
+        lane != LaneId::Catalog && self.journal.instances().all(|i| self.journal.step(lane, i) == LaneState::Diverged)
     }
 
     fn unrest(&self) -> String {
@@ -91,7 +91,7 @@ impl World {
         format!(
             "no rest: open {open:?}, {} strays, {} to be told, {} requests, {} notices, {} to commit, rests {:?}, \
              {} to examine, {} to inspect\n{}",
-            self.strays.len(),
+            self.late_requests.len(),
             self.overruns.len() + self.journal.suspicions().len(),
             self.requests.len(),
             self.notices.len(),
@@ -114,13 +114,13 @@ impl World {
 
     /// G6: what a client was told is what the journal says in the end.
     fn answers_stand(&self) {
-        for (seq, told) in self.facts.answers() {
+        for (seq, ack_state) in self.facts.answers() {
             let row = &self.journal.rows[&seq];
             // Where no copy is trusted any more, the verdict that was not durable waits for somebody who compares.
             let waits = row.verdict.is_none() && self.nobody_in_step(row.lane);
             let went = row.verdict == Some(Verdict::Void) && self.went_since_it_was_told(row.lane, seq);
-            if row.verdict != Some(told) && !waits && !went {
-                violated("G6", &format!("{seq} was answered {told:?} and is {:?}", row.verdict));
+            if row.verdict != Some(ack_state) && !waits && !went {
+                violated("G6", &format!("{seq} was answered {ack_state:?} and is {:?}", row.verdict));
             }
         }
     }
@@ -136,7 +136,7 @@ impl World {
             self.counters.count("runs whose catalog was changed by an instance that was not in order");
         }
         for instance in self.journal.instances() {
-            if self.journal.step(LaneId::Catalog, instance) == Step::Diverged {
+            if self.journal.step(LaneId::Catalog, instance) == LaneState::Diverged {
                 continue;
             }
             for (collection, id) in fold.ids.iter().filter(|(collection, _)| !fold.astray.records.contains(collection))
@@ -169,11 +169,11 @@ impl World {
     }
 
     fn equals(&mut self, instance: InstanceId, collection: CollectionId, expected: &Stored) {
-        if self.board.step_of(collection, instance) == Step::Diverged {
+        if self.board.state_of(collection, instance) == LaneState::Diverged {
             return;
         }
-        if let Some(taint) = self.taints.of(collection, instance) {
-            return self.count_damage(instance, collection, expected, taint);
+        if let Some(divergence) = self.taints.of(collection, instance) {
+            return self.count_damage(instance, collection, expected, divergence);
         }
         let Some(mapped) = self.board.catalog().mapping(collection, instance) else {
             violated("R8", &format!("{collection:?} is not mapped on {instance:?}"));
@@ -193,11 +193,17 @@ impl World {
     }
 
     /// What cannot be had: nobody was told of it, and it is served.
-    fn count_damage(&mut self, instance: InstanceId, collection: CollectionId, expected: &Stored, taint: Taint) {
+    fn count_damage(
+        &mut self,
+        instance: InstanceId,
+        collection: CollectionId,
+        expected: &Stored,
+        divergence: Divergence,
+    ) {
         let mapped = self.board.catalog().mapping(collection, instance);
         let held = mapped.and_then(|id| self.instances[instance.0].collections.get(&id.uuid()));
         let same = held.is_some_and(|held| held.records == expected.records && held.metadata == expected.metadata);
-        match (taint.cause, same) {
+        match (divergence.cause, same) {
             (_, true) => self.counters.count("not in order for a while, and equal in the end"),
             (Cause::Older, false) => self.counters.count(OLDER_UNSEEN),
             (Cause::Late, false) => self.counters.count(LATE_UNSEEN),
@@ -210,7 +216,7 @@ impl World {
         let mut dimensions = Vec::new();
         let mut diverged = false;
         for instance in self.journal.instances() {
-            if self.board.step_of(collection, instance) == Step::Diverged {
+            if self.board.state_of(collection, instance) == LaneState::Diverged {
                 diverged = true;
             } else if self.taints.of(collection, instance).is_some() {
             } else if let Some(mapped) = catalog.mapping(collection, instance) {

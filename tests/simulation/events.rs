@@ -4,14 +4,14 @@
 //! with edges is in [`crate::edge`], with instances in [`crate::older`].
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId};
-use chroma_edge::order::{Comparison, Examination, Input, Reach, Step};
+use chroma_edge::order::{Comparison, Examination, Input, LaneState, Reach};
 
 use crate::assumptions::Holds;
+use crate::divergence::{Cause, Known};
 use crate::instance::Power;
 use crate::invariants::violated;
+use crate::late_requests::{ON_THE_WAY, Stray};
 use crate::requests::Request;
-use crate::strays::{ON_THE_WAY, Stray};
-use crate::taint::{Cause, Known};
 use crate::world::{Weather, World};
 
 impl World {
@@ -76,9 +76,9 @@ impl World {
 
     pub fn flush(&mut self) {
         let most = 1 + self.rng.below(6);
-        let told = self.journal.flush(most);
-        self.check_durable(&told);
-        self.notices.extend(told);
+        let ack_state = self.journal.flush(most);
+        self.check_durable(&ack_state);
+        self.notices.extend(ack_state);
     }
 
     pub fn some_notice(&mut self) {
@@ -90,11 +90,11 @@ impl World {
     fn some_calm(&mut self) {
         let ready: Vec<_> = self.rests.keys().copied().filter(|(_, instance, _)| self.there(*instance)).collect();
         let Some(at) = self.pick(ready.len()) else { return };
-        let (lane, instance, rest) = ready[at];
+        let (lane, instance, wait) = ready[at];
         let Some(since) = self.rests.remove(&ready[at]) else { return };
         self.end_abandoned(lane, instance, since);
         self.strays_end(lane, instance, since);
-        self.tell(Input::Calm { lane, instance, rest });
+        self.tell(Input::Quiesced { lane, instance, wait });
     }
 
     /// From now on nothing abandoned there is executed any more: the last chance is the last moment.
@@ -106,7 +106,7 @@ impl World {
             let strands = lane != LaneId::Catalog || instance == self.unlucky();
             if self.assumptions.calm_is_true == Holds::NotAlways && strands && self.rng.chance(600) {
                 let (lanes, lands) = (vec![request.lane], self.now + self.rng.below(ON_THE_WAY) as u64);
-                self.strays.push(Stray { request, lanes, sent: Some(self.now), lands });
+                self.late_requests.push(Stray { request, lanes, sent: Some(self.now), lands });
             } else if self.weather == Weather::Storm && self.rng.chance(300) {
                 self.counters.count("executed at the last moment before calm");
                 self.lands(request);
@@ -145,7 +145,7 @@ impl World {
         let (lane, seq) = self.examinations.swap_remove(at);
         let LaneId::Records(collection) = lane else { return };
         let in_step: Vec<_> =
-            self.journal.instances().filter(|i| self.board.step_of(collection, *i) == Step::In).collect();
+            self.journal.instances().filter(|i| self.board.state_of(collection, *i) == LaneState::InStep).collect();
         let hasty = self.rng.chance(300);
         let absent = !hasty && in_step.iter().all(|i| self.there(*i) && !self.facts.executed(*i, seq));
         let shows = if absent { Examination::AbsentEverywhere } else { Examination::Unclear };
@@ -182,9 +182,9 @@ impl World {
     /// R4: who is admitted holds what the reference holds, at that moment.
     fn found_equal(&mut self, comparison: Comparison) {
         let Comparison { collection, reference, instance, .. } = comparison;
-        let before = self.board.step_of(collection, instance);
+        let before = self.board.state_of(collection, instance);
         self.tell(Input::FoundEqual(comparison.clone()));
-        if before == Step::In || self.board.step_of(collection, instance) == Step::Diverged {
+        if before == LaneState::InStep || self.board.state_of(collection, instance) == LaneState::Diverged {
             self.counters.count("comparison came too late");
             return;
         }
@@ -193,7 +193,7 @@ impl World {
         }
         self.may_still_land(collection, instance);
         match self.taints.of(collection, reference) {
-            Some(taint) => self.taints.spoil_again(collection, instance, taint),
+            Some(divergence) => self.taints.spoil_again(collection, instance, divergence),
             None => {
                 if self.taints.of(collection, instance).is_some() {
                     self.counters.count("admitted again after it was suspected");
@@ -207,9 +207,11 @@ impl World {
     fn may_still_land(&self, collection: CollectionId, instance: InstanceId) {
         let lane = LaneId::Records(collection);
         let here = |request: &Request| (request.lane, request.instance) == (lane, instance);
-        let told = self.taints.of(collection, instance).is_some_and(|taint| taint.known == Known::ToTheBoard);
-        let known = told && self.assumptions.kept();
-        let stray = self.strays.iter().find(|stray| stray.sent.is_some() && here(&stray.request)).filter(|_| known);
+        let ack_state =
+            self.taints.of(collection, instance).is_some_and(|divergence| divergence.known == Known::ToTheBoard);
+        let known = ack_state && self.assumptions.kept();
+        let stray =
+            self.late_requests.iter().find(|stray| stray.sent.is_some() && here(&stray.request)).filter(|_| known);
         if let Some(request) = self.abandoned.iter().find(|request| here(request)).or(stray.map(|stray| &stray.request))
         {
             violated("R4", &format!("{instance:?} is admitted while {request:?} may be executed"));

@@ -1,12 +1,14 @@
 //! What must hold after every step, each named by its rule (docs/rules.md).
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
-use chroma_edge::order::{Consistency, Effect, Input, Intent, Kind, Purpose, Record, Repeat, Step, Told, Verdict};
+use chroma_edge::order::{
+    AckState, Consistency, Effect, Input, Intent, Kind, LaneState, Purpose, Record, Repeat, Verdict,
+};
 
 use crate::body::Body;
+use crate::divergence::{Divergence, Known};
 use crate::journal::{LIMITS, Row};
 use crate::requests::Request;
-use crate::taint::{Known, Taint};
 use crate::world::World;
 
 /// A rule is broken: the run ends with its name.
@@ -21,20 +23,20 @@ fn prior(seq: Seq) -> Seq {
 impl World {
     pub fn check_effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Send { lane, instance, seqs, purpose, repeat, turn } => {
-                self.check_turn(*lane, *instance, seqs, *turn);
+            Effect::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
+                self.check_turn(*lane, *instance, seqs, *send_priority);
                 self.r1_one_in_doubt(*lane, *instance, seqs);
                 self.r9_mergeable(seqs);
                 self.r7_deletion_waits(*instance, seqs[0]);
                 self.count_send(seqs, *purpose, *repeat);
             }
-            Effect::ReadIds { lane, instance, seq, turn } => {
-                self.check_turn(*lane, *instance, &[*seq], *turn);
+            Effect::ReadIds { lane, instance, seq, send_priority } => {
+                self.check_turn(*lane, *instance, &[*seq], *send_priority);
                 self.r1_one_in_doubt(*lane, *instance, &[*seq]);
             }
-            Effect::Answer { lane, seq, verdict, told, .. } => {
+            Effect::Answer { lane, seq, verdict, ack_state, .. } => {
                 self.facts.load.stops_waiting(*lane, *seq);
-                self.g9_no_contrary(*seq, *verdict, *told);
+                self.g9_no_contrary(*seq, *verdict, *ack_state);
                 self.r2_r3_answer(*lane, *seq, *verdict);
             }
             Effect::Record { record, lane, instance } => {
@@ -43,7 +45,7 @@ impl World {
             }
             Effect::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
             Effect::RecordVoids { .. } => self.counters.count("void by deletion"),
-            Effect::AwaitCalm { lane, instance, why, .. } => self.check_rest(*lane, *instance, *why),
+            Effect::AwaitQuiescence { lane, instance, why, .. } => self.check_rest(*lane, *instance, *why),
             Effect::Note { .. } | Effect::Inspect { .. } => {}
         }
     }
@@ -92,7 +94,7 @@ impl World {
             violated("R1", &format!("{first} is sent again to {instance:?}, marked {mark}"));
         }
         if let LaneId::Records(collection) = lane
-            && self.board.step_of(collection, instance) == Step::Diverged
+            && self.board.state_of(collection, instance) == LaneState::Diverged
         {
             violated("G9", &format!("{first} is sent to {instance:?}, which is diverged"));
         }
@@ -190,12 +192,12 @@ impl World {
         }
     }
 
-    /// Whoever was told that its write was applied never hears the contrary; the shell knows by `told`.
-    fn g9_no_contrary(&mut self, seq: Seq, verdict: Verdict, told: Told) {
+    /// Whoever was told that its write was applied never hears the contrary; the shell knows by `ack_state`.
+    fn g9_no_contrary(&mut self, seq: Seq, verdict: Verdict, ack_state: AckState) {
         let acknowledged = self.account.acknowledged(self.journal.rows[&seq].number);
         if acknowledged && verdict != Verdict::Applied {
             self.counters.count("acknowledged, and void since its collection was deleted");
-            if told == Told::Nothing || verdict != Verdict::Void {
+            if ack_state == AckState::Unacknowledged || verdict != Verdict::Void {
                 violated("G9", &format!("{seq} was acknowledged, and is {verdict:?}"));
             }
         }
@@ -239,7 +241,7 @@ impl World {
     fn r10_nothing_left(&mut self, lane: LaneId, seq: Seq) {
         let LaneId::Records(collection) = lane else { violated("R10", "a catalog entry is examined") };
         let left = |request: &&Request| {
-            request.seqs().contains(&seq) && self.board.step_of(collection, request.instance) == Step::In
+            request.seqs().contains(&seq) && self.board.state_of(collection, request.instance) == LaneState::InStep
         };
         if let Some(request) = self.abandoned.iter().chain(&self.requests).find(left) {
             violated("R10", &format!("{seq} is examined while {request:?} may be executed"));
@@ -248,15 +250,15 @@ impl World {
 
     /// R4, G9: durable progress covers an applied entry only where it was executed. R10: what is abandoned was
     /// never acknowledged, and is nowhere.
-    pub fn check_durable(&mut self, told: &[(Input, Vec<(Seq, Verdict)>)]) {
-        for (input, verdicts) in told {
+    pub fn check_durable(&mut self, ack_state: &[(Input, Vec<(Seq, Verdict)>)]) {
+        for (input, verdicts) in ack_state {
             if let Input::Recorded { lane, instance } = input {
                 self.r4_nothing_skipped(*lane, *instance);
             }
             for (seq, _) in verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Abandoned) {
                 self.counters.count("abandoned");
                 let lane = self.journal.rows[seq].lane;
-                let in_step = |i: &InstanceId| self.journal.step(lane, *i) == Step::In;
+                let in_step = |i: &InstanceId| self.journal.step(lane, *i) == LaneState::InStep;
                 let somewhere = self.journal.instances().filter(in_step).any(|i| self.facts.executed(i, *seq));
                 if somewhere || self.facts.answers.get(seq) == Some(&Verdict::Applied) {
                     violated("R10", &format!("{seq} is abandoned, and was executed or acknowledged"));
@@ -268,7 +270,7 @@ impl World {
     fn r4_nothing_skipped(&mut self, lane: LaneId, instance: InstanceId) {
         let mark = self.journal.mark(lane, instance);
         let checked = self.facts.checked.insert((instance, lane), mark).unwrap_or(Seq::ZERO);
-        if self.journal.step(lane, instance) == Step::Diverged {
+        if self.journal.step(lane, instance) == LaneState::Diverged {
             return;
         }
         for row in self.journal.between(lane, checked, mark) {
@@ -296,7 +298,7 @@ impl World {
         about.is_some_and(|collection| {
             let lane = LaneId::Records(collection);
             self.deleted(lane)
-                || self.journal.step(lane, instance) == Step::Diverged
+                || self.journal.step(lane, instance) == LaneState::Diverged
                 || self.journal.catalog.mapping(collection, instance).is_some()
         })
     }
@@ -318,10 +320,10 @@ impl World {
         for reader in self.board.readers(collection, Consistency::Fresh) {
             let instance = reader.instance;
             match self.taints.of(collection, instance) {
-                Some(Taint { known: Known::ToTheBoard, cause }) => {
+                Some(Divergence { known: Known::ToTheBoard, cause }) => {
                     violated("R5", &format!("{instance:?} serves {collection:?}, and is known to be {cause:?}"));
                 }
-                Some(Taint { known: Known::ToNobody, .. }) => continue,
+                Some(Divergence { known: Known::ToNobody, .. }) => continue,
                 None => {}
             }
             let acknowledged = self.facts.acknowledged.get(&lane).map(Vec::as_slice).unwrap_or_default();

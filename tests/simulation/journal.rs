@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use chroma_edge::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use chroma_edge::order::{
-    Acknowledge, Board, Catalog, CatalogChange, Dimension, Effect, Input, Intent, MergeLimits, Profile, Record,
-    Resolved, RestoredEntry, RestoredLane, RestoredPlace, Step, Submission, Told, Verdict,
+    AckPolicy, AckState, Board, Catalog, CatalogChange, Dimension, Effect, Input, Intent, LaneState, MergeLimits,
+    Profile, Record, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Submission, Verdict,
 };
 
 use uuid::Uuid;
@@ -23,7 +23,7 @@ pub struct Row {
     pub lane: LaneId,
     pub profile: Profile,
     pub intent: Intent,
-    pub acknowledge: Acknowledge,
+    pub ack_policy: AckPolicy,
     pub body: Body,
     pub verdict: Option<Verdict>,
     pub resolved: Option<Vec<u8>>,
@@ -69,7 +69,7 @@ pub struct Journal {
     /// What each applied deletion deleted.
     pub closed: HashMap<Seq, Vec<CollectionId>>,
     marks: HashMap<(LaneId, InstanceId), Seq>,
-    steps: HashMap<(LaneId, InstanceId), Step>,
+    states: HashMap<(LaneId, InstanceId), LaneState>,
     floors: BTreeMap<LaneId, Seq>,
     dimensioned: BTreeSet<CollectionId>,
     changes: Vec<(Seq, CatalogChange)>,
@@ -88,7 +88,7 @@ impl Journal {
             last: Seq::ZERO,
             closed: HashMap::new(),
             marks: HashMap::new(),
-            steps: HashMap::new(),
+            states: HashMap::new(),
             floors: BTreeMap::new(),
             dimensioned: BTreeSet::new(),
             changes: Vec::new(),
@@ -118,8 +118,8 @@ impl Journal {
         self.between(lane, mark, Seq::MAX).take_while(left_out).last().map_or(mark, |row| row.seq)
     }
 
-    pub fn step(&self, lane: LaneId, instance: InstanceId) -> Step {
-        self.steps.get(&(lane, instance)).copied().unwrap_or(Step::In)
+    pub fn step(&self, lane: LaneId, instance: InstanceId) -> LaneState {
+        self.states.get(&(lane, instance)).copied().unwrap_or(LaneState::InStep)
     }
 
     pub fn floor(&self, lane: LaneId) -> Seq {
@@ -161,7 +161,7 @@ impl Journal {
 
     /// Makes up to `most` commits durable, and returns what the edge is told.
     pub fn flush(&mut self, most: usize) -> Vec<(Input, Vec<(Seq, Verdict)>)> {
-        let mut told = Vec::new();
+        let mut ack_state = Vec::new();
         let mut appended = Vec::new();
         for _ in 0..most {
             let Some(commit) = self.queue.pop_front() else { break };
@@ -170,21 +170,21 @@ impl Journal {
                 continue;
             }
             if !appended.is_empty() {
-                told.push((Input::Journaled(std::mem::take(&mut appended)), Vec::new()));
+                ack_state.push((Input::Journaled(std::mem::take(&mut appended)), Vec::new()));
             }
-            told.extend(self.commit(commit));
+            ack_state.extend(self.commit(commit));
         }
         if !appended.is_empty() {
-            told.push((Input::Journaled(appended), Vec::new()));
+            ack_state.push((Input::Journaled(appended), Vec::new()));
         }
-        told
+        ack_state
     }
 
     fn append(&mut self, mut row: Row) -> Submission {
         self.last = self.last.next();
         row.seq = self.last;
-        let Row { seq, lane, profile, acknowledge, .. } = row;
-        let submission = Submission { seq, lane, profile, intent: row.intent.clone(), acknowledge };
+        let Row { seq, lane, profile, ack_policy, .. } = row;
+        let submission = Submission { seq, lane, profile, intent: row.intent.clone(), ack_policy };
         self.lanes.entry(lane).or_default().push(seq);
         self.rows.insert(seq, row);
         submission
@@ -247,10 +247,10 @@ impl Journal {
         }
         self.r11_left_behind(record);
         for place in record.diverged.iter().chain(&record.left_behind) {
-            self.steps.insert(*place, Step::Diverged);
+            self.states.insert(*place, LaneState::Diverged);
         }
         for place in &record.admitted {
-            self.steps.insert(*place, Step::In);
+            self.states.insert(*place, LaneState::InStep);
         }
     }
 
@@ -259,7 +259,9 @@ impl Journal {
     fn r11_left_behind(&self, record: &Record) {
         for (lane, instance) in &record.left_behind {
             let mark = self.mark(*lane, *instance);
-            let ahead = |other: &InstanceId| self.step(*lane, *other) == Step::In && self.passed(*lane, *other) >= mark;
+            let ahead = |other: &InstanceId| {
+                self.step(*lane, *other) == LaneState::InStep && self.passed(*lane, *other) >= mark
+            };
             if *lane == LaneId::Catalog || self.instances().filter(ahead).count() < 2 {
                 violated("R11", &format!("{instance:?} is left behind in {lane:?} at {mark}"));
             }
@@ -279,7 +281,7 @@ impl Journal {
 
     /// The lowest progress of the in-step instances: nothing above it may be trimmed.
     fn low(&self, lane: LaneId) -> Seq {
-        let in_step = self.instances().filter(|instance| self.step(lane, *instance) == Step::In);
+        let in_step = self.instances().filter(|instance| self.step(lane, *instance) == LaneState::InStep);
         in_step.map(|instance| self.mark(lane, instance)).min().unwrap_or(Seq::ZERO)
     }
 
@@ -305,7 +307,7 @@ impl Journal {
     pub fn restart(&mut self) -> (Board, Vec<Effect>) {
         self.queue.clear();
         // A lane without entries counts too: where a place diverged stays known.
-        let places = self.marks.keys().chain(self.steps.keys()).map(|(lane, _)| lane);
+        let places = self.marks.keys().chain(self.states.keys()).map(|(lane, _)| lane);
         let ids: BTreeSet<LaneId> = self.lanes.keys().chain(places).chain(self.floors.keys()).copied().collect();
         let lanes = ids.into_iter().filter(|lane| self.living(*lane)).map(|lane| self.load(lane)).collect();
         Board::restore(self.names.clone(), LIMITS, self.catalog.clone(), lanes, self.last)
@@ -336,14 +338,20 @@ impl Journal {
             verdict: row.verdict,
             intent: row.intent.clone(),
             resolved: row.resolved.is_some(),
-            told: match (id, row.acknowledge, row.verdict) {
-                (LaneId::Records(_), Acknowledge::WhenApplied, None) => Told::PerhapsApplied,
-                _ => Told::Nothing,
+            ack_state: match (id, row.ack_policy, row.verdict) {
+                (LaneId::Records(_), AckPolicy::Applied, None) => AckState::MaybeAcknowledged,
+                _ => AckState::Unacknowledged,
             },
         });
-        let place = |i: InstanceId| RestoredPlace { marked: self.mark(id, i), step: self.step(id, i) };
+        let place = |i: InstanceId| RestoredProgress { durable: self.mark(id, i), state: self.step(id, i) };
         let floor = self.floor(id);
-        RestoredLane { id, dimension, floor, entries: entries.collect(), places: self.instances().map(place).collect() }
+        RestoredLane {
+            id,
+            dimension,
+            floor,
+            entries: entries.collect(),
+            replicas: self.instances().map(place).collect(),
+        }
     }
 
     /// One more, blank instance is configured from the next start on.

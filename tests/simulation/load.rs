@@ -7,7 +7,8 @@ use std::collections::{BTreeSet, HashMap};
 
 use chroma_edge::ids::{InstanceId, LaneId, Seq};
 use chroma_edge::order::{
-    Again, Attendance, Board, Health, Input, Outcome, Precedence, Priority, Reach, Resolved, Rest, Step, Turn,
+    Board, ClientState, Health, Input, LaneState, Outcome, Precedence, Priority, Reach, Resolved, Retry, SendPriority,
+    WaitReason,
 };
 
 use crate::invariants::violated;
@@ -37,18 +38,18 @@ impl Load {
                     waiting.insert((submission.profile.priority, submission.seq));
                 }
             }
-            Input::Unattended { lane, seq } => self.stops_waiting(*lane, *seq),
+            Input::ClientGone { lane, seq } => self.stops_waiting(*lane, *seq),
             Input::Attempted { lane, instance, outcome } if serves(board, *lane, *instance) => {
                 let place = self.in_a_row.entry((*lane, *instance)).or_default();
                 match outcome {
-                    Outcome::NotSent { again: Again::AfterAPause }
+                    Outcome::NotSent { retry: Retry::AfterBackoff }
                     | Outcome::InDoubt { instance_was: Health::Healthy } => place.fails(),
                     Outcome::Unfit => place.most += 1,
                     Outcome::Applied(_) | Outcome::Rejected { .. } => place.least = 0,
                     Outcome::NotSent { .. } | Outcome::InDoubt { .. } | Outcome::Void => {}
                 }
             }
-            Input::IdsRead { lane, instance, resolved: Resolved::Failed { again: Again::AfterAPause } } => {
+            Input::IdsRead { lane, instance, resolved: Resolved::Failed { retry: Retry::AfterBackoff } } => {
                 self.in_a_row.entry((*lane, *instance)).or_default().fails();
             }
             Input::Reached { instance, .. } if reach[instance.0] == Reach::Away => {
@@ -76,7 +77,7 @@ impl Load {
         let awaited = self.waiting.get(&lane).and_then(|waiting| waiting.first()).map(|(priority, _)| *priority);
         let attended = lane == LaneId::Catalog || awaited.is_some();
         Precedence {
-            attendance: if attended { Attendance::Attended } else { Attendance::Unattended },
+            client: if attended { ClientState::Waiting } else { ClientState::Gone },
             priority: own.chain(awaited).min().unwrap_or_default(),
             seq: first,
         }
@@ -93,30 +94,30 @@ impl InARow {
 fn serves(board: &Board, lane: LaneId, instance: InstanceId) -> bool {
     match lane {
         LaneId::Catalog => true,
-        LaneId::Records(collection) => board.step_of(collection, instance) == Step::In,
+        LaneId::Records(collection) => board.state_of(collection, instance) == LaneState::InStep,
     }
 }
 
 impl World {
     /// The turn of a request is that of its entries and of those who wait, and counts what has failed.
-    pub fn check_turn(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq], turn: Turn) {
+    pub fn check_turn(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq], send_priority: SendPriority) {
         let own = seqs.iter().map(|seq| self.journal.rows[seq].profile.priority);
         let expected = self.facts.load.precedence(lane, own, seqs[0]);
-        if turn.precedence != expected {
-            violated("precedence", &format!("{seqs:?} goes with {:?}, not {expected:?}", turn.precedence));
+        if send_priority.precedence != expected {
+            violated("precedence", &format!("{seqs:?} goes with {:?}, not {expected:?}", send_priority.precedence));
         }
         let InARow { least, most } = self.facts.load.in_a_row.get(&(lane, instance)).copied().unwrap_or_default();
-        if !(least..=most).contains(&turn.failures) {
-            let failures = turn.failures;
+        if !(least..=most).contains(&send_priority.failures) {
+            let failures = send_priority.failures;
             violated("pacing", &format!("{seqs:?} on {instance:?}: {failures} failures, not {least} to {most}"));
         }
     }
 
     /// A pause is counted from the first failure, and longer after each.
-    pub fn check_rest(&mut self, lane: LaneId, instance: InstanceId, why: Rest) {
+    pub fn check_rest(&mut self, lane: LaneId, instance: InstanceId, why: WaitReason) {
         let InARow { most, .. } = self.facts.load.in_a_row.get(&(lane, instance)).copied().unwrap_or_default();
-        let (Rest::Pause { in_a_row } | Rest::Doubt { in_a_row }) = why;
-        let least = if matches!(why, Rest::Pause { .. }) { 1 } else { 0 };
+        let (WaitReason::Backoff { in_a_row } | WaitReason::Settle { in_a_row }) = why;
+        let least = if matches!(why, WaitReason::Backoff { .. }) { 1 } else { 0 };
         if !(least..=most.max(least)).contains(&in_a_row) {
             violated("pacing", &format!("{instance:?} rests for {in_a_row} failures of {most}"));
         }
@@ -136,9 +137,9 @@ impl World {
         if inside >= self.temper.permits {
             return here().find(|at| self.requests[*at].entered);
         }
-        let turn = |at: &usize| (self.requests[*at].turn.precedence, self.requests[*at].lane);
-        let first = here().filter(|at| !self.requests[*at].entered).min_by_key(turn)?;
-        let oldest = here().filter(|at| !self.requests[*at].entered).min_by_key(|at| turn(at).0.seq);
+        let send_priority = |at: &usize| (self.requests[*at].send_priority.precedence, self.requests[*at].lane);
+        let first = here().filter(|at| !self.requests[*at].entered).min_by_key(send_priority)?;
+        let oldest = here().filter(|at| !self.requests[*at].entered).min_by_key(|at| send_priority(at).0.seq);
         if oldest != Some(first) {
             self.counters.count("overtook an older request of another lane");
         }
@@ -150,12 +151,12 @@ impl World {
     pub fn raise(&mut self, input: &Input) {
         let Input::Journaled(submissions) = input else { return };
         for submission in submissions {
-            let (attendance, priority, seq) = (Attendance::Attended, submission.profile.priority, submission.seq);
+            let (client, priority, seq) = (ClientState::Waiting, submission.profile.priority, submission.seq);
             let waiting =
                 self.requests.iter_mut().filter(|request| request.lane == submission.lane && !request.entered);
             for request in waiting {
-                let precedence = &mut request.turn.precedence;
-                *precedence = precedence.or(Precedence { attendance, priority, seq });
+                let precedence = &mut request.send_priority.precedence;
+                *precedence = precedence.or(Precedence { client, priority, seq });
             }
         }
     }

@@ -15,6 +15,7 @@ mod body;
 mod catalog_shell;
 mod clients;
 mod counters;
+mod divergence;
 mod edge;
 mod ending;
 mod events;
@@ -23,13 +24,12 @@ mod fold;
 mod instance;
 mod invariants;
 mod journal;
-mod judged;
+mod late_requests;
 mod load;
-mod older;
 mod requests;
 mod rng;
-mod strays;
-mod taint;
+mod rollback;
+mod verdicts;
 mod workload;
 mod world;
 
@@ -40,7 +40,7 @@ use std::sync::{Mutex, PoisonError};
 use assumptions::{Assumptions, Holds};
 use counters::Counters;
 use ending::LATE_UNSEEN;
-use strays::LANDED;
+use late_requests::LANDED;
 use world::World;
 
 /// What `make test` runs.
@@ -57,14 +57,14 @@ fn number(variable: &str) -> Option<u64> {
 }
 
 /// Runs one seed to its end; `Err` is a complete report.
-fn run(seed: u64, steps: u64, assumptions: Assumptions) -> Result<Counters, String> {
-    attempt(seed, steps, assumptions, false).or_else(|_| attempt(seed, steps, assumptions, true))
+fn run(seed: u64, states: u64, assumptions: Assumptions) -> Result<Counters, String> {
+    attempt(seed, states, assumptions, false).or_else(|_| attempt(seed, states, assumptions, true))
 }
 
-fn attempt(seed: u64, steps: u64, assumptions: Assumptions, traced: bool) -> Result<Counters, String> {
+fn attempt(seed: u64, states: u64, assumptions: Assumptions, traced: bool) -> Result<Counters, String> {
     let mut world = World::new(seed, assumptions, traced);
     let outcome = catch_unwind(AssertUnwindSafe(|| {
-        for _ in 0..steps {
+        for _ in 0..states {
             world.advance();
         }
         world.finish();
@@ -85,7 +85,7 @@ struct Many {
     failures: Vec<String>,
 }
 
-fn run_many(seeds: u64, steps: u64, assumptions: Assumptions) -> Many {
+fn run_many(seeds: u64, states: u64, assumptions: Assumptions) -> Many {
     let next = AtomicU64::new(0);
     let many = Mutex::new(Many { counters: Counters::default(), failures: Vec::new() });
     let quiet = std::panic::take_hook();
@@ -98,7 +98,7 @@ fn run_many(seeds: u64, steps: u64, assumptions: Assumptions) -> Many {
                     if seed >= seeds {
                         break;
                     }
-                    let outcome = run(seed, steps, assumptions);
+                    let outcome = run(seed, states, assumptions);
                     let mut many = many.lock().unwrap_or_else(PoisonError::into_inner);
                     match outcome {
                         Ok(counters) => many.counters.add(&counters),
@@ -127,19 +127,19 @@ static ONE: Mutex<()> = Mutex::new(());
 #[test]
 fn every_seed_keeps_the_rules() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    let steps = number("SIM_STEPS").unwrap_or(STEPS);
+    let states = number("SIM_STEPS").unwrap_or(STEPS);
     if let Some(seed) = number("SIM_SEED") {
-        match run(seed, steps, Assumptions::KEPT) {
+        match run(seed, states, Assumptions::KEPT) {
             Ok(counters) => println!("{counters}"),
             Err(report) => panic!("{report}"),
         }
         return;
     }
     let seeds = number("SIM_SEEDS").unwrap_or(SEEDS);
-    let many = run_many(seeds, steps, Assumptions::KEPT);
+    let many = run_many(seeds, states, Assumptions::KEPT);
     println!("{}", many.counters);
     many.none_failed();
-    if seeds >= SEEDS && steps >= STEPS {
+    if seeds >= SEEDS && states >= STEPS {
         assert_eq!(many.counters.too_seldom(), Vec::<String>::new(), "paths that the seeds hardly took");
     }
     assert_eq!(many.counters.of(LATE_UNSEEN), 0, "all that the assumptions are for");
@@ -149,8 +149,8 @@ fn every_seed_keeps_the_rules() {
 #[test]
 fn what_was_fixed_stays_fixed() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
-    for (seed, steps) in FIXED {
-        if let Err(report) = run(*seed, *steps, Assumptions::KEPT) {
+    for (seed, states) in FIXED {
+        if let Err(report) = run(*seed, *states, Assumptions::KEPT) {
             panic!("{report}");
         }
     }

@@ -1,7 +1,9 @@
 //! The shell's requests: sent, executed, answered, lost, abandoned, executed late.
 
 use chroma_edge::ids::{InstanceCollectionId, InstanceId, LaneId, Seq};
-use chroma_edge::order::{Again, Consequences, Health, Input, Kind, Outcome, Purpose, Reach, Repeat, Resolved, Turn};
+use chroma_edge::order::{
+    Consequences, Health, Input, Kind, Outcome, Purpose, Reach, Repeat, Resolved, Retry, SendPriority,
+};
 
 use crate::body::Body;
 use crate::instance::{Answer, Power};
@@ -19,7 +21,7 @@ pub struct Request {
     pub lane: LaneId,
     pub instance: InstanceId,
     pub work: Work,
-    pub turn: Turn,
+    pub send_priority: SendPriority,
     /// Through the gate: it may have been sent.
     pub entered: bool,
     /// What the instance has answered, as soon as it has executed it.
@@ -35,21 +37,21 @@ impl Request {
         seqs: Vec<Seq>,
         purpose: Purpose,
         repeat: Repeat,
-        turn: Turn,
+        send_priority: SendPriority,
     ) -> Self {
         Request {
             lane,
             instance,
             work: Work::Send { seqs, purpose, repeat },
-            turn,
+            send_priority,
             entered: false,
             answer: None,
             left: 0,
         }
     }
 
-    pub fn read(lane: LaneId, instance: InstanceId, seq: Seq, turn: Turn) -> Self {
-        Request { lane, instance, work: Work::Read { seq }, turn, entered: false, answer: None, left: 0 }
+    pub fn read(lane: LaneId, instance: InstanceId, seq: Seq, send_priority: SendPriority) -> Self {
+        Request { lane, instance, work: Work::Read { seq }, send_priority, entered: false, answer: None, left: 0 }
     }
 
     pub fn may_still_execute(&self) -> bool {
@@ -100,15 +102,15 @@ impl World {
             Work::Send { .. } if storm && self.goes_wrong(60) => {
                 self.counters.count("transient error");
                 self.requests.swap_remove(at);
-                let again = if self.rng.chance(500) { Again::AtOnce } else { Again::AfterAPause };
-                self.tell_outcome(lane, instance, Outcome::NotSent { again });
+                let retry = if self.rng.chance(500) { Retry::Immediately } else { Retry::AfterBackoff };
+                self.tell_outcome(lane, instance, Outcome::NotSent { retry });
             }
             Work::Send { .. } if storm && self.goes_wrong(30) => {
                 self.counters.count("unfit");
                 self.requests.swap_remove(at);
                 self.tell_outcome(lane, instance, Outcome::Unfit);
             }
-            Work::Send { purpose: Purpose::Carry, repeat: Repeat::First, .. }
+            Work::Send { purpose: Purpose::Replicate, repeat: Repeat::First, .. }
                 if storm && lane != LaneId::Catalog && self.goes_wrong(6) =>
             {
                 self.counters.count("refused after it was applied elsewhere");
@@ -155,7 +157,7 @@ impl World {
         request.left = self.now;
         let (lane, instance) = (request.lane, request.instance);
         if let Work::Read { .. } = request.work {
-            self.tell(Input::IdsRead { lane, instance, resolved: Resolved::Failed { again: Again::AfterAPause } });
+            self.tell(Input::IdsRead { lane, instance, resolved: Resolved::Failed { retry: Retry::AfterBackoff } });
             return;
         }
         if matches!(self.journal.rows[&request.seqs()[0]].body, Body::DeleteLimited { .. }) {
@@ -179,17 +181,17 @@ impl World {
         let request = self.requests.swap_remove(at);
         let (lane, instance) = (request.lane, request.instance);
         self.probe(instance);
-        let again = if self.rng.chance(500) { Again::AtOnce } else { Again::AfterAPause };
+        let retry = if self.rng.chance(500) { Retry::Immediately } else { Retry::AfterBackoff };
         match request.work {
-            Work::Read { .. } => self.tell(Input::IdsRead { lane, instance, resolved: Resolved::Failed { again } }),
-            Work::Send { .. } => self.tell_outcome(lane, instance, Outcome::NotSent { again }),
+            Work::Read { .. } => self.tell(Input::IdsRead { lane, instance, resolved: Resolved::Failed { retry } }),
+            Work::Send { .. } => self.tell_outcome(lane, instance, Outcome::NotSent { retry }),
         }
     }
 
     /// The process is gone: what it had received it has executed or never will.
     pub fn kill(&mut self, instance: InstanceId) {
         self.abandoned.retain(|request| request.instance != instance);
-        self.strays.retain(|stray| stray.request.instance != instance || stray.sent.is_none());
+        self.late_requests.retain(|stray| stray.request.instance != instance || stray.sent.is_none());
         let there: Vec<_> = (0..self.requests.len()).filter(|at| self.requests[*at].instance == instance).collect();
         for at in there.into_iter().rev() {
             let Work::Send { seqs, .. } = self.requests[at].work.clone() else { continue };
@@ -257,7 +259,7 @@ impl World {
             }
             None => {
                 self.inspections.insert(instance);
-                let resolved = Resolved::Failed { again: Again::AfterAPause };
+                let resolved = Resolved::Failed { retry: Retry::AfterBackoff };
                 self.tell(Input::IdsRead { lane, instance, resolved });
             }
         }

@@ -2,7 +2,7 @@
 
 use chroma_edge::ids::{CollectionId, LaneId, Scope, Seq};
 use chroma_edge::order::{
-    Acknowledge, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion, Encoding, Intent, Kind, Merge, Priority, Profile,
+    AckPolicy, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion, Encoding, Intent, Kind, Merge, Priority, Profile,
 };
 
 use crate::body::{Body, Doc, Flaw, OnExisting};
@@ -31,7 +31,7 @@ fn name(rng: &mut Rng) -> String {
 pub fn drop_of(scope: Scope, name: String) -> Row {
     let intent = Intent::Deletes(Deletion::Collection { scope: scope.clone(), name: name.clone() });
     let profile = Profile { kind: Kind::DeleteCollection, merge: None, bytes: 10, priority: Priority::default() };
-    row(LaneId::Catalog, profile, intent, Acknowledge::WhenRecorded, Body::DeleteCollection { scope, name })
+    row(LaneId::Catalog, profile, intent, AckPolicy::Durable, Body::DeleteCollection { scope, name })
 }
 
 fn catalog_write(rng: &mut Rng, collections: &[CollectionId]) -> Row {
@@ -73,7 +73,7 @@ fn catalog_write(rng: &mut Rng, collections: &[CollectionId]) -> Row {
         _ => (Kind::Reset, Intent::Deletes(Deletion::Everything), Body::Reset),
     };
     let profile = Profile { kind, merge: None, bytes: 10, priority: priority(rng) };
-    row(LaneId::Catalog, profile, intent, Acknowledge::WhenRecorded, body)
+    row(LaneId::Catalog, profile, intent, AckPolicy::Durable, body)
 }
 
 fn record_write(rng: &mut Rng, temper: Temper, collections: &[CollectionId]) -> Row {
@@ -92,9 +92,9 @@ fn record_write(rng: &mut Rng, temper: Temper, collections: &[CollectionId]) -> 
         }
         _ => None,
     };
-    let acknowledge = if rng.chance(300) { Acknowledge::WhenRecorded } else { Acknowledge::WhenApplied };
+    let ack_policy = if rng.chance(300) { AckPolicy::Durable } else { AckPolicy::Applied };
     let profile = Profile { kind, merge, bytes: 10, priority: priority(rng) };
-    row(lane, profile, Intent::Plain, acknowledge, body)
+    row(lane, profile, Intent::Plain, ack_policy, body)
 }
 
 fn priority(rng: &mut Rng) -> Priority {
@@ -125,13 +125,13 @@ fn documents(rng: &mut Rng, temper: Temper, kind: Kind) -> Body {
     Body::Write { docs, flaw }
 }
 
-fn row(lane: LaneId, profile: Profile, intent: Intent, acknowledge: Acknowledge, body: Body) -> Row {
+fn row(lane: LaneId, profile: Profile, intent: Intent, ack_policy: AckPolicy, body: Body) -> Row {
     Row {
         seq: Seq::ZERO,
         lane,
         profile,
         intent,
-        acknowledge,
+        ack_policy,
         body,
         verdict: None,
         resolved: None,

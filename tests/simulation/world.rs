@@ -6,21 +6,21 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::LazyLock;
 
 use chroma_edge::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
-use chroma_edge::order::{Acknowledge, Board, Comparison, Effect, Input, Outcome, Reach, Verdict};
+use chroma_edge::order::{AckPolicy, Board, Comparison, Effect, Input, Outcome, Reach, Verdict};
 
 use crate::account::Account;
 use crate::assumptions::Assumptions;
 use crate::body::{Body, Flaw};
 use crate::counters::Counters;
+use crate::divergence::Taints;
 use crate::edge::Succession;
 use crate::facts::Facts;
 use crate::instance::Instance;
 use crate::journal::{Commit, Journal, LIMITS};
-use crate::older::Snapshot;
+use crate::late_requests::Stray;
 use crate::requests::Request;
 use crate::rng::Rng;
-use crate::strays::Stray;
-use crate::taint::Taints;
+use crate::rollback::Snapshot;
 
 /// How many events a report shows: `SIM_TRACE`.
 static KEPT: LazyLock<usize> = LazyLock::new(|| crate::number("SIM_TRACE").map_or(200, |kept| kept as usize));
@@ -30,7 +30,7 @@ static KEPT: LazyLock<usize> = LazyLock::new(|| crate::number("SIM_TRACE").map_o
 pub enum Weather {
     Storm,
     /// Nothing new comes in and nothing breaks: everything must come to rest.
-    Calm,
+    Quiesced,
 }
 
 /// How a seed's world behaves: some seeds break all the time, others get much done.
@@ -47,7 +47,7 @@ pub struct Temper {
     /// Of a thousand requests, so many go wrong in some way.
     pub loses: u64,
     /// Of a thousand broken things, so many are an instance that comes back older.
-    pub older: u64,
+    pub rollback: u64,
     /// Of a thousand ends of an edge, so many are a takeover by another one.
     pub takeovers: u64,
     /// Requests at once to one instance.
@@ -64,7 +64,7 @@ impl Temper {
             refusals: [40, 70, 300][rng.below(3)],
             breaks: [100, 400, 1000][rng.below(3)],
             loses: [100, 400, 1000][rng.below(3)],
-            older: [0, 0, 600][rng.below(3)],
+            rollback: [0, 0, 600][rng.below(3)],
             takeovers: [0, 300, 800][rng.below(3)],
             permits: [1, 2, 9][rng.below(3)],
             unlucky: InstanceId(rng.below(2)),
@@ -85,7 +85,7 @@ pub struct World {
     /// Requests nobody waits for any more: they may be executed until calm is reported for their place.
     pub abandoned: Vec<Request>,
     /// Requests of earlier edges that ended, or may end, after the lease.
-    pub strays: Vec<Stray>,
+    pub late_requests: Vec<Stray>,
     /// Where earlier edges know that they sent too late, and have not told anybody.
     pub overruns: Vec<(LaneId, InstanceId)>,
     /// Suspicions that this board has been told of.
@@ -119,7 +119,7 @@ impl World {
         let count = 2 + rng.below(3).min(1 + rng.below(2));
         let mut temper = Temper::new(&mut rng);
         if !assumptions.kept() {
-            temper = Temper { takeovers: 900, older: 0, breaks: temper.breaks.max(400), ..temper };
+            temper = Temper { takeovers: 900, rollback: 0, breaks: temper.breaks.max(400), ..temper };
         }
         let names: Vec<_> = (0..count).map(name).collect();
         let mut world = World {
@@ -132,7 +132,7 @@ impl World {
             reach: vec![Reach::Away; count],
             requests: Vec::new(),
             abandoned: Vec::new(),
-            strays: Vec::new(),
+            late_requests: Vec::new(),
             overruns: Vec::new(),
             heeded: BTreeSet::new(),
             succession: Succession::None,
@@ -191,11 +191,11 @@ impl World {
             self.note(|| format!("out {effect:?}"));
             self.check_effect(&effect);
             match effect {
-                Effect::Send { lane, instance, seqs, purpose, repeat, turn } => {
-                    self.requests.push(Request::send(lane, instance, seqs, purpose, repeat, turn));
+                Effect::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
+                    self.requests.push(Request::send(lane, instance, seqs, purpose, repeat, send_priority));
                 }
-                Effect::ReadIds { lane, instance, seq, turn } => {
-                    self.requests.push(Request::read(lane, instance, seq, turn));
+                Effect::ReadIds { lane, instance, seq, send_priority } => {
+                    self.requests.push(Request::read(lane, instance, seq, send_priority));
                 }
                 Effect::Record { lane, instance, record } => {
                     self.journal.queue.push_back(Commit::Record { lane, instance, record });
@@ -208,8 +208,8 @@ impl World {
                 }
                 Effect::RecordVoids { lane, seqs } => self.journal.queue.push_back(Commit::Voids { lane, seqs }),
                 Effect::Answer { seq, verdict, .. } => self.answer_client(seq, verdict),
-                Effect::AwaitCalm { lane, instance, rest, .. } => {
-                    self.rests.insert((lane, instance, rest), self.now);
+                Effect::AwaitQuiescence { lane, instance, wait, .. } => {
+                    self.rests.insert((lane, instance, wait), self.now);
                 }
                 Effect::Inspect { instance } => {
                     self.inspections.insert(instance);
@@ -225,7 +225,7 @@ impl World {
     }
 
     pub fn recorded_answers(&self, seq: Seq) -> bool {
-        self.journal.rows.get(&seq).is_some_and(|row| row.acknowledge == Acknowledge::WhenRecorded)
+        self.journal.rows.get(&seq).is_some_and(|row| row.ack_policy == AckPolicy::Durable)
     }
 }
 

@@ -5,9 +5,9 @@ use std::io;
 
 use serde_json::{Value, json};
 
+use crate::catalog_fixture::{CatalogFixture, Document};
 use crate::common::http::{Answer, Client, DEFAULT, record_path};
 use crate::figures::Figures;
-use crate::shelf::{Document, Shelf};
 
 /// One editor's session.
 #[derive(Debug)]
@@ -15,7 +15,7 @@ pub struct Cms<'a> {
     client: Client,
     session: String,
     figures: &'a Figures,
-    pub shelf: Shelf,
+    pub catalog_fixture: CatalogFixture,
     /// Writes that were acknowledged.
     pub writes: usize,
 }
@@ -23,19 +23,19 @@ pub struct Cms<'a> {
 impl<'a> Cms<'a> {
     pub fn new(client: &Client, session: &str, figures: &'a Figures) -> Cms<'a> {
         let client = client.with_header("X-Client-Session", session);
-        Cms { client, session: session.to_owned(), figures, shelf: Shelf::new(), writes: 0 }
+        Cms { client, session: session.to_owned(), figures, catalog_fixture: CatalogFixture::new(), writes: 0 }
     }
 
     pub fn create(&mut self, name: &str) {
         let path = format!("{DEFAULT}/collections");
         let body = json!({ "name": name, "metadata": { "made_by": "cms" } });
         self.write("create a collection", "POST", &path, &body);
-        self.shelf.insert(name.to_owned(), Default::default());
+        self.catalog_fixture.insert(name.to_owned(), Default::default());
     }
 
     pub fn drop_collection(&mut self, name: &str) {
         self.write("delete a collection", "DELETE", &format!("{DEFAULT}/collections/{name}"), &Value::Null);
-        self.shelf.remove(name);
+        self.catalog_fixture.remove(name);
     }
 
     pub fn upload(&mut self, collection: &str, document: Document) {
@@ -46,7 +46,7 @@ impl<'a> Cms<'a> {
 
     /// The old version's group goes, the new one comes.
     pub fn replace(&mut self, collection: &str, name: &str, chunks: u64) {
-        let edited = self.shelf[collection][name].edited(chunks);
+        let edited = self.catalog_fixture[collection][name].edited(chunks);
         self.delete(collection, name);
         self.upload(collection, edited);
     }
@@ -59,7 +59,7 @@ impl<'a> Cms<'a> {
 
     pub fn delete_by_ids(&mut self, collection: &str, name: &str) {
         let path = self.path(collection, "delete");
-        let ids = self.shelf[collection][name].ids();
+        let ids = self.catalog_fixture[collection][name].ids();
         self.write("delete by ids", "POST", &path, &json!({ "ids": ids }));
         self.documents(collection).remove(name);
     }
@@ -67,7 +67,7 @@ impl<'a> Cms<'a> {
     /// Searches for one chunk: the nearest must be that one.
     #[track_caller]
     pub fn search(&self, collection: &str, name: &str) {
-        let document = &self.shelf[collection][name];
+        let document = &self.catalog_fixture[collection][name];
         let chunk = document.chunks / 2;
         let body = json!({ "query_embeddings": [document.embedding(chunk)], "n_results": 3 });
         let found = self.read("search", &self.path(collection, "query"), &body);
@@ -80,7 +80,7 @@ impl<'a> Cms<'a> {
         let body = json!({ "where": { "document_id": name } });
         let found = self.read("show a document", &self.path(collection, "get"), &body);
         let mut ids: Vec<String> = serde_json::from_value(found["ids"].clone()).expect("ids");
-        let mut expected = self.shelf[collection].get(name).map(Document::ids).unwrap_or_default();
+        let mut expected = self.catalog_fixture[collection].get(name).map(Document::ids).unwrap_or_default();
         ids.sort();
         expected.sort();
         assert_eq!(ids, expected, "{name} in {collection}");
@@ -93,7 +93,7 @@ impl<'a> Cms<'a> {
         let answer = self.figures.call("list collections", || self.client.try_call("GET", &path, &Value::Null));
         let list = answer.expect("an answer").expect(200).json();
         let names: Vec<&str> = list.as_array().into_iter().flatten().filter_map(|one| one["name"].as_str()).collect();
-        for name in self.shelf.keys() {
+        for name in self.catalog_fixture.keys() {
             assert!(names.contains(&name.as_str()), "{name} is not in {names:?}");
         }
     }
@@ -113,7 +113,7 @@ impl<'a> Cms<'a> {
     }
 
     fn documents(&mut self, collection: &str) -> &mut std::collections::BTreeMap<String, Document> {
-        self.shelf.get_mut(collection).expect("a collection that the CMS made")
+        self.catalog_fixture.get_mut(collection).expect("a collection that the CMS made")
     }
 
     /// The path by name, which this CMS uses wherever Chroma takes an id.

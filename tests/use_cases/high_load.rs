@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use crate::catalog_fixture::{self, CatalogFixture, Document};
 use crate::common::cluster::{CATCH_UP, Cluster};
 use crate::common::http::{Answer, DEFAULT, record_path};
 use crate::common::place::wait_for;
 use crate::figures::{Figures, shown};
-use crate::shelf::{self, Document, Shelf};
 
 const CREATES: usize = 30;
 const CLIENTS: usize = 200;
@@ -92,7 +92,7 @@ fn case_4_high_load() {
     let crowd = Crowd::default();
     let start = Barrier::new(CLIENTS);
     let over = AtomicBool::new(false);
-    let (shelf, asked): (Shelf, usize) = std::thread::scope(|scope| {
+    let (catalog_fixture, asked): (CatalogFixture, usize) = std::thread::scope(|scope| {
         let asked = scope.spawn(|| operator(&cluster, &over));
         let client = |number: usize| {
             let (cluster, figures, crowd, start, name) = (&cluster, &figures, &crowd, &start, &names[number % CREATES]);
@@ -102,19 +102,19 @@ fn case_4_high_load() {
             }
         };
         let clients: Vec<_> = (0..CLIENTS).map(|number| scope.spawn(client(number))).collect();
-        let mut shelf: Shelf = names.iter().map(|name| (name.clone(), Default::default())).collect();
+        let mut catalog_fixture: CatalogFixture = names.iter().map(|name| (name.clone(), Default::default())).collect();
         for client in clients {
             let (name, documents) = client.join().expect("a client");
             let documents = documents.into_iter().map(|document| (document.name.clone(), document));
-            shelf.get_mut(&name).expect("a collection").extend(documents);
+            catalog_fixture.get_mut(&name).expect("a collection").extend(documents);
         }
         over.store(true, Ordering::Relaxed);
-        (shelf, asked.join().expect("the operator"))
+        (catalog_fixture, asked.join().expect("the operator"))
     });
     let refused = crowd.refused.load(Ordering::Relaxed);
     assert!(refused > 0, "200 clients, {AT_ONCE} at once and {WAITING} waiting: nobody was refused");
     cluster.assert_converged();
-    let (compared, differences) = shelf::compare(&shelf, &cluster.servers);
+    let (compared, differences) = catalog_fixture::compare(&catalog_fixture, &cluster.servers);
     let taken = CLIENTS * UPLOADS;
     accounted(&cluster, "crowd", taken);
     accounted(&cluster, "creators", CREATES);

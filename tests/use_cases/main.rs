@@ -10,9 +10,9 @@
 #[allow(dead_code, unused_imports, reason = "the other test binaries use the rest")]
 mod common;
 
+mod catalog_fixture;
 mod cms;
 mod figures;
 mod high_load;
 mod normal;
 mod outage;
-mod shelf;

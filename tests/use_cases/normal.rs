@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 
 use serde_json::json;
 
+use crate::catalog_fixture::{self, Document};
 use crate::cms::Cms;
 use crate::common::Cluster;
 use crate::common::cluster::CATCH_UP;
 use crate::common::place::wait_for;
 use crate::figures::Figures;
-use crate::shelf::{self, Document};
 
 const COLLECTIONS: [&str; 3] = ["global", "project-1", "project-2"];
 const DOCUMENTS: u64 = 8;
@@ -47,7 +47,7 @@ pub fn assert_accounted(cms: &Cms<'_>) {
 /// the journal.
 pub fn assert_stored(cluster: &Cluster, cms: &Cms<'_>, figures: &Figures) {
     cluster.assert_converged();
-    let (compared, differences) = shelf::compare(&cms.shelf, &cluster.servers);
+    let (compared, differences) = catalog_fixture::compare(&cms.catalog_fixture, &cluster.servers);
     figures.tell("records compared, on all instances", compared);
     figures.tell("differences", differences.len());
     assert!(differences.is_empty(), "{differences:#?}");

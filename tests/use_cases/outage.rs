@@ -5,12 +5,12 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
+use crate::catalog_fixture::{CatalogFixture, Document};
 use crate::cms::Cms;
 use crate::common::cluster::{CATCH_UP, Cluster};
 use crate::common::place::wait_for;
 use crate::figures::{Figures, shown};
 use crate::normal::{a_day, assert_accounted, assert_stored};
-use crate::shelf::{Document, Shelf};
 
 const NAMES: [&str; 2] = ["primary", "replica"];
 /// An instance that is killed refuses connections; one that only hangs would take the probes about 3 s.
@@ -72,12 +72,12 @@ fn outage_of(victim: usize, title: &str) {
         let edited = editor.join().expect("the editor");
         edge.edge.wait_until_in_sync(CATCH_UP);
         figures.tell("time to catch up, load included", shown(back.elapsed()));
-        (servers, edited.shelf, edited.writes)
+        (servers, edited.catalog_fixture, edited.writes)
     });
-    let (servers, shelf, writes): (_, Shelf, usize) = edited;
+    let (servers, catalog_fixture, writes): (_, CatalogFixture, usize) = edited;
     cluster.servers = servers;
     assert_accounted(&cms);
-    cms.shelf.extend(shelf);
+    cms.catalog_fixture.extend(catalog_fixture);
     assert_stored(&cluster, &cms, &figures);
     figures.tell("acknowledged writes", cms.writes + writes);
     figures.print(title);

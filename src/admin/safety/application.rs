@@ -10,7 +10,7 @@ use crate::ids::TransactionId;
 use crate::journal::{
     ApplicationDraft, ApplicationReport, ClientKey, Details, Fact, Journal, Lookup, StoredAnswer, TimingGap,
 };
-use crate::proxy::{PageRequest, REPLAYED, Reply, TRANSACTION_ID, own_id};
+use crate::proxy::{PageRequest, REPLAYED, Reply, TRANSACTION_ID, idempotency_key};
 
 /// Ids are scoped by tenant, and an application's operation has none.
 const NO_TENANT: &str = "";
@@ -58,12 +58,12 @@ fn bad(expected: &str) -> impl Fn(serde_json::Error) -> Refusal {
 impl Safety {
     /// Journals that an operation begins.
     pub(super) async fn begin(&self, request: &PageRequest) -> Result<Reply, Refusal> {
-        let brought = own_id::brought(&request.headers).map_err(|_| Refusal::BadTransactionId)?;
+        let brought = idempotency_key::brought(&request.headers).map_err(|_| Refusal::BadTransactionId)?;
         let draft = draft(request, brought.as_deref())?;
         let (id, key) = (draft.transaction_id, draft.client_key.clone());
         let shown_id = brought.clone().unwrap_or_else(|| id.to_string());
         // The id that the edge gave to an operation that brought one of its own is that operation's too.
-        if let Some(first) = brought.as_deref().and_then(own_id::given)
+        if let Some(first) = brought.as_deref().and_then(idempotency_key::given)
             && let Some(details) = self.core.store().details(&Lookup::Id(first)).await?
             && details.transaction.lane.is_none()
         {
@@ -153,8 +153,8 @@ fn draft(request: &PageRequest, brought: Option<&str>) -> Result<ApplicationDraf
         return Err(Refusal::BadBody("method and path have no NUL".to_owned()));
     }
     let id = TransactionId::random();
-    let fingerprint = own_id::fingerprint(&method, &path, body.as_bytes());
-    let client_key: ClientKey = own_id::key(brought, id, NO_TENANT, fingerprint);
+    let fingerprint = idempotency_key::fingerprint(&method, &path, body.as_bytes());
+    let client_key: ClientKey = idempotency_key::key(brought, id, NO_TENANT, fingerprint);
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
     Ok(ApplicationDraft {
         transaction_id: id,
@@ -163,7 +163,7 @@ fn draft(request: &PageRequest, brought: Option<&str>) -> Result<ApplicationDraf
         path,
         body: Bytes::from(body),
         created_at: Timestamp::now(),
-        client_session: own_id::session(&request.headers),
+        client_session: idempotency_key::session(&request.headers),
         client_ip: request.client_ip.clone(),
         user_identifier: header("x-user-id"),
     })

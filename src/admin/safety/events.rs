@@ -6,7 +6,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderName};
 use http::{HeaderMap, HeaderValue, Method};
 
 use super::query::Query;
-use super::{Refusal, Safety, shown};
+use super::{Refusal, Safety, view};
 use crate::chroma::EdgeAnswer;
 use crate::events::{EventStream, Opened, Resume};
 use crate::journal::{EventId, EventScope};
@@ -35,7 +35,7 @@ impl Safety {
         }
         let place = self.hub.listen(scope).ok_or(Refusal::TooManyStreams)?;
         let resume = resume(request.headers.get(LAST_EVENT_ID));
-        Ok(match EventStream::open(place, shown::shown_in_event, resume, status).await? {
+        Ok(match EventStream::open(place, view::shown_in_event, resume, status).await? {
             Opened::Stream(stream) => PageAnswer::Live(Box::new(stream)),
             // A browser does not ask again after this.
             Opened::Over => Reply::from(EdgeAnswer::empty(204)).into(),

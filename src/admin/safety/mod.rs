@@ -5,14 +5,14 @@
 
 mod actions;
 mod application;
+mod audit_log;
 mod events;
-mod moment;
 mod numbers;
 mod query;
 mod refusal;
-mod shown;
-mod trail;
+mod rfc3339;
 mod transaction;
+mod view;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,12 +22,12 @@ use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 
 pub(super) use self::refusal::Refusal;
-pub use self::shown::shown_in_event;
+pub use self::view::shown_in_event;
 use crate::chroma::EdgeAnswer;
+use crate::coordinator::Core;
 use crate::events::Hub;
 use crate::instance::Health;
-use crate::proxy::{Gate, PageAnswer, PageRequest, Reply};
-use crate::replication::Core;
+use crate::proxy::{Admission, PageAnswer, PageRequest, Reply};
 
 /// The largest body of a request to these pages.
 const BODY_BYTES: usize = 1024 * 1024;
@@ -37,7 +37,7 @@ const WAITING: usize = 16 * 1024;
 /// What these pages are made from.
 pub(super) struct Safety {
     core: Arc<Core>,
-    gate: Arc<Gate>,
+    admission: Arc<Admission>,
     health: Arc<Health>,
     hub: Arc<Hub>,
     recovery_interval: Duration,
@@ -99,12 +99,12 @@ impl SafetyPage {
 impl Safety {
     pub(super) fn new(
         core: Arc<Core>,
-        gate: Arc<Gate>,
+        admission: Arc<Admission>,
         health: Arc<Health>,
         hub: Arc<Hub>,
         recovery_interval: Duration,
     ) -> Safety {
-        Safety { core, gate, health, hub, recovery_interval, waiting: Semaphore::new(WAITING) }
+        Safety { core, admission, health, hub, recovery_interval, waiting: Semaphore::new(WAITING) }
     }
 
     pub(super) async fn respond(&self, page: SafetyPage, request: &PageRequest) -> PageAnswer {

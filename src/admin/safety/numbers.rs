@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Safety, moment};
+use super::{Safety, rfc3339};
 use crate::clock::Timestamp;
 use crate::journal::{ReadError, Recent, Status, StatusSummary};
 use crate::proxy::Reply;
@@ -76,8 +76,8 @@ fn one_status(one: &StatusSummary) -> Value {
         "status": one.status.as_str(),
         "count": one.count,
         "timing_gap_failures": one.timing_gaps,
-        "oldest_transaction": one.oldest.map(moment::text),
-        "newest_transaction": one.newest.map(moment::text),
+        "oldest_transaction": one.oldest.map(rfc3339::text),
+        "newest_transaction": one.newest.map(rfc3339::text),
         "avg_retries": one.retries as f64 / one.count.max(1) as f64,
         "avg_completion_time_seconds": seconds,
     })
@@ -95,7 +95,9 @@ fn metrics(summary: &[StatusSummary]) -> Value {
 fn recent_transactions(recent: &Recent) -> Value {
     let there = recent.by_status.iter().filter(|one| one.count > 0);
     let by_status: Vec<Value> = there
-        .map(|one| json!({ "status": one.status.as_str(), "count": one.count, "latest": one.latest.map(moment::text) }))
+        .map(
+            |one| json!({ "status": one.status.as_str(), "count": one.count, "latest": one.latest.map(rfc3339::text) }),
+        )
         .collect();
     json!({
         "total_last_2_hours": recent.by_status.iter().map(|one| one.count).sum::<u64>(),

@@ -6,11 +6,11 @@ use tokio::time::timeout_at;
 use uuid::Uuid;
 
 use super::query::Query;
-use super::{Refusal, Safety, shown};
+use super::{Refusal, Safety, view};
 use crate::clock;
 use crate::ids::TransactionId;
 use crate::journal::{Details, Lookup};
-use crate::proxy::{PageRequest, Reply, own_id};
+use crate::proxy::{PageRequest, Reply, idempotency_key};
 
 /// The longest wait, in seconds.
 const LONGEST_WAIT: f64 = 60.0;
@@ -24,7 +24,7 @@ impl Safety {
     pub(super) async fn transaction(&self, id: &str, request: &PageRequest) -> Result<Reply, Refusal> {
         let query = Query::of(&request.query);
         let wait = query.read("wait", "a number of seconds from 0 to 60", seconds)?.unwrap_or_default();
-        let tenant = query.read("tenant", "text", super::trail::text)?;
+        let tenant = query.read("tenant", "text", super::audit_log::text)?;
         let deadline = clock::now() + wait;
         let mut details = self.find(id, tenant.as_deref()).await?;
         if !details.transaction.status.is_final()
@@ -42,10 +42,10 @@ impl Safety {
 
     /// The transaction with this id, as the edge or the client named it: the edge's name wins, then the newest.
     pub(super) async fn find(&self, id: &str, tenant: Option<&str>) -> Result<Details, Refusal> {
-        if !own_id::is_valid(id) {
+        if !idempotency_key::is_valid(id) {
             return Err(Refusal::BadTransactionId);
         }
-        let key = own_id::canonical(id);
+        let key = idempotency_key::canonical(id);
         if let Some(tenant) = tenant {
             let lookup = Lookup::ClientKey { tenant: tenant.to_owned(), key };
             return self.core.store().details(&lookup).await?.ok_or(Refusal::UnknownTransaction);
@@ -73,13 +73,13 @@ impl Safety {
             let look = deadline.min(clock::now() + LOOK_AGAIN);
             tokio::select! {
                 _ = timeout_at(look.into(), watch.told()) => {}
-                () = self.gate.stopping() => return Ok(details),
+                () = self.admission.stopping() => return Ok(details),
             }
         }
     }
 
     pub(super) fn show(&self, status: u16, details: &Details) -> Reply {
-        let whole = shown::whole(details, self.core.registry());
+        let whole = view::whole(details, self.core.registry());
         Reply::json(status, whole.to_string())
     }
 }

@@ -37,8 +37,8 @@ pub async fn a_restart_knows_whose_answer_waited_for_the_journal(bench: &impl Be
     let key = given.transaction_id.to_string();
     given.client_key = Some(ClientKey { tenant: "tenant".to_owned(), key, fingerprint: [7; 32] });
     append(&*store, vec![own, given, draft(LaneId::Catalog, "nobody's")]).await;
-    let told: Vec<_> = load(&*store).await.entries.iter().map(|entry| entry.acknowledge).collect();
-    assert_eq!(told, [Acknowledge::WhenRecorded, Acknowledge::WhenApplied, Acknowledge::WhenRecorded]);
+    let told: Vec<_> = load(&*store).await.entries.iter().map(|entry| entry.ack_policy).collect();
+    assert_eq!(told, [AckPolicy::Durable, AckPolicy::Applied, AckPolicy::Durable]);
 }
 
 pub async fn a_batch_is_all_or_nothing(bench: &impl Bench) {

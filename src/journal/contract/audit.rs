@@ -14,7 +14,7 @@ fn made(kind: Kind, session: &str, created_at: i64) -> Draft {
     Draft { profile, client_session, created_at: at(created_at), ..draft(LaneId::Catalog, "x") }
 }
 
-async fn page(store: &dyn Store, filter: &Filter, after: Option<AuditPlace>, limit: u32) -> AuditPage {
+async fn page(store: &dyn Store, filter: &Filter, after: Option<AuditCursor>, limit: u32) -> AuditPage {
     store.audit(&AuditQuery { filter: filter.clone(), after, limit }).await.unwrap()
 }
 

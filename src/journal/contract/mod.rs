@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::*;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
-use crate::order::{Acknowledge, CatalogChange, Encoding, Kind, Merge, Origin, Priority, Profile, Verdict};
+use crate::order::{AckPolicy, CatalogChange, Encoding, Kind, Merge, Origin, Priority, Profile, Verdict};
 
 /// Where a store is tested: the same journal, opened again after the store before it was dropped.
 pub(in crate::journal) trait Bench {
@@ -60,11 +60,11 @@ macro_rules! contract_suite {
                 room_is_made_before_the_time_and_the_oldest_goes_first, a_journal_over_its_limit_names_who_holds_it;
         }
     };
-    (@ $bench:expr; $($room:ident: $($test:ident),+;)+) => {
+    (@ $bench:expr; $($capacity:ident: $($test:ident),+;)+) => {
         $($(
             #[tokio::test]
             async fn $test() {
-                $crate::journal::contract::$room::$test(&$bench).await;
+                $crate::journal::contract::$capacity::$test(&$bench).await;
             }
         )+)+
     };

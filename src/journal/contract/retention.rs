@@ -1,8 +1,8 @@
 //! Retention: what may go, what must stay, and that positions never come again (rule R11).
 
 use super::*;
-use crate::journal::retention::{Fullness, RetentionOptions, RetentionSink, make_room, round};
-use crate::order::Step;
+use crate::journal::retention::{Capacity, RetentionOptions, RetentionSink, make_room, round};
+use crate::order::LaneState;
 
 const ALL: u32 = 1000;
 
@@ -166,11 +166,11 @@ pub async fn for_room_two_must_be_in_step(bench: &impl Bench) {
     let seqs = finish(&*store, 2).await;
     mark(&*store, seqs[1], seqs[1]).await;
     record(&*store, vec![diverged("replica", LaneId::Catalog)]).await;
-    let room = async || store.trim(LATER, &instances(), Trimming::Room, ALL).await.unwrap();
-    assert_eq!(room().await.transactions, 0, "the journal may be the second copy");
+    let capacity = async || store.trim(LATER, &instances(), Trimming::Capacity, ALL).await.unwrap();
+    assert_eq!(capacity().await.transactions, 0, "the journal may be the second copy");
     let instance = InstanceName::new("replica");
     record(&*store, vec![Fact::Standing { lane: LaneId::Catalog, instance, standing: Standing::InStep }]).await;
-    let trimmed = room().await;
+    let trimmed = capacity().await;
     assert_eq!(trimmed.transactions, 2);
     assert!(trimmed.bytes > 2 * 100, "{trimmed:?}");
 }
@@ -189,11 +189,11 @@ pub async fn what_is_held_is_told_by_lane_and_instance(bench: &impl Bench) {
     let mut held = store.held(&instances()).await.unwrap();
     held.sort_by_key(|held| held.lane);
     assert_eq!(held.iter().map(|held| held.lane).collect::<Vec<_>>(), [LaneId::Catalog, lane]);
-    let shape = |at: usize| -> Vec<(&str, Seq, Step)> {
-        held[at].places.iter().map(|place| (place.instance.as_str(), place.through, place.step)).collect()
+    let shape = |at: usize| -> Vec<(&str, Seq, LaneState)> {
+        held[at].places.iter().map(|place| (place.instance.as_str(), place.through, place.state)).collect()
     };
-    assert_eq!(shape(0), [("primary", Seq::ZERO, Step::In), ("replica", Seq::ZERO, Step::In)]);
-    assert_eq!(shape(1), [("primary", seqs[1], Step::In), ("replica", seqs[0], Step::Diverged)]);
+    assert_eq!(shape(0), [("primary", Seq::ZERO, LaneState::InStep), ("replica", Seq::ZERO, LaneState::InStep)]);
+    assert_eq!(shape(1), [("primary", seqs[1], LaneState::InStep), ("replica", seqs[0], LaneState::Diverged)]);
     let [primary, replica] = &held[1].places[..] else { panic!("two places") };
     assert_eq!(primary.bytes_through, 2 * replica.bytes_through);
     assert_eq!(held[0].places[0].bytes_through, 0);
@@ -203,7 +203,7 @@ pub async fn what_is_held_is_told_by_lane_and_instance(bench: &impl Bench) {
 struct Heard(std::sync::Mutex<Vec<(LaneId, InstanceName)>>);
 
 impl RetentionSink for Heard {
-    fn fullness(&self, _: &Fullness) {}
+    fn fullness(&self, _: &Capacity) {}
 
     fn left_behind(&self, lane: LaneId, instance: &InstanceName) {
         self.0.lock().unwrap().push((lane, instance.clone()));

@@ -189,9 +189,9 @@ impl Queue {
         let mut bytes = 0;
         let mut keys: HashSet<(String, String)> = HashSet::new();
         while let Some(next) = state.appends.front() {
-            let room = taken.appends.len() < self.options.max_batch_entries
+            let capacity = taken.appends.len() < self.options.max_batch_entries
                 && bytes + next.draft.body.len() <= self.options.max_batch_bytes;
-            if !taken.appends.is_empty() && !room {
+            if !taken.appends.is_empty() && !capacity {
                 return;
             }
             // The second of two with one key must find the first one durable, or failed.

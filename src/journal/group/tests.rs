@@ -195,7 +195,7 @@ impl DurableSink for Lanes {
     }
 }
 
-struct House {
+struct Fixture {
     store: Arc<Fake>,
     lanes: Arc<Lanes>,
     journal: Journal,
@@ -203,13 +203,13 @@ struct House {
     running: JoinHandle<Ended>,
 }
 
-impl House {
-    fn new(options: JournalOptions) -> House {
+impl Fixture {
+    fn new(options: JournalOptions) -> Fixture {
         let (store, lanes) = (Arc::new(Fake::default()), Arc::new(Lanes::default()));
         let (journal, task) = Journal::start(store.clone(), options, lanes.clone());
         let (stop, stopped) = oneshot::channel();
         let running = tokio::spawn(task.run(async move { drop(stopped.await) }));
-        House { store, lanes, journal, stop, running }
+        Fixture { store, lanes, journal, stop, running }
     }
 
     fn told(&self) -> Vec<(Seq, TransactionId)> {
@@ -252,32 +252,32 @@ fn options() -> JournalOptions {
 
 #[tokio::test]
 async fn writers_share_a_commit_and_the_sink_hears_first_and_in_order() {
-    let house = House::new(options());
-    let release = house.hold().await;
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
     let drafts = [some(), some(), some()];
     let mut appends = Vec::new();
     for (n, draft) in drafts.iter().enumerate() {
-        appends.push(house.append(draft.clone()));
-        house.waiting(n + 1).await;
+        appends.push(fixture.append(draft.clone()));
+        fixture.waiting(n + 1).await;
     }
-    assert!(house.told().is_empty(), "nothing is in a lane before it is durable");
+    assert!(fixture.told().is_empty(), "nothing is in a lane before it is durable");
     release.send(()).unwrap();
     for (n, append) in appends.into_iter().enumerate() {
         assert_eq!(append.await.unwrap(), Ok(Seq::new(n as u64 + 1)));
-        assert_eq!(house.told().len(), 3);
+        assert_eq!(fixture.told().len(), 3);
     }
     let expected: Vec<_> = drafts.iter().zip(1..).map(|(draft, n)| (Seq::new(n), draft.transaction_id)).collect();
-    assert_eq!(house.told(), expected);
-    assert_eq!(house.store.script.lock().unwrap().commits, 2);
+    assert_eq!(fixture.told(), expected);
+    assert_eq!(fixture.store.script.lock().unwrap().commits, 2);
 }
 
 #[tokio::test]
 async fn a_full_queue_says_so() {
-    let house = House::new(options());
-    let release = house.hold().await;
-    let waiting: Vec<_> = (0..4).map(|_| house.append(some())).collect();
-    house.waiting(4).await;
-    assert_eq!(house.journal.append(some()).await, Err(AppendError::Full));
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    let waiting: Vec<_> = (0..4).map(|_| fixture.append(some())).collect();
+    fixture.waiting(4).await;
+    assert_eq!(fixture.journal.append(some()).await, Err(AppendError::Full));
     release.send(()).unwrap();
     for append in waiting {
         append.await.unwrap().unwrap();
@@ -286,226 +286,226 @@ async fn a_full_queue_says_so() {
 
 #[tokio::test(start_paused = true)]
 async fn an_append_that_waits_too_long_is_withdrawn_for_good() {
-    let house = House::new(options());
-    let release = house.hold().await;
-    let answer = house.journal.append(some()).await;
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    let answer = fixture.journal.append(some()).await;
     assert!(matches!(answer, Err(AppendError::Unavailable(_))), "{answer:?}");
     release.send(()).unwrap();
-    assert_eq!(house.journal.append(some()).await, Ok(Seq::new(1)));
-    assert_eq!(house.told().len(), 1);
+    assert_eq!(fixture.journal.append(some()).await, Ok(Seq::new(1)));
+    assert_eq!(fixture.told().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_append_in_a_slow_commit_is_in_doubt_and_enters_its_lane_later() {
-    let house = House::new(options());
+    let fixture = Fixture::new(options());
     let (release, released) = oneshot::channel();
-    house.store.plan(Plan::Hold(released));
+    fixture.store.plan(Plan::Hold(released));
     let draft = some();
-    let answer = house.journal.append(draft.clone()).await;
+    let answer = fixture.journal.append(draft.clone()).await;
     assert!(matches!(answer, Err(AppendError::InDoubt(_))), "{answer:?}");
     release.send(()).unwrap();
-    house.lanes.changed.notified().await;
-    assert_eq!(house.told(), [(Seq::new(1), draft.transaction_id)]);
+    fixture.lanes.changed.notified().await;
+    assert_eq!(fixture.told(), [(Seq::new(1), draft.transaction_id)]);
 }
 
 #[tokio::test]
 async fn a_taken_key_fails_alone() {
-    let house = House::new(options());
+    let fixture = Fixture::new(options());
     let first = keyed("tenant", "key");
-    house.journal.append(first.clone()).await.unwrap();
-    let release = house.hold().await;
-    let before = house.append(some());
-    house.waiting(1).await;
-    let taken = house.append(keyed("tenant", "key"));
-    house.waiting(2).await;
-    let after = house.append(some());
-    house.waiting(3).await;
+    fixture.journal.append(first.clone()).await.unwrap();
+    let release = fixture.hold().await;
+    let before = fixture.append(some());
+    fixture.waiting(1).await;
+    let taken = fixture.append(keyed("tenant", "key"));
+    fixture.waiting(2).await;
+    let after = fixture.append(some());
+    fixture.waiting(3).await;
     release.send(()).unwrap();
     assert_eq!(before.await.unwrap(), Ok(Seq::new(2)));
     assert_eq!(taken.await.unwrap(), Err(AppendError::Taken(first.transaction_id)));
-    assert_eq!(house.journal.stats().commits_failed(), 0);
+    assert_eq!(fixture.journal.stats().commits_failed(), 0);
     assert_eq!(after.await.unwrap(), Ok(Seq::new(3)));
 }
 
 #[tokio::test]
 async fn of_two_waiting_with_one_key_the_first_wins() {
-    let house = House::new(options());
-    let release = house.hold().await;
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
     let first = keyed("tenant", "key");
-    let won = house.append(first.clone());
-    house.waiting(1).await;
-    let lost = house.append(keyed("tenant", "key"));
-    house.waiting(2).await;
+    let won = fixture.append(first.clone());
+    fixture.waiting(1).await;
+    let lost = fixture.append(keyed("tenant", "key"));
+    fixture.waiting(2).await;
     release.send(()).unwrap();
     assert_eq!(won.await.unwrap(), Ok(Seq::new(1)));
     assert_eq!(lost.await.unwrap(), Err(AppendError::Taken(first.transaction_id)));
-    assert_eq!(house.journal.stats().commits_failed(), 0, "a repetition is no failure of the journal");
+    assert_eq!(fixture.journal.stats().commits_failed(), 0, "a repetition is no failure of the journal");
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_refused_commit_fails_its_appends_and_keeps_its_facts_in_front() {
-    let house = House::new(options());
-    let release = house.hold().await;
-    house.store.plan(Plan::Refuse);
-    house.store.plan(Plan::Refuse);
-    let recorded = house.journal.record(vec![fact(1), fact(2)]);
-    let refused = house.append(some());
-    house.waiting(1).await;
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    fixture.store.plan(Plan::Refuse);
+    fixture.store.plan(Plan::Refuse);
+    let recorded = fixture.journal.record(vec![fact(1), fact(2)]);
+    let refused = fixture.append(some());
+    fixture.waiting(1).await;
     release.send(()).unwrap();
     assert_eq!(refused.await.unwrap(), Err(AppendError::Unavailable("the disk is full".to_owned())));
-    house.journal.record_later(vec![fact(3)]);
+    fixture.journal.record_later(vec![fact(3)]);
     recorded.await;
-    house.journal.record(vec![fact(4)]).await;
+    fixture.journal.record(vec![fact(4)]).await;
     let expected: Vec<_> = (0..=4).map(|n| format!("{:?}", fact(n))).collect();
-    assert_eq!(house.store.facts(), expected);
-    assert_eq!(house.journal.stats().commits_failed(), 2);
-    assert_eq!(house.told(), []);
+    assert_eq!(fixture.store.facts(), expected);
+    assert_eq!(fixture.journal.stats().commits_failed(), 2);
+    assert_eq!(fixture.told(), []);
 }
 
 #[tokio::test]
 async fn a_superseded_commit_ends_the_task_and_confirms_nothing() {
-    let house = House::new(options());
-    let release = house.hold().await;
-    house.store.plan(Plan::Supersede);
-    let append = house.append(some());
-    house.waiting(1).await;
-    let recorded = tokio::spawn(house.journal.record(vec![fact(1)]));
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    fixture.store.plan(Plan::Supersede);
+    let append = fixture.append(some());
+    fixture.waiting(1).await;
+    let recorded = tokio::spawn(fixture.journal.record(vec![fact(1)]));
     release.send(()).unwrap();
     assert_eq!(append.await.unwrap(), Err(AppendError::Unavailable("edge-2 has it".to_owned())));
-    assert_eq!(house.running.await.unwrap(), Ended::Superseded("edge-2 has it".to_owned()));
-    assert!(matches!(house.journal.append(some()).await, Err(AppendError::Unavailable(_))));
+    assert_eq!(fixture.running.await.unwrap(), Ended::Superseded("edge-2 has it".to_owned()));
+    assert!(matches!(fixture.journal.append(some()).await, Err(AppendError::Unavailable(_))));
     assert!(!recorded.is_finished(), "who waits for what will never be durable is told nothing");
-    assert_eq!(house.store.facts(), [format!("{:?}", fact(0))]);
+    assert_eq!(fixture.store.facts(), [format!("{:?}", fact(0))]);
 }
 
 #[tokio::test]
 async fn an_append_in_doubt_that_is_found_is_durable() {
-    let house = House::new(options());
-    house.store.plan(Plan::DoubtKept);
+    let fixture = Fixture::new(options());
+    fixture.store.plan(Plan::DoubtKept);
     let draft = some();
-    assert_eq!(house.journal.append(draft.clone()).await, Ok(Seq::new(1)));
-    assert_eq!(house.told(), [(Seq::new(1), draft.transaction_id)]);
+    assert_eq!(fixture.journal.append(draft.clone()).await, Ok(Seq::new(1)));
+    assert_eq!(fixture.told(), [(Seq::new(1), draft.transaction_id)]);
 }
 
 #[tokio::test]
 async fn an_append_in_doubt_that_is_absent_had_no_effect() {
-    let house = House::new(options());
-    house.store.plan(Plan::DoubtLost);
-    let answer = house.journal.append(some()).await;
+    let fixture = Fixture::new(options());
+    fixture.store.plan(Plan::DoubtLost);
+    let answer = fixture.journal.append(some()).await;
     assert!(matches!(answer, Err(AppendError::Unavailable(_))), "{answer:?}");
-    assert_eq!(house.journal.append(some()).await, Ok(Seq::new(1)));
-    assert_eq!(house.told().len(), 1);
+    assert_eq!(fixture.journal.append(some()).await, Ok(Seq::new(1)));
+    assert_eq!(fixture.told().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn an_append_in_doubt_is_looked_up_until_it_is_found_and_nothing_overtakes_it() {
-    let house = House::new(options());
-    house.store.plan(Plan::DoubtKept);
-    house.store.script.lock().unwrap().lookups_fail = true;
+    let fixture = Fixture::new(options());
+    fixture.store.plan(Plan::DoubtKept);
+    fixture.store.script.lock().unwrap().lookups_fail = true;
     let doubtful = some();
-    let answer = house.journal.append(doubtful.clone()).await;
+    let answer = fixture.journal.append(doubtful.clone()).await;
     assert!(matches!(answer, Err(AppendError::InDoubt(_))), "{answer:?}");
     let behind = some();
-    let next = house.append(behind.clone());
-    house.waiting(1).await;
+    let next = fixture.append(behind.clone());
+    fixture.waiting(1).await;
     for _ in 0..3 {
-        house.store.looked_up.notified().await;
+        fixture.store.looked_up.notified().await;
     }
-    assert!(house.told().is_empty());
-    house.store.script.lock().unwrap().lookups_fail = false;
+    assert!(fixture.told().is_empty());
+    fixture.store.script.lock().unwrap().lookups_fail = false;
     assert_eq!(next.await.unwrap(), Ok(Seq::new(2)));
-    assert_eq!(house.told(), [(Seq::new(1), doubtful.transaction_id), (Seq::new(2), behind.transaction_id)]);
+    assert_eq!(fixture.told(), [(Seq::new(1), doubtful.transaction_id), (Seq::new(2), behind.transaction_id)]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn facts_in_doubt_are_recorded_again() {
-    let house = House::new(options());
-    house.store.plan(Plan::DoubtLost);
-    house.journal.record(vec![fact(1)]).await;
-    assert_eq!(house.store.facts(), [format!("{:?}", fact(1))]);
+    let fixture = Fixture::new(options());
+    fixture.store.plan(Plan::DoubtLost);
+    fixture.journal.record(vec![fact(1)]).await;
+    assert_eq!(fixture.store.facts(), [format!("{:?}", fact(1))]);
 }
 
 #[tokio::test]
 async fn shutting_down_commits_what_waits() {
-    let house = House::new(options());
-    let release = house.hold().await;
-    let append = house.append(some());
-    house.waiting(1).await;
-    let recorded = house.journal.record(vec![fact(1)]);
-    house.stop.send(()).unwrap();
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    let append = fixture.append(some());
+    fixture.waiting(1).await;
+    let recorded = fixture.journal.record(vec![fact(1)]);
+    fixture.stop.send(()).unwrap();
     release.send(()).unwrap();
     assert_eq!(append.await.unwrap(), Ok(Seq::new(1)));
     recorded.await;
-    house.running.await.unwrap();
-    assert!(matches!(house.journal.append(some()).await, Err(AppendError::Unavailable(_))));
+    fixture.running.await.unwrap();
+    assert!(matches!(fixture.journal.append(some()).await, Err(AppendError::Unavailable(_))));
 }
 
 #[tokio::test(start_paused = true)]
 async fn shutting_down_does_not_wait_for_a_journal_that_is_away() {
-    let house = House::new(options());
+    let fixture = Fixture::new(options());
     for _ in 0..10_000 {
-        house.store.plan(Plan::Refuse);
+        fixture.store.plan(Plan::Refuse);
     }
-    house.journal.record_later(vec![fact(1)]);
-    house.stop.send(()).unwrap();
-    house.running.await.unwrap();
-    assert!(house.store.facts().is_empty());
+    fixture.journal.record_later(vec![fact(1)]);
+    fixture.stop.send(()).unwrap();
+    fixture.running.await.unwrap();
+    assert!(fixture.store.facts().is_empty());
 }
 
 #[tokio::test]
 async fn under_pressure_only_retries_are_shed() {
-    let house = House::new(options());
-    let release = house.hold().await;
-    house.journal.record_later((1..=4).map(fact).collect());
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    fixture.journal.record_later((1..=4).map(fact).collect());
     let retried = Fact::Retried { seq: Seq::new(1), reason: "x".to_owned(), next_retry_at: None };
-    house.journal.record_later(vec![retried, fact(5)]);
+    fixture.journal.record_later(vec![retried, fact(5)]);
     release.send(()).unwrap();
-    house.journal.record(Vec::new()).await;
+    fixture.journal.record(Vec::new()).await;
     let expected: Vec<_> = (0..=5).map(|n| format!("{:?}", fact(n))).collect();
-    assert_eq!(house.store.facts(), expected);
-    assert_eq!(house.journal.stats().facts_shed(), 1);
+    assert_eq!(fixture.store.facts(), expected);
+    assert_eq!(fixture.journal.stats().facts_shed(), 1);
 }
 
 #[tokio::test(start_paused = true)]
 async fn facts_that_wait_too_long_are_withdrawn_for_good_unless_a_commit_has_them() {
-    let house = House::new(JournalOptions { timeout: Duration::from_millis(20), ..options() });
-    let release = house.hold().await;
-    let late = house.journal.record_in_time(vec![fact(1)]).await;
+    let fixture = Fixture::new(JournalOptions { timeout: Duration::from_millis(20), ..options() });
+    let release = fixture.hold().await;
+    let late = fixture.journal.record_in_time(vec![fact(1)]).await;
     assert!(matches!(late, Err(AppendError::Unavailable(_))), "{late:?}");
     release.send(()).unwrap();
-    assert_eq!(house.journal.record_in_time(vec![fact(2)]).await, Ok(()));
+    assert_eq!(fixture.journal.record_in_time(vec![fact(2)]).await, Ok(()));
     let (release, released) = oneshot::channel();
-    house.store.plan(Plan::Hold(released));
-    let carried = house.journal.record_in_time(vec![fact(3)]).await;
+    fixture.store.plan(Plan::Hold(released));
+    let carried = fixture.journal.record_in_time(vec![fact(3)]).await;
     assert!(matches!(carried, Err(AppendError::InDoubt(_))), "{carried:?}");
     release.send(()).unwrap();
-    house.journal.record(Vec::new()).await;
-    assert_eq!(house.store.facts(), [fact(0), fact(2), fact(3)].map(|fact| format!("{fact:?}")));
+    fixture.journal.record(Vec::new()).await;
+    assert_eq!(fixture.store.facts(), [fact(0), fact(2), fact(3)].map(|fact| format!("{fact:?}")));
 }
 
 #[tokio::test]
 async fn facts_whose_commit_was_in_doubt_cannot_be_withdrawn() {
-    let house = House::new(JournalOptions { timeout: Duration::from_millis(20), ..options() });
-    house.store.plan(Plan::DoubtLost);
-    house.store.plan(Plan::Refuse);
+    let fixture = Fixture::new(JournalOptions { timeout: Duration::from_millis(20), ..options() });
+    fixture.store.plan(Plan::DoubtLost);
+    fixture.store.plan(Plan::Refuse);
     // Committed again after the doubt, refused, and committed a third time.
-    house.journal.record_in_time(vec![fact(1)]).await.unwrap_or_else(|error| {
+    fixture.journal.record_in_time(vec![fact(1)]).await.unwrap_or_else(|error| {
         assert!(matches!(error, AppendError::InDoubt(_)), "{error}");
     });
-    house.journal.record(Vec::new()).await;
-    assert_eq!(house.store.facts(), [format!("{:?}", fact(1))]);
+    fixture.journal.record(Vec::new()).await;
+    assert_eq!(fixture.store.facts(), [format!("{:?}", fact(1))]);
 }
 
 #[tokio::test]
 async fn a_watch_is_woken_after_the_commit() {
-    let house = House::new(options());
-    let release = house.hold().await;
-    let mut watch = house.journal.watch(Seq::new(5));
-    house.journal.record_later(crate::journal::contract::finished(&[Seq::new(5)]));
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    let mut watch = fixture.journal.watch(Seq::new(5));
+    fixture.journal.record_later(crate::journal::contract::finished(&[Seq::new(5)]));
     tokio::task::yield_now().await;
     let told = tokio::time::timeout(Duration::from_millis(20), watch.told()).await;
     assert!(told.is_err(), "not while the commit is only asked for");
     release.send(()).unwrap();
     watch.told().await;
-    assert_eq!(house.store.facts().len(), 3);
+    assert_eq!(fixture.store.facts().len(), 3);
 }

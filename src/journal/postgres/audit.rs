@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::journal::audit::Hours;
 use crate::journal::names::{Named, lane_name};
 use crate::journal::{
-    AuditPage, AuditPlace, AuditQuery, Details, Filter, Lookup, ReadError, Recent, RecentStatus, Status, StatusSummary,
+    AuditCursor, AuditPage, AuditQuery, Details, Filter, Lookup, ReadError, Recent, RecentStatus, Status, StatusSummary,
 };
 
 /// Conditions that grow, with their values.
@@ -53,7 +53,7 @@ impl Where {
         }
     }
 
-    fn and_behind(&mut self, place: AuditPlace) {
+    fn and_behind(&mut self, place: AuditCursor) {
         let first = self.values.len() + 1;
         self.values.push(Box::new(time(place.created_at)));
         self.values.push(Box::new(number(place.seq)));
@@ -109,7 +109,7 @@ pub(super) async fn audit(session: &mut Exclusive, query: &AuditQuery) -> Result
 }
 
 /// The places on the page, and one more if there is one.
-async fn places(moment: &Transaction<'_>, query: &AuditQuery) -> Result<Vec<AuditPlace>, ReadError> {
+async fn places(moment: &Transaction<'_>, query: &AuditQuery) -> Result<Vec<AuditCursor>, ReadError> {
     let filter = &query.filter;
     if filter.session.is_some() || filter.statuses.is_empty() {
         let mut condition = Where::new();
@@ -135,7 +135,7 @@ async fn ordered(
     moment: &Transaction<'_>,
     mut condition: Where,
     query: &AuditQuery,
-) -> Result<Vec<AuditPlace>, ReadError> {
+) -> Result<Vec<AuditCursor>, ReadError> {
     condition.and_in("kind", &kinds(&query.filter));
     condition.and_moments(&range(&query.filter));
     if let Some(after) = query.after {
@@ -147,7 +147,7 @@ async fn ordered(
         query.limit.max(1).saturating_add(1)
     );
     let place =
-        |found: &Row| Ok(AuditPlace { created_at: row::moment(found, "created_at")?, seq: row::seq(found, "seq")? });
+        |found: &Row| Ok(AuditCursor { created_at: row::moment(found, "created_at")?, seq: row::seq(found, "seq")? });
     condition.query(moment, &sql).await?.iter().map(place).collect()
 }
 

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::{
-    ApplicationDraft, ApplicationReport, EventId, Fact, Standing, Status, StoredAnswer, SuspicionId, TimingGap,
+    ApplicationDraft, ApplicationReport, EventId, Fact, LateWriteId, Standing, Status, StoredAnswer, TimingGap,
 };
 use crate::order::{CatalogChange, Verdict};
 
@@ -24,7 +24,7 @@ pub(super) struct Folded<'a> {
     pub(super) transactions: BTreeMap<Seq, Change<'a>>,
     pub(super) resolved: BTreeMap<Seq, &'a Bytes>,
     pub(super) catalog: Vec<&'a CatalogChange>,
-    pub(super) handled: Vec<SuspicionId>,
+    pub(super) handled: Vec<LateWriteId>,
     pub(super) begun: Vec<&'a ApplicationDraft>,
     pub(super) reports: Vec<(Seq, &'a ApplicationReport, Timestamp)>,
     pub(super) delivered: Option<EventId>,
@@ -124,7 +124,7 @@ impl<'a> Folded<'a> {
                 change.open.failure_reason = Some(reason);
                 change.late_reason = Some(reason);
             }
-            Fact::SuspicionHandled(id) => self.handled.push(*id),
+            Fact::LateWriteHandled(id) => self.handled.push(*id),
             Fact::ApplicationBegan(draft) => self.begun.push(draft),
             Fact::ApplicationReported { seq, report, at } => self.reports.push((*seq, report, *at)),
             Fact::Delivered(through) => self.delivered = self.delivered.max(Some(*through)),

@@ -8,7 +8,7 @@ use super::text;
 use crate::clock::Timestamp;
 use crate::ids::InstanceName;
 use crate::journal::names::standing_named;
-use crate::journal::places::Places;
+use crate::journal::progress::LaneProgress;
 use crate::journal::{ProgressRow, ReadError};
 
 /// What the instances that stay have had all along, while one that goes held it back.
@@ -54,6 +54,6 @@ pub(super) fn progress(row: &Row) -> Result<ProgressRow, ReadError> {
 }
 
 /// Stored progress rows.
-pub(super) fn places(rows: &[Row]) -> Result<Places, ReadError> {
+pub(super) fn places(rows: &[Row]) -> Result<LaneProgress, ReadError> {
     rows.iter().map(progress).collect()
 }

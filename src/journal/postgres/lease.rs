@@ -18,7 +18,7 @@ use super::row::get;
 use super::schema::{self, Schema, SchemaError};
 use super::writer::halt;
 use crate::journal::names::lane_name;
-use crate::journal::{Claim, Predecessor, ReadError, Suspicion, TenureError, Term};
+use crate::journal::{Claim, LateWrite, LeadershipError, LeaseTerm, Predecessor, ReadError};
 
 /// Takes the lease if it is free, over, or this process's; answers who had it.
 const TAKE: &str = "
@@ -74,7 +74,7 @@ impl Lease {
         Lease { sessions, schema, fence, term, lingers, current }
     }
 
-    pub(super) async fn claim(&self) -> Result<Claim, TenureError> {
+    pub(super) async fn claim(&self) -> Result<Claim, LeadershipError> {
         if self.fence.epoch().is_some() {
             let term = self.renew().await?;
             return Ok(Claim::Granted { term, predecessor: self.predecessor() });
@@ -90,7 +90,7 @@ impl Lease {
         .await
     }
 
-    async fn look_and_take(&self, session: &Session, known: Known) -> Result<Claim, TenureError> {
+    async fn look_and_take(&self, session: &Session, known: Known) -> Result<Claim, LeadershipError> {
         let found = self.look(session, known).await?;
         match found.holder {
             Some(holder) if holder != self.fence.me() && found.runs => return Ok(Claim::Held { by: found.by() }),
@@ -98,30 +98,30 @@ impl Lease {
             _ => {}
         }
         if found.reads_only {
-            return Err(TenureError::Unavailable(READ_ONLY.to_owned()));
+            return Err(LeadershipError::Unavailable(READ_ONLY.to_owned()));
         }
         // Whoever held it while this edge stood by may have been a newer binary.
         schema::known(session).await.map_err(unusable)?;
         self.take(session, &found).await
     }
 
-    async fn take(&self, session: &Session, found: &Found) -> Result<Claim, TenureError> {
+    async fn take(&self, session: &Session, found: &Found) -> Result<Claim, LeadershipError> {
         let me = self.fence.me();
         let queries = [query!(TAKE, me, self.fence.name(), self.term.as_secs_f64()), query!(FENCE, me)];
         let rows = committed(transact(session, &queries).await)?;
         let (taken, fenced) = (rows.first().and_then(|rows| rows.first()), rows.get(1).and_then(|rows| rows.first()));
         let (Some(before), Some(fenced)) = (taken, fenced) else { return Ok(Claim::Held { by: found.by() }) };
-        let read = |error: ReadError| TenureError::Unavailable(error.to_string());
+        let read = |error: ReadError| LeadershipError::Unavailable(error.to_string());
         let before: Option<uuid::Uuid> = get(before, "holder").map_err(read)?;
         if before.is_some_and(|before| before != me) {
             self.lingers.store(true, Ordering::Release);
         }
         self.fence.learn(Known::read(fenced).map_err(read)?);
         self.fence.hold(Some(get(fenced, "epoch").map_err(read)?));
-        Ok(Claim::Granted { term: Term::For(self.term), predecessor: self.predecessor() })
+        Ok(Claim::Granted { term: LeaseTerm::For(self.term), predecessor: self.predecessor() })
     }
 
-    pub(super) async fn renew(&self) -> Result<Term, TenureError> {
+    pub(super) async fn renew(&self) -> Result<LeaseTerm, LeadershipError> {
         let known = self.fence.known();
         self.within(|session| async move {
             let renewed = self.renew_and_look(&session, known).await;
@@ -130,21 +130,21 @@ impl Lease {
         .await
     }
 
-    async fn renew_and_look(&self, session: &Session, known: Known) -> Result<Term, TenureError> {
+    async fn renew_and_look(&self, session: &Session, known: Known) -> Result<LeaseTerm, LeadershipError> {
         let me = self.fence.me();
         let renewed = session.execute(RENEW, &[&me, &self.fence.name(), &self.term.as_secs_f64()]).await;
         self.fence.set_access(access(&renewed));
         let renewed = renewed.map_err(|error| failed(&error))?;
         let found = self.look(session, known).await?;
         match renewed > 0 && found.epoch_holder == Some(me) {
-            true => Ok(Term::For(self.term)),
-            false => Err(TenureError::Superseded { by: found.by() }),
+            true => Ok(LeaseTerm::For(self.term)),
+            false => Err(LeadershipError::Superseded { by: found.by() }),
         }
     }
 
-    pub(super) async fn suspect(&self, suspicions: &[Suspicion]) -> Result<(), ReadError> {
-        let lanes: Vec<String> = suspicions.iter().map(|suspicion| lane_name(suspicion.lane)).collect();
-        let instances: Vec<&str> = suspicions.iter().map(|suspicion| suspicion.instance.as_str()).collect();
+    pub(super) async fn report_late_writes(&self, late_writes: &[LateWrite]) -> Result<(), ReadError> {
+        let lanes: Vec<String> = late_writes.iter().map(|late_write| lane_name(late_write.lane)).collect();
+        let instances: Vec<&str> = late_writes.iter().map(|late_write| late_write.instance.as_str()).collect();
         let epoch = self.fence.last_epoch();
         let (lanes, instances, epoch) = (&lanes, &instances, &epoch);
         let noted = self.within(|session| async move {
@@ -176,7 +176,7 @@ impl Lease {
     }
 
     /// Brings the schema up to date, once, unless another edge, which knows an older one, holds the journal: it is named.
-    async fn bring_up_to_date(&self) -> Result<Option<String>, TenureError> {
+    async fn bring_up_to_date(&self) -> Result<Option<String>, LeadershipError> {
         if self.current.load(Ordering::Acquire) {
             return Ok(None);
         }
@@ -190,46 +190,46 @@ impl Lease {
     }
 
     /// Looks at the journal, which must not have been further than it is. What it had before is asked before.
-    async fn look(&self, session: &Session, known: Known) -> Result<Found, TenureError> {
+    async fn look(&self, session: &Session, known: Known) -> Result<Found, LeadershipError> {
         let row = session.query_one(FOUND, &[]).await.map_err(|error| failed(&error))?;
-        let found = Found::read(&row).map_err(|error| TenureError::Unavailable(error.to_string()))?;
+        let found = Found::read(&row).map_err(|error| LeadershipError::Unavailable(error.to_string()))?;
         if let Some(text) = behind(known, found.known) {
             halt(session, known, &text).await;
-            return Err(TenureError::Unusable(text));
+            return Err(LeadershipError::Unusable(text));
         }
         if let Some(text) = found.halted {
-            return Err(TenureError::Unusable(text));
+            return Err(LeadershipError::Unusable(text));
         }
         self.fence.learn(found.known);
         Ok(found)
     }
 
     /// Runs `work` on the lease's connection, for no longer than a third of the term: then the connection is dropped.
-    async fn within<T, F>(&self, work: impl FnOnce(Exclusive) -> F) -> Result<T, TenureError>
+    async fn within<T, F>(&self, work: impl FnOnce(Exclusive) -> F) -> Result<T, LeadershipError>
     where
-        F: Future<Output = (Exclusive, Result<T, TenureError>)>,
+        F: Future<Output = (Exclusive, Result<T, LeadershipError>)>,
     {
         let worked = async {
             let loan = self.sessions.get().await.map_err(|error| match error {
-                deadpool::managed::PoolError::Backend(ConnectError::Refused(text)) => TenureError::Unusable(text),
-                error => TenureError::Unavailable(error.to_string()),
+                deadpool::managed::PoolError::Backend(ConnectError::Refused(text)) => LeadershipError::Unusable(text),
+                error => LeadershipError::Unavailable(error.to_string()),
             })?;
             let (session, result) = work(Exclusive::new(loan)).await;
-            if !matches!(result, Err(TenureError::Unavailable(_))) {
+            if !matches!(result, Err(LeadershipError::Unavailable(_))) {
                 session.give_back();
             }
             result
         };
-        let late = || Err(TenureError::Unavailable("the database did not answer in time".to_owned()));
+        let late = || Err(LeadershipError::Unavailable("the database did not answer in time".to_owned()));
         tokio::time::timeout(self.term / 3, worked).await.unwrap_or_else(|_| late())
     }
 }
 
-fn committed(outcome: Outcome) -> Result<Vec<Vec<Row>>, TenureError> {
+fn committed(outcome: Outcome) -> Result<Vec<Vec<Row>>, LeadershipError> {
     match outcome {
         Outcome::Committed(rows) => Ok(rows),
-        Outcome::Failed(said, _) => Err(TenureError::Unavailable(said.to_string())),
-        Outcome::Lost(text) | Outcome::InDoubt(text) => Err(TenureError::Unavailable(text)),
+        Outcome::Failed(said, _) => Err(LeadershipError::Unavailable(said.to_string())),
+        Outcome::Lost(text) | Outcome::InDoubt(text) => Err(LeadershipError::Unavailable(text)),
     }
 }
 
@@ -241,13 +241,13 @@ fn access(renewed: &Result<u64, tokio_postgres::Error>) -> Access {
     }
 }
 
-fn unusable(error: SchemaError) -> TenureError {
+fn unusable(error: SchemaError) -> LeadershipError {
     match error {
-        SchemaError::Unavailable(text) => TenureError::Unavailable(text),
-        error => TenureError::Unusable(error.to_string()),
+        SchemaError::Unavailable(text) => LeadershipError::Unavailable(text),
+        error => LeadershipError::Unusable(error.to_string()),
     }
 }
 
-fn failed(error: &tokio_postgres::Error) -> TenureError {
-    TenureError::Unavailable(explain(error))
+fn failed(error: &tokio_postgres::Error) -> LeadershipError {
+    LeadershipError::Unavailable(explain(error))
 }

@@ -13,7 +13,7 @@ use super::row::{self, get, parsed};
 use super::text;
 use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope};
 use crate::journal::names::{Named, collection_named, lane_name, lane_named};
-use crate::journal::places::Places;
+use crate::journal::progress::LaneProgress;
 use crate::journal::{CollectionRow, EntryRow, ReadError, Snapshot};
 
 /// Above the lane's lowest place; and what has no verdict, wherever it is. Each by its index.
@@ -92,7 +92,7 @@ fn living_lanes(open: &[Row], collections: &[CollectionRow]) -> Result<HashSet<L
 async fn entries(
     moment: &Transaction<'_>,
     lanes: &HashSet<LaneId>,
-    places: &Places,
+    places: &LaneProgress,
     configured: &[InstanceName],
 ) -> Result<Vec<EntryRow>, ReadError> {
     let names: Vec<String> = lanes.iter().map(|lane| lane_name(*lane)).collect();

@@ -2,12 +2,13 @@
 //!
 //! One edge writes at a time, by a lease and a fencing epoch. Every connection lives on a thread of the store's own, in
 //! three pools: for the one connection that commits, for reads, and for the lease, so that none of them waits for
-//! another. What a journal promises is said at [`Store`] and [`Tenure`]; docs/decisions/0013 says why it is done so.
+//! another. What a journal promises is said at [`Store`] and [`Leadership`]; docs/decisions/0013 says why it is done so.
 
 mod append;
 mod application;
 mod audit;
 mod body;
+mod capacity;
 mod catalog;
 mod connect;
 mod events;
@@ -21,7 +22,6 @@ mod load;
 mod moving;
 mod pipeline;
 mod read;
-mod room;
 mod row;
 mod runtime;
 mod schema;
@@ -49,8 +49,8 @@ use self::schema::Schema;
 use self::writer::Writer;
 use super::{
     AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, HeldLane,
-    Lookup, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Suspicion, SuspicionId, Tenure, TenureError,
-    Term, Totals, TransactionRow, Trimmed, Trimming,
+    LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, ReadError, Recent, Request, Snapshot,
+    StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
@@ -142,7 +142,7 @@ impl Parts {
 }
 
 impl PostgresStore {
-    /// A store on this database. Says nothing to it yet: [`Tenure::claim`] brings its schema up to date.
+    /// A store on this database. Says nothing to it yet: [`Leadership::claim`] brings its schema up to date.
     ///
     /// # Errors
     /// The thread cannot be started, or the trusted certificates cannot be read.
@@ -330,7 +330,7 @@ impl Store for PostgresStore {
         let patience = self.options.scan;
         let read = self.on_thread(move |parts| async move {
             let read = |session| async move {
-                let read = room::used_bytes(&session, limit).await;
+                let read = capacity::used_bytes(&session, limit).await;
                 (session, read)
             };
             parts.reader.read(patience, read).await
@@ -343,7 +343,7 @@ impl Store for PostgresStore {
         let read = self.on_thread(move |parts| async move {
             let configured = &configured;
             let read = |session| async move {
-                let read = room::held(&session, configured).await;
+                let read = capacity::held(&session, configured).await;
                 (session, read)
             };
             parts.reader.read(patience, read).await
@@ -378,28 +378,28 @@ impl Store for PostgresStore {
 }
 
 #[async_trait]
-impl Tenure for PostgresStore {
-    async fn claim(&self) -> Result<Claim, TenureError> {
+impl Leadership for PostgresStore {
+    async fn claim(&self) -> Result<Claim, LeadershipError> {
         let claimed = self.on_thread(|parts| async move { parts.lease.claim().await });
-        claimed.await.unwrap_or_else(|| Err(TenureError::Unavailable(stopped())))
+        claimed.await.unwrap_or_else(|| Err(LeadershipError::Unavailable(stopped())))
     }
 
-    async fn renew(&self) -> Result<Term, TenureError> {
+    async fn renew(&self) -> Result<LeaseTerm, LeadershipError> {
         let renewed = self.on_thread(|parts| async move { parts.lease.renew().await });
-        renewed.await.unwrap_or_else(|| Err(TenureError::Unavailable(stopped())))
+        renewed.await.unwrap_or_else(|| Err(LeadershipError::Unavailable(stopped())))
     }
 
-    async fn suspect(&self, suspicions: &[Suspicion]) -> Result<(), ReadError> {
-        let suspicions = suspicions.to_vec();
-        let noted = self.on_thread(|parts| async move { parts.lease.suspect(&suspicions).await });
+    async fn report_late_writes(&self, late_writes: &[LateWrite]) -> Result<(), ReadError> {
+        let late_writes = late_writes.to_vec();
+        let noted = self.on_thread(|parts| async move { parts.lease.report_late_writes(&late_writes).await });
         noted.await.unwrap_or_else(|| Err(ReadError(stopped())))
     }
 
-    async fn suspicions(&self) -> Result<Vec<(SuspicionId, Suspicion)>, ReadError> {
+    async fn late_writes(&self) -> Result<Vec<(LateWriteId, LateWrite)>, ReadError> {
         let patience = self.options.read;
         let read = self.on_thread(move |parts| async move {
             let read = |session| async move {
-                let read = read::suspicions(&session).await;
+                let read = read::late_writes(&session).await;
                 (session, read)
             };
             parts.reader.read(patience, read).await

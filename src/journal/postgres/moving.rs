@@ -209,7 +209,7 @@ async fn make_sure_it_is_empty(transaction: &Transaction<'_>) -> Result<(), Move
         )
         .await?;
     if rest.try_get(0)? {
-        return Err(MoveError::NotEmpty("it has collections, progress or suspicions".to_owned()));
+        return Err(MoveError::NotEmpty("it has collections, progress or late writes".to_owned()));
     }
     // What a journal has from its beginning, and what an edge that did nothing has noted.
     transaction

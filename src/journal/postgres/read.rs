@@ -8,7 +8,7 @@ use super::append::digest_of;
 use super::connect::{Exclusive, Sessions, explain};
 use super::row;
 use crate::ids::Seq;
-use crate::journal::{Lookup, ReadError, Request, Suspicion, SuspicionId, Totals, TransactionRow};
+use crate::journal::{LateWrite, LateWriteId, Lookup, ReadError, Request, Totals, TransactionRow};
 
 /// Connections that only read.
 pub(super) struct Reader {
@@ -91,15 +91,15 @@ pub(super) async fn totals(session: &mut Exclusive) -> Result<Totals, ReadError>
     Ok(Totals { by_status, transactions, bytes: row::unsigned(&bytes, "bytes")? })
 }
 
-/// Every suspicion that nobody has handled.
-pub(super) async fn suspicions(session: &Exclusive) -> Result<Vec<(SuspicionId, Suspicion)>, ReadError> {
+/// Every late write that nobody has handled.
+pub(super) async fn late_writes(session: &Exclusive) -> Result<Vec<(LateWriteId, LateWrite)>, ReadError> {
     let sql = "SELECT id, lane, instance FROM chroma_edge.suspects ORDER BY id";
     let rows = session.query(sql, &[]).await.map_err(|error| failed(&error))?;
-    let suspicion = |found: &Row| {
-        let suspicion = Suspicion { lane: row::lane(found)?, instance: row::instance(found, "instance")? };
-        Ok((SuspicionId(row::get(found, "id")?), suspicion))
+    let late_write = |found: &Row| {
+        let late_write = LateWrite { lane: row::lane(found)?, instance: row::instance(found, "instance")? };
+        Ok((LateWriteId(row::get(found, "id")?), late_write))
     };
-    rows.iter().map(suspicion).collect()
+    rows.iter().map(late_write).collect()
 }
 
 pub(super) fn failed(error: &tokio_postgres::Error) -> ReadError {

@@ -16,7 +16,7 @@ use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
 use crate::journal::names::{APPLICATION, Named, lane_named};
 use crate::journal::{
     ClientKey, EntryRow, OperationType, ReadError, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
-    acknowledge,
+    ack_policy,
 };
 use crate::order::{Merge, Profile, Verdict};
 
@@ -168,7 +168,7 @@ pub(super) fn entry(row: &Row) -> Result<EntryRow, ReadError> {
         profile: profile(row)?,
         verdict: verdict(row)?,
         status: parsed(row, "status", Named::named)?,
-        acknowledge: acknowledge(client_key.as_deref(), transaction_id),
+        ack_policy: ack_policy(client_key.as_deref(), transaction_id),
     })
 }
 

@@ -4,7 +4,7 @@
 //! Decides when and how much at a time, and whom to name when that is not enough. What may go is the store's rule
 //! (R11): never what a configured instance in step still needs; for room, never what fewer than two hold.
 
-mod room;
+mod capacity;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -46,7 +46,7 @@ impl Default for RetentionOptions {
 
 /// How full the journal is.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Fullness {
+pub struct Capacity {
     /// Bytes that its transactions take, as far as they count for the limit.
     pub used: u64,
     pub limit: u64,
@@ -57,7 +57,7 @@ pub struct Fullness {
 /// Who hears what retention finds.
 pub trait RetentionSink: Send + Sync + 'static {
     /// The journal is this full now.
-    fn fullness(&self, fullness: &Fullness);
+    fn fullness(&self, fullness: &Capacity);
 
     /// The instance is not waited for any more in this lane: it is to be diverged there.
     fn left_behind(&self, lane: LaneId, instance: &InstanceName);
@@ -65,7 +65,7 @@ pub trait RetentionSink: Send + Sync + 'static {
 
 /// A look at the bytes that did not succeed.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum RoomError {
+pub(super) enum CapacityError {
     #[error(transparent)]
     Commit(#[from] CommitError),
     #[error(transparent)]
@@ -110,8 +110,8 @@ pub async fn run(
 }
 
 /// Says who holds the journal back, once per change.
-fn tell(fullness: Fullness, named: &mut Option<InstanceName>, sink: &dyn RetentionSink) {
-    let Fullness { used, limit, held_back_by } = &fullness;
+fn tell(fullness: Capacity, named: &mut Option<InstanceName>, sink: &dyn RetentionSink) {
+    let Capacity { used, limit, held_back_by } = &fullness;
     if named != held_back_by {
         match held_back_by {
             Some(instance) => {
@@ -149,11 +149,11 @@ pub(super) async fn make_room(
     configured: &[InstanceName],
     options: &RetentionOptions,
     sink: &dyn RetentionSink,
-) -> Result<Fullness, RoomError> {
+) -> Result<Capacity, CapacityError> {
     let limit = options.max_bytes;
     let used = store.used_bytes(limit).await?;
     if used <= limit {
-        return Ok(Fullness { used, limit, held_back_by: None });
+        return Ok(Capacity { used, limit, held_back_by: None });
     }
     let (transactions, exhausted) = trim_down(store, configured, options, used).await?;
     if transactions > 0 {
@@ -161,14 +161,14 @@ pub(super) async fn make_room(
     }
     let used = store.used_bytes(limit).await?;
     if used <= limit || !exhausted {
-        return Ok(Fullness { used, limit, held_back_by: None });
+        return Ok(Capacity { used, limit, held_back_by: None });
     }
-    let judgement = room::judge(&store.held(configured).await?, used - limit);
+    let judgement = capacity::judge(&store.held(configured).await?, used - limit);
     for (lane, instance) in &judgement.leave {
         tracing::error!(%instance, %lane, "left behind: the journal is over its limit, and two others have all of it");
         sink.left_behind(*lane, instance);
     }
-    Ok(Fullness { used, limit, held_back_by: judgement.holder })
+    Ok(Capacity { used, limit, held_back_by: judgement.holder })
 }
 
 /// Returns how many transactions went, and whether no more may.
@@ -179,11 +179,11 @@ async fn trim_down(
     mut used: u64,
 ) -> Result<(u64, bool), CommitError> {
     let mut removed = 0;
-    for age in room::ages(options.keep) {
+    for age in capacity::ages(options.keep) {
         // What ended in this very millisecond too.
         let before = Timestamp::from_millis(Timestamp::now().before(age).millis().saturating_add(1));
         loop {
-            let trimmed = store.trim(before, configured, Trimming::Room, options.batch).await?;
+            let trimmed = store.trim(before, configured, Trimming::Capacity, options.batch).await?;
             removed += trimmed.transactions;
             used = used.saturating_sub(trimmed.bytes);
             if used <= options.max_bytes {

@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::journal::audit::Hours;
 use crate::journal::names::{Named, lane_name};
 use crate::journal::{
-    AuditPage, AuditPlace, AuditQuery, Details, Filter, Lookup, Recent, RecentStatus, Status, StatusSummary,
+    AuditCursor, AuditPage, AuditQuery, Details, Filter, Lookup, Recent, RecentStatus, Status, StatusSummary,
 };
 
 /// Conditions that grow, with their values.
@@ -83,7 +83,7 @@ pub(super) fn audit(connection: &mut Connection, query: &AuditQuery) -> rusqlite
 }
 
 /// The places on the page, and one more if there is one.
-fn places(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<Vec<AuditPlace>> {
+fn places(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<Vec<AuditCursor>> {
     let filter = &query.filter;
     if let Some(session) = &filter.session {
         let mut condition = Where::new("client_session = ?", vec![text(session)]);
@@ -109,7 +109,7 @@ fn ordered(
     index: &str,
     mut condition: Where,
     query: &AuditQuery,
-) -> rusqlite::Result<Vec<AuditPlace>> {
+) -> rusqlite::Result<Vec<AuditCursor>> {
     condition.and_in("kind", &kinds(&query.filter));
     condition.and_range("created_at", &range(&query.filter));
     if let Some(after) = query.after {
@@ -123,7 +123,7 @@ fn ordered(
         query.limit.max(1).saturating_add(1),
     );
     let read = |row: &rusqlite::Row<'_>| {
-        Ok(AuditPlace { created_at: Timestamp::from_millis(row.get("created_at")?), seq: row::seq(row, "seq")? })
+        Ok(AuditCursor { created_at: Timestamp::from_millis(row.get("created_at")?), seq: row::seq(row, "seq")? })
     };
     connection.prepare_cached(&sql)?.query_map(params_from_iter(condition.values), read)?.collect()
 }

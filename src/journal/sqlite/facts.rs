@@ -58,7 +58,7 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
         ),
         Fact::Retried { seq, reason, next_retry_at } => retry(connection, *seq, reason, *next_retry_at),
         // Nobody can take over the file from a living edge, so nothing is ever suspected here.
-        Fact::SuspicionHandled(_) => Ok(()),
+        Fact::LateWriteHandled(_) => Ok(()),
         Fact::ApplicationBegan(draft) => application::begin(connection, draft),
         Fact::ApplicationReported { seq, report, at } => application::report(connection, *seq, report, *at),
         Fact::Delivered(through) => events::delivered(connection, *through),

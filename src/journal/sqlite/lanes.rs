@@ -6,7 +6,7 @@ use super::row::{count, number, unsigned};
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::HeldLane;
 use crate::journal::names::{APPLICATION, lane_named};
-use crate::journal::places::Places;
+use crate::journal::progress::LaneProgress;
 use crate::journal::types::ROW_BYTES;
 
 /// Whether other instances are configured than before.
@@ -36,7 +36,7 @@ pub(super) fn note_configured(connection: &Connection, configured: &[InstanceNam
 }
 
 /// Every stored progress row.
-pub(super) fn places(connection: &Connection) -> rusqlite::Result<Places> {
+pub(super) fn places(connection: &Connection) -> rusqlite::Result<LaneProgress> {
     let mut statement = connection.prepare_cached("SELECT lane, instance, through, standing, reason FROM progress")?;
     statement.query_map([], super::row::progress)?.collect()
 }

@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::{lanes, row};
 use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope, Seq};
 use crate::journal::names::{Named, collection_named, lane_name, lane_named};
-use crate::journal::places::Places;
+use crate::journal::progress::LaneProgress;
 use crate::journal::{CollectionRow, EntryRow, Snapshot};
 
 /// Reads everything needed to go on. Bodies stay where they are.
@@ -51,7 +51,7 @@ fn living_lanes(connection: &Connection, collections: &[CollectionRow]) -> rusql
 fn entries(
     connection: &Connection,
     lanes: &HashSet<LaneId>,
-    places: &Places,
+    places: &LaneProgress,
     configured: &[InstanceName],
 ) -> rusqlite::Result<Vec<EntryRow>> {
     let sql = format!("SELECT {} FROM transactions WHERE lane = ?1 AND (seq > ?2 OR verdict IS NULL)", row::ENTRY);

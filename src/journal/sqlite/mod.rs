@@ -40,8 +40,8 @@ use self::read::Readers;
 use self::writer::{Command, Writer};
 use super::{
     AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, HeldLane,
-    Lookup, Predecessor, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Suspicion, SuspicionId, Tenure,
-    TenureError, Term, Totals, TransactionRow, Trimmed, Trimming,
+    LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, Predecessor, ReadError, Recent, Request,
+    Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
@@ -212,21 +212,21 @@ impl Store for SqliteStore {
 
 /// The file's lock is held from its opening to the end of the process, and the system takes it from a dead one.
 #[async_trait]
-impl Tenure for SqliteStore {
-    async fn claim(&self) -> Result<Claim, TenureError> {
-        Ok(Claim::Granted { term: Term::ForLife, predecessor: Predecessor::Gone })
+impl Leadership for SqliteStore {
+    async fn claim(&self) -> Result<Claim, LeadershipError> {
+        Ok(Claim::Granted { term: LeaseTerm::ForLife, predecessor: Predecessor::Gone })
     }
 
-    async fn renew(&self) -> Result<Term, TenureError> {
-        Ok(Term::ForLife)
+    async fn renew(&self) -> Result<LeaseTerm, LeadershipError> {
+        Ok(LeaseTerm::ForLife)
     }
 
     /// Nobody can have taken over while this process lives.
-    async fn suspect(&self, _: &[Suspicion]) -> Result<(), ReadError> {
+    async fn report_late_writes(&self, _: &[LateWrite]) -> Result<(), ReadError> {
         Ok(())
     }
 
-    async fn suspicions(&self) -> Result<Vec<(SuspicionId, Suspicion)>, ReadError> {
+    async fn late_writes(&self) -> Result<Vec<(LateWriteId, LateWrite)>, ReadError> {
         Ok(Vec::new())
     }
 

@@ -13,7 +13,7 @@ use crate::journal::bodies::{self, Stored};
 use crate::journal::names::{APPLICATION, Named, lane_named, standing_named};
 use crate::journal::{
     ClientKey, EntryRow, OperationType, ProgressRow, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
-    acknowledge,
+    ack_policy,
 };
 use crate::order::{Merge, Profile, Verdict};
 
@@ -116,7 +116,7 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
         profile: profile(row)?,
         verdict: verdict(row)?,
         status: parsed(row, "status", Named::named)?,
-        acknowledge: acknowledge(client_key.as_deref(), transaction_id),
+        ack_policy: ack_policy(client_key.as_deref(), transaction_id),
     })
 }
 

@@ -13,10 +13,10 @@ use crate::journal::Fact;
 use crate::journal::names::lane_name;
 
 /// Where the last configured instance of each lane was.
-pub(super) type Places = Vec<(String, Seq)>;
+pub(super) type LaneProgress = Vec<(String, Seq)>;
 
 /// The places of the lanes in which these facts move an instance.
-pub(super) fn places(connection: &Connection, facts: &[Fact]) -> rusqlite::Result<Places> {
+pub(super) fn places(connection: &Connection, facts: &[Fact]) -> rusqlite::Result<LaneProgress> {
     let mut moved: Vec<LaneId> = facts
         .iter()
         .filter_map(|fact| match fact {
@@ -34,7 +34,7 @@ pub(super) fn places(connection: &Connection, facts: &[Fact]) -> rusqlite::Resul
 }
 
 /// Notes what every configured instance has now and not all had before.
-pub(super) fn note(connection: &Connection, before: &Places, at: Timestamp) -> rusqlite::Result<()> {
+pub(super) fn note(connection: &Connection, before: &LaneProgress, at: Timestamp) -> rusqlite::Result<()> {
     let sql = "UPDATE transactions SET synced_at = ?4 WHERE lane = ?1 AND seq > ?2 AND seq <= ?3 AND synced_at IS NULL";
     for (lane, before) in before {
         let now = lowest(connection, lane)?;

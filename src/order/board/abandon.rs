@@ -6,7 +6,7 @@
 use super::{Board, Effect, Examination, Held, Reach};
 use crate::ids::{LaneId, Seq};
 use crate::order::entry::{MAX_RETRIES, Verdict};
-use crate::order::lane::{Flight, Place, Step};
+use crate::order::lane::{InFlight, LaneState, ReplicaProgress};
 
 impl Board {
     /// Holds back an entry that no client was promised, and that every in-step instance has been asked for often
@@ -17,7 +17,7 @@ impl Board {
         if id == LaneId::Catalog || lane.closed_by.is_some() {
             return;
         }
-        let in_step: Vec<_> = lane.places.iter().map(|place| place.step == Step::In).collect();
+        let in_step: Vec<_> = lane.replicas.iter().map(|progress| progress.state == LaneState::InStep).collect();
         let Some(slot) = lane.slot_mut(seq) else { return };
         let tried = slot
             .unanswered
@@ -26,15 +26,15 @@ impl Board {
             .all(|(count, (reach, in_step))| !in_step || (*count >= MAX_RETRIES && *reach != Reach::Away));
         if slot.entry.verdict.is_none() && tried && !slot.examined {
             slot.examined = true;
-            self.held.insert(id, Held::UntilCalm(seq));
+            self.held.insert(id, Held::UntilQuiescent(seq));
         }
     }
 
     /// Asks for the examination once nothing is under way or in doubt on any in-step instance.
-    pub(super) fn examine_when_calm(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
-        let Some(Held::UntilCalm(seq)) = self.held.get(&id).copied() else { return };
+    pub(super) fn examine_when_quiescent(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+        let Some(Held::UntilQuiescent(seq)) = self.held.get(&id).copied() else { return };
         let Some(lane) = self.lanes.get(&id) else { return };
-        if lane.places.iter().all(at_rest) {
+        if lane.replicas.iter().all(is_quiescent) {
             self.held.insert(id, Held::Asked(seq));
             effects.push(Effect::Examine { lane: id, seq });
         }
@@ -43,7 +43,7 @@ impl Board {
     /// An instance is gone: entries that wait for calm there go on instead.
     pub(super) fn release_held(&mut self) {
         let waiting = |(id, held): (&LaneId, &Held)| match held {
-            Held::UntilCalm(seq) => Some((*id, *seq)),
+            Held::UntilQuiescent(seq) => Some((*id, *seq)),
             Held::Asked(_) => None,
         };
         let released: Vec<_> = self.held.iter().filter_map(waiting).collect();
@@ -62,14 +62,16 @@ impl Board {
         }
         self.held.remove(&id);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let calm = lane.places.iter().all(at_rest);
+        let quiesced = lane.replicas.iter().all(is_quiescent);
         let Some(slot) = lane.slot_mut(seq) else { return };
         slot.examined = false;
         slot.unanswered.fill(0);
-        if shows == Examination::Unclear || slot.entry.verdict.is_some() || !calm {
+        if shows == Examination::Unclear || slot.entry.verdict.is_some() || !quiesced {
             return;
         }
-        let in_step = |lane: &crate::order::lane::Lane| lane.places.iter().position(|place| place.step == Step::In);
+        let in_step = |lane: &crate::order::lane::Lane| {
+            lane.replicas.iter().position(|progress| progress.state == LaneState::InStep)
+        };
         if let Some(index) = in_step(lane) {
             let instance = crate::ids::InstanceId(index);
             self.settle_without_effect(id, instance, seq, Verdict::Abandoned, effects);
@@ -78,6 +80,6 @@ impl Board {
 }
 
 /// No request of this place can be executed any more, as far as the lane's content counts.
-fn at_rest(place: &Place) -> bool {
-    place.step == Step::Diverged || place.flight == Flight::None
+fn is_quiescent(progress: &ReplicaProgress) -> bool {
+    progress.state == LaneState::Diverged || progress.in_flight == InFlight::None
 }

@@ -6,7 +6,7 @@
 use super::{Board, Effect, Purpose, Reach, Record};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::entry::{Kind, MAX_RETRIES, Verdict};
-use crate::order::lane::{Flight, Lane, Pending, Step};
+use crate::order::lane::{InFlight, Lane, LaneState, Pending};
 use crate::proof::{Rule, broken};
 
 /// How many entries before the one in doubt are sent again with it.
@@ -47,8 +47,8 @@ impl Board {
         let Some(lane) = self.lanes.get(&id).filter(|_| id != LaneId::Catalog) else { return false };
         let settled = lane.slot(run.1).is_some_and(|slot| slot.entry.verdict.is_some());
         let stands_there = |other: &InstanceId| {
-            let place = lane.place(*other);
-            *other != instance && place.step == Step::In && place.marked < run.0
+            let progress = lane.progress(*other);
+            *other != instance && progress.state == LaneState::InStep && progress.durable < run.0
         };
         let elsewhere = settled || self.instances().any(|other| stands_there(&other));
         if elsewhere {
@@ -66,12 +66,12 @@ impl Board {
 
 /// Counts another failure of all that the instance lacks: the end of what has failed often enough.
 fn failed_again(lane: &mut Lane, instance: InstanceId) -> Option<Seq> {
-    let place = lane.place(instance);
-    let waits = matches!(place.flight, Flight::None | Flight::InDoubt | Flight::Paused);
-    if place.step == Step::Diverged || !waits || lane.closed_by.is_some() {
+    let progress = lane.progress(instance);
+    let waits = matches!(progress.in_flight, InFlight::None | InFlight::InDoubt | InFlight::Paused);
+    if progress.state == LaneState::Diverged || !waits || lane.closed_by.is_some() {
         return None;
     }
-    let behind = place.marked.max(place.passed);
+    let behind = progress.durable.max(progress.scan_from);
     let mut through = None;
     for slot in lane.between_mut(behind, Seq::MAX).take_while(|slot| slot.entry.verdict.is_some()) {
         slot.unanswered[instance.0] = slot.unanswered[instance.0].saturating_add(1);
@@ -89,15 +89,15 @@ pub(super) fn go_back(lane: &mut Lane, instance: InstanceId, first: Seq) {
     let applied = before.take_while(|slot| slot.entry.verdict == Some(Verdict::Applied));
     let Some(from) = applied.map(|slot| slot.entry.seq).take(RANGE + 1).last() else { return };
     let back = Seq::new(from.get().saturating_sub(1));
-    let place = lane.place_mut(instance);
-    place.marked = place.marked.min(back);
-    place.passed = place.passed.min(back);
+    let progress = lane.progress_mut(instance);
+    progress.durable = progress.durable.min(back);
+    progress.scan_from = progress.scan_from.min(back);
 }
 
 /// R6, and what a delete was decided on: the run as it is sent, and where it ends. A lone entry takes its neighbour
 /// with it, to go behind it.
 pub(super) fn out_of_order(lane: &Lane, run: Vec<Seq>, purpose: Purpose, before: Seq) -> Vec<Seq> {
-    let Some(head) = run.first().and_then(|seq| lane.slot(*seq)).filter(|_| purpose == Purpose::Carry) else {
+    let Some(head) = run.first().and_then(|seq| lane.slot(*seq)).filter(|_| purpose == Purpose::Replicate) else {
         return run;
     };
     let deletes = matches!(head.entry.profile.kind, Kind::Delete | Kind::DeleteLimited);
@@ -110,7 +110,7 @@ pub(super) fn out_of_order(lane: &Lane, run: Vec<Seq>, purpose: Purpose, before:
     });
     match (run.as_slice(), next) {
         ([_], Some(next)) => vec![next.entry.seq, head.entry.seq],
-        ([first, second, rest @ ..], _) => [*second, *first].into_iter().chain(rest.iter().copied()).collect(),
+        ([first, second, wait @ ..], _) => [*second, *first].into_iter().chain(wait.iter().copied()).collect(),
         _ => run,
     }
 }

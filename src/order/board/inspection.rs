@@ -4,7 +4,7 @@
 use super::Board;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
 use crate::order::entry::Kind;
-use crate::order::lane::Flight;
+use crate::order::lane::InFlight;
 
 impl Board {
     /// The collections that must be on the instance: mapped there, and no deletion under way.
@@ -25,10 +25,11 @@ impl Board {
 
     /// Where the instance stands in the catalog lane, if nothing is under way, waiting or in doubt there: then what
     /// it has beyond the catalog was made by someone else.
-    pub fn catalog_at_rest(&self, instance: InstanceId) -> Option<Seq> {
+    pub fn catalog_quiescent(&self, instance: InstanceId) -> Option<Seq> {
         let lane = self.lanes.get(&LaneId::Catalog)?;
-        let place = lane.place(instance);
-        let at_rest = place.flight == Flight::None && lane.head(instance).is_none() && !lane.doubtful(instance);
-        at_rest.then(|| lane.covered(instance))
+        let progress = lane.progress(instance);
+        let is_quiescent =
+            progress.in_flight == InFlight::None && lane.head(instance).is_none() && !lane.doubtful(instance);
+        is_quiescent.then(|| lane.covered(instance))
     }
 }

@@ -1,10 +1,10 @@
 //! What is sent next, and where (rules R1, R3, R7).
 
-use super::{Attendance, Board, Effect, Purpose, Reach, Record, Repeat, Turn, breach};
+use super::{Board, ClientState, Effect, Purpose, Reach, Record, Repeat, SendPriority, breach};
 use crate::ids::{InstanceId, LaneId, Seq};
-use crate::order::choose::{Candidate, Preference, Standing, choose};
+use crate::order::choose::{Candidate, CandidateHealth, Preference, choose};
 use crate::order::entry::{Kind, Verdict};
-use crate::order::lane::{Flight, Lane, Pending, Step};
+use crate::order::lane::{InFlight, Lane, LaneState, Pending};
 use crate::proof::{self, Rule};
 
 /// The entry that stands next on an instance.
@@ -16,12 +16,12 @@ struct Next {
 impl Board {
     pub(super) fn launch_all(&mut self, effects: &mut Vec<Effect>) {
         while let Some(id) = self.dirty.pop_first() {
-            self.rest_suspected(id, effects);
+            self.await_late_writes(id, effects);
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.pass_skipped();
             }
             self.mark_skips(id, effects);
-            self.carry(id, effects);
+            self.replicate(id, effects);
             self.execute(id, effects);
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.trim();
@@ -35,17 +35,18 @@ impl Board {
     fn mark_skips(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
             let Some(lane) = self.lanes.get(&id) else { return };
-            let place = lane.place(instance);
-            let idle = place.step == Step::In && place.flight == Flight::None && lane.closed_by.is_none();
-            if idle && place.passed > place.marked {
-                let record = Record { through: Some(place.passed), ..Record::default() };
+            let progress = lane.progress(instance);
+            let idle =
+                progress.state == LaneState::InStep && progress.in_flight == InFlight::None && lane.closed_by.is_none();
+            if idle && progress.scan_from > progress.durable {
+                let record = Record { through: Some(progress.scan_from), ..Record::default() };
                 self.begin_record(id, instance, record, Pending::default(), effects);
             }
         }
     }
 
     /// Settled entries go to every instance that lacks them, each at its own pace.
-    fn carry(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+    fn replicate(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
             if proof::broken(Rule::DropNothing) {
                 self.drop_what_the_absent_lacks(id, instance, effects);
@@ -66,8 +67,12 @@ impl Board {
             let Some(lane) = self.lanes.get(&id) else { return };
             let held = lane.slot(next.seq).is_some_and(|slot| slot.examined);
             if next.verdict.is_none() && !held && !lane.under_way_elsewhere(next.seq, instance) {
-                let standing = if self.reach[instance.0] == Reach::Here { Standing::Sound } else { Standing::Suspect };
-                open.push((next.seq, Candidate { instance, standing, in_flight: 0 }));
+                let health = if self.reach[instance.0] == Reach::Here {
+                    CandidateHealth::Sound
+                } else {
+                    CandidateHealth::Suspect
+                };
+                open.push((next.seq, Candidate { instance, health, in_flight: 0 }));
             }
         }
         let Some(first) = open.iter().map(|(seq, _)| *seq).min() else { return };
@@ -84,15 +89,17 @@ impl Board {
     /// The next entry that may be sent to the instance now, if any (rule R1).
     fn sendable(&self, id: LaneId, instance: InstanceId) -> Option<Next> {
         let lane = self.lanes.get(&id)?;
-        let place = lane.place(instance);
-        let free = self.reach[instance.0] != Reach::Away && place.step == Step::In && place.flight == Flight::None;
+        let progress = lane.progress(instance);
+        let free = self.reach[instance.0] != Reach::Away
+            && progress.state == LaneState::InStep
+            && progress.in_flight == InFlight::None;
         if !free || lane.closed_by.is_some() {
             return None;
         }
         let slot = lane.head(instance)?;
         let next = Next { seq: slot.entry.seq, verdict: slot.entry.verdict };
-        let declined = place.declined == Some(next.seq);
-        (!declined && self.gate_open(id, next.seq, next.verdict, instance)).then_some(next)
+        let declined = progress.declined == Some(next.seq);
+        (!declined && self.clear_to_send(id, next.seq, next.verdict, instance)).then_some(next)
     }
 
     fn send(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
@@ -101,47 +108,48 @@ impl Board {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let Some(slot) = lane.slot(seq) else { return };
         if slot.entry.profile.kind == Kind::DeleteLimited && !slot.resolved && !proof::broken(Rule::DeleteInPlace) {
-            let turn = turn(id, lane, instance, &[seq]);
-            lane.place_mut(instance).flight = Flight::Resolving { seq };
-            effects.push(Effect::ReadIds { lane: id, instance, seq, turn });
+            let send_priority = send_priority(id, lane, instance, &[seq]);
+            lane.progress_mut(instance).in_flight = InFlight::Resolving { seq };
+            effects.push(Effect::ReadIds { lane: id, instance, seq, send_priority });
             return;
         }
         let purpose = match slot.entry.verdict {
             None => Purpose::Execute,
             Some(Verdict::Rejected) => Purpose::ExpectRefusal,
-            Some(Verdict::Applied | Verdict::Void | Verdict::Abandoned) => Purpose::Carry,
+            Some(Verdict::Applied | Verdict::Void | Verdict::Abandoned) => Purpose::Replicate,
         };
         let seqs = match purpose {
             // A refusal that is expected must not be merged with writes that are not.
             Purpose::ExpectRefusal => vec![seq],
-            Purpose::Execute | Purpose::Carry => lane.run_from(instance, seq, before, limits),
+            Purpose::Execute | Purpose::Replicate => lane.run_from(instance, seq, before, limits),
         };
         let swapped = proof::out_of_order() && id != LaneId::Catalog;
         let seqs = if swapped { breach::out_of_order(lane, seqs, purpose, before) } else { seqs };
         let last = seqs.iter().max().copied().unwrap_or(seq);
-        let turn = turn(id, lane, instance, &seqs);
-        let place = lane.place_mut(instance);
-        let repeat = if seq <= place.doubt { Repeat::Again { unanswered: place.unanswered } } else { Repeat::First };
-        place.flight = Flight::Sent { first: seq, last };
-        effects.push(Effect::Send { lane: id, instance, seqs, purpose, repeat, turn });
+        let send_priority = send_priority(id, lane, instance, &seqs);
+        let progress = lane.progress_mut(instance);
+        let repeat =
+            if seq <= progress.doubt { Repeat::Retry { unanswered: progress.unanswered } } else { Repeat::First };
+        progress.in_flight = InFlight::Sent { first: seq, last };
+        effects.push(Effect::Send { lane: id, instance, seqs, purpose, repeat, send_priority });
     }
 
     /// Whether every configured instance says that it is not fit for the entry: then that is the answer, but
     /// never on recovery, nor while one of them may have executed it before it said so (rule R2).
     pub(super) fn declined_by_all(&self, id: LaneId, seq: Seq) -> bool {
         self.lanes.get(&id).is_some_and(|lane| {
-            let attended = lane.slot(seq).is_some_and(|slot| slot.attendance == Attendance::Attended);
-            attended && lane.places.iter().all(|place| place.declined == Some(seq) && place.doubt < seq)
+            let attended = lane.slot(seq).is_some_and(|slot| slot.client == ClientState::Waiting);
+            attended && lane.replicas.iter().all(|progress| progress.declined == Some(seq) && progress.doubt < seq)
         })
     }
 }
 
 /// The catalog lane counts as attended: the others wait for its mappings, and who creates a collection waits until it is
 /// everywhere.
-fn turn(id: LaneId, lane: &Lane, instance: InstanceId, seqs: &[Seq]) -> Turn {
+fn send_priority(id: LaneId, lane: &Lane, instance: InstanceId, seqs: &[Seq]) -> SendPriority {
     let mut precedence = lane.precedence(seqs);
     if id == LaneId::Catalog {
-        precedence.attendance = Attendance::Attended;
+        precedence.client = ClientState::Waiting;
     }
-    Turn { precedence, failures: lane.place(instance).pauses }
+    SendPriority { precedence, failures: lane.progress(instance).backoffs }
 }

@@ -6,13 +6,13 @@
 
 mod abandon;
 mod breach;
-mod gate;
+mod cross_lane;
 mod inspection;
+mod late_write;
 mod launch;
 mod outcome;
 mod record;
 mod restore;
-mod suspicion;
 mod view;
 
 #[cfg(test)]
@@ -20,13 +20,13 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-pub use restore::{RestoredEntry, RestoredLane, RestoredPlace};
+pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Comparison, Consistency, LaneView};
 
 use super::catalog::{Catalog, Deletion};
 use super::catalog_change::CatalogChange;
-use super::entry::{Acknowledge, Attendance, Entry, Profile, Told, Verdict};
-use super::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
+use super::entry::{AckPolicy, AckState, ClientState, Entry, Profile, Verdict};
+use super::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
 use super::precedence::Precedence;
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 
@@ -45,7 +45,7 @@ pub struct Submission {
     pub lane: LaneId,
     pub profile: Profile,
     pub intent: Intent,
-    pub acknowledge: Acknowledge,
+    pub ack_policy: AckPolicy,
 }
 
 /// How far an instance can be reached.
@@ -69,7 +69,7 @@ pub enum Outcome {
     },
     /// Nothing reached the instance, or it says that nothing happened.
     NotSent {
-        again: Again,
+        retry: Retry,
     },
     InDoubt {
         instance_was: Health,
@@ -88,9 +88,9 @@ pub struct Consequences {
 
 /// When an attempt that did nothing may be repeated on the same instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Again {
-    AtOnce,
-    AfterAPause,
+pub enum Retry {
+    Immediately,
+    AfterBackoff,
 }
 
 /// Whether the probes were green when an attempt went unanswered (rule R10 counts only those).
@@ -108,7 +108,7 @@ pub enum Resolved {
     /// The instance refused the condition: so it would the delete.
     Rejected,
     Failed {
-        again: Again,
+        retry: Retry,
     },
 }
 
@@ -145,10 +145,10 @@ pub enum Input {
         seqs: Vec<Seq>,
     },
     /// This rest of the place is over, and the instance is there.
-    Calm {
+    Quiesced {
         lane: LaneId,
         instance: InstanceId,
-        rest: u64,
+        wait: u64,
     },
     Reached {
         instance: InstanceId,
@@ -160,7 +160,7 @@ pub enum Input {
         collections: Vec<CollectionId>,
     },
     /// Another edge may have sent something to the instance behind this one's back.
-    Suspected {
+    LateWrite {
         lane: LaneId,
         instance: InstanceId,
     },
@@ -170,7 +170,7 @@ pub enum Input {
         instance: InstanceId,
     },
     /// The client of this entry has been told "recovery pending".
-    Unattended {
+    ClientGone {
         lane: LaneId,
         seq: Seq,
     },
@@ -191,7 +191,7 @@ pub enum Purpose {
     /// No instance has given a verdict yet.
     Execute,
     /// Applied elsewhere, carried here.
-    Carry,
+    Replicate,
     /// Refused elsewhere, and to be refused here too (rule R4).
     ExpectRefusal,
 }
@@ -201,14 +201,14 @@ pub enum Purpose {
 pub enum Repeat {
     First,
     /// `unanswered` requests in a row went without an answer while the instance was there.
-    Again {
+    Retry {
         unanswered: u32,
     },
 }
 
 /// When a request is sent, among those of other lanes, and how often the like has failed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Turn {
+pub struct SendPriority {
     pub precedence: Precedence,
     /// Requests of the lane in a row that came to nothing on this instance though it was there.
     pub failures: u32,
@@ -218,20 +218,27 @@ pub struct Turn {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// Send these entries as one request. A crash here leaves them in doubt on this instance.
-    Send { lane: LaneId, instance: InstanceId, seqs: Vec<Seq>, purpose: Purpose, repeat: Repeat, turn: Turn },
+    Send {
+        lane: LaneId,
+        instance: InstanceId,
+        seqs: Vec<Seq>,
+        purpose: Purpose,
+        repeat: Repeat,
+        send_priority: SendPriority,
+    },
     /// Read the ids of a limited delete there, make them durable, report [`Input::IdsRead`].
-    ReadIds { lane: LaneId, instance: InstanceId, seq: Seq, turn: Turn },
+    ReadIds { lane: LaneId, instance: InstanceId, seq: Seq, send_priority: SendPriority },
     /// Make durable, in one commit; report [`Input::Recorded`].
     Record { lane: LaneId, instance: InstanceId, record: Record },
     /// Make durable; nothing waits for it.
     Note { record: Record },
     /// Make these entries' void verdicts durable; report [`Input::VoidsRecorded`].
     RecordVoids { lane: LaneId, seqs: Vec<Seq> },
-    /// Answer the client, if one waits. `from`: whose answer, `None` for "no such collection". `told`: what it may have
+    /// Answer the client, if one waits. `from`: whose answer, `None` for "no such collection". `ack_state`: what it may have
     /// heard from an earlier edge.
-    Answer { lane: LaneId, seq: Seq, from: Option<InstanceId>, verdict: Verdict, told: Told },
+    Answer { lane: LaneId, seq: Seq, from: Option<InstanceId>, verdict: Verdict, ack_state: AckState },
     /// Report [`Input::Calm`] when the instance is there and has been left alone for a while.
-    AwaitCalm { lane: LaneId, instance: InstanceId, rest: u64, why: Rest },
+    AwaitQuiescence { lane: LaneId, instance: InstanceId, wait: u64, why: WaitReason },
     /// Look whether the instance still holds what it should.
     Inspect { instance: InstanceId },
     /// Find out whether an unanswered entry is absent everywhere (rule R10).
@@ -240,12 +247,12 @@ pub enum Effect {
 
 /// Why a place rests.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
+pub enum WaitReason {
     /// A request went unanswered: an abandoned one may still be executed for the settle time. If that happens again and
     /// again while the instance is there, it is left alone for longer.
-    Doubt { in_a_row: u32 },
+    Settle { in_a_row: u32 },
     /// Nothing happened there, and at once it would not go better: the more often in a row, the longer the pause.
-    Pause { in_a_row: u32 },
+    Backoff { in_a_row: u32 },
 }
 
 /// What one place makes durable in one commit.
@@ -264,7 +271,7 @@ pub struct Record {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
     /// Until no abandoned request can be executed any more.
-    UntilCalm(Seq),
+    UntilQuiescent(Seq),
     /// [`Effect::Examine`] is under way.
     Asked(Seq),
 }
@@ -290,8 +297,8 @@ pub struct Board {
 impl Board {
     /// The board of a blank journal.
     pub fn new(instances: Vec<InstanceName>, limits: MergeLimits) -> Self {
-        let places = instances.iter().map(|_| Place::new(Seq::ZERO, Step::In)).collect();
-        let catalog_lane = Lane::new(places, Dimension::Known);
+        let replicas = instances.iter().map(|_| ReplicaProgress::new(Seq::ZERO, LaneState::InStep)).collect();
+        let catalog_lane = Lane::new(replicas, Dimension::Known);
         Board {
             reach: vec![Reach::Away; instances.len()],
             lanes: HashMap::from([(LaneId::Catalog, catalog_lane)]),
@@ -319,16 +326,16 @@ impl Board {
             Input::IdsRead { lane, instance, resolved } => self.ids_read(lane, instance, resolved, &mut effects),
             Input::Recorded { lane, instance } => self.recorded(lane, instance, &mut effects),
             Input::VoidsRecorded { lane, seqs } => self.voids_recorded(lane, &seqs, &mut effects),
-            Input::Calm { lane, instance, rest } => self.calm(lane, instance, rest, &mut effects),
+            Input::Quiesced { lane, instance, wait } => self.quiesced(lane, instance, wait, &mut effects),
             Input::Reached { instance, reach } => self.reached(instance, reach),
             Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
-            Input::Suspected { lane, instance } => self.suspected(lane, instance, &mut effects),
+            Input::LateWrite { lane, instance } => self.late_write(lane, instance, &mut effects),
             Input::LeftBehind { lane, instance } => self.left_behind(lane, instance, &mut effects),
-            Input::Unattended { lane, seq } => {
+            Input::ClientGone { lane, seq } => {
                 if let Some(lane) = self.lanes.get_mut(&lane)
                     && let Some(slot) = lane.slot_mut(seq)
                 {
-                    slot.attendance = Attendance::Unattended;
+                    slot.client = ClientState::Gone;
                     lane.stops_waiting(seq);
                 }
             }
@@ -341,7 +348,7 @@ impl Board {
     }
 
     fn submit(&mut self, submission: Submission, effects: &mut Vec<Effect>) {
-        let Submission { seq, lane: id, profile, intent, acknowledge } = submission;
+        let Submission { seq, lane: id, profile, intent, ack_policy } = submission;
         assert!(seq > self.last, "entries are submitted in seq order (R6)");
         self.last = seq;
         match intent {
@@ -358,7 +365,7 @@ impl Board {
             effects.push(Effect::Note { record });
         }
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.push(Entry { seq, profile, verdict: None }, acknowledge, Attendance::Attended);
+        lane.push(Entry { seq, profile, verdict: None }, ack_policy, ClientState::Waiting);
         self.dirty.insert(id);
         let gone = match id {
             LaneId::Catalog => false,
@@ -375,8 +382,8 @@ impl Board {
         if self.lanes.contains_key(&id) {
             return Record::default();
         }
-        let places = self.instances().map(|_| Place::new(Seq::ZERO, Step::In)).collect();
-        self.lanes.insert(id, Lane::new(places, Dimension::Unknown));
+        let replicas = self.instances().map(|_| ReplicaProgress::new(Seq::ZERO, LaneState::InStep)).collect();
+        self.lanes.insert(id, Lane::new(replicas, Dimension::Unknown));
         let without = self.instances().filter(|instance| self.never_mapped(id, *instance));
         self.diverge(without.map(|instance| (id, instance)).collect())
     }
@@ -385,32 +392,33 @@ impl Board {
     /// nothing may wait for it until then (rule R11).
     pub(super) fn never_mapped(&self, id: LaneId, instance: InstanceId) -> bool {
         let LaneId::Records(collection) = id else { return false };
-        let stopped = self.lanes.get(&LaneId::Catalog).is_some_and(|lane| lane.place(instance).step == Step::Diverged);
+        let stopped =
+            self.lanes.get(&LaneId::Catalog).is_some_and(|lane| lane.progress(instance).state == LaneState::Diverged);
         stopped && self.catalog.mapping(collection, instance).is_none()
     }
 
-    fn calm(&mut self, id: LaneId, instance: InstanceId, rest: u64, effects: &mut Vec<Effect>) {
+    fn quiesced(&mut self, id: LaneId, instance: InstanceId, wait: u64, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let closed = lane.closed_by.is_some();
-        let place = lane.place_mut(instance);
-        if matches!(place.flight, Flight::InDoubt | Flight::Paused) && place.rest == rest {
-            place.flight = Flight::None;
-            place.declined = None;
-            if closed || place.step == Step::Diverged {
-                place.doubt = Seq::ZERO;
+        let progress = lane.progress_mut(instance);
+        if matches!(progress.in_flight, InFlight::InDoubt | InFlight::Paused) && progress.wait == wait {
+            progress.in_flight = InFlight::None;
+            progress.declined = None;
+            if closed || progress.state == LaneState::Diverged {
+                progress.doubt = Seq::ZERO;
             }
-            self.suspicion_rested(id, instance, effects);
+            self.late_write_wait_over(id, instance, effects);
         }
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
-        self.examine_when_calm(id, effects);
+        self.examine_when_quiescent(id, effects);
     }
 
     /// The net under every wake-up: costs one look at each lane.
     fn look_again(&mut self, effects: &mut Vec<Effect>) {
         let held: Vec<_> = self.held.keys().copied().collect();
         for id in held {
-            self.examine_when_calm(id, effects);
+            self.examine_when_quiescent(id, effects);
         }
         self.dirty.extend(self.lanes.keys().copied());
     }
@@ -419,7 +427,7 @@ impl Board {
         let before = std::mem::replace(&mut self.reach[instance.0], reach);
         if before == Reach::Away {
             // What failed there before it went away says nothing of what will fail now.
-            self.lanes.values_mut().for_each(|lane| lane.place_mut(instance).pauses = 0);
+            self.lanes.values_mut().for_each(|lane| lane.progress_mut(instance).backoffs = 0);
         }
         if reach == Reach::Away {
             self.release_held();
@@ -443,8 +451,9 @@ impl Board {
     /// since it was found to be the last.
     fn left_behind(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get(&id).filter(|_| id != LaneId::Catalog) else { return };
-        let has = lane.durable(instance);
-        let ahead = |other: &InstanceId| lane.place(*other).step == Step::In && lane.durable(*other) > has;
+        let has = lane.durably_covered(instance);
+        let ahead =
+            |other: &InstanceId| lane.progress(*other).state == LaneState::InStep && lane.durably_covered(*other) > has;
         if self.instances().filter(ahead).count() < 2 {
             return;
         }
@@ -455,15 +464,15 @@ impl Board {
     }
 
     /// Stops sending and serving at once; the returned record makes it durable.
-    pub(super) fn diverge(&mut self, places: Vec<(LaneId, InstanceId)>) -> Record {
+    pub(super) fn diverge(&mut self, replicas: Vec<(LaneId, InstanceId)>) -> Record {
         let mut record = Record::default();
-        for (id, instance) in places {
+        for (id, instance) in replicas {
             let begins = self.ensure_lane(id);
             record.diverged.extend(begins.diverged);
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
-            let place = lane.place_mut(instance);
-            if place.step == Step::In {
-                place.step = Step::Diverged;
+            let progress = lane.progress_mut(instance);
+            if progress.state == LaneState::InStep {
+                progress.state = LaneState::Diverged;
                 record.diverged.push((id, instance));
                 self.dirty.insert(id);
             }

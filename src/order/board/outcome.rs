@@ -4,12 +4,12 @@
 //! up is in [`super::abandon`], what waits for the journal in [`super::record`].
 
 use super::{
-    Acknowledge, Again, Attendance, Board, Consequences, Effect, Health, Outcome, Record, Resolved, Rest, breach,
+    AckPolicy, Board, ClientState, Consequences, Effect, Health, Outcome, Record, Resolved, Retry, WaitReason, breach,
 };
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::{Encoding, Kind, Verdict};
-use crate::order::lane::{Dimension, Flight, Lane, Pending, Step};
+use crate::order::lane::{Dimension, InFlight, Lane, LaneState, Pending};
 use crate::proof::{self, Rule};
 
 impl Board {
@@ -17,14 +17,14 @@ impl Board {
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let Flight::Sent { first, last } = lane.place(instance).flight else { return };
-        let place = lane.place_mut(instance);
-        place.flight = Flight::None;
+        let InFlight::Sent { first, last } = lane.progress(instance).in_flight else { return };
+        let progress = lane.progress_mut(instance);
+        progress.in_flight = InFlight::None;
         match outcome {
             // Nobody asks any more how it went there.
-            _ if place.step == Step::Diverged || lane.closed_by.is_some() => match outcome {
+            _ if progress.state == LaneState::Diverged || lane.closed_by.is_some() => match outcome {
                 Outcome::InDoubt { .. } => self.doubt(id, instance, first, last, Health::Gone, effects),
-                _ => lane.place_mut(instance).doubt = Seq::ZERO,
+                _ => lane.progress_mut(instance).doubt = Seq::ZERO,
             },
             Outcome::Applied(consequences) => self.applied(id, instance, last, consequences, effects),
             Outcome::Void => self.voided(id, instance, first, effects),
@@ -35,20 +35,20 @@ impl Board {
                 if proof::broken(Rule::DropNothing) && self.dropped(id, instance, first, effects) => {}
             Outcome::InDoubt { .. }
                 if proof::broken(Rule::RememberDoubt) && self.forgotten(id, instance, (first, last), effects) => {}
-            Outcome::NotSent { again } => self.rest(id, instance, again, effects),
+            Outcome::NotSent { retry } => self.wait(id, instance, retry, effects),
             Outcome::InDoubt { instance_was } => self.doubt(id, instance, first, last, instance_was, effects),
             Outcome::Unfit => self.unfit(id, instance, first, effects),
         }
     }
 
-    fn rest(&mut self, id: LaneId, instance: InstanceId, again: Again, effects: &mut Vec<Effect>) {
+    fn wait(&mut self, id: LaneId, instance: InstanceId, retry: Retry, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        if again == Again::AfterAPause {
-            let place = lane.place_mut(instance);
-            let rest = place.begin_rest(Flight::Paused);
-            place.pauses = place.pauses.saturating_add(1);
-            let why = Rest::Pause { in_a_row: place.pauses };
-            effects.push(Effect::AwaitCalm { lane: id, instance, rest, why });
+        if retry == Retry::AfterBackoff {
+            let progress = lane.progress_mut(instance);
+            let wait = progress.begin_wait(InFlight::Paused);
+            progress.backoffs = progress.backoffs.saturating_add(1);
+            let why = WaitReason::Backoff { in_a_row: progress.backoffs };
+            effects.push(Effect::AwaitQuiescence { lane: id, instance, wait, why });
         }
     }
 
@@ -61,23 +61,23 @@ impl Board {
         effects: &mut Vec<Effect>,
     ) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let marked = lane.place(instance).marked;
+        let durable = lane.progress(instance).durable;
         let mut record = Record { through: Some(last), changes: consequences.changes, ..Record::default() };
         let mut pending = Pending { diverged: consequences.diverged, ..Pending::default() };
         let mut answer_now = Vec::new();
         let mut refused_elsewhere = false;
-        for slot in lane.between_mut(marked, last) {
+        for slot in lane.between_mut(durable, last) {
             let seq = slot.entry.seq;
             match slot.entry.verdict {
                 None => {
                     record.verdicts.push((seq, Verdict::Applied));
-                    if id == LaneId::Catalog || slot.acknowledge == Acknowledge::WhenRecorded {
+                    if id == LaneId::Catalog || slot.ack_policy == AckPolicy::Durable {
                         pending.verdicts.push((seq, Verdict::Applied));
                         pending.answers.push(seq);
                     } else {
                         slot.entry.verdict = Some(Verdict::Applied);
                         slot.answer_given = true;
-                        answer_now.push((seq, slot.told));
+                        answer_now.push((seq, slot.ack_state));
                     }
                 }
                 Some(Verdict::Rejected) if seq == last => refused_elsewhere = true,
@@ -94,10 +94,10 @@ impl Board {
             record.diverged.push((LaneId::Records(*collection), *other));
         }
         pending.changes.clone_from(&record.changes);
-        lane.place_mut(instance).answered();
-        for (seq, told) in answer_now {
+        lane.progress_mut(instance).answered();
+        for (seq, ack_state) in answer_now {
             lane.stops_waiting(seq);
-            effects.push(Effect::Answer { lane: id, seq, from: Some(instance), verdict: Verdict::Applied, told });
+            effects.push(Effect::Answer { lane: id, seq, from: Some(instance), verdict: Verdict::Applied, ack_state });
         }
         self.begin_record(id, instance, record, pending, effects);
     }
@@ -138,7 +138,7 @@ impl Board {
         effects: &mut Vec<Effect>,
     ) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        lane.place_mut(instance).answered();
+        lane.progress_mut(instance).answered();
         match lane.slot(seq).and_then(|slot| slot.entry.verdict) {
             None => {
                 // In doubt elsewhere: sent there once more, to be refused there as well (rule R4). Else one wrong write of a
@@ -214,36 +214,36 @@ impl Board {
         if proof::broken(Rule::ReplayOne) {
             breach::go_back(lane, instance, first);
         }
-        let place = lane.place_mut(instance);
-        place.doubt = place.doubt.max(last);
-        let rest = place.begin_rest(Flight::InDoubt);
+        let progress = lane.progress_mut(instance);
+        progress.doubt = progress.doubt.max(last);
+        let wait = progress.begin_wait(InFlight::InDoubt);
         if instance_was == Health::Healthy {
-            place.unanswered = place.unanswered.saturating_add(1);
-            place.pauses = place.pauses.saturating_add(1);
+            progress.unanswered = progress.unanswered.saturating_add(1);
+            progress.backoffs = progress.backoffs.saturating_add(1);
         }
-        let in_a_row = if instance_was == Health::Healthy { place.pauses } else { 0 };
-        effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt { in_a_row } });
+        let in_a_row = if instance_was == Health::Healthy { progress.backoffs } else { 0 };
+        effects.push(Effect::AwaitQuiescence { lane: id, instance, wait, why: WaitReason::Settle { in_a_row } });
         if single {
             self.consider_examination(id, first);
         }
-        self.examine_when_calm(id, effects);
+        self.examine_when_quiescent(id, effects);
     }
 
     fn unfit(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
         effects.push(Effect::Inspect { instance });
         let deleted = self.may_be_deleted(id, instance);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let place = lane.place_mut(instance);
-        place.declined = Some(seq);
+        let progress = lane.progress_mut(instance);
+        progress.declined = Some(seq);
         if deleted {
             // Nothing of the lane is left there to be in doubt: the deletion would wait for it, and it for the deletion.
-            place.doubt = Seq::ZERO;
+            progress.doubt = Seq::ZERO;
         }
         let open = lane.slot(seq).is_some_and(|slot| slot.entry.verdict.is_none());
         if open && self.declined_by_all(id, seq) {
             self.settle_without_effect(id, instance, seq, Verdict::Rejected, effects);
         } else {
-            self.rest(id, instance, Again::AfterAPause, effects);
+            self.wait(id, instance, Retry::AfterBackoff, effects);
         }
     }
 
@@ -252,8 +252,8 @@ impl Board {
         // A deletion may have waited for the read to end.
         self.dirty.insert(LaneId::Catalog);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let Flight::Resolving { seq } = lane.place(instance).flight else { return };
-        lane.place_mut(instance).flight = Flight::None;
+        let InFlight::Resolving { seq } = lane.progress(instance).in_flight else { return };
+        lane.progress_mut(instance).in_flight = InFlight::None;
         if lane.closed_by.is_some() {
             return;
         }
@@ -264,13 +264,13 @@ impl Board {
                 }
             }
             Resolved::Rejected => self.rejected(id, instance, seq, None, effects),
-            Resolved::Failed { again } => self.rest(id, instance, again, effects),
+            Resolved::Failed { retry } => self.wait(id, instance, retry, effects),
         }
     }
 
     /// Whether a client still waits for the entry.
-    pub fn attendance(&self, lane: LaneId, seq: Seq) -> Option<Attendance> {
-        self.lanes.get(&lane).and_then(|lane| lane.slot(seq)).map(|slot| slot.attendance)
+    pub fn client(&self, lane: LaneId, seq: Seq) -> Option<ClientState> {
+        self.lanes.get(&lane).and_then(|lane| lane.slot(seq)).map(|slot| slot.client)
     }
 }
 

@@ -3,7 +3,7 @@
 use super::{Board, Comparison, Effect, Record};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::entry::{Kind, Verdict};
-use crate::order::lane::{Flight, Pending, Step};
+use crate::order::lane::{InFlight, LaneState, Pending};
 
 impl Board {
     /// The place keeps its flight until the record is durable: no second request may be in doubt (rule R1).
@@ -16,9 +16,9 @@ impl Board {
         effects: &mut Vec<Effect>,
     ) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let place = lane.place_mut(instance);
-        place.flight = Flight::Recording { through: record.through.unwrap_or(place.marked) };
-        place.pending = pending;
+        let progress = lane.progress_mut(instance);
+        progress.in_flight = InFlight::Recording { through: record.through.unwrap_or(progress.durable) };
+        progress.pending = pending;
         effects.push(Effect::Record { lane: id, instance, record });
     }
 
@@ -26,14 +26,14 @@ impl Board {
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let place = lane.place_mut(instance);
-        let Flight::Recording { through } = place.flight else { return };
-        place.flight = Flight::None;
-        place.marked = place.marked.max(through);
-        if place.doubt <= place.marked {
-            place.doubt = Seq::ZERO;
+        let progress = lane.progress_mut(instance);
+        let InFlight::Recording { through } = progress.in_flight else { return };
+        progress.in_flight = InFlight::None;
+        progress.durable = progress.durable.max(through);
+        if progress.doubt <= progress.durable {
+            progress.doubt = Seq::ZERO;
         }
-        let pending = std::mem::take(&mut place.pending);
+        let pending = std::mem::take(&mut progress.pending);
         for (seq, verdict) in &pending.verdicts {
             if let Some(slot) = lane.slot_mut(*seq)
                 && slot.entry.verdict.is_none()
@@ -64,8 +64,8 @@ impl Board {
         let Some(catalog) = self.lanes.get(&LaneId::Catalog) else { return };
         let low = self
             .instances()
-            .filter(|i| catalog.place(*i).step == Step::In)
-            .map(|i| catalog.place(i).marked)
+            .filter(|i| catalog.progress(*i).state == LaneState::InStep)
+            .map(|i| catalog.progress(i).durable)
             .min()
             .unwrap_or(Seq::ZERO);
         if self.settled_deletions.first_key_value().is_some_and(|(seq, _)| *seq <= low) {
@@ -82,29 +82,29 @@ impl Board {
             if std::mem::replace(&mut slot.answer_given, true) {
                 continue;
             }
-            let told = slot.told;
+            let ack_state = slot.ack_state;
             lane.stops_waiting(*seq);
             if verdict == Verdict::Applied {
                 lane.answered = lane.answered.max(*seq);
             }
-            effects.push(Effect::Answer { lane: id, seq: *seq, from: Some(instance), verdict, told });
+            effects.push(Effect::Answer { lane: id, seq: *seq, from: Some(instance), verdict, ack_state });
         }
     }
 
     /// Admits a diverged instance that was found equal, unless either has moved since.
     pub(super) fn found_equal(&mut self, comparison: &Comparison, effects: &mut Vec<Effect>) {
-        let Comparison { collection, reference, instance, at, rest } = *comparison;
+        let Comparison { collection, reference, instance, at, wait } = *comparison;
         let id = LaneId::Records(collection);
         let quiet = self.quiet(collection, reference);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let unmoved = quiet && lane.covered(reference) == at;
-        let place = lane.place_mut(instance);
-        let untouched = place.flight == Flight::None && place.rest == rest;
-        if !unmoved || place.step != Step::Diverged || !untouched {
+        let progress = lane.progress_mut(instance);
+        let untouched = progress.in_flight == InFlight::None && progress.wait == wait;
+        if !unmoved || progress.state != LaneState::Diverged || !untouched {
             return;
         }
-        place.step = Step::In;
-        place.doubt = Seq::ZERO;
+        progress.state = LaneState::InStep;
+        progress.doubt = Seq::ZERO;
         let record = Record { through: Some(at), admitted: vec![(id, instance)], ..Record::default() };
         self.begin_record(id, instance, record, Pending::default(), effects);
     }
@@ -115,9 +115,9 @@ impl Board {
         for seq in seqs {
             let Some(slot) = lane.slot_mut(*seq) else { continue };
             if !std::mem::replace(&mut slot.answer_given, true) {
-                let told = slot.told;
+                let ack_state = slot.ack_state;
                 lane.stops_waiting(*seq);
-                effects.push(Effect::Answer { lane: id, seq: *seq, from: None, verdict: Verdict::Void, told });
+                effects.push(Effect::Answer { lane: id, seq: *seq, from: None, verdict: Verdict::Void, ack_state });
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeSet;
 
-use super::{Acknowledge, Attendance, Board, Effect, Intent, Record, Rest};
+use super::{AckPolicy, Board, ClientState, Effect, Intent, Record, WaitReason};
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
 use crate::order::catalog::Catalog;
-use crate::order::entry::{Entry, Profile, Told, Verdict};
-use crate::order::lane::{Dimension, Flight, Lane, MergeLimits, Place, Step};
+use crate::order::entry::{AckState, Entry, Profile, Verdict};
+use crate::order::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
 use crate::proof::{self, Rule};
 
 /// An entry as the journal has it.
@@ -18,14 +18,14 @@ pub struct RestoredEntry {
     pub intent: Intent,
     /// A limited delete whose ids are durable.
     pub resolved: bool,
-    pub told: Told,
+    pub ack_state: AckState,
 }
 
 /// An instance's place as the journal has it.
 #[derive(Clone, Debug)]
-pub struct RestoredPlace {
-    pub marked: Seq,
-    pub step: Step,
+pub struct RestoredProgress {
+    pub durable: Seq,
+    pub state: LaneState,
 }
 
 /// A lane as the journal has it.
@@ -38,7 +38,7 @@ pub struct RestoredLane {
     /// In `seq` order.
     pub entries: Vec<RestoredEntry>,
     /// By the instances' places in the configuration.
-    pub places: Vec<RestoredPlace>,
+    pub replicas: Vec<RestoredProgress>,
 }
 
 impl Board {
@@ -116,7 +116,7 @@ impl Board {
                 LaneId::Records(collection) => self.catalog.mapping(collection, instance).is_some(),
             };
             let Some(lane) = self.lanes.get(&id) else { return };
-            if lane.place(instance).step == Step::Diverged {
+            if lane.progress(instance).state == LaneState::Diverged {
                 // What it was sent before it diverged may still be executed: it cannot be compared yet.
                 self.rest_restored(id, instance, Seq::ZERO, effects);
             } else if mapped && let Some(doubt) = lane.doubtful_end(instance, before, limits) {
@@ -127,10 +127,10 @@ impl Board {
 
     fn rest_restored(&mut self, id: LaneId, instance: InstanceId, doubt: Seq, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let place = lane.place_mut(instance);
-        place.doubt = doubt;
-        let rest = place.begin_rest(Flight::InDoubt);
-        effects.push(Effect::AwaitCalm { lane: id, instance, rest, why: Rest::Doubt { in_a_row: 0 } });
+        let progress = lane.progress_mut(instance);
+        progress.doubt = doubt;
+        let wait = progress.begin_wait(InFlight::InDoubt);
+        effects.push(Effect::AwaitQuiescence { lane: id, instance, wait, why: WaitReason::Settle { in_a_row: 0 } });
     }
 
     /// Lanes of deleted collections: which deletion hit them is not known any more, so each waits for them all.
@@ -139,7 +139,7 @@ impl Board {
             self.close(*id, self.last, effects);
             let last = self.lanes.get(id).and_then(|lane| lane.slots.back()).map_or(Seq::ZERO, |slot| slot.entry.seq);
             for instance in self.instances() {
-                if self.lanes.get(id).is_some_and(|lane| lane.place(instance).marked < last) {
+                if self.lanes.get(id).is_some_and(|lane| lane.progress(instance).durable < last) {
                     self.rest_restored(*id, instance, Seq::ZERO, effects);
                 }
             }
@@ -170,28 +170,28 @@ fn counts_as_answered(id: LaneId, verdict: Option<Verdict>) -> bool {
 
 /// What lies below the floor is gone: a place that needs it cannot be brought up entry by entry (rule R11).
 fn rebuild(restored: RestoredLane, below_floor: &mut Record) -> Lane {
-    let mut places = Vec::new();
-    for (index, place) in restored.places.iter().enumerate() {
-        let mut step = place.step;
-        if place.marked < restored.floor && step == Step::In {
-            step = Step::Diverged;
+    let mut replicas = Vec::new();
+    for (index, progress) in restored.replicas.iter().enumerate() {
+        let mut step = progress.state;
+        if progress.durable < restored.floor && step == LaneState::InStep {
+            step = LaneState::Diverged;
             below_floor.diverged.push((restored.id, InstanceId(index)));
         }
-        places.push(Place::new(place.marked, step));
+        replicas.push(ReplicaProgress::new(progress.durable, step));
     }
-    let mut lane = Lane::new(places, restored.dimension);
+    let mut lane = Lane::new(replicas, restored.dimension);
     for entry in restored.entries {
         if counts_as_answered(restored.id, entry.verdict) {
             lane.answered = entry.seq;
         }
         lane.push(
             Entry { seq: entry.seq, profile: entry.profile, verdict: entry.verdict },
-            Acknowledge::WhenRecorded,
-            Attendance::Unattended,
+            AckPolicy::Durable,
+            ClientState::Gone,
         );
         if let Some(slot) = lane.slot_mut(entry.seq) {
             slot.resolved = entry.resolved;
-            slot.told = entry.told;
+            slot.ack_state = entry.ack_state;
         }
     }
     lane

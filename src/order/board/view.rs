@@ -3,9 +3,9 @@
 use super::{Board, Reach};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Catalog;
-use crate::order::choose::{Candidate, Standing};
-use crate::order::entry::{Attendance, Verdict};
-use crate::order::lane::{Flight, Slot, Step};
+use crate::order::choose::{Candidate, CandidateHealth};
+use crate::order::entry::{ClientState, Verdict};
+use crate::order::lane::{InFlight, LaneState, Slot};
 use crate::proof::{self, Rule};
 
 /// How fresh a read must be.
@@ -26,7 +26,7 @@ pub struct Comparison {
     /// Where the reference stands.
     pub at: Seq,
     /// How often the instance's place had rested: what was read before another rest began there says nothing.
-    pub rest: u64,
+    pub wait: u64,
 }
 
 /// A lane, for operators.
@@ -36,7 +36,7 @@ pub struct LaneView {
     /// By instance: entries it has yet to apply.
     pub behind: Vec<u64>,
     /// By instance.
-    pub steps: Vec<Step>,
+    pub states: Vec<LaneState>,
     /// Entries that some in-step instance has yet to apply, or that have no verdict.
     pub pending: u64,
     pub in_doubt: u64,
@@ -66,27 +66,27 @@ impl Board {
     }
 
     fn candidates(&self, fit: impl Fn(InstanceId) -> bool) -> Vec<Candidate> {
-        let standing = |instance: InstanceId| match self.reach[instance.0] {
+        let health = |instance: InstanceId| match self.reach[instance.0] {
             Reach::Away => None,
-            Reach::Suspect => Some(Standing::Suspect),
-            Reach::Here => Some(Standing::Sound),
+            Reach::Suspect => Some(CandidateHealth::Suspect),
+            Reach::Here => Some(CandidateHealth::Sound),
         };
         self.instances()
             .filter(|instance| fit(*instance))
-            .filter_map(|instance| Some(Candidate { instance, standing: standing(instance)?, in_flight: 0 }))
+            .filter_map(|instance| Some(Candidate { instance, health: health(instance)?, in_flight: 0 }))
             .collect()
     }
 
     fn catalog_fresh(&self, instance: InstanceId) -> bool {
-        self.lanes
-            .get(&LaneId::Catalog)
-            .is_some_and(|lane| lane.place(instance).step == Step::In && lane.covered(instance) >= lane.answered)
+        self.lanes.get(&LaneId::Catalog).is_some_and(|lane| {
+            lane.progress(instance).state == LaneState::InStep && lane.covered(instance) >= lane.answered
+        })
     }
 
     /// Whether the instance may serve reads of the collection.
     pub fn serves(&self, collection: CollectionId, instance: InstanceId, consistency: Consistency) -> bool {
         let Some(entry) = self.catalog.get(collection) else { return false };
-        if entry.mappings[instance.0].is_none() || self.step_of(collection, instance) == Step::Diverged {
+        if entry.mappings[instance.0].is_none() || self.state_of(collection, instance) == LaneState::Diverged {
             return false;
         }
         let records_fresh =
@@ -96,8 +96,8 @@ impl Board {
     }
 
     /// The instance's standing for the collection.
-    pub fn step_of(&self, collection: CollectionId, instance: InstanceId) -> Step {
-        self.lanes.get(&LaneId::Records(collection)).map_or(Step::In, |lane| lane.place(instance).step)
+    pub fn state_of(&self, collection: CollectionId, instance: InstanceId) -> LaneState {
+        self.lanes.get(&LaneId::Records(collection)).map_or(LaneState::InStep, |lane| lane.progress(instance).state)
     }
 
     /// Whether every reachable instance has executed the entry, diverged ones aside.
@@ -105,7 +105,7 @@ impl Board {
         let Some(lane) = self.lanes.get(&id) else { return true };
         self.instances().all(|instance| {
             self.reach[instance.0] == Reach::Away
-                || lane.place(instance).step == Step::Diverged
+                || lane.progress(instance).state == LaneState::Diverged
                 || lane.covered(instance) >= seq
         })
     }
@@ -114,10 +114,10 @@ impl Board {
     pub fn has_taker(&self, id: LaneId) -> bool {
         let Some(lane) = self.lanes.get(&id) else { return false };
         self.instances().any(|instance| {
-            let place = lane.place(instance);
+            let progress = lane.progress(instance);
             self.reach[instance.0] != Reach::Away
-                && place.step == Step::In
-                && !matches!(place.flight, Flight::InDoubt | Flight::Paused)
+                && progress.state == LaneState::InStep
+                && !matches!(progress.in_flight, InFlight::InDoubt | InFlight::Paused)
         })
     }
 
@@ -127,19 +127,19 @@ impl Board {
         for (id, lane) in &self.lanes {
             let LaneId::Records(collection) = *id else { continue };
             // Most lanes, and the cheapest question: this is asked several times a second.
-            if lane.places.iter().all(|place| place.step == Step::In) {
+            if lane.replicas.iter().all(|progress| progress.state == LaneState::InStep) {
                 continue;
             }
             let Some(reference) = self.instances().find(|i| self.quiet(collection, *i)) else { continue };
             for instance in self.instances() {
-                let place = lane.place(instance);
-                let comparable = place.step == Step::Diverged
-                    && place.flight == Flight::None
+                let progress = lane.progress(instance);
+                let comparable = progress.state == LaneState::Diverged
+                    && progress.in_flight == InFlight::None
                     && self.reach[instance.0] != Reach::Away
                     && self.catalog.mapping(collection, instance).is_some();
                 if comparable {
-                    let (at, rest) = (lane.covered(reference), place.rest);
-                    found.push(Comparison { collection, reference, instance, at, rest });
+                    let (at, wait) = (lane.covered(reference), progress.wait);
+                    found.push(Comparison { collection, reference, instance, at, wait });
                 }
             }
         }
@@ -151,7 +151,9 @@ impl Board {
         self.reach[instance.0] != Reach::Away
             && self.serves(collection, instance, Consistency::Fresh)
             && self.lanes.get(&LaneId::Records(collection)).is_some_and(|lane| {
-                lane.place(instance).flight == Flight::None && lane.head(instance).is_none() && !lane.doubtful(instance)
+                lane.progress(instance).in_flight == InFlight::None
+                    && lane.head(instance).is_none()
+                    && !lane.doubtful(instance)
             })
     }
 
@@ -163,12 +165,12 @@ impl Board {
     }
 
     fn lane_view(&self, id: LaneId, lane: &super::Lane) -> LaneView {
-        let in_step = |instance: &InstanceId| lane.place(*instance).step == Step::In;
-        let low = self.instances().filter(in_step).map(|i| lane.durable(i)).min().unwrap_or(Seq::ZERO);
+        let in_step = |instance: &InstanceId| lane.progress(*instance).state == LaneState::InStep;
+        let low = self.instances().filter(in_step).map(|i| lane.durably_covered(i)).min().unwrap_or(Seq::ZERO);
         LaneView {
             lane: id,
             behind: self.instances().map(|i| if in_step(&i) { lane.behind(i) } else { 0 }).collect(),
-            steps: lane.places.iter().map(|place| place.step).collect(),
+            states: lane.replicas.iter().map(|progress| progress.state).collect(),
             pending: lane
                 .slots
                 .iter()
@@ -197,12 +199,12 @@ impl Board {
     }
 
     fn in_step(&self, instance: InstanceId) -> impl Iterator<Item = &super::Lane> {
-        self.lanes.values().filter(move |lane| lane.place(instance).step == Step::In)
+        self.lanes.values().filter(move |lane| lane.progress(instance).state == LaneState::InStep)
     }
 
     /// Entries without a verdict whose client waits no more: what recovery has yet to finish. Looks at every entry.
     pub fn awaiting_recovery(&self) -> u64 {
-        let open = |slot: &&Slot| slot.entry.verdict.is_none() && slot.attendance == Attendance::Unattended;
+        let open = |slot: &&Slot| slot.entry.verdict.is_none() && slot.client == ClientState::Gone;
         self.lanes.values().map(|lane| lane.slots.iter().filter(open).count() as u64).sum()
     }
 

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::validate::endpoint::Endpoint;
 use crate::validate::findings::{Findings, Stop};
 use crate::validate::run::Run;
-use crate::validate::standing::Standing;
 
 pub const NAME: &str = "health";
 /// How long the last look may take, when the run's own limit is over too.
@@ -64,15 +64,15 @@ pub fn at_the_end(run: &Run) -> Vec<String> {
     run.patience.renew();
     let wire = run.edge.wire().overtime(LAST_LOOK);
     // Suspect is soon up or down: a death in the last moments is one too.
-    let settled = || match Standing::ask(&wire) {
-        Standing::Active { instances, status } if instances.iter().any(|one| one.state == "suspect") => {
-            Err(Standing::Active { instances, status })
+    let settled = || match Endpoint::ask(&wire) {
+        Endpoint::Active { instances, status } if instances.iter().any(|one| one.state == "suspect") => {
+            Err(Endpoint::Active { instances, status })
         }
-        standing => Ok(standing),
+        endpoint => Ok(endpoint),
     };
-    let (instances, status) = match run.eventually(settled).unwrap_or_else(|standing| standing) {
-        Standing::Active { instances, status } => (instances, status),
-        Standing::Standby(why) | Standing::NotAnEdge(why) | Standing::Unreachable(why) => {
+    let (instances, status) = match run.eventually(settled).unwrap_or_else(|endpoint| endpoint) {
+        Endpoint::Active { instances, status } => (instances, status),
+        Endpoint::Standby(why) | Endpoint::NotAnEdge(why) | Endpoint::Unreachable(why) => {
             return vec![format!("at the end of the run: {why}")];
         }
     };

@@ -9,10 +9,10 @@ use http::Method;
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::database_path::DatabasePath;
 use super::error::CallError;
 use super::ledger::{Guarded, Ledger};
 use super::own::{OwnCollection, OwnName};
-use super::places::Place;
 use super::tally::Tally;
 use super::wire::{Answer, Call, Wire};
 
@@ -76,7 +76,7 @@ impl Written {
 #[derive(Clone, Debug)]
 pub struct Deployment {
     wire: Wire,
-    place: Place,
+    place: DatabasePath,
     ledger: Arc<Ledger>,
     tally: Arc<Tally>,
 }
@@ -84,7 +84,7 @@ pub struct Deployment {
 impl Deployment {
     /// The deployment behind this wire, whose writes belong to `session`. Reads are asked to be fresh, whatever the
     /// configuration has as its default: what is written must be seen.
-    pub fn new(wire: Wire, place: Place, token: Option<&str>, session: &str) -> Result<Deployment, String> {
+    pub fn new(wire: Wire, place: DatabasePath, token: Option<&str>, session: &str) -> Result<Deployment, String> {
         let mut wire = wire.with("x-client-session", session)?.with("chroma-edge-consistency", "fresh")?;
         let mut guarded = Guarded::Open;
         if let Some(token) = token {
@@ -100,7 +100,7 @@ impl Deployment {
         &self.wire
     }
 
-    pub fn place(&self) -> &Place {
+    pub fn place(&self) -> &DatabasePath {
         &self.place
     }
 

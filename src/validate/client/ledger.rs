@@ -6,8 +6,8 @@
 use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
+use super::database_path::DatabasePath;
 use super::own::OwnName;
-use super::places::Place;
 use super::url::BaseUrl;
 
 /// The variable that holds the token, in printed commands and for the command itself.
@@ -24,13 +24,13 @@ pub enum Guarded {
 #[derive(Debug)]
 pub struct Ledger {
     base: BaseUrl,
-    place: Place,
+    place: DatabasePath,
     guarded: Guarded,
     left: Mutex<BTreeSet<OwnName>>,
 }
 
 impl Ledger {
-    pub(super) fn new(base: BaseUrl, place: Place, guarded: Guarded) -> Ledger {
+    pub(super) fn new(base: BaseUrl, place: DatabasePath, guarded: Guarded) -> Ledger {
         Ledger { base, place, guarded, left: Mutex::default() }
     }
 
@@ -83,7 +83,7 @@ mod tests {
     use super::*;
 
     fn ledger(guarded: Guarded) -> Ledger {
-        Ledger::new(BaseUrl::parse("http://edge:8000").unwrap(), Place::new("default_tenant", "o'd b"), guarded)
+        Ledger::new(BaseUrl::parse("http://edge:8000").unwrap(), DatabasePath::new("default_tenant", "o'd b"), guarded)
     }
 
     #[test]

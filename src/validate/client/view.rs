@@ -6,10 +6,10 @@ use std::time::Duration;
 use http::Method;
 use serde_json::{Value, json};
 
+use super::database_path::DatabasePath;
 use super::error::CallError;
 use super::mapped::Mapped;
 use super::own::OwnName;
-use super::places::Place;
 use super::wire::{Answer, Call, Wire};
 use crate::validate::content::{self, Record};
 
@@ -31,7 +31,7 @@ pub struct View {
     pub name: String,
     pub way: Way,
     wire: Wire,
-    place: Place,
+    place: DatabasePath,
     /// Which ids it should have, where it shows its own.
     mapped: Option<Mapped>,
     /// Why it is not looked at, if so.
@@ -48,13 +48,13 @@ pub struct Shown {
 
 impl View {
     /// The instance at its own address. That it is this one is seen by its ids, which the deployment behind `edge` knows.
-    pub fn direct(name: &str, wire: Wire, place: Place, edge: &Wire) -> View {
+    pub fn direct(name: &str, wire: Wire, place: DatabasePath, edge: &Wire) -> View {
         let mapped = Some(Mapped::of(edge, name));
         View { name: name.to_owned(), way: Way::Direct, wire, place, mapped, away: None }
     }
 
     /// The instance by way of the deployment.
-    pub fn pinned(name: &str, wire: &Wire, place: Place) -> Result<View, String> {
+    pub fn pinned(name: &str, wire: &Wire, place: DatabasePath) -> Result<View, String> {
         let wire = wire.with(PIN, name)?;
         Ok(View { name: name.to_owned(), way: Way::Pinned, wire, place, mapped: None, away: None })
     }

@@ -3,21 +3,21 @@
 //! Decides the steps and what is said. Nothing is confirmed by a key: what the operator has done is seen on `/status`.
 //! Every wait has an end. Whatever goes wrong in the middle, the operator is asked to resume what was suspended.
 
-mod notebook;
 mod operations;
-mod pulse;
+mod prober;
+mod session_log;
 mod waiting;
 
 use std::io::Write;
 use std::time::Duration;
 
-use self::notebook::Notebook;
-use self::pulse::Pulse;
+use self::prober::Prober;
+use self::session_log::SessionLog;
 use super::checks;
+use super::endpoint::Instance;
 use super::findings::{Findings, Outcome, Stop, Verdict};
 use super::progress::Progress;
 use super::run::Run;
-use super::standing::Instance;
 use crate::clock;
 
 /// Who answers for the collections of this mode.
@@ -30,7 +30,7 @@ struct Walk<'a> {
     wait: Duration,
     /// What was not healthy at the last look.
     unhealthy: Vec<String>,
-    notebook: Notebook,
+    session_log: SessionLog,
     progress: Progress,
 }
 
@@ -43,8 +43,8 @@ const STEPS: [(&str, Step); 5] =
 /// Walks through an outage of this instance. The error names the instances that there are.
 pub fn walk(run: &Run, instance: &str, wait: Duration) -> Result<Vec<Outcome>, String> {
     let target = target(run, instance)?;
-    let notebook = Notebook::default();
-    let mut walk = Walk { run, target, wait, unhealthy: Vec::new(), notebook, progress: Progress::of(STEPS.len()) };
+    let session_log = SessionLog::default();
+    let mut walk = Walk { run, target, wait, unhealthy: Vec::new(), session_log, progress: Progress::of(STEPS.len()) };
     let mut outcomes: Vec<Outcome> = Vec::new();
     let mut stopped: Option<&str> = None;
     for (name, step) in STEPS {
@@ -107,8 +107,8 @@ fn before(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     if walk.run.instances.len() < 2 {
         return Err(Stop("there is only one instance: its outage would be everybody's".to_owned()));
     }
-    walk.notebook.begin(walk.run)?;
-    let compared = walk.notebook.compare(walk.run, findings);
+    walk.session_log.begin(walk.run)?;
+    let compared = walk.session_log.compare(walk.run, findings);
     findings.count("records compared", compared);
     if findings.is_clean() { Ok(()) } else { Err(Stop("the content differs before anything has happened".to_owned())) }
 }
@@ -120,9 +120,9 @@ fn outage(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
         "\nNow suspend {} ({}): stop its process or its machine, or cut its network. Waiting for up to {seconds} s.",
         target.name, target.url
     ));
-    let mut pulse = Pulse::default();
-    let seen = waiting::until_down(walk, &mut pulse);
-    pulse.tell(findings);
+    let mut prober = Prober::default();
+    let seen = waiting::until_down(walk, &mut prober);
+    prober.tell(findings);
     let waited = seen.map_err(|why| walk.give_up(why))?;
     findings.time("until it was seen", waited);
     walk.say(&format!("{} is down, as the edge sees it.", target.name));
@@ -132,7 +132,7 @@ fn outage(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
 /// What clients do all day, without the instance.
 fn operations(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     walk.say("Creating, adding, reading, changing, deleting and listing without it ...");
-    operations::all(walk.run, &mut walk.notebook, findings);
+    operations::all(walk.run, &mut walk.session_log, findings);
     // Whatever has failed, the instance must come back.
     Ok(())
 }
@@ -141,9 +141,9 @@ fn operations(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> 
 fn recovery(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     let seconds = walk.wait.as_secs();
     walk.say(&format!("\nNow resume {}. Waiting for up to {seconds} s.", walk.target.name));
-    let mut pulse = Pulse::default();
-    let caught_up = waiting::until_caught_up(walk, &mut pulse);
-    pulse.tell(findings);
+    let mut prober = Prober::default();
+    let caught_up = waiting::until_caught_up(walk, &mut prober);
+    prober.tell(findings);
     let times = caught_up.map_err(|why| walk.give_up(why))?;
     findings.time("until it was seen", times.seen);
     findings.time("to catch up", times.caught_up);
@@ -156,7 +156,7 @@ fn recovery(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
 fn content(walk: &mut Walk<'_>, findings: &mut Findings) -> Result<(), Stop> {
     walk.say("Comparing every record on every instance ...");
     walk.run.patience.set(walk.wait);
-    let compared = walk.notebook.compare(walk.run, findings);
+    let compared = walk.session_log.compare(walk.run, findings);
     findings.count("records compared", compared);
     Ok(())
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::NAME;
-use super::notebook::{Expected, Notebook};
+use super::session_log::{Expected, SessionLog};
 use crate::clock;
 use crate::validate::checks;
 use crate::validate::client::{By, OwnCollection, Question, Verb};
@@ -17,7 +17,7 @@ use crate::validate::sample;
 const ROUNDS: u16 = 5;
 
 /// All of them; whatever fails is a finding, and the rest is done all the same.
-pub fn all(run: &Run, notebook: &mut Notebook, findings: &mut Findings) {
+pub fn all(run: &Run, session_log: &mut SessionLog, findings: &mut Findings) {
     let mut timed = Timed { findings, longest: Vec::new() };
     for round in 0..ROUNDS {
         timed.call("health", || health(run));
@@ -34,24 +34,24 @@ pub fn all(run: &Run, notebook: &mut Notebook, findings: &mut Findings) {
         records.remove(0);
         timed.call("list", || listed(run, &collection));
         timed.call("get", || shown(run, &collection, &records));
-        notebook.there.push(Expected { collection, records });
+        session_log.there.push(Expected { collection, records });
     }
-    of_before(run, notebook, &mut timed);
+    of_before(run, session_log, &mut timed);
     timed.tell();
 }
 
 /// What was there before the outage loses a group and some records; one collection goes.
-fn of_before(run: &Run, notebook: &mut Notebook, timed: &mut Timed<'_>) {
-    if let Some(base) = notebook.there.first_mut() {
+fn of_before(run: &Run, session_log: &mut SessionLog, timed: &mut Timed<'_>) {
+    if let Some(base) = session_log.there.first_mut() {
         let group = json!({ "where": { "document_id": "gone" } });
         timed.call("delete by where", || write(run, &base.collection, Verb::Delete, &group));
         let ids = ["trimmed::2", "trimmed::4"];
         timed.call("delete", || write(run, &base.collection, Verb::Delete, &json!({ "ids": ids })));
         base.records.retain(|one| !one.id.starts_with("gone::") && !ids.contains(&one.id.as_str()));
     }
-    for name in std::mem::take(&mut notebook.doomed) {
+    for name in std::mem::take(&mut session_log.doomed) {
         timed.call("drop a collection", || Ok(run.edge.remove(&name)?));
-        notebook.gone.push(name);
+        session_log.gone.push(name);
     }
 }
 

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::Walk;
-use super::pulse::Pulse;
+use super::prober::Prober;
 use crate::clock;
+use crate::validate::endpoint::{Endpoint, Instance};
 use crate::validate::findings::Stop;
-use crate::validate::standing::{Instance, Standing};
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
@@ -25,10 +25,10 @@ pub struct Times {
 
 /// Until the edge sends nothing there any more. How long that took. Another instance's outage is not the one that was
 /// asked for, and ends it.
-pub fn until_down(walk: &mut Walk<'_>, pulse: &mut Pulse) -> Result<Duration, Stop> {
+pub fn until_down(walk: &mut Walk<'_>, prober: &mut Prober) -> Result<Duration, Stop> {
     let mut watch = Watch::begin("up");
     loop {
-        let instance = watch.look(walk, pulse)?;
+        let instance = watch.look(walk, prober)?;
         if let Some(other) = watch.others.first() {
             return Err(Stop(format!("{other}, and it is {} that was to be suspended", walk.target.name)));
         }
@@ -40,12 +40,12 @@ pub fn until_down(walk: &mut Walk<'_>, pulse: &mut Pulse) -> Result<Duration, St
 }
 
 /// Until it is sent to again, and has what it missed.
-pub fn until_caught_up(walk: &mut Walk<'_>, pulse: &mut Pulse) -> Result<Times, Stop> {
+pub fn until_caught_up(walk: &mut Walk<'_>, prober: &mut Prober) -> Result<Times, Stop> {
     let mut watch = Watch::begin("down");
     let mut times = Times::default();
     let mut healthy_since = None;
     loop {
-        if let Some(instance) = watch.look(walk, pulse)? {
+        if let Some(instance) = watch.look(walk, prober)? {
             times.most_pending = times.most_pending.max(instance.pending);
             if instance.healthy {
                 let since: Instant = *healthy_since.get_or_insert_with(clock::now);
@@ -78,16 +78,16 @@ impl Watch {
     }
 
     /// A beat if it is time for one, and what the edge says of the instance. `None`: it said nothing this time.
-    fn look(&mut self, walk: &mut Walk<'_>, pulse: &mut Pulse) -> Result<Option<Instance>, Stop> {
+    fn look(&mut self, walk: &mut Walk<'_>, prober: &mut Prober) -> Result<Option<Instance>, Stop> {
         if clock::now() >= self.next_beat {
-            pulse.beat(walk.run, &mut walk.notebook);
+            prober.beat(walk.run, &mut walk.session_log);
             self.next_beat = clock::now() + BEAT;
         }
-        let instances = match Standing::ask(walk.run.edge.wire()) {
-            Standing::Active { instances, .. } => instances,
-            Standing::Standby(why) | Standing::NotAnEdge(why) => return Err(Stop(why)),
+        let instances = match Endpoint::ask(walk.run.edge.wire()) {
+            Endpoint::Active { instances, .. } => instances,
+            Endpoint::Standby(why) | Endpoint::NotAnEdge(why) => return Err(Stop(why)),
             // A look that failed is no verdict about the instance; the pulse counts what clients see.
-            Standing::Unreachable(why) => {
+            Endpoint::Unreachable(why) => {
                 walk.progress.say(&why);
                 return Ok(None);
             }

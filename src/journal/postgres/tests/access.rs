@@ -7,7 +7,7 @@ use super::support::postgres::Postgres;
 use super::support::{holder, options, store};
 use crate::ids::{LaneId, Scope, Seq};
 use crate::journal::contract::{append, created, draft, keyed, load, new_collection, record, status};
-use crate::journal::{Claim, Draft, Fact, Lookup, Status, Store, Tenure, TenureError};
+use crate::journal::{Claim, Draft, Fact, Leadership, LeadershipError, Lookup, Status, Store};
 use crate::order::CatalogChange;
 
 #[tokio::test]
@@ -20,7 +20,7 @@ async fn a_wrong_password_is_unusable_and_never_shown() {
     let url = |password: &str| server.url().replace("postgres@", &format!("edge:{password}@"));
     let claim = store(&url("hunter3"), options("the edge")).claim().await;
     match claim {
-        Err(TenureError::Unusable(text)) => assert!(!text.contains("hunter"), "{text}"),
+        Err(LeadershipError::Unusable(text)) => assert!(!text.contains("hunter"), "{text}"),
         other => panic!("{other:?}"),
     }
     holder(&url("hunter2"), "the edge").await;
@@ -83,7 +83,7 @@ async fn the_host_that_takes_writes_is_found() {
     drop(store);
     server.sql("ALTER DATABASE reader SET default_transaction_read_only = on");
     let claim = super::support::store(&server.url_of("reader"), options("the edge")).claim().await;
-    assert!(matches!(claim, Err(TenureError::Unavailable(_))), "{claim:?}");
+    assert!(matches!(claim, Err(LeadershipError::Unavailable(_))), "{claim:?}");
 }
 
 #[tokio::test]

@@ -8,7 +8,7 @@ use super::support::postgres::Postgres;
 use crate::ids::{LaneId, Seq};
 use crate::journal::contract::{append, draft, load, positions};
 use crate::journal::postgres::PostgresStore;
-use crate::journal::{Batch, CommitError, Draft, Lookup, ReadError, Store, Tenure, TransactionRow};
+use crate::journal::{Batch, CommitError, Draft, Leadership, Lookup, ReadError, Store, TransactionRow};
 
 /// A server, a link to it, and the store that holds its journal by way of the link.
 async fn linked() -> (Postgres, Link, PostgresStore) {

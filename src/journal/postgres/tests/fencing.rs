@@ -9,7 +9,8 @@ use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::contract::{DONE, LATER, append, draft, finished, instances, load, positions, progress, record};
 use crate::journal::postgres::{PostgresOptions, PostgresStore};
 use crate::journal::{
-    Batch, Claim, CommitError, Fact, Predecessor, Store, Suspicion, Tenure, TenureError, Term, Trimming, retention,
+    Batch, Claim, CommitError, Fact, LateWrite, Leadership, LeadershipError, LeaseTerm, Predecessor, Store, Trimming,
+    retention,
 };
 
 const TERM: Duration = Duration::from_millis(900);
@@ -20,7 +21,7 @@ fn brief(server: &Postgres, name: &str) -> PostgresStore {
 
 fn granted(claim: Claim) -> Predecessor {
     match claim {
-        Claim::Granted { term: Term::For(_), predecessor } => predecessor,
+        Claim::Granted { term: LeaseTerm::For(_), predecessor } => predecessor,
         other => panic!("{other:?}"),
     }
 }
@@ -32,7 +33,7 @@ async fn take_over(store: &PostgresStore) -> Predecessor {
         match store.claim().await {
             Ok(Claim::Held { by }) => assert!(begun.elapsed() < Duration::from_secs(20), "still held by {by}"),
             Ok(claim) => return granted(claim),
-            Err(error @ TenureError::Unavailable(_)) => {
+            Err(error @ LeadershipError::Unavailable(_)) => {
                 assert!(begun.elapsed() < Duration::from_secs(20), "{error}");
             }
             Err(error) => panic!("{error}"),
@@ -55,11 +56,11 @@ async fn one_edge_holds_it_and_the_next_waits_for_its_term() {
     assert_eq!(granted(old.claim().await.unwrap()), Predecessor::Gone);
     assert_eq!(new.claim().await.unwrap(), Claim::Held { by: "the old one".to_owned() });
     assert_eq!(granted(old.claim().await.unwrap()), Predecessor::Gone, "asking again is a renewal");
-    assert_eq!(old.renew().await.unwrap(), Term::For(TERM));
+    assert_eq!(old.renew().await.unwrap(), LeaseTerm::For(TERM));
     let begun = Instant::now();
     assert_eq!(take_over(&new).await, Predecessor::MayLinger);
     assert!(begun.elapsed() >= TERM - Duration::from_millis(100), "{:?}", begun.elapsed());
-    assert_eq!(old.renew().await, Err(TenureError::Superseded { by: "the new one".to_owned() }));
+    assert_eq!(old.renew().await, Err(LeadershipError::Superseded { by: "the new one".to_owned() }));
 }
 
 #[tokio::test]
@@ -83,7 +84,7 @@ async fn an_edge_that_was_taken_over_changes_nothing_any_more() {
     assert_eq!(after, before);
     assert_eq!(append(&new, vec![draft(LaneId::Catalog, "z")]).await, [Seq::new(3)]);
     drop(old);
-    assert_eq!(new.renew().await.unwrap(), Term::For(TERM), "the old one has nothing to give back");
+    assert_eq!(new.renew().await.unwrap(), LeaseTerm::For(TERM), "the old one has nothing to give back");
     assert_eq!(new.trim(LATER, &instances(), Trimming::Age, 10).await.unwrap().transactions, 2);
 }
 
@@ -132,7 +133,7 @@ async fn a_term_that_ran_out_goes_on_when_nobody_came() {
     let store = brief(&server, "the edge");
     take_over(&store).await;
     server.sql("UPDATE chroma_edge.lease SET expires_at = now() - interval '1 hour'");
-    assert_eq!(store.renew().await.unwrap(), Term::For(TERM));
+    assert_eq!(store.renew().await.unwrap(), LeaseTerm::For(TERM));
     assert_eq!(append(&store, vec![draft(LaneId::Catalog, "x")]).await, [Seq::new(1)]);
 }
 
@@ -162,14 +163,14 @@ async fn a_suspicion_is_left_by_whoever_lost_the_lease_and_handled_once() {
     let (old, new) = (brief(&server, "the old one"), brief(&server, "the new one"));
     take_over(&old).await;
     take_over(&new).await;
-    let suspicion = Suspicion { lane: LaneId::Catalog, instance: InstanceName::new("replica") };
-    old.suspect(std::slice::from_ref(&suspicion)).await.unwrap();
-    let left = new.suspicions().await.unwrap();
-    assert_eq!(left.iter().map(|(_, left)| left).collect::<Vec<_>>(), [&suspicion]);
-    superseded(old.commit(Batch { appends: Vec::new(), facts: vec![Fact::SuspicionHandled(left[0].0)] }).await);
-    assert_eq!(new.suspicions().await.unwrap().len(), 1);
-    record(&new, vec![Fact::SuspicionHandled(left[0].0)]).await;
-    assert!(new.suspicions().await.unwrap().is_empty());
+    let late_write = LateWrite { lane: LaneId::Catalog, instance: InstanceName::new("replica") };
+    old.report_late_writes(std::slice::from_ref(&late_write)).await.unwrap();
+    let left = new.late_writes().await.unwrap();
+    assert_eq!(left.iter().map(|(_, left)| left).collect::<Vec<_>>(), [&late_write]);
+    superseded(old.commit(Batch { appends: Vec::new(), facts: vec![Fact::LateWriteHandled(left[0].0)] }).await);
+    assert_eq!(new.late_writes().await.unwrap().len(), 1);
+    record(&new, vec![Fact::LateWriteHandled(left[0].0)]).await;
+    assert!(new.late_writes().await.unwrap().is_empty());
 }
 
 #[tokio::test]
@@ -190,7 +191,7 @@ fn set_read_only(server: &Postgres, value: &str) {
 }
 
 /// Renews until the answer is one of these; sessions hear of settings when they hear of them.
-async fn renewed(store: &PostgresStore, wanted: impl Fn(&Result<Term, TenureError>) -> bool) {
+async fn renewed(store: &PostgresStore, wanted: impl Fn(&Result<LeaseTerm, LeadershipError>) -> bool) {
     let begun = Instant::now();
     loop {
         let renewed = store.renew().await;
@@ -210,7 +211,7 @@ async fn a_database_set_to_read_only_is_not_written_to() {
     assert!(matches!(other.claim().await, Ok(Claim::Held { .. })));
     set_read_only(&server, "on");
     let says = |text: &str| text.contains("read-only");
-    renewed(&store, |renewed| matches!(renewed, Err(TenureError::Unavailable(text)) if says(text))).await;
+    renewed(&store, |renewed| matches!(renewed, Err(LeadershipError::Unavailable(text)) if says(text))).await;
     let refused = store.commit(Batch { appends: vec![draft(LaneId::Catalog, "x")], facts: Vec::new() }).await;
     assert!(matches!(&refused, Err(CommitError::Refused(text)) if says(text)), "{refused:?}");
     let mut claim = other.claim().await;
@@ -218,7 +219,7 @@ async fn a_database_set_to_read_only_is_not_written_to() {
         tokio::time::sleep(TERM / 10).await;
         claim = other.claim().await;
     }
-    assert!(matches!(&claim, Err(TenureError::Unavailable(text)) if says(text)), "{claim:?}");
+    assert!(matches!(&claim, Err(LeadershipError::Unavailable(text)) if says(text)), "{claim:?}");
     set_read_only(&server, "off");
     renewed(&store, Result::is_ok).await;
     assert_eq!(append(&store, vec![draft(LaneId::Catalog, "after")]).await, [Seq::new(2)]);
@@ -244,7 +245,10 @@ async fn stays_halted(server: &Postgres, store: PostgresStore) {
     let next = super::support::store(&server.url(), options("the next one"));
     for store in [&store, &next] {
         let claim = store.claim().await;
-        assert!(matches!(&claim, Err(TenureError::Unusable(text)) if text.contains("came back behind")), "{claim:?}");
+        assert!(
+            matches!(&claim, Err(LeadershipError::Unusable(text)) if text.contains("came back behind")),
+            "{claim:?}"
+        );
     }
     let refused = store.commit(Batch { appends: vec![draft(LaneId::Catalog, "x")], facts: Vec::new() }).await;
     assert!(matches!(&refused, Err(CommitError::Refused(text)) if text.contains("position 2")), "{refused:?}");
@@ -267,11 +271,14 @@ async fn a_journal_that_comes_back_behind_is_found_by_a_commit() {
 async fn a_journal_that_comes_back_behind_is_found_by_a_renewal() {
     let (server, store) = put_back().await;
     let mut renewed = store.renew().await;
-    if matches!(renewed, Err(TenureError::Unavailable(_))) {
+    if matches!(renewed, Err(LeadershipError::Unavailable(_))) {
         // By the connection that ended with the old server.
         renewed = store.renew().await;
     }
-    assert!(matches!(&renewed, Err(TenureError::Unusable(text)) if text.contains("came back behind")), "{renewed:?}");
+    assert!(
+        matches!(&renewed, Err(LeadershipError::Unusable(text)) if text.contains("came back behind")),
+        "{renewed:?}"
+    );
     stays_halted(&server, store).await;
 }
 

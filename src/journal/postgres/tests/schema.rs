@@ -6,7 +6,7 @@ use crate::ids::{LaneId, Seq};
 use crate::journal::contract::{append, draft};
 use crate::journal::postgres::schema::EXPECTED;
 use crate::journal::postgres::{DatabaseUrl, Difference, bring_up_to_date, validate};
-use crate::journal::{Claim, Tenure, TenureError};
+use crate::journal::{Claim, Leadership, LeadershipError};
 
 fn url(server: &Postgres) -> DatabaseUrl {
     DatabaseUrl::parse(&server.url()).unwrap()
@@ -58,11 +58,11 @@ async fn another_schema_is_refused() {
     let changed = validate(&url(&server)).await.unwrap();
     assert!(matches!(changed[..], [Difference::Changed { version: 1, .. }]), "{changed:?}");
     let claim = store(&server.url(), options("the edge")).claim().await;
-    assert!(matches!(&claim, Err(TenureError::Unusable(text)) if text.contains("in another form")), "{claim:?}");
+    assert!(matches!(&claim, Err(LeadershipError::Unusable(text)) if text.contains("in another form")), "{claim:?}");
     server.sql("INSERT INTO chroma_edge.refinery_schema_history VALUES (99, 'future', '2030-01-01T00:00:00Z', '1')");
     server.sql("UPDATE chroma_edge.refinery_schema_history SET version = 98 WHERE version = 1");
     let claim = store(&server.url(), options("the edge")).claim().await;
-    assert!(matches!(&claim, Err(TenureError::Unusable(text)) if text.contains("newer binary")), "{claim:?}");
+    assert!(matches!(&claim, Err(LeadershipError::Unusable(text)) if text.contains("newer binary")), "{claim:?}");
 }
 
 #[tokio::test]
@@ -90,7 +90,7 @@ async fn a_standby_does_not_take_over_from_a_newer_binary() {
     server.sql("INSERT INTO chroma_edge.refinery_schema_history VALUES (99, 'future', '2030-01-01T00:00:00Z', '1')");
     first.release().await;
     let claim = standby.claim().await;
-    assert!(matches!(&claim, Err(TenureError::Unusable(text)) if text.contains("newer binary")), "{claim:?}");
+    assert!(matches!(&claim, Err(LeadershipError::Unusable(text)) if text.contains("newer binary")), "{claim:?}");
 }
 
 #[tokio::test]
@@ -98,5 +98,5 @@ async fn a_database_of_another_encoding_is_refused() {
     let server = Postgres::fresh();
     server.sql("CREATE DATABASE narrow ENCODING 'SQL_ASCII' TEMPLATE template0");
     let claim = store(&server.url_of("narrow"), options("the edge")).claim().await;
-    assert!(matches!(&claim, Err(TenureError::Unusable(text)) if text.contains("SQL_ASCII")), "{claim:?}");
+    assert!(matches!(&claim, Err(LeadershipError::Unusable(text)) if text.contains("SQL_ASCII")), "{claim:?}");
 }

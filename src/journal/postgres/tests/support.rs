@@ -14,7 +14,7 @@ use std::time::Duration;
 use self::postgres::Postgres;
 use crate::journal::contract::Bench;
 use crate::journal::postgres::{DatabaseUrl, PostgresOptions, PostgresStore};
-use crate::journal::{Claim, Store, Tenure, TenureError};
+use crate::journal::{Claim, Leadership, LeadershipError, Store};
 
 /// The contract is not about time, and machines are busy.
 const PATIENT: Duration = Duration::from_secs(60);
@@ -35,7 +35,7 @@ pub async fn holder(url: &str, name: &str) -> PostgresStore {
     let store = store(url, options(name));
     for _ in 0..ATTEMPTS {
         match store.claim().await {
-            Err(TenureError::Unavailable(_)) => {}
+            Err(LeadershipError::Unavailable(_)) => {}
             Ok(Claim::Granted { .. }) => return store,
             other => panic!("{other:?}"),
         }

@@ -198,7 +198,7 @@ async fn folded_facts_are_what_facts_one_by_one_are() {
             }
             1 | 2 => {
                 let most = u32::try_from(world.numbers.below(9)).unwrap();
-                let why = world.numbers.one(&[Trimming::Age, Trimming::Room]);
+                let why = world.numbers.one(&[Trimming::Age, Trimming::Capacity]);
                 // Their bytes differ: text is not spelled alike.
                 let left = sqlite.trim(at, &instances(), why, most).await.unwrap().transactions;
                 let too = postgres.trim(at, &instances(), why, most).await.unwrap().transactions;

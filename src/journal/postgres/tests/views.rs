@@ -161,7 +161,7 @@ async fn compressed_bodies_come_back() {
     let postgres = Postgres::fresh();
     let options = PostgresOptions { compression: Compression::Zstd, ..super::support::options("zstd") };
     let written = store(&postgres.url(), options);
-    crate::journal::Tenure::claim(&written).await.unwrap();
+    crate::journal::Leadership::claim(&written).await.unwrap();
     let text: &'static str = Box::leak("again and again ".repeat(200).into_boxed_str());
     let seqs = append(&written, vec![draft(LaneId::Catalog, text)]).await;
     record(&written, vec![applied(seqs[0])]).await;

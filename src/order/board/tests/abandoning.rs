@@ -10,7 +10,7 @@ fn unanswered_everywhere(rig: &mut Rig) -> Vec<Effect> {
             assert!(!examines(&last), "round {round}: the abandoned requests may still be executed");
             if !(round == MAX_RETRIES - 1 && instance == B) {
                 // The other one is asked as soon as this one rests.
-                rig.calm(lane(), if instance == A { B } else { A });
+                rig.quiesced(lane(), if instance == A { B } else { A });
             }
         }
     }
@@ -27,8 +27,8 @@ fn rig() -> Rig {
 fn r10_an_entry_is_examined_only_after_calm_everywhere() {
     let mut rig = rig();
     unanswered_everywhere(&mut rig);
-    assert!(!examines(&rig.calm(lane(), A)) && sends(&rig.calm(lane(), A)).is_empty());
-    assert!(examines(&rig.calm(lane(), B)));
+    assert!(!examines(&rig.quiesced(lane(), A)) && sends(&rig.quiesced(lane(), A)).is_empty());
+    assert!(examines(&rig.quiesced(lane(), B)));
     let seq = Seq::new(2);
     let absent = Input::Examined { lane: lane(), seq, shows: Examination::AbsentEverywhere };
     assert!(answers(&rig.step(absent)).is_empty(), "not before it is durable");
@@ -40,8 +40,8 @@ fn r10_an_entry_is_examined_only_after_calm_everywhere() {
 fn r10_an_unclear_examination_gives_nothing_up() {
     let mut rig = rig();
     unanswered_everywhere(&mut rig);
-    rig.calm(lane(), A);
-    rig.calm(lane(), B);
+    rig.quiesced(lane(), A);
+    rig.quiesced(lane(), B);
     let unclear = Input::Examined { lane: lane(), seq: Seq::new(2), shows: Examination::Unclear };
     assert_eq!(sends(&rig.step(unclear)), [(A, vec![2])]);
 }
@@ -50,7 +50,7 @@ fn r10_an_unclear_examination_gives_nothing_up() {
 fn r10_an_instance_that_goes_away_frees_the_entry() {
     let mut rig = rig();
     unanswered_everywhere(&mut rig);
-    rig.calm(lane(), A);
+    rig.quiesced(lane(), A);
     assert_eq!(sends(&rig.reach(B, Reach::Away)), [(A, vec![2])], "unreachable instances never count");
 }
 
@@ -60,7 +60,7 @@ fn r10_unreachable_instances_never_count() {
     rig.reach(B, Reach::Away);
     for _ in 0..10 {
         rig.in_doubt(A);
-        assert!(!examines(&rig.calm(lane(), A)));
+        assert!(!examines(&rig.quiesced(lane(), A)));
     }
 }
 
@@ -70,7 +70,7 @@ fn r10_an_acknowledged_write_is_never_examined() {
     rig.applied(A);
     for _ in 0..10 {
         rig.in_doubt(B);
-        assert!(!examines(&rig.calm(lane(), B)));
+        assert!(!examines(&rig.quiesced(lane(), B)));
     }
 }
 
@@ -80,9 +80,9 @@ fn r10_an_instance_that_says_nothing_happened_never_counts() {
     for _ in 0..10 * MAX_RETRIES {
         for instance in [A, B] {
             // A locked database: it is there, and does nothing. The other one is asked meanwhile.
-            let locked = Outcome::NotSent { again: Again::AfterAPause };
+            let locked = Outcome::NotSent { retry: Retry::AfterBackoff };
             assert!(!examines(&rig.outcome(lane(), instance, locked)));
-            assert!(!examines(&rig.calm(lane(), if instance == A { B } else { A })));
+            assert!(!examines(&rig.quiesced(lane(), if instance == A { B } else { A })));
         }
     }
     assert_eq!(rig.board.awaiting_recovery(), 0, "its client still waits");
@@ -97,7 +97,7 @@ fn r10_answers_lost_with_the_instance_never_count() {
         for instance in [A, B] {
             let gone = Outcome::InDoubt { instance_was: Health::Gone };
             assert!(!examines(&rig.outcome(lane(), instance, gone)));
-            assert!(!examines(&rig.calm(lane(), if instance == A { B } else { A })));
+            assert!(!examines(&rig.quiesced(lane(), if instance == A { B } else { A })));
         }
     }
 }

@@ -14,7 +14,7 @@ fn submissions(from: u64, kind: Kind) -> Input {
         lane: lane(),
         profile: profile(kind),
         intent: Intent::Plain,
-        acknowledge: Acknowledge::WhenApplied,
+        ack_policy: AckPolicy::Applied,
     };
     Input::Journaled((from..from + MANY).map(submission).collect())
 }

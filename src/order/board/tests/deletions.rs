@@ -34,7 +34,7 @@ fn r7_open_entries_below_an_applied_deletion_are_answered_no_such_collection() {
 #[test]
 fn r7_a_verdict_on_its_way_into_the_journal_stands() {
     let mut rig = Rig::new(2);
-    rig.submit(lane(), profile(Kind::Add), Intent::Plain, Acknowledge::WhenRecorded);
+    rig.submit(lane(), profile(Kind::Add), Intent::Plain, AckPolicy::Durable);
     rig.applied(A);
     rig.delete_collection();
     rig.deleted(A);
@@ -52,10 +52,10 @@ fn r7_a_deletion_does_not_wait_for_what_will_never_be_sent_again() {
     rig.applied(B);
     rig.recorded(lane(), B);
     rig.step(Input::Missing { instance: A, collections: vec![collection()] });
-    assert_eq!(rig.step_of(A), Step::Diverged);
+    assert_eq!(rig.state_of(A), LaneState::Diverged);
     rig.reach(B, Reach::Away);
     assert!(sends(&rig.delete_collection()).is_empty(), "the abandoned request may still be executed");
-    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![3])]);
+    assert_eq!(sends(&rig.quiesced(lane(), A)), [(A, vec![3])]);
 }
 
 #[test]
@@ -67,17 +67,17 @@ fn r7_a_deletion_waits_for_what_is_sent_to_be_refused() {
     rig.recorded(lane(), B);
     rig.reach(B, Reach::Away);
     assert!(sends(&rig.delete_collection()).is_empty(), "the abandoned request may still be executed");
-    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![2])]);
+    assert_eq!(sends(&rig.quiesced(lane(), A)), [(A, vec![2])]);
     assert_eq!(sends(&rig.rejected(A)), [(A, vec![3])]);
 }
 
 #[test]
 fn r7_a_refused_rename_frees_what_waited_for_the_name() {
     let mut rig = Rig::new(1);
-    rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Renames, Acknowledge::WhenRecorded);
+    rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Renames, AckPolicy::Durable);
     let deletion = Deletion::Collection { scope: scope(), name: "other".to_owned() };
     let kind = Kind::DeleteCollection;
-    rig.submit(LaneId::Catalog, profile(kind), Intent::Deletes(deletion), Acknowledge::WhenRecorded);
+    rig.submit(LaneId::Catalog, profile(kind), Intent::Deletes(deletion), AckPolicy::Durable);
     assert!(sends(&rig.write(Kind::Add)).is_empty(), "it may be named 'other' by then");
     rig.outcome(LaneId::Catalog, A, Outcome::Rejected { about: None });
     let effects = rig.recorded(LaneId::Catalog, A);
@@ -89,7 +89,7 @@ fn r7_after_a_restart_nothing_beyond_an_unsettled_deletion_is_in_doubt() {
     let records = restored_lane(1, vec![restored_entry(3, Kind::Add, None)]);
     let catalog = restored_catalog(1, vec![restored_entry(2, Kind::DeleteCollection, None)]);
     let mut rig = Rig::restored(1, Dimension::Known, vec![records, catalog]);
-    let effects = rig.calm(LaneId::Catalog, A);
+    let effects = rig.quiesced(LaneId::Catalog, A);
     assert_eq!(sends(&effects), [(A, vec![2])], "each would wait for the other");
 }
 
@@ -113,7 +113,7 @@ fn r7_a_deletion_waits_for_a_read_under_it_and_goes_on_after_it() {
     let mut rig = Rig::new(1);
     rig.write(Kind::DeleteLimited);
     assert!(sends(&rig.delete_collection()).is_empty(), "the ids of a limited delete are being read");
-    let resolved = Resolved::Failed { again: Again::AfterAPause };
+    let resolved = Resolved::Failed { retry: Retry::AfterBackoff };
     assert_eq!(sends(&rig.step(Input::IdsRead { lane: lane(), instance: A, resolved })), [(A, vec![3])]);
 }
 
@@ -125,8 +125,8 @@ fn r7_a_deletion_that_took_what_is_in_doubt_does_not_wait_for_it() {
     ];
     let mut rig = Rig::restored(2, Dimension::Known, lanes);
     rig.reach(B, Reach::Away);
-    rig.calm(LaneId::Catalog, A);
-    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![2])], "in doubt: it goes first");
+    rig.quiesced(LaneId::Catalog, A);
+    assert_eq!(sends(&rig.quiesced(lane(), A)), [(A, vec![2])], "in doubt: it goes first");
     // It is gone: the deletion was executed there before the restart.
     assert_eq!(sends(&rig.outcome(lane(), A, Outcome::Unfit)), [(A, vec![3])]);
     rig.deleted(A);

@@ -1,28 +1,28 @@
 //! Which lane goes first, how often it has failed, and the net under every wake-up.
 
 use super::*;
-use crate::order::entry::Attendance;
+use crate::order::entry::ClientState;
 use crate::order::precedence::Precedence;
 
-fn turn(effects: &[Effect]) -> Turn {
-    let turn = |effect: &Effect| match effect {
-        Effect::Send { turn, .. } | Effect::ReadIds { turn, .. } => Some(*turn),
+fn send_priority(effects: &[Effect]) -> SendPriority {
+    let send_priority = |effect: &Effect| match effect {
+        Effect::Send { send_priority, .. } | Effect::ReadIds { send_priority, .. } => Some(*send_priority),
         _ => None,
     };
-    effects.iter().find_map(turn).unwrap_or_else(|| panic!("nothing is sent: {effects:?}"))
+    effects.iter().find_map(send_priority).unwrap_or_else(|| panic!("nothing is sent: {effects:?}"))
 }
 
-fn precedence(attendance: Attendance, priority: Priority, seq: u64) -> Precedence {
-    Precedence { attendance, priority, seq: Seq::new(seq) }
+fn precedence(client: ClientState, priority: Priority, seq: u64) -> Precedence {
+    Precedence { client, priority, seq: Seq::new(seq) }
 }
 
 fn write(rig: &mut Rig, kind: Kind, priority: Priority) -> Vec<Effect> {
     let profile = Profile { priority, ..profile(kind) };
-    rig.submit(lane(), profile, Intent::Plain, Acknowledge::WhenApplied)
+    rig.submit(lane(), profile, Intent::Plain, AckPolicy::Applied)
 }
 
 fn client_leaves(rig: &mut Rig, seq: u64) {
-    rig.step(Input::Unattended { lane: lane(), seq: Seq::new(seq) });
+    rig.step(Input::ClientGone { lane: lane(), seq: Seq::new(seq) });
 }
 
 #[test]
@@ -35,7 +35,7 @@ fn a_run_has_the_best_priority_of_its_entries_and_nobody_waits_for_what_was_prom
     }
     let effects = rig.reach(A, Reach::Here);
     assert_eq!(sends(&effects), [(A, vec![2, 3, 4])]);
-    assert_eq!(turn(&effects).precedence, precedence(Attendance::Unattended, Priority::High, 2));
+    assert_eq!(send_priority(&effects).precedence, precedence(ClientState::Gone, Priority::High, 2));
 }
 
 #[test]
@@ -45,10 +45,13 @@ fn a_client_that_waits_in_the_lane_waits_for_what_stands_before_it_too() {
     write(&mut rig, Kind::Delete, Priority::Low);
     client_leaves(&mut rig, 2);
     write(&mut rig, Kind::Delete, Priority::Normal);
-    let first = turn(&rig.reach(A, Reach::Here));
-    assert_eq!(first.precedence, precedence(Attendance::Attended, Priority::Normal, 2));
+    let first = send_priority(&rig.reach(A, Reach::Here));
+    assert_eq!(first.precedence, precedence(ClientState::Waiting, Priority::Normal, 2));
     rig.applied(A);
-    assert_eq!(turn(&rig.recorded(lane(), A)).precedence, precedence(Attendance::Attended, Priority::Normal, 3));
+    assert_eq!(
+        send_priority(&rig.recorded(lane(), A)).precedence,
+        precedence(ClientState::Waiting, Priority::Normal, 3)
+    );
     // Answered: nobody waits in the lane any more.
     rig.applied(A);
     rig.recorded(lane(), A);
@@ -59,7 +62,7 @@ fn a_client_that_waits_in_the_lane_waits_for_what_stands_before_it_too() {
 fn every_way_out_ends_the_waiting() {
     let mut rig = Rig::new(2);
     let waiting = |rig: &Rig| rig.board.lanes.get(&lane()).map_or(0, |lane| lane.waiting.len());
-    rig.submit(lane(), profile(Kind::Add), Intent::Plain, Acknowledge::WhenRecorded);
+    rig.submit(lane(), profile(Kind::Add), Intent::Plain, AckPolicy::Durable);
     rig.applied(A);
     assert_eq!(waiting(&rig), 1, "not before it is durable");
     rig.recorded(lane(), A);
@@ -87,8 +90,8 @@ fn the_catalog_counts_as_attended() {
     let mut rig = Rig::new(1);
     rig.reach(A, Reach::Away);
     rig.delete_collection();
-    rig.step(Input::Unattended { lane: LaneId::Catalog, seq: Seq::new(2) });
-    assert_eq!(turn(&rig.reach(A, Reach::Here)).precedence.attendance, Attendance::Attended);
+    rig.step(Input::ClientGone { lane: LaneId::Catalog, seq: Seq::new(2) });
+    assert_eq!(send_priority(&rig.reach(A, Reach::Here)).precedence.client, ClientState::Waiting);
 }
 
 #[test]
@@ -96,31 +99,41 @@ fn the_priority_survives_a_restart_and_the_client_does_not() {
     let mut entry = restored_entry(2, Kind::Delete, None);
     entry.profile.priority = Priority::High;
     let mut rig = Rig::restored(1, Dimension::Known, vec![restored_lane(1, vec![entry])]);
-    let effects = rig.calm(lane(), A);
-    assert_eq!(turn(&effects).precedence, precedence(Attendance::Unattended, Priority::High, 2));
+    let effects = rig.quiesced(lane(), A);
+    assert_eq!(send_priority(&effects).precedence, precedence(ClientState::Gone, Priority::High, 2));
 }
 
 #[test]
 fn failures_in_a_row_are_counted_until_an_answer_or_a_return() {
     let mut rig = Rig::new(1);
-    let again = || Outcome::NotSent { again: Again::AfterAPause };
-    assert_eq!(turn(&rig.write(Kind::Delete)).failures, 0);
-    rig.outcome(lane(), A, again());
-    assert_eq!(turn(&rig.calm(lane(), A)).failures, 1);
-    let effects = rig.outcome(lane(), A, again());
+    let retry = || Outcome::NotSent { retry: Retry::AfterBackoff };
+    assert_eq!(send_priority(&rig.write(Kind::Delete)).failures, 0);
+    rig.outcome(lane(), A, retry());
+    assert_eq!(send_priority(&rig.quiesced(lane(), A)).failures, 1);
+    let effects = rig.outcome(lane(), A, retry());
     assert!(
-        effects.iter().any(|effect| { matches!(effect, Effect::AwaitCalm { why: Rest::Pause { in_a_row: 2 }, .. }) })
+        effects.iter().any(|effect| {
+            matches!(effect, Effect::AwaitQuiescence { why: WaitReason::Backoff { in_a_row: 2 }, .. })
+        })
     );
-    assert_eq!(turn(&rig.calm(lane(), A)).failures, 2);
+    assert_eq!(send_priority(&rig.quiesced(lane(), A)).failures, 2);
     let effects = rig.in_doubt(A);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::AwaitCalm { why: Rest::Doubt { in_a_row: 3 }, .. })));
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::AwaitQuiescence { why: WaitReason::Settle { in_a_row: 3 }, .. }))
+    );
     rig.reach(A, Reach::Away);
     rig.reach(A, Reach::Here);
-    assert_eq!(turn(&rig.calm(lane(), A)).failures, 0, "it has returned");
+    assert_eq!(send_priority(&rig.quiesced(lane(), A)).failures, 0, "it has returned");
     let gone = Outcome::InDoubt { instance_was: Health::Gone };
     let effects = rig.outcome(lane(), A, gone);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::AwaitCalm { why: Rest::Doubt { in_a_row: 0 }, .. })));
-    assert_eq!(turn(&rig.calm(lane(), A)).failures, 0, "it was not there");
+    assert!(
+        effects
+            .iter()
+            .any(|effect| matches!(effect, Effect::AwaitQuiescence { why: WaitReason::Settle { in_a_row: 0 }, .. }))
+    );
+    assert_eq!(send_priority(&rig.quiesced(lane(), A)).failures, 0, "it was not there");
 }
 
 #[test]
@@ -142,10 +155,10 @@ fn an_examination_that_was_missed_is_made_good() {
     for _ in 0..MAX_RETRIES {
         rig.in_doubt(A);
         if rig.board.held.is_empty() {
-            rig.calm(lane(), A);
+            rig.quiesced(lane(), A);
         }
     }
-    rig.board.lanes.get_mut(&lane()).unwrap().place_mut(A).flight = Flight::None;
+    rig.board.lanes.get_mut(&lane()).unwrap().progress_mut(A).in_flight = InFlight::None;
     assert!(examines(&rig.step(Input::LookAgain)));
 }
 

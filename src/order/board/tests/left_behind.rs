@@ -13,7 +13,7 @@ fn one_behind(count: usize) -> Rig {
     rig
 }
 
-fn leave(rig: &mut Rig, lane: LaneId, instance: InstanceId) -> Vec<Effect> {
+fn detach(rig: &mut Rig, lane: LaneId, instance: InstanceId) -> Vec<Effect> {
     rig.step(Input::LeftBehind { lane, instance })
 }
 
@@ -21,27 +21,27 @@ fn leave(rig: &mut Rig, lane: LaneId, instance: InstanceId) -> Vec<Effect> {
 fn r11_who_is_left_behind_is_diverged_durably_and_nothing_waits_for_it() {
     let mut rig = one_behind(3);
     assert_eq!(rig.board.backlog(C), 1);
-    let effects = leave(&mut rig, lane(), C);
+    let effects = detach(&mut rig, lane(), C);
     let noted = |effect: &Effect| matches!(effect, Effect::Note { record } if record.left_behind == [(lane(), C)]);
     assert!(effects.iter().any(noted), "{effects:?}");
-    assert_eq!((rig.step_of(C), rig.board.backlog(C)), (Step::Diverged, 0));
+    assert_eq!((rig.state_of(C), rig.board.backlog(C)), (LaneState::Diverged, 0));
     assert!(sends(&rig.reach(C, Reach::Here)).is_empty());
     assert!(!rig.fresh().contains(&C));
-    assert!(leave(&mut rig, lane(), C).is_empty(), "once");
+    assert!(detach(&mut rig, lane(), C).is_empty(), "once");
 }
 
 #[test]
 fn r11_nobody_is_left_behind_unless_two_others_have_more() {
     let mut rig = one_behind(3);
-    assert!(leave(&mut rig, lane(), A).is_empty(), "it has everything");
+    assert!(detach(&mut rig, lane(), A).is_empty(), "it has everything");
     rig.step(Input::Missing { instance: B, collections: vec![collection()] });
-    assert!(leave(&mut rig, lane(), C).is_empty(), "one copy is none");
-    assert_eq!(rig.step_of(C), Step::In);
+    assert!(detach(&mut rig, lane(), C).is_empty(), "one copy is none");
+    assert_eq!(rig.state_of(C), LaneState::InStep);
     let mut rig = one_behind(3);
     rig.reach(C, Reach::Here);
     let effects = rig.applied(C);
     rig.settle(effects);
-    assert!(leave(&mut rig, lane(), C).is_empty(), "it has caught up since");
+    assert!(detach(&mut rig, lane(), C).is_empty(), "it has caught up since");
 }
 
 #[test]
@@ -53,6 +53,6 @@ fn r11_nobody_is_left_behind_in_the_catalog_lane() {
     rig.recorded(LaneId::Catalog, A);
     rig.deleted(B);
     rig.recorded(LaneId::Catalog, B);
-    assert!(leave(&mut rig, LaneId::Catalog, C).is_empty());
-    assert_eq!(rig.board.lanes[&LaneId::Catalog].place(C).step, Step::In);
+    assert!(detach(&mut rig, LaneId::Catalog, C).is_empty());
+    assert_eq!(rig.board.lanes[&LaneId::Catalog].progress(C).state, LaneState::InStep);
 }

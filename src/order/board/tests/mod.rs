@@ -4,12 +4,12 @@ mod abandoning;
 mod capacity;
 mod deletions;
 mod going_first;
+mod late_writes;
 mod left_behind;
 mod order_and_doubt;
 mod properties;
 mod refusals;
 mod restarts;
-mod suspected;
 
 use uuid::Uuid;
 
@@ -108,20 +108,20 @@ impl Rig {
         self.step(Input::Reached { instance, reach })
     }
 
-    pub fn submit(&mut self, lane: LaneId, profile: Profile, intent: Intent, acknowledge: Acknowledge) -> Vec<Effect> {
+    pub fn submit(&mut self, lane: LaneId, profile: Profile, intent: Intent, ack_policy: AckPolicy) -> Vec<Effect> {
         self.seq += 1;
-        let submission = Submission { seq: Seq::new(self.seq), lane, profile, intent, acknowledge };
+        let submission = Submission { seq: Seq::new(self.seq), lane, profile, intent, ack_policy };
         self.step(Input::Journaled(vec![submission]))
     }
 
     pub fn write(&mut self, kind: Kind) -> Vec<Effect> {
-        self.submit(lane(), profile(kind), Intent::Plain, Acknowledge::WhenApplied)
+        self.submit(lane(), profile(kind), Intent::Plain, AckPolicy::Applied)
     }
 
     pub fn delete_collection(&mut self) -> Vec<Effect> {
         let deletion = Deletion::Collection { scope: scope(), name: "docs".to_owned() };
         let kind = Kind::DeleteCollection;
-        self.submit(LaneId::Catalog, profile(kind), Intent::Deletes(deletion), Acknowledge::WhenRecorded)
+        self.submit(LaneId::Catalog, profile(kind), Intent::Deletes(deletion), AckPolicy::Durable)
     }
 
     pub fn outcome(&mut self, lane: LaneId, instance: InstanceId, outcome: Outcome) -> Vec<Effect> {
@@ -151,9 +151,9 @@ impl Rig {
     }
 
     /// The place's rest is over.
-    pub fn calm(&mut self, lane: LaneId, instance: InstanceId) -> Vec<Effect> {
-        let rest = self.board.lanes[&lane].place(instance).rest;
-        self.step(Input::Calm { lane, instance, rest })
+    pub fn quiesced(&mut self, lane: LaneId, instance: InstanceId) -> Vec<Effect> {
+        let wait = self.board.lanes[&lane].progress(instance).wait;
+        self.step(Input::Quiesced { lane, instance, wait })
     }
 
     /// Applies and records whatever is open or carried in the collection's lane, on all instances, until rest.
@@ -167,8 +167,8 @@ impl Rig {
         }
     }
 
-    pub fn step_of(&self, instance: InstanceId) -> Step {
-        self.board.step_of(collection(), instance)
+    pub fn state_of(&self, instance: InstanceId) -> LaneState {
+        self.board.state_of(collection(), instance)
     }
 
     pub fn fresh(&self) -> Vec<InstanceId> {
@@ -177,8 +177,8 @@ impl Rig {
 }
 
 pub(super) fn restored_lane(count: usize, entries: Vec<RestoredEntry>) -> RestoredLane {
-    let places = (0..count).map(|_| RestoredPlace { marked: Seq::new(1), step: Step::In }).collect();
-    RestoredLane { id: lane(), dimension: Dimension::Known, floor: Seq::ZERO, entries, places }
+    let replicas = (0..count).map(|_| RestoredProgress { durable: Seq::new(1), state: LaneState::InStep }).collect();
+    RestoredLane { id: lane(), dimension: Dimension::Known, floor: Seq::ZERO, entries, replicas }
 }
 
 pub(super) fn restored_catalog(count: usize, entries: Vec<RestoredEntry>) -> RestoredLane {
@@ -190,7 +190,14 @@ pub(super) fn restored_entry(seq: u64, kind: Kind, verdict: Option<Verdict>) -> 
         Kind::DeleteCollection => Intent::Deletes(Deletion::Collection { scope: scope(), name: "docs".to_owned() }),
         _ => Intent::Plain,
     };
-    RestoredEntry { seq: Seq::new(seq), profile: profile(kind), verdict, intent, resolved: false, told: Told::Nothing }
+    RestoredEntry {
+        seq: Seq::new(seq),
+        profile: profile(kind),
+        verdict,
+        intent,
+        resolved: false,
+        ack_state: AckState::Unacknowledged,
+    }
 }
 
 /// What is sent, and where.

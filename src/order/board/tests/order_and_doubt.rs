@@ -16,10 +16,10 @@ fn r1_a_late_report_of_an_earlier_rest_starts_nothing() {
     let mut rig = Rig::new(1);
     rig.write(Kind::Delete);
     rig.in_doubt(A);
-    let stale = rig.board.lanes[&lane()].place(A).rest;
-    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![2])]);
+    let stale = rig.board.lanes[&lane()].progress(A).wait;
+    assert_eq!(sends(&rig.quiesced(lane(), A)), [(A, vec![2])]);
     rig.in_doubt(A);
-    assert!(sends(&rig.step(Input::Calm { lane: lane(), instance: A, rest: stale })).is_empty());
+    assert!(sends(&rig.step(Input::Quiesced { lane: lane(), instance: A, wait: stale })).is_empty());
 }
 
 #[test]
@@ -40,7 +40,7 @@ fn r2_an_applied_write_is_answered_at_once_and_one_with_its_own_id_when_recorded
     rig.write(Kind::Delete);
     assert_eq!(answers(&rig.applied(A)), [(2, Verdict::Applied)]);
     rig.recorded(lane(), A);
-    rig.submit(lane(), profile(Kind::Delete), Intent::Plain, Acknowledge::WhenRecorded);
+    rig.submit(lane(), profile(Kind::Delete), Intent::Plain, AckPolicy::Durable);
     assert!(answers(&rig.applied(A)).is_empty());
     assert_eq!(answers(&rig.recorded(lane(), A)), [(3, Verdict::Applied)]);
 }
@@ -55,7 +55,7 @@ fn r2_a_run_without_an_answer_is_sent_again_first_and_one_by_one() {
     assert_eq!(sends(&rig.recorded(lane(), A)), [(A, vec![3, 4])]);
     rig.in_doubt(A);
     assert!(sends(&rig.write(Kind::Add)).is_empty());
-    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![3])]);
+    assert_eq!(sends(&rig.quiesced(lane(), A)), [(A, vec![3])]);
     rig.applied(A);
     assert_eq!(sends(&rig.recorded(lane(), A)), [(A, vec![4])], "nothing newer rides along");
 }
@@ -75,9 +75,9 @@ fn r2_unfit_refuses_a_write_only_when_every_instance_says_so() {
 fn r2_unfit_never_refuses_on_recovery() {
     let mut rig = Rig::new(1);
     rig.write(Kind::Delete);
-    rig.step(Input::Unattended { lane: lane(), seq: Seq::new(2) });
+    rig.step(Input::ClientGone { lane: lane(), seq: Seq::new(2) });
     rig.outcome(lane(), A, Outcome::Unfit);
-    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![2])], "a blank server answers 404 to everything");
+    assert_eq!(sends(&rig.quiesced(lane(), A)), [(A, vec![2])], "a blank server answers 404 to everything");
 }
 
 #[test]
@@ -85,10 +85,10 @@ fn r2_unfit_never_refuses_what_may_have_been_executed_before() {
     let mut rig = Rig::new(1);
     rig.write(Kind::Delete);
     rig.in_doubt(A);
-    rig.calm(lane(), A);
+    rig.quiesced(lane(), A);
     rig.outcome(lane(), A, Outcome::Unfit);
     assert!(answers(&rig.recorded(lane(), A)).is_empty());
-    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![2])]);
+    assert_eq!(sends(&rig.quiesced(lane(), A)), [(A, vec![2])]);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn r3_an_open_entry_goes_to_one_instance_at_a_time_and_to_the_next_when_in_doubt
     let mut rig = Rig::new(2);
     assert_eq!(sends(&rig.write(Kind::Delete)), [(A, vec![2])]);
     assert_eq!(sends(&rig.in_doubt(A)), [(B, vec![2])]);
-    assert!(sends(&rig.calm(lane(), A)).is_empty(), "it is under way elsewhere");
+    assert!(sends(&rig.quiesced(lane(), A)).is_empty(), "it is under way elsewhere");
     assert_eq!(answers(&rig.applied(B)), [(2, Verdict::Applied)]);
     let effects = rig.recorded(lane(), B);
     assert!(sends(&effects).is_empty(), "already on its way: {effects:?}");
@@ -120,9 +120,9 @@ fn r9_only_checked_neighbours_of_one_kind_and_encoding_share_a_request() {
     rig.write(Kind::Add);
     rig.write(Kind::Add);
     let floats = Profile { merge: Some(Merge { docs: 1, encoding: Encoding::Floats }), ..profile(Kind::Add) };
-    rig.submit(lane(), floats, Intent::Plain, Acknowledge::WhenApplied);
+    rig.submit(lane(), floats, Intent::Plain, AckPolicy::Applied);
     let unchecked = Profile { merge: None, ..profile(Kind::Add) };
-    rig.submit(lane(), unchecked, Intent::Plain, Acknowledge::WhenApplied);
+    rig.submit(lane(), unchecked, Intent::Plain, AckPolicy::Applied);
     rig.write(Kind::Upsert);
     rig.applied(A);
     for run in [vec![3, 4], vec![5], vec![6], vec![7]] {

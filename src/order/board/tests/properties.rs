@@ -30,12 +30,12 @@ proptest! {
         entries in proptest::collection::vec((any_profile(), verdict()), 1..40),
         doubt in 0u64..40,
     ) {
-        let mut lane = Lane::new(vec![Place::new(Seq::ZERO, Step::In)], Dimension::Known);
+        let mut lane = Lane::new(vec![ReplicaProgress::new(Seq::ZERO, LaneState::InStep)], Dimension::Known);
         for (index, (profile, verdict)) in entries.iter().enumerate() {
             let entry = Entry { seq: Seq::new(index as u64 + 1), profile: *profile, verdict: *verdict };
-            lane.push(entry, Acknowledge::WhenApplied, Attendance::Attended);
+            lane.push(entry, AckPolicy::Applied, ClientState::Waiting);
         }
-        lane.places[0].doubt = Seq::new(doubt);
+        lane.replicas[0].doubt = Seq::new(doubt);
         for first in 1..=entries.len() as u64 {
             let run = lane.run_from(A, Seq::new(first), Seq::MAX, LIMITS);
             let consecutive: Vec<_> = (first..first + run.len() as u64).map(Seq::new).collect();
@@ -81,14 +81,14 @@ fn id() -> impl Strategy<Value = CollectionId> {
     (0u128..4).prop_map(|id| CollectionId::new(Uuid::from_u128(id)))
 }
 
-fn place() -> impl Strategy<Value = Scope> {
+fn progress() -> impl Strategy<Value = Scope> {
     prop_oneof![Just(scope()), Just(Scope::new(DEFAULT_TENANT, "other"))]
 }
 
 /// Changes as Chroma allows them: a name is an id's own, so that no two collections share one.
 fn change() -> impl Strategy<Value = CatalogChange> {
     prop_oneof![
-        (id(), place()).prop_map(|(collection, scope)| CatalogChange::CollectionCreated {
+        (id(), progress()).prop_map(|(collection, scope)| CatalogChange::CollectionCreated {
             collection,
             scope,
             name: format!("first-{collection}"),
@@ -105,8 +105,8 @@ fn change() -> impl Strategy<Value = CatalogChange> {
             instance: InstanceName::new(&format!("instance-{instance}")),
             id: InstanceCollectionId::new(Uuid::from_u128(1000 + id + 10 * collection.uuid().as_u128())),
         }),
-        place().prop_map(|scope| CatalogChange::DatabaseCreated { scope, database_id: Uuid::from_u128(5) }),
-        place().prop_map(|scope| CatalogChange::DatabaseDeleted { scope }),
+        progress().prop_map(|scope| CatalogChange::DatabaseCreated { scope, database_id: Uuid::from_u128(5) }),
+        progress().prop_map(|scope| CatalogChange::DatabaseDeleted { scope }),
         Just(CatalogChange::TenantCreated { tenant: "t".to_owned() }),
         Just(CatalogChange::Reset),
     ]

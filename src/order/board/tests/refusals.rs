@@ -12,7 +12,7 @@ fn r4_refused_elsewhere_but_in_doubt_here_is_sent_to_be_refused() {
     assert_eq!(sends(&rig.write(Kind::Add)), [(B, vec![3])]);
     rig.applied(B);
     rig.recorded(lane(), B);
-    let effects = rig.calm(lane(), A);
+    let effects = rig.quiesced(lane(), A);
     let expected =
         |effect: &Effect| matches!(effect, Effect::Send { instance: A, purpose: Purpose::ExpectRefusal, .. });
     assert!(effects.iter().any(expected), "{effects:?}");
@@ -29,19 +29,19 @@ fn r4_refused_elsewhere_in_doubt_here_and_found_executed_diverges() {
     rig.in_doubt(A);
     rig.rejected(B);
     rig.recorded(lane(), B);
-    rig.calm(lane(), A);
+    rig.quiesced(lane(), A);
     rig.applied(A);
-    assert_eq!((rig.step_of(A), rig.fresh()), (Step::Diverged, vec![B]));
+    assert_eq!((rig.state_of(A), rig.fresh()), (LaneState::Diverged, vec![B]));
 }
 
 #[test]
 fn r4_refused_elsewhere_after_a_restart_is_sent_to_be_refused() {
     let open = restored_entry(2, Kind::Add, None);
     let mut rig = Rig::restored(2, Dimension::Known, vec![restored_lane(2, vec![open])]);
-    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![2])]);
+    assert_eq!(sends(&rig.quiesced(lane(), A)), [(A, vec![2])]);
     rig.rejected(A);
     rig.recorded(lane(), A);
-    let effects = rig.calm(lane(), B);
+    let effects = rig.quiesced(lane(), B);
     let expected =
         |effect: &Effect| matches!(effect, Effect::Send { instance: B, purpose: Purpose::ExpectRefusal, .. });
     assert!(effects.iter().any(expected), "{effects:?}");
@@ -54,12 +54,12 @@ fn r4_refused_elsewhere_after_a_restart_is_sent_to_be_refused() {
 fn r4_refused_elsewhere_after_a_restart_and_found_executed_here_diverges() {
     let open = restored_entry(2, Kind::Add, None);
     let mut rig = Rig::restored(2, Dimension::Known, vec![restored_lane(2, vec![open])]);
-    rig.calm(lane(), A);
+    rig.quiesced(lane(), A);
     rig.rejected(A);
     rig.recorded(lane(), A);
-    rig.calm(lane(), B);
+    rig.quiesced(lane(), B);
     rig.applied(B);
-    assert_eq!(rig.step_of(B), Step::Diverged);
+    assert_eq!(rig.state_of(B), LaneState::Diverged);
 }
 
 #[test]
@@ -100,13 +100,13 @@ fn r4_with_a_dimension_a_refused_write_is_skipped() {
 fn r4_the_catalog_lane_never_stops_the_collection_does() {
     let mut rig = Rig::new(2);
     let update = profile(Kind::UpdateCollection);
-    rig.submit(LaneId::Catalog, update, Intent::Plain, Acknowledge::WhenRecorded);
+    rig.submit(LaneId::Catalog, update, Intent::Plain, AckPolicy::Durable);
     rig.outcome(LaneId::Catalog, A, Outcome::Applied(Consequences::default()));
     assert_eq!(sends(&rig.recorded(LaneId::Catalog, A)), [(B, vec![2])]);
     rig.outcome(LaneId::Catalog, B, Outcome::Rejected { about: Some(collection()) });
     rig.recorded(LaneId::Catalog, B);
-    assert_eq!(rig.step_of(B), Step::Diverged);
-    rig.submit(LaneId::Catalog, update, Intent::Plain, Acknowledge::WhenRecorded);
+    assert_eq!(rig.state_of(B), LaneState::Diverged);
+    rig.submit(LaneId::Catalog, update, Intent::Plain, AckPolicy::Durable);
     rig.outcome(LaneId::Catalog, A, Outcome::Applied(Consequences::default()));
     assert_eq!(sends(&rig.recorded(LaneId::Catalog, A)), [(B, vec![3])]);
 }
@@ -119,11 +119,11 @@ fn r4_a_diverged_place_is_admitted_only_if_the_reference_has_not_moved() {
     assert_eq!((comparison.reference, comparison.instance), (A, B));
     rig.write(Kind::Add);
     rig.step(Input::FoundEqual(comparison.clone()));
-    assert_eq!(rig.step_of(B), Step::Diverged, "a write is under way");
+    assert_eq!(rig.state_of(B), LaneState::Diverged, "a write is under way");
     rig.applied(A);
     rig.recorded(lane(), A);
     rig.step(Input::FoundEqual(comparison));
-    assert_eq!(rig.step_of(B), Step::Diverged, "compared before that write");
+    assert_eq!(rig.state_of(B), LaneState::Diverged, "compared before that write");
     let comparison = rig.board.comparisons().remove(0);
     rig.step(Input::FoundEqual(comparison));
     rig.recorded(lane(), B);
@@ -144,7 +144,7 @@ fn r5_only_instances_with_every_acknowledged_write_are_fresh() {
 #[test]
 fn r5_a_change_of_the_collection_itself_counts_too() {
     let mut rig = Rig::new(2);
-    rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Plain, Acknowledge::WhenRecorded);
+    rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Plain, AckPolicy::Durable);
     let name = "docs".to_owned();
     let changes = vec![CatalogChange::CollectionRenamed { collection: collection(), name }];
     rig.outcome(LaneId::Catalog, A, Outcome::Applied(Consequences { changes, diverged: Vec::new() }));
@@ -157,7 +157,7 @@ fn r8_a_creation_is_durable_before_the_client_is_told_and_before_it_is_used() {
     let mut board = Board::new(names(2), LIMITS);
     board.step(Input::Reached { instance: A, reach: Reach::Here });
     let mut rig = Rig { board, seq: 0 };
-    rig.submit(LaneId::Catalog, profile(Kind::CreateCollection), Intent::Plain, Acknowledge::WhenRecorded);
+    rig.submit(LaneId::Catalog, profile(Kind::CreateCollection), Intent::Plain, AckPolicy::Durable);
     let mut changes = created(Seq::new(1));
     changes.push(mapped(A));
     let effects = rig.outcome(LaneId::Catalog, A, Outcome::Applied(Consequences { changes, diverged: Vec::new() }));
@@ -187,16 +187,16 @@ fn r8_what_precedes_a_deletion_is_carried_under_the_id_of_the_deleted_collection
 #[test]
 fn r4_a_refused_catalog_entry_in_doubt_here_is_sent_to_be_refused() {
     let mut rig = Rig::new(2);
-    rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Plain, Acknowledge::WhenRecorded);
+    rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Plain, AckPolicy::Durable);
     rig.outcome(LaneId::Catalog, A, Outcome::InDoubt { instance_was: Health::Healthy });
     rig.outcome(LaneId::Catalog, B, Outcome::Rejected { about: Some(collection()) });
     assert_eq!(answers(&rig.recorded(LaneId::Catalog, B)), [(2, Verdict::Rejected)]);
-    let effects = rig.calm(LaneId::Catalog, A);
+    let effects = rig.quiesced(LaneId::Catalog, A);
     let expected =
         |effect: &Effect| matches!(effect, Effect::Send { instance: A, purpose: Purpose::ExpectRefusal, .. });
     assert!(effects.iter().any(expected), "{effects:?}");
     let executed = Consequences { changes: Vec::new(), diverged: vec![(collection(), A)] };
     rig.outcome(LaneId::Catalog, A, Outcome::Applied(executed));
     rig.recorded(LaneId::Catalog, A);
-    assert_eq!((rig.step_of(A), rig.step_of(B)), (Step::Diverged, Step::In));
+    assert_eq!((rig.state_of(A), rig.state_of(B)), (LaneState::Diverged, LaneState::InStep));
 }

@@ -10,26 +10,26 @@ fn board(lanes: Vec<RestoredLane>, count: usize, last: u64) -> (Board, Vec<Effec
 fn r2_every_unmarked_head_counts_as_in_doubt_after_a_restart() {
     let entries = vec![restored_entry(2, Kind::Add, None), restored_entry(3, Kind::Add, None)];
     let mut rig = Rig::restored(1, Dimension::Known, vec![restored_lane(1, entries)]);
-    assert_eq!(rig.board.lanes[&lane()].place(A).doubt, Seq::new(3), "the longest run that could have been sent");
+    assert_eq!(rig.board.lanes[&lane()].progress(A).doubt, Seq::new(3), "the longest run that could have been sent");
     let effects = rig.write(Kind::Add);
     assert!(sends(&effects).is_empty(), "an abandoned request may still be executed");
-    let effects = rig.calm(lane(), A);
+    let effects = rig.quiesced(lane(), A);
     assert_eq!(sends(&effects), [(A, vec![2, 3])], "nothing newer rides along");
-    assert!(matches!(effects[0], Effect::Send { repeat: Repeat::Again { .. }, .. }));
+    assert!(matches!(effects[0], Effect::Send { repeat: Repeat::Retry { .. }, .. }));
 }
 
 #[test]
 fn r2_a_restored_run_ends_where_its_kind_ends() {
     let entries = vec![restored_entry(2, Kind::Add, None), restored_entry(3, Kind::Upsert, None)];
     let rig = Rig::restored(1, Dimension::Known, vec![restored_lane(1, entries)]);
-    assert_eq!(rig.board.lanes[&lane()].place(A).doubt, Seq::new(2));
+    assert_eq!(rig.board.lanes[&lane()].progress(A).doubt, Seq::new(2));
 }
 
 #[test]
 fn r5_after_a_restart_every_journaled_entry_counts_as_answered() {
     let mut rig = Rig::restored(1, Dimension::Known, vec![restored_lane(1, vec![restored_entry(2, Kind::Add, None)])]);
     assert!(rig.fresh().is_empty());
-    rig.calm(lane(), A);
+    rig.quiesced(lane(), A);
     rig.applied(A);
     assert_eq!(rig.fresh(), [A]);
 }
@@ -38,7 +38,7 @@ fn r5_after_a_restart_every_journaled_entry_counts_as_answered() {
 fn r5_after_a_restart_a_change_of_any_collection_counts_for_all() {
     let entry = restored_entry(2, Kind::UpdateCollection, Some(Verdict::Applied));
     let mut lane = restored_catalog(2, vec![entry]);
-    lane.places[0].marked = Seq::new(2);
+    lane.replicas[0].durable = Seq::new(2);
     let rig = Rig::restored(2, Dimension::Known, vec![lane]);
     assert_eq!(rig.fresh(), [A], "which collection it was about is not known any more");
 }
@@ -46,10 +46,10 @@ fn r5_after_a_restart_a_change_of_any_collection_counts_for_all() {
 #[test]
 fn r4_a_diverged_place_is_not_compared_before_it_is_calm_after_a_restart() {
     let mut lanes = restored_lane(2, Vec::new());
-    lanes.places[1].step = Step::Diverged;
+    lanes.replicas[1].state = LaneState::Diverged;
     let mut rig = Rig::restored(2, Dimension::Known, vec![lanes]);
     assert!(rig.board.comparisons().is_empty(), "a request of before the crash may still be executed there");
-    rig.calm(lane(), B);
+    rig.quiesced(lane(), B);
     assert_eq!(rig.board.comparisons().len(), 1);
 }
 
@@ -63,34 +63,34 @@ fn r7_a_deletion_after_a_restart_waits_for_calm_under_it() {
     assert!(effects.contains(&Effect::RecordVoids { lane: lane(), seqs: vec![Seq::new(2)] }));
     board.step(Input::Reached { instance: A, reach: Reach::Here });
     let mut rig = Rig { board, seq: 3 };
-    assert!(sends(&rig.calm(LaneId::Catalog, A)).is_empty());
-    assert_eq!(sends(&rig.calm(lane(), A)), [(A, vec![3])]);
+    assert!(sends(&rig.quiesced(LaneId::Catalog, A)).is_empty());
+    assert_eq!(sends(&rig.quiesced(lane(), A)), [(A, vec![3])]);
 }
 
 #[test]
 fn g9_who_may_have_been_told_that_it_was_applied_is_known_when_its_collection_is_gone() {
     let deletion = restored_entry(4, Kind::DeleteCollection, Some(Verdict::Applied));
-    let perhaps = RestoredEntry { told: Told::PerhapsApplied, ..restored_entry(2, Kind::Add, None) };
+    let perhaps = RestoredEntry { ack_state: AckState::MaybeAcknowledged, ..restored_entry(2, Kind::Add, None) };
     let records = restored_lane(1, vec![perhaps, restored_entry(3, Kind::Add, None)]);
     let lanes = vec![records, restored_catalog(1, vec![deletion])];
     let (mut board, _) = Board::restore(names(1), LIMITS, Catalog::new(names(1)), lanes, Seq::new(4));
     let voids = board.step(Input::VoidsRecorded { lane: lane(), seqs: vec![Seq::new(2), Seq::new(3)] });
-    let told = |effect: &Effect| match effect {
-        Effect::Answer { seq, verdict: Verdict::Void, told, .. } => Some((seq.get(), *told)),
+    let ack_state = |effect: &Effect| match effect {
+        Effect::Answer { seq, verdict: Verdict::Void, ack_state, .. } => Some((seq.get(), *ack_state)),
         _ => None,
     };
-    let told: Vec<_> = voids.iter().filter_map(told).collect();
-    assert_eq!(told, [(2, Told::PerhapsApplied), (3, Told::Nothing)]);
+    let ack_state: Vec<_> = voids.iter().filter_map(ack_state).collect();
+    assert_eq!(ack_state, [(2, AckState::MaybeAcknowledged), (3, AckState::Unacknowledged)]);
 }
 
 #[test]
 fn r11_a_place_below_the_floor_is_diverged_and_never_starts_at_what_is_left() {
     let mut lanes = restored_lane(2, vec![restored_entry(9, Kind::Add, Some(Verdict::Applied))]);
     lanes.floor = Seq::new(8);
-    lanes.places[0].marked = Seq::new(9);
+    lanes.replicas[0].durable = Seq::new(9);
     let (board, effects) = board(vec![lanes], 2, 9);
-    assert_eq!(board.step_of(collection(), B), Step::Diverged);
-    assert_eq!(board.step_of(collection(), A), Step::In);
+    assert_eq!(board.state_of(collection(), B), LaneState::Diverged);
+    assert_eq!(board.state_of(collection(), A), LaneState::InStep);
     let noted = |effect: &Effect| matches!(effect, Effect::Note { record } if record.diverged == [(lane(), B)]);
     assert!(effects.iter().any(noted), "retention must know that it waits for nothing");
 }
@@ -101,25 +101,25 @@ fn r11_what_an_instance_without_a_catalog_can_never_have_waits_for_nothing() {
     created(Seq::new(1)).iter().chain([&mapped(A)]).for_each(|change| fold.fold(Seq::new(1), change));
     let mut catalog_lane = restored_catalog(2, Vec::new());
     catalog_lane.floor = Seq::new(1);
-    catalog_lane.places[1].marked = Seq::ZERO;
+    catalog_lane.replicas[1].durable = Seq::ZERO;
     let lanes = vec![catalog_lane, restored_lane(2, vec![restored_entry(2, Kind::Add, None)])];
     let (board, _) = Board::restore(names(2), LIMITS, fold, lanes, Seq::new(2));
-    assert_eq!(board.step_of(collection(), B), Step::Diverged);
+    assert_eq!(board.state_of(collection(), B), LaneState::Diverged);
 }
 
 #[test]
 fn what_an_earlier_edge_may_have_sent_too_late_stops_the_place_until_it_is_compared() {
     let mut rig = Rig::new(2);
-    let effects = rig.step(Input::Suspected { lane: lane(), instance: B });
+    let effects = rig.step(Input::LateWrite { lane: lane(), instance: B });
     let noted = |effect: &Effect| matches!(effect, Effect::Note { record } if record.diverged == [(lane(), B)]);
     assert!(effects.iter().any(noted), "durable before the suspicion counts as handled");
-    assert_eq!((rig.step_of(B), rig.fresh()), (Step::Diverged, vec![A]));
+    assert_eq!((rig.state_of(B), rig.fresh()), (LaneState::Diverged, vec![A]));
     assert!(rig.board.comparisons().is_empty(), "what was sent may still be executed: it is not compared yet");
-    rig.calm(lane(), B);
+    rig.quiesced(lane(), B);
     let comparison = rig.board.comparisons().pop().unwrap();
     assert_eq!((comparison.reference, comparison.instance), (A, B));
     rig.step(Input::FoundEqual(comparison));
-    assert_eq!(rig.step_of(B), Step::In);
+    assert_eq!(rig.state_of(B), LaneState::InStep);
 }
 
 #[test]
@@ -127,25 +127,25 @@ fn a_suspicion_finds_the_place_at_work_and_what_was_found_equal_before_it_does_n
     let mut rig = Rig::new(2);
     let effects = rig.write(Kind::Upsert);
     assert_eq!(sends(&effects), [(A, vec![2])]);
-    let effects = rig.step(Input::Suspected { lane: lane(), instance: A });
-    assert_eq!(rig.step_of(A), Step::Diverged);
+    let effects = rig.step(Input::LateWrite { lane: lane(), instance: A });
+    assert_eq!(rig.state_of(A), LaneState::Diverged);
     assert!(sends(&effects).is_empty(), "it is under way on A: B waits for its end");
     assert_eq!(sends(&rig.applied(A)), [(B, vec![2])], "what a suspected place answers is no verdict");
     rig.applied(B);
     rig.recorded(lane(), B);
     assert!(rig.board.comparisons().is_empty(), "what was sent may still be executed: it is not compared yet");
-    rig.calm(lane(), A);
+    rig.quiesced(lane(), A);
     let comparison = rig.board.comparisons().pop().unwrap();
-    rig.step(Input::Suspected { lane: lane(), instance: A });
+    rig.step(Input::LateWrite { lane: lane(), instance: A });
     rig.step(Input::FoundEqual(comparison));
-    assert_eq!(rig.step_of(A), Step::Diverged, "suspected again after it was compared");
+    assert_eq!(rig.state_of(A), LaneState::Diverged, "suspected again after it was compared");
 }
 
 #[test]
 fn a_suspicion_of_the_catalog_lane_is_looked_at_and_one_of_a_deleted_collection_is_nothing() {
     let mut rig = Rig::new(2);
-    let effects = rig.step(Input::Suspected { lane: LaneId::Catalog, instance: B });
+    let effects = rig.step(Input::LateWrite { lane: LaneId::Catalog, instance: B });
     assert_eq!(effects[0], Effect::Inspect { instance: B });
     let gone = LaneId::Records(CollectionId::new(Uuid::from_u128(404)));
-    assert_eq!(rig.step(Input::Suspected { lane: gone, instance: B }), []);
+    assert_eq!(rig.step(Input::LateWrite { lane: gone, instance: B }), []);
 }

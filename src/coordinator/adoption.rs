@@ -1,0 +1,162 @@
+//! Adoption: what existed on an instance before the edge enters the catalog by a journaled entry of the edge's own.
+//!
+//! One named instance serves an adopted collection; the others are diverged for it until their content has been
+//! compared. The entry is judged by the catalog at its place in the order, not when it was proposed.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use uuid::Uuid;
+
+use crate::clock::Timestamp;
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, InstanceName, LaneId, Scope, Seq, TransactionId};
+use crate::journal::Draft;
+use crate::order::{Catalog, CatalogChange, Consequences, Kind, Origin, Priority, Profile};
+
+/// What one instance has that the catalog does not know of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adoption {
+    pub instance: String,
+    pub databases: Vec<FoundDatabase>,
+    pub collections: Vec<FoundCollection>,
+}
+
+/// A database, as the instance lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundDatabase {
+    pub tenant: String,
+    pub name: String,
+    pub id: Uuid,
+}
+
+/// A collection, as the instance lists it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FoundCollection {
+    pub tenant: String,
+    pub database: String,
+    pub name: String,
+    pub id: Uuid,
+    /// As the instance has it; `null` while nothing with an embedding was ever written.
+    pub dimension: Option<u64>,
+}
+
+/// The draft of an adoption: the edge's own entry, sent to no instance.
+pub(crate) fn adoption_draft(adoption: &Adoption) -> Draft {
+    let body = Bytes::from(json!(adoption).to_string());
+    Draft {
+        transaction_id: TransactionId::random(),
+        client_key: None,
+        lane: LaneId::Catalog,
+        profile: Profile { kind: Kind::Adopt, merge: None, bytes: body.len() as u64, priority: Priority::Normal },
+        method: "ADOPT".to_owned(),
+        path: format!("/{}", adoption.instance),
+        content_type: None,
+        body,
+        created_at: Timestamp::now(),
+        client_session: None,
+        client_ip: None,
+        user_identifier: None,
+    }
+}
+
+/// What the adoption changes in a catalog that stands right before it.
+pub fn fold(catalog: &Catalog, adoption: &Adoption, home: InstanceId, others: &[InstanceId], seq: Seq) -> Consequences {
+    let mut consequences = Consequences::default();
+    let name = InstanceName::new(&adoption.instance);
+    for found in &adoption.databases {
+        let scope = Scope::new(&found.tenant, &found.name);
+        if catalog.database(&scope).is_none() {
+            consequences.changes.push(CatalogChange::TenantCreated { tenant: found.tenant.clone() });
+            consequences.changes.push(CatalogChange::DatabaseCreated { scope, database_id: found.id });
+        }
+    }
+    for found in &adoption.collections {
+        let scope = Scope::new(&found.tenant, &found.database);
+        let (collection, is_new) = match catalog.by_name(&scope, &found.name) {
+            Some(known) if known.mappings[home.0].is_some() => continue,
+            Some(known) => (known.id, false),
+            // Known under another name: a change of its name is on its way there.
+            None if catalog.by_id(found.id).is_some() => continue,
+            None => (CollectionId::new(found.id), true),
+        };
+        if is_new {
+            let name = found.name.clone();
+            let origin = Origin::Adopted;
+            consequences.changes.push(CatalogChange::CollectionCreated {
+                collection,
+                scope,
+                name,
+                created: seq,
+                origin,
+            });
+            consequences.diverged.extend(others.iter().map(|other| (collection, *other)));
+        } else {
+            consequences.diverged.push((collection, home));
+        }
+        let id = InstanceCollectionId::new(found.id);
+        consequences.changes.push(CatalogChange::Mapped { collection, instance: name.clone(), id });
+        if found.dimension.is_some() && is_new {
+            consequences.changes.push(CatalogChange::Dimensioned { collection });
+        }
+    }
+    consequences
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HOME: InstanceId = InstanceId(0);
+    const OTHER: InstanceId = InstanceId(1);
+
+    fn blank() -> Catalog {
+        Catalog::new(vec![InstanceName::new("a"), InstanceName::new("b")])
+    }
+
+    fn found(instance: &str, name: &str, id: u128) -> Adoption {
+        let collection = FoundCollection {
+            tenant: "default_tenant".into(),
+            database: "default_database".into(),
+            name: name.into(),
+            id: Uuid::from_u128(id),
+            dimension: Some(3),
+        };
+        Adoption { instance: instance.into(), databases: Vec::new(), collections: vec![collection] }
+    }
+
+    fn folded(catalog: &mut Catalog, adoption: &Adoption, home: InstanceId, others: &[InstanceId]) -> Consequences {
+        let consequences = fold(catalog, adoption, home, others, Seq::new(1));
+        consequences.changes.iter().for_each(|change| catalog.fold(Seq::new(1), change));
+        consequences
+    }
+
+    #[test]
+    fn one_instance_serves_what_was_there_and_the_twin_waits_for_its_comparison() {
+        let mut catalog = blank();
+        let first = folded(&mut catalog, &found("a", "docs", 7), HOME, &[OTHER]);
+        let id = CollectionId::new(Uuid::from_u128(7));
+        assert_eq!(first.diverged, [(id, OTHER)], "nothing is known of the other's content");
+        let second = folded(&mut catalog, &found("b", "docs", 8), OTHER, &[HOME]);
+        assert_eq!(second.diverged, [(id, OTHER)], "mapped, but not compared");
+        assert_eq!(catalog.by_id(Uuid::from_u128(8)).map(|c| c.id), Some(id), "its own id is an alias");
+    }
+
+    #[test]
+    fn a_copied_data_directory_has_the_same_ids_and_is_a_twin_all_the_same() {
+        let mut catalog = blank();
+        folded(&mut catalog, &found("a", "docs", 7), HOME, &[OTHER]);
+        let second = folded(&mut catalog, &found("b", "docs", 7), OTHER, &[HOME]);
+        let id = CollectionId::new(Uuid::from_u128(7));
+        assert_eq!(second.diverged, [(id, OTHER)]);
+        assert!(catalog.mapping(id, HOME).is_some() && catalog.mapping(id, OTHER).is_some());
+    }
+
+    #[test]
+    fn what_is_known_is_not_adopted_again() {
+        let mut catalog = blank();
+        folded(&mut catalog, &found("a", "docs", 7), HOME, &[OTHER]);
+        assert_eq!(folded(&mut catalog, &found("a", "docs", 7), HOME, &[OTHER]), Consequences::default());
+        let stray = folded(&mut catalog, &found("a", "docs", 9), HOME, &[OTHER]);
+        assert_eq!(stray, Consequences::default(), "a second collection of that name on a mapped instance is not it");
+    }
+}

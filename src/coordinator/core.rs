@@ -1,0 +1,376 @@
+//! The one place where the board is stepped: an input goes in, answers go out at once, everything else becomes
+//! work for the runner.
+//!
+//! One lock, nothing awaits under it. Inputs may come from any runtime; the work is done in the runner's, since
+//! pooled connections live in the runtime that opened them.
+
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+
+use tokio::sync::{mpsc, watch};
+
+use super::intent;
+use super::tickets::{Settlement, Ticket, Tickets};
+use crate::clock::Timestamp;
+use crate::executor::{AttemptLimiter, Bodies, LateWrites, Warmed};
+use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TransactionId};
+use crate::instance::{Answer, Registry};
+use crate::journal::retention::{Capacity, RetentionSink};
+use crate::journal::{
+    Appended, DurableSink, Fact, Journal, LateWrite, LateWriteId, Request, Resolution, Status, Store, TimingGap,
+};
+use crate::lease::Lease;
+use crate::order::{AckPolicy, AckState, Board, ClientState, Effect, Input, Precedence, Submission, Verdict};
+
+/// The limits of the core.
+#[derive(Clone, Debug)]
+pub struct CoreOptions {
+    /// Bodies kept in memory for lanes that are about to need them; others are read from the journal again.
+    pub cached_bytes: u64,
+    /// Requests under way at once to one instance, over all lanes.
+    pub concurrent_attempts: usize,
+}
+
+/// What the runner does, in this order.
+pub(crate) enum Work {
+    /// An effect to carry out, with the instance's answer that led to it, if one did.
+    Effect { effect: Effect, answer: Option<Arc<Answer>> },
+    /// The effects before it have dealt with this one.
+    Handled(LateWriteId),
+}
+
+/// The board with its surroundings. Shared by the proxy, the runner and recovery.
+pub struct Core {
+    board: Mutex<Board>,
+    tickets: Mutex<Tickets>,
+    /// Entries with an attempt that failed on an instance believed healthy.
+    gaps: Mutex<HashSet<Seq>>,
+    pub(crate) bodies: Bodies,
+    pub(crate) warmed: Warmed,
+    /// One for each instance: requests that hang on one take no place from those to another.
+    pub(crate) limiters: Vec<Arc<AttemptLimiter>>,
+    pub(crate) registry: Arc<Registry>,
+    pub(crate) store: Arc<dyn Store>,
+    pub(crate) lease: Arc<Lease>,
+    pub(crate) late_writes: LateWrites,
+    /// Another edge has taken over: what this one learns is not told to any client.
+    silent: AtomicBool,
+    journal: OnceLock<Journal>,
+    fullness: Mutex<Capacity>,
+    work: mpsc::UnboundedSender<Work>,
+    changed: watch::Sender<u64>,
+    hurried: watch::Sender<u64>,
+    recovering: AtomicBool,
+}
+
+/// Recovery runs as long as this lives.
+pub(crate) struct Recovering(Arc<Core>);
+
+impl Drop for Recovering {
+    fn drop(&mut self) {
+        self.0.recovering.store(false, Ordering::Release);
+    }
+}
+
+/// What the runner takes its work from.
+pub struct WorkQueue(pub(crate) mpsc::UnboundedReceiver<Work>);
+
+#[cfg(test)]
+impl WorkQueue {
+    /// What waits in it, one line each.
+    pub(crate) fn describe(&mut self) -> Vec<String> {
+        let mut lines = Vec::new();
+        while let Ok(work) = self.0.try_recv() {
+            lines.push(match work {
+                Work::Effect { effect, .. } => format!("{effect:?}"),
+                Work::Handled(LateWriteId(id)) => format!("handled {id}"),
+            });
+        }
+        lines
+    }
+}
+
+impl Core {
+    /// The core of a restored board. `effects`: what the restoring asks for.
+    pub fn new(
+        board: Board,
+        effects: Vec<Effect>,
+        registry: Arc<Registry>,
+        store: Arc<dyn Store>,
+        lease: Arc<Lease>,
+        options: &CoreOptions,
+    ) -> (Arc<Core>, WorkQueue) {
+        // Bounded by the board: one effect per place and kind, and places are bounded by the backlog's limit.
+        let (work, queue) = mpsc::unbounded_channel();
+        for effect in effects {
+            let _ = work.send(Work::Effect { effect, answer: None });
+        }
+        let core = Core {
+            board: Mutex::new(board),
+            tickets: Mutex::default(),
+            gaps: Mutex::default(),
+            bodies: Bodies::new(options.cached_bytes),
+            warmed: Warmed::default(),
+            limiters: registry.ids().map(|_| AttemptLimiter::new(options.concurrent_attempts)).collect(),
+            registry,
+            store,
+            lease,
+            late_writes: LateWrites::default(),
+            silent: AtomicBool::new(false),
+            journal: OnceLock::new(),
+            fullness: Mutex::default(),
+            work,
+            changed: watch::Sender::new(0),
+            hurried: watch::Sender::new(0),
+            recovering: AtomicBool::new(false),
+        };
+        (Arc::new(core), WorkQueue(queue))
+    }
+
+    /// Connects the journal: once, before anything is appended.
+    pub fn connect(&self, journal: Journal) {
+        let _ = self.journal.set(journal);
+    }
+
+    /// The journal's handle, once connected.
+    pub fn journal(&self) -> Option<&Journal> {
+        self.journal.get()
+    }
+
+    /// The board, for a look. Hold it briefly: every write and read passes here.
+    pub fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How full the journal was when retention last looked.
+    pub fn fullness(&self) -> Capacity {
+        self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The instances.
+    pub fn registry(&self) -> &Arc<Registry> {
+        &self.registry
+    }
+
+    /// The right to send writes.
+    pub fn lease(&self) -> &Lease {
+        &self.lease
+    }
+
+    /// Writes that ended after the lease.
+    pub fn late_writes(&self) -> &LateWrites {
+        &self.late_writes
+    }
+
+    /// Another edge has taken over: from now on no client of this one is told that its write succeeded.
+    pub fn fall_silent(&self) {
+        self.silent.store(true, Ordering::SeqCst);
+    }
+
+    /// Ticks whenever the board has moved.
+    pub fn changes(&self) -> watch::Receiver<u64> {
+        self.changed.subscribe()
+    }
+
+    /// The journal's store, for those who ask about transactions.
+    pub fn store(&self) -> &Arc<dyn Store> {
+        &self.store
+    }
+
+    /// Whether recovery runs.
+    pub fn is_recovering(&self) -> bool {
+        self.recovering.load(Ordering::Acquire)
+    }
+
+    /// Recovery begins.
+    pub(crate) fn recovering(self: &Arc<Self>) -> Recovering {
+        self.recovering.store(true, Ordering::Release);
+        Recovering(Arc::clone(self))
+    }
+
+    /// Tells the board what happened.
+    pub fn step(&self, input: Input) {
+        self.step_with(input, None);
+    }
+
+    /// Tells the board what happened, with the instance's answer that told us.
+    pub(crate) fn step_with(&self, input: Input, answer: Option<Arc<Answer>>) {
+        {
+            let mut board = self.board();
+            for effect in board.step(input) {
+                if let Effect::Answer { seq, from, verdict, ack_state, .. } = effect {
+                    self.answer(seq, from, (verdict, ack_state), answer.clone());
+                } else {
+                    // The order of the queue is the order of the effects, hence sent under the lock.
+                    let _ = self.work.send(Work::Effect { effect, answer: answer.clone() });
+                }
+            }
+        }
+        self.changed.send_modify(|count| *count = count.wrapping_add(1));
+    }
+
+    /// Gives the runner something to do that the board did not ask for.
+    pub(crate) fn ask(&self, effect: Effect) {
+        let _ = self.work.send(Work::Effect { effect, answer: None });
+    }
+
+    /// The instance answered as if it had lost something: it is looked at before it is trusted again.
+    pub fn doubt_contents(&self, instance: InstanceId) {
+        self.ask(Effect::Inspect { instance });
+    }
+
+    /// An earlier edge may have sent something behind our back: its place is not trusted before it has been looked at.
+    /// That is durable before the late write counts as handled.
+    pub fn late_write(&self, id: LateWriteId, late_write: &LateWrite) {
+        let LateWrite { lane, instance } = late_write;
+        match self.registry.ids().find(|id| self.registry.name(*id) == instance) {
+            Some(instance) => self.step(Input::LateWrite { lane: *lane, instance }),
+            None => {
+                tracing::info!(%instance, %lane, "an earlier edge feared for an instance that is not configured any more")
+            }
+        }
+        let _ = self.work.send(Work::Handled(id));
+    }
+
+    /// A place for the answer of a write that is about to be journaled.
+    pub fn ticket(&self, id: TransactionId, ack_policy: AckPolicy) -> Ticket {
+        self.tickets().open(id, ack_policy)
+    }
+
+    pub(crate) fn tickets(&self) -> MutexGuard<'_, Tickets> {
+        self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Looks at every lane again, and whatever only pauses before its next attempt makes it now. Returns how many writes
+    /// recovery has yet to finish.
+    pub fn hurry(&self) -> u64 {
+        self.hurried.send_modify(|count| *count = count.wrapping_add(1));
+        self.step(Input::LookAgain);
+        self.board().awaiting_recovery()
+    }
+
+    /// Ticks when somebody asked to hurry.
+    pub(crate) fn hurried(&self) -> watch::Receiver<u64> {
+        self.hurried.subscribe()
+    }
+
+    /// Notes that an attempt failed on an instance that was believed healthy: before the board knows, which may have an
+    /// answer for the client.
+    pub(crate) fn note_gap(&self, seqs: &[Seq]) {
+        self.gaps.lock().unwrap_or_else(PoisonError::into_inner).extend(seqs);
+    }
+
+    /// Tells the journal of an attempt that failed, and when it is repeated, unless another instance is at it already.
+    pub(crate) fn retried(
+        &self,
+        lane: LaneId,
+        instance: InstanceId,
+        seqs: &[Seq],
+        reason: &str,
+        next: Option<Timestamp>,
+    ) {
+        let Some(journal) = self.journal() else { return };
+        let facts = {
+            let board = self.board();
+            let fact = |seq: &Seq| {
+                let next_retry_at = next.filter(|_| !board.under_way_elsewhere(lane, *seq, instance));
+                Fact::Retried { seq: *seq, reason: reason.to_owned(), next_retry_at }
+            };
+            seqs.iter().map(fact).collect()
+        };
+        journal.record_later(facts);
+    }
+
+    /// Whether an attempt for this entry failed on an instance that was believed healthy: asked once, when it ends.
+    fn take_gap(&self, seq: Seq) -> TimingGap {
+        let mut gaps = self.gaps.lock().unwrap_or_else(PoisonError::into_inner);
+        if gaps.remove(&seq) { TimingGap::Yes } else { TimingGap::No }
+    }
+
+    fn answer(
+        &self,
+        seq: Seq,
+        from: Option<InstanceId>,
+        (verdict, ack_state): (Verdict, AckState),
+        answer: Option<Arc<Answer>>,
+    ) {
+        if self.silent.load(Ordering::SeqCst) {
+            return;
+        }
+        let timing_gap = self.take_gap(seq);
+        let answered = answer.as_ref().map(|answer| answer.status);
+        let settlement = Settlement { seq, verdict, from, answer, timing_gap };
+        if self.tickets().settle(seq, settlement) == ClientState::Waiting {
+            return;
+        }
+        // Nobody waits: recovery finished it.
+        let (status, response_status, failure_reason) = match (verdict, ack_state) {
+            (Verdict::Applied, _) => (Status::Recovered, answered, None),
+            // Nothing of it is left either way, and whoever was told that it was applied is never told the contrary (G9).
+            (Verdict::Void, AckState::MaybeAcknowledged) => {
+                (Status::Recovered, Some(200), Some("a later write deleted its collection".to_owned()))
+            }
+            (Verdict::Rejected | Verdict::Void | Verdict::Abandoned, _) => {
+                (Status::Abandoned, answered, Some(format!("{} on recovery", verdict.as_str())))
+            }
+        };
+        if let Some(journal) = self.journal() {
+            journal.record_later(vec![Fact::Status {
+                seq,
+                status,
+                response_status,
+                failure_reason,
+                timing_gap,
+                executed_on: from.map(|instance| self.registry.name(instance).clone()),
+                at: Timestamp::now(),
+            }]);
+        }
+    }
+
+    /// The client of this entry has been told "recovery pending", or has gone.
+    pub fn detach(&self, lane: LaneId, seq: Seq) {
+        self.step(Input::ClientGone { lane, seq });
+    }
+}
+
+impl RetentionSink for Core {
+    fn fullness(&self, fullness: &Capacity) {
+        self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone_from(fullness);
+    }
+
+    fn left_behind(&self, lane: LaneId, instance: &InstanceName) {
+        if let Some(instance) = self.registry.id_of(instance.as_str()) {
+            self.step(Input::LeftBehind { lane, instance });
+        }
+    }
+}
+
+impl DurableSink for Core {
+    fn appended(&self, entries: Vec<Appended>) {
+        let mut submissions = Vec::with_capacity(entries.len());
+        let mut awaited = Vec::with_capacity(entries.len());
+        for Appended { seq, draft } in entries {
+            let ack_policy = self.tickets().number(draft.transaction_id, seq);
+            let intent = intent::of(draft.profile.kind, &draft.method, &draft.path, &draft.body);
+            submissions.push(Submission { seq, lane: draft.lane, profile: draft.profile, intent, ack_policy });
+            let (client, priority) = (ClientState::Waiting, draft.profile.priority);
+            awaited.push((draft.lane, Precedence { client, priority, seq }));
+            self.bodies.insert(Request {
+                seq,
+                lane: draft.lane,
+                profile: draft.profile,
+                method: draft.method,
+                path: draft.path,
+                content_type: draft.content_type,
+                body: draft.body,
+                resolved: Resolution::AsReceived,
+                answer: None,
+            });
+        }
+        self.step(Input::Journaled(submissions));
+        for (lane, precedence) in awaited {
+            self.limiters.iter().for_each(|gate| gate.raise(lane, precedence));
+        }
+    }
+}

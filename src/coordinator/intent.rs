@@ -1,0 +1,42 @@
+//! What a journaled catalog entry may do to others that wait behind it, read from its request.
+
+use crate::chroma::{CatalogWrite, Operation, Scanned, route, scan_update_collection};
+use crate::ids::CollectionId;
+use crate::journal::Request;
+use crate::order::{Board, Catalog, Deletion, Intent, Kind};
+
+/// The intent of an entry with this request.
+pub(crate) fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
+    if !Board::changes_catalog(kind) || kind == Kind::Adopt {
+        return Intent::Plain;
+    }
+    match route(method, path) {
+        Operation::CatalogWrite(CatalogWrite::DeleteCollection { scope, name }) => {
+            Intent::Deletes(Deletion::Collection { scope, name })
+        }
+        Operation::CatalogWrite(CatalogWrite::DeleteDatabase { scope }) => {
+            Intent::Deletes(Deletion::Database { scope })
+        }
+        Operation::CatalogWrite(CatalogWrite::Reset) => Intent::Deletes(Deletion::Everything),
+        Operation::CatalogWrite(CatalogWrite::UpdateCollection { .. }) => match scan_update_collection(body) {
+            Ok(Scanned::Read(update)) if update.new_name.is_none() => Intent::Plain,
+            // What cannot be read may rename: better to wait.
+            _ => Intent::Renames,
+        },
+        _ => Intent::Plain,
+    }
+}
+
+/// The known collection that a catalog entry changes or deletes: what another copy of it would show in its content.
+/// (One that is created twice is refused, and leaves what is there as it is.)
+pub(crate) fn about(catalog: &Catalog, request: &Request) -> Option<CollectionId> {
+    match route(&request.method, &request.path) {
+        Operation::CatalogWrite(CatalogWrite::UpdateCollection { collection, .. }) => {
+            catalog.by_id(collection.as_id()?).map(|known| known.id)
+        }
+        Operation::CatalogWrite(CatalogWrite::DeleteCollection { scope, name }) => {
+            catalog.by_name(&scope, &name).map(|known| known.id)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,18 @@
+//! The coordinator: owns the board, takes what becomes durable, answers waiting clients, and hands every other effect
+//! to the executor.
+//!
+//! It decides no order and no verdict (`order/` does), and it sends nothing (`executor/` does). Start reading at
+//! [`core`].
+
+pub mod adoption;
+mod core;
+mod facts;
+pub(crate) mod intent;
+mod restore;
+mod tickets;
+
+pub(crate) use self::core::Work;
+pub use self::core::{Core, CoreOptions, WorkQueue};
+pub(crate) use self::facts::facts_of;
+pub use self::restore::{Restored, restore};
+pub use self::tickets::{Settlement, Ticket};

@@ -1,0 +1,187 @@
+//! From the journal's snapshot to a board: what is stored in names becomes places in the configuration.
+
+use std::collections::{BTreeMap, HashMap};
+
+use super::intent;
+use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
+use crate::journal::{
+    CollectionRow, EntryRow, ProgressRow, ReadError, Request, Resolution, Snapshot, Standing, Status, Store,
+};
+use crate::order::{
+    AckPolicy, AckState, Board, Catalog, CatalogChange, Dimension, Effect, Intent, Kind, LaneState, MergeLimits,
+    RestoredEntry, RestoredLane, RestoredProgress,
+};
+
+/// A board, and what is to be done first.
+pub struct Restored {
+    pub board: Board,
+    pub effects: Vec<Effect>,
+}
+
+/// The board of what the store holds, for these configured instances.
+///
+/// # Errors
+/// When the journal cannot be read.
+pub async fn restore(
+    store: &dyn Store,
+    instances: &[InstanceName],
+    limits: MergeLimits,
+) -> Result<Restored, ReadError> {
+    let snapshot = store.load(instances).await?;
+    let requests = requests_that_matter(store, &snapshot).await?;
+    let catalog = catalog_of(&snapshot, instances);
+    let lanes = lanes_of(&snapshot, instances, &requests);
+    let (board, effects) = Board::restore(instances.to_vec(), limits, catalog, lanes, snapshot.last);
+    Ok(Restored { board, effects })
+}
+
+/// Catalog entries are read again for their intents, limited deletes for whether their ids are durable.
+async fn requests_that_matter(store: &dyn Store, snapshot: &Snapshot) -> Result<HashMap<Seq, Request>, ReadError> {
+    let matters = |entry: &&EntryRow| entry.lane == LaneId::Catalog || entry.profile.kind == Kind::DeleteLimited;
+    let seqs: Vec<Seq> = snapshot.entries.iter().filter(matters).map(|entry| entry.seq).collect();
+    let mut requests = HashMap::with_capacity(seqs.len());
+    for some in seqs.chunks(256) {
+        requests.extend(store.requests(some).await?.into_iter().map(|request| (request.seq, request)));
+    }
+    Ok(requests)
+}
+
+fn catalog_of(snapshot: &Snapshot, instances: &[InstanceName]) -> Catalog {
+    let mut catalog = Catalog::new(instances.to_vec());
+    let mut fold = |change: CatalogChange| catalog.fold(snapshot.last, &change);
+    for tenant in &snapshot.tenants {
+        fold(CatalogChange::TenantCreated { tenant: tenant.clone() });
+    }
+    for (scope, database_id) in &snapshot.databases {
+        fold(CatalogChange::DatabaseCreated { scope: scope.clone(), database_id: *database_id });
+    }
+    // The departed first: a collection that lives may have the name of one that an instance has yet to delete.
+    for row in &snapshot.departed {
+        add(&mut catalog, snapshot.last, row);
+        let deleted = row.deleted.unwrap_or(snapshot.last);
+        catalog.fold(deleted, &CatalogChange::CollectionDeleted { collection: row.collection });
+    }
+    for row in &snapshot.collections {
+        add(&mut catalog, snapshot.last, row);
+    }
+    // Which entry was the last about a collection is not stored: every journaled one counts (rule R5).
+    let last = snapshot.entries.iter().rev().find(|entry| entry.lane == LaneId::Catalog).map(|entry| entry.seq);
+    for row in &snapshot.collections {
+        catalog.touch(row.collection, last.unwrap_or(row.created));
+    }
+    catalog
+}
+
+fn add(catalog: &mut Catalog, last: Seq, row: &CollectionRow) {
+    let change = CatalogChange::CollectionCreated {
+        collection: row.collection,
+        scope: row.scope.clone(),
+        name: row.name.clone(),
+        created: row.created,
+        origin: row.origin,
+    };
+    catalog.fold(last, &change);
+    for (instance, id) in &row.mappings {
+        catalog.fold(last, &CatalogChange::Mapped { collection: row.collection, instance: instance.clone(), id: *id });
+    }
+}
+
+fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<Seq, Request>) -> Vec<RestoredLane> {
+    let mut entries: BTreeMap<LaneId, Vec<RestoredEntry>> = BTreeMap::from([(LaneId::Catalog, Vec::new())]);
+    for row in &snapshot.entries {
+        let request = requests.get(&row.seq);
+        entries.entry(row.lane).or_default().push(RestoredEntry {
+            seq: row.seq,
+            profile: row.profile,
+            verdict: row.verdict,
+            intent: request.map_or(Intent::Plain, |r| intent::of(row.profile.kind, &r.method, &r.path, &r.body)),
+            resolved: request.is_some_and(|request| request.resolved == Resolution::Resolved),
+            ack_state: ack_state(row),
+        });
+    }
+    // A lane without entries counts too: an instance below its floor must not be served from (rule R11).
+    for lane in snapshot.progress.iter().map(|row| row.lane).chain(snapshot.floors.iter().map(|(lane, _)| *lane)) {
+        entries.entry(lane).or_default();
+    }
+    let dimensioned: HashMap<_, _> = snapshot.collections.iter().map(|row| (row.collection, row.dimensioned)).collect();
+    let floors: HashMap<LaneId, Seq> = snapshot.floors.iter().copied().collect();
+    let progress = snapshot.progress.iter().map(|row| ((row.lane, &row.instance), row)).collect();
+    let progress = ProgressIndex { progress, instances };
+    entries
+        .into_iter()
+        .map(|(id, entries)| RestoredLane {
+            id,
+            dimension: match id {
+                LaneId::Catalog => Dimension::Known,
+                LaneId::Records(collection) if dimensioned.get(&collection) == Some(&true) => Dimension::Known,
+                LaneId::Records(_) => Dimension::Unknown,
+            },
+            floor: floors.get(&id).copied().unwrap_or(Seq::ZERO),
+            entries,
+            replicas: (0..instances.len()).map(|index| progress.of(id, InstanceId(index))).collect(),
+        })
+        .collect()
+}
+
+/// FAILED: the client was told "recovery pending", and nothing else. (If the journal was away, it may have been told so and
+/// have left ATTEMPTING.)
+fn ack_state(row: &EntryRow) -> AckState {
+    let at_once = row.lane != LaneId::Catalog && row.ack_policy == AckPolicy::Applied;
+    let may_be = at_once && row.verdict.is_none() && row.status == Status::Attempting;
+    if may_be { AckState::MaybeAcknowledged } else { AckState::Unacknowledged }
+}
+
+struct ProgressIndex<'a> {
+    progress: HashMap<(LaneId, &'a InstanceName), &'a ProgressRow>,
+    instances: &'a [InstanceName],
+}
+
+impl ProgressIndex<'_> {
+    fn of(&self, lane: LaneId, instance: InstanceId) -> RestoredProgress {
+        let row = self.progress.get(&(lane, &self.instances[instance.0]));
+        let diverged = row.is_some_and(|row| matches!(row.standing, Standing::Diverged { .. }));
+        RestoredProgress {
+            durable: row.map_or(Seq::ZERO, |row| row.through),
+            state: if diverged { LaneState::Diverged } else { LaneState::InStep },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::{CollectionId, TransactionId};
+    use crate::order::{Priority, Profile, Verdict};
+
+    fn row(lane: LaneId, verdict: Option<Verdict>, status: Status, ack_policy: AckPolicy) -> EntryRow {
+        let profile = Profile { kind: Kind::Add, merge: None, bytes: 1, priority: Priority::Normal };
+        EntryRow {
+            seq: Seq::new(1),
+            transaction_id: TransactionId::random(),
+            lane,
+            profile,
+            verdict,
+            status,
+            ack_policy,
+        }
+    }
+
+    #[test]
+    fn only_an_open_write_that_was_being_answered_at_once_may_have_been_acknowledged() {
+        let records = LaneId::Records(CollectionId::new(Uuid::from_u128(1)));
+        for lane in [records, LaneId::Catalog] {
+            for verdict in [None, Some(Verdict::Applied), Some(Verdict::Void)] {
+                for status in Status::ALL {
+                    for ack_policy in [AckPolicy::Applied, AckPolicy::Durable] {
+                        let perhaps = (lane, verdict, status, ack_policy)
+                            == (records, None, Status::Attempting, AckPolicy::Applied);
+                        let expected = if perhaps { AckState::MaybeAcknowledged } else { AckState::Unacknowledged };
+                        assert_eq!(ack_state(&row(lane, verdict, status, ack_policy)), expected);
+                    }
+                }
+            }
+        }
+    }
+}

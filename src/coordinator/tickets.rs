@@ -1,0 +1,82 @@
+//! Who waits for which entry. A ticket is taken before the write is journaled, numbered when it is durable, and
+//! settled once; dropping it cancels nothing, since the lane owns the write.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use tokio::sync::oneshot;
+
+use crate::ids::{InstanceId, Seq, TransactionId};
+use crate::instance::Answer;
+use crate::journal::TimingGap;
+use crate::order::{AckPolicy, ClientState, Verdict};
+
+/// How a write ended.
+#[derive(Clone, Debug)]
+pub struct Settlement {
+    pub seq: Seq,
+    pub verdict: Verdict,
+    /// Whose answer it is; `None`: the edge's own.
+    pub from: Option<InstanceId>,
+    pub answer: Option<Arc<Answer>>,
+    pub timing_gap: TimingGap,
+}
+
+/// A claim on one write's answer.
+#[must_use = "a write's answer goes to its ticket"]
+pub struct Ticket {
+    settlement: oneshot::Receiver<Settlement>,
+}
+
+impl Ticket {
+    /// The answer, when there is one. `None`: the edge is going down.
+    pub async fn settled(&mut self) -> Option<Settlement> {
+        (&mut self.settlement).await.ok()
+    }
+
+    /// Stops waiting. An answer that came in the last moment is handed out; any later one finds nobody.
+    pub fn close(&mut self) -> Option<Settlement> {
+        self.settlement.close();
+        self.settlement.try_recv().ok()
+    }
+}
+
+struct Waiting {
+    ack_policy: AckPolicy,
+    client: oneshot::Sender<Settlement>,
+}
+
+/// Every open ticket. Bounded by the requests that the proxy admits.
+#[derive(Default)]
+pub(crate) struct Tickets {
+    unnumbered: HashMap<TransactionId, Waiting>,
+    numbered: HashMap<Seq, oneshot::Sender<Settlement>>,
+}
+
+impl Tickets {
+    pub fn open(&mut self, id: TransactionId, ack_policy: AckPolicy) -> Ticket {
+        self.unnumbered.retain(|_, waiting| !waiting.client.is_closed());
+        let (client, settlement) = oneshot::channel();
+        self.unnumbered.insert(id, Waiting { ack_policy, client });
+        Ticket { settlement }
+    }
+
+    /// The write is durable at `seq`: says when its client may be answered.
+    pub fn number(&mut self, id: TransactionId, seq: Seq) -> AckPolicy {
+        match self.unnumbered.remove(&id) {
+            Some(waiting) => {
+                self.numbered.insert(seq, waiting.client);
+                waiting.ack_policy
+            }
+            None => AckPolicy::Durable,
+        }
+    }
+
+    /// Hands over the answer; says whether anybody waited for it.
+    pub fn settle(&mut self, seq: Seq, settlement: Settlement) -> ClientState {
+        match self.numbered.remove(&seq).map(|client| client.send(settlement)) {
+            Some(Ok(())) => ClientState::Waiting,
+            Some(Err(_)) | None => ClientState::Gone,
+        }
+    }
+}

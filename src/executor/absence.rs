@@ -1,0 +1,56 @@
+//! Rule R10: an entry that every healthy instance has left without an answer, again and again, is abandoned only
+//! when it is shown to be absent everywhere.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use tracing::warn;
+
+use super::collection_reader::reader;
+use crate::coordinator::Core;
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::instance::Client;
+use crate::order::{Examination, Kind, LaneState};
+
+const DEADLINE: Duration = Duration::from_secs(10);
+
+/// Only what adds records can be shown to be absent, and only where none of its ids existed: everything else stays
+/// unclear, and is tried again for as long as it takes.
+pub(super) async fn examine(core: &Core, client: &Client, lane: LaneId, seq: Seq, settle: Duration) -> Examination {
+    tokio::time::sleep(settle).await;
+    let LaneId::Records(collection) = lane else { return Examination::Unclear };
+    let Ok(requests) = core.bodies.requests(core.store.as_ref(), &[seq]).await else { return Examination::Unclear };
+    let Some(request) = requests.first().filter(|r| matches!(r.profile.kind, Kind::Add | Kind::Upsert)) else {
+        return Examination::Unclear;
+    };
+    let body = serde_json::from_slice::<Value>(&request.body).unwrap_or_default();
+    let Some(ids) = body.get("ids").filter(|ids| ids.as_array().is_some_and(|ids| !ids.is_empty())) else {
+        return Examination::Unclear;
+    };
+    for instance in core.registry().ids() {
+        if core.board().state_of(collection, instance) == LaneState::Diverged {
+            continue;
+        }
+        match absent(core, client, (collection, instance), ids).await {
+            Ok(true) => {}
+            Ok(false) | Err(_) => return Examination::Unclear,
+        }
+    }
+    warn!(%lane, %seq, "abandoned: every instance left it unanswered, and none has it");
+    Examination::AbsentEverywhere
+}
+
+/// Whether none of these ids is on the instance, everything committed being visible.
+async fn absent(
+    core: &Core,
+    client: &Client,
+    (collection, instance): (CollectionId, InstanceId),
+    ids: &Value,
+) -> Result<bool, String> {
+    let reader = reader(core, client, collection, instance, DEADLINE).ok_or("not mapped")?;
+    reader.flush().await?;
+    let body = json!({ "ids": ids, "include": [] });
+    let answer = reader.send(http::Method::POST, format!("{}/get", reader.path), body).await?;
+    let found: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
+    Ok(found.get("ids").and_then(Value::as_array).is_some_and(Vec::is_empty))
+}

@@ -1,0 +1,65 @@
+//! Requests that lanes are about to need, kept in memory up to a limit. What was pushed out is read from the
+//! journal again, so losing one costs time, never a write.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Mutex, PoisonError};
+
+use crate::ids::Seq;
+use crate::journal::{ReadError, Request, Store};
+
+pub(crate) struct Bodies {
+    limit: u64,
+    cached: Mutex<Cached>,
+}
+
+#[derive(Default)]
+struct Cached {
+    bytes: u64,
+    by_seq: BTreeMap<Seq, Request>,
+}
+
+impl Bodies {
+    pub fn new(limit: u64) -> Self {
+        Bodies { limit, cached: Mutex::default() }
+    }
+
+    /// Keeps the request; the oldest ones go first when the limit is reached.
+    pub fn insert(&self, request: Request) {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.bytes += weight(&request);
+        cached.by_seq.insert(request.seq, request);
+        while cached.bytes > self.limit
+            && let Some((_, oldest)) = cached.by_seq.pop_first()
+        {
+            cached.bytes -= weight(&oldest);
+        }
+    }
+
+    /// What the journal has of it has changed.
+    pub fn forget(&self, seq: Seq) {
+        let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(request) = cached.by_seq.remove(&seq) {
+            cached.bytes -= weight(&request);
+        }
+    }
+
+    /// The requests at these positions, in order.
+    pub async fn requests(&self, store: &dyn Store, seqs: &[Seq]) -> Result<Vec<Request>, ReadError> {
+        let mut found: HashMap<Seq, Request> = {
+            let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+            seqs.iter().filter_map(|seq| cached.by_seq.get(seq).map(|request| (*seq, request.clone()))).collect()
+        };
+        let lacking: Vec<Seq> = seqs.iter().filter(|seq| !found.contains_key(seq)).copied().collect();
+        if !lacking.is_empty() {
+            found.extend(store.requests(&lacking).await?.into_iter().map(|request| (request.seq, request)));
+        }
+        seqs.iter()
+            .map(|seq| found.remove(seq).ok_or_else(|| ReadError(format!("transaction {seq} is not in the journal"))))
+            .collect()
+    }
+}
+
+fn weight(request: &Request) -> u64 {
+    // Bookkeeping counts too: a million empty bodies are not free.
+    request.body.len() as u64 + 512
+}

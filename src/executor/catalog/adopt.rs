@@ -1,0 +1,28 @@
+//! Executing an adoption: nothing is sent anywhere, the entry's own body says what changes in the catalog.
+
+use super::Entry;
+use crate::chroma::EdgeAnswer;
+use crate::coordinator::adoption::{Adoption, fold};
+use crate::executor::attempt::{Attempt, Attempted};
+use crate::ids::InstanceId;
+use crate::order::{Consequences, Outcome};
+
+/// Executes the entry without sending anything.
+pub(super) fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempted {
+    let nothing = || EdgeAnswer::json(200, "{}");
+    if entry.carried() {
+        // Folded when it was first executed: what was deleted since must not come back.
+        return Attempted::by_the_edge(Outcome::Applied(Consequences::default()), nothing());
+    }
+    let Ok(adoption) = serde_json::from_slice::<Adoption>(&entry.request.body) else {
+        return Attempted::by_the_edge(Outcome::Rejected { about: None }, nothing());
+    };
+    let registry = &attempt.core.registry;
+    let Some(home) = registry.id_of(&adoption.instance) else {
+        // The instance was taken out of the configuration since.
+        return Attempted::by_the_edge(Outcome::Rejected { about: None }, nothing());
+    };
+    let others: Vec<InstanceId> = registry.ids().filter(|id| *id != home).collect();
+    let consequences = fold(attempt.core.board().catalog(), &adoption, home, &others, entry.request.seq);
+    Attempted::by_the_edge(Outcome::Applied(consequences), nothing())
+}

@@ -1,0 +1,298 @@
+//! Collections on one instance: created, copied, changed, deleted (rules R7, R8).
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::Value;
+use serde_json::value::RawValue;
+use std::collections::BTreeMap;
+use uuid::Uuid;
+
+use super::{Entry, already, applied, field, plain, send, send_as_is, uuid_field};
+use crate::chroma::{
+    self, Class, ErrorBody, Existing, Scanned, copy_requests, scan_create_collection, scan_update_collection,
+};
+use crate::executor::attempt::{Attempt, Attempted, judge};
+use crate::executor::records::content_type;
+use crate::ids::{CollectionId, InstanceCollectionId, Scope};
+use crate::instance::{Answer, Outgoing};
+use crate::order::{CatalogChange, Effect, Health, Kind, LaneState, Origin, Outcome, Retry};
+use crate::proof::{self, CrashPoint};
+
+const CONFLICT: u16 = 409;
+const NOT_FOUND: u16 = 404;
+
+/// First execution. The id that this instance gives is the collection's id for life.
+pub(super) async fn create(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope) -> Result<Attempted, Attempted> {
+    let Ok(Scanned::Read(scan)) = scan_create_collection(&entry.request.body) else {
+        let (class, answer) = send_as_is(attempt, entry).await?;
+        // Nothing that Chroma accepts is beyond the scan; were it otherwise, the collection would be adopted.
+        return Ok(plain(attempt, class, answer, Vec::new()));
+    };
+    let existing = attempt.core.board().catalog().by_name(scope, &scan.name).cloned();
+    if let Some(existing) = existing {
+        return match scan.existing {
+            Existing::Conflict => {
+                let answer = ErrorBody::collection_exists(&scan.name);
+                Ok(Attempted::by_the_edge(Outcome::Rejected { about: None }, answer))
+            }
+            Existing::Reuse => show(attempt, existing.id, scope, &scan.name).await,
+        };
+    }
+    let outgoing = Outgoing {
+        method: Method::POST,
+        path: entry.request.path.clone(),
+        headers: content_type(entry.request.content_type.as_deref()),
+        body: without_reuse(&entry.request.body),
+    };
+    let (class, answer) = send(attempt, Kind::CreateCollection, &outgoing).await?;
+    if answer.status == CONFLICT {
+        return conflict(attempt, entry, scope, &scan.name, scan.existing, answer).await;
+    }
+    let database_known = || attempt.core.board().catalog().database(scope).is_some();
+    if class == Class::Rejected && lacks_database(&answer) && database_known() {
+        // A blank instance refuses it for a reason of its own.
+        return Ok(Attempted::of(Outcome::Unfit, Some(answer)));
+    }
+    Ok(judge(attempt, class, answer, |answer| created(attempt, entry, scope, &scan.name, &answer.body), None))
+}
+
+fn lacks_database(answer: &Answer) -> bool {
+    let text = super::field(&answer.body, "message");
+    let text = text.as_ref().and_then(Value::as_str).unwrap_or_default();
+    answer.status == 400 && text.starts_with("Database [") && text.ends_with("does not exist")
+}
+
+/// `get_or_create` is judged by the catalog: sent as it is, it would return whatever the instance has by this name.
+fn without_reuse(body: &Bytes) -> Bytes {
+    let Ok(mut fields) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(body) else { return body.clone() };
+    fields.remove("get_or_create");
+    serde_json::to_vec(&fields).map_or_else(|_| body.clone(), Bytes::from)
+}
+
+fn created(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope, name: &str, body: &[u8]) -> Outcome {
+    let Some(id) = uuid_field(body, "id") else {
+        return Outcome::InDoubt { instance_was: Health::Healthy };
+    };
+    let collection = CollectionId::new(id);
+    let change = CatalogChange::CollectionCreated {
+        collection,
+        scope: scope.clone(),
+        name: name.to_owned(),
+        created: entry.request.seq,
+        origin: Origin::Created,
+    };
+    applied(vec![change, mapped(attempt, collection, id)])
+}
+
+fn mapped(attempt: &Attempt<'_>, collection: CollectionId, id: Uuid) -> CatalogChange {
+    proof::pass(CrashPoint::BeforeMapping);
+    let instance = attempt.core.registry.name(attempt.instance).clone();
+    CatalogChange::Mapped { collection, instance, id: InstanceCollectionId::new(id) }
+}
+
+/// A 409 although the catalog has no such collection: an earlier attempt of this entry made it, or it was there
+/// before the edge and waits for adoption.
+async fn conflict(
+    attempt: &Attempt<'_>,
+    entry: &Entry<'_>,
+    scope: &Scope,
+    name: &str,
+    existing: Existing,
+    answer: Answer,
+) -> Result<Attempted, Attempted> {
+    if entry.retry()
+        && let Some(found) = unmapped_and_empty(attempt, scope, name).await?
+    {
+        let outcome = created(attempt, entry, scope, name, &found.body);
+        return Ok(Attempted::of(outcome, Some(found)));
+    }
+    attempt.core.ask(Effect::Inspect { instance: attempt.instance });
+    match existing {
+        Existing::Conflict => Ok(plain(attempt, Class::Rejected, answer, Vec::new())),
+        Existing::Reuse => Ok(Attempted::not_sent("a collection of this name waits for adoption")),
+    }
+}
+
+/// The instance's collection of this name, if it is nobody's and empty: only then may it be this entry's own.
+pub(super) async fn unmapped_and_empty(
+    attempt: &Attempt<'_>,
+    scope: &Scope,
+    name: &str,
+) -> Result<Option<Answer>, Attempted> {
+    let doubtful = |failed| Attempted { outcome: Outcome::InDoubt { instance_was: Health::Healthy }, ..failed };
+    let found = attempt.get(chroma::collection_path(scope, name)).await.map_err(doubtful)?;
+    let Some(id) = uuid_field(&found.body, "id") else { return Ok(None) };
+    if attempt.core.board().catalog().by_id(id).is_some() {
+        return Ok(None);
+    }
+    let path = format!("{}/count", chroma::collection_path(scope, &id.to_string()));
+    let count = attempt.get(path).await.map_err(doubtful)?;
+    let empty = serde_json::from_slice::<Value>(&count.body).is_ok_and(|count| count.as_u64() == Some(0));
+    Ok(empty.then_some(found))
+}
+
+/// A `get_or_create` that finds its collection is a read of it.
+async fn show(
+    attempt: &Attempt<'_>,
+    collection: CollectionId,
+    scope: &Scope,
+    name: &str,
+) -> Result<Attempted, Attempted> {
+    let serves = attempt.core.board().serves(collection, attempt.instance, crate::order::Consistency::Any);
+    if !serves {
+        return Ok(Attempted::not_sent("the collection is served by another instance"));
+    }
+    let mut answer = attempt.get(chroma::collection_path(scope, name)).await?;
+    if answer.status != 200 {
+        return Ok(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None));
+    }
+    match chroma::collection_response(&answer.body, |_| Some(collection)) {
+        Some(body) => answer.body = body.into(),
+        None => return Ok(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)),
+    }
+    Ok(Attempted::of(Outcome::Void, Some(answer)))
+}
+
+/// A copy on another instance, from the journaled entry and the first instance's stored answer, never from what
+/// any instance has now.
+pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope) -> Result<Attempted, Attempted> {
+    let stored = entry.request.answer.as_ref().map(|answer| answer.body.clone()).unwrap_or_default();
+    let (Some(id), Ok(Scanned::Read(scan))) = (uuid_field(&stored, "id"), scan_create_collection(&entry.request.body))
+    else {
+        // A creation that gave no collection has nothing to copy.
+        return Ok(already(Vec::new()));
+    };
+    let collection = CollectionId::new(id);
+    let Some(plan) = copy_requests(&stored, &scan.name) else {
+        return Ok(Attempted::of(Outcome::Rejected { about: Some(collection) }, None));
+    };
+    let create = json_request(Method::POST, entry.request.path.clone(), plan.create_body);
+    let (class, answer) = send(attempt, Kind::CreateCollection, &create).await?;
+    let found = match (answer.status == CONFLICT, entry.retry()) {
+        (false, _) => (class == Class::Applied).then(|| answer.clone()),
+        (true, true) => unmapped_and_empty(attempt, scope, &scan.name).await?,
+        (true, false) => None,
+    };
+    let Some(on_instance) = found.and_then(|found| uuid_field(&found.body, "id")) else {
+        let class = if answer.status == CONFLICT { Class::Rejected } else { class };
+        return Ok(judge(attempt, class, answer, |_| applied(Vec::new()), Some(collection)));
+    };
+    if let Some(wait) =
+        plan.then_put.filter(|_| answer.status != 200 || !chroma::same_definition(&stored, &answer.body))
+    {
+        // A crash here leaves the copy incomplete and the entry in doubt: both requests are sent again.
+        proof::pass(CrashPoint::BetweenTwoRequests);
+        let path = chroma::collection_path(scope, &on_instance.to_string());
+        let wait = json_request(Method::PUT, path, wait);
+        let sent = send(attempt, Kind::UpdateCollection, &wait).await;
+        let (class, answer) = sent.map_err(|failed| half_made(attempt, failed))?;
+        if class != Class::Applied {
+            let ended = judge(attempt, class, answer, |_| applied(Vec::new()), Some(collection));
+            return Ok(half_made(attempt, ended));
+        }
+    }
+    Ok(judge(attempt, Class::Applied, answer, |_| applied(vec![mapped(attempt, collection, on_instance)]), None))
+}
+
+/// What came of the second request when the first has made the collection: had it not even been sent, the next attempt
+/// would still find the collection there, and must know it for this entry's own.
+fn half_made(attempt: &Attempt<'_>, ended: Attempted) -> Attempted {
+    match ended.outcome {
+        Outcome::NotSent { .. } | Outcome::Unfit => {
+            let gone = !attempt.core.registry.usable(attempt.instance);
+            let instance_was = if gone { Health::Gone } else { Health::Healthy };
+            Attempted { outcome: Outcome::InDoubt { instance_was }, ..ended }
+        }
+        _ => ended,
+    }
+}
+
+fn json_request(method: Method, path: String, body: Vec<u8>) -> Outgoing {
+    Outgoing { method, path, headers: content_type(Some("application/json")), body: body.into() }
+}
+
+/// Rename, metadata and configuration. The journaled path holds the stable id.
+pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<Uuid>) -> Result<Attempted, Attempted> {
+    let found = id.and_then(|id| {
+        let board = attempt.core.board();
+        let living = board.catalog().by_id(id);
+        // Deleted since: carried all the same, so that the deletion finds the name that it deletes.
+        let departed = || board.catalog().departed(CollectionId::new(id)).filter(|_| entry.carried());
+        living.or_else(departed).cloned()
+    });
+    let Some(collection) = found else {
+        // Deleted in the meantime: by an earlier entry if this is its first execution, by a later one if not.
+        let answer = ErrorBody::collection_id_not_found(id.unwrap_or_default());
+        let outcome = if entry.carried() { applied(Vec::new()) } else { Outcome::Rejected { about: None } };
+        return Ok(Attempted::by_the_edge(outcome, answer));
+    };
+    let Some(on_instance) = collection.mappings[attempt.instance.0] else {
+        return Ok(if entry.carried() {
+            already(Vec::new())
+        } else {
+            Attempted::not_sent("the collection is not on this instance")
+        });
+    };
+    let outgoing = Outgoing {
+        method: Method::PUT,
+        path: chroma::collection_path(&collection.scope, &on_instance.to_string()),
+        headers: content_type(entry.request.content_type.as_deref()),
+        body: entry.request.body.clone(),
+    };
+    let (class, mut answer) = send(attempt, Kind::UpdateCollection, &outgoing).await?;
+    if answer.status >= 400 {
+        answer.body = chroma::error_text(&answer.body, on_instance, collection.id).into();
+    }
+    // In Chroma's own words: an earlier entry has deleted it here, or the instance has lost it. Nobody else can be asked for
+    // this instance's copy, nor for anything when all have lost theirs, and the catalog lane never stops (rule R4).
+    let gone = answer.status == NOT_FOUND && field(&answer.body, "error").is_some();
+    if gone && (entry.carried() || is_lost(attempt, collection.id)) {
+        attempt.core.doubt_contents(attempt.instance);
+        let about = attempt.core.board().catalog().get(collection.id).map(|living| living.id);
+        return Ok(Attempted::of(Outcome::Rejected { about }, Some(answer)));
+    }
+    let rename = match scan_update_collection(&entry.request.body) {
+        Ok(Scanned::Read(update)) => update.new_name,
+        _ => None,
+    };
+    // Renaming to the same name marks that the catalog entry was about this collection (rule R5).
+    let name = rename.unwrap_or_else(|| collection.name.clone());
+    let change = CatalogChange::CollectionRenamed { collection: collection.id, name };
+    let changes = if entry.carried() { Vec::new() } else { vec![change] };
+    Ok(judge(attempt, class, answer, |_| applied(changes), Some(collection.id)))
+}
+
+/// Whether no instance can be asked for the collection any more.
+fn is_lost(attempt: &Attempt<'_>, collection: CollectionId) -> bool {
+    let board = attempt.core.board();
+    attempt.core.registry.ids().all(|instance| board.state_of(collection, instance) == LaneState::Diverged)
+}
+
+pub(super) async fn delete(
+    attempt: &Attempt<'_>,
+    entry: &Entry<'_>,
+    scope: &Scope,
+    name: &str,
+) -> Result<Attempted, Attempted> {
+    let found = attempt.core.board().catalog().by_name(scope, name).cloned();
+    if !entry.carried() && found.is_none() {
+        let answer = ErrorBody::collection_not_found(name);
+        return Ok(Attempted::by_the_edge(Outcome::Rejected { about: None }, answer));
+    }
+    let (class, answer) = send_as_is(attempt, entry).await?;
+    if entry.carried() {
+        return Ok(if answer.status == NOT_FOUND {
+            already(Vec::new())
+        } else {
+            plain(attempt, class, answer, Vec::new())
+        });
+    }
+    let Some(collection) = found else { return Ok(plain(attempt, class, answer, Vec::new())) };
+    let changes = vec![CatalogChange::CollectionDeleted { collection: collection.id }];
+    if answer.status == NOT_FOUND && class == Class::Rejected {
+        let expected = entry.retry() || collection.mappings[attempt.instance.0].is_none();
+        // Mapped, never asked to delete it, and yet gone: this instance is not what it should be.
+        return Ok(if expected { already(changes) } else { Attempted::of(Outcome::Unfit, Some(answer)) });
+    }
+    Ok(plain(attempt, class, answer, changes))
+}

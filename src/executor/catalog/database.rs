@@ -1,0 +1,87 @@
+//! Tenants, databases and reset on one instance.
+
+use super::{Entry, already, applied, plain, send_as_is, uuid_field};
+use crate::chroma::{self, Class, Scanned, scan_create_database, scan_create_tenant};
+use crate::executor::attempt::{Attempt, Attempted};
+use crate::ids::Scope;
+use crate::order::{CatalogChange, Health, Outcome};
+
+const CONFLICT: u16 = 409;
+const NOT_FOUND: u16 = 404;
+
+pub(super) async fn create_tenant(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, Attempted> {
+    let (class, answer) = send_as_is(attempt, entry).await?;
+    let Ok(Scanned::Read(tenant)) = scan_create_tenant(&entry.request.body) else {
+        return Ok(plain(attempt, class, answer, Vec::new()));
+    };
+    let known = attempt.core.board().catalog().tenants().any(|name| name == tenant);
+    let changes = vec![CatalogChange::TenantCreated { tenant }];
+    if answer.status == CONFLICT && (entry.carried() || (entry.retry() && !known)) {
+        return Ok(already(changes));
+    }
+    Ok(plain(attempt, class, answer, changes))
+}
+
+/// Chroma answers 200 and changes nothing; the journal keeps it all the same, for a Chroma that will.
+pub(super) async fn update_tenant(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, Attempted> {
+    let (class, answer) = send_as_is(attempt, entry).await?;
+    Ok(plain(attempt, class, answer, Vec::new()))
+}
+
+pub(super) async fn create_database(
+    attempt: &Attempt<'_>,
+    entry: &Entry<'_>,
+    tenant: &str,
+) -> Result<Attempted, Attempted> {
+    let (class, answer) = send_as_is(attempt, entry).await?;
+    let Ok(Scanned::Read(name)) = scan_create_database(&entry.request.body) else {
+        return Ok(plain(attempt, class, answer, Vec::new()));
+    };
+    let scope = Scope::new(tenant, &name);
+    if entry.carried() {
+        return Ok(if answer.status == CONFLICT {
+            already(Vec::new())
+        } else {
+            plain(attempt, class, answer, Vec::new())
+        });
+    }
+    let known = attempt.core.board().catalog().database(&scope).is_some();
+    let ours = class == Class::Applied || (answer.status == CONFLICT && entry.retry() && !known);
+    if !ours {
+        return Ok(plain(attempt, class, answer, Vec::new()));
+    }
+    // A crash here leaves the database made and the entry in doubt: re-sent, its 409 is read as success.
+    let described = attempt.get(chroma::database_path(&scope)).await.map_err(|_| in_doubt())?;
+    let Some(database_id) = uuid_field(&described.body, "id") else { return Ok(in_doubt()) };
+    let change = CatalogChange::DatabaseCreated { scope, database_id };
+    Ok(if class == Class::Applied { plain(attempt, class, answer, vec![change]) } else { already(vec![change]) })
+}
+
+fn in_doubt() -> Attempted {
+    Attempted::of(Outcome::InDoubt { instance_was: Health::Healthy }, None)
+}
+
+pub(super) async fn delete_database(
+    attempt: &Attempt<'_>,
+    entry: &Entry<'_>,
+    scope: &Scope,
+) -> Result<Attempted, Attempted> {
+    let (class, answer) = send_as_is(attempt, entry).await?;
+    let known = attempt.core.board().catalog().database(scope).is_some();
+    let changes = vec![CatalogChange::DatabaseDeleted { scope: scope.clone() }];
+    if answer.status == NOT_FOUND && class == Class::Rejected && (entry.carried() || known) {
+        // Known, never asked to delete it, and yet gone: this instance is not what it should be.
+        let expected = entry.carried() || entry.retry();
+        return Ok(if expected { already(changes) } else { Attempted::of(Outcome::Unfit, Some(answer)) });
+    }
+    Ok(plain(attempt, class, answer, changes))
+}
+
+pub(super) async fn reset(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, Attempted> {
+    let (class, answer) = send_as_is(attempt, entry).await?;
+    if class == Class::Applied {
+        attempt.observe(class, &answer);
+        return Ok(Attempted::of(applied(vec![CatalogChange::Reset]), Some(answer)));
+    }
+    Ok(plain(attempt, class, answer, Vec::new()))
+}

@@ -1,0 +1,79 @@
+//! A catalog entry that was refused elsewhere, and may have been executed here: whatever it left is undone, or
+//! reported (rules R4, G7).
+//!
+//! Its client was told that it has no effect. A collection left behind would be found, one day, as something that
+//! existed before the edge, and be adopted.
+
+use bytes::Bytes;
+use http::Method;
+
+use super::collection::{unmapped_and_empty, update};
+use super::{Entry, field};
+use crate::chroma::{self, CatalogWrite, Scanned, scan_create_collection, scan_create_database};
+use crate::executor::attempt::{Attempt, Attempted};
+use crate::ids::Scope;
+use crate::instance::{Answer, Outgoing};
+use crate::order::{Consequences, Outcome, Retry};
+
+/// Sees to it that the entry has no effect on this instance.
+pub(super) async fn expect_refusal(
+    attempt: &Attempt<'_>,
+    entry: &Entry<'_>,
+    write: CatalogWrite,
+) -> Result<Attempted, Attempted> {
+    match write {
+        CatalogWrite::CreateCollection { scope } => undo_collection(attempt, entry, &scope).await?,
+        CatalogWrite::CreateDatabase { tenant } => undo_database(attempt, entry, &tenant).await?,
+        CatalogWrite::UpdateCollection { collection, .. } => {
+            let id = collection.as_id();
+            let attempted = update(attempt, entry, id).await?;
+            let known = id.and_then(|id| attempt.core.board().catalog().by_id(id).map(|known| known.id));
+            if let (Outcome::Applied(_), Some(known)) = (&attempted.outcome, known) {
+                let consequences =
+                    Consequences { diverged: vec![(known, attempt.instance)], ..Consequences::default() };
+                return Ok(Attempted { outcome: Outcome::Applied(consequences), ..attempted });
+            }
+            return Ok(attempted);
+        }
+        // A deletion that happened here all the same shows when the instance is looked at.
+        CatalogWrite::DeleteCollection { .. } | CatalogWrite::DeleteDatabase { .. } | CatalogWrite::Reset => {
+            attempt.core.doubt_contents(attempt.instance);
+        }
+        // Names without content.
+        CatalogWrite::CreateTenant | CatalogWrite::UpdateTenant { .. } => {}
+    }
+    Ok(Attempted::of(Outcome::Rejected { about: None }, None))
+}
+
+async fn undo_collection(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope) -> Result<(), Attempted> {
+    let Ok(Scanned::Read(scan)) = scan_create_collection(&entry.request.body) else { return Ok(()) };
+    let known = attempt.core.board().catalog().by_name(scope, &scan.name).is_some();
+    if known || unmapped_and_empty(attempt, scope, &scan.name).await?.is_none() {
+        return Ok(());
+    }
+    delete(attempt, chroma::collection_path(scope, &scan.name)).await
+}
+
+async fn undo_database(attempt: &Attempt<'_>, entry: &Entry<'_>, tenant: &str) -> Result<(), Attempted> {
+    let Ok(Scanned::Read(name)) = scan_create_database(&entry.request.body) else { return Ok(()) };
+    let scope = Scope::new(tenant, &name);
+    if attempt.core.board().catalog().database(&scope).is_some() {
+        return Ok(());
+    }
+    let listed = attempt.get(chroma::collections_path(&scope)).await?;
+    let empty = serde_json::from_slice::<Vec<serde_json::Value>>(&listed.body).is_ok_and(|list| list.is_empty());
+    let found = attempt.get(chroma::database_path(&scope)).await?;
+    if !empty || field(&found.body, "id").is_none() {
+        return Ok(());
+    }
+    delete(attempt, chroma::database_path(&scope)).await
+}
+
+/// A crash here leaves the entry in doubt: it is undone again.
+async fn delete(attempt: &Attempt<'_>, path: String) -> Result<(), Attempted> {
+    let outgoing = Outgoing { method: Method::DELETE, path, headers: Vec::new(), body: Bytes::new() };
+    match attempt.send(&outgoing).await? {
+        Answer { status: 200..=299 | 404, .. } => Ok(()),
+        _ => Err(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)),
+    }
+}

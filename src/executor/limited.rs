@@ -1,0 +1,124 @@
+//! Limited deletes: executing one twice deletes more, so its ids are read at the lane's head, made durable, and
+//! from then on every instance executes the ids.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::Method;
+use serde::{Deserialize, Serialize};
+use serde_json::json;
+use serde_json::value::RawValue;
+
+use super::attempt::{Attempt, Attempted};
+use super::records::{content_type, get_beside};
+use crate::chroma::{self, Call, Class, Operation, route};
+use crate::ids::CollectionId;
+use crate::instance::{Answer, Outgoing};
+use crate::journal::{Fact, Request};
+use crate::order::{Resolved, Retry};
+use crate::proof::{self, CrashPoint};
+
+/// The fields of a delete that select records; others do not matter to it.
+#[derive(Serialize, Deserialize)]
+struct Selection {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ids: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none", rename = "where")]
+    condition: Option<Box<RawValue>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    where_document: Option<Box<RawValue>>,
+    limit: Option<u32>,
+    /// Of the read: ids only.
+    #[serde(default)]
+    include: Vec<String>,
+}
+
+#[derive(Deserialize)]
+struct Found {
+    ids: Vec<String>,
+}
+
+/// What came of reading the ids, with what led to it.
+pub(super) struct Reading {
+    pub resolved: Resolved,
+    pub answer: Option<Arc<Answer>>,
+    /// As in [`Attempted`].
+    pub failure: Option<String>,
+}
+
+impl Reading {
+    pub fn of(resolved: Resolved) -> Reading {
+        Reading { resolved, answer: None, failure: None }
+    }
+
+    /// Not now.
+    pub fn failed() -> Reading {
+        Reading::of(Resolved::Failed { retry: Retry::AfterBackoff })
+    }
+}
+
+/// Reads the ids and makes them durable. A crash before they are durable leaves the entry as it was received.
+pub(super) async fn resolve(attempt: &Attempt<'_>, collection: CollectionId, request: &Request) -> Reading {
+    let Some(id) = attempt.mapping(collection) else { return Reading::failed() };
+    let Some((path, body)) = read_of(request, id) else {
+        // Not what a scan would have let through as a limited delete.
+        return Reading::of(Resolved::Rejected);
+    };
+    let headers = content_type(Some("application/json"));
+    let outgoing = Outgoing { method: Method::POST, path, headers, body };
+    let answer = match attempt.read(&outgoing).await {
+        Ok(answer) => answer,
+        Err(Attempted { failure, .. }) => return Reading { failure, ..Reading::failed() },
+    };
+    match chroma::classify(Call::RecordRead, answer.status, &answer.body) {
+        Class::Applied => {}
+        Class::Rejected => {
+            let mut answer = answer;
+            answer.body = chroma::error_text(&answer.body, id, collection).into();
+            return Reading { answer: Some(Arc::new(answer)), ..Reading::of(Resolved::Rejected) };
+        }
+        Class::Transient | Class::Broken => return Reading { failure: attempt.failure(&answer), ..Reading::failed() },
+        Class::Unfit => return Reading::failed(),
+    }
+    let Ok(found) = serde_json::from_slice::<Found>(&answer.body) else { return Reading::failed() };
+    let Some(journal) = attempt.core.journal() else { return Reading::failed() };
+    proof::pass(CrashPoint::BeforeResolved);
+    journal.record(vec![Fact::Resolved { seq: request.seq, body: delete_of(&found.ids) }]).await;
+    attempt.core.bodies.forget(request.seq);
+    Reading::of(Resolved::Durable)
+}
+
+fn read_of(request: &Request, id: crate::ids::InstanceCollectionId) -> Option<(String, Bytes)> {
+    let operation = route(&request.method, &request.path);
+    if !matches!(operation, Operation::RecordWrite { .. }) {
+        return None;
+    }
+    let selection: Selection = serde_json::from_slice(&request.body).ok()?;
+    let path = get_beside(&chroma::instance_path(&operation, &request.path, id))?;
+    Some((path, serde_json::to_vec(&selection).ok()?.into()))
+}
+
+/// No ids: `{}`, since Chroma refuses an empty list and answers `{"deleted":0}` to no selection at all.
+fn delete_of(ids: &[String]) -> Bytes {
+    let body = if ids.is_empty() { json!({}) } else { json!({ "ids": ids }) };
+    Bytes::from(body.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_found_deletes_nothing() {
+        assert_eq!(delete_of(&[]), Bytes::from("{}"));
+        assert_eq!(delete_of(&["a\"b".to_owned()]), Bytes::from(r#"{"ids":["a\"b"]}"#));
+    }
+
+    #[test]
+    fn the_read_selects_what_the_delete_would() {
+        let body = br#"{"where":{"k":{"$gt":1e400}},"limit":2,"unknown":1,"ids":null}"#;
+        let selection: Selection = serde_json::from_slice(body).unwrap();
+        let read = serde_json::to_string(&selection).unwrap();
+        assert_eq!(read, r#"{"where":{"k":{"$gt":1e400}},"limit":2,"include":[]}"#);
+    }
+}

@@ -1,0 +1,284 @@
+//! The gate before one instance: as many requests at once as it is given, and the lanes that wait in their precedence.
+//!
+//! What may be sent is the board's decision; this one only makes it wait. A part of the permits is kept for lanes with a
+//! waiting client, so that these never wait behind a recovery that takes every permit there is.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::oneshot;
+
+use crate::ids::LaneId;
+use crate::order::{ClientState, Precedence};
+
+/// One permit of so many is kept for lanes with a waiting client.
+const KEPT: usize = 4;
+
+/// The gate before one instance.
+#[derive(Debug)]
+pub(crate) struct AttemptLimiter {
+    state: Mutex<State>,
+}
+
+#[derive(Debug)]
+struct State {
+    free: usize,
+    /// Of these, what may still be given to lanes that nobody waits for.
+    free_unattended: usize,
+    /// The order in which they go in.
+    queue: BTreeSet<(Precedence, LaneId)>,
+    /// A lane has one request at a time on an instance (rule R1).
+    waiting: HashMap<LaneId, (Precedence, oneshot::Sender<Permit>)>,
+}
+
+/// The right to send one request; given back when dropped.
+#[derive(Debug)]
+pub(crate) struct Permit {
+    gate: Option<Arc<AttemptLimiter>>,
+    client: ClientState,
+}
+
+impl Drop for Permit {
+    fn drop(&mut self) {
+        if let Some(gate) = self.gate.take() {
+            gate.detach(self.client);
+        }
+    }
+}
+
+/// Takes a request that is waited for no more out of the queue.
+struct Queued<'a> {
+    gate: &'a AttemptLimiter,
+    lane: LaneId,
+}
+
+impl Drop for Queued<'_> {
+    fn drop(&mut self) {
+        let mut state = self.gate.state();
+        if let Some((precedence, _)) = state.waiting.remove(&self.lane) {
+            state.queue.remove(&(precedence, self.lane));
+        }
+    }
+}
+
+impl AttemptLimiter {
+    /// A gate that lets this many in at once, at least one.
+    pub fn new(permits: usize) -> Arc<AttemptLimiter> {
+        let free = permits.max(1);
+        let free_unattended = (free - free / KEPT).max(1);
+        let state = State { free, free_unattended, queue: BTreeSet::new(), waiting: HashMap::new() };
+        Arc::new(AttemptLimiter { state: Mutex::new(state) })
+    }
+
+    /// Waits for its turn. `None`: another request of the lane waits now, which the board never asks for.
+    pub async fn enter(self: &Arc<Self>, lane: LaneId, precedence: Precedence) -> Option<Permit> {
+        let granted = {
+            let mut state = self.state();
+            // Whoever waits cannot go in, so whoever can go in overtakes nobody that could.
+            if state.admits(precedence.client) {
+                state.take(precedence.client);
+                return Some(self.permit(precedence.client));
+            }
+            let (grant, granted) = oneshot::channel();
+            if let Some((replaced, _)) = state.waiting.insert(lane, (precedence, grant)) {
+                state.queue.remove(&(replaced, lane));
+            }
+            state.queue.insert((precedence, lane));
+            granted
+        };
+        let queued = Queued { gate: self, lane };
+        let permit = granted.await.ok();
+        // It left the queue when it was let in.
+        std::mem::forget(queued);
+        permit
+    }
+
+    /// Somebody waits in the lane now: a request of it that waits goes in as early as that one would.
+    pub fn raise(self: &Arc<Self>, lane: LaneId, precedence: Precedence) {
+        let mut state = self.state();
+        let Some((held, _)) = state.waiting.get(&lane) else { return };
+        let (held, raised) = (*held, held.or(precedence));
+        state.queue.remove(&(held, lane));
+        state.queue.insert((raised, lane));
+        if let Some((held, _)) = state.waiting.get_mut(&lane) {
+            *held = raised;
+        }
+        self.let_in(&mut state);
+    }
+
+    fn detach(self: &Arc<Self>, client: ClientState) {
+        let mut state = self.state();
+        state.free += 1;
+        if client == ClientState::Gone {
+            state.free_unattended += 1;
+        }
+        self.let_in(&mut state);
+    }
+
+    fn let_in(self: &Arc<Self>, state: &mut State) {
+        while let Some((precedence, lane)) = state.queue.first().copied() {
+            // Attended ones stand in front: if the first may not go in, none may.
+            if !state.admits(precedence.client) {
+                return;
+            }
+            state.queue.pop_first();
+            let Some((_, grant)) = state.waiting.remove(&lane) else { continue };
+            match grant.send(self.permit(precedence.client)) {
+                Ok(()) => state.take(precedence.client),
+                // It waits no more. Its permit was never taken, and must not be given back: the state is locked.
+                Err(mut permit) => permit.gate = None,
+            }
+        }
+    }
+
+    fn permit(self: &Arc<Self>, client: ClientState) -> Permit {
+        Permit { gate: Some(Arc::clone(self)), client }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    fn admits(&self, client: ClientState) -> bool {
+        self.free > 0 && (client == ClientState::Waiting || self.free_unattended > 0)
+    }
+
+    fn take(&mut self, client: ClientState) {
+        self.free -= 1;
+        if client == ClientState::Gone {
+            self.free_unattended -= 1;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::future::Future;
+    use std::pin::{Pin, pin};
+    use std::task::{Context, Poll, Waker};
+
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::{CollectionId, Seq};
+    use crate::order::Priority;
+
+    fn lane(number: u64) -> LaneId {
+        LaneId::Records(CollectionId::new(Uuid::from_u128(u128::from(number))))
+    }
+
+    fn precedence(client: ClientState, priority: Priority, seq: u64) -> Precedence {
+        Precedence { client, priority, seq: Seq::new(seq) }
+    }
+
+    fn normal(seq: u64) -> Precedence {
+        precedence(ClientState::Gone, Priority::Normal, seq)
+    }
+
+    fn attended(seq: u64) -> Precedence {
+        precedence(ClientState::Waiting, Priority::Normal, seq)
+    }
+
+    type Waits = Pin<Box<dyn Future<Output = Option<Permit>>>>;
+
+    fn enter(gate: &Arc<AttemptLimiter>, number: u64, precedence: Precedence) -> Waits {
+        let gate = Arc::clone(gate);
+        Box::pin(async move { gate.enter(lane(number), precedence).await })
+    }
+
+    fn poll(mut waits: Pin<&mut (impl Future<Output = Option<Permit>> + ?Sized)>) -> Option<Permit> {
+        match waits.as_mut().poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(permit) => Some(permit.unwrap()),
+            Poll::Pending => None,
+        }
+    }
+
+    /// Whoever is let in next, one after the other.
+    fn order(mut held: Permit, waits: &mut [(u64, Waits)]) -> Vec<u64> {
+        let mut order = Vec::new();
+        while order.len() < waits.len() {
+            drop(held);
+            let mut entered =
+                waits.iter_mut().filter(|(number, _)| !order.contains(number)).filter_map(|(number, w)| {
+                    let permit = poll(w.as_mut())?;
+                    Some((*number, permit))
+                });
+            let (number, permit) = entered.next().expect("somebody is let in");
+            assert!(entered.next().is_none(), "one permit, one request");
+            drop(entered);
+            order.push(number);
+            held = permit;
+        }
+        order
+    }
+
+    #[test]
+    fn those_who_wait_go_in_by_their_precedence() {
+        let gate = AttemptLimiter::new(1);
+        let held = poll(pin!(gate.enter(lane(0), normal(1)))).unwrap();
+        let wanted = [
+            (1, normal(5)),
+            (2, normal(4)),
+            (3, precedence(ClientState::Gone, Priority::Low, 2)),
+            (4, precedence(ClientState::Gone, Priority::High, 9)),
+            (5, precedence(ClientState::Waiting, Priority::Low, 10)),
+            (6, attended(11)),
+        ];
+        let mut waits: Vec<_> = wanted.iter().map(|(number, p)| (*number, enter(&gate, *number, *p))).collect();
+        assert!(waits.iter_mut().all(|(_, wait)| poll(wait.as_mut()).is_none()));
+        assert_eq!(order(held, &mut waits), [6, 5, 4, 2, 1, 3]);
+    }
+
+    #[test]
+    fn a_request_that_is_given_up_takes_no_place() {
+        let gate = AttemptLimiter::new(1);
+        let held = poll(pin!(gate.enter(lane(0), normal(1)))).unwrap();
+        let (mut early, mut late) = (enter(&gate, 1, normal(2)), enter(&gate, 2, normal(3)));
+        assert!(poll(early.as_mut()).is_none() && poll(late.as_mut()).is_none());
+        drop(early);
+        drop(held);
+        drop(poll(late.as_mut()).expect("the one that still waits"));
+        // One that is dropped after it was let in, and before it knew, gives its permit back.
+        let held = poll(pin!(gate.enter(lane(0), normal(1)))).unwrap();
+        let mut unaware = enter(&gate, 1, normal(2));
+        assert!(poll(unaware.as_mut()).is_none());
+        drop(held);
+        drop(unaware);
+        let state = gate.state();
+        assert_eq!((state.free, state.free_unattended, state.queue.len(), state.waiting.len()), (1, 1, 0, 0));
+    }
+
+    #[test]
+    fn a_part_of_the_permits_is_kept_for_waiting_clients() {
+        let gate = AttemptLimiter::new(4);
+        let held: Vec<_> = (0..3).map(|n| poll(pin!(gate.enter(lane(n), normal(n)))).unwrap()).collect();
+        let mut fourth = enter(&gate, 3, normal(3));
+        assert!(poll(fourth.as_mut()).is_none());
+        let kept = poll(pin!(gate.enter(lane(4), attended(4)))).expect("kept for it");
+        assert!(poll(pin!(gate.enter(lane(5), attended(5)))).is_none(), "no more than there are");
+        drop(kept);
+        assert!(poll(fourth.as_mut()).is_none(), "still kept");
+        drop(held);
+        assert!(poll(fourth.as_mut()).is_some());
+        assert_eq!(gate.state().free, 4);
+    }
+
+    #[test]
+    fn a_client_that_comes_later_raises_the_request_that_it_waits_for() {
+        let gate = AttemptLimiter::new(1);
+        let held = poll(pin!(gate.enter(lane(0), normal(1)))).unwrap();
+        let mut waits = vec![(1, enter(&gate, 1, normal(2))), (2, enter(&gate, 2, normal(3)))];
+        assert!(waits.iter_mut().all(|(_, wait)| poll(wait.as_mut()).is_none()));
+        gate.raise(lane(2), attended(9));
+        gate.raise(lane(7), attended(1));
+        assert_eq!(order(held, &mut waits), [2, 1]);
+        let gate = AttemptLimiter::new(4);
+        let _held: Vec<_> = (0..3).map(|n| poll(pin!(gate.enter(lane(n), normal(n)))).unwrap()).collect();
+        let mut fourth = enter(&gate, 3, normal(3));
+        assert!(poll(fourth.as_mut()).is_none());
+        gate.raise(lane(3), attended(9));
+        assert!(poll(fourth.as_mut()).is_some(), "the permit that is kept is for it now");
+    }
+}

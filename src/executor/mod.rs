@@ -1,0 +1,24 @@
+//! The executor: performs the board's effects. It builds requests, sends them to instances, classifies the answers with
+//! `chroma/`, makes outcomes durable, and reports to the coordinator.
+//!
+//! It decides no order and no verdict. Start reading at [`runner`].
+
+mod absence;
+mod attempt;
+mod backoff;
+mod bodies;
+mod catalog;
+mod collection_reader;
+mod late_writes;
+mod limited;
+mod limiter;
+mod records;
+mod runner;
+mod warmed;
+
+pub(crate) use self::bodies::Bodies;
+pub(crate) use self::collection_reader::{CollectionReader, PAGE, reader};
+pub use self::late_writes::LateWrites;
+pub(crate) use self::limiter::AttemptLimiter;
+pub use self::runner::{Runner, RunnerOptions};
+pub(crate) use self::warmed::Warmed;

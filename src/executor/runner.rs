@@ -1,0 +1,327 @@
+//! The runner: a background service that carries out the board's effects, each in a task of its own.
+//!
+//! It keeps one client for all lanes, foreground, sync and recovery alike. It decides nothing: each task ends with
+//! an input to the board.
+
+use std::collections::hash_map::RandomState;
+use std::hash::BuildHasher;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{error, warn};
+
+use super::attempt::{Attempt, Attempted};
+use super::catalog::{self, Entry};
+use super::limited::Reading;
+use super::{absence, backoff, limited, records};
+use crate::clock::{self, Timestamp};
+use crate::coordinator::{Core, Work, WorkQueue, facts_of, intent};
+use crate::ids::{InstanceId, LaneId, Seq};
+use crate::instance::{Answer, Client};
+use crate::journal::{Fact, Request};
+use crate::order::{
+    Effect, Health, Input, Outcome, Purpose, Record, Repeat, Resolved, Retry, SendPriority, Verdict, WaitReason,
+};
+use crate::proof::{self, CrashPoint};
+
+/// How the runner sends.
+#[derive(Clone, Debug)]
+pub struct RunnerOptions {
+    /// The time limit of one attempt; doubled by each that went unanswered before it, so that a slow write is not
+    /// re-sent for ever.
+    pub attempt_timeout: Duration,
+    /// How long an abandoned request may still be executed by an instance that is there.
+    pub settle_time: Duration,
+}
+
+/// No attempt takes longer, however often it was doubled.
+const LONGEST_ATTEMPT: Duration = Duration::from_secs(600);
+
+/// The background service `sync`.
+pub struct Runner {
+    core: Arc<Core>,
+    client: Client,
+    options: RunnerOptions,
+    /// Where the chance in pauses comes from.
+    chance: RandomState,
+    inspections: tokio::sync::mpsc::Sender<InstanceId>,
+}
+
+impl Runner {
+    /// Run it in the runtime that `client` is to belong to. `inspections`: who looks after instances that are not
+    /// what they should be.
+    pub fn new(
+        core: Arc<Core>,
+        client: Client,
+        options: RunnerOptions,
+        inspections: tokio::sync::mpsc::Sender<InstanceId>,
+    ) -> Arc<Runner> {
+        Arc::new(Runner { core, client, options, chance: RandomState::new(), inspections })
+    }
+
+    /// Carries out effects until the core is gone.
+    pub async fn run(self: Arc<Self>, queue: WorkQueue) {
+        let WorkQueue(mut queue) = queue;
+        while let Some(work) = queue.recv().await {
+            let runner = Arc::clone(&self);
+            let (effect, answer) = match work {
+                Work::Effect { effect, answer } => (effect, answer),
+                Work::Handled(late_write) => {
+                    // Behind the notes handed over before it: it never becomes durable without them.
+                    drop(runner.hand_over(vec![Fact::LateWriteHandled(late_write)]));
+                    continue;
+                }
+            };
+            // Facts are handed to the journal here, in the order of the effects, across lanes: waiting for them is the
+            // task's. A crash between two records leaves the earlier one.
+            match effect {
+                Effect::Record { lane, instance, ref record } => {
+                    proof::pass(CrashPoint::BeforeMark);
+                    let recorded = runner.record(lane, instance, record, answer.as_deref());
+                    tokio::spawn(async move {
+                        recorded.await;
+                        proof::pass(CrashPoint::AfterMark);
+                        runner.core.step_with(Input::Recorded { lane, instance }, answer);
+                    });
+                }
+                Effect::Note { ref record } => {
+                    tokio::spawn(runner.record(LaneId::Catalog, InstanceId(0), record, answer.as_deref()));
+                }
+                Effect::RecordVoids { lane, seqs } => {
+                    let recorded = runner.record_voids(&seqs);
+                    tokio::spawn(async move {
+                        recorded.await;
+                        runner.core.step(Input::VoidsRecorded { lane, seqs });
+                    });
+                }
+                _ => {
+                    tokio::spawn(async move { runner.carry_out(effect).await });
+                }
+            }
+        }
+    }
+
+    fn record(
+        &self,
+        lane: LaneId,
+        instance: InstanceId,
+        record: &Record,
+        answer: Option<&Answer>,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        self.hand_over(facts_of(lane, instance, record, answer, &self.core.registry))
+    }
+
+    fn record_voids(&self, seqs: &[Seq]) -> impl Future<Output = ()> + Send + 'static {
+        let void = |seq: &Seq| Fact::Verdict { seq: *seq, verdict: Verdict::Void, by: None, answer: None };
+        self.hand_over(seqs.iter().map(void).collect())
+    }
+
+    fn hand_over(&self, facts: Vec<Fact>) -> impl Future<Output = ()> + Send + 'static {
+        let recorded = self.core.journal().map(|journal| journal.record(facts));
+        async move {
+            match recorded {
+                Some(recorded) => recorded.await,
+                None => std::future::pending().await,
+            }
+        }
+    }
+
+    async fn carry_out(&self, effect: Effect) {
+        match effect {
+            Effect::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
+                let attempted = self.attempt((lane, instance), &seqs, purpose, repeat, send_priority).await;
+                self.report((lane, instance), &seqs, send_priority, attempted);
+            }
+            Effect::ReadIds { lane, instance, seq, send_priority } => {
+                self.read_ids((lane, instance), seq, send_priority).await
+            }
+            Effect::AwaitQuiescence { lane, instance, wait, why } => {
+                self.await_quiescence((lane, instance), why).await;
+                self.core.step(Input::Quiesced { lane, instance, wait });
+            }
+            Effect::Inspect { instance } => {
+                // A full queue means that an inspection is due anyway.
+                let _ = self.inspections.try_send(instance);
+            }
+            Effect::Examine { lane, seq } => {
+                let shows = absence::examine(&self.core, &self.client, lane, seq, self.options.settle_time).await;
+                self.core.step(Input::Examined { lane, seq, shows });
+            }
+            // Recorded in order by `run`, answered at once by the core.
+            Effect::Record { .. } | Effect::Note { .. } | Effect::RecordVoids { .. } | Effect::Answer { .. } => {
+                error!("an effect came the wrong way")
+            }
+        }
+    }
+
+    fn report(
+        &self,
+        (lane, instance): (LaneId, InstanceId),
+        seqs: &[Seq],
+        send_priority: SendPriority,
+        attempted: Attempted,
+    ) {
+        let Attempted { outcome, answer, failure } = attempted;
+        let in_a_row = send_priority.failures.saturating_add(1);
+        let wait = match outcome {
+            Outcome::NotSent { retry: Retry::AfterBackoff } => Some(WaitReason::Backoff { in_a_row }),
+            Outcome::InDoubt { instance_was: Health::Healthy } => Some(WaitReason::Settle { in_a_row }),
+            _ => None,
+        };
+        if failure.is_some() {
+            self.core.note_gap(seqs);
+        }
+        self.core.step_with(Input::Attempted { lane, instance, outcome }, answer);
+        if let Some(reason) = failure {
+            let next = wait.map(|why| Timestamp::now().after(self.span((lane, instance), why)));
+            self.core.retried(lane, instance, seqs, &reason, next);
+        }
+    }
+
+    async fn requests(&self, seqs: &[Seq]) -> Option<Vec<Request>> {
+        match self.core.bodies.requests(self.core.store.as_ref(), seqs).await {
+            Ok(requests) => Some(requests),
+            Err(error) => {
+                warn!(%error, "a journaled write waits: its request cannot be read");
+                None
+            }
+        }
+    }
+
+    async fn attempt(
+        &self,
+        (lane, instance): (LaneId, InstanceId),
+        seqs: &[Seq],
+        purpose: Purpose,
+        repeat: Repeat,
+        send_priority: SendPriority,
+    ) -> Attempted {
+        if lane == LaneId::Catalog && purpose != Purpose::Execute {
+            // A copy needs the stored answer, which came after the request was cached.
+            seqs.iter().for_each(|seq| self.core.bodies.forget(*seq));
+        }
+        // Before the bodies are read: what waits here would hold them in memory.
+        let Some(_permit) = self.core.limiters[instance.0].enter(lane, send_priority.precedence).await else {
+            return Attempted::not_sent("another request of its lane is about to be sent");
+        };
+        let Some(requests) = self.requests(seqs).await else { return Attempted::not_sent("it cannot be read") };
+        if repeat != Repeat::First {
+            proof::pass(CrashPoint::BeforeRepeat);
+        }
+        if purpose == Purpose::Replicate {
+            proof::pass(CrashPoint::DuringSync);
+        }
+        let mut lanes = vec![lane];
+        if let (LaneId::Catalog, Some(request)) = (lane, requests.first()) {
+            lanes.extend(intent::about(self.core.board().catalog(), request).map(LaneId::Records));
+        }
+        let (core, client, deadline) = (self.core.as_ref(), &self.client, self.deadline(repeat));
+        let attempt = Attempt { core, client, lanes: &lanes, instance, purpose, deadline };
+        match lane {
+            LaneId::Records(collection) => records::attempt(&attempt, collection, &requests).await,
+            LaneId::Catalog => match requests.first() {
+                Some(request) => catalog::attempt(&attempt, &Entry { request, purpose, repeat }).await,
+                None => Attempted::not_sent("no request"),
+            },
+        }
+    }
+
+    fn deadline(&self, repeat: Repeat) -> Duration {
+        let doublings = match repeat {
+            Repeat::First => 0,
+            Repeat::Retry { unanswered } => unanswered.min(16),
+        };
+        (self.options.attempt_timeout * 2u32.pow(doublings)).min(LONGEST_ATTEMPT.max(self.options.attempt_timeout))
+    }
+
+    async fn read_ids(&self, (lane, instance): (LaneId, InstanceId), seq: Seq, send_priority: SendPriority) {
+        let permit = self.core.limiters[instance.0].enter(lane, send_priority.precedence).await;
+        let seqs = [seq];
+        let Reading { resolved, answer, failure } =
+            match (lane, permit, self.requests(&seqs).await.and_then(|mut found| found.pop())) {
+                (LaneId::Records(collection), Some(_permit), Some(request)) => {
+                    let deadline = self.options.attempt_timeout;
+                    let purpose = Purpose::Execute;
+                    let (core, client, lanes) = (self.core.as_ref(), &self.client, &[lane]);
+                    let attempt = Attempt { core, client, lanes, instance, purpose, deadline };
+                    limited::resolve(&attempt, collection, &request).await
+                }
+                _ => Reading::failed(),
+            };
+        if failure.is_some() {
+            self.core.note_gap(&seqs);
+        }
+        self.core.step_with(Input::IdsRead { lane, instance, resolved }, answer);
+        if let (Some(reason), Resolved::Failed { retry: Retry::AfterBackoff }) = (failure, resolved) {
+            let why = WaitReason::Backoff { in_a_row: send_priority.failures.saturating_add(1) };
+            let next = Timestamp::now().after(self.span((lane, instance), why));
+            self.core.retried(lane, instance, &seqs, &reason, Some(next));
+        }
+    }
+
+    /// How long the place rests. The same for the same failure: what operators are told is what is done.
+    fn span(&self, place: (LaneId, InstanceId), why: WaitReason) -> Duration {
+        let longest = backoff::longest_pause(self.core.registry.typical_outage(place.1));
+        let pause = |in_a_row| {
+            let chance = self.chance.hash_one((place, in_a_row)) as f64 / u64::MAX as f64;
+            backoff::pause(in_a_row, longest, chance)
+        };
+        match why {
+            // The settle time is a pause already.
+            WaitReason::Settle { in_a_row } => self.options.settle_time + pause(in_a_row.saturating_sub(1)),
+            WaitReason::Backoff { in_a_row } => pause(in_a_row),
+        }
+    }
+
+    async fn await_quiescence(&self, place: (LaneId, InstanceId), why: WaitReason) {
+        let span = self.span(place, why);
+        match why {
+            WaitReason::Settle { .. } => self.settle(place.1, span).await,
+            WaitReason::Backoff { .. } => {
+                // Without a lease nothing would be sent: no attempt is made for that, and none is missed when it is back.
+                self.core.lease.held().await;
+                self.pause(place.1, span).await;
+            }
+        }
+    }
+
+    /// Waits for the end of the pause, and for an instance that is there. One that has returned meanwhile is asked at
+    /// once: what failed before it went away says nothing of what will fail now.
+    async fn pause(&self, instance: InstanceId, span: Duration) {
+        let registry = &self.core.registry;
+        let (mut changes, mut hurried) = (registry.changes(), self.core.hurried());
+        let begun = registry.generation(instance);
+        let over = clock::now() + span;
+        loop {
+            let usable = registry.usable(instance);
+            if usable && (clock::now() >= over || registry.generation(instance) != begun) {
+                return;
+            }
+            tokio::select! {
+                () = tokio::time::sleep_until(over.into()), if usable => {}
+                _ = hurried.changed(), if usable => return,
+                changed = changes.changed() => if changed.is_err() {
+                    return;
+                },
+            }
+        }
+    }
+
+    /// Waits until the instance has been there, without a break, for the settle time: an abandoned request that it
+    /// had read has been executed by then, or never will be.
+    async fn settle(&self, instance: InstanceId, span: Duration) {
+        let registry = &self.core.registry;
+        let mut changes = registry.changes();
+        loop {
+            let before = registry.generation(instance);
+            if registry.usable(instance) {
+                tokio::time::sleep(span).await;
+                if registry.usable(instance) && registry.generation(instance) == before {
+                    return;
+                }
+            } else if changes.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+}

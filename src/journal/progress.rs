@@ -1,0 +1,103 @@
+//! How far the configured instances are in each lane: what loading starts from and what retention asks (rule R11).
+//!
+//! Pure, and the same for every store. An instance that is not configured counts for nothing. A configured one without a
+//! row has not begun. What a store does with the answers is its own.
+
+use std::collections::{HashMap, HashSet};
+
+use super::names::lane_named;
+use super::{HeldProgress, ProgressRow, Standing, Trimming};
+use crate::ids::{InstanceName, LaneId, Seq};
+use crate::order::LaneState;
+
+/// The stored progress rows, by lane.
+#[derive(Debug, Default)]
+pub(super) struct LaneProgress(HashMap<LaneId, Vec<ProgressRow>>);
+
+impl FromIterator<ProgressRow> for LaneProgress {
+    fn from_iter<T: IntoIterator<Item = ProgressRow>>(rows: T) -> Self {
+        let mut places: HashMap<LaneId, Vec<ProgressRow>> = HashMap::new();
+        for row in rows {
+            places.entry(row.lane).or_default().push(row);
+        }
+        LaneProgress(places)
+    }
+}
+
+/// Whom a lane's place is asked of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holders {
+    /// In-step instances; `None` comes back when there is none.
+    InStep,
+    /// Every configured instance, diverged or not.
+    All,
+}
+
+impl LaneProgress {
+    /// Forgets every other lane.
+    pub(super) fn retain(&mut self, lanes: &HashSet<LaneId>) {
+        self.0.retain(|lane, _| lanes.contains(lane));
+    }
+
+    /// The rows, in no order.
+    pub(super) fn into_rows(self) -> Vec<ProgressRow> {
+        self.0.into_values().flatten().collect()
+    }
+
+    /// Above here the lane's entries are loaded. Nobody in step: rather too many than one too few for an instance that
+    /// comes back in step.
+    pub(super) fn needed_above(&self, lane: LaneId, configured: &[InstanceName]) -> Seq {
+        let lowest = self.lowest(lane, configured, Holders::InStep);
+        lowest.or_else(|| self.lowest(lane, configured, Holders::All)).unwrap_or(Seq::ZERO)
+    }
+
+    /// Up to here the lane may be trimmed; `None`: not at all. `open`: whether the lane takes new entries.
+    pub(super) fn trimmable(&self, lane: &str, open: bool, configured: &[InstanceName], why: Trimming) -> Option<Seq> {
+        if !open {
+            // Its collection is gone: no instance executes these any more, whatever its mark says.
+            return Some(Seq::MAX);
+        }
+        let lane = lane_named(lane).ok()?;
+        let enough = self.in_step(lane, configured) >= why.least_in_step();
+        self.lowest(lane, configured, Holders::InStep).filter(|_| enough)
+    }
+
+    /// Up to here every configured instance has the lane, diverged or not.
+    pub(super) fn everywhere(&self, lane: LaneId, configured: &[InstanceName]) -> Option<Seq> {
+        self.lowest(lane, configured, Holders::All)
+    }
+
+    /// Every configured instance's place in the lane. What it has there in bytes is for the store to fill in.
+    pub(super) fn held(&self, lane: LaneId, configured: &[InstanceName]) -> Vec<HeldProgress> {
+        let place = |instance: &InstanceName| {
+            let row = self.row(lane, instance);
+            let in_step = row.is_none_or(|row| row.standing == Standing::InStep);
+            HeldProgress {
+                instance: instance.clone(),
+                through: row.map_or(Seq::ZERO, |row| row.through),
+                bytes_through: 0,
+                state: if in_step { LaneState::InStep } else { LaneState::Diverged },
+            }
+        };
+        configured.iter().map(place).collect()
+    }
+
+    fn row(&self, lane: LaneId, instance: &InstanceName) -> Option<&ProgressRow> {
+        self.0.get(&lane)?.iter().find(|row| row.instance == *instance)
+    }
+
+    fn in_step(&self, lane: LaneId, configured: &[InstanceName]) -> usize {
+        let in_step =
+            |instance: &&InstanceName| self.row(lane, instance).is_none_or(|row| row.standing == Standing::InStep);
+        configured.iter().filter(in_step).count()
+    }
+
+    fn lowest(&self, lane: LaneId, configured: &[InstanceName], holders: Holders) -> Option<Seq> {
+        let place = |instance: &InstanceName| match self.row(lane, instance) {
+            None => Some(Seq::ZERO),
+            Some(row) if holders == Holders::InStep && row.standing != Standing::InStep => None,
+            Some(row) => Some(row.through),
+        };
+        configured.iter().filter_map(place).min()
+    }
+}

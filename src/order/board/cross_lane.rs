@@ -1,0 +1,161 @@
+//! What crosses lanes: a record write waits for its collection's mapping and for deletions before it; a deletion
+//! waits for the flights under it; an applied deletion closes the lanes under it (rule R7).
+
+use std::collections::BTreeSet;
+
+use super::{Board, Effect};
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::order::catalog::Deletion;
+use crate::order::catalog_change::CatalogChange;
+use crate::order::entry::Verdict;
+use crate::order::lane::{InFlight, Lane};
+
+impl Board {
+    /// Whether the entry at the head may be sent to the instance, as far as other lanes are concerned.
+    pub(super) fn clear_to_send(&self, id: LaneId, seq: Seq, verdict: Option<Verdict>, instance: InstanceId) -> bool {
+        match id {
+            LaneId::Records(collection) => {
+                self.catalog.mapping(collection, instance).is_some()
+                    && (verdict.is_some() || !self.awaits_deletion(collection, seq))
+            }
+            LaneId::Catalog => !self.flights_under(seq, instance),
+        }
+    }
+
+    /// Whether an earlier, unsettled deletion could delete the collection: its verdict decides what the entry is.
+    fn awaits_deletion(&self, collection: CollectionId, seq: Seq) -> bool {
+        self.first_deletion(collection) < seq
+    }
+
+    /// The first unsettled deletion that could delete the collection; beyond all entries if there is none.
+    pub(super) fn first_deletion(&self, collection: CollectionId) -> Seq {
+        let hits = |(deleted_at, deletion): (&Seq, &Deletion)| {
+            // An unsettled rename before a deletion by name may change what that name means.
+            let name_may_change =
+                matches!(deletion, Deletion::Collection { .. }) && self.renames.range(..deleted_at).next().is_some();
+            (name_may_change || self.catalog.hits(deletion, collection)).then_some(*deleted_at)
+        };
+        self.deletions.iter().find_map(hits).unwrap_or(Seq::MAX)
+    }
+
+    /// Where a run in this lane must end.
+    pub(super) fn run_bound(&self, id: LaneId) -> Seq {
+        match id {
+            LaneId::Catalog => Seq::MAX,
+            LaneId::Records(collection) => self.first_deletion(collection),
+        }
+    }
+
+    /// Whether requests are under way or in doubt on the instance in lanes that this catalog entry deletes.
+    fn flights_under(&self, seq: Seq, instance: InstanceId) -> bool {
+        let flying = |lane: &Lane| {
+            let progress = lane.progress(instance);
+            progress.busy()
+                || progress.in_flight == InFlight::InDoubt
+                || (lane.doubtful(instance) && lane.closed_by.is_none())
+        };
+        if let Some(deletion) = self.deletions.get(&seq) {
+            let hit = self.catalog.hit_by(deletion);
+            return hit.iter().filter_map(|id| self.lanes.get(&LaneId::Records(*id))).any(flying);
+        }
+        let closed = self.settled_deletions.get(&seq);
+        closed.is_some_and(|lanes| lanes.iter().filter_map(|id| self.lanes.get(id)).any(flying))
+    }
+
+    /// Whether a deletion without a verdict may have been executed on the instance, and have taken the lane's collection.
+    pub(super) fn may_be_deleted(&self, id: LaneId, instance: InstanceId) -> bool {
+        let LaneId::Records(collection) = id else { return false };
+        let sent = self.lanes.get(&LaneId::Catalog).map_or(Seq::ZERO, |catalog| catalog.progress(instance).doubt);
+        self.first_deletion(collection) <= sent
+    }
+
+    /// A catalog entry has its verdict: what waited for it may go on.
+    pub(super) fn catalog_settled(&mut self, seq: Seq, verdict: Verdict, effects: &mut Vec<Effect>) {
+        if self.renames.remove(&seq) && !self.deletions.is_empty() {
+            // What waited because a name might change may go on, even if it did not change.
+            self.dirty.extend(self.lanes.keys().copied());
+        }
+        let Some(deletion) = self.deletions.remove(&seq) else { return };
+        if verdict == Verdict::Applied {
+            let closed: Vec<_> = self.catalog.hit_by(&deletion).into_iter().map(LaneId::Records).collect();
+            for id in &closed {
+                self.close(*id, seq, effects);
+            }
+            self.settled_deletions.insert(seq, closed);
+        }
+        self.dirty.extend(self.lanes.keys().copied());
+    }
+
+    /// The lane's collection was deleted by the entry at `seq`.
+    pub(super) fn close(&mut self, id: LaneId, seq: Seq, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        lane.closed_by = Some(seq);
+        for progress in &mut lane.replicas {
+            if progress.in_flight == InFlight::None {
+                progress.doubt = Seq::ZERO;
+            }
+        }
+        self.held.remove(&id);
+        self.void_open_entries(id, effects);
+    }
+
+    /// Wakes what a change of the catalog may have freed.
+    pub(super) fn wake_changed(&mut self, changes: &[CatalogChange]) {
+        for change in changes {
+            match change {
+                CatalogChange::CollectionCreated { collection, .. }
+                | CatalogChange::CollectionRenamed { collection, .. }
+                | CatalogChange::CollectionDeleted { collection }
+                | CatalogChange::Mapped { collection, .. }
+                | CatalogChange::Dimensioned { collection } => {
+                    self.dirty.insert(LaneId::Records(*collection));
+                }
+                // Deletions of more than one collection wake everything when they are settled.
+                CatalogChange::TenantCreated { .. }
+                | CatalogChange::DatabaseCreated { .. }
+                | CatalogChange::DatabaseDeleted { .. }
+                | CatalogChange::Reset => {}
+            }
+        }
+        self.dirty.insert(LaneId::Catalog);
+    }
+
+    /// Entries without a verdict in a lane whose collection is gone: "no such collection", durably.
+    ///
+    /// A verdict that is on its way into the journal stands: the journal never holds two (rule R3).
+    pub(super) fn void_open_entries(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get(&id) else { return };
+        let on_their_way: BTreeSet<Seq> =
+            lane.replicas.iter().flat_map(|progress| &progress.pending.verdicts).map(|(seq, _)| *seq).collect();
+        let open = lane.slots.iter().filter(|slot| slot.entry.verdict.is_none()).map(|slot| slot.entry.seq);
+        let seqs = open.filter(|seq| !on_their_way.contains(seq)).collect();
+        self.void(id, seqs, effects);
+    }
+
+    /// These open entries are answered "no such collection" once that is durable.
+    pub(super) fn void(&mut self, id: LaneId, seqs: Vec<Seq>, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        for seq in &seqs {
+            if let Some(slot) = lane.slot_mut(*seq) {
+                slot.entry.verdict = Some(Verdict::Void);
+            }
+        }
+        if !seqs.is_empty() {
+            effects.push(Effect::RecordVoids { lane: id, seqs });
+        }
+    }
+
+    /// Forgets lanes of deleted collections with nothing left to wait for.
+    pub(super) fn forget_finished(&mut self, id: LaneId) {
+        let LaneId::Records(collection) = id else { return };
+        if self.catalog.get(collection).is_some() {
+            return;
+        }
+        if let Some(lane) = self.lanes.get(&id)
+            && lane.idle()
+            && lane.slots.iter().all(|slot| slot.answer_given)
+        {
+            self.lanes.remove(&id);
+        }
+    }
+}

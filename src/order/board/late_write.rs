@@ -1,0 +1,61 @@
+//! What another edge may have sent behind this one's back (docs/one-active-edge.md).
+//!
+//! Decides that a place is not trusted, and from when on it may be looked at: not before a rest that began after the
+//! late write is over, since what was sent may be executed until then. The look itself is the shell's.
+
+use super::{Board, Effect, WaitReason};
+use crate::ids::{InstanceId, LaneId};
+use crate::order::lane::{InFlight, LateWriteCheck};
+
+impl Board {
+    /// A collection's lane stops there until it has been compared: also if a deletion without a verdict may take the
+    /// collection, for that may be refused. The catalog lane only rests; what was done to it shows when the instance is
+    /// looked at.
+    pub(super) fn late_write(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
+        match id {
+            LaneId::Records(collection) => {
+                if self.catalog.mapping(collection, instance).is_none() {
+                    return;
+                }
+                let record = self.diverge(vec![(id, instance)]);
+                if !record.diverged.is_empty() {
+                    effects.push(Effect::Note { record });
+                }
+            }
+            LaneId::Catalog => effects.push(Effect::Inspect { instance }),
+        }
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.progress_mut(instance).late_write_check = LateWriteCheck::WaitDue;
+            self.dirty.insert(id);
+        }
+    }
+
+    /// A rest that is over already, or nearly, says nothing of what was sent meanwhile: another one begins.
+    pub(super) fn await_late_writes(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+        for instance in self.instances() {
+            let Some(lane) = self.lanes.get_mut(&id) else { return };
+            let progress = lane.progress_mut(instance);
+            let free = matches!(progress.in_flight, InFlight::None | InFlight::Paused | InFlight::InDoubt);
+            if progress.late_write_check == LateWriteCheck::WaitDue && free {
+                let wait = progress.begin_wait(InFlight::InDoubt);
+                effects.push(Effect::AwaitQuiescence {
+                    lane: id,
+                    instance,
+                    wait,
+                    why: WaitReason::Settle { in_a_row: 0 },
+                });
+            }
+        }
+    }
+
+    pub(super) fn late_write_wait_over(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let progress = lane.progress_mut(instance);
+        if progress.late_write_check == LateWriteCheck::Waiting {
+            progress.late_write_check = LateWriteCheck::None;
+            if id == LaneId::Catalog {
+                effects.push(Effect::Inspect { instance });
+            }
+        }
+    }
+}

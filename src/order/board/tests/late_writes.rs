@@ -1,0 +1,89 @@
+//! What an earlier edge may have sent too late: the place is not trusted, and not looked at before its own rest is over.
+
+use super::*;
+
+fn late_write(rig: &mut Rig, lane: LaneId) -> Vec<Effect> {
+    rig.step(Input::LateWrite { lane, instance: B })
+}
+
+/// Which rests of the second instance begin.
+fn rests(effects: &[Effect]) -> Vec<u64> {
+    let wait = |effect: &Effect| match effect {
+        Effect::AwaitQuiescence { instance: B, wait, .. } => Some(*wait),
+        _ => None,
+    };
+    effects.iter().filter_map(wait).collect()
+}
+
+fn inspects(effects: &[Effect]) -> bool {
+    effects.contains(&Effect::Inspect { instance: B })
+}
+
+#[test]
+fn r4_a_suspicion_is_kept_while_a_deletion_is_under_way() {
+    let mut rig = Rig::new(2);
+    rig.delete_collection();
+    late_write(&mut rig, lane());
+    rig.outcome(LaneId::Catalog, A, Outcome::Rejected { about: None });
+    rig.recorded(LaneId::Catalog, A);
+    assert_eq!((rig.state_of(B), rig.fresh()), (LaneState::Diverged, vec![A]));
+}
+
+#[test]
+fn r4_a_suspected_place_begins_a_rest_of_its_own() {
+    let mut rig = Rig::new(2);
+    rig.reach(A, Reach::Away);
+    rig.write(Kind::Upsert);
+    let before = rests(&rig.in_doubt(B));
+    rig.reach(A, Reach::Here);
+    let own = rests(&late_write(&mut rig, lane()));
+    assert!(own > before, "{own:?} after {before:?}");
+    rig.step(Input::Quiesced { lane: lane(), instance: B, wait: before[0] });
+    let effects = rig.applied(A);
+    rig.settle(effects);
+    assert_eq!(rig.board.comparisons(), [], "the rest that began before the suspicion says nothing");
+    rig.quiesced(lane(), B);
+    assert_eq!(rig.board.comparisons().len(), 1);
+}
+
+#[test]
+fn r4_a_busy_suspected_place_rests_when_its_request_has_ended() {
+    let mut rig = Rig::new(2);
+    let effects = rig.write(Kind::Upsert);
+    assert_eq!(sends(&effects), [(A, vec![2])]);
+    rig.applied(A);
+    rig.recorded(lane(), A);
+    assert!(rests(&late_write(&mut rig, lane())).is_empty(), "its request is under way");
+    assert_eq!(rests(&rig.applied(B)).len(), 1);
+    assert_eq!(rig.board.comparisons(), []);
+    rig.quiesced(lane(), B);
+    assert_eq!(rig.board.comparisons().len(), 1);
+}
+
+#[test]
+fn r4_what_was_compared_before_a_suspicion_admits_nobody() {
+    let mut rig = Rig::new(2);
+    late_write(&mut rig, lane());
+    rig.quiesced(lane(), B);
+    let [before] = rig.board.comparisons().try_into().unwrap();
+    late_write(&mut rig, lane());
+    rig.quiesced(lane(), B);
+    assert!(rig.step(Input::FoundEqual(before)).is_empty());
+    assert_eq!(rig.state_of(B), LaneState::Diverged);
+    let [since] = rig.board.comparisons().try_into().unwrap();
+    rig.step(Input::FoundEqual(since));
+    assert_eq!(rig.state_of(B), LaneState::InStep);
+}
+
+#[test]
+fn r8_a_suspected_catalog_is_looked_at_again_after_its_rest() {
+    let mut rig = Rig::new(2);
+    let effects = late_write(&mut rig, LaneId::Catalog);
+    assert!(inspects(&effects), "{effects:?}");
+    assert_eq!(rests(&effects).len(), 1);
+    let effects = rig.quiesced(LaneId::Catalog, B);
+    assert!(inspects(&effects), "{effects:?}");
+    // Only for that rest.
+    rig.outcome(LaneId::Catalog, B, Outcome::NotSent { retry: Retry::AfterBackoff });
+    assert!(!inspects(&rig.quiesced(LaneId::Catalog, B)));
+}

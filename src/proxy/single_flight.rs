@@ -1,0 +1,193 @@
+//! Whose turn it is, of several requests with one id at once: the first executes, the others wait beside it.
+//!
+//! That an id is executed once is decided by the journal alone; here it is decided that a storm of repetitions costs
+//! it nothing: no append, no look at the store before the first one's outcome.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+
+use super::failure::Failure;
+use crate::ids::TransactionId;
+use crate::journal::ClientKey;
+
+/// Requests that wait for another's outcome at once.
+const ASIDE: usize = 16 * 1024;
+/// Ids that are remembered as having an outcome: repetitions often come soon after.
+const RECENT: usize = 4 * 1024;
+
+/// Tenant and key.
+type Name = (String, String);
+
+/// The requests with an id that are being served now.
+pub struct SingleFlight {
+    state: Mutex<State>,
+    aside: Arc<Semaphore>,
+}
+
+#[derive(Default)]
+struct State {
+    running: HashMap<Name, Running>,
+    recent: VecDeque<Name>,
+    known: HashSet<Name>,
+}
+
+struct Running {
+    id: TransactionId,
+    fingerprint: [u8; 32],
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+/// How the first one ended.
+#[derive(Clone, Debug)]
+pub enum Ended {
+    /// The journal knows.
+    Journaled,
+    /// Without a transaction: those that waited are told the same.
+    Refused(Failure),
+}
+
+/// What a request with an id is to do.
+pub enum Arrival {
+    /// Nobody else has the id now: execute it.
+    Leader(Leader),
+    /// It had an outcome a moment ago: ask the journal.
+    Known,
+    /// The first one is being executed.
+    Follower(Follower),
+}
+
+/// The right to execute. Dropped without a word: those that wait learn that nothing is known.
+pub struct Leader {
+    single_flight: Arc<SingleFlight>,
+    name: Name,
+    end: watch::Sender<Option<Ended>>,
+}
+
+/// A place beside the first one.
+pub struct Follower {
+    pub first: TransactionId,
+    pub fingerprint: [u8; 32],
+    ended: watch::Receiver<Option<Ended>>,
+}
+
+impl Follower {
+    /// How the first one ended; `None`: nobody knows.
+    pub async fn ended(&mut self) -> Option<Ended> {
+        self.ended.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone())
+    }
+}
+
+impl SingleFlight {
+    pub fn new() -> Arc<SingleFlight> {
+        Arc::new(SingleFlight { state: Mutex::default(), aside: Arc::new(Semaphore::new(ASIDE)) })
+    }
+
+    /// The turn of a request with this key; `id` is its own, if it is to be the first.
+    pub fn take(self: &Arc<Self>, key: &ClientKey, id: TransactionId) -> Arrival {
+        let name = (key.tenant.clone(), key.key.clone());
+        let mut state = self.state();
+        if let Some(running) = state.running.get(&name) {
+            let ended = running.ended.clone();
+            return Arrival::Follower(Follower { first: running.id, fingerprint: running.fingerprint, ended });
+        }
+        if state.known.contains(&name) {
+            return Arrival::Known;
+        }
+        let (end, ended) = watch::channel(None);
+        state.running.insert(name.clone(), Running { id, fingerprint: key.fingerprint, ended });
+        Arrival::Leader(Leader { single_flight: Arc::clone(self), name, end })
+    }
+
+    /// A place to wait in; `None`: too many wait.
+    pub fn aside(&self) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.aside).try_acquire_owned().ok()
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Leader {
+    /// Says how it ended to all that wait.
+    pub fn end(self, ended: Ended) {
+        if matches!(ended, Ended::Journaled) {
+            let mut state = self.single_flight.state();
+            if state.known.insert(self.name.clone()) {
+                state.recent.push_back(self.name.clone());
+            }
+            if state.recent.len() > RECENT
+                && let Some(oldest) = state.recent.pop_front()
+            {
+                state.known.remove(&oldest);
+            }
+        }
+        self.end.send_replace(Some(ended));
+    }
+}
+
+impl Drop for Leader {
+    fn drop(&mut self) {
+        self.single_flight.state().running.remove(&self.name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn key(key: &str) -> ClientKey {
+        ClientKey { tenant: "t".to_owned(), key: key.to_owned(), fingerprint: [1; 32] }
+    }
+
+    fn first(single_flight: &Arc<SingleFlight>, name: &str) -> Leader {
+        match single_flight.take(&key(name), TransactionId::random()) {
+            Arrival::Leader(first) => first,
+            Arrival::Known | Arrival::Follower(_) => panic!("{name} has a turn already"),
+        }
+    }
+
+    fn behind(single_flight: &Arc<SingleFlight>, name: &str) -> Follower {
+        match single_flight.take(&key(name), TransactionId::random()) {
+            Arrival::Follower(behind) => behind,
+            Arrival::Leader(_) | Arrival::Known => panic!("{name} is not running"),
+        }
+    }
+
+    #[tokio::test]
+    async fn one_executes_and_the_others_hear_how_it_ended() {
+        let single_flight = SingleFlight::new();
+        let one = first(&single_flight, "a");
+        let (mut second, mut third) = (behind(&single_flight, "a"), behind(&single_flight, "a"));
+        drop(first(&single_flight, "b"));
+        one.end(Ended::Refused(Failure::BacklogFull));
+        let reason = |ended: Option<Ended>| match ended {
+            Some(Ended::Refused(failure)) => failure.reason(),
+            Some(Ended::Journaled) => "journaled",
+            None => "unknown",
+        };
+        assert_eq!(reason(second.ended().await), "backlog_full");
+        assert_eq!(reason(third.ended().await), "backlog_full");
+        let again = first(&single_flight, "a");
+        let mut second = behind(&single_flight, "a");
+        again.end(Ended::Journaled);
+        assert_eq!(reason(second.ended().await), "journaled");
+        assert!(matches!(single_flight.take(&key("a"), TransactionId::random()), Arrival::Known));
+        let gone = first(&single_flight, "c");
+        let mut second = behind(&single_flight, "c");
+        drop(gone);
+        assert_eq!(reason(second.ended().await), "unknown");
+    }
+
+    #[test]
+    fn what_is_remembered_has_an_end() {
+        let single_flight = SingleFlight::new();
+        for number in 0..RECENT + 10 {
+            first(&single_flight, &number.to_string()).end(Ended::Journaled);
+        }
+        let state = single_flight.state();
+        assert_eq!((state.known.len(), state.recent.len(), state.running.len()), (RECENT, RECENT, 0));
+    }
+}

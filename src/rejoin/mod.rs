@@ -1,0 +1,271 @@
+//! Recovery: a background service that brings instances back and heals what can be healed.
+//!
+//! An instance whose probes are green again is inspected, then admitted; its lanes go on from where they were. Every
+//! so often what is diverged is compared, and admitted if it is equal; what existed before the edge is adopted.
+
+mod compare;
+mod inspect;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tracing::{info, warn};
+
+use self::compare::{Found, compare};
+pub use self::inspect::Inspector;
+use self::inspect::{Adopted, Adopting, InspectError};
+use crate::coordinator::Core;
+use crate::ids::{CollectionId, InstanceId, Seq};
+use crate::instance::{Admission, Client, Phase};
+use crate::order::{Comparison, Input, Origin, Reach};
+
+/// How recovery works.
+#[derive(Clone, Debug)]
+pub struct RejoinOptions {
+    /// Between two looks at every lane and at an instance's phase when nothing has changed: a safety net, nothing is
+    /// missed without it.
+    pub interval: Duration,
+    /// The time limit of one read of a comparison.
+    pub deadline: Duration,
+    pub first_look: FirstLook,
+}
+
+/// What clients wait for when the edge begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FirstLook {
+    /// The instances have been looked at, and what was there before the edge is adopted and compared.
+    InstancesAndAdoption,
+    /// The instances have been looked at. The edge before this one has adopted what was to be adopted.
+    Instances,
+}
+
+/// Between two looks while an inspection has failed.
+const SOON: Duration = Duration::from_secs(1);
+/// Between two looks at what could be compared or adopted.
+const MOMENT: Duration = Duration::from_millis(200);
+/// How long the edge's start waits for the instances that answer to be looked at.
+const FIRST_LOOK: Duration = Duration::from_secs(5);
+/// How long the edge's start waits for what was adopted to be compared.
+const FIRST_COMPARISON: Duration = Duration::from_secs(30);
+
+/// What an instance had missed when it came back.
+struct Backlog {
+    writes: u64,
+    up_to: Seq,
+}
+
+/// The background service `rejoin`.
+pub struct Rejoin {
+    core: Arc<Core>,
+    inspector: Inspector,
+    client: Client,
+    options: RejoinOptions,
+    adopt_later: Mutex<HashSet<InstanceId>>,
+    /// Where the reference stood when they were found to differ.
+    unequal: Mutex<HashMap<(CollectionId, InstanceId), Seq>>,
+}
+
+impl Rejoin {
+    /// Run it in the runtime that the clients are to belong to.
+    pub fn new(core: Arc<Core>, inspector: Inspector, client: Client, options: RejoinOptions) -> Self {
+        let all = core.registry.ids().collect();
+        Rejoin { core, inspector, client, options, adopt_later: Mutex::new(all), unequal: Mutex::default() }
+    }
+
+    /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
+    /// been looked at, and what was adopted then has been compared, within limits.
+    pub async fn run(self, inspections: mpsc::Receiver<InstanceId>, ready: impl FnOnce() + Send) {
+        let _recovering = self.core.recovering();
+        let returns = futures::future::join_all(self.core.registry.ids().map(|id| self.follow(id)));
+        let first_look = async {
+            self.first_look().await;
+            ready();
+        };
+        tokio::join!(returns, first_look, self.inspect_on_demand(inspections), self.heal(), self.scan());
+    }
+
+    /// A twin that is written to on one side before it was compared can no longer be found equal.
+    async fn first_look(&self) {
+        let registry = &self.core.registry;
+        let mut changes = self.core.changes();
+        let looked_at = async {
+            while registry.ids().any(|id| matches!(registry.phase(id), Phase::Unknown | Phase::Returned)) {
+                let _ = tokio::time::timeout(MOMENT, changes.changed()).await;
+            }
+        };
+        let _ = tokio::time::timeout(FIRST_LOOK, looked_at).await;
+        if self.options.first_look == FirstLook::Instances {
+            return;
+        }
+        let compared = async {
+            while self.adopted_something() {
+                tokio::time::sleep(MOMENT).await;
+            }
+        };
+        if tokio::time::timeout(FIRST_COMPARISON, compared).await.is_err() {
+            warn!("serving before everything that was adopted has been compared");
+        }
+    }
+
+    /// Whether an adoption is under way, or something adopted could be compared and has not been.
+    fn adopted_something(&self) -> bool {
+        let board = self.core.board();
+        let under_way =
+            |id: InstanceId| self.core.registry.usable(id) && board.catalog_quiescent(id).is_none() && board.adopting();
+        let waiting = board.comparisons().iter().any(|comparison| {
+            let adopted = board.catalog().get(comparison.collection).is_some_and(|c| c.origin == Origin::Adopted);
+            adopted && !self.is_known_unequal(comparison)
+        });
+        self.core.registry.ids().any(under_way) || waiting || !self.due_for_adoption().is_empty()
+    }
+
+    fn is_known_unequal(&self, comparison: &Comparison) -> bool {
+        let unequal = self.unequal.lock().unwrap_or_else(PoisonError::into_inner);
+        unequal.get(&(comparison.collection, comparison.instance)) == Some(&comparison.at)
+    }
+
+    /// Follows one instance's phases: tells the board how far it can be reached, admits it when it has returned.
+    async fn follow(&self, instance: InstanceId) {
+        let registry = &self.core.registry;
+        let (mut changes, mut hurried) = (registry.changes(), self.core.hurried());
+        let mut known = Reach::Away;
+        let mut backlog = None;
+        loop {
+            let phase = registry.phase(instance);
+            let reach = match phase {
+                Phase::Up => Reach::Here,
+                Phase::Suspect => Reach::Suspect,
+                Phase::Unknown | Phase::Down | Phase::Returned => Reach::Away,
+            };
+            if reach != known {
+                known = reach;
+                self.core.step(Input::Reached { instance, reach });
+            }
+            if phase == Phase::Returned && self.bring_back(instance).await == Admission::Admitted {
+                backlog = self.backlog(instance);
+                continue;
+            }
+            backlog = backlog.filter(|backlog| phase.usable() && !self.is_done(instance, backlog));
+            let wait = match phase {
+                Phase::Returned => SOON,
+                _ if backlog.is_some() => MOMENT,
+                _ => self.options.interval,
+            };
+            // Nothing is missed: the phase is read again after each tick, and now and then without one.
+            tokio::select! {
+                _ = tokio::time::timeout(wait, changes.changed()) => {}
+                _ = hurried.changed() => {}
+            }
+        }
+    }
+
+    fn backlog(&self, instance: InstanceId) -> Option<Backlog> {
+        let board = self.core.board();
+        let backlog = Backlog { writes: board.backlog(instance), up_to: board.last() };
+        (backlog.writes > 0).then_some(backlog)
+    }
+
+    fn is_done(&self, instance: InstanceId, backlog: &Backlog) -> bool {
+        let done = self.core.board().has_caught_up(instance, backlog.up_to);
+        if done {
+            info!(instance = %self.core.registry.name(instance), writes = backlog.writes, "instance has caught up");
+        }
+        done
+    }
+
+    async fn bring_back(&self, instance: InstanceId) -> Admission {
+        let registry = &self.core.registry;
+        let generation = registry.generation(instance);
+        match self.inspect(instance).await {
+            Ok(()) => registry.admit(instance, generation),
+            Err(error) => {
+                warn!(instance = %registry.name(instance), %error, "the instance has returned, but cannot be looked at yet");
+                Admission::Superseded
+            }
+        }
+    }
+
+    async fn inspect(&self, instance: InstanceId) -> Result<(), InspectError> {
+        let adopted = self.inspector.inspect(instance, self.send_priority(instance)).await?;
+        self.note_adoption(instance, adopted);
+        Ok(())
+    }
+
+    /// What two instances had by one name is served from the one whose adoption comes first: the preferred one, unless
+    /// it is down, and not whichever was looked at first.
+    fn send_priority(&self, instance: InstanceId) -> Adopting {
+        let later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
+        let registry = &self.core.registry;
+        let preferred =
+            registry.ids().any(|id| id < instance && later.contains(&id) && registry.phase(id) != Phase::Down);
+        if preferred { Adopting::NotYet } else { Adopting::Now }
+    }
+
+    fn note_adoption(&self, instance: InstanceId, adopted: Adopted) {
+        let mut later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
+        match adopted {
+            Adopted::Everything => later.remove(&instance),
+            Adopted::Later => later.insert(instance),
+        };
+    }
+
+    async fn inspect_on_demand(&self, mut inspections: mpsc::Receiver<InstanceId>) {
+        while let Some(instance) = inspections.recv().await {
+            // What could not be looked at now is looked at again when it returns.
+            let _ = self.inspect(instance).await;
+        }
+    }
+
+    /// The safety net: looks at every lane again, every so often.
+    async fn scan(&self) {
+        loop {
+            tokio::time::sleep(self.options.interval).await;
+            self.core.step(Input::LookAgain);
+        }
+    }
+
+    /// Compares what is diverged and adopts what waits, as soon as either is possible.
+    async fn heal(&self) {
+        loop {
+            for instance in self.due_for_adoption() {
+                let _ = self.inspect(instance).await;
+            }
+            let comparisons = self.core.board().comparisons();
+            self.unequal
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .retain(|key, _| comparisons.iter().any(|c| (c.collection, c.instance) == *key));
+            for comparison in &comparisons {
+                // Neither side has changed since they were found to differ.
+                if !self.is_known_unequal(comparison) {
+                    self.compare(comparison).await;
+                }
+            }
+            tokio::time::sleep(MOMENT).await;
+        }
+    }
+
+    fn due_for_adoption(&self) -> Vec<InstanceId> {
+        let later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
+        later.iter().copied().filter(|instance| self.core.registry.usable(*instance)).collect()
+    }
+
+    async fn compare(&self, comparison: &Comparison) {
+        let instance = self.core.registry.name(comparison.instance);
+        let collection = comparison.collection;
+        match compare(&self.core, &self.client, comparison, self.options.deadline).await {
+            Found::Equal { records } => {
+                info!(%collection, %instance, records, "equal content: admitted");
+                self.core.step(Input::FoundEqual(comparison.clone()));
+            }
+            Found::Different(why) => {
+                warn!(%collection, %instance, why, "diverged: not served from there");
+                let mut unequal = self.unequal.lock().unwrap_or_else(PoisonError::into_inner);
+                unequal.insert((collection, comparison.instance), comparison.at);
+            }
+            Found::Unclear(why) => info!(%collection, %instance, why, "not compared yet"),
+        }
+    }
+}

@@ -1,0 +1,209 @@
+//! The rooms, and how they are joined: what needs no journal at once, everything else when the journal is ours and
+//! loaded.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+
+use super::StartError;
+use super::services::{EventService, ExecutorService, HandOut, JournalService, RejoinService, RetentionService};
+use crate::admin::{Admin, AdminOptions, Listeners, StoreKind, shown_in_event};
+use crate::clock::Timestamp;
+use crate::config::{Config, ConnectionPooling, ReadConsistency, ResetPolicy};
+use crate::coordinator::{Core, CoreOptions, Restored, restore};
+use crate::events::{Hub, Webhook};
+use crate::executor::{Runner, RunnerOptions};
+use crate::ids::InstanceName;
+use crate::instance::{Client, Health, HealthOptions, InstanceOptions, Registry, Target, Timeouts};
+use crate::journal::retention::RetentionOptions;
+use crate::journal::{Journal, JournalOptions, Store};
+use crate::lease::Lease;
+use crate::order::{Consistency, MergeLimits};
+use crate::proxy::{Admission, AdmitLimits, Edge, EdgeSlot, ProxyOptions, Reset};
+use crate::rejoin::{FirstLook, Inspector, Rejoin, RejoinOptions};
+
+/// What is there before the journal is.
+pub(super) struct Components {
+    pub config: Arc<Config>,
+    pub registry: Arc<Registry>,
+    pub store: Arc<dyn Store>,
+    pub kind: StoreKind,
+    pub lease: Arc<Lease>,
+    pub health: Arc<Health>,
+    pub admission: Arc<Admission>,
+    pub edge_slot: EdgeSlot,
+    pub hand_out: HandOut,
+    /// Where events are posted.
+    pub target: Option<Target>,
+    /// Told when a commit shows that another edge has the journal.
+    pub lost: mpsc::Sender<String>,
+    pub journal_stopped: oneshot::Receiver<()>,
+}
+
+/// The edge at work.
+pub(super) struct Active {
+    pub core: Arc<Core>,
+    /// Resolves when clients are let in.
+    pub serving: oneshot::Receiver<()>,
+}
+
+impl Components {
+    /// What the journal holds. Reads, but for the statuses that an end of an earlier edge left open.
+    pub async fn load(&self) -> Result<Restored, StartError> {
+        let names = self.names();
+        self.store.begin(&names, Timestamp::now()).await?;
+        let limits = MergeLimits {
+            documents: u32::try_from(self.config.limits.merge_documents).unwrap_or(u32::MAX),
+            bytes: self.config.limits.merge_bytes.get(),
+        };
+        Ok(restore(self.store.as_ref(), &names, limits).await?)
+    }
+
+    /// Builds the rooms that need the journal and gives each service its work.
+    pub fn activate(mut self, restored: Restored, first_look: FirstLook) -> Active {
+        let Restored { board, effects } = restored;
+        let options = CoreOptions {
+            cached_bytes: self.config.limits.buffered_bytes.get() / 4,
+            concurrent_attempts: self.config.limits.concurrent_attempts,
+        };
+        let (registry, store, lease) = (Arc::clone(&self.registry), Arc::clone(&self.store), Arc::clone(&self.lease));
+        let (core, work) = Core::new(board, effects, registry, store, lease, &options);
+        let journal_options = JournalOptions { timeout: self.config.journal_timeout, ..JournalOptions::default() };
+        let (journal, task) = Journal::start(Arc::clone(&self.store), journal_options, Arc::clone(&core) as _);
+        core.connect(journal.clone());
+        let hub = Hub::new(Arc::clone(&self.store), self.config.limits.event_streams);
+        let webhook = self.target.take().zip(self.config.webhook.as_ref()).map(|(target, webhook)| {
+            let options = webhook.options.clone();
+            Webhook::new(Arc::clone(&self.store), journal.clone(), target, options, shown_in_event)
+        });
+        let listeners = Listeners { hub: Arc::clone(&hub), webhook: webhook.as_ref().map(Webhook::gauges) };
+        let events = EventService { hub, reports: journal.reports(), webhook };
+        let (inspections, inspect) = mpsc::channel(64);
+        let (served, serving) = oneshot::channel();
+        let runner = Runner::new(Arc::clone(&core), self.client(), self.runner_options(), inspections);
+        let rejoin = self.rejoin(&core, first_look);
+        let (edge_slot, edge, listen) = (self.edge_slot.clone(), self.edge(&core, listeners), self.config.listen);
+        let ready = Box::new(move || {
+            edge_slot.open(edge);
+            tracing::info!(%listen, "serving");
+            // Nobody waits any more when the process is about to end.
+            let _ = served.send(());
+        });
+        let retention = self.retention(&core);
+        self.hand_out.give(
+            JournalService { task, stop: self.journal_stopped, lost: self.lost },
+            ExecutorService { runner, work },
+            RejoinService { rejoin, inspect, ready },
+            retention,
+            events,
+        );
+        Active { core, serving }
+    }
+
+    fn names(&self) -> Vec<InstanceName> {
+        self.config.instances.iter().map(|instance| instance.name.clone()).collect()
+    }
+
+    fn client(&self) -> Client {
+        let most = self.config.limits.answer_bytes.as_usize();
+        Client::new(Arc::clone(&self.registry)).with_max_answer_bytes(most)
+    }
+
+    fn runner_options(&self) -> RunnerOptions {
+        RunnerOptions { attempt_timeout: self.config.attempt_timeout, settle_time: self.config.settle_time }
+    }
+
+    fn rejoin(&self, core: &Arc<Core>, first_look: FirstLook) -> Rejoin {
+        let deadline = self.config.attempt_timeout;
+        let tenants = self.config.adopt.tenants.clone();
+        let inspector = Inspector::new(Arc::clone(core), self.client(), tenants, deadline);
+        let options = RejoinOptions { interval: self.config.recovery_interval, deadline, first_look };
+        Rejoin::new(Arc::clone(core), inspector, self.client(), options)
+    }
+
+    fn retention(&self, core: &Arc<Core>) -> RetentionService {
+        RetentionService {
+            store: Arc::clone(&self.store),
+            instances: self.names(),
+            options: RetentionOptions {
+                keep: self.config.retention,
+                max_bytes: self.config.journal.max_bytes.get(),
+                ..RetentionOptions::default()
+            },
+            core: Arc::clone(core),
+        }
+    }
+
+    fn edge(&self, core: &Arc<Core>, listeners: Listeners) -> Edge {
+        let (health, admission) = (Arc::clone(&self.health), Arc::clone(&self.admission));
+        let options = AdminOptions {
+            backlog_limit: self.config.limits.backlog_entries,
+            recovery_interval: self.config.recovery_interval,
+            store: self.kind,
+        };
+        let pages = Admin::new(Arc::clone(core), Arc::clone(&admission), Arc::clone(&health), listeners, &options);
+        let pages = Arc::new(pages);
+        Edge::new(Arc::clone(core), health, admission, pages, self.client(), proxy_options(&self.config))
+    }
+}
+
+pub(super) fn registry(config: &Config) -> Result<Arc<Registry>, StartError> {
+    let mut instances = Vec::new();
+    for instance in &config.instances {
+        let url = instance.url.clone();
+        instances.push(InstanceOptions { name: instance.name.clone(), url, ca_file: instance.ca_file.clone() });
+    }
+    let timeouts = Timeouts {
+        attempt: config.attempt_timeout,
+        read: config.attempt_timeout,
+        idle: match config.connection_pooling {
+            ConnectionPooling::Enabled => Timeouts::default().idle,
+            // Kept for no time at all.
+            ConnectionPooling::Disabled => Duration::ZERO,
+        },
+        ..Timeouts::default()
+    };
+    let failures = u32::try_from(config.health.failures).unwrap_or(u32::MAX);
+    let health = HealthOptions { interval: config.health.interval, timeout: config.health.timeout, failures };
+    Registry::new(instances, timeouts, health).map_err(|error| StartError::Setup(error.to_string()))
+}
+
+/// Where events are posted, if anywhere.
+pub(super) fn target(config: &Config) -> Result<Option<Target>, StartError> {
+    let target = config.webhook.as_ref().map(|webhook| Target::new(webhook.url.clone(), webhook.ca_file.clone()));
+    target.transpose().map_err(|error| StartError::Setup(error.to_string()))
+}
+
+pub(super) fn admission(config: &Config) -> Arc<Admission> {
+    Admission::new(AdmitLimits {
+        concurrent_requests: config.limits.concurrent_requests,
+        queued_requests: config.limits.queued_requests,
+        queue_wait: config.limits.queue_wait,
+        body_bytes: config.limits.body_bytes.as_usize(),
+        buffered_bytes: config.limits.buffered_bytes.as_usize(),
+    })
+}
+
+fn proxy_options(config: &Config) -> ProxyOptions {
+    ProxyOptions {
+        consistency: match config.read_consistency {
+            ReadConsistency::Fresh => Consistency::Fresh,
+            ReadConsistency::Any => Consistency::Any,
+        },
+        replica_ratio: config.read_replica_ratio.get(),
+        write_wait: config.write_wait,
+        read_wait: config.read_wait,
+        catalog_wait: config.catalog_wait,
+        request_timeout: config.request_timeout,
+        answer_bytes: config.limits.answer_bytes.as_usize(),
+        backlog_entries: config.limits.backlog_entries,
+        reset: match config.protection.reset {
+            ResetPolicy::Refused => Reset::Refused,
+            ResetPolicy::Allowed => Reset::Allowed,
+        },
+        protected: config.protection.collections.clone(),
+        trusted_proxies: config.trusted_proxies.clone(),
+        origins: config.origins.clone(),
+    }
+}

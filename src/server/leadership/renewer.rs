@@ -1,0 +1,130 @@
+//! The service `leadership`: from a process without a journal to one that serves it, and to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use pingora::server::ShutdownWatch;
+use pingora::services::ServiceReadyNotifier;
+use tokio::sync::mpsc;
+use tracing::warn;
+
+use super::LeaseHolder;
+use crate::coordinator::Restored;
+use crate::journal::{CommitError, LeadershipError, LeaseTerm};
+use crate::proxy::StandbyReason;
+use crate::rejoin::FirstLook;
+use crate::server::StartError;
+use crate::server::components::{Active, Components};
+use crate::server::services::Work;
+
+/// Between two attempts to load a journal that is ours.
+const AGAIN: Duration = Duration::from_secs(1);
+
+/// Where it begins.
+pub(in crate::server) enum Begin {
+    /// The journal is ours for life, and loaded.
+    Active(Active),
+    /// It is to be claimed.
+    Claim(Box<Components>),
+}
+
+pub(in crate::server) struct LeaseRenewer {
+    pub holder: Arc<LeaseHolder>,
+    pub begin: Begin,
+    /// What commits have shown: who has the journal instead.
+    pub losses: mpsc::Receiver<String>,
+}
+
+#[async_trait]
+impl Work for LeaseRenewer {
+    /// The listener opens with `ready`: when clients can be served, or as soon as this edge has to stand by.
+    async fn work(self, _shutdown: ShutdownWatch, ready: ServiceReadyNotifier) {
+        let LeaseRenewer { holder, begin, losses } = self;
+        let why = match begin {
+            Begin::Active(active) => own(&holder, active, losses, ready).await,
+            Begin::Claim(components) => hold(&holder, *components, losses, ready).await,
+        };
+        holder.give_up(&why).await;
+        // A supervisor starts it again, as a standby.
+        std::process::exit(1);
+    }
+}
+
+async fn own(
+    holder: &Arc<LeaseHolder>,
+    active: Active,
+    mut losses: mpsc::Receiver<String>,
+    ready: ServiceReadyNotifier,
+) -> LeadershipError {
+    serve(holder, active, &mut Some(ready)).await;
+    holder.keep(LeaseTerm::ForLife, &mut losses).await
+}
+
+async fn hold(
+    holder: &Arc<LeaseHolder>,
+    components: Components,
+    mut losses: mpsc::Receiver<String>,
+    ready: ServiceReadyNotifier,
+) -> LeadershipError {
+    let mut ready = Some(ready);
+    let mut first_look = FirstLook::InstancesAndAdoption;
+    let refused = || {
+        open(&mut ready);
+        first_look = FirstLook::Instances;
+    };
+    let term = match holder.claim(refused).await {
+        Ok(term) => term,
+        Err(unusable) => return unusable,
+    };
+    // In a task of its own: loading may keep a thread busy for longer than a term.
+    let keeping = {
+        let holder = Arc::clone(holder);
+        tokio::spawn(async move { holder.keep(term, &mut losses).await })
+    };
+    let serving = async {
+        let restored = load(holder, &components, &mut ready).await?;
+        serve(holder, components.activate(restored, first_look), &mut ready).await;
+        std::future::pending::<Result<(), LeadershipError>>().await
+    };
+    let ended = |_| LeadershipError::Unusable("the task that renews the lease has ended".to_owned());
+    tokio::select! {
+        over = keeping => over.unwrap_or_else(ended),
+        Err(over) = serving => over,
+    }
+}
+
+async fn load(
+    holder: &LeaseHolder,
+    components: &Components,
+    ready: &mut Option<ServiceReadyNotifier>,
+) -> Result<Restored, LeadershipError> {
+    loop {
+        let error = match components.load().await {
+            Ok(restored) => return Ok(restored),
+            Err(StartError::Finish(CommitError::Superseded(by))) => return Err(LeadershipError::Superseded { by }),
+            Err(error) => error.to_string(),
+        };
+        warn!(error, "the journal is held, and cannot be loaded yet");
+        holder.standby.set(StandbyReason::Unreachable { why: error });
+        open(ready);
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn serve(holder: &LeaseHolder, active: Active, ready: &mut Option<ServiceReadyNotifier>) {
+    holder.loaded(active.core);
+    // An error means that the service which lets clients in is gone: nobody is to be let in any more.
+    if active.serving.await.is_ok() {
+        open(ready);
+    } else {
+        std::future::pending().await
+    }
+}
+
+/// Opens the listener, once.
+fn open(ready: &mut Option<ServiceReadyNotifier>) {
+    if let Some(ready) = ready.take() {
+        ready.notify_ready();
+    }
+}

@@ -1,0 +1,84 @@
+//! What was acknowledged so far: the content that every instance must hold in the end.
+
+use serde_json::json;
+
+use super::NAME;
+use crate::validate::checks;
+use crate::validate::client::{By, OwnCollection, OwnName, Verb};
+use crate::validate::content::{self, Record};
+use crate::validate::findings::{Findings, Stop};
+use crate::validate::run::Run;
+use crate::validate::sample;
+
+/// Records of each group that are there before the outage.
+const EACH: u16 = 10;
+/// Ids that the pulse uses, one after the other: an outage may last.
+const PULSES: u16 = 200;
+
+/// A collection and what it must hold.
+#[derive(Debug)]
+pub struct Expected {
+    pub collection: OwnCollection,
+    pub records: Vec<Record>,
+}
+
+/// What must be there, and what must not.
+#[derive(Debug, Default)]
+pub struct SessionLog {
+    pub there: Vec<Expected>,
+    pub doomed: Vec<OwnName>,
+    pub gone: Vec<OwnName>,
+}
+
+impl SessionLog {
+    /// Content from before the outage: a collection to go on with, and one to be dropped.
+    pub fn begin(&mut self, run: &Run) -> Result<(), Stop> {
+        let (collection, _) = run.edge.create(&run.name(NAME, "before"), &json!(null))?;
+        let groups = ["trimmed", "gone", "kept"].map(|group| sample::chunks(group, EACH)).concat();
+        run.edge.records(&collection, By::Id, Verb::Add, &content::body(&groups))?;
+        self.there.push(Expected { collection, records: groups });
+        let (doomed, _) = run.edge.create(&run.name(NAME, "doomed"), &json!(null))?;
+        let few = content::body(&sample::chunks("doomed", 3));
+        run.edge.records(&doomed, By::Id, Verb::Add, &few)?;
+        self.doomed.push(doomed.name().clone());
+        Ok(())
+    }
+
+    /// The n-th small write, to the collection from before.
+    pub fn prober(&mut self, run: &Run, n: u32) -> Result<Record, Stop> {
+        let base = self.there.first_mut().ok_or_else(|| Stop("there is nothing to go on with".to_owned()))?;
+        let id = u16::try_from(n % u32::from(PULSES)).unwrap_or(0);
+        let record = Record { document: Some(format!("pulse {n}")), ..sample::chunk("pulse", id) };
+        let body = content::body(std::slice::from_ref(&record));
+        run.edge.records(&base.collection, By::Id, Verb::Upsert, &body)?;
+        base.records.retain(|one| one.id != record.id);
+        base.records.push(record.clone());
+        Ok(record)
+    }
+
+    /// The collection from before.
+    pub fn base(&self) -> Option<&OwnCollection> {
+        self.there.first().map(|one| &one.collection)
+    }
+
+    /// Compares every instance with it. How many records were looked at.
+    pub fn compare(&self, run: &Run, findings: &mut Findings) -> usize {
+        let mut compared = 0;
+        for one in &self.there {
+            compared += checks::assert_everywhere(run, findings, one.collection.name(), &one.records);
+        }
+        for name in &self.gone {
+            for view in &run.views {
+                let absent = || match view.collection(name) {
+                    Ok(None) => Ok(()),
+                    Ok(Some(_)) => Err(format!("{} still has {name}, which was removed", view.label())),
+                    Err(error) => Err(error.to_string()),
+                };
+                if let Err(why) = run.eventually(absent) {
+                    findings.fail(why);
+                }
+            }
+        }
+        compared
+    }
+}

@@ -1,0 +1,140 @@
+//! Where an instance is not what the rules alone would have made of it: something was executed there behind the
+//! edge's back, or it came back older. And who knows that.
+//!
+//! Until the board is told, nothing can be expected of such a place, and of such a place alone. From then on it must
+//! not serve before its content was found to be right.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
+use chroma_edge::order::{CatalogChange, LaneState, Record, Verdict};
+use uuid::Uuid;
+
+use crate::instance::Stored;
+use crate::invariants::violated;
+use crate::world::World;
+
+/// What happened there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    /// A write of an earlier edge was executed late.
+    Late,
+    /// The instance came back with an earlier state.
+    Older,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Known {
+    ToNobody,
+    ToTheBoard,
+}
+
+#[derive(Clone, Copy, Debug)]
+pub struct Divergence {
+    pub cause: Cause,
+    pub known: Known,
+}
+
+pub type Held = BTreeMap<Uuid, Stored>;
+
+#[derive(Default)]
+pub struct Taints {
+    places: BTreeMap<(CollectionId, InstanceId), Divergence>,
+    /// Of collections that had no mapping at that time.
+    ids: BTreeMap<(InstanceId, Uuid), Cause>,
+    /// Instances that may have more or less than the catalog says.
+    strange: BTreeSet<InstanceId>,
+    /// Applied first where the content was not what it should be.
+    verdicts: BTreeSet<Seq>,
+}
+
+impl Taints {
+    pub fn of(&self, collection: CollectionId, instance: InstanceId) -> Option<Divergence> {
+        self.places.get(&(collection, instance)).copied()
+    }
+
+    pub fn is_strange(&self, instance: InstanceId) -> bool {
+        self.strange.contains(&instance)
+    }
+
+    pub fn verdict_from_elsewhere(&self, seq: Seq) -> bool {
+        self.verdicts.contains(&seq)
+    }
+
+    pub fn forget(&mut self, collection: CollectionId, instance: InstanceId) {
+        self.places.remove(&(collection, instance));
+    }
+
+    pub fn spoil(&mut self, collection: CollectionId, instance: InstanceId, cause: Cause) {
+        self.places.entry((collection, instance)).or_insert(Divergence { cause, known: Known::ToNobody });
+    }
+
+    /// Found equal to a place that is no better.
+    pub fn spoil_again(&mut self, collection: CollectionId, instance: InstanceId, divergence: Divergence) {
+        self.places.insert((collection, instance), Divergence { known: Known::ToNobody, ..divergence });
+    }
+
+    fn tell(&mut self, collection: CollectionId, instance: InstanceId, cause: Cause) {
+        let divergence =
+            self.places.entry((collection, instance)).or_insert(Divergence { cause, known: Known::ToNobody });
+        divergence.known = Known::ToTheBoard;
+    }
+}
+
+impl World {
+    /// Whatever has changed on the instance since `before` did so behind the edge's back.
+    pub fn taint_changes(&mut self, instance: InstanceId, before: &Held, cause: Cause) {
+        self.taints.strange.insert(instance);
+        let held = &self.instances[instance.0].collections;
+        let ids: BTreeSet<Uuid> = before.keys().chain(held.keys()).copied().collect();
+        let changed: Vec<_> = ids.into_iter().filter(|id| before.get(id) != held.get(id)).collect();
+        for id in changed {
+            match self.journal.mapped_to(instance, id) {
+                Some(collection) => self.taints.spoil(collection, instance, cause),
+                None => {
+                    self.taints.ids.insert((instance, id), cause);
+                }
+            }
+        }
+    }
+
+    /// The board was told of these places: none of them may serve any more.
+    pub fn told_of(&mut self, instance: InstanceId, collections: &[CollectionId], cause: Cause) {
+        for collection in collections {
+            if self.board.catalog().mapping(*collection, instance).is_none() {
+                continue;
+            }
+            if self.board.state_of(*collection, instance) == LaneState::InStep {
+                violated("G9", &format!("{collection:?} is not what it was on {instance:?}, and still trusted"));
+            }
+            self.taints.tell(*collection, instance, cause);
+        }
+    }
+
+    /// The edge starts again: what was not durable is not known any more.
+    pub fn board_forgets(&mut self) {
+        for ((collection, instance), divergence) in &mut self.taints.places {
+            if self.journal.step(LaneId::Records(*collection), *instance) == LaneState::InStep {
+                divergence.known = Known::ToNobody;
+            }
+        }
+    }
+
+    /// What is made durable by a place whose content is not what it should be.
+    pub fn taint_record(&mut self, lane: LaneId, instance: InstanceId, record: &Record) {
+        let astray = match lane {
+            LaneId::Records(collection) => self.taints.of(collection, instance).is_some(),
+            LaneId::Catalog => self.taints.is_strange(instance),
+        };
+        if astray {
+            let applied = record.verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Applied);
+            self.taints.verdicts.extend(applied.map(|(seq, _)| *seq));
+        }
+        for change in &record.changes {
+            let CatalogChange::Mapped { collection, id, .. } = change else { continue };
+            if let Some(cause) = self.taints.ids.get(&(instance, id.uuid())) {
+                self.taints.spoil(*collection, instance, *cause);
+            }
+        }
+    }
+}

@@ -1,0 +1,149 @@
+//! Writes of earlier edges that end after the lease (docs/one-active-edge.md): the process was stopped in the middle
+//! of them, another edge took over, and it is continued.
+//!
+//! It sees, once the last byte is handed over, that it was too late, and leaves word. The write lands when it lands: at
+//! any time until a rest that began after it was sent is over.
+
+use chroma_edge::ids::{CollectionId, InstanceId, LaneId};
+use chroma_edge::order::Input;
+
+use crate::assumptions::Holds;
+use crate::body::Body;
+use crate::divergence::Cause;
+use crate::instance::Power;
+use crate::journal::Commit;
+use crate::requests::Request;
+use crate::world::{Weather, World};
+
+/// Writes that were executed behind the edge's back.
+pub const LANDED: &str = "landed behind the edge's back";
+
+#[derive(Clone, Debug)]
+pub struct Stray {
+    pub request: Request,
+    /// Whose content it may change, as its edge knew the catalog.
+    pub lanes: Vec<LaneId>,
+    /// The step at which its last byte was handed over; `None`: its edge is stopped in the middle of it.
+    pub sent: Option<u64>,
+    /// Not executed before this step.
+    pub lands: u64,
+}
+
+/// The longest time on the way, in steps.
+pub const ON_THE_WAY: usize = 300;
+
+impl World {
+    /// What of the old edge's requests it is stopped in the middle of.
+    pub fn strand(&mut self, request: Request) {
+        let lanes = self.lanes_of(&request);
+        self.late_requests.push(Stray { request, lanes, sent: None, lands: 0 });
+    }
+
+    fn lanes_of(&self, request: &Request) -> Vec<LaneId> {
+        let catalog = self.board.catalog();
+        let about = match &self.journal.rows[&request.seqs()[0]].body {
+            Body::UpdateCollection { collection, .. } => catalog.get(*collection).map(|known| known.id),
+            Body::DeleteCollection { scope, name } => catalog.by_name(scope, name).map(|known| known.id),
+            _ => None,
+        };
+        [request.lane].into_iter().chain(about.map(LaneId::Records)).collect()
+    }
+
+    /// An earlier edge is continued: it gives the write up, or has sent it already.
+    pub fn some_stray(&mut self) {
+        let held: Vec<_> = (0..self.late_requests.len()).filter(|at| self.late_requests[*at].sent.is_none()).collect();
+        if held.is_empty() {
+            return;
+        }
+        let at = held[self.rng.below(held.len())];
+        if self.weather == Weather::Quiesced || self.rng.chance(200) {
+            self.counters.count("given up in the middle when the lease was over");
+            self.late_requests.swap_remove(at);
+            return;
+        }
+        self.late_requests[at].sent = Some(self.now);
+        self.late_requests[at].lands = self.now + self.rng.below(ON_THE_WAY) as u64;
+        self.counters.count("sent after the lease");
+        let (lanes, instance) = (self.late_requests[at].lanes.clone(), self.late_requests[at].request.instance);
+        self.note(|| format!("an earlier edge sends too late to {instance:?}, {lanes:?}"));
+        if self.assumptions.lateness_is_noticed == Holds::Always {
+            self.overruns.extend(lanes.into_iter().map(|lane| (lane, instance)));
+        }
+    }
+
+    /// Earlier edges leave word, and this one reads it.
+    pub fn some_word(&mut self) {
+        if self.rng.chance(500) {
+            let overruns = std::mem::take(&mut self.overruns);
+            if self.assumptions.word_is_left == Holds::Always {
+                overruns.into_iter().for_each(|place| self.journal.suspect(place));
+            }
+            return;
+        }
+        for (id, (lane, instance)) in self.journal.suspicions() {
+            if self.heeded.insert(id) {
+                self.counters.count("suspicion heeded");
+                self.suspected(lane, instance);
+                // Behind the notes that were handed over before it.
+                self.journal.queue.push_back(Commit::Handled(id));
+            }
+        }
+    }
+
+    fn suspected(&mut self, lane: LaneId, instance: InstanceId) {
+        let busy = self.requests.iter().any(|request| (request.lane, request.instance) == (lane, instance));
+        if busy {
+            self.counters.count("suspected while a request is under way");
+        }
+        if self.rests.keys().any(|(other, at, _)| (*other, *at) == (lane, instance)) {
+            self.counters.count("suspected in the middle of a rest");
+        }
+        self.tell(Input::LateWrite { lane, instance });
+        let collections: Vec<CollectionId> = match lane {
+            LaneId::Records(collection) => vec![collection],
+            LaneId::Catalog => Vec::new(),
+        };
+        self.told_of(instance, &collections, Cause::Late);
+    }
+
+    /// One of them is executed. Returns whether there was one.
+    pub fn some_stray_lands(&mut self) -> bool {
+        let up = |stray: &Stray| stray.lands <= self.now && self.instances[stray.request.instance.0].power == Power::Up;
+        let ready: Vec<_> = (0..self.late_requests.len())
+            .filter(|at| self.late_requests[*at].sent.is_some() && up(&self.late_requests[*at]))
+            .collect();
+        if ready.is_empty() {
+            return false;
+        }
+        let stray = self.late_requests.swap_remove(ready[self.rng.below(ready.len())]);
+        self.lands_late(&stray.request);
+        true
+    }
+
+    /// Executed behind the edge's back, in no order.
+    pub fn lands_late(&mut self, request: &Request) {
+        if request.seqs().iter().any(|seq| self.unanswerable(*seq)) {
+            return;
+        }
+        self.counters.count(LANDED);
+        let (lane, instance) = (request.lane, request.instance);
+        let before = self.instances[instance.0].collections.clone();
+        let answer = self.execute_anyhow(lane, instance, request.seqs());
+        self.note(|| format!("late and unseen on {instance:?} {lane:?}: {:?}: {answer:?}", request.seqs()));
+        if before != self.instances[instance.0].collections || lane == LaneId::Catalog {
+            self.counters.count("changed something behind the edge's back");
+            self.taint_changes(instance, &before, Cause::Late);
+        }
+    }
+
+    /// The rest of a place is over: what was sent before it began can be executed no more.
+    pub fn strays_end(&mut self, lane: LaneId, instance: InstanceId, since: u64) {
+        if self.assumptions.calm_is_true == Holds::NotAlways {
+            return;
+        }
+        self.late_requests.retain(|stray| {
+            let here = (stray.request.lane, stray.request.instance) == (lane, instance);
+            !here || stray.sent.is_none_or(|sent| sent >= since)
+        });
+    }
+}

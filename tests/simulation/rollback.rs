@@ -1,0 +1,65 @@
+//! An instance that comes back older: a backup is restored, or the tail of its writes is lost, or all of it.
+//!
+//! What it lacks altogether shows when it is looked at. What is only older does not, today: of such a place nothing is
+//! expected, and everything of all others.
+
+use std::collections::BTreeSet;
+
+use chroma_edge::ids::{InstanceId, Scope};
+
+use crate::divergence::{Cause, Held};
+use crate::instance::Power;
+use crate::world::World;
+
+/// What an instance held at some time.
+#[derive(Clone, Default)]
+pub struct Snapshot {
+    databases: BTreeSet<Scope>,
+    collections: Held,
+}
+
+impl World {
+    /// The one instance of the run that may lose what it had: else nobody would be left who has it.
+    pub fn unlucky(&self) -> InstanceId {
+        self.temper.unlucky
+    }
+
+    pub fn backup_or_restore(&mut self) {
+        if !self.rng.chance(self.temper.rollback) {
+            return;
+        }
+        let instance = self.unlucky();
+        if self.snapshots[instance.0].is_none() || self.rng.chance(300) {
+            let server = &self.instances[instance.0];
+            let (databases, collections) = (server.databases.clone(), server.collections.clone());
+            self.snapshots[instance.0] = Some(Snapshot { databases, collections });
+            return;
+        }
+        self.comes_back_older(instance);
+    }
+
+    fn comes_back_older(&mut self, instance: InstanceId) {
+        self.counters.count("came back older");
+        let snapshot = match self.rng.below(4) {
+            0 => {
+                self.counters.count("came back blank");
+                None
+            }
+            _ => self.snapshots[instance.0].clone(),
+        };
+        // Down, then perhaps up again before any probe has seen that.
+        self.set_power(instance, Power::Down);
+        let server = &mut self.instances[instance.0];
+        let before = server.collections.clone();
+        server.reset();
+        if let Some(Snapshot { databases, collections }) = snapshot {
+            server.databases = databases;
+            server.collections = collections;
+        }
+        self.note(|| format!("{instance:?} comes back older"));
+        self.taint_changes(instance, &before, Cause::Older);
+        if self.rng.chance(500) {
+            self.set_power(instance, Power::Up);
+        }
+    }
+}
