@@ -1,3 +1,5 @@
+//! What a configuration file and the environment mean, every mistake in them, and the documents that name their keys.
+
 use std::path::Path;
 use std::time::Duration;
 

@@ -1,3 +1,5 @@
+//! What the webhook keeps, sends and signs.
+
 use super::*;
 
 #[test]

@@ -1,0 +1,371 @@
+//! Every path, function, test, metric, configuration key and link that a document names exists. Reads what stands in `backticks`;
+//! does not judge prose.
+
+use std::collections::{BTreeSet, HashSet};
+
+use crate::none;
+use crate::source::{File, files_below, read, rust_files};
+
+/// The words of other software that documents may put in backticks.
+const FOREIGN: &[&str] = &[
+    "Accel",
+    "Api",
+    "Buffering",
+    "Dockerfile",
+    "EventSource",
+    "LISTEN",
+    "MakeTlsConnect",
+    "NOTIFY",
+    "OWNER",
+    "PG",
+    "BREACH",
+    "PGPASSWORD",
+    "Proxy",
+    "REASON",
+    "RULE_kept",
+    "SO_LINGER",
+    "VACUUM",
+    "docker",
+    "git",
+    "n_live_tup",
+    "pg_dump",
+    "pgpass",
+    "presumed",
+    "proto",
+    "ptrace",
+    "synchronous_mode",
+];
+
+/// Files that exist only on a user's machine or after a run.
+const ELSEWHERE: &[&str] = &[".cache/", "target/chaos/STORE-SEED-TIME/"];
+
+struct Document {
+    path: String,
+    text: String,
+}
+
+struct Repository {
+    files: Vec<String>,
+    rust: Vec<Definitions>,
+    /// Every word of the code, its strings included, and of what stands beside it.
+    words: HashSet<String>,
+}
+
+/// What one Rust file defines.
+struct Definitions {
+    path: String,
+    /// Functions, types, constants and inline modules.
+    items: HashSet<String>,
+    /// Types that it defines or has an `impl` of.
+    types: HashSet<String>,
+    words: HashSet<String>,
+}
+
+impl Repository {
+    fn read() -> Self {
+        let mut files = files_below(".", &[""]);
+        files.retain(|path| !path.starts_with("data/"));
+        let rust = rust_files();
+        let mut words = HashSet::new();
+        for file in rust.iter().filter(|file| !file.path.starts_with("tests/tidy/")) {
+            words.extend(words_of(&file.text).map(str::to_owned));
+        }
+        for path in files.iter().filter(|path| stands_beside_the_code(path)) {
+            words.extend(words_of(&read(path)).map(str::to_owned));
+        }
+        Repository { files, rust: rust.iter().map(Definitions::of).collect(), words }
+    }
+
+    /// Whether a file or folder of the repository is, or ends with, this path.
+    fn has_path(&self, path: &str) -> bool {
+        let path = path.trim_start_matches("./");
+        let inner = format!("/{path}");
+        if path.ends_with('/') {
+            return self.files.iter().any(|file| file.starts_with(path) || file.contains(&inner));
+        }
+        self.files.iter().any(|file| file == path || file.ends_with(&inner))
+    }
+
+    /// Whether `a::b::c` is defined: the modules or the type before the last segment, and the last one there.
+    fn has_item(&self, item: &str) -> bool {
+        let segments: Vec<&str> = item.split("::").filter(|segment| *segment != "crate").collect();
+        let Some((last, before)) = segments.split_last() else { return true };
+        let is_type = |segment: &&&str| segment.starts_with(char::is_uppercase);
+        let holder = before.iter().rev().find(is_type);
+        self.rust.iter().any(|file| {
+            let there = before.iter().filter(|segment| !is_type(segment)).all(|module| file.has_module(module));
+            let held = holder.is_none_or(|holder| file.types.contains(*holder));
+            let named = match last.strip_suffix('*') {
+                Some(start) => start.is_empty() || file.items.iter().any(|item| item.starts_with(start)),
+                None if last.starts_with(char::is_uppercase) => file.words.contains(*last),
+                None => file.items.contains(*last) || file.has_module(last),
+            };
+            there && held && named
+        })
+    }
+}
+
+impl Definitions {
+    fn of(file: &File) -> Self {
+        let (mut items, mut types, mut words) = (HashSet::new(), HashSet::new(), HashSet::new());
+        let (mut previous, mut header) = ("", false);
+        for line in file.code.lines() {
+            for word in words_of(line) {
+                if matches!(previous, "fn" | "struct" | "enum" | "trait" | "const" | "static" | "type" | "mod") {
+                    items.insert(word.to_owned());
+                }
+                header |= matches!(word, "impl" | "struct" | "enum" | "trait");
+                if header && word.starts_with(char::is_uppercase) {
+                    types.insert(word.to_owned());
+                }
+                words.insert(word.to_owned());
+                previous = word;
+            }
+            header = header && !line.contains(['{', ';']);
+        }
+        Definitions { path: file.path.clone(), items, types, words }
+    }
+
+    fn has_module(&self, module: &str) -> bool {
+        self.path.split('/').any(|part| part.trim_end_matches(".rs") == module) || self.items.contains(module)
+    }
+}
+
+fn stands_beside_the_code(path: &str) -> bool {
+    let folders = ["conf/", "scripts/", "clients/", "migrations/", "tests/clients/", ".ci/"];
+    let single = ["Makefile", "Cargo.toml", "clippy.toml", "deny.toml"];
+    folders.iter().any(|folder| path.starts_with(folder)) && !path.ends_with(".md") || single.contains(&path)
+}
+
+fn words_of(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|letter: char| !letter.is_ascii_alphanumeric() && letter != '_').filter(|word| !word.is_empty())
+}
+
+fn documents() -> Vec<Document> {
+    let mut paths = files_below("docs", &[".md"]);
+    paths.extend(["ARCHITECTURE.md".to_owned(), "README.md".to_owned()]);
+    paths.into_iter().map(|path| Document { text: read(&path), path }).collect()
+}
+
+impl Document {
+    /// The text outside fenced blocks.
+    fn prose(&self) -> String {
+        self.text.split("```").step_by(2).collect::<Vec<_>>().join("\n")
+    }
+
+    /// What stands in backticks.
+    fn spans(&self) -> Vec<String> {
+        self.prose().split("\n\n").flat_map(|part| part.split('`').skip(1).step_by(2)).map(str::to_owned).collect()
+    }
+}
+
+/// The parts of a span that could be a path or an item.
+fn parts(span: &str) -> impl Iterator<Item = &str> + Clone {
+    span.split(|letter: char| letter.is_whitespace() || "(){}[]<>,;=\"'|".contains(letter))
+        .filter(|part| !part.is_empty())
+}
+
+fn every(found: &mut Vec<String>, mut missing: impl FnMut(&Document, &str) -> Option<String>) {
+    for document in documents() {
+        for span in document.spans() {
+            found.extend(missing(&document, &span).map(|what| format!("{}: {what} (`{span}`)", document.path)));
+        }
+    }
+}
+
+#[test]
+fn every_path_that_a_document_names_exists() {
+    let repository = Repository::read();
+    let ends = [".rs", ".md", ".py", ".sh", ".toml", ".yaml", ".sql", ".mjs", ".js", ".ts"];
+    let mut found = Vec::new();
+    every(&mut found, |_, span| {
+        let mut paths = parts(span).map(|part| part.trim_end_matches(['.', ':'])).filter(|part| {
+            let plain = part.chars().all(|letter| letter.is_ascii_alphanumeric() || "/._-".contains(letter));
+            let source = ends.iter().any(|end| part.ends_with(end)) && part.len() > 4;
+            let folder = part.ends_with('/') && part.len() > 1;
+            plain && (source || folder) && !part.starts_with('/')
+        });
+        paths.find(|path| !repository.has_path(path) && !ELSEWHERE.contains(path)).map(|path| format!("no file {path}"))
+    });
+    none("a document names a path that does not exist", found);
+}
+
+#[test]
+fn every_function_and_test_that_a_document_names_exists() {
+    let repository = Repository::read();
+    let mut found = Vec::new();
+    every(&mut found, |document, span| {
+        let mut items = parts(span).filter(|part| part.contains("::")).map(|part| part.trim_matches([':', '.', '&']));
+        let foreign = |item: &str| ["std", "tokio", "pingora_core"].iter().any(|library| item.starts_with(library));
+        let missing = items.find(|item| !foreign(item) && !repository.has_item(item));
+        let tests = document.path == "docs/promises.md" || document.path == "docs/rules.md";
+        let test = span.chars().all(|letter| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '_');
+        let long = tests && test && span.matches('_').count() >= 3;
+        let bare = long && !repository.rust.iter().any(|file| file.items.contains(span));
+        missing.map(|item| format!("no item {item}")).or_else(|| bare.then(|| format!("no test {span}")))
+    });
+    none("a document names an item that does not exist", found);
+}
+
+#[test]
+fn every_word_in_backticks_is_a_word_of_the_code() {
+    let repository = Repository::read();
+    let metrics = read("src/metrics.rs");
+    let mut found = Vec::new();
+    every(&mut found, |_, span| {
+        let known = |word: &str| {
+            let metric = word.strip_prefix("chroma_edge_").is_some_and(|rest| metrics.contains(&format!("\"{rest}\"")));
+            metric
+                || repository.words.contains(word)
+                || FOREIGN.contains(&word)
+                || repository.files.iter().any(|path| path.split(['/', '.']).any(|part| part == word))
+        };
+        let mut words = words_of(span).filter(|word| !word.starts_with(|first: char| first.is_ascii_digit()));
+        words.find(|word| !known(word)).map(|word| format!("nothing is called {word}"))
+    });
+    none("a document names what the code does not", found);
+}
+
+/// Every `"word"` that follows one of `starts` in a text.
+fn quoted_after<'a>(text: &'a str, starts: &[&str]) -> Vec<&'a str> {
+    let after = starts.iter().flat_map(|start| text.split(start).skip(1));
+    after.filter_map(|rest| rest.trim_start().strip_prefix('"')?.split('"').next()).collect()
+}
+
+#[test]
+fn every_metric_reason_and_page_is_in_a_document() {
+    let text: String = documents().into_iter().map(|document| document.text).collect();
+    let metrics = read("src/metrics.rs");
+    let metrics = quoted_after(&metrics, &["=> (", "gauge(", "Opts::new(", "histogram_opts!(", "IntCounter::new("]);
+    let failures = read("src/proxy/failure.rs");
+    let reasons = failures.split("fn reason").nth(1).and_then(|rest| rest.split("fn ").next()).unwrap_or_default();
+    let pages = read("src/admin/mod.rs");
+    let pages = pages.split("const PAGES").nth(1).and_then(|rest| rest.split(';').nth(1)).unwrap_or_default();
+    let pages: Vec<&str> = pages.split('"').skip(1).step_by(2).collect();
+    let reasons = quoted_after(reasons, &["=>"]);
+    assert!(metrics.len() > 25 && reasons.len() > 15 && pages.len() > 4, "{metrics:?} {reasons:?} {pages:?}");
+    let metrics = metrics.into_iter().map(|name| format!("`chroma_edge_{name}`"));
+    let reasons = reasons.into_iter().map(|reason| format!("`{reason}`"));
+    let named = metrics.chain(reasons).chain(pages.into_iter().map(|page| format!("{page}`")));
+    none("no document names it", named.filter(|name| !text.contains(name)).collect());
+}
+
+/// The keys of a configuration file, `instances[].name` included, with dots.
+fn keys(yaml: &str) -> BTreeSet<String> {
+    let mut path: Vec<(usize, String)> = Vec::new();
+    let mut found = BTreeSet::new();
+    for line in yaml.lines() {
+        // A key that is shown commented out counts.
+        let line = if line.trim_start().starts_with("# ") { line.replacen("# ", "", 1) } else { line.to_owned() };
+        let inner = line.trim_start().trim_start_matches("- ").trim_start_matches("{ ");
+        let Some((key, _)) = inner.split_once(':') else { continue };
+        if !key.chars().all(|letter| letter.is_ascii_lowercase() || letter == '_') {
+            continue;
+        }
+        let indent = line.len() - line.trim_start().len();
+        path.retain(|(depth, _)| *depth < indent);
+        path.push((indent, key.to_owned()));
+        let whole: Vec<&str> = path.iter().map(|(_, key)| key.as_str()).collect();
+        found.insert(whole.join(".").trim_start_matches("edge.").to_owned());
+    }
+    found
+}
+
+#[test]
+fn every_configuration_key_that_a_document_names_exists() {
+    let known = keys(&read("conf/production.yaml"));
+    let sections: BTreeSet<&str> =
+        known.iter().filter_map(|key| key.split_once('.')).map(|(section, _)| section).collect();
+    assert!(known.contains("limits.body_bytes") && known.len() > 40, "{known:?}");
+    let mut found = Vec::new();
+    every(&mut found, |document, span| {
+        let plain = |part: &&str| part.chars().all(|letter| letter.is_ascii_lowercase() || "._".contains(letter));
+        let mut dotted = parts(span).map(|part| part.trim_end_matches(':')).filter(plain).filter(|part| {
+            let file = [".rs", ".db", ".js", ".jsonl"].iter().any(|end| part.ends_with(end));
+            let field = document.path == "docs/operations.md" && matches!(*part, "journal.held_by" | "journal.state");
+            !file && !field && part.split_once('.').is_some_and(|(section, _)| sections.contains(section))
+        });
+        dotted.find(|key| !known.contains(*key)).map(|key| format!("no key {key}"))
+    });
+    none("a document names a key that conf/production.yaml does not show", found);
+}
+
+/// How a heading is addressed: lower case, spaces to hyphens, marks away.
+fn anchor(heading: &str) -> String {
+    let plain = heading.trim_start_matches('#').trim().to_lowercase();
+    let kept = plain.chars().filter(|letter| letter.is_alphanumeric() || " -_".contains(*letter));
+    kept.map(|letter| if letter == ' ' { '-' } else { letter }).collect()
+}
+
+#[test]
+fn every_link_leads_somewhere() {
+    let mut found = Vec::new();
+    let others = files_below("clients", &[".md"]).into_iter().chain(["CHANGELOG.md".to_owned()]);
+    let others = others.map(|path| Document { text: read(&path), path });
+    for document in documents().into_iter().chain(others) {
+        let folder = document.path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for link in document.prose().split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            if link.contains("://") {
+                continue;
+            }
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let mut path: Vec<&str> = folder.split('/').filter(|part| !part.is_empty()).collect();
+            for part in file.split('/') {
+                match part {
+                    ".." => drop(path.pop()),
+                    "." | "" => {}
+                    part => path.push(part),
+                }
+            }
+            let target = if file.is_empty() { document.path.clone() } else { path.join("/") };
+            let full = crate::source::root().join(&target);
+            let text = std::fs::read_to_string(&full).unwrap_or_default();
+            let there = heading.is_empty() || text.lines().any(|line| line.starts_with('#') && anchor(line) == heading);
+            if !full.exists() || !there {
+                found.push(format!("{}: {link}", document.path));
+            }
+        }
+    }
+    none("a link leads nowhere", found);
+}
+
+#[test]
+fn every_make_target_that_a_document_names_exists() {
+    let makefile = read("Makefile");
+    let mut found = Vec::new();
+    for document in documents() {
+        for named in document.text.split("make ").skip(1) {
+            let target: String =
+                named.chars().take_while(|letter| letter.is_ascii_lowercase() || "-".contains(*letter)).collect();
+            let before =
+                document.text[..named.as_ptr() as usize - document.text.as_ptr() as usize].trim_end_matches("make ");
+            let shown = before.ends_with('`') || before.ends_with("```\n") || before.ends_with("\nmake ");
+            let shown = shown || before.ends_with("```sh\n");
+            let target = target.trim_end_matches('-');
+            if shown
+                && !target.is_empty()
+                && !makefile
+                    .lines()
+                    .any(|line| line.starts_with(&format!("{target}:")) || line.starts_with(&format!("{target}-%:")))
+            {
+                found.push(format!("{}: make {target}", document.path));
+            }
+        }
+    }
+    none("a document names a target that the Makefile lacks", found);
+}
+
+#[test]
+fn the_architecture_names_every_room_on_two_pages() {
+    let text = read("ARCHITECTURE.md");
+    let rooms: BTreeSet<String> =
+        files_below("src", &[".rs"]).iter().map(|path| crate::rooms::room(path).to_owned()).collect();
+    let named = |room: &str| text.contains(&format!("`{room}/`")) || text.contains(&format!("`{room}.rs`"));
+    let mut found: Vec<String> =
+        rooms.iter().filter(|room| !matches!(room.as_str(), "lib" | "main") && !named(room)).cloned().collect();
+    let words = text.split_whitespace().filter(|word| word.contains(char::is_alphanumeric)).count();
+    if words > 1_300 {
+        found.push(format!("{words} words: two pages are at most 1300"));
+    }
+    none("ARCHITECTURE.md does not show the rooms as they are", found);
+}
