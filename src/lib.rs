@@ -1,5 +1,6 @@
 //! One highly available Chroma, made of two or more ordinary Chroma servers. See ARCHITECTURE.md.
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod admin;
 pub mod chroma;

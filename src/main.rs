@@ -1,4 +1,5 @@
 //! The program: hands the command line to the library.
+#![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 use std::process::ExitCode;
 

@@ -101,7 +101,11 @@ impl Core {
         lease: Arc<Lease>,
         options: &CoreOptions,
     ) -> (Arc<Core>, WorkQueue) {
-        // Bounded by the board: one effect per place and kind, and places are bounded by the backlog's limit.
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "the runner takes each effect at once and never waits; a step adds at most \
+            a few for each lane and instance, and `limits.backlog_entries` bounds the lanes"
+        )]
         let (work, queue) = mpsc::unbounded_channel();
         for effect in effects {
             let _ = work.send(Work::Effect { effect, answer: None });

@@ -8,6 +8,7 @@ use tokio::time::{Instant, sleep_until};
 
 use super::hub::Subscription;
 use super::message::{self, Show, name_of};
+use crate::clock;
 use crate::journal::{EventId, EventPage, EventScope, ReadError, Status};
 use crate::metrics;
 
@@ -76,7 +77,7 @@ impl EventStream {
             text.push_str("event: stream:reset\ndata: {}\n");
         }
         text.push('\n');
-        let ping_at = Instant::now() + PING;
+        let ping_at = clock::runtime_now() + PING;
         let first = Some(Bytes::from(text));
         let stream = EventStream { place, show, seen, first, more: true, ended: false, ping_at, look_at: None };
         let over = one && status.is_some_and(Status::is_final) && !stream.has_an_end().await?;
@@ -103,11 +104,11 @@ impl EventStream {
                 }
             }
             if let Some(piece) = self.look().await {
-                self.ping_at = Instant::now() + PING;
+                self.ping_at = clock::runtime_now() + PING;
                 return Some(piece);
             }
-            if Instant::now() >= self.ping_at {
-                self.ping_at = Instant::now() + PING;
+            if clock::runtime_now() >= self.ping_at {
+                self.ping_at = clock::runtime_now() + PING;
                 return Some(Bytes::from_static(b": ping\n\n"));
             }
         }
@@ -121,7 +122,7 @@ impl EventStream {
             Ok(page) => self.piece(&page),
             Err(error) => {
                 tracing::debug!(%error, "read events");
-                self.look_at = Some(Instant::now() + LOOK_AGAIN);
+                self.look_at = Some(clock::runtime_now() + LOOK_AGAIN);
                 None
             }
         }

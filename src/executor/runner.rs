@@ -60,6 +60,11 @@ impl Runner {
     }
 
     /// Carries out effects until the core is gone.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "one task for each effect: a send ends at its deadline, a wait after its span, a \
+        record with its commit; the board has at most one send and one record for each lane and instance"
+    )]
     pub async fn run(self: Arc<Self>, queue: WorkQueue) {
         let WorkQueue(mut queue) = queue;
         while let Some(work) = queue.recv().await {

@@ -21,6 +21,7 @@ use super::message::{Answer, Outgoing};
 use super::phase::{Observation, Phase};
 use super::registry::Registry;
 use super::sent::{Licence, Refused, SendError, Sent};
+use crate::clock;
 use crate::ids::InstanceId;
 use crate::proof::{self, CrashPoint};
 
@@ -80,7 +81,7 @@ impl Client {
         deadline: Duration,
         licence: Licence<'_>,
     ) -> Result<Answer, SendError> {
-        let started = tokio::time::Instant::now();
+        let started = clock::runtime_now();
         match self.attempt(id, request, deadline, Reuse::Allowed, licence).await {
             // A connection that the instance had closed while it was idle: nothing has happened.
             Err(Failure { error: SendError::NotSent { .. }, connection: Connection::Reused }) => {
@@ -99,7 +100,7 @@ impl Client {
         request: &Outgoing,
         deadline: Duration,
     ) -> Result<Answer, SendError> {
-        let started = tokio::time::Instant::now();
+        let started = clock::runtime_now();
         let licence = Licence::NotNeeded;
         match self.attempt(id, request, deadline, Reuse::Allowed, licence).await {
             Err(Failure { connection: Connection::Reused, .. })

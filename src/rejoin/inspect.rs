@@ -161,6 +161,10 @@ impl Inspector {
         }
         let journal = journal.clone();
         // Not awaited here: it may be this very instance that has to be admitted before the entry can be carried out.
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "one task for each adoption that was appended: it ends when the entry is settled"
+        )]
         tokio::spawn(async move {
             if let Some(settlement) = ticket.settled().await {
                 journal.record_later(vec![completed(settlement.seq)]);

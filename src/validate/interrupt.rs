@@ -15,6 +15,7 @@ const INTERRUPTED: i32 = 130;
 pub fn watch(ledger: &Arc<Ledger>, reminder: Option<String>) {
     let ledger = Arc::clone(ledger);
     // Without the thread or its runtime a signal ends the process as ever, only without a word.
+    #[allow(clippy::disallowed_methods, reason = "one thread: it ends with the process")]
     let _ = std::thread::Builder::new().name("interrupt".to_owned()).spawn(move || {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
         if let Ok(runtime) = runtime

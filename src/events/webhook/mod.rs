@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 pub use self::signature::Secret;
 use super::message::{self, Show, name_of};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::instance::Target;
 use crate::journal::{EventId, EventRow, EventScope, Fact, Journal, ReadError, Store};
 
@@ -98,7 +98,7 @@ impl Webhook {
     pub async fn run(self) {
         let mut reports = self.journal.reports();
         let mut through = self.place().await;
-        let mut remembered = tokio::time::Instant::now();
+        let mut remembered = clock::runtime_now();
         loop {
             self.gauges.through.store(through.get(), Ordering::Relaxed);
             let page = match self.store.events(&EventScope::All, through, PAGE).await {
@@ -115,7 +115,7 @@ impl Webhook {
                 if self.options.events.contains(&name_of(row.status)) {
                     self.deliver(row).await;
                     self.remember(row.event);
-                    remembered = tokio::time::Instant::now();
+                    remembered = clock::runtime_now();
                 }
                 through = row.event;
                 self.gauges.through.store(through.get(), Ordering::Relaxed);
@@ -127,7 +127,7 @@ impl Webhook {
             self.gauges.through.store(through.get(), Ordering::Relaxed);
             if page.delivered < Some(through) && remembered.elapsed() >= REMEMBER {
                 self.remember(through);
-                remembered = tokio::time::Instant::now();
+                remembered = clock::runtime_now();
             }
             self.next_report(&mut reports, page.last).await;
         }

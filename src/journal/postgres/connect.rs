@@ -263,6 +263,7 @@ impl Opener {
 }
 
 /// Runs the connection until it ends. What the server says unasked goes to the log.
+#[allow(clippy::disallowed_methods, reason = "one task for each connection: it ends with it")]
 fn drive<S, T>(mut connection: Connection<S, T>, unreplicated: Arc<AtomicBool>) -> tokio::task::JoinHandle<()>
 where
     S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 'static,

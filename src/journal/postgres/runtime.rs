@@ -25,18 +25,21 @@ impl OwnThread {
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::Builder::new().name(name.to_owned());
         // The sender is only ever dropped.
+        #[allow(clippy::disallowed_methods, reason = "one thread for each store: it ends when `stop` is dropped")]
         let thread = thread.spawn(move || drop(runtime.block_on(stopped)))?;
         Ok(OwnThread { handle, stop: Some(stop), thread: Some(thread) })
     }
 
     /// Runs `work` there. It goes on when whoever waits for it goes; `None`: it panicked, or the thread has ended.
+    #[allow(clippy::disallowed_methods, reason = "one task for each call: the store's time limits end it")]
     pub(super) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
         self.handle.spawn(work).await.ok()
     }
 
     /// Runs `work` there, the caller's thread blocked. For whoever cannot wait otherwise: the store's end.
     pub(super) fn finish<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
-        let (done, result) = std::sync::mpsc::channel();
+        let (done, result) = std::sync::mpsc::sync_channel(1);
+        #[allow(clippy::disallowed_methods, reason = "its caller is blocked until it ends")]
         self.handle.spawn(async move {
             let done = done;
             // Whoever waits is below.

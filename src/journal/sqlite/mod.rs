@@ -93,6 +93,7 @@ impl SqliteStore {
         let writer = Writer::new(connection, Arc::clone(&doubt), options, locked);
         let (commands, received) = mpsc::channel(COMMANDS);
         let thread = std::thread::Builder::new().name("journal".to_owned());
+        #[allow(clippy::disallowed_methods, reason = "one thread for each store: it ends when `commands` is dropped")]
         let thread = thread.spawn(move || writer.run(received)).map_err(OpenError::Thread)?;
         Ok(SqliteStore { commands: Some(commands), thread: Some(thread), readers, doubt })
     }

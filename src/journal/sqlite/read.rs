@@ -34,6 +34,7 @@ impl Readers {
     {
         let _permit = self.permits.acquire().await.map_err(|error| ReadError(error.to_string()))?;
         let readers = Arc::clone(self);
+        #[allow(clippy::disallowed_methods, reason = "at most `READERS` at once: the permit is held until it ends")]
         let reading = tokio::task::spawn_blocking(move || {
             let idle = readers.idle().pop();
             let mut connection = idle.map_or_else(|| open::reader(&readers.path), Ok).map_err(|e| unread(&e))?;
