@@ -31,7 +31,7 @@ fn functions(file: &File) -> Vec<(String, usize)> {
                 b'}' => {
                     braces = braces.saturating_sub(1);
                     if braces == 0 {
-                        let lines = file.code[start..at].lines().count();
+                        let lines = file.code[start..=at].lines().count();
                         found.push((name.to_owned(), lines));
                         break;
                     }
