@@ -181,12 +181,16 @@ fn read_tokens(tokens: &[&str], module: &mut Module) {
                 }
             }
             word if is_word(word) && tokens.get(at + 1) == Some(&"::") && previous != "::" => {
+                // `pub(in a::b)` says who may use an item; it names nothing that the file needs.
+                let visibility = tokens[..at].ends_with(&["pub", "(", "in"]);
                 let mut path = vec![word.to_owned()];
                 while tokens.get(at + 1) == Some(&"::") && tokens.get(at + 2).is_some_and(|next| is_word(next)) {
                     path.push(tokens[at + 2].to_owned());
                     at += 2;
                 }
-                module.paths.insert(path);
+                if !visibility {
+                    module.paths.insert(path);
+                }
             }
             _ => {}
         }
