@@ -21,7 +21,10 @@ use crate::journal::{
     Appended, DurableSink, Fact, Journal, LateWrite, LateWriteId, Request, Resolution, Status, Store, TimingGap,
 };
 use crate::lease::Lease;
-use crate::order::{AckPolicy, AckState, Board, ClientState, Effect, Input, Precedence, Submission, Verdict};
+use crate::order::{
+    AckPolicy, AckState, Action, Board, ClientAnswer, ClientState, Effect, Input, Persist, Precedence, Submission,
+    Verdict,
+};
 
 /// The limits of the core.
 #[derive(Clone, Debug)]
@@ -34,9 +37,11 @@ pub struct CoreOptions {
 
 /// What the runner does, in this order.
 pub(crate) enum Work {
-    /// An effect to carry out, with the instance's answer that led to it, if one did.
-    Effect { effect: Effect, answer: Option<Arc<Answer>> },
-    /// The effects before it have dealt with this one.
+    /// To be handed to the journal, with the instance's answer that led to it, if one did.
+    Persist { persist: Persist, answer: Option<Arc<Answer>> },
+    /// To be done, in a task of its own.
+    Perform(Action),
+    /// This late write is dealt with once everything before it is durable.
     Handled(LateWriteId),
 }
 
@@ -83,7 +88,8 @@ impl WorkQueue {
         let mut lines = Vec::new();
         while let Ok(work) = self.0.try_recv() {
             lines.push(match work {
-                Work::Effect { effect, .. } => format!("{effect:?}"),
+                Work::Persist { persist, .. } => format!("{persist:?}"),
+                Work::Perform(action) => format!("{action:?}"),
                 Work::Handled(LateWriteId(id)) => format!("handled {id}"),
             });
         }
@@ -103,9 +109,6 @@ impl Core {
     ) -> (Arc<Core>, WorkQueue) {
         // Bounded by the board: one effect per place and kind, and places are bounded by the backlog's limit.
         let (work, queue) = mpsc::unbounded_channel();
-        for effect in effects {
-            let _ = work.send(Work::Effect { effect, answer: None });
-        }
         let core = Core {
             board: Mutex::new(board),
             tickets: Mutex::default(),
@@ -125,6 +128,7 @@ impl Core {
             hurried: watch::Sender::new(0),
             recovering: AtomicBool::new(false),
         };
+        core.hand_out(effects, None);
         (Arc::new(core), WorkQueue(queue))
     }
 
@@ -198,26 +202,31 @@ impl Core {
     pub(crate) fn step_with(&self, input: Input, answer: Option<Arc<Answer>>) {
         {
             let mut board = self.board();
-            for effect in board.step(input) {
-                if let Effect::Answer { seq, from, verdict, ack_state, .. } = effect {
-                    self.answer(seq, from, (verdict, ack_state), answer.clone());
-                } else {
-                    // The order of the queue is the order of the effects, hence sent under the lock.
-                    let _ = self.work.send(Work::Effect { effect, answer: answer.clone() });
-                }
-            }
+            let effects = board.step(input);
+            // The order of the queue is the order of the effects, hence under the lock.
+            self.hand_out(effects, answer);
         }
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Gives the runner something to do that the board did not ask for.
-    pub(crate) fn ask(&self, effect: Effect) {
-        let _ = self.work.send(Work::Effect { effect, answer: None });
+    /// Answers clients, and queues the rest for the runner.
+    fn hand_out(&self, effects: Vec<Effect>, answer: Option<Arc<Answer>>) {
+        for effect in effects {
+            let work = match effect {
+                Effect::Answer(client_answer) => {
+                    self.answer(client_answer, answer.clone());
+                    continue;
+                }
+                Effect::Persist(persist) => Work::Persist { persist, answer: answer.clone() },
+                Effect::Perform(action) => Work::Perform(action),
+            };
+            let _ = self.work.send(work);
+        }
     }
 
-    /// The instance answered as if it had lost something: it is looked at before it is trusted again.
+    /// The instance answered as if it had lost something: it is inspected before it is trusted again.
     pub fn doubt_contents(&self, instance: InstanceId) {
-        self.ask(Effect::Inspect { instance });
+        let _ = self.work.send(Work::Perform(Action::Inspect { instance }));
     }
 
     /// An earlier edge may have sent something behind our back: its place is not trusted before it has been looked at.
@@ -288,13 +297,8 @@ impl Core {
         if gaps.remove(&seq) { TimingGap::Yes } else { TimingGap::No }
     }
 
-    fn answer(
-        &self,
-        seq: Seq,
-        from: Option<InstanceId>,
-        (verdict, ack_state): (Verdict, AckState),
-        answer: Option<Arc<Answer>>,
-    ) {
+    fn answer(&self, client_answer: ClientAnswer, answer: Option<Arc<Answer>>) {
+        let ClientAnswer { seq, from, verdict, ack_state, .. } = client_answer;
         if self.silent.load(Ordering::SeqCst) {
             return;
         }

@@ -1,7 +1,7 @@
 //! The ends and beginnings of edges: killed and started again, or taken over by another one.
 
 use chroma_edge::ids::LaneId;
-use chroma_edge::order::{Effect, Reach};
+use chroma_edge::order::{Action, Effect, Persist, Reach};
 
 use crate::instance::Instance;
 use crate::journal::Commit;
@@ -81,10 +81,10 @@ impl World {
         let (board, effects) = self.journal.restart();
         self.board = board;
         self.board_forgets();
-        if effects.iter().any(|effect| matches!(effect, Effect::AwaitQuiescence { .. })) {
+        if effects.iter().any(|effect| matches!(effect, Effect::Perform(Action::AwaitQuiescence { .. }))) {
             self.counters.count("restored with doubt");
         }
-        if effects.iter().any(|effect| matches!(effect, Effect::Note { .. })) {
+        if effects.iter().any(|effect| matches!(effect, Effect::Persist(Persist::Divergence { .. }))) {
             self.counters.count("below the floor");
         }
         self.take(effects);

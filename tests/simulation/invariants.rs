@@ -2,7 +2,8 @@
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
 use chroma_edge::order::{
-    AckState, Consistency, Effect, Input, Intent, Kind, LaneState, Purpose, Record, Repeat, Verdict,
+    AckState, Action, ClientAnswer, Consistency, Effect, Input, Intent, Kind, LaneState, Persist, Purpose, Record,
+    Repeat, Verdict,
 };
 
 use crate::body::Body;
@@ -23,30 +24,37 @@ fn prior(seq: Seq) -> Seq {
 impl World {
     pub fn check_effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
+            Effect::Answer(ClientAnswer { lane, seq, verdict, ack_state, .. }) => {
+                self.facts.load.stops_waiting(*lane, *seq);
+                self.g9_no_contrary(*seq, *verdict, *ack_state);
+                self.r2_r3_answer(*lane, *seq, *verdict);
+            }
+            Effect::Persist(Persist::Record { record, lane, instance }) => {
+                self.see_record(*lane, *instance, record);
+                self.taint_record(*lane, *instance, record);
+            }
+            Effect::Persist(Persist::Voids { .. }) => self.counters.count("void by deletion"),
+            Effect::Persist(Persist::Divergence { .. }) => {}
+            Effect::Perform(action) => self.check_action(action),
+        }
+    }
+
+    fn check_action(&mut self, action: &Action) {
+        match action {
+            Action::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
                 self.check_turn(*lane, *instance, seqs, *send_priority);
                 self.r1_one_in_doubt(*lane, *instance, seqs);
                 self.r9_mergeable(seqs);
                 self.r7_deletion_waits(*instance, seqs[0]);
                 self.count_send(seqs, *purpose, *repeat);
             }
-            Effect::ReadIds { lane, instance, seq, send_priority } => {
+            Action::ReadIds { lane, instance, seq, send_priority } => {
                 self.check_turn(*lane, *instance, &[*seq], *send_priority);
                 self.r1_one_in_doubt(*lane, *instance, &[*seq]);
             }
-            Effect::Answer { lane, seq, verdict, ack_state, .. } => {
-                self.facts.load.stops_waiting(*lane, *seq);
-                self.g9_no_contrary(*seq, *verdict, *ack_state);
-                self.r2_r3_answer(*lane, *seq, *verdict);
-            }
-            Effect::Record { record, lane, instance } => {
-                self.see_record(*lane, *instance, record);
-                self.taint_record(*lane, *instance, record);
-            }
-            Effect::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
-            Effect::RecordVoids { .. } => self.counters.count("void by deletion"),
-            Effect::AwaitQuiescence { lane, instance, why, .. } => self.check_rest(*lane, *instance, *why),
-            Effect::Note { .. } | Effect::Inspect { .. } => {}
+            Action::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
+            Action::AwaitQuiescence { lane, instance, why, .. } => self.check_rest(*lane, *instance, *why),
+            Action::Inspect { .. } => {}
         }
     }
 

@@ -7,8 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use chroma_edge::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use chroma_edge::order::{
-    AckPolicy, AckState, Board, Catalog, CatalogChange, Dimension, Effect, Input, Intent, LaneState, MergeLimits,
-    Profile, Record, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Submission, Verdict,
+    AckPolicy, AckState, Board, Catalog, CatalogChange, Dimension, DivergenceCause, Effect, Input, Intent, LaneState,
+    MergeLimits, Persist, Profile, Record, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Submission,
+    Verdict,
 };
 
 use uuid::Uuid;
@@ -35,18 +36,7 @@ pub struct Row {
 
 pub enum Commit {
     Append(Row),
-    Record {
-        lane: LaneId,
-        instance: InstanceId,
-        record: Record,
-    },
-    Note {
-        record: Record,
-    },
-    Voids {
-        lane: LaneId,
-        seqs: Vec<Seq>,
-    },
+    Persist(Persist),
     Resolution {
         lane: LaneId,
         instance: InstanceId,
@@ -131,7 +121,7 @@ impl Journal {
         let known = self.catalog.by_id(asked).filter(|c| c.mappings[instance.0].is_some_and(|m| m.uuid() == asked));
         let queued = || {
             let records = self.queue.iter().filter_map(|commit| match commit {
-                Commit::Record { record, .. } => Some(&record.changes),
+                Commit::Persist(Persist::Record { record, .. }) => Some(&record.changes),
                 _ => None,
             });
             records.flatten().find_map(|change| match change {
@@ -197,15 +187,18 @@ impl Journal {
                 self.suspicions.remove(&id);
                 None
             }
-            Commit::Record { lane, instance, record } => {
-                self.apply(lane, Some(instance), &record);
+            Commit::Persist(Persist::Record { lane, instance, record }) => {
+                self.apply(lane, instance, &record);
                 Some((Input::Recorded { lane, instance }, record.verdicts))
             }
-            Commit::Note { record } => {
-                self.apply(LaneId::Catalog, None, &record);
+            Commit::Persist(Persist::Divergence { replicas, cause }) => {
+                if cause == DivergenceCause::LeftBehind {
+                    self.r11_left_behind(&replicas);
+                }
+                self.states.extend(replicas.iter().map(|replica| (*replica, LaneState::Diverged)));
                 None
             }
-            Commit::Voids { lane, seqs } => {
+            Commit::Persist(Persist::Voids { lane, seqs }) => {
                 let verdicts: Vec<_> = seqs.iter().map(|seq| (*seq, Verdict::Void)).collect();
                 verdicts.iter().for_each(|(seq, verdict)| self.settle(*seq, *verdict));
                 Some((Input::VoidsRecorded { lane, seqs }, verdicts))
@@ -221,11 +214,11 @@ impl Journal {
         }
     }
 
-    fn apply(&mut self, lane: LaneId, instance: Option<InstanceId>, record: &Record) {
+    fn apply(&mut self, lane: LaneId, instance: InstanceId, record: &Record) {
         for (seq, verdict) in &record.verdicts {
             self.settle(*seq, *verdict);
         }
-        if let (Some(instance), Some(through)) = (instance, record.through) {
+        if let Some(through) = record.through {
             let mark = self.marks.entry((lane, instance)).or_insert(Seq::ZERO);
             *mark = (*mark).max(through);
         }
@@ -245,8 +238,7 @@ impl Journal {
             self.catalog.fold(seq, change);
             self.changes.push((seq, change.clone()));
         }
-        self.r11_left_behind(record);
-        for place in record.diverged.iter().chain(&record.left_behind) {
+        for place in &record.diverged {
             self.states.insert(*place, LaneState::Diverged);
         }
         for place in &record.admitted {
@@ -256,8 +248,8 @@ impl Journal {
 
     /// R11: only in a collection's lane, and only where two others in step durably have all that it has. (They had
     /// more when the board judged; its own last mark may have become durable since.)
-    fn r11_left_behind(&self, record: &Record) {
-        for (lane, instance) in &record.left_behind {
+    fn r11_left_behind(&self, replicas: &[(LaneId, InstanceId)]) {
+        for (lane, instance) in replicas {
             let mark = self.mark(*lane, *instance);
             let ahead = |other: &InstanceId| {
                 self.step(*lane, *other) == LaneState::InStep && self.passed(*lane, *other) >= mark

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::LazyLock;
 
 use chroma_edge::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
-use chroma_edge::order::{AckPolicy, Board, Comparison, Effect, Input, Outcome, Reach, Verdict};
+use chroma_edge::order::{
+    AckPolicy, Action, Board, Comparison, DivergenceCause, Effect, Input, Outcome, Persist, Reach, Verdict, WaitId,
+};
 
 use crate::account::Account;
 use crate::assumptions::Assumptions;
@@ -94,7 +96,7 @@ pub struct World {
     /// Nothing is sent before this step: what another edge sent may still be on its way.
     pub lease_begins: u64,
     /// What the shell waits for, and the step at which it began.
-    pub rests: BTreeMap<(LaneId, InstanceId, u64), u64>,
+    pub rests: BTreeMap<(LaneId, InstanceId, WaitId), u64>,
     pub examinations: Vec<(LaneId, Seq)>,
     pub inspections: BTreeSet<InstanceId>,
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
@@ -191,31 +193,35 @@ impl World {
             self.note(|| format!("out {effect:?}"));
             self.check_effect(&effect);
             match effect {
-                Effect::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
-                    self.requests.push(Request::send(lane, instance, seqs, purpose, repeat, send_priority));
-                }
-                Effect::ReadIds { lane, instance, seq, send_priority } => {
-                    self.requests.push(Request::read(lane, instance, seq, send_priority));
-                }
-                Effect::Record { lane, instance, record } => {
-                    self.journal.queue.push_back(Commit::Record { lane, instance, record });
-                }
-                Effect::Note { record } => {
-                    if !record.left_behind.is_empty() {
-                        self.counters.count("left behind");
-                    }
-                    self.journal.queue.push_back(Commit::Note { record });
-                }
-                Effect::RecordVoids { lane, seqs } => self.journal.queue.push_back(Commit::Voids { lane, seqs }),
-                Effect::Answer { seq, verdict, .. } => self.answer_client(seq, verdict),
-                Effect::AwaitQuiescence { lane, instance, wait, .. } => {
-                    self.rests.insert((lane, instance, wait), self.now);
-                }
-                Effect::Inspect { instance } => {
-                    self.inspections.insert(instance);
-                }
-                Effect::Examine { lane, seq } => self.examinations.push((lane, seq)),
+                Effect::Answer(answer) => self.answer_client(answer.seq, answer.verdict),
+                Effect::Persist(persist) => self.persist(persist),
+                Effect::Perform(action) => self.perform(action),
             }
+        }
+    }
+
+    fn persist(&mut self, persist: Persist) {
+        if let Persist::Divergence { cause: DivergenceCause::LeftBehind, .. } = persist {
+            self.counters.count("left behind");
+        }
+        self.journal.queue.push_back(Commit::Persist(persist));
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
+                self.requests.push(Request::send(lane, instance, seqs, purpose, repeat, send_priority));
+            }
+            Action::ReadIds { lane, instance, seq, send_priority } => {
+                self.requests.push(Request::read(lane, instance, seq, send_priority));
+            }
+            Action::AwaitQuiescence { lane, instance, wait, .. } => {
+                self.rests.insert((lane, instance, wait), self.now);
+            }
+            Action::Inspect { instance } => {
+                self.inspections.insert(instance);
+            }
+            Action::Examine { lane, seq } => self.examinations.push((lane, seq)),
         }
     }
 

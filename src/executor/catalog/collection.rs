@@ -15,7 +15,7 @@ use crate::executor::attempt::{Attempt, Attempted, judge};
 use crate::executor::records::content_type;
 use crate::ids::{CollectionId, InstanceCollectionId, Scope};
 use crate::instance::{Answer, Outgoing};
-use crate::order::{CatalogChange, Effect, Health, Kind, LaneState, Origin, Outcome, Retry};
+use crate::order::{CatalogChange, Health, Kind, LaneState, Origin, Outcome, Retry};
 use crate::proof::{self, CrashPoint};
 
 const CONFLICT: u16 = 409;
@@ -106,7 +106,7 @@ async fn conflict(
         let outcome = created(attempt, entry, scope, name, &found.body);
         return Ok(Attempted::of(outcome, Some(found)));
     }
-    attempt.core.ask(Effect::Inspect { instance: attempt.instance });
+    attempt.core.doubt_contents(attempt.instance);
     match existing {
         Existing::Conflict => Ok(plain(attempt, Class::Rejected, answer, Vec::new())),
         Existing::Reuse => Ok(Attempted::not_sent("a collection of this name waits for adoption")),

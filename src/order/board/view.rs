@@ -1,6 +1,6 @@
 //! What the board tells others: who is fresh (rule R5), who is behind, what could be compared.
 
-use super::{Board, Reach};
+use super::{Board, Reach, WaitId};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Catalog;
 use crate::order::choose::{Candidate, CandidateHealth};
@@ -25,8 +25,8 @@ pub struct Comparison {
     pub instance: InstanceId,
     /// Where the reference stands.
     pub at: Seq,
-    /// How often the instance's place had rested: what was read before another rest began there says nothing.
-    pub wait: u64,
+    /// The instance's latest wait. What was read before another wait began there proves nothing.
+    pub wait: WaitId,
 }
 
 /// A lane, for operators.

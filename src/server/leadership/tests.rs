@@ -241,7 +241,8 @@ async fn what_an_earlier_edge_feared_reaches_the_board_once() {
         _ = fixture.holder.keep(LeaseTerm::For(TERM), &mut lost) => panic!("it is renewed"),
         () = fixture.script.calls("late_writes", 3) => {}
     }
-    let wait = "AwaitQuiescence { lane: Catalog, instance: InstanceId(0), wait: 1, why: Settle { in_a_row: 0 } }";
+    let wait =
+        "AwaitQuiescence { lane: Catalog, instance: InstanceId(0), wait: WaitId(1), why: Settle { in_a_row: 0 } }";
     assert_eq!(work.describe(), ["Inspect { instance: InstanceId(0) }", wait, "handled 7", "handled 8"]);
 }
 
