@@ -2,7 +2,7 @@
 
 use crate::ids::{InstanceId, LaneId};
 use crate::instance::{Answer, Registry};
-use crate::journal::{Fact, Standing, StoredAnswer};
+use crate::journal::{Fact, StoredAnswer};
 use crate::order::{Record, Verdict};
 
 /// Answers to record writes above this are not kept: a replay of such a write is told its status only. The catalog
@@ -28,14 +28,14 @@ pub(crate) fn facts_of(
     facts.extend(record.changes.iter().cloned().map(Fact::Catalog));
     for (lane, instance) in &record.diverged {
         let reason = answer.map_or_else(|| "not compared yet".to_owned(), refusal);
-        facts.push(Fact::Standing { lane: *lane, instance: name(*instance), standing: Standing::Diverged { reason } });
+        facts.push(Fact::Diverged { lane: *lane, instance: name(*instance), reason });
     }
     for (lane, instance) in &record.left_behind {
         let reason = LEFT_BEHIND.to_owned();
-        facts.push(Fact::Standing { lane: *lane, instance: name(*instance), standing: Standing::Diverged { reason } });
+        facts.push(Fact::Diverged { lane: *lane, instance: name(*instance), reason });
     }
     for (lane, instance) in &record.admitted {
-        facts.push(Fact::Standing { lane: *lane, instance: name(*instance), standing: Standing::InStep });
+        facts.push(Fact::InStep { lane: *lane, instance: name(*instance) });
     }
     if let Some(through) = record.through {
         facts.push(Fact::Progress { lane, instance: name(instance), through });

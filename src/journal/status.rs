@@ -2,7 +2,37 @@
 //!
 //! Reports about one transaction come from its client's side and from recovery, and may arrive late or twice.
 
-use super::Status;
+/// A transaction's status, as stored and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    Attempting,
+    /// A definite answer was given, 4xx included.
+    Completed,
+    /// The client was told 503, recovery pending: it will be retried.
+    Failed,
+    /// Finished after its client had been told "pending", or after a restart. Also what may have been acknowledged, and went
+    /// with its collection before that was durable.
+    Recovered,
+    /// Rejected on recovery, or never acknowledged and shown absent, or below the deletion of its collection.
+    Abandoned,
+}
+
+impl Status {
+    /// Every status, in the order in which they are shown.
+    pub const ALL: [Status; 5] =
+        [Status::Attempting, Status::Completed, Status::Failed, Status::Recovered, Status::Abandoned];
+
+    /// The name that is stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Attempting => "ATTEMPTING",
+            Status::Completed => "COMPLETED",
+            Status::Failed => "FAILED",
+            Status::Recovered => "RECOVERED",
+            Status::Abandoned => "ABANDONED",
+        }
+    }
+}
 
 impl Status {
     /// Whether nothing can follow: the transaction is finished, and so is its line in the journal.

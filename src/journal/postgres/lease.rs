@@ -11,12 +11,12 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
-use super::connect::{ConnectError, Exclusive, Session, Sessions, explain};
-use super::fence::{Access, FOUND, Fence, Found, Known, behind};
-use super::pipeline::{Outcome, query, transact};
-use super::row::get;
+use super::codec::row::get;
+use super::commit::fence::{Access, FOUND, Fence, Found, Known, behind};
+use super::commit::writer::halt;
+use super::connection::connect::{ConnectError, Exclusive, Session, Sessions, explain};
+use super::connection::pipeline::{Outcome, query, transact};
 use super::schema::{self, Schema, SchemaError};
-use super::writer::halt;
 use crate::journal::names::lane_name;
 use crate::journal::{Claim, LateWrite, LeadershipError, LeaseTerm, Predecessor, ReadError};
 

@@ -4,34 +4,16 @@
 //! three pools: for the one connection that commits, for reads, and for the lease, so that none of them waits for
 //! another. What a journal promises is said at [`Store`] and [`Leadership`]; docs/decisions/0013 says why it is done so.
 
-mod append;
-mod application;
-mod audit;
-mod body;
-mod capacity;
-mod catalog;
-mod connect;
-mod events;
-mod facts;
-mod fence;
-mod fold;
-mod keywords;
-mod lanes;
+mod codec;
+mod commit;
+mod connection;
 mod lease;
-mod load;
 mod moving;
-mod pipeline;
-mod read;
-mod row;
-mod runtime;
+mod query;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod text;
-mod tls;
 mod trim;
-mod url;
-mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,13 +22,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use self::connect::{Patience, Purpose, pool};
-use self::fence::Fence;
+use self::commit::facts;
+use self::commit::fence::Fence;
+use self::commit::writer::Writer;
+use self::connection::connect::{Patience, Purpose, pool};
+use self::connection::runtime::OwnThread;
+use self::connection::tls;
 use self::lease::Lease;
-use self::read::Reader;
-use self::runtime::OwnThread;
+use self::query::read::Reader;
+use self::query::{audit, capacity, events, lanes, load, read};
 use self::schema::Schema;
-use self::writer::Writer;
 use super::{
     AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, HeldLane,
     LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, ReadError, Recent, Request, Snapshot,
@@ -55,9 +40,9 @@ use super::{
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
 
+pub use connection::url::DatabaseUrl;
 pub use moving::{MoveError, Moved, move_from};
 pub use schema::{Applied, Difference, SchemaError, bring_up_to_date, validate};
-pub use url::DatabaseUrl;
 
 /// Reads that run at once; the others wait.
 const READERS: usize = 4;

@@ -7,11 +7,11 @@
 
 use tokio_postgres::Row;
 
-use super::connect::Exclusive;
-use super::lanes;
-use super::pipeline::{Query, query};
-use super::read::failed;
-use super::row::{self, get, number, time};
+use super::codec::row::{self, get, number, time};
+use super::connection::connect::Exclusive;
+use super::connection::pipeline::{Query, query};
+use super::query::lanes;
+use super::query::read::failed;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::{ReadError, Trimmed, Trimming};
@@ -187,7 +187,7 @@ pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why:
     let mut queries =
         vec![query!(REMOVE, lanes.clone(), ends, names, i64::try_from(why.least_in_step()).unwrap_or(i64::MAX))];
     if let Some((before, most)) = plan.application {
-        queries.push(query!(super::application::TRIM, before, most));
+        queries.push(query!(super::commit::application::TRIM, before, most));
     }
     if let Some(through) = plan.forget {
         queries.push(query!(FORGET, through));

@@ -9,9 +9,9 @@ use super::row::number;
 use super::{application, catalog, events};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
-use crate::journal::names::{Named, lane_name, standing_name};
-use crate::journal::{Fact, Standing, Status, StoredAnswer, TimingGap};
-use crate::order::Verdict;
+use crate::journal::names::{Named, lane_name};
+use crate::journal::{Fact, Status, StoredAnswer, TimingGap};
+use crate::order::{LaneState, Verdict};
 
 /// Finishes what has a verdict and was cut off before its client's side was marked.
 pub(super) fn finish_statuses(connection: &Connection, at: Timestamp) -> rusqlite::Result<()> {
@@ -37,7 +37,10 @@ pub(super) fn finish_statuses(connection: &Connection, at: Timestamp) -> rusqlit
 pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<()> {
     match fact {
         Fact::Progress { lane, instance, through } => progress(connection, *lane, instance, *through),
-        Fact::Standing { lane, instance, standing } => stand(connection, *lane, instance, standing),
+        Fact::InStep { lane, instance } => set_state(connection, *lane, instance, LaneState::InStep, None),
+        Fact::Diverged { lane, instance, reason } => {
+            set_state(connection, *lane, instance, LaneState::Diverged, Some(reason))
+        }
         Fact::Verdict { seq, verdict, by, answer } => settle(connection, *seq, *verdict, by.as_ref(), answer.as_ref()),
         Fact::Resolved { seq, body } => {
             let sql = "UPDATE bodies SET resolved = ?2 WHERE seq = ?1 AND resolved IS NULL";
@@ -88,11 +91,16 @@ fn progress(connection: &Connection, lane: LaneId, instance: &InstanceName, thro
     connection.prepare_cached(sql)?.execute(params![lane_name(lane), instance.as_str(), number(through)]).map(drop)
 }
 
-fn stand(connection: &Connection, lane: LaneId, instance: &InstanceName, standing: &Standing) -> rusqlite::Result<()> {
-    let (standing, reason) = standing_name(standing);
+fn set_state(
+    connection: &Connection,
+    lane: LaneId,
+    instance: &InstanceName,
+    state: LaneState,
+    reason: Option<&str>,
+) -> rusqlite::Result<()> {
     let sql = "INSERT INTO progress (lane, instance, standing, reason) VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (lane, instance) DO UPDATE SET standing = excluded.standing, reason = excluded.reason";
-    connection.prepare_cached(sql)?.execute(params![lane_name(lane), instance.as_str(), standing, reason]).map(drop)
+    connection.prepare_cached(sql)?.execute(params![lane_name(lane), instance.as_str(), state.name(), reason]).map(drop)
 }
 
 /// A settled entry's verdict and answer never change (rule R3): the first ones stay.

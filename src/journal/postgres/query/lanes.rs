@@ -2,14 +2,15 @@
 
 use tokio_postgres::Row;
 
-use super::pipeline::{Query, query};
-use super::row::{self, get, parsed};
-use super::text;
 use crate::clock::Timestamp;
 use crate::ids::InstanceName;
-use crate::journal::names::standing_named;
+use crate::journal::names::Named;
+use crate::journal::postgres::codec::row::{self, get, parsed};
+use crate::journal::postgres::codec::text;
+use crate::journal::postgres::connection::pipeline::{Query, query};
 use crate::journal::progress::LaneProgress;
 use crate::journal::{ProgressRow, ReadError};
+use crate::order::LaneState;
 
 /// What the instances that stay have had all along, while one that goes held it back.
 const LEFT_BEHIND: &str = "
@@ -24,7 +25,11 @@ const LEFT_BEHIND: &str = "
     WHERE t.lane = p.lane AND t.seq <= p.lowest AND t.synced_at IS NULL";
 
 /// Notes which instances are configured, in order. One that is no more keeps its row, without a place.
-pub(super) fn note_configured<'a>(configured: &'a [InstanceName], at: Timestamp, queries: &mut Vec<Query<'a>>) {
+pub(in crate::journal::postgres) fn note_configured<'a>(
+    configured: &'a [InstanceName],
+    at: Timestamp,
+    queries: &mut Vec<Query<'a>>,
+) {
     let names: Vec<&str> = configured.iter().map(InstanceName::as_str).collect();
     queries.push(query!(LEFT_BEHIND, names.clone(), row::time(at)));
     queries.push(query!(
@@ -40,20 +45,21 @@ pub(super) fn note_configured<'a>(configured: &'a [InstanceName], at: Timestamp,
 }
 
 /// The columns that [`progress`] reads, of every row.
-pub(super) const PROGRESS: &str = "SELECT lane, instance, through, standing, reason FROM chroma_edge.progress";
+pub(in crate::journal::postgres) const PROGRESS: &str =
+    "SELECT lane, instance, through, standing, reason FROM chroma_edge.progress";
 
 /// A row of [`PROGRESS`].
-pub(super) fn progress(row: &Row) -> Result<ProgressRow, ReadError> {
-    let reason: Option<String> = get::<Option<String>>(row, "reason")?.map(text::read);
+pub(in crate::journal::postgres) fn progress(row: &Row) -> Result<ProgressRow, ReadError> {
     Ok(ProgressRow {
         lane: row::lane(row)?,
         instance: row::instance(row, "instance")?,
         through: row::seq(row, "through")?,
-        standing: parsed(row, "standing", |text| standing_named(text, reason.clone()))?,
+        state: parsed(row, "standing", LaneState::named)?,
+        reason: get::<Option<String>>(row, "reason")?.map(text::read),
     })
 }
 
 /// Stored progress rows.
-pub(super) fn places(rows: &[Row]) -> Result<LaneProgress, ReadError> {
+pub(in crate::journal::postgres) fn places(rows: &[Row]) -> Result<LaneProgress, ReadError> {
     rows.iter().map(progress).collect()
 }

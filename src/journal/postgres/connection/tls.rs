@@ -19,7 +19,7 @@ use super::url::{DatabaseUrl, Encryption, Trusted};
 ///
 /// # Errors
 /// The trusted certificates cannot be read, or there are none.
-pub(super) fn connector(url: &DatabaseUrl) -> Result<MakeRustlsConnect, String> {
+pub(in crate::journal::postgres) fn connector(url: &DatabaseUrl) -> Result<MakeRustlsConnect, String> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_safe_default_protocol_versions().map_err(|error| error.to_string())?;

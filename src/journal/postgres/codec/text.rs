@@ -7,7 +7,7 @@ use std::borrow::Cow;
 const ESCAPE: char = '\u{2400}';
 
 /// The text as it is stored.
-pub(super) fn stored(text: &str) -> Cow<'_, str> {
+pub(in crate::journal::postgres) fn stored(text: &str) -> Cow<'_, str> {
     if !text.contains(['\0', ESCAPE]) {
         return Cow::Borrowed(text);
     }
@@ -23,7 +23,7 @@ pub(super) fn stored(text: &str) -> Cow<'_, str> {
 }
 
 /// The text that was stored. Whatever [`stored`] never writes is taken as it is.
-pub(super) fn read(stored: String) -> String {
+pub(in crate::journal::postgres) fn read(stored: String) -> String {
     if !stored.contains(ESCAPE) {
         return stored;
     }

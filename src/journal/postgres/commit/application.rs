@@ -4,12 +4,12 @@
 //! of a commit take its first positions, before its appends.
 
 use super::append::{Plain, digest};
-use super::pipeline::{Query, query};
-use super::row::{count, number, time};
-use super::text::stored;
 use crate::clock::Timestamp;
 use crate::ids::Seq;
 use crate::journal::names::Named;
+use crate::journal::postgres::codec::row::{count, number, time};
+use crate::journal::postgres::codec::text::stored;
+use crate::journal::postgres::connection::pipeline::{Query, query};
 use crate::journal::{ApplicationDraft, ApplicationReport, Fact, TimingGap};
 
 /// Nothing, if the transaction is there already, or its key is another's.
@@ -45,12 +45,12 @@ const REPORT: &str = "
     WHERE seq = $1 AND lane = 'application' AND status IN ('ATTEMPTING', 'FAILED')";
 
 /// How many positions the facts take.
-pub(super) fn positions(facts: &[Fact]) -> i64 {
+pub(in crate::journal::postgres) fn positions(facts: &[Fact]) -> i64 {
     count(facts.iter().filter(|fact| matches!(fact, Fact::ApplicationBegan(_))).count() as u64)
 }
 
 /// The statements that record these beginnings and then these reports. `given` positions are given out by the commit.
-pub(super) fn record<'a>(
+pub(in crate::journal::postgres) fn record<'a>(
     begun: &[&'a ApplicationDraft],
     reports: &[(Seq, &'a ApplicationReport, Timestamp)],
     given: i64,
@@ -101,7 +101,7 @@ fn begin<'a>(begun: &[&'a ApplicationDraft], given: i64) -> Query<'a> {
 }
 
 /// Removes up to so many that ended before then, with their bodies. They hold nothing back, and nothing holds them.
-pub(super) const TRIM: &str = "
+pub(in crate::journal::postgres) const TRIM: &str = "
     WITH old AS (
         SELECT seq FROM chroma_edge.transactions
         WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < $1 LIMIT $2

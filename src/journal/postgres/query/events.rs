@@ -2,16 +2,16 @@
 
 use tokio_postgres::types::ToSql;
 
-use super::connect::Exclusive;
-use super::pipeline::{Query, query};
 use super::read::failed;
-use super::row::{self, count, get, unsigned};
-use super::text::stored;
 use crate::journal::names::Named;
+use crate::journal::postgres::codec::row::{self, count, get, unsigned};
+use crate::journal::postgres::codec::text::stored;
+use crate::journal::postgres::connection::connect::Exclusive;
+use crate::journal::postgres::connection::pipeline::{Query, query};
 use crate::journal::{EventId, EventPage, EventRow, EventScope, ReadError};
 
 /// Up to `most` events of the scope after `after`, all of one moment.
-pub(super) async fn events(
+pub(in crate::journal::postgres) async fn events(
     session: &Exclusive,
     scope: &EventScope,
     after: EventId,
@@ -70,7 +70,7 @@ pub(super) async fn events(
 }
 
 /// A webhook has accepted everything up to here.
-pub(super) fn delivered<'a>(through: EventId) -> Query<'a> {
+pub(in crate::journal::postgres) fn delivered<'a>(through: EventId) -> Query<'a> {
     let sql = "UPDATE chroma_edge.journal SET delivered_event = greatest(delivered_event, $1)";
     query!(sql, count(through.get()))
 }

@@ -9,10 +9,11 @@ use std::time::SystemTime;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
-use super::pipeline::{Query, query};
-use super::row::{count, time};
-use super::{body, text::stored};
 use crate::journal::names::{Named, lane_name};
+use crate::journal::postgres::codec::body;
+use crate::journal::postgres::codec::row::{count, time};
+use crate::journal::postgres::codec::text::stored;
+use crate::journal::postgres::connection::pipeline::{Query, query};
 use crate::journal::{ClientKey, Compression, Draft, Status};
 
 const TRANSACTIONS: &str = "
@@ -34,7 +35,11 @@ const BODIES: &str = "
     FROM unnest($2::bytea[], $3::text[]) WITH ORDINALITY AS d (body, encoding, place)";
 
 /// The statements that insert the drafts.
-pub(super) fn append<'a>(drafts: &'a [Draft], compression: Compression, queries: &mut Vec<Query<'a>>) {
+pub(in crate::journal::postgres) fn append<'a>(
+    drafts: &'a [Draft],
+    compression: Compression,
+    queries: &mut Vec<Query<'a>>,
+) {
     if drafts.is_empty() {
         return;
     }
@@ -78,12 +83,12 @@ fn transactions(drafts: &[Draft], given: i64) -> Query<'_> {
 }
 
 /// What stands for a client's key in the index.
-pub(super) fn digest(key: &ClientKey) -> Vec<u8> {
+pub(in crate::journal::postgres) fn digest(key: &ClientKey) -> Vec<u8> {
     digest_of(&key.tenant, &key.key)
 }
 
 /// See [`digest`].
-pub(super) fn digest_of(tenant: &str, key: &str) -> Vec<u8> {
+pub(in crate::journal::postgres) fn digest_of(tenant: &str, key: &str) -> Vec<u8> {
     let mut digest = Sha256::new();
     digest.update(count(tenant.len() as u64).to_le_bytes());
     digest.update(tenant);
@@ -101,13 +106,13 @@ pub(super) const HOLDER: &str =
     "SELECT transaction_id FROM chroma_edge.transactions WHERE client_digest = ANY ($1::bytea[]) ORDER BY seq LIMIT 1";
 
 /// A first row's transaction.
-pub(super) fn holder(row: &tokio_postgres::Row) -> Option<Uuid> {
+pub(in crate::journal::postgres) fn holder(row: &tokio_postgres::Row) -> Option<Uuid> {
     row.try_get(0).ok()
 }
 
 /// Bytes as `bytea`, copied once: into the message.
 #[derive(Debug)]
-pub(super) struct Plain(pub(super) bytes::Bytes);
+pub(super) struct Plain(pub(in crate::journal::postgres) bytes::Bytes);
 
 impl tokio_postgres::types::ToSql for Plain {
     fn to_sql(

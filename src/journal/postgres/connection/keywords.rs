@@ -7,13 +7,13 @@ use percent_encoding::percent_decode_str;
 
 /// A connection string, taken apart.
 #[derive(Default)]
-pub(super) struct Said {
-    pub(super) sslmode: Option<String>,
-    pub(super) sslrootcert: Option<String>,
+pub(in crate::journal::postgres) struct Said {
+    pub(in crate::journal::postgres) sslmode: Option<String>,
+    pub(in crate::journal::postgres) sslrootcert: Option<String>,
     pub(super) target_session_attrs: bool,
     pub(super) keepalives_idle: bool,
     /// What the driver parses.
-    pub(super) rest: String,
+    pub(in crate::journal::postgres) rest: String,
 }
 
 impl Said {
@@ -102,7 +102,7 @@ fn value(text: &str) -> Result<(String, &str), String> {
 }
 
 /// What the driver found wrong, without what it quotes: a piece of a password may stand where it looks for a keyword.
-pub(super) fn explain(error: &tokio_postgres::Error) -> String {
+pub(in crate::journal::postgres) fn explain(error: &tokio_postgres::Error) -> String {
     let text = std::error::Error::source(error).map_or_else(|| error.to_string(), ToString::to_string);
     match text.strip_prefix("unknown option") {
         Some(_) => "it has a keyword that is not supported here".to_owned(),

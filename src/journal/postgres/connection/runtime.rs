@@ -11,7 +11,7 @@ use tokio::runtime::{Builder, Handle};
 use tokio::sync::oneshot;
 
 /// A runtime on a thread of its own.
-pub(super) struct OwnThread {
+pub(in crate::journal::postgres) struct OwnThread {
     handle: Handle,
     /// Dropped to end the thread.
     stop: Option<oneshot::Sender<()>>,
@@ -19,7 +19,7 @@ pub(super) struct OwnThread {
 }
 
 impl OwnThread {
-    pub(super) fn start(name: &str) -> io::Result<OwnThread> {
+    pub(in crate::journal::postgres) fn start(name: &str) -> io::Result<OwnThread> {
         let runtime = Builder::new_current_thread().enable_all().build()?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
@@ -30,12 +30,18 @@ impl OwnThread {
     }
 
     /// Runs `work` there. It goes on when whoever waits for it goes; `None`: it panicked, or the thread has ended.
-    pub(super) async fn run<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    pub(in crate::journal::postgres) async fn run<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
         self.handle.spawn(work).await.ok()
     }
 
     /// Runs `work` there, the caller's thread blocked. For whoever cannot wait otherwise: the store's end.
-    pub(super) fn finish<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> Option<T> {
+    pub(in crate::journal::postgres) fn finish<T: Send + 'static>(
+        &self,
+        work: impl Future<Output = T> + Send + 'static,
+    ) -> Option<T> {
         let (done, result) = std::sync::mpsc::channel();
         self.handle.spawn(async move {
             let done = done;

@@ -7,14 +7,15 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::types::ToSql;
 use tokio_postgres::{IsolationLevel, Row};
 
-use super::connect::{Exclusive, explain};
+use super::lanes;
+use super::read;
 use super::read::failed;
-use super::row::{self, get, number, time};
-use super::text::stored;
-use super::{lanes, read};
 use crate::clock::Timestamp;
 use crate::journal::audit::Hours;
 use crate::journal::names::{Named, lane_name};
+use crate::journal::postgres::codec::row::{self, get, number, time};
+use crate::journal::postgres::codec::text::stored;
+use crate::journal::postgres::connection::connect::{Exclusive, explain};
 use crate::journal::{
     AuditCursor, AuditPage, AuditQuery, Details, Filter, Lookup, ReadError, Recent, RecentStatus, Status, StatusSummary,
 };
@@ -90,7 +91,10 @@ async fn moment(session: &mut Exclusive) -> Result<Transaction<'_>, ReadError> {
 }
 
 /// A page and the counts, of one moment.
-pub(super) async fn audit(session: &mut Exclusive, query: &AuditQuery) -> Result<AuditPage, ReadError> {
+pub(in crate::journal::postgres) async fn audit(
+    session: &mut Exclusive,
+    query: &AuditQuery,
+) -> Result<AuditPage, ReadError> {
     let moment = moment(session).await?;
     let limit = usize::try_from(query.limit.max(1)).unwrap_or(usize::MAX);
     let mut places = places(&moment, query).await?;
@@ -195,7 +199,7 @@ pub(super) async fn all_counts(session: &mut Exclusive) -> Result<Vec<(Status, u
 }
 
 /// What there is of each status.
-pub(super) async fn summary(session: &mut Exclusive) -> Result<Vec<StatusSummary>, ReadError> {
+pub(in crate::journal::postgres) async fn summary(session: &mut Exclusive) -> Result<Vec<StatusSummary>, ReadError> {
     let moment = moment(session).await?;
     let mut summary = Status::ALL.map(StatusSummary::none);
     let sql = "SELECT status, sum(transactions)::bigint AS transactions, sum(timing_gaps)::bigint AS timing_gaps,
@@ -237,7 +241,7 @@ async fn end(
 }
 
 /// What was created lately.
-pub(super) async fn recent(
+pub(in crate::journal::postgres) async fn recent(
     session: &mut Exclusive,
     since: Timestamp,
     gaps_since: Timestamp,
@@ -255,7 +259,10 @@ pub(super) async fn recent(
 }
 
 /// One transaction with the progress of its lane. A transaction keeps its lane's progress: one moment is not needed.
-pub(super) async fn details(session: &Exclusive, lookup: &Lookup) -> Result<Option<Details>, ReadError> {
+pub(in crate::journal::postgres) async fn details(
+    session: &Exclusive,
+    lookup: &Lookup,
+) -> Result<Option<Details>, ReadError> {
     let Some(transaction) = read::transaction(session, lookup).await? else { return Ok(None) };
     let Some(lane) = transaction.lane else {
         let sql = "SELECT body FROM chroma_edge.bodies WHERE seq = $1";

@@ -21,7 +21,7 @@ const OLDEST: i32 = 15;
 
 /// What a connection is for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Purpose {
+pub(in crate::journal::postgres) enum Purpose {
     Commits,
     Reads,
     Lease,
@@ -30,20 +30,20 @@ pub(super) enum Purpose {
 
 /// How long things may take on one kind of connection.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Patience {
+pub(in crate::journal::postgres) struct Patience {
     /// For one of several hosts to take a connection: less than half of what its callers wait.
-    pub(super) connect: Duration,
+    pub(in crate::journal::postgres) connect: Duration,
     /// For the server to carry out one statement.
-    pub(super) statement: Duration,
+    pub(in crate::journal::postgres) statement: Duration,
     /// For a lock that another session holds.
-    pub(super) lock: Duration,
+    pub(in crate::journal::postgres) lock: Duration,
     /// For the next statement of a transaction; then the server ends the session, and its locks.
-    pub(super) idle: Duration,
+    pub(in crate::journal::postgres) idle: Duration,
 }
 
 /// A connection that cannot be had.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum ConnectError {
+pub(in crate::journal::postgres) enum ConnectError {
     /// Not now.
     #[error("{0}")]
     Unreachable(String),
@@ -53,7 +53,7 @@ pub(super) enum ConnectError {
 }
 
 /// An open connection.
-pub(super) struct Session {
+pub(in crate::journal::postgres) struct Session {
     client: ClientWrapper,
     /// The server gave up waiting for its replicas: what it said was committed may be lost with it.
     unreplicated: Arc<AtomicBool>,
@@ -93,20 +93,20 @@ pub(super) struct Opener {
 }
 
 /// A pool of connections of one kind.
-pub(super) type Sessions = Pool<Opener>;
+pub(in crate::journal::postgres) type Sessions = Pool<Opener>;
 /// A connection on loan from its pool.
 pub(super) type Loan = deadpool::managed::Object<Opener>;
 
 /// A connection that is closed when it is let go: whatever it was at ends with it.
-pub(super) struct Exclusive(Option<Loan>);
+pub(in crate::journal::postgres) struct Exclusive(Option<Loan>);
 
 impl Exclusive {
-    pub(super) fn new(loan: Loan) -> Exclusive {
+    pub(in crate::journal::postgres) fn new(loan: Loan) -> Exclusive {
         Exclusive(Some(loan))
     }
 
     /// Gives the connection back, for others to use.
-    pub(super) fn give_back(mut self) {
+    pub(in crate::journal::postgres) fn give_back(mut self) {
         self.0 = None;
     }
 }
@@ -135,7 +135,7 @@ impl Drop for Exclusive {
 }
 
 /// A pool of up to `size` connections, opened when needed.
-pub(super) fn pool(
+pub(in crate::journal::postgres) fn pool(
     url: &DatabaseUrl,
     tls: &MakeRustlsConnect,
     purpose: Purpose,
@@ -305,7 +305,7 @@ impl Manager for Opener {
 }
 
 /// The failure with its causes, on one line.
-pub(super) fn explain(error: &tokio_postgres::Error) -> String {
+pub(in crate::journal::postgres) fn explain(error: &tokio_postgres::Error) -> String {
     if let Some(said) = error.as_db_error() {
         return format!("{} (SQLSTATE {})", said.message(), said.code().code());
     }

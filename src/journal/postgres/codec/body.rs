@@ -9,7 +9,7 @@ use crate::journal::names::Named;
 use crate::journal::{Compression, ReadError};
 
 /// The stored form of a body, and its encoding's name.
-pub(super) fn packed(body: &Bytes, compression: Compression) -> (Bytes, &'static str) {
+pub(in crate::journal::postgres) fn packed(body: &Bytes, compression: Compression) -> (Bytes, &'static str) {
     let packed = bodies::pack(body, compression);
     let bytes = match packed.bytes {
         Cow::Borrowed(_) => body.clone(),

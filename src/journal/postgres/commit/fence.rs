@@ -9,21 +9,21 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::row::get;
 use crate::journal::ReadError;
+use crate::journal::postgres::codec::row::get;
 
 /// How far a journal is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Known {
+pub(in crate::journal::postgres) struct Known {
     /// `None`: nothing is known yet.
-    pub(super) journal_id: Option<Uuid>,
-    pub(super) commits: i64,
-    pub(super) last_seq: i64,
+    pub(in crate::journal::postgres) journal_id: Option<Uuid>,
+    pub(in crate::journal::postgres) commits: i64,
+    pub(in crate::journal::postgres) last_seq: i64,
 }
 
 impl Known {
     /// Reads the columns `journal_id`, `commits` and `last_seq`.
-    pub(super) fn read(row: &Row) -> Result<Known, ReadError> {
+    pub(in crate::journal::postgres) fn read(row: &Row) -> Result<Known, ReadError> {
         Ok(Known {
             journal_id: get(row, "journal_id")?,
             commits: get(row, "commits")?,
@@ -34,27 +34,27 @@ impl Known {
 
 /// The journal's row, and the lease beside it.
 #[derive(Clone, Debug)]
-pub(super) struct Found {
-    pub(super) known: Known,
-    pub(super) epoch_holder: Option<Uuid>,
-    pub(super) halted: Option<String>,
-    pub(super) holder: Option<Uuid>,
-    pub(super) holder_name: Option<String>,
+pub(in crate::journal::postgres) struct Found {
+    pub(in crate::journal::postgres) known: Known,
+    pub(in crate::journal::postgres) epoch_holder: Option<Uuid>,
+    pub(in crate::journal::postgres) halted: Option<String>,
+    pub(in crate::journal::postgres) holder: Option<Uuid>,
+    pub(in crate::journal::postgres) holder_name: Option<String>,
     /// Whether the holder's lease runs still, on the database's clock.
-    pub(super) runs: bool,
+    pub(in crate::journal::postgres) runs: bool,
     /// Whether this connection's transactions only read, unless they say otherwise.
-    pub(super) reads_only: bool,
+    pub(in crate::journal::postgres) reads_only: bool,
 }
 
 /// What [`Found::read`] reads.
-pub(super) const FOUND: &str = "
+pub(in crate::journal::postgres) const FOUND: &str = "
     SELECT j.journal_id, j.last_seq, j.commits, j.epoch_holder, j.halted, l.holder, l.holder_name,
         coalesce(l.expires_at > clock_timestamp(), false) AS runs,
         current_setting('transaction_read_only') = 'on' AS reads_only
     FROM chroma_edge.journal AS j, chroma_edge.lease AS l";
 
 impl Found {
-    pub(super) fn read(row: &Row) -> Result<Found, ReadError> {
+    pub(in crate::journal::postgres) fn read(row: &Row) -> Result<Found, ReadError> {
         Ok(Found {
             known: Known::read(row)?,
             epoch_holder: get(row, "epoch_holder")?,
@@ -67,13 +67,13 @@ impl Found {
     }
 
     /// The holder, for messages.
-    pub(super) fn by(&self) -> String {
+    pub(in crate::journal::postgres) fn by(&self) -> String {
         self.holder_name.clone().unwrap_or_else(|| "an edge without a name".to_owned())
     }
 }
 
 /// This process, to the journal.
-pub(super) struct Fence {
+pub(in crate::journal::postgres) struct Fence {
     me: Uuid,
     name: String,
     state: Mutex<State>,
@@ -93,57 +93,57 @@ struct State {
 /// Whether the database's operator lets its clients write, as the connection of the lease has it. (Commits say
 /// themselves that they write, and would not notice.)
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Access {
+pub(in crate::journal::postgres) enum Access {
     #[default]
     Writes,
     ReadsOnly,
 }
 
 impl Fence {
-    pub(super) fn new(name: String) -> Fence {
+    pub(in crate::journal::postgres) fn new(name: String) -> Fence {
         Fence { me: Uuid::new_v4(), name, state: Mutex::default() }
     }
 
     /// The number that stands for this process.
-    pub(super) fn me(&self) -> Uuid {
+    pub(in crate::journal::postgres) fn me(&self) -> Uuid {
         self.me
     }
 
     /// Its name, for people.
-    pub(super) fn name(&self) -> &str {
+    pub(in crate::journal::postgres) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn epoch(&self) -> Option<i64> {
+    pub(in crate::journal::postgres) fn epoch(&self) -> Option<i64> {
         self.state().epoch
     }
 
     /// The last epoch that this process had, though it may have lost it.
-    pub(super) fn last_epoch(&self) -> Option<i64> {
+    pub(in crate::journal::postgres) fn last_epoch(&self) -> Option<i64> {
         self.state().last_epoch
     }
 
-    pub(super) fn hold(&self, epoch: Option<i64>) {
+    pub(in crate::journal::postgres) fn hold(&self, epoch: Option<i64>) {
         let mut state = self.state();
         state.epoch = epoch;
         state.last_epoch = epoch.or(state.last_epoch);
     }
 
     /// The most that was seen acknowledged by now. To be asked before the journal is.
-    pub(super) fn known(&self) -> Known {
+    pub(in crate::journal::postgres) fn known(&self) -> Known {
         self.state().known
     }
 
-    pub(super) fn access(&self) -> Access {
+    pub(in crate::journal::postgres) fn access(&self) -> Access {
         self.state().access
     }
 
-    pub(super) fn set_access(&self, access: Access) {
+    pub(in crate::journal::postgres) fn set_access(&self, access: Access) {
         self.state().access = access;
     }
 
     /// The journal said that it is this far.
-    pub(super) fn learn(&self, seen: Known) {
+    pub(in crate::journal::postgres) fn learn(&self, seen: Known) {
         let known = &mut self.state().known;
         known.journal_id = known.journal_id.or(seen.journal_id);
         known.commits = known.commits.max(seen.commits);
@@ -156,7 +156,7 @@ impl Fence {
 }
 
 /// What is wrong with a journal that is this far, where it is known to have been further.
-pub(super) fn behind(known: Known, found: Known) -> Option<String> {
+pub(in crate::journal::postgres) fn behind(known: Known, found: Known) -> Option<String> {
     if known.journal_id.is_some() && known.journal_id != found.journal_id {
         return Some(
             "the database holds another journal than before: bring the one back that this edge worked with, or \

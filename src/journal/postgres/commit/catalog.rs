@@ -5,12 +5,12 @@
 
 use uuid::Uuid;
 
-use super::pipeline::{Query, query};
-use super::row::{number, time};
-use super::text::stored;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, LaneId, Scope};
 use crate::journal::names::{Named, lane_name};
+use crate::journal::postgres::codec::row::{number, time};
+use crate::journal::postgres::codec::text::stored;
+use crate::journal::postgres::connection::pipeline::{Query, query};
 use crate::order::{CatalogChange, DEFAULT_DATABASE, DEFAULT_TENANT};
 
 const TENANT: &str = "INSERT INTO chroma_edge.tenants (tenant) VALUES ($1) ON CONFLICT DO NOTHING";
@@ -37,7 +37,12 @@ const DIMENSIONED: &str =
     "UPDATE chroma_edge.collections SET dimensioned = true WHERE collection = $1 AND NOT dimensioned";
 
 /// The statements that apply the change. `given` positions are given out by the same commit, after it.
-pub(super) fn apply<'a>(change: &'a CatalogChange, given: i64, now: Timestamp, queries: &mut Vec<Query<'a>>) {
+pub(in crate::journal::postgres) fn apply<'a>(
+    change: &'a CatalogChange,
+    given: i64,
+    now: Timestamp,
+    queries: &mut Vec<Query<'a>>,
+) {
     match change {
         CatalogChange::TenantCreated { tenant } => queries.push(query!(TENANT, stored(tenant))),
         CatalogChange::DatabaseCreated { scope, database_id } => queries.push(database(scope, *database_id)),

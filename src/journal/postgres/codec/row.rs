@@ -26,17 +26,17 @@ const LAST_MILLIS: i64 = 253_402_300_799_999;
 const FIRST_MILLIS: i64 = -62_135_596_800_000;
 
 /// A position as stored. A journal holds fewer than 2^63 transactions.
-pub(super) fn number(seq: Seq) -> i64 {
+pub(in crate::journal::postgres) fn number(seq: Seq) -> i64 {
     count(seq.get())
 }
 
 /// A size or a count as stored.
-pub(super) fn count(count: u64) -> i64 {
+pub(in crate::journal::postgres) fn count(count: u64) -> i64 {
     i64::try_from(count).unwrap_or(i64::MAX)
 }
 
 /// A moment as stored.
-pub(super) fn time(at: Timestamp) -> SystemTime {
+pub(in crate::journal::postgres) fn time(at: Timestamp) -> SystemTime {
     let millis = at.millis().clamp(FIRST_MILLIS, LAST_MILLIS);
     let span = Duration::from_millis(millis.unsigned_abs());
     if millis < 0 { UNIX_EPOCH - span } else { UNIX_EPOCH + span }
@@ -52,33 +52,38 @@ fn timestamp(time: SystemTime) -> Timestamp {
 }
 
 /// A stored moment of a row.
-pub(super) fn moment(row: &Row, column: &str) -> Result<Timestamp, ReadError> {
+pub(in crate::journal::postgres) fn moment(row: &Row, column: &str) -> Result<Timestamp, ReadError> {
     get(row, column).map(timestamp)
 }
 
 /// A stored moment that may be absent.
-pub(super) fn moment_if_any(row: &Row, column: &str) -> Result<Option<Timestamp>, ReadError> {
+pub(in crate::journal::postgres) fn moment_if_any(row: &Row, column: &str) -> Result<Option<Timestamp>, ReadError> {
     Ok(get::<Option<SystemTime>>(row, column)?.map(timestamp))
 }
 
 /// A stored value.
-pub(super) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: &str) -> Result<T, ReadError> {
-    row.try_get(column).map_err(|error| damaged(column, &super::connect::explain(&error)))
+pub(in crate::journal::postgres) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: &str) -> Result<T, ReadError> {
+    row.try_get(column)
+        .map_err(|error| damaged(column, &crate::journal::postgres::connection::connect::explain(&error)))
 }
 
 /// A stored position.
-pub(super) fn seq(row: &Row, column: &str) -> Result<Seq, ReadError> {
+pub(in crate::journal::postgres) fn seq(row: &Row, column: &str) -> Result<Seq, ReadError> {
     unsigned(row, column).map(Seq::new)
 }
 
 /// A stored size or count.
-pub(super) fn unsigned(row: &Row, column: &str) -> Result<u64, ReadError> {
+pub(in crate::journal::postgres) fn unsigned(row: &Row, column: &str) -> Result<u64, ReadError> {
     let value: i64 = get(row, column)?;
     u64::try_from(value).map_err(|error| damaged(column, &error.to_string()))
 }
 
 /// A stored name, converted.
-pub(super) fn parsed<T, E>(row: &Row, column: &str, parse: impl Fn(&str) -> Result<T, E>) -> Result<T, ReadError>
+pub(in crate::journal::postgres) fn parsed<T, E>(
+    row: &Row,
+    column: &str,
+    parse: impl Fn(&str) -> Result<T, E>,
+) -> Result<T, ReadError>
 where
     E: std::fmt::Display,
 {
@@ -86,13 +91,13 @@ where
 }
 
 /// A stored name that may be absent, converted.
-pub(super) fn named<T: Named>(row: &Row, column: &str) -> Result<Option<T>, ReadError> {
+pub(in crate::journal::postgres) fn named<T: Named>(row: &Row, column: &str) -> Result<Option<T>, ReadError> {
     let text: Option<&str> = get(row, column)?;
     text.map(|text| T::named(text)).transpose().map_err(|error| damaged(column, &error.to_string()))
 }
 
 /// A stored text.
-pub(super) fn text(row: &Row, column: &str) -> Result<String, ReadError> {
+pub(in crate::journal::postgres) fn text(row: &Row, column: &str) -> Result<String, ReadError> {
     get(row, column).map(text::read)
 }
 
@@ -102,7 +107,7 @@ fn optional(row: &Row, column: &str) -> Result<Option<String>, ReadError> {
 }
 
 /// A stored instance name.
-pub(super) fn instance(row: &Row, column: &str) -> Result<InstanceName, ReadError> {
+pub(in crate::journal::postgres) fn instance(row: &Row, column: &str) -> Result<InstanceName, ReadError> {
     get(row, column).map(InstanceName::new)
 }
 
@@ -110,7 +115,7 @@ fn damaged(column: &str, text: &str) -> ReadError {
     ReadError(format!("column {column}: {text}"))
 }
 
-pub(super) fn lane(row: &Row) -> Result<LaneId, ReadError> {
+pub(in crate::journal::postgres) fn lane(row: &Row) -> Result<LaneId, ReadError> {
     parsed(row, "lane", lane_named)
 }
 
@@ -153,12 +158,12 @@ fn verdict(row: &Row) -> Result<Option<Verdict>, ReadError> {
 }
 
 /// The columns that [`entry`] reads.
-pub(super) const ENTRY: &str =
+pub(in crate::journal::postgres) const ENTRY: &str =
     "t.seq, t.transaction_id, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.verdict, t.status,
     t.client_key";
 
 /// A row of [`ENTRY`].
-pub(super) fn entry(row: &Row) -> Result<EntryRow, ReadError> {
+pub(in crate::journal::postgres) fn entry(row: &Row) -> Result<EntryRow, ReadError> {
     let transaction_id = transaction_id(row)?;
     let client_key = optional(row, "client_key")?;
     Ok(EntryRow {
@@ -173,13 +178,13 @@ pub(super) fn entry(row: &Row) -> Result<EntryRow, ReadError> {
 }
 
 /// The columns that [`request`] reads. What is stored of a body is unpacked there.
-pub(super) const REQUEST: &str =
+pub(in crate::journal::postgres) const REQUEST: &str =
     "t.seq, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.method, t.path,
     t.content_type, t.answer_status, t.answer_body, b.resolved IS NOT NULL AS resolved,
     coalesce(b.resolved, b.body) AS body, CASE WHEN b.resolved IS NULL THEN b.encoding ELSE 'plain' END AS encoding";
 
 /// A row of [`REQUEST`].
-pub(super) fn request(row: &Row) -> Result<Request, ReadError> {
+pub(in crate::journal::postgres) fn request(row: &Row) -> Result<Request, ReadError> {
     Ok(Request {
         seq: seq(row, "seq")?,
         lane: lane(row)?,
@@ -207,12 +212,12 @@ macro_rules! transaction_columns {
 }
 
 /// The columns that [`transaction`] reads.
-pub(super) const TRANSACTION: &str = transaction_columns!("answer_body");
+pub(in crate::journal::postgres) const TRANSACTION: &str = transaction_columns!("answer_body");
 /// The same for lists, where answers are shown without their bodies.
-pub(super) const LISTED: &str = transaction_columns!("NULL::bytea AS answer_body");
+pub(in crate::journal::postgres) const LISTED: &str = transaction_columns!("NULL::bytea AS answer_body");
 
 /// A row of [`TRANSACTION`].
-pub(super) fn transaction(row: &Row) -> Result<TransactionRow, ReadError> {
+pub(in crate::journal::postgres) fn transaction(row: &Row) -> Result<TransactionRow, ReadError> {
     let executed_on: Option<&str> = get(row, "executed_on")?;
     let lane = match get::<&str>(row, "lane")? {
         APPLICATION => None,

@@ -4,24 +4,28 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use super::append::digest_of;
-use super::connect::{Exclusive, Sessions, explain};
-use super::row;
 use crate::ids::Seq;
+use crate::journal::postgres::codec::row;
+use crate::journal::postgres::commit::append::digest_of;
+use crate::journal::postgres::connection::connect::{Exclusive, Sessions, explain};
 use crate::journal::{LateWrite, LateWriteId, Lookup, ReadError, Request, Totals, TransactionRow};
 
 /// Connections that only read.
-pub(super) struct Reader {
+pub(in crate::journal::postgres) struct Reader {
     sessions: Sessions,
 }
 
 impl Reader {
-    pub(super) fn new(sessions: Sessions) -> Reader {
+    pub(in crate::journal::postgres) fn new(sessions: Sessions) -> Reader {
         Reader { sessions }
     }
 
     /// Runs `read` on a connection, for no longer than `patience`. One that turns out to be closed is replaced, once.
-    pub(super) async fn read<T, F>(&self, patience: Duration, read: impl Fn(Exclusive) -> F) -> Result<T, ReadError>
+    pub(in crate::journal::postgres) async fn read<T, F>(
+        &self,
+        patience: Duration,
+        read: impl Fn(Exclusive) -> F,
+    ) -> Result<T, ReadError>
     where
         F: Future<Output = (Exclusive, Result<T, ReadError>)>,
     {
@@ -46,7 +50,10 @@ impl Reader {
     }
 }
 
-pub(super) async fn requests(session: &Exclusive, seqs: &[Seq]) -> Result<Vec<Request>, ReadError> {
+pub(in crate::journal::postgres) async fn requests(
+    session: &Exclusive,
+    seqs: &[Seq],
+) -> Result<Vec<Request>, ReadError> {
     let sql = format!(
         "SELECT {} FROM unnest($1::bigint[]) WITH ORDINALITY AS w (seq, place)
         JOIN chroma_edge.transactions AS t ON t.seq = w.seq JOIN chroma_edge.bodies AS b ON b.seq = w.seq
@@ -59,7 +66,10 @@ pub(super) async fn requests(session: &Exclusive, seqs: &[Seq]) -> Result<Vec<Re
     rows.iter().map(row::request).collect()
 }
 
-pub(super) async fn transaction(session: &Exclusive, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
+pub(in crate::journal::postgres) async fn transaction(
+    session: &Exclusive,
+    lookup: &Lookup,
+) -> Result<Option<TransactionRow>, ReadError> {
     let select = |condition| format!("SELECT {} FROM chroma_edge.transactions WHERE {condition}", row::TRANSACTION);
     let rows = match lookup {
         Lookup::Id(id) => {
@@ -75,14 +85,14 @@ pub(super) async fn transaction(session: &Exclusive, lookup: &Lookup) -> Result<
         Lookup::Key { key } => {
             let condition = "left(client_key, 255) = left($1::text, 255) AND client_key = $1 ORDER BY seq DESC LIMIT 1";
             let statement = session.prepare_cached(&select(condition)).await.map_err(|error| failed(&error))?;
-            session.query(&statement, &[&super::text::stored(key)]).await
+            session.query(&statement, &[&crate::journal::postgres::codec::text::stored(key)]).await
         }
     };
     rows.map_err(|error| failed(&error))?.first().map(row::transaction).transpose()
 }
 
 /// Counts by status, every status named; the bytes of all tables, with what belongs to them.
-pub(super) async fn totals(session: &mut Exclusive) -> Result<Totals, ReadError> {
+pub(in crate::journal::postgres) async fn totals(session: &mut Exclusive) -> Result<Totals, ReadError> {
     let by_status = super::audit::all_counts(session).await?;
     let sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class
         WHERE relkind = 'r' AND relnamespace = to_regnamespace('chroma_edge')";
@@ -92,7 +102,9 @@ pub(super) async fn totals(session: &mut Exclusive) -> Result<Totals, ReadError>
 }
 
 /// Every late write that nobody has handled.
-pub(super) async fn late_writes(session: &Exclusive) -> Result<Vec<(LateWriteId, LateWrite)>, ReadError> {
+pub(in crate::journal::postgres) async fn late_writes(
+    session: &Exclusive,
+) -> Result<Vec<(LateWriteId, LateWrite)>, ReadError> {
     let sql = "SELECT id, lane, instance FROM chroma_edge.suspects ORDER BY id";
     let rows = session.query(sql, &[]).await.map_err(|error| failed(&error))?;
     let late_write = |found: &Row| {
@@ -102,6 +114,6 @@ pub(super) async fn late_writes(session: &Exclusive) -> Result<Vec<(LateWriteId,
     rows.iter().map(late_write).collect()
 }
 
-pub(super) fn failed(error: &tokio_postgres::Error) -> ReadError {
+pub(in crate::journal::postgres) fn failed(error: &tokio_postgres::Error) -> ReadError {
     ReadError(explain(error))
 }

@@ -1,13 +1,13 @@
 //! What of the journal counts for its byte limit, and for whom it is kept.
 
-use super::connect::Exclusive;
 use super::lanes;
 use super::read::failed;
-use super::row::{count, get, number, unsigned};
-use super::trim::{WITH_TRANSACTIONS, rows};
 use crate::ids::InstanceName;
+use crate::journal::ROW_BYTES;
 use crate::journal::names::lane_named;
-use crate::journal::types::ROW_BYTES;
+use crate::journal::postgres::codec::row::{count, get, number, unsigned};
+use crate::journal::postgres::connection::connect::Exclusive;
+use crate::journal::postgres::trim::{WITH_TRANSACTIONS, rows};
 use crate::journal::{HeldLane, ReadError};
 
 /// What the tables occupy, room for new rows included.
@@ -27,7 +27,7 @@ const THROUGH: &str = "
     FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS l (lane, through, place) ORDER BY l.place";
 
 /// See [`crate::journal::Store::used_bytes`].
-pub(super) async fn used_bytes(session: &Exclusive, limit: u64) -> Result<u64, ReadError> {
+pub(in crate::journal::postgres) async fn used_bytes(session: &Exclusive, limit: u64) -> Result<u64, ReadError> {
     let occupied = session.query_one(OCCUPIED, &[]).await.map_err(|error| failed(&error))?;
     let occupied = unsigned(&occupied, "bytes")?;
     if occupied <= limit {
@@ -38,7 +38,10 @@ pub(super) async fn used_bytes(session: &Exclusive, limit: u64) -> Result<u64, R
 }
 
 /// See [`crate::journal::Store::held`].
-pub(super) async fn held(session: &Exclusive, configured: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {
+pub(in crate::journal::postgres) async fn held(
+    session: &Exclusive,
+    configured: &[InstanceName],
+) -> Result<Vec<HeldLane>, ReadError> {
     let known = lanes::places(&rows(session, lanes::PROGRESS).await?)?;
     let (mut held, mut names, mut places) = (Vec::new(), Vec::new(), Vec::new());
     for found in rows(session, WITH_TRANSACTIONS).await? {

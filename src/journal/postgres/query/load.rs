@@ -6,13 +6,13 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::{IsolationLevel, Row};
 use uuid::Uuid;
 
-use super::connect::{Exclusive, explain};
-use super::fence::FOUND;
 use super::lanes;
-use super::row::{self, get, parsed};
-use super::text;
 use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope};
 use crate::journal::names::{Named, collection_named, lane_name, lane_named};
+use crate::journal::postgres::codec::row::{self, get, parsed};
+use crate::journal::postgres::codec::text;
+use crate::journal::postgres::commit::fence::FOUND;
+use crate::journal::postgres::connection::connect::{Exclusive, explain};
 use crate::journal::progress::LaneProgress;
 use crate::journal::{CollectionRow, EntryRow, ReadError, Snapshot};
 
@@ -31,7 +31,10 @@ fn entries_sql() -> String {
 }
 
 /// Reads everything needed to go on. Bodies stay where they are.
-pub(super) async fn load(session: &mut Exclusive, configured: &[InstanceName]) -> Result<Snapshot, ReadError> {
+pub(in crate::journal::postgres) async fn load(
+    session: &mut Exclusive,
+    configured: &[InstanceName],
+) -> Result<Snapshot, ReadError> {
     let begun = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start();
     let moment = begun.await.map_err(|error| ReadError(explain(&error)))?;
     let found = rows(&moment, FOUND).await?;

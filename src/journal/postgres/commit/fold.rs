@@ -2,7 +2,7 @@
 //!
 //! Pure. Folding must give what recording the facts one by one, in order, would give: that is what the embedded store
 //! does, and the contract compares the two. Progress only grows; a verdict and a resolution are the first that came; a
-//! standing is the last; a status follows the rule of [`Status::after`]. Only changes of the catalog depend on each
+//! state in a lane is the last; a status follows the rule of [`Status::after`]. Only changes of the catalog depend on each
 //! other and stay as they are.
 
 use std::collections::BTreeMap;
@@ -12,33 +12,34 @@ use bytes::Bytes;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::{
-    ApplicationDraft, ApplicationReport, EventId, Fact, LateWriteId, Standing, Status, StoredAnswer, TimingGap,
+    ApplicationDraft, ApplicationReport, EventId, Fact, LateWriteId, Status, StoredAnswer, TimingGap,
 };
-use crate::order::{CatalogChange, Verdict};
+use crate::order::{CatalogChange, LaneState, Verdict};
 
 /// What a commit's facts leave behind.
 #[derive(Debug, Default)]
 pub(super) struct Folded<'a> {
-    pub(super) progress: BTreeMap<(LaneId, &'a InstanceName), Seq>,
-    pub(super) standings: BTreeMap<(LaneId, &'a InstanceName), &'a Standing>,
-    pub(super) transactions: BTreeMap<Seq, Change<'a>>,
-    pub(super) resolved: BTreeMap<Seq, &'a Bytes>,
-    pub(super) catalog: Vec<&'a CatalogChange>,
-    pub(super) handled: Vec<LateWriteId>,
-    pub(super) begun: Vec<&'a ApplicationDraft>,
+    pub(in crate::journal::postgres) progress: BTreeMap<(LaneId, &'a InstanceName), Seq>,
+    /// The last state of each instance in each lane, with the reason of a divergence.
+    pub(super) states: BTreeMap<(LaneId, &'a InstanceName), (LaneState, Option<&'a str>)>,
+    pub(in crate::journal::postgres) transactions: BTreeMap<Seq, Change<'a>>,
+    pub(in crate::journal::postgres) resolved: BTreeMap<Seq, &'a Bytes>,
+    pub(in crate::journal::postgres) catalog: Vec<&'a CatalogChange>,
+    pub(in crate::journal::postgres) handled: Vec<LateWriteId>,
+    pub(in crate::journal::postgres) begun: Vec<&'a ApplicationDraft>,
     pub(super) reports: Vec<(Seq, &'a ApplicationReport, Timestamp)>,
-    pub(super) delivered: Option<EventId>,
+    pub(in crate::journal::postgres) delivered: Option<EventId>,
 }
 
 /// What the facts about one transaction leave behind, whatever its status is in the journal.
 #[derive(Debug, Default)]
 pub(super) struct Change<'a> {
     /// Of use only while the transaction has none.
-    pub(super) verdict: Option<Settled<'a>>,
-    pub(super) timing_gap: bool,
-    pub(super) retries: i32,
+    pub(in crate::journal::postgres) verdict: Option<Settled<'a>>,
+    pub(in crate::journal::postgres) timing_gap: bool,
+    pub(in crate::journal::postgres) retries: i32,
     /// Of use while the transaction is not finished.
-    pub(super) open: Report<'a>,
+    pub(in crate::journal::postgres) open: Report<'a>,
     /// Of use when it is finished: the reason of the last retry alone.
     pub(super) late_reason: Option<&'a str>,
 }
@@ -46,19 +47,19 @@ pub(super) struct Change<'a> {
 /// The verdict on a transaction.
 #[derive(Debug)]
 pub(super) struct Settled<'a> {
-    pub(super) verdict: Verdict,
-    pub(super) by: Option<&'a InstanceName>,
-    pub(super) answer: Option<&'a StoredAnswer>,
+    pub(in crate::journal::postgres) verdict: Verdict,
+    pub(in crate::journal::postgres) by: Option<&'a InstanceName>,
+    pub(in crate::journal::postgres) answer: Option<&'a StoredAnswer>,
 }
 
 /// How an unfinished transaction reads afterwards; `None` leaves what is there.
 #[derive(Debug, Default)]
 pub(super) struct Report<'a> {
-    pub(super) status: Option<Status>,
-    pub(super) response_status: Option<u16>,
-    pub(super) failure_reason: Option<&'a str>,
-    pub(super) executed_on: Option<&'a InstanceName>,
-    pub(super) completed_at: Option<Timestamp>,
+    pub(in crate::journal::postgres) status: Option<Status>,
+    pub(in crate::journal::postgres) response_status: Option<u16>,
+    pub(in crate::journal::postgres) failure_reason: Option<&'a str>,
+    pub(in crate::journal::postgres) executed_on: Option<&'a InstanceName>,
+    pub(in crate::journal::postgres) completed_at: Option<Timestamp>,
     pub(super) next_retry: NextRetry,
 }
 
@@ -73,7 +74,7 @@ pub(super) enum NextRetry {
 }
 
 /// Folds the facts.
-pub(super) fn fold(facts: &[Fact]) -> Folded<'_> {
+pub(in crate::journal::postgres) fn fold(facts: &[Fact]) -> Folded<'_> {
     let mut folded = Folded::default();
     for fact in facts {
         folded.add(fact);
@@ -88,8 +89,11 @@ impl<'a> Folded<'a> {
                 let mark = self.progress.entry((*lane, instance)).or_insert(*through);
                 *mark = (*mark).max(*through);
             }
-            Fact::Standing { lane, instance, standing } => {
-                self.standings.insert((*lane, instance), standing);
+            Fact::InStep { lane, instance } => {
+                self.states.insert((*lane, instance), (LaneState::InStep, None));
+            }
+            Fact::Diverged { lane, instance, reason } => {
+                self.states.insert((*lane, instance), (LaneState::Diverged, Some(reason)));
             }
             Fact::Verdict { seq, verdict, by, answer } => {
                 let settled = || Settled { verdict: *verdict, by: by.as_ref(), answer: answer.as_ref() };

@@ -72,11 +72,11 @@ impl DatabaseUrl {
         &self.targets
     }
 
-    pub(super) fn encryption(&self) -> Encryption {
+    pub(in crate::journal::postgres) fn encryption(&self) -> Encryption {
         self.encryption
     }
 
-    pub(super) fn trusted(&self) -> &Trusted {
+    pub(in crate::journal::postgres) fn trusted(&self) -> &Trusted {
         &self.trusted
     }
 }
@@ -163,7 +163,7 @@ fn common(config: &Config, said: &keywords::Said, encryption: Encryption) -> Con
 }
 
 /// Where one target is: `host:port`.
-pub(super) fn place(target: &Config) -> String {
+pub(in crate::journal::postgres) fn place(target: &Config) -> String {
     let port = target.get_ports().first().copied().unwrap_or(5432);
     match (target.get_hosts().first(), target.get_hostaddrs().first()) {
         (Some(Host::Tcp(name)), _) if name.contains(':') => format!("[{name}]:{port}"),

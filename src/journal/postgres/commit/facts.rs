@@ -8,14 +8,16 @@ use std::collections::BTreeMap;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::Fact;
-use crate::journal::names::{Named, lane_name, standing_name};
+use crate::journal::names::{Named, lane_name};
 
 use super::append::Plain;
+use super::application;
+use super::catalog;
 use super::fold::{Change, Folded, NextRetry, fold};
-use super::pipeline::{Query, query};
-use super::row::{number, time};
-use super::text::stored;
-use super::{application, catalog, events};
+use crate::journal::postgres::codec::row::{number, time};
+use crate::journal::postgres::codec::text::stored;
+use crate::journal::postgres::connection::pipeline::{Query, query};
+use crate::journal::postgres::query::events;
 
 /// Marks what every configured instance is about to have for the first time, before the marks themselves move.
 const SYNCED: &str = "
@@ -40,7 +42,7 @@ const PROGRESS: &str = "
     ON CONFLICT (lane, instance) DO UPDATE SET through = greatest(p.through, excluded.through)
         WHERE p.through < excluded.through";
 
-const STANDINGS: &str = "
+const STATES: &str = "
     INSERT INTO chroma_edge.progress (lane, instance, standing, reason)
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
     ON CONFLICT (lane, instance) DO UPDATE SET standing = excluded.standing, reason = excluded.reason";
@@ -89,25 +91,29 @@ const FINISH: &str = "
     WHERE verdict IS NOT NULL AND status IN ('ATTEMPTING', 'FAILED')";
 
 /// The statement that finishes the statuses of what was cut off.
-pub(super) fn finish_statuses<'a>(at: Timestamp) -> Query<'a> {
+pub(in crate::journal::postgres) fn finish_statuses<'a>(at: Timestamp) -> Query<'a> {
     query!(FINISH, time(at))
 }
 
 /// The statements that record the facts. `given` positions are given out by the same commit, after them.
-pub(super) fn record<'a>(facts: &'a [Fact], given: i64, now: Timestamp, queries: &mut Vec<Query<'a>>) {
-    let Folded { progress, standings, transactions, resolved, catalog, handled, begun, reports, delivered } =
-        fold(facts);
+pub(in crate::journal::postgres) fn record<'a>(
+    facts: &'a [Fact],
+    given: i64,
+    now: Timestamp,
+    queries: &mut Vec<Query<'a>>,
+) {
+    let Folded { progress, states, transactions, resolved, catalog, handled, begun, reports, delivered } = fold(facts);
     if !progress.is_empty() {
         let (lanes, names) = keys(&progress);
         let marks: Vec<i64> = progress.values().map(|through| number(*through)).collect();
         queries.push(query!(SYNCED, lanes.clone(), names.clone(), marks.clone(), time(now)));
         queries.push(query!(PROGRESS, lanes, names, marks));
     }
-    if !standings.is_empty() {
-        let (lanes, names) = keys(&standings);
-        let spelled = standings.values().map(|standing| standing_name(standing));
-        let (kinds, reasons): (Vec<_>, Vec<_>) = spelled.map(|(kind, reason)| (kind, reason.map(stored))).unzip();
-        queries.push(query!(STANDINGS, lanes, names, kinds, reasons));
+    if !states.is_empty() {
+        let (lanes, names) = keys(&states);
+        let spelled = states.values().map(|(state, reason)| (state.name(), reason.map(stored)));
+        let (states, reasons): (Vec<_>, Vec<_>) = spelled.unzip();
+        queries.push(query!(STATES, lanes, names, states, reasons));
     }
     if !transactions.is_empty() {
         queries.push(changes(transactions.into_iter().map(|(seq, change)| (number(seq), change)).collect()));

@@ -12,14 +12,15 @@ use tokio_postgres::Row;
 use tokio_postgres::error::DbError;
 use uuid::Uuid;
 
-use super::connect::{Exclusive, Session, Sessions, explain};
+use super::append;
+use super::facts;
 use super::fence::{Access, FOUND, Fence, Found, HALT, Known, behind};
-use super::lease::READ_ONLY;
-use super::pipeline::{Connection, Outcome, Query, query, transact};
-use super::row::get;
-use super::{append, facts};
 use crate::clock::Timestamp;
 use crate::ids::{Seq, TransactionId};
+use crate::journal::postgres::codec::row::get;
+use crate::journal::postgres::connection::connect::{Exclusive, Session, Sessions, explain};
+use crate::journal::postgres::connection::pipeline::{Connection, Outcome, Query, query, transact};
+use crate::journal::postgres::lease::READ_ONLY;
 use crate::journal::{Batch, CommitError, Compression, ReadError};
 
 const GUARD: &str = "SELECT g.*, j.journal_id FROM chroma_edge.guard($1, $2, $3) AS g, chroma_edge.journal AS j";
@@ -36,7 +37,7 @@ const SUPERSEDED: &str = "JE001";
 const HALTED: &str = "JE002";
 
 /// Commits, one at a time.
-pub(super) struct Writer {
+pub(in crate::journal::postgres) struct Writer {
     sessions: Sessions,
     fence: Arc<Fence>,
     doubt: Arc<AtomicBool>,
@@ -60,7 +61,7 @@ impl From<CommitError> for Failure {
 }
 
 impl Writer {
-    pub(super) fn new(
+    pub(in crate::journal::postgres) fn new(
         sessions: Sessions,
         fence: Arc<Fence>,
         doubt: Arc<AtomicBool>,
@@ -71,8 +72,9 @@ impl Writer {
     }
 
     /// Makes the batch durable: its facts first, then its appends.
-    pub(super) async fn commit(&mut self, batch: &Batch) -> Result<Vec<Seq>, CommitError> {
-        let given = super::application::positions(&batch.facts) + super::row::count(batch.appends.len() as u64);
+    pub(in crate::journal::postgres) async fn commit(&mut self, batch: &Batch) -> Result<Vec<Seq>, CommitError> {
+        let given = super::application::positions(&batch.facts)
+            + crate::journal::postgres::codec::row::count(batch.appends.len() as u64);
         let mut queries = Vec::new();
         facts::record(&batch.facts, given, Timestamp::now(), &mut queries);
         append::append(&batch.appends, self.compression, &mut queries);
@@ -87,7 +89,10 @@ impl Writer {
     }
 
     /// Commits the queries under the guard. Returns the rows of each.
-    pub(super) async fn execute(&mut self, queries: Vec<Query<'_>>) -> Result<Vec<Vec<Row>>, CommitError> {
+    pub(in crate::journal::postgres) async fn execute(
+        &mut self,
+        queries: Vec<Query<'_>>,
+    ) -> Result<Vec<Vec<Row>>, CommitError> {
         match self.guarded(0, queries).await {
             Ok((_, rows)) => Ok(rows),
             Err(Failure::Known(error)) => Err(error),
@@ -96,7 +101,7 @@ impl Writer {
     }
 
     /// Ends a doubt; without one there is nothing to do.
-    pub(super) async fn settle(&mut self) -> Result<(), CommitError> {
+    pub(in crate::journal::postgres) async fn settle(&mut self) -> Result<(), CommitError> {
         if !self.doubt.load(Ordering::Acquire) {
             return Ok(());
         }
@@ -245,7 +250,7 @@ impl Writer {
 #[cfg(test)]
 impl Writer {
     /// Runs a statement on the connection that commits, outside of any transaction of its own.
-    pub(super) async fn alone(&mut self, sql: &str) -> Result<(), String> {
+    pub(in crate::journal::postgres) async fn alone(&mut self, sql: &str) -> Result<(), String> {
         self.ready().await.map_err(|error| error.to_string())?;
         let session = self.session.as_ref().ok_or("no connection")?;
         session.batch_execute(sql).await.map_err(|error| explain(&error))
@@ -258,7 +263,7 @@ async fn found(session: &Session) -> Result<Found, String> {
 }
 
 /// Halts a journal that came back behind. Should it fail, the next connection sees what this one saw.
-pub(super) async fn halt(session: &Session, known: Known, text: &str) {
+pub(in crate::journal::postgres) async fn halt(session: &Session, known: Known, text: &str) {
     tracing::error!(reason = text, "the journal is halted");
     let queries = [query!(HALT, text, known.commits, known.last_seq)];
     if let Outcome::Failed(said, _) = transact(session, &queries).await {

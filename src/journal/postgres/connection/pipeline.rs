@@ -15,22 +15,22 @@ use tokio_postgres::{Error, Row, Statement};
 use super::connect::{Session, explain};
 
 /// A statement and its values.
-pub(super) struct Query<'a> {
-    pub(super) sql: &'static str,
-    pub(super) values: Vec<Box<dyn ToSql + Sync + Send + 'a>>,
+pub(in crate::journal::postgres) struct Query<'a> {
+    pub(in crate::journal::postgres) sql: &'static str,
+    pub(in crate::journal::postgres) values: Vec<Box<dyn ToSql + Sync + Send + 'a>>,
 }
 
 /// A statement with these values.
 macro_rules! query {
     ($sql:expr $(, $value:expr)* $(,)?) => {
-        $crate::journal::postgres::pipeline::Query { sql: $sql, values: vec![$(Box::new($value)),*] }
+        $crate::journal::postgres::connection::pipeline::Query { sql: $sql, values: vec![$(Box::new($value)),*] }
     };
 }
-pub(super) use query;
+pub(in crate::journal::postgres) use query;
 
 /// What came of a transaction.
 #[derive(Debug)]
-pub(super) enum Outcome {
+pub(in crate::journal::postgres) enum Outcome {
     /// Durable; the rows of each statement.
     Committed(Vec<Vec<Row>>),
     /// The server refused a statement, or to commit: nothing is durable.
@@ -43,7 +43,7 @@ pub(super) enum Outcome {
 
 /// Whether a connection can be used after a failure.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Connection {
+pub(in crate::journal::postgres) enum Connection {
     Usable,
     Spent,
 }
@@ -63,7 +63,7 @@ async fn prepare(session: &Session, queries: &[Query<'_>]) -> Result<Vec<Stateme
 }
 
 /// Runs the queries in one transaction that may write.
-pub(super) async fn transact(session: &Session, queries: &[Query<'_>]) -> Outcome {
+pub(in crate::journal::postgres) async fn transact(session: &Session, queries: &[Query<'_>]) -> Outcome {
     let prepared = match prepare(session, queries).await {
         Ok(prepared) => prepared,
         Err(error) => return unsent(&error),
