@@ -93,7 +93,7 @@ impl Store for Fake {
     }
 
     async fn load(&self, _: &[InstanceName]) -> Result<Snapshot, ReadError> {
-        Err(ReadError("not asked here".to_owned()))
+        Err(ReadError::new("not asked here"))
     }
 
     async fn begin(&self, _: &[InstanceName], _: Timestamp) -> Result<(), CommitError> {
@@ -101,14 +101,14 @@ impl Store for Fake {
     }
 
     async fn requests(&self, _: &[Seq]) -> Result<Vec<Request>, ReadError> {
-        Err(ReadError("not asked here".to_owned()))
+        Err(ReadError::new("not asked here"))
     }
 
     async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
         self.looked_up.notify_one();
         let script = self.script.lock().unwrap();
         if script.lookups_fail {
-            return Err(ReadError("connection lost".to_owned()));
+            return Err(ReadError::new("connection lost"));
         }
         let found = script.durable.iter().position(|draft| match (lookup, &draft.client_key) {
             (Lookup::Id(id), _) => draft.transaction_id == *id,
@@ -119,27 +119,27 @@ impl Store for Fake {
     }
 
     async fn details(&self, _: &Lookup) -> Result<Option<Details>, ReadError> {
-        Err(ReadError("not asked here".to_owned()))
+        Err(ReadError::new("not asked here"))
     }
 
     async fn audit(&self, _: &AuditQuery) -> Result<AuditPage, ReadError> {
-        Err(ReadError("not asked here".to_owned()))
+        Err(ReadError::new("not asked here"))
     }
 
     async fn summary(&self) -> Result<Vec<StatusSummary>, ReadError> {
-        Err(ReadError("not asked here".to_owned()))
+        Err(ReadError::new("not asked here"))
     }
 
     async fn recent(&self, _: Timestamp, _: Timestamp) -> Result<Recent, ReadError> {
-        Err(ReadError("not asked here".to_owned()))
+        Err(ReadError::new("not asked here"))
     }
 
     async fn events(&self, _: &EventScope, _: EventId, _: u32) -> Result<EventPage, ReadError> {
-        Err(ReadError("not asked here".to_owned()))
+        Err(ReadError::new("not asked here"))
     }
 
     async fn totals(&self) -> Result<Totals, ReadError> {
-        Err(ReadError("not asked here".to_owned()))
+        Err(ReadError::new("not asked here"))
     }
 
     async fn used_bytes(&self, _: u64) -> Result<u64, ReadError> {

@@ -20,6 +20,6 @@ pub(in crate::journal::postgres) fn packed(body: &Bytes, compression: Compressio
 
 /// The body that was stored in this form.
 pub(super) fn unpacked(encoding: &str, stored: &[u8]) -> Result<Bytes, ReadError> {
-    let encoding = Stored::named(encoding).map_err(|error| ReadError(error.to_string()))?;
-    bodies::unpack(stored.to_vec(), encoding).map_err(|error| ReadError(error.to_string()))
+    let encoding = Stored::named(encoding).map_err(ReadError::from_source)?;
+    bodies::unpack(stored.to_vec(), encoding).map_err(ReadError::from_source)
 }

@@ -112,7 +112,7 @@ pub(in crate::journal::postgres) fn instance(row: &Row, column: &str) -> Result<
 }
 
 fn damaged(column: &str, text: &str) -> ReadError {
-    ReadError(format!("column {column}: {text}"))
+    ReadError::new(format!("column {column}: {text}"))
 }
 
 pub(in crate::journal::postgres) fn lane(row: &Row) -> Result<LaneId, ReadError> {

@@ -11,6 +11,11 @@ use uuid::Uuid;
 
 use crate::journal::ReadError;
 use crate::journal::postgres::codec::row::get;
+use crate::journal::postgres::connection::connect::Session;
+use crate::journal::postgres::connection::pipeline::{Outcome, query, transact};
+
+/// Why nothing is committed while the database lets its clients only read.
+pub(in crate::journal::postgres) const READ_ONLY: &str = "the database is set to read-only";
 
 /// How far a journal is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -178,9 +183,18 @@ pub(in crate::journal::postgres) fn behind(known: Known, found: Known) -> Option
 
 /// Halts a journal that came back behind, so that a restart does not hide it: nobody may commit to it or take it over
 /// until somebody has looked. Positions that were given out once are not given out again after that.
-pub(super) const HALT: &str = "
+const HALT: &str = "
     UPDATE chroma_edge.journal SET halted = coalesce(halted, $1), commits = greatest(commits, $2),
         last_seq = greatest(last_seq, $3), epoch = epoch + 1, epoch_holder = NULL";
+
+/// Halts a journal that came back behind. Should it fail, the next connection sees what this one saw.
+pub(in crate::journal::postgres) async fn halt(session: &Session, known: Known, text: &str) {
+    tracing::error!(reason = text, "the journal is halted");
+    let queries = [query!(HALT, text, known.commits, known.last_seq)];
+    if let Outcome::Failed(said, _) = transact(session, &queries).await {
+        tracing::error!(reason = %said, "halt the journal");
+    }
+}
 
 #[cfg(test)]
 mod tests {

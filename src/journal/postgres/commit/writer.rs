@@ -14,13 +14,12 @@ use uuid::Uuid;
 
 use super::append;
 use super::facts;
-use super::fence::{Access, FOUND, Fence, Found, HALT, Known, behind};
+use super::fence::{Access, FOUND, Fence, Found, Known, READ_ONLY, behind, halt};
 use crate::clock::Timestamp;
 use crate::ids::{Seq, TransactionId};
 use crate::journal::postgres::codec::row::get;
 use crate::journal::postgres::connection::connect::{Exclusive, Session, Sessions, explain};
 use crate::journal::postgres::connection::pipeline::{Connection, Outcome, Query, query, transact};
-use crate::journal::postgres::lease::READ_ONLY;
 use crate::journal::{Batch, CommitError, Compression, ReadError};
 
 const GUARD: &str = "SELECT g.*, j.journal_id FROM chroma_edge.guard($1, $2, $3) AS g, chroma_edge.journal AS j";
@@ -260,15 +259,6 @@ impl Writer {
 async fn found(session: &Session) -> Result<Found, String> {
     let row = session.query_one(FOUND, &[]).await.map_err(|error| explain(&error))?;
     Found::read(&row).map_err(|error| error.to_string())
-}
-
-/// Halts a journal that came back behind. Should it fail, the next connection sees what this one saw.
-pub(in crate::journal::postgres) async fn halt(session: &Session, known: Known, text: &str) {
-    tracing::error!(reason = text, "the journal is halted");
-    let queries = [query!(HALT, text, known.commits, known.last_seq)];
-    if let Outcome::Failed(said, _) = transact(session, &queries).await {
-        tracing::error!(reason = %said, "halt the journal");
-    }
 }
 
 fn text(said: &DbError) -> String {

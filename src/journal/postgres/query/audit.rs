@@ -15,7 +15,7 @@ use crate::journal::audit::Hours;
 use crate::journal::names::{Named, lane_name};
 use crate::journal::postgres::codec::row::{self, get, number, time};
 use crate::journal::postgres::codec::text::stored;
-use crate::journal::postgres::connection::connect::{Exclusive, explain};
+use crate::journal::postgres::connection::connect::Exclusive;
 use crate::journal::{
     AuditCursor, AuditPage, AuditQuery, Details, Filter, Lookup, ReadError, Recent, RecentStatus, Status, StatusSummary,
 };
@@ -69,7 +69,7 @@ impl Where {
     async fn query(&self, moment: &Transaction<'_>, sql: &str) -> Result<Vec<Row>, ReadError> {
         let values: Vec<&(dyn ToSql + Sync)> =
             self.values.iter().map(|value| -> &(dyn ToSql + Sync) { &**value }).collect();
-        moment.query(&sql.replace("{where}", &self.sql), &values).await.map_err(|error| failed(&error))
+        moment.query(&sql.replace("{where}", &self.sql), &values).await.map_err(failed)
     }
 }
 
@@ -87,7 +87,7 @@ fn range(filter: &Filter) -> std::ops::Range<i64> {
 
 async fn moment(session: &mut Exclusive) -> Result<Transaction<'_>, ReadError> {
     let begun = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start();
-    begun.await.map_err(|error| ReadError(explain(&error)))
+    begun.await.map_err(failed)
 }
 
 /// A page and the counts, of one moment.
@@ -106,7 +106,7 @@ pub(in crate::journal::postgres) async fn audit(
         JOIN chroma_edge.transactions ON seq = w.wanted ORDER BY w.place",
         row::LISTED
     );
-    let rows = moment.query(&sql, &[&seqs]).await.map_err(|error| failed(&error))?;
+    let rows = moment.query(&sql, &[&seqs]).await.map_err(failed)?;
     let transactions = rows.iter().map(row::transaction).collect::<Result<_, _>>()?;
     let next = places.last().copied().filter(|_| more);
     Ok(AuditPage { transactions, next, counts: counts(&moment, &query.filter).await? })
@@ -206,7 +206,7 @@ pub(in crate::journal::postgres) async fn summary(session: &mut Exclusive) -> Re
             sum(retries)::bigint AS retries, sum(completed)::bigint AS completed,
             sum(completion_millis)::bigint AS completion_millis
         FROM chroma_edge.statistics GROUP BY status";
-    for found in moment.query(sql, &[]).await.map_err(|error| failed(&error))? {
+    for found in moment.query(sql, &[]).await.map_err(failed)? {
         let status: Status = row::parsed(&found, "status", Named::named)?;
         for one in summary.iter_mut().filter(|one| one.status == status) {
             one.count = row::unsigned(&found, "transactions")?;
@@ -254,7 +254,7 @@ pub(in crate::journal::postgres) async fn recent(
         by_status.push(RecentStatus { status, count, latest });
     }
     let sql = "SELECT count(*) AS n FROM chroma_edge.transactions WHERE timing_gap AND created_at >= $1";
-    let gaps = moment.query_one(sql, &[&time(gaps_since)]).await.map_err(|error| failed(&error))?;
+    let gaps = moment.query_one(sql, &[&time(gaps_since)]).await.map_err(failed)?;
     Ok(Recent { by_status, timing_gaps: row::unsigned(&gaps, "n")? })
 }
 
@@ -266,13 +266,13 @@ pub(in crate::journal::postgres) async fn details(
     let Some(transaction) = read::transaction(session, lookup).await? else { return Ok(None) };
     let Some(lane) = transaction.lane else {
         let sql = "SELECT body FROM chroma_edge.bodies WHERE seq = $1";
-        let found = session.query_opt(sql, &[&number(transaction.seq)]).await.map_err(|error| failed(&error))?;
+        let found = session.query_opt(sql, &[&number(transaction.seq)]).await.map_err(failed)?;
         let body = found.map(|found| get::<Vec<u8>>(&found, "body")).transpose()?;
         let application_data = body.map(bytes::Bytes::from);
         return Ok(Some(Details { transaction, progress: Vec::new(), application_data }));
     };
     let sql = format!("{} WHERE lane = $1", lanes::PROGRESS);
-    let rows = session.query(&sql, &[&lane_name(lane)]).await.map_err(|error| failed(&error))?;
+    let rows = session.query(&sql, &[&lane_name(lane)]).await.map_err(failed)?;
     let progress = rows.iter().map(lanes::progress).collect::<Result<_, _>>()?;
     Ok(Some(Details { transaction, progress, application_data: None }))
 }

@@ -28,12 +28,12 @@ const THROUGH: &str = "
 
 /// See [`crate::journal::Store::used_bytes`].
 pub(in crate::journal::postgres) async fn used_bytes(session: &Exclusive, limit: u64) -> Result<u64, ReadError> {
-    let occupied = session.query_one(OCCUPIED, &[]).await.map_err(|error| failed(&error))?;
+    let occupied = session.query_one(OCCUPIED, &[]).await.map_err(failed)?;
     let occupied = unsigned(&occupied, "bytes")?;
     if occupied <= limit {
         return Ok(occupied);
     }
-    let taken = session.query_one(TAKEN, &[&count(ROW_BYTES)]).await.map_err(|error| failed(&error))?;
+    let taken = session.query_one(TAKEN, &[&count(ROW_BYTES)]).await.map_err(failed)?;
     unsigned(&taken, "bytes")
 }
 
@@ -52,7 +52,7 @@ pub(in crate::journal::postgres) async fn held(
         places.extend(held_here.iter().map(|place| number(place.through)));
         held.push(HeldLane { lane, places: held_here });
     }
-    let bytes = session.query(THROUGH, &[&names, &places, &count(ROW_BYTES)]).await.map_err(|error| failed(&error))?;
+    let bytes = session.query(THROUGH, &[&names, &places, &count(ROW_BYTES)]).await.map_err(failed)?;
     for (place, found) in held.iter_mut().flat_map(|lane| &mut lane.places).zip(&bytes) {
         place.bytes_through = unsigned(found, "bytes")?;
     }

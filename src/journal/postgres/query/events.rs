@@ -46,9 +46,9 @@ pub(in crate::journal::postgres) async fn events(
         ORDER BY e.event",
         row::LISTED
     );
-    let statement = session.prepare_cached(&sql).await.map_err(|error| failed(&error))?;
-    let rows = session.query(&statement, &values).await.map_err(|error| failed(&error))?;
-    let first = rows.first().ok_or_else(|| ReadError("the journal's own row is missing".to_owned()))?;
+    let statement = session.prepare_cached(&sql).await.map_err(failed)?;
+    let rows = session.query(&statement, &values).await.map_err(failed)?;
+    let first = rows.first().ok_or_else(|| ReadError::new("the journal's own row is missing"))?;
     let delivered: Option<i64> = get(first, "delivered_event")?;
     let mut page = EventPage {
         events: Vec::new(),

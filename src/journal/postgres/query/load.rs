@@ -1,5 +1,6 @@
 //! The snapshot that an edge goes on from after a restart. One read transaction: one moment of the journal.
 
+use super::read::failed;
 use std::collections::{HashMap, HashSet};
 
 use deadpool_postgres::Transaction;
@@ -12,7 +13,7 @@ use crate::journal::names::{Named, collection_named, lane_name, lane_named};
 use crate::journal::postgres::codec::row::{self, get, parsed};
 use crate::journal::postgres::codec::text;
 use crate::journal::postgres::commit::fence::FOUND;
-use crate::journal::postgres::connection::connect::{Exclusive, explain};
+use crate::journal::postgres::connection::connect::Exclusive;
 use crate::journal::progress::LaneProgress;
 use crate::journal::{CollectionRow, EntryRow, ReadError, Snapshot};
 
@@ -36,9 +37,9 @@ pub(in crate::journal::postgres) async fn load(
     configured: &[InstanceName],
 ) -> Result<Snapshot, ReadError> {
     let begun = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start();
-    let moment = begun.await.map_err(|error| ReadError(explain(&error)))?;
+    let moment = begun.await.map_err(failed)?;
     let found = rows(&moment, FOUND).await?;
-    let found = found.first().ok_or_else(|| ReadError("the journal's row is missing".to_owned()))?;
+    let found = found.first().ok_or_else(|| ReadError::new("the journal's row is missing"))?;
     let mut mappings = mappings(&rows(&moment, MAPPINGS).await?)?;
     let mut collections = Vec::new();
     let mut departed = Vec::new();
@@ -79,7 +80,7 @@ pub(in crate::journal::postgres) async fn load(
 }
 
 async fn rows(moment: &Transaction<'_>, sql: &str) -> Result<Vec<Row>, ReadError> {
-    moment.query(sql, &[]).await.map_err(|error| ReadError(explain(&error)))
+    moment.query(sql, &[]).await.map_err(failed)
 }
 
 /// The catalog lane, the lanes of existing collections, and those of deleted ones that have something to settle.
@@ -101,7 +102,7 @@ async fn entries(
     let names: Vec<String> = lanes.iter().map(|lane| lane_name(*lane)).collect();
     let above: Vec<i64> = lanes.iter().map(|lane| row::number(places.needed_above(*lane, configured))).collect();
     let rows = moment.query(&entries_sql(), &[&names, &above]).await;
-    rows.map_err(|error| ReadError(explain(&error)))?.iter().map(row::entry).collect()
+    rows.map_err(failed)?.iter().map(row::entry).collect()
 }
 
 fn scope(row: &Row) -> Result<Scope, ReadError> {

@@ -31,7 +31,7 @@ impl Reader {
     {
         let reading = async {
             loop {
-                let loan = self.sessions.get().await.map_err(|error| ReadError(error.to_string()))?;
+                let loan = self.sessions.get().await.map_err(ReadError::from_source)?;
                 let used = deadpool::managed::Object::metrics(&loan).recycle_count > 0;
                 let (session, result) = read(Exclusive::new(loan)).await;
                 match result {
@@ -45,7 +45,7 @@ impl Reader {
                 }
             }
         };
-        let late = || Err(ReadError("the database did not answer in time".to_owned()));
+        let late = || Err(ReadError::new("the database did not answer in time"));
         tokio::time::timeout(patience, reading).await.unwrap_or_else(|_| late())
     }
 }
@@ -61,8 +61,8 @@ pub(in crate::journal::postgres) async fn requests(
         row::REQUEST
     );
     let seqs: Vec<i64> = seqs.iter().map(|seq| row::number(*seq)).collect();
-    let statement = session.prepare_cached(&sql).await.map_err(|error| failed(&error))?;
-    let rows = session.query(&statement, &[&seqs]).await.map_err(|error| failed(&error))?;
+    let statement = session.prepare_cached(&sql).await.map_err(failed)?;
+    let rows = session.query(&statement, &[&seqs]).await.map_err(failed)?;
     rows.iter().map(row::request).collect()
 }
 
@@ -73,22 +73,20 @@ pub(in crate::journal::postgres) async fn transaction(
     let select = |condition| format!("SELECT {} FROM chroma_edge.transactions WHERE {condition}", row::TRANSACTION);
     let rows = match lookup {
         Lookup::Id(id) => {
-            let statement =
-                session.prepare_cached(&select("transaction_id = $1")).await.map_err(|error| failed(&error))?;
+            let statement = session.prepare_cached(&select("transaction_id = $1")).await.map_err(failed)?;
             session.query(&statement, &[&id.uuid()]).await
         }
         Lookup::ClientKey { tenant, key } => {
-            let statement =
-                session.prepare_cached(&select("client_digest = $1")).await.map_err(|error| failed(&error))?;
+            let statement = session.prepare_cached(&select("client_digest = $1")).await.map_err(failed)?;
             session.query(&statement, &[&digest_of(tenant, key)]).await
         }
         Lookup::Key { key } => {
             let condition = "left(client_key, 255) = left($1::text, 255) AND client_key = $1 ORDER BY seq DESC LIMIT 1";
-            let statement = session.prepare_cached(&select(condition)).await.map_err(|error| failed(&error))?;
+            let statement = session.prepare_cached(&select(condition)).await.map_err(failed)?;
             session.query(&statement, &[&crate::journal::postgres::codec::text::stored(key)]).await
         }
     };
-    rows.map_err(|error| failed(&error))?.first().map(row::transaction).transpose()
+    rows.map_err(failed)?.first().map(row::transaction).transpose()
 }
 
 /// Counts by status, every status named; the bytes of all tables, with what belongs to them.
@@ -96,7 +94,7 @@ pub(in crate::journal::postgres) async fn totals(session: &mut Exclusive) -> Res
     let by_status = super::audit::all_counts(session).await?;
     let sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class
         WHERE relkind = 'r' AND relnamespace = to_regnamespace('chroma_edge')";
-    let bytes = session.query_one(sql, &[]).await.map_err(|error| failed(&error))?;
+    let bytes = session.query_one(sql, &[]).await.map_err(failed)?;
     let transactions = by_status.iter().map(|(_, count)| count).sum();
     Ok(Totals { by_status, transactions, bytes: row::unsigned(&bytes, "bytes")? })
 }
@@ -106,7 +104,7 @@ pub(in crate::journal::postgres) async fn late_writes(
     session: &Exclusive,
 ) -> Result<Vec<(LateWriteId, LateWrite)>, ReadError> {
     let sql = "SELECT id, lane, instance FROM chroma_edge.suspects ORDER BY id";
-    let rows = session.query(sql, &[]).await.map_err(|error| failed(&error))?;
+    let rows = session.query(sql, &[]).await.map_err(failed)?;
     let late_write = |found: &Row| {
         let late_write = LateWrite { lane: row::lane(found)?, instance: row::instance(found, "instance")? };
         Ok((LateWriteId(row::get(found, "id")?), late_write))
@@ -114,6 +112,6 @@ pub(in crate::journal::postgres) async fn late_writes(
     rows.iter().map(late_write).collect()
 }
 
-pub(in crate::journal::postgres) fn failed(error: &tokio_postgres::Error) -> ReadError {
-    ReadError(explain(error))
+pub(in crate::journal::postgres) fn failed(error: tokio_postgres::Error) -> ReadError {
+    ReadError::caused_by(explain(&error), error)
 }
