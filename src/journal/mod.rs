@@ -37,4 +37,4 @@ pub use snapshot::{CollectionRow, EntryRow, ProgressRow, Snapshot};
 pub use status::Status;
 pub use store::{Batch, CommitError, ReadError, Store, Totals};
 pub use transaction::{Lookup, OperationType, Request, Resolution, StoredAnswer, TransactionRow};
-use {draft::ack_policy, removal::ROW_BYTES};
+use {draft::ack_policy, removal::ROW_BYTES, status::with_statuses};

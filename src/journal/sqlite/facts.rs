@@ -3,6 +3,8 @@
 //! Every fact may arrive twice (a commit in doubt is repeated), and about a transaction that retention has removed:
 //! neither is an error, and neither changes more than the first arrival did.
 
+use std::sync::LazyLock;
+
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::row::number;
@@ -10,27 +12,32 @@ use super::{application, catalog, events};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::{Named, lane_name};
-use crate::journal::{Fact, Status, StoredAnswer, TimingGap};
+use crate::journal::{Fact, Status, StoredAnswer, TimingGap, with_statuses};
 use crate::order::{LaneState, Verdict};
 
-/// Finishes what has a verdict and was cut off before its client's side was marked.
-pub(super) fn finish_statuses(connection: &Connection, at: Timestamp) -> rusqlite::Result<()> {
-    let sql = "UPDATE transactions SET
-            status = CASE WHEN status = :attempting THEN :completed WHEN verdict = :applied THEN :recovered
-                ELSE :abandoned END,
+static FINISH: LazyLock<String> = LazyLock::new(|| {
+    with_statuses(
+        "UPDATE transactions SET
+            status = CASE WHEN status = {attempting} THEN {completed} WHEN verdict = :applied THEN {recovered}
+                ELSE {abandoned} END,
             response_status = coalesce(answer_status, response_status),
             completed_at = :at, next_retry_at = NULL
-        WHERE verdict IS NOT NULL AND status IN (:attempting, :failed)";
-    let values = named_params! {
-        ":attempting": Status::Attempting.name(),
-        ":completed": Status::Completed.name(),
-        ":recovered": Status::Recovered.name(),
-        ":abandoned": Status::Abandoned.name(),
-        ":failed": Status::Failed.name(),
-        ":applied": Verdict::Applied.name(),
-        ":at": at.millis(),
-    };
-    connection.prepare_cached(sql)?.execute(values).map(drop)
+        WHERE verdict IS NOT NULL AND status IN ({open})",
+    )
+});
+
+static RETRIED: LazyLock<String> = LazyLock::new(|| {
+    with_statuses(
+        "UPDATE transactions SET retry_count = retry_count + 1, timing_gap = 1, failure_reason = :reason,
+            next_retry_at = CASE WHEN status IN ({open}) THEN :next_retry_at END
+        WHERE seq = :seq",
+    )
+});
+
+/// Finishes what has a verdict and was cut off before its client's answer was recorded.
+pub(super) fn finish_statuses(connection: &Connection, at: Timestamp) -> rusqlite::Result<()> {
+    let values = named_params! { ":applied": Verdict::Applied.name(), ":at": at.millis() };
+    connection.prepare_cached(&FINISH)?.execute(values).map(drop)
 }
 
 /// Records the fact.
@@ -71,17 +78,12 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
 /// A failure on an instance that was believed healthy: told at once, so that a crash before the answer does not hide it. One
 /// that is told after the end raises the count, and announces nothing.
 fn retry(connection: &Connection, seq: Seq, reason: &str, next_retry_at: Option<Timestamp>) -> rusqlite::Result<()> {
-    let sql = "UPDATE transactions SET retry_count = retry_count + 1, timing_gap = 1, failure_reason = :reason,
-            next_retry_at = CASE WHEN status IN (:attempting, :failed) THEN :next_retry_at END
-        WHERE seq = :seq";
     let values = named_params! {
         ":seq": number(seq),
         ":reason": reason,
         ":next_retry_at": next_retry_at.map(Timestamp::millis),
-        ":attempting": Status::Attempting.name(),
-        ":failed": Status::Failed.name(),
     };
-    connection.prepare_cached(sql)?.execute(values).map(drop)
+    connection.prepare_cached(&RETRIED)?.execute(values).map(drop)
 }
 
 /// A mark only moves forwards, whatever order the marks arrive in.

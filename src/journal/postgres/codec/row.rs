@@ -14,6 +14,7 @@ use super::text;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
 use crate::journal::names::{APPLICATION, Named, lane_named};
+use crate::journal::postgres::connection::connect::explain;
 use crate::journal::{
     ClientKey, EntryRow, OperationType, ReadError, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
     ack_policy,
@@ -63,8 +64,7 @@ pub(in crate::journal::postgres) fn moment_if_any(row: &Row, column: &str) -> Re
 
 /// A stored value.
 pub(in crate::journal::postgres) fn get<'r, T: FromSql<'r>>(row: &'r Row, column: &str) -> Result<T, ReadError> {
-    row.try_get(column)
-        .map_err(|error| damaged(column, &crate::journal::postgres::connection::connect::explain(&error)))
+    row.try_get(column).map_err(|error| ReadError::caused_by(format!("column {column}: {}", explain(&error)), error))
 }
 
 /// A stored position.
@@ -75,7 +75,7 @@ pub(in crate::journal::postgres) fn seq(row: &Row, column: &str) -> Result<Seq, 
 /// A stored size or count.
 pub(in crate::journal::postgres) fn unsigned(row: &Row, column: &str) -> Result<u64, ReadError> {
     let value: i64 = get(row, column)?;
-    u64::try_from(value).map_err(|error| damaged(column, &error.to_string()))
+    u64::try_from(value).map_err(|error| damaged(column, error))
 }
 
 /// A stored name, converted.
@@ -85,15 +85,15 @@ pub(in crate::journal::postgres) fn parsed<T, E>(
     parse: impl Fn(&str) -> Result<T, E>,
 ) -> Result<T, ReadError>
 where
-    E: std::fmt::Display,
+    E: std::error::Error + Send + Sync + 'static,
 {
-    parse(get(row, column)?).map_err(|error| damaged(column, &error.to_string()))
+    parse(get(row, column)?).map_err(|error| damaged(column, error))
 }
 
 /// A stored name that may be absent, converted.
 pub(in crate::journal::postgres) fn named<T: Named>(row: &Row, column: &str) -> Result<Option<T>, ReadError> {
     let text: Option<&str> = get(row, column)?;
-    text.map(|text| T::named(text)).transpose().map_err(|error| damaged(column, &error.to_string()))
+    text.map(|text| T::named(text)).transpose().map_err(|error| damaged(column, error))
 }
 
 /// A stored text.
@@ -111,8 +111,8 @@ pub(in crate::journal::postgres) fn instance(row: &Row, column: &str) -> Result<
     get(row, column).map(InstanceName::new)
 }
 
-fn damaged(column: &str, text: &str) -> ReadError {
-    ReadError::new(format!("column {column}: {text}"))
+fn damaged(column: &str, error: impl std::error::Error + Send + Sync + 'static) -> ReadError {
+    ReadError::caused_by(format!("column {column}: {error}"), error)
 }
 
 pub(in crate::journal::postgres) fn lane(row: &Row) -> Result<LaneId, ReadError> {
@@ -125,7 +125,7 @@ fn transaction_id(row: &Row) -> Result<TransactionId, ReadError> {
 
 /// A stored number that fits a smaller type.
 fn small<T: TryFrom<i64>>(column: &str, value: impl Into<i64>) -> Result<T, ReadError> {
-    T::try_from(value.into()).map_err(|_| damaged(column, "out of range"))
+    T::try_from(value.into()).map_err(|_| ReadError::new(format!("column {column}: out of range")))
 }
 
 fn profile(row: &Row) -> Result<Profile, ReadError> {

@@ -3,6 +3,8 @@
 //! They are appended by a fact, not by an append: nothing executes them, so nobody has to be told their position. Those
 //! of a commit take its first positions, before its appends.
 
+use std::sync::LazyLock;
+
 use super::append::{Plain, digest};
 use crate::clock::Timestamp;
 use crate::ids::Seq;
@@ -10,10 +12,12 @@ use crate::journal::names::Named;
 use crate::journal::postgres::codec::row::{count, number, time};
 use crate::journal::postgres::codec::text::stored;
 use crate::journal::postgres::connection::pipeline::{Query, query};
+use crate::journal::with_statuses;
 use crate::journal::{ApplicationDraft, ApplicationReport, Fact, TimingGap};
 
 /// Nothing, if the transaction is there already, or its key is another's.
-const BEGIN: &str = "
+static BEGIN: LazyLock<String> = LazyLock::new(|| {
+    with_statuses("
     WITH given AS (
         SELECT (SELECT last_seq FROM chroma_edge.journal) - $1 + d.place AS seq, d.*
         FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bigint[], $8::timestamptz[],
@@ -24,15 +28,18 @@ const BEGIN: &str = "
     inserted AS (
         INSERT INTO chroma_edge.transactions (seq, transaction_id, client_tenant, client_key, client_digest, fingerprint,
             lane, kind, bytes, status, created_at, method, path, client_session, client_ip, user_identifier)
-        SELECT seq, id, tenant, key, digest, fingerprint, 'application', 'application', bytes, 'ATTEMPTING', created_at,
+        SELECT seq, id, tenant, key, digest, fingerprint, 'application', 'application', bytes, {attempting}, created_at,
             method, path, session, ip, user_identifier
         FROM given ORDER BY seq
         ON CONFLICT DO NOTHING RETURNING seq
     )
-    INSERT INTO chroma_edge.bodies (seq, body) SELECT g.seq, g.body FROM given AS g JOIN inserted USING (seq)";
+    INSERT INTO chroma_edge.bodies (seq, body) SELECT g.seq, g.body FROM given AS g JOIN inserted USING (seq)")
+});
 
 /// By the rule of `Status::after`: a final one stays.
-const REPORT: &str = "
+static REPORT: LazyLock<String> = LazyLock::new(|| {
+    with_statuses(
+        "
     UPDATE chroma_edge.transactions SET
         status = CASE WHEN timing_gap THEN $3::text ELSE $2::text END,
         timing_gap = timing_gap OR $4,
@@ -42,7 +49,9 @@ const REPORT: &str = "
         answer_status = $7,
         answer_body = $8,
         completed_at = $9
-    WHERE seq = $1 AND lane = 'application' AND status IN ('ATTEMPTING', 'FAILED')";
+    WHERE seq = $1 AND lane = 'application' AND status IN ({open})",
+    )
+});
 
 /// How many positions the facts take.
 pub(in crate::journal::postgres) fn positions(facts: &[Fact]) -> i64 {
@@ -63,7 +72,7 @@ pub(in crate::journal::postgres) fn record<'a>(
         let (plain, after_gap) = (report.status(TimingGap::No), report.status(TimingGap::Yes));
         let answer = report.answer();
         queries.push(query!(
-            REPORT,
+            &REPORT,
             number(*seq),
             plain.name(),
             after_gap.name(),
@@ -82,7 +91,7 @@ fn begin<'a>(begun: &[&'a ApplicationDraft], given: i64) -> Query<'a> {
         begun.iter().map(|draft| value(draft)).collect()
     }
     query!(
-        BEGIN,
+        &BEGIN,
         given,
         all(begun, |draft| draft.transaction_id.uuid()),
         all(begun, |draft| stored(&draft.client_key.tenant)),

@@ -4,11 +4,12 @@
 //! neither is an error, and neither changes more than the first arrival did.
 
 use std::collections::BTreeMap;
+use std::sync::LazyLock;
 
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
-use crate::journal::Fact;
 use crate::journal::names::{Named, lane_name};
+use crate::journal::{Fact, with_statuses};
 
 use super::append::Plain;
 use super::application;
@@ -49,31 +50,35 @@ const STATES: &str = "
 
 /// A settled entry's verdict and answer never change (rule R3), and neither does a final status: whatever the commit's
 /// facts were, a transaction's row is written once.
-const TRANSACTIONS: &str = "
+static TRANSACTIONS: LazyLock<String> = LazyLock::new(|| {
+    with_statuses(
+        "
     UPDATE chroma_edge.transactions AS t SET
         verdict = coalesce(t.verdict, c.verdict),
         answer_status = CASE WHEN t.verdict IS NULL AND c.verdict IS NOT NULL THEN c.answer_status
             ELSE t.answer_status END,
         answer_body = CASE WHEN t.verdict IS NULL AND c.verdict IS NOT NULL THEN c.answer_body ELSE t.answer_body END,
         executed_on = coalesce(CASE WHEN t.verdict IS NULL THEN c.by END, t.executed_on,
-            CASE WHEN t.status IN ('ATTEMPTING', 'FAILED') THEN c.executed_on END),
-        status = CASE WHEN t.status IN ('ATTEMPTING', 'FAILED') THEN coalesce(c.status, t.status) ELSE t.status END,
-        response_status = CASE WHEN t.status IN ('ATTEMPTING', 'FAILED')
+            CASE WHEN t.status IN ({open}) THEN c.executed_on END),
+        status = CASE WHEN t.status IN ({open}) THEN coalesce(c.status, t.status) ELSE t.status END,
+        response_status = CASE WHEN t.status IN ({open})
             THEN coalesce(c.response_status, t.response_status) ELSE t.response_status END,
-        failure_reason = coalesce(CASE WHEN t.status IN ('ATTEMPTING', 'FAILED') THEN c.failure_reason
+        failure_reason = coalesce(CASE WHEN t.status IN ({open}) THEN c.failure_reason
             ELSE c.late_reason END, t.failure_reason),
-        completed_at = CASE WHEN t.status IN ('ATTEMPTING', 'FAILED') THEN coalesce(c.completed_at, t.completed_at)
+        completed_at = CASE WHEN t.status IN ({open}) THEN coalesce(c.completed_at, t.completed_at)
             ELSE t.completed_at END,
         timing_gap = t.timing_gap OR c.timing_gap,
         retry_count = t.retry_count + c.retries,
-        next_retry_at = CASE WHEN t.status IN ('ATTEMPTING', 'FAILED') AND c.retry_set THEN c.next_retry_at
+        next_retry_at = CASE WHEN t.status IN ({open}) AND c.retry_set THEN c.next_retry_at
             ELSE t.next_retry_at END
     FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::bytea[], $6::text[], $7::integer[], $8::text[],
         $9::text[], $10::timestamptz[], $11::text[], $12::boolean[], $13::integer[],
         $14::boolean[], $15::timestamptz[])
         AS c (seq, verdict, by, answer_status, answer_body, status, response_status, failure_reason, executed_on,
             completed_at, late_reason, timing_gap, retries, retry_set, next_retry_at)
-    WHERE t.seq = c.seq";
+    WHERE t.seq = c.seq",
+    )
+});
 
 const RESOLVED: &str = "
     UPDATE chroma_edge.bodies AS b SET resolved = r.body FROM unnest($1::bigint[], $2::bytea[]) AS r (seq, body)
@@ -82,17 +87,21 @@ const RESOLVED: &str = "
 const HANDLED: &str = "DELETE FROM chroma_edge.suspects WHERE id = ANY ($1::bigint[])";
 
 /// Finishes what has a verdict and was cut off before its client's side was marked.
-const FINISH: &str = "
+static FINISH: LazyLock<String> = LazyLock::new(|| {
+    with_statuses(
+        "
     UPDATE chroma_edge.transactions SET
-        status = CASE WHEN status = 'ATTEMPTING' THEN 'COMPLETED' WHEN verdict = 'applied' THEN 'RECOVERED'
-            ELSE 'ABANDONED' END,
+        status = CASE WHEN status = {attempting} THEN {completed} WHEN verdict = 'applied' THEN {recovered}
+            ELSE {abandoned} END,
         response_status = coalesce(answer_status, response_status),
         completed_at = $1, next_retry_at = NULL
-    WHERE verdict IS NOT NULL AND status IN ('ATTEMPTING', 'FAILED')";
+    WHERE verdict IS NOT NULL AND status IN ({open})",
+    )
+});
 
 /// The statement that finishes the statuses of what was cut off.
 pub(in crate::journal::postgres) fn finish_statuses<'a>(at: Timestamp) -> Query<'a> {
-    query!(FINISH, time(at))
+    query!(&FINISH, time(at))
 }
 
 /// The statements that record the facts. `given` positions are given out by the same commit, after them.
@@ -146,7 +155,7 @@ fn changes(changes: Vec<(i64, Change<'_>)>) -> Query<'_> {
     let seqs: Vec<i64> = changes.iter().map(|(seq, _)| *seq).collect();
     let answer = |change: &Change<'_>| change.verdict.as_ref().and_then(|settled| settled.answer.cloned());
     query!(
-        TRANSACTIONS,
+        &TRANSACTIONS,
         seqs,
         all(&changes, |change| change.verdict.as_ref().map(|settled| settled.verdict.name())),
         all(&changes, |change| change.verdict.as_ref().and_then(|settled| settled.by).map(InstanceName::as_str)),
