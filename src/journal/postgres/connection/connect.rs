@@ -81,7 +81,7 @@ impl DerefMut for Session {
 }
 
 /// Opens connections of one kind.
-pub(super) struct Opener {
+pub(in crate::journal::postgres) struct Opener {
     targets: Vec<Config>,
     tls: MakeRustlsConnect,
     purpose: Purpose,
@@ -95,7 +95,7 @@ pub(super) struct Opener {
 /// A pool of connections of one kind.
 pub(in crate::journal::postgres) type Sessions = Pool<Opener>;
 /// A connection on loan from its pool.
-pub(super) type Loan = deadpool::managed::Object<Opener>;
+pub(in crate::journal::postgres) type Loan = deadpool::managed::Object<Opener>;
 
 /// A connection that is closed when it is let go: whatever it was at ends with it.
 pub(in crate::journal::postgres) struct Exclusive(Option<Loan>);

@@ -1,6 +1,5 @@
 //! The snapshot that an edge goes on from after a restart. One read transaction: one moment of the journal.
 
-use super::read::failed;
 use std::collections::{HashMap, HashSet};
 
 use deadpool_postgres::Transaction;
@@ -8,6 +7,7 @@ use tokio_postgres::{IsolationLevel, Row};
 use uuid::Uuid;
 
 use super::lanes;
+use super::read::failed;
 use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope};
 use crate::journal::names::{Named, collection_named, lane_name, lane_named};
 use crate::journal::postgres::codec::row::{self, get, parsed};

@@ -1,4 +1,5 @@
-//! Reads, each on a connection of its own. Nothing here writes.
+//! Reads, on connections of their own. `events` and `lanes` also hold the one statement each that writes what they read;
+//! `commit/` runs it.
 
 pub(super) mod audit;
 pub(super) mod capacity;
