@@ -7,7 +7,7 @@ use async_trait::async_trait;
 
 use super::{
     AuditPage, AuditQuery, Details, Draft, EventId, EventPage, EventScope, Fact, HeldLane, Lookup, Recent, Request,
-    Snapshot, StatusSummary, TransactionRow, Trimmed, Trimming,
+    Snapshot, Status, StatusSummary, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq, TransactionId};

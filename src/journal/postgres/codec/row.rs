@@ -251,7 +251,7 @@ pub(in crate::journal::postgres) fn transaction(row: &Row) -> Result<Transaction
 fn client_key(row: &Row) -> Result<Option<ClientKey>, ReadError> {
     let Some(key) = optional(row, "client_key")? else { return Ok(None) };
     let fingerprint: &[u8] = get(row, "fingerprint")?;
-    let fingerprint = fingerprint.try_into().map_err(|_| damaged("fingerprint", "it has not 32 bytes"))?;
+    let fingerprint = fingerprint.try_into().map_err(|_| ReadError::new("column fingerprint: it has not 32 bytes"))?;
     Ok(Some(ClientKey { tenant: text(row, "client_tenant")?, key, fingerprint }))
 }
 
