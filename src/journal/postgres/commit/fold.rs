@@ -18,7 +18,7 @@ use crate::order::{CatalogChange, LaneState, Verdict};
 
 /// What a commit's facts leave behind.
 #[derive(Debug, Default)]
-pub(super) struct Folded<'a> {
+pub(in crate::journal::postgres) struct Folded<'a> {
     pub(in crate::journal::postgres) progress: BTreeMap<(LaneId, &'a InstanceName), Seq>,
     /// The last state of each instance in each lane, with the reason of a divergence.
     pub(super) states: BTreeMap<(LaneId, &'a InstanceName), (LaneState, Option<&'a str>)>,
@@ -33,7 +33,7 @@ pub(super) struct Folded<'a> {
 
 /// What the facts about one transaction leave behind, whatever its status is in the journal.
 #[derive(Debug, Default)]
-pub(super) struct Change<'a> {
+pub(in crate::journal::postgres) struct Change<'a> {
     /// Of use only while the transaction has none.
     pub(in crate::journal::postgres) verdict: Option<Settled<'a>>,
     pub(in crate::journal::postgres) timing_gap: bool,

@@ -21,7 +21,7 @@ const KEEPALIVE: (Duration, Duration, u32) = (Duration::from_secs(10), Duration:
 
 /// Whether the connection is encrypted, and what is checked about the server: libpq's `sslmode`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Encryption {
+pub(in crate::journal::postgres) enum Encryption {
     Disabled,
     /// If the server can; nothing is checked.
     Preferred,
@@ -35,7 +35,7 @@ pub(super) enum Encryption {
 
 /// Who is trusted to sign the server's certificate: libpq's `sslrootcert`.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Trusted {
+pub(in crate::journal::postgres) enum Trusted {
     System,
     File(PathBuf),
 }
