@@ -18,7 +18,7 @@ use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TransactionId};
 use crate::instance::{Answer, Registry};
 use crate::journal::retention::{Capacity, RetentionSink};
 use crate::journal::{
-    Appended, DurableSink, Fact, Journal, LateWrite, LateWriteId, Request, Resolution, Status, Store, TimingGap,
+    Appended, DurableSink, Fact, Journal, LateWrite, LateWriteId, Request, Resolution, Store, TimingGap,
 };
 use crate::lease::Lease;
 use crate::order::{
@@ -309,26 +309,11 @@ impl Core {
             return;
         }
         // Nobody waits: recovery finished it.
-        let (status, response_status, failure_reason) = match (verdict, ack_state) {
-            (Verdict::Applied, _) => (Status::Recovered, answered, None),
-            // Nothing of it is left either way, and whoever was told that it was applied is never told the contrary (G9).
-            (Verdict::Void, AckState::MaybeAcknowledged) => {
-                (Status::Recovered, Some(200), Some("a later write deleted its collection".to_owned()))
-            }
-            (Verdict::Rejected | Verdict::Void | Verdict::Abandoned, _) => {
-                (Status::Abandoned, answered, Some(format!("{} on recovery", verdict.as_str())))
-            }
-        };
         if let Some(journal) = self.journal() {
-            journal.record_later(vec![Fact::Status {
-                seq,
-                status,
-                response_status,
-                failure_reason,
-                timing_gap,
-                executed_on: from.map(|instance| self.registry.name(instance).clone()),
-                at: Timestamp::now(),
-            }]);
+            let executed_on = from.map(|instance| self.registry.name(instance).clone());
+            let at = Timestamp::now();
+            let fact = Fact::recovered(seq, verdict, ack_state, answered, executed_on, timing_gap, at);
+            journal.record_later(vec![fact]);
         }
     }
 

@@ -2,7 +2,7 @@
 
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::instance::{Answer, Registry};
-use crate::journal::{Fact, Standing, StoredAnswer};
+use crate::journal::{Fact, StoredAnswer};
 use crate::order::{DivergenceCause, Persist, Record, Verdict};
 
 /// Answers to record writes above this are not kept: a replay of such a write is told its status only. The catalog
@@ -43,7 +43,7 @@ fn facts_of_record(
         facts.push(divergence(*replica, DivergenceCause::Unverified, answer, registry));
     }
     for (lane, instance) in &record.admitted {
-        facts.push(Fact::Standing { lane: *lane, instance: name(*instance), standing: Standing::InStep });
+        facts.push(Fact::InStep { lane: *lane, instance: name(*instance) });
     }
     if let Some(through) = record.through {
         facts.push(Fact::Progress { lane, instance: name(instance), through });
@@ -62,7 +62,7 @@ fn divergence(
         DivergenceCause::LeftBehind => LEFT_BEHIND.to_owned(),
     };
     let instance = registry.name(instance).clone();
-    Fact::Standing { lane, instance, standing: Standing::Diverged { reason } }
+    Fact::Diverged { lane, instance, reason }
 }
 
 fn stored(lane: LaneId, answer: &Answer) -> Option<StoredAnswer> {

@@ -4,9 +4,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use super::intent;
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
-use crate::journal::{
-    CollectionRow, EntryRow, ProgressRow, ReadError, Request, Resolution, Snapshot, Standing, Status, Store,
-};
+use crate::journal::{CollectionRow, EntryRow, ProgressRow, ReadError, Request, Resolution, Snapshot, Status, Store};
 use crate::order::{
     AckPolicy, AckState, Board, Catalog, CatalogChange, Dimension, Effect, Intent, Kind, LaneState, MergeLimits,
     RestoredEntry, RestoredLane, RestoredProgress,
@@ -139,10 +137,9 @@ struct ProgressIndex<'a> {
 impl ProgressIndex<'_> {
     fn of(&self, lane: LaneId, instance: InstanceId) -> RestoredProgress {
         let row = self.progress.get(&(lane, &self.instances[instance.0]));
-        let diverged = row.is_some_and(|row| matches!(row.standing, Standing::Diverged { .. }));
         RestoredProgress {
             durable: row.map_or(Seq::ZERO, |row| row.through),
-            state: if diverged { LaneState::Diverged } else { LaneState::InStep },
+            state: row.map_or(LaneState::InStep, |row| row.state),
         }
     }
 }

@@ -9,7 +9,7 @@ use super::read::Read;
 use crate::clock::{self, Timestamp};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Seq};
 use crate::instance::{InFlight, Registry};
-use crate::journal::{Fact, Status, TimingGap};
+use crate::journal::{Fact, TimingGap};
 
 /// How far a request has come.
 pub enum Stage {
@@ -87,15 +87,8 @@ pub struct Completion {
 impl Completion {
     /// What the journal is told of it.
     pub(super) fn fact(&self, registry: &Registry) -> Fact {
-        Fact::Status {
-            seq: self.seq,
-            status: Status::Completed,
-            response_status: Some(self.status),
-            failure_reason: None,
-            timing_gap: self.timing_gap,
-            executed_on: self.executed_on.map(|instance| registry.name(instance).clone()),
-            at: Timestamp::now(),
-        }
+        let executed_on = self.executed_on.map(|instance| registry.name(instance).clone());
+        Fact::completed(self.seq, Some(self.status), executed_on, self.timing_gap, Timestamp::now())
     }
 }
 

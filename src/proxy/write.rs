@@ -19,7 +19,7 @@ use crate::clock::{self, Timestamp};
 use crate::coordinator::{Settlement, Ticket};
 use crate::ids::{LaneId, Seq, TransactionId};
 use crate::instance::Answer;
-use crate::journal::{AppendError, ClientKey, Fact, Status, TimingGap};
+use crate::journal::{AppendError, ClientKey, Fact};
 use crate::order::Verdict;
 use crate::proof::{self, CrashPoint};
 
@@ -215,17 +215,8 @@ async fn pending(
 ) -> Result<Reply, Failure> {
     edge.core.detach(lane, seq);
     // Handed over before the ticket closes, so that a later RECOVERED comes after it.
-    let recorded = edge.core.journal().map(|journal| {
-        journal.record(vec![Fact::Status {
-            seq,
-            status: Status::Failed,
-            response_status: Some(503),
-            failure_reason: Some("no instance could take the write in time".to_owned()),
-            timing_gap: TimingGap::Yes,
-            executed_on: None,
-            at: Timestamp::now(),
-        }])
-    });
+    let recorded =
+        edge.core.journal().map(|journal| journal.record(vec![Fact::recovery_pending(seq, Timestamp::now())]));
     if let Some(settlement) = ticket.close() {
         // It was settled in the last moment. FAILED says that its client has heard of nothing else: the end is durable first.
         let reply = answered(edge, context, &settlement, lane, shown_id);

@@ -20,7 +20,7 @@ use crate::coordinator::Core;
 use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
 use crate::ids::{InstanceId, Scope, Seq};
 use crate::instance::{Client, Outgoing};
-use crate::journal::{Fact, Status, TimingGap};
+use crate::journal::{Fact, TimingGap};
 use crate::order::{AckPolicy, Input};
 
 /// Looks at instances.
@@ -77,15 +77,7 @@ struct ListedCollection {
 type Contents = (Vec<FoundDatabase>, Vec<FoundCollection>);
 
 fn completed(seq: Seq) -> Fact {
-    Fact::Status {
-        seq,
-        status: Status::Completed,
-        response_status: None,
-        failure_reason: None,
-        timing_gap: TimingGap::No,
-        executed_on: None,
-        at: Timestamp::now(),
-    }
+    Fact::completed(seq, None, None, TimingGap::No, Timestamp::now())
 }
 
 impl Inspector {

@@ -67,7 +67,7 @@ impl Leadership for Script {
     async fn report_late_writes(&self, late_writes: &[LateWrite]) -> Result<(), ReadError> {
         self.call("report_late_writes");
         if self.calls.lock().unwrap().iter().filter(|call| **call == "report_late_writes").count() == 1 {
-            return Err(ReadError("connection lost".to_owned()));
+            return Err(ReadError::new("connection lost"));
         }
         self.told.lock().unwrap().extend_from_slice(late_writes);
         Ok(())

@@ -10,10 +10,8 @@ use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::journal::contract::{Bench, append, draft, instances, keyed, progress, record};
 use crate::journal::sqlite::SqliteStore;
-use crate::journal::{
-    Batch, Draft, Fact, Lookup, Snapshot, Standing, Status, Store, StoredAnswer, TimingGap, Trimming,
-};
-use crate::order::{CatalogChange, Origin, Verdict};
+use crate::journal::{Batch, Draft, Fact, Lookup, Snapshot, Status, Store, StoredAnswer, TimingGap, Trimming};
+use crate::order::{CatalogChange, LaneState, Origin, Verdict};
 
 /// splitmix64: the same numbers for the same seed.
 struct Numbers(u64);
@@ -81,9 +79,13 @@ impl World {
         match self.numbers.below(12) {
             0..=2 => Fact::Progress { lane: self.lane(), instance: self.instance(), through: seq },
             3 => {
-                let diverged = Standing::Diverged { reason: self.text() };
-                let standing = self.numbers.one(&[Standing::InStep, Standing::InStep, diverged]);
-                Fact::Standing { lane: self.lane(), instance: self.instance(), standing }
+                let reason = self.text();
+                let state = self.numbers.one(&[LaneState::InStep, LaneState::InStep, LaneState::Diverged]);
+                let (lane, instance) = (self.lane(), self.instance());
+                match state {
+                    LaneState::InStep => Fact::InStep { lane, instance },
+                    LaneState::Diverged => Fact::Diverged { lane, instance, reason },
+                }
             }
             4 | 5 => self.verdict(seq),
             6 => Fact::Resolved { seq, body: Bytes::from(self.text()) },
