@@ -16,7 +16,7 @@ use super::inspect::InspectError;
 use crate::chroma;
 use crate::coordinator::adoption::{FoundCollection, FoundDatabase};
 use crate::ids::{InstanceId, Scope};
-use crate::instance::{Answer, Client, Outgoing, SendError};
+use crate::instance::{Answer, Client, LONGEST_PATH, Outgoing, SendError};
 use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
 
 /// Items that are asked for at once.
@@ -161,6 +161,9 @@ impl Look<'_> {
     ) -> Result<Listed<T>, InspectError> {
         let most = if limit == 1 { ITEM_BYTES } else { PAGE_BYTES };
         let asked = format!("{path}?limit={limit}&offset={offset}");
+        if asked.len() > LONGEST_PATH {
+            return Err(InspectError::PathTooLong { path: path.to_owned() });
+        }
         let answer = match self.get(asked, most).await {
             Ok(answer) => answer,
             Err(SendError::TooLong { .. }) => return Ok(Listed::TooLong),

@@ -44,6 +44,8 @@ pub enum InspectError {
     Unanswered(String),
     #[error("it answered {status} to {}", shown(.path))]
     Refused { status: u16, path: String },
+    #[error("{} cannot be asked for: the path is too long", shown(.path))]
+    PathTooLong { path: String },
     #[error("an item of {} is longer than any that is read", shown(.path))]
     TooLong { path: String },
     #[error("it is not what it was, and another edge may have the journal")]
@@ -73,7 +75,7 @@ impl InspectError {
     fn is_definite(&self) -> bool {
         match self {
             InspectError::Refused { status, .. } => (400..500).contains(status) && !matches!(status, 408 | 429),
-            InspectError::TooLong { .. } => true,
+            InspectError::TooLong { .. } | InspectError::PathTooLong { .. } => true,
             InspectError::Unanswered(_) | InspectError::Succeeded | InspectError::Unreadable { .. } => false,
         }
     }

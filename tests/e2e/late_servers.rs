@@ -28,8 +28,10 @@ fn get_or_create(client: &Client, database: &str, name: &str) -> crate::common::
 
 /// What an application does that begins together with everything else: it asks until it gets its collection.
 fn insist(client: &Client, database: &str, name: &str) -> Value {
+    let body = json!({ "name": name, "get_or_create": true });
     wait_for("the application's collection", SOON, || {
-        let answer = get_or_create(client, database, name);
+        // The edge itself may be about to start.
+        let answer = client.try_call("POST", &format!("{database}/collections"), &body).ok()?;
         (answer.status == 200).then(|| answer.json())
     })
 }
@@ -116,6 +118,7 @@ fn a_server_that_lost_its_volume_is_given_its_tenants_and_databases_before_it_se
     client.post("/api/v2/tenants/acme/databases", &json!({ "name": "library" })).expect(200);
     cluster.edge.wait_until_in_sync(CATCH_UP);
     cluster.replica().kill();
+    cluster.edge.wait_until_healthy("replica", false, CATCH_UP);
     cluster.replica().wipe();
     cluster.replica().restart();
     cluster.edge.wait_until_healthy("replica", true, CATCH_UP);
