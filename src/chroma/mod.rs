@@ -21,7 +21,7 @@ pub use error::{ErrorBody, ErrorName, Recovery};
 pub use merge::merge;
 pub use rewrite::{
     by_id_path, collection_list, collection_path, collection_response, collections_path, database_list, database_path,
-    database_response, databases_path, error_text, instance_path, strip_page,
+    database_response, databases_path, error_text, instance_path, strip_page, tenant_path, tenants_path,
 };
 pub use route::{
     CatalogRead, CatalogWrite, CollectionRef, Operation, Page, RecordReadKind, UnknownWrite, Unsupported, Window, route,

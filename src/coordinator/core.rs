@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use super::discovery::Discovery;
 use super::intent;
 use super::tickets::{Settlement, Ticket, Tickets};
 use crate::clock::Timestamp;
@@ -59,6 +60,8 @@ pub struct Core {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) late_writes: LateWrites,
+    /// What is known of the instances' contents.
+    pub(crate) discovery: Discovery,
     /// Another edge has taken over: what this one learns is not told to any client.
     silent: AtomicBool,
     journal: OnceLock<Journal>,
@@ -116,6 +119,7 @@ impl Core {
             bodies: Bodies::new(options.cached_bytes),
             warmed: Warmed::default(),
             limiters: registry.ids().map(|_| AttemptLimiter::new(options.concurrent_attempts)).collect(),
+            discovery: Discovery::new(registry.ids().len()),
             registry,
             store,
             lease,
@@ -165,6 +169,11 @@ impl Core {
     /// Writes that ended after the lease.
     pub fn late_writes(&self) -> &LateWrites {
         &self.late_writes
+    }
+
+    /// What is known of the instances' contents.
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
     }
 
     /// Another edge has taken over: from now on no client of this one is told that its write succeeded.

@@ -6,6 +6,7 @@
 
 pub mod adoption;
 mod core;
+mod discovery;
 mod facts;
 pub(crate) mod intent;
 mod restore;
@@ -13,6 +14,7 @@ mod tickets;
 
 pub(crate) use self::core::Work;
 pub use self::core::{Core, CoreOptions, WorkQueue};
+pub use self::discovery::Discovery;
 pub(crate) use self::facts::facts_of;
 pub use self::restore::{Restored, restore};
 pub use self::tickets::{Settlement, Ticket};

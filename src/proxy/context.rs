@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use std::time::Instant;
 
-use super::admit::{AdmissionPermit, Memory};
+use super::admit::{AdmissionPermit, AnswerMemory, Memory};
 use super::failure::Failure;
 use super::read::Read;
 use crate::clock::{self, Timestamp};
@@ -37,6 +37,8 @@ pub struct Reading {
     pub in_flight: Option<InFlight>,
     /// The part of the answer that is held back to be rewritten.
     pub held: Option<Vec<u8>>,
+    /// What the answer may take while it is held back and rewritten.
+    pub answer_memory: Option<AnswerMemory>,
     pub timed_out: TimedOut,
     /// The status of the answer that is coming in.
     pub status: u16,
@@ -54,6 +56,7 @@ impl Reading {
             patience: Patience::UntilProbed,
             in_flight: None,
             held: None,
+            answer_memory: None,
             timed_out: TimedOut::No,
             status: 0,
         }

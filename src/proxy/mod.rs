@@ -7,6 +7,7 @@ mod admit;
 mod body;
 mod context;
 mod cors;
+mod discovery;
 mod failure;
 mod forwarded;
 mod hooks;

@@ -13,7 +13,7 @@ use super::failure::Failure;
 use super::prepare::{Identity, Preparation, Prepared, WriteRequest, prepare};
 use super::respond::{INSTANCE, Reply, TRANSACTION_ID};
 use super::single_flight::{Arrival, Ended, Follower};
-use super::{forwarded, idempotency_key, replay};
+use super::{discovery, forwarded, idempotency_key, replay};
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Operation};
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Settlement, Ticket};
@@ -143,8 +143,19 @@ async fn wait_behind(edge: &Edge, mut behind: Follower, key: &ClientKey, deadlin
 
 async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) -> Result<Reply, Failure> {
     let shown_id = request.identity.shown();
+    if matches!(request.operation, Operation::CatalogWrite(_)) {
+        // Until then it is not known what the write would meet. Before the journal: nothing waits for a write that waits here.
+        discovery::first_look(edge, edge.options.write_wait).await;
+    }
     loop {
-        match prepare(request.clone(), &edge.core, &edge.options)? {
+        let mut prepared = prepare(request.clone(), &edge.core, &edge.options);
+        if let Err(failure) = &prepared
+            && discovery::may_be_premature(edge, failure)
+        {
+            discovery::first_look(edge, edge.options.write_wait).await;
+            prepared = prepare(request.clone(), &edge.core, &edge.options);
+        }
+        match prepared.map_err(|failure| discovery::as_known(edge, failure))? {
             Preparation::Journal(prepared) => return journaled(edge, context, *prepared, &shown_id).await,
             Preparation::Show { collection } => match super::read::show(edge, collection).await {
                 // Deleted meanwhile: to get or create it is a write now.

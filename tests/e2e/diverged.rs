@@ -31,6 +31,8 @@ fn await_report(cluster: &Cluster, collection: &str) -> Value {
         let status = cluster.edge.status();
         (status["diverged"].as_array().is_some_and(|list| !list.is_empty())).then_some(status)
     });
+    assert_eq!(cluster.client().get("/health").expect(200).json()["status"], "degraded");
+    assert_eq!(found["without_second_copy"]["count"], 1, "{found:#}");
     let list = found["diverged"].as_array().expect("a list").clone();
     assert_eq!(list.len(), 1, "{list:?}");
     assert_eq!((&list[0]["collection_id"], &list[0]["instance"]), (&json!(collection), &json!("replica")));

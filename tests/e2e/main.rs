@@ -23,6 +23,7 @@ mod failover;
 mod forwarded;
 mod harness;
 mod journal_away;
+mod late_servers;
 mod limited_delete;
 mod limits;
 mod nobody_there;

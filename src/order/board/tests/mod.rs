@@ -4,6 +4,7 @@ mod abandoning;
 mod capacity;
 mod deletions;
 mod going_first;
+mod inspection;
 mod late_writes;
 mod left_behind;
 mod order_and_doubt;
