@@ -418,6 +418,7 @@ impl Edge {
             let body = read_whole(session, &self.admission).await?;
             context.memory = Some(body.memory);
             read::reject_crashing(&read.operation, &body.bytes)?;
+            read::check_limits(&self.options.limits, &read.operation, &body.bytes)?;
             if body.passing == Passing::Impossible {
                 let header = session.req_header();
                 let (method, headers) = (header.method.clone(), header.headers.clone());

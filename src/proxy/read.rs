@@ -17,7 +17,9 @@ use super::Edge;
 use super::failure::Failure;
 use super::prepare::resolve;
 use super::respond::{INSTANCE, Reply};
-use crate::chroma::{self, Call, CatalogRead, Class, ErrorBody, Operation, Page, RecordReadKind, Window};
+use crate::chroma::{
+    self, Call, CatalogRead, Class, ErrorBody, Operation, Page, RecordReadKind, RequestLimits, Window,
+};
 use crate::clock;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
 use crate::instance::{Answer, Outgoing, SendError};
@@ -426,6 +428,15 @@ pub fn reject_crashing(operation: &Operation, body: &[u8]) -> Result<(), Failure
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a read that is over a limit, or that cannot be read to its end, before it is sent anywhere.
+pub fn check_limits(limits: &RequestLimits, operation: &Operation, body: &[u8]) -> Result<(), Failure> {
+    let Operation::RecordRead { kind: RecordReadKind::Get | RecordReadKind::Query, .. } = operation else {
+        return Ok(());
+    };
+    let measured = chroma::scan_read(body).map_err(Failure::Refused)?;
+    limits.check(&measured).map_err(Failure::Refused)
 }
 
 /// The header that names the serving instance.

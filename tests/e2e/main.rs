@@ -34,6 +34,7 @@ mod postgres_killed;
 mod protection;
 mod reads;
 mod recovery;
+mod request_limits;
 mod safety;
 mod safety_application;
 mod safety_storm;
