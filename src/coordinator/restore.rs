@@ -1,4 +1,7 @@
-//! From the journal's snapshot to a board: what is stored in names becomes places in the configuration.
+//! From the journal's snapshot to a board: instances are stored by name, the board knows them by their position in the
+//! configuration.
+//!
+//! [`rebuild`] decides everything and does no I/O; the simulation starts its edges with it too.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +13,7 @@ use crate::order::{
     RestoredEntry, RestoredLane, RestoredProgress,
 };
 
-/// A board, and what is to be done first.
+/// A board, and the effects to carry out first.
 pub struct Restored {
     pub board: Board,
     pub effects: Vec<Effect>,
@@ -27,10 +30,20 @@ pub async fn restore(
 ) -> Result<Restored, ReadError> {
     let snapshot = store.load(instances).await?;
     let requests = requests_that_matter(store, &snapshot).await?;
-    let catalog = catalog_of(&snapshot, instances);
-    let lanes = lanes_of(&snapshot, instances, &requests);
+    Ok(rebuild(&snapshot, &requests, instances, limits))
+}
+
+/// The board of this snapshot. `requests`: those of its catalog entries and limited deletes.
+pub fn rebuild(
+    snapshot: &Snapshot,
+    requests: &HashMap<Seq, Request>,
+    instances: &[InstanceName],
+    limits: MergeLimits,
+) -> Restored {
+    let catalog = catalog_of(snapshot, instances);
+    let lanes = lanes_of(snapshot, instances, requests);
     let (board, effects) = Board::restore(instances.to_vec(), limits, catalog, lanes, snapshot.last);
-    Ok(Restored { board, effects })
+    Restored { board, effects }
 }
 
 /// Catalog entries are read again for their intents, limited deletes for whether their ids are durable.
@@ -121,8 +134,8 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
         .collect()
 }
 
-/// FAILED: the client was told "recovery pending", and nothing else. (If the journal was away, it may have been told so and
-/// have left ATTEMPTING.)
+/// FAILED: the client was answered "recovery pending" and nothing else. (ATTEMPTING proves nothing: the journal may have
+/// been unavailable when the client was answered so.)
 fn ack_state(row: &EntryRow) -> AckState {
     let at_once = row.lane != LaneId::Catalog && row.ack_policy == AckPolicy::Applied;
     let may_be = at_once && row.verdict.is_none() && row.status == Status::Attempting;

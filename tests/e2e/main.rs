@@ -2,9 +2,6 @@
 
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod bad_input;
 mod capacity;
 mod catalog;

@@ -81,7 +81,7 @@ impl World {
     }
 
     /// R1: one request per lane and instance, under way or in doubt, and it starts at the first entry after the
-    /// durable mark, which covers what is skipped. R6: nothing is sent that is not durable. R11: nor below a floor.
+    /// durable progress, which covers what is skipped. R6: nothing is sent that is not durable. R11: nor below a floor.
     fn r1_one_in_doubt(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) {
         let same = |request: &Request| request.lane == lane && request.instance == instance;
         if let Some(other) = self.requests.iter().find(|request| same(request)) {
@@ -115,12 +115,12 @@ impl World {
         }
     }
 
-    /// R7: a deletion waits for the flights under it on that instance.
+    /// R7: a deletion waits for the requests in flight under it on that instance.
     fn r7_deletion_waits(&mut self, instance: InstanceId, seq: Seq) {
         let Intent::Deletes(deletion) = &self.journal.rows[&seq].intent else { return };
         let hit = match self.journal.closed.get(&seq) {
             Some(closed) => closed.clone(),
-            // Refused elsewhere: what has that name by now had it not yet on this instance.
+            // Refused elsewhere: the collection that has this name by now did not have it yet on this instance.
             None if self.journal.rows[&seq].verdict.is_some() => Vec::new(),
             None => self.board.catalog().hit_by(deletion),
         };
@@ -128,7 +128,7 @@ impl World {
             LaneId::Records(collection) => request.instance == instance && hit.contains(&collection),
             LaneId::Catalog => false,
         };
-        // What was sent before a crash to a collection deleted since is not waited for: it hits nothing afterwards.
+        // What was sent before a crash to a collection deleted since is not waited for: it finds nothing afterwards.
         let loaded = |request: &&Request| !self.deleted(request.lane);
         let abandoned = self.abandoned.iter().filter(loaded);
         if let Some(request) = self.requests.iter().chain(abandoned).find(|request| under(request)) {
@@ -175,7 +175,7 @@ impl World {
         self.facts.executed.extend(seqs.iter().map(|seq| (instance, *seq)));
     }
 
-    /// R2: a refusal, a creation, and a write with its own id are durable before the client is told. R3, G6: an
+    /// R2: a refusal, a creation, and a write with its own id are durable before the client is answered. R3, G6: an
     /// answer is given once, and never changes.
     fn r2_r3_answer(&mut self, lane: LaneId, seq: Seq, verdict: Verdict) {
         let durable = self.journal.rows[&seq].verdict;
@@ -200,7 +200,7 @@ impl World {
         }
     }
 
-    /// Whoever was told that its write was applied never hears the contrary; the shell knows by `ack_state`.
+    /// Never contradict an acknowledgement that a client may have received; the shell knows by `ack_state`.
     fn g9_no_contrary(&mut self, seq: Seq, verdict: Verdict, ack_state: AckState) {
         let acknowledged = self.account.acknowledged(self.journal.rows[&seq].number);
         if acknowledged && verdict != Verdict::Applied {
@@ -211,7 +211,7 @@ impl World {
         }
     }
 
-    /// Its client may have been told before that was durable, and its collection is gone now.
+    /// Its client may have been answered before that was durable, and its collection is gone now.
     pub fn went_since_it_was_told(&self, lane: LaneId, seq: Seq) -> bool {
         self.deleted(lane) && !self.recorded_answers(seq)
     }
@@ -223,7 +223,7 @@ impl World {
         }
     }
 
-    /// R8: the mapping of what was created is durable before the client is told.
+    /// R8: the mapping of what was created is durable before the client is answered.
     fn r8_mapped(&mut self, seq: Seq) {
         let row = &self.journal.rows[&seq];
         if row.profile.kind != Kind::CreateCollection {
@@ -257,7 +257,7 @@ impl World {
     }
 
     /// R4, G9: durable progress covers an applied entry only where it was executed. R10: what is abandoned was
-    /// never acknowledged, and is nowhere.
+    /// never acknowledged, and exists on no instance.
     pub fn check_durable(&mut self, ack_state: &[(Input, Vec<(Seq, Verdict)>)]) {
         for (input, verdicts) in ack_state {
             if let Input::Recorded { lane, instance } = input {
@@ -299,7 +299,7 @@ impl World {
         let about: Option<CollectionId> = match &row.body {
             Body::UpdateCollection { collection, .. } => Some(*collection),
             Body::CreateCollection { .. } => row.created,
-            // Not there, as wanted: nothing had to be executed.
+            // It does not exist, as wanted: nothing had to be executed.
             Body::DeleteCollection { .. } | Body::DeleteDatabase(_) | Body::CreateDatabase(_) => return true,
             _ => None,
         };
@@ -318,7 +318,7 @@ impl World {
         if collections.is_empty() {
             return;
         }
-        let collection = collections[self.rng.below(collections.len())];
+        let collection = collections[self.rng.index(collections.len())];
         self.r5_fresh(collection);
     }
 

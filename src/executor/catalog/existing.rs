@@ -11,7 +11,7 @@ use crate::chroma::{self, Class, EdgeAnswer, ErrorBody, ErrorName, Existing};
 use crate::executor::attempt::{Attempt, Attempted};
 use crate::ids::{CollectionId, InstanceId, Scope, shown};
 use crate::instance::Answer;
-use crate::order::{CatalogChange, Consequences, Consistency, Effect, Input, Origin, Outcome, Retry};
+use crate::order::{CatalogChange, Consequences, Consistency, Input, Origin, Outcome, Retry};
 
 const NOT_FOUND: u16 = 404;
 
@@ -43,7 +43,7 @@ pub(super) async fn conflict(
         let outcome = created(attempt, entry, (scope, name), changes, &found.body);
         return Ok(Attempted::of(outcome, Some(found)));
     }
-    attempt.core.ask(Effect::Inspect { instance: attempt.instance });
+    attempt.core.doubt_contents(attempt.instance);
     match existing {
         Existing::Conflict => rejected(answer),
         Existing::Reuse => adopt(attempt, entry, (scope, name), found).await,

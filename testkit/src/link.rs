@@ -17,7 +17,7 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
-use crate::common::place::Port;
+use crate::place::Port;
 
 /// What a link does to its connections, for as long as it is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub enum LinkFault {
     None,
     /// Connections are reset, and new ones are refused.
     Refuse,
-    /// Each piece of either direction is on its way for this long.
+    /// Each piece, in either direction, takes this long to arrive.
     Delay(Duration),
     /// Connections are reset, and new ones as soon as their client sends something.
     Reset,
@@ -56,10 +56,10 @@ impl LinkFault {
     }
 }
 
-/// Whether the server behind a link is there.
+/// Whether the server behind a link runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Server {
-    There,
+    Running,
     /// Its port is closed.
     Dead,
 }
@@ -90,7 +90,7 @@ impl Shared {
     }
 }
 
-/// A link. Its connections end with the runtime that carries it.
+/// A link. Its connections end with the runtime that runs it.
 #[derive(Debug)]
 pub struct FaultLink {
     port: Port,
@@ -98,11 +98,11 @@ pub struct FaultLink {
 }
 
 impl FaultLink {
-    /// A link to the server on this port, carried by this runtime. It passes everything on.
+    /// A link to the server on this port, run by this runtime. It passes everything on.
     pub fn to(runtime: &Handle, server: u16) -> FaultLink {
         let port = Port::take();
         let number = port.number;
-        let setting = Setting { fault: LinkFault::None, server: Server::There, count: 0 };
+        let setting = Setting { fault: LinkFault::None, server: Server::Running, count: 0 };
         let shared = Arc::new(Shared {
             server: SocketAddr::from(([127, 0, 0, 1], server)),
             setting: watch::Sender::new(setting),
@@ -118,13 +118,13 @@ impl FaultLink {
         self.port.number
     }
 
-    /// From now on it fails like this, until it is told otherwise. What the fault before has met counts no more.
+    /// Sets the fault, until another is set, and starts to count its hits at 0.
     pub fn set(&self, fault: LinkFault) {
         self.shared.hits.store(0, Ordering::Relaxed);
         self.shared.setting.send_modify(|setting| *setting = Setting { fault, count: setting.count + 1, ..*setting });
     }
 
-    /// The server behind it has died, or is there again.
+    /// The server behind it has died, or runs again.
     pub fn server_is(&self, server: Server) {
         self.shared.setting.send_modify(|setting| setting.server = server);
     }
@@ -135,13 +135,13 @@ impl FaultLink {
     }
 }
 
-/// Listens while connections are not to be refused: a closed port refuses by itself.
+/// Listens unless connections are to be refused: a closed port refuses by itself.
 async fn listen(port: u16, first: TcpListener, shared: Arc<Shared>) {
     let mut setting = shared.setting.subscribe();
     let mut listener = Some(first);
     loop {
         let now = *setting.borrow_and_update();
-        let open = now.fault != LinkFault::Refuse && now.server == Server::There;
+        let open = now.fault != LinkFault::Refuse && now.server == Server::Running;
         if !open {
             listener = None;
             shared.hit();
@@ -163,7 +163,7 @@ async fn listen(port: u16, first: TcpListener, shared: Arc<Shared>) {
     }
 }
 
-/// The port is ours, but what was connected to it may still be on its way out.
+/// The port is ours, but old connections to it may still be closing.
 async fn bind(port: u16) -> Option<TcpListener> {
     for _ in 0..200 {
         if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
@@ -194,7 +194,7 @@ async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
         return;
     };
     let _ = (client.set_nodelay(true), server.set_nodelay(true));
-    let end = carry(&mut client, &mut server, &shared).await;
+    let end = pass(&mut client, &mut server, &shared).await;
     if end != End::ServerDone {
         let _ = server.set_zero_linger();
     }
@@ -203,23 +203,23 @@ async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
     }
 }
 
-async fn carry(client: &mut TcpStream, server: &mut TcpStream, shared: &Shared) -> End {
+async fn pass(client: &mut TcpStream, server: &mut TcpStream, shared: &Shared) -> End {
     let (from_client, to_client) = client.split();
     let (from_server, to_server) = server.split();
     let (requests, requests_out) = unbounded_channel();
     let (answers, answers_out) = unbounded_channel();
     tokio::select! {
-        // The client's end is looked at first, so that nothing is delivered after it.
+        // The client's end is polled first, so that nothing is delivered after it.
         biased;
         _ = read_all(from_client, requests) => End::ClientGone,
         () = cut_off(shared) => End::Reset,
-        end = deliver_requests(requests_out, to_server, shared) => end,
+        end = deliver(Direction::Requests, requests_out, to_server, shared) => end,
         end = listen_to(from_server, answers) => end,
-        end = deliver_answers(answers_out, to_client, shared) => end,
+        end = deliver(Direction::Answers, answers_out, to_client, shared) => end,
     }
 }
 
-/// Waits for a fault that ends connections which are there already.
+/// Waits for a fault that ends connections that are open already.
 async fn cut_off(shared: &Shared) {
     let mut setting = shared.setting.subscribe();
     setting.mark_unchanged();
@@ -242,7 +242,7 @@ async fn read_all(mut from: ReadHalf<'_>, pieces: UnboundedSender<Vec<u8>>) -> i
     }
 }
 
-/// A server that closes in good order has its last words delivered.
+/// What a server sent before it closed in good order is still delivered.
 async fn listen_to(server: ReadHalf<'_>, answers: UnboundedSender<Vec<u8>>) -> End {
     match read_all(server, answers).await {
         Ok(()) => std::future::pending().await,
@@ -269,67 +269,61 @@ impl Budget {
     }
 }
 
-async fn deliver_requests(mut pieces: UnboundedReceiver<Vec<u8>>, mut to: WriteHalf<'_>, shared: &Shared) -> End {
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Requests,
+    Answers,
+}
+
+/// Delivers what was read, as the fault allows.
+async fn deliver(
+    direction: Direction,
+    mut pieces: UnboundedReceiver<Vec<u8>>,
+    mut to: WriteHalf<'_>,
+    shared: &Shared,
+) -> End {
+    use Direction::{Answers, Requests};
     let mut budget = Budget::default();
     while let Some(piece) = pieces.recv().await {
         let now = shared.now();
         let mut allowed = piece.len();
-        match now.fault {
-            LinkFault::Delay(time) => {
+        match (now.fault, direction) {
+            (LinkFault::Delay(time), _) => {
                 shared.hit();
                 tokio::time::sleep(time).await;
             }
-            LinkFault::BlackHole => return lost(shared).await,
-            LinkFault::Reset => {
+            (LinkFault::BlackHole, _) => return lost(shared).await,
+            (LinkFault::Reset, Requests) => {
                 shared.hit();
                 return End::Reset;
             }
-            LinkFault::CutRequest(limit) => allowed = budget.spend(now, limit, piece.len()),
-            _ => {}
-        }
-        if to.write_all(&piece[..allowed]).await.is_err() {
-            return End::Reset;
-        }
-        if allowed < piece.len() {
-            shared.hit();
-            return End::Reset;
-        }
-    }
-    // The client's end is seen by who reads from it.
-    std::future::pending().await
-}
-
-async fn deliver_answers(mut pieces: UnboundedReceiver<Vec<u8>>, mut to: WriteHalf<'_>, shared: &Shared) -> End {
-    let mut budget = Budget::default();
-    while let Some(piece) = pieces.recv().await {
-        let now = shared.now();
-        let mut allowed = piece.len();
-        match now.fault {
-            LinkFault::Delay(time) => {
-                shared.hit();
-                tokio::time::sleep(time).await;
-            }
-            LinkFault::BlackHole => return lost(shared).await,
-            LinkFault::HalfClose => {
+            (LinkFault::HalfClose, Answers) => {
                 shared.hit();
                 let _ = to.shutdown().await;
                 return std::future::pending().await;
             }
-            LinkFault::CutResponse(limit) => allowed = budget.spend(now, limit, piece.len()),
+            (LinkFault::CutRequest(limit), Requests) | (LinkFault::CutResponse(limit), Answers) => {
+                allowed = budget.spend(now, limit, piece.len());
+            }
             _ => {}
         }
         if to.write_all(&piece[..allowed]).await.is_err() {
-            return End::ClientGone;
+            return if direction == Requests { End::Reset } else { End::ClientGone };
         }
         if allowed < piece.len() {
             shared.hit();
-            return End::Cut;
+            return if direction == Requests { End::Reset } else { End::Cut };
         }
     }
-    End::ServerDone
+    match direction {
+        // The task that reads from the client sees its end.
+        Requests => std::future::pending().await,
+        Answers => End::ServerDone,
+    }
 }
 
-/// Something has been swallowed: what comes after it cannot be delivered either, also when the hole is gone.
+/// Bytes were swallowed: nothing after them can be delivered, not even when the black hole is gone.
 async fn lost(shared: &Shared) -> End {
     shared.hit();
     let mut setting = shared.setting.subscribe();

@@ -2,17 +2,33 @@
 
 use std::fs::{File, OpenOptions};
 use std::net::TcpListener;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use nix::fcntl::{Flock, FlockArg};
 use tempfile::TempDir;
 
+/// The root of the repository.
+pub fn repository() -> &'static Path {
+    Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/.."))
+}
+
+/// The edge's binary, which cargo builds beside the tests that run it. `CHROMA_EDGE_BIN` names another one.
+pub fn binary() -> PathBuf {
+    if let Some(chosen) = std::env::var_os("CHROMA_EDGE_BIN") {
+        return chosen.into();
+    }
+    let test = std::env::current_exe().expect("the path of this test");
+    let profile = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST");
+    let binary = profile.join("chroma-edge");
+    assert!(binary.exists(), "{} is missing: only integration tests have it built", binary.display());
+    binary
+}
+
 /// A file installed by `make setup`.
 pub fn installed(relative: &str) -> PathBuf {
-    let cache = std::env::var_os("CHROMA_EDGE_CACHE")
-        .map_or_else(|| PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(".cache"), PathBuf::from);
+    let cache = std::env::var_os("CHROMA_EDGE_CACHE").map_or_else(|| repository().join(".cache"), PathBuf::from);
     let path = cache.join(relative);
     assert!(path.exists(), "{} is missing: run make setup", path.display());
     path
@@ -60,7 +76,7 @@ impl Port {
     }
 }
 
-/// Asks until the answer is there; panics with `what` when it does not come in time.
+/// Polls until there is an answer; panics with `what` when there is none in time.
 pub fn wait_for<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + timeout;
     loop {

@@ -94,10 +94,10 @@ pub struct Run<W, S> {
     pub writes: Vec<Write>,
     pub reads: Vec<Read<S>>,
     pub journal: Vec<Entry<W>>,
-    /// What each instance, by its name, holds when the run is over, by lane: every collection that is there, and of the
+    /// What each instance, by its name, holds when the run is over, by lane: every collection that exists, and of the
     /// catalog lane what `Semantics` makes of it. A collection that the journal does not know has a lane of any other name.
     pub instances: Vec<(String, BTreeMap<String, S>)>,
-    /// The places, instance and lane, that the edge itself says are diverged: they are counted, not compared. A run in
+    /// The instances and lanes that the edge itself says are diverged: they are counted, not compared. A run in
     /// which nothing may diverge looks at that count.
     pub diverged: BTreeSet<(String, String)>,
 }
@@ -117,7 +117,7 @@ impl<W, S> Default for Run<W, S> {
 /// What an applied write does to the existence of a collection.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Lifetime {
-    /// The collection with this lane is there from now on; nothing, if it is there already.
+    /// The collection with this lane exists from now on; no effect, if it exists already.
     Begins(String),
     /// It is gone, for ever, with all that it held.
     Ends(String),
@@ -137,7 +137,7 @@ pub trait Semantics {
     fn apply(&self, state: &mut Self::State, write: &Self::Write);
 
     /// Which collections this applied entry begins and ends, whatever lane it is in. A lane that no entry of the journal
-    /// begins is there from the start.
+    /// begins exists from the start.
     fn lifetimes(&self, _write: &Self::Write) -> Vec<Lifetime> {
         Vec::new()
     }

@@ -64,7 +64,7 @@ impl Cluster {
         create(&self.client(), name)
     }
 
-    /// Waits until everything is carried everywhere, then compares all servers with each other, with the journal's
+    /// Waits until everything is replicated everywhere, then compares all servers with each other, with the journal's
     /// fold, and with what the edge itself shows. Returns the common content.
     #[track_caller]
     pub fn assert_converged(&self) -> Content {

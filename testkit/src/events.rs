@@ -20,7 +20,7 @@ pub struct Message {
 pub struct Listener {
     pub connection: Connection,
     text: String,
-    /// The last id that was told, with a message or alone.
+    /// The last id received, with a message or alone.
     pub last_id: String,
 }
 
@@ -49,7 +49,7 @@ impl Listener {
             listener.read().expect("the stream's beginning");
         }
         if listener.text.find("data: ").is_none_or(|data| listener.text.find("\n\n") < Some(data)) {
-            // Only its place; what is there already comes after it.
+            // It only sets the position; what exists already comes after it.
             let place: String = listener.text.drain(..listener.text.find("\n\n").unwrap_or(0) + 2).collect();
             listener.last_id = place.trim().strip_prefix("id: ").expect("a place").to_owned();
         }

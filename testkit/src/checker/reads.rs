@@ -127,7 +127,7 @@ struct Explanation {
     /// The nearest prefix, before the window and after it, whose content was shown.
     older: Option<usize>,
     newer: Option<usize>,
-    /// Whether the collection is there, somewhere in the window, and was before.
+    /// Whether the collection exists, somewhere in the window, and did before.
     there: bool,
     was_there: bool,
     /// Shown records that no content in the window has, and an older one had.
@@ -193,7 +193,7 @@ fn violation<M: Semantics>(
     } else if known.older.is_some() {
         (Breach::StaleRead, format!("lacks what was acknowledged before{older}"))
     } else if let Some(length) = known.newer {
-        (Breach::ReadAhead, format!("shows what nobody had asked for: the content after seq {}", seq(length)))
+        (Breach::ReadAhead, format!("shows what no client had asked for: the content after seq {}", seq(length)))
     } else {
         (Breach::NeverThere, "shows what no prefix of the journal makes".to_owned())
     };

@@ -137,7 +137,7 @@ impl ModelCollection {
     }
 }
 
-/// Upsert and update change what is given and keep the rest; a null value drops its key.
+/// Upsert and update change what is given and keep everything else; a null value drops its key.
 fn merge(record: &mut Record, body: &Value, index: usize) {
     if let Some(embedding) = body["embeddings"][index].as_array() {
         let float = |value: &Value| (value.as_f64().expect("a float") as f32).to_bits();

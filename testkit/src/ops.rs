@@ -29,13 +29,13 @@ pub fn write(random: &mut Random, verb: Verb, pool: u64) -> Value {
     if verb != Verb::Update {
         body["embeddings"] = (0..count).map(|_| json!(random.vector(DIMENSION))).collect();
     }
-    if random.chance(80) {
+    if random.percent(80) {
         body["documents"] = (0..count).map(|_| document(random)).collect();
     }
-    if random.chance(80) {
+    if random.percent(80) {
         body["metadatas"] = (0..count).map(|_| metadata(random, verb)).collect();
     }
-    if random.chance(20) {
+    if random.percent(20) {
         body["uris"] = (0..count).map(|_| json!(format!("file:///{}", random.below(50)))).collect();
     }
     body
@@ -46,22 +46,22 @@ fn id(random: &mut Random, pool: u64) -> String {
 }
 
 fn document(random: &mut Random) -> Value {
-    if random.chance(10) {
+    if random.percent(10) {
         return Value::Null;
     }
     json!(format!("{} {}", random.pick(&WORDS), random.pick(&WORDS)))
 }
 
 fn metadata(random: &mut Random, verb: Verb) -> Value {
-    if random.chance(10) {
+    if random.percent(10) {
         return Value::Null;
     }
     let mut map = json!({ "n": random.below(10), "tag": random.pick(&TAGS) });
-    if random.chance(30) {
+    if random.percent(30) {
         map["f"] = json!(f64::from(random.float()));
-        map["yes"] = json!(random.chance(50));
+        map["yes"] = json!(random.percent(50));
     }
-    if verb != Verb::Add && random.chance(30) {
+    if verb != Verb::Add && random.percent(30) {
         map[*random.pick(&["n", "tag", "f"])] = Value::Null;
     }
     map

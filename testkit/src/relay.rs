@@ -1,8 +1,8 @@
-//! Between the edge and a server: passes everything on, remembers each request, and holds back those that a test
-//! wants to keep waiting. With a certificate it is the server's TLS end.
+//! Between a client and its server: passes requests on and remembers them. Rules hold, refuse or lose some of them; a
+//! function may answer them all. With a certificate it is the server's TLS end.
 
-use std::net::SocketAddr;
-use std::sync::{Arc, Mutex};
+use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Instant;
 
 use tokio::io::{self, AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
@@ -13,8 +13,9 @@ use tokio_rustls::TlsAcceptor;
 use tokio_rustls::rustls::ServerConfig;
 
 use super::chroma::ChromaServer;
+use super::http::{Answer, Client};
 
-/// One request that came by.
+/// One request that arrived.
 #[derive(Clone, Debug)]
 pub struct Seen {
     pub method: String,
@@ -27,22 +28,37 @@ pub struct Seen {
     pub server_name: Option<String>,
 }
 
-#[derive(Debug)]
+impl Seen {
+    /// The path without its query.
+    pub fn endpoint(&self) -> &str {
+        self.path.split('?').next().unwrap_or_default()
+    }
+}
+
+/// Answers a request in the server's stead. What it is given passes a request on and returns the server's answer.
+pub type Intercept = dyn Fn(Seen, &dyn Fn(&Seen) -> Answer) -> Answer + Send + Sync;
+
 struct Shared {
-    server: SocketAddr,
+    server: Client,
+    intercept: Option<Box<Intercept>>,
     seen: Mutex<Vec<Seen>>,
     /// Requests whose path ends like this wait.
     held: watch::Sender<Option<&'static str>>,
-    /// Requests whose path ends like this are executed, and their connection is closed instead of an answer.
-    unanswered: Mutex<Option<&'static str>>,
-    /// Requests whose path ends like this do not reach the server: they are answered 400, as Chroma would.
-    refused: Mutex<Option<&'static str>>,
-    /// Requests whose path ends like one of these do not reach the server: they are answered that its database is locked.
-    locked: Mutex<&'static [&'static str]>,
-    /// Requests of this method do not reach the server: they are answered that its database is locked.
-    locked_method: Mutex<Option<&'static str>>,
-    /// Requests whose path ends like this do not reach the server: their connection is closed.
-    swallowed: Mutex<Option<&'static str>>,
+    rules: Mutex<Rules>,
+}
+
+/// What becomes of requests, by the end of their path, or their method. The first rule that applies decides.
+#[derive(Debug, Default)]
+struct Rules {
+    /// Not delivered: answered 400, as Chroma would.
+    refused: Option<&'static str>,
+    /// Not delivered: answered as by a Chroma whose database is locked.
+    locked: &'static [&'static str],
+    locked_method: Option<&'static str>,
+    /// Not delivered: the connection is closed.
+    swallowed: Option<&'static str>,
+    /// Executed, and the connection is closed instead of an answer.
+    unanswered: Option<&'static str>,
 }
 
 /// What becomes of one request.
@@ -55,20 +71,16 @@ enum Fate {
     Swallowed,
 }
 
-impl Shared {
+impl Rules {
     fn fate(&self, method: &str, path: &str) -> Fate {
-        let is = |what: &Mutex<Option<&'static str>>| {
-            what.lock().expect("no thread panics here").is_some_and(|ending| path.ends_with(ending))
-        };
-        let locked = self.locked.lock().expect("no thread panics here").iter().any(|ending| path.ends_with(ending))
-            || *self.locked_method.lock().expect("no thread panics here") == Some(method);
-        if is(&self.refused) {
+        let is = |rule: Option<&'static str>| rule.is_some_and(|ending| path.ends_with(ending));
+        if is(self.refused) {
             Fate::Refused
-        } else if locked {
+        } else if self.locked.iter().any(|ending| path.ends_with(ending)) || self.locked_method == Some(method) {
             Fate::Locked
-        } else if is(&self.swallowed) {
+        } else if is(self.swallowed) {
             Fate::Swallowed
-        } else if is(&self.unanswered) {
+        } else if is(self.unanswered) {
             Fate::Unanswered
         } else {
             Fate::Passed
@@ -76,26 +88,41 @@ impl Shared {
     }
 }
 
+impl Shared {
+    fn rules(&self) -> MutexGuard<'_, Rules> {
+        self.rules.lock().expect("no thread panics here")
+    }
+
+    fn remember(&self, seen: Seen) {
+        self.seen.lock().expect("no thread panics here").push(seen);
+    }
+}
+
 /// A running relay. Its connections end when it is dropped.
-#[derive(Debug)]
 pub struct Relay {
     url: String,
     shared: Arc<Shared>,
-    _runtime: Runtime,
+    /// `None` only while the relay is dropped.
+    runtime: Option<Runtime>,
 }
 
 impl Relay {
     /// A relay to this server.
     pub fn plain(server: &ChromaServer) -> Relay {
-        Self::start(server, None)
+        Self::start(server.client(), None, None)
     }
 
     /// A relay to this server that speaks TLS as `localhost`.
     pub fn tls(server: &ChromaServer, certified: &Arc<ServerConfig>) -> Relay {
-        Self::start(server, Some(TlsAcceptor::from(Arc::clone(certified))))
+        Self::start(server.client(), Some(TlsAcceptor::from(Arc::clone(certified))), None)
     }
 
-    fn start(server: &ChromaServer, tls: Option<TlsAcceptor>) -> Relay {
+    /// A relay to the server that this client asks, with each request answered by this function. Rules do not apply.
+    pub fn intercepted(server: Client, intercept: Box<Intercept>) -> Relay {
+        Self::start(server, None, Some(intercept))
+    }
+
+    fn start(server: Client, tls: Option<TlsAcceptor>, intercept: Option<Box<Intercept>>) -> Relay {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).expect("a free port");
@@ -104,19 +131,15 @@ impl Relay {
             Some(_) => format!("https://localhost:{port}"),
             None => format!("http://127.0.0.1:{port}"),
         };
-        let server = server.client().address;
         let shared = Arc::new(Shared {
             server,
+            intercept,
             seen: Mutex::default(),
             held: watch::Sender::new(None),
-            unanswered: Mutex::default(),
-            refused: Mutex::default(),
-            locked: Mutex::default(),
-            locked_method: Mutex::default(),
-            swallowed: Mutex::default(),
+            rules: Mutex::default(),
         });
         runtime.spawn(accept(listener, tls, Arc::clone(&shared)));
-        Relay { url, shared, _runtime: runtime }
+        Relay { url, shared, runtime: Some(runtime) }
     }
 
     pub fn url(&self) -> String {
@@ -142,38 +165,56 @@ impl Relay {
         self.shared.held.send_replace(None);
     }
 
-    /// From now on, requests whose path ends like this are executed, and nobody hears how they went.
+    /// From now on, requests whose path ends like this are executed, and their answers are lost.
     pub fn lose_answers(&self, ending: Option<&'static str>) {
-        *self.shared.unanswered.lock().expect("no thread panics here") = ending;
+        self.shared.rules().unanswered = ending;
     }
 
     /// From now on, writes whose path ends like one of these are answered as by a locked database, without effect.
     pub fn lock(&self, endings: &'static [&'static str]) {
-        *self.shared.locked.lock().expect("no thread panics here") = endings;
+        self.shared.rules().locked = endings;
     }
 
     /// From now on, requests of this method are answered as by a locked database, without effect.
     pub fn lock_method(&self, method: Option<&'static str>) {
-        *self.shared.locked_method.lock().expect("no thread panics here") = method;
+        self.shared.rules().locked_method = method;
     }
 
-    /// From now on, requests whose path ends like this are lost on the way, and so is their connection.
+    /// From now on, requests whose path ends like this are lost, and so is their connection.
     pub fn swallow(&self, ending: Option<&'static str>) {
-        *self.shared.swallowed.lock().expect("no thread panics here") = ending;
+        self.shared.rules().swallowed = ending;
     }
 
     /// From now on, requests whose path ends like this are refused with 400, without effect.
     pub fn refuse(&self, ending: Option<&'static str>) {
-        *self.shared.refused.lock().expect("no thread panics here") = ending;
+        self.shared.rules().refused = ending;
+    }
+}
+
+impl fmt::Debug for Relay {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Relay").field("url", &self.url).finish_non_exhaustive()
+    }
+}
+
+impl Drop for Relay {
+    /// Does not block: an intercepting function may be waiting for the test to end.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.runtime.take() {
+            runtime.shutdown_background();
+        }
     }
 }
 
 async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Shared>) {
     while let Ok((stream, _)) = listener.accept().await {
         let (tls, shared) = (tls.clone(), Arc::clone(&shared));
-        // Whatever ends a connection ends it for both sides, and is for them to complain about.
+        // An error ends the connection for both sides, which report it.
         tokio::spawn(async move {
             stream.set_nodelay(true)?;
+            if shared.intercept.is_some() {
+                return intercept(stream, shared).await;
+            }
             let Some(tls) = tls else { return pass(stream, None, &shared).await };
             let stream = tls.accept(stream).await?;
             let name = stream.get_ref().1.server_name().map(str::to_owned);
@@ -182,33 +223,68 @@ async fn accept(listener: TcpListener, tls: Option<TlsAcceptor>, shared: Arc<Sha
     }
 }
 
+/// Has each request answered by the intercepting function, on a thread that it may block.
+async fn intercept(mut client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
+    while let Some((_, seen)) = read_request(&mut client).await? {
+        shared.remember(seen.clone());
+        let shared = Arc::clone(&shared);
+        let answered = tokio::task::spawn_blocking(move || {
+            shared.intercept.as_ref().map(|intercept| intercept(seen, &|seen| forward(&shared.server, seen)))
+        });
+        let Some(answer) = answered.await.map_err(io::Error::other)? else { return Ok(()) };
+        client.write_all(&encoded(&answer)).await?;
+        client.flush().await?;
+    }
+    Ok(())
+}
+
+/// The same request, on a connection of its own.
+fn forward(server: &Client, seen: &Seen) -> Answer {
+    let own = ["host", "content-length", "content-type", "connection", "accept", "accept-encoding"];
+    let mut client = server.clone();
+    client.headers.extend(seen.headers.iter().filter(|(name, _)| !own.contains(&name.as_str())).cloned());
+    let content_type = if seen.body.is_empty() { "" } else { "application/json" };
+    client.send(&seen.method, &seen.path, content_type, &seen.body).expect("the server's answer")
+}
+
+fn encoded(answer: &Answer) -> Vec<u8> {
+    let kept = |name: &str| !["content-length", "transfer-encoding", "connection"].contains(&name);
+    let mut head = format!("HTTP/1.1 {} intercepted\r\ncontent-length: {}\r\n", answer.status, answer.body.len());
+    for (name, value) in answer.headers.iter().filter(|(name, _)| kept(name)) {
+        head.push_str(&format!("{name}: {value}\r\n"));
+    }
+    let mut bytes = format!("{head}\r\n").into_bytes();
+    bytes.extend_from_slice(&answer.body);
+    bytes
+}
+
 /// One exchange after the other: the edge does not pipeline.
 async fn pass(
     mut client: impl AsyncRead + AsyncWrite + Unpin,
     name: Option<String>,
     shared: &Shared,
 ) -> io::Result<()> {
-    let mut server = TcpStream::connect(shared.server).await?;
+    let mut server = TcpStream::connect(shared.server.address).await?;
     server.set_nodelay(true)?;
     loop {
         let mut nothing = [0];
         let request = tokio::select! {
             request = read_request(&mut client) => request?,
-            // Nothing was asked: the server has closed an idle connection, or died.
+            // No request: the server has closed an idle connection, or died.
             _ = server.peek(&mut nothing) => None,
         };
         let Some((bytes, mut seen)) = request else { return Ok(()) };
         seen.server_name.clone_from(&name);
         let mut held = shared.held.subscribe();
         let (method, path, wrote) = (seen.method.clone(), seen.path.clone(), !seen.body.is_empty());
-        shared.seen.lock().expect("no thread panics here").push(seen);
+        shared.remember(seen);
         let free = held.wait_for(|ending| ending.is_none_or(|ending| !path.ends_with(ending)));
         tokio::select! {
             free = free => drop(free.map_err(io::Error::other)?),
-            // A client that gives up is not waited with.
+            // The client has given up.
             _ = client.read_u8() => return Ok(()),
         }
-        let fate = shared.fate(&method, &path);
+        let fate = shared.rules().fate(&method, &path);
         match fate {
             Fate::Refused => {
                 client.write_all(refusal().as_bytes()).await?;
@@ -241,7 +317,7 @@ fn refusal() -> String {
     answer("400 Bad Request", r#"{"error":"InvalidArgumentError","message":"refused by the test"}"#)
 }
 
-/// As Chroma 1.5.9 says it.
+/// As Chroma 1.5.9 answers.
 fn locked() -> String {
     let message = "Database error: error returned from database: (code: 5) database is locked";
     answer("500 Internal Server Error", &format!(r#"{{"error":"InternalError","message":"{message}"}}"#))

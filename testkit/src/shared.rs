@@ -1,4 +1,4 @@
-//! An edge whose journal is in PostgreSQL: the database by way of a link that fails when told to, each instance behind
+//! An edge whose journal is in PostgreSQL: the database behind a link that fails on demand, each instance behind
 //! a relay that remembers what it was sent.
 
 use std::collections::BTreeMap;
@@ -7,10 +7,10 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::cluster::Cluster;
+use super::commit_link::CommitLink;
 use super::content::Content;
 use super::edge::Builder;
 use super::fold::{Transaction, transactions_of};
-use super::link::Link;
 use super::place::wait_for;
 use super::postgres::Postgres;
 use super::relay::Relay;
@@ -25,7 +25,7 @@ pub struct Shared {
     // Dropped first: an edge that loses its servers has every reason to complain.
     pub cluster: Cluster,
     pub relays: Vec<Relay>,
-    pub link: Link,
+    pub link: CommitLink,
     pub postgres: Postgres,
 }
 
@@ -37,7 +37,7 @@ impl Shared {
 
     /// Two instances and this database.
     pub fn on(postgres: Postgres, configure: impl FnOnce(Builder) -> Builder) -> Shared {
-        let link = Link::to(postgres.port());
+        let link = CommitLink::to(postgres.port());
         let url = postgres.url_at(link.port());
         let (cluster, relays) = Cluster::relayed(|edge| {
             let quick = "  journal_timeout: 1s\n  settle_time: 500ms";
@@ -75,7 +75,7 @@ impl Shared {
         }
     }
 
-    /// Acknowledged is there once, refused is not there, and unknown is there once or not at all; in the journal as in
+    /// Acknowledged exists once, refused does not exist, and unknown exists once or not at all; in the journal as in
     /// the content.
     #[track_caller]
     pub fn assert_true(&self, events: &[Event], content: &Content) {

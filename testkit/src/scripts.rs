@@ -1,13 +1,12 @@
-//! Runs the clients, official and our own: a Python or a JS script against a URL, its output shown when it fails. It
-//! runs to its end, or talks with the test by lines.
+//! Runs client scripts, with the official clients and our own: Python or JS, against a URL; a failure shows the output. A script
+//! runs to its end, or exchanges lines with the test.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
 use std::sync::mpsc::{Receiver, channel};
 use std::time::Duration;
 
-use super::place::installed;
+use super::place::{installed, repository};
 
 /// Runs `tests/clients/{script}` with the Python client.
 pub fn python(script: &str, url: &str, arguments: &[&str]) -> String {
@@ -21,7 +20,7 @@ pub fn js(script: &str, url: &str) -> String {
 }
 
 fn path(script: &str) -> std::path::PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/clients").join(script)
+    repository().join("tests/clients").join(script)
 }
 
 fn run(command: &mut Command, script: &str) -> String {
@@ -61,7 +60,7 @@ impl Dialogue {
 
     /// Starts `tests/clients/{script}`, an ES module, with node and the JS client.
     pub fn js(script: &str, url: &str) -> Dialogue {
-        // With the slash at its end it is a place to look from, which an ES module does not take from NODE_PATH.
+        // With the slash at its end it is a folder to resolve from, which an ES module does not take from NODE_PATH.
         let modules = installed("js/node_modules").join("");
         Self::start(Command::new("node").arg(path(script)).arg(url).env("CHROMA_JS", modules), script)
     }

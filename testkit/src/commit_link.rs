@@ -1,6 +1,8 @@
-//! A TCP link to a PostgreSQL server that fails as networks do: it refuses, swallows, cuts, and delivers late.
+//! A TCP link to a PostgreSQL server that fails at a message's boundary: it refuses, cuts, holds and delays, and can do so
+//! at a COMMIT.
 //!
-//! It understands where the client's messages begin and end, and so can fail at a COMMIT. Only without TLS.
+//! Unlike [`FaultLink`](super::link::FaultLink), which knows bytes alone, it delivers what it held even when its client is
+//! gone: a commit that was given up may still become durable. Only without TLS.
 
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -19,7 +21,7 @@ pub enum AtCommit {
     CutBefore,
     /// The server gets it, and its answer is cut off.
     CutAfter,
-    /// It is kept, and all that follows on its connection, until [`Link::release`]; even when the client is long gone.
+    /// It is held until [`CommitLink::release`], with all that follows on its connection, even when the client is gone.
     Keep,
 }
 
@@ -27,13 +29,13 @@ pub enum AtCommit {
 struct Shared {
     server: SocketAddr,
     state: Mutex<State>,
-    /// Counts up: connections that were begun before end.
+    /// Counted up to end every connection that is open.
     cut: watch::Sender<u64>,
-    /// Whether what clients send is kept.
+    /// Whether what clients send is held.
     kept: watch::Sender<bool>,
-    /// Counts up: COMMITs that were kept before go on.
+    /// Counted up to deliver the COMMITs that are held.
     released: watch::Sender<u64>,
-    /// A COMMIT was kept, or its connection cut.
+    /// A COMMIT was held, or its connection cut.
     met: Notify,
 }
 
@@ -43,22 +45,22 @@ struct State {
     at_commit: Option<AtCommit>,
     /// Bytes that clients may still send.
     budget: Option<usize>,
-    /// How long each message of a client is on its way.
+    /// How long each message of a client takes to arrive.
     delay: Duration,
 }
 
 /// A link. Its connections end when it is dropped.
 #[derive(Debug)]
-pub struct Link {
+pub struct CommitLink {
     port: u16,
     shared: Arc<Shared>,
     /// `None` only while the link is dropped.
     runtime: Option<Runtime>,
 }
 
-impl Link {
+impl CommitLink {
     /// A link to the server on this port. It passes everything on.
-    pub fn to(port: u16) -> Link {
+    pub fn to(port: u16) -> CommitLink {
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build();
         let runtime = runtime.expect("a runtime");
         // Not from the caller's runtime, which may be one that must not block.
@@ -76,14 +78,14 @@ impl Link {
             met: Notify::new(),
         });
         runtime.spawn(accept(listener, Arc::clone(&shared)));
-        Link { port: own, shared, runtime: Some(runtime) }
+        CommitLink { port: own, shared, runtime: Some(runtime) }
     }
 
     pub fn port(&self) -> u16 {
         self.port
     }
 
-    /// From now on, whoever connects is cut off at once; or no longer.
+    /// From now on, new connections are closed at once; or no longer.
     pub fn refuse(&self, refuse: bool) {
         self.shared.state().refuse = refuse;
     }
@@ -93,23 +95,23 @@ impl Link {
         self.shared.cut.send_modify(|count| *count += 1);
     }
 
-    /// Cuts the connection on which clients will have sent this many bytes more, in all.
+    /// Cuts the connection on which clients exceed this many more bytes, counted over all connections.
     pub fn cut_after(&self, bytes: usize) {
         self.shared.state().budget = Some(bytes);
     }
 
-    /// From now on, what clients send does not arrive, until [`Link::release`].
+    /// From now on, what clients send is held, until [`CommitLink::release`].
     pub fn keep(&self) {
         self.shared.kept.send_replace(true);
     }
 
-    /// What was kept arrives, and all that follows.
+    /// Delivers what was held, and all that follows.
     pub fn release(&self) {
         self.shared.kept.send_replace(false);
         self.shared.released.send_modify(|count| *count += 1);
     }
 
-    /// From now on, each message of a client is on its way for this long.
+    /// From now on, each message of a client takes this long to arrive.
     pub fn delay(&self, delay: Duration) {
         self.shared.state().delay = delay;
     }
@@ -119,19 +121,19 @@ impl Link {
         self.shared.state().at_commit = Some(fate);
     }
 
-    /// Waits until [`Link::at_commit`]'s COMMIT came by.
+    /// Waits until the COMMIT that [`CommitLink::at_commit`] waits for has arrived.
     pub async fn met(&self) {
         self.shared.met.notified().await;
     }
 
-    /// Whether [`Link::at_commit`]'s COMMIT has yet to come by.
+    /// Whether the COMMIT that [`CommitLink::at_commit`] waits for has yet to arrive.
     pub fn awaits_commit(&self) -> bool {
         self.shared.state().at_commit.is_some()
     }
 }
 
-impl Drop for Link {
-    /// Without waiting: a test may be in the midst of its own runtime.
+impl Drop for CommitLink {
+    /// Does not block: the test may be running on a runtime of its own.
     fn drop(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
@@ -148,7 +150,7 @@ impl Shared {
 async fn accept(listener: TcpListener, shared: Arc<Shared>) {
     while let Ok((client, _)) = listener.accept().await {
         if !shared.state().refuse {
-            tokio::spawn(carry(client, Arc::clone(&shared)));
+            tokio::spawn(connect(client, Arc::clone(&shared)));
         }
     }
 }
@@ -161,7 +163,7 @@ enum End {
     AfterAnswer,
 }
 
-async fn carry(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
+async fn connect(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     let mut cut = shared.cut.subscribe();
     cut.mark_unchanged();
     let server = TcpStream::connect(shared.server).await?;
@@ -170,13 +172,13 @@ async fn carry(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     let (from_client, mut to_client) = client.into_split();
     let (mut from_server, to_server) = server.into_split();
     tokio::select! {
-        end = forth(from_client, to_server, &shared) => if let Ok(End::AfterAnswer) = end {
-            // The server is done when it has said so; that goes nowhere, and neither do the answers before.
+        end = forward(from_client, to_server, &shared) => if let Ok(End::AfterAnswer) = end {
+            // Read until the server has confirmed the commit, and deliver none of it.
             let mut answers = Vec::new();
             while !answers.windows(7).any(|bytes| bytes == b"COMMIT\0") && from_server.read_buf(&mut answers).await? > 0 {}
         },
         _ = async {
-            // A client that is gone is no reason to hang up on the server.
+            // The server's connection outlives the client's.
             if io::copy(&mut from_server, &mut to_client).await.is_err() {
                 std::future::pending::<()>().await;
             }
@@ -186,8 +188,8 @@ async fn carry(client: TcpStream, shared: Arc<Shared>) -> io::Result<()> {
     Ok(())
 }
 
-/// Carries the client's messages to the server.
-async fn forth(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, shared: &Shared) -> io::Result<End> {
+/// Delivers the client's messages to the server.
+async fn forward(mut client: OwnedReadHalf, mut server: OwnedWriteHalf, shared: &Shared) -> io::Result<End> {
     let mut begun = false;
     loop {
         let Some(message) = read(&mut client, &mut begun).await? else { return Ok(End::Cut) };

@@ -31,7 +31,7 @@ impl fmt::Display for Key {
     }
 }
 
-/// How a collection is defined: what `GET` shows of it but its id and place.
+/// How a collection is defined: what `GET` shows of it, without its id, tenant and database.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Definition {
     pub metadata: Value,

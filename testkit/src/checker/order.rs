@@ -1,7 +1,7 @@
 //! Real-time order (G3): a write that began when another was acknowledged stands behind it in the journal.
 //!
 //! Over all lanes, since `seq` is one order for all and is given between a write's beginning and its answer. A write
-//! whose client was told nothing orders nothing, but is itself behind what was acknowledged before it began.
+//! whose client had no answer orders nothing, but itself comes after what was acknowledged before it began.
 
 use super::history::{Entry, Semantics, Tick};
 use super::index::Index;

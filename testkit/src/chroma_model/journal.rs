@@ -10,14 +10,14 @@ use serde_json::Value;
 
 use super::{ChromaState, ChromaWrite, Definition};
 use crate::checker::history::{Entry, Status, Verdict};
-use crate::common::content::{Content, Key};
-use crate::common::fold::Transaction;
-use crate::common::model::Verb;
+use crate::content::{Content, Key};
+use crate::fold::Transaction;
+use crate::model::Verb;
 
 /// The lane of everything that creates, changes or deletes collections.
 pub const CATALOG: &str = "catalog";
 
-/// The collections there are, by their place and name, with their lanes.
+/// The collections that exist, by their scope and name, with their lanes.
 #[derive(Clone, Debug, Default)]
 pub struct Names {
     lanes: BTreeMap<Key, String>,

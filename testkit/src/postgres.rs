@@ -140,7 +140,7 @@ impl Postgres {
         }
     }
 
-    /// From its next start on, a stopped server encrypts with this certificate, for whoever asks.
+    /// From its next start on, a stopped server offers TLS with this certificate.
     pub fn use_certificate(&self, certificate: &str, key: &str) {
         let (certificate_file, key_file) = (self.data().join("server.crt"), self.data().join("server.key"));
         std::fs::write(&certificate_file, certificate).expect("the certificate");
@@ -182,7 +182,7 @@ impl Postgres {
         self.url_at(self.port.number)
     }
 
-    /// The same, by way of another port.
+    /// The same, through another port.
     pub fn url_at(&self, port: u16) -> String {
         format!("postgres://postgres@127.0.0.1:{port}/postgres")
     }
@@ -223,7 +223,7 @@ impl Drop for Postgres {
     fn drop(&mut self) {
         if let Some(mut child) = self.child.take() {
             if let Ok(pid) = i32::try_from(child.id()) {
-                // Without a last checkpoint: nobody will look.
+                // Without a last checkpoint: its data is not used again.
                 let _ = kill(Pid::from_raw(pid), Signal::SIGQUIT);
             }
             let _ = child.wait();

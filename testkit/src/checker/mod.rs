@@ -1,7 +1,7 @@
-//! The checker: holds what clients saw and what is left against the promises. One for the chaos run and the simulation.
+//! The checker: compares what clients saw and what servers hold with the promises. One for the chaos run and the simulation.
 //!
-//! Decides whether a run kept them, one file per question. What a write means is told to it by [`Semantics`]; what was
-//! seen, by [`Run`]. It knows no Chroma, no journal and no edge: `chroma.rs`, beside it, is the model of the real ones.
+//! Decides whether a run kept them, one file per question. [`Semantics`] says what a write means, [`Run`] what was
+//! seen. It knows no Chroma, no journal and no edge: `chroma_model`, beside it, is the model of the real ones.
 
 mod finality;
 pub mod history;
@@ -21,14 +21,14 @@ pub use summary::Summary;
 #[allow(unused_imports, reason = "not every run names them")]
 pub use verdict::{Breach, Promise, Violation};
 
-/// What is to be said of a run.
+/// What the checker found in a run.
 #[derive(Clone, Debug)]
 pub struct Findings {
     pub violations: Vec<Violation>,
     pub summary: Summary,
 }
 
-/// Holds a run against every promise. Takes about n log n for n writes, and for each read as many comparisons as
+/// Checks a run against every promise. Takes about n log n for n writes, and for each read as many comparisons as
 /// writes of its collection were under way meanwhile.
 pub fn check<M: Semantics>(model: &M, run: &Run<M::Write, M::State>) -> Findings {
     let index = Index::new(model, run);

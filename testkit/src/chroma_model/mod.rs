@@ -1,9 +1,8 @@
-//! The checker's [`Semantics`] of real Chroma servers: the model of `tests/common/model.rs`, lane by lane.
+//! The checker's [`Semantics`] of real Chroma servers: the model of `model.rs`, lane by lane.
 //!
 //! Decides what a write of the journal means ([`journal`] reads it), and what a read of a collection must show.
 //! That the model is one of Chroma is tested against a real server, by `harness::model_*`.
 
-#[path = "chroma_journal.rs"]
 pub mod journal;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,8 +10,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use crate::checker::history::{Lifetime, Semantics};
-use crate::common::content::{self, Key, Record};
-use crate::common::model::{ModelCollection, Verb};
+use crate::content::{self, Key, Record};
+use crate::model::{ModelCollection, Verb};
 
 /// How many differences are shown of two contents.
 const SHOWN: usize = 12;

@@ -83,7 +83,7 @@ impl Builder {
         self
     }
 
-    /// It is told where to listen by the variable PORT, against what its file says.
+    /// The variable PORT says where it listens, against its file.
     pub fn listen_by_environment(mut self) -> Self {
         self.listen = Listen::ByEnvironment;
         self
@@ -198,7 +198,7 @@ impl Edge {
 
     fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the edge's log");
-        let binary = std::env::var_os("CHROMA_EDGE_BIN").unwrap_or_else(|| BINARY.into());
+        let binary = place::binary();
         let mut command = match self.file_size {
             FileSize::Unlimited => Command::new(binary),
             FileSize::Limitable => {
@@ -338,12 +338,12 @@ impl Edge {
         });
     }
 
-    /// The folder of its configuration, log and, without another place for it, journal.
+    /// The folder of its configuration, its log and, unless configured otherwise, its journal.
     pub fn dir(&self) -> &Path {
         self.dir.path()
     }
 
-    /// ERROR lines and panics in its log so far that nobody has announced.
+    /// ERROR lines and panics in its log so far that no test has announced.
     pub fn surprises(&self) -> Vec<String> {
         let announced = self.announced.lock().map(|list| list.clone()).unwrap_or_default();
         let log = self.log();
@@ -352,8 +352,6 @@ impl Edge {
         log.lines().filter(bad).filter(unannounced).map(str::to_owned).collect()
     }
 }
-
-const BINARY: &str = env!("CARGO_BIN_EXE_chroma-edge");
 
 /// The level of a log line: among its first words, as the usual formats have it.
 fn level(line: &str) -> Option<&str> {

@@ -1,5 +1,5 @@
-//! What became of each write: no acknowledged one is missing, no refused one has an effect, none is there twice, and
-//! nothing is there that nobody wrote (G2, G6, G7).
+//! The outcome of each write: no acknowledged one is missing, no refused one has an effect, none exists twice, and
+//! nothing exists that no client wrote (G2, G6, G7).
 //!
 //! Decides from the journal's entries alone; whether the instances hold what the entries make, `instances.rs` decides.
 

@@ -36,17 +36,17 @@ pub enum Breach {
     RefusedHasEffect,
     /// Two entries of the journal are one write.
     Twice,
-    /// An entry of the journal is nobody's write.
+    /// An entry of the journal is no client's write.
     NobodyAsked,
     /// A write that began after another was acknowledged stands before it.
     OrderReversed,
     /// A read lacks what was acknowledged before it began.
     StaleRead,
-    /// A read shows what nobody had asked for when it ended.
+    /// A read shows what no client had asked for when it ended.
     ReadAhead,
     /// A read shows what no order of the journal's entries makes.
     NeverThere,
-    /// What an acknowledged delete removed is there again.
+    /// What an acknowledged delete removed is back.
     DeletedReturns,
     /// An entry is not settled when all is over.
     NotSettled,

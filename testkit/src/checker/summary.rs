@@ -20,7 +20,7 @@ pub struct Summary {
     /// The same of reads.
     pub longest_read: Tick,
     pub reads: usize,
-    /// Reads that were told that there is no such collection.
+    /// Reads that were answered that there is no such collection.
     pub reads_of_nothing: usize,
     pub entries: usize,
     pub applied: usize,

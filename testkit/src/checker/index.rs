@@ -30,7 +30,7 @@ pub struct Event<'a, W> {
 /// All that happens to a lane, by `seq`.
 pub type Timeline<'a, W> = Vec<Event<'a, W>>;
 
-/// A lane's content at one place of its timeline; `None` while the collection is not there.
+/// A lane's content at one point of its timeline; `None` while the collection does not exist.
 #[derive(Clone, Debug)]
 pub struct Content<S>(pub Option<S>);
 
@@ -62,7 +62,7 @@ impl<'a, M: Semantics> Index<'a, M> {
         index
     }
 
-    /// A write whose lane was ended before it was settled is void, and its client is told that there is no such lane. An
+    /// A write whose lane ended before it was settled is void, and its client is answered that there is no such lane. An
     /// instance may have executed it before: a read of that moment has shown it. Only what stands last in its lane: an
     /// instance that has something behind it has settled it.
     fn add_what_went_with_its_lane(&mut self) {
@@ -104,7 +104,7 @@ impl<'a, M: Semantics> Index<'a, M> {
         self.timelines.entry(entry.lane.clone()).or_default().push(Event { entry, happening: Happening::Writes });
     }
 
-    /// The moment from which everybody may count on the entry, if its client was told.
+    /// The moment from which every client may count on the entry, if its own client was answered.
     pub fn acknowledged(&self, entry: &Entry<M::Write>) -> Option<Tick> {
         let write = self.writes.get(entry.token.as_str())?;
         matches!(write.outcome, Outcome::Acknowledged | Outcome::Found).then_some(write.ended)
@@ -169,7 +169,7 @@ impl<'a, M: Semantics> Index<'a, M> {
 
     fn line(&self, entry: &Entry<M::Write>) -> String {
         let client = self.writes.get(entry.token.as_str()).map_or_else(
-            || "nobody's".to_owned(),
+            || "no client's".to_owned(),
             |write| format!("{} [{}..{}]", told(&write.outcome), write.invoked, write.ended),
         );
         let write: String = format!("{:?}", entry.write).chars().take(SHOWN_OF_A_WRITE).collect();

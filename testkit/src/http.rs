@@ -207,7 +207,7 @@ impl Connection {
 
     /// Goes away without reading what may come.
     pub fn hang_up(self) {
-        // The other side may have closed already; either way nobody listens any more.
+        // The other side may have closed already; either way the connection is over.
         let _ = self.reader.get_ref().shutdown(Shutdown::Both);
     }
 }
