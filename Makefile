@@ -54,7 +54,7 @@ clients: ## the client libraries' own tests, without the edge
 
 check: ## format, lints, licences
 	@scripts/setup.sh check
-	cargo fmt --check
+	cargo fmt --all --check
 	cargo clippy --all-targets --locked -- -D warnings
 	cargo clippy --all-targets --features proof --locked -- -D warnings
 	cargo deny --locked check bans licenses sources
@@ -66,4 +66,4 @@ bench: ## the parts (benches/), then writes through the edge against a bare Chro
 	@$(CACHE)/venv/bin/python scripts/bench_writes.py
 
 fmt: ## format everything
-	cargo fmt
+	cargo fmt --all

@@ -1,17 +1,10 @@
 //! The group commit's costs. SQLite: appends of 1 KB with one writer and with 64, what one flush costs alone and when
 //! shared. PostgreSQL: the same, one large body against a bare `INSERT` of its bytes, and one small append against a
-//! bare `INSERT`; what is compared is measured in turns, in one run.
+//! bare `INSERT`; what is compared is measured alternately, in one run.
 //!
 //! PostgreSQL needs a server's programs on this machine, and is left out without them.
 
 #![allow(clippy::expect_used, reason = "a benchmark may fail by panic")]
-
-#[allow(dead_code, reason = "the tests use the rest")]
-#[path = "../tests/common/place.rs"]
-mod place;
-#[allow(dead_code, reason = "the tests use the rest")]
-#[path = "../tests/common/postgres.rs"]
-mod postgres;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -24,9 +17,8 @@ use chroma_edge::journal::sqlite::SqliteStore;
 use chroma_edge::journal::{Appended, Claim, Draft, DurableSink, Journal, JournalOptions, Leadership, Store};
 use chroma_edge::order::{Kind, Priority, Profile};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use testkit::postgres::Postgres;
 use tokio::runtime::Runtime;
-
-use self::postgres::Postgres;
 
 /// Pairs of measurements whose medians are compared.
 const PAIRS: usize = 400;
@@ -168,7 +160,7 @@ impl Bare {
     }
 }
 
-/// One append and one bare `INSERT` in turns; their medians, on standard output.
+/// One append and one bare `INSERT`, alternately; their medians, on standard output.
 async fn compare(journal: &Journal, bare: &Bare, name: &str, bytes: usize) {
     let (lane, mut appends, mut inserts) = (lane(), Vec::new(), Vec::new());
     // Bytes that do not compress, as those of embeddings.

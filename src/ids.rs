@@ -158,3 +158,13 @@ impl fmt::Display for Scope {
         write!(f, "{}/{}", self.tenant, self.database)
     }
 }
+/// The most characters of a client's text that a log line or a page shows.
+const SHOWN: usize = 80;
+
+/// A client's text as logs show it: its beginning, and how long it is.
+pub fn shown(text: &str) -> std::borrow::Cow<'_, str> {
+    match text.char_indices().nth(SHOWN) {
+        None => text.into(),
+        Some((end, _)) => format!("{}... ({} bytes)", &text[..end], text.len()).into(),
+    }
+}

@@ -1,4 +1,4 @@
-//! The journal against `kill -9`: whatever was acknowledged before the kill is there after it, in its place, and the
+//! The journal against `kill -9`: what was acknowledged before the kill is there after it, in its order, and the
 //! file can be opened again at once.
 
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]

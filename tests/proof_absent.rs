@@ -1,14 +1,10 @@
-//! An ordinary build knows nothing of the proof: it does not look at its variables, and does not hold their names.
+//! An ordinary build has no proof points: it does not read their variables, and does not contain their names.
 #![cfg(not(feature = "proof"))]
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
-#![allow(dead_code, unused_imports, reason = "what other tests use of the harness")]
-
-#[path = "common/mod.rs"]
-mod common;
 
 use chroma_edge::proof::{CrashPoint, Rule, broken};
-use common::Cluster;
-use common::cluster::{add, ids};
+use testkit::Cluster;
+use testkit::cluster::{add, ids};
 
 #[test]
 fn an_ordinary_edge_serves_on_whatever_the_proofs_variables_say() {

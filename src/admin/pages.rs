@@ -3,11 +3,14 @@
 use serde_json::{Value, json};
 
 use super::{Admin, Page};
-use crate::ids::{InstanceId, LaneId};
+use crate::ids::{CollectionId, InstanceId, LaneId, shown};
 use crate::instance::Phase;
 use crate::journal::{EventId, EventScope, Status, Totals};
 use crate::metrics::{self, Gauges, InstanceGauges, Number};
 use crate::order::{LaneState, LaneView};
+
+/// Collections that a list on a page names at most; its count says how many there are.
+const SHOWN_COLLECTIONS: usize = 100;
 
 /// The board at one moment.
 struct Picture {
@@ -45,20 +48,29 @@ impl Admin {
         Picture { lanes: board.lane_views(), collections, entries: board.entries() }
     }
 
-    /// Ready to serve: some instance may be sent to. 503 if none.
+    /// Ready to serve: some instance may be sent to. 503 if none. `degraded` while an instance is away, or while some
+    /// collection has no second copy in step.
     pub(super) fn health(&self) -> Page {
         let registry = self.core.registry();
         let healthy = registry.ids().filter(|id| registry.usable(*id)).count();
         let all = registry.ids().len();
+        let (single_copies, pending) = {
+            let board = self.core.board();
+            (board.without_second_copy(0).0, board.lane_views().iter().map(|lane| lane.pending).sum::<u64>())
+        };
         let status = match healthy {
             0 => "unavailable",
-            some if some < all => "degraded",
-            _ => "ok",
+            some if some < all || single_copies > 0 => "degraded",
+            _ => "healthy",
         };
         let body = json!({
             "status": status,
-            "healthy_instances": healthy,
+            "service": "chroma-edge",
+            "architecture": format!("write-ahead journal in {}", self.store.as_str()),
+            "healthy_instances": format!("{healthy}/{all}"),
             "total_instances": all,
+            "pending_writes": pending,
+            "collections_without_second_copy": single_copies,
             "uptime_seconds": self.started.elapsed().as_secs(),
             "version": env!("CARGO_PKG_VERSION"),
         });
@@ -84,6 +96,8 @@ impl Admin {
             "pending_writes": behind,
             "in_flight": registry.in_flight(id),
             "diverged_collections": picture.diverged(id),
+            "seen": self.core.discovery().is_seen(id),
+            "not_seen": self.core.discovery().unseen_on(id),
         })
     }
 
@@ -101,6 +115,7 @@ impl Admin {
             "in_doubt": picture.in_doubt(),
             "collections": picture.collections,
             "diverged": self.diverged(&picture),
+            "without_second_copy": self.without_second_copy(),
             "journal_held_back_by": self.held_back_by(),
             "requests": {
                 "under_way": self.admission.under_way(),
@@ -116,6 +131,18 @@ impl Admin {
     /// For whom the journal is kept over its limit.
     fn held_back_by(&self) -> Option<String> {
         self.core.fullness().held_back_by.map(|instance| instance.to_string())
+    }
+
+    /// Collections that one server alone holds, or none: how many, and the first of them.
+    fn without_second_copy(&self) -> Value {
+        let board = self.core.board();
+        let (count, shown_here) = board.without_second_copy(SHOWN_COLLECTIONS);
+        let name = |id: &CollectionId| board.catalog().get(*id).map(|known| shown(&known.name).into_owned());
+        let first: Vec<Value> = shown_here
+            .iter()
+            .map(|id| json!({ "collection_id": id.to_string(), "collection_name": name(id) }))
+            .collect();
+        json!({ "count": count, "first": first })
     }
 
     /// Collections that are not served from some instance, and where.

@@ -70,21 +70,35 @@ fn not_found(call: Call, error: &ChromaError) -> Class {
     if !by_id && error.error == "NotFoundError" { Class::Rejected } else { Class::Unfit }
 }
 
+/// What SQLite and the regular expressions say of a condition that is too large for them. While records are looked up
+/// nothing has been written. Elsewhere these words are no verdict: a record whose metadata SQLite cannot take is in
+/// Chroma's log all the same, and breaks its collection.
+const TOO_LARGE: [&str; 4] = [
+    "too many SQL variables",
+    "Expression tree is too large",
+    "LIKE or GLOB pattern too complex",
+    "Compiled regex exceeds size limit",
+];
+
 fn internal(call: Call, message: &str) -> Class {
     let has = |text: &str| message.contains(text);
     // A delete by condition first reads which records it means: an error there is the read's, nothing is written.
     let resolving = message.starts_with("Failed to resolve records for deletion");
+    let defining = matches!(call, Call::Write(Kind::CreateCollection | Kind::UpdateCollection));
     let reading = resolving || matches!(call, Call::RecordRead | Call::CatalogRead);
     if has("no such table") {
         Class::Unfit
     } else if has("UNIQUE constraint failed") {
+        Class::Rejected
+    } else if defining && has("too many SQL variables") {
+        // One statement wrote all of the metadata, or none.
         Class::Rejected
     } else if has("database is locked") && (reading || !is_record_write(call)) {
         // Not for record writes: their log entry may be in before the lock is met.
         Class::Transient
     } else if reading && (has("Error finding id") || has("Nothing found on disk")) {
         Class::Transient
-    } else if reading && (has("too many SQL variables") || has("is not implemented")) {
+    } else if reading && (has("is not implemented") || TOO_LARGE.iter().any(|text| has(text))) {
         Class::Rejected
     } else {
         Class::Broken

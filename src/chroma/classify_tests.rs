@@ -166,3 +166,32 @@ fn no_verdict() {
         (ADD, 500, table, Class::Unfit),
     ]);
 }
+
+#[test]
+fn conditions_that_are_too_large_are_refused_for_good() {
+    let texts = [
+        "(code: 1) Expression tree is too large (maximum depth 1000)",
+        "(code: 1) LIKE or GLOB pattern too complex",
+        "(code: 1) Compiled regex exceeds size limit of 10485760 bytes.",
+        "(code: 1) too many SQL variables",
+    ];
+    for text in texts {
+        let body = |before: &str| {
+            format!(
+                r#"{{"error":"InternalError","message":"{before}Internal error: error returned from database: {text}"}}"#
+            )
+        };
+        check(&[
+            (DELETE, 500, &body("Failed to resolve records for deletion: "), Class::Rejected),
+            (Call::RecordRead, 500, &body("Error executing plan: "), Class::Rejected),
+            // Not while something is written: it may be in.
+            (ADD, 500, &body("Error in compaction: "), Class::Broken),
+            (DELETE, 500, &body("Error in compaction: "), Class::Broken),
+        ]);
+    }
+    let definition = r#"{"error":"InternalError","message":"Error executing query: Database error: error returned from database: (code: 1) too many SQL variables"}"#;
+    check(&[(CREATE, 500, definition, Class::Rejected), (PUT, 500, definition, Class::Rejected)]);
+    let broken =
+        r#"{"error":"InternalError","message":"Error in compaction: Failed to apply logs to the metadata segment"}"#;
+    check(&[(ADD, 500, broken, Class::Broken)]);
+}

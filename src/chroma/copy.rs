@@ -117,7 +117,7 @@ fn threads(schema: &RawValue) -> Option<u64> {
 fn legacy_metadata(answer: &[u8]) -> Option<HnswMetadata> {
     match scan_create_collection(answer) {
         Ok(Scanned::Read(scan)) => Some(scan.hnsw),
-        Ok(Scanned::Malformed) | Err(_) => None,
+        Ok(Scanned::Malformed(_)) | Err(_) => None,
     }
 }
 

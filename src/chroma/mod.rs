@@ -9,6 +9,7 @@ mod answer;
 mod classify;
 mod copy;
 mod error;
+mod limits;
 mod merge;
 mod rewrite;
 mod route;
@@ -18,15 +19,16 @@ pub use answer::EdgeAnswer;
 pub use classify::{Call, Class, classify};
 pub use copy::{CopyPlan, copy_requests, same_definition};
 pub use error::{ErrorBody, ErrorName, Recovery};
+pub use limits::{Exceeded, IndexFault, Limit, Measured, RequestLimits, Unit};
 pub use merge::merge;
 pub use rewrite::{
     by_id_path, collection_list, collection_path, collection_response, collections_path, database_list, database_path,
-    database_response, databases_path, error_text, instance_path, strip_page,
+    database_response, databases_path, error_text, instance_path, strip_page, tenant_path, tenants_path,
 };
 pub use route::{
     CatalogRead, CatalogWrite, CollectionRef, Operation, Page, RecordReadKind, UnknownWrite, Unsupported, Window, route,
 };
 pub use scan::{
     CreateScan, Dimension, Existing, HnswMetadata, Refusal, Scan, Scanned, UpdateScan, scan_create_collection,
-    scan_create_database, scan_create_tenant, scan_records, scan_update_collection,
+    scan_create_database, scan_create_tenant, scan_read, scan_records, scan_update_collection,
 };

@@ -21,6 +21,7 @@ use super::{
     Adopt, Config, ConnectionPooling, DEFAULT_MERGE_DOCUMENTS, HealthConfig, InstanceConfig, JournalConfig,
     JournalStore, Limits, Protection, ReadConsistency, ReplicaRatio, ResetPolicy,
 };
+use crate::chroma::{Limit, RequestLimits, Unit};
 use crate::ids::InstanceName;
 use crate::instance::{InstanceUrl, Tls};
 use crate::journal::Compression;
@@ -265,9 +266,25 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> Limits {
         event_streams: section.count("event_streams", 1000, 0..=100_000),
         merge_documents: section.count("merge_documents", DEFAULT_MERGE_DOCUMENTS, 1..=MAX_MERGE_DOCUMENTS),
         merge_bytes: section.size("merge_bytes", ByteSize::mib(8), kib..=MAX_MERGE_BYTES).value,
+        requests: RequestLimits::from_fn(|limit| request_limit(&section, limit)),
     };
     section.finish();
     limits
+}
+
+/// One of the limits on what a request may ask for, at least 1.
+fn request_limit(section: &Section<'_>, limit: Limit) -> u64 {
+    match limit.unit() {
+        Unit::Bytes => {
+            let range = ByteSize::bytes(1)..=ByteSize::bytes(limit.most());
+            section.size(limit.key(), ByteSize::bytes(limit.default_value()), range).value.get()
+        }
+        Unit::Count => {
+            let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+            u64::try_from(section.count(limit.key(), count(limit.default_value()), 1..=count(limit.most())))
+                .unwrap_or(u64::MAX)
+        }
+    }
 }
 
 fn protection(edge: &Section<'_>) -> Protection {

@@ -31,6 +31,7 @@ pub use mistake::{Location, Mistake, Mistakes};
 pub use outside::WebhookConfig;
 pub use units::{ByteSize, show_duration};
 
+use crate::chroma::RequestLimits;
 use crate::ids::InstanceName;
 use crate::instance::InstanceUrl;
 use crate::journal::Compression;
@@ -185,6 +186,8 @@ pub struct Limits {
     pub merge_documents: usize,
     /// Bytes in one merged request.
     pub merge_bytes: ByteSize,
+    /// What one request may ask for; each limit is a key of its own beside the others.
+    pub requests: RequestLimits,
 }
 
 /// What clients may not do.

@@ -17,6 +17,9 @@ use crate::order::{Catalog, CatalogChange, Consequences, Kind, Origin, Priority,
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Adoption {
     pub instance: String,
+    /// Tenants that it has, with or without databases.
+    #[serde(default)]
+    pub tenants: Vec<String>,
     pub databases: Vec<FoundDatabase>,
     pub collections: Vec<FoundCollection>,
 }
@@ -63,6 +66,9 @@ pub(crate) fn adoption_draft(adoption: &Adoption) -> Draft {
 pub fn fold(catalog: &Catalog, adoption: &Adoption, home: InstanceId, others: &[InstanceId], seq: Seq) -> Consequences {
     let mut consequences = Consequences::default();
     let name = InstanceName::new(&adoption.instance);
+    for tenant in adoption.tenants.iter().filter(|tenant| !catalog.has_tenant(tenant)) {
+        consequences.changes.push(CatalogChange::TenantCreated { tenant: tenant.clone() });
+    }
     for found in &adoption.databases {
         let scope = Scope::new(&found.tenant, &found.name);
         if catalog.database(&scope).is_none() {
@@ -121,7 +127,12 @@ mod tests {
             id: Uuid::from_u128(id),
             dimension: Some(3),
         };
-        Adoption { instance: instance.into(), databases: Vec::new(), collections: vec![collection] }
+        Adoption {
+            instance: instance.into(),
+            tenants: Vec::new(),
+            databases: Vec::new(),
+            collections: vec![collection],
+        }
     }
 
     fn folded(catalog: &mut Catalog, adoption: &Adoption, home: InstanceId, others: &[InstanceId]) -> Consequences {

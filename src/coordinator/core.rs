@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
+use super::discovery::Discovery;
 use super::intent;
 use super::tickets::{Settlement, Ticket, Tickets};
 use crate::clock::Timestamp;
@@ -18,10 +19,13 @@ use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TransactionId};
 use crate::instance::{Answer, Registry};
 use crate::journal::retention::{Capacity, RetentionSink};
 use crate::journal::{
-    Appended, DurableSink, Fact, Journal, LateWrite, LateWriteId, Request, Resolution, Status, Store, TimingGap,
+    Appended, DurableSink, Fact, Journal, LateWrite, LateWriteId, Request, Resolution, Store, TimingGap,
 };
 use crate::lease::Lease;
-use crate::order::{AckPolicy, AckState, Board, ClientState, Effect, Input, Precedence, Submission, Verdict};
+use crate::order::{
+    AckPolicy, AckState, Action, Board, ClientAnswer, ClientState, Effect, Input, Persist, Precedence, Submission,
+    Verdict,
+};
 
 /// The limits of the core.
 #[derive(Clone, Debug)]
@@ -34,9 +38,11 @@ pub struct CoreOptions {
 
 /// What the runner does, in this order.
 pub(crate) enum Work {
-    /// An effect to carry out, with the instance's answer that led to it, if one did.
-    Effect { effect: Effect, answer: Option<Arc<Answer>> },
-    /// The effects before it have dealt with this one.
+    /// To be handed to the journal, with the instance's answer that led to it, if one did.
+    Persist { persist: Persist, answer: Option<Arc<Answer>> },
+    /// To be done, in a task of its own.
+    Perform(Action),
+    /// This late write is dealt with once everything before it is durable.
     Handled(LateWriteId),
 }
 
@@ -54,6 +60,8 @@ pub struct Core {
     pub(crate) store: Arc<dyn Store>,
     pub(crate) lease: Arc<Lease>,
     pub(crate) late_writes: LateWrites,
+    /// What is known of the instances' contents.
+    pub(crate) discovery: Discovery,
     /// Another edge has taken over: what this one learns is not told to any client.
     silent: AtomicBool,
     journal: OnceLock<Journal>,
@@ -83,7 +91,8 @@ impl WorkQueue {
         let mut lines = Vec::new();
         while let Ok(work) = self.0.try_recv() {
             lines.push(match work {
-                Work::Effect { effect, .. } => format!("{effect:?}"),
+                Work::Persist { persist, .. } => format!("{persist:?}"),
+                Work::Perform(action) => format!("{action:?}"),
                 Work::Handled(LateWriteId(id)) => format!("handled {id}"),
             });
         }
@@ -107,9 +116,6 @@ impl Core {
             a few for each lane and instance, and `limits.backlog_entries` bounds the lanes"
         )]
         let (work, queue) = mpsc::unbounded_channel();
-        for effect in effects {
-            let _ = work.send(Work::Effect { effect, answer: None });
-        }
         let core = Core {
             board: Mutex::new(board),
             tickets: Mutex::default(),
@@ -117,6 +123,7 @@ impl Core {
             bodies: Bodies::new(options.cached_bytes),
             warmed: Warmed::default(),
             limiters: registry.ids().map(|_| AttemptLimiter::new(options.concurrent_attempts)).collect(),
+            discovery: Discovery::new(registry.ids().len()),
             registry,
             store,
             lease,
@@ -129,6 +136,7 @@ impl Core {
             hurried: watch::Sender::new(0),
             recovering: AtomicBool::new(false),
         };
+        core.hand_out(effects, None);
         (Arc::new(core), WorkQueue(queue))
     }
 
@@ -167,6 +175,11 @@ impl Core {
         &self.late_writes
     }
 
+    /// What is known of the instances' contents.
+    pub fn discovery(&self) -> &Discovery {
+        &self.discovery
+    }
+
     /// Another edge has taken over: from now on no client of this one is told that its write succeeded.
     pub fn fall_silent(&self) {
         self.silent.store(true, Ordering::SeqCst);
@@ -202,26 +215,31 @@ impl Core {
     pub(crate) fn step_with(&self, input: Input, answer: Option<Arc<Answer>>) {
         {
             let mut board = self.board();
-            for effect in board.step(input) {
-                if let Effect::Answer { seq, from, verdict, ack_state, .. } = effect {
-                    self.answer(seq, from, (verdict, ack_state), answer.clone());
-                } else {
-                    // The order of the queue is the order of the effects, hence sent under the lock.
-                    let _ = self.work.send(Work::Effect { effect, answer: answer.clone() });
-                }
-            }
+            let effects = board.step(input);
+            // The order of the queue is the order of the effects, hence under the lock.
+            self.hand_out(effects, answer);
         }
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }
 
-    /// Gives the runner something to do that the board did not ask for.
-    pub(crate) fn ask(&self, effect: Effect) {
-        let _ = self.work.send(Work::Effect { effect, answer: None });
+    /// Answers clients, and queues the rest for the runner.
+    fn hand_out(&self, effects: Vec<Effect>, answer: Option<Arc<Answer>>) {
+        for effect in effects {
+            let work = match effect {
+                Effect::Answer(client_answer) => {
+                    self.answer(client_answer, answer.clone());
+                    continue;
+                }
+                Effect::Persist(persist) => Work::Persist { persist, answer: answer.clone() },
+                Effect::Perform(action) => Work::Perform(action),
+            };
+            let _ = self.work.send(work);
+        }
     }
 
-    /// The instance answered as if it had lost something: it is looked at before it is trusted again.
+    /// The instance answered as if it had lost something: it is inspected before it is trusted again.
     pub fn doubt_contents(&self, instance: InstanceId) {
-        self.ask(Effect::Inspect { instance });
+        let _ = self.work.send(Work::Perform(Action::Inspect { instance }));
     }
 
     /// An earlier edge may have sent something behind our back: its place is not trusted before it has been looked at.
@@ -292,13 +310,8 @@ impl Core {
         if gaps.remove(&seq) { TimingGap::Yes } else { TimingGap::No }
     }
 
-    fn answer(
-        &self,
-        seq: Seq,
-        from: Option<InstanceId>,
-        (verdict, ack_state): (Verdict, AckState),
-        answer: Option<Arc<Answer>>,
-    ) {
+    fn answer(&self, client_answer: ClientAnswer, answer: Option<Arc<Answer>>) {
+        let ClientAnswer { seq, from, verdict, ack_state, .. } = client_answer;
         if self.silent.load(Ordering::SeqCst) {
             return;
         }
@@ -309,26 +322,11 @@ impl Core {
             return;
         }
         // Nobody waits: recovery finished it.
-        let (status, response_status, failure_reason) = match (verdict, ack_state) {
-            (Verdict::Applied, _) => (Status::Recovered, answered, None),
-            // Nothing of it is left either way, and whoever was told that it was applied is never told the contrary (G9).
-            (Verdict::Void, AckState::MaybeAcknowledged) => {
-                (Status::Recovered, Some(200), Some("a later write deleted its collection".to_owned()))
-            }
-            (Verdict::Rejected | Verdict::Void | Verdict::Abandoned, _) => {
-                (Status::Abandoned, answered, Some(format!("{} on recovery", verdict.as_str())))
-            }
-        };
         if let Some(journal) = self.journal() {
-            journal.record_later(vec![Fact::Status {
-                seq,
-                status,
-                response_status,
-                failure_reason,
-                timing_gap,
-                executed_on: from.map(|instance| self.registry.name(instance).clone()),
-                at: Timestamp::now(),
-            }]);
+            let executed_on = from.map(|instance| self.registry.name(instance).clone());
+            let at = Timestamp::now();
+            let fact = Fact::recovered(seq, verdict, ack_state, answered, executed_on, timing_gap, at);
+            journal.record_later(vec![fact]);
         }
     }
 

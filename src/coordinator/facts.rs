@@ -1,9 +1,9 @@
-//! What the journal is told of a board's record.
+//! The journal's facts for what the board wants made durable.
 
-use crate::ids::{InstanceId, LaneId};
+use crate::ids::{InstanceId, LaneId, Seq};
 use crate::instance::{Answer, Registry};
-use crate::journal::{Fact, Standing, StoredAnswer};
-use crate::order::{Record, Verdict};
+use crate::journal::{Fact, StoredAnswer};
+use crate::order::{DivergenceCause, Persist, Record, Verdict};
 
 /// Answers to record writes above this are not kept: a replay of such a write is told its status only. The catalog
 /// lane's are all kept, since the other instances' copies are made from them (rule R8).
@@ -11,8 +11,21 @@ const STORED_ANSWER_BYTES: usize = 256 * 1024;
 
 const LEFT_BEHIND: &str = "left behind: the journal was over its byte limit";
 
-/// The facts of one place's record: one commit.
-pub(crate) fn facts_of(
+/// The facts of one commit. `answer`: the instance's answer that led to it, if one did.
+pub(crate) fn facts_of(persist: &Persist, answer: Option<&Answer>, registry: &Registry) -> Vec<Fact> {
+    match persist {
+        Persist::Record { lane, instance, record } => facts_of_record(*lane, *instance, record, answer, registry),
+        Persist::Divergence { replicas, cause } => {
+            replicas.iter().map(|replica| divergence(*replica, *cause, answer, registry)).collect()
+        }
+        Persist::Voids { seqs, .. } => {
+            let void = |seq: &Seq| Fact::Verdict { seq: *seq, verdict: Verdict::Void, by: None, answer: None };
+            seqs.iter().map(void).collect()
+        }
+    }
+}
+
+fn facts_of_record(
     lane: LaneId,
     instance: InstanceId,
     record: &Record,
@@ -26,21 +39,30 @@ pub(crate) fn facts_of(
         facts.push(Fact::Verdict { seq: *seq, verdict: *verdict, by, answer: answer.and_then(|a| stored(lane, a)) });
     }
     facts.extend(record.changes.iter().cloned().map(Fact::Catalog));
-    for (lane, instance) in &record.diverged {
-        let reason = answer.map_or_else(|| "not compared yet".to_owned(), refusal);
-        facts.push(Fact::Standing { lane: *lane, instance: name(*instance), standing: Standing::Diverged { reason } });
-    }
-    for (lane, instance) in &record.left_behind {
-        let reason = LEFT_BEHIND.to_owned();
-        facts.push(Fact::Standing { lane: *lane, instance: name(*instance), standing: Standing::Diverged { reason } });
+    for replica in &record.diverged {
+        facts.push(divergence(*replica, DivergenceCause::Unverified, answer, registry));
     }
     for (lane, instance) in &record.admitted {
-        facts.push(Fact::Standing { lane: *lane, instance: name(*instance), standing: Standing::InStep });
+        facts.push(Fact::InStep { lane: *lane, instance: name(*instance) });
     }
     if let Some(through) = record.through {
         facts.push(Fact::Progress { lane, instance: name(instance), through });
     }
     facts
+}
+
+fn divergence(
+    (lane, instance): (LaneId, InstanceId),
+    cause: DivergenceCause,
+    answer: Option<&Answer>,
+    registry: &Registry,
+) -> Fact {
+    let reason = match cause {
+        DivergenceCause::Unverified => answer.map_or_else(|| "not compared yet".to_owned(), refusal),
+        DivergenceCause::LeftBehind => LEFT_BEHIND.to_owned(),
+    };
+    let instance = registry.name(instance).clone();
+    Fact::Diverged { lane, instance, reason }
 }
 
 fn stored(lane: LaneId, answer: &Answer) -> Option<StoredAnswer> {

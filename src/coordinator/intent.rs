@@ -5,8 +5,8 @@ use crate::ids::CollectionId;
 use crate::journal::Request;
 use crate::order::{Board, Catalog, Deletion, Intent, Kind};
 
-/// The intent of an entry with this request.
-pub(crate) fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
+/// The intent of an entry with this request. A request that cannot be read is taken for the worst that it may do.
+pub fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
     if !Board::changes_catalog(kind) || kind == Kind::Adopt {
         return Intent::Plain;
     }

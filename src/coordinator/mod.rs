@@ -6,13 +6,15 @@
 
 pub mod adoption;
 mod core;
+mod discovery;
 mod facts;
-pub(crate) mod intent;
+pub mod intent;
 mod restore;
 mod tickets;
 
 pub(crate) use self::core::Work;
 pub use self::core::{Core, CoreOptions, WorkQueue};
+pub use self::discovery::Discovery;
 pub(crate) use self::facts::facts_of;
-pub use self::restore::{Restored, restore};
+pub use self::restore::{Restored, rebuild, restore};
 pub use self::tickets::{Settlement, Ticket};

@@ -1,18 +1,19 @@
-//! From the journal's snapshot to a board: what is stored in names becomes places in the configuration.
+//! From the journal's snapshot to a board: instances are stored by name, the board knows them by their position in the
+//! configuration.
+//!
+//! [`rebuild`] decides everything and does no I/O; the simulation starts its edges with it too.
 
 use std::collections::{BTreeMap, HashMap};
 
 use super::intent;
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
-use crate::journal::{
-    CollectionRow, EntryRow, ProgressRow, ReadError, Request, Resolution, Snapshot, Standing, Status, Store,
-};
+use crate::journal::{CollectionRow, EntryRow, ProgressRow, ReadError, Request, Resolution, Snapshot, Status, Store};
 use crate::order::{
     AckPolicy, AckState, Board, Catalog, CatalogChange, Dimension, Effect, Intent, Kind, LaneState, MergeLimits,
     RestoredEntry, RestoredLane, RestoredProgress,
 };
 
-/// A board, and what is to be done first.
+/// A board, and the effects to carry out first.
 pub struct Restored {
     pub board: Board,
     pub effects: Vec<Effect>,
@@ -29,10 +30,20 @@ pub async fn restore(
 ) -> Result<Restored, ReadError> {
     let snapshot = store.load(instances).await?;
     let requests = requests_that_matter(store, &snapshot).await?;
-    let catalog = catalog_of(&snapshot, instances);
-    let lanes = lanes_of(&snapshot, instances, &requests);
+    Ok(rebuild(&snapshot, &requests, instances, limits))
+}
+
+/// The board of this snapshot. `requests`: those of its catalog entries and limited deletes.
+pub fn rebuild(
+    snapshot: &Snapshot,
+    requests: &HashMap<Seq, Request>,
+    instances: &[InstanceName],
+    limits: MergeLimits,
+) -> Restored {
+    let catalog = catalog_of(snapshot, instances);
+    let lanes = lanes_of(snapshot, instances, requests);
     let (board, effects) = Board::restore(instances.to_vec(), limits, catalog, lanes, snapshot.last);
-    Ok(Restored { board, effects })
+    Restored { board, effects }
 }
 
 /// Catalog entries are read again for their intents, limited deletes for whether their ids are durable.
@@ -123,8 +134,8 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
         .collect()
 }
 
-/// FAILED: the client was told "recovery pending", and nothing else. (If the journal was away, it may have been told so and
-/// have left ATTEMPTING.)
+/// FAILED: the client was answered "recovery pending" and nothing else. (ATTEMPTING proves nothing: the journal may have
+/// been unavailable when the client was answered so.)
 fn ack_state(row: &EntryRow) -> AckState {
     let at_once = row.lane != LaneId::Catalog && row.ack_policy == AckPolicy::Applied;
     let may_be = at_once && row.verdict.is_none() && row.status == Status::Attempting;
@@ -139,10 +150,9 @@ struct ProgressIndex<'a> {
 impl ProgressIndex<'_> {
     fn of(&self, lane: LaneId, instance: InstanceId) -> RestoredProgress {
         let row = self.progress.get(&(lane, &self.instances[instance.0]));
-        let diverged = row.is_some_and(|row| matches!(row.standing, Standing::Diverged { .. }));
         RestoredProgress {
             durable: row.map_or(Seq::ZERO, |row| row.through),
-            state: if diverged { LaneState::Diverged } else { LaneState::InStep },
+            state: row.map_or(LaneState::InStep, |row| row.state),
         }
     }
 }

@@ -122,7 +122,7 @@ impl Attempt<'_> {
         let outcome = match error {
             SendError::NotSent { refused: Refused::Yes, .. } => Outcome::NotSent { retry: Retry::Immediately },
             SendError::NotSent { .. } => Outcome::NotSent { retry: Retry::AfterBackoff },
-            SendError::InDoubt { .. } => {
+            SendError::InDoubt { .. } | SendError::TooLong { .. } => {
                 let gone = !self.core.registry.usable(self.instance);
                 Outcome::InDoubt { instance_was: if gone { Health::Gone } else { Health::Healthy } }
             }

@@ -54,7 +54,9 @@ impl Bodies {
             found.extend(store.requests(&lacking).await?.into_iter().map(|request| (request.seq, request)));
         }
         seqs.iter()
-            .map(|seq| found.remove(seq).ok_or_else(|| ReadError(format!("transaction {seq} is not in the journal"))))
+            .map(|seq| {
+                found.remove(seq).ok_or_else(|| ReadError::new(format!("transaction {seq} is not in the journal")))
+            })
             .collect()
     }
 }

@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::{error, warn};
+use tracing::warn;
 
 use super::attempt::{Attempt, Attempted};
 use super::catalog::{self, Entry};
@@ -20,7 +20,7 @@ use crate::ids::{InstanceId, LaneId, Seq};
 use crate::instance::{Answer, Client};
 use crate::journal::{Fact, Request};
 use crate::order::{
-    Effect, Health, Input, Outcome, Purpose, Record, Repeat, Resolved, Retry, SendPriority, Verdict, WaitReason,
+    Action, Health, Input, Outcome, Persist, Purpose, Repeat, Resolved, Retry, SendPriority, WaitReason,
 };
 use crate::proof::{self, CrashPoint};
 
@@ -59,66 +59,51 @@ impl Runner {
         Arc::new(Runner { core, client, options, chance: RandomState::new(), inspections })
     }
 
-    /// Carries out effects until the core is gone.
+    /// Takes work until the core is gone.
     #[allow(
         clippy::disallowed_methods,
-        reason = "one task for each effect: a send ends at its deadline, a wait after its span, a \
-        record with its commit; the board has at most one send and one record for each lane and instance"
+        reason = "one task for each action: a send ends at its deadline, a wait after its span"
     )]
     pub async fn run(self: Arc<Self>, queue: WorkQueue) {
         let WorkQueue(mut queue) = queue;
         while let Some(work) = queue.recv().await {
-            let runner = Arc::clone(&self);
-            let (effect, answer) = match work {
-                Work::Effect { effect, answer } => (effect, answer),
-                Work::Handled(late_write) => {
-                    // Behind the notes handed over before it: it never becomes durable without them.
-                    drop(runner.hand_over(vec![Fact::LateWriteHandled(late_write)]));
-                    continue;
+            match work {
+                Work::Persist { persist, answer } => self.persist(persist, answer),
+                Work::Perform(action) => {
+                    let runner = Arc::clone(&self);
+                    tokio::spawn(async move { runner.perform(action).await });
                 }
-            };
-            // Facts are handed to the journal here, in the order of the effects, across lanes: waiting for them is the
-            // task's. A crash between two records leaves the earlier one.
-            match effect {
-                Effect::Record { lane, instance, ref record } => {
-                    proof::pass(CrashPoint::BeforeMark);
-                    let recorded = runner.record(lane, instance, record, answer.as_deref());
-                    tokio::spawn(async move {
-                        recorded.await;
-                        proof::pass(CrashPoint::AfterMark);
-                        runner.core.step_with(Input::Recorded { lane, instance }, answer);
-                    });
-                }
-                Effect::Note { ref record } => {
-                    tokio::spawn(runner.record(LaneId::Catalog, InstanceId(0), record, answer.as_deref()));
-                }
-                Effect::RecordVoids { lane, seqs } => {
-                    let recorded = runner.record_voids(&seqs);
-                    tokio::spawn(async move {
-                        recorded.await;
-                        runner.core.step(Input::VoidsRecorded { lane, seqs });
-                    });
-                }
-                _ => {
-                    tokio::spawn(async move { runner.carry_out(effect).await });
-                }
+                // The journal takes facts in the order in which they are handed over: this never becomes durable without
+                // those before it.
+                Work::Handled(late_write) => drop(self.hand_over(vec![Fact::LateWriteHandled(late_write)])),
             }
         }
     }
 
-    fn record(
-        &self,
-        lane: LaneId,
-        instance: InstanceId,
-        record: &Record,
-        answer: Option<&Answer>,
-    ) -> impl Future<Output = ()> + Send + 'static {
-        self.hand_over(facts_of(lane, instance, record, answer, &self.core.registry))
-    }
-
-    fn record_voids(&self, seqs: &[Seq]) -> impl Future<Output = ()> + Send + 'static {
-        let void = |seq: &Seq| Fact::Verdict { seq: *seq, verdict: Verdict::Void, by: None, answer: None };
-        self.hand_over(seqs.iter().map(void).collect())
+    /// Hands facts to the journal now, in the order of the effects across lanes; a task waits until they are durable. A
+    /// crash between two records leaves the earlier one.
+    #[allow(
+        clippy::disallowed_methods,
+        reason = "one task for each record, at most one for each lane and instance: it ends with its commit"
+    )]
+    fn persist(self: &Arc<Self>, persist: Persist, answer: Option<Arc<Answer>>) {
+        let facts = facts_of(&persist, answer.as_deref(), &self.core.registry);
+        if let Persist::Record { .. } = persist {
+            proof::pass(CrashPoint::BeforeMark);
+        }
+        let recorded = self.hand_over(facts);
+        let core = Arc::clone(&self.core);
+        tokio::spawn(async move {
+            recorded.await;
+            match persist {
+                Persist::Record { lane, instance, .. } => {
+                    proof::pass(CrashPoint::AfterMark);
+                    core.step_with(Input::Recorded { lane, instance }, answer);
+                }
+                Persist::Voids { lane, seqs } => core.step(Input::VoidsRecorded { lane, seqs }),
+                Persist::Divergence { .. } => {}
+            }
+        });
     }
 
     fn hand_over(&self, facts: Vec<Fact>) -> impl Future<Output = ()> + Send + 'static {
@@ -131,30 +116,26 @@ impl Runner {
         }
     }
 
-    async fn carry_out(&self, effect: Effect) {
-        match effect {
-            Effect::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
+    async fn perform(&self, action: Action) {
+        match action {
+            Action::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
                 let attempted = self.attempt((lane, instance), &seqs, purpose, repeat, send_priority).await;
                 self.report((lane, instance), &seqs, send_priority, attempted);
             }
-            Effect::ReadIds { lane, instance, seq, send_priority } => {
+            Action::ReadIds { lane, instance, seq, send_priority } => {
                 self.read_ids((lane, instance), seq, send_priority).await
             }
-            Effect::AwaitQuiescence { lane, instance, wait, why } => {
+            Action::AwaitQuiescence { lane, instance, wait, why } => {
                 self.await_quiescence((lane, instance), why).await;
                 self.core.step(Input::Quiesced { lane, instance, wait });
             }
-            Effect::Inspect { instance } => {
+            Action::Inspect { instance } => {
                 // A full queue means that an inspection is due anyway.
                 let _ = self.inspections.try_send(instance);
             }
-            Effect::Examine { lane, seq } => {
+            Action::Examine { lane, seq } => {
                 let shows = absence::examine(&self.core, &self.client, lane, seq, self.options.settle_time).await;
                 self.core.step(Input::Examined { lane, seq, shows });
-            }
-            // Recorded in order by `run`, answered at once by the core.
-            Effect::Record { .. } | Effect::Note { .. } | Effect::RecordVoids { .. } | Effect::Answer { .. } => {
-                error!("an effect came the wrong way")
             }
         }
     }

@@ -82,11 +82,12 @@ impl Client {
         licence: Licence<'_>,
     ) -> Result<Answer, SendError> {
         let started = clock::runtime_now();
-        match self.attempt(id, request, deadline, Reuse::Allowed, licence).await {
+        let most = self.most;
+        match self.attempt(id, request, deadline, Reuse::Allowed, licence, most).await {
             // A connection that the instance had closed while it was idle: nothing has happened.
             Err(Failure { error: SendError::NotSent { .. }, connection: Connection::Reused }) => {
                 let left = deadline.saturating_sub(started.elapsed());
-                self.attempt(id, request, left, Reuse::Forbidden, licence).await.map_err(|failure| failure.error)
+                self.attempt(id, request, left, Reuse::Forbidden, licence, most).await.map_err(|failure| failure.error)
             }
             result => result.map_err(|failure| failure.error),
         }
@@ -100,14 +101,27 @@ impl Client {
         request: &Outgoing,
         deadline: Duration,
     ) -> Result<Answer, SendError> {
+        self.send_idempotent_within(id, request, deadline, self.most).await
+    }
+
+    /// As [`Client::send_idempotent`], and of a longer answer than `most` bytes no more than its header is read:
+    /// [`SendError::TooLong`].
+    pub async fn send_idempotent_within(
+        &self,
+        id: InstanceId,
+        request: &Outgoing,
+        deadline: Duration,
+        most: usize,
+    ) -> Result<Answer, SendError> {
         let started = clock::runtime_now();
-        let licence = Licence::NotNeeded;
-        match self.attempt(id, request, deadline, Reuse::Allowed, licence).await {
+        let (licence, most) = (Licence::NotNeeded, most.min(self.most));
+        match self.attempt(id, request, deadline, Reuse::Allowed, licence, most).await {
+            Err(Failure { error: error @ SendError::TooLong { .. }, .. }) => Err(error),
             Err(Failure { connection: Connection::Reused, .. })
                 if started.elapsed() < deadline && self.registry.phase(id) != Phase::Down =>
             {
                 let left = deadline.saturating_sub(started.elapsed());
-                self.attempt(id, request, left, Reuse::Forbidden, licence).await.map_err(|failure| failure.error)
+                self.attempt(id, request, left, Reuse::Forbidden, licence, most).await.map_err(|failure| failure.error)
             }
             result => result.map_err(|failure| failure.error),
         }
@@ -120,6 +134,7 @@ impl Client {
         deadline: Duration,
         reuse: Reuse,
         licence: Licence<'_>,
+        most: usize,
     ) -> Result<Answer, Failure> {
         let _under_way = self.registry.enter(id);
         let progress = Progress::default();
@@ -127,7 +142,7 @@ impl Client {
         let (header, peer) = self.prepare(id, request).map_err(fail)?;
         let result = tokio::select! {
             biased;
-            result = self.exchange(header, &request.body, &peer, reuse, &progress, licence) => result,
+            result = self.exchange(header, &request.body, &peer, (reuse, most), &progress, licence) => result,
             // The probes have said it already: nothing more to observe.
             () = self.registry.departed(id) => {
                 let error = progress.abandoned("the instance is down".to_owned());
@@ -161,7 +176,7 @@ impl Client {
                 self.registry.observe_because(id, Observation::Refused, reason);
             }
             SendError::NotSent { .. } if connection == Connection::Reused => {}
-            SendError::LeaseEnded(_) => {}
+            SendError::LeaseEnded(_) | SendError::TooLong { .. } => {}
             SendError::NotSent { reason, .. } | SendError::InDoubt { reason } => {
                 self.registry.observe_because(id, Observation::Unanswered, reason);
             }
@@ -173,7 +188,7 @@ impl Client {
         header: RequestHeader,
         body: &[u8],
         peer: &HttpPeer,
-        reuse: Reuse,
+        (reuse, most): (Reuse, usize),
         progress: &Progress,
         licence: Licence<'_>,
     ) -> Result<Answer, SendError> {
@@ -193,7 +208,14 @@ impl Client {
                 proof::pass(CrashPoint::AfterSend);
             }
         }
-        let answer = read_answer(&mut session, self.most).await?;
+        let answer = read_answer(&mut session, most).await.map_err(|error| match (error, licence) {
+            // A read is asked again in parts; what a write came to is not known.
+            (error @ SendError::TooLong { .. }, Licence::NotNeeded) => error,
+            (SendError::TooLong { most }, _) => {
+                SendError::InDoubt { reason: format!("an answer longer than {most} bytes") }
+            }
+            (error, _) => error,
+        })?;
         if written == Written::Whole {
             self.keep(session, peer).await;
         }
@@ -329,10 +351,14 @@ async fn read_answer(session: &mut HttpSession, most: usize) -> Result<Answer, S
         return Err(SendError::InDoubt { reason: "an answer without a header".to_owned() });
     };
     let (status, headers) = (header.status, header.headers.clone());
+    let announced = headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+    if announced.is_some_and(|length: usize| length > most) {
+        return Err(SendError::TooLong { most });
+    }
     let mut body = bytes::BytesMut::new();
     while let Some(piece) = session.read_body_ref().await.map_err(|error| in_doubt(&error))? {
         if body.len() + piece.len() > most {
-            return Err(SendError::InDoubt { reason: format!("an answer {status} longer than {most} bytes") });
+            return Err(SendError::TooLong { most });
         }
         body.extend_from_slice(piece);
     }

@@ -6,6 +6,7 @@
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, StatusCode};
+use pingora::ErrorType;
 use pingora::http::RequestHeader;
 
 /// A request, whole: it can be sent again as it is.
@@ -39,9 +40,16 @@ const HOP_BY_HOP: [HeaderName; 8] = [
     header::CONTENT_LENGTH,
 ];
 
+/// No server and no library here takes a longer path and query, in bytes.
+pub const LONGEST_PATH: usize = 65_534;
+
 impl Outgoing {
     /// The header as it is sent to the instance with this `Host`.
     pub(super) fn header(&self, host: &str) -> pingora::Result<RequestHeader> {
+        if self.path.len() > LONGEST_PATH {
+            // Without the path: it is a client's, and the error is logged.
+            return pingora::Error::e_explain(ErrorType::InvalidHTTPHeader, "the path is too long");
+        }
         let mut header = RequestHeader::build(self.method.clone(), self.path.as_bytes(), Some(self.headers.len() + 2))?;
         header.insert_header(header::HOST, host)?;
         for (name, value) in &self.headers {
@@ -110,6 +118,13 @@ mod tests {
             let request = Outgoing { path: path.to_owned(), ..outgoing(Method::GET, &[], "") };
             assert!(request.header("h").is_err(), "{path:?}");
         }
+    }
+
+    #[test]
+    fn a_path_that_is_too_long_is_refused_without_being_told() {
+        let long = format!("/{}", "a".repeat(LONGEST_PATH));
+        let refused = Outgoing { path: long, ..outgoing(Method::GET, &[], "") }.header("h").unwrap_err();
+        assert!(refused.to_string().len() < 200, "{refused}");
     }
 
     #[test]

@@ -22,7 +22,7 @@ mod url;
 
 pub use client::Client;
 pub use health::Health;
-pub use message::{Answer, Outgoing};
+pub use message::{Answer, LONGEST_PATH, Outgoing};
 pub use options::{HealthOptions, InstanceOptions, Timeouts};
 pub use peer::SetupError;
 pub use phase::{Condition, Observation, Phase, Rules};

@@ -18,6 +18,9 @@ pub enum SendError {
     /// It may have been executed, or not, or it may be about to be.
     #[error("in doubt: {reason}")]
     InDoubt { reason: String },
+    /// It was answered, with more than the caller reads: a read, which can be asked in parts. The instance is not to blame.
+    #[error("an answer longer than {most} bytes")]
+    TooLong { most: usize },
     /// The write's lease was over. The instance is not to blame.
     #[error("the lease had ended: {0}")]
     LeaseEnded(Sent),

@@ -1,14 +1,14 @@
-//! How the journal spells what it stores: one text for each kind, verdict, status, lane and standing.
+//! How the journal spells what it stores: one text for each kind, verdict, status, lane and state in a lane.
 //!
 //! One conversion each way, the same for both stores. Reading is fallible: a text this binary does not know is an
 //! error, never a guess and never a panic. The texts are a format: they may be added to, never changed.
 
 use uuid::Uuid;
 
+use super::Status;
 use super::bodies::Stored;
-use super::{Standing, Status};
 use crate::ids::{CollectionId, LaneId};
-use crate::order::{Encoding, Kind, Origin, Priority, Verdict};
+use crate::order::{Encoding, Kind, LaneState, Origin, Priority, Verdict};
 
 /// A stored text that this binary does not know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -116,25 +116,7 @@ pub(super) fn collection_named(text: &str) -> Result<CollectionId, UnknownName> 
     parsed.map_err(|_| UnknownName { what: "collection", text: text.to_owned() })
 }
 
-const IN_STEP: &str = "in_step";
-const DIVERGED: &str = "diverged";
-
-/// The standing's stored spelling, and its reason.
-pub(super) fn standing_name(standing: &Standing) -> (&'static str, Option<&str>) {
-    match standing {
-        Standing::InStep => (IN_STEP, None),
-        Standing::Diverged { reason } => (DIVERGED, Some(reason)),
-    }
-}
-
-/// The standing with this stored spelling and reason.
-pub(super) fn standing_named(text: &str, reason: Option<String>) -> Result<Standing, UnknownName> {
-    match text {
-        IN_STEP => Ok(Standing::InStep),
-        DIVERGED => Ok(Standing::Diverged { reason: reason.unwrap_or_default() }),
-        _ => Err(UnknownName { what: "standing", text: text.to_owned() }),
-    }
-}
+named!(LaneState, "state in a lane", { InStep => "in_step", Diverged => "diverged" });
 
 #[cfg(test)]
 mod tests {
@@ -156,6 +138,7 @@ mod tests {
         round_trips::<Origin>();
         round_trips::<Priority>();
         round_trips::<Status>();
+        round_trips::<LaneState>();
         round_trips::<Stored>();
     }
 
@@ -165,14 +148,10 @@ mod tests {
     }
 
     #[test]
-    fn lanes_and_standings_read_back() {
+    fn lanes_read_back() {
         for lane in [LaneId::Catalog, LaneId::Records(CollectionId::new(Uuid::now_v7()))] {
             assert_eq!(lane_named(&lane_name(lane)), Ok(lane));
         }
         assert!(lane_named("elsewhere").is_err());
-        for standing in [Standing::InStep, Standing::Diverged { reason: "404".into() }] {
-            let (name, reason) = standing_name(&standing);
-            assert_eq!(standing_named(name, reason.map(str::to_owned)), Ok(standing));
-        }
     }
 }

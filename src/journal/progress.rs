@@ -6,7 +6,7 @@
 use std::collections::{HashMap, HashSet};
 
 use super::names::lane_named;
-use super::{HeldProgress, ProgressRow, Standing, Trimming};
+use super::{HeldProgress, ProgressRow, Trimming};
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::order::LaneState;
 
@@ -71,12 +71,11 @@ impl LaneProgress {
     pub(super) fn held(&self, lane: LaneId, configured: &[InstanceName]) -> Vec<HeldProgress> {
         let place = |instance: &InstanceName| {
             let row = self.row(lane, instance);
-            let in_step = row.is_none_or(|row| row.standing == Standing::InStep);
             HeldProgress {
                 instance: instance.clone(),
                 through: row.map_or(Seq::ZERO, |row| row.through),
                 bytes_through: 0,
-                state: if in_step { LaneState::InStep } else { LaneState::Diverged },
+                state: row.map_or(LaneState::InStep, |row| row.state),
             }
         };
         configured.iter().map(place).collect()
@@ -88,14 +87,14 @@ impl LaneProgress {
 
     fn in_step(&self, lane: LaneId, configured: &[InstanceName]) -> usize {
         let in_step =
-            |instance: &&InstanceName| self.row(lane, instance).is_none_or(|row| row.standing == Standing::InStep);
+            |instance: &&InstanceName| self.row(lane, instance).is_none_or(|row| row.state == LaneState::InStep);
         configured.iter().filter(in_step).count()
     }
 
     fn lowest(&self, lane: LaneId, configured: &[InstanceName], holders: Holders) -> Option<Seq> {
         let place = |instance: &InstanceName| match self.row(lane, instance) {
             None => Some(Seq::ZERO),
-            Some(row) if holders == Holders::InStep && row.standing != Standing::InStep => None,
+            Some(row) if holders == Holders::InStep && row.state != LaneState::InStep => None,
             Some(row) => Some(row.through),
         };
         configured.iter().filter_map(place).min()

@@ -1,10 +1,45 @@
 //! Which status follows which: the one rule about a transaction's status, the same for every store.
 //!
-//! Reports about one transaction come from its client's side and from recovery, and may arrive late or twice.
+//! Reports about one transaction come from its client's side and from recovery, and may arrive late or twice. The facts
+//! that report a status are made here, and the statements of both stores take their lists of statuses from here. The
+//! triggers in `migrations/` cannot: a test compares them with the rule.
 
-use super::Status;
+use super::{Fact, TimingGap};
+use crate::clock::Timestamp;
+use crate::ids::{InstanceName, Seq};
+use crate::order::{AckState, Verdict};
+
+/// A transaction's status, as stored and shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Status {
+    Attempting,
+    /// A definite answer was given, 4xx included.
+    Completed,
+    /// The client was told 503, recovery pending: it will be retried.
+    Failed,
+    /// Finished after its client had been told "pending", or after a restart. Also what may have been acknowledged, and went
+    /// with its collection before that was durable.
+    Recovered,
+    /// Rejected on recovery, or never acknowledged and shown absent, or below the deletion of its collection.
+    Abandoned,
+}
 
 impl Status {
+    /// Every status, in the order in which they are shown.
+    pub const ALL: [Status; 5] =
+        [Status::Attempting, Status::Completed, Status::Failed, Status::Recovered, Status::Abandoned];
+
+    /// The name that is stored and shown.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Status::Attempting => "ATTEMPTING",
+            Status::Completed => "COMPLETED",
+            Status::Failed => "FAILED",
+            Status::Recovered => "RECOVERED",
+            Status::Abandoned => "ABANDONED",
+        }
+    }
+
     /// Whether nothing can follow: the transaction is finished, and so is its line in the journal.
     pub const fn is_final(self) -> bool {
         match self {
@@ -20,8 +55,72 @@ impl Status {
     }
 }
 
+/// A statement with its statuses filled in: `{open}` lists those that can still change, and each status stands under its
+/// own name in lower case (`{failed}`).
+pub(super) fn with_statuses(sql: &str) -> String {
+    let quoted = |status: Status| format!("'{}'", status.as_str());
+    let open: Vec<String> = Status::ALL.into_iter().filter(|status| !status.is_final()).map(quoted).collect();
+    let sql = sql.replace("{open}", &open.join(", "));
+    let named = |sql: String, status: Status| {
+        sql.replace(&format!("{{{}}}", status.as_str().to_ascii_lowercase()), &quoted(status))
+    };
+    Status::ALL.into_iter().fold(sql, named)
+}
+
+impl Fact {
+    /// The client has a definite answer, `response_status`; `None` where no client asked.
+    pub fn completed(
+        seq: Seq,
+        response_status: Option<u16>,
+        executed_on: Option<InstanceName>,
+        timing_gap: TimingGap,
+        at: Timestamp,
+    ) -> Fact {
+        let (status, failure_reason) = (Status::Completed, None);
+        Fact::Status { seq, status, response_status, failure_reason, timing_gap, executed_on, at }
+    }
+
+    /// The client was told 503: the write is journaled, and recovery executes it.
+    pub fn recovery_pending(seq: Seq, at: Timestamp) -> Fact {
+        Fact::Status {
+            seq,
+            status: Status::Failed,
+            response_status: Some(503),
+            failure_reason: Some("no instance could take the write in time".to_owned()),
+            timing_gap: TimingGap::Yes,
+            executed_on: None,
+            at,
+        }
+    }
+
+    /// Recovery finished the transaction: no client waits for it. `answered` is the instance's own status.
+    pub fn recovered(
+        seq: Seq,
+        verdict: Verdict,
+        ack_state: AckState,
+        answered: Option<u16>,
+        executed_on: Option<InstanceName>,
+        timing_gap: TimingGap,
+        at: Timestamp,
+    ) -> Fact {
+        let (status, response_status, failure_reason) = match (verdict, ack_state) {
+            (Verdict::Applied, _) => (Status::Recovered, answered, None),
+            // Either way nothing of it is left. Never contradict an acknowledgement a client may have received (G9).
+            (Verdict::Void, AckState::MaybeAcknowledged) => {
+                (Status::Recovered, Some(200), Some("a later write deleted its collection".to_owned()))
+            }
+            (Verdict::Rejected | Verdict::Void | Verdict::Abandoned, _) => {
+                (Status::Abandoned, answered, Some(format!("{} on recovery", verdict.as_str())))
+            }
+        };
+        Fact::Status { seq, status, response_status, failure_reason, timing_gap, executed_on, at }
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     #[test]
@@ -38,6 +137,49 @@ mod tests {
         for open in [Status::Attempting, Status::Failed] {
             for reported in Status::ALL {
                 assert_eq!(open.after(reported), reported);
+            }
+        }
+    }
+    #[test]
+    fn statements_list_the_open_statuses() {
+        let sql = with_statuses("status IN ({open}) AND status <> {failed}");
+        assert_eq!(sql, "status IN ('ATTEMPTING', 'FAILED') AND status <> 'FAILED'");
+    }
+
+    /// The lists of statuses in a migration, each sorted.
+    fn lists(sql: &'static str) -> Vec<Vec<&'static str>> {
+        let lists = sql.split(" IN (").skip(1).filter_map(|rest| rest.split(')').next());
+        let names = |list: &'static str| -> Vec<&'static str> {
+            list.split(',').map(|name| name.trim().trim_matches('\'')).collect()
+        };
+        lists.map(names).filter(|names| names.iter().any(|name| is_status(name))).collect()
+    }
+
+    fn is_status(name: &str) -> bool {
+        Status::ALL.iter().any(|status| status.as_str() == name)
+    }
+
+    #[test]
+    fn the_triggers_and_views_of_both_stores_keep_the_rule() {
+        let shown = |finals: bool| -> BTreeSet<&str> {
+            Status::ALL.into_iter().filter(|status| status.is_final() == finals).map(Status::as_str).collect()
+        };
+        let migrations = [
+            include_str!("../../migrations/postgres/V1__journal.sql"),
+            include_str!("../../migrations/postgres/V2__views.sql"),
+            include_str!("../../migrations/postgres/V5__events.sql"),
+            include_str!("../../migrations/sqlite/V3__views.sql"),
+            include_str!("../../migrations/sqlite/V6__events.sql"),
+        ];
+        for sql in migrations {
+            let found = lists(sql);
+            assert!(!found.is_empty(), "no list of statuses in {sql}");
+            for list in found {
+                let list: BTreeSet<&str> = list.into_iter().collect();
+                assert!(
+                    list == shown(false) || list == shown(true),
+                    "{list:?} is neither what is open nor what is final"
+                );
             }
         }
     }

@@ -94,10 +94,10 @@ impl Catalog {
             CatalogChange::Mapped { collection, instance, id } => self.map(*collection, instance, *id),
             CatalogChange::Dimensioned { .. } => {}
             CatalogChange::Reset => {
-                // Tenants survive in name: Chroma cannot list them, and a name too many does no harm.
                 let collections: Vec<_> = self.collections.keys().copied().collect();
                 self.remove(seq, &collections);
                 self.databases.clear();
+                self.tenants.clear();
                 self.add_defaults();
             }
         }
@@ -217,6 +217,16 @@ impl Catalog {
     /// Every database.
     pub fn databases(&self) -> impl Iterator<Item = &Scope> {
         self.databases.keys()
+    }
+
+    /// Whether the tenant exists.
+    pub fn has_tenant(&self, tenant: &str) -> bool {
+        self.tenants.contains(tenant)
+    }
+
+    /// The databases of a tenant with their ids, in the order in which Chroma lists them.
+    pub fn databases_of(&self, tenant: &str) -> impl Iterator<Item = (&Scope, Uuid)> {
+        self.databases.iter().filter(move |(scope, _)| scope.tenant == tenant).map(|(scope, id)| (scope, *id))
     }
 
     /// Every tenant that the edge has heard of.

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::board::WaitId;
 use super::catalog_change::CatalogChange;
 use super::entry::{AckPolicy, AckState, ClientState, Entry, Kind, Merge, Profile, Verdict};
 use super::precedence::{Precedence, Priority};
@@ -71,8 +72,8 @@ pub struct ReplicaProgress {
     pub unanswered: u32,
     /// Requests in a row that came to nothing though it was there, since the last answer or its last return.
     pub backoffs: u32,
-    /// How many rests have begun here.
-    pub wait: u64,
+    /// The latest wait that has begun here.
+    pub wait: WaitId,
     pub(super) late_write_check: LateWriteCheck,
     /// What takes effect when the record under way is durable.
     pub(super) pending: Pending,
@@ -98,7 +99,7 @@ impl ReplicaProgress {
             declined: None,
             unanswered: 0,
             backoffs: 0,
-            wait: 0,
+            wait: WaitId::default(),
             late_write_check: LateWriteCheck::None,
             pending: Pending::default(),
         }
@@ -119,13 +120,13 @@ impl ReplicaProgress {
         self.backoffs = 0;
     }
 
-    /// A rest begins: only the end of this very rest ends it.
-    pub(super) fn begin_wait(&mut self, in_flight: InFlight) -> u64 {
+    /// A wait begins: only its own end ends it.
+    pub(super) fn begin_wait(&mut self, in_flight: InFlight) -> WaitId {
         if self.late_write_check == LateWriteCheck::WaitDue && in_flight == InFlight::InDoubt {
             self.late_write_check = LateWriteCheck::Waiting;
         }
         self.in_flight = in_flight;
-        self.wait += 1;
+        self.wait = self.wait.next();
         self.wait
     }
 }

@@ -1,7 +1,7 @@
 //! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R11).
 //!
 //! Pure: no I/O, no clock, no tokio, no randomness. What happens comes in as [`Input`]s, what is to be done
-//! goes out as [`Effect`]s; `replication/` carries them out and reports back. Simulated by seed in
+//! goes out as [`Effect`]s: `coordinator/` answers, `executor/` does the rest and reports back. Simulated by seed in
 //! `tests/simulation`.
 
 mod board;
@@ -13,9 +13,9 @@ mod lane;
 mod precedence;
 
 pub use board::{
-    Board, Comparison, Consequences, Consistency, Effect, Examination, Health, Input, Intent, LaneView, Outcome,
-    Purpose, Reach, Record, Repeat, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry, SendPriority,
-    Submission, WaitReason,
+    Action, Board, ClientAnswer, Comparison, Consequences, Consistency, DivergenceCause, Effect, Examination, Health,
+    Input, Intent, LaneView, Outcome, Persist, Purpose, Reach, Record, Repeat, Resolved, RestoredEntry, RestoredLane,
+    RestoredProgress, Retry, SendPriority, Submission, WaitId, WaitReason,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};

@@ -28,6 +28,8 @@ pub struct Admission {
     waiting: AtomicUsize,
     /// In units of [`UNIT`] bytes: a semaphore counts to 2^29 on small machines.
     memory: Arc<Semaphore>,
+    /// Of the same units: answers that are held in memory. They wait for each other, and never for a request's body.
+    answers: Arc<Semaphore>,
     /// Under way or waiting: a stop waits for both.
     present: AtomicUsize,
     idle: Notify,
@@ -35,6 +37,16 @@ pub struct Admission {
 }
 
 const UNIT: usize = 1024;
+
+/// Answers may hold half as much as bodies do.
+fn answer_units(limits: &AdmitLimits) -> usize {
+    (limits.buffered_bytes.div_ceil(UNIT) / 2).clamp(1, Semaphore::MAX_PERMITS)
+}
+
+/// A claim on the memory for an answer; given back when dropped.
+pub struct AnswerMemory {
+    _permit: OwnedSemaphorePermit,
+}
 
 /// One request's place among those under way.
 pub struct AdmissionPermit {
@@ -70,6 +82,7 @@ impl Admission {
         Arc::new(Admission {
             requests: Arc::new(Semaphore::new(limits.concurrent_requests.min(Semaphore::MAX_PERMITS))),
             memory: Arc::new(Semaphore::new(limits.buffered_bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS))),
+            answers: Arc::new(Semaphore::new(answer_units(&limits))),
             limits,
             waiting: AtomicUsize::new(0),
             present: AtomicUsize::new(0),
@@ -93,10 +106,11 @@ impl Admission {
         self.waiting.load(Ordering::Acquire)
     }
 
-    /// Bytes of request bodies held in memory now.
+    /// Bytes of request bodies, and of answers that are being rewritten, held in memory now.
     pub fn buffered(&self) -> usize {
         let all = self.limits.buffered_bytes.div_ceil(UNIT);
-        all.saturating_sub(self.memory.available_permits()) * UNIT
+        let answers = answer_units(&self.limits).saturating_sub(self.answers.available_permits());
+        (all.saturating_sub(self.memory.available_permits()) + answers) * UNIT
     }
 
     /// A place that is never refused: the edge's own pages must answer when everything else waits.
@@ -130,6 +144,18 @@ impl Admission {
         let count = u32::try_from(units).map_err(|_| Failure::MemoryFull)?;
         let permit = Arc::clone(&self.memory).try_acquire_many_owned(count).map_err(|_| Failure::MemoryFull)?;
         Ok(Memory { admission: Arc::clone(self), permit, units })
+    }
+
+    /// A claim on this many bytes for an answer, after a bounded wait for other answers. One that is larger than all of them
+    /// may be is held alone.
+    pub async fn claim_for_answer(&self, bytes: usize) -> Result<AnswerMemory, Failure> {
+        let units = bytes.div_ceil(UNIT).min(answer_units(&self.limits));
+        let count = u32::try_from(units).map_err(|_| Failure::MemoryFull)?;
+        let permit = Arc::clone(&self.answers).acquire_many_owned(count);
+        match tokio::time::timeout(self.limits.queue_wait, permit).await {
+            Ok(Ok(permit)) => Ok(AnswerMemory { _permit: permit }),
+            Ok(Err(_)) | Err(_) => Err(Failure::MemoryFull),
+        }
     }
 
     /// Resolves when the edge is about to stop: what only waits for others ends then.
@@ -213,6 +239,23 @@ mod tests {
         drop(first);
         admission.drained().await;
         assert!(admission.enter().await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn answers_wait_for_each_other_and_hold_no_more_than_their_part() {
+        let admission = admission(1, 1);
+        let one = admission.claim_for_answer(1 << 30).await.map_err(|f| f.reason()).unwrap();
+        assert_eq!(admission.buffered(), 2048, "half of the budget, however large it is");
+        assert_eq!(admission.claim_for_answer(1).await.map(drop).map_err(|f| f.reason()), Err("memory_full"));
+        assert!(admission.claim(4096).is_ok(), "a request's body does not wait for answers");
+        let waiting = {
+            let admission = Arc::clone(&admission);
+            tokio::spawn(async move { admission.claim_for_answer(1).await.map(drop).map_err(|f| f.reason()) })
+        };
+        tokio::task::yield_now().await;
+        drop(one);
+        assert_eq!(waiting.await.unwrap(), Ok(()));
+        assert_eq!(admission.buffered(), 0);
     }
 
     #[test]

@@ -3,13 +3,13 @@
 use bytes::Bytes;
 use std::time::Instant;
 
-use super::admit::{AdmissionPermit, Memory};
+use super::admit::{AdmissionPermit, AnswerMemory, Memory};
 use super::failure::Failure;
 use super::read::Read;
 use crate::clock::{self, Timestamp};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Seq};
 use crate::instance::{InFlight, Registry};
-use crate::journal::{Fact, Status, TimingGap};
+use crate::journal::{Fact, TimingGap};
 
 /// How far a request has come.
 pub enum Stage {
@@ -37,6 +37,8 @@ pub struct Reading {
     pub in_flight: Option<InFlight>,
     /// The part of the answer that is held back to be rewritten.
     pub held: Option<Vec<u8>>,
+    /// What the answer may take while it is held back and rewritten.
+    pub answer_memory: Option<AnswerMemory>,
     pub timed_out: TimedOut,
     /// The status of the answer that is coming in.
     pub status: u16,
@@ -54,6 +56,7 @@ impl Reading {
             patience: Patience::UntilProbed,
             in_flight: None,
             held: None,
+            answer_memory: None,
             timed_out: TimedOut::No,
             status: 0,
         }
@@ -87,15 +90,8 @@ pub struct Completion {
 impl Completion {
     /// What the journal is told of it.
     pub(super) fn fact(&self, registry: &Registry) -> Fact {
-        Fact::Status {
-            seq: self.seq,
-            status: Status::Completed,
-            response_status: Some(self.status),
-            failure_reason: None,
-            timing_gap: self.timing_gap,
-            executed_on: self.executed_on.map(|instance| registry.name(instance).clone()),
-            at: Timestamp::now(),
-        }
+        let executed_on = self.executed_on.map(|instance| registry.name(instance).clone());
+        Fact::completed(self.seq, Some(self.status), executed_on, self.timing_gap, Timestamp::now())
     }
 }
 

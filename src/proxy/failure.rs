@@ -67,6 +67,7 @@ impl Failure {
             Failure::Standby(_) => "standby",
             Failure::JournalInDoubt(_) => "journal_in_doubt",
             Failure::RecoveryPending(_) => "no_instance_available",
+            Failure::Refused(refusal) if refusal.is_ours() => refusal.reason(),
             Failure::Refused(_) => "refused_input",
             Failure::CrashesChroma(_) => "refused_input",
             Failure::Protected { .. } => "protected",

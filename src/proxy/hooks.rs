@@ -12,6 +12,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 
 use super::body::{BodyError, Passing, read_up_to, read_whole};
 use super::context::{Context, Patience, Reading, Stage, TimedOut};
+use super::discovery;
 use super::failure::Failure;
 use super::prepare::label;
 use super::read::{self, ATTEMPTS, Plan};
@@ -131,16 +132,21 @@ impl ProxyHttp for Edge {
             error.set_retry(true);
             return Err(error);
         }
-        match rewrite::holding(&reading.read, status) {
-            _ if head => {}
-            Holding::No => {}
-            Holding::SameLength => reading.held = Some(Vec::new()),
-            Holding::NewLength => {
-                reading.held = Some(Vec::new());
-                response.remove_header(&CONTENT_LENGTH);
-            }
-        }
         reading.status = status;
+        let holding = if head { Holding::No } else { rewrite::holding(&reading.read, status) };
+        if holding != Holding::No {
+            let announced = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
+            let length: usize = announced.unwrap_or(self.options.answer_bytes);
+            // Held as it came, and as it goes.
+            match self.admission.claim_for_answer(length.saturating_mul(2)).await {
+                Ok(memory) => reading.answer_memory = Some(memory),
+                Err(failure) => return Err(self.give_up(context, &failure)),
+            }
+            reading.held = Some(Vec::with_capacity(announced.unwrap_or_default().min(self.options.answer_bytes)));
+        }
+        if holding == Holding::NewLength {
+            response.remove_header(&CONTENT_LENGTH);
+        }
         if let Some(instance) = reading.chosen {
             response.insert_header(INSTANCE, self.registry.name(instance).as_str())?;
         }
@@ -222,6 +228,7 @@ impl ProxyHttp for Edge {
         };
         reading.in_flight = None;
         reading.held = None;
+        reading.answer_memory = None;
         let timed_out = matches!(error.etype(), ErrorType::ReadTimedout | ErrorType::WriteTimedout);
         reading.timed_out = if timed_out { TimedOut::Yes } else { TimedOut::No };
         // A closed connection may be the handler's panic on this very request: no reason to doubt the instance.
@@ -280,6 +287,9 @@ impl ProxyHttp for Edge {
         );
         context.permit = None;
         context.memory = None;
+        if let Some(reading) = context.reading() {
+            reading.answer_memory = None;
+        }
     }
 
     fn suppress_error_log(&self, _session: &Session, _context: &Context, _error: &Error) -> bool {
@@ -377,7 +387,18 @@ impl Edge {
         operation: Operation,
         path: &str,
     ) -> Result<Option<Reply>, BodyError> {
-        let read = match read::plan(self, operation, path, &session.req_header().headers)? {
+        if let Some(reply) = discovery::discover(self, &operation).await? {
+            return Ok(Some(reply));
+        }
+        let headers = &session.req_header().headers;
+        let mut planned = read::plan(self, operation.clone(), path, headers);
+        if let Err(failure) = &planned
+            && discovery::may_be_premature(self, failure)
+        {
+            discovery::first_look(self, self.options.read_wait).await;
+            planned = read::plan(self, operation, path, headers).map_err(|failure| discovery::as_known(self, failure));
+        }
+        let read = match planned? {
             Plan::Answer(reply) => return Ok(Some(reply)),
             Plan::Pass(read) => read,
         };
@@ -397,6 +418,7 @@ impl Edge {
             let body = read_whole(session, &self.admission).await?;
             context.memory = Some(body.memory);
             read::reject_crashing(&read.operation, &body.bytes)?;
+            read::check_limits(&self.options.limits, &read.operation, &body.bytes)?;
             if body.passing == Passing::Impossible {
                 let header = session.req_header();
                 let (method, headers) = (header.method.clone(), header.headers.clone());

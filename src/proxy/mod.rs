@@ -7,6 +7,7 @@ mod admit;
 mod body;
 mod context;
 mod cors;
+mod discovery;
 mod failure;
 mod forwarded;
 mod hooks;
@@ -35,6 +36,7 @@ pub use self::cors::Origins;
 pub use self::listener::{EdgeSlot, Listener, StandbyReason, StandbyState};
 pub use self::live::Live;
 pub(crate) use self::respond::{REPLAYED, Reply, TRANSACTION_ID};
+use crate::chroma::RequestLimits;
 use crate::coordinator::Core;
 use crate::instance::{Client, Health, Registry};
 use crate::order::Consistency;
@@ -57,6 +59,8 @@ pub struct ProxyOptions {
     pub backlog_entries: usize,
     /// The largest answer of an instance that is held in memory to be rewritten.
     pub answer_bytes: usize,
+    /// What one request may ask for.
+    pub limits: RequestLimits,
     pub reset: Reset,
     /// Collections that cannot be deleted, by name, in any database.
     pub protected: Vec<String>,

@@ -8,8 +8,8 @@ use super::failure::Failure;
 use super::idempotency_key;
 use super::{ProxyOptions, Reset};
 use crate::chroma::{
-    self, CatalogWrite, CollectionRef, ErrorBody, Existing, Operation, Scanned, scan_create_collection,
-    scan_create_database, scan_create_tenant, scan_records, scan_update_collection,
+    self, CatalogWrite, CollectionRef, ErrorBody, Existing, Operation, Refusal, RequestLimits, Scanned,
+    scan_create_collection, scan_create_database, scan_create_tenant, scan_records, scan_update_collection,
 };
 use crate::clock::Timestamp;
 use crate::coordinator::Core;
@@ -88,6 +88,7 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
             let encoding = header("content-encoding");
             let scan =
                 scan_records(*kind, &request.body, content_type.as_deref(), encoding).map_err(Failure::Refused)?;
+            options.limits.check(&scan.measured).map_err(Failure::Refused)?;
             // The board is locked for the look-up only, never for the scan of a large body.
             let id = resolve(core.board().catalog(), collection, scope)?;
             let path = with_stable_id(&request, id);
@@ -100,6 +101,9 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
                 && let Some(collection) = shown(write, &request.body, core)?
             {
                 return Ok(Preparation::Show { collection });
+            }
+            for name in scope_names(write) {
+                options.limits.check_name(name).map_err(Failure::Refused)?;
             }
             let path = allowed(write, &request, core, options)?;
             let profile = Profile { kind: write.kind(), merge: None, bytes: request.body.len() as u64, priority };
@@ -149,13 +153,25 @@ fn with_stable_id(request: &WriteRequest<'_>, id: CollectionId) -> String {
 /// The collection that a `get_or_create` only has to show: mapped on every instance.
 fn shown(write: &CatalogWrite, body: &[u8], core: &Core) -> Result<Option<CollectionId>, Failure> {
     let CatalogWrite::CreateCollection { scope } = write else { return Ok(None) };
-    let Scanned::Read(scan) = scan_create_collection(body).map_err(Failure::Refused)? else { return Ok(None) };
+    let scan = understood(scan_create_collection(body))?;
     if scan.existing == Existing::Conflict {
         return Ok(None);
     }
     let board = core.board();
     let known = board.catalog().by_name(scope, &scan.name);
     Ok(known.filter(|known| known.mappings.iter().all(Option::is_some)).map(|known| known.id))
+}
+
+/// What the scan read; what it could not read is not journaled.
+fn understood<T>(scanned: Result<Scanned<T>, Refusal>) -> Result<T, Failure> {
+    match scanned {
+        Ok(Scanned::Read(read)) => Ok(read),
+        Ok(Scanned::Malformed(refusal)) | Err(refusal) => Err(Failure::Refused(refusal)),
+    }
+}
+
+fn within(limits: &RequestLimits, name: String) -> Result<(), Failure> {
+    limits.check_name(&name).map_err(Failure::Refused)
 }
 
 /// The path to journal, unless the write is refused.
@@ -178,9 +194,15 @@ fn allowed(
                 return Err(Failure::Protected { name: held.clone() });
             }
         }
-        CatalogWrite::CreateTenant => drop(scan_create_tenant(&request.body).map_err(Failure::Refused)?),
-        CatalogWrite::CreateDatabase { .. } => drop(scan_create_database(&request.body).map_err(Failure::Refused)?),
+        CatalogWrite::CreateTenant => within(&options.limits, understood(scan_create_tenant(&request.body))?)?,
+        CatalogWrite::CreateDatabase { .. } => {
+            within(&options.limits, understood(scan_create_database(&request.body))?)?;
+        }
         CatalogWrite::Reset if options.reset == Reset::Refused => return Err(Failure::ResetDisabled),
+        CatalogWrite::CreateCollection { .. } => {
+            let create = understood(scan_create_collection(&request.body))?;
+            options.limits.check(&create.measured).map_err(Failure::Refused)?;
+        }
         CatalogWrite::Reset => {
             let board = core.board();
             if let Some(held) = board.catalog().collections().find(|held| is_protected(&held.name)) {
@@ -188,11 +210,12 @@ fn allowed(
             }
         }
         CatalogWrite::UpdateCollection { scope, collection } => {
-            let scanned = scan_update_collection(&request.body).map_err(Failure::Refused)?;
+            let update = understood(scan_update_collection(&request.body))?;
+            options.limits.check(&update.measured).map_err(Failure::Refused)?;
             let board = core.board();
             let id = resolve(board.catalog(), collection, scope)?;
             // Under another name it could be deleted.
-            let renames = matches!(scanned, Scanned::Read(update) if update.new_name.is_some());
+            let renames = update.new_name.is_some();
             if let Some(held) = board.catalog().get(id).filter(|held| renames && is_protected(&held.name)) {
                 return Err(Failure::Protected { name: held.name.clone() });
             }
@@ -201,6 +224,15 @@ fn allowed(
         _ => {}
     }
     Ok(request.path.to_owned())
+}
+
+/// The names in the path of a creation, which makes them: Chroma takes a database of a tenant that it does not have.
+fn scope_names(write: &CatalogWrite) -> Vec<&str> {
+    match write {
+        CatalogWrite::CreateDatabase { tenant } => vec![tenant],
+        CatalogWrite::CreateCollection { scope } => vec![&scope.tenant, &scope.database],
+        _ => Vec::new(),
+    }
 }
 
 fn tenant_of(operation: &Operation) -> &str {

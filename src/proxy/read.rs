@@ -9,13 +9,17 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use http::{HeaderMap, Method};
+use serde_json::{Value, json};
 use tokio::time::timeout_at;
+use uuid::Uuid;
 
 use super::Edge;
 use super::failure::Failure;
 use super::prepare::resolve;
 use super::respond::{INSTANCE, Reply};
-use crate::chroma::{self, Call, CatalogRead, Class, ErrorBody, Operation, Page, RecordReadKind, Window};
+use crate::chroma::{
+    self, Call, CatalogRead, Class, ErrorBody, Operation, Page, RecordReadKind, RequestLimits, Window,
+};
 use crate::clock;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
 use crate::instance::{Answer, Outgoing, SendError};
@@ -128,6 +132,20 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
             read.target = Target::Collections(scope.clone());
             read.rewrite = Rewrite::CollectionList(*window);
         }
+        // Never from an instance that may lack them.
+        Operation::CatalogRead(CatalogRead::GetTenant { tenant }) if pin.is_none() && catalog.has_tenant(tenant) => {
+            return Ok(Plan::Answer(tenant_shown(tenant)));
+        }
+        Operation::CatalogRead(CatalogRead::GetDatabase { scope })
+            if pin.is_none() && catalog.database(scope).is_some() =>
+        {
+            let id = catalog.database(scope).unwrap_or_default();
+            return Ok(Plan::Answer(Reply::json(200, database_shown(scope, id).to_string())));
+        }
+        Operation::CatalogRead(CatalogRead::ListDatabases { tenant, page: Page::Window(window) }) if pin.is_none() => {
+            let known = catalog.databases_of(tenant).map(|(scope, id)| database_shown(scope, id));
+            return Ok(Plan::Answer(Reply::json(200, Value::from(window.select(known)).to_string())));
+        }
         Operation::CatalogRead(CatalogRead::ListDatabases { tenant, page: Page::Window(window) }) => {
             read.path = chroma::strip_page(path);
             read.target = Target::Catalog;
@@ -143,6 +161,15 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
     }
     drop(board);
     Ok(Plan::Pass(read))
+}
+
+/// As Chroma shows it.
+fn tenant_shown(tenant: &str) -> Reply {
+    Reply::json(200, json!({ "name": tenant, "resource_name": null }).to_string())
+}
+
+fn database_shown(scope: &Scope, id: Uuid) -> Value {
+    json!({ "id": id, "name": scope.database, "tenant": scope.tenant })
 }
 
 fn consistency(edge: &Edge, headers: &HeaderMap) -> Result<Consistency, Failure> {
@@ -371,10 +398,14 @@ pub async fn assemble(edge: &Edge, read: &Read) -> Result<Option<Reply>, Failure
     if complete || read.pin.is_some() {
         return Ok(None);
     }
-    let mut items = Vec::new();
+    let (mut items, mut memory) = (Vec::new(), Vec::new());
     for id in window.select(all) {
         match show(edge, id).await {
-            Ok(reply) if reply.status == 200 => items.push(reply.body),
+            Ok(reply) if reply.status == 200 => {
+                // Held until the list is whole, and once more in it. More is not waited for while something is held.
+                memory.push(edge.admission.claim(reply.body.len().saturating_mul(2))?);
+                items.push(reply.body);
+            }
             // Deleted since the list was made.
             Ok(_) | Err(Failure::Chroma(_)) => {}
             Err(failure) => return Err(failure),
@@ -397,6 +428,15 @@ pub fn reject_crashing(operation: &Operation, body: &[u8]) -> Result<(), Failure
         }
         _ => Ok(()),
     }
+}
+
+/// Refuses a read that is over a limit, or that cannot be read to its end, before it is sent anywhere.
+pub fn check_limits(limits: &RequestLimits, operation: &Operation, body: &[u8]) -> Result<(), Failure> {
+    let Operation::RecordRead { kind: RecordReadKind::Get | RecordReadKind::Query, .. } = operation else {
+        return Ok(());
+    };
+    let measured = chroma::scan_read(body).map_err(Failure::Refused)?;
+    limits.check(&measured).map_err(Failure::Refused)
 }
 
 /// The header that names the serving instance.

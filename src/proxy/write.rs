@@ -13,13 +13,13 @@ use super::failure::Failure;
 use super::prepare::{Identity, Preparation, Prepared, WriteRequest, prepare};
 use super::respond::{INSTANCE, Reply, TRANSACTION_ID};
 use super::single_flight::{Arrival, Ended, Follower};
-use super::{forwarded, idempotency_key, replay};
+use super::{discovery, forwarded, idempotency_key, replay};
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Operation};
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Settlement, Ticket};
 use crate::ids::{LaneId, Seq, TransactionId};
 use crate::instance::Answer;
-use crate::journal::{AppendError, ClientKey, Fact, Status, TimingGap};
+use crate::journal::{AppendError, ClientKey, Fact};
 use crate::order::Verdict;
 use crate::proof::{self, CrashPoint};
 
@@ -143,8 +143,19 @@ async fn wait_behind(edge: &Edge, mut behind: Follower, key: &ClientKey, deadlin
 
 async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) -> Result<Reply, Failure> {
     let shown_id = request.identity.shown();
+    if matches!(request.operation, Operation::CatalogWrite(_)) {
+        // Until then it is not known what the write would meet. Before the journal: nothing waits for a write that waits here.
+        discovery::first_look(edge, edge.options.write_wait).await;
+    }
     loop {
-        match prepare(request.clone(), &edge.core, &edge.options)? {
+        let mut prepared = prepare(request.clone(), &edge.core, &edge.options);
+        if let Err(failure) = &prepared
+            && discovery::may_be_premature(edge, failure)
+        {
+            discovery::first_look(edge, edge.options.write_wait).await;
+            prepared = prepare(request.clone(), &edge.core, &edge.options);
+        }
+        match prepared.map_err(|failure| discovery::as_known(edge, failure))? {
             Preparation::Journal(prepared) => return journaled(edge, context, *prepared, &shown_id).await,
             Preparation::Show { collection } => match super::read::show(edge, collection).await {
                 // Deleted meanwhile: to get or create it is a write now.
@@ -215,17 +226,8 @@ async fn pending(
 ) -> Result<Reply, Failure> {
     edge.core.detach(lane, seq);
     // Handed over before the ticket closes, so that a later RECOVERED comes after it.
-    let recorded = edge.core.journal().map(|journal| {
-        journal.record(vec![Fact::Status {
-            seq,
-            status: Status::Failed,
-            response_status: Some(503),
-            failure_reason: Some("no instance could take the write in time".to_owned()),
-            timing_gap: TimingGap::Yes,
-            executed_on: None,
-            at: Timestamp::now(),
-        }])
-    });
+    let recorded =
+        edge.core.journal().map(|journal| journal.record(vec![Fact::recovery_pending(seq, Timestamp::now())]));
     if let Some(settlement) = ticket.close() {
         // It was settled in the last moment. FAILED says that its client has heard of nothing else: the end is durable first.
         let reply = answered(edge, context, &settlement, lane, shown_id);

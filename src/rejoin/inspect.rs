@@ -1,26 +1,26 @@
 //! Looking at an instance before it is trusted: does it still hold what it should, and what does it hold besides?
 //!
 //! A server that came back blank answers every heartbeat and accepts every creation; what it lacks shows in its
-//! lists. What it holds besides was there before the edge, and is proposed for adoption once its catalog lane is at
-//! rest. Nothing is written to it.
+//! lists. Tenants and databases are created there again. What it holds besides the catalog was there before the edge,
+//! and is proposed for adoption when nothing of the catalog lane is under way there.
+//!
+//! An inspection waits for no lane: what cannot be adopted now is looked at again later.
 
-use std::collections::{BTreeMap, BTreeSet, HashSet};
-use std::sync::Arc;
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Method;
-use serde::Deserialize;
-use tracing::{error, info};
+use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use crate::chroma;
+use super::completeness::complete;
+use super::contents::{Contents, Look};
 use crate::clock::Timestamp;
 use crate::coordinator::Core;
 use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
-use crate::ids::{InstanceId, Scope, Seq};
-use crate::instance::{Client, Outgoing};
-use crate::journal::{Fact, Status, TimingGap};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope, Seq, shown};
+use crate::instance::Client;
+use crate::journal::{Fact, TimingGap};
 use crate::order::{AckPolicy, Input};
 
 /// Looks at instances.
@@ -30,18 +30,27 @@ pub struct Inspector {
     /// Tenants to look into besides those that the catalog knows: Chroma cannot list its tenants.
     tenants: Vec<String>,
     deadline: Duration,
+    /// How often in a row a part of an instance could not be listed.
+    failures: Mutex<HashMap<(InstanceId, String), u32>>,
 }
+
+/// So often a list that is not answered is asked for again, before the instance is admitted without it.
+const TRIES: u32 = 3;
 
 /// An instance that could not be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum InspectError {
     #[error("{0}")]
     Unanswered(String),
-    #[error("it answered {status} to {path}")]
+    #[error("it answered {status} to {}", shown(.path))]
     Refused { status: u16, path: String },
+    #[error("{} cannot be asked for: the path is too long", shown(.path))]
+    PathTooLong { path: String },
+    #[error("an item of {} is longer than any that is read", shown(.path))]
+    TooLong { path: String },
     #[error("it is not what it was, and another edge may have the journal")]
     Succeeded,
-    #[error("its answer to {path} cannot be read: {error}")]
+    #[error("its answer to {} cannot be read: {error}", shown(.path))]
     Unreadable { path: String, error: serde_json::Error },
 }
 
@@ -61,52 +70,43 @@ pub(super) enum Adopting {
     NotYet,
 }
 
-#[derive(Deserialize)]
-struct ListedDatabase {
-    id: Uuid,
-    name: String,
+impl InspectError {
+    /// Whether the same request has the same end the next time.
+    fn is_definite(&self) -> bool {
+        match self {
+            InspectError::Refused { status, .. } => (400..500).contains(status) && !matches!(status, 408 | 429),
+            InspectError::TooLong { .. } | InspectError::PathTooLong { .. } => true,
+            InspectError::Unanswered(_) | InspectError::Succeeded | InspectError::Unreadable { .. } => false,
+        }
+    }
 }
-
-#[derive(Deserialize)]
-struct ListedCollection {
-    id: Uuid,
-    name: String,
-    dimension: Option<u64>,
-}
-
-type Contents = (Vec<FoundDatabase>, Vec<FoundCollection>);
 
 fn completed(seq: Seq) -> Fact {
-    Fact::Status {
-        seq,
-        status: Status::Completed,
-        response_status: None,
-        failure_reason: None,
-        timing_gap: TimingGap::No,
-        executed_on: None,
-        at: Timestamp::now(),
-    }
+    Fact::completed(seq, None, None, TimingGap::No, Timestamp::now())
 }
 
 impl Inspector {
     /// Run it in the runtime that `client` is to belong to.
     pub fn new(core: Arc<Core>, client: Client, tenants: Vec<String>, deadline: Duration) -> Self {
-        Inspector { core, client, tenants, deadline }
+        Inspector { core, client, tenants, deadline, failures: Mutex::default() }
     }
 
-    /// Looks at everything on the instance, reports what is missing, proposes what is unknown.
+    /// Looks at everything on the instance, completes its tenants and databases, reports what is missing, proposes what is
+    /// unknown.
     pub(super) async fn inspect(&self, instance: InstanceId, adopting: Adopting) -> Result<Adopted, InspectError> {
-        let (expected, wait) = {
+        let look = Look { client: &self.client, instance, deadline: self.deadline };
+        let (expected, wait, tenants, scopes) = {
             let board = self.core.board();
-            (board.expected_on(instance), board.catalog_quiescent(instance))
+            let catalog = board.catalog();
+            let tenants: BTreeSet<String> = catalog.tenants().map(str::to_owned).collect();
+            let scopes: Vec<Scope> = catalog.databases().cloned().collect();
+            (board.expected_on(instance), board.catalog_quiescent(instance), tenants, scopes)
         };
-        let (databases, collections) = self.contents(instance).await?;
-        let present: HashSet<Uuid> = collections.iter().map(|found| found.id).collect();
-        let missing: Vec<_> = expected
-            .iter()
-            .filter(|(_, id)| !present.contains(&id.uuid()))
-            .map(|(collection, _)| *collection)
-            .collect();
+        let tenants = tenants.into_iter().chain(self.tenants.iter().cloned()).chain(self.core.discovery.tenants());
+        let mut contents = look.contents(&tenants.collect(), scopes.into_iter()).await?;
+        contents.tenants = self.unknown_tenants(&look).await;
+        self.go_without(instance, &contents)?;
+        let missing = self.missing(&look, expected, &contents).await;
         // Another edge may have the journal by now: what differs may be its doing.
         let succeeded = self.core.lease.has_begun() && self.core.lease.check().is_err();
         if !missing.is_empty() && succeeded {
@@ -117,16 +117,79 @@ impl Inspector {
             error!(instance = %name, collections = missing.len(), "the instance lacks collections that it had: not served from there");
             self.core.step(Input::Missing { instance, collections: missing });
         }
+        if !succeeded {
+            complete(&self.core, &look, &contents).await?;
+        }
         let wait = wait.filter(|_| adopting == Adopting::Now && !succeeded);
-        self.propose(instance, wait, databases, collections).await
+        let adopted = self.propose(instance, wait, contents).await?;
+        if adopted == Adopted::Everything {
+            self.core.discovery.saw(instance);
+        }
+        Ok(adopted)
+    }
+
+    /// What could not be listed is asked for again, unless it never will be: then the instance is admitted without it.
+    fn go_without(&self, instance: InstanceId, contents: &Contents) -> Result<(), InspectError> {
+        let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);
+        let names: HashSet<String> = contents.unseen.iter().map(|unseen| unseen.name()).collect();
+        failures.retain(|(of, name), _| *of != instance || names.contains(name));
+        for unseen in &contents.unseen {
+            let tries = failures.entry((instance, unseen.name())).or_insert(0);
+            *tries = tries.saturating_add(1);
+            if !unseen.error.is_definite() && *tries < TRIES {
+                return Err(InspectError::Unanswered(unseen.error.to_string()));
+            }
+        }
+        drop(failures);
+        let names: Vec<String> = contents.unseen.iter().map(|unseen| unseen.name()).collect();
+        for part in self.core.discovery.not_seen(instance, names.iter().map(String::as_str)) {
+            let why = contents.unseen.iter().find(|unseen| shown(&unseen.name()) == part).map(|unseen| &unseen.error);
+            let why = why.map(ToString::to_string).unwrap_or_default();
+            warn!(instance = %self.core.registry.name(instance), part, why, "a part of the instance cannot be looked at: it is admitted without");
+        }
+        Ok(())
+    }
+
+    /// What should be there and is not. What could not be listed is looked up by its id.
+    async fn missing(
+        &self,
+        look: &Look<'_>,
+        expected: Vec<(CollectionId, InstanceCollectionId)>,
+        contents: &Contents,
+    ) -> Vec<CollectionId> {
+        let present: HashSet<Uuid> = contents.collections.iter().map(|found| found.id).collect();
+        let mut missing = Vec::new();
+        for (collection, id) in expected.into_iter().filter(|(_, id)| !present.contains(&id.uuid())) {
+            let hidden = {
+                let board = self.core.board();
+                board.catalog().get(collection).is_some_and(|known| contents.is_unseen(&known.scope))
+            };
+            if !(hidden && look.has(id.uuid()).await) {
+                missing.push(collection);
+            }
+        }
+        missing
+    }
+
+    /// Tenants that the configuration or a client has named, the catalog lacks, and the instance has.
+    async fn unknown_tenants(&self, look: &Look<'_>) -> Vec<String> {
+        let mut named: BTreeSet<String> = self.core.discovery.tenants();
+        named.extend(self.tenants.iter().cloned());
+        named.retain(|tenant| !self.core.board().catalog().has_tenant(tenant));
+        let mut found = Vec::new();
+        for tenant in named {
+            if look.has_tenant(&tenant).await.unwrap_or_default() {
+                found.push(tenant);
+            }
+        }
+        found
     }
 
     async fn propose(
         &self,
         instance: InstanceId,
         wait: Option<Seq>,
-        databases: Vec<FoundDatabase>,
-        collections: Vec<FoundCollection>,
+        Contents { tenants, databases, collections, .. }: Contents,
     ) -> Result<Adopted, InspectError> {
         let name = self.core.registry.name(instance).to_string();
         let adoption = {
@@ -140,11 +203,12 @@ impl Inspector {
             };
             Adoption {
                 instance: name.clone(),
+                tenants: tenants.into_iter().filter(|tenant| !catalog.has_tenant(tenant)).collect(),
                 databases: databases.into_iter().filter(unknown_database).collect(),
                 collections: collections.into_iter().filter(unknown).collect(),
             }
         };
-        if adoption.databases.is_empty() && adoption.collections.is_empty() {
+        if adoption.tenants.is_empty() && adoption.databases.is_empty() && adoption.collections.is_empty() {
             return Ok(Adopted::Everything);
         }
         // Before it is at rest, what is unknown may be the edge's own doing.
@@ -171,49 +235,5 @@ impl Inspector {
             }
         });
         Ok(Adopted::Everything)
-    }
-
-    async fn contents(&self, instance: InstanceId) -> Result<Contents, InspectError> {
-        let (mut scopes, tenants) = {
-            let board = self.core.board();
-            let catalog = board.catalog();
-            let scopes: BTreeMap<Scope, Option<Uuid>> =
-                catalog.databases().map(|scope| (scope.clone(), None)).collect();
-            let known = catalog.tenants().map(str::to_owned);
-            (scopes, known.chain(self.tenants.iter().cloned()).collect::<BTreeSet<_>>())
-        };
-        for tenant in &tenants {
-            for listed in self.list::<ListedDatabase>(instance, chroma::databases_path(tenant)).await? {
-                scopes.insert(Scope::new(tenant, &listed.name), Some(listed.id));
-            }
-        }
-        let mut contents = Contents::default();
-        for (scope, id) in scopes {
-            if let Some(id) = id {
-                contents.0.push(FoundDatabase { tenant: scope.tenant.clone(), name: scope.database.clone(), id });
-            }
-            for listed in self.list::<ListedCollection>(instance, chroma::collections_path(&scope)).await? {
-                let (tenant, database) = (scope.tenant.clone(), scope.database.clone());
-                let ListedCollection { id, name, dimension } = listed;
-                contents.1.push(FoundCollection { tenant, database, name, id, dimension });
-            }
-        }
-        Ok(contents)
-    }
-
-    async fn list<T: for<'a> Deserialize<'a>>(
-        &self,
-        instance: InstanceId,
-        path: String,
-    ) -> Result<Vec<T>, InspectError> {
-        let outgoing = Outgoing { method: Method::GET, path: path.clone(), headers: Vec::new(), body: Bytes::new() };
-        let sent = self.client.send_idempotent(instance, &outgoing, self.deadline).await;
-        let answer = sent.map_err(|error| InspectError::Unanswered(error.to_string()))?;
-        match answer.status {
-            200 => serde_json::from_slice(&answer.body).map_err(|error| InspectError::Unreadable { path, error }),
-            // A database that the instance does not have holds nothing.
-            404 => Ok(Vec::new()),
-            status => Err(InspectError::Refused { status, path }),
-        }
     }
 }

@@ -4,11 +4,13 @@
 //! so often what is diverged is compared, and admitted if it is equal; what existed before the edge is adopted.
 
 mod compare;
+mod completeness;
+mod contents;
 mod inspect;
 
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::mpsc;
 use tracing::{info, warn};
@@ -16,6 +18,7 @@ use tracing::{info, warn};
 use self::compare::{Found, compare};
 pub use self::inspect::Inspector;
 use self::inspect::{Adopted, Adopting, InspectError};
+use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Phase};
@@ -49,11 +52,23 @@ const MOMENT: Duration = Duration::from_millis(200);
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// How long the edge's start waits for what was adopted to be compared.
 const FIRST_COMPARISON: Duration = Duration::from_secs(30);
+/// How long an instance's adoption leaves the precedence to a preferred instance that has not been adopted from.
+const PRECEDENCE: Duration = Duration::from_secs(20);
 
 /// What an instance had missed when it came back.
 struct Backlog {
     writes: u64,
     up_to: Seq,
+}
+
+/// Whether every collection has a second copy in step, as far as the log has said so.
+#[derive(Clone, Copy)]
+enum Copies {
+    /// So many lacked one at the last look, which may pass by itself.
+    Enough {
+        since_last: usize,
+    },
+    Missing,
 }
 
 /// The background service `rejoin`.
@@ -62,6 +77,7 @@ pub struct Rejoin {
     inspector: Inspector,
     client: Client,
     options: RejoinOptions,
+    begun: Instant,
     adopt_later: Mutex<HashSet<InstanceId>>,
     /// Where the reference stood when they were found to differ.
     unequal: Mutex<HashMap<(CollectionId, InstanceId), Seq>>,
@@ -71,7 +87,8 @@ impl Rejoin {
     /// Run it in the runtime that the clients are to belong to.
     pub fn new(core: Arc<Core>, inspector: Inspector, client: Client, options: RejoinOptions) -> Self {
         let all = core.registry.ids().collect();
-        Rejoin { core, inspector, client, options, adopt_later: Mutex::new(all), unequal: Mutex::default() }
+        let (adopt_later, begun) = (Mutex::new(all), clock::now());
+        Rejoin { core, inspector, client, options, begun, adopt_later, unequal: Mutex::default() }
     }
 
     /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
@@ -111,6 +128,7 @@ impl Rejoin {
 
     /// Whether an adoption is under way, or something adopted could be compared and has not been.
     fn adopted_something(&self) -> bool {
+        let due = !self.awaiting_adoption().is_empty();
         let board = self.core.board();
         let under_way =
             |id: InstanceId| self.core.registry.usable(id) && board.catalog_quiescent(id).is_none() && board.adopting();
@@ -118,7 +136,7 @@ impl Rejoin {
             let adopted = board.catalog().get(comparison.collection).is_some_and(|c| c.origin == Origin::Adopted);
             adopted && !self.is_known_unequal(comparison)
         });
-        self.core.registry.ids().any(under_way) || waiting || !self.due_for_adoption().is_empty()
+        self.core.registry.ids().any(under_way) || waiting || due
     }
 
     fn is_known_unequal(&self, comparison: &Comparison) -> bool {
@@ -188,19 +206,19 @@ impl Rejoin {
     }
 
     async fn inspect(&self, instance: InstanceId) -> Result<(), InspectError> {
-        let adopted = self.inspector.inspect(instance, self.send_priority(instance)).await?;
+        let adopted = self.inspector.inspect(instance, self.adopting(instance)).await?;
         self.note_adoption(instance, adopted);
         Ok(())
     }
 
     /// What two instances had by one name is served from the one whose adoption comes first: the preferred one, unless
-    /// it is down, and not whichever was looked at first.
-    fn send_priority(&self, instance: InstanceId) -> Adopting {
+    /// it is down, and not whichever was looked at first. For a while only: the preferred one may never be seen.
+    fn adopting(&self, instance: InstanceId) -> Adopting {
         let later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = &self.core.registry;
         let preferred =
             registry.ids().any(|id| id < instance && later.contains(&id) && registry.phase(id) != Phase::Down);
-        if preferred { Adopting::NotYet } else { Adopting::Now }
+        if preferred && self.begun.elapsed() < PRECEDENCE { Adopting::NotYet } else { Adopting::Now }
     }
 
     fn note_adoption(&self, instance: InstanceId, adopted: Adopted) {
@@ -220,9 +238,31 @@ impl Rejoin {
 
     /// The safety net: looks at every lane again, every so often.
     async fn scan(&self) {
+        let mut copies = Copies::Enough { since_last: 0 };
         loop {
             tokio::time::sleep(self.options.interval).await;
             self.core.step(Input::LookAgain);
+            copies = self.watch_copies(copies);
+        }
+    }
+
+    /// Logs when some collection has had no second copy in step for a while, and when that is over.
+    fn watch_copies(&self, before: Copies) -> Copies {
+        let (count, first) = self.core.board().without_second_copy(1);
+        match (before, count) {
+            (Copies::Enough { .. }, 0) => Copies::Enough { since_last: 0 },
+            // A collection that has just been created is being copied.
+            (Copies::Enough { since_last: 0 }, _) => Copies::Enough { since_last: count },
+            (Copies::Enough { .. }, _) => {
+                let example = first.first().map(ToString::to_string);
+                warn!(collections = count, example, "collections without a second copy in step: see /status");
+                Copies::Missing
+            }
+            (Copies::Missing, 0) => {
+                info!("every collection has a second copy in step again");
+                Copies::Enough { since_last: 0 }
+            }
+            (Copies::Missing, _) => Copies::Missing,
         }
     }
 
@@ -247,9 +287,18 @@ impl Rejoin {
         }
     }
 
-    fn due_for_adoption(&self) -> Vec<InstanceId> {
+    /// Instances that serve, and hold what may have to be adopted.
+    fn awaiting_adoption(&self) -> Vec<InstanceId> {
         let later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
         later.iter().copied().filter(|instance| self.core.registry.usable(*instance)).collect()
+    }
+
+    /// Those from which can be adopted now: while the catalog lane is busy there, a look would be in vain.
+    fn due_for_adoption(&self) -> Vec<InstanceId> {
+        let mut due = self.awaiting_adoption();
+        let board = self.core.board();
+        due.retain(|instance| board.catalog_quiescent(*instance).is_some());
+        due
     }
 
     async fn compare(&self, comparison: &Comparison) {

@@ -198,6 +198,7 @@ fn proxy_options(config: &Config) -> ProxyOptions {
         request_timeout: config.request_timeout,
         answer_bytes: config.limits.answer_bytes.as_usize(),
         backlog_entries: config.limits.backlog_entries,
+        limits: config.limits.requests.clone(),
         reset: match config.protection.reset {
             ResetPolicy::Refused => Reset::Refused,
             ResetPolicy::Allowed => Reset::Allowed,

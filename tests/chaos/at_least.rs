@@ -8,7 +8,7 @@ use super::proof_points::POINTS;
 use super::report::{Tally, Violation};
 use super::schedule::Step;
 
-/// Operations that were carried out, for each minute; with an outcome of their own: done, or, of what Chroma refuses, refused.
+/// Operations that were completed, for each minute, each with its proper outcome: done, or refused where Chroma does.
 pub const OPERATIONS: [(Kind, u64); 18] = [
     (Kind::Add, 40),
     (Kind::Upsert, 40),

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use crate::checker::history::Tick;
+use testkit::checker::history::Tick;
 
 /// Nanoseconds since the run began.
 #[derive(Clone, Copy, Debug)]

@@ -7,11 +7,11 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
-use super::link::{FaultLink, LinkFault};
 use super::proof_points::POINTS;
 use super::schedule::{Fault, Schedule, Step, Target};
 use super::system::{Life, System};
-use crate::checker::history::Tick;
+use testkit::checker::history::Tick;
+use testkit::link::{FaultLink, LinkFault};
 
 /// What is not as it should be, from one moment to another.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -2,8 +2,8 @@
 
 use std::fmt;
 
-use crate::checker::history::{Outcome, Tick};
-use crate::common::content::Record;
+use testkit::checker::history::{Outcome, Tick};
+use testkit::content::Record;
 
 /// What kind of operation, as it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]

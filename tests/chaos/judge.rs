@@ -1,16 +1,16 @@
-//! What clients saw and what is left, put to the checker (tests/checker).
+//! What clients saw and what is left, put to the checker (testkit/src/checker).
 
 use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::history::{Kind, Operation, Seen};
 use super::report::Violation;
-use crate::checker::history::{Entry, Outcome, Read, Run, Shown, Tick, Verdict, Write};
-use crate::checker::{Summary, check};
-use crate::chroma_model::journal::entries;
-use crate::chroma_model::{ChromaSemantics, ChromaState, ChromaWrite};
-use crate::common::content::Content;
-use crate::common::fold::Transaction;
+use testkit::checker::history::{Entry, Outcome, Read, Run, Shown, Tick, Verdict, Write};
+use testkit::checker::{Summary, check};
+use testkit::chroma_model::journal::entries;
+use testkit::chroma_model::{ChromaSemantics, ChromaState, ChromaWrite};
+use testkit::content::Content;
+use testkit::fold::Transaction;
 
 /// What came of it.
 #[derive(Default)]
@@ -30,7 +30,7 @@ pub fn judge(history: &[Operation], journal: &[Transaction], instances: &[(Strin
         journal.iter().cloned().partition(|one| one.client_session.is_some());
     for one in own {
         let body = String::from_utf8_lossy(&one.body);
-        let what = format!("nobody asked for entry {}: {} {} {body}", one.seq, one.method, one.path);
+        let what = format!("no client asked for entry {}: {} {} {body}", one.seq, one.method, one.path);
         violations.push(Violation::of("G6", "NobodyAsked", what));
     }
     let token = |one: &Transaction| one.client_session.clone().unwrap_or_default();
@@ -114,7 +114,7 @@ fn read(one: &Operation) -> Option<Read<ChromaState>> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::common::content::Record;
+    use testkit::content::Record;
 
     fn operation(kind: Kind, token: &str, (invoked, ended): (Tick, Tick), outcome: Outcome) -> Operation {
         let asked = String::new();

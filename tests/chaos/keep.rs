@@ -12,8 +12,8 @@ use super::history::{Operation, Seen};
 use super::report::Report;
 use super::schedule::Schedule;
 use super::system::System;
-use crate::checker::history::Outcome;
-use crate::common::fold::Transaction;
+use testkit::checker::history::Outcome;
+use testkit::fold::Transaction;
 
 /// Writes all of it, and says where.
 pub fn keep(
@@ -67,9 +67,8 @@ fn operation(one: &Operation) -> serde_json::Value {
         Seen::NoSuchCollection => json!({ "collection": collection, "found": false }),
         Seen::Count(count) => json!({ "collection": collection, "count": count }),
         Seen::Records(records) => {
-            let record = |one: &crate::common::content::Record| {
-                json!([one.id, one.document, one.metadata, one.uri, one.embedding])
-            };
+            let record =
+                |one: &testkit::content::Record| json!([one.id, one.document, one.metadata, one.uri, one.embedding]);
             json!({ "collection": collection, "records": records.iter().map(record).collect::<Vec<_>>() })
         }
     });

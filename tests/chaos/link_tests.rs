@@ -5,8 +5,8 @@ use std::net::{TcpListener, TcpStream};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use crate::common::place::wait_for;
-use crate::link::{FaultLink, LinkFault, Server};
+use testkit::link::{FaultLink, LinkFault, Server};
+use testkit::place::wait_for;
 
 const PATIENCE: Duration = Duration::from_secs(10);
 const QUIET: Duration = Duration::from_millis(300);
@@ -124,7 +124,7 @@ fn the_port_of_a_dead_server_refuses() {
     wait_for("a refusal", PATIENCE, || (refused() == Some(ErrorKind::ConnectionRefused)).then_some(()));
     echo.link.set(LinkFault::Delay(Duration::from_millis(1)));
     assert_eq!(refused(), Some(ErrorKind::ConnectionRefused), "another fault does not bring it back");
-    echo.link.server_is(Server::There);
+    echo.link.server_is(Server::Running);
     wait_for("a connection", PATIENCE, || TcpStream::connect(("127.0.0.1", echo.link.port())).ok());
 }
 

@@ -9,13 +9,13 @@ use std::time::Duration;
 use super::driver::{Disturbance, Part};
 use super::history::Operation;
 use super::report::Violation;
-use crate::checker::history::{Outcome, Tick};
+use testkit::checker::history::{Outcome, Tick};
 
 /// How long after a fault its part may still be recovering: a start and the settle time, probes and the backlog, a
 /// lease and a new connection; on a machine that is busy with all of this.
 const RECOVERY: Duration = Duration::from_secs(6);
 /// How long an operation may take while faults are tolerable: an instance hangs until the probes notice, and what was
-/// sent to it is carried out elsewhere.
+/// sent to it is executed elsewhere.
 pub const BOUND: Duration = Duration::from_secs(10);
 
 /// What failed or was slow without an excuse, and how many operations had none.

@@ -1,4 +1,4 @@
-//! Many clients over several collections, until they are told to stop.
+//! Many clients over several collections, until they are stopped.
 //!
 //! Clients behave as careful applications do: a connection is kept and used again, another edge is asked when one stands
 //! by, and what got no answer is repeated under its id, where it has one. A refused write is over: another one follows.
@@ -16,10 +16,10 @@ use super::clock::Clock;
 use super::history::{Kind, Operation, Seen};
 use super::plan::Plan;
 use super::requests::{self, Mix, Request};
-use crate::checker::history::{Outcome, Tick};
-use crate::common::content;
-use crate::common::http::{Answer, Client, Connection};
-use crate::common::random::Random;
+use testkit::checker::history::{Outcome, Tick};
+use testkit::content;
+use testkit::http::{Answer, Client, Connection};
+use testkit::random::Random;
 
 /// Longer than the edge lets any request wait.
 const CLIENT_TIMEOUT: Duration = Duration::from_secs(25);
@@ -156,7 +156,7 @@ impl Worker {
     /// `None` only if the load was stopped before anything was sent.
     fn write(&mut self, request: &Request, token: String) -> Option<(Operation, Option<Answer>)> {
         // The session names the write in the journal; half of the writes can be repeated.
-        let id = self.random.chance(50).then(|| format!("id-{token}"));
+        let id = self.random.percent(50).then(|| format!("id-{token}"));
         let mut headers = vec![("content-type", "application/json"), ("x-client-session", token.as_str())];
         headers.extend(id.as_deref().map(|id| ("transaction-id", id)));
         let invoked = self.shared.clock.now();
@@ -350,7 +350,7 @@ fn learn(known: &mut Known, request: &Request, operation: &Operation, answer: &A
     }
 }
 
-/// What an edge lists is what is there: clients that lost an answer find their collections again.
+/// What an edge lists is what exists: clients that lost an answer find their collections again.
 fn relist(known: &mut Known, list: &Value) {
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let live = list.as_array().into_iter().flatten().map(|one| (text(&one["id"]), text(&one["name"])));

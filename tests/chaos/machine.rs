@@ -1,4 +1,4 @@
-//! What the machine itself does to a run: its disk or its processors can stand still, and nobody keeps a promise about
+//! What the machine itself does to a run: its disk or its processors can stall, and no promise holds about
 //! time meanwhile. Measured beside the run, never taken from the edge's own words.
 //!
 //! Decides what counts as standing still, and touches the journal and the edge then. Nothing else is excused by it: what

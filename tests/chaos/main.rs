@@ -1,23 +1,12 @@
 //! The chaos run: the real edge, real servers, a real journal, and faults drawn from a seed. See docs/proof.md.
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
-#[path = "../checker/mod.rs"]
-#[allow(dead_code, reason = "the simulation uses the rest")]
-mod checker;
-#[path = "../checker/chroma.rs"]
-#[allow(dead_code, reason = "what it cannot read is shown in a violation")]
-mod chroma_model;
-#[path = "../common/mod.rs"]
-#[allow(dead_code, unused_imports, reason = "the end-to-end tests use the rest")]
-mod common;
-
 mod at_least;
 mod clock;
 mod driver;
 mod history;
 mod judge;
 mod keep;
-mod link;
 #[cfg(test)]
 mod link_tests;
 mod liveness;

@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use super::report::Violation;
-use crate::common::fold::Transaction;
-use crate::common::http::Client;
+use testkit::fold::Transaction;
+use testkit::http::Client;
 
-/// How long the last marks may take.
+/// How long the last progress may take to become durable.
 const MARKS: Duration = Duration::from_secs(20);
 /// Sessions that are asked for, one by one.
 const SESSIONS: usize = 60;
@@ -23,7 +23,7 @@ pub fn check(edge: &Client, patience: Duration, journal: &dyn Fn() -> Vec<Transa
         if wrong.is_empty() || Instant::now() > deadline {
             return wrong.into_iter().map(|what| Violation::of("G10", "Numbers", what)).collect();
         }
-        // A mark follows its answer by a commit: there is nothing to await but the next look.
+        // Progress becomes durable one commit after the answer: only polling shows it.
         std::thread::sleep(Duration::from_millis(200));
     }
 }

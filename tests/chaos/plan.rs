@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::requests::Mix;
 use super::schedule::Step;
-use crate::common::random::Random;
+use testkit::random::Random;
 
 /// Long enough for any backlog of a run, on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -99,7 +99,7 @@ impl Plan {
     pub fn told() -> Plan {
         let number = |name: &str| told(name).map(|text| text.parse().expect("a number"));
         let store = Store::told();
-        let seed = number("CHAOS_SEED").unwrap_or_else(crate::common::random::fresh);
+        let seed = number("CHAOS_SEED").unwrap_or_else(testkit::random::fresh);
         let lasting = Duration::from_secs(number("CHAOS_SECONDS").unwrap_or(60));
         Plan { rule: told("CHAOS_RULE"), ..Plan::new(seed, lasting, store) }
     }
@@ -109,12 +109,12 @@ impl Plan {
         self.lasting.as_secs().div_ceil(60).max(1)
     }
 
-    /// Two Chroma servers or three: the seed says, where nobody else does.
+    /// Two Chroma servers or three: by the seed, unless the plan says.
     pub fn instances(&self) -> usize {
         if let Faults::Given { instances, .. } = &self.faults {
             return *instances;
         }
-        if Random::new(self.seed ^ 0x1457).chance(50) { 2 } else { 3 }
+        if Random::new(self.seed ^ 0x1457).percent(50) { 2 } else { 3 }
     }
 
     /// What repeats it, for people.

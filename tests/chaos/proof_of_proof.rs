@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use chroma_edge::proof::{CrashPoint as Named, Rule};
 
-use super::checker::Breach;
-use super::link::LinkFault;
 use super::plan::{Faults, Plan, Store};
 use super::proof_points::CrashPoint;
 use super::report::Report;
 use super::requests::Mix;
 use super::run;
 use super::schedule::{Fault, Step, Target};
+use testkit::checker::Breach;
+use testkit::link::LinkFault;
 
 /// For both runs of a rule: who is in sync in time with the rule kept, differs for good where it is broken.
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -37,7 +37,7 @@ struct Case {
     caught_by: &'static [Breach],
 }
 
-/// The first instance executes; the second one gets what it has by being carried to.
+/// The first instance executes; its writes are replicated to the second.
 const REPLICA: Target = Target::Instance(1);
 const TO_REPLICA: Target = Target::ToInstance(1);
 
@@ -74,7 +74,7 @@ fn case(rule: Rule) -> Case {
             ],
             caught_by: ANOTHER_CONTENT,
         },
-        // The replica is slow: there are always neighbours that can change places.
+        // The replica is slow: there are always neighbours that can be reordered.
         Rule::KeepOrder => Case {
             seed: 3,
             lasting_ms: 4500,
@@ -116,7 +116,7 @@ fn case(rule: Rule) -> Case {
             faults: vec![(1500, Target::Clients, Fault::Link(LinkFault::HalfClose), 800)],
             caught_by: &[Breach::Twice],
         },
-        // The replica has a backlog: what a delete is carried behind is there.
+        // The replica has a backlog: entries before a delete wait there.
         Rule::DeleteInPlace => Case {
             seed: 8,
             lasting_ms: 6000,
@@ -143,7 +143,7 @@ impl Case {
     }
 
     /// How often each breach that counts was found. That an instance holds something else counts only if the edge says
-    /// that nothing is left to do, and nothing diverged: otherwise the edge itself has told.
+    /// that nothing is left to do, and nothing diverged: otherwise the edge itself has reported it.
     fn caught(&self, report: &Report) -> BTreeMap<String, usize> {
         let mut caught = BTreeMap::new();
         let told = report.violations.iter().any(|violation| violation.kind == "NotInSync");
@@ -182,7 +182,7 @@ fn broken(rule: Rule) {
         }
         kept = report.kept;
     }
-    panic!("{name}: nobody noticed in {ATTEMPTS} runs: {kept:?}");
+    panic!("{name}: not noticed in {ATTEMPTS} runs: {kept:?}");
 }
 
 #[track_caller]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::history::{Kind, Operation};
 use super::plan::Plan;
-use crate::checker::history::Outcome;
+use testkit::checker::history::Outcome;
 
 /// One broken promise, or one thing that the run was to do and did not.
 #[derive(Clone, Debug, PartialEq, Eq)]

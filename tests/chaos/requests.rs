@@ -4,10 +4,10 @@ use serde_json::{Value, json};
 
 use super::history::Kind;
 use super::load::Known;
-use crate::common::http::{DEFAULT, record_path};
-use crate::common::model::Verb;
-use crate::common::ops;
-use crate::common::random::Random;
+use testkit::http::{DEFAULT, record_path};
+use testkit::model::Verb;
+use testkit::ops;
+use testkit::random::Random;
 
 pub const NAMES: [&str; 8] = ["alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta"];
 
@@ -43,7 +43,7 @@ pub struct Request {
 /// The next request of a client.
 pub fn draw(random: &mut Random, known: &Known, mix: Mix) -> Request {
     if known.live.len() < 3 {
-        return if random.chance(50) { list() } else { catalog_create(random, known) };
+        return if random.percent(50) { list() } else { catalog_create(random, known) };
     }
     let (id, _) = random.pick(&known.live).clone();
     match random.below(100) {
@@ -70,7 +70,7 @@ pub fn draw(random: &mut Random, known: &Known, mix: Mix) -> Request {
         _ => {
             let (verb, body) = ops::records(random, mix.pool);
             // Sometimes to a collection that is gone.
-            let id = if random.chance(2) && !known.gone.is_empty() { random.pick(&known.gone).clone() } else { id };
+            let id = if random.percent(2) && !known.gone.is_empty() { random.pick(&known.gone).clone() } else { id };
             records(kind(verb, &body), &id, verb.as_str(), body)
         }
     }
@@ -101,7 +101,7 @@ fn list() -> Request {
     Request { kind: Kind::List, method: "GET", path, body: Value::Null, collection: None, name: None }
 }
 
-/// What Chroma refuses, whatever is there: it must have no effect.
+/// What Chroma refuses, whatever it holds: it must have no effect.
 fn bad(random: &mut Random, id: &str) -> Request {
     let bodies = [
         ("add", json!({ "ids": ["bad", "worse"], "embeddings": [[0.5, 0.5, 0.5, 0.5]] })),
@@ -116,7 +116,7 @@ fn bad(random: &mut Random, id: &str) -> Request {
 fn catalog_create(random: &mut Random, known: &Known) -> Request {
     // Mostly a name that is free, as far as clients know.
     let free: Vec<&str> = NAMES.into_iter().filter(|name| known.live.iter().all(|(_, taken)| taken != name)).collect();
-    let names: &[&str] = if free.is_empty() || random.chance(30) { &NAMES } else { &free };
+    let names: &[&str] = if free.is_empty() || random.percent(30) { &NAMES } else { &free };
     let name = (*random.pick(names)).to_owned();
     let kind = if known.dropped.contains(&name) { Kind::Recreate } else { Kind::Create };
     // A definition in the old spelling is copied in two requests. Not `cosine`: Chroma rounds its embeddings.

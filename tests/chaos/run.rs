@@ -13,10 +13,10 @@ use super::report::{Report, Violation, tallies};
 use super::schedule::Schedule;
 use super::system::System;
 use super::{at_least, judge, keep, liveness, numbers};
-use crate::common::Edge;
-use crate::common::cluster::TENANT;
-use crate::common::content::{self, Content};
-use crate::common::fold::{self, Transaction};
+use testkit::Edge;
+use testkit::cluster::TENANT;
+use testkit::content::{self, Content};
+use testkit::fold::{self, Transaction};
 
 /// How long clients go on after the last fault.
 const AFTERWARDS: Duration = Duration::from_secs(2);

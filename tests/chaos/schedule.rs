@@ -1,16 +1,16 @@
 //! Which faults come when: data, drawn from a seed before anything runs.
 //!
-//! A minute has two rounds. In each, faults of every place overlap for a while; then all is calm; then one instance
+//! A minute has two rounds. In each, faults of every component overlap for a while; then there are none; then one instance
 //! alone is disturbed, so that what is promised while faults are tolerable can be asked of the product. The faults come
 //! from a deck that holds each kind: shuffled, not thinned.
 
 use std::fmt;
 use std::time::Duration;
 
-use super::link::LinkFault;
 use super::plan::{Faults, Plan, Store};
-use crate::common::random::Random;
 use crate::proof_points::{CrashPoint, POINTS};
+use testkit::link::LinkFault;
+use testkit::random::Random;
 
 /// What is done to a target.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -115,7 +115,7 @@ impl fmt::Display for Schedule {
     }
 }
 
-/// In a round, of which a minute has two: overlapping faults, calm, one instance alone, calm.
+/// In a round, of which a minute has two: overlapping faults, no faults, one instance alone, no faults.
 const STORM: Duration = Duration::from_secs(17);
 const CALM: Duration = Duration::from_secs(5);
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -153,7 +153,7 @@ fn deck(random: &mut Random, store: Store, instances: usize, minute: u64) -> Vec
     let mut cards: Vec<Card> = Vec::new();
     for (index, fault) in link_faults(random).into_iter().enumerate() {
         let places = if store == Store::Postgres { 3 } else { 2 };
-        // Another place for each kind in the next minute.
+        // Another component for each kind in the next minute.
         let target = match (index as u64 + minute) % places {
             0 => Target::ToInstance(instance(random)),
             1 => Target::Clients,
@@ -246,7 +246,7 @@ fn alone(random: &mut Random, at: Duration, instances: usize) -> Step {
     let process = [Fault::Kill, Fault::Stop, Fault::SlowStart];
     let links = [LinkFault::BlackHole, LinkFault::CutResponse(0), LinkFault::Refuse, LinkFault::HalfClose];
     let lasting = Duration::from_millis(1500 + random.below(2000));
-    if random.chance(50) {
+    if random.percent(50) {
         return Step { at, target: Target::Instance(index), fault: *random.pick(&process), lasting };
     }
     Step { at, target: Target::ToInstance(index), fault: Fault::Link(*random.pick(&links)), lasting }

@@ -1,7 +1,7 @@
 //! The whole system: real servers, one or two real edges, a real journal, and a link on every edge between them.
 //!
-//! It starts, stops, kills and cuts what it is told to, and knows what is running. It decides nothing, and tells what it
-//! was asked to do to whoever asks.
+//! It starts, stops, kills and cuts on request, and knows what is running. It decides nothing, and reports what it
+//! was asked to do.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use nix::sys::signal::Signal;
 use serde_json::Value;
 use tokio::runtime::Runtime;
 
-use super::link::{FaultLink, LinkFault, Server};
 use super::plan::{Plan, Store};
-use crate::common::http::Client;
-use crate::common::postgres::Postgres;
-use crate::common::{ChromaServer, Edge};
+use testkit::http::Client;
+use testkit::link::{FaultLink, LinkFault, Server};
+use testkit::postgres::Postgres;
+use testkit::{ChromaServer, Edge};
 
 /// Shorter waits than the defaults, so that a minute has room for many faults; longer probes, since the machine is busy.
 const TIMES: &str = "  settle_time: 1s\n  journal_timeout: 2s\n  request_timeout: 20s\n  attempt_timeout: 10s\n  \
@@ -89,7 +89,7 @@ impl System {
             postgres,
             _runtime: runtime,
         };
-        crate::common::place::wait_for("an active edge", Duration::from_secs(30), || system.active());
+        testkit::place::wait_for("an active edge", Duration::from_secs(30), || system.active());
         system
     }
 
@@ -108,7 +108,7 @@ impl System {
         self.edge_lives[index] == Life::Running && role(&self.edges[index]).as_deref() == Some("standby")
     }
 
-    /// The edges that have ended without being told to, since the last time that it was asked.
+    /// The edges that have ended by themselves since the last call.
     pub fn fallen(&mut self) -> Vec<usize> {
         let mut fallen = Vec::new();
         for index in 0..self.edges.len() {
@@ -140,7 +140,7 @@ impl System {
         self.edges[index].set_env(CRASH_AT, crash_at);
         self.edges[index].relaunch();
         self.edge_lives[index] = Life::Running;
-        self.links[index].clients.server_is(Server::There);
+        self.links[index].clients.server_is(Server::Running);
     }
 
     pub fn stop_edge(&mut self, index: usize) {
@@ -174,7 +174,7 @@ impl System {
         if self.server_lives[index] == Life::Dead {
             self.servers[index].start_again();
             self.server_lives[index] = Life::Running;
-            self.links.iter().for_each(|links| links.instances[index].server_is(Server::There));
+            self.links.iter().for_each(|links| links.instances[index].server_is(Server::Running));
         }
     }
 
@@ -203,7 +203,7 @@ impl System {
         let Some(postgres) = self.postgres.as_mut().filter(|_| self.postgres_life == Life::Dead) else { return };
         postgres.start();
         self.postgres_life = Life::Running;
-        self.links.iter().filter_map(|links| links.journal.as_ref()).for_each(|link| link.server_is(Server::There));
+        self.links.iter().filter_map(|links| links.journal.as_ref()).for_each(|link| link.server_is(Server::Running));
     }
 
     pub fn stop_postgres(&mut self) {
@@ -252,7 +252,7 @@ impl System {
             }
             if let Some(active) = self.active() {
                 last = status(&self.edges[active]).unwrap_or_default();
-                if crate::common::edge::is_in_sync(&last) {
+                if testkit::edge::is_in_sync(&last) {
                     return Ok(active);
                 }
             }

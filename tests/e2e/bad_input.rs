@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::Cluster;
-use crate::common::cluster::{add, ids, journaled, record};
-use crate::common::http::{DEFAULT, head, record_path};
-use crate::common::place::wait_for;
+use testkit::Cluster;
+use testkit::cluster::{add, ids, journaled, record};
+use testkit::http::{DEFAULT, head, record_path};
+use testkit::place::wait_for;
 
 /// Sends this to a collection that has one record, and checks that nothing came of it but that status.
 #[track_caller]

@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::cluster::{CATCH_UP, Cluster, TENANT};
-use crate::common::content::{self, Content};
-use crate::common::http::record_path;
-use crate::common::place::wait_for;
+use testkit::cluster::{CATCH_UP, Cluster, TENANT};
+use testkit::content::{self, Content};
+use testkit::http::record_path;
+use testkit::place::wait_for;
 
 const WRITES: usize = 40;
 /// Retention looks every five seconds.

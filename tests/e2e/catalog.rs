@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::cluster::{CATCH_UP, Cluster, add, create, ids, ids_by_name, journaled, record};
-use crate::common::http::{Client, DEFAULT, record_path};
-use crate::common::place::wait_for;
-use crate::common::{ChromaServer, Edge};
+use testkit::cluster::{CATCH_UP, Cluster, add, create, ids, ids_by_name, journaled, record};
+use testkit::http::{Client, DEFAULT, record_path};
+use testkit::place::wait_for;
+use testkit::{ChromaServer, Edge};
 
 fn collections(client: &Client, database: &str) -> Vec<Value> {
     let path = format!("/api/v2/tenants/default_tenant/databases/{database}/collections");
@@ -281,7 +281,7 @@ fn what_was_there_before_the_edge_is_adopted() {
     add(&servers[0].client(), &lonely, "alone").expect(201);
     let edge = Edge::over(&[&servers[0], &servers[1]]);
     let client = edge.client();
-    let listed = crate::common::place::wait_for("adoption", Duration::from_secs(20), || {
+    let listed = testkit::place::wait_for("adoption", Duration::from_secs(20), || {
         let list = collections(&client, "default_database");
         (list.len() == 2).then_some(list)
     });
@@ -294,7 +294,7 @@ fn what_was_there_before_the_edge_is_adopted() {
     add(&client, "equal", "after").expect(201);
     assert_eq!(ids(&client, "equal"), ["before", "after"]);
     for server in &servers {
-        crate::common::place::wait_for("the write on both", Duration::from_secs(20), || {
+        testkit::place::wait_for("the write on both", Duration::from_secs(20), || {
             (ids_by_name(server, "equal") == ["before", "after"]).then_some(())
         });
     }

@@ -1,8 +1,8 @@
 //! The client libraries for applications against the real edge: all instances are killed under their writes, the
 //! applications see the timing gap and the recovery, and every server ends with exactly one copy.
 
-use crate::common::cluster::Cluster;
-use crate::common::scripts::Dialogue;
+use testkit::cluster::Cluster;
+use testkit::scripts::Dialogue;
 
 const WRITES_IN_THE_GAP: usize = 3;
 
@@ -20,7 +20,7 @@ fn in_a_gap(start: impl FnOnce(&str) -> Dialogue) {
     }
     let recovered = ids(&script.until("exactly one copy"), "recovered");
     script.end();
-    assert_eq!((gaps.len(), &gaps), (WRITES_IN_THE_GAP, &recovered), "every write of the gap is told twice");
+    assert_eq!((gaps.len(), &gaps), (WRITES_IN_THE_GAP, &recovered), "every write of the gap is reported twice");
     let content = cluster.assert_converged();
     assert_eq!(content.record_count(), WRITES_IN_THE_GAP + 1);
 }

@@ -4,11 +4,11 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::cluster::{CATCH_UP, Cluster, add, ids, journaled, record};
-use crate::common::fold::transactions;
-use crate::common::http::{Answer, record_path};
-use crate::common::place::wait_for;
-use crate::common::{Content, Relay};
+use testkit::cluster::{CATCH_UP, Cluster, add, ids, journaled, record};
+use testkit::fold::transactions;
+use testkit::http::{Answer, record_path};
+use testkit::place::wait_for;
+use testkit::{Content, Relay};
 
 const WRITERS: usize = 40;
 const SOON: Duration = Duration::from_secs(30);

@@ -1,4 +1,4 @@
-//! When its answer has been given, a transaction is marked complete, with what the client was told.
+//! When its answer has been given, a transaction is marked complete, with that answer.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -6,10 +6,10 @@ use std::time::{Duration, Instant};
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
-use crate::common::Cluster;
-use crate::common::cluster::add;
-use crate::common::http::{Answer, DEFAULT, record_path};
-use crate::common::place::wait_for;
+use testkit::Cluster;
+use testkit::cluster::add;
+use testkit::http::{Answer, DEFAULT, record_path};
+use testkit::place::wait_for;
 
 #[derive(Clone, Debug, PartialEq)]
 struct Row {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::common::conversation::{Same, Step};
+use testkit::conversation::{Same, Step};
 
 /// Each operation of the API, in an order in which each has something to work on.
 pub fn operations() -> Vec<Step> {

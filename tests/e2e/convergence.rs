@@ -1,12 +1,12 @@
-//! The whole promise at once: every process dies in turn under a load of every kind of write, and in the end all
+//! The whole promise at once: one process after another dies under a load of every kind of write, and in the end all
 //! instances hold the same, which is what the journal says.
 
 use std::time::Duration;
 
-use crate::common::Cluster;
-use crate::common::cluster::CATCH_UP;
-use crate::common::random::seed;
-use crate::common::workload::{Plan, Workload, acknowledged, summary};
+use testkit::Cluster;
+use testkit::cluster::CATCH_UP;
+use testkit::random::seed;
+use testkit::workload::{Plan, Workload, acknowledged, summary};
 
 const PROGRESS: Duration = Duration::from_secs(60);
 
@@ -60,7 +60,7 @@ fn three_instances_agree_after_each_has_been_away() {
         cluster.servers[victim].restart();
     }
     let events = load.finish();
-    let bad = crate::common::workload::errors(&events);
+    let bad = testkit::workload::errors(&events);
     assert!(bad.is_empty(), "{}", summary(&events));
     assert!(cluster.assert_converged().record_count() > 0, "nothing left to compare");
 }

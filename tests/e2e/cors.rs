@@ -2,9 +2,9 @@
 
 use serde_json::json;
 
-use crate::common::cluster::record;
-use crate::common::http::{Answer, Client, DEFAULT, record_path};
-use crate::common::{ChromaServer, Cluster, Edge};
+use testkit::cluster::record;
+use testkit::http::{Answer, Client, DEFAULT, record_path};
+use testkit::{ChromaServer, Cluster, Edge};
 
 const APP: &str = "https://app.example";
 
@@ -83,7 +83,7 @@ fn listed_origins_may_read_and_write_and_no_others() {
     for answer in answers(&stranger) {
         assert!(said(&answer).is_empty(), "{answer}");
     }
-    let (mut connection, stream) = crate::common::events::ask(&client, "client=a", None);
+    let (mut connection, stream) = testkit::events::ask(&client, "client=a", None);
     assert_eq!(stream.status, 200, "{stream}");
     assert!(connection.read_chunk().is_ok());
 }

@@ -2,12 +2,12 @@
 
 use serde_json::{Value, json};
 
-use crate::common::cluster::{CATCH_UP, Cluster, TENANT, add, ids, ids_by_name, record};
-use crate::common::content::{self, Content};
-use crate::common::http::{Client, DEFAULT, record_path};
-use crate::common::place::wait_for;
+use testkit::cluster::{CATCH_UP, Cluster, TENANT, add, ids, ids_by_name, record};
+use testkit::content::{self, Content};
+use testkit::http::{Client, DEFAULT, record_path};
+use testkit::place::wait_for;
 
-/// A cluster with which somebody is going to meddle.
+/// A cluster whose servers are about to be changed behind the edge's back.
 fn meddled_with() -> Cluster {
     let cluster = Cluster::with(2, |edge| edge.config("  read_wait: 1s\n  health: { failures: 10 }"));
     cluster.edge.announce("lacks collections");
@@ -31,6 +31,8 @@ fn await_report(cluster: &Cluster, collection: &str) -> Value {
         let status = cluster.edge.status();
         (status["diverged"].as_array().is_some_and(|list| !list.is_empty())).then_some(status)
     });
+    assert_eq!(cluster.client().get("/health").expect(200).json()["status"], "degraded");
+    assert_eq!(found["without_second_copy"]["count"], 1, "{found:#}");
     let list = found["diverged"].as_array().expect("a list").clone();
     assert_eq!(list.len(), 1, "{list:?}");
     assert_eq!((&list[0]["collection_id"], &list[0]["instance"]), (&json!(collection), &json!("replica")));

@@ -1,10 +1,10 @@
 //! Stock clients and raw requests get from the edge what they get from a single Chroma, ids apart.
 
-use crate::common::chroma::{ChromaServer, Reset};
-use crate::common::cluster::Cluster;
-use crate::common::conversation::{Step, compare};
-use crate::common::scripts;
 use crate::conformance;
+use testkit::chroma::{ChromaServer, Reset};
+use testkit::cluster::Cluster;
+use testkit::conversation::{Step, compare};
+use testkit::scripts;
 
 #[test]
 fn python_sync_client() {
@@ -49,15 +49,15 @@ fn every_refusal_answers_as_chroma_does() {
 fn reset_when_allowed() {
     let servers = [ChromaServer::with_reset(Reset::Allowed), ChromaServer::with_reset(Reset::Allowed)];
     let single = ChromaServer::with_reset(Reset::Allowed);
-    let edge = crate::common::Edge::builder()
+    let edge = testkit::Edge::builder()
         .instances(&[&servers[0], &servers[1]])
         .config("  protection: { allow_reset: true, collections: [] }")
         .start();
     let differences = compare(&single.client(), &edge.client(), &conformance::reset());
     assert!(differences.is_empty(), "{}", differences.join("\n"));
-    edge.wait_until_in_sync(crate::common::cluster::CATCH_UP);
+    edge.wait_until_in_sync(testkit::cluster::CATCH_UP);
     for server in &servers {
-        let held = crate::common::Content::of(&server.client(), crate::common::cluster::TENANT);
+        let held = testkit::Content::of(&server.client(), testkit::cluster::TENANT);
         assert_eq!(held.collections.keys().map(|key| key.name.as_str()).collect::<Vec<_>>(), ["after"]);
     }
 }
@@ -70,11 +70,7 @@ fn the_harness_finds_a_different_answer() {
     assert!(compare(&one.client(), &two.client(), &conformance::refusals()).is_empty(), "two equal servers");
     let steps = [Step::get("again", "{db}/collections/kept")];
     assert!(compare(&left.client(), &right.client(), &steps).is_empty());
-    right.client().call(
-        "DELETE",
-        &format!("{}/collections/kept", crate::common::http::DEFAULT),
-        &serde_json::Value::Null,
-    );
+    right.client().call("DELETE", &format!("{}/collections/kept", testkit::http::DEFAULT), &serde_json::Value::Null);
     let found = compare(&left.client(), &right.client(), &steps);
     assert_eq!(found.len(), 2, "status and body: {found:?}");
 }

@@ -1,4 +1,4 @@
-//! The edge itself dies under load: what was acknowledged is there, what was not happened at most once, and
+//! The edge itself dies under load: what was acknowledged is present, what was not happened at most once, and
 //! nothing is out of order.
 
 use std::collections::BTreeMap;
@@ -7,12 +7,12 @@ use std::time::Duration;
 use rusqlite::Connection;
 use serde_json::Value;
 
-use crate::common::Cluster;
-use crate::common::cluster::{add, ids};
-use crate::common::fold::{Transaction, transactions};
-use crate::common::http::{Client, DEFAULT};
-use crate::common::random::seed;
-use crate::common::workload::{Outcome, Plan, Workload, acknowledged, added_id, summary};
+use testkit::Cluster;
+use testkit::cluster::{add, ids};
+use testkit::fold::{Transaction, transactions};
+use testkit::http::{Client, DEFAULT};
+use testkit::random::seed;
+use testkit::workload::{Outcome, Plan, Workload, acknowledged, added_id, summary};
 
 const PROGRESS: Duration = Duration::from_secs(30);
 
@@ -69,7 +69,7 @@ fn each_acknowledged_write_is_journaled_as_applied() {
     for (event, answer) in acknowledged(&events) {
         let id = answer.header("transaction-id").unwrap_or_else(|| panic!("no Transaction-ID: {event:?}"));
         let entry = by_id.get(id).unwrap_or_else(|| panic!("acknowledged, not journaled: {event:?}"));
-        // Void, where the edge died before it had told the journal and the collection was dropped before it was sent again.
+        // Void, where the edge died before the outcome was durable and the collection was dropped before it was sent again.
         let gone = entry.verdict.as_deref() == Some("void") && entry.status != "ABANDONED";
         assert!(entry.is_applied() || gone, "acknowledged, not applied: {entry:?}");
     }
@@ -78,7 +78,7 @@ fn each_acknowledged_write_is_journaled_as_applied() {
 }
 
 /// The edge dies when an add is answered, and its outcome not durable; the next edge drops the collection before the add
-/// was sent again. Whoever was told that it was done must not find it ABANDONED. Who cannot have been told, may.
+/// was sent again. A write that may have been acknowledged must not become ABANDONED; one that cannot have been, may.
 #[test]
 fn acknowledged_and_then_dropped_with_its_collection_is_not_abandoned() {
     let mut cluster = Cluster::two();
@@ -95,7 +95,7 @@ fn acknowledged_and_then_dropped_with_its_collection_is_not_abandoned() {
     cluster.assert_converged();
     cluster.edge.kill();
 
-    // What a journal would hold, had the edge died that early: no mark of the lane, and no verdicts.
+    // What a journal would hold, had the edge died that early: no progress in the lane, and no verdicts.
     let journal = Connection::open(cluster.edge.journal_path()).expect("the journal");
     let open = "UPDATE transactions SET verdict = NULL, completed_at = NULL, response_status = NULL, \
                 answer_status = NULL, answer_body = NULL, status = CASE seq WHEN \
@@ -116,7 +116,7 @@ fn acknowledged_and_then_dropped_with_its_collection_is_not_abandoned() {
     assert_eq!((again.text().as_str(), again.header("idempotent-replayed")), ("{}", Some("true")));
     add(&client.with_header("Transaction-ID", "its-own"), &collection, "own").expect(404);
     assert_eq!(own["status"], "ABANDONED", "its answer would have been durable first: {own}");
-    assert_eq!(pending["status"], "ABANDONED", "told that it was pending: {pending}");
+    assert_eq!(pending["status"], "ABANDONED", "answered as pending: {pending}");
     assert_eq!(cluster.assert_converged().collections.len(), 0);
 }
 

@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::cluster::{CATCH_UP, Cluster, add, create, ids_by_name, timed};
-use crate::common::http::DEFAULT;
-use crate::common::place::wait_for;
-use crate::common::{ChromaServer, Edge};
+use testkit::cluster::{CATCH_UP, Cluster, add, create, ids_by_name, timed};
+use testkit::http::DEFAULT;
+use testkit::place::wait_for;
+use testkit::{ChromaServer, Edge};
 
 #[test]
 fn the_addresses_of_both_instances() {
@@ -96,7 +96,7 @@ fn the_time_limit_of_a_request() {
 
 /// What the edge says of its own limits and load, with requests held at the primary.
 fn load(variables: &[(&str, &str)], writers: usize) -> (u64, u64) {
-    let configure = |mut edge: crate::common::edge::Builder| {
+    let configure = |mut edge: testkit::edge::Builder| {
         for (name, value) in variables {
             edge = edge.env(name, value);
         }

@@ -1,15 +1,15 @@
-//! Events over raw connections: an outage is told as it happens, a stream is resumed where it was left, whoever does not read
-//! is cut.
+//! Events over raw connections: an outage is reported as it happens, a stream resumes where it was left, and a client
+//! that does not read is cut off.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::Cluster;
-use crate::common::cluster::{add, timed};
-use crate::common::events::{Listener, ask};
-use crate::common::http::Client;
-use crate::common::place::wait_for;
+use testkit::Cluster;
+use testkit::cluster::{add, timed};
+use testkit::events::{Listener, ask};
+use testkit::http::Client;
+use testkit::place::wait_for;
 
 const SOON: Duration = Duration::from_secs(20);
 
@@ -85,7 +85,7 @@ fn a_stream_is_resumed_across_the_end_of_the_edge() {
     cluster.edge.restart();
     // The same port, hence the same client.
     let mut after = Listener::open(&client, "client=s", Some(&one.id));
-    let id = |message: &crate::common::events::Message| message.data["client_transaction_id"].clone();
+    let id = |message: &testkit::events::Message| message.data["client_transaction_id"].clone();
     assert_eq!(id(&after.expect("transaction:timing_gap")), "two", "what came after the last one seen, again");
     assert_eq!(id(&after.expect("transaction:recovered")), "two");
     add(&named(&client, "s", "three"), &collection, "three").expect(201);

@@ -1,14 +1,14 @@
-//! Instances die, hang and come back while clients write: nobody sees more than a short wait.
+//! Instances die, hang and come back while clients write: no client sees more than a short wait.
 
 use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::Cluster;
-use crate::common::cluster::{CATCH_UP, add, ids, ids_by_name, timed};
-use crate::common::http::record_path;
-use crate::common::random::seed;
-use crate::common::workload::{Plan, Workload, acknowledged, errors, longest_wait, summary};
+use testkit::Cluster;
+use testkit::cluster::{CATCH_UP, add, ids, ids_by_name, timed};
+use testkit::http::record_path;
+use testkit::random::seed;
+use testkit::workload::{Plan, Workload, acknowledged, errors, longest_wait, summary};
 
 const PROGRESS: Duration = Duration::from_secs(30);
 
@@ -46,7 +46,7 @@ fn acknowledged_adds_survive_the_primary() {
     load.await_more(80, PROGRESS);
     let events = load.finish();
     let mut acknowledged: Vec<String> =
-        acknowledged(&events).map(|(event, _)| crate::common::workload::added_id(event)).collect();
+        acknowledged(&events).map(|(event, _)| testkit::workload::added_id(event)).collect();
     let mut held: Vec<String> =
         Plan::unique_adds().names.iter().flat_map(|name| ids_by_name(&cluster.servers[1], name)).collect();
     acknowledged.sort();

@@ -1,9 +1,9 @@
-//! Where a write came from, as the journal keeps it: from the connection, or from a trusted proxy's word.
+//! Where a write came from, as the journal keeps it: from the connection, or from a trusted proxy's header.
 
 use rusqlite::{Connection, OpenFlags};
 
-use crate::common::Cluster;
-use crate::common::cluster::add;
+use testkit::Cluster;
+use testkit::cluster::add;
 
 fn addresses(cluster: &Cluster) -> Vec<String> {
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY;

@@ -2,11 +2,11 @@
 
 use serde_json::json;
 
-use crate::common::content::{self, Content, diff, diff_records};
-use crate::common::http::{Client, DEFAULT, record_path};
-use crate::common::model::{Model, Op, Verb};
-use crate::common::random::{Random, seed};
-use crate::common::{ChromaServer, ops, place};
+use testkit::content::{self, Content, diff, diff_records};
+use testkit::http::{Client, DEFAULT, record_path};
+use testkit::model::{Model, Op, Verb};
+use testkit::random::{Random, seed};
+use testkit::{ChromaServer, ops, place};
 
 const TENANT: &[&str] = &["default_tenant"];
 
@@ -106,7 +106,7 @@ fn model_equals_chroma_thing_by_thing() {
     });
     for (verb, body) in [
         (Verb::Add, full),
-        // Embeddings of an update: only of records that are there (see below).
+        // Embeddings of an update: only of records that exist (see below).
         (Verb::Update, json!({ "ids": ["a", "b"], "embeddings": [[7, 8, 9], [-7, -8, -9]] })),
         (Verb::Update, json!({ "ids": ["a", "b"], "embeddings": [null, [4, 4, 4]], "documents": ["new", null] })),
         (Verb::Update, json!({ "ids": ["a", "missing"], "metadatas": [{ "n": null, "k": 2 }, { "k": 2 }] })),
@@ -208,13 +208,13 @@ fn model_equals_chroma_killed_mid_write() {
             continue;
         }
         let op = Op::Records { name: "alpha".to_owned(), verb, body };
-        if random.chance(8) {
+        if random.percent(8) {
             let (client, op) = (client.clone(), op.clone());
             let pause = std::time::Duration::from_micros(random.below(8000));
             let writer = std::thread::spawn(move || try_send(&client, &op));
             std::thread::sleep(pause);
             server.kill();
-            // Whatever it was told is not looked at: it is sent again in any case.
+            // The answer does not matter: it is sent again in any case.
             drop(writer.join());
             server.restart();
         }

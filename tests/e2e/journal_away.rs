@@ -7,12 +7,12 @@ use std::time::Duration;
 use rusqlite::Connection;
 use serde_json::json;
 
-use crate::common::Relay;
-use crate::common::cluster::{CATCH_UP, Cluster, add, ids, ids_by_name, journaled};
-use crate::common::http::{Answer, DEFAULT, record_path};
-use crate::common::place::wait_for;
+use testkit::Relay;
+use testkit::cluster::{CATCH_UP, Cluster, add, ids, ids_by_name, journaled};
+use testkit::http::{Answer, DEFAULT, record_path};
+use testkit::place::wait_for;
 
-/// Someone else's transaction on the journal file: nobody else can write to it until this is dropped.
+/// Another process's transaction on the journal file: nothing else can write to it until this is dropped.
 fn lock(cluster: &Cluster) -> Connection {
     let other = Connection::open(cluster.edge.journal_path()).expect("the journal");
     other.busy_timeout(Duration::from_secs(10)).expect("a timeout");
@@ -20,7 +20,7 @@ fn lock(cluster: &Cluster) -> Connection {
     other
 }
 
-/// What the first write may be told when the disk refuses in the middle of a commit: whether it is durable is
+/// What the first write may be answered when the disk refuses in the middle of a commit: whether it is durable is
 /// looked up later. Everything after it is refused for certain.
 #[track_caller]
 fn assert_refused_or_unknown(answer: &Answer) {
@@ -109,7 +109,7 @@ fn fill_up(cluster: &Cluster) {
 
 #[test]
 fn there_is_no_room_for_it() {
-    let (mut cluster, relays) = Cluster::relayed(crate::common::edge::Builder::limitable_files);
+    let (mut cluster, relays) = Cluster::relayed(testkit::edge::Builder::limitable_files);
     let collection = cluster.create("things");
     add(&cluster.client(), &collection, "before").expect(201);
     cluster.edge.wait_until_in_sync(CATCH_UP);
@@ -128,7 +128,7 @@ fn there_is_no_room_for_it() {
 
 #[test]
 fn there_is_no_room_while_an_instance_is_away() {
-    let (mut cluster, relays) = Cluster::relayed(crate::common::edge::Builder::limitable_files);
+    let (mut cluster, relays) = Cluster::relayed(testkit::edge::Builder::limitable_files);
     let collection = cluster.create("things");
     add(&cluster.client(), &collection, "before").expect(201);
     cluster.edge.wait_until_in_sync(CATCH_UP);

@@ -4,9 +4,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::Cluster;
-use crate::common::cluster::{CATCH_UP, add, ids, journaled, record};
-use crate::common::http::{Answer, head, record_path};
+use testkit::Cluster;
+use testkit::cluster::{CATCH_UP, add, ids, journaled, record};
+use testkit::http::{Answer, head, record_path};
 
 /// Chroma's own limit, 40 MiB, and ours.
 const LIMIT: usize = 40 * 1024 * 1024;
@@ -22,7 +22,7 @@ fn an_announced_body_over_the_limit() {
     let before = journaled(&cluster.edge);
     let mut connection = cluster.client().connect().expect("a connection");
     connection.send(&request).expect("sent");
-    // Refused by its length: nobody waits for a body that will not be read.
+    // Refused by its length, before its body is read.
     let answer = connection.read_answer().expect("an answer").expect(413);
     assert!(answer.json()["reason"].is_string() && answer.json()["error"].is_string(), "{answer}");
     assert_eq!(journaled(&cluster.edge), before);
@@ -37,7 +37,7 @@ fn a_chunked_body_over_the_limit() {
     let mut connection = cluster.client().connect().expect("a connection");
     connection.send(&request).expect("sent");
     let chunk = vec![b' '; 1_000_000];
-    // It may be cut off before all is sent: the answer is there all the same.
+    // It may be cut off before all is sent, and is answered all the same.
     let sent = (0..=LIMIT / chunk.len()).take_while(|_| connection.send_chunk(&chunk).is_ok()).count();
     assert!(sent >= 40, "cut off far below the limit, after {sent} MB");
     let answer = connection.read_answer().expect("an answer").expect(413);
@@ -64,7 +64,7 @@ fn too_many_requests_are_refused_without_effect() {
             }
         };
         let workers: Vec<_> = (0..20).map(|number| scope.spawn(worker(number))).collect();
-        crate::common::place::wait_for("refusals while nothing can be executed", Duration::from_secs(20), || {
+        testkit::place::wait_for("refusals while nothing can be executed", Duration::from_secs(20), || {
             (workers.iter().filter(|worker| worker.is_finished()).count() >= 15).then_some(())
         });
         cluster.servers.iter().for_each(|server| server.cont());

@@ -2,9 +2,6 @@
 
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
-#[path = "../common/mod.rs"]
-mod common;
-
 mod bad_input;
 mod capacity;
 mod catalog;
@@ -23,6 +20,7 @@ mod failover;
 mod forwarded;
 mod harness;
 mod journal_away;
+mod late_servers;
 mod limited_delete;
 mod limits;
 mod nobody_there;
@@ -33,6 +31,7 @@ mod postgres_killed;
 mod protection;
 mod reads;
 mod recovery;
+mod request_limits;
 mod safety;
 mod safety_application;
 mod safety_storm;

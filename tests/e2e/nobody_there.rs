@@ -5,10 +5,10 @@ use std::time::Duration;
 use rusqlite::Connection;
 use serde_json::{Value, json};
 
-use crate::common::Cluster;
-use crate::common::cluster::{add, ids, timed};
-use crate::common::fold::transactions;
-use crate::common::http::{Answer, DEFAULT, record_path};
+use testkit::Cluster;
+use testkit::cluster::{add, ids, timed};
+use testkit::fold::transactions;
+use testkit::http::{Answer, DEFAULT, record_path};
 
 fn impatient() -> Cluster {
     Cluster::with(2, |edge| edge.config("  write_wait: 500ms"))
@@ -27,8 +27,8 @@ fn assert_pending(answer: &Answer) -> String {
     id
 }
 
-/// A rename that was promised after the deletion of its collection is refused when they are executed. The last of the catalog
-/// then, it may have been sent to the other instance too, for all that the next edge knows: sent again, it finds nothing
+/// A rename that was promised after the deletion of its collection is refused on execution. As the last of the catalog lane
+/// it may, for all that the next edge knows, have been sent to the other instance too: sent again, it finds nothing
 /// there, and nothing waits for it.
 #[test]
 fn a_change_of_what_was_deleted_before_it_holds_nobody_up() {
@@ -47,7 +47,7 @@ fn a_change_of_what_was_deleted_before_it_holds_nobody_up() {
     let journal = transactions(&cluster.edge.journal_path());
     assert_eq!(journal.last().and_then(|last| last.verdict.as_deref()), Some("rejected"));
     cluster.edge.kill();
-    // Had it died a moment earlier, the one that did not refuse it would not be marked as having left it out.
+    // Had it died a moment earlier, the other one would have no durable record of having skipped it.
     let journal = Connection::open(cluster.edge.journal_path()).expect("the journal");
     let moved = "UPDATE progress SET through = through - 1 WHERE lane = 'catalog' AND instance <> \
                  (SELECT executed_on FROM transactions ORDER BY seq DESC LIMIT 1)";
@@ -58,7 +58,7 @@ fn a_change_of_what_was_deleted_before_it_holds_nobody_up() {
     assert_eq!(cluster.assert_converged().collections.len(), 2);
 }
 
-/// Both servers have lost a collection while a change of it was promised: nobody can make it, and nothing waits for it.
+/// Both servers have lost a collection while a change of it was promised: no server can make it, and nothing waits for it.
 #[test]
 fn a_change_of_what_every_server_has_lost_is_given_up() {
     let mut cluster = impatient();
@@ -174,7 +174,7 @@ fn recovery_comes_within_seconds() {
     cluster.replica().restart();
     let client = cluster.client();
     // One instance is enough; the read waits for it, and shows what was promised.
-    crate::common::place::wait_for("recovery on the replica alone", Duration::from_secs(15), || {
+    testkit::place::wait_for("recovery on the replica alone", Duration::from_secs(15), || {
         let answer = client.post(&record_path(&collection, "get"), &json!({}));
         (answer.status == 200 && answer.json()["ids"] == json!(["promised"])).then_some(())
     });

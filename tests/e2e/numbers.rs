@@ -6,9 +6,9 @@ use std::path::Path;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
-use crate::common::cluster::{CATCH_UP, Cluster, add, record};
-use crate::common::http::{DEFAULT, record_path};
-use crate::common::place::wait_for;
+use testkit::cluster::{CATCH_UP, Cluster, add, record};
+use testkit::http::{DEFAULT, record_path};
+use testkit::place::wait_for;
 
 fn metric(cluster: &Cluster, name: &str) -> i64 {
     let page = cluster.client().get("/metrics").expect(200).text();
@@ -108,7 +108,7 @@ fn pending_survives_a_restart_of_the_edge() {
     assert_eq!(pending(&cluster), [4; 6]);
     cluster.edge.kill();
     cluster.edge.restart();
-    // The primary's last marks may have been lost with the edge: it repeats what they covered.
+    // The primary's last progress may have been lost with the edge, which then repeats what it covered.
     wait_for("the primary's repetition", CATCH_UP, || {
         (cluster.edge.status()["instances"][0]["pending_writes"] == 0).then_some(())
     });

@@ -1,18 +1,18 @@
-//! A transaction id is executed once, whoever repeats it and whatever dies in between (promise G6).
+//! A transaction id is executed once, however often it is repeated and whatever dies in between (promise G6).
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::common::Cluster;
-use crate::common::cluster::{add, ids, journaled, record};
-use crate::common::http::{Answer, Client, DEFAULT, record_path};
+use testkit::Cluster;
+use testkit::cluster::{add, ids, journaled, record};
+use testkit::http::{Answer, Client, DEFAULT, record_path};
 
 const NAMES: [&str; 3] = ["Transaction-ID", "X-Transaction-ID", "Idempotency-Key"];
 const REPLAYED: &str = "idempotent-replayed";
 
-/// The same answer to the same request, told as a repetition.
+/// The same answer to the same request, declared to be a repetition.
 #[track_caller]
 fn assert_replay(first: &Answer, again: &Answer) {
     assert_eq!((again.status, &again.body), (first.status, &first.body), "{again}");
@@ -134,7 +134,7 @@ fn the_edges_id_of_a_write_names_it_beside_its_clients() {
         cluster.edge.kill();
         cluster.edge.restart();
     }
-    // Elsewhere it is nobody's.
+    // In another tenant the id is free.
     named(&cluster, &id).post("/api/v2/tenants", &json!({ "name": "other" })).expect(200);
     assert_eq!(journaled(&cluster.edge), before + 1);
     assert_eq!(ids(&cluster.client(), &collection), [""; 0]);
@@ -181,7 +181,7 @@ fn every_write_is_told_its_id() {
         .map(|answer| answer.header("transaction-id").unwrap_or_else(|| panic!("no Transaction-ID: {answer}")))
         .collect();
     assert_eq!(given.len(), answers.len(), "each its own: {given:?}");
-    let kept = crate::common::fold::transactions(&cluster.edge.journal_path());
+    let kept = testkit::fold::transactions(&cluster.edge.journal_path());
     assert!(given.iter().all(|id| kept.iter().any(|one| one.transaction_id == *id)), "{given:?}");
 }
 
@@ -201,7 +201,7 @@ fn together(clients: usize, call: impl Fn() -> Answer + Sync) -> Vec<Answer> {
 fn assert_one_execution(client: &Client, collection: &str, answers: &[Answer]) {
     assert!(answers.iter().all(|answer| answer.status == 200), "{answers:?}");
     let deleted: BTreeSet<u64> = answers.iter().filter_map(|answer| answer.json()["deleted"].as_u64()).collect();
-    assert_eq!(deleted, BTreeSet::from([2]), "each is told the first one's answer");
+    assert_eq!(deleted, BTreeSet::from([2]), "each gets the first one's answer");
     let originals = answers.iter().filter(|answer| answer.header(REPLAYED).is_none()).count();
     assert_eq!(originals, 1, "one is the first: {answers:?}");
     assert_eq!(ids(client, collection), ["c", "d", "e", "f"]);

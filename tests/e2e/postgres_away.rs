@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::json;
 
-use crate::common::cluster::{CATCH_UP, add, ids, ids_by_name, timed};
-use crate::common::http::{Answer, DEFAULT};
-use crate::common::place::wait_for;
-use crate::common::postgres::Postgres;
-use crate::common::shared::{JOURNAL_TIMEOUT, Shared};
+use testkit::cluster::{CATCH_UP, add, ids, ids_by_name, timed};
+use testkit::http::{Answer, DEFAULT};
+use testkit::place::wait_for;
+use testkit::postgres::Postgres;
+use testkit::shared::{JOURNAL_TIMEOUT, Shared};
 
 /// Beyond the time limit: for the machine, which is busy.
 const SLACK: Duration = Duration::from_millis(1500);
@@ -25,7 +25,7 @@ struct Away {
     doubtful: Vec<String>,
 }
 
-/// What a write was told while the journal was away.
+/// What a write was answered while the journal was away.
 #[derive(Debug, PartialEq, Eq)]
 enum Told {
     Refused,
@@ -58,7 +58,7 @@ impl Away {
     }
 
     fn sent(&self) -> usize {
-        let writes = |relay: &crate::common::Relay| relay.seen_at("/add").len() + relay.seen_at("/collections").len();
+        let writes = |relay: &testkit::Relay| relay.seen_at("/add").len() + relay.seen_at("/collections").len();
         self.shared.relays.iter().map(writes).sum()
     }
 

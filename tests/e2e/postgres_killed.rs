@@ -5,15 +5,15 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use crate::common::cluster::{add, ids, record};
-use crate::common::edge::Builder;
-use crate::common::http::{Answer, record_path};
-use crate::common::link::AtCommit;
-use crate::common::place::wait_for;
-use crate::common::postgres::Postgres;
-use crate::common::random::seed;
-use crate::common::shared::Shared;
-use crate::common::workload::{Plan, Workload, acknowledged, summary};
+use testkit::cluster::{add, ids, record};
+use testkit::commit_link::AtCommit;
+use testkit::edge::Builder;
+use testkit::http::{Answer, record_path};
+use testkit::place::wait_for;
+use testkit::postgres::Postgres;
+use testkit::random::seed;
+use testkit::shared::Shared;
+use testkit::workload::{Plan, Workload, acknowledged, summary};
 
 const PROGRESS: Duration = Duration::from_secs(30);
 /// How often connections are cut amid their commits, at least and at most.
@@ -66,7 +66,7 @@ fn the_edge_killed() {
     assert!(acknowledged(&events).count() > 100, "{}", summary(&events));
 }
 
-/// Writes with ids of their own and what they were told, until `stop`.
+/// Writes with ids of their own and their answers, until `stop`.
 fn keyed_adds(
     shared: &Shared,
     collection: &str,
@@ -86,7 +86,7 @@ fn keyed_adds(
 
 /// Cuts the connection at COMMITs, before and after the server hears of them: single ones, and two in a row, of which
 /// the second is of the question what became of the first. Many commits carry progress marks alone, so this goes on
-/// until clients were told of both ends.
+/// until clients have seen both outcomes.
 fn cut_commits(shared: &Shared, told: &Mutex<Vec<(String, Answer)>>) {
     use AtCommit::{CutAfter, CutBefore};
     let count =
@@ -107,7 +107,7 @@ fn cut_commits(shared: &Shared, told: &Mutex<Vec<(String, Answer)>>) {
             wait_for("a commit", PROGRESS, || (!shared.link.awaits_commit()).then_some(()));
         }
     }
-    panic!("{MOST_ROUNDS} rounds of cuts, and clients were not told of both ends");
+    panic!("{MOST_ROUNDS} rounds of cuts, and clients did not see both outcomes");
 }
 
 #[test]

@@ -1,11 +1,11 @@
-//! What clients may not do, and how the operator is told to allow it.
+//! What clients may not do, and how the refusal says that an operator can allow it.
 
 use serde_json::{Value, json};
 
-use crate::common::chroma::Reset;
-use crate::common::cluster::{Cluster, add};
-use crate::common::http::{Answer, DEFAULT};
-use crate::common::{ChromaServer, Edge};
+use testkit::chroma::Reset;
+use testkit::cluster::{Cluster, add};
+use testkit::http::{Answer, DEFAULT};
+use testkit::{ChromaServer, Edge};
 
 #[track_caller]
 fn assert_forbidden(answer: Answer) {

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use crate::common::cluster::{CATCH_UP, Cluster, add, ids, journaled, record, timed};
-use crate::common::http::{Answer, Client, DEFAULT, head, record_path};
-use crate::common::place::wait_for;
+use testkit::cluster::{CATCH_UP, Cluster, add, ids, journaled, record, timed};
+use testkit::http::{Answer, Client, DEFAULT, head, record_path};
+use testkit::place::wait_for;
 
 const INSTANCE: &str = "chroma-edge-instance";
 
@@ -138,7 +138,7 @@ fn no_reads_for_the_replica() {
     assert_eq!(share_of_replica("0"), 0);
 }
 
-/// A cluster whose replica is there and behind: in doubt when it came back, it is left alone for the settle time.
+/// A cluster whose replica is reachable and behind: in doubt when it came back, it is sent nothing for the settle time.
 fn with_the_replica_behind(configuration: &str) -> (Cluster, String) {
     let mut cluster = Cluster::with(2, |edge| edge.config("  settle_time: 6s\n  read_wait: 1s").config(configuration));
     let collection = cluster.create("things");

@@ -6,10 +6,10 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags, OptionalExtension};
 use serde_json::{Value, json};
 
-use crate::common::cluster::{CATCH_UP, Cluster, add, ids, ids_by_name, journaled, record};
-use crate::common::http::{Answer, DEFAULT, record_path};
-use crate::common::place::wait_for;
-use crate::common::relay::Relay;
+use testkit::cluster::{CATCH_UP, Cluster, add, ids, ids_by_name, journaled, record};
+use testkit::http::{Answer, DEFAULT, record_path};
+use testkit::place::wait_for;
+use testkit::relay::Relay;
 
 /// How often healthy instances may leave an entry unanswered, each.
 const MAX_RETRIES: i64 = 3;
@@ -161,7 +161,7 @@ fn instances_that_cannot_be_reached_never_count() {
     std::thread::sleep(Duration::from_secs(3));
     let row = newest(&cluster);
     assert_eq!((row.status.as_str(), row.retry_count, row.next_retry_at), ("FAILED", 0, None), "{row:?}");
-    cluster.servers.iter_mut().for_each(crate::common::chroma::ChromaServer::restart);
+    cluster.servers.iter_mut().for_each(testkit::chroma::ChromaServer::restart);
     let row = await_newest(&cluster, "recovery", |row| row.status == "RECOVERED");
     assert_eq!(row.retry_count, 0, "{row:?}");
     cluster.assert_converged();

@@ -4,9 +4,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::Cluster;
-use crate::common::cluster::{CATCH_UP, add, ids, journaled, record, timed};
-use crate::common::http::{Answer, Client, DEFAULT, record_path};
+use testkit::Cluster;
+use testkit::cluster::{CATCH_UP, add, ids, journaled, record, timed};
+use testkit::http::{Answer, Client, DEFAULT, record_path};
 
 const REPLAYED: &str = "idempotent-replayed";
 
@@ -124,7 +124,7 @@ fn a_repetition_waits_for_the_outcome_longer_than_a_write_waits_for_an_instance(
             std::thread::spawn(move || client.post(&path, &record("one")))
         })
         .collect();
-    crate::common::place::wait_for("eight that wait", CATCH_UP, || {
+    testkit::place::wait_for("eight that wait", CATCH_UP, || {
         let under_way = cluster.edge.status()["requests"]["under_way"].as_u64().unwrap_or(0);
         (under_way >= 8).then_some(())
     });
@@ -214,7 +214,7 @@ fn a_stop_does_not_wait_for_who_waits() {
     let client = cluster.client();
     let told = add(&client, &collection, "one").expect(503);
     let waiting = wait_for_end(&client, told.header("transaction-id").expect("an id"));
-    crate::common::place::wait_for("one that waits", CATCH_UP, || {
+    testkit::place::wait_for("one that waits", CATCH_UP, || {
         (cluster.edge.status()["requests"]["under_way"].as_u64() >= Some(2)).then_some(())
     });
     let began = Instant::now();

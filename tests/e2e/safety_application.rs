@@ -2,9 +2,9 @@
 
 use serde_json::{Value, json};
 
-use crate::common::Cluster;
-use crate::common::cluster::{CATCH_UP, add};
-use crate::common::http::{Answer, Client};
+use testkit::Cluster;
+use testkit::cluster::{CATCH_UP, add};
+use testkit::http::{Answer, Client};
 
 const TRANSACTIONS: &str = "/transaction/safety/transactions";
 
@@ -37,7 +37,11 @@ fn an_operation_is_remembered_and_never_executed() {
     assert_eq!((&page["client_session"], &page["instances"]), (&json!("cms"), &json!([])), "{page}");
     assert_eq!(page["application"], json!({ "data": { "file": "a.pdf" }, "headers": { "X-Trace": "7" } }));
     assert!(!page.to_string().contains("secret"), "{page}");
-    assert_eq!(cluster.edge.status()["pending_writes"], 0, "nobody's work");
+    assert_eq!(
+        cluster.edge.status()["pending_writes"],
+        0,
+        "an application's operation is no pending write of the edge"
+    );
     assert_eq!(client.get("/admin/transaction_safety_status").expect(200).json()["pending_recovery"], 0);
     let collection = cluster.create("things");
     add(&client, &collection, "one").expect(201);

@@ -5,9 +5,9 @@ use std::time::{Duration, Instant};
 
 use serde_json::json;
 
-use crate::common::Cluster;
-use crate::common::cluster::{add, ids, journaled};
-use crate::common::http::record_path;
+use testkit::Cluster;
+use testkit::cluster::{add, ids, journaled};
+use testkit::http::record_path;
 
 const CONNECTIONS: usize = 50;
 const EACH: usize = 200;

@@ -6,11 +6,11 @@ use std::time::Duration;
 use rusqlite::{Connection, OpenFlags};
 use serde_json::{Value, json};
 
-use crate::common::Cluster;
-use crate::common::cluster::{CATCH_UP, TENANT, add, ids_by_name, record};
-use crate::common::content::{self, Content};
-use crate::common::http::{Client, record_path};
-use crate::common::place::wait_for;
+use testkit::Cluster;
+use testkit::cluster::{CATCH_UP, TENANT, add, ids_by_name, record};
+use testkit::content::{self, Content};
+use testkit::http::{Client, record_path};
+use testkit::place::wait_for;
 
 fn count(cluster: &Cluster, condition: &str) -> u64 {
     let path = cluster.edge.journal_path();
@@ -76,7 +76,7 @@ fn n_writes_of_one_session_are_n_transactions() {
         let listed = all(&client, "session=upload+7", limit);
         let shown: BTreeSet<_> = listed.iter().filter_map(|one| one["transaction_id"].as_str()).collect();
         assert_eq!((listed.len(), shown.len()), (26, 26), "by {limit}");
-        assert!(told.iter().all(|id| shown.contains(id.as_str())), "each one that was told is listed");
+        assert!(told.iter().all(|id| shown.contains(id.as_str())), "each id that a client was answered is listed");
         let times: Vec<_> = listed.iter().map(|one| one["created_at"].as_str().expect("a time")).collect();
         assert!(times.is_sorted_by(|newer, older| newer >= older), "newest first: {times:?}");
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::common::cluster::{CATCH_UP, Cluster, add, ids, timed};
-use crate::common::place::wait_for;
-use crate::common::random::seed;
-use crate::common::workload::{Plan, Workload, acknowledged};
-use crate::common::{ChromaServer, Edge};
+use testkit::cluster::{CATCH_UP, Cluster, add, ids, timed};
+use testkit::place::wait_for;
+use testkit::random::seed;
+use testkit::workload::{Plan, Workload, acknowledged};
+use testkit::{ChromaServer, Edge};
 
 const SOON: Duration = Duration::from_secs(5);
 
@@ -28,15 +28,13 @@ fn what_is_in_flight_is_finished() {
     let collection = cluster.create("things");
     cluster.edge.wait_until_in_sync(CATCH_UP);
     cluster.servers.iter().for_each(ChromaServer::stop);
-    let before = crate::common::cluster::journaled(&cluster.edge);
+    let before = testkit::cluster::journaled(&cluster.edge);
     let client = cluster.client();
     let writer = {
         let collection = collection.clone();
         std::thread::spawn(move || add(&client, &collection, "in flight"))
     };
-    wait_for("the write in the journal", SOON, || {
-        (crate::common::cluster::journaled(&cluster.edge) > before).then_some(())
-    });
+    wait_for("the write in the journal", SOON, || (testkit::cluster::journaled(&cluster.edge) > before).then_some(()));
     cluster.edge.term();
     cluster.servers.iter().for_each(ChromaServer::cont);
     writer.join().expect("the writer").expect(201);
@@ -60,7 +58,7 @@ fn under_load_nothing_acknowledged_is_lost() {
     cluster.assert_converged();
     let held: Vec<String> = Plan::unique_adds().names.iter().flat_map(|name| ids(&cluster.client(), name)).collect();
     for (event, _) in acknowledged(&events) {
-        assert!(held.contains(&crate::common::workload::added_id(event)), "acknowledged and lost: {event:?}");
+        assert!(held.contains(&testkit::workload::added_id(event)), "acknowledged and lost: {event:?}");
     }
 }
 

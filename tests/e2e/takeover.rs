@@ -6,17 +6,17 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::Signal;
 use serde_json::Value;
 
-use crate::common::cluster::{CATCH_UP, TENANT, add, create, ids};
-use crate::common::content;
-use crate::common::edge::Builder;
-use crate::common::events::Listener;
-use crate::common::http::{Client, DEFAULT, record_path};
-use crate::common::link::Link;
-use crate::common::place::wait_for;
-use crate::common::postgres::Postgres;
-use crate::common::random::seed;
-use crate::common::workload::{Event, Outcome, Plan, Workload, acknowledged, added_id};
-use crate::common::{ChromaServer, Content, Edge};
+use testkit::cluster::{CATCH_UP, TENANT, add, create, ids};
+use testkit::commit_link::CommitLink;
+use testkit::content;
+use testkit::edge::Builder;
+use testkit::events::Listener;
+use testkit::http::{Client, DEFAULT, record_path};
+use testkit::place::wait_for;
+use testkit::postgres::Postgres;
+use testkit::random::seed;
+use testkit::workload::{Event, Outcome, Plan, Workload, acknowledged, added_id};
+use testkit::{ChromaServer, Content, Edge};
 
 const PROGRESS: Duration = Duration::from_secs(30);
 /// What is promised from the end of an edge until the other one's health.
@@ -107,7 +107,7 @@ fn assert_stands_by(client: &Client) {
 fn an_edge_that_was_succeeded_takes_nothing_for_lost() {
     let postgres = Postgres::fresh();
     let mut servers = [ChromaServer::fresh(), ChromaServer::fresh()];
-    let link = Link::to(postgres.port());
+    let link = CommitLink::to(postgres.port());
     let edge = |url: &str| {
         let probes = "  health: { interval: 500ms, timeout: 400ms }";
         Edge::builder().instances(&servers.iter().collect::<Vec<_>>()).postgres(url).config(probes)
@@ -218,7 +218,7 @@ fn without_its_database_an_edge_starts_as_a_standby_and_one_at_work_goes_on_read
     let active = wait_for("an active edge", PROGRESS, || {
         [&pair.first, &pair.second].into_iter().find(|edge| {
             let answer =
-                edge.client().try_call("POST", &record_path(&things, "add"), &crate::common::cluster::record("three"));
+                edge.client().try_call("POST", &record_path(&things, "add"), &testkit::cluster::record("three"));
             answer.is_ok_and(|answer| answer.status == 201)
         })
     });
@@ -241,6 +241,6 @@ fn a_stream_goes_on_at_the_other_edge() {
     add(&named(&pair.second, "new"), &collection, "new").expect(201);
     let mut after = Listener::open(&pair.second.client(), "client=s", Some(&seen.id));
     let told = [(); 2].map(|()| after.expect("transaction:completed").data["client_transaction_id"].clone());
-    assert_eq!(told, ["unseen", "new"], "each once, whichever edge told of it");
+    assert_eq!(told, ["unseen", "new"], "each once, whichever edge reported it");
     pair.assert_equal();
 }

@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use serde_json::json;
 use tempfile::TempDir;
 
-use crate::common::authority::{Certified, certified};
-use crate::common::cluster::{CATCH_UP, Cluster, add, create, ids_by_name};
-use crate::common::http::{DEFAULT, record_path};
-use crate::common::place::{data_dir, wait_for};
-use crate::common::{ChromaServer, Edge, Relay};
+use testkit::authority::{Certified, certified};
+use testkit::cluster::{CATCH_UP, Cluster, add, create, ids_by_name};
+use testkit::http::{DEFAULT, record_path};
+use testkit::place::{data_dir, wait_for};
+use testkit::{ChromaServer, Edge, Relay};
 
 /// The authority's certificate as a file.
 fn trusted(certified: &Certified) -> (TempDir, PathBuf) {

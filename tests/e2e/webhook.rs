@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use crate::common::Cluster;
-use crate::common::cluster::{CATCH_UP, add};
-use crate::common::http::Client;
-use crate::common::place::wait_for;
-use crate::common::webhook::{Receiver, SECRET};
+use testkit::Cluster;
+use testkit::cluster::{CATCH_UP, add};
+use testkit::http::Client;
+use testkit::place::wait_for;
+use testkit::webhook::{Receiver, SECRET};
 
 fn cluster(receiver: &Receiver, events: &str) -> Cluster {
     let webhook = format!(
@@ -74,7 +74,7 @@ fn nothing_is_lost_when_both_sides_go_away() {
     for id in ["one", "two"] {
         add(&named(&client, id), &collection, id).expect(503);
     }
-    // Told 503 is told before it is durable that it was told.
+    // The 503 is sent before it is durable that it was sent.
     wait_for("two failures in the journal", Duration::from_secs(10), || {
         let failed = |id| client.get(&format!("/transaction/safety/transaction/{id}")).json()["status"] == "FAILED";
         (failed("one") && failed("two")).then_some(())

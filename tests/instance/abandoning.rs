@@ -47,7 +47,7 @@ async fn when_the_future_is_dropped() {
     });
     let request = post("{}");
     tokio::select! {
-        _ = client.send(ONLY, &request, LONG, FREE) => panic!("nobody answered"),
+        _ = client.send(ONLY, &request, LONG, FREE) => panic!("an answer came"),
         under_way = arrival => assert_eq!(under_way, Ok(1)),
     }
     assert_eq!(registry.in_flight(ONLY), 0);
@@ -80,7 +80,7 @@ async fn what_was_still_in_the_buffers_does_not_arrive_later() {
     let server = tokio::spawn(async move {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_header(&mut stream).await;
-        // As a stopped server: the kernel takes what it has room for, nobody reads.
+        // As a stopped server: the kernel buffers what it can, and nothing reads it.
         given_up.await.unwrap();
         let mut body = Vec::new();
         let end = stream.read_to_end(&mut body).await;

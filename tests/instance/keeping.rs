@@ -80,7 +80,7 @@ async fn an_answer_that_ends_its_connection_does_not_leave_it_in_the_pool() {
     server.await.unwrap();
 }
 
-/// The kept connection takes the second request and dies without an answer; whoever connects anew is answered.
+/// The kept connection takes the second request and dies without an answer; new connections are answered.
 async fn dies_at_the_second_request() -> (std::net::SocketAddr, tokio::task::JoinHandle<()>) {
     let (listener, address) = listen().await;
     let server = tokio::spawn(async move {
@@ -130,5 +130,5 @@ async fn a_read_on_a_new_connection_that_dies_is_not_sent_again() {
     assert!(matches!(error, SendError::InDoubt { .. }), "{error}");
     let listener = server.await.unwrap();
     let again = tokio::time::timeout(std::time::Duration::from_millis(50), listener.accept()).await;
-    assert!(again.is_err(), "nobody connects again");
+    assert!(again.is_err(), "no second connection");
 }

@@ -1,4 +1,4 @@
-//! A write goes out only while its lease lasts: not a byte after it, and what may have gone is told.
+//! A write is sent only while its lease lasts: not a byte after it, and what may have been sent is reported.
 
 use std::time::Duration;
 

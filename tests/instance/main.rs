@@ -5,9 +5,6 @@
 
 mod abandoning;
 mod answers;
-#[cfg(feature = "tls")]
-#[path = "../common/authority.rs"]
-mod authority;
 mod health;
 mod keeping;
 mod leases;

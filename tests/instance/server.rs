@@ -23,7 +23,7 @@ pub async fn listen() -> (TcpListener, SocketAddr) {
     (listener, address)
 }
 
-/// For what is about sending as such, whoever may send.
+/// A lease that never ends, for tests about sending alone.
 pub const FREE: Licence<'static> = Licence::NotNeeded;
 
 /// A registry of one instance at this URL, admitted to traffic, and a client for it.

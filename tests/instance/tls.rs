@@ -15,8 +15,8 @@ use tokio::io::AsyncWriteExt;
 use tokio::sync::{mpsc, watch};
 use tokio_rustls::TlsAcceptor;
 
-use crate::authority::certified;
 use crate::server::{FREE, LONG, ONLY, listen, post, read_request};
+use testkit::authority::certified;
 
 /// What a client showed: the name it asked for, and its request's header.
 type Seen = (Option<String>, String);

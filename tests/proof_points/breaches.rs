@@ -1,6 +1,6 @@
-//! Each rule that can be broken is broken, for all to see: the shortest story in which it matters, told by a real edge.
+//! For each rule that can be broken: the shortest scenario in which it matters, run on a real edge.
 //!
-//! Each story is told twice, with the rule kept and with the rule broken, so that none passes for another reason.
+//! Each scenario runs twice, with the rule kept and with it broken, so that none passes for another reason.
 
 use std::time::Duration;
 
@@ -8,12 +8,12 @@ use serde_json::{Value, json};
 
 use chroma_edge::proof::Rule;
 
-use crate::common::cluster::{CATCH_UP, Cluster, ids_by_name};
-use crate::common::edge::Builder;
-use crate::common::fold::transactions;
-use crate::common::http::{Client, record_path};
-use crate::common::place::wait_for;
-use crate::common::{ChromaServer, Relay};
+use testkit::cluster::{CATCH_UP, Cluster, ids_by_name};
+use testkit::edge::Builder;
+use testkit::fold::transactions;
+use testkit::http::{Client, record_path};
+use testkit::place::wait_for;
+use testkit::{ChromaServer, Relay};
 
 const VARIABLE: &str = "CHROMA_EDGE_BREAK_RULE";
 const SOON: Duration = Duration::from_secs(30);
@@ -56,7 +56,7 @@ impl Stage {
         self.cluster.client()
     }
 
-    fn write(&self, verb: &str, body: &Value) -> crate::common::http::Answer {
+    fn write(&self, verb: &str, body: &Value) -> testkit::http::Answer {
         self.client().post(&record_path(&self.things, verb), body)
     }
 
@@ -72,7 +72,7 @@ impl Stage {
     fn held(&self) -> [Value; 2] {
         [0, 1].map(|index| {
             let client = self.cluster.servers[index].client();
-            let path = format!("{}/collections/things", crate::common::http::DEFAULT);
+            let path = format!("{}/collections/things", testkit::http::DEFAULT);
             let found = client.get(&path).expect(200).json();
             let id = found["id"].as_str().expect("an id").to_owned();
             let all = client.post(&record_path(&id, "get"), &json!({ "include": ["documents"] })).expect(200).json();
@@ -184,13 +184,13 @@ fn stale_reads() {
         let stage = Stage::set(kept);
         stage.relays[1].hold("/upsert");
         stage.write("upsert", &one("new", 1)).expect(200);
-        let seen = crate::common::cluster::ids(&stage.client(), &stage.things);
+        let seen = testkit::cluster::ids(&stage.client(), &stage.things);
         assert_eq!(seen.contains(&"new".to_owned()), kept == Kept::Yes, "{seen:?}");
         stage.relays[1].release();
     });
 }
 
-/// The connection breaks before the replica has read the write; nobody can know.
+/// The connection breaks before the replica has read the write: its outcome is unknown.
 #[test]
 fn forget_in_doubt() {
     twice(Rule::RememberDoubt, |kept| {

@@ -8,15 +8,15 @@ use serde_json::{Value, json};
 
 use chroma_edge::proof::CrashPoint;
 
-use crate::common::cluster::{CATCH_UP, TENANT, ids};
-use crate::common::content;
-use crate::common::fold::transactions;
-use crate::common::http::{Client, DEFAULT, record_path};
-use crate::common::place::wait_for;
-use crate::common::postgres::Postgres;
-use crate::common::random::seed;
-use crate::common::workload::{Event, Outcome, Plan, Workload, acknowledged, added_id};
-use crate::common::{ChromaServer, Cluster, Content, Edge};
+use testkit::cluster::{CATCH_UP, TENANT, ids};
+use testkit::content;
+use testkit::fold::transactions;
+use testkit::http::{Client, DEFAULT, record_path};
+use testkit::place::wait_for;
+use testkit::postgres::Postgres;
+use testkit::random::seed;
+use testkit::workload::{Event, Outcome, Plan, Workload, acknowledged, added_id};
+use testkit::{ChromaServer, Cluster, Content, Edge};
 
 const VARIABLE: &str = "CHROMA_EDGE_CRASH_AT";
 const PROGRESS: Duration = Duration::from_secs(60);
@@ -88,7 +88,7 @@ fn assert_kept(cluster: &Cluster, events: &[Event]) {
     assert!(acknowledged(events).count() > 0);
 }
 
-/// A request that nobody may have answered.
+/// A request that may have had no answer.
 fn unanswered(client: &Client, method: &str, path: &str, body: &Value) {
     let _ = client.try_call(method, path, body);
 }

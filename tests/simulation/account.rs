@@ -1,15 +1,15 @@
 //! What clients saw: their writes from the first byte to the answer, and their reads. For the checker.
 //!
-//! A read takes its time: it is promised to be fresh when it begins, and shows what is there when it is answered.
+//! A read takes time: it is promised to be fresh when it begins, and shows the content when it is answered.
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
 use chroma_edge::order::{Consistency, Verdict};
 
-use crate::checker::history::{Outcome, Read, Shown, Write};
 use crate::instance::{Power, Record};
 use crate::world::World;
+use testkit::checker::history::{Outcome, Read, Shown, Write};
 
-/// What clients were told.
+/// What clients were answered.
 #[derive(Default)]
 pub struct Account {
     pub writes: Vec<Write>,
@@ -49,7 +49,7 @@ impl Account {
         self.writes[number].outcome == Outcome::Acknowledged
     }
 
-    /// Whoever waits for an answer gets none any more.
+    /// No waiting client gets an answer any more.
     pub fn cut(&mut self, now: u64, why: &str) {
         for number in std::mem::take(&mut self.open) {
             self.writes[number].ended = now;
@@ -83,7 +83,7 @@ impl World {
 
     pub fn client_reads(&mut self) {
         if let Some(at) = self.pick(self.account.begun.len())
-            && self.rng.chance(600)
+            && self.rng.per_mille(600)
         {
             let begun = self.account.begun.swap_remove(at);
             self.read_is_answered(begun);
@@ -104,14 +104,14 @@ impl World {
         }
     }
 
-    /// Of a place that is not in order, and of which nobody knows, nothing is expected.
+    /// Nothing is expected of a replica whose divergence is not known to the board.
     fn read_is_answered(&mut self, begun: Begun) {
         let Begun { collection, instance, at } = begun;
         if self.instances[instance.0].power != Power::Up || self.taints.of(collection, instance).is_some() {
             return;
         }
         if self.facts.amid_a_run(instance, LaneId::Records(collection)) {
-            // It shows all that was acknowledged, and of what was not, more than a beginning.
+            // It shows all that was acknowledged, and of what was not, any part.
             self.counters.count("read amid a run that is executed again");
             return;
         }

@@ -1,5 +1,5 @@
-//! What the rules rely on and nobody can enforce (docs/rules.md, "What cannot be had"): kept in the run that must
-//! break nothing, broken one at a time in those that show what exactly comes of it.
+//! What the rules rely on and cannot enforce (docs/rules.md, "What cannot be had"): kept in the run that must
+//! break nothing, broken one at a time in those that show exactly what follows.
 
 /// Whether the world behaves as assumed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -8,11 +8,11 @@ pub enum Holds {
     NotAlways,
 }
 
-/// The shell and the world, as the board has to take them.
+/// The assumptions about shell and world that the board depends on.
 #[derive(Clone, Copy, Debug)]
 pub struct Assumptions {
-    /// When a rest that began after a request is over, that request can be executed no more: no network and no
-    /// instance holds it back for longer than the settle time, and no clock lets the rest end early.
+    /// When a settle time that began after a request is over, that request can be executed no more: no network and no
+    /// instance holds it back for longer, and no clock lets the settle time end early.
     pub calm_is_true: Holds,
     /// An edge notices what it sent after its lease: its clock counts the time that the machine was suspended.
     pub lateness_is_noticed: Holds,

@@ -1,6 +1,9 @@
 //! What the simulated clients write.
 
+use chroma_edge::chroma;
 use chroma_edge::ids::{CollectionId, Scope};
+use chroma_edge::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
+use serde_json::json;
 
 /// One record of a write.
 #[derive(Clone, Debug, PartialEq)]
@@ -62,4 +65,48 @@ pub enum Body {
         name: String,
     },
     Reset,
+}
+
+/// A request as the journal keeps it.
+pub struct Wire {
+    pub method: &'static str,
+    pub path: String,
+    pub body: String,
+}
+
+impl Body {
+    /// The request of a catalog write. Record writes are empty: nothing is read from theirs.
+    pub fn wire(&self) -> Wire {
+        match self {
+            Body::Write { .. } | Body::DeleteIds(_) | Body::DeleteWhere(_) | Body::DeleteLimited { .. } => {
+                Wire { method: "POST", path: String::new(), body: String::new() }
+            }
+            Body::CreateDatabase(scope) => {
+                let body = json!({ "name": scope.database }).to_string();
+                Wire { method: "POST", path: chroma::databases_path(&scope.tenant), body }
+            }
+            Body::DeleteDatabase(scope) => {
+                Wire { method: "DELETE", path: chroma::database_path(scope), body: String::new() }
+            }
+            Body::CreateCollection { scope, name, existing } => {
+                let body = json!({ "name": name, "get_or_create": *existing == OnExisting::Get }).to_string();
+                Wire { method: "POST", path: chroma::collections_path(scope), body }
+            }
+            Body::UpdateCollection { collection, new_name, metadata } => {
+                // The id alone says which collection it is.
+                let scope = Scope::new(DEFAULT_TENANT, DEFAULT_DATABASE);
+                let metadata = json!({ "value": metadata });
+                let body = match new_name {
+                    Some(name) => json!({ "new_name": name, "new_metadata": metadata }),
+                    None => json!({ "new_metadata": metadata }),
+                };
+                let path = chroma::collection_path(&scope, &collection.to_string());
+                Wire { method: "PUT", path, body: body.to_string() }
+            }
+            Body::DeleteCollection { scope, name } => {
+                Wire { method: "DELETE", path: chroma::collection_path(scope, name), body: String::new() }
+            }
+            Body::Reset => Wire { method: "POST", path: "/api/v2/reset".to_owned(), body: String::new() },
+        }
+    }
 }

@@ -46,7 +46,7 @@ impl World {
         }
     }
 
-    /// An entry that was refused elsewhere, and may have been executed here: what it left is undone.
+    /// An entry that was refused elsewhere, and may have been executed here: its effect is undone.
     pub fn execute_to_be_refused(&mut self, instance: InstanceId, seq: Seq) -> Answer {
         let catalog = self.board.catalog();
         match self.journal.rows[&seq].body.clone() {
@@ -71,11 +71,11 @@ impl World {
         Answer::Refused
     }
 
-    /// Names are judged by the edge's catalog: a creation of what exists is refused without asking anybody.
+    /// Names are judged by the edge's catalog: a creation of what exists is refused without asking an instance.
     ///
-    /// A rename is not judged so in the product: the instances refuse it. One that came back older, without the owner
-    /// of that name, would accept it, and a deletion by that name would then hit the owner on every other instance. No
-    /// seed is to go there.
+    /// The product does not judge a rename so: the instances refuse it. One that was rolled back, without the owner
+    /// of that name, would accept it, and a deletion by that name would then delete the owner on every other instance. No
+    /// seed may get there.
     pub fn refused_by_the_edge(&mut self, instance: InstanceId, seq: Seq) -> bool {
         let catalog = self.board.catalog();
         if let Body::UpdateCollection { collection, new_name: Some(name), .. } = &self.journal.rows[&seq].body
@@ -222,7 +222,7 @@ impl World {
             Answer::Done if first => {
                 let Some(known) = known else { return REFUSED };
                 let name = new_name.unwrap_or(&known.name).to_owned();
-                // Also without a new name: it says which collection the entry was about.
+                // Without a new name too: it says which collection the entry was about.
                 applied(vec![CatalogChange::CollectionRenamed { collection, name }])
             }
             Answer::Done => applied(Vec::new()),
@@ -241,11 +241,11 @@ impl World {
         created.map_or(Body::Reset, |row| row.body.clone())
     }
 
-    /// A collection of that name which is empty, and no collection's (rule R8).
+    /// An empty collection of that name which the catalog does not know (rule R8).
     fn unclaimed(&self, instance: InstanceId, scope: &Scope, name: &str) -> Option<Uuid> {
         let server = &self.instances[instance.0];
         let id = server.find(scope, name)?;
-        // What an older copy brings back was somebody's once: taken for new, it would be two collections with one id.
+        // What a rollback brings back belonged to a collection once: taken for new, it would be two collections with one id.
         let claimed = self.board.catalog().by_id(id).is_some() || self.journal.was_mapped(id);
         (!claimed && server.collections[&id].records.is_empty()).then_some(id)
     }

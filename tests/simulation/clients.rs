@@ -13,10 +13,10 @@ impl World {
         if open + self.journal.queue.len() > 60 {
             return;
         }
-        for _ in 0..1 + self.rng.below(3) {
+        for _ in 0..1 + self.rng.index(3) {
             let mut known: Vec<_> = self.board.catalog().collections().map(|c| c.id).collect();
             known.sort();
-            if self.rng.chance(40) {
+            if self.rng.per_mille(40) {
                 known.extend(self.heard_of.last());
             }
             let mut row = workload::draft(&mut self.rng, self.temper, &known);
@@ -44,6 +44,7 @@ impl World {
             let (lane, seq) = open[at];
             self.counters.count("client gave up");
             self.client_leaves(seq);
+            self.journal.queue.push_back(Commit::Pending(seq));
             self.tell(Input::ClientGone { lane, seq });
         }
     }

@@ -1,8 +1,8 @@
-//! Where an instance is not what the rules alone would have made of it: something was executed there behind the
-//! edge's back, or it came back older. And who knows that.
+//! Where an instance does not hold what the rules alone would have made of it: something was executed there without the
+//! edge knowing, or it was rolled back. And who knows that.
 //!
-//! Until the board is told, nothing can be expected of such a place, and of such a place alone. From then on it must
-//! not serve before its content was found to be right.
+//! Until the board knows, nothing can be expected of such a replica, and of such a replica alone. From then on it must
+//! not serve before its content was compared and found equal.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -42,7 +42,7 @@ pub struct Taints {
     places: BTreeMap<(CollectionId, InstanceId), Divergence>,
     /// Of collections that had no mapping at that time.
     ids: BTreeMap<(InstanceId, Uuid), Cause>,
-    /// Instances that may have more or less than the catalog says.
+    /// Instances that may hold more or less than the catalog says.
     strange: BTreeSet<InstanceId>,
     /// Applied first where the content was not what it should be.
     verdicts: BTreeSet<Seq>,
@@ -69,7 +69,7 @@ impl Taints {
         self.places.entry((collection, instance)).or_insert(Divergence { cause, known: Known::ToNobody });
     }
 
-    /// Found equal to a place that is no better.
+    /// Found equal to a replica that is no better.
     pub fn spoil_again(&mut self, collection: CollectionId, instance: InstanceId, divergence: Divergence) {
         self.places.insert((collection, instance), Divergence { known: Known::ToNobody, ..divergence });
     }
@@ -82,7 +82,7 @@ impl Taints {
 }
 
 impl World {
-    /// Whatever has changed on the instance since `before` did so behind the edge's back.
+    /// Whatever has changed on the instance since `before` changed without the edge knowing.
     pub fn taint_changes(&mut self, instance: InstanceId, before: &Held, cause: Cause) {
         self.taints.strange.insert(instance);
         let held = &self.instances[instance.0].collections;
@@ -98,7 +98,7 @@ impl World {
         }
     }
 
-    /// The board was told of these places: none of them may serve any more.
+    /// The board knows of these replicas: none of them may serve any more.
     pub fn told_of(&mut self, instance: InstanceId, collections: &[CollectionId], cause: Cause) {
         for collection in collections {
             if self.board.catalog().mapping(*collection, instance).is_none() {
@@ -111,7 +111,7 @@ impl World {
         }
     }
 
-    /// The edge starts again: what was not durable is not known any more.
+    /// The edge starts again: it no longer knows what was not durable.
     pub fn board_forgets(&mut self) {
         for ((collection, instance), divergence) in &mut self.taints.places {
             if self.journal.step(LaneId::Records(*collection), *instance) == LaneState::InStep {
@@ -120,7 +120,7 @@ impl World {
         }
     }
 
-    /// What is made durable by a place whose content is not what it should be.
+    /// What is made durable by a replica whose content is not what it should be.
     pub fn taint_record(&mut self, lane: LaneId, instance: InstanceId, record: &Record) {
         let astray = match lane {
             LaneId::Records(collection) => self.taints.of(collection, instance).is_some(),

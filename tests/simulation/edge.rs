@@ -1,7 +1,7 @@
 //! The ends and beginnings of edges: killed and started again, or taken over by another one.
 
 use chroma_edge::ids::LaneId;
-use chroma_edge::order::{Effect, Reach};
+use chroma_edge::order::{Action, Effect, Persist, Reach};
 
 use crate::instance::Instance;
 use crate::journal::Commit;
@@ -21,7 +21,7 @@ const SETTLE: usize = 120;
 
 impl World {
     pub fn edge_ends(&mut self) {
-        if self.rng.chance(self.temper.takeovers) {
+        if self.rng.per_mille(self.temper.takeovers) {
             self.succession = Succession::Due;
         } else {
             self.crash();
@@ -47,7 +47,7 @@ impl World {
         self.start();
     }
 
-    /// Another edge has the journal: what this one handed over in time may be executed until calm, what it is in the
+    /// Another edge has the journal: what this one handed over in time may be executed until quiescence, what it is in the
     /// middle of it may send whenever it is continued, and whatever it wants to commit is refused.
     fn takeover(&mut self) {
         self.counters.count("takeover");
@@ -58,13 +58,13 @@ impl World {
             }
             // One of the instances stays as the catalog knows it.
             let strands = request.lane != chroma_edge::ids::LaneId::Catalog || request.instance == self.unlucky();
-            match self.rng.below(5) {
+            match self.rng.index(5) {
                 0 => self.abandoned.push(Request { left: self.now, ..request }),
                 1..4 if strands => self.strand(request),
                 _ => {}
             }
         }
-        self.lease_begins = self.now + self.rng.below(SETTLE) as u64;
+        self.lease_begins = self.now + self.rng.index(SETTLE) as u64;
         self.start();
     }
 
@@ -81,10 +81,10 @@ impl World {
         let (board, effects) = self.journal.restart();
         self.board = board;
         self.board_forgets();
-        if effects.iter().any(|effect| matches!(effect, Effect::AwaitQuiescence { .. })) {
+        if effects.iter().any(|effect| matches!(effect, Effect::Perform(Action::AwaitQuiescence { .. }))) {
             self.counters.count("restored with doubt");
         }
-        if effects.iter().any(|effect| matches!(effect, Effect::Note { .. })) {
+        if effects.iter().any(|effect| matches!(effect, Effect::Persist(Persist::Divergence { .. }))) {
             self.counters.count("below the floor");
         }
         self.take(effects);
@@ -111,7 +111,7 @@ impl World {
 
     /// A blank instance is added to the configuration, which takes a restart of the edge.
     pub fn configure_another(&mut self) {
-        if self.instances.len() >= 4 || !self.rng.chance(150) {
+        if self.instances.len() >= 4 || !self.rng.per_mille(150) {
             return;
         }
         let index = self.instances.len();

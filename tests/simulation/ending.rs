@@ -1,4 +1,4 @@
-//! The end of a run: everything is healed, must come to rest, and must then agree with the fold of the journal.
+//! The end of a run: everything is healed, must finish, and must then agree with the fold of the journal.
 
 use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
 use chroma_edge::order::{Comparison, LaneState, Verdict};
@@ -12,7 +12,7 @@ use crate::world::{Weather, World};
 
 const STEPS_TO_REST: u64 = 40_000;
 
-/// A late write that no edge left word of.
+/// A late write that no edge recorded.
 pub const LATE_UNSEEN: &str = "differs for good, since a late write was not seen";
 /// An older copy that lacks no collection.
 pub const OLDER_UNSEEN: &str = "differs for good, since an older copy was not seen";
@@ -74,7 +74,7 @@ impl World {
         rollback && !known.mappings.iter().zip(&self.instances).any(held)
     }
 
-    /// No copy is chosen where no copy is trusted: writes wait until somebody has compared them.
+    /// No copy is chosen where no copy is trusted: writes wait until an operator has compared them.
     pub fn nobody_in_step(&self, lane: LaneId) -> bool {
         lane != LaneId::Catalog && self.journal.instances().all(|i| self.journal.step(lane, i) == LaneState::Diverged)
     }
@@ -112,11 +112,11 @@ impl World {
         reference.is_some() && reference == instance
     }
 
-    /// G6: what a client was told is what the journal says in the end.
+    /// G6: what a client was answered is what the journal says in the end.
     fn answers_stand(&self) {
         for (seq, ack_state) in self.facts.answers() {
             let row = &self.journal.rows[&seq];
-            // Where no copy is trusted any more, the verdict that was not durable waits for somebody who compares.
+            // Where no copy is trusted any more, the verdict that was not durable waits for a comparison.
             let waits = row.verdict.is_none() && self.nobody_in_step(row.lane);
             let went = row.verdict == Some(Verdict::Void) && self.went_since_it_was_told(row.lane, seq);
             if row.verdict != Some(ack_state) && !waits && !went {
@@ -164,7 +164,7 @@ impl World {
         }
         let orphans = server.collections.keys().filter(|id| self.board.catalog().by_id(**id).is_none()).count();
         if orphans > 0 && server.collections.len() > reference.collections.len() {
-            violated("G2", &format!("{instance:?} holds {orphans} collections that nobody knows"));
+            violated("G2", &format!("{instance:?} holds {orphans} collections that the catalog does not know"));
         }
     }
 
@@ -192,7 +192,7 @@ impl World {
         }
     }
 
-    /// What cannot be had: nobody was told of it, and it is served.
+    /// What cannot be had: it was reported to no edge, and it is served.
     fn count_damage(
         &mut self,
         instance: InstanceId,

@@ -1,7 +1,7 @@
 //! What happens next: chosen by the seed, one thing at a time.
 //!
 //! [`World::advance`] chooses among what clients, the journal, instances and the shell may do now. What goes wrong
-//! with edges is in [`crate::edge`], with instances in [`crate::older`].
+//! with edges is in [`crate::edge`], with instances in [`crate::rollback`].
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId};
 use chroma_edge::order::{Comparison, Examination, Input, LaneState, Reach};
@@ -22,7 +22,7 @@ impl World {
         if storm {
             self.succeed();
         }
-        match self.rng.below(1000) {
+        match self.rng.index(1000) {
             0..345 => self.some_request(),
             345..495 => self.flush(),
             495..650 => self.some_notice(),
@@ -38,15 +38,15 @@ impl World {
                 self.some_stray_lands();
             }
             _ if !storm => self.some_notice(),
-            // Lulls, so that lanes come to rest now and then and can be compared.
-            862..905 if self.now % 400 < 250 && self.rng.chance(self.temper.writes) => self.client_writes(),
+            // Lulls, so that lanes become quiescent now and then and can be compared.
+            862..905 if self.now % 400 < 250 && self.rng.per_mille(self.temper.writes) => self.client_writes(),
             905..942 if !self.now.is_multiple_of(3) => self.client_reads(),
             862..942 => self.some_comparison(),
             942..955 => self.late_execution(),
             955..960 => self.client_gives_up(),
             960..965 => self.trim(),
             965..968 => self.leave_behind(),
-            _ if !self.rng.chance(self.temper.breaks) => self.some_request(),
+            _ if !self.rng.per_mille(self.temper.breaks) => self.some_request(),
             968..986 => self.change_power(),
             986..991 => self.backup_or_restore(),
             991..998 => self.edge_ends(),
@@ -63,7 +63,7 @@ impl World {
     }
 
     pub fn pick(&mut self, count: usize) -> Option<usize> {
-        (count > 0).then(|| self.rng.below(count))
+        (count > 0).then(|| self.rng.index(count))
     }
 
     pub fn some_request(&mut self) {
@@ -75,7 +75,7 @@ impl World {
     }
 
     pub fn flush(&mut self) {
-        let most = 1 + self.rng.below(6);
+        let most = 1 + self.rng.index(6);
         let ack_state = self.journal.flush(most);
         self.check_durable(&ack_state);
         self.notices.extend(ack_state);
@@ -97,18 +97,18 @@ impl World {
         self.tell(Input::Quiesced { lane, instance, wait });
     }
 
-    /// From now on nothing abandoned there is executed any more: the last chance is the last moment.
+    /// From now on nothing abandoned there may be executed: some of it is executed at the last moment.
     fn end_abandoned(&mut self, lane: LaneId, instance: InstanceId, since: u64) {
         let here = |request: &Request| (request.lane, request.instance) == (lane, instance) && request.left <= since;
         let (ended, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.abandoned).into_iter().partition(here);
         self.abandoned = others;
         for request in ended {
             let strands = lane != LaneId::Catalog || instance == self.unlucky();
-            if self.assumptions.calm_is_true == Holds::NotAlways && strands && self.rng.chance(600) {
-                let (lanes, lands) = (vec![request.lane], self.now + self.rng.below(ON_THE_WAY) as u64);
+            if self.assumptions.calm_is_true == Holds::NotAlways && strands && self.rng.per_mille(600) {
+                let (lanes, lands) = (vec![request.lane], self.now + self.rng.index(ON_THE_WAY) as u64);
                 self.late_requests.push(Stray { request, lanes, sent: Some(self.now), lands });
-            } else if self.weather == Weather::Storm && self.rng.chance(300) {
-                self.counters.count("executed at the last moment before calm");
+            } else if self.weather == Weather::Storm && self.rng.per_mille(300) {
+                self.counters.count("executed at the last moment before quiescence");
                 self.lands(request);
             }
         }
@@ -119,12 +119,12 @@ impl World {
     }
 
     fn some_probe(&mut self) {
-        let at = self.rng.below(self.reach.len());
+        let at = self.rng.index(self.reach.len());
         self.probe(InstanceId(at));
     }
 
     pub fn probe(&mut self, instance: InstanceId) {
-        let suspect = self.weather == Weather::Storm && self.rng.chance(50);
+        let suspect = self.weather == Weather::Storm && self.rng.per_mille(50);
         let reach = match self.instances[instance.0].power {
             Power::Up if suspect => Reach::Suspect,
             Power::Up => Reach::Here,
@@ -132,7 +132,7 @@ impl World {
         };
         if self.reach[instance.0] != reach {
             if self.reach[instance.0] == Reach::Away {
-                // Admitted only after a look at what it holds.
+                // Admitted only after an inspection of what it holds.
                 self.look_at(instance);
             }
             self.tell(Input::Reached { instance, reach });
@@ -146,7 +146,7 @@ impl World {
         let LaneId::Records(collection) = lane else { return };
         let in_step: Vec<_> =
             self.journal.instances().filter(|i| self.board.state_of(collection, *i) == LaneState::InStep).collect();
-        let hasty = self.rng.chance(300);
+        let hasty = self.rng.per_mille(300);
         let absent = !hasty && in_step.iter().all(|i| self.there(*i) && !self.facts.executed(*i, seq));
         let shows = if absent { Examination::AbsentEverywhere } else { Examination::Unclear };
         if !absent {
@@ -157,7 +157,7 @@ impl World {
 
     fn some_comparison(&mut self) {
         if let Some(at) = self.pick(self.compared.len())
-            && self.rng.chance(300)
+            && self.rng.per_mille(300)
         {
             let comparison = self.compared.swap_remove(at);
             self.found_equal(comparison);
@@ -179,7 +179,7 @@ impl World {
         }
     }
 
-    /// R4: who is admitted holds what the reference holds, at that moment.
+    /// R4: an instance that is admitted holds what the reference holds, at that moment.
     fn found_equal(&mut self, comparison: Comparison) {
         let Comparison { collection, reference, instance, .. } = comparison;
         let before = self.board.state_of(collection, instance);
@@ -241,8 +241,8 @@ impl World {
     }
 
     fn change_power(&mut self) {
-        let at = self.rng.below(self.instances.len());
-        let power = match (self.instances[at].power, self.rng.below(3)) {
+        let at = self.rng.index(self.instances.len());
+        let power = match (self.instances[at].power, self.rng.index(3)) {
             (Power::Up, 0) => Power::Hung,
             (Power::Up, _) => Power::Down,
             (Power::Hung | Power::Down, _) => Power::Up,
@@ -258,11 +258,11 @@ impl World {
         self.instances[instance.0].power = power;
     }
 
-    /// Retention names somebody whom nothing is kept for any more, rightly or not: the board judges again (rule R11).
+    /// Retention names an instance for which nothing is kept any more, rightly or not: the board decides again (rule R11).
     fn leave_behind(&mut self) {
         let lanes: Vec<_> = self.journal.lanes.keys().copied().collect();
         let Some(at) = self.pick(lanes.len()) else { return };
-        let instance = InstanceId(self.rng.below(self.instances.len()));
+        let instance = InstanceId(self.rng.index(self.instances.len()));
         self.tell(Input::LeftBehind { lane: lanes[at], instance });
     }
 

@@ -45,8 +45,8 @@ impl Facts {
         self.executed(instance, seq) || self.admitted.get(&(instance, lane)).is_some_and(|at| *at >= seq)
     }
 
-    /// A run that had no answer is being executed again, one by one: what it ends with is there, what it begins with
-    /// is there again.
+    /// A run that had no answer is being executed again, one by one: the content already has its last entries, and gets
+    /// its first ones again.
     pub fn amid_a_run(&self, instance: InstanceId, lane: LaneId) -> bool {
         let place = (instance, lane);
         self.latest.get(&place).is_some_and(|latest| self.highest.get(&place).is_some_and(|highest| latest < highest))

@@ -1,6 +1,6 @@
 //! The fold of the journal: what its applied entries make of a blank instance, one after the other.
 //!
-//! An entry that cannot be applied breaks G3, unless an instance that was not in order applied it first.
+//! An entry that cannot be applied breaks G3, unless a diverged instance applied it first.
 
 use std::collections::{HashMap, HashSet};
 
@@ -19,7 +19,7 @@ pub struct Fold {
     pub astray: Astray,
 }
 
-/// What an instance that was not in order has applied first, though no other could.
+/// What a diverged instance has applied first, though no other could.
 #[derive(Default)]
 pub struct Astray {
     pub catalog: bool,

@@ -2,7 +2,8 @@
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
 use chroma_edge::order::{
-    AckState, Consistency, Effect, Input, Intent, Kind, LaneState, Purpose, Record, Repeat, Verdict,
+    AckState, Action, ClientAnswer, Consistency, Effect, Input, Intent, Kind, LaneState, Persist, Purpose, Record,
+    Repeat, Verdict,
 };
 
 use crate::body::Body;
@@ -23,30 +24,37 @@ fn prior(seq: Seq) -> Seq {
 impl World {
     pub fn check_effect(&mut self, effect: &Effect) {
         match effect {
-            Effect::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
+            Effect::Answer(ClientAnswer { lane, seq, verdict, ack_state, .. }) => {
+                self.facts.load.stops_waiting(*lane, *seq);
+                self.g9_no_contrary(*seq, *verdict, *ack_state);
+                self.r2_r3_answer(*lane, *seq, *verdict);
+            }
+            Effect::Persist(Persist::Record { record, lane, instance }) => {
+                self.see_record(*lane, *instance, record);
+                self.taint_record(*lane, *instance, record);
+            }
+            Effect::Persist(Persist::Voids { .. }) => self.counters.count("void by deletion"),
+            Effect::Persist(Persist::Divergence { .. }) => {}
+            Effect::Perform(action) => self.check_action(action),
+        }
+    }
+
+    fn check_action(&mut self, action: &Action) {
+        match action {
+            Action::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
                 self.check_turn(*lane, *instance, seqs, *send_priority);
                 self.r1_one_in_doubt(*lane, *instance, seqs);
                 self.r9_mergeable(seqs);
                 self.r7_deletion_waits(*instance, seqs[0]);
                 self.count_send(seqs, *purpose, *repeat);
             }
-            Effect::ReadIds { lane, instance, seq, send_priority } => {
+            Action::ReadIds { lane, instance, seq, send_priority } => {
                 self.check_turn(*lane, *instance, &[*seq], *send_priority);
                 self.r1_one_in_doubt(*lane, *instance, &[*seq]);
             }
-            Effect::Answer { lane, seq, verdict, ack_state, .. } => {
-                self.facts.load.stops_waiting(*lane, *seq);
-                self.g9_no_contrary(*seq, *verdict, *ack_state);
-                self.r2_r3_answer(*lane, *seq, *verdict);
-            }
-            Effect::Record { record, lane, instance } => {
-                self.see_record(*lane, *instance, record);
-                self.taint_record(*lane, *instance, record);
-            }
-            Effect::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
-            Effect::RecordVoids { .. } => self.counters.count("void by deletion"),
-            Effect::AwaitQuiescence { lane, instance, why, .. } => self.check_rest(*lane, *instance, *why),
-            Effect::Note { .. } | Effect::Inspect { .. } => {}
+            Action::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
+            Action::AwaitQuiescence { lane, instance, why, .. } => self.check_rest(*lane, *instance, *why),
+            Action::Inspect { .. } => {}
         }
     }
 
@@ -73,7 +81,7 @@ impl World {
     }
 
     /// R1: one request per lane and instance, under way or in doubt, and it starts at the first entry after the
-    /// durable mark, which covers what is skipped. R6: nothing is sent that is not durable. R11: nor below a floor.
+    /// durable progress, which covers what is skipped. R6: nothing is sent that is not durable. R11: nor below a floor.
     fn r1_one_in_doubt(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) {
         let same = |request: &Request| request.lane == lane && request.instance == instance;
         if let Some(other) = self.requests.iter().find(|request| same(request)) {
@@ -107,12 +115,12 @@ impl World {
         }
     }
 
-    /// R7: a deletion waits for the flights under it on that instance.
+    /// R7: a deletion waits for the requests in flight under it on that instance.
     fn r7_deletion_waits(&mut self, instance: InstanceId, seq: Seq) {
         let Intent::Deletes(deletion) = &self.journal.rows[&seq].intent else { return };
         let hit = match self.journal.closed.get(&seq) {
             Some(closed) => closed.clone(),
-            // Refused elsewhere: what has that name by now had it not yet on this instance.
+            // Refused elsewhere: the collection that has this name by now did not have it yet on this instance.
             None if self.journal.rows[&seq].verdict.is_some() => Vec::new(),
             None => self.board.catalog().hit_by(deletion),
         };
@@ -120,7 +128,7 @@ impl World {
             LaneId::Records(collection) => request.instance == instance && hit.contains(&collection),
             LaneId::Catalog => false,
         };
-        // What was sent before a crash to a collection deleted since is not waited for: it hits nothing afterwards.
+        // What was sent before a crash to a collection deleted since is not waited for: it finds nothing afterwards.
         let loaded = |request: &&Request| !self.deleted(request.lane);
         let abandoned = self.abandoned.iter().filter(loaded);
         if let Some(request) = self.requests.iter().chain(abandoned).find(|request| under(request)) {
@@ -167,7 +175,7 @@ impl World {
         self.facts.executed.extend(seqs.iter().map(|seq| (instance, *seq)));
     }
 
-    /// R2: a refusal, a creation, and a write with its own id are durable before the client is told. R3, G6: an
+    /// R2: a refusal, a creation, and a write with its own id are durable before the client is answered. R3, G6: an
     /// answer is given once, and never changes.
     fn r2_r3_answer(&mut self, lane: LaneId, seq: Seq, verdict: Verdict) {
         let durable = self.journal.rows[&seq].verdict;
@@ -192,7 +200,7 @@ impl World {
         }
     }
 
-    /// Whoever was told that its write was applied never hears the contrary; the shell knows by `ack_state`.
+    /// Never contradict an acknowledgement that a client may have received; the shell knows by `ack_state`.
     fn g9_no_contrary(&mut self, seq: Seq, verdict: Verdict, ack_state: AckState) {
         let acknowledged = self.account.acknowledged(self.journal.rows[&seq].number);
         if acknowledged && verdict != Verdict::Applied {
@@ -203,7 +211,7 @@ impl World {
         }
     }
 
-    /// Its client may have been told before that was durable, and its collection is gone now.
+    /// Its client may have been answered before that was durable, and its collection is gone now.
     pub fn went_since_it_was_told(&self, lane: LaneId, seq: Seq) -> bool {
         self.deleted(lane) && !self.recorded_answers(seq)
     }
@@ -215,7 +223,7 @@ impl World {
         }
     }
 
-    /// R8: the mapping of what was created is durable before the client is told.
+    /// R8: the mapping of what was created is durable before the client is answered.
     fn r8_mapped(&mut self, seq: Seq) {
         let row = &self.journal.rows[&seq];
         if row.profile.kind != Kind::CreateCollection {
@@ -249,7 +257,7 @@ impl World {
     }
 
     /// R4, G9: durable progress covers an applied entry only where it was executed. R10: what is abandoned was
-    /// never acknowledged, and is nowhere.
+    /// never acknowledged, and exists on no instance.
     pub fn check_durable(&mut self, ack_state: &[(Input, Vec<(Seq, Verdict)>)]) {
         for (input, verdicts) in ack_state {
             if let Input::Recorded { lane, instance } = input {
@@ -291,7 +299,7 @@ impl World {
         let about: Option<CollectionId> = match &row.body {
             Body::UpdateCollection { collection, .. } => Some(*collection),
             Body::CreateCollection { .. } => row.created,
-            // Not there, as wanted: nothing had to be executed.
+            // It does not exist, as wanted: nothing had to be executed.
             Body::DeleteCollection { .. } | Body::DeleteDatabase(_) | Body::CreateDatabase(_) => return true,
             _ => None,
         };
@@ -310,7 +318,7 @@ impl World {
         if collections.is_empty() {
             return;
         }
-        let collection = collections[self.rng.below(collections.len())];
+        let collection = collections[self.rng.index(collections.len())];
         self.r5_fresh(collection);
     }
 

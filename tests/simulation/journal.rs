@@ -1,16 +1,16 @@
 //! The journal in memory: what is durable survives a crash of the edge, what waits in the queue does not.
 //!
-//! Commits become durable in the order in which they were handed over. What the edge gets back after a crash is
-//! what a store's load gives. It checks what is made durable: R2, R3, R4 and R10 speak of that.
+//! Commits become durable in the order in which they were handed over. It checks what is made durable: R2, R3, R4 and
+//! R10 speak of that. What an edge gets back when it starts is in `snapshot.rs`.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
 use chroma_edge::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
+use chroma_edge::journal::Status;
 use chroma_edge::order::{
-    AckPolicy, AckState, Board, Catalog, CatalogChange, Dimension, Effect, Input, Intent, LaneState, MergeLimits,
-    Profile, Record, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Submission, Verdict,
+    AckPolicy, Catalog, CatalogChange, DivergenceCause, Input, Intent, LaneState, MergeLimits, Persist, Profile,
+    Record, Resolved, Submission, Verdict,
 };
-
 use uuid::Uuid;
 
 use crate::body::Body;
@@ -25,6 +25,7 @@ pub struct Row {
     pub intent: Intent,
     pub ack_policy: AckPolicy,
     pub body: Body,
+    pub status: Status,
     pub verdict: Option<Verdict>,
     pub resolved: Option<Vec<u8>>,
     pub created: Option<CollectionId>,
@@ -35,25 +36,16 @@ pub struct Row {
 
 pub enum Commit {
     Append(Row),
-    Record {
-        lane: LaneId,
-        instance: InstanceId,
-        record: Record,
-    },
-    Note {
-        record: Record,
-    },
-    Voids {
-        lane: LaneId,
-        seqs: Vec<Seq>,
-    },
+    Persist(Persist),
     Resolution {
         lane: LaneId,
         instance: InstanceId,
         seq: Seq,
         ids: Vec<u8>,
     },
-    /// This suspicion has been dealt with.
+    /// The client of this entry was answered "recovery pending".
+    Pending(Seq),
+    /// This late write has been acted upon.
     Handled(u64),
 }
 
@@ -68,10 +60,10 @@ pub struct Journal {
     pub last: Seq,
     /// What each applied deletion deleted.
     pub closed: HashMap<Seq, Vec<CollectionId>>,
-    marks: HashMap<(LaneId, InstanceId), Seq>,
-    states: HashMap<(LaneId, InstanceId), LaneState>,
-    floors: BTreeMap<LaneId, Seq>,
-    dimensioned: BTreeSet<CollectionId>,
+    pub marks: HashMap<(LaneId, InstanceId), Seq>,
+    pub states: HashMap<(LaneId, InstanceId), LaneState>,
+    pub floors: BTreeMap<LaneId, Seq>,
+    pub dimensioned: BTreeSet<CollectionId>,
     changes: Vec<(Seq, CatalogChange)>,
     suspicions: BTreeMap<u64, (LaneId, InstanceId)>,
     suspected: u64,
@@ -111,7 +103,7 @@ impl Journal {
         self.marks.get(&(lane, instance)).copied().unwrap_or(Seq::ZERO)
     }
 
-    /// Its mark, and what may be left out behind it.
+    /// Its durable progress, and the entries after it that may be skipped.
     pub fn passed(&self, lane: LaneId, instance: InstanceId) -> Seq {
         let mark = self.mark(lane, instance);
         let left_out = |row: &&Row| row.verdict.is_some_and(|verdict| verdict != Verdict::Applied);
@@ -131,7 +123,7 @@ impl Journal {
         let known = self.catalog.by_id(asked).filter(|c| c.mappings[instance.0].is_some_and(|m| m.uuid() == asked));
         let queued = || {
             let records = self.queue.iter().filter_map(|commit| match commit {
-                Commit::Record { record, .. } => Some(&record.changes),
+                Commit::Persist(Persist::Record { record, .. }) => Some(&record.changes),
                 _ => None,
             });
             records.flatten().find_map(|change| match change {
@@ -159,7 +151,7 @@ impl Journal {
         seqs[from..].iter().take_while(move |seq| **seq <= through).map(|seq| &self.rows[seq])
     }
 
-    /// Makes up to `most` commits durable, and returns what the edge is told.
+    /// Makes up to `most` commits durable, and returns the reports to the edge.
     pub fn flush(&mut self, most: usize) -> Vec<(Input, Vec<(Seq, Verdict)>)> {
         let mut ack_state = Vec::new();
         let mut appended = Vec::new();
@@ -193,19 +185,28 @@ impl Journal {
     fn commit(&mut self, commit: Commit) -> Option<(Input, Vec<(Seq, Verdict)>)> {
         match commit {
             Commit::Append(_) => None,
+            Commit::Pending(seq) => {
+                if let Some(row) = self.rows.get_mut(&seq).filter(|row| row.verdict.is_none()) {
+                    row.status = Status::Failed;
+                }
+                None
+            }
             Commit::Handled(id) => {
                 self.suspicions.remove(&id);
                 None
             }
-            Commit::Record { lane, instance, record } => {
-                self.apply(lane, Some(instance), &record);
+            Commit::Persist(Persist::Record { lane, instance, record }) => {
+                self.apply(lane, instance, &record);
                 Some((Input::Recorded { lane, instance }, record.verdicts))
             }
-            Commit::Note { record } => {
-                self.apply(LaneId::Catalog, None, &record);
+            Commit::Persist(Persist::Divergence { replicas, cause }) => {
+                if cause == DivergenceCause::LeftBehind {
+                    self.r11_left_behind(&replicas);
+                }
+                self.states.extend(replicas.iter().map(|replica| (*replica, LaneState::Diverged)));
                 None
             }
-            Commit::Voids { lane, seqs } => {
+            Commit::Persist(Persist::Voids { lane, seqs }) => {
                 let verdicts: Vec<_> = seqs.iter().map(|seq| (*seq, Verdict::Void)).collect();
                 verdicts.iter().for_each(|(seq, verdict)| self.settle(*seq, *verdict));
                 Some((Input::VoidsRecorded { lane, seqs }, verdicts))
@@ -221,11 +222,11 @@ impl Journal {
         }
     }
 
-    fn apply(&mut self, lane: LaneId, instance: Option<InstanceId>, record: &Record) {
+    fn apply(&mut self, lane: LaneId, instance: InstanceId, record: &Record) {
         for (seq, verdict) in &record.verdicts {
             self.settle(*seq, *verdict);
         }
-        if let (Some(instance), Some(through)) = (instance, record.through) {
+        if let Some(through) = record.through {
             let mark = self.marks.entry((lane, instance)).or_insert(Seq::ZERO);
             *mark = (*mark).max(through);
         }
@@ -245,8 +246,7 @@ impl Journal {
             self.catalog.fold(seq, change);
             self.changes.push((seq, change.clone()));
         }
-        self.r11_left_behind(record);
-        for place in record.diverged.iter().chain(&record.left_behind) {
+        for place in &record.diverged {
             self.states.insert(*place, LaneState::Diverged);
         }
         for place in &record.admitted {
@@ -255,9 +255,9 @@ impl Journal {
     }
 
     /// R11: only in a collection's lane, and only where two others in step durably have all that it has. (They had
-    /// more when the board judged; its own last mark may have become durable since.)
-    fn r11_left_behind(&self, record: &Record) {
-        for (lane, instance) in &record.left_behind {
+    /// more when the board decided; its own last progress may have become durable since.)
+    fn r11_left_behind(&self, replicas: &[(LaneId, InstanceId)]) {
+        for (lane, instance) in replicas {
             let mark = self.mark(*lane, *instance);
             let ahead = |other: &InstanceId| {
                 self.step(*lane, *other) == LaneState::InStep && self.passed(*lane, *other) >= mark
@@ -280,7 +280,7 @@ impl Journal {
     }
 
     /// The lowest progress of the in-step instances: nothing above it may be trimmed.
-    fn low(&self, lane: LaneId) -> Seq {
+    pub fn low(&self, lane: LaneId) -> Seq {
         let in_step = self.instances().filter(|instance| self.step(lane, *instance) == LaneState::InStep);
         in_step.map(|instance| self.mark(lane, instance)).min().unwrap_or(Seq::ZERO)
     }
@@ -301,57 +301,6 @@ impl Journal {
             }
         }
         true
-    }
-
-    /// The edge starts again: what was not durable is gone.
-    pub fn restart(&mut self) -> (Board, Vec<Effect>) {
-        self.queue.clear();
-        // A lane without entries counts too: where a place diverged stays known.
-        let places = self.marks.keys().chain(self.states.keys()).map(|(lane, _)| lane);
-        let ids: BTreeSet<LaneId> = self.lanes.keys().chain(places).chain(self.floors.keys()).copied().collect();
-        let lanes = ids.into_iter().filter(|lane| self.living(*lane)).map(|lane| self.load(lane)).collect();
-        Board::restore(self.names.clone(), LIMITS, self.catalog.clone(), lanes, self.last)
-    }
-
-    /// Lanes of deleted collections are loaded only if something is open in them.
-    fn living(&self, id: LaneId) -> bool {
-        match id {
-            LaneId::Catalog => true,
-            LaneId::Records(collection) => {
-                self.catalog.get(collection).is_some()
-                    || self.between(id, Seq::ZERO, Seq::MAX).any(|row| row.verdict.is_none())
-            }
-        }
-    }
-
-    fn load(&self, id: LaneId) -> RestoredLane {
-        let low = self.low(id);
-        let known = |c: &CollectionId| self.dimensioned.contains(c);
-        let dimension = match id {
-            LaneId::Records(collection) if !known(&collection) => Dimension::Unknown,
-            LaneId::Records(_) | LaneId::Catalog => Dimension::Known,
-        };
-        let wanted = |row: &&Row| !row.trimmed && (row.seq > low || row.verdict.is_none());
-        let entries = self.between(id, Seq::ZERO, Seq::MAX).filter(wanted).map(|row| RestoredEntry {
-            seq: row.seq,
-            profile: row.profile,
-            verdict: row.verdict,
-            intent: row.intent.clone(),
-            resolved: row.resolved.is_some(),
-            ack_state: match (id, row.ack_policy, row.verdict) {
-                (LaneId::Records(_), AckPolicy::Applied, None) => AckState::MaybeAcknowledged,
-                _ => AckState::Unacknowledged,
-            },
-        });
-        let place = |i: InstanceId| RestoredProgress { durable: self.mark(id, i), state: self.step(id, i) };
-        let floor = self.floor(id);
-        RestoredLane {
-            id,
-            dimension,
-            floor,
-            entries: entries.collect(),
-            replicas: self.instances().map(place).collect(),
-        }
     }
 
     /// One more, blank instance is configured from the next start on.

@@ -1,8 +1,8 @@
 //! Writes of earlier edges that end after the lease (docs/one-active-edge.md): the process was stopped in the middle
 //! of them, another edge took over, and it is continued.
 //!
-//! It sees, once the last byte is handed over, that it was too late, and leaves word. The write lands when it lands: at
-//! any time until a rest that began after it was sent is over.
+//! It sees, once the last byte is handed over, that it was too late, and records it. The write may land at
+//! any time until a settle time that began after it was sent is over.
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId};
 use chroma_edge::order::Input;
@@ -15,7 +15,7 @@ use crate::journal::Commit;
 use crate::requests::Request;
 use crate::world::{Weather, World};
 
-/// Writes that were executed behind the edge's back.
+/// The counter of writes that were executed without the edge knowing.
 pub const LANDED: &str = "landed behind the edge's back";
 
 #[derive(Clone, Debug)]
@@ -29,11 +29,11 @@ pub struct Stray {
     pub lands: u64,
 }
 
-/// The longest time on the way, in steps.
+/// The longest time until a request arrives, in steps.
 pub const ON_THE_WAY: usize = 300;
 
 impl World {
-    /// What of the old edge's requests it is stopped in the middle of.
+    /// The old edge is stopped in the middle of sending this request.
     pub fn strand(&mut self, request: Request) {
         let lanes = self.lanes_of(&request);
         self.late_requests.push(Stray { request, lanes, sent: None, lands: 0 });
@@ -55,14 +55,14 @@ impl World {
         if held.is_empty() {
             return;
         }
-        let at = held[self.rng.below(held.len())];
-        if self.weather == Weather::Quiesced || self.rng.chance(200) {
+        let at = held[self.rng.index(held.len())];
+        if self.weather == Weather::Quiesced || self.rng.per_mille(200) {
             self.counters.count("given up in the middle when the lease was over");
             self.late_requests.swap_remove(at);
             return;
         }
         self.late_requests[at].sent = Some(self.now);
-        self.late_requests[at].lands = self.now + self.rng.below(ON_THE_WAY) as u64;
+        self.late_requests[at].lands = self.now + self.rng.index(ON_THE_WAY) as u64;
         self.counters.count("sent after the lease");
         let (lanes, instance) = (self.late_requests[at].lanes.clone(), self.late_requests[at].request.instance);
         self.note(|| format!("an earlier edge sends too late to {instance:?}, {lanes:?}"));
@@ -71,9 +71,9 @@ impl World {
         }
     }
 
-    /// Earlier edges leave word, and this one reads it.
+    /// Earlier edges record late writes, and this one reads them.
     pub fn some_word(&mut self) {
-        if self.rng.chance(500) {
+        if self.rng.per_mille(500) {
             let overruns = std::mem::take(&mut self.overruns);
             if self.assumptions.word_is_left == Holds::Always {
                 overruns.into_iter().for_each(|place| self.journal.suspect(place));
@@ -82,9 +82,9 @@ impl World {
         }
         for (id, (lane, instance)) in self.journal.suspicions() {
             if self.heeded.insert(id) {
-                self.counters.count("suspicion heeded");
+                self.counters.count("late write acted upon");
                 self.suspected(lane, instance);
-                // Behind the notes that were handed over before it.
+                // After the commits that were handed over before it.
                 self.journal.queue.push_back(Commit::Handled(id));
             }
         }
@@ -115,12 +115,12 @@ impl World {
         if ready.is_empty() {
             return false;
         }
-        let stray = self.late_requests.swap_remove(ready[self.rng.below(ready.len())]);
+        let stray = self.late_requests.swap_remove(ready[self.rng.index(ready.len())]);
         self.lands_late(&stray.request);
         true
     }
 
-    /// Executed behind the edge's back, in no order.
+    /// Executed without the edge knowing, in no order.
     pub fn lands_late(&mut self, request: &Request) {
         if request.seqs().iter().any(|seq| self.unanswerable(*seq)) {
             return;
@@ -136,7 +136,7 @@ impl World {
         }
     }
 
-    /// The rest of a place is over: what was sent before it began can be executed no more.
+    /// A settle time is over: what was sent there before it began can be executed no more.
     pub fn strays_end(&mut self, lane: LaneId, instance: InstanceId, since: u64) {
         if self.assumptions.calm_is_true == Holds::NotAlways {
             return;

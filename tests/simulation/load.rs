@@ -1,7 +1,7 @@
-//! Who waits for what, and what has come to nothing where: the observer's own account, against which the turn of each
+//! Which clients wait for what, and what has failed where: the observer's own account, against which the priority of each
 //! request is held (docs/rules.md, "Who goes first").
 //!
-//! And the shell's gate before each instance: as many at once as it is given, the others by their precedence.
+//! And the shell's limiter before each instance: so many at once, the others wait in the order of their precedence.
 
 use std::collections::{BTreeSet, HashMap};
 
@@ -14,7 +14,7 @@ use chroma_edge::order::{
 use crate::invariants::violated;
 use crate::world::World;
 
-/// Failures in a row of one place: at least and at most.
+/// Failures in a row of one replica: at least and at most.
 #[derive(Clone, Copy, Default)]
 struct InARow {
     least: u32,
@@ -29,7 +29,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// What the board is about to be told.
+    /// What is about to be reported to the board.
     pub fn hear(&mut self, input: &Input, board: &Board, reach: &[Reach]) {
         match input {
             Input::Journaled(submissions) => {
@@ -99,7 +99,7 @@ fn serves(board: &Board, lane: LaneId, instance: InstanceId) -> bool {
 }
 
 impl World {
-    /// The turn of a request is that of its entries and of those who wait, and counts what has failed.
+    /// A request's priority follows from its entries and the clients that wait for them, and counts failures.
     pub fn check_turn(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq], send_priority: SendPriority) {
         let own = seqs.iter().map(|seq| self.journal.rows[seq].profile.priority);
         let expected = self.facts.load.precedence(lane, own, seqs[0]);
@@ -113,7 +113,7 @@ impl World {
         }
     }
 
-    /// A pause is counted from the first failure, and longer after each.
+    /// The backoff is counted from the first failure, and grows with each.
     pub fn check_rest(&mut self, lane: LaneId, instance: InstanceId, why: WaitReason) {
         let InARow { most, .. } = self.facts.load.in_a_row.get(&(lane, instance)).copied().unwrap_or_default();
         let (WaitReason::Backoff { in_a_row } | WaitReason::Settle { in_a_row }) = why;
@@ -126,7 +126,7 @@ impl World {
         }
     }
 
-    /// The request that gets on, if this one is looked at: what may not enter yet lets those go first that may.
+    /// The request that proceeds when this one is chosen: one that may not pass the limiter yet lets another go first.
     pub fn at_the_gate(&mut self, at: usize) -> Option<usize> {
         if self.requests[at].entered {
             return Some(at);
@@ -147,7 +147,7 @@ impl World {
         Some(first)
     }
 
-    /// Somebody waits now for what stands at the gate.
+    /// A client now waits for a request that the limiter holds.
     pub fn raise(&mut self, input: &Input) {
         let Input::Journaled(submissions) = input else { return };
         for submission in submissions {

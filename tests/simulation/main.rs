@@ -1,13 +1,9 @@
 //! Seeded simulation of the board (docs/rules.md): model instances, a journal in memory, and a shell that carries
-//! out what the board decides late, in random order, losing answers, instances and itself on the way.
+//! out the board's effects late, in random order, and loses answers, instances and itself.
 //!
 //! `SIM_SEED=n` repeats one seed with its events; `SIM_SEEDS` and `SIM_STEPS` say how much is run.
 
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
-
-#[allow(dead_code, unused_imports, reason = "what the checker's other users name is not named here")]
-#[path = "../checker/mod.rs"]
-mod checker;
 
 mod account;
 mod assumptions;
@@ -27,8 +23,8 @@ mod journal;
 mod late_requests;
 mod load;
 mod requests;
-mod rng;
 mod rollback;
+mod snapshot;
 mod verdicts;
 mod workload;
 mod world;
@@ -48,8 +44,8 @@ const SEEDS: u64 = 512;
 const SEEDS_WITHOUT: u64 = 96;
 const STEPS: u64 = 2000;
 
-/// A suspicion that came while a deletion was under way was forgotten (3, 97, 120); one that came in the middle of a rest
-/// or a request was over with it (3020, 3361). A deletion waited for what it had deleted, and that for it (5398).
+/// A late write reported during a deletion was forgotten (3, 97, 120); one reported during a settle time
+/// or a request was forgotten when that ended (3020, 3361). A deletion and what it had deleted waited for each other (5398).
 const FIXED: &[(u64, u64)] = &[(3, 900), (97, 800), (120, 900), (3020, 1400), (3361, 2000), (5398, 2000)];
 
 fn number(variable: &str) -> Option<u64> {
@@ -156,7 +152,7 @@ fn what_was_fixed_stays_fixed() {
     }
 }
 
-/// A failure that cannot be repeated is hardly a finding.
+/// A failure is of use only if it can be repeated.
 #[test]
 fn the_same_seed_is_the_same_run() {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
@@ -167,7 +163,7 @@ fn the_same_seed_is_the_same_run() {
     }
 }
 
-/// Without this assumption a late write stays unseen, and is all that goes wrong.
+/// Without this assumption a late write stays unseen, and nothing else goes wrong.
 fn what_comes_of(broken: Assumptions) {
     let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
     let many = run_many(SEEDS_WITHOUT, STEPS, broken);

@@ -22,11 +22,11 @@ pub struct Request {
     pub instance: InstanceId,
     pub work: Work,
     pub send_priority: SendPriority,
-    /// Through the gate: it may have been sent.
+    /// It has passed the instance's limiter: it may have been sent.
     pub entered: bool,
     /// What the instance has answered, as soon as it has executed it.
     pub answer: Option<Answer>,
-    /// The step at which nobody waited for it any more.
+    /// The step at which it was abandoned.
     pub left: u64,
 }
 
@@ -71,7 +71,7 @@ impl Request {
 }
 
 impl World {
-    /// One request gets on, or is lost.
+    /// One request takes its next step, or is lost.
     pub fn progress(&mut self, at: usize) {
         if self.now < self.lease_begins && self.requests[at].answer.is_none() {
             return;
@@ -80,7 +80,7 @@ impl World {
         match (power, self.requests[at].answer) {
             (Power::Down, _) => self.refused_connection(at),
             (Power::Hung, _) => {
-                if self.rng.chance(300) {
+                if self.rng.per_mille(300) {
                     self.lose(at);
                 }
             }
@@ -102,7 +102,7 @@ impl World {
             Work::Send { .. } if storm && self.goes_wrong(60) => {
                 self.counters.count("transient error");
                 self.requests.swap_remove(at);
-                let retry = if self.rng.chance(500) { Retry::Immediately } else { Retry::AfterBackoff };
+                let retry = if self.rng.per_mille(500) { Retry::Immediately } else { Retry::AfterBackoff };
                 self.tell_outcome(lane, instance, Outcome::NotSent { retry });
             }
             Work::Send { .. } if storm && self.goes_wrong(30) => {
@@ -130,7 +130,7 @@ impl World {
     }
 
     fn goes_wrong(&mut self, per_mille: u64) -> bool {
-        self.rng.chance(per_mille) && self.rng.chance(self.temper.loses)
+        self.rng.per_mille(per_mille) && self.rng.per_mille(self.temper.loses)
     }
 
     fn answered(&mut self, at: usize, answer: Answer) {
@@ -172,7 +172,7 @@ impl World {
         self.tell_outcome(lane, instance, Outcome::InDoubt { instance_was });
     }
 
-    /// Nothing is listening: a request whose instance died on the way is in doubt, a later one never left.
+    /// Nothing listens: a request whose instance died after it was sent is in doubt, a later one was never sent.
     fn refused_connection(&mut self, at: usize) {
         if self.requests[at].answer.is_some() {
             self.lose(at);
@@ -181,25 +181,27 @@ impl World {
         let request = self.requests.swap_remove(at);
         let (lane, instance) = (request.lane, request.instance);
         self.probe(instance);
-        let retry = if self.rng.chance(500) { Retry::Immediately } else { Retry::AfterBackoff };
+        let retry = if self.rng.per_mille(500) { Retry::Immediately } else { Retry::AfterBackoff };
         match request.work {
             Work::Read { .. } => self.tell(Input::IdsRead { lane, instance, resolved: Resolved::Failed { retry } }),
             Work::Send { .. } => self.tell_outcome(lane, instance, Outcome::NotSent { retry }),
         }
     }
 
-    /// The process is gone: what it had received it has executed or never will.
+    /// The process has died: each request it had received was executed before, or never will be.
     pub fn kill(&mut self, instance: InstanceId) {
         self.abandoned.retain(|request| request.instance != instance);
         self.late_requests.retain(|stray| stray.request.instance != instance || stray.sent.is_none());
         let there: Vec<_> = (0..self.requests.len()).filter(|at| self.requests[*at].instance == instance).collect();
         for at in there.into_iter().rev() {
             let Work::Send { seqs, .. } = self.requests[at].work.clone() else { continue };
-            if !self.requests[at].may_still_execute() || self.rng.chance(400) {
+            if !self.requests[at].may_still_execute() || self.rng.per_mille(400) {
                 continue;
             }
             let request = self.requests.swap_remove(at);
-            if self.now >= self.lease_begins && self.rng.chance(500) && !seqs.iter().any(|seq| self.unanswerable(*seq))
+            if self.now >= self.lease_begins
+                && self.rng.per_mille(500)
+                && !seqs.iter().any(|seq| self.unanswerable(*seq))
             {
                 self.execute(request.lane, instance, &seqs);
             }
@@ -214,7 +216,7 @@ impl World {
         if self.abandoned.is_empty() {
             return;
         }
-        let at = self.rng.below(self.abandoned.len());
+        let at = self.rng.index(self.abandoned.len());
         if self.instances[self.abandoned[at].instance.0].power != Power::Up {
             return;
         }
@@ -222,7 +224,7 @@ impl World {
         self.lands(request);
     }
 
-    /// Executed late, but before calm.
+    /// Executed late, but before quiescence.
     pub fn lands(&mut self, request: Request) {
         let power = self.instances[request.instance.0].power;
         if power != Power::Up || request.seqs().iter().any(|seq| self.unanswerable(*seq)) {
@@ -233,7 +235,7 @@ impl World {
         self.note(|| format!("late on {:?} {:?}: {:?}: {answer:?}", request.instance, request.lane, request.seqs()));
     }
 
-    /// What comes back on the other end of a lost connection may not be what it was.
+    /// An instance that returns after a lost connection may not hold what it held.
     fn look_later(&mut self, instance: InstanceId) {
         if self.reach[instance.0] != Reach::Away {
             self.inspections.insert(instance);

@@ -1,7 +1,7 @@
-//! An instance that comes back older: a backup is restored, or the tail of its writes is lost, or all of it.
+//! An instance that is rolled back: a backup is restored, or the tail of its writes is lost, or all of it.
 //!
-//! What it lacks altogether shows when it is looked at. What is only older does not, today: of such a place nothing is
-//! expected, and everything of all others.
+//! What it lacks altogether shows on inspection. What is only older does not, today: of such a replica nothing is
+//! expected, and of all others everything.
 
 use std::collections::BTreeSet;
 
@@ -19,17 +19,17 @@ pub struct Snapshot {
 }
 
 impl World {
-    /// The one instance of the run that may lose what it had: else nobody would be left who has it.
+    /// The one instance of the run that may lose what it had: the others keep it.
     pub fn unlucky(&self) -> InstanceId {
         self.temper.unlucky
     }
 
     pub fn backup_or_restore(&mut self) {
-        if !self.rng.chance(self.temper.rollback) {
+        if !self.rng.per_mille(self.temper.rollback) {
             return;
         }
         let instance = self.unlucky();
-        if self.snapshots[instance.0].is_none() || self.rng.chance(300) {
+        if self.snapshots[instance.0].is_none() || self.rng.per_mille(300) {
             let server = &self.instances[instance.0];
             let (databases, collections) = (server.databases.clone(), server.collections.clone());
             self.snapshots[instance.0] = Some(Snapshot { databases, collections });
@@ -40,7 +40,7 @@ impl World {
 
     fn comes_back_older(&mut self, instance: InstanceId) {
         self.counters.count("came back older");
-        let snapshot = match self.rng.below(4) {
+        let snapshot = match self.rng.index(4) {
             0 => {
                 self.counters.count("came back blank");
                 None
@@ -58,7 +58,7 @@ impl World {
         }
         self.note(|| format!("{instance:?} comes back older"));
         self.taint_changes(instance, &before, Cause::Older);
-        if self.rng.chance(500) {
+        if self.rng.per_mille(500) {
             self.set_power(instance, Power::Up);
         }
     }

@@ -1,4 +1,4 @@
-//! The run as the checker takes it (`tests/checker`), and what writes mean in this world.
+//! The run as the checker takes it (`testkit/src/checker`), and what writes mean in this world.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,12 +7,12 @@ use chroma_edge::order::{Kind, LaneState, Verdict};
 
 use crate::account::token;
 use crate::body::Body;
-use crate::checker::check;
-use crate::checker::history::{self, Entry, Lifetime, Run, Semantics, Status};
 use crate::instance::{Record, Stored};
 use crate::invariants::violated;
 use crate::journal::Row;
 use crate::world::World;
+use testkit::checker::check;
+use testkit::checker::history::{self, Entry, Lifetime, Run, Semantics, Status};
 
 /// A journaled write, with what was decided about it.
 #[derive(Clone, Debug)]
@@ -66,7 +66,7 @@ impl World {
     pub fn judge_run(&mut self, astray: bool) {
         self.account.cut(self.now, "the run is over");
         if astray {
-            // An instance that was not in order gave verdicts that no other could have given.
+            // A diverged instance gave verdicts that no other could have given.
             self.counters.count("runs not judged by the checker");
             return;
         }
@@ -83,7 +83,7 @@ impl World {
     fn run(&mut self) -> Run<Journaled, Vec<Record>> {
         let mut run = Run { reads: std::mem::take(&mut self.account.reads), ..Run::default() };
         let mut left_out = BTreeSet::new();
-        // Lanes with writes that were shown and have no effect that lasts: where nobody is in step, they wait.
+        // Lanes with writes that were shown and have no lasting effect: where no instance is in step, they wait.
         let mut waiting = BTreeSet::new();
         for row in self.journal.rows.values() {
             if row.verdict.is_none() && self.nobody_in_step(row.lane) {
@@ -93,7 +93,7 @@ impl World {
                 if row.verdict == Some(Verdict::Void)
                     && self.journal.instances().any(|i| self.facts.executed(i, row.seq))
                 {
-                    // Executed before its collection was deleted, and told "no such collection" after: it was shown.
+                    // Executed before its collection was deleted, and answered "no such collection" after: it was shown.
                     waiting.insert(row.lane.to_string());
                 }
                 run.journal.push(self.entry(row));
@@ -110,7 +110,7 @@ impl World {
     }
 
     fn entry(&self, row: &Row) -> Entry<Journaled> {
-        // Told to its client, and not durable when the edge was gone; then its collection was deleted.
+        // Acknowledged, and not durable when the edge died; then its collection was deleted.
         let deleted_since = self.deleted(row.lane) && self.account.acknowledged(row.number);
         let verdict = match row.verdict {
             Some(Verdict::Void) if deleted_since => history::Verdict::Applied,
@@ -140,7 +140,7 @@ impl World {
         }
     }
 
-    /// By lane, what the instance holds of the collections that there are; and which of them it need not hold.
+    /// By lane, what the instance holds of the collections that exist; and which of them it need not hold.
     fn held(&self, instance: InstanceId, diverged: &mut BTreeSet<(String, String)>) -> BTreeMap<String, Vec<Record>> {
         let mut held = BTreeMap::new();
         // What the catalog holds is compared in `crate::ending`.

@@ -6,7 +6,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet, VecDeque};
 use std::sync::LazyLock;
 
 use chroma_edge::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
-use chroma_edge::order::{AckPolicy, Board, Comparison, Effect, Input, Outcome, Reach, Verdict};
+use chroma_edge::order::{
+    AckPolicy, Action, Board, Comparison, DivergenceCause, Effect, Input, Outcome, Persist, Reach, Verdict, WaitId,
+};
 
 use crate::account::Account;
 use crate::assumptions::Assumptions;
@@ -19,8 +21,8 @@ use crate::instance::Instance;
 use crate::journal::{Commit, Journal, LIMITS};
 use crate::late_requests::Stray;
 use crate::requests::Request;
-use crate::rng::Rng;
 use crate::rollback::Snapshot;
+use testkit::random::Random;
 
 /// How many events a report shows: `SIM_TRACE`.
 static KEPT: LazyLock<usize> = LazyLock::new(|| crate::number("SIM_TRACE").map_or(200, |kept| kept as usize));
@@ -29,72 +31,72 @@ static KEPT: LazyLock<usize> = LazyLock::new(|| crate::number("SIM_TRACE").map_o
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub enum Weather {
     Storm,
-    /// Nothing new comes in and nothing breaks: everything must come to rest.
+    /// Nothing new comes in and nothing breaks: everything must finish.
     Quiesced,
 }
 
-/// How a seed's world behaves: some seeds break all the time, others get much done.
+/// How a seed's world behaves: some seeds fail often, others make much progress.
 #[derive(Clone, Copy, Debug)]
 pub struct Temper {
-    /// Of a thousand writes, so many go to the catalog.
+    /// Per mille of the writes that go to the catalog.
     pub catalog: u64,
-    /// Of a thousand chances to write, clients take so many.
+    /// Per mille of the chances to write that clients take.
     pub writes: u64,
-    /// Of a thousand writes to records, so many are refused.
+    /// Per mille of the record writes that are refused.
     pub refusals: u64,
-    /// Of a thousand things that could break, so many do.
+    /// Per mille of the possible faults that occur.
     pub breaks: u64,
-    /// Of a thousand requests, so many go wrong in some way.
+    /// Per mille of the requests that fail in some way.
     pub loses: u64,
-    /// Of a thousand broken things, so many are an instance that comes back older.
+    /// Per mille of the faults that are a rollback of an instance.
     pub rollback: u64,
-    /// Of a thousand ends of an edge, so many are a takeover by another one.
+    /// Per mille of the ends of an edge that are a takeover by another one.
     pub takeovers: u64,
-    /// Requests at once to one instance.
+    /// The most requests to one instance at once.
     pub permits: usize,
-    /// Of two at least.
+    /// The one instance that may be rolled back.
     pub unlucky: InstanceId,
 }
 
 impl Temper {
-    fn new(rng: &mut Rng) -> Self {
+    fn new(rng: &mut Random) -> Self {
         Temper {
-            catalog: [20, 60, 200][rng.below(3)],
-            writes: [120, 500, 1000][rng.below(3)],
-            refusals: [40, 70, 300][rng.below(3)],
-            breaks: [100, 400, 1000][rng.below(3)],
-            loses: [100, 400, 1000][rng.below(3)],
-            rollback: [0, 0, 600][rng.below(3)],
-            takeovers: [0, 300, 800][rng.below(3)],
-            permits: [1, 2, 9][rng.below(3)],
-            unlucky: InstanceId(rng.below(2)),
+            catalog: [20, 60, 200][rng.index(3)],
+            writes: [120, 500, 1000][rng.index(3)],
+            refusals: [40, 70, 300][rng.index(3)],
+            breaks: [100, 400, 1000][rng.index(3)],
+            loses: [100, 400, 1000][rng.index(3)],
+            rollback: [0, 0, 600][rng.index(3)],
+            takeovers: [0, 300, 800][rng.index(3)],
+            permits: [1, 2, 9][rng.index(3)],
+            unlucky: InstanceId(rng.index(2)),
         }
     }
 }
 
 pub struct World {
-    pub rng: Rng,
+    pub rng: Random,
     pub temper: Temper,
     pub assumptions: Assumptions,
     pub board: Board,
     pub journal: Journal,
     pub instances: Vec<Instance>,
-    /// What the board has been told of each instance.
+    /// The last reach reported to the board, per instance.
     pub reach: Vec<Reach>,
     pub requests: Vec<Request>,
-    /// Requests nobody waits for any more: they may be executed until calm is reported for their place.
+    /// Abandoned requests: they may be executed until quiescence is reported for their lane and instance.
     pub abandoned: Vec<Request>,
     /// Requests of earlier edges that ended, or may end, after the lease.
     pub late_requests: Vec<Stray>,
-    /// Where earlier edges know that they sent too late, and have not told anybody.
+    /// Where earlier edges know that they sent too late, and have not recorded it.
     pub overruns: Vec<(LaneId, InstanceId)>,
-    /// Suspicions that this board has been told of.
+    /// Late writes reported to this board.
     pub heeded: BTreeSet<u64>,
     pub succession: Succession,
-    /// Nothing is sent before this step: what another edge sent may still be on its way.
+    /// Nothing is sent before this step: requests of another edge may still arrive.
     pub lease_begins: u64,
     /// What the shell waits for, and the step at which it began.
-    pub rests: BTreeMap<(LaneId, InstanceId, u64), u64>,
+    pub rests: BTreeMap<(LaneId, InstanceId, WaitId), u64>,
     pub examinations: Vec<(LaneId, Seq)>,
     pub inspections: BTreeSet<InstanceId>,
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
@@ -102,7 +104,7 @@ pub struct World {
     pub compared: Vec<Comparison>,
     pub unequal: HashSet<(CollectionId, InstanceId)>,
     pub heard_of: Vec<CollectionId>,
-    /// A backup of each instance, from some time.
+    /// A backup of each instance, of an earlier step.
     pub snapshots: Vec<Option<Snapshot>>,
     pub taints: Taints,
     pub facts: Facts,
@@ -115,8 +117,8 @@ pub struct World {
 
 impl World {
     pub fn new(seed: u64, assumptions: Assumptions, traced: bool) -> Self {
-        let mut rng = Rng::new(seed);
-        let count = 2 + rng.below(3).min(1 + rng.below(2));
+        let mut rng = Random::scattered(seed);
+        let count = 2 + rng.index(3).min(1 + rng.index(2));
         let mut temper = Temper::new(&mut rng);
         if !assumptions.kept() {
             temper = Temper { takeovers: 900, rollback: 0, breaks: temper.breaks.max(400), ..temper };
@@ -173,7 +175,7 @@ impl World {
         format!("SEED={seed} STEP={} {cause}\n{}\n", self.now, events.join("\n"))
     }
 
-    /// Gives the board one input, and takes what it wants done.
+    /// Gives the board one input, and carries out its effects.
     pub fn tell(&mut self, input: Input) {
         self.note(|| format!("in  {input:?}"));
         self.facts.load.hear(&input, &self.board, &self.reach);
@@ -191,31 +193,35 @@ impl World {
             self.note(|| format!("out {effect:?}"));
             self.check_effect(&effect);
             match effect {
-                Effect::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
-                    self.requests.push(Request::send(lane, instance, seqs, purpose, repeat, send_priority));
-                }
-                Effect::ReadIds { lane, instance, seq, send_priority } => {
-                    self.requests.push(Request::read(lane, instance, seq, send_priority));
-                }
-                Effect::Record { lane, instance, record } => {
-                    self.journal.queue.push_back(Commit::Record { lane, instance, record });
-                }
-                Effect::Note { record } => {
-                    if !record.left_behind.is_empty() {
-                        self.counters.count("left behind");
-                    }
-                    self.journal.queue.push_back(Commit::Note { record });
-                }
-                Effect::RecordVoids { lane, seqs } => self.journal.queue.push_back(Commit::Voids { lane, seqs }),
-                Effect::Answer { seq, verdict, .. } => self.answer_client(seq, verdict),
-                Effect::AwaitQuiescence { lane, instance, wait, .. } => {
-                    self.rests.insert((lane, instance, wait), self.now);
-                }
-                Effect::Inspect { instance } => {
-                    self.inspections.insert(instance);
-                }
-                Effect::Examine { lane, seq } => self.examinations.push((lane, seq)),
+                Effect::Answer(answer) => self.answer_client(answer.seq, answer.verdict),
+                Effect::Persist(persist) => self.persist(persist),
+                Effect::Perform(action) => self.perform(action),
             }
+        }
+    }
+
+    fn persist(&mut self, persist: Persist) {
+        if let Persist::Divergence { cause: DivergenceCause::LeftBehind, .. } = persist {
+            self.counters.count("left behind");
+        }
+        self.journal.queue.push_back(Commit::Persist(persist));
+    }
+
+    fn perform(&mut self, action: Action) {
+        match action {
+            Action::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
+                self.requests.push(Request::send(lane, instance, seqs, purpose, repeat, send_priority));
+            }
+            Action::ReadIds { lane, instance, seq, send_priority } => {
+                self.requests.push(Request::read(lane, instance, seq, send_priority));
+            }
+            Action::AwaitQuiescence { lane, instance, wait, .. } => {
+                self.rests.insert((lane, instance, wait), self.now);
+            }
+            Action::Inspect { instance } => {
+                self.inspections.insert(instance);
+            }
+            Action::Examine { lane, seq } => self.examinations.push((lane, seq)),
         }
     }
 

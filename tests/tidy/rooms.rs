@@ -29,7 +29,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("admin", &["chroma", "clock", "coordinator", "events", "ids", "instance", "journal", "metrics", "order", "proxy"]),
     // `validate` is a client: it shares no code with the edge but the clock.
     ("validate", &["clock"]),
-    ("config", &["events", "ids", "instance", "journal", "order", "proxy"]),
+    ("config", &["chroma", "events", "ids", "instance", "journal", "order", "proxy"]),
     ("cli", &["config", "journal", "proof", "proxy", "validate"]),
     // The composition root. No room imports it.
     (

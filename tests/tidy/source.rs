@@ -48,7 +48,7 @@ pub fn read(path: &str) -> String {
 }
 
 static RUST: LazyLock<Vec<File>> = LazyLock::new(|| {
-    let paths = ["src", "tests", "benches"].iter().flat_map(|folder| files_below(folder, &[".rs"]));
+    let paths = ["src", "tests", "benches", "testkit"].iter().flat_map(|folder| files_below(folder, &[".rs"]));
     paths
         .map(|path| {
             let text = read(&path);
@@ -59,7 +59,7 @@ static RUST: LazyLock<Vec<File>> = LazyLock::new(|| {
         .collect()
 });
 
-/// Every Rust file of the repository: `src/`, `tests/` and `benches/`.
+/// Every Rust file of the repository: `src/`, `tests/`, `benches/` and `testkit/`.
 pub fn rust_files() -> &'static [File] {
     &RUST
 }

@@ -1,4 +1,4 @@
-//! What a CMS has been told is stored, and whether every instance holds exactly that.
+//! What was confirmed to a CMS as stored, and whether every instance holds exactly that.
 //!
 //! Embeddings are drawn from the document's name, its version and the chunk's number, so that a chunk of the wrong
 //! version shows, bit by bit.
@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::common::ChromaServer;
-use crate::common::content::{Key, Record};
-use crate::common::random::Random;
+use testkit::ChromaServer;
+use testkit::content::{Key, Record};
+use testkit::random::Random;
 
 pub const DIMENSION: usize = 8;
 
@@ -82,13 +82,13 @@ impl Document {
 /// Every collection with its documents, by name.
 pub type CatalogFixture = BTreeMap<String, BTreeMap<String, Document>>;
 
-/// Compares what each server holds with what the CMS was told; returns how many records were compared on all of them,
+/// Compares what each server holds with what the CMS was answered; returns how many records were compared on all of them,
 /// and every difference.
 pub fn compare(catalog_fixture: &CatalogFixture, servers: &[ChromaServer]) -> (usize, Vec<String>) {
     let mut differences = Vec::new();
     let mut compared = 0;
     for (number, server) in servers.iter().enumerate() {
-        let held = crate::common::Content::of(&server.client(), &["default_tenant"]);
+        let held = testkit::Content::of(&server.client(), &["default_tenant"]);
         let names: Vec<&String> = held.collections.keys().map(|key: &Key| &key.name).collect();
         let expected: Vec<&String> = catalog_fixture.keys().collect();
         if names != expected {

@@ -1,13 +1,13 @@
 //! A CMS: uploads documents as groups of chunks, replaces, searches and deletes them by group, as such applications
-//! do, and keeps a list of what it was told is stored.
+//! do, and keeps a list of what was confirmed as stored.
 
 use std::io;
 
 use serde_json::{Value, json};
 
 use crate::catalog_fixture::{CatalogFixture, Document};
-use crate::common::http::{Answer, Client, DEFAULT, record_path};
 use crate::figures::Figures;
+use testkit::http::{Answer, Client, DEFAULT, record_path};
 
 /// One editor's session.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ impl<'a> Cms<'a> {
         }
     }
 
-    /// The deployment's own word on its health.
+    /// What the deployment reports of its health.
     pub fn health(&self) {
         self.figures
             .call("health", || self.client.try_call("GET", "/health", &Value::Null))

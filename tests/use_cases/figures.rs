@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use crate::common::http::Answer;
+use testkit::http::Answer;
 
 /// What a use case saw. Shared by all its clients.
 #[derive(Debug, Default)]

@@ -1,4 +1,4 @@
-//! Use case 4: everybody comes at once. What is too much is refused by name and without effect; what is taken is done;
+//! Use case 4: all clients come at once. What is too much is refused by name and without effect; what is taken is done;
 //! every operation is accounted for.
 
 use std::collections::BTreeSet;
@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use crate::catalog_fixture::{self, CatalogFixture, Document};
-use crate::common::cluster::{CATCH_UP, Cluster};
-use crate::common::http::{Answer, DEFAULT, record_path};
-use crate::common::place::wait_for;
 use crate::figures::{Figures, shown};
+use testkit::cluster::{CATCH_UP, Cluster};
+use testkit::http::{Answer, DEFAULT, record_path};
+use testkit::place::wait_for;
 
 const CREATES: usize = 30;
 const CLIENTS: usize = 200;
@@ -41,7 +41,7 @@ fn creates_at_once(cluster: &Cluster, figures: &Figures) -> Vec<String> {
     })
 }
 
-/// What the crowd was told.
+/// What the crowd was answered.
 #[derive(Default)]
 struct Crowd {
     refused: AtomicUsize,
@@ -63,7 +63,7 @@ impl Crowd {
     }
 }
 
-/// One client of the crowd: uploads its documents, and comes again when it is told to.
+/// One client of the crowd: uploads its documents, and retries when the answer says so.
 fn uploads(cluster: &Cluster, figures: &Figures, crowd: &Crowd, number: usize, collection: &str) -> Vec<Document> {
     let client = cluster.client().with_header("X-Client-Session", "crowd");
     let mut done = Vec::new();
@@ -112,7 +112,7 @@ fn case_4_high_load() {
         (catalog_fixture, asked.join().expect("the operator"))
     });
     let refused = crowd.refused.load(Ordering::Relaxed);
-    assert!(refused > 0, "200 clients, {AT_ONCE} at once and {WAITING} waiting: nobody was refused");
+    assert!(refused > 0, "200 clients, {AT_ONCE} at once and {WAITING} waiting: no client was refused");
     cluster.assert_converged();
     let (compared, differences) = catalog_fixture::compare(&catalog_fixture, &cluster.servers);
     let taken = CLIENTS * UPLOADS;

@@ -6,10 +6,10 @@ use serde_json::json;
 
 use crate::catalog_fixture::{self, Document};
 use crate::cms::Cms;
-use crate::common::Cluster;
-use crate::common::cluster::CATCH_UP;
-use crate::common::place::wait_for;
 use crate::figures::Figures;
+use testkit::Cluster;
+use testkit::cluster::CATCH_UP;
+use testkit::place::wait_for;
 
 const COLLECTIONS: [&str; 3] = ["global", "project-1", "project-2"];
 const DOCUMENTS: u64 = 8;
@@ -43,7 +43,7 @@ pub fn assert_accounted(cms: &Cms<'_>) {
     });
 }
 
-/// Waits for everything to be everywhere, then compares what every server holds with what the CMS was told, and with
+/// Waits until every server has everything, then compares what each holds with what the CMS was answered, and with
 /// the journal.
 pub fn assert_stored(cluster: &Cluster, cms: &Cms<'_>, figures: &Figures) {
     cluster.assert_converged();

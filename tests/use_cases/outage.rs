@@ -7,10 +7,10 @@ use serde_json::json;
 
 use crate::catalog_fixture::{CatalogFixture, Document};
 use crate::cms::Cms;
-use crate::common::cluster::{CATCH_UP, Cluster};
-use crate::common::place::wait_for;
 use crate::figures::{Figures, shown};
 use crate::normal::{a_day, assert_accounted, assert_stored};
+use testkit::cluster::{CATCH_UP, Cluster};
+use testkit::place::wait_for;
 
 const NAMES: [&str; 2] = ["primary", "replica"];
 /// An instance that is killed refuses connections; one that only hangs would take the probes about 3 s.

@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::command::{Ran, validate};
 use super::liar::{Asked, Liar, changed, made_up, without};
-use crate::common::Cluster;
-use crate::common::http::{Answer, DEFAULT};
+use testkit::Cluster;
+use testkit::http::{Answer, DEFAULT};
 
 #[track_caller]
 fn found(

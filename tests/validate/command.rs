@@ -6,10 +6,10 @@ use std::process::{Child, Command, Output, Stdio};
 
 use serde_json::Value;
 
-use crate::common::cluster::TENANT;
-use crate::common::http::{Client, DEFAULT};
-use crate::common::place;
-use crate::common::{ChromaServer, Content};
+use testkit::cluster::TENANT;
+use testkit::http::{Client, DEFAULT};
+use testkit::place;
+use testkit::{ChromaServer, Content};
 
 /// What a shell may have set.
 const VARIABLES: [&str; 8] = [

@@ -7,9 +7,9 @@ use std::time::Duration;
 use serde_json::{Value, json};
 
 use super::command::{command, held, own};
-use crate::common::cluster::{CATCH_UP, add};
-use crate::common::http::{DEFAULT, record_path};
-use crate::common::{ChromaServer, Cluster, place};
+use testkit::cluster::{CATCH_UP, add};
+use testkit::http::{DEFAULT, record_path};
+use testkit::{ChromaServer, Cluster, place};
 
 /// What the operator is asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -8,8 +8,8 @@ use nix::sys::signal::{Signal, kill};
 
 use super::command::{command, end_of};
 use super::liar::Liar;
-use crate::common::Cluster;
-use crate::common::chroma::pid;
+use testkit::Cluster;
+use testkit::chroma::pid;
 
 #[test]
 fn what_is_left_is_named_with_its_removal() {

@@ -3,10 +3,6 @@
 
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
-#[allow(dead_code, reason = "the other tests use the rest")]
-#[path = "../common/mod.rs"]
-mod common;
-
 mod catalog_faults;
 mod command;
 mod guided;

@@ -7,10 +7,10 @@ use serde_json::json;
 
 use super::command::{MUCH, Ran, command, end_of, own, validate};
 use super::liar::Liar;
-use crate::common::http::DEFAULT;
-use crate::common::place::wait_for;
-use crate::common::postgres::Postgres;
-use crate::common::{ChromaServer, Cluster, Edge};
+use testkit::http::DEFAULT;
+use testkit::place::wait_for;
+use testkit::postgres::Postgres;
+use testkit::{ChromaServer, Cluster, Edge};
 
 /// Health says why, and nothing else was begun.
 #[track_caller]
@@ -93,7 +93,7 @@ fn a_bare_server_is_no_edge_and_is_left_alone() {
     assert_eq!(server.client().get(&format!("{DEFAULT}/collections_count")).expect(200).json(), 0);
 }
 
-/// With a journal in PostgreSQL: the active edge passes, the other one is told to stand by.
+/// With a journal in PostgreSQL: the active edge passes, the other one is a standby.
 #[test]
 fn a_standby_is_told_by_its_holder_and_the_active_edge_passes() {
     let postgres = Postgres::fresh();
@@ -176,8 +176,8 @@ fn an_edge_is_no_instance() {
 #[cfg(feature = "tls")]
 #[test]
 fn certificates_are_checked_against_the_systems_authorities() {
-    use crate::common::Relay;
-    use crate::common::authority::certified;
+    use testkit::Relay;
+    use testkit::authority::certified;
     let cluster = Cluster::two();
     let certified = certified("localhost");
     let relay = Relay::tls(&cluster.servers[1], &certified.server);
@@ -195,8 +195,8 @@ fn certificates_are_checked_against_the_systems_authorities() {
     assert!(ran.stdout.contains("TLS: its certificate is not good"), "{ran:#?}");
 }
 
-/// Of somebody else.
+/// Another authority's.
 #[cfg(feature = "tls")]
 fn strangers_authority() -> String {
-    crate::common::authority::certified("localhost").authority
+    testkit::authority::certified("localhost").authority
 }

@@ -11,8 +11,8 @@ use serde_json::{Value, json};
 
 use super::command::validate_plainly;
 use super::liar::{Liar, made_up};
-use crate::common::http::DEFAULT;
-use crate::common::{Cluster, place};
+use testkit::http::DEFAULT;
+use testkit::{Cluster, place};
 
 #[test]
 fn a_disk_that_is_full_hides_neither_the_table_nor_what_is_left() {

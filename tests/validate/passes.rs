@@ -1,17 +1,17 @@
-//! Where all is well: every check passes, nothing of the run is left, and nobody else's content has changed.
+//! On a healthy deployment every check passes, nothing of the run is left, and no other content has changed.
 
 use serde_json::json;
 
 use super::command::{MUCH, held, own, validate, validate_plainly};
 use super::liar::Liar;
-use crate::common::Cluster;
-use crate::common::cluster::add;
-use crate::common::http::{DEFAULT, record_path};
+use testkit::Cluster;
+use testkit::cluster::add;
+use testkit::http::{DEFAULT, record_path};
 
 /// What another run has left.
 const OTHER: &str = "AUTOTEST_0ddba11abc_documents_one";
 
-/// A cluster with somebody's content, one collection of another run's among it.
+/// A cluster with content of other clients, one collection of another run among it.
 fn inhabited() -> Cluster {
     let cluster = Cluster::two();
     let customers = cluster.create("customers");
@@ -21,7 +21,7 @@ fn inhabited() -> Cluster {
     cluster.create("AUTOTEST_customers");
     cluster.create("AUTOTEST_0ddba11abc_wishes_one");
     add(&cluster.client(), &other, "kept").expect(201);
-    cluster.edge.wait_until_in_sync(crate::common::cluster::CATCH_UP);
+    cluster.edge.wait_until_in_sync(testkit::cluster::CATCH_UP);
     cluster
 }
 

@@ -1,4 +1,4 @@
-//! Faults in what is done with records: each is found by the check that is there for it, and by its own reason.
+//! Faults in record operations: each is found by the check that is meant to find it, and for its own reason.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use serde_json::{Value, json};
 
 use super::command::validate;
 use super::liar::{Asked, Liar, changed, made_up};
-use crate::common::Cluster;
-use crate::common::http::{Answer, Client, DEFAULT, record_path};
+use testkit::Cluster;
+use testkit::http::{Answer, Client, DEFAULT, record_path};
 
 /// Runs this check through this lie; it must fail like this, and what it left can be removed.
 #[track_caller]

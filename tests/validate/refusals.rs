@@ -3,7 +3,7 @@
 use std::os::unix::ffi::OsStrExt;
 
 use super::command::{Ran, own, validate, validate_plainly};
-use crate::common::Cluster;
+use testkit::Cluster;
 
 #[track_caller]
 fn assert_mistake(ran: &Ran, why: &[&str]) {

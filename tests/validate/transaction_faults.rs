@@ -6,8 +6,8 @@ use serde_json::json;
 
 use super::command::validate;
 use super::liar::{Asked, Liar, changed, made_up, without};
-use crate::common::Cluster;
-use crate::common::http::Answer;
+use testkit::Cluster;
+use testkit::http::Answer;
 
 #[track_caller]
 fn assert_found(why: &str, lie: impl Fn(&Asked, &dyn Fn(&Asked) -> Answer) -> Answer + Send + Sync + 'static) {

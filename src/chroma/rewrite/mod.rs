@@ -9,5 +9,6 @@ mod response;
 
 pub use path::{
     by_id_path, collection_path, collections_path, database_path, databases_path, instance_path, strip_page,
+    tenant_path, tenants_path,
 };
 pub use response::{collection_list, collection_response, database_list, database_response, error_text};

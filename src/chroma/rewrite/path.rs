@@ -49,6 +49,16 @@ pub fn database_path(scope: &Scope) -> String {
     format!("{}/{}", databases_path(&scope.tenant), utf8_percent_encode(&scope.database, SEGMENT))
 }
 
+/// Where tenants are created.
+pub fn tenants_path() -> String {
+    "/api/v2/tenants".to_owned()
+}
+
+/// One tenant.
+pub fn tenant_path(tenant: &str) -> String {
+    format!("{}/{}", tenants_path(), utf8_percent_encode(tenant, SEGMENT))
+}
+
 /// The list of a tenant's databases.
 pub fn databases_path(tenant: &str) -> String {
     format!("/api/v2/tenants/{}/databases", utf8_percent_encode(tenant, SEGMENT))

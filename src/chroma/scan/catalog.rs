@@ -1,19 +1,21 @@
 //! The bodies of the catalog's writes: create and update a collection, create a tenant or a database.
 
 use serde::Deserialize;
-use serde::de::Deserializer;
+use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::metadata::{Holds, Metadata, Owner};
+use super::definition::{self, Level, note_neighbors};
+use super::metadata::{Findings, Holds, Metadata, Owner};
 use super::refusal::Refusal;
-use super::visit::{Looking, is_array};
+use super::visit::{Key, Looking, is_array};
+use crate::chroma::limits::{Limit, Measured};
 
 /// What a scan made of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Scanned<T> {
     Read(T),
-    /// Chroma refuses it, without a trace: let it answer.
-    Malformed,
+    /// Chroma refuses it as well, for this reason.
+    Malformed(Refusal),
 }
 
 /// What the creation of a collection asks for.
@@ -24,6 +26,8 @@ pub struct CreateScan {
     pub hnsw: HnswMetadata,
     /// As written; `None` when absent or null.
     pub metadata: Option<Box<RawValue>>,
+    /// For the limits.
+    pub measured: Measured,
 }
 
 /// What is asked for when the name is taken (`get_or_create`).
@@ -46,6 +50,8 @@ pub struct UpdateScan {
     pub new_name: Option<String>,
     /// As written; `None` when absent or null.
     pub new_metadata: Option<Box<RawValue>>,
+    /// For the limits.
+    pub measured: Measured,
 }
 
 #[derive(Deserialize)]
@@ -55,6 +61,10 @@ struct Create {
     metadata: Option<Box<RawValue>>,
     #[serde(default)]
     get_or_create: bool,
+    #[serde(default)]
+    configuration: Option<Box<RawValue>>,
+    #[serde(default)]
+    schema: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -63,6 +73,8 @@ struct Update {
     new_name: Option<String>,
     #[serde(default)]
     new_metadata: Option<Box<RawValue>>,
+    #[serde(default)]
+    new_configuration: Option<Box<RawValue>>,
 }
 
 #[derive(Deserialize)]
@@ -72,19 +84,42 @@ struct Named {
 
 /// Scans the body of `POST collections`.
 pub fn scan_create_collection(body: &[u8]) -> Result<Scanned<CreateScan>, Refusal> {
-    let Some(create) = read::<Create>(body, "CreateCollectionPayload")? else { return Ok(Scanned::Malformed) };
-    let Some(hnsw) = check_metadata(create.metadata.as_deref())? else { return Ok(Scanned::Malformed) };
+    let create: Create = match read(body, "CreateCollectionPayload")? {
+        Scanned::Read(create) => create,
+        Scanned::Malformed(refusal) => return Ok(Scanned::Malformed(refusal)),
+    };
+    let mut measured = Measured::default();
+    measured.note(Limit::NameBytes, create.name.len());
+    let hnsw = match check_metadata(create.metadata.as_deref(), &mut measured)? {
+        Scanned::Read(hnsw) => hnsw,
+        Scanned::Malformed(refusal) => return Ok(Scanned::Malformed(refusal)),
+    };
+    let definitions = [(Level::Configuration, &create.configuration), (Level::Schema, &create.schema)];
+    for (level, definition) in definitions {
+        if let Err(refusal) = definition::measure(level, definition.as_deref(), &mut measured) {
+            return Ok(Scanned::Malformed(refusal));
+        }
+    }
     let existing = if create.get_or_create { Existing::Reuse } else { Existing::Conflict };
-    Ok(Scanned::Read(CreateScan { name: create.name, existing, hnsw, metadata: create.metadata }))
+    Ok(Scanned::Read(CreateScan { name: create.name, existing, hnsw, metadata: create.metadata, measured }))
 }
 
 /// Scans the body of `PUT collections/{id}`.
 pub fn scan_update_collection(body: &[u8]) -> Result<Scanned<UpdateScan>, Refusal> {
-    let Some(update) = read::<Update>(body, "UpdateCollectionPayload")? else { return Ok(Scanned::Malformed) };
-    if check_metadata(update.new_metadata.as_deref())?.is_none() {
-        return Ok(Scanned::Malformed);
+    let update: Update = match read(body, "UpdateCollectionPayload")? {
+        Scanned::Read(update) => update,
+        Scanned::Malformed(refusal) => return Ok(Scanned::Malformed(refusal)),
+    };
+    let mut measured = Measured::default();
+    measured.note(Limit::NameBytes, update.new_name.as_ref().map_or(0, String::len));
+    if let Scanned::Malformed(refusal) = check_metadata(update.new_metadata.as_deref(), &mut measured)? {
+        return Ok(Scanned::Malformed(refusal));
     }
-    Ok(Scanned::Read(UpdateScan { new_name: update.new_name, new_metadata: update.new_metadata }))
+    let definition = update.new_configuration.as_deref();
+    if let Err(refusal) = definition::measure(Level::Configuration, definition, &mut measured) {
+        return Ok(Scanned::Malformed(refusal));
+    }
+    Ok(Scanned::Read(UpdateScan { new_name: update.new_name, new_metadata: update.new_metadata, measured }))
 }
 
 /// The name in the body of `POST tenants`.
@@ -99,31 +134,61 @@ pub fn scan_create_database(body: &[u8]) -> Result<Scanned<String>, Refusal> {
 
 fn scan_name(body: &[u8], payload: &'static str) -> Result<Scanned<String>, Refusal> {
     Ok(match read::<Named>(body, payload)? {
-        Some(named) => Scanned::Read(named.name),
-        None => Scanned::Malformed,
+        Scanned::Read(named) => Scanned::Read(named.name),
+        Scanned::Malformed(refusal) => Scanned::Malformed(refusal),
     })
 }
 
-fn read<'a, T: Deserialize<'a>>(body: &'a [u8], payload: &'static str) -> Result<Option<T>, Refusal> {
+fn read<'a, T: Deserialize<'a>>(body: &'a [u8], payload: &'static str) -> Result<Scanned<T>, Refusal> {
     if is_array(body) {
         return Err(Refusal::ArrayBody { payload });
     }
-    Ok(serde_json::from_slice(body).ok())
+    Ok(match serde_json::from_slice(body) {
+        Ok(read) => Scanned::Read(read),
+        Err(error) => Scanned::Malformed(Refusal::unreadable(&error)),
+    })
 }
 
-/// `None`: Chroma refuses it.
-fn check_metadata(metadata: Option<&RawValue>) -> Result<Option<HnswMetadata>, Refusal> {
-    let Some(metadata) = metadata else { return Ok(Some(HnswMetadata::None)) };
-    let mut refusal = None;
-    let look = Looking(Metadata { owner: Owner::Collection, refusal: &mut refusal });
+/// `hnsw:M` configures an index as `max_neighbors` does. Of a repeated key every value counts.
+fn note_legacy_neighbors(metadata: &RawValue, measured: &mut Measured) {
+    struct Neighbors<'a>(&'a mut Measured);
+    impl<'de> Visitor<'de> for Neighbors<'_> {
+        type Value = ();
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("metadata")
+        }
+        fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+            while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+                if key == "hnsw:M"
+                    && let Ok(number) = serde_json::from_str(value.get())
+                {
+                    note_neighbors(&number, self.0);
+                }
+            }
+            Ok(())
+        }
+    }
+    // It has just been read as an object: this cannot fail.
+    let _ = serde_json::Deserializer::from_str(metadata.get()).deserialize_map(Neighbors(measured));
+}
+
+fn check_metadata(metadata: Option<&RawValue>, measured: &mut Measured) -> Result<Scanned<HnswMetadata>, Refusal> {
+    let Some(metadata) = metadata else { return Ok(Scanned::Read(HnswMetadata::None)) };
+    let mut findings = Findings { refusal: None, measured: *measured };
+    let look = Looking(Metadata { owner: Owner::Collection, findings: &mut findings });
     let holds = serde_json::Deserializer::from_str(metadata.get()).deserialize_any(look);
-    if let Some(refusal) = refusal {
+    *measured = findings.measured;
+    if let Some(refusal) = findings.refusal {
         return Err(refusal);
     }
+    if matches!(holds, Ok(Holds::Object { legacy_hnsw: true })) {
+        note_legacy_neighbors(metadata, measured);
+    }
     Ok(match holds {
-        Ok(Holds::Object { legacy_hnsw: true }) => Some(HnswMetadata::Legacy),
-        Ok(Holds::Object { legacy_hnsw: false } | Holds::Null) => Some(HnswMetadata::None),
-        Ok(Holds::Wrong) | Err(_) => None,
+        Ok(Holds::Object { legacy_hnsw: true }) => Scanned::Read(HnswMetadata::Legacy),
+        Ok(Holds::Object { legacy_hnsw: false } | Holds::Null) => Scanned::Read(HnswMetadata::None),
+        Ok(Holds::Wrong) => Scanned::Malformed(Refusal::WrongType { error: "metadata: expected a map".to_owned() }),
+        Err(error) => Scanned::Malformed(Refusal::unreadable(&error)),
     })
 }
 
@@ -134,7 +199,7 @@ mod tests {
     fn created(body: &str) -> Result<Option<CreateScan>, Refusal> {
         scan_create_collection(body.as_bytes()).map(|scanned| match scanned {
             Scanned::Read(scan) => Some(scan),
-            Scanned::Malformed => None,
+            Scanned::Malformed(_) => None,
         })
     }
 
@@ -150,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn what_chroma_refuses_is_left_to_it() {
+    fn what_chroma_refuses_is_refused() {
         for body in [
             "",
             "{}",
@@ -184,6 +249,55 @@ mod tests {
     }
 
     #[test]
+    fn an_index_that_kills_is_found_wherever_it_is_defined() {
+        let limits = crate::chroma::RequestLimits::default();
+        let neighbors = |value: &str| {
+            let hnsw = format!(r#"{{"max_neighbors":{value}}}"#);
+            let index = format!(r#"{{"enabled":true,"config":{{"space":"l2","hnsw":{hnsw}}}}}"#);
+            let types = format!(r##"{{"#float_list":{{"$vector_index":{index}}}}}"##);
+            [
+                format!(r#"{{"name":"n","configuration":{{"other":1e400,"hnsw":{hnsw}}}}}"#),
+                format!(r#"{{"name":"n","configuration":{{"hnsw":{{"max_neighbors":16}},"\u0068nsw":{hnsw}}}}}"#),
+                format!(r#"{{"name":"n","schema":{{"defaults":{types},"keys":{{}}}}}}"#),
+                format!(r##"{{"name":"n","schema":{{"defaults":{{}},"key_overrides":{{"#embedding":{types}}}}}}}"##),
+                format!(r#"{{"name":"n","metadata":{{"hnsw:M":{value}}}}}"#),
+            ]
+        };
+        let check = |body: &str| match created(body) {
+            Ok(Some(scan)) => limits.check(&scan.measured).map_err(|refusal| refusal.reason()),
+            other => panic!("{body}: {other:?}"),
+        };
+        for (value, expected) in [
+            ("0", Err("index_no_neighbors")),
+            ("-0", Ok(())),
+            ("1", Ok(())),
+            ("1024", Ok(())),
+            ("1025", Err("limit_hnsw_max_neighbors")),
+            ("18446744073709551615", Err("limit_hnsw_max_neighbors")),
+            ("null", Ok(())),
+        ] {
+            for body in neighbors(value) {
+                assert_eq!(check(&body), expected, "{body}");
+            }
+        }
+        for body in [
+            r#"{"name":"n","configuration":[["l2",100,100,0,null,null,null,null],null,null]}"#,
+            r#"{"name":"n","configuration":{"hnsw":["l2",100,100,0,null,null,null,null]}}"#,
+            r#"{"name":"n","schema":[{},{}]}"#,
+        ] {
+            assert_eq!(check(body), Err("index_positional"), "{body}");
+        }
+        for body in [
+            r#"{"new_configuration":{"hnsw":{"max_neighbors":0}}}"#,
+            r#"{"new_metadata":{"hnsw:M":0}}"#,
+            r#"{"new_metadata":{"hnsw:M":16,"hnsw:M":0}}"#,
+        ] {
+            let Ok(Scanned::Read(scan)) = scan_update_collection(body.as_bytes()) else { panic!("{body}") };
+            assert!(limits.check(&scan.measured).is_err(), "{body}");
+        }
+    }
+
+    #[test]
     fn updates() {
         let Ok(Scanned::Read(scan)) = scan_update_collection(br#"{"new_name":"x","new_metadata":{"k":null}}"#) else {
             panic!()
@@ -191,14 +305,14 @@ mod tests {
         assert_eq!(scan.new_name.as_deref(), Some("x"));
         assert_eq!(scan.new_metadata.unwrap().get(), r#"{"k":null}"#);
         assert!(matches!(scan_update_collection(b"{}"), Ok(Scanned::Read(_))));
-        assert!(matches!(scan_update_collection(br#"{"new_name":1}"#), Ok(Scanned::Malformed)));
+        assert!(matches!(scan_update_collection(br#"{"new_name":1}"#), Ok(Scanned::Malformed(_))));
         assert!(matches!(scan_update_collection(b"[null,null,null]"), Err(Refusal::ArrayBody { .. })));
     }
 
     #[test]
     fn names() {
         assert_eq!(scan_create_tenant(br#"{"name":"t","x":1}"#), Ok(Scanned::Read("t".into())));
-        assert_eq!(scan_create_database(br#"{"name":1}"#), Ok(Scanned::Malformed));
+        assert!(matches!(scan_create_database(br#"{"name":1}"#), Ok(Scanned::Malformed(_))));
         assert_eq!(scan_create_database(br#"["d"]"#), Err(Refusal::ArrayBody { payload: "CreateDatabasePayload" }));
     }
 }

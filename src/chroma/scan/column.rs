@@ -2,9 +2,10 @@
 
 use serde::de::{MapAccess, SeqAccess};
 
-use super::metadata::{Holds, Metadata, Owner};
+use super::metadata::{Findings, Holds, Metadata, Owner};
 use super::refusal::Refusal;
 use super::visit::{Look, Looking, skip_map, skip_seq};
+use crate::chroma::limits::Limit;
 
 /// What was found in one array.
 #[derive(Clone, Copy, Default)]
@@ -38,10 +39,10 @@ pub(super) enum Item {
     Metadata,
 }
 
-/// Looks at one array; the first refusal found stays in `refusal`.
+/// Looks at one array.
 pub(super) struct Items<'a> {
     pub(super) item: Item,
-    pub(super) refusal: &'a mut Option<Refusal>,
+    pub(super) findings: &'a mut Findings,
 }
 
 const WRONG: Column = Column { state: ColumnState::Wrong, items: 0, nulls: 0, arrays: 0, texts: 0 };
@@ -63,7 +64,7 @@ impl<'de> Look<'de> for Items<'_> {
         loop {
             let found = match self.item {
                 Item::Metadata => {
-                    let metadata = Metadata { owner: Owner::Record, refusal: &mut *self.refusal };
+                    let metadata = Metadata { owner: Owner::Record, findings: &mut *self.findings };
                     seq.next_element_seed(Looking(metadata))?.map(|holds| match holds {
                         Holds::Object { .. } => Value::Object,
                         Holds::Null => Value::Null,
@@ -73,7 +74,7 @@ impl<'de> Look<'de> for Items<'_> {
                 _ => seq.next_element_seed(Looking(AnyValue))?,
             };
             let Some(value) = found else { return Ok(column) };
-            column.count(self.item, value, self.refusal);
+            column.count(self.item, value, self.findings);
         }
     }
     fn on_map<A: MapAccess<'de>>(self, map: A) -> Result<Column, A::Error> {
@@ -82,25 +83,32 @@ impl<'de> Look<'de> for Items<'_> {
 }
 
 impl Column {
-    fn count(&mut self, item: Item, value: Value, refusal: &mut Option<Refusal>) {
+    fn count(&mut self, item: Item, value: Value, findings: &mut Findings) {
         self.items += 1;
         match (item, value) {
-            (Item::Id, Value::Text) | (Item::Text, Value::Text) | (Item::Metadata, Value::Object) => {}
+            (Item::Id, Value::Text(bytes)) => findings.measured.note(Limit::IdBytes, bytes),
+            (Item::Text, Value::Text(bytes)) => findings.measured.note(Limit::DocumentBytes, bytes),
+            _ => {}
+        }
+        match (item, value) {
+            (Item::Id, Value::Text(_)) | (Item::Text, Value::Text(_)) | (Item::Metadata, Value::Object) => {}
             (Item::Id, Value::EmptyText) => {
-                refusal.get_or_insert(Refusal::EmptyId);
+                findings.refusal.get_or_insert(Refusal::EmptyId);
             }
             (Item::Text, Value::EmptyText) => {}
             (Item::Text | Item::Metadata | Item::Embedding, Value::Null) => self.nulls += 1,
             (Item::Embedding, Value::Array) => self.arrays += 1,
-            (Item::Embedding, Value::Text | Value::EmptyText) => self.texts += 1,
+            (Item::Embedding, Value::Text(_) | Value::EmptyText) => self.texts += 1,
             _ => self.state = ColumnState::Wrong,
         }
     }
 }
 
+#[derive(Clone, Copy)]
 enum Value {
     Null,
-    Text,
+    /// With its length in bytes.
+    Text(usize),
     EmptyText,
     Array,
     Object,
@@ -115,7 +123,7 @@ impl<'de> Look<'de> for AnyValue {
         Value::Null
     }
     fn on_text(self, text: &str) -> Value {
-        if text.is_empty() { Value::EmptyText } else { Value::Text }
+        if text.is_empty() { Value::EmptyText } else { Value::Text(text.len()) }
     }
     fn on_other(self) -> Value {
         Value::Other

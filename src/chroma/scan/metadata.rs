@@ -6,6 +6,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use super::refusal::Refusal;
 use super::visit::{Key, Look, Looking, skip_map, skip_seq};
+use crate::chroma::limits::{Limit, Measured};
 
 /// Whose metadata it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -27,10 +28,18 @@ pub(super) enum Holds {
     Wrong,
 }
 
-/// Looks at a metadata object; the first refusal found stays in `refusal`.
+/// What has been found of a body so far.
+#[derive(Default)]
+pub(super) struct Findings {
+    /// The first reason to refuse it.
+    pub(super) refusal: Option<Refusal>,
+    pub(super) measured: Measured,
+}
+
+/// Looks at a metadata object.
 pub(super) struct Metadata<'a> {
     pub(super) owner: Owner,
-    pub(super) refusal: &'a mut Option<Refusal>,
+    pub(super) findings: &'a mut Findings,
 }
 
 impl<'de> Look<'de> for Metadata<'_> {
@@ -48,19 +57,29 @@ impl<'de> Look<'de> for Metadata<'_> {
         skip_seq(seq).map(|_| Holds::Wrong)
     }
     fn on_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Holds, A::Error> {
-        let mut legacy_hnsw = false;
+        let Findings { refusal, measured } = self.findings;
+        let (mut legacy_hnsw, mut keys, mut size) = (false, 0, Size::default());
         while let Some(Key(key)) = map.next_key()? {
             legacy_hnsw |= key.starts_with("hnsw:");
-            let value = map.next_value_seed(Looking(Value))?;
-            if self.refusal.is_some() {
+            keys += 1;
+            size.bytes += key.len();
+            let value = map.next_value_seed(Looking(Value(&mut size)))?;
+            if refusal.is_some() {
                 continue;
             }
             if key.starts_with("chroma:") {
-                *self.refusal = Some(Refusal::ReservedKey { key: shown(&key) });
-            } else if let Some(refusal) = refused(self.owner, value, &key) {
-                *self.refusal = Some(refusal);
+                *refusal = Some(Refusal::ReservedKey { key: shown(&key) });
+            } else if let Some(refused) = refused(self.owner, value, &key) {
+                *refusal = Some(refused);
             }
         }
+        let (of_keys, of_bytes) = match self.owner {
+            Owner::Record => (Limit::RecordMetadataKeys, Limit::RecordMetadataBytes),
+            Owner::Collection => (Limit::CollectionMetadataKeys, Limit::CollectionMetadataBytes),
+        };
+        measured.note(of_keys, keys);
+        measured.note(of_bytes, size.bytes);
+        measured.note(Limit::RecordMetadataItems, size.items);
         Ok(Holds::Object { legacy_hnsw })
     }
 }
@@ -89,21 +108,38 @@ enum ValueKind {
     Sparse,
 }
 
-struct Value;
+/// How large one metadata object is.
+#[derive(Default)]
+struct Size {
+    /// Of its keys and values, as an instance keeps them: a number counts eight.
+    bytes: usize,
+    /// In all its arrays together, which Chroma writes with one statement.
+    items: usize,
+}
 
-impl<'de> Look<'de> for Value {
+struct Value<'a>(&'a mut Size);
+
+/// The bytes of a number or a boolean.
+const SCALAR_BYTES: usize = 8;
+
+impl<'de> Look<'de> for Value<'_> {
     type Output = ValueKind;
     fn on_null(self) -> ValueKind {
         ValueKind::Plain
     }
-    fn on_text(self, _: &str) -> ValueKind {
+    fn on_text(self, text: &str) -> ValueKind {
+        self.0.bytes += text.len();
         ValueKind::Plain
     }
     fn on_other(self) -> ValueKind {
+        self.0.bytes += SCALAR_BYTES;
         ValueKind::Plain
     }
-    fn on_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<ValueKind, A::Error> {
-        skip_seq(seq).map(|_| ValueKind::Array)
+    fn on_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<ValueKind, A::Error> {
+        while seq.next_element_seed(Looking(ArrayItem(&mut *self.0)))?.is_some() {
+            self.0.items += 1;
+        }
+        Ok(ValueKind::Array)
     }
     fn on_map<A: MapAccess<'de>>(self, mut map: A) -> Result<ValueKind, A::Error> {
         let (mut indices, mut values) = (false, false);
@@ -118,5 +154,25 @@ impl<'de> Look<'de> for Value {
             map.next_value::<IgnoredAny>()?;
         }
         Ok(ValueKind::Object)
+    }
+}
+
+/// An item of an array; what Chroma refuses there is only skipped.
+struct ArrayItem<'a>(&'a mut Size);
+
+impl<'de> Look<'de> for ArrayItem<'_> {
+    type Output = ();
+    fn on_null(self) {}
+    fn on_text(self, text: &str) {
+        self.0.bytes += text.len();
+    }
+    fn on_other(self) {
+        self.0.bytes += SCALAR_BYTES;
+    }
+    fn on_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+        skip_seq(seq).map(|_| ())
+    }
+    fn on_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        skip_map(map)
     }
 }

@@ -3,8 +3,11 @@
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess};
 
 use super::column::{Column, ColumnState, Item, Items};
+use super::condition::{Condition, Conditions, Field};
+use super::metadata::Findings;
 use super::refusal::Refusal;
 use super::visit::{Key, Look, Looking, is_array, skip_map, skip_seq};
+use crate::chroma::limits::Measured;
 use crate::order::{Encoding, Kind, Merge, Priority, Profile};
 
 /// What a record write's body says.
@@ -15,6 +18,8 @@ pub struct Scan {
     /// Rule R9. `None` also for a body that Chroma will refuse.
     pub merge: Option<Merge>,
     pub dimension: Dimension,
+    /// For the limits.
+    pub measured: Measured,
 }
 
 impl Scan {
@@ -33,8 +38,9 @@ pub enum Dimension {
 
 /// Scans the body of a record write; `kind` is the path's.
 ///
-/// Nothing is refused here that Chroma refuses by itself without a trace: such a body gets a scan that is not
-/// mergeable. The headers matter only for merging: Chroma looks at the content type, never at the encoding.
+/// A body that cannot be read to its end is refused: what was not read may hold anything. A complete body that Chroma
+/// refuses by itself, without a trace, gets a scan that is not mergeable. The headers matter only for merging: Chroma
+/// looks at the content type, never at the encoding.
 pub fn scan_records(
     kind: Kind,
     body: &[u8],
@@ -50,23 +56,34 @@ pub fn scan_records(
     if is_array(body) {
         return Err(Refusal::ArrayBody { payload });
     }
+    let deletes = matches!(kind, Kind::Delete | Kind::DeleteLimited);
     let mut found = Found::default();
+    let fields = if deletes { Fields::Delete } else { Fields::Records };
     let mut json = serde_json::Deserializer::from_slice(body);
-    let complete = json.deserialize_any(Looking(Body(&mut found))).and_then(|()| json.end()).is_ok();
-    if kind == Kind::Delete || kind == Kind::DeleteLimited {
-        // A limit without a condition is refused by Chroma, without a trace: let it answer.
-        let kind = if found.limit && found.condition { Kind::DeleteLimited } else { Kind::Delete };
-        return Ok(Scan { kind, merge: None, dimension: Dimension::Leaves });
-    }
-    if let Some(refusal) = found.refusal.take() {
+    let read = json.deserialize_any(Looking(Body { found: &mut found, fields })).and_then(|()| json.end());
+    // A delete may name an empty id, which no record has.
+    if let Some(refusal) = found.findings.refusal.take().filter(|_| !deletes) {
         return Err(refusal);
     }
-    if complete && found.is_inconsistent(kind) {
+    read.map_err(|error| Refusal::unreadable(&error))?;
+    if let Some(found) = found.no_object {
+        return Err(Refusal::WrongType { error: format!("invalid type: {found}, expected struct {payload}") });
+    }
+    if deletes {
+        // A limit without a condition is refused by Chroma, without a trace: let it answer.
+        let conditional = found.conditions.any();
+        let kind = if found.limit && conditional { Kind::DeleteLimited } else { Kind::Delete };
+        let mut measured = found.findings.measured;
+        // Without a condition the ids are not looked up: their number is no limit of SQLite's.
+        found.conditions.measure(if conditional { found.columns[IDS].items } else { 0 }, &mut measured);
+        return Ok(Scan { kind, merge: None, dimension: Dimension::Leaves, measured });
+    }
+    if found.is_inconsistent(kind) {
         return Err(Refusal::Inconsistent);
     }
     let plain = content_type.is_none_or(is_json) && content_encoding.is_none_or(|coding| coding.trim().is_empty());
-    let merge = if complete && plain { found.merge(kind) } else { None };
-    Ok(Scan { kind, merge, dimension: found.dimension() })
+    let merge = if plain { found.merge(kind) } else { None };
+    Ok(Scan { kind, merge, dimension: found.dimension(), measured: found.findings.measured })
 }
 
 fn is_json(content_type: &str) -> bool {
@@ -85,11 +102,13 @@ const URIS: usize = 4;
 struct Found {
     columns: [Column; 5],
     seen: [bool; 5],
-    /// Chroma refuses the body's shape: a known field twice, or no object at all.
-    misshapen: bool,
+    /// Chroma refuses the body: a known field is there twice.
+    repeated: bool,
+    /// What the body is, if it is no object.
+    no_object: Option<&'static str>,
     limit: bool,
-    condition: bool,
-    refusal: Option<Refusal>,
+    conditions: Conditions,
+    findings: Findings,
 }
 
 impl Found {
@@ -104,7 +123,7 @@ impl Found {
             ColumnState::Wrong => false,
         };
         embeddings_fit
-            && !self.misshapen
+            && !self.repeated
             && self.columns[IDS].state == ColumnState::Present
             && self.columns.iter().all(|column| column.state != ColumnState::Wrong)
     }
@@ -135,39 +154,52 @@ impl Found {
     }
 }
 
+/// Which fields Chroma knows of a body. Every other is skipped as Chroma skips it: no value there is looked at, however
+/// deep, long or wrong it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Fields {
+    /// Of add, update and upsert.
+    Records,
+    Delete,
+}
+
 /// The outermost value.
-struct Body<'a>(&'a mut Found);
+struct Body<'a> {
+    found: &'a mut Found,
+    fields: Fields,
+}
 
 impl<'de> Look<'de> for Body<'_> {
     type Output = ();
     fn on_null(self) {
-        self.0.misshapen = true;
+        self.found.no_object = Some("null");
     }
     fn on_text(self, _: &str) {
-        self.0.misshapen = true;
+        self.found.no_object = Some("string");
     }
     fn on_other(self) {
-        self.0.misshapen = true;
+        self.found.no_object = Some("number or boolean");
     }
     fn on_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
-        self.0.misshapen = true;
+        self.found.no_object = Some("sequence");
         skip_seq(seq).map(|_| ())
     }
     fn on_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
-        let found = self.0;
+        let Body { found, fields } = self;
         while let Some(Key(key)) = map.next_key()? {
-            let (field, item) = match key.as_ref() {
-                "ids" => (IDS, Item::Id),
-                "embeddings" => (EMBEDDINGS, Item::Embedding),
-                "documents" => (DOCUMENTS, Item::Text),
-                "metadatas" => (METADATAS, Item::Metadata),
-                "uris" => (URIS, Item::Text),
-                "limit" => {
+            let (field, item) = match (fields, key.as_ref()) {
+                (_, "ids") => (IDS, Item::Id),
+                (Fields::Records, "embeddings") => (EMBEDDINGS, Item::Embedding),
+                (Fields::Records, "documents") => (DOCUMENTS, Item::Text),
+                (Fields::Records, "metadatas") => (METADATAS, Item::Metadata),
+                (Fields::Records, "uris") => (URIS, Item::Text),
+                (Fields::Delete, "limit") => {
                     found.limit |= map.next_value_seed(Looking(IsSomething))?;
                     continue;
                 }
-                "where" | "where_document" => {
-                    found.condition |= map.next_value_seed(Looking(IsSomething))?;
+                (Fields::Delete, key @ ("where" | "where_document")) => {
+                    let field = if key == "where" { Field::Where } else { Field::WhereDocument };
+                    map.next_value_seed(Looking(Condition { field, found: &mut found.conditions }))?;
                     continue;
                 }
                 _ => {
@@ -175,8 +207,8 @@ impl<'de> Look<'de> for Body<'_> {
                     continue;
                 }
             };
-            found.misshapen |= std::mem::replace(&mut found.seen[field], true);
-            found.columns[field] = map.next_value_seed(Looking(Items { item, refusal: &mut found.refusal }))?;
+            found.repeated |= std::mem::replace(&mut found.seen[field], true);
+            found.columns[field] = map.next_value_seed(Looking(Items { item, findings: &mut found.findings }))?;
         }
         Ok(())
     }

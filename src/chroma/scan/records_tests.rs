@@ -35,8 +35,6 @@ fn what_chroma_may_refuse_is_never_merged() {
     for body in [
         r#"{"ids":["a"],"embeddings":[[1]],"ids":["b"]}"#,
         r#"{"ids":["a"],"embeddings":[[1]],"documents":null,"documents":null}"#,
-        r#"{"ids":["a"],"embeddings":[[1]]} x"#,
-        r#"{"ids":["a"],"embeddings":[[1]]"#,
         r#"{"ids":[],"embeddings":[]}"#,
         r#"{"ids":[1],"embeddings":[[1]]}"#,
         r#"{"ids":"a","embeddings":[[1]]}"#,
@@ -50,12 +48,6 @@ fn what_chroma_may_refuse_is_never_merged() {
         r#"{"ids":["a"],"embeddings":[[1]],"metadatas":[["k",1]]}"#,
         r#"{"ids":["a"],"embeddings":[[1]],"metadatas":{"k":1}}"#,
         "{}",
-        "null",
-        "1",
-        "\"x\"",
-        "",
-        "{",
-        "\u{feff}{}",
     ] {
         for kind in ALL {
             assert_eq!(merge(kind, body), None, "{kind:?} {body}");
@@ -67,8 +59,68 @@ fn what_chroma_may_refuse_is_never_merged() {
     }
     let deep = format!(r#"{{"ids":["a"],{E},"metadatas":[{{"k":{}1{}}}]}}"#, "[".repeat(5000), "]".repeat(5000));
     assert!(scan(Kind::Add, &deep).is_ok());
-    let deeper = "[".repeat(100_000);
-    assert_eq!(merge(Kind::Add, &format!(r#"{{"ids":{deeper}"#)), None);
+}
+
+#[test]
+fn what_cannot_be_read_to_its_end_is_refused() {
+    let deeper = format!(r#"{{"ids":{}"#, "[".repeat(100_000));
+    for body in [
+        r#"{"ids":["a"],"embeddings":[[1]]} x"#,
+        r#"{"ids":["a"],"embeddings":[[1]]"#,
+        r#"{"ids":["\ud800"],"embeddings":[[1]]}"#,
+        r#"{"ids":["a"],"embeddings":[[1]],"metadatas":[{"k":NaN}]}"#,
+        r#"{"ids":["a"],"embeddings":[[1]],"\ud800":1}"#,
+        "",
+        "{",
+        "\u{feff}{}",
+        &deeper,
+    ] {
+        for kind in [Kind::Add, Kind::Update, Kind::Upsert, Kind::Delete] {
+            assert!(matches!(scan(kind, body), Err(Refusal::NotJson { .. })), "{kind:?} {body}");
+        }
+    }
+    for kind in ALL {
+        let infinite = scan(kind, r#"{"ids":["a"],"embeddings":[[1]],"metadatas":[{"k":1e400}]}"#);
+        assert!(matches!(infinite, Err(Refusal::NotJson { .. })), "{kind:?}");
+    }
+    for body in ["null", "1", "\"x\"", "true"] {
+        for kind in [Kind::Add, Kind::Update, Kind::Upsert, Kind::Delete] {
+            let refusal = scan(kind, body).unwrap_err();
+            assert_eq!((refusal.answer().status, refusal.reason()), (422, "wrong_type"), "{body}");
+        }
+    }
+    let invalid = [b"{\"ids\":[\"".as_slice(), &[0xff, 0xfe], b"\"],\"embeddings\":[[1]]}"].concat();
+    assert!(matches!(scan_records(Kind::Add, &invalid, None, None), Err(Refusal::NotJson { .. })));
+}
+
+#[test]
+fn an_unknown_field_hides_nothing_whatever_it_holds() {
+    let deep = format!("{}1{}", "[".repeat(100_000), "]".repeat(100_000));
+    for value in ["1e400", r#""\ud800""#, &deep, "-1e999", r#"{"\ud800":1,"\ud800":2}"#] {
+        for name in ["limit", "where", "where_document", "other", "Metadatas"] {
+            for kind in ALL {
+                let body = |metadata: &str| format!(r#"{{"{name}":{value},"ids":["a"],{E},"metadatas":[{metadata}]}}"#);
+                let poisoned = scan(kind, &body(r#"{"chroma:document":5}"#));
+                assert_eq!(poisoned, Err(Refusal::ReservedKey { key: "chroma:document".into() }), "{name}");
+                assert!(scan(kind, &body(r#"{"k":5}"#)).is_ok(), "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn sizes_are_measured_of_each_record() {
+    use crate::chroma::limits::Limit;
+    let items = vec!["7"; 30].join(",");
+    let body = format!(
+        r#"{{"ids":["a","bcd"],{E}],"documents":["four",null],"metadatas":[{{"k":[{items}],"l":["x","yy"]}},{{"a":1,"b":2,"c":"z"}}]}}"#
+    )
+    .replace("[[1,2]]]", "[[1,2],[1,2]]");
+    let measured = scan(Kind::Add, &body).unwrap().measured;
+    let of = |limit| measured.get(limit);
+    assert_eq!((of(Limit::IdBytes), of(Limit::DocumentBytes)), (3, 4));
+    assert_eq!((of(Limit::RecordMetadataKeys), of(Limit::RecordMetadataItems)), (3, 32));
+    assert_eq!(of(Limit::RecordMetadataBytes), 30 * 8 + 3 + 2);
 }
 
 #[test]
@@ -167,6 +219,7 @@ fn deletes() {
     for body in [
         r#"{"where":{"k":1},"limit":1}"#,
         r#"{"limit":null,"limit":0,"where_document":{}}"#,
+        r#"{"\u006cimit":1,"where":{"k":1},"other":1e400}"#,
         r#"{"limit":"x","where":1}"#,
     ] {
         assert_eq!(kind(body).kind, Kind::DeleteLimited, "{body}");
@@ -175,9 +228,6 @@ fn deletes() {
         r#"{"ids":["a",""],"limit":null}"#,
         r#"{"where":{"limit":1}}"#,
         "{}",
-        "",
-        "null",
-        "{",
         r#"{"limit":1}"#,
         r#"{"limit":1,"where":null}"#,
     ] {

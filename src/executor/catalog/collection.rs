@@ -2,12 +2,12 @@
 
 use bytes::Bytes;
 use http::Method;
-use serde_json::Value;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
-use super::{Entry, already, applied, field, plain, send, send_as_is, uuid_field};
+use super::existing::{self, show};
+use super::{Entry, already, applied, database, field, plain, send, send_as_is, uuid_field};
 use crate::chroma::{
     self, Class, ErrorBody, Existing, Scanned, copy_requests, scan_create_collection, scan_update_collection,
 };
@@ -15,7 +15,7 @@ use crate::executor::attempt::{Attempt, Attempted, judge};
 use crate::executor::records::content_type;
 use crate::ids::{CollectionId, InstanceCollectionId, Scope};
 use crate::instance::{Answer, Outgoing};
-use crate::order::{CatalogChange, Effect, Health, Kind, LaneState, Origin, Outcome, Retry};
+use crate::order::{CatalogChange, Health, Kind, LaneState, Origin, Outcome};
 use crate::proof::{self, CrashPoint};
 
 const CONFLICT: u16 = 409;
@@ -44,22 +44,39 @@ pub(super) async fn create(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Sco
         headers: content_type(entry.request.content_type.as_deref()),
         body: without_reuse(&entry.request.body),
     };
-    let (class, answer) = send(attempt, Kind::CreateCollection, &outgoing).await?;
+    let (class, answer) = send_in_scope(attempt, scope, &outgoing).await?;
     if answer.status == CONFLICT {
-        return conflict(attempt, entry, scope, &scan.name, scan.existing, answer).await;
+        return existing::conflict(attempt, entry, (scope, &scan.name), scan.existing, answer).await;
     }
-    let database_known = || attempt.core.board().catalog().database(scope).is_some();
-    if class == Class::Rejected && lacks_database(&answer) && database_known() {
+    if class == Class::Rejected && database::is_lacking(attempt, scope, &answer) {
         // A blank instance refuses it for a reason of its own.
         return Ok(Attempted::of(Outcome::Unfit, Some(answer)));
     }
-    Ok(judge(attempt, class, answer, |answer| created(attempt, entry, scope, &scan.name, &answer.body), None))
+    let mut changes = Vec::new();
+    if class == Class::Applied {
+        changes = database::unknown_scope(attempt, scope).await.map_err(doubtful)?;
+    }
+    let outcome = |answer: &Answer| created(attempt, entry, (scope, &scan.name), changes, &answer.body);
+    Ok(judge(attempt, class, answer, outcome, None))
 }
 
-fn lacks_database(answer: &Answer) -> bool {
-    let text = super::field(&answer.body, "message");
-    let text = text.as_ref().and_then(Value::as_str).unwrap_or_default();
-    answer.status == 400 && text.starts_with("Database [") && text.ends_with("does not exist")
+/// Sends the creation of a collection. An instance that lacks its database is given it first: the catalog has it.
+async fn send_in_scope(
+    attempt: &Attempt<'_>,
+    scope: &Scope,
+    outgoing: &Outgoing,
+) -> Result<(Class, Answer), Attempted> {
+    let (class, answer) = send(attempt, Kind::CreateCollection, outgoing).await?;
+    if class != Class::Rejected || !database::is_lacking(attempt, scope, &answer) {
+        return Ok((class, answer));
+    }
+    database::create_again(attempt, scope).await?;
+    send(attempt, Kind::CreateCollection, outgoing).await
+}
+
+/// The request before has changed the instance, or may have: what follows it failed.
+pub(super) fn doubtful(failed: Attempted) -> Attempted {
+    Attempted { outcome: Outcome::InDoubt { instance_was: Health::Healthy }, ..failed }
 }
 
 /// `get_or_create` is judged by the catalog: sent as it is, it would return whatever the instance has by this name.
@@ -69,88 +86,32 @@ fn without_reuse(body: &Bytes) -> Bytes {
     serde_json::to_vec(&fields).map_or_else(|_| body.clone(), Bytes::from)
 }
 
-fn created(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope, name: &str, body: &[u8]) -> Outcome {
+pub(super) fn created(
+    attempt: &Attempt<'_>,
+    entry: &Entry<'_>,
+    (scope, name): (&Scope, &str),
+    mut changes: Vec<CatalogChange>,
+    body: &[u8],
+) -> Outcome {
     let Some(id) = uuid_field(body, "id") else {
         return Outcome::InDoubt { instance_was: Health::Healthy };
     };
     let collection = CollectionId::new(id);
-    let change = CatalogChange::CollectionCreated {
+    changes.push(CatalogChange::CollectionCreated {
         collection,
         scope: scope.clone(),
         name: name.to_owned(),
         created: entry.request.seq,
         origin: Origin::Created,
-    };
-    applied(vec![change, mapped(attempt, collection, id)])
+    });
+    changes.push(mapped(attempt, collection, id));
+    applied(changes)
 }
 
-fn mapped(attempt: &Attempt<'_>, collection: CollectionId, id: Uuid) -> CatalogChange {
+pub(super) fn mapped(attempt: &Attempt<'_>, collection: CollectionId, id: Uuid) -> CatalogChange {
     proof::pass(CrashPoint::BeforeMapping);
     let instance = attempt.core.registry.name(attempt.instance).clone();
     CatalogChange::Mapped { collection, instance, id: InstanceCollectionId::new(id) }
-}
-
-/// A 409 although the catalog has no such collection: an earlier attempt of this entry made it, or it was there
-/// before the edge and waits for adoption.
-async fn conflict(
-    attempt: &Attempt<'_>,
-    entry: &Entry<'_>,
-    scope: &Scope,
-    name: &str,
-    existing: Existing,
-    answer: Answer,
-) -> Result<Attempted, Attempted> {
-    if entry.retry()
-        && let Some(found) = unmapped_and_empty(attempt, scope, name).await?
-    {
-        let outcome = created(attempt, entry, scope, name, &found.body);
-        return Ok(Attempted::of(outcome, Some(found)));
-    }
-    attempt.core.ask(Effect::Inspect { instance: attempt.instance });
-    match existing {
-        Existing::Conflict => Ok(plain(attempt, Class::Rejected, answer, Vec::new())),
-        Existing::Reuse => Ok(Attempted::not_sent("a collection of this name waits for adoption")),
-    }
-}
-
-/// The instance's collection of this name, if it is nobody's and empty: only then may it be this entry's own.
-pub(super) async fn unmapped_and_empty(
-    attempt: &Attempt<'_>,
-    scope: &Scope,
-    name: &str,
-) -> Result<Option<Answer>, Attempted> {
-    let doubtful = |failed| Attempted { outcome: Outcome::InDoubt { instance_was: Health::Healthy }, ..failed };
-    let found = attempt.get(chroma::collection_path(scope, name)).await.map_err(doubtful)?;
-    let Some(id) = uuid_field(&found.body, "id") else { return Ok(None) };
-    if attempt.core.board().catalog().by_id(id).is_some() {
-        return Ok(None);
-    }
-    let path = format!("{}/count", chroma::collection_path(scope, &id.to_string()));
-    let count = attempt.get(path).await.map_err(doubtful)?;
-    let empty = serde_json::from_slice::<Value>(&count.body).is_ok_and(|count| count.as_u64() == Some(0));
-    Ok(empty.then_some(found))
-}
-
-/// A `get_or_create` that finds its collection is a read of it.
-async fn show(
-    attempt: &Attempt<'_>,
-    collection: CollectionId,
-    scope: &Scope,
-    name: &str,
-) -> Result<Attempted, Attempted> {
-    let serves = attempt.core.board().serves(collection, attempt.instance, crate::order::Consistency::Any);
-    if !serves {
-        return Ok(Attempted::not_sent("the collection is served by another instance"));
-    }
-    let mut answer = attempt.get(chroma::collection_path(scope, name)).await?;
-    if answer.status != 200 {
-        return Ok(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None));
-    }
-    match chroma::collection_response(&answer.body, |_| Some(collection)) {
-        Some(body) => answer.body = body.into(),
-        None => return Ok(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)),
-    }
-    Ok(Attempted::of(Outcome::Void, Some(answer)))
 }
 
 /// A copy on another instance, from the journaled entry and the first instance's stored answer, never from what
@@ -163,14 +124,17 @@ pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope
         return Ok(already(Vec::new()));
     };
     let collection = CollectionId::new(id);
+    if existing::was_found(attempt, collection) {
+        return Ok(already(Vec::new()));
+    }
     let Some(plan) = copy_requests(&stored, &scan.name) else {
         return Ok(Attempted::of(Outcome::Rejected { about: Some(collection) }, None));
     };
     let create = json_request(Method::POST, entry.request.path.clone(), plan.create_body);
-    let (class, answer) = send(attempt, Kind::CreateCollection, &create).await?;
+    let (class, answer) = send_in_scope(attempt, scope, &create).await?;
     let found = match (answer.status == CONFLICT, entry.retry()) {
         (false, _) => (class == Class::Applied).then(|| answer.clone()),
-        (true, true) => unmapped_and_empty(attempt, scope, &scan.name).await?,
+        (true, true) => existing::unmapped_and_empty(attempt, scope, &scan.name).await?,
         (true, false) => None,
     };
     let Some(on_instance) = found.and_then(|found| uuid_field(&found.body, "id")) else {
@@ -275,7 +239,8 @@ pub(super) async fn delete(
     name: &str,
 ) -> Result<Attempted, Attempted> {
     let found = attempt.core.board().catalog().by_name(scope, name).cloned();
-    if !entry.carried() && found.is_none() {
+    // Before the first look at this instance, what it holds is not known yet: it answers for itself.
+    if !entry.carried() && found.is_none() && attempt.core.discovery.is_seen(attempt.instance) {
         let answer = ErrorBody::collection_not_found(name);
         return Ok(Attempted::by_the_edge(Outcome::Rejected { about: None }, answer));
     }

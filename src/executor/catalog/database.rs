@@ -1,10 +1,14 @@
 //! Tenants, databases and reset on one instance.
 
-use super::{Entry, already, applied, plain, send_as_is, uuid_field};
+use serde_json::{Value, json};
+
+use super::{Entry, already, applied, field, plain, send_as_is, uuid_field};
 use crate::chroma::{self, Class, Scanned, scan_create_database, scan_create_tenant};
 use crate::executor::attempt::{Attempt, Attempted};
-use crate::ids::Scope;
-use crate::order::{CatalogChange, Health, Outcome};
+use crate::executor::records::content_type;
+use crate::ids::{Scope, shown};
+use crate::instance::{Answer, Outgoing};
+use crate::order::{CatalogChange, Health, Outcome, Retry};
 
 const CONFLICT: u16 = 409;
 const NOT_FOUND: u16 = 404;
@@ -84,4 +88,53 @@ pub(super) async fn reset(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<At
         return Ok(Attempted::of(applied(vec![CatalogChange::Reset]), Some(answer)));
     }
     Ok(plain(attempt, class, answer, Vec::new()))
+}
+
+/// Whether the instance refuses a creation because it lacks a database that the catalog has.
+pub(super) fn is_lacking(attempt: &Attempt<'_>, scope: &Scope, answer: &Answer) -> bool {
+    let text = field(&answer.body, "message");
+    let text = text.as_ref().and_then(Value::as_str).unwrap_or_default();
+    let says_so = answer.status == 400 && text.starts_with("Database [") && text.ends_with("does not exist");
+    says_so && attempt.core.board().catalog().database(scope).is_some()
+}
+
+/// Gives the instance the tenant and the database that the catalog has and it lacks.
+pub(super) async fn create_again(attempt: &Attempt<'_>, scope: &Scope) -> Result<(), Attempted> {
+    let bodies = [
+        (chroma::tenants_path(), json!({ "name": scope.tenant })),
+        (chroma::databases_path(&scope.tenant), json!({ "name": scope.database })),
+    ];
+    for (path, body) in bodies {
+        let headers = content_type(Some("application/json"));
+        let outgoing = Outgoing { method: http::Method::POST, path, headers, body: body.to_string().into() };
+        match attempt.send(&outgoing).await?.status {
+            200..=299 | CONFLICT => {}
+            _ => return Err(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)),
+        }
+    }
+    tracing::warn!(
+        instance = %attempt.core.registry.name(attempt.instance),
+        tenant = %shown(&scope.tenant),
+        database = %shown(&scope.database),
+        "the instance lacked a database: created there again"
+    );
+    Ok(())
+}
+
+/// The changes that make a database known which exists on the instance, and which no entry has created.
+pub(super) async fn unknown_scope(attempt: &Attempt<'_>, scope: &Scope) -> Result<Vec<CatalogChange>, Attempted> {
+    if attempt.core.board().catalog().database(scope).is_some() {
+        return Ok(Vec::new());
+    }
+    let described = attempt.get(chroma::database_path(scope)).await?;
+    let Some(database_id) = uuid_field(&described.body, "id") else {
+        return Err(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None));
+    };
+    // What else is there is looked for, on every instance.
+    attempt.core.discovery.hear_of(&scope.tenant);
+    attempt.core.registry.ids().for_each(|instance| attempt.core.doubt_contents(instance));
+    Ok(vec![
+        CatalogChange::TenantCreated { tenant: scope.tenant.clone() },
+        CatalogChange::DatabaseCreated { scope: scope.clone(), database_id },
+    ])
 }

@@ -6,13 +6,14 @@
 mod adopt;
 mod collection;
 mod database;
+mod existing;
 mod refusal;
 
 use serde_json::Value;
 
 use super::attempt::{Attempt, Attempted, judge};
 use super::records::content_type;
-use crate::chroma::{self, CatalogWrite, Class, EdgeAnswer, Operation, route};
+use crate::chroma::{self, CatalogWrite, Class, EdgeAnswer, ErrorBody, ErrorName, Operation, route};
 use crate::instance::{Answer, Outgoing};
 use crate::journal::Request;
 use crate::order::{CatalogChange, Consequences, Kind, Outcome, Purpose, Repeat};
@@ -51,7 +52,7 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempt
 async fn execute(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, Attempted> {
     let request = entry.request;
     let Operation::CatalogWrite(write) = route(&request.method, &request.path) else {
-        return Err(Attempted::not_sent("a journaled catalog write is not one"));
+        return Ok(not_executable("a journaled catalog write is not one"));
     };
     match write {
         write if entry.purpose == Purpose::ExpectRefusal => refusal::expect_refusal(attempt, entry, write).await,
@@ -78,11 +79,17 @@ fn on_this_instance_only(mut attempted: Attempted) -> Attempted {
     attempted
 }
 
+/// The lane goes on behind what no edge of this version can send (rule R4: it never stops).
+fn not_executable(why: &'static str) -> Attempted {
+    let answer = EdgeAnswer::error(500, &ErrorBody::new(ErrorName::InternalError, why));
+    Attempted::by_the_edge(Outcome::Rejected { about: None }, answer)
+}
+
 /// Sends the journaled request as it is and classifies the answer.
 async fn send_as_is(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<(Class, Answer), Attempted> {
     let request = entry.request;
     let method = http::Method::from_bytes(request.method.as_bytes())
-        .map_err(|_| Attempted::not_sent("a journaled write has no valid method"))?;
+        .map_err(|_| not_executable("a journaled write has no valid method"))?;
     let outgoing = Outgoing {
         method,
         path: request.path.clone(),

@@ -7,7 +7,8 @@
 use bytes::Bytes;
 use http::Method;
 
-use super::collection::{unmapped_and_empty, update};
+use super::collection::update;
+use super::existing::unmapped_and_empty;
 use super::{Entry, field};
 use crate::chroma::{self, CatalogWrite, Scanned, scan_create_collection, scan_create_database};
 use crate::executor::attempt::{Attempt, Attempted};

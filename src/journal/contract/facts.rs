@@ -85,16 +85,16 @@ pub async fn what_is_finished_at_the_start_is_retried_no_more(bench: &impl Bench
     assert_eq!(by_id(&*store, written.transaction_id).await.unwrap().next_retry_at, None);
 }
 
-pub async fn standings_change_and_keep_the_mark(bench: &impl Bench) {
+pub async fn states_in_a_lane_change_and_keep_the_progress(bench: &impl Bench) {
     let store = bench.open();
-    let stand = |standing| Fact::Standing { lane: LaneId::Catalog, instance: InstanceName::new("primary"), standing };
-    let diverged = Standing::Diverged { reason: "409".to_owned() };
-    record(&*store, vec![progress(LaneId::Catalog, "primary", Seq::new(4)), stand(diverged.clone())]).await;
+    let (lane, primary) = (LaneId::Catalog, InstanceName::new("primary"));
+    let diverged = Fact::Diverged { lane, instance: primary.clone(), reason: "409".to_owned() };
+    record(&*store, vec![progress(LaneId::Catalog, "primary", Seq::new(4)), diverged]).await;
     let row = load(&*store).await.progress.remove(0);
-    assert_eq!((row.through, row.standing), (Seq::new(4), diverged));
-    record(&*store, vec![stand(Standing::InStep)]).await;
+    assert_eq!((row.through, row.state, row.reason.as_deref()), (Seq::new(4), LaneState::Diverged, Some("409")));
+    record(&*store, vec![Fact::InStep { lane, instance: primary }]).await;
     let row = load(&*store).await.progress.remove(0);
-    assert_eq!((row.through, row.standing), (Seq::new(4), Standing::InStep));
+    assert_eq!((row.through, row.state, row.reason), (Seq::new(4), LaneState::InStep, None));
 }
 
 pub async fn facts_about_nothing_are_no_error(bench: &impl Bench) {

@@ -21,7 +21,7 @@ use uuid::Uuid;
 use super::*;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
-use crate::order::{AckPolicy, CatalogChange, Encoding, Kind, Merge, Origin, Priority, Profile, Verdict};
+use crate::order::{AckPolicy, CatalogChange, Encoding, Kind, LaneState, Merge, Origin, Priority, Profile, Verdict};
 
 /// Where a store is tested: the same journal, opened again after the store before it was dropped.
 pub(in crate::journal) trait Bench {
@@ -45,7 +45,7 @@ macro_rules! contract_suite {
                 events_come_in_pages_and_stay, what_is_cut_off_has_its_event, what_is_removed_is_said,
                 a_delivery_is_remembered;
             facts: progress_never_moves_backwards, a_settled_entry_never_changes, statuses_follow_the_rule,
-                standings_change_and_keep_the_mark, facts_about_nothing_are_no_error, facts_apply_in_order,
+                states_in_a_lane_change_and_keep_the_progress, facts_about_nothing_are_no_error, facts_apply_in_order,
                 a_failed_attempt_is_counted_and_announces_the_next, what_is_finished_at_the_start_is_retried_no_more,
                 a_resolution_replaces_the_body_once, totals_count_every_status,
                 what_was_cut_off_is_finished_at_the_start;

@@ -20,7 +20,6 @@ pub(in crate::journal) async fn fill(store: &dyn Store) -> Vec<Seq> {
     let drafts = vec![draft(LaneId::Catalog, "{}"), keyed("tenant", "key"), strange, limited, draft(lane, "{}")];
     let seqs = append(store, drafts).await;
     let id = InstanceCollectionId::new(Uuid::now_v7());
-    let diverged = Standing::Diverged { reason: "because".to_owned() };
     let (catalog, replica) = (LaneId::Catalog, InstanceName::new("replica"));
     let mut facts = finished(&seqs[..2]);
     facts.extend([
@@ -33,7 +32,7 @@ pub(in crate::journal) async fn fill(store: &dyn Store) -> Vec<Seq> {
         progress(catalog, "primary", seqs[1]),
         progress(catalog, "replica", seqs[0]),
         progress(lane, "primary", seqs[2]),
-        Fact::Standing { lane, instance: replica, standing: diverged },
+        Fact::Diverged { lane, instance: replica, reason: "because".to_owned() },
         Fact::Resolved { seq: seqs[3], body: Bytes::from_static(b"ids") },
         applied(seqs[2]),
         status(seqs[2], Status::Failed),

@@ -2,7 +2,6 @@
 
 use super::*;
 use crate::journal::retention::{Capacity, RetentionOptions, RetentionSink, make_room, round};
-use crate::order::LaneState;
 
 const ALL: u32 = 1000;
 
@@ -65,9 +64,8 @@ pub async fn trimming_asks_no_diverged_instance(bench: &impl Bench) {
     let seqs = finish(&*store, 2).await;
     mark(&*store, seqs[1], Seq::ZERO).await;
     assert_eq!(trim(&*store, ALL).await, 0);
-    let standing = Standing::Diverged { reason: "x".to_owned() };
     let instance = InstanceName::new("replica");
-    record(&*store, vec![Fact::Standing { lane: LaneId::Catalog, instance, standing }]).await;
+    record(&*store, vec![Fact::Diverged { lane: LaneId::Catalog, instance, reason: "x".to_owned() }]).await;
     assert_eq!(trim(&*store, ALL).await, 2);
 }
 
@@ -76,8 +74,7 @@ pub async fn nothing_is_trimmed_without_an_instance_in_step(bench: &impl Bench) 
     let seqs = finish(&*store, 1).await;
     mark(&*store, seqs[0], seqs[0]).await;
     assert_eq!(store.trim(LATER, &[], Trimming::Age, ALL).await.unwrap().transactions, 0);
-    let standing = Standing::Diverged { reason: "x".to_owned() };
-    let stand = |instance| Fact::Standing { lane: LaneId::Catalog, instance, standing: standing.clone() };
+    let stand = |instance| Fact::Diverged { lane: LaneId::Catalog, instance, reason: "x".to_owned() };
     record(&*store, instances().map(stand).to_vec()).await;
     assert_eq!(trim(&*store, ALL).await, 0);
 }
@@ -157,8 +154,7 @@ pub async fn a_round_removes_all_that_may_go(bench: &impl Bench) {
 }
 
 fn diverged(instance: &str, lane: LaneId) -> Fact {
-    let standing = Standing::Diverged { reason: "x".to_owned() };
-    Fact::Standing { lane, instance: InstanceName::new(instance), standing }
+    Fact::Diverged { lane, instance: InstanceName::new(instance), reason: "x".to_owned() }
 }
 
 pub async fn for_room_two_must_be_in_step(bench: &impl Bench) {
@@ -169,7 +165,7 @@ pub async fn for_room_two_must_be_in_step(bench: &impl Bench) {
     let capacity = async || store.trim(LATER, &instances(), Trimming::Capacity, ALL).await.unwrap();
     assert_eq!(capacity().await.transactions, 0, "the journal may be the second copy");
     let instance = InstanceName::new("replica");
-    record(&*store, vec![Fact::Standing { lane: LaneId::Catalog, instance, standing: Standing::InStep }]).await;
+    record(&*store, vec![Fact::InStep { lane: LaneId::Catalog, instance }]).await;
     let trimmed = capacity().await;
     assert_eq!(trimmed.transactions, 2);
     assert!(trimmed.bytes > 2 * 100, "{trimmed:?}");

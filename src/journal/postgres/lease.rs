@@ -11,12 +11,11 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use tokio_postgres::error::SqlState;
 
-use super::connect::{ConnectError, Exclusive, Session, Sessions, explain};
-use super::fence::{Access, FOUND, Fence, Found, Known, behind};
-use super::pipeline::{Outcome, query, transact};
-use super::row::get;
+use super::codec::row::get;
+use super::commit::fence::{Access, FOUND, Fence, Found, Known, READ_ONLY, behind, halt};
+use super::connection::connect::{ConnectError, Exclusive, Session, Sessions, explain};
+use super::connection::pipeline::{Outcome, query, transact};
 use super::schema::{self, Schema, SchemaError};
-use super::writer::halt;
 use crate::journal::names::lane_name;
 use crate::journal::{Claim, LateWrite, LeadershipError, LeaseTerm, Predecessor, ReadError};
 
@@ -53,8 +52,6 @@ const UNFENCE: &str = "
 const SUSPECT: &str = "
     INSERT INTO chroma_edge.suspects (lane, instance, epoch)
     SELECT lane, instance, $3 FROM unnest($1::text[], $2::text[]) AS s (lane, instance)";
-
-pub(super) const READ_ONLY: &str = "the database is set to read-only";
 
 /// The lease of one process.
 pub(super) struct Lease {
@@ -151,7 +148,7 @@ impl Lease {
             let noted = session.execute(SUSPECT, &[lanes, instances, epoch]).await;
             (session, noted.map(drop).map_err(|error| failed(&error)))
         });
-        noted.await.map_err(|error| ReadError(error.to_string()))
+        noted.await.map_err(ReadError::from_source)
     }
 
     /// Best effort: a lease that is not given back runs out.

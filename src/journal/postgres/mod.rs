@@ -4,34 +4,16 @@
 //! three pools: for the one connection that commits, for reads, and for the lease, so that none of them waits for
 //! another. What a journal promises is said at [`Store`] and [`Leadership`]; docs/decisions/0013 says why it is done so.
 
-mod append;
-mod application;
-mod audit;
-mod body;
-mod capacity;
-mod catalog;
-mod connect;
-mod events;
-mod facts;
-mod fence;
-mod fold;
-mod keywords;
-mod lanes;
+mod codec;
+mod commit;
+mod connection;
 mod lease;
-mod load;
 mod moving;
-mod pipeline;
-mod read;
-mod row;
-mod runtime;
+mod query;
 mod schema;
 #[cfg(test)]
 mod tests;
-mod text;
-mod tls;
 mod trim;
-mod url;
-mod writer;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -40,13 +22,16 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::sync::Mutex;
 
-use self::connect::{Patience, Purpose, pool};
-use self::fence::Fence;
+use self::commit::facts;
+use self::commit::fence::Fence;
+use self::commit::writer::Writer;
+use self::connection::connect::{Exclusive, Patience, Purpose, pool};
+use self::connection::runtime::OwnThread;
+use self::connection::tls;
 use self::lease::Lease;
-use self::read::Reader;
-use self::runtime::OwnThread;
+use self::query::read::Reader;
+use self::query::{audit, capacity, events, lanes, load, read};
 use self::schema::Schema;
-use self::writer::Writer;
 use super::{
     AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, HeldLane,
     LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, ReadError, Recent, Request, Snapshot,
@@ -55,9 +40,9 @@ use super::{
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
 
+pub use connection::url::DatabaseUrl;
 pub use moving::{MoveError, Moved, move_from};
 pub use schema::{Applied, Difference, SchemaError, bring_up_to_date, validate};
-pub use url::DatabaseUrl;
 
 /// Reads that run at once; the others wait.
 const READERS: usize = 4;
@@ -130,17 +115,6 @@ struct Parts {
     doubt: Arc<AtomicBool>,
 }
 
-impl Parts {
-    /// Returns when no commit is in doubt any more: what is not found then will never appear.
-    async fn no_doubt(&self) -> Result<(), ReadError> {
-        if !self.doubt.load(Ordering::Acquire) {
-            return Ok(());
-        }
-        let settled = self.writer.lock().await.settle().await;
-        settled.map_err(|error| ReadError(error.to_string()))
-    }
-}
-
 impl PostgresStore {
     /// A store on this database. Says nothing to it yet: [`Leadership::claim`] brings its schema up to date.
     ///
@@ -167,6 +141,16 @@ impl PostgresStore {
         Ok(PostgresStore { parts: Arc::new(parts), options, thread })
     }
 
+    /// Returns when no commit is in doubt any more: what is not found then will never appear.
+    async fn no_doubt(&self) -> Result<(), ReadError> {
+        if !self.parts.doubt.load(Ordering::Acquire) {
+            return Ok(());
+        }
+        let settled = self.on_thread(|parts| async move { parts.writer.lock().await.settle().await });
+        let settled = settled.await.ok_or_else(|| ReadError::new(stopped()))?;
+        settled.map_err(ReadError::from_source)
+    }
+
     async fn on_thread<T, F>(&self, work: impl FnOnce(Arc<Parts>) -> F) -> Option<T>
     where
         T: Send + 'static,
@@ -174,6 +158,24 @@ impl PostgresStore {
     {
         self.thread.run(work(Arc::clone(&self.parts))).await
     }
+}
+
+/// Runs one read of `query/` on a connection of the readers, with its own copies of the arguments.
+macro_rules! read {
+    ($store:ident.$patience:ident, [$($name:ident = $value:expr),*], |$session:ident| $read:expr) => {{
+        let patience = $store.options.$patience;
+        $(let $name = $value;)*
+        let read = $store.on_thread(move |parts| async move {
+            $(let $name = &$name;)*
+            let read = |mut connection: Exclusive| async move {
+                let $session = &mut connection;
+                let read = $read.await;
+                (connection, read)
+            };
+            parts.reader.read(patience, read).await
+        });
+        read.await.unwrap_or_else(|| Err(ReadError::new(stopped())))
+    }};
 }
 
 impl Drop for PostgresStore {
@@ -196,109 +198,39 @@ impl Store for PostgresStore {
     }
 
     async fn load(&self, configured: &[InstanceName]) -> Result<Snapshot, ReadError> {
-        let (configured, patience) = (configured.to_vec(), self.options.scan);
-        let loaded = self.on_thread(move |parts| async move {
-            let (reader, configured) = (&parts.reader, &configured);
-            let load = |mut session| async move {
-                let loaded = load::load(&mut session, configured).await;
-                (session, loaded)
-            };
-            reader.read(patience, load).await
-        });
-        loaded.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        read!(self.scan, [configured = configured.to_vec()], |session| load::load(session, configured))
     }
 
     async fn requests(&self, seqs: &[Seq]) -> Result<Vec<Request>, ReadError> {
-        let (seqs, patience) = (seqs.to_vec(), self.options.read);
-        let read = self.on_thread(move |parts| async move {
-            let seqs = &seqs;
-            let read = |session| async move {
-                let read = read::requests(&session, seqs).await;
-                (session, read)
-            };
-            parts.reader.read(patience, read).await
-        });
-        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        read!(self.read, [seqs = seqs.to_vec()], |session| read::requests(session, seqs))
     }
 
     /// After a commit in doubt this answers only once the doubt is over, and fails until then: what it does not find
     /// will never appear.
     async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
-        let (lookup, patience) = (lookup.clone(), self.options.read);
-        let read = self.on_thread(move |parts| async move {
-            parts.no_doubt().await?;
-            let lookup = &lookup;
-            let read = |session| async move {
-                let read = read::transaction(&session, lookup).await;
-                (session, read)
-            };
-            parts.reader.read(patience, read).await
-        });
-        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        self.no_doubt().await?;
+        read!(self.read, [lookup = lookup.clone()], |session| read::transaction(session, lookup))
     }
 
     async fn details(&self, lookup: &Lookup) -> Result<Option<Details>, ReadError> {
-        let (lookup, patience) = (lookup.clone(), self.options.read);
-        let read = self.on_thread(move |parts| async move {
-            parts.no_doubt().await?;
-            let lookup = &lookup;
-            let read = |session| async move {
-                let read = audit::details(&session, lookup).await;
-                (session, read)
-            };
-            parts.reader.read(patience, read).await
-        });
-        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        self.no_doubt().await?;
+        read!(self.read, [lookup = lookup.clone()], |session| audit::details(session, lookup))
     }
 
     async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, ReadError> {
-        let (query, patience) = (query.clone(), self.options.scan);
-        let read = self.on_thread(move |parts| async move {
-            let query = &query;
-            let read = |mut session| async move {
-                let read = audit::audit(&mut session, query).await;
-                (session, read)
-            };
-            parts.reader.read(patience, read).await
-        });
-        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        read!(self.scan, [query = query.clone()], |session| audit::audit(session, query))
     }
 
     async fn summary(&self) -> Result<Vec<StatusSummary>, ReadError> {
-        let patience = self.options.scan;
-        let read = self.on_thread(move |parts| async move {
-            let read = |mut session| async move {
-                let read = audit::summary(&mut session).await;
-                (session, read)
-            };
-            parts.reader.read(patience, read).await
-        });
-        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        read!(self.scan, [], |session| audit::summary(session))
     }
 
     async fn recent(&self, since: Timestamp, gaps_since: Timestamp) -> Result<Recent, ReadError> {
-        let patience = self.options.scan;
-        let read = self.on_thread(move |parts| async move {
-            let read = |mut session| async move {
-                let read = audit::recent(&mut session, since, gaps_since).await;
-                (session, read)
-            };
-            parts.reader.read(patience, read).await
-        });
-        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        read!(self.scan, [], |session| audit::recent(session, since, gaps_since))
     }
 
     async fn events(&self, scope: &EventScope, after: EventId, most: u32) -> Result<EventPage, ReadError> {
-        let (scope, patience) = (scope.clone(), self.options.read);
-        let read = self.on_thread(move |parts| async move {
-            let scope = &scope;
-            let read = |session| async move {
-                let read = events::events(&session, scope, after, most).await;
-                (session, read)
-            };
-            parts.reader.read(patience, read).await
-        });
-        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        read!(self.read, [scope = scope.clone()], |session| events::events(session, scope, after, most))
     }
 
     async fn begin(&self, configured: &[InstanceName], at: Timestamp) -> Result<(), CommitError> {
@@ -313,42 +245,17 @@ impl Store for PostgresStore {
     }
 
     async fn totals(&self) -> Result<Totals, ReadError> {
-        let patience = self.options.scan;
-        let read = self.on_thread(move |parts| async move {
-            let read = |mut session| async move {
-                let read = read::totals(&mut session).await;
-                (session, read)
-            };
-            parts.reader.read(patience, read).await
-        });
-        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        read!(self.scan, [], |session| read::totals(session))
     }
 
     /// The tables' size is cheaper to say, and counts the room that removed rows left; only when that is too much are the
     /// rows counted.
     async fn used_bytes(&self, limit: u64) -> Result<u64, ReadError> {
-        let patience = self.options.scan;
-        let read = self.on_thread(move |parts| async move {
-            let read = |session| async move {
-                let read = capacity::used_bytes(&session, limit).await;
-                (session, read)
-            };
-            parts.reader.read(patience, read).await
-        });
-        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        read!(self.scan, [], |session| capacity::used_bytes(session, limit))
     }
 
     async fn held(&self, configured: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {
-        let (configured, patience) = (configured.to_vec(), self.options.scan);
-        let read = self.on_thread(move |parts| async move {
-            let configured = &configured;
-            let read = |session| async move {
-                let read = capacity::held(&session, configured).await;
-                (session, read)
-            };
-            parts.reader.read(patience, read).await
-        });
-        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        read!(self.scan, [configured = configured.to_vec()], |session| capacity::held(session, configured))
     }
 
     async fn trim(
@@ -392,19 +299,11 @@ impl Leadership for PostgresStore {
     async fn report_late_writes(&self, late_writes: &[LateWrite]) -> Result<(), ReadError> {
         let late_writes = late_writes.to_vec();
         let noted = self.on_thread(|parts| async move { parts.lease.report_late_writes(&late_writes).await });
-        noted.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        noted.await.unwrap_or_else(|| Err(ReadError::new(stopped())))
     }
 
     async fn late_writes(&self) -> Result<Vec<(LateWriteId, LateWrite)>, ReadError> {
-        let patience = self.options.read;
-        let read = self.on_thread(move |parts| async move {
-            let read = |session| async move {
-                let read = read::late_writes(&session).await;
-                (session, read)
-            };
-            parts.reader.read(patience, read).await
-        });
-        read.await.unwrap_or_else(|| Err(ReadError(stopped())))
+        read!(self.read, [], |session| read::late_writes(session))
     }
 
     async fn release(&self) {

@@ -11,13 +11,13 @@ use tokio_postgres::binary_copy::BinaryCopyInWriter;
 use tokio_postgres::types::{ToSql, Type};
 use uuid::Uuid;
 
-use super::append::digest_of;
-use super::connect::explain;
-use super::row::time;
+use super::codec::row::time;
+use super::codec::text::stored;
+use super::commit::append::digest_of;
+use super::connection::connect::explain;
+use super::connection::tls;
+use super::connection::url::DatabaseUrl;
 use super::schema::{Schema, SchemaError};
-use super::text::stored;
-use super::tls;
-use super::url::DatabaseUrl;
 use crate::clock::Timestamp;
 use crate::journal::sqlite::Source;
 

@@ -10,11 +10,11 @@ use std::time::Duration;
 use tokio_postgres::Row;
 use uuid::Uuid;
 
-use super::connect::{ConnectError, Exclusive, Patience, Purpose, Session, Sessions, explain, pool};
-use super::fence::{FOUND, Found};
-use super::row::get;
-use super::tls;
-use super::url::DatabaseUrl;
+use super::codec::row::get;
+use super::commit::fence::{FOUND, Found};
+use super::connection::connect::{ConnectError, Exclusive, Patience, Purpose, Session, Sessions, explain, pool};
+use super::connection::tls;
+use super::connection::url::DatabaseUrl;
 use crate::journal::ReadError;
 
 mod migrations {

@@ -7,11 +7,11 @@
 
 use tokio_postgres::Row;
 
-use super::connect::Exclusive;
-use super::lanes;
-use super::pipeline::{Query, query};
-use super::read::failed;
-use super::row::{self, get, number, time};
+use super::codec::row::{self, get, number, time};
+use super::connection::connect::Exclusive;
+use super::connection::pipeline::{Query, query};
+use super::query::lanes;
+use super::query::read::failed;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::{ReadError, Trimmed, Trimming};
@@ -110,13 +110,13 @@ pub(super) async fn plan(
         left = ends(session, part, before, left, &mut plan).await?;
     }
     if left > 0 {
-        let found = session.query_one(APPLICATION, &[&time(before)]).await.map_err(|error| failed(&error))?;
-        let some = found.try_get::<_, bool>(0).map_err(|error| failed(&error))?;
+        let found = session.query_one(APPLICATION, &[&time(before)]).await.map_err(failed)?;
+        let some = found.try_get::<_, bool>(0).map_err(failed)?;
         plan.application = some.then_some((time(before), left));
     }
     if let Some(through) = places.everywhere(LaneId::Catalog, configured).map(number) {
-        let found = session.query_one(DELETED, &[&through]).await.map_err(|error| failed(&error))?;
-        plan.forget = found.try_get::<_, bool>(0).map_err(|error| failed(&error))?.then_some(through);
+        let found = session.query_one(DELETED, &[&through]).await.map_err(failed)?;
+        plan.forget = found.try_get::<_, bool>(0).map_err(failed)?.then_some(through);
     }
     Ok(plan)
 }
@@ -132,7 +132,7 @@ async fn ends(
     let (lanes, places): (Vec<&str>, Vec<i64>) = bounds.iter().map(|(lane, bound)| (lane.as_str(), *bound)).unzip();
     let values: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&lanes, &places, &time(before), &most];
     let mut left = most;
-    for found in session.query(ENDS, &values).await.map_err(|error| failed(&error))? {
+    for found in session.query(ENDS, &values).await.map_err(failed)? {
         let (lane, end, count): (String, i64, i64) = (get(&found, "lane")?, get(&found, "seq")?, get(&found, "n")?);
         if count <= left {
             left -= count;
@@ -140,7 +140,7 @@ async fn ends(
         } else if left > 0 {
             // Only its beginning: looked at once more, with what is left.
             let one: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&vec![&lane], &vec![end], &time(before), &left];
-            for part in session.query(ENDS, &one).await.map_err(|error| failed(&error))? {
+            for part in session.query(ENDS, &one).await.map_err(failed)? {
                 plan.ends.push((get(&part, "lane")?, get(&part, "seq")?));
             }
             left = 0;
@@ -187,7 +187,7 @@ pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why:
     let mut queries =
         vec![query!(REMOVE, lanes.clone(), ends, names, i64::try_from(why.least_in_step()).unwrap_or(i64::MAX))];
     if let Some((before, most)) = plan.application {
-        queries.push(query!(super::application::TRIM, before, most));
+        queries.push(query!(super::commit::application::TRIM, before, most));
     }
     if let Some(through) = plan.forget {
         queries.push(query!(FORGET, through));
@@ -211,7 +211,7 @@ pub(super) fn removed(rows: &[Vec<Row>]) -> Trimmed {
 }
 
 pub(super) async fn rows(session: &Exclusive, sql: &str) -> Result<Vec<Row>, ReadError> {
-    session.query(sql, &[]).await.map_err(|error| failed(&error))
+    session.query(sql, &[]).await.map_err(failed)
 }
 
 fn lanes_of(rows: &[Row]) -> Result<Vec<String>, ReadError> {

@@ -8,8 +8,8 @@ use super::append;
 use super::row::{count, number, parsed, unsigned};
 use crate::clock::Timestamp;
 use crate::ids::Seq;
+use crate::journal::ROW_BYTES;
 use crate::journal::names::{APPLICATION, Named};
-use crate::journal::types::ROW_BYTES;
 use crate::journal::{ApplicationDraft, ApplicationReport, Status, TimingGap, Trimmed};
 
 const INSERT: &str = "INSERT INTO transactions (seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind,

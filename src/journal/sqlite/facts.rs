@@ -3,41 +3,51 @@
 //! Every fact may arrive twice (a commit in doubt is repeated), and about a transaction that retention has removed:
 //! neither is an error, and neither changes more than the first arrival did.
 
+use std::sync::LazyLock;
+
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::row::number;
 use super::{application, catalog, events};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
-use crate::journal::names::{Named, lane_name, standing_name};
-use crate::journal::{Fact, Standing, Status, StoredAnswer, TimingGap};
-use crate::order::Verdict;
+use crate::journal::names::{Named, lane_name};
+use crate::journal::{Fact, Status, StoredAnswer, TimingGap, with_statuses};
+use crate::order::{LaneState, Verdict};
 
-/// Finishes what has a verdict and was cut off before its client's side was marked.
-pub(super) fn finish_statuses(connection: &Connection, at: Timestamp) -> rusqlite::Result<()> {
-    let sql = "UPDATE transactions SET
-            status = CASE WHEN status = :attempting THEN :completed WHEN verdict = :applied THEN :recovered
-                ELSE :abandoned END,
+static FINISH: LazyLock<String> = LazyLock::new(|| {
+    with_statuses(
+        "UPDATE transactions SET
+            status = CASE WHEN status = {attempting} THEN {completed} WHEN verdict = :applied THEN {recovered}
+                ELSE {abandoned} END,
             response_status = coalesce(answer_status, response_status),
             completed_at = :at, next_retry_at = NULL
-        WHERE verdict IS NOT NULL AND status IN (:attempting, :failed)";
-    let values = named_params! {
-        ":attempting": Status::Attempting.name(),
-        ":completed": Status::Completed.name(),
-        ":recovered": Status::Recovered.name(),
-        ":abandoned": Status::Abandoned.name(),
-        ":failed": Status::Failed.name(),
-        ":applied": Verdict::Applied.name(),
-        ":at": at.millis(),
-    };
-    connection.prepare_cached(sql)?.execute(values).map(drop)
+        WHERE verdict IS NOT NULL AND status IN ({open})",
+    )
+});
+
+static RETRIED: LazyLock<String> = LazyLock::new(|| {
+    with_statuses(
+        "UPDATE transactions SET retry_count = retry_count + 1, timing_gap = 1, failure_reason = :reason,
+            next_retry_at = CASE WHEN status IN ({open}) THEN :next_retry_at END
+        WHERE seq = :seq",
+    )
+});
+
+/// Finishes what has a verdict and was cut off before its client's answer was recorded.
+pub(super) fn finish_statuses(connection: &Connection, at: Timestamp) -> rusqlite::Result<()> {
+    let values = named_params! { ":applied": Verdict::Applied.name(), ":at": at.millis() };
+    connection.prepare_cached(&FINISH)?.execute(values).map(drop)
 }
 
 /// Records the fact.
 pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<()> {
     match fact {
         Fact::Progress { lane, instance, through } => progress(connection, *lane, instance, *through),
-        Fact::Standing { lane, instance, standing } => stand(connection, *lane, instance, standing),
+        Fact::InStep { lane, instance } => set_state(connection, *lane, instance, LaneState::InStep, None),
+        Fact::Diverged { lane, instance, reason } => {
+            set_state(connection, *lane, instance, LaneState::Diverged, Some(reason))
+        }
         Fact::Verdict { seq, verdict, by, answer } => settle(connection, *seq, *verdict, by.as_ref(), answer.as_ref()),
         Fact::Resolved { seq, body } => {
             let sql = "UPDATE bodies SET resolved = ?2 WHERE seq = ?1 AND resolved IS NULL";
@@ -68,17 +78,12 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
 /// A failure on an instance that was believed healthy: told at once, so that a crash before the answer does not hide it. One
 /// that is told after the end raises the count, and announces nothing.
 fn retry(connection: &Connection, seq: Seq, reason: &str, next_retry_at: Option<Timestamp>) -> rusqlite::Result<()> {
-    let sql = "UPDATE transactions SET retry_count = retry_count + 1, timing_gap = 1, failure_reason = :reason,
-            next_retry_at = CASE WHEN status IN (:attempting, :failed) THEN :next_retry_at END
-        WHERE seq = :seq";
     let values = named_params! {
         ":seq": number(seq),
         ":reason": reason,
         ":next_retry_at": next_retry_at.map(Timestamp::millis),
-        ":attempting": Status::Attempting.name(),
-        ":failed": Status::Failed.name(),
     };
-    connection.prepare_cached(sql)?.execute(values).map(drop)
+    connection.prepare_cached(&RETRIED)?.execute(values).map(drop)
 }
 
 /// A mark only moves forwards, whatever order the marks arrive in.
@@ -88,11 +93,16 @@ fn progress(connection: &Connection, lane: LaneId, instance: &InstanceName, thro
     connection.prepare_cached(sql)?.execute(params![lane_name(lane), instance.as_str(), number(through)]).map(drop)
 }
 
-fn stand(connection: &Connection, lane: LaneId, instance: &InstanceName, standing: &Standing) -> rusqlite::Result<()> {
-    let (standing, reason) = standing_name(standing);
+fn set_state(
+    connection: &Connection,
+    lane: LaneId,
+    instance: &InstanceName,
+    state: LaneState,
+    reason: Option<&str>,
+) -> rusqlite::Result<()> {
     let sql = "INSERT INTO progress (lane, instance, standing, reason) VALUES (?1, ?2, ?3, ?4)
         ON CONFLICT (lane, instance) DO UPDATE SET standing = excluded.standing, reason = excluded.reason";
-    connection.prepare_cached(sql)?.execute(params![lane_name(lane), instance.as_str(), standing, reason]).map(drop)
+    connection.prepare_cached(sql)?.execute(params![lane_name(lane), instance.as_str(), state.name(), reason]).map(drop)
 }
 
 /// A settled entry's verdict and answer never change (rule R3): the first ones stay.

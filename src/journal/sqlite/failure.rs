@@ -10,8 +10,8 @@ pub(super) fn refused(error: &rusqlite::Error) -> CommitError {
 }
 
 /// A read failed.
-pub(super) fn unread(error: &rusqlite::Error) -> ReadError {
-    ReadError(explain(error))
+pub(super) fn unread(error: rusqlite::Error) -> ReadError {
+    ReadError::caused_by(explain(&error), error)
 }
 
 /// The failure in an operator's words, SQLite's own kept.

@@ -5,9 +5,9 @@ use rusqlite::{Connection, params};
 use super::row::{count, number, unsigned};
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::HeldLane;
+use crate::journal::ROW_BYTES;
 use crate::journal::names::{APPLICATION, lane_named};
 use crate::journal::progress::LaneProgress;
-use crate::journal::types::ROW_BYTES;
 
 /// Whether other instances are configured than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -102,7 +102,7 @@ impl SqliteStore {
     async fn no_doubt(&self) -> Result<(), ReadError> {
         if self.doubt.load(Ordering::Acquire) {
             let settled = self.ask(|reply| Command::Settle { reply }).await;
-            settled.map_err(|error| ReadError(error.to_string()))?;
+            settled.map_err(ReadError::from_source)?;
         }
         Ok(())
     }

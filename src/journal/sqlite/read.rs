@@ -32,20 +32,20 @@ impl Readers {
         T: Send + 'static,
         F: FnOnce(&mut Connection) -> rusqlite::Result<T> + Send + 'static,
     {
-        let _permit = self.permits.acquire().await.map_err(|error| ReadError(error.to_string()))?;
+        let _permit = self.permits.acquire().await.map_err(ReadError::from_source)?;
         let readers = Arc::clone(self);
         #[allow(clippy::disallowed_methods, reason = "at most `READERS` at once: the permit is held until it ends")]
         let reading = tokio::task::spawn_blocking(move || {
             let idle = readers.idle().pop();
-            let mut connection = idle.map_or_else(|| open::reader(&readers.path), Ok).map_err(|e| unread(&e))?;
-            let result = read(&mut connection).map_err(|error| unread(&error));
+            let mut connection = idle.map_or_else(|| open::reader(&readers.path), Ok).map_err(unread)?;
+            let result = read(&mut connection).map_err(unread);
             // A connection that failed may be broken: the next read opens another.
             if result.is_ok() {
                 readers.idle().push(connection);
             }
             result
         });
-        reading.await.map_err(|error| ReadError(error.to_string()))?
+        reading.await.map_err(ReadError::from_source)?
     }
 
     /// Closes what is idle.

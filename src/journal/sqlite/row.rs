@@ -10,12 +10,12 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
 use crate::journal::bodies::{self, Stored};
-use crate::journal::names::{APPLICATION, Named, lane_named, standing_named};
+use crate::journal::names::{APPLICATION, Named, lane_named};
 use crate::journal::{
     ClientKey, EntryRow, OperationType, ProgressRow, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
     ack_policy,
 };
-use crate::order::{Merge, Profile, Verdict};
+use crate::order::{LaneState, Merge, Profile, Verdict};
 
 /// A position as stored. A journal holds fewer than 2^63 transactions.
 pub(super) fn number(seq: Seq) -> i64 {
@@ -200,11 +200,11 @@ fn client_key(row: &Row<'_>) -> rusqlite::Result<Option<ClientKey>> {
 
 /// A row of the table `progress`.
 pub(super) fn progress(row: &Row<'_>) -> rusqlite::Result<ProgressRow> {
-    let reason: Option<String> = row.get("reason")?;
     Ok(ProgressRow {
         lane: lane(row)?,
         instance: InstanceName::new(&row.get::<_, String>("instance")?),
         through: seq(row, "through")?,
-        standing: parsed(row, "standing", |text| standing_named(text, reason.clone()))?,
+        state: parsed(row, "standing", LaneState::named)?,
+        reason: row.get("reason")?,
     })
 }

@@ -3,7 +3,7 @@
 //! Decides which entry is held back, and when it may be examined: only after every request for it is known to be
 //! dead, since one that is still under way could be executed right after the look. The look itself is the shell's.
 
-use super::{Board, Effect, Examination, Held, Reach};
+use super::{Action, Board, Effect, Examination, Held, Reach};
 use crate::ids::{LaneId, Seq};
 use crate::order::entry::{MAX_RETRIES, Verdict};
 use crate::order::lane::{InFlight, LaneState, ReplicaProgress};
@@ -36,7 +36,7 @@ impl Board {
         let Some(lane) = self.lanes.get(&id) else { return };
         if lane.replicas.iter().all(is_quiescent) {
             self.held.insert(id, Held::Asked(seq));
-            effects.push(Effect::Examine { lane: id, seq });
+            effects.push(Effect::Perform(Action::Examine { lane: id, seq }));
         }
     }
 

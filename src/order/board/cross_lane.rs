@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Board, Effect};
+use super::{Board, Effect, Persist};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Deletion;
 use crate::order::catalog_change::CatalogChange;
@@ -141,7 +141,7 @@ impl Board {
             }
         }
         if !seqs.is_empty() {
-            effects.push(Effect::RecordVoids { lane: id, seqs });
+            effects.push(Effect::Persist(Persist::Voids { lane: id, seqs }));
         }
     }
 

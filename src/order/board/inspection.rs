@@ -2,7 +2,8 @@
 //! still be the board's own doing.
 
 use super::Board;
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Scope, Seq};
+use crate::order::catalog::Deletion;
 use crate::order::entry::Kind;
 use crate::order::lane::InFlight;
 
@@ -23,13 +24,24 @@ impl Board {
         })
     }
 
-    /// Where the instance stands in the catalog lane, if nothing is under way, waiting or in doubt there: then what
-    /// it has beyond the catalog was made by someone else.
+    /// Where the instance stands in the catalog lane, if nothing is under way or in doubt there, and it lacks nothing that is
+    /// settled: then what it has beyond the catalog was made by someone else.
+    ///
+    /// An open entry that waits at the head does not matter: it was never sent here, and it may be waiting for what is
+    /// there to be adopted.
     pub fn catalog_quiescent(&self, instance: InstanceId) -> Option<Seq> {
         let lane = self.lanes.get(&LaneId::Catalog)?;
-        let progress = lane.progress(instance);
-        let is_quiescent =
-            progress.in_flight == InFlight::None && lane.head(instance).is_none() && !lane.doubtful(instance);
-        is_quiescent.then(|| lane.covered(instance))
+        let idle = matches!(lane.progress(instance).in_flight, InFlight::None | InFlight::Paused);
+        let waits = lane.head(instance).is_none_or(|head| head.entry.verdict.is_none());
+        (idle && waits && !lane.doubtful(instance)).then(|| lane.covered(instance))
+    }
+
+    /// Whether a deletion without a verdict may delete this database.
+    pub fn may_be_deleting(&self, scope: &Scope) -> bool {
+        self.deletions.values().any(|deletion| match deletion {
+            Deletion::Collection { .. } => false,
+            Deletion::Database { scope: deleted } => deleted == scope,
+            Deletion::Everything => true,
+        })
     }
 }

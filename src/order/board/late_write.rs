@@ -3,7 +3,7 @@
 //! Decides that a place is not trusted, and from when on it may be looked at: not before a rest that began after the
 //! late write is over, since what was sent may be executed until then. The look itself is the shell's.
 
-use super::{Board, Effect, WaitReason};
+use super::{Action, Board, DivergenceCause, Effect, WaitReason, persist_divergence};
 use crate::ids::{InstanceId, LaneId};
 use crate::order::lane::{InFlight, LateWriteCheck};
 
@@ -17,12 +17,10 @@ impl Board {
                 if self.catalog.mapping(collection, instance).is_none() {
                     return;
                 }
-                let record = self.diverge(vec![(id, instance)]);
-                if !record.diverged.is_empty() {
-                    effects.push(Effect::Note { record });
-                }
+                let diverged = self.diverge(vec![(id, instance)]);
+                persist_divergence(diverged, DivergenceCause::Unverified, effects);
             }
-            LaneId::Catalog => effects.push(Effect::Inspect { instance }),
+            LaneId::Catalog => effects.push(Effect::Perform(Action::Inspect { instance })),
         }
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.progress_mut(instance).late_write_check = LateWriteCheck::WaitDue;
@@ -38,12 +36,8 @@ impl Board {
             let free = matches!(progress.in_flight, InFlight::None | InFlight::Paused | InFlight::InDoubt);
             if progress.late_write_check == LateWriteCheck::WaitDue && free {
                 let wait = progress.begin_wait(InFlight::InDoubt);
-                effects.push(Effect::AwaitQuiescence {
-                    lane: id,
-                    instance,
-                    wait,
-                    why: WaitReason::Settle { in_a_row: 0 },
-                });
+                let why = WaitReason::Settle { in_a_row: 0 };
+                effects.push(Effect::Perform(Action::AwaitQuiescence { lane: id, instance, wait, why }));
             }
         }
     }
@@ -54,7 +48,7 @@ impl Board {
         if progress.late_write_check == LateWriteCheck::Waiting {
             progress.late_write_check = LateWriteCheck::None;
             if id == LaneId::Catalog {
-                effects.push(Effect::Inspect { instance });
+                effects.push(Effect::Perform(Action::Inspect { instance }));
             }
         }
     }

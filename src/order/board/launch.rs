@@ -1,6 +1,6 @@
 //! What is sent next, and where (rules R1, R3, R7).
 
-use super::{Board, ClientState, Effect, Purpose, Reach, Record, Repeat, SendPriority, breach};
+use super::{Action, Board, ClientState, Effect, Purpose, Reach, Record, Repeat, SendPriority, breach};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::choose::{Candidate, CandidateHealth, Preference, choose};
 use crate::order::entry::{Kind, Verdict};
@@ -110,7 +110,7 @@ impl Board {
         if slot.entry.profile.kind == Kind::DeleteLimited && !slot.resolved && !proof::broken(Rule::DeleteInPlace) {
             let send_priority = send_priority(id, lane, instance, &[seq]);
             lane.progress_mut(instance).in_flight = InFlight::Resolving { seq };
-            effects.push(Effect::ReadIds { lane: id, instance, seq, send_priority });
+            effects.push(Effect::Perform(Action::ReadIds { lane: id, instance, seq, send_priority }));
             return;
         }
         let purpose = match slot.entry.verdict {
@@ -131,7 +131,7 @@ impl Board {
         let repeat =
             if seq <= progress.doubt { Repeat::Retry { unanswered: progress.unanswered } } else { Repeat::First };
         progress.in_flight = InFlight::Sent { first: seq, last };
-        effects.push(Effect::Send { lane: id, instance, seqs, purpose, repeat, send_priority });
+        effects.push(Effect::Perform(Action::Send { lane: id, instance, seqs, purpose, repeat, send_priority }));
     }
 
     /// Whether every configured instance says that it is not fit for the entry: then that is the answer, but

@@ -1,12 +1,14 @@
 //! The board: every lane and the catalog, and the one function that moves them, [`Board::step`].
 //!
-//! What happened comes in as an [`Input`], what is to be done goes out as [`Effect`]s. The board decides who
-//! executes what and when, what is in doubt, skipped, answered, diverged. It performs nothing itself, and it
-//! does not know bodies, answers, sockets or time.
+//! What happened comes in as an [`Input`], what is to be done goes out as [`Effect`]s. The board decides which instance
+//! executes what and when, and what is in doubt, skipped, answered or diverged. It performs nothing itself and knows
+//! nothing of bodies, answers, sockets or time.
 
 mod abandon;
 mod breach;
 mod cross_lane;
+mod effect;
+mod input;
 mod inspection;
 mod late_write;
 mod launch;
@@ -14,265 +16,30 @@ mod outcome;
 mod record;
 mod restore;
 mod view;
+mod wait;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+pub use effect::{Action, ClientAnswer, DivergenceCause, Effect, Persist, Purpose, Record, Repeat, SendPriority};
+pub use input::{Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission};
 pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Comparison, Consistency, LaneView};
+pub use wait::{WaitId, WaitReason};
 
 use super::catalog::{Catalog, Deletion};
-use super::catalog_change::CatalogChange;
-use super::entry::{AckPolicy, AckState, ClientState, Entry, Profile, Verdict};
+use super::entry::{ClientState, Entry};
 use super::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
-use super::precedence::Precedence;
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
-
-/// What a catalog entry may do to others that wait behind it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Intent {
-    Plain,
-    Renames,
-    Deletes(Deletion),
-}
-
-/// A durable entry, to be put into its lane.
-#[derive(Clone, Debug)]
-pub struct Submission {
-    pub seq: Seq,
-    pub lane: LaneId,
-    pub profile: Profile,
-    pub intent: Intent,
-    pub ack_policy: AckPolicy,
-}
-
-/// How far an instance can be reached.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reach {
-    Away,
-    /// Usable, but not preferred.
-    Suspect,
-    Here,
-}
-
-/// What an attempt came to.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    Applied(Consequences),
-    /// Answered without a change (a `get_or_create` that found its collection).
-    Void,
-    /// A definite refusal. `about`: the collection that a refused catalog entry leaves behind on the instance.
-    Rejected {
-        about: Option<CollectionId>,
-    },
-    /// Nothing reached the instance, or it says that nothing happened.
-    NotSent {
-        retry: Retry,
-    },
-    InDoubt {
-        instance_was: Health,
-    },
-    /// No verdict at all: the instance is not what it should be.
-    Unfit,
-}
-
-/// What an applied catalog entry changes. Empty for record writes.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Consequences {
-    pub changes: Vec<CatalogChange>,
-    /// Instances that must not serve a collection until it has been compared.
-    pub diverged: Vec<(CollectionId, InstanceId)>,
-}
-
-/// When an attempt that did nothing may be repeated on the same instance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Retry {
-    Immediately,
-    AfterBackoff,
-}
-
-/// Whether the probes were green when an attempt went unanswered (rule R10 counts only those).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Health {
-    Healthy,
-    Gone,
-}
-
-/// What reading the ids of a limited delete came to.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Resolved {
-    /// The ids are durable.
-    Durable,
-    /// The instance refused the condition: so it would the delete.
-    Rejected,
-    Failed {
-        retry: Retry,
-    },
-}
-
-/// What rule R10's examination showed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Examination {
-    AbsentEverywhere,
-    Unclear,
-}
-
-/// Something that happened.
-#[derive(Clone, Debug)]
-pub enum Input {
-    /// Entries became durable: in `seq` order, across inputs too (rule R6).
-    Journaled(Vec<Submission>),
-    Attempted {
-        lane: LaneId,
-        instance: InstanceId,
-        outcome: Outcome,
-    },
-    IdsRead {
-        lane: LaneId,
-        instance: InstanceId,
-        resolved: Resolved,
-    },
-    /// The [`Effect::Record`] of this place is durable.
-    Recorded {
-        lane: LaneId,
-        instance: InstanceId,
-    },
-    /// The [`Effect::RecordVoids`] is durable.
-    VoidsRecorded {
-        lane: LaneId,
-        seqs: Vec<Seq>,
-    },
-    /// This rest of the place is over, and the instance is there.
-    Quiesced {
-        lane: LaneId,
-        instance: InstanceId,
-        wait: u64,
-    },
-    Reached {
-        instance: InstanceId,
-        reach: Reach,
-    },
-    /// Collections that should be on the instance and are not.
-    Missing {
-        instance: InstanceId,
-        collections: Vec<CollectionId>,
-    },
-    /// Another edge may have sent something to the instance behind this one's back.
-    LateWrite {
-        lane: LaneId,
-        instance: InstanceId,
-    },
-    /// The journal has no room to keep what the instance lacks in this lane, and two others have all of it.
-    LeftBehind {
-        lane: LaneId,
-        instance: InstanceId,
-    },
-    /// The client of this entry has been told "recovery pending".
-    ClientGone {
-        lane: LaneId,
-        seq: Seq,
-    },
-    Examined {
-        lane: LaneId,
-        seq: Seq,
-        shows: Examination,
-    },
-    /// The two instances hold the same content for the lane's collection.
-    FoundEqual(Comparison),
-    /// Time for the safety net: whatever may be sent is, even if nothing has been heard of it.
-    LookAgain,
-}
-
-/// Why a request is sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Purpose {
-    /// No instance has given a verdict yet.
-    Execute,
-    /// Applied elsewhere, carried here.
-    Replicate,
-    /// Refused elsewhere, and to be refused here too (rule R4).
-    ExpectRefusal,
-}
-
-/// Whether the request may have been executed there before.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Repeat {
-    First,
-    /// `unanswered` requests in a row went without an answer while the instance was there.
-    Retry {
-        unanswered: u32,
-    },
-}
-
-/// When a request is sent, among those of other lanes, and how often the like has failed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct SendPriority {
-    pub precedence: Precedence,
-    /// Requests of the lane in a row that came to nothing on this instance though it was there.
-    pub failures: u32,
-}
-
-/// Something to be done.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Effect {
-    /// Send these entries as one request. A crash here leaves them in doubt on this instance.
-    Send {
-        lane: LaneId,
-        instance: InstanceId,
-        seqs: Vec<Seq>,
-        purpose: Purpose,
-        repeat: Repeat,
-        send_priority: SendPriority,
-    },
-    /// Read the ids of a limited delete there, make them durable, report [`Input::IdsRead`].
-    ReadIds { lane: LaneId, instance: InstanceId, seq: Seq, send_priority: SendPriority },
-    /// Make durable, in one commit; report [`Input::Recorded`].
-    Record { lane: LaneId, instance: InstanceId, record: Record },
-    /// Make durable; nothing waits for it.
-    Note { record: Record },
-    /// Make these entries' void verdicts durable; report [`Input::VoidsRecorded`].
-    RecordVoids { lane: LaneId, seqs: Vec<Seq> },
-    /// Answer the client, if one waits. `from`: whose answer, `None` for "no such collection". `ack_state`: what it may have
-    /// heard from an earlier edge.
-    Answer { lane: LaneId, seq: Seq, from: Option<InstanceId>, verdict: Verdict, ack_state: AckState },
-    /// Report [`Input::Calm`] when the instance is there and has been left alone for a while.
-    AwaitQuiescence { lane: LaneId, instance: InstanceId, wait: u64, why: WaitReason },
-    /// Look whether the instance still holds what it should.
-    Inspect { instance: InstanceId },
-    /// Find out whether an unanswered entry is absent everywhere (rule R10).
-    Examine { lane: LaneId, seq: Seq },
-}
-
-/// Why a place rests.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WaitReason {
-    /// A request went unanswered: an abandoned one may still be executed for the settle time. If that happens again and
-    /// again while the instance is there, it is left alone for longer.
-    Settle { in_a_row: u32 },
-    /// Nothing happened there, and at once it would not go better: the more often in a row, the longer the pause.
-    Backoff { in_a_row: u32 },
-}
-
-/// What one place makes durable in one commit.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Record {
-    pub through: Option<Seq>,
-    pub verdicts: Vec<(Seq, Verdict)>,
-    pub changes: Vec<CatalogChange>,
-    pub diverged: Vec<(LaneId, InstanceId)>,
-    /// Diverged because the journal could not keep what they lack.
-    pub left_behind: Vec<(LaneId, InstanceId)>,
-    pub admitted: Vec<(LaneId, InstanceId)>,
-}
 
 /// How far the examination of an entry is (rule R10).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
     /// Until no abandoned request can be executed any more.
     UntilQuiescent(Seq),
-    /// [`Effect::Examine`] is under way.
+    /// [`Action::Examine`] is under way.
     Asked(Seq),
 }
 
@@ -360,10 +127,8 @@ impl Board {
                 self.deletions.insert(seq, deletion);
             }
         }
-        let record = self.ensure_lane(id);
-        if !record.diverged.is_empty() {
-            effects.push(Effect::Note { record });
-        }
+        let diverged = self.ensure_lane(id);
+        persist_divergence(diverged, DivergenceCause::Unverified, effects);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.push(Entry { seq, profile, verdict: None }, ack_policy, ClientState::Waiting);
         self.dirty.insert(id);
@@ -378,9 +143,9 @@ impl Board {
     }
 
     /// The lane exists from now on. Returned: where it begins diverged.
-    pub(super) fn ensure_lane(&mut self, id: LaneId) -> Record {
+    pub(super) fn ensure_lane(&mut self, id: LaneId) -> Vec<(LaneId, InstanceId)> {
         if self.lanes.contains_key(&id) {
-            return Record::default();
+            return Vec::new();
         }
         let replicas = self.instances().map(|_| ReplicaProgress::new(Seq::ZERO, LaneState::InStep)).collect();
         self.lanes.insert(id, Lane::new(replicas, Dimension::Unknown));
@@ -397,7 +162,7 @@ impl Board {
         stopped && self.catalog.mapping(collection, instance).is_none()
     }
 
-    fn quiesced(&mut self, id: LaneId, instance: InstanceId, wait: u64, effects: &mut Vec<Effect>) {
+    fn quiesced(&mut self, id: LaneId, instance: InstanceId, wait: WaitId, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let closed = lane.closed_by.is_some();
         let progress = lane.progress_mut(instance);
@@ -441,10 +206,8 @@ impl Board {
             .filter(|id| self.catalog.mapping(**id, instance).is_some() && self.first_deletion(**id) == Seq::MAX)
             .map(|id| LaneId::Records(*id))
             .collect();
-        let record = self.diverge(lanes.into_iter().map(|lane| (lane, instance)).collect());
-        if !record.diverged.is_empty() {
-            effects.push(Effect::Note { record });
-        }
+        let diverged = self.diverge(lanes.into_iter().map(|lane| (lane, instance)).collect());
+        persist_divergence(diverged, DivergenceCause::Unverified, effects);
     }
 
     /// Rule R11: only a collection's lane, and only if two others in step durably have more. The instance may have moved
@@ -457,26 +220,34 @@ impl Board {
         if self.instances().filter(ahead).count() < 2 {
             return;
         }
-        let record = self.diverge(vec![(id, instance)]);
-        if !record.diverged.is_empty() {
-            effects.push(Effect::Note { record: Record { left_behind: record.diverged, ..Record::default() } });
-        }
+        let diverged = self.diverge(vec![(id, instance)]);
+        persist_divergence(diverged, DivergenceCause::LeftBehind, effects);
     }
 
-    /// Stops sending and serving at once; the returned record makes it durable.
-    pub(super) fn diverge(&mut self, replicas: Vec<(LaneId, InstanceId)>) -> Record {
-        let mut record = Record::default();
+    /// Stops sending and serving at once. Returns the replicas that were in step until now: the caller makes that durable.
+    pub(super) fn diverge(&mut self, replicas: Vec<(LaneId, InstanceId)>) -> Vec<(LaneId, InstanceId)> {
+        let mut diverged = Vec::new();
         for (id, instance) in replicas {
-            let begins = self.ensure_lane(id);
-            record.diverged.extend(begins.diverged);
+            diverged.extend(self.ensure_lane(id));
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             let progress = lane.progress_mut(instance);
             if progress.state == LaneState::InStep {
                 progress.state = LaneState::Diverged;
-                record.diverged.push((id, instance));
+                diverged.push((id, instance));
                 self.dirty.insert(id);
             }
         }
-        record
+        diverged
+    }
+}
+
+/// Makes durable that these replicas are diverged, if there are any.
+pub(super) fn persist_divergence(
+    replicas: Vec<(LaneId, InstanceId)>,
+    cause: DivergenceCause,
+    effects: &mut Vec<Effect>,
+) {
+    if !replicas.is_empty() {
+        effects.push(Effect::Persist(Persist::Divergence { replicas, cause }));
     }
 }

@@ -4,11 +4,12 @@
 //! up is in [`super::abandon`], what waits for the journal in [`super::record`].
 
 use super::{
-    AckPolicy, Board, ClientState, Consequences, Effect, Health, Outcome, Record, Resolved, Retry, WaitReason, breach,
+    Action, Board, ClientAnswer, Consequences, DivergenceCause, Effect, Health, Outcome, Record, Resolved, Retry,
+    WaitReason, breach, persist_divergence,
 };
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog_change::CatalogChange;
-use crate::order::entry::{Encoding, Kind, Verdict};
+use crate::order::entry::{AckPolicy, ClientState, Encoding, Kind, Verdict};
 use crate::order::lane::{Dimension, InFlight, Lane, LaneState, Pending};
 use crate::proof::{self, Rule};
 
@@ -48,7 +49,7 @@ impl Board {
             let wait = progress.begin_wait(InFlight::Paused);
             progress.backoffs = progress.backoffs.saturating_add(1);
             let why = WaitReason::Backoff { in_a_row: progress.backoffs };
-            effects.push(Effect::AwaitQuiescence { lane: id, instance, wait, why });
+            effects.push(Effect::Perform(Action::AwaitQuiescence { lane: id, instance, wait, why }));
         }
     }
 
@@ -97,7 +98,8 @@ impl Board {
         lane.progress_mut(instance).answered();
         for (seq, ack_state) in answer_now {
             lane.stops_waiting(seq);
-            effects.push(Effect::Answer { lane: id, seq, from: Some(instance), verdict: Verdict::Applied, ack_state });
+            let verdict = Verdict::Applied;
+            effects.push(Effect::Answer(ClientAnswer { lane: id, seq, from: Some(instance), verdict, ack_state }));
         }
         self.begin_record(id, instance, record, pending, effects);
     }
@@ -114,12 +116,12 @@ impl Board {
     ) {
         match id {
             LaneId::Records(_) => {
-                let record = self.diverge(vec![(id, instance)]);
-                effects.push(Effect::Note { record });
+                let diverged = self.diverge(vec![(id, instance)]);
+                persist_divergence(diverged, DivergenceCause::Unverified, effects);
             }
             LaneId::Catalog => {
-                let mut record = self.diverge(collections.into_iter().map(|(c, i)| (LaneId::Records(c), i)).collect());
-                record.through = Some(seq);
+                let diverged = self.diverge(collections.into_iter().map(|(c, i)| (LaneId::Records(c), i)).collect());
+                let record = Record { through: Some(seq), diverged, ..Record::default() };
                 self.begin_record(id, instance, record, Pending::default(), effects);
             }
         }
@@ -166,12 +168,12 @@ impl Board {
             LaneId::Records(_) => Some(id),
             LaneId::Catalog => about.map(LaneId::Records),
         };
-        let mut record = self.diverge(lane.map(|lane| (lane, instance)).into_iter().collect());
+        let diverged = self.diverge(lane.map(|lane| (lane, instance)).into_iter().collect());
         if id == LaneId::Catalog {
-            record.through = Some(seq);
+            let record = Record { through: Some(seq), diverged, ..Record::default() };
             self.begin_record(id, instance, record, Pending::default(), effects);
         } else {
-            effects.push(Effect::Note { record });
+            persist_divergence(diverged, DivergenceCause::Unverified, effects);
         }
     }
 
@@ -222,7 +224,12 @@ impl Board {
             progress.backoffs = progress.backoffs.saturating_add(1);
         }
         let in_a_row = if instance_was == Health::Healthy { progress.backoffs } else { 0 };
-        effects.push(Effect::AwaitQuiescence { lane: id, instance, wait, why: WaitReason::Settle { in_a_row } });
+        effects.push(Effect::Perform(Action::AwaitQuiescence {
+            lane: id,
+            instance,
+            wait,
+            why: WaitReason::Settle { in_a_row },
+        }));
         if single {
             self.consider_examination(id, first);
         }
@@ -230,7 +237,7 @@ impl Board {
     }
 
     fn unfit(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
-        effects.push(Effect::Inspect { instance });
+        effects.push(Effect::Perform(Action::Inspect { instance }));
         let deleted = self.may_be_deleted(id, instance);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let progress = lane.progress_mut(instance);

@@ -1,6 +1,6 @@
 //! What waits for the journal, and what happens once it is durable (rule R2).
 
-use super::{Board, Comparison, Effect, Record};
+use super::{Board, ClientAnswer, Comparison, Effect, Persist, Record};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::entry::{Kind, Verdict};
 use crate::order::lane::{InFlight, LaneState, Pending};
@@ -19,7 +19,7 @@ impl Board {
         let progress = lane.progress_mut(instance);
         progress.in_flight = InFlight::Recording { through: record.through.unwrap_or(progress.durable) };
         progress.pending = pending;
-        effects.push(Effect::Record { lane: id, instance, record });
+        effects.push(Effect::Persist(Persist::Record { lane: id, instance, record }));
     }
 
     pub(super) fn recorded(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
@@ -87,7 +87,8 @@ impl Board {
             if verdict == Verdict::Applied {
                 lane.answered = lane.answered.max(*seq);
             }
-            effects.push(Effect::Answer { lane: id, seq: *seq, from: Some(instance), verdict, ack_state });
+            let from = Some(instance);
+            effects.push(Effect::Answer(ClientAnswer { lane: id, seq: *seq, from, verdict, ack_state }));
         }
     }
 
@@ -117,7 +118,8 @@ impl Board {
             if !std::mem::replace(&mut slot.answer_given, true) {
                 let ack_state = slot.ack_state;
                 lane.stops_waiting(*seq);
-                effects.push(Effect::Answer { lane: id, seq: *seq, from: None, verdict: Verdict::Void, ack_state });
+                let (from, verdict) = (None, Verdict::Void);
+                effects.push(Effect::Answer(ClientAnswer { lane: id, seq: *seq, from, verdict, ack_state }));
             }
         }
     }

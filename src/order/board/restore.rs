@@ -2,10 +2,10 @@
 
 use std::collections::BTreeSet;
 
-use super::{AckPolicy, Board, ClientState, Effect, Intent, Record, WaitReason};
+use super::{Action, Board, DivergenceCause, Effect, Intent, WaitReason, persist_divergence};
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
 use crate::order::catalog::Catalog;
-use crate::order::entry::{AckState, Entry, Profile, Verdict};
+use crate::order::entry::{AckPolicy, AckState, ClientState, Entry, Profile, Verdict};
 use crate::order::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
 use crate::proof::{self, Rule};
 
@@ -58,10 +58,10 @@ impl Board {
         }
         let mut effects = Vec::new();
         let mut gone = Vec::new();
-        let mut below_floor = Record::default();
+        let mut diverged = Vec::new();
         for restored in lanes {
             let id = restored.id;
-            let lane = rebuild(restored, &mut below_floor);
+            let lane = rebuild(restored, &mut diverged);
             board.lanes.insert(id, lane);
             match id {
                 LaneId::Records(collection) if board.catalog.get(collection).is_none() => gone.push(id),
@@ -74,10 +74,8 @@ impl Board {
             .flat_map(|id| board.instances().map(|instance| (*id, instance)))
             .filter(|(id, instance)| board.never_mapped(*id, *instance))
             .collect();
-        below_floor.diverged.extend(board.diverge(stopped).diverged);
-        if !below_floor.diverged.is_empty() {
-            effects.push(Effect::Note { record: below_floor });
-        }
+        diverged.extend(board.diverge(stopped));
+        persist_divergence(diverged, DivergenceCause::Unverified, &mut effects);
         board.close_gone(&gone, &mut effects);
         board.touch_collections();
         board.dirty = board.lanes.keys().copied().collect::<BTreeSet<_>>();
@@ -130,7 +128,8 @@ impl Board {
         let progress = lane.progress_mut(instance);
         progress.doubt = doubt;
         let wait = progress.begin_wait(InFlight::InDoubt);
-        effects.push(Effect::AwaitQuiescence { lane: id, instance, wait, why: WaitReason::Settle { in_a_row: 0 } });
+        let why = WaitReason::Settle { in_a_row: 0 };
+        effects.push(Effect::Perform(Action::AwaitQuiescence { lane: id, instance, wait, why }));
     }
 
     /// Lanes of deleted collections: which deletion hit them is not known any more, so each waits for them all.
@@ -169,13 +168,13 @@ fn counts_as_answered(id: LaneId, verdict: Option<Verdict>) -> bool {
 }
 
 /// What lies below the floor is gone: a place that needs it cannot be brought up entry by entry (rule R11).
-fn rebuild(restored: RestoredLane, below_floor: &mut Record) -> Lane {
+fn rebuild(restored: RestoredLane, below_floor: &mut Vec<(LaneId, InstanceId)>) -> Lane {
     let mut replicas = Vec::new();
     for (index, progress) in restored.replicas.iter().enumerate() {
         let mut step = progress.state;
         if progress.durable < restored.floor && step == LaneState::InStep {
             step = LaneState::Diverged;
-            below_floor.diverged.push((restored.id, InstanceId(index)));
+            below_floor.push((restored.id, InstanceId(index)));
         }
         replicas.push(ReplicaProgress::new(progress.durable, step));
     }

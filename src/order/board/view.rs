@@ -1,8 +1,8 @@
 //! What the board tells others: who is fresh (rule R5), who is behind, what could be compared.
 
-use super::{Board, Reach};
+use super::{Board, Reach, WaitId};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
-use crate::order::catalog::Catalog;
+use crate::order::catalog::{Catalog, Collection};
 use crate::order::choose::{Candidate, CandidateHealth};
 use crate::order::entry::{ClientState, Verdict};
 use crate::order::lane::{InFlight, LaneState, Slot};
@@ -25,8 +25,8 @@ pub struct Comparison {
     pub instance: InstanceId,
     /// Where the reference stands.
     pub at: Seq,
-    /// How often the instance's place had rested: what was read before another rest began there says nothing.
-    pub wait: u64,
+    /// The instance's latest wait. What was read before another wait began there proves nothing.
+    pub wait: WaitId,
 }
 
 /// A lane, for operators.
@@ -155,6 +155,25 @@ impl Board {
                     && lane.head(instance).is_none()
                     && !lane.doubtful(instance)
             })
+    }
+
+    /// Collections of which fewer than two instances hold a copy in step: how many there are, and the first of them by id.
+    /// None, where only one instance is configured.
+    pub fn without_second_copy(&self, show: usize) -> (usize, Vec<CollectionId>) {
+        if self.reach.len() < 2 {
+            return (0, Vec::new());
+        }
+        let in_step = |collection: &Collection, instance: InstanceId| {
+            collection.mappings[instance.0].is_some() && self.state_of(collection.id, instance) == LaneState::InStep
+        };
+        let single = |collection: &&Collection| {
+            self.instances().filter(|instance| in_step(collection, *instance)).take(2).count() < 2
+        };
+        let mut found: Vec<CollectionId> = self.catalog.collections().filter(single).map(|one| one.id).collect();
+        found.sort();
+        let count = found.len();
+        found.truncate(show);
+        (count, found)
     }
 
     /// Every lane that is behind, in doubt or diverged somewhere.

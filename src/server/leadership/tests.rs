@@ -67,7 +67,7 @@ impl Leadership for Script {
     async fn report_late_writes(&self, late_writes: &[LateWrite]) -> Result<(), ReadError> {
         self.call("report_late_writes");
         if self.calls.lock().unwrap().iter().filter(|call| **call == "report_late_writes").count() == 1 {
-            return Err(ReadError("connection lost".to_owned()));
+            return Err(ReadError::new("connection lost"));
         }
         self.told.lock().unwrap().extend_from_slice(late_writes);
         Ok(())
@@ -241,7 +241,8 @@ async fn what_an_earlier_edge_feared_reaches_the_board_once() {
         _ = fixture.holder.keep(LeaseTerm::For(TERM), &mut lost) => panic!("it is renewed"),
         () = fixture.script.calls("late_writes", 3) => {}
     }
-    let wait = "AwaitQuiescence { lane: Catalog, instance: InstanceId(0), wait: 1, why: Settle { in_a_row: 0 } }";
+    let wait =
+        "AwaitQuiescence { lane: Catalog, instance: InstanceId(0), wait: WaitId(1), why: Settle { in_a_row: 0 } }";
     assert_eq!(work.describe(), ["Inspect { instance: InstanceId(0) }", wait, "handled 7", "handled 8"]);
 }
 

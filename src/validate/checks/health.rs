@@ -24,7 +24,7 @@ pub fn run(run: &Run, findings: &mut Findings) -> Result<(), Stop> {
     }
     let health = run.edge.wire().get("/health")?;
     let said = health.json()?;
-    if health.status != 200 || said["status"] != "ok" {
+    if health.status != 200 || said["status"] != "healthy" {
         findings.fail(format!("GET /health is {} with status {}", health.status, said["status"]));
     }
     status(&run.status, findings);

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Value, json};
 
-use crate::checker::history::{Outcome, Read, Run, Semantics, Shown, Status, Verdict, Write};
-use crate::checker::{Breach, check};
-use crate::chroma::journal::{CATALOG, Names, entries};
-use crate::chroma::{ChromaSemantics, ChromaState, ChromaWrite};
-use crate::common::content::{Collection, Content, Definition, Key, Record};
-use crate::common::fold::Transaction;
-use crate::common::model::{ModelCollection, Verb};
+use testkit::checker::history::{Outcome, Read, Run, Semantics, Shown, Status, Verdict, Write};
+use testkit::checker::{Breach, check};
+use testkit::chroma_model::journal::{CATALOG, Names, entries};
+use testkit::chroma_model::{ChromaSemantics, ChromaState, ChromaWrite};
+use testkit::content::{Collection, Content, Definition, Key, Record};
+use testkit::fold::Transaction;
+use testkit::model::{ModelCollection, Verb};
 
 const DATABASE: &str = "/api/v2/tenants/default_tenant/databases/default_database";
 const LANE: &str = "0196b6f0-0000-7000-8000-00000000000a";
@@ -30,7 +30,7 @@ fn upsert(id: &str, document: &str, vector: f32) -> Value {
     json!({ "ids": [id], "documents": [document], "embeddings": [[vector]] })
 }
 
-/// Rows of a journal, as `tests/common/fold.rs` reads them.
+/// Rows of a journal, as `testkit/src/fold.rs` reads them.
 #[derive(Default)]
 struct Rows(Vec<Transaction>);
 
@@ -64,7 +64,7 @@ impl Rows {
     /// The run, each write acknowledged a moment after the one before it, and the names at its end.
     fn run(&self) -> (Run<ChromaWrite, ChromaState>, Names) {
         let (journal, names) = entries(&self.0, |row| format!("t{}", row.seq)).expect("a journal");
-        let told = |entry: &crate::checker::history::Entry<ChromaWrite>| Write {
+        let told = |entry: &testkit::checker::history::Entry<ChromaWrite>| Write {
             token: entry.token.clone(),
             invoked: entry.seq * 10,
             ended: entry.seq * 10 + 5,

@@ -4,9 +4,9 @@
 
 use super::generate::Truth;
 use super::toy::{State, Toy, ToyRun, entry_in};
-use crate::checker::Breach;
-use crate::checker::history::{Entry, Outcome, Read, Shown, Status, Tick, Verdict, Write};
-use crate::common::random::Random;
+use testkit::checker::Breach;
+use testkit::checker::history::{Entry, Outcome, Read, Shown, Status, Tick, Verdict, Write};
+use testkit::random::Random;
 
 type Corrupt = fn(&Truth, &mut Random) -> Option<ToyRun>;
 
@@ -15,7 +15,7 @@ pub const ALL: &[(&str, Corrupt, &[Breach])] = &[
     ("refuse an acknowledged entry", refuse_acknowledged, &[Breach::AcknowledgedNotApplied]),
     ("swap two entries", swap, &[Breach::OrderReversed]),
     ("execute a token twice", duplicate, &[Breach::Twice]),
-    ("an entry of nobody", stranger, &[Breach::NobodyAsked]),
+    ("an entry of no client", stranger, &[Breach::NobodyAsked]),
     ("effect of a refused write", refused_effect, &[Breach::RefusedHasEffect]),
     ("an entry left open", left_open, &[Breach::NotSettled]),
     ("a status left pending", left_pending, &[Breach::WrongStatus]),
@@ -42,7 +42,7 @@ fn is_acknowledged(run: &ToyRun, entry: &Entry<Toy>) -> bool {
     write_of(run, entry).is_some_and(|write| write.outcome == Outcome::Acknowledged)
 }
 
-/// The place of a random entry of this kind.
+/// The position of a random entry of this kind.
 fn place(truth: &Truth, random: &mut Random, fits: impl Fn(&Entry<Toy>) -> bool) -> Option<usize> {
     let places: Vec<usize> = (0..truth.run.journal.len()).filter(|at| fits(&truth.run.journal[*at])).collect();
     (!places.is_empty()).then(|| *random.pick(&places))
@@ -133,7 +133,7 @@ fn comes_after(truth: &Truth, lane: &str, seq: u64, shown: &Shown<State>) -> boo
     (seq..=last).any(|seq| truth.through(lane, seq) == *shown)
 }
 
-/// A random acknowledged write of records: what was there before it, and its place and end.
+/// A random acknowledged write of records: the content before it, its position and its end.
 fn before_it(truth: &Truth, random: &mut Random) -> Option<(String, Shown<State>, u64, Tick)> {
     let fits = |entry: &Entry<Toy>| is_acknowledged(&truth.run, entry) && entry.lane.starts_with("lane");
     let entry = &truth.run.journal[place(truth, random, fits)?];

@@ -1,11 +1,11 @@
 //! Correct runs, by seed: a sequential model, and clients that see it from outside.
 //!
-//! Each write has a place in the journal, and if it is applied a moment at which it takes effect, in the order of its
-//! lane. Its client begins before that and is told after it, or is told nothing. Reads look at a moment within their time.
+//! Each write has a position in the journal and, if it is applied, a moment at which it takes effect, in the order of its
+//! lane. Its client begins before that moment, and is answered after it or never. Reads look at a moment within their time.
 
 use super::toy::{CATALOG, Numbers, State, Toy, ToyRun, entry_in, refused, told, unknown};
-use crate::checker::history::{Outcome, Read, Semantics, Shown, Status, Tick, Verdict};
-use crate::common::random::Random;
+use testkit::checker::history::{Outcome, Read, Semantics, Shown, Status, Tick, Verdict};
+use testkit::random::Random;
 
 const NAMES: [&str; 6] = ["a", "b", "c", "d", "e", "f"];
 const LANES: usize = 4;
@@ -107,7 +107,7 @@ impl Generator {
     fn write(&mut self, number: u64) {
         let token = format!("w{number}");
         let invoked = self.now - self.random.below(60);
-        if self.lanes.len() < LANES && (self.lanes.is_empty() || self.random.chance(20)) {
+        if self.lanes.len() < LANES && (self.lanes.is_empty() || self.random.percent(20)) {
             let lane = format!("lane {}", self.created);
             self.created += 1;
             let effect = self.effect(self.now);
@@ -119,13 +119,13 @@ impl Generator {
         }
         let place = self.random.below(self.lanes.len() as u64) as usize;
         let (lane, last) = self.lanes[place].clone();
-        let drops = self.random.chance(2);
+        let drops = self.random.percent(2);
         let write = if drops { Toy::Drop(lane.clone()) } else { self.record_write(number) };
         let home = if drops { CATALOG.to_owned() } else { lane };
         match self.random.below(100) {
             0..70 => {
                 let effect = self.effect(last.max(self.now));
-                let end = if self.random.chance(75) { Outcome::Acknowledged } else { unknown() };
+                let end = if self.random.percent(75) { Outcome::Acknowledged } else { unknown() };
                 self.applied(&token, &home, invoked, effect, write, end);
                 self.lanes[place].1 = effect;
                 if drops {
@@ -134,14 +134,14 @@ impl Generator {
             }
             70..85 => self.without_effect(&token, &home, invoked, write),
             _ => {
-                let outcome = if self.random.chance(50) { refused() } else { unknown() };
+                let outcome = if self.random.percent(50) { refused() } else { unknown() };
                 let ended = invoked + self.random.below(80);
                 told(&mut self.truth.run, &token, invoked, ended, outcome);
             }
         }
     }
 
-    /// Values are never used twice, so that most contents are told apart.
+    /// Values are never used twice, so that most contents differ.
     fn record_write(&mut self, number: u64) -> Toy {
         let name = *self.random.pick(&NAMES);
         match self.random.below(10) {
@@ -167,7 +167,7 @@ impl Generator {
     }
 
     fn without_effect(&mut self, token: &str, lane: &str, invoked: Tick, write: Toy) {
-        let (outcome, status) = if self.random.chance(50) {
+        let (outcome, status) = if self.random.percent(50) {
             (refused(), Status::Done)
         } else {
             (unknown(), *self.random.pick(&[Status::Done, Status::Abandoned]))

@@ -3,8 +3,8 @@
 use super::toy::{
     CATALOG, State, Toy, ToyRun, acked, acked_in, caught, content, entry, passes, read, refused, told, unknown,
 };
-use crate::checker::Breach;
-use crate::checker::history::{Outcome, Shown, Status, Verdict};
+use testkit::checker::Breach;
+use testkit::checker::history::{Outcome, Shown, Status, Verdict};
 
 /// A collection, and `a` = 2, 4 and 6 put there, at 10 to 20, 30 to 40, 50 to 60.
 fn three() -> ToyRun {
@@ -27,7 +27,7 @@ fn a_read_shows_what_was_acknowledged_before_it_and_nothing_that_began_after_it(
     let run = three();
     for (from, to, values) in [
         (21, 29, vec![2]),
-        // While a write is under way, its effect is there or not yet.
+        // While a write is under way, its effect may or may not be visible.
         (21, 30, vec![2, 4]),
         (25, 35, vec![2, 4]),
         (40, 45, vec![2, 4]),
@@ -77,7 +77,7 @@ fn what_is_not_applied_is_not_shown() {
     caught(&seen(&run, 75, 90, content(&[("a", 8)])), Breach::NeverThere);
 }
 
-/// Executed on an instance, and not settled when its collection was dropped: told 404, and seen by a read of that moment.
+/// Executed on an instance, unsettled when its collection was dropped: answered 404, and seen by a read of that moment.
 #[test]
 fn what_went_with_its_collection_may_have_been_shown_before() {
     let mut run = three();
@@ -197,7 +197,7 @@ fn many_wrong_reads_are_counted_and_some_are_told() {
     for _ in 0..50 {
         read(&mut run, 61, 70, content(&[("a", 2)]));
     }
-    let findings = crate::checker::check(&super::toy::Numbers, &run);
+    let findings = testkit::checker::check(&super::toy::Numbers, &run);
     assert_eq!(findings.violations.len(), 20);
     assert!(findings.violations[19].what.contains("30 more"), "{findings}");
 }

@@ -4,8 +4,8 @@ use super::toy::{
     CATALOG, Toy, ToyRun, acked, acked_in, caught, content, entry, entry_in, instance, passes, read, refused, told,
     unknown,
 };
-use crate::checker::Breach;
-use crate::checker::history::{Outcome, Status, Verdict};
+use testkit::checker::Breach;
+use testkit::checker::history::{Outcome, Status, Verdict};
 
 const PUT: Toy = Toy::Put("a", 1);
 
@@ -44,7 +44,7 @@ fn a_refused_write_has_no_effect_now_or_later() {
     passes(&one(refused(), &[(Verdict::Void, Status::Done)]));
     let text = caught(&one(refused(), &[(Verdict::Applied, Status::Done)]), Breach::RefusedHasEffect);
     assert!(text.contains("G7") && text.contains("token w") && text.contains("seq 1"), "{text}");
-    let open = crate::checker::check(&super::toy::Numbers, &one(refused(), &[(Verdict::Open, Status::Pending)]));
+    let open = testkit::checker::check(&super::toy::Numbers, &one(refused(), &[(Verdict::Open, Status::Pending)]));
     assert!(open.has(Breach::RefusedHasEffect) && open.has(Breach::NotSettled), "{open}");
 }
 
@@ -91,7 +91,7 @@ fn what_began_after_an_acknowledgement_stands_behind_it_in_every_lane() {
     passes(&crossed(20, 20, Outcome::Acknowledged));
     let text = caught(&crossed(20, 21, Outcome::Acknowledged), Breach::OrderReversed);
     assert!(text.contains("early") && text.contains("seq 2") && text.contains("token late"), "{text}");
-    // It is behind what was acknowledged, whatever its own client was told.
+    // It comes after what was acknowledged, whatever its own client was answered.
     caught(&crossed(20, 21, unknown()), Breach::OrderReversed);
 }
 

@@ -6,9 +6,9 @@ use std::collections::BTreeMap;
 use super::corrupt::ALL;
 use super::generate::correct;
 use super::toy::{Numbers, State, Toy, passes};
-use crate::checker::history::{Lifetime, Semantics};
-use crate::checker::{Breach, check};
-use crate::common::random::Random;
+use testkit::checker::history::{Lifetime, Semantics};
+use testkit::checker::{Breach, check};
+use testkit::random::Random;
 
 const SEEDS: u64 = 300;
 

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::checker::history::{Entry, Lifetime, Outcome, Read, Run, Semantics, Shown, Status, Tick, Verdict, Write};
-use crate::checker::{Breach, Findings, check};
+use testkit::checker::history::{Entry, Lifetime, Outcome, Read, Run, Semantics, Shown, Status, Tick, Verdict, Write};
+use testkit::checker::{Breach, Findings, check};
 
 pub const CATALOG: &str = "catalog";
 
@@ -11,7 +11,7 @@ pub const CATALOG: &str = "catalog";
 pub enum Toy {
     Put(&'static str, u64),
     Remove(&'static str),
-    /// Removes what is odd: what it hits depends on its place.
+    /// Removes what is odd: what it hits depends on its position in the order.
     RemoveOdd,
     Create(String),
     Drop(String),

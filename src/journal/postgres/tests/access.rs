@@ -2,13 +2,13 @@
 
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use super::support::link::Link;
-use super::support::postgres::Postgres;
 use super::support::{holder, options, store};
 use crate::ids::{LaneId, Scope, Seq};
 use crate::journal::contract::{append, created, draft, keyed, load, new_collection, record, status};
 use crate::journal::{Claim, Draft, Fact, Leadership, LeadershipError, Lookup, Status, Store};
 use crate::order::CatalogChange;
+use testkit::commit_link::CommitLink;
+use testkit::postgres::Postgres;
 
 #[tokio::test]
 async fn a_wrong_password_is_unusable_and_never_shown() {
@@ -66,7 +66,7 @@ async fn encryption_is_as_strict_as_sslmode_says() {
 #[tokio::test]
 async fn the_host_that_takes_writes_is_found() {
     let server = Postgres::fresh();
-    let silent = Link::to(server.port());
+    let silent = CommitLink::to(server.port());
     silent.keep();
     server.sql("CREATE DATABASE reader");
     let url = format!(

@@ -3,17 +3,17 @@
 use std::time::{Duration, Instant};
 
 use super::support::holder;
-use super::support::link::{AtCommit, Link};
-use super::support::postgres::Postgres;
 use crate::ids::{LaneId, Seq};
 use crate::journal::contract::{append, draft, load, positions};
 use crate::journal::postgres::PostgresStore;
 use crate::journal::{Batch, CommitError, Draft, Leadership, Lookup, ReadError, Store, TransactionRow};
+use testkit::commit_link::{AtCommit, CommitLink};
+use testkit::postgres::Postgres;
 
 /// A server, a link to it, and the store that holds its journal by way of the link.
-async fn linked() -> (Postgres, Link, PostgresStore) {
+async fn linked() -> (Postgres, CommitLink, PostgresStore) {
     let server = Postgres::fresh();
-    let link = Link::to(server.port());
+    let link = CommitLink::to(server.port());
     let store = holder(&server.url_at(link.port()), "the edge").await;
     (server, link, store)
 }
@@ -87,7 +87,7 @@ async fn wherever_a_commit_is_cut_its_lookup_is_right() {
 #[tokio::test]
 async fn what_was_kept_is_refused_after_a_lookup() {
     let server = Postgres::fresh();
-    let link = Link::to(server.port());
+    let link = CommitLink::to(server.port());
     // Two ways to the same server: the second one takes over when the first one is swallowed.
     let url = format!("postgres://postgres@127.0.0.1:{},127.0.0.1:{}/postgres", link.port(), server.port());
     let store = holder(&url, "the edge").await;
@@ -98,7 +98,7 @@ async fn what_was_kept_is_refused_after_a_lookup() {
     assert!(answer(&store, &written).await.is_none());
     link.release();
     // What was kept arrives now. The server says what it makes of it.
-    super::support::place::wait_for("the late commit's end", Duration::from_secs(20), || {
+    testkit::place::wait_for("the late commit's end", Duration::from_secs(20), || {
         server.log().contains("the journal's epoch is").then_some(())
     });
     assert_eq!(server.sql("SELECT count(*) FROM chroma_edge.transactions"), "1");
@@ -147,7 +147,7 @@ async fn a_commit_that_stopped_waiting_for_replicas_is_in_doubt() {
         let (url, bin) = (server.url(), server.psql_path());
         let sql = format!("SELECT pg_cancel_backend(pid) {waiting}");
         move || {
-            super::support::place::wait_for("a commit that waits", Duration::from_secs(10), || {
+            testkit::place::wait_for("a commit that waits", Duration::from_secs(10), || {
                 let output = std::process::Command::new(&bin).args(["-XAtq", "-c", &sql]).arg(&url).output().unwrap();
                 (output.stdout == b"t\n").then_some(())
             });

@@ -2,8 +2,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::support::link::{AtCommit, Link};
-use super::support::postgres::Postgres;
 use super::support::{holder, options, store};
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::contract::{DONE, LATER, append, draft, finished, instances, load, positions, progress, record};
@@ -12,6 +10,8 @@ use crate::journal::{
     Batch, Claim, CommitError, Fact, LateWrite, Leadership, LeadershipError, LeaseTerm, Predecessor, Store, Trimming,
     retention,
 };
+use testkit::commit_link::{AtCommit, CommitLink};
+use testkit::postgres::Postgres;
 
 const TERM: Duration = Duration::from_millis(900);
 
@@ -140,7 +140,7 @@ async fn a_term_that_ran_out_goes_on_when_nobody_came() {
 #[tokio::test]
 async fn a_commit_half_sent_keeps_nobody_from_taking_over() {
     let server = Postgres::fresh();
-    let link = Link::to(server.port());
+    let link = CommitLink::to(server.port());
     let old = holder(&server.url_at(link.port()), "the old one").await;
     let new = store(&server.url(), options("the new one"));
     append(&old, vec![draft(LaneId::Catalog, "before")]).await;

@@ -9,7 +9,7 @@ mod support;
 mod twin;
 mod views;
 
-use self::support::postgres::Postgres;
 use crate::journal::contract;
+use testkit::postgres::Postgres;
 
 contract::contract_suite!(Postgres::fresh());

@@ -1,12 +1,12 @@
 //! The schema: what is applied, what is refused, and what is said to be missing.
 
-use super::support::postgres::Postgres;
 use super::support::{holder, options, store};
 use crate::ids::{LaneId, Seq};
 use crate::journal::contract::{append, draft};
 use crate::journal::postgres::schema::EXPECTED;
 use crate::journal::postgres::{DatabaseUrl, Difference, bring_up_to_date, validate};
 use crate::journal::{Claim, Leadership, LeadershipError};
+use testkit::postgres::Postgres;
 
 fn url(server: &Postgres) -> DatabaseUrl {
     DatabaseUrl::parse(&server.url()).unwrap()

@@ -1,17 +1,10 @@
-//! What the integration tests stand on too, and a journal on a server of its own.
-#![allow(dead_code, reason = "the integration tests use the rest")]
-
-#[path = "../../../../tests/common/link.rs"]
-pub mod link;
-#[path = "../../../../tests/common/place.rs"]
-pub mod place;
-#[path = "../../../../tests/common/postgres.rs"]
-pub mod postgres;
+//! A journal on a PostgreSQL server of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use self::postgres::Postgres;
+use testkit::postgres::Postgres;
+
 use crate::journal::contract::Bench;
 use crate::journal::postgres::{DatabaseUrl, PostgresOptions, PostgresStore};
 use crate::journal::{Claim, Leadership, LeadershipError, Store};

@@ -3,62 +3,44 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use testkit::postgres::Postgres;
+use testkit::random::Random;
 use uuid::Uuid;
 
-use super::support::postgres::Postgres;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::journal::contract::{Bench, append, draft, instances, keyed, progress, record};
 use crate::journal::sqlite::SqliteStore;
-use crate::journal::{
-    Batch, Draft, Fact, Lookup, Snapshot, Standing, Status, Store, StoredAnswer, TimingGap, Trimming,
-};
-use crate::order::{CatalogChange, Origin, Verdict};
-
-/// splitmix64: the same numbers for the same seed.
-struct Numbers(u64);
-
-impl Numbers {
-    fn below(&mut self, bound: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (mixed ^ (mixed >> 31)) % bound
-    }
-
-    fn one<T: Clone>(&mut self, of: &[T]) -> T {
-        of[usize::try_from(self.below(of.len() as u64)).unwrap()].clone()
-    }
-
-    fn maybe<T>(&mut self, value: T) -> Option<T> {
-        (self.below(2) == 0).then_some(value)
-    }
-}
+use crate::journal::{Batch, Draft, Fact, Lookup, Snapshot, Status, Store, StoredAnswer, TimingGap, Trimming};
+use crate::order::{CatalogChange, LaneState, Origin, Verdict};
 
 struct World {
-    numbers: Numbers,
+    random: Random,
     collections: Vec<CollectionId>,
     last: u64,
     ids: Vec<TransactionId>,
 }
 
 impl World {
+    fn maybe<T>(&mut self, value: T) -> Option<T> {
+        (self.random.below(2) == 0).then_some(value)
+    }
+
     fn lane(&mut self) -> LaneId {
-        let collection = self.numbers.one(&self.collections.clone());
-        self.numbers.one(&[LaneId::Catalog, LaneId::Records(collection)])
+        let collection = *self.random.pick(&self.collections);
+        *self.random.pick(&[LaneId::Catalog, LaneId::Records(collection)])
     }
 
     fn seq(&mut self) -> Seq {
-        Seq::new(self.numbers.below(self.last + 3))
+        Seq::new(self.random.below(self.last + 3))
     }
 
     fn instance(&mut self) -> InstanceName {
-        InstanceName::new(self.numbers.one(&["primary", "replica", "former"]))
+        InstanceName::new(*self.random.pick(&["primary", "replica", "former"]))
     }
 
     fn text(&mut self) -> String {
-        self.numbers.one(&["a", "b", "tenant", "nul \0", ""]).to_owned()
+        self.random.pick(&["a", "b", "tenant", "nul \0", ""]).to_string()
     }
 
     fn scope(&mut self) -> Scope {
@@ -67,7 +49,7 @@ impl World {
 
     fn draft(&mut self) -> Draft {
         let lane = self.lane();
-        let drafted = if self.numbers.below(8) == 0 {
+        let drafted = if self.random.below(8) == 0 {
             keyed(&self.text(), &Uuid::now_v7().to_string())
         } else {
             draft(lane, "a body")
@@ -78,48 +60,52 @@ impl World {
 
     fn fact(&mut self) -> Fact {
         let seq = self.seq();
-        match self.numbers.below(12) {
+        match self.random.below(12) {
             0..=2 => Fact::Progress { lane: self.lane(), instance: self.instance(), through: seq },
             3 => {
-                let diverged = Standing::Diverged { reason: self.text() };
-                let standing = self.numbers.one(&[Standing::InStep, Standing::InStep, diverged]);
-                Fact::Standing { lane: self.lane(), instance: self.instance(), standing }
+                let reason = self.text();
+                let state = *self.random.pick(&[LaneState::InStep, LaneState::InStep, LaneState::Diverged]);
+                let (lane, instance) = (self.lane(), self.instance());
+                match state {
+                    LaneState::InStep => Fact::InStep { lane, instance },
+                    LaneState::Diverged => Fact::Diverged { lane, instance, reason },
+                }
             }
             4 | 5 => self.verdict(seq),
             6 => Fact::Resolved { seq, body: Bytes::from(self.text()) },
             7 | 8 => self.status(seq),
             9 => {
                 let reason = self.text();
-                let at = Timestamp::from_millis(i64::try_from(self.numbers.below(6_000)).unwrap());
-                Fact::Retried { seq, reason, next_retry_at: self.numbers.maybe(at) }
+                let at = Timestamp::from_millis(i64::try_from(self.random.below(6_000)).unwrap());
+                Fact::Retried { seq, reason, next_retry_at: self.maybe(at) }
             }
             _ => Fact::Catalog(self.change()),
         }
     }
 
     fn verdict(&mut self, seq: Seq) -> Fact {
-        let verdict = self.numbers.one(&[Verdict::Applied, Verdict::Rejected, Verdict::Void, Verdict::Abandoned]);
+        let verdict = *self.random.pick(&[Verdict::Applied, Verdict::Rejected, Verdict::Void, Verdict::Abandoned]);
         let (by, body) = (self.instance(), Bytes::from(self.text()));
-        let answer = StoredAnswer { status: 200 + u16::try_from(self.numbers.below(9)).unwrap(), body };
-        Fact::Verdict { seq, verdict, by: self.numbers.maybe(by), answer: self.numbers.maybe(answer) }
+        let answer = StoredAnswer { status: 200 + u16::try_from(self.random.below(9)).unwrap(), body };
+        Fact::Verdict { seq, verdict, by: self.maybe(by), answer: self.maybe(answer) }
     }
 
     fn status(&mut self, seq: Seq) -> Fact {
         let (reason, on) = (self.text(), self.instance());
         Fact::Status {
             seq,
-            status: self.numbers.one(&Status::ALL),
-            response_status: self.numbers.maybe(503),
-            failure_reason: self.numbers.maybe(reason),
-            timing_gap: self.numbers.one(&[TimingGap::Yes, TimingGap::No]),
-            executed_on: self.numbers.maybe(on),
-            at: Timestamp::from_millis(i64::try_from(self.numbers.below(5_000)).unwrap()),
+            status: *self.random.pick(&Status::ALL),
+            response_status: self.maybe(503),
+            failure_reason: self.maybe(reason),
+            timing_gap: *self.random.pick(&[TimingGap::Yes, TimingGap::No]),
+            executed_on: self.maybe(on),
+            at: Timestamp::from_millis(i64::try_from(self.random.below(5_000)).unwrap()),
         }
     }
 
     fn change(&mut self) -> CatalogChange {
-        let collection = self.numbers.one(&self.collections.clone());
-        match self.numbers.below(14) {
+        let collection = *self.random.pick(&self.collections);
+        match self.random.below(14) {
             0 => CatalogChange::TenantCreated { tenant: self.text() },
             1 => CatalogChange::DatabaseCreated {
                 scope: self.scope(),
@@ -127,13 +113,13 @@ impl World {
             },
             2 => CatalogChange::DatabaseDeleted { scope: self.scope() },
             3..=6 => {
-                let (created, origin) = (self.seq(), self.numbers.one(&[Origin::Created, Origin::Adopted]));
+                let (created, origin) = (self.seq(), *self.random.pick(&[Origin::Created, Origin::Adopted]));
                 CatalogChange::CollectionCreated { collection, scope: self.scope(), name: self.text(), created, origin }
             }
             7 => CatalogChange::CollectionRenamed { collection, name: self.text() },
             8 => CatalogChange::CollectionDeleted { collection },
             9 | 10 => {
-                let id = InstanceCollectionId::new(Uuid::from_u128(u128::from(self.numbers.below(99))));
+                let id = InstanceCollectionId::new(Uuid::from_u128(u128::from(self.random.below(99))));
                 CatalogChange::Mapped { collection, instance: self.instance(), id }
             }
             11 | 12 => CatalogChange::Dimensioned { collection },
@@ -142,8 +128,8 @@ impl World {
     }
 
     fn batch(&mut self) -> Batch {
-        let facts = (0..self.numbers.below(30)).map(|_| self.fact()).collect();
-        let appends: Vec<Draft> = (0..self.numbers.below(6)).map(|_| self.draft()).collect();
+        let facts = (0..self.random.below(30)).map(|_| self.fact()).collect();
+        let appends: Vec<Draft> = (0..self.random.below(6)).map(|_| self.draft()).collect();
         self.last += appends.len() as u64;
         Batch { appends, facts }
     }
@@ -184,21 +170,21 @@ async fn folded_facts_are_what_facts_one_by_one_are() {
     let server = Postgres::fresh();
     let postgres = server.open();
     let collections = (0..3).map(|_| crate::journal::contract::new_collection()).collect();
-    let mut world = World { numbers: Numbers(seed), collections, last: 0, ids: Vec::new() };
+    let mut world = World { random: Random::new(seed), collections, last: 0, ids: Vec::new() };
     for round in 0..150 {
         let what = format!("TWIN_SEED={seed}, round {round}");
         let batch = world.batch();
         let positions = (sqlite.commit(batch.clone()).await.unwrap(), postgres.commit(batch).await.unwrap());
         assert_eq!(positions.0, positions.1, "{what}");
-        let at = Timestamp::from_millis(i64::try_from(world.numbers.below(6_000)).unwrap());
-        match world.numbers.below(12) {
+        let at = Timestamp::from_millis(i64::try_from(world.random.below(6_000)).unwrap());
+        match world.random.below(12) {
             0 => {
                 sqlite.begin(&instances(), at).await.unwrap();
                 postgres.begin(&instances(), at).await.unwrap();
             }
             1 | 2 => {
-                let most = u32::try_from(world.numbers.below(9)).unwrap();
-                let why = world.numbers.one(&[Trimming::Age, Trimming::Capacity]);
+                let most = u32::try_from(world.random.below(9)).unwrap();
+                let why = *world.random.pick(&[Trimming::Age, Trimming::Capacity]);
                 // Their bytes differ: text is not spelled alike.
                 let left = sqlite.trim(at, &instances(), why, most).await.unwrap().transactions;
                 let too = postgres.trim(at, &instances(), why, most).await.unwrap().transactions;

@@ -2,7 +2,6 @@
 
 use tokio_postgres::{NoTls, SimpleQueryMessage};
 
-use super::support::postgres::Postgres;
 use super::support::store;
 use crate::ids::{LaneId, Seq};
 use crate::journal::contract::views::{self, Shell, Shown};
@@ -10,6 +9,7 @@ use crate::journal::contract::{self, append, applied, draft, instances, load, re
 use crate::journal::postgres::{DatabaseUrl, MoveError, PostgresOptions, bring_up_to_date, move_from, validate};
 use crate::journal::sqlite::{Source, SqliteStore};
 use crate::journal::{Compression, EventId, EventPage, EventScope, Status, Store};
+use testkit::postgres::Postgres;
 
 views::views_suite!(Postgres::fresh());
 

@@ -27,7 +27,7 @@ fn r7_open_entries_below_an_applied_deletion_are_answered_no_such_collection() {
     rig.deleted(A);
     let effects = rig.recorded(LaneId::Catalog, A);
     let seqs = vec![Seq::new(3)];
-    assert!(effects.contains(&Effect::RecordVoids { lane: lane(), seqs: seqs.clone() }));
+    assert!(effects.contains(&Effect::Persist(Persist::Voids { lane: lane(), seqs: seqs.clone() })));
     assert_eq!(answers(&rig.step(Input::VoidsRecorded { lane: lane(), seqs })), [(3, Verdict::Void)]);
 }
 
@@ -39,7 +39,7 @@ fn r7_a_verdict_on_its_way_into_the_journal_stands() {
     rig.delete_collection();
     rig.deleted(A);
     let effects = rig.recorded(LaneId::Catalog, A);
-    let voids = effects.iter().any(|effect| matches!(effect, Effect::RecordVoids { .. }));
+    let voids = effects.iter().any(|effect| matches!(effect, Effect::Persist(Persist::Voids { .. })));
     assert!(!voids, "the journal would hold two verdicts: {effects:?}");
     assert_eq!(answers(&rig.recorded(lane(), A)), [(2, Verdict::Applied)]);
 }
@@ -131,5 +131,8 @@ fn r7_a_deletion_that_took_what_is_in_doubt_does_not_wait_for_it() {
     assert_eq!(sends(&rig.outcome(lane(), A, Outcome::Unfit)), [(A, vec![3])]);
     rig.deleted(A);
     let effects = rig.recorded(LaneId::Catalog, A);
-    assert!(effects.contains(&Effect::RecordVoids { lane: lane(), seqs: vec![Seq::new(2)] }), "{effects:?}");
+    assert!(
+        effects.contains(&Effect::Persist(Persist::Voids { lane: lane(), seqs: vec![Seq::new(2)] })),
+        "{effects:?}"
+    );
 }

@@ -6,7 +6,9 @@ use crate::order::precedence::Precedence;
 
 fn send_priority(effects: &[Effect]) -> SendPriority {
     let send_priority = |effect: &Effect| match effect {
-        Effect::Send { send_priority, .. } | Effect::ReadIds { send_priority, .. } => Some(*send_priority),
+        Effect::Perform(Action::Send { send_priority, .. } | Action::ReadIds { send_priority, .. }) => {
+            Some(*send_priority)
+        }
         _ => None,
     };
     effects.iter().find_map(send_priority).unwrap_or_else(|| panic!("nothing is sent: {effects:?}"))
@@ -77,7 +79,7 @@ fn every_way_out_ends_the_waiting() {
     rig.deleted(A);
     let effects = rig.recorded(LaneId::Catalog, A);
     let voids = effects.iter().find_map(|effect| match effect {
-        Effect::RecordVoids { lane, seqs } => Some((*lane, seqs.clone())),
+        Effect::Persist(Persist::Voids { lane, seqs }) => Some((*lane, seqs.clone())),
         _ => None,
     });
     let (lane, seqs) = voids.expect("the write is void");
@@ -111,28 +113,24 @@ fn failures_in_a_row_are_counted_until_an_answer_or_a_return() {
     rig.outcome(lane(), A, retry());
     assert_eq!(send_priority(&rig.quiesced(lane(), A)).failures, 1);
     let effects = rig.outcome(lane(), A, retry());
-    assert!(
-        effects.iter().any(|effect| {
-            matches!(effect, Effect::AwaitQuiescence { why: WaitReason::Backoff { in_a_row: 2 }, .. })
-        })
-    );
+    assert!(effects.iter().any(|effect| {
+        matches!(effect, Effect::Perform(Action::AwaitQuiescence { why: WaitReason::Backoff { in_a_row: 2 }, .. }))
+    }));
     assert_eq!(send_priority(&rig.quiesced(lane(), A)).failures, 2);
     let effects = rig.in_doubt(A);
-    assert!(
-        effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::AwaitQuiescence { why: WaitReason::Settle { in_a_row: 3 }, .. }))
-    );
+    assert!(effects.iter().any(|effect| matches!(
+        effect,
+        Effect::Perform(Action::AwaitQuiescence { why: WaitReason::Settle { in_a_row: 3 }, .. })
+    )));
     rig.reach(A, Reach::Away);
     rig.reach(A, Reach::Here);
     assert_eq!(send_priority(&rig.quiesced(lane(), A)).failures, 0, "it has returned");
     let gone = Outcome::InDoubt { instance_was: Health::Gone };
     let effects = rig.outcome(lane(), A, gone);
-    assert!(
-        effects
-            .iter()
-            .any(|effect| matches!(effect, Effect::AwaitQuiescence { why: WaitReason::Settle { in_a_row: 0 }, .. }))
-    );
+    assert!(effects.iter().any(|effect| matches!(
+        effect,
+        Effect::Perform(Action::AwaitQuiescence { why: WaitReason::Settle { in_a_row: 0 }, .. })
+    )));
     assert_eq!(send_priority(&rig.quiesced(lane(), A)).failures, 0, "it was not there");
 }
 

@@ -7,16 +7,16 @@ fn late_write(rig: &mut Rig, lane: LaneId) -> Vec<Effect> {
 }
 
 /// Which rests of the second instance begin.
-fn rests(effects: &[Effect]) -> Vec<u64> {
+fn rests(effects: &[Effect]) -> Vec<WaitId> {
     let wait = |effect: &Effect| match effect {
-        Effect::AwaitQuiescence { instance: B, wait, .. } => Some(*wait),
+        Effect::Perform(Action::AwaitQuiescence { instance: B, wait, .. }) => Some(*wait),
         _ => None,
     };
     effects.iter().filter_map(wait).collect()
 }
 
 fn inspects(effects: &[Effect]) -> bool {
-    effects.contains(&Effect::Inspect { instance: B })
+    effects.contains(&Effect::Perform(Action::Inspect { instance: B }))
 }
 
 #[test]

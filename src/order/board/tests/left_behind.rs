@@ -22,7 +22,10 @@ fn r11_who_is_left_behind_is_diverged_durably_and_nothing_waits_for_it() {
     let mut rig = one_behind(3);
     assert_eq!(rig.board.backlog(C), 1);
     let effects = detach(&mut rig, lane(), C);
-    let noted = |effect: &Effect| matches!(effect, Effect::Note { record } if record.left_behind == [(lane(), C)]);
+    let noted = |effect: &Effect| {
+        *effect
+            == Effect::Persist(Persist::Divergence { replicas: vec![(lane(), C)], cause: DivergenceCause::LeftBehind })
+    };
     assert!(effects.iter().any(noted), "{effects:?}");
     assert_eq!((rig.state_of(C), rig.board.backlog(C)), (LaneState::Diverged, 0));
     assert!(sends(&rig.reach(C, Reach::Here)).is_empty());

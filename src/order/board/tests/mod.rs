@@ -4,6 +4,7 @@ mod abandoning;
 mod capacity;
 mod deletions;
 mod going_first;
+mod inspection;
 mod late_writes;
 mod left_behind;
 mod order_and_doubt;
@@ -16,8 +17,8 @@ use uuid::Uuid;
 use super::*;
 use crate::ids::{InstanceCollectionId, Scope};
 use crate::order::catalog::{DEFAULT_DATABASE, DEFAULT_TENANT};
-use crate::order::catalog_change::Origin;
-use crate::order::entry::{Encoding, Kind, MAX_RETRIES, Merge};
+use crate::order::catalog_change::{CatalogChange, Origin};
+use crate::order::entry::{AckPolicy, AckState, Encoding, Kind, MAX_RETRIES, Merge, Profile, Verdict};
 pub(super) use crate::order::precedence::Priority;
 
 pub(super) const A: InstanceId = InstanceId(0);
@@ -160,8 +161,8 @@ impl Rig {
     pub fn settle(&mut self, mut effects: Vec<Effect>) {
         while let Some(effect) = effects.pop() {
             effects.extend(match effect {
-                Effect::Send { lane: LaneId::Records(_), instance, .. } => self.applied(instance),
-                Effect::Record { lane, instance, .. } => self.recorded(lane, instance),
+                Effect::Perform(Action::Send { lane: LaneId::Records(_), instance, .. }) => self.applied(instance),
+                Effect::Persist(Persist::Record { lane, instance, .. }) => self.recorded(lane, instance),
                 _ => Vec::new(),
             });
         }
@@ -205,7 +206,9 @@ pub(super) fn sends(effects: &[Effect]) -> Vec<(InstanceId, Vec<u64>)> {
     effects
         .iter()
         .filter_map(|effect| match effect {
-            Effect::Send { instance, seqs, .. } => Some((*instance, seqs.iter().map(|seq| seq.get()).collect())),
+            Effect::Perform(Action::Send { instance, seqs, .. }) => {
+                Some((*instance, seqs.iter().map(|seq| seq.get()).collect()))
+            }
             _ => None,
         })
         .collect()
@@ -216,12 +219,12 @@ pub(super) fn answers(effects: &[Effect]) -> Vec<(u64, Verdict)> {
     effects
         .iter()
         .filter_map(|effect| match effect {
-            Effect::Answer { seq, verdict, .. } => Some((seq.get(), *verdict)),
+            Effect::Answer(ClientAnswer { seq, verdict, .. }) => Some((seq.get(), *verdict)),
             _ => None,
         })
         .collect()
 }
 
 pub(super) fn examines(effects: &[Effect]) -> bool {
-    effects.iter().any(|effect| matches!(effect, Effect::Examine { .. }))
+    effects.iter().any(|effect| matches!(effect, Effect::Perform(Action::Examine { .. })))
 }

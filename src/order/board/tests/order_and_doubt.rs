@@ -65,7 +65,7 @@ fn r2_unfit_refuses_a_write_only_when_every_instance_says_so() {
     let mut rig = Rig::new(2);
     rig.write(Kind::Delete);
     let effects = rig.outcome(lane(), A, Outcome::Unfit);
-    assert!(effects.contains(&Effect::Inspect { instance: A }));
+    assert!(effects.contains(&Effect::Perform(Action::Inspect { instance: A })));
     assert_eq!(sends(&effects), [(B, vec![2])]);
     rig.outcome(lane(), B, Outcome::Unfit);
     assert_eq!(answers(&rig.recorded(lane(), B)), [(2, Verdict::Rejected)]);
@@ -152,7 +152,7 @@ fn r1_a_skip_is_marked_before_anything_newer_is_sent() {
     rig.rejected(A);
     let effects = rig.recorded(lane(), A);
     let marks = |effect: &Effect| match effect {
-        Effect::Record { instance: B, record, .. } => record.through == Some(Seq::new(2)),
+        Effect::Persist(Persist::Record { instance: B, record, .. }) => record.through == Some(Seq::new(2)),
         _ => false,
     };
     assert!(effects.iter().any(marks), "{effects:?}");
@@ -164,7 +164,10 @@ fn r1_a_skip_is_marked_before_anything_newer_is_sent() {
 fn r1_a_limited_delete_is_sent_only_when_its_ids_are_durable() {
     let mut rig = Rig::new(2);
     let effects = rig.write(Kind::DeleteLimited);
-    assert!(matches!(effects[..], [Effect::ReadIds { instance: A, seq, .. }] if seq == Seq::new(2)), "{effects:?}");
+    assert!(
+        matches!(effects[..], [Effect::Perform(Action::ReadIds { instance: A, seq, .. })] if seq == Seq::new(2)),
+        "{effects:?}"
+    );
     let effects = rig.step(Input::IdsRead { lane: lane(), instance: A, resolved: Resolved::Durable });
     assert_eq!(sends(&effects), [(A, vec![2])]);
     assert_eq!(sends(&rig.in_doubt(A)), [(B, vec![2])], "the ids are the same for every instance");

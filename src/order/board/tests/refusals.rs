@@ -13,8 +13,9 @@ fn r4_refused_elsewhere_but_in_doubt_here_is_sent_to_be_refused() {
     rig.applied(B);
     rig.recorded(lane(), B);
     let effects = rig.quiesced(lane(), A);
-    let expected =
-        |effect: &Effect| matches!(effect, Effect::Send { instance: A, purpose: Purpose::ExpectRefusal, .. });
+    let expected = |effect: &Effect| {
+        matches!(effect, Effect::Perform(Action::Send { instance: A, purpose: Purpose::ExpectRefusal, .. }))
+    };
     assert!(effects.iter().any(expected), "{effects:?}");
     rig.rejected(A);
     assert_eq!(sends(&rig.recorded(lane(), A)), [(A, vec![3])], "and then what it lacks");
@@ -42,8 +43,9 @@ fn r4_refused_elsewhere_after_a_restart_is_sent_to_be_refused() {
     rig.rejected(A);
     rig.recorded(lane(), A);
     let effects = rig.quiesced(lane(), B);
-    let expected =
-        |effect: &Effect| matches!(effect, Effect::Send { instance: B, purpose: Purpose::ExpectRefusal, .. });
+    let expected = |effect: &Effect| {
+        matches!(effect, Effect::Perform(Action::Send { instance: B, purpose: Purpose::ExpectRefusal, .. }))
+    };
     assert!(effects.iter().any(expected), "{effects:?}");
     rig.rejected(B);
     rig.recorded(lane(), B);
@@ -69,7 +71,7 @@ fn r4_refused_here_after_it_was_applied_elsewhere_diverges_and_is_not_skipped() 
     let effects = rig.applied(A);
     assert_eq!(sends(&effects), [(B, vec![2])]);
     let effects = rig.rejected(B);
-    assert!(effects.iter().any(|effect| matches!(effect, Effect::Note { record } if !record.diverged.is_empty())));
+    assert!(effects.iter().any(|effect| matches!(effect, Effect::Persist(Persist::Divergence { .. }))));
     rig.recorded(lane(), A);
     assert_eq!(sends(&rig.write(Kind::Add)), [(A, vec![3])]);
     assert!(sends(&rig.applied(A)).is_empty());
@@ -82,8 +84,9 @@ fn r4_while_there_is_no_dimension_a_refused_write_goes_everywhere() {
     rig.write(Kind::Update);
     rig.rejected(A);
     let effects = rig.recorded(lane(), A);
-    let expected =
-        |effect: &Effect| matches!(effect, Effect::Send { instance: B, purpose: Purpose::ExpectRefusal, .. });
+    let expected = |effect: &Effect| {
+        matches!(effect, Effect::Perform(Action::Send { instance: B, purpose: Purpose::ExpectRefusal, .. }))
+    };
     assert!(effects.iter().any(expected), "a refused write can set the dimension: {effects:?}");
 }
 
@@ -192,8 +195,9 @@ fn r4_a_refused_catalog_entry_in_doubt_here_is_sent_to_be_refused() {
     rig.outcome(LaneId::Catalog, B, Outcome::Rejected { about: Some(collection()) });
     assert_eq!(answers(&rig.recorded(LaneId::Catalog, B)), [(2, Verdict::Rejected)]);
     let effects = rig.quiesced(LaneId::Catalog, A);
-    let expected =
-        |effect: &Effect| matches!(effect, Effect::Send { instance: A, purpose: Purpose::ExpectRefusal, .. });
+    let expected = |effect: &Effect| {
+        matches!(effect, Effect::Perform(Action::Send { instance: A, purpose: Purpose::ExpectRefusal, .. }))
+    };
     assert!(effects.iter().any(expected), "{effects:?}");
     let executed = Consequences { changes: Vec::new(), diverged: vec![(collection(), A)] };
     rig.outcome(LaneId::Catalog, A, Outcome::Applied(executed));

@@ -15,7 +15,7 @@ fn r2_every_unmarked_head_counts_as_in_doubt_after_a_restart() {
     assert!(sends(&effects).is_empty(), "an abandoned request may still be executed");
     let effects = rig.quiesced(lane(), A);
     assert_eq!(sends(&effects), [(A, vec![2, 3])], "nothing newer rides along");
-    assert!(matches!(effects[0], Effect::Send { repeat: Repeat::Retry { .. }, .. }));
+    assert!(matches!(effects[0], Effect::Perform(Action::Send { repeat: Repeat::Retry { .. }, .. })));
 }
 
 #[test]
@@ -60,7 +60,7 @@ fn r7_a_deletion_after_a_restart_waits_for_calm_under_it() {
     let records = restored_lane(1, vec![restored_entry(2, Kind::Add, None)]);
     let (mut board, effects) =
         Board::restore(names(1), LIMITS, Catalog::new(names(1)), vec![records, catalog_lane], Seq::new(3));
-    assert!(effects.contains(&Effect::RecordVoids { lane: lane(), seqs: vec![Seq::new(2)] }));
+    assert!(effects.contains(&Effect::Persist(Persist::Voids { lane: lane(), seqs: vec![Seq::new(2)] })));
     board.step(Input::Reached { instance: A, reach: Reach::Here });
     let mut rig = Rig { board, seq: 3 };
     assert!(sends(&rig.quiesced(LaneId::Catalog, A)).is_empty());
@@ -76,7 +76,7 @@ fn g9_who_may_have_been_told_that_it_was_applied_is_known_when_its_collection_is
     let (mut board, _) = Board::restore(names(1), LIMITS, Catalog::new(names(1)), lanes, Seq::new(4));
     let voids = board.step(Input::VoidsRecorded { lane: lane(), seqs: vec![Seq::new(2), Seq::new(3)] });
     let ack_state = |effect: &Effect| match effect {
-        Effect::Answer { seq, verdict: Verdict::Void, ack_state, .. } => Some((seq.get(), *ack_state)),
+        Effect::Answer(ClientAnswer { seq, verdict: Verdict::Void, ack_state, .. }) => Some((seq.get(), *ack_state)),
         _ => None,
     };
     let ack_state: Vec<_> = voids.iter().filter_map(ack_state).collect();
@@ -91,7 +91,7 @@ fn r11_a_place_below_the_floor_is_diverged_and_never_starts_at_what_is_left() {
     let (board, effects) = board(vec![lanes], 2, 9);
     assert_eq!(board.state_of(collection(), B), LaneState::Diverged);
     assert_eq!(board.state_of(collection(), A), LaneState::InStep);
-    let noted = |effect: &Effect| matches!(effect, Effect::Note { record } if record.diverged == [(lane(), B)]);
+    let noted = |effect: &Effect| matches!(effect, Effect::Persist(Persist::Divergence { replicas, .. }) if *replicas == [(lane(), B)]);
     assert!(effects.iter().any(noted), "retention must know that it waits for nothing");
 }
 
@@ -111,7 +111,7 @@ fn r11_what_an_instance_without_a_catalog_can_never_have_waits_for_nothing() {
 fn what_an_earlier_edge_may_have_sent_too_late_stops_the_place_until_it_is_compared() {
     let mut rig = Rig::new(2);
     let effects = rig.step(Input::LateWrite { lane: lane(), instance: B });
-    let noted = |effect: &Effect| matches!(effect, Effect::Note { record } if record.diverged == [(lane(), B)]);
+    let noted = |effect: &Effect| matches!(effect, Effect::Persist(Persist::Divergence { replicas, .. }) if *replicas == [(lane(), B)]);
     assert!(effects.iter().any(noted), "durable before the suspicion counts as handled");
     assert_eq!((rig.state_of(B), rig.fresh()), (LaneState::Diverged, vec![A]));
     assert!(rig.board.comparisons().is_empty(), "what was sent may still be executed: it is not compared yet");
@@ -145,7 +145,7 @@ fn a_suspicion_finds_the_place_at_work_and_what_was_found_equal_before_it_does_n
 fn a_suspicion_of_the_catalog_lane_is_looked_at_and_one_of_a_deleted_collection_is_nothing() {
     let mut rig = Rig::new(2);
     let effects = rig.step(Input::LateWrite { lane: LaneId::Catalog, instance: B });
-    assert_eq!(effects[0], Effect::Inspect { instance: B });
+    assert_eq!(effects[0], Effect::Perform(Action::Inspect { instance: B }));
     let gone = LaneId::Records(CollectionId::new(Uuid::from_u128(404)));
     assert_eq!(rig.step(Input::LateWrite { lane: gone, instance: B }), []);
 }

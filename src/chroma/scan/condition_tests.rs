@@ -1,0 +1,64 @@
+//! Conditions, measured as SQLite meets them.
+
+use super::*;
+use crate::chroma::scan::scan_read;
+
+fn measured(body: &str) -> impl Fn(Limit) -> u64 {
+    let measured = scan_read(body.as_bytes()).unwrap_or_else(|refusal| panic!("{body}: {refusal}"));
+    move |limit| measured.get(limit)
+}
+
+fn terms(count: usize) -> String {
+    let all: Vec<String> = (0..count).map(|n| format!(r#"{{"k":"v{n}"}}"#)).collect();
+    format!(r#"{{"$or":[{}]}}"#, all.join(","))
+}
+
+#[test]
+fn a_chain_nests_from_its_left() {
+    let nesting = |condition: &str| measured(&format!(r#"{{"where":{condition}}}"#))(Limit::ConditionTerms);
+    assert_eq!(nesting(r#"{"k":1}"#), 1);
+    assert_eq!(nesting(&terms(1)), 1);
+    assert_eq!(nesting(&terms(988)), 988);
+    let many = terms(100);
+    let balanced = vec![many.as_str(); 100].join(",");
+    assert_eq!(nesting(&format!(r#"{{"$or":[{balanced}]}}"#)), 199);
+    // Measured on Chroma: 500 terms with 500 more in the last of them are executed, in the first they are not.
+    let tail = vec![r#"{"k":1}"#; 499].join(",");
+    let deep = terms(500);
+    assert_eq!(nesting(&format!(r#"{{"$or":[{tail},{deep}]}}"#)), 501);
+    assert_eq!(nesting(&format!(r#"{{"$or":[{deep},{tail}]}}"#)), 999);
+}
+
+#[test]
+fn both_fields_count_together_and_every_occurrence() {
+    let both = format!(r#"{{"where":{},"where_document":{{"$contains":"x"}}}}"#, terms(10));
+    assert_eq!(measured(&both)(Limit::ConditionTerms), 11);
+    let twice = format!(r#"{{"where":{},"where":{{"a":1}},"limit":1}}"#, terms(2000));
+    assert!(measured(&twice)(Limit::ConditionTerms) >= 2000);
+    let escaped = format!(r#"{{"\u0077here":{}}}"#, terms(2000));
+    assert_eq!(measured(&escaped)(Limit::ConditionTerms), 2000);
+}
+
+#[test]
+fn values_patterns_and_bytes() {
+    let found = measured(
+        r##"{"ids":["a","b"],"where":{"$and":[{"k":{"$in":["x","yy"]}},{"#document":{"$contains":"abc"}}]}}"##,
+    );
+    assert_eq!(found(Limit::ConditionValues), 5);
+    assert_eq!(found(Limit::ConditionPatternBytes), 3);
+    assert_eq!(found(Limit::ConditionDepth), 1);
+    let found = measured(r#"{"where":{"tags":{"$contains":"long enough"}},"where_document":{"$not_regex":"(a|b)"}}"#);
+    assert_eq!((found(Limit::ConditionPatternBytes), found(Limit::ConditionRegexBytes)), (0, 5));
+    assert!(found(Limit::ConditionBytes) >= 20);
+    let nested = format!(r#"{{"where":{}{{"k":1}}{}}}"#, r#"{"$and":["#.repeat(30), "]}".repeat(30));
+    assert_eq!(measured(&nested)(Limit::ConditionDepth), 30);
+}
+
+#[test]
+fn what_is_too_deep_to_be_read_is_refused_and_unknown_fields_are_skipped_at_any_depth() {
+    let deep = format!(r#"{{"where":{}{{"k":1}}{}}}"#, r#"{"$and":["#.repeat(100_000), "]}".repeat(100_000));
+    assert!(scan_read(deep.as_bytes()).is_err());
+    let unknown = format!(r#"{{"other":{}1{}}}"#, "[".repeat(100_000), "]".repeat(100_000));
+    assert!(scan_read(unknown.as_bytes()).is_ok());
+    assert!(scan_read(br#"{"where":{"k":1e400}}"#).is_err());
+}

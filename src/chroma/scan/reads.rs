@@ -1,0 +1,59 @@
+//! The bodies of get and query, measured before they are sent: a condition kills a server in a read just as in a delete.
+
+use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess};
+
+use super::condition::{Condition, Conditions, Field, Items};
+use super::refusal::Refusal;
+use super::visit::{Key, Look, Looking, skip_seq};
+use crate::chroma::limits::Measured;
+
+/// Measures the body of a get or a query.
+///
+/// # Errors
+/// The body cannot be read to its end: Chroma, which uses the same parser, refuses it too.
+pub fn scan_read(body: &[u8]) -> Result<Measured, Refusal> {
+    let mut found = Found::default();
+    let mut json = serde_json::Deserializer::from_slice(body);
+    let read = json.deserialize_any(Looking(Body(&mut found))).and_then(|()| json.end());
+    read.map_err(|error| Refusal::unreadable(&error))?;
+    let mut measured = Measured::default();
+    found.conditions.measure(found.ids, &mut measured);
+    Ok(measured)
+}
+
+#[derive(Default)]
+struct Found {
+    conditions: Conditions,
+    ids: usize,
+}
+
+struct Body<'a>(&'a mut Found);
+
+impl<'de> Look<'de> for Body<'_> {
+    type Output = ();
+    fn on_null(self) {}
+    fn on_text(self, _: &str) {}
+    fn on_other(self) {}
+    fn on_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
+        skip_seq(seq).map(|_| ())
+    }
+    fn on_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
+        let found = self.0;
+        while let Some(Key(key)) = map.next_key()? {
+            let field = match key.as_ref() {
+                "ids" => {
+                    found.ids += map.next_value_seed(Looking(Items))?;
+                    continue;
+                }
+                "where" => Field::Where,
+                "where_document" => Field::WhereDocument,
+                _ => {
+                    map.next_value::<IgnoredAny>()?;
+                    continue;
+                }
+            };
+            map.next_value_seed(Looking(Condition { field, found: &mut found.conditions }))?;
+        }
+        Ok(())
+    }
+}

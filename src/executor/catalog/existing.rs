@@ -1,0 +1,140 @@
+//! A collection that is to be created and exists already: in the catalog, or on the instance alone.
+//!
+//! A `get_or_create` that finds a collection which the catalog does not know adopts it in the entry's own place: it
+//! never waits for an adoption, since the adoption's entry would stand behind it in the same lane.
+
+use serde_json::Value;
+
+use super::collection::{created, doubtful, mapped};
+use super::{Entry, database, field, plain, uuid_field};
+use crate::chroma::{self, Class, EdgeAnswer, ErrorBody, ErrorName, Existing};
+use crate::executor::attempt::{Attempt, Attempted};
+use crate::ids::{CollectionId, InstanceId, Scope, shown};
+use crate::instance::Answer;
+use crate::order::{CatalogChange, Consequences, Consistency, Input, Origin, Outcome, Retry};
+
+const NOT_FOUND: u16 = 404;
+
+/// A 409 although the catalog has no such collection: an earlier attempt of this entry made it, or it was there
+/// before the edge.
+pub(super) async fn conflict(
+    attempt: &Attempt<'_>,
+    entry: &Entry<'_>,
+    (scope, name): (&Scope, &str),
+    existing: Existing,
+    answer: Answer,
+) -> Result<Attempted, Attempted> {
+    let found = attempt.get(chroma::collection_path(scope, name)).await.map_err(doubtful)?;
+    let rejected = |answer| Ok(plain(attempt, Class::Rejected, answer, Vec::new()));
+    let id = match (found.status, uuid_field(&found.body, "id")) {
+        (200, Some(id)) => id,
+        // It says both that there is one and that there is none: its refusal stands.
+        (NOT_FOUND, _) => return rejected(answer),
+        _ => return Ok(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)),
+    };
+    let known = attempt.core.board().catalog().by_id(id).map(|known| known.id);
+    if let Some(known) = known {
+        // Under another name in the catalog: this instance is not what the journal made of it.
+        attempt.core.step(Input::Missing { instance: attempt.instance, collections: vec![known] });
+        return rejected(answer);
+    }
+    if entry.retry() && is_empty(attempt, scope, id).await? {
+        let changes = database::unknown_scope(attempt, scope).await.map_err(doubtful)?;
+        let outcome = created(attempt, entry, (scope, name), changes, &found.body);
+        return Ok(Attempted::of(outcome, Some(found)));
+    }
+    attempt.core.doubt_contents(attempt.instance);
+    match existing {
+        Existing::Conflict => rejected(answer),
+        Existing::Reuse => adopt(attempt, entry, (scope, name), found).await,
+    }
+}
+
+/// What was there before the edge is the client's collection. This instance serves it; any other one does when its content
+/// has been found equal.
+async fn adopt(
+    attempt: &Attempt<'_>,
+    entry: &Entry<'_>,
+    (scope, name): (&Scope, &str),
+    found: Answer,
+) -> Result<Attempted, Attempted> {
+    let Some(id) = uuid_field(&found.body, "id") else { return Err(doubtful(Attempted::of(Outcome::Unfit, None))) };
+    let collection = CollectionId::new(id);
+    let mut changes = database::unknown_scope(attempt, scope).await?;
+    changes.push(CatalogChange::CollectionCreated {
+        collection,
+        scope: scope.clone(),
+        name: name.to_owned(),
+        created: entry.request.seq,
+        origin: Origin::Adopted,
+    });
+    changes.push(mapped(attempt, collection, id));
+    if field(&found.body, "dimension").is_some_and(|dimension| dimension.is_u64()) {
+        changes.push(CatalogChange::Dimensioned { collection });
+    }
+    let others = attempt.core.registry.ids().filter(|other| *other != attempt.instance);
+    let diverged = others.map(|other| (collection, other)).collect();
+    tracing::info!(%collection, name = %shown(name), "a client asks for a collection that existed before the edge: adopted");
+    Ok(Attempted::of(Outcome::Applied(Consequences { changes, diverged }), Some(found)))
+}
+
+/// Whether the creation of this collection found it there instead: no other instance is given a copy of its definition
+/// alone.
+pub(super) fn was_found(attempt: &Attempt<'_>, collection: CollectionId) -> bool {
+    let board = attempt.core.board();
+    let catalog = board.catalog();
+    let known = catalog.get(collection).or_else(|| catalog.departed(collection));
+    known.is_some_and(|known| known.origin == Origin::Adopted)
+}
+
+/// The instance's collection of this name, if it is nobody's and empty: only then may it be this entry's own.
+pub(super) async fn unmapped_and_empty(
+    attempt: &Attempt<'_>,
+    scope: &Scope,
+    name: &str,
+) -> Result<Option<Answer>, Attempted> {
+    let found = attempt.get(chroma::collection_path(scope, name)).await.map_err(doubtful)?;
+    let Some(id) = uuid_field(&found.body, "id") else { return Ok(None) };
+    if attempt.core.board().catalog().by_id(id).is_some() {
+        return Ok(None);
+    }
+    Ok(is_empty(attempt, scope, id).await?.then_some(found))
+}
+
+async fn is_empty(attempt: &Attempt<'_>, scope: &Scope, id: uuid::Uuid) -> Result<bool, Attempted> {
+    let path = format!("{}/count", chroma::collection_path(scope, &id.to_string()));
+    let count = attempt.get(path).await.map_err(doubtful)?;
+    Ok(serde_json::from_slice::<Value>(&count.body).is_ok_and(|count| count.as_u64() == Some(0)))
+}
+
+/// A `get_or_create` that finds its collection is a read of it.
+pub(super) async fn show(
+    attempt: &Attempt<'_>,
+    collection: CollectionId,
+    scope: &Scope,
+    name: &str,
+) -> Result<Attempted, Attempted> {
+    let serves = |instance: InstanceId| attempt.core.board().serves(collection, instance, Consistency::Any);
+    if !serves(attempt.instance) {
+        let registry = &attempt.core.registry;
+        if registry.ids().any(|other| registry.usable(other) && serves(other)) {
+            return Ok(Attempted::not_sent("the collection is served by another instance"));
+        }
+        // The catalog lane does not wait for the return of the one instance that has it.
+        return Ok(Attempted::by_the_edge(Outcome::Rejected { about: None }, nobody_has_it(name)));
+    }
+    let mut answer = attempt.get(chroma::collection_path(scope, name)).await?;
+    if answer.status != 200 {
+        return Ok(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None));
+    }
+    match chroma::collection_response(&answer.body, |_| Some(collection)) {
+        Some(body) => answer.body = body.into(),
+        None => return Ok(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)),
+    }
+    Ok(Attempted::of(Outcome::Void, Some(answer)))
+}
+
+fn nobody_has_it(name: &str) -> EdgeAnswer {
+    let message = format!("Collection [{name}] exists, but no instance that holds it can be reached");
+    EdgeAnswer::error(503, &ErrorBody::new(ErrorName::InternalError, message).with_reason("no_fresh_instance"))
+}

@@ -1,0 +1,67 @@
+//! What is about to be journaled: a write, or an application's own operation. The store gives it its position.
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::ids::{LaneId, TransactionId};
+use crate::order::{AckPolicy, Profile};
+
+/// A write about to be journaled. Secrets (Authorization, X-Chroma-Token, cookies) are never part of it.
+#[derive(Clone, Debug)]
+pub struct Draft {
+    pub transaction_id: TransactionId,
+    /// The id the client brought, if it did: the same key with the same fingerprint is the same write (G6).
+    pub client_key: Option<ClientKey>,
+    pub lane: LaneId,
+    pub profile: Profile,
+    pub method: String,
+    /// Path and query as the client sent them, but for the collection: its stable id stands wherever an id may.
+    pub path: String,
+    pub content_type: Option<String>,
+    pub body: Bytes,
+    pub created_at: Timestamp,
+    pub client_session: Option<String>,
+    pub client_ip: Option<String>,
+    pub user_identifier: Option<String>,
+}
+
+/// An id that a client brought for its write, and what it brought it for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClientKey {
+    /// The tenant in the path: ids are scoped by it.
+    pub tenant: String,
+    /// Visible ASCII, up to 255 bytes.
+    pub key: String,
+    /// A digest of method, path and body.
+    pub fingerprint: [u8; 32],
+}
+
+/// An operation that an application executes itself: journaled and shown like a write, in no lane.
+#[derive(Clone, Debug)]
+pub struct ApplicationDraft {
+    pub transaction_id: TransactionId,
+    /// The id that the application brought, or the transaction's own.
+    pub client_key: ClientKey,
+    pub method: String,
+    pub path: String,
+    /// What the application wants to find again: JSON.
+    pub body: Bytes,
+    pub created_at: Timestamp,
+    pub client_session: Option<String>,
+    pub client_ip: Option<String>,
+    pub user_identifier: Option<String>,
+}
+
+/// Whether a transaction goes by the id that the edge gave it: its client brought none of its own.
+pub fn is_given(key: &str, id: TransactionId) -> bool {
+    key == id.to_string()
+}
+
+/// When the client of a transaction with this key may be answered: one that brought no id of its own goes by the one that
+/// the edge gave it, and is answered before its outcome is durable. Catalog writes never are, whatever this says.
+pub(super) fn ack_policy(client_key: Option<&str>, given: TransactionId) -> AckPolicy {
+    match client_key {
+        Some(key) if is_given(key, given) => AckPolicy::Applied,
+        Some(_) | None => AckPolicy::Durable,
+    }
+}

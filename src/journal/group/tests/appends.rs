@@ -1,0 +1,95 @@
+//! Appends: shared commits, a full queue, time limits and client keys that are taken.
+
+use super::*;
+
+#[tokio::test]
+async fn writers_share_a_commit_and_the_sink_hears_first_and_in_order() {
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    let drafts = [some(), some(), some()];
+    let mut appends = Vec::new();
+    for (n, draft) in drafts.iter().enumerate() {
+        appends.push(fixture.append(draft.clone()));
+        fixture.waiting(n + 1).await;
+    }
+    assert!(fixture.told().is_empty(), "nothing is in a lane before it is durable");
+    release.send(()).unwrap();
+    for (n, append) in appends.into_iter().enumerate() {
+        assert_eq!(append.await.unwrap(), Ok(Seq::new(n as u64 + 1)));
+        assert_eq!(fixture.told().len(), 3);
+    }
+    let expected: Vec<_> = drafts.iter().zip(1..).map(|(draft, n)| (Seq::new(n), draft.transaction_id)).collect();
+    assert_eq!(fixture.told(), expected);
+    assert_eq!(fixture.store.script.lock().unwrap().commits, 2);
+}
+
+#[tokio::test]
+async fn a_full_queue_says_so() {
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    let waiting: Vec<_> = (0..4).map(|_| fixture.append(some())).collect();
+    fixture.waiting(4).await;
+    assert_eq!(fixture.journal.append(some()).await, Err(AppendError::Full));
+    release.send(()).unwrap();
+    for append in waiting {
+        append.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_that_waits_too_long_is_withdrawn_for_good() {
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    let answer = fixture.journal.append(some()).await;
+    assert!(matches!(answer, Err(AppendError::Unavailable(_))), "{answer:?}");
+    release.send(()).unwrap();
+    assert_eq!(fixture.journal.append(some()).await, Ok(Seq::new(1)));
+    assert_eq!(fixture.told().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_append_in_a_slow_commit_is_in_doubt_and_enters_its_lane_later() {
+    let fixture = Fixture::new(options());
+    let (release, released) = oneshot::channel();
+    fixture.store.plan(Plan::Hold(released));
+    let draft = some();
+    let answer = fixture.journal.append(draft.clone()).await;
+    assert!(matches!(answer, Err(AppendError::InDoubt(_))), "{answer:?}");
+    release.send(()).unwrap();
+    fixture.lanes.changed.notified().await;
+    assert_eq!(fixture.told(), [(Seq::new(1), draft.transaction_id)]);
+}
+
+#[tokio::test]
+async fn a_taken_key_fails_alone() {
+    let fixture = Fixture::new(options());
+    let first = keyed("tenant", "key");
+    fixture.journal.append(first.clone()).await.unwrap();
+    let release = fixture.hold().await;
+    let before = fixture.append(some());
+    fixture.waiting(1).await;
+    let taken = fixture.append(keyed("tenant", "key"));
+    fixture.waiting(2).await;
+    let after = fixture.append(some());
+    fixture.waiting(3).await;
+    release.send(()).unwrap();
+    assert_eq!(before.await.unwrap(), Ok(Seq::new(2)));
+    assert_eq!(taken.await.unwrap(), Err(AppendError::Taken(first.transaction_id)));
+    assert_eq!(fixture.journal.stats().commits_failed(), 0);
+    assert_eq!(after.await.unwrap(), Ok(Seq::new(3)));
+}
+
+#[tokio::test]
+async fn of_two_waiting_with_one_key_the_first_wins() {
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    let first = keyed("tenant", "key");
+    let won = fixture.append(first.clone());
+    fixture.waiting(1).await;
+    let lost = fixture.append(keyed("tenant", "key"));
+    fixture.waiting(2).await;
+    release.send(()).unwrap();
+    assert_eq!(won.await.unwrap(), Ok(Seq::new(1)));
+    assert_eq!(lost.await.unwrap(), Err(AppendError::Taken(first.transaction_id)));
+    assert_eq!(fixture.journal.stats().commits_failed(), 0, "a repetition is no failure of the journal");
+}

@@ -1,0 +1,48 @@
+//! Facts: what is shed under pressure, what can be withdrawn, who is woken.
+
+use super::*;
+
+#[tokio::test]
+async fn under_pressure_only_retries_are_shed() {
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    fixture.journal.record_later((1..=4).map(fact).collect());
+    let retried = Fact::Retried { seq: Seq::new(1), reason: "x".to_owned(), next_retry_at: None };
+    fixture.journal.record_later(vec![retried, fact(5)]);
+    release.send(()).unwrap();
+    fixture.journal.record(Vec::new()).await;
+    let expected: Vec<_> = (0..=5).map(|n| format!("{:?}", fact(n))).collect();
+    assert_eq!(fixture.store.facts(), expected);
+    assert_eq!(fixture.journal.stats().facts_shed(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn facts_that_wait_too_long_are_withdrawn_for_good_unless_a_commit_has_them() {
+    let fixture = Fixture::new(JournalOptions { timeout: Duration::from_millis(20), ..options() });
+    let release = fixture.hold().await;
+    let late = fixture.journal.record_in_time(vec![fact(1)]).await;
+    assert!(matches!(late, Err(AppendError::Unavailable(_))), "{late:?}");
+    release.send(()).unwrap();
+    assert_eq!(fixture.journal.record_in_time(vec![fact(2)]).await, Ok(()));
+    let (release, released) = oneshot::channel();
+    fixture.store.plan(Plan::Hold(released));
+    let carried = fixture.journal.record_in_time(vec![fact(3)]).await;
+    assert!(matches!(carried, Err(AppendError::InDoubt(_))), "{carried:?}");
+    release.send(()).unwrap();
+    fixture.journal.record(Vec::new()).await;
+    assert_eq!(fixture.store.facts(), [fact(0), fact(2), fact(3)].map(|fact| format!("{fact:?}")));
+}
+
+#[tokio::test]
+async fn a_watch_is_woken_after_the_commit() {
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    let mut watch = fixture.journal.watch(Seq::new(5));
+    fixture.journal.record_later(crate::journal::contract::finished(&[Seq::new(5)]));
+    tokio::task::yield_now().await;
+    let told = tokio::time::timeout(Duration::from_millis(20), watch.told()).await;
+    assert!(told.is_err(), "not while the commit is only asked for");
+    release.send(()).unwrap();
+    watch.told().await;
+    assert_eq!(fixture.store.facts().len(), 3);
+}

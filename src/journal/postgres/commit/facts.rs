@@ -1,0 +1,178 @@
+//! Facts: the statements that write what a commit's facts leave behind.
+//!
+//! Every fact may arrive twice (a commit in doubt is repeated), and about a transaction that retention has removed:
+//! neither is an error, and neither changes more than the first arrival did.
+
+use std::collections::BTreeMap;
+use std::sync::LazyLock;
+
+use crate::clock::Timestamp;
+use crate::ids::{InstanceName, LaneId};
+use crate::journal::names::{Named, lane_name};
+use crate::journal::{Fact, with_statuses};
+
+use super::append::Plain;
+use super::application;
+use super::catalog;
+use super::fold::{Change, Folded, NextRetry, fold};
+use crate::journal::postgres::codec::row::{number, time};
+use crate::journal::postgres::codec::text::stored;
+use crate::journal::postgres::connection::pipeline::{Query, query};
+use crate::journal::postgres::query::events;
+
+/// Marks what every configured instance is about to have for the first time, before the marks themselves move.
+const SYNCED: &str = "
+    WITH marks AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS m (lane, instance, through)),
+    places AS (
+        SELECT l.lane, min(coalesce(p.through, 0)) AS was,
+            min(greatest(coalesce(p.through, 0), coalesce(m.through, 0))) AS becomes
+        FROM (SELECT DISTINCT lane FROM marks) AS l
+        CROSS JOIN chroma_edge.instances AS i
+        LEFT JOIN chroma_edge.progress AS p ON p.lane = l.lane AND p.instance = i.instance
+        LEFT JOIN marks AS m ON m.lane = l.lane AND m.instance = i.instance
+        WHERE i.position IS NOT NULL
+        GROUP BY l.lane
+    )
+    UPDATE chroma_edge.transactions AS t SET synced_at = $4 FROM places AS p
+    WHERE p.becomes > p.was AND t.lane = p.lane AND t.seq > p.was AND t.seq <= p.becomes AND t.synced_at IS NULL";
+
+/// A mark only moves forwards, whatever order the marks arrive in.
+const PROGRESS: &str = "
+    INSERT INTO chroma_edge.progress AS p (lane, instance, through)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
+    ON CONFLICT (lane, instance) DO UPDATE SET through = greatest(p.through, excluded.through)
+        WHERE p.through < excluded.through";
+
+const STATES: &str = "
+    INSERT INTO chroma_edge.progress (lane, instance, standing, reason)
+    SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
+    ON CONFLICT (lane, instance) DO UPDATE SET standing = excluded.standing, reason = excluded.reason";
+
+/// A settled entry's verdict and answer never change (rule R3), and neither does a final status: whatever the commit's
+/// facts were, a transaction's row is written once.
+static TRANSACTIONS: LazyLock<String> = LazyLock::new(|| {
+    with_statuses(
+        "
+    UPDATE chroma_edge.transactions AS t SET
+        verdict = coalesce(t.verdict, c.verdict),
+        answer_status = CASE WHEN t.verdict IS NULL AND c.verdict IS NOT NULL THEN c.answer_status
+            ELSE t.answer_status END,
+        answer_body = CASE WHEN t.verdict IS NULL AND c.verdict IS NOT NULL THEN c.answer_body ELSE t.answer_body END,
+        executed_on = coalesce(CASE WHEN t.verdict IS NULL THEN c.by END, t.executed_on,
+            CASE WHEN t.status IN ({open}) THEN c.executed_on END),
+        status = CASE WHEN t.status IN ({open}) THEN coalesce(c.status, t.status) ELSE t.status END,
+        response_status = CASE WHEN t.status IN ({open})
+            THEN coalesce(c.response_status, t.response_status) ELSE t.response_status END,
+        failure_reason = coalesce(CASE WHEN t.status IN ({open}) THEN c.failure_reason
+            ELSE c.late_reason END, t.failure_reason),
+        completed_at = CASE WHEN t.status IN ({open}) THEN coalesce(c.completed_at, t.completed_at)
+            ELSE t.completed_at END,
+        timing_gap = t.timing_gap OR c.timing_gap,
+        retry_count = t.retry_count + c.retries,
+        next_retry_at = CASE WHEN t.status IN ({open}) AND c.retry_set THEN c.next_retry_at
+            ELSE t.next_retry_at END
+    FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::bytea[], $6::text[], $7::integer[], $8::text[],
+        $9::text[], $10::timestamptz[], $11::text[], $12::boolean[], $13::integer[],
+        $14::boolean[], $15::timestamptz[])
+        AS c (seq, verdict, by, answer_status, answer_body, status, response_status, failure_reason, executed_on,
+            completed_at, late_reason, timing_gap, retries, retry_set, next_retry_at)
+    WHERE t.seq = c.seq",
+    )
+});
+
+const RESOLVED: &str = "
+    UPDATE chroma_edge.bodies AS b SET resolved = r.body FROM unnest($1::bigint[], $2::bytea[]) AS r (seq, body)
+    WHERE b.seq = r.seq AND b.resolved IS NULL";
+
+const HANDLED: &str = "DELETE FROM chroma_edge.suspects WHERE id = ANY ($1::bigint[])";
+
+/// Finishes what has a verdict and was cut off before its client's side was marked.
+static FINISH: LazyLock<String> = LazyLock::new(|| {
+    with_statuses(
+        "
+    UPDATE chroma_edge.transactions SET
+        status = CASE WHEN status = {attempting} THEN {completed} WHEN verdict = 'applied' THEN {recovered}
+            ELSE {abandoned} END,
+        response_status = coalesce(answer_status, response_status),
+        completed_at = $1, next_retry_at = NULL
+    WHERE verdict IS NOT NULL AND status IN ({open})",
+    )
+});
+
+/// The statement that finishes the statuses of what was cut off.
+pub(in crate::journal::postgres) fn finish_statuses<'a>(at: Timestamp) -> Query<'a> {
+    query!(&FINISH, time(at))
+}
+
+/// The statements that record the facts. `given` positions are given out by the same commit, after them.
+pub(in crate::journal::postgres) fn record<'a>(
+    facts: &'a [Fact],
+    given: i64,
+    now: Timestamp,
+    queries: &mut Vec<Query<'a>>,
+) {
+    let Folded { progress, states, transactions, resolved, catalog, handled, begun, reports, delivered } = fold(facts);
+    if !progress.is_empty() {
+        let (lanes, names) = keys(&progress);
+        let marks: Vec<i64> = progress.values().map(|through| number(*through)).collect();
+        queries.push(query!(SYNCED, lanes.clone(), names.clone(), marks.clone(), time(now)));
+        queries.push(query!(PROGRESS, lanes, names, marks));
+    }
+    if !states.is_empty() {
+        let (lanes, names) = keys(&states);
+        let spelled = states.values().map(|(state, reason)| (state.name(), reason.map(stored)));
+        let (states, reasons): (Vec<_>, Vec<_>) = spelled.unzip();
+        queries.push(query!(STATES, lanes, names, states, reasons));
+    }
+    if !transactions.is_empty() {
+        queries.push(changes(transactions.into_iter().map(|(seq, change)| (number(seq), change)).collect()));
+    }
+    if !resolved.is_empty() {
+        let seqs: Vec<i64> = resolved.keys().map(|seq| number(*seq)).collect();
+        let bodies: Vec<Plain> = resolved.values().map(|body| Plain((*body).clone())).collect();
+        queries.push(query!(RESOLVED, seqs, bodies));
+    }
+    for change in catalog {
+        catalog::apply(change, given, now, queries);
+    }
+    application::record(&begun, &reports, given, queries);
+    if let Some(through) = delivered {
+        queries.push(events::delivered(through));
+    }
+    if !handled.is_empty() {
+        queries.push(query!(HANDLED, handled.iter().map(|id| id.0).collect::<Vec<i64>>()));
+    }
+}
+
+fn keys<'a, T>(facts: &BTreeMap<(LaneId, &'a InstanceName), T>) -> (Vec<String>, Vec<&'a str>) {
+    facts.keys().map(|(lane, instance)| (lane_name(*lane), instance.as_str())).unzip()
+}
+
+fn changes(changes: Vec<(i64, Change<'_>)>) -> Query<'_> {
+    fn all<'c, 'a, T>(changes: &'c [(i64, Change<'a>)], value: impl Fn(&'c Change<'a>) -> T) -> Vec<T> {
+        changes.iter().map(|(_, change)| value(change)).collect()
+    }
+    let seqs: Vec<i64> = changes.iter().map(|(seq, _)| *seq).collect();
+    let answer = |change: &Change<'_>| change.verdict.as_ref().and_then(|settled| settled.answer.cloned());
+    query!(
+        &TRANSACTIONS,
+        seqs,
+        all(&changes, |change| change.verdict.as_ref().map(|settled| settled.verdict.name())),
+        all(&changes, |change| change.verdict.as_ref().and_then(|settled| settled.by).map(InstanceName::as_str)),
+        all(&changes, |change| answer(change).map(|answer| i32::from(answer.status))),
+        all(&changes, |change| answer(change).map(|answer| Plain(answer.body))),
+        all(&changes, |change| change.open.status.map(Named::name)),
+        all(&changes, |change| change.open.response_status.map(i32::from)),
+        all(&changes, |change| change.open.failure_reason.map(stored)),
+        all(&changes, |change| change.open.executed_on.map(InstanceName::as_str)),
+        all(&changes, |change| change.open.completed_at.map(time)),
+        all(&changes, |change| change.late_reason.map(stored)),
+        all(&changes, |change| change.timing_gap),
+        all(&changes, |change| change.retries),
+        all(&changes, |change| change.open.next_retry != NextRetry::Kept),
+        all(&changes, |change| match change.open.next_retry {
+            NextRetry::Kept => None,
+            NextRetry::Set(at) => at.map(time),
+        }),
+    )
+}

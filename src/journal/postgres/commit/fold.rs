@@ -1,0 +1,141 @@
+//! Facts of one commit, folded into what they leave behind, so that each table is written once.
+//!
+//! Pure. Folding must give what recording the facts one by one, in order, would give: that is what the embedded store
+//! does, and the contract compares the two. Progress only grows; a verdict and a resolution are the first that came; a
+//! state in a lane is the last; a status follows the rule of [`Status::after`]. Only changes of the catalog depend on each
+//! other and stay as they are.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use crate::clock::Timestamp;
+use crate::ids::{InstanceName, LaneId, Seq};
+use crate::journal::{
+    ApplicationDraft, ApplicationReport, EventId, Fact, LateWriteId, Status, StoredAnswer, TimingGap,
+};
+use crate::order::{CatalogChange, LaneState, Verdict};
+
+/// What a commit's facts leave behind.
+#[derive(Debug, Default)]
+pub(in crate::journal::postgres) struct Folded<'a> {
+    pub(in crate::journal::postgres) progress: BTreeMap<(LaneId, &'a InstanceName), Seq>,
+    /// The last state of each instance in each lane, with the reason of a divergence.
+    pub(super) states: BTreeMap<(LaneId, &'a InstanceName), (LaneState, Option<&'a str>)>,
+    pub(in crate::journal::postgres) transactions: BTreeMap<Seq, Change<'a>>,
+    pub(in crate::journal::postgres) resolved: BTreeMap<Seq, &'a Bytes>,
+    pub(in crate::journal::postgres) catalog: Vec<&'a CatalogChange>,
+    pub(in crate::journal::postgres) handled: Vec<LateWriteId>,
+    pub(in crate::journal::postgres) begun: Vec<&'a ApplicationDraft>,
+    pub(super) reports: Vec<(Seq, &'a ApplicationReport, Timestamp)>,
+    pub(in crate::journal::postgres) delivered: Option<EventId>,
+}
+
+/// What the facts about one transaction leave behind, whatever its status is in the journal.
+#[derive(Debug, Default)]
+pub(in crate::journal::postgres) struct Change<'a> {
+    /// Of use only while the transaction has none.
+    pub(in crate::journal::postgres) verdict: Option<Settled<'a>>,
+    pub(in crate::journal::postgres) timing_gap: bool,
+    pub(in crate::journal::postgres) retries: i32,
+    /// Of use while the transaction is not finished.
+    pub(in crate::journal::postgres) open: Report<'a>,
+    /// Of use when it is finished: the reason of the last retry alone.
+    pub(super) late_reason: Option<&'a str>,
+}
+
+/// The verdict on a transaction.
+#[derive(Debug)]
+pub(super) struct Settled<'a> {
+    pub(in crate::journal::postgres) verdict: Verdict,
+    pub(in crate::journal::postgres) by: Option<&'a InstanceName>,
+    pub(in crate::journal::postgres) answer: Option<&'a StoredAnswer>,
+}
+
+/// How an unfinished transaction reads afterwards; `None` leaves what is there.
+#[derive(Debug, Default)]
+pub(super) struct Report<'a> {
+    pub(in crate::journal::postgres) status: Option<Status>,
+    pub(in crate::journal::postgres) response_status: Option<u16>,
+    pub(in crate::journal::postgres) failure_reason: Option<&'a str>,
+    pub(in crate::journal::postgres) executed_on: Option<&'a InstanceName>,
+    pub(in crate::journal::postgres) completed_at: Option<Timestamp>,
+    pub(super) next_retry: NextRetry,
+}
+
+/// What becomes of the announcement of a retry.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum NextRetry {
+    /// As it was.
+    #[default]
+    Kept,
+    /// Announced for then, or not at all.
+    Set(Option<Timestamp>),
+}
+
+/// Folds the facts.
+pub(in crate::journal::postgres) fn fold(facts: &[Fact]) -> Folded<'_> {
+    let mut folded = Folded::default();
+    for fact in facts {
+        folded.add(fact);
+    }
+    folded
+}
+
+impl<'a> Folded<'a> {
+    fn add(&mut self, fact: &'a Fact) {
+        match fact {
+            Fact::Progress { lane, instance, through } => {
+                let mark = self.progress.entry((*lane, instance)).or_insert(*through);
+                *mark = (*mark).max(*through);
+            }
+            Fact::InStep { lane, instance } => {
+                self.states.insert((*lane, instance), (LaneState::InStep, None));
+            }
+            Fact::Diverged { lane, instance, reason } => {
+                self.states.insert((*lane, instance), (LaneState::Diverged, Some(reason)));
+            }
+            Fact::Verdict { seq, verdict, by, answer } => {
+                let settled = || Settled { verdict: *verdict, by: by.as_ref(), answer: answer.as_ref() };
+                self.of(*seq).verdict.get_or_insert_with(settled);
+            }
+            Fact::Resolved { seq, body } => {
+                self.resolved.entry(*seq).or_insert(body);
+            }
+            Fact::Catalog(change) => self.catalog.push(change),
+            Fact::Status { seq, status, response_status, failure_reason, timing_gap, executed_on, at } => {
+                let change = self.of(*seq);
+                change.timing_gap |= *timing_gap == TimingGap::Yes;
+                let report = &mut change.open;
+                if !report.status.is_some_and(Status::is_final) {
+                    report.status = Some(*status);
+                    report.response_status = response_status.or(report.response_status);
+                    report.failure_reason = failure_reason.as_deref().or(report.failure_reason);
+                    report.executed_on = report.executed_on.or(executed_on.as_ref());
+                    report.completed_at = status.is_final().then_some(*at);
+                    if status.is_final() {
+                        report.next_retry = NextRetry::Set(None);
+                    }
+                }
+            }
+            Fact::Retried { seq, reason, next_retry_at } => {
+                let change = self.of(*seq);
+                change.retries += 1;
+                change.timing_gap = true;
+                // One that is told after the end announces nothing.
+                let ended = change.open.status.is_some_and(Status::is_final);
+                change.open.next_retry = NextRetry::Set(next_retry_at.filter(|_| !ended));
+                change.open.failure_reason = Some(reason);
+                change.late_reason = Some(reason);
+            }
+            Fact::LateWriteHandled(id) => self.handled.push(*id),
+            Fact::ApplicationBegan(draft) => self.begun.push(draft),
+            Fact::ApplicationReported { seq, report, at } => self.reports.push((*seq, report, *at)),
+            Fact::Delivered(through) => self.delivered = self.delivered.max(Some(*through)),
+        }
+    }
+
+    fn of(&mut self, seq: Seq) -> &mut Change<'a> {
+        self.transactions.entry(seq).or_default()
+    }
+}

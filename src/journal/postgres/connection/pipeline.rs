@@ -1,0 +1,184 @@
+//! One transaction, sent as a whole: BEGIN, its statements and COMMIT leave together, and the answers are read after.
+//!
+//! Decides what the answers mean. Committed is only what the server said yes to from the first statement to COMMIT:
+//! COMMIT alone says yes to a transaction that failed before it, and rolls it back. In doubt is whatever may have been
+//! sent up to COMMIT and was neither said to be committed nor said to have failed.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use tokio_postgres::error::{DbError, Severity};
+use tokio_postgres::types::ToSql;
+use tokio_postgres::{Error, Row, Statement};
+
+use super::connect::{Session, explain};
+
+/// A statement and its values.
+pub(in crate::journal::postgres) struct Query<'a> {
+    pub(in crate::journal::postgres) sql: &'static str,
+    pub(in crate::journal::postgres) values: Vec<Box<dyn ToSql + Sync + Send + 'a>>,
+}
+
+/// A statement with these values.
+macro_rules! query {
+    ($sql:expr $(, $value:expr)* $(,)?) => {
+        $crate::journal::postgres::connection::pipeline::Query { sql: $sql, values: vec![$(Box::new($value)),*] }
+    };
+}
+pub(in crate::journal::postgres) use query;
+
+/// What came of a transaction.
+#[derive(Debug)]
+pub(in crate::journal::postgres) enum Outcome {
+    /// Durable; the rows of each statement.
+    Committed(Vec<Vec<Row>>),
+    /// The server refused a statement, or to commit: nothing is durable.
+    Failed(Box<DbError>, Connection),
+    /// It was not sent up to its COMMIT: nothing is or will be durable. The connection is of no more use.
+    Lost(String),
+    /// Nobody knows. The connection is of no more use.
+    InDoubt(String),
+}
+
+/// Whether a connection can be used after a failure.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::journal::postgres) enum Connection {
+    Usable,
+    Spent,
+}
+
+type Answer<'a> = Pin<Box<dyn Future<Output = Result<Vec<Row>, Error>> + Send + 'a>>;
+
+/// Prepares what is not prepared on this connection, each statement once.
+///
+/// # Errors
+/// Nothing of the transaction was sent.
+async fn prepare(session: &Session, queries: &[Query<'_>]) -> Result<Vec<Statement>, Error> {
+    let mut prepared = Vec::with_capacity(queries.len());
+    for query in queries {
+        prepared.push(session.prepare_cached(query.sql).await?);
+    }
+    Ok(prepared)
+}
+
+/// Runs the queries in one transaction that may write.
+pub(in crate::journal::postgres) async fn transact(session: &Session, queries: &[Query<'_>]) -> Outcome {
+    let prepared = match prepare(session, queries).await {
+        Ok(prepared) => prepared,
+        Err(error) => return unsent(&error),
+    };
+    session.take_unreplicated();
+    let simple = |sql: &'static str| -> Answer<'_> {
+        Box::pin(async move { session.batch_execute(sql).await.map(|()| Vec::new()) })
+    };
+    let mut answers: Vec<Answer<'_>> = Vec::with_capacity(queries.len() + 2);
+    answers.push(simple("BEGIN READ WRITE"));
+    for (query, statement) in queries.iter().zip(prepared) {
+        answers.push(Box::pin(async move {
+            let values: Vec<&(dyn ToSql + Sync)> =
+                query.values.iter().map(|value| -> &(dyn ToSql + Sync) { &**value }).collect();
+            session.query(&statement, &values).await
+        }));
+    }
+    answers.push(simple("COMMIT"));
+    match InOrder::new(answers).await {
+        Answers::Unsent(error) => Outcome::Lost(explain(&error)),
+        Answers::All(answers) => outcome(session, answers),
+    }
+}
+
+/// A statement could not be prepared: the transaction was not begun.
+fn unsent(error: &Error) -> Outcome {
+    match error.as_db_error() {
+        Some(said) if is_error(said) => Outcome::Failed(Box::new(said.clone()), Connection::Usable),
+        _ => Outcome::Lost(explain(error)),
+    }
+}
+
+/// Whether the server goes on with the connection after having said this.
+fn is_error(said: &DbError) -> bool {
+    said.parsed_severity() == Some(Severity::Error)
+}
+
+fn outcome(session: &Session, mut answers: Vec<Result<Vec<Row>, Error>>) -> Outcome {
+    let Some(commit) = answers.pop() else { return Outcome::Lost("nothing was sent".to_owned()) };
+    let mut committed = Vec::with_capacity(answers.len());
+    for answer in answers {
+        match answer {
+            Ok(rows) => committed.push(rows),
+            Err(error) => match error.as_db_error() {
+                // The server goes through what it was sent in order: nothing after a refusal takes effect.
+                Some(said) => {
+                    let connection = if commit.is_ok() { Connection::Usable } else { Connection::Spent };
+                    return Outcome::Failed(Box::new(said.clone()), connection);
+                }
+                None => return Outcome::InDoubt(explain(&error)),
+            },
+        }
+    }
+    match commit {
+        Ok(_) if session.take_unreplicated() => {
+            Outcome::InDoubt("the server gave up waiting for its replicas".to_owned())
+        }
+        Ok(_) => {
+            // BEGIN has none.
+            committed.remove(0);
+            Outcome::Committed(committed)
+        }
+        Err(error) => match error.as_db_error() {
+            Some(said) if is_error(said) => Outcome::Failed(Box::new(said.clone()), Connection::Usable),
+            _ => Outcome::InDoubt(explain(&error)),
+        },
+    }
+}
+
+/// The answers, in the order of the questions; each is sent when it is first polled, and so in this order too.
+struct InOrder<'a> {
+    slots: Vec<Slot<'a>>,
+    sent: bool,
+}
+
+enum Slot<'a> {
+    Asked(Answer<'a>),
+    Answered(Result<Vec<Row>, Error>),
+}
+
+enum Answers {
+    All(Vec<Result<Vec<Row>, Error>>),
+    /// This could not be sent, and so COMMIT, which comes last, was not.
+    Unsent(Error),
+}
+
+impl<'a> InOrder<'a> {
+    fn new(questions: Vec<Answer<'a>>) -> InOrder<'a> {
+        InOrder { slots: questions.into_iter().map(Slot::Asked).collect(), sent: false }
+    }
+}
+
+impl Future for InOrder<'_> {
+    type Output = Answers;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Answers> {
+        let sending = !self.sent;
+        let mut waits = false;
+        for slot in &mut self.slots {
+            let Slot::Asked(answer) = slot else { continue };
+            match answer.as_mut().poll(context) {
+                // Nothing can have been answered yet: it never left.
+                Poll::Ready(Err(error)) if sending => return Poll::Ready(Answers::Unsent(error)),
+                Poll::Ready(result) => *slot = Slot::Answered(result),
+                Poll::Pending => waits = true,
+            }
+        }
+        self.sent = true;
+        if waits {
+            return Poll::Pending;
+        }
+        let answers = self.slots.drain(..).filter_map(|slot| match slot {
+            Slot::Answered(result) => Some(result),
+            Slot::Asked(_) => None,
+        });
+        Poll::Ready(Answers::All(answers.collect()))
+    }
+}

@@ -1,0 +1,60 @@
+//! What of the journal counts for its byte limit, and for whom it is kept.
+
+use super::lanes;
+use super::read::failed;
+use crate::ids::InstanceName;
+use crate::journal::ROW_BYTES;
+use crate::journal::names::lane_named;
+use crate::journal::postgres::codec::row::{count, get, number, unsigned};
+use crate::journal::postgres::connection::connect::Exclusive;
+use crate::journal::postgres::trim::{WITH_TRANSACTIONS, rows};
+use crate::journal::{HeldLane, ReadError};
+
+/// What the tables occupy, room for new rows included.
+const OCCUPIED: &str = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class
+    WHERE relkind = 'r' AND relnamespace = to_regnamespace('chroma_edge')";
+
+/// What the rows take, as they are stored.
+const TAKEN: &str = "SELECT
+    (SELECT coalesce(sum(coalesce(pg_column_size(answer_body), 0) + $1::bigint), 0) FROM chroma_edge.transactions)::bigint
+    + (SELECT coalesce(sum(pg_column_size(body) + coalesce(pg_column_size(resolved), 0)), 0)
+        FROM chroma_edge.bodies)::bigint AS bytes";
+
+/// What the transactions of a lane take, up to there.
+const THROUGH: &str = "
+    SELECT (SELECT coalesce(sum(t.bytes + coalesce(pg_column_size(t.answer_body), 0) + $3::bigint), 0)::bigint
+        FROM chroma_edge.transactions AS t WHERE t.lane = l.lane AND t.seq <= l.through) AS bytes
+    FROM unnest($1::text[], $2::bigint[]) WITH ORDINALITY AS l (lane, through, place) ORDER BY l.place";
+
+/// See [`crate::journal::Store::used_bytes`].
+pub(in crate::journal::postgres) async fn used_bytes(session: &Exclusive, limit: u64) -> Result<u64, ReadError> {
+    let occupied = session.query_one(OCCUPIED, &[]).await.map_err(failed)?;
+    let occupied = unsigned(&occupied, "bytes")?;
+    if occupied <= limit {
+        return Ok(occupied);
+    }
+    let taken = session.query_one(TAKEN, &[&count(ROW_BYTES)]).await.map_err(failed)?;
+    unsigned(&taken, "bytes")
+}
+
+/// See [`crate::journal::Store::held`].
+pub(in crate::journal::postgres) async fn held(
+    session: &Exclusive,
+    configured: &[InstanceName],
+) -> Result<Vec<HeldLane>, ReadError> {
+    let known = lanes::places(&rows(session, lanes::PROGRESS).await?)?;
+    let (mut held, mut names, mut places) = (Vec::new(), Vec::new(), Vec::new());
+    for found in rows(session, WITH_TRANSACTIONS).await? {
+        let (name, open): (String, bool) = (get(&found, "lane")?, get(&found, "open")?);
+        let (Ok(lane), true) = (lane_named(&name), open) else { continue };
+        let held_here = known.held(lane, configured);
+        names.extend(held_here.iter().map(|_| name.clone()));
+        places.extend(held_here.iter().map(|place| number(place.through)));
+        held.push(HeldLane { lane, places: held_here });
+    }
+    let bytes = session.query(THROUGH, &[&names, &places, &count(ROW_BYTES)]).await.map_err(failed)?;
+    for (place, found) in held.iter_mut().flat_map(|lane| &mut lane.places).zip(&bytes) {
+        place.bytes_through = unsigned(found, "bytes")?;
+    }
+    Ok(held)
+}

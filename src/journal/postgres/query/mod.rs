@@ -1,0 +1,9 @@
+//! Reads, on connections of their own. `events` and `lanes` also hold the one statement each that writes what they read;
+//! `commit/` runs it.
+
+pub(super) mod audit;
+pub(super) mod capacity;
+pub(super) mod events;
+pub(super) mod lanes;
+pub(super) mod load;
+pub(super) mod read;

@@ -1,0 +1,117 @@
+//! Reads: on connections of their own, so that no read waits for a commit or holds one up.
+
+use std::time::Duration;
+
+use tokio_postgres::Row;
+
+use crate::ids::Seq;
+use crate::journal::postgres::codec::row;
+use crate::journal::postgres::commit::append::digest_of;
+use crate::journal::postgres::connection::connect::{Exclusive, Sessions, explain};
+use crate::journal::{LateWrite, LateWriteId, Lookup, ReadError, Request, Totals, TransactionRow};
+
+/// Connections that only read.
+pub(in crate::journal::postgres) struct Reader {
+    sessions: Sessions,
+}
+
+impl Reader {
+    pub(in crate::journal::postgres) fn new(sessions: Sessions) -> Reader {
+        Reader { sessions }
+    }
+
+    /// Runs `read` on a connection, for no longer than `patience`. One that turns out to be closed is replaced, once.
+    pub(in crate::journal::postgres) async fn read<T, F>(
+        &self,
+        patience: Duration,
+        read: impl Fn(Exclusive) -> F,
+    ) -> Result<T, ReadError>
+    where
+        F: Future<Output = (Exclusive, Result<T, ReadError>)>,
+    {
+        let reading = async {
+            loop {
+                let loan = self.sessions.get().await.map_err(ReadError::from_source)?;
+                let used = deadpool::managed::Object::metrics(&loan).recycle_count > 0;
+                let (session, result) = read(Exclusive::new(loan)).await;
+                match result {
+                    Ok(value) => {
+                        session.give_back();
+                        return Ok(value);
+                    }
+                    // The server may have been restarted since it was used last.
+                    Err(_) if used && session.is_closed() => {}
+                    Err(error) => return Err(error),
+                }
+            }
+        };
+        let late = || Err(ReadError::new("the database did not answer in time"));
+        tokio::time::timeout(patience, reading).await.unwrap_or_else(|_| late())
+    }
+}
+
+pub(in crate::journal::postgres) async fn requests(
+    session: &Exclusive,
+    seqs: &[Seq],
+) -> Result<Vec<Request>, ReadError> {
+    let sql = format!(
+        "SELECT {} FROM unnest($1::bigint[]) WITH ORDINALITY AS w (seq, place)
+        JOIN chroma_edge.transactions AS t ON t.seq = w.seq JOIN chroma_edge.bodies AS b ON b.seq = w.seq
+        ORDER BY w.place",
+        row::REQUEST
+    );
+    let seqs: Vec<i64> = seqs.iter().map(|seq| row::number(*seq)).collect();
+    let statement = session.prepare_cached(&sql).await.map_err(failed)?;
+    let rows = session.query(&statement, &[&seqs]).await.map_err(failed)?;
+    rows.iter().map(row::request).collect()
+}
+
+pub(in crate::journal::postgres) async fn transaction(
+    session: &Exclusive,
+    lookup: &Lookup,
+) -> Result<Option<TransactionRow>, ReadError> {
+    let select = |condition| format!("SELECT {} FROM chroma_edge.transactions WHERE {condition}", row::TRANSACTION);
+    let rows = match lookup {
+        Lookup::Id(id) => {
+            let statement = session.prepare_cached(&select("transaction_id = $1")).await.map_err(failed)?;
+            session.query(&statement, &[&id.uuid()]).await
+        }
+        Lookup::ClientKey { tenant, key } => {
+            let statement = session.prepare_cached(&select("client_digest = $1")).await.map_err(failed)?;
+            session.query(&statement, &[&digest_of(tenant, key)]).await
+        }
+        Lookup::Key { key } => {
+            let condition = "left(client_key, 255) = left($1::text, 255) AND client_key = $1 ORDER BY seq DESC LIMIT 1";
+            let statement = session.prepare_cached(&select(condition)).await.map_err(failed)?;
+            session.query(&statement, &[&crate::journal::postgres::codec::text::stored(key)]).await
+        }
+    };
+    rows.map_err(failed)?.first().map(row::transaction).transpose()
+}
+
+/// Counts by status, every status named; the bytes of all tables, with what belongs to them.
+pub(in crate::journal::postgres) async fn totals(session: &mut Exclusive) -> Result<Totals, ReadError> {
+    let by_status = super::audit::all_counts(session).await?;
+    let sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = to_regnamespace('chroma_edge')";
+    let bytes = session.query_one(sql, &[]).await.map_err(failed)?;
+    let transactions = by_status.iter().map(|(_, count)| count).sum();
+    Ok(Totals { by_status, transactions, bytes: row::unsigned(&bytes, "bytes")? })
+}
+
+/// Every late write that nobody has handled.
+pub(in crate::journal::postgres) async fn late_writes(
+    session: &Exclusive,
+) -> Result<Vec<(LateWriteId, LateWrite)>, ReadError> {
+    let sql = "SELECT id, lane, instance FROM chroma_edge.suspects ORDER BY id";
+    let rows = session.query(sql, &[]).await.map_err(failed)?;
+    let late_write = |found: &Row| {
+        let late_write = LateWrite { lane: row::lane(found)?, instance: row::instance(found, "instance")? };
+        Ok((LateWriteId(row::get(found, "id")?), late_write))
+    };
+    rows.iter().map(late_write).collect()
+}
+
+pub(in crate::journal::postgres) fn failed(error: tokio_postgres::Error) -> ReadError {
+    ReadError::caused_by(explain(&error), error)
+}

@@ -1,0 +1,51 @@
+//! What retention may remove, and for whom transactions are kept (rule R11).
+
+use crate::ids::{InstanceName, LaneId, Seq};
+use crate::order::LaneState;
+
+/// What retention removed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Trimmed {
+    pub transactions: u64,
+    /// About how many bytes they took.
+    pub bytes: u64,
+}
+
+/// Why transactions are removed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Trimming {
+    /// They have been kept long enough: one instance in step is enough for a lane to be trimmed.
+    Age,
+    /// The journal is over its byte limit: only where at least two configured instances are in step.
+    Capacity,
+}
+
+impl Trimming {
+    /// How many configured instances must be in step in a lane that is trimmed.
+    pub(super) const fn least_in_step(self) -> usize {
+        match self {
+            Trimming::Age => 1,
+            Trimming::Capacity => 2,
+        }
+    }
+}
+
+/// What a transaction takes besides its body and its answer, about: rows and indices.
+pub(super) const ROW_BYTES: u64 = 600;
+
+/// A lane that takes new entries, and how far its configured instances are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldLane {
+    pub lane: LaneId,
+    pub places: Vec<HeldProgress>,
+}
+
+/// How far an instance is in a lane, and what of the lane it has, in bytes of what is stored.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldProgress {
+    pub instance: InstanceName,
+    pub through: Seq,
+    /// About what the transactions at or below `through` take.
+    pub bytes_through: u64,
+    pub state: LaneState,
+}

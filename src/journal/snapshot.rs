@@ -1,0 +1,62 @@
+//! What the journal knows at start: enough to restore the board and the catalog.
+
+use super::Status;
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
+use crate::order::{AckPolicy, LaneState, Origin, Profile, Verdict};
+
+/// An entry as the rules need it after a restart.
+#[derive(Clone, Debug)]
+pub struct EntryRow {
+    pub seq: Seq,
+    pub transaction_id: TransactionId,
+    pub lane: LaneId,
+    pub profile: Profile,
+    pub verdict: Option<Verdict>,
+    pub status: Status,
+    pub ack_policy: AckPolicy,
+}
+
+/// How far an instance is in a lane.
+#[derive(Clone, Debug)]
+pub struct ProgressRow {
+    pub lane: LaneId,
+    pub instance: InstanceName,
+    pub through: Seq,
+    pub state: LaneState,
+    /// Why it is diverged, for operators; `None` while it is in step.
+    pub reason: Option<String>,
+}
+
+/// A collection of the catalog, deleted ones left out.
+#[derive(Clone, Debug)]
+pub struct CollectionRow {
+    pub collection: CollectionId,
+    pub scope: Scope,
+    pub name: String,
+    pub created: Seq,
+    pub origin: Origin,
+    pub dimensioned: bool,
+    /// At or after its deletion; `None` while it exists.
+    pub deleted: Option<Seq>,
+    pub mappings: Vec<(InstanceName, InstanceCollectionId)>,
+}
+
+/// Everything needed to go on after a restart.
+#[derive(Clone, Debug)]
+pub struct Snapshot {
+    /// The journal's own identity, given at its creation.
+    pub journal_id: uuid::Uuid,
+    /// The last position given out.
+    pub last: Seq,
+    /// Below it nothing is left in the journal, per lane (rule R11).
+    pub floors: Vec<(LaneId, Seq)>,
+    /// Entries, by `seq`, above the lowest progress of the `configured` in-step instances in their lane, and every
+    /// entry without a verdict.
+    pub entries: Vec<EntryRow>,
+    pub progress: Vec<ProgressRow>,
+    pub tenants: Vec<String>,
+    pub databases: Vec<(Scope, uuid::Uuid)>,
+    pub collections: Vec<CollectionRow>,
+    /// Deleted collections whose deletion some instance has yet to execute, as far as retention has looked.
+    pub departed: Vec<CollectionRow>,
+}

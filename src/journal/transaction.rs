@@ -1,0 +1,88 @@
+//! A transaction as it is read back: to be shown, to be replayed to a client, to be executed.
+
+use bytes::Bytes;
+
+use super::{ClientKey, Status, TimingGap};
+use crate::clock::Timestamp;
+use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
+use crate::order::{Kind, Profile, Verdict};
+
+/// An instance's own answer, ids already rewritten: what the client is told, now or on a replay.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredAnswer {
+    pub status: u16,
+    pub body: Bytes,
+}
+
+/// An entry as an executor needs it.
+#[derive(Clone, Debug)]
+pub struct Request {
+    pub seq: Seq,
+    pub lane: LaneId,
+    pub profile: Profile,
+    pub method: String,
+    pub path: String,
+    pub content_type: Option<String>,
+    /// The resolved body, where there is one.
+    pub body: Bytes,
+    /// Whether `body` is the resolution of a limited delete.
+    pub resolved: Resolution,
+    pub answer: Option<StoredAnswer>,
+}
+
+/// Whether a limited delete's ids are durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolution {
+    AsReceived,
+    Resolved,
+}
+
+/// One transaction, for people and for replays.
+#[derive(Clone, Debug)]
+pub struct TransactionRow {
+    pub seq: Seq,
+    pub transaction_id: TransactionId,
+    pub client_key: Option<ClientKey>,
+    pub operation: OperationType,
+    /// `None`: an application's own operation.
+    pub lane: Option<LaneId>,
+    pub method: String,
+    pub path: String,
+    pub status: Status,
+    pub verdict: Option<Verdict>,
+    pub answer: Option<StoredAnswer>,
+    pub response_status: Option<u16>,
+    pub failure_reason: Option<String>,
+    pub timing_gap: TimingGap,
+    pub executed_on: Option<InstanceName>,
+    /// Attempts that failed on instances believed healthy, and were repeated. Unreachable ones never count.
+    pub retry_count: u32,
+    /// When it is tried again, while it waits for that. Waiting for an instance to return has no such moment.
+    pub next_retry_at: Option<Timestamp>,
+    pub created_at: Timestamp,
+    pub completed_at: Option<Timestamp>,
+    pub client_session: Option<String>,
+    pub client_ip: Option<String>,
+    pub user_identifier: Option<String>,
+}
+
+/// What a transaction does, as shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OperationType {
+    Write(Kind),
+    Application,
+}
+
+/// How a transaction is looked up.
+#[derive(Clone, Debug)]
+pub enum Lookup {
+    Id(TransactionId),
+    ClientKey {
+        tenant: String,
+        key: String,
+    },
+    /// The newest one with this key, whatever its tenant.
+    Key {
+        key: String,
+    },
+}

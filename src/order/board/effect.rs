@@ -1,0 +1,117 @@
+//! What the board wants done, by who does it: answers go to clients at once, facts go to the journal in the effects'
+//! order, actions are performed one by one, each in its own time.
+//!
+//! Plain data. The order of the effects of one step is part of their meaning.
+
+use super::wait::{WaitId, WaitReason};
+use crate::ids::{InstanceId, LaneId, Seq};
+use crate::order::catalog_change::CatalogChange;
+use crate::order::entry::{AckState, Verdict};
+use crate::order::precedence::Precedence;
+
+/// Something to be done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Effect {
+    /// Answer the client, if one waits.
+    Answer(ClientAnswer),
+    /// Make this durable, in the order of the effects.
+    Persist(Persist),
+    /// Do this. Actions of different replicas need no order.
+    Perform(Action),
+}
+
+/// How an entry ended, for its client.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ClientAnswer {
+    pub lane: LaneId,
+    pub seq: Seq,
+    /// Whose answer it is; `None` for "no such collection", the edge's own.
+    pub from: Option<InstanceId>,
+    pub verdict: Verdict,
+    /// What the client may have been told by an earlier edge.
+    pub ack_state: AckState,
+}
+
+/// Something to be made durable, in one commit.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Persist {
+    /// One replica's outcome; report [`Input::Recorded`](super::Input::Recorded).
+    Record { lane: LaneId, instance: InstanceId, record: Record },
+    /// These replicas are diverged. No report.
+    Divergence { replicas: Vec<(LaneId, InstanceId)>, cause: DivergenceCause },
+    /// The void verdicts of these entries; report [`Input::VoidsRecorded`](super::Input::VoidsRecorded).
+    Voids { lane: LaneId, seqs: Vec<Seq> },
+}
+
+/// Why replicas are diverged, as far as operators should know.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum DivergenceCause {
+    /// Their content is not known to be equal to the others'.
+    Unverified,
+    /// The journal had no capacity to keep what they lack (rule R11).
+    LeftBehind,
+}
+
+/// What one replica makes durable in one commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Record {
+    /// Everything up to here is applied or skipped there.
+    pub through: Option<Seq>,
+    pub verdicts: Vec<(Seq, Verdict)>,
+    pub changes: Vec<CatalogChange>,
+    pub diverged: Vec<(LaneId, InstanceId)>,
+    pub admitted: Vec<(LaneId, InstanceId)>,
+}
+
+/// Something to be performed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Send these entries as one request; report [`Input::Attempted`](super::Input::Attempted). A crash here leaves
+    /// them in doubt on this instance.
+    Send {
+        lane: LaneId,
+        instance: InstanceId,
+        seqs: Vec<Seq>,
+        purpose: Purpose,
+        repeat: Repeat,
+        send_priority: SendPriority,
+    },
+    /// Read the ids of a limited delete there and make them durable; report [`Input::IdsRead`](super::Input::IdsRead).
+    ReadIds { lane: LaneId, instance: InstanceId, seq: Seq, send_priority: SendPriority },
+    /// Wait; report [`Input::Quiesced`](super::Input::Quiesced) when the wait is over and the instance is reachable.
+    AwaitQuiescence { lane: LaneId, instance: InstanceId, wait: WaitId, why: WaitReason },
+    /// Check that the instance still holds what it should.
+    Inspect { instance: InstanceId },
+    /// Find out whether an unanswered entry is absent everywhere (rule R10); report
+    /// [`Input::Examined`](super::Input::Examined).
+    Examine { lane: LaneId, seq: Seq },
+}
+
+/// Why a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// No instance has given a verdict yet.
+    Execute,
+    /// Applied on another instance, replicated to this one.
+    Replicate,
+    /// Refused by another instance, and expected to be refused here too (rule R4).
+    ExpectRefusal,
+}
+
+/// Whether the request may have been executed there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    First,
+    /// `unanswered` requests in a row got no answer while the instance was healthy.
+    Retry {
+        unanswered: u32,
+    },
+}
+
+/// When a request is sent, among those of other lanes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SendPriority {
+    pub precedence: Precedence,
+    /// Requests of the lane that failed in a row on this instance while it was reachable.
+    pub failures: u32,
+}

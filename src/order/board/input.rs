@@ -1,0 +1,168 @@
+//! What the board is told: entries that became durable, outcomes of requests, and what is seen of the instances.
+//!
+//! Plain data. What an input means is decided by the [`Board`](super::Board).
+
+use super::view::Comparison;
+use super::wait::WaitId;
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::order::catalog::Deletion;
+use crate::order::catalog_change::CatalogChange;
+use crate::order::entry::{AckPolicy, Profile};
+
+/// What a catalog entry may do to the entries that wait behind it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Intent {
+    Plain,
+    Renames,
+    Deletes(Deletion),
+}
+
+/// A durable entry, to be put into its lane.
+#[derive(Clone, Debug)]
+pub struct Submission {
+    pub seq: Seq,
+    pub lane: LaneId,
+    pub profile: Profile,
+    pub intent: Intent,
+    pub ack_policy: AckPolicy,
+}
+
+/// How well an instance can be reached.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reach {
+    Away,
+    /// Usable, but not preferred.
+    Suspect,
+    Here,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    Applied(Consequences),
+    /// Answered without a change (a `get_or_create` that found its collection).
+    Void,
+    /// A definite refusal. `about`: the collection that a refused catalog entry leaves behind on the instance.
+    Rejected {
+        about: Option<CollectionId>,
+    },
+    /// Nothing reached the instance, or it says that nothing happened.
+    NotSent {
+        retry: Retry,
+    },
+    InDoubt {
+        instance_was: Health,
+    },
+    /// No verdict at all: the instance is not in the state it should be in.
+    Unfit,
+}
+
+/// What an applied catalog entry changes. Empty for record writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Consequences {
+    pub changes: Vec<CatalogChange>,
+    /// Instances that must not serve a collection until it has been compared.
+    pub diverged: Vec<(CollectionId, InstanceId)>,
+}
+
+/// When an attempt that did nothing may be repeated on the same instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Retry {
+    Immediately,
+    AfterBackoff,
+}
+
+/// Whether the probes were green when an attempt got no answer (rule R10 counts only those).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Health {
+    Healthy,
+    Gone,
+}
+
+/// How the read of a limited delete's ids ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Resolved {
+    /// The ids are durable.
+    Durable,
+    /// The instance refused the condition, so it would refuse the delete.
+    Rejected,
+    Failed {
+        retry: Retry,
+    },
+}
+
+/// What rule R10's examination showed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Examination {
+    AbsentEverywhere,
+    Unclear,
+}
+
+/// Something that happened.
+#[derive(Clone, Debug)]
+pub enum Input {
+    /// Entries became durable: in `seq` order, across inputs too (rule R6).
+    Journaled(Vec<Submission>),
+    /// The request of an [`Action::Send`](super::Action::Send) ended.
+    Attempted {
+        lane: LaneId,
+        instance: InstanceId,
+        outcome: Outcome,
+    },
+    /// The read of an [`Action::ReadIds`](super::Action::ReadIds) ended.
+    IdsRead {
+        lane: LaneId,
+        instance: InstanceId,
+        resolved: Resolved,
+    },
+    /// The [`Persist::Record`](super::Persist::Record) of this replica is durable.
+    Recorded {
+        lane: LaneId,
+        instance: InstanceId,
+    },
+    /// The [`Persist::Voids`](super::Persist::Voids) are durable.
+    VoidsRecorded {
+        lane: LaneId,
+        seqs: Vec<Seq>,
+    },
+    /// This wait is over, and the instance is reachable.
+    Quiesced {
+        lane: LaneId,
+        instance: InstanceId,
+        wait: WaitId,
+    },
+    Reached {
+        instance: InstanceId,
+        reach: Reach,
+    },
+    /// Collections that should be on the instance and are not.
+    Missing {
+        instance: InstanceId,
+        collections: Vec<CollectionId>,
+    },
+    /// Another edge may have sent a write to the instance after its lease had ended.
+    LateWrite {
+        lane: LaneId,
+        instance: InstanceId,
+    },
+    /// The journal has no capacity to keep what the instance lacks in this lane, and two others have all of it.
+    LeftBehind {
+        lane: LaneId,
+        instance: InstanceId,
+    },
+    /// The client of this entry was answered "recovery pending".
+    ClientGone {
+        lane: LaneId,
+        seq: Seq,
+    },
+    /// An [`Action::Examine`](super::Action::Examine) ended.
+    Examined {
+        lane: LaneId,
+        seq: Seq,
+        shows: Examination,
+    },
+    /// The two instances hold the same content for the lane's collection.
+    FoundEqual(Comparison),
+    /// Periodic safety net: sends whatever may be sent, even if no input announced it.
+    LookAgain,
+}

@@ -1,0 +1,96 @@
+//! What the edge does not know yet, and instances may have: everything, before the first look at them; later, tenants that no
+//! configuration names.
+//!
+//! Each wait here comes before the journal and holds nothing: it has an end of its own, and no lane waits for it.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, Method};
+use tokio::time::timeout_at;
+
+use super::Edge;
+use super::failure::Failure;
+use super::read::{self, Plan};
+use super::respond::Reply;
+use crate::chroma::{self, CatalogRead, Operation};
+use crate::clock;
+use crate::instance::Phase;
+
+/// Between two looks at a phase, which nobody announces here.
+const MOMENT: Duration = Duration::from_millis(50);
+
+/// Waits until every instance that answers has been looked at and what it holds is in the catalog, for so long at most.
+pub async fn first_look(edge: &Edge, patience: Duration) {
+    let deadline = clock::now() + patience;
+    let mut changes = edge.core.discovery().changes();
+    while awaits_first_look(edge) && clock::now() < deadline {
+        let _ = timeout_at((clock::now() + MOMENT).min(deadline).into(), changes.changed()).await;
+    }
+}
+
+fn awaits_first_look(edge: &Edge) -> bool {
+    let answers = |id| matches!(edge.registry.phase(id), Phase::Up | Phase::Suspect | Phase::Returned);
+    let (mut answering, mut unseen) = (0, 0);
+    for id in edge.registry.ids().filter(|id| answers(*id)) {
+        answering += 1;
+        unseen += usize::from(!edge.core.discovery().is_seen(id));
+    }
+    unseen > 0 || (answering > 0 && edge.core.board().adopting())
+}
+
+fn nobody_seen(edge: &Edge) -> bool {
+    !edge.registry.ids().any(|id| edge.core.discovery().is_seen(id))
+}
+
+/// Whether a "no such collection" may come of what has not been looked at.
+pub fn may_be_premature(edge: &Edge, failure: &Failure) -> bool {
+    matches!(failure, Failure::Chroma(answer) if answer.status == 404) && (nobody_seen(edge) || awaits_first_look(edge))
+}
+
+/// What is known of a failure after the wait: before any instance was looked at, nothing can be said to be absent.
+pub fn as_known(edge: &Edge, failure: Failure) -> Failure {
+    match failure {
+        Failure::Chroma(answer) if answer.status == 404 && nobody_seen(edge) => Failure::NoInstance,
+        failure => failure,
+    }
+}
+
+/// Asks an instance for a tenant that the edge has not heard of, and makes known what it has. The instance's answer, if the
+/// request was for just that.
+pub async fn discover(edge: &Edge, operation: &Operation) -> Result<Option<Reply>, Failure> {
+    let Some(tenant) = tenant_of(operation) else { return Ok(None) };
+    if is_known(edge, tenant) {
+        return Ok(None);
+    }
+    let asked = Operation::CatalogRead(CatalogRead::GetTenant { tenant: tenant.to_owned() });
+    let Plan::Pass(read) = read::plan(edge, asked.clone(), &chroma::tenant_path(tenant), &HeaderMap::new())? else {
+        return Ok(None);
+    };
+    let answer = read::fetch(edge, &read, Method::GET, &HeaderMap::new(), Bytes::new()).await;
+    if answer.as_ref().is_ok_and(|reply| reply.status == 200) {
+        edge.core.discovery().hear_of(tenant);
+        edge.registry.ids().filter(|id| edge.registry.usable(*id)).for_each(|id| edge.core.doubt_contents(id));
+        let deadline = clock::now() + edge.options.read_wait;
+        let mut changes = edge.core.changes();
+        while !is_known(edge, tenant) && timeout_at(deadline.into(), changes.changed()).await.is_ok() {}
+    }
+    if *operation == asked && !is_known(edge, tenant) { answer.map(Some) } else { Ok(None) }
+}
+
+fn is_known(edge: &Edge, tenant: &str) -> bool {
+    let board = edge.core.board();
+    board.catalog().has_tenant(tenant) || board.catalog().databases_of(tenant).next().is_some()
+}
+
+fn tenant_of(operation: &Operation) -> Option<&str> {
+    let Operation::CatalogRead(read) = operation else { return None };
+    Some(match read {
+        CatalogRead::GetTenant { tenant } | CatalogRead::ListDatabases { tenant, .. } => tenant,
+        CatalogRead::GetDatabase { scope }
+        | CatalogRead::ListCollections { scope, .. }
+        | CatalogRead::CountCollections { scope }
+        | CatalogRead::GetCollection { scope, .. }
+        | CatalogRead::GetCollectionById { scope, .. } => &scope.tenant,
+    })
+}

@@ -1,0 +1,82 @@
+//! Tenants and databases that the catalog has and an instance lacks: created there again, before it serves.
+//!
+//! Collections are not: without their content they would be empty twins. What is to be deleted, or may be, is left
+//! alone: the catalog lane brings that.
+
+use bytes::Bytes;
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use serde_json::{Value, json};
+use tracing::warn;
+
+use super::contents::{Contents, Look};
+use super::inspect::InspectError;
+use crate::chroma;
+use crate::coordinator::Core;
+use crate::ids::{Scope, shown};
+use crate::instance::{Licence, Outgoing};
+
+const CONFLICT: u16 = 409;
+
+/// Creates there what the catalog has and these contents lack.
+///
+/// # Errors
+/// When the instance did not take one of them, and may take it later.
+pub(super) async fn complete(core: &Core, look: &Look<'_>, contents: &Contents) -> Result<(), InspectError> {
+    let (tenants, scopes) = lacking(core, contents);
+    for tenant in tenants {
+        // What cannot even be asked for is left out, and reported with the databases that could not be listed.
+        let lacks = matches!(look.has_tenant(&tenant).await, Ok(false));
+        let wanted = lacks && core.board().catalog().has_tenant(&tenant);
+        if wanted {
+            create(core, look, chroma::tenants_path(), json!({ "name": tenant })).await?;
+            warn!(instance = %core.registry.name(look.instance), tenant = %shown(&tenant), "the instance lacked a tenant: created there again");
+        }
+    }
+    for scope in scopes {
+        let wanted = {
+            let board = core.board();
+            board.catalog().database(&scope).is_some() && !board.may_be_deleting(&scope)
+        };
+        if wanted {
+            let path = chroma::databases_path(&scope.tenant);
+            create(core, look, path, json!({ "name": scope.database })).await?;
+            warn!(
+                instance = %core.registry.name(look.instance),
+                tenant = %shown(&scope.tenant),
+                database = %shown(&scope.database),
+                "the instance lacked a database: created there again"
+            );
+        }
+    }
+    Ok(())
+}
+
+/// Tenants that the instance may lack, and databases that it lacks. Chroma cannot list its tenants: one that has a database
+/// there is taken to be there.
+fn lacking(core: &Core, contents: &Contents) -> (Vec<String>, Vec<Scope>) {
+    let board = core.board();
+    let catalog = board.catalog();
+    let has = |scope: &Scope| {
+        contents.databases.iter().any(|found| found.tenant == scope.tenant && found.name == scope.database)
+    };
+    // A database's list says nothing when that of its tenant's databases could not be read.
+    let readable =
+        |tenant: &str| !contents.unseen.iter().any(|unseen| unseen.tenant == tenant && unseen.database.is_none());
+    let scopes = catalog.databases().filter(|scope| readable(&scope.tenant) && !has(scope)).cloned().collect();
+    let empty = |tenant: &&str| !contents.databases.iter().any(|found| found.tenant == *tenant);
+    let tenants = catalog.tenants().filter(|tenant| readable(tenant)).filter(empty);
+    (tenants.map(str::to_owned).collect(), scopes)
+}
+
+async fn create(core: &Core, look: &Look<'_>, path: String, body: Value) -> Result<(), InspectError> {
+    let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    let outgoing = Outgoing { method: Method::POST, path: path.clone(), headers, body: Bytes::from(body.to_string()) };
+    let sending = core.lease.sending();
+    let sent = look.client.send(look.instance, &outgoing, look.deadline, Licence::Lease(&sending)).await;
+    drop(sending);
+    match sent.map_err(|error| InspectError::Unanswered(error.to_string()))?.status {
+        200..=299 | CONFLICT => Ok(()),
+        status => Err(InspectError::Refused { status, path }),
+    }
+}

@@ -1,0 +1,228 @@
+//! What an instance holds: its databases and collections, read in pages.
+//!
+//! One tenant, database or collection that cannot be listed never stands in the way of the rest: it is named, and left
+//! out. It decides nothing about what it finds.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use uuid::Uuid;
+
+use super::inspect::InspectError;
+use crate::chroma;
+use crate::coordinator::adoption::{FoundCollection, FoundDatabase};
+use crate::ids::{InstanceId, Scope};
+use crate::instance::{Answer, Client, LONGEST_PATH, Outgoing, SendError};
+use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
+
+/// Items that are asked for at once.
+const PAGE: usize = 250;
+/// The most bytes of one page: a page that is longer is asked for in smaller ones.
+const PAGE_BYTES: usize = 8 * 1024 * 1024;
+/// The most bytes of one item.
+const ITEM_BYTES: usize = 64 * 1024 * 1024;
+
+/// What an instance holds, as far as it can be seen.
+#[derive(Default)]
+pub(super) struct Contents {
+    /// Of those that were asked for by name.
+    pub tenants: Vec<String>,
+    pub databases: Vec<FoundDatabase>,
+    pub collections: Vec<FoundCollection>,
+    /// What could not be listed.
+    pub unseen: Vec<Unseen>,
+    /// How many lists were read.
+    listed: usize,
+}
+
+/// A list that could not be read, or not all of it.
+pub(super) struct Unseen {
+    pub tenant: String,
+    /// `None`: the tenant's databases.
+    pub database: Option<String>,
+    pub error: InspectError,
+}
+
+impl Unseen {
+    /// Its name: a tenant's, or a database's after its tenant's.
+    pub fn name(&self) -> String {
+        match &self.database {
+            None => self.tenant.clone(),
+            Some(database) => format!("{database} of {}", self.tenant),
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct ListedDatabase {
+    id: Uuid,
+    name: String,
+}
+
+#[derive(Deserialize)]
+struct ListedCollection {
+    id: Uuid,
+    name: String,
+    dimension: Option<u64>,
+}
+
+/// What one page came to.
+enum Listed<T> {
+    Page(Vec<T>),
+    /// It is longer than may be read at once.
+    TooLong,
+}
+
+/// One instance, being looked at.
+pub(super) struct Look<'a> {
+    pub client: &'a Client,
+    pub instance: InstanceId,
+    pub deadline: Duration,
+}
+
+impl Look<'_> {
+    /// Everything in these tenants and databases.
+    ///
+    /// # Errors
+    /// When nothing at all could be listed.
+    pub async fn contents(
+        &self,
+        tenants: &BTreeSet<String>,
+        known: impl Iterator<Item = Scope>,
+    ) -> Result<Contents, InspectError> {
+        let mut contents = Contents::default();
+        let mut scopes: BTreeMap<Scope, Option<Uuid>> = known.map(|scope| (scope, None)).collect();
+        for tenant in tenants {
+            let before = contents.listed;
+            let listed = self.list::<ListedDatabase>(&chroma::databases_path(tenant)).await;
+            for found in contents.take(listed, tenant, None) {
+                scopes.insert(Scope::new(tenant, &found.name), Some(found.id));
+            }
+            if contents.listed > before {
+                // A database that the instance does not have holds nothing.
+                scopes.retain(|scope, id| scope.tenant != *tenant || id.is_some());
+            }
+        }
+        for (scope, id) in scopes {
+            let Scope { tenant, database } = scope.clone();
+            if let Some(id) = id {
+                contents.databases.push(FoundDatabase { tenant: tenant.clone(), name: database.clone(), id });
+            }
+            let listed = self.list::<ListedCollection>(&chroma::collections_path(&scope)).await;
+            for found in contents.take(listed, &tenant, Some(database.as_str())) {
+                let ListedCollection { id, name, dimension } = found;
+                let (tenant, database) = (tenant.clone(), database.clone());
+                contents.collections.push(FoundCollection { tenant, database, name, id, dimension });
+            }
+        }
+        if contents.listed == 0
+            && let Some(unseen) = contents.unseen.pop()
+        {
+            return Err(unseen.error);
+        }
+        Ok(contents)
+    }
+
+    /// The items of a list that could be read, and why others could not.
+    async fn list<T: for<'a> Deserialize<'a>>(&self, path: &str) -> (Vec<T>, Option<InspectError>) {
+        let (mut items, mut problem) = (Vec::new(), None);
+        let (mut offset, mut page) = (0, PAGE);
+        loop {
+            match self.page(path, offset, page).await {
+                Ok(Listed::Page(found)) => {
+                    let read = found.len();
+                    offset += read;
+                    items.extend(found);
+                    // More than was asked for: the server does not page.
+                    if read != page {
+                        return (items, problem);
+                    }
+                    page = (page * 2).min(PAGE);
+                }
+                Ok(Listed::TooLong) if page > 1 => page /= 2,
+                Ok(Listed::TooLong) => {
+                    problem = Some(InspectError::TooLong { path: path.to_owned() });
+                    offset += 1;
+                }
+                Err(error) => return (items, Some(error)),
+            }
+        }
+    }
+
+    async fn page<T: for<'a> Deserialize<'a>>(
+        &self,
+        path: &str,
+        offset: usize,
+        limit: usize,
+    ) -> Result<Listed<T>, InspectError> {
+        let most = if limit == 1 { ITEM_BYTES } else { PAGE_BYTES };
+        let asked = format!("{path}?limit={limit}&offset={offset}");
+        if asked.len() > LONGEST_PATH {
+            return Err(InspectError::PathTooLong { path: path.to_owned() });
+        }
+        let answer = match self.get(asked, most).await {
+            Ok(answer) => answer,
+            Err(SendError::TooLong { .. }) => return Ok(Listed::TooLong),
+            Err(error) => return Err(InspectError::Unanswered(error.to_string())),
+        };
+        let unreadable = |error| InspectError::Unreadable { path: path.to_owned(), error };
+        match answer.status {
+            200 => serde_json::from_slice(&answer.body).map(Listed::Page).map_err(unreadable),
+            404 => Ok(Listed::Page(Vec::new())),
+            status => Err(InspectError::Refused { status, path: path.to_owned() }),
+        }
+    }
+
+    /// One answer, of at most so many bytes.
+    pub async fn get(&self, path: String, most: usize) -> Result<Answer, SendError> {
+        let outgoing = Outgoing { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() };
+        self.client.send_idempotent_within(self.instance, &outgoing, self.deadline, most).await
+    }
+
+    /// Whether the instance has a collection of this id, whatever its database is called: an id is found in any.
+    pub async fn has(&self, id: Uuid) -> bool {
+        let path = chroma::collection_path(&Scope::new(DEFAULT_TENANT, DEFAULT_DATABASE), &id.to_string());
+        let counted = self.get(format!("{path}/count"), PAGE_BYTES).await;
+        counted.is_ok_and(|answer| answer.status == 200 && serde_json::from_slice::<u64>(&answer.body).is_ok())
+    }
+
+    /// Whether the instance has this tenant.
+    pub async fn has_tenant(&self, tenant: &str) -> Result<bool, InspectError> {
+        let path = chroma::tenant_path(tenant);
+        match self.get(path.clone(), PAGE_BYTES).await {
+            Ok(Answer { status: 200, body, .. }) if serde_json::from_slice::<IgnoredAny>(&body).is_ok() => Ok(true),
+            Ok(Answer { status: 404, .. }) => Ok(false),
+            Ok(Answer { status, .. }) => Err(InspectError::Refused { status, path }),
+            Err(error) => Err(InspectError::Unanswered(error.to_string())),
+        }
+    }
+}
+
+impl Contents {
+    fn take<T>(
+        &mut self,
+        (items, problem): (Vec<T>, Option<InspectError>),
+        tenant: &str,
+        database: Option<&str>,
+    ) -> Vec<T> {
+        match problem {
+            None => self.listed += 1,
+            Some(error) => {
+                let database = database.map(str::to_owned);
+                self.unseen.push(Unseen { tenant: tenant.to_owned(), database, error });
+            }
+        }
+        items
+    }
+
+    /// Whether this database's collections could not all be seen.
+    pub fn is_unseen(&self, scope: &Scope) -> bool {
+        self.unseen.iter().any(|unseen| {
+            unseen.tenant == scope.tenant && unseen.database.as_ref().is_none_or(|database| *database == scope.database)
+        })
+    }
+}

@@ -1,0 +1,141 @@
+//! An edge with its servers, and the question that every test ends with: do they all hold the same, and is it
+//! what the journal says?
+
+use std::time::{Duration, Instant};
+
+use serde_json::{Value, json};
+
+use super::chroma::ChromaServer;
+use super::content::{self, Content};
+use super::edge::{Builder, Edge};
+use super::fold;
+use super::http::{Answer, Client, DEFAULT, record_path};
+use super::postgres::Postgres;
+use super::relay::Relay;
+
+pub const TENANT: &[&str] = &["default_tenant"];
+/// Long enough for any backlog that these tests build up, on a busy machine.
+pub const CATCH_UP: Duration = Duration::from_secs(60);
+
+/// An edge in front of servers of its own.
+#[derive(Debug)]
+pub struct Cluster {
+    // Dropped first: an edge that loses its servers has every reason to complain.
+    pub edge: Edge,
+    pub servers: Vec<ChromaServer>,
+}
+
+impl Cluster {
+    /// A primary and a replica.
+    pub fn two() -> Cluster {
+        Self::with(2, |edge| edge)
+    }
+
+    /// This many servers, and an edge configured like this.
+    pub fn with(servers: usize, configure: impl FnOnce(Builder) -> Builder) -> Cluster {
+        let servers: Vec<ChromaServer> = (0..servers).map(|_| ChromaServer::fresh()).collect();
+        let edge = configure(Edge::builder().instances(&servers.iter().collect::<Vec<_>>())).start();
+        Cluster { edge, servers }
+    }
+
+    /// A primary and a replica, each behind a relay.
+    pub fn relayed(configure: impl FnOnce(Builder) -> Builder) -> (Cluster, Vec<Relay>) {
+        let servers = vec![ChromaServer::fresh(), ChromaServer::fresh()];
+        let relays: Vec<Relay> = servers.iter().map(Relay::plain).collect();
+        let edge = relays.iter().fold(Edge::builder(), |edge, relay| edge.instance_url(&relay.url()));
+        (Cluster { edge: configure(edge).start(), servers }, relays)
+    }
+
+    pub fn client(&self) -> Client {
+        self.edge.client()
+    }
+
+    pub fn primary(&mut self) -> &mut ChromaServer {
+        &mut self.servers[0]
+    }
+
+    pub fn replica(&mut self) -> &mut ChromaServer {
+        &mut self.servers[1]
+    }
+
+    /// A new collection's id, as clients see it.
+    #[track_caller]
+    pub fn create(&self, name: &str) -> String {
+        create(&self.client(), name)
+    }
+
+    /// Waits until everything is replicated everywhere, then compares all servers with each other, with the journal's
+    /// fold, and with what the edge itself shows. Returns the common content.
+    #[track_caller]
+    pub fn assert_converged(&self) -> Content {
+        self.assert_converged_in(TENANT)
+    }
+
+    #[track_caller]
+    pub fn assert_converged_in(&self, tenants: &[&str]) -> Content {
+        self.edge.wait_until_in_sync(CATCH_UP);
+        self.assert_holds(fold::fold(&self.edge.journal_path(), tenants), tenants)
+    }
+
+    /// As [`Cluster::assert_converged`], with a journal in PostgreSQL.
+    #[track_caller]
+    pub fn assert_converged_with(&self, journal: &Postgres) -> Content {
+        self.edge.wait_until_in_sync(CATCH_UP);
+        self.assert_holds(fold::fold_of(journal, TENANT), TENANT)
+    }
+
+    #[track_caller]
+    fn assert_holds(&self, expected: Content, tenants: &[&str]) -> Content {
+        for (index, server) in self.servers.iter().enumerate() {
+            let held = Content::of(&server.client(), tenants);
+            content::assert_equal(&format!("the journal's fold and instance {index}"), &expected, &held);
+        }
+        content::assert_equal("the journal's fold and the edge", &expected, &Content::of(&self.client(), tenants));
+        expected
+    }
+}
+
+/// A new collection's id in the default database.
+#[track_caller]
+pub fn create(client: &Client, name: &str) -> String {
+    let answer = client.post(&format!("{DEFAULT}/collections"), &json!({ "name": name })).expect(200);
+    answer.json()["id"].as_str().expect("an id").to_owned()
+}
+
+/// One small record.
+pub fn record(id: &str) -> Value {
+    json!({ "ids": [id], "embeddings": [[0.5, 0.25, 1.0]], "documents": [format!("document of {id}")] })
+}
+
+/// Adds one record, whatever comes back.
+#[track_caller]
+pub fn add(client: &Client, collection: &str, id: &str) -> Answer {
+    client.post(&record_path(collection, "add"), &record(id))
+}
+
+/// The ids that a collection shows, in order.
+#[track_caller]
+pub fn ids(client: &Client, collection: &str) -> Vec<String> {
+    let answer = client.post(&record_path(collection, "get"), &json!({ "include": [] })).expect(200).json();
+    serde_json::from_value(answer["ids"].clone()).expect("ids")
+}
+
+/// The ids that this server itself shows for the collection of this name.
+#[track_caller]
+pub fn ids_by_name(server: &ChromaServer, name: &str) -> Vec<String> {
+    let client = server.client();
+    let found = client.get(&format!("{DEFAULT}/collections/{name}")).expect(200).json();
+    ids(&client, found["id"].as_str().expect("an id"))
+}
+
+/// The number of transactions in the journal.
+pub fn journaled(edge: &Edge) -> usize {
+    fold::transactions(&edge.journal_path()).len()
+}
+
+/// What an answer took.
+pub fn timed<T>(call: impl FnOnce() -> T) -> (T, Duration) {
+    let start = Instant::now();
+    let result = call();
+    (result, start.elapsed())
+}

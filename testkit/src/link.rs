@@ -1,0 +1,333 @@
+//! A TCP link that fails as networks do, in front of any server.
+//!
+//! It knows bytes and connections, nothing of what they mean. What it holds is dropped as soon as its client closes, and
+//! a black hole delivers nothing afterwards: a request that its sender has given up is never delivered late, which one
+//! TCP connection could not do either. While its server is known to be dead it refuses, as the server's port would.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::tcp::{ReadHalf, WriteHalf};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::runtime::Handle;
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+use tokio::sync::watch;
+
+use crate::place::Port;
+
+/// What a link does to its connections, for as long as it is set.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LinkFault {
+    #[default]
+    None,
+    /// Connections are reset, and new ones are refused.
+    Refuse,
+    /// Each piece, in either direction, takes this long to arrive.
+    Delay(Duration),
+    /// Connections are reset, and new ones as soon as their client sends something.
+    Reset,
+    /// Connections stay, new ones are accepted, and nothing arrives, then or later.
+    BlackHole,
+    /// What the client sends arrives; the client sees the end of the connection instead of an answer.
+    HalfClose,
+    /// Each connection ends after this many bytes of answers.
+    CutResponse(usize),
+    /// Each connection ends after this many bytes of requests have been delivered.
+    CutRequest(usize),
+}
+
+impl LinkFault {
+    /// Its kind, as it is counted.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            LinkFault::None => "none",
+            LinkFault::Refuse => "refuse",
+            LinkFault::Delay(_) => "delay",
+            LinkFault::Reset => "reset",
+            LinkFault::BlackHole => "black hole",
+            LinkFault::HalfClose => "half-close",
+            LinkFault::CutResponse(_) => "cut response",
+            LinkFault::CutRequest(_) => "cut request",
+        }
+    }
+}
+
+/// Whether the server behind a link runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Server {
+    Running,
+    /// Its port is closed.
+    Dead,
+}
+
+/// A fault and the number of times that it was set: the same one twice is two.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Setting {
+    fault: LinkFault,
+    server: Server,
+    count: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    server: SocketAddr,
+    setting: watch::Sender<Setting>,
+    /// What the fault that is set has met so far: connections, or pieces of them.
+    hits: AtomicU64,
+}
+
+impl Shared {
+    fn now(&self) -> Setting {
+        *self.setting.borrow()
+    }
+
+    fn hit(&self) {
+        self.hits.fetch_add(1, Ordering::Relaxed);
+    }
+}
+
+/// A link. Its connections end with the runtime that runs it.
+#[derive(Debug)]
+pub struct FaultLink {
+    port: Port,
+    shared: Arc<Shared>,
+}
+
+impl FaultLink {
+    /// A link to the server on this port, run by this runtime. It passes everything on.
+    pub fn to(runtime: &Handle, server: u16) -> FaultLink {
+        let port = Port::take();
+        let number = port.number;
+        let setting = Setting { fault: LinkFault::None, server: Server::Running, count: 0 };
+        let shared = Arc::new(Shared {
+            server: SocketAddr::from(([127, 0, 0, 1], server)),
+            setting: watch::Sender::new(setting),
+            hits: AtomicU64::new(0),
+        });
+        let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", number))).expect("our own port");
+        runtime.spawn(listen(number, listener, Arc::clone(&shared)));
+        FaultLink { port, shared }
+    }
+
+    /// Where clients connect.
+    pub fn port(&self) -> u16 {
+        self.port.number
+    }
+
+    /// Sets the fault, until another is set, and starts to count its hits at 0.
+    pub fn set(&self, fault: LinkFault) {
+        self.shared.hits.store(0, Ordering::Relaxed);
+        self.shared.setting.send_modify(|setting| *setting = Setting { fault, count: setting.count + 1, ..*setting });
+    }
+
+    /// The server behind it has died, or runs again.
+    pub fn server_is(&self, server: Server) {
+        self.shared.setting.send_modify(|setting| setting.server = server);
+    }
+
+    /// How often the fault that is set took effect.
+    pub fn hits(&self) -> u64 {
+        self.shared.hits.load(Ordering::Relaxed)
+    }
+}
+
+/// Listens unless connections are to be refused: a closed port refuses by itself.
+async fn listen(port: u16, first: TcpListener, shared: Arc<Shared>) {
+    let mut setting = shared.setting.subscribe();
+    let mut listener = Some(first);
+    loop {
+        let now = *setting.borrow_and_update();
+        let open = now.fault != LinkFault::Refuse && now.server == Server::Running;
+        if !open {
+            listener = None;
+            shared.hit();
+        } else if listener.is_none() {
+            listener = bind(port).await;
+        }
+        let accepted = async {
+            match &listener {
+                Some(listener) => listener.accept().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            changed = setting.changed() => if changed.is_err() { return },
+            accepted = accepted => if let Ok((client, _)) = accepted {
+                tokio::spawn(serve(client, Arc::clone(&shared)));
+            },
+        }
+    }
+}
+
+/// The port is ours, but old connections to it may still be closing.
+async fn bind(port: u16) -> Option<TcpListener> {
+    for _ in 0..200 {
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)).await {
+            return Some(listener);
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    None
+}
+
+/// How a connection ended, and so what each side sees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    /// The client closed: the server is reset, so that it learns at once.
+    ClientGone,
+    /// The server closed, and everything that it had said before was delivered: so it is for the client.
+    ServerDone,
+    /// Both are reset.
+    Reset,
+    /// The client sees an end in good order; the server is reset.
+    Cut,
+}
+
+async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
+    let Ok(mut server) = TcpStream::connect(shared.server).await else {
+        // Nothing can be done about a socket that does not take an option.
+        let _ = client.set_zero_linger();
+        return;
+    };
+    let _ = (client.set_nodelay(true), server.set_nodelay(true));
+    let end = pass(&mut client, &mut server, &shared).await;
+    if end != End::ServerDone {
+        let _ = server.set_zero_linger();
+    }
+    if end == End::Reset {
+        let _ = client.set_zero_linger();
+    }
+}
+
+async fn pass(client: &mut TcpStream, server: &mut TcpStream, shared: &Shared) -> End {
+    let (from_client, to_client) = client.split();
+    let (from_server, to_server) = server.split();
+    let (requests, requests_out) = unbounded_channel();
+    let (answers, answers_out) = unbounded_channel();
+    tokio::select! {
+        // The client's end is polled first, so that nothing is delivered after it.
+        biased;
+        _ = read_all(from_client, requests) => End::ClientGone,
+        () = cut_off(shared) => End::Reset,
+        end = deliver(Direction::Requests, requests_out, to_server, shared) => end,
+        end = listen_to(from_server, answers) => end,
+        end = deliver(Direction::Answers, answers_out, to_client, shared) => end,
+    }
+}
+
+/// Waits for a fault that ends connections that are open already.
+async fn cut_off(shared: &Shared) {
+    let mut setting = shared.setting.subscribe();
+    setting.mark_unchanged();
+    while setting.changed().await.is_ok() {
+        if matches!(setting.borrow_and_update().fault, LinkFault::Reset | LinkFault::Refuse) {
+            shared.hit();
+            return;
+        }
+    }
+}
+
+/// Reads to the end of the connection, whether or not anything can be delivered meanwhile.
+async fn read_all(mut from: ReadHalf<'_>, pieces: UnboundedSender<Vec<u8>>) -> io::Result<()> {
+    let mut buffer = vec![0; 16 * 1024];
+    loop {
+        let count = from.read(&mut buffer).await?;
+        if count == 0 || pieces.send(buffer[..count].to_vec()).is_err() {
+            return Ok(());
+        }
+    }
+}
+
+/// What a server sent before it closed in good order is still delivered.
+async fn listen_to(server: ReadHalf<'_>, answers: UnboundedSender<Vec<u8>>) -> End {
+    match read_all(server, answers).await {
+        Ok(()) => std::future::pending().await,
+        Err(_) => End::Reset,
+    }
+}
+
+/// How many bytes may still pass on one connection in one direction, under the fault that is set.
+#[derive(Default)]
+struct Budget {
+    setting: u64,
+    spent: usize,
+}
+
+impl Budget {
+    /// How many of these bytes may pass; fewer, and it is used up.
+    fn spend(&mut self, setting: Setting, limit: usize, bytes: usize) -> usize {
+        if self.setting != setting.count {
+            *self = Budget { setting: setting.count, spent: 0 };
+        }
+        let allowed = bytes.min(limit.saturating_sub(self.spent));
+        self.spent += allowed;
+        allowed
+    }
+}
+
+/// Which way bytes go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Direction {
+    Requests,
+    Answers,
+}
+
+/// Delivers what was read, as the fault allows.
+async fn deliver(
+    direction: Direction,
+    mut pieces: UnboundedReceiver<Vec<u8>>,
+    mut to: WriteHalf<'_>,
+    shared: &Shared,
+) -> End {
+    use Direction::{Answers, Requests};
+    let mut budget = Budget::default();
+    while let Some(piece) = pieces.recv().await {
+        let now = shared.now();
+        let mut allowed = piece.len();
+        match (now.fault, direction) {
+            (LinkFault::Delay(time), _) => {
+                shared.hit();
+                tokio::time::sleep(time).await;
+            }
+            (LinkFault::BlackHole, _) => return lost(shared).await,
+            (LinkFault::Reset, Requests) => {
+                shared.hit();
+                return End::Reset;
+            }
+            (LinkFault::HalfClose, Answers) => {
+                shared.hit();
+                let _ = to.shutdown().await;
+                return std::future::pending().await;
+            }
+            (LinkFault::CutRequest(limit), Requests) | (LinkFault::CutResponse(limit), Answers) => {
+                allowed = budget.spend(now, limit, piece.len());
+            }
+            _ => {}
+        }
+        if to.write_all(&piece[..allowed]).await.is_err() {
+            return if direction == Requests { End::Reset } else { End::ClientGone };
+        }
+        if allowed < piece.len() {
+            shared.hit();
+            return if direction == Requests { End::Reset } else { End::Cut };
+        }
+    }
+    match direction {
+        // The task that reads from the client sees its end.
+        Requests => std::future::pending().await,
+        Answers => End::ServerDone,
+    }
+}
+
+/// Bytes were swallowed: nothing after them can be delivered, not even when the black hole is gone.
+async fn lost(shared: &Shared) -> End {
+    shared.hit();
+    let mut setting = shared.setting.subscribe();
+    // The sender lives as long as the link.
+    let _ = setting.wait_for(|setting| setting.fault != LinkFault::BlackHole).await;
+    End::Reset
+}

@@ -1,0 +1,115 @@
+//! Runs client scripts, with the official clients and our own: Python or JS, against a URL; a failure shows the output. A script
+//! runs to its end, or exchanges lines with the test.
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::time::Duration;
+
+use super::place::{installed, repository};
+
+/// Runs `tests/clients/{script}` with the Python client.
+pub fn python(script: &str, url: &str, arguments: &[&str]) -> String {
+    run(Command::new(installed("client/bin/python")).arg(path(script)).args(["--url", url]).args(arguments), script)
+}
+
+/// Runs `tests/clients/{script}` with node and the JS client.
+pub fn js(script: &str, url: &str) -> String {
+    let modules = installed("js/node_modules");
+    run(Command::new("node").arg(path(script)).arg(url).env("NODE_PATH", modules), script)
+}
+
+fn path(script: &str) -> std::path::PathBuf {
+    repository().join("tests/clients").join(script)
+}
+
+fn run(command: &mut Command, script: &str) -> String {
+    let output: Output = undisturbed(command).output().expect("the interpreter");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    let errors = String::from_utf8_lossy(&output.stderr);
+    assert!(output.status.success(), "{script}: {}\n{text}\n{errors}", output.status);
+    text
+}
+
+fn undisturbed(command: &mut Command) -> &mut Command {
+    // A proxy in the environment would take the clients elsewhere.
+    for name in ["http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"] {
+        command.env_remove(name);
+    }
+    command.env("ANONYMIZED_TELEMETRY", "False")
+}
+
+/// A script that talks with its test by lines, errors among them. It is killed when dropped.
+pub struct Dialogue {
+    child: Child,
+    input: ChildStdin,
+    lines: Receiver<String>,
+    script: String,
+    heard: Vec<String>,
+}
+
+/// Longer than any script waits for the edge.
+const SILENCE: Duration = Duration::from_secs(150);
+
+impl Dialogue {
+    /// Starts `tests/clients/{script}` with the Python client.
+    pub fn python(script: &str, url: &str, arguments: &[&str]) -> Dialogue {
+        let mut command = Command::new(installed("client/bin/python"));
+        Self::start(command.arg(path(script)).args(["--url", url]).args(arguments), script)
+    }
+
+    /// Starts `tests/clients/{script}`, an ES module, with node and the JS client.
+    pub fn js(script: &str, url: &str) -> Dialogue {
+        // With the slash at its end it is a folder to resolve from, which an ES module does not take from NODE_PATH.
+        let modules = installed("js/node_modules").join("");
+        Self::start(Command::new("node").arg(path(script)).arg(url).env("CHROMA_JS", modules), script)
+    }
+
+    fn start(command: &mut Command, script: &str) -> Dialogue {
+        let (reader, writer) = std::io::pipe().expect("a pipe");
+        command.stdin(Stdio::piped()).stdout(writer.try_clone().expect("a pipe")).stderr(writer);
+        let mut child = undisturbed(command).spawn().expect("the interpreter");
+        // What it holds of the pipe would keep the reader waiting after the script's end.
+        command.stdout(Stdio::null()).stderr(Stdio::null());
+        let input = child.stdin.take().expect("a piped input");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            BufReader::new(reader).lines().map_while(Result::ok).all(|line| sender.send(line).is_ok())
+        });
+        Dialogue { child, input, lines, script: script.to_owned(), heard: Vec::new() }
+    }
+
+    /// Reads on until it says this line; returns what came before.
+    #[track_caller]
+    pub fn until(&mut self, line: &str) -> Vec<String> {
+        let from = self.heard.len();
+        loop {
+            match self.lines.recv_timeout(SILENCE) {
+                Ok(said) if said == line => return self.heard[from..].to_vec(),
+                Ok(said) => self.heard.push(said),
+                Err(end) => panic!("{}: no `{line}` ({end}):\n{}", self.script, self.heard.join("\n")),
+            }
+        }
+    }
+
+    /// Lets it go on.
+    pub fn answer(&mut self) {
+        self.input.write_all(b"\n").expect("a script that listens");
+    }
+
+    /// Waits for its good end.
+    #[track_caller]
+    pub fn end(mut self) {
+        let rest: Vec<String> = self.lines.iter().collect();
+        let status = self.child.wait().expect("our own child");
+        assert!(status.success(), "{}: {status}\n{}", self.script, rest.join("\n"));
+    }
+}
+
+impl Drop for Dialogue {
+    fn drop(&mut self) {
+        // It may have ended by itself; either way nothing is left behind.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}

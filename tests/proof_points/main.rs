@@ -1,0 +1,6 @@
+//! Every crash point ends the process where it says, and what was promised is kept; every rule that can be broken is
+//! broken, and its breach shows. Only with the feature `proof`.
+#![allow(clippy::expect_used, reason = "a test may fail by panic")]
+
+mod breaches;
+mod crashes;
