@@ -119,7 +119,7 @@ fn sqlite(criterion: &mut Criterion) {
 
 /// The server, and a store that holds its journal.
 fn held(runtime: &Runtime) -> Option<(Postgres, Arc<PostgresStore>)> {
-    if postgres::installed().is_none() {
+    if testkit::postgres::installed().is_none() {
         eprintln!("journal/postgres: left out: no PostgreSQL server, version 15 or newer, is installed");
         return None;
     }

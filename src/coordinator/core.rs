@@ -23,8 +23,7 @@ use crate::journal::{
 };
 use crate::lease::Lease;
 use crate::order::{
-    AckPolicy, AckState, Action, Board, ClientAnswer, ClientState, Effect, Input, Persist, Precedence, Submission,
-    Verdict,
+    AckPolicy, Action, Board, ClientAnswer, ClientState, Effect, Input, Persist, Precedence, Submission,
 };
 
 /// The limits of the core.

@@ -4,10 +4,10 @@ use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
-use crate::common::cluster::{CATCH_UP, add, create, ids};
-use crate::common::http::{Client, DEFAULT, record_path};
-use crate::common::place::wait_for;
-use crate::common::{ChromaServer, Cluster, Edge, Relay};
+use testkit::cluster::{CATCH_UP, add, create, ids};
+use testkit::http::{Client, DEFAULT, record_path};
+use testkit::place::wait_for;
+use testkit::{ChromaServer, Cluster, Edge, Relay};
 
 const SOON: Duration = Duration::from_secs(30);
 const OTHER: &str = "/api/v2/tenants/acme/databases/library";
@@ -22,7 +22,7 @@ fn filled(name: &str) -> [ChromaServer; 2] {
     servers
 }
 
-fn get_or_create(client: &Client, database: &str, name: &str) -> crate::common::http::Answer {
+fn get_or_create(client: &Client, database: &str, name: &str) -> testkit::http::Answer {
     client.post(&format!("{database}/collections"), &json!({ "name": name, "get_or_create": true }))
 }
 

@@ -3,9 +3,9 @@
 
 use serde_json::{Value, json};
 
-use crate::common::Cluster;
-use crate::common::cluster::{add, journaled};
-use crate::common::http::{Answer, Client, DEFAULT, record_path};
+use testkit::Cluster;
+use testkit::cluster::{add, journaled};
+use testkit::http::{Answer, Client, DEFAULT, record_path};
 
 /// A cluster with a collection and a bystander, both of one record.
 struct Scene {

@@ -46,7 +46,7 @@ pub(in crate::journal::postgres) struct Change<'a> {
 
 /// The verdict on a transaction.
 #[derive(Debug)]
-pub(super) struct Settled<'a> {
+pub(in crate::journal::postgres) struct Settled<'a> {
     pub(in crate::journal::postgres) verdict: Verdict,
     pub(in crate::journal::postgres) by: Option<&'a InstanceName>,
     pub(in crate::journal::postgres) answer: Option<&'a StoredAnswer>,
@@ -54,7 +54,7 @@ pub(super) struct Settled<'a> {
 
 /// How an unfinished transaction reads afterwards; `None` leaves what is there.
 #[derive(Debug, Default)]
-pub(super) struct Report<'a> {
+pub(in crate::journal::postgres) struct Report<'a> {
     pub(in crate::journal::postgres) status: Option<Status>,
     pub(in crate::journal::postgres) response_status: Option<u16>,
     pub(in crate::journal::postgres) failure_reason: Option<&'a str>,

@@ -36,7 +36,8 @@ impl World {
     }
 
     fn instance(&mut self) -> InstanceName {
-        InstanceName::new(*self.random.pick(&["primary", "replica", "former"]))
+        let name = *self.random.pick(&["primary", "replica", "former"]);
+        InstanceName::new(name)
     }
 
     fn text(&mut self) -> String {
