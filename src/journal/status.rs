@@ -164,6 +164,9 @@ mod tests {
         let shown = |finals: bool| -> BTreeSet<&str> {
             Status::ALL.into_iter().filter(|status| status.is_final() == finals).map(Status::as_str).collect()
         };
+        // A timing gap is an event with the first status that a client could not have had as its answer.
+        let with_gap: BTreeSet<&str> =
+            [Status::Failed, Status::Recovered, Status::Abandoned].into_iter().map(Status::as_str).collect();
         let migrations = [
             include_str!("../../migrations/postgres/V1__journal.sql"),
             include_str!("../../migrations/postgres/V2__views.sql"),
@@ -177,8 +180,8 @@ mod tests {
             for list in found {
                 let list: BTreeSet<&str> = list.into_iter().collect();
                 assert!(
-                    list == shown(false) || list == shown(true),
-                    "{list:?} is neither what is open nor what is final"
+                    list == shown(false) || list == shown(true) || list == with_gap,
+                    "{list:?} is neither what is open, nor what is final, nor what tells of a timing gap"
                 );
             }
         }
