@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 
-use crate::common::cluster::{Cluster, add, ids};
-use crate::common::place::wait_for;
+use testkit::cluster::{Cluster, add, ids};
+use testkit::place::wait_for;
 
 #[test]
 fn no_other_signal_ends_it_or_gives_its_socket_away() {
