@@ -10,12 +10,12 @@ use bytes::Bytes;
 use pingora::http::{RequestHeader, ResponseHeader};
 use pingora::proxy::{FailToProxy, ProxyHttp, Session};
 use pingora::upstreams::peer::HttpPeer;
-use pingora::{Error, ErrorSource, ErrorType, Result};
+use pingora::{Error, ErrorSource, Result};
 
 use super::context::{Context, Stage};
 use super::failure::Failure;
 use super::listener::Listener;
-use super::reading::Resend;
+use super::reading::{Resend, internal};
 use crate::metrics;
 use crate::proof::{self, CrashPoint};
 use crate::web::{Connection, Reply, TraceId};
@@ -159,14 +159,20 @@ impl ProxyHttp for Listener {
         };
         let mut reply = finished.unwrap_or_else(|failure| {
             context.failure = Some(failure.reason());
-            Reply::from(&failure)
+            Reply { connection: Connection::Close, ..Reply::from(&failure) }
         });
-        reply.connection = Connection::Close;
+        // An instance's answer ends the connection no more than one that Pingora passed on.
+        let mut can_reuse_downstream = false;
+        if reply.connection == Connection::Keep {
+            reply.connection = Connection::CloseUnlessRead;
+            can_reuse_downstream = session.as_mut().is_body_done();
+        }
         let code = reply.status;
         if let Err(error) = edge.answer(session, reply, context).await {
-            tracing::debug!(%error, "the client is gone before its error");
+            tracing::debug!(%error, "the client is gone before its answer");
+            can_reuse_downstream = false;
         }
-        FailToProxy { error_code: code, can_reuse_downstream: false }
+        FailToProxy { error_code: code, can_reuse_downstream }
     }
 
     /// Marks the transaction complete: the answer has been given, or its client is gone.
@@ -202,8 +208,4 @@ impl ProxyHttp for Listener {
         // The metrics and the access log have it; Pingora's own line says ERROR for a client that hung up.
         true
     }
-}
-
-pub(super) fn internal(why: &'static str) -> Box<Error> {
-    Error::explain(ErrorType::InternalError, why)
 }

@@ -16,8 +16,7 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::Edge;
 use super::admit::AnswerMemory;
 use super::failure::Failure;
-use super::hooks::internal;
-use super::read::{self, Attempts, Read, ReadRequest, Wait};
+use super::read::{self, Attempts, Read, ReadRequest, Target, Wait};
 use super::rewrite::{self, Holding};
 use crate::chroma::{self, ReadAdvice};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId};
@@ -157,6 +156,8 @@ impl Reading {
         match chroma::classify_header(status, &response.headers).map(chroma::Class::read_advice) {
             Some(ReadAdvice::PassOn) => {}
             Some(ReadAdvice::Again | ReadAdvice::Elsewhere) => return Err(kept_back(status, "no answer of Chroma's")),
+            // It has nothing to do with collections: every instance would say the same.
+            None if self.read.target == Target::Anything && status < 500 => {}
             None => {
                 self.attempts.unclear(instance, status);
                 self.last = LastAttempt::Unclear;
@@ -279,4 +280,9 @@ fn kept_back(status: u16, why: &'static str) -> Box<Error> {
     let mut error = Error::explain(ErrorType::HTTPStatus(status), why);
     error.as_up();
     error
+}
+
+/// An error of the edge's own.
+pub(super) fn internal(why: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::InternalError, why)
 }
