@@ -147,7 +147,7 @@ fn an_id_is_visible_text_of_bounded_length() {
     let before = journaled(&cluster.edge);
     let long = "k".repeat(256);
     for name in NAMES {
-        for bad in ["", "two words", "t\u{e4}t", "tab\there", &long] {
+        for bad in ["two words", "t\u{e4}t", "tab\there", &long] {
             let answer = add(&cluster.client().with_header(name, bad), &collection, "one");
             assert_eq!(answer.status, 400, "{name}: {bad:?}: {answer}");
             assert_eq!(answer.json()["reason"], "bad_transaction_id", "{answer}");
