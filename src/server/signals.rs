@@ -38,12 +38,14 @@ pub(super) fn ignore_from_now_on(runtime: &tokio::runtime::Runtime) -> std::io::
 #[async_trait]
 impl ShutdownSignalWatch for Signals {
     async fn recv(&self) -> ShutdownSignal {
-        for (name, kind) in ignored() {
-            tokio::spawn(log_and_ignore(name, kind));
-        }
+        let log = async {
+            futures::future::join_all(ignored().map(|(name, kind)| log_and_ignore(name, kind))).await;
+            std::future::pending().await
+        };
         tokio::select! {
             () = received(SignalKind::terminate()) => ShutdownSignal::GracefulTerminate,
             () = received(SignalKind::interrupt()) => ShutdownSignal::FastShutdown,
+            never = log => never,
         }
     }
 }
