@@ -9,7 +9,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
 use sha2::{Digest, Sha256};
 
 use crate::chroma::EdgeAnswer;
-use crate::proxy::{PageRequest, Reply};
+use crate::web::{PageRequest, Reply};
 
 /// Where it is.
 pub(super) const PATH: &str = "/transaction/safety/client.js";

@@ -23,11 +23,12 @@ use crate::clock;
 use crate::coordinator::Core;
 use crate::events::{Hub, WebhookGauges};
 use crate::instance::Health;
-use crate::proxy::{Admission, OwnPages, PageAnswer, PageRequest, Reply};
+use crate::proxy::Admission;
+use crate::web::{KeyHeaders, OwnPages, PageAnswer, PageRequest, Reply};
 
 pub use self::standby::StandbyPages;
 
-/// What the pages are made from.
+/// The edge's own pages, and the rooms that they read.
 pub struct Admin {
     core: Arc<Core>,
     admission: Arc<Admission>,
@@ -70,17 +71,19 @@ enum Page {
     MethodNotAllowed,
 }
 
-/// What the pages must know of the configuration.
+/// What the pages need of the configuration.
 #[derive(Clone, Debug)]
 pub struct AdminOptions {
     /// The configured limit of entries in memory.
     pub backlog_limit: usize,
-    /// Between two looks of recovery when nothing has changed.
+    /// Between two runs of recovery when nothing has changed.
     pub recovery_interval: Duration,
     pub store: StoreKind,
+    /// Which request headers bring the client's own id of an operation.
+    pub key_headers: KeyHeaders,
 }
 
-/// Those who are told of events.
+/// The consumers of events.
 #[derive(Clone)]
 pub struct Listeners {
     pub hub: Arc<Hub>,
@@ -98,7 +101,8 @@ impl Admin {
         options: &AdminOptions,
     ) -> Admin {
         let hub = Arc::clone(&listeners.hub);
-        let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, options.recovery_interval);
+        let (interval, key_headers) = (options.recovery_interval, options.key_headers.clone());
+        let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, interval, key_headers);
         let AdminOptions { backlog_limit, store, .. } = *options;
         Admin { core, admission, backlog_limit, store, started: clock::now(), listeners, safety }
     }

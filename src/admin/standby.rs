@@ -10,7 +10,8 @@ use serde_json::{Value, json};
 use super::{Page, StoreKind};
 use crate::clock;
 use crate::metrics::{self, Gauges, Number};
-use crate::proxy::{OwnPages, PageAnswer, PageRequest, Reply, StandbyReason, StandbyState};
+use crate::proxy::{StandbyReason, StandbyState};
+use crate::web::{OwnPages, PageAnswer, PageRequest, Reply};
 
 /// Health, status and metrics before there is anything else to tell.
 pub struct StandbyPages {

@@ -4,6 +4,8 @@
 //! compactor; a 404 can be a verdict, or a server that came back blank. This room says which; what follows
 //! from it (next instance, settle, re-send) is `order/`'s to decide.
 
+use http::HeaderMap;
+use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 
 use crate::order::Kind;
@@ -30,8 +32,47 @@ pub enum Class {
     Transient,
     /// The instance is broken, and whether the write is committed is unknown: in doubt.
     Broken,
+    /// Something between the edge and the server answered in its place. Whether the server got the request is unknown:
+    /// a write is in doubt. It says nothing about the server's write path.
+    Gateway,
     /// No verdict at all: this instance cannot judge the request (blank, misconfigured, another server).
     Unfit,
+}
+
+/// What an answer to a read is worth.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ReadAdvice {
+    /// It is the answer.
+    PassOn,
+    /// Another instance may know better; this one would say the same again.
+    Elsewhere,
+    /// Another instance, and where there is none, this one again after a pause.
+    Again,
+}
+
+impl Class {
+    /// What to do with a read that was answered so.
+    pub const fn read_advice(self) -> ReadAdvice {
+        match self {
+            Class::Applied | Class::Rejected => ReadAdvice::PassOn,
+            Class::Broken | Class::Unfit => ReadAdvice::Elsewhere,
+            Class::Transient | Class::Gateway => ReadAdvice::Again,
+        }
+    }
+}
+
+/// The class that the answer's header alone says; `None` where the body decides.
+pub fn classify_header(status: u16, headers: &HeaderMap) -> Option<Class> {
+    let json = headers.get(CONTENT_TYPE).is_some_and(|value| value.as_bytes().starts_with(b"application/json"));
+    match status {
+        200..=299 => Some(Class::Applied),
+        // What is JSON and has such a status is Chroma's refusal, as in `classify`.
+        400 | 409 | 415 | 422 | 501 if json => Some(Class::Rejected),
+        // The same rows as in `classify`: what is not JSON is not Chroma's error.
+        500.. | 408 if !json => Some(Class::Gateway),
+        429 => Some(Class::Transient),
+        _ => None,
+    }
 }
 
 #[derive(Deserialize)]
@@ -53,9 +94,11 @@ pub fn classify(call: Call, status: u16, body: &[u8]) -> Class {
         (400 | 409 | 415 | 422 | 501, Some(_)) => Class::Rejected,
         (404, Some(error)) => not_found(call, &error),
         (500, Some(error)) => internal(call, &error.message),
-        (500.., _) => Class::Broken,
-        // The server gave up on reading a request: whether it read enough of it cannot be told.
-        (408, _) => Class::Broken,
+        (500.., Some(_)) => Class::Broken,
+        // Chroma's own errors are JSON. A 408 gave up on reading the request, perhaps after enough of it was read.
+        (500.. | 408, None) => Class::Gateway,
+        // A limit on requests, the server's or a gateway's: not executed.
+        (429, _) => Class::Transient,
         _ => Class::Unfit,
     }
 }

@@ -127,13 +127,13 @@ fn in_doubt() {
         (ADD, 500, LOCKED, Class::Broken),
         (ADD, 500, VARIABLES, Class::Broken),
         (ADD, 500, r#"{"error":"InternalError","message":"something new"}"#, Class::Broken),
-        (ADD, 500, "", Class::Broken),
-        (PUT, 502, "<html>bad gateway</html>", Class::Broken),
-        (ADD, 503, "", Class::Broken),
-        (CREATE, 504, "", Class::Broken),
-        (ADD, 408, "", Class::Broken),
-        (ADD, 599, "", Class::Broken),
-        (ADD, 65535, "", Class::Broken),
+        (ADD, 500, "", Class::Gateway),
+        (PUT, 502, "<html>bad gateway</html>", Class::Gateway),
+        (ADD, 503, "", Class::Gateway),
+        (CREATE, 504, "", Class::Gateway),
+        (ADD, 408, "", Class::Gateway),
+        (ADD, 599, "", Class::Gateway),
+        (ADD, 65535, "", Class::Gateway),
     ]);
 }
 
@@ -151,7 +151,7 @@ fn no_verdict() {
         (RESET, 403, reset, Class::Unfit),
         (ADD, 412, "", Class::Unfit),
         (ADD, 413, "length limit exceeded", Class::Unfit),
-        (ADD, 429, "", Class::Unfit),
+        (ADD, 429, "", Class::Transient),
         (ADD, 401, "", Class::Unfit),
         (ADD, 405, "", Class::Unfit),
         (
@@ -194,4 +194,35 @@ fn conditions_that_are_too_large_are_refused_for_good() {
     let broken =
         r#"{"error":"InternalError","message":"Error in compaction: Failed to apply logs to the metadata segment"}"#;
     check(&[(ADD, 500, broken, Class::Broken)]);
+}
+
+/// What the header says is never contradicted by the body, and is never more than the body says.
+#[test]
+fn a_header_says_what_the_body_will() {
+    use http::header::{CONTENT_TYPE, HeaderMap, HeaderValue};
+    let bodies = [r#"{"error":"InternalError","message":"something new"}"#, "<html>", ""];
+    for status in 200..=599 {
+        for (body, kind) in bodies.iter().zip(["application/json", "text/html", ""]) {
+            let mut headers = HeaderMap::new();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+            if let Some(class) = classify_header(status, &headers) {
+                assert_eq!(class, classify(ADD, status, body.as_bytes()), "{status} {kind}");
+            }
+        }
+    }
+    let json = HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static("application/json"))]);
+    assert_eq!(classify_header(500, &json), None, "only the body tells what a 500 of Chroma's means");
+}
+
+#[test]
+fn what_a_read_does_with_an_answer() {
+    let advice = |status, body: &str| classify(Call::RecordRead, status, body.as_bytes()).read_advice();
+    assert_eq!(advice(200, "{}"), ReadAdvice::PassOn);
+    assert_eq!(advice(500, VARIABLES), ReadAdvice::PassOn);
+    assert_eq!(advice(500, r#"{"error":"InternalError","message":"the index is damaged"}"#), ReadAdvice::Elsewhere);
+    assert_eq!(advice(404, MISSING_BY_ID), ReadAdvice::Elsewhere);
+    assert_eq!(advice(500, LOCKED), ReadAdvice::Again);
+    for status in [408, 429, 502, 503, 504] {
+        assert_eq!(advice(status, "<html>"), ReadAdvice::Again, "{status}");
+    }
 }

@@ -4,9 +4,10 @@
 
 use std::fmt::Write;
 
-use crate::config::{Config, ConnectionPooling, JournalStore, ReadConsistency, ResetPolicy, show_duration};
+use crate::config::{Config, ConnectionPooling, JournalStore, show_duration};
 use crate::journal::Compression;
-use crate::proxy::Origins;
+use crate::order::Consistency;
+use crate::web::{Origins, ResetPolicy};
 
 /// One key a line, with the file's names.
 pub(super) fn summary(config: &Config) -> String {
@@ -70,6 +71,8 @@ fn lines(config: &Config) -> Vec<(String, String)> {
     line("protection.allow_reset", (config.protection.reset == ResetPolicy::Allowed).to_string());
     line("protection.collections", format!("[{}]", config.protection.collections.join(", ")));
     line("adopt.tenants", format!("[{}]", config.adopt.tenants.join(", ")));
+    let headers: Vec<&str> = config.idempotency.names().iter().map(http::HeaderName::as_str).collect();
+    line("idempotency.headers", format!("[{}]", headers.join(", ")));
     let nets: Vec<String> = config.trusted_proxies.iter().map(ToString::to_string).collect();
     line("trusted_proxies", format!("[{}]", nets.join(", ")));
     line(
@@ -97,9 +100,9 @@ fn compression(choice: Compression) -> &'static str {
     }
 }
 
-fn consistency(choice: ReadConsistency) -> &'static str {
+fn consistency(choice: Consistency) -> &'static str {
     match choice {
-        ReadConsistency::Fresh => "fresh",
-        ReadConsistency::Any => "any",
+        Consistency::Fresh => "fresh",
+        Consistency::Any => "any",
     }
 }

@@ -6,6 +6,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
+use super::waited_for;
 use crate::config::{Config, JournalStore};
 use crate::journal::postgres::{self, DatabaseUrl};
 use crate::journal::sqlite;
@@ -25,7 +26,7 @@ pub(super) fn from(config: &Config, from: &Path) -> ExitCode {
         return ExitCode::from(super::USAGE);
     };
     match move_journal(from, url) {
-        Ok(moved) => told(&url.to_string(), "moved; the file is as it was, and not used any more", &moved, "moved"),
+        Ok(moved) => done(&url.to_string(), "moved; the file is as it was, and not used any more", &moved, "moved"),
         Err(error) => failed(&error),
     }
 }
@@ -38,11 +39,11 @@ pub(super) fn run(config: &Config, mode: Mode) -> ExitCode {
     };
     match mode {
         Mode::Apply => match apply(&config.journal.store) {
-            Ok(applied) => told(&place, "up to date", &applied, "applied"),
+            Ok(applied) => done(&place, "up to date", &applied, "applied"),
             Err(error) => failed(&error),
         },
         Mode::ValidateOnly => match validate(&config.journal.store) {
-            Ok(differences) if differences.is_empty() => told(&place, "as this binary needs it", &[], ""),
+            Ok(differences) if differences.is_empty() => done(&place, "as this binary needs it", &[], ""),
             Ok(differences) => {
                 println!("{place}: not as this binary needs it");
                 differences.iter().for_each(|line| println!("  {line}"));
@@ -53,7 +54,7 @@ pub(super) fn run(config: &Config, mode: Mode) -> ExitCode {
     }
 }
 
-fn told(place: &str, state: &str, lines: &[String], what: &str) -> ExitCode {
+fn done(place: &str, state: &str, lines: &[String], what: &str) -> ExitCode {
     lines.iter().for_each(|line| println!("  {what} {line}"));
     println!("{place}: {state}");
     ExitCode::SUCCESS
@@ -91,10 +92,4 @@ fn move_journal(path: &Path, url: &DatabaseUrl) -> Result<Vec<String>, String> {
     let moved = waited_for(postgres::move_from(&source, url))?.map_err(|error| error.to_string())?;
     let rows = moved.rows.iter().map(|(table, rows)| format!("{rows} rows of {table}"));
     Ok(rows.chain([format!("the last position, {}", moved.last)]).collect())
-}
-
-/// A command waits for what a server would do beside other things.
-fn waited_for<T>(work: impl Future<Output = T>) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.map_err(|error| error.to_string())?.block_on(work))
 }

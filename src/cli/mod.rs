@@ -1,11 +1,13 @@
 //! The command line: which command was meant, and which exit code answers it.
 //!
-//! Decides commands, options and exit codes (0 done, 1 failed while running, or something is to be done about the journal, 64 a mistake in the command
-//! or the configuration, which is 2 for `validate`). What `serve` does is passed in, so that this room knows nothing of servers.
+//! Decides commands, options and exit codes: 0 done; 1 failed while running, or a check found something to be done; 64 a
+//! mistake in the command or the configuration, which is 2 for `validate`. What `serve` does is passed in, so that this
+//! room knows nothing of servers.
 
 mod check;
 mod logging;
 mod migrate;
+mod online;
 mod validate;
 
 use std::ffi::OsString;
@@ -34,7 +36,7 @@ enum Command {
     /// Serve clients until SIGTERM.
     Serve(Source),
     /// Check the configuration and print what is in effect, or every mistake with its line.
-    Check(Source),
+    Check(Check),
     /// Bring the journal's schema up to this binary's; `serve` does it too.
     Migrate(Migration),
     /// Check a live deployment as a client, with collections of its own; the exit code says how it went.
@@ -48,6 +50,15 @@ struct Source {
     /// The YAML file. Not needed when PRIMARY_URL and REPLICA_URL are set.
     #[arg(long, value_name = "FILE")]
     conf: Option<PathBuf>,
+}
+
+#[derive(Debug, clap::Args)]
+struct Check {
+    #[command(flatten)]
+    source: Source,
+    /// Contact the servers and the journal too, say what is there, and exit with 1 if there is a problem. Changes nothing.
+    #[arg(long)]
+    online: bool,
 }
 
 #[derive(Debug, clap::Args)]
@@ -87,9 +98,9 @@ pub fn run<T, E: Display>(
                 ExitCode::from(USAGE)
             }
         }),
-        Command::Check(source) => with_config(source.conf.as_deref(), |config| {
+        Command::Check(asked) => with_config(asked.source.conf.as_deref(), |config| {
             print!("{}", check::summary(&config));
-            ExitCode::SUCCESS
+            if asked.online { online::run(&config) } else { ExitCode::SUCCESS }
         }),
         Command::Migrate(migration) => with_config(migration.source.conf.as_deref(), |config| {
             if let Some(from) = &migration.from {
@@ -104,6 +115,12 @@ pub fn run<T, E: Display>(
             ExitCode::SUCCESS
         }
     }
+}
+
+/// Runs `work` to its end: a command has nothing else to do meanwhile.
+fn waited_for<T>(work: impl Future<Output = T>) -> Result<T, String> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    Ok(runtime.map_err(|error| error.to_string())?.block_on(work))
 }
 
 fn with_config(path: Option<&Path>, act: impl FnOnce(Config) -> ExitCode) -> ExitCode {

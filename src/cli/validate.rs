@@ -59,7 +59,7 @@ fn after_help() -> String {
 
 /// Runs the command.
 pub(super) fn run(asked: Asked) -> ExitCode {
-    // What is no text is told as a token that is none, and not left out.
+    // A token that is no text is reported as invalid, not left out.
     let from_environment = || std::env::var_os("CHROMA_EDGE_TOKEN").map(|token| token.to_string_lossy().into_owned());
     let token = asked.token.or_else(from_environment);
     let words = Words {
@@ -77,7 +77,7 @@ pub(super) fn run(asked: Asked) -> ExitCode {
     };
     match Options::from_words(words).and_then(|options| validate(&options)) {
         Ok(ended) => {
-            // Nobody who reads changes nothing of how it went.
+            // A closed pipe does not change the result.
             let mut out = std::io::stdout();
             let _ = out.write_all(ended.report.text().as_bytes()).and_then(|()| out.flush());
             let passed = ended.report.passed;

@@ -18,14 +18,16 @@ use super::section::{Located, Section};
 use super::tree::Node;
 use super::units::{ByteSize, show_duration};
 use super::{
-    Adopt, Config, ConnectionPooling, DEFAULT_MERGE_DOCUMENTS, HealthConfig, InstanceConfig, JournalConfig,
-    JournalStore, Limits, Protection, ReadConsistency, ReplicaRatio, ResetPolicy,
+    Adopt, Config, ConnectionPooling, DEFAULT_MERGE_DOCUMENTS, JournalConfig, JournalStore, Limits, Protection,
+    ReplicaRatio,
 };
 use crate::chroma::{Limit, RequestLimits, Unit};
 use crate::ids::InstanceName;
-use crate::instance::{InstanceUrl, Tls};
+use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Tls};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
+use crate::order::Consistency;
+use crate::web::ResetPolicy;
 
 /// Chroma's own `max_batch_size`; its clients never send more documents at once.
 const MAX_MERGE_DOCUMENTS: usize = 5461;
@@ -52,7 +54,7 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
     let instances = instances(&edge, ledger);
     let (attempt_timeout, request_timeout) = timeouts(&edge, ledger);
     let ratio = edge.number("read_replica_ratio", 0.8, 0.0..=1.0);
-    let consistency = [("fresh", ReadConsistency::Fresh), ("any", ReadConsistency::Any)];
+    let consistency = [("fresh", Consistency::Fresh), ("any", Consistency::Any)];
     let pooling = [("true", ConnectionPooling::Enabled), ("false", ConnectionPooling::Disabled)];
     let shutdown_grace = edge.duration("shutdown_grace", secs(8), ms(0)..=secs(300));
     if pingora.grace_period_seconds.is_none() {
@@ -64,7 +66,7 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         })?,
         instances,
         journal: journal(&edge),
-        read_consistency: edge.choice("read_consistency", "fresh", &consistency, ReadConsistency::Fresh),
+        read_consistency: edge.choice("read_consistency", "fresh", &consistency, Consistency::Fresh),
         read_replica_ratio: ReplicaRatio(ratio),
         write_wait: edge.duration("write_wait", secs(5), ms(0)..=secs(600)),
         read_wait: edge.duration("read_wait", secs(5), ms(0)..=secs(600)),
@@ -81,6 +83,7 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         limits: limits(&edge, ledger),
         protection: protection(&edge),
         adopt: adopt(&edge),
+        idempotency: outside::idempotency(&edge),
         trusted_proxies: outside::trusted_proxies(&edge),
         origins: outside::origins(&edge),
         webhook: outside::webhook(&edge, ledger),
@@ -124,7 +127,7 @@ fn timeouts(edge: &Section<'_>, ledger: &Ledger) -> (Duration, Duration) {
     (attempt.value.min(request.value), request.value)
 }
 
-fn instances(edge: &Section<'_>, ledger: &Ledger) -> Vec<InstanceConfig> {
+fn instances(edge: &Section<'_>, ledger: &Ledger) -> Vec<InstanceOptions> {
     let place = edge.place("instances");
     let items = edge.list("instances").unwrap_or_default();
     if items.len() < 2 {
@@ -145,7 +148,7 @@ fn instance(
     names: &mut HashMap<String, usize>,
     urls: &mut HashMap<String, usize>,
     ledger: &Ledger,
-) -> Option<InstanceConfig> {
+) -> Option<InstanceOptions> {
     let section = Section::new(&format!("edge.instances[{index}]"), Some(node), ledger);
     let name = section.required("name", node.place, instance_name);
     let url = section.required("url", node.place, |text| InstanceUrl::parse(text).map_err(|error| error.to_string()));
@@ -160,7 +163,7 @@ fn instance(
     }
     let (name, url) = (name?, url?);
     let name = InstanceName::new(&name.value);
-    Some(InstanceConfig { name, url: url.value, ca_file: ca_file.map(|file| file.value) })
+    Some(InstanceOptions { name, url: url.value, ca_file: ca_file.map(|file| file.value) })
 }
 
 fn instance_name(text: &str) -> Result<String, String> {
@@ -224,11 +227,13 @@ fn journal(edge: &Section<'_>) -> JournalConfig {
     JournalConfig { store, lease, compression, max_bytes: max_bytes.value }
 }
 
-fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthConfig {
+fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthOptions {
     let section = edge.section("health");
     let interval = section.located_duration("interval", secs(2), ms(100)..=secs(300));
     let timeout = section.located_duration("timeout", ms(500), ms(10)..=secs(60));
     let failures = section.count("failures", 2, 1..=100);
+    // The limit above fits any integer.
+    let failures = u32::try_from(failures).unwrap_or(u32::MAX);
     if timeout.value >= interval.value {
         let place = timeout.place.max(interval.place).unwrap_or(Location::Whole);
         let (timeout, interval) = (show_duration(timeout.value), show_duration(interval.value));
@@ -238,7 +243,7 @@ fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthConfig {
         );
     }
     section.finish();
-    HealthConfig { interval: interval.value, timeout: timeout.value, failures }
+    HealthOptions { interval: interval.value, timeout: timeout.value, failures }
 }
 
 fn limits(edge: &Section<'_>, ledger: &Ledger) -> Limits {

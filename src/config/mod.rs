@@ -32,11 +32,11 @@ pub use outside::WebhookConfig;
 pub use units::{ByteSize, show_duration};
 
 use crate::chroma::RequestLimits;
-use crate::ids::InstanceName;
-use crate::instance::InstanceUrl;
+use crate::instance::{HealthOptions, InstanceOptions};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
-use crate::proxy::Origins;
+use crate::order::Consistency;
+use crate::web::{KeyHeaders, Origins, ResetPolicy};
 use mistake::Ledger;
 
 /// How many documents one merged request holds unless something else is said.
@@ -49,9 +49,10 @@ pub struct Config {
     /// Where clients connect.
     pub listen: SocketAddr,
     /// At least two, in order of preference: the first is the primary. Names and addresses are unique.
-    pub instances: Vec<InstanceConfig>,
+    pub instances: Vec<InstanceOptions>,
     pub journal: JournalConfig,
-    pub read_consistency: ReadConsistency,
+    /// Which instances may serve a read that says nothing itself.
+    pub read_consistency: Consistency,
     pub read_replica_ratio: ReplicaRatio,
     /// How long a write waits for an instance that can take it.
     pub write_wait: Duration,
@@ -74,11 +75,14 @@ pub struct Config {
     /// How long requests in flight may take to finish after SIGTERM.
     pub shutdown_grace: Duration,
     pub connection_pooling: ConnectionPooling,
-    pub health: HealthConfig,
+    /// The time limit of one probe is always shorter than the interval.
+    pub health: HealthOptions,
     pub limits: Limits,
     pub protection: Protection,
     pub adopt: Adopt,
-    /// Proxies in front of the edge whose word about a client's address is believed.
+    /// Which request headers bring the client's own id of a write. In the file: `idempotency.headers`.
+    pub idempotency: KeyHeaders,
+    /// Proxies in front of the edge whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Whose pages may read answers in browsers. In the file: `cors.origins`.
     pub origins: Origins,
@@ -90,15 +94,6 @@ pub struct Config {
     pub pingora: ServerConf,
     /// What deserves a warning at start.
     pub notices: Vec<Notice>,
-}
-
-/// One Chroma server.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct InstanceConfig {
-    pub name: InstanceName,
-    pub url: InstanceUrl,
-    /// The certificate authority of an `https://` instance, when it is not one the system trusts.
-    pub ca_file: Option<PathBuf>,
 }
 
 /// Which store holds the journal.
@@ -125,15 +120,6 @@ pub struct JournalConfig {
     pub max_bytes: ByteSize,
 }
 
-/// Which instances may serve a read that says nothing itself.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ReadConsistency {
-    /// Only one that has applied every acknowledged write of the collection.
-    Fresh,
-    /// Any healthy one.
-    Any,
-}
-
 /// The share of reads that replicas serve, 0 to 1.
 #[derive(Clone, Copy, Debug, PartialEq, PartialOrd)]
 pub struct ReplicaRatio(f64);
@@ -150,16 +136,6 @@ impl ReplicaRatio {
 pub enum ConnectionPooling {
     Enabled,
     Disabled,
-}
-
-/// How instances are probed.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HealthConfig {
-    pub interval: Duration,
-    /// The time limit of one probe, always shorter than `interval`.
-    pub timeout: Duration,
-    /// Failed probes in a row that make an instance down.
-    pub failures: usize,
 }
 
 /// Upper bounds; beyond each a request is refused with a reason of its own.
@@ -190,19 +166,13 @@ pub struct Limits {
     pub requests: RequestLimits,
 }
 
-/// What clients may not do.
+/// Operations that are refused to clients.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Protection {
+    /// Whether `POST /api/v2/reset` may reach the instances.
     pub reset: ResetPolicy,
     /// Names of collections that cannot be deleted, in any database.
     pub collections: Vec<String>,
-}
-
-/// Whether `POST /api/v2/reset` may reach the instances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ResetPolicy {
-    Refused,
-    Allowed,
 }
 
 /// Where existing content is looked for at start.

@@ -1,10 +1,10 @@
-//! What stands around the edge: proxies in front of it, pages of other origins, and who is told of events.
+//! What surrounds the edge: ids that clients bring, proxies in front of it, pages of other origins, and the webhook.
 
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use http::Uri;
+use http::{HeaderName, Uri};
 use ipnet::IpNet;
 
 use super::check::readable;
@@ -12,7 +12,7 @@ use super::mistake::{Ledger, Location};
 use super::section::{Located, Section};
 use crate::events::{NAMES, Secret, WebhookOptions};
 use crate::instance::{TargetUrl, Tls};
-use crate::proxy::Origins;
+use crate::web::{KeyHeaders, Origins, idempotency_key};
 
 /// Where events are posted.
 #[derive(Clone, Debug)]
@@ -27,15 +27,28 @@ pub struct WebhookConfig {
 const COMPLETED: &str = "transaction:completed";
 
 pub(super) fn trusted_proxies(edge: &Section<'_>) -> Vec<IpNet> {
-    edge.parsed("trusted_proxies", |text| {
+    edge.parsed("trusted_proxies", &[], |text| {
         let net = text.parse::<IpNet>().or_else(|_| text.parse::<IpAddr>().map(IpNet::from));
         net.map_err(|_| format!("{text:?} is not an address or a network such as 10.0.0.0/8"))
     })
 }
 
+/// Headers that every request has, or that a proxy sets: an id in them would be one for many writes.
+const NO_IDS: [&str; 4] = ["host", "content-length", "content-type", "authorization"];
+
+pub(super) fn idempotency(edge: &Section<'_>) -> KeyHeaders {
+    let section = edge.section("idempotency");
+    let names = section.parsed("headers", &idempotency_key::DEFAULT_HEADERS, |text| {
+        let name = HeaderName::try_from(text).map_err(|_| format!("{text:?} is not the name of a header"))?;
+        if NO_IDS.contains(&name.as_str()) { Err(format!("{text:?} cannot bring an id")) } else { Ok(name) }
+    });
+    section.finish();
+    KeyHeaders::new(names)
+}
+
 pub(super) fn origins(edge: &Section<'_>) -> Origins {
     let section = edge.section("cors");
-    let origins = section.parsed("origins", |text| if text == "*" { Ok(text.to_owned()) } else { origin(text) });
+    let origins = section.parsed("origins", &[], |text| if text == "*" { Ok(text.to_owned()) } else { origin(text) });
     section.finish();
     if origins.iter().any(|origin| origin == "*") {
         return Origins::Any;
@@ -75,7 +88,7 @@ fn read_webhook(section: &Section<'_>, place: Location, ledger: &Ledger) -> Opti
     let ca_file = section.optional("ca_file", |text| Ok(PathBuf::from(text)));
     let secret = secret(section, place, ledger);
     let timeout = section.duration("timeout", Duration::from_secs(10), Duration::from_millis(100)..=MINUTE);
-    let mut events = section.parsed("events", event_name);
+    let mut events = section.parsed("events", &[], event_name);
     if events.is_empty() {
         events = NAMES.into_iter().filter(|name| *name != COMPLETED).collect();
     }

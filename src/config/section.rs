@@ -134,11 +134,12 @@ impl<'a> Section<'a> {
         texts
     }
 
-    /// A list of texts, each of which `parse` takes; empty unless given.
-    pub fn parsed<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
-        self.ledger.know(self.full(key), "[]".to_owned(), String::new());
+    /// A list of texts, each of which `parse` takes; unless given, these.
+    pub fn parsed<T>(&self, key: &'static str, default: &[&str], parse: impl Fn(&str) -> Result<T, String>) -> Vec<T> {
+        self.ledger.know(self.full(key), format!("[{}]", default.join(", ")), String::new());
+        let Some(items) = self.list(key) else { return default.iter().filter_map(|text| parse(text).ok()).collect() };
         let mut values = Vec::new();
-        for item in self.list(key).unwrap_or_default() {
+        for item in items {
             let parsed = match &item.value {
                 Value::Scalar(text) => parse(text),
                 _ => Err("each entry must be a single value".to_owned()),

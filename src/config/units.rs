@@ -1,7 +1,7 @@
 //! Spans of time and sizes as people write them.
 //!
 //! Decides which spellings are understood: `500ms`, `5s`, `2m`, `12h`, `7d`; `40MiB`, `512MB`, plain bytes.
-//! A span without a unit is refused in the file, since nobody can see whether 5 means seconds or milliseconds.
+//! A span without a unit is refused in the file: a reader cannot tell whether 5 means seconds or milliseconds.
 
 use std::fmt;
 use std::time::Duration;

@@ -1,7 +1,7 @@
 //! Who listens to streams, and the one task that wakes those for whom there is something new.
 //!
 //! After each commit that may have made an event it asks the journal once, for all streams, and wakes the concerned;
-//! each then asks for its own. It wakes rather too many than too few: whoever is woken for nothing finds nothing.
+//! each then asks for its own. It may wake too many, never too few: a listener that was woken in vain finds nothing.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -30,7 +30,7 @@ struct Listening {
     next: u64,
 }
 
-/// One listener's place: told of everything that became durable after it was taken.
+/// One listener: woken for everything that becomes durable after it subscribed.
 pub struct Subscription {
     pub(super) hub: Arc<Hub>,
     pub(super) scope: EventScope,

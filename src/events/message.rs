@@ -1,4 +1,4 @@
-//! An event as it is told: its name and its data, the same for streams and for the webhook.
+//! An event as it is sent: its name and its data, the same for streams and for the webhook.
 
 use serde_json::{Map, Value};
 
@@ -7,7 +7,7 @@ use crate::journal::{EventRow, OperationType, Status, TimingGap, TransactionRow}
 /// How a transaction is shown.
 pub type Show = fn(&TransactionRow) -> Map<String, Value>;
 
-/// What a client was told with FAILED.
+/// What a client was answered when its transaction became FAILED.
 const PENDING: u16 = 503;
 /// Texts that clients and instances made up are cut to so many characters: what a stream holds at once has a bound.
 const LONGEST_TEXT: usize = 2048;

@@ -1,8 +1,8 @@
-//! Who is told of the journal's events, and when: streams of server-sent events, and a webhook.
+//! Delivers the journal's events: streams of server-sent events, and a webhook.
 //!
-//! The order of events, and which there are, is the journal's (`journal/events.rs`). Here nothing is kept of them: whoever
-//! is told has a place in that order and asks the journal for what comes after it, so that the slowest listener costs
-//! no memory and none misses anything. How a transaction is shown is decided by the pages ([`Show`]).
+//! Which events there are, and their order, is decided by the journal (`journal/events.rs`). Nothing is buffered here: each
+//! consumer has a position in that order and asks the journal for what follows it, so that a slow consumer costs no memory
+//! and misses nothing. How a transaction is shown is decided by the pages ([`Show`]).
 
 mod hub;
 mod message;

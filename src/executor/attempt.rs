@@ -144,6 +144,8 @@ impl Attempt<'_> {
         let seen = match class {
             Class::Applied | Class::Rejected => Observation::Answered,
             Class::Broken => Observation::Broken,
+            // It says nothing of the server's write path, only that the server was not reached.
+            Class::Gateway => Observation::Unanswered,
             Class::Transient | Class::Unfit => return,
         };
         if seen == Observation::Answered {
@@ -172,14 +174,14 @@ pub(super) fn judge(
 ) -> Attempted {
     attempt.observe(class, &answer);
     let failure = match class {
-        Class::Transient | Class::Broken => attempt.failure(&answer),
+        Class::Transient | Class::Broken | Class::Gateway => attempt.failure(&answer),
         Class::Applied | Class::Rejected | Class::Unfit => None,
     };
     let outcome = match class {
         Class::Applied => applied(&answer),
         Class::Rejected => Outcome::Rejected { about },
         Class::Transient => Outcome::NotSent { retry: Retry::AfterBackoff },
-        Class::Broken => Outcome::InDoubt { instance_was: Health::Healthy },
+        Class::Broken | Class::Gateway => Outcome::InDoubt { instance_was: Health::Healthy },
         Class::Unfit => Outcome::Unfit,
     };
     Attempted { failure, ..Attempted::of(outcome, Some(answer)) }

@@ -1,7 +1,7 @@
 //! Sends one request to one instance and says exactly what is known afterwards.
 //!
 //! Three ends: an answer; [`SendError::NotSent`], when no instance can have executed it; [`SendError::InDoubt`],
-//! when nobody can know. It never sends a write twice, and never guesses: whatever is abandoned is in doubt, its
+//! when that cannot be known. It never sends a write twice, and never guesses: an abandoned request is in doubt, its
 //! connection is closed at once and not half-closed (a Chroma server drops the handler of a closed connection,
 //! but executes what it read of a half-closed one). A write goes out only while its lease lasts. What an answer
 //! *means* is classified by the caller.
@@ -143,7 +143,7 @@ impl Client {
         let result = tokio::select! {
             biased;
             result = self.exchange(header, &request.body, &peer, (reuse, most), &progress, licence) => result,
-            // The probes have said it already: nothing more to observe.
+            // The probes have reported it already.
             () = self.registry.departed(id) => {
                 let error = progress.abandoned("the instance is down".to_owned());
                 return Err(fail(progress.judged(error, licence)));
@@ -157,7 +157,7 @@ impl Client {
         })
     }
 
-    /// What can go wrong here is no fault of the instance, or known of it already.
+    /// Failures here are not the instance's, or are known already.
     fn prepare(&self, id: InstanceId, request: &Outgoing) -> Result<(RequestHeader, HttpPeer), SendError> {
         let refuse = |reason| SendError::NotSent { reason, refused: Refused::No };
         if self.registry.phase(id) == Phase::Down {

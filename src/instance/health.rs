@@ -28,9 +28,9 @@ use super::resolve::resolve;
 use super::url::Tls;
 use crate::ids::InstanceId;
 
-/// What is asked of an instance: it answers even while a long write runs, and costs it next to nothing.
+/// The probe: an instance answers it even while a long write runs, and it costs next to nothing.
 const HEARTBEAT: &[u8] = b"/api/v2/heartbeat";
-/// An instance that is down is asked so many times in a round, within these bounds: recovery begins when it answers.
+/// How many times an instance that is down is probed per round, within these bounds: it rejoins when it answers.
 const LOOKS_PER_ROUND: u32 = 8;
 const BETWEEN_LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
 
@@ -58,13 +58,13 @@ impl Health {
         Ok(Health { balancer, returns, registry })
     }
 
-    /// One of the candidates, each in its turn. The caller has made sure that they are equally good; `None` only
-    /// when there are none.
+    /// One of the candidates, in rotation. The caller has made sure that they are equally good; `None` only when there
+    /// are none.
     pub fn select(&self, candidates: &[InstanceId]) -> Option<InstanceId> {
         let listed = |backend: &Backend, _| at(&self.registry, backend).is_some_and(|id| candidates.contains(&id));
         let steps = self.registry.ids().len();
         let chosen = self.balancer.select_with(b"", steps, listed);
-        // Before the first discovery the balancer knows nobody.
+        // Before the first discovery the balancer has no backends.
         chosen.and_then(|backend| at(&self.registry, &backend)).or_else(|| candidates.first().copied())
     }
 
@@ -75,7 +75,7 @@ impl Health {
         }
     }
 
-    /// Asks those that are down between the rounds too: one heartbeat each, and nothing while all are well.
+    /// Probes instances that are down between the rounds too; nothing is sent while all are well.
     async fn watch_for_returns(&self) {
         let [shortest, longest] = BETWEEN_LOOKS;
         let pause = (self.registry.health().interval / LOOKS_PER_ROUND).clamp(shortest, longest);
@@ -115,7 +115,7 @@ impl BackgroundService for Health {
     }
 }
 
-/// The instance at a backend's address. Asked each time: a backend's own extension would go stale when two names
+/// The instance at a backend's address. Looked up each time: an extension of the backend would go stale when two names
 /// exchange their addresses, since backends are compared by address alone.
 fn at(registry: &Registry, backend: &Backend) -> Option<InstanceId> {
     let address = backend.addr.as_inet()?;
@@ -187,8 +187,8 @@ fn probe(registry: &Registry, id: InstanceId, timeout: Duration) -> Result<HttpH
 
 #[async_trait]
 impl HealthCheck for Probes {
-    /// Probes once, and once more at once if that fails: a hung server is noticed within one round, a lost packet
-    /// is forgiven.
+    /// Probes once, and once more at once if that fails: a hung server is noticed within one round, and one lost packet
+    /// does not count.
     async fn check(&self, target: &Backend) -> Result<()> {
         let Some(id) = at(&self.registry, target) else { return Ok(()) };
         let first = self.probe(id, target).await;

@@ -2,13 +2,14 @@
 //!
 //! This room decides an instance's phase (from probes and real traffic), builds the one [`HttpPeer`] that every
 //! connection uses, and tells "nothing was sent" from "outcome unknown". It does not decide what is sent, nor
-//! what an answer means: `chroma/` classifies, `order/` decides, and both report back through
+//! what an answer means: `chroma/` classifies, `order/` decides, and the executor reports what it saw through
 //! [`Registry::observe`].
 //!
 //! [`HttpPeer`]: pingora::upstreams::peer::HttpPeer
 
 mod client;
 mod health;
+mod identify;
 mod message;
 mod options;
 mod outages;
@@ -22,6 +23,7 @@ mod url;
 
 pub use client::Client;
 pub use health::Health;
+pub use identify::{Found, identify};
 pub use message::{Answer, LONGEST_PATH, Outgoing};
 pub use options::{HealthOptions, InstanceOptions, Timeouts};
 pub use peer::SetupError;

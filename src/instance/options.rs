@@ -1,6 +1,6 @@
-//! What the configuration says about instances, checked types only.
+//! What is configured about instances: `config/` reads these types from the file, this room uses them.
 //!
-//! Defaults live here; where the values come from (file, environment) is `config/`'s business.
+//! It decides no limits and no spelling: `config/` does.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use super::url::InstanceUrl;
 use crate::ids::InstanceName;
 
 /// One configured instance. Their order is the preference: the first is the primary.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct InstanceOptions {
     pub name: InstanceName,
     pub url: InstanceUrl,
@@ -17,7 +17,7 @@ pub struct InstanceOptions {
     pub ca_file: Option<PathBuf>,
 }
 
-/// How long things may take on the way to an instance.
+/// Time limits of requests to an instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     /// TCP and TLS together.

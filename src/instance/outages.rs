@@ -16,7 +16,7 @@ pub(super) struct Outages {
 }
 
 impl Outages {
-    /// It went away. What goes away again before it was admitted has not been back.
+    /// It went away. If it goes away again before it was admitted, that is the same outage.
     pub fn begins(&mut self, now: Instant) {
         self.since.get_or_insert(now);
     }

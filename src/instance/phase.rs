@@ -1,7 +1,7 @@
 //! The rules by which an instance's phase follows what is observed of it.
 //!
 //! Pure: the clock is passed in. It decides when an instance is usable; who observes (probes, the client, the
-//! lanes) and who is told (logs, waiting attempts) is the registry's business. A green heartbeat is not trusted
+//! lanes) and who is notified (logs, waiting attempts) is decided by the registry. A green heartbeat is not trusted
 //! alone: Chroma answers it even when every write fails.
 
 use std::time::{Duration, Instant};
@@ -17,8 +17,8 @@ pub enum Phase {
     Suspect,
     /// Gone: nothing is sent.
     Down,
-    /// Probes are green again, or for the first time, but nobody has looked yet whether it is blank, rolled back or
-    /// behind: nothing is sent but that inspection.
+    /// Probes are green again, or for the first time, but it has not been inspected yet: it may be blank, rolled back or
+    /// behind. Only that inspection is sent.
     Returned,
 }
 

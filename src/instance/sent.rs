@@ -2,7 +2,7 @@
 
 use crate::lease::{LeaseEnded, Sending};
 
-/// Whether the instance refused the connection: nobody listens there.
+/// Whether the instance refused the connection: no process listens there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Refused {
     Yes,
@@ -15,13 +15,13 @@ pub enum SendError {
     /// The instance cannot have received the whole request, and never will.
     #[error("not sent: {reason}")]
     NotSent { reason: String, refused: Refused },
-    /// It may have been executed, or not, or it may be about to be.
+    /// It may have been executed, or not, or it may still be.
     #[error("in doubt: {reason}")]
     InDoubt { reason: String },
-    /// It was answered, with more than the caller reads: a read, which can be asked in parts. The instance is not to blame.
+    /// It was answered, with more than the caller reads: a read, which can be asked in parts. This says nothing against the instance.
     #[error("an answer longer than {most} bytes")]
     TooLong { most: usize },
-    /// The write's lease was over. The instance is not to blame.
+    /// The write's lease had ended. This says nothing about the instance.
     #[error("the lease had ended: {0}")]
     LeaseEnded(Sent),
 }
@@ -31,7 +31,7 @@ pub enum SendError {
 pub enum Sent {
     /// Nothing at all.
     Nothing,
-    /// Not all of it, and the rest never will be: the connection is closed.
+    /// Not all of it; the rest never will be, since the connection is closed.
     Part,
     /// Perhaps all of it, and perhaps after the lease.
     Whole,

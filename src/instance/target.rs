@@ -1,6 +1,6 @@
 //! An address outside that the edge posts to: a webhook. The same connections, TLS and authorities as for instances.
 //!
-//! One post at a time, on a connection of its own: it is rare, and whoever listens there may be slow.
+//! One post at a time, on a connection of its own: posts are rare, and the receiver may be slow.
 
 use std::fmt;
 use std::net::SocketAddr;

@@ -1,7 +1,7 @@
 //! An instance's URL: scheme, host and port, and nothing else.
 //!
 //! It decides what the edge accepts as the address of a Chroma server. A path, a query or a password in it would
-//! be silently lost on the way to the server, so they are refused at the door.
+//! be silently lost on their way to the server, so they are refused here.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};

@@ -1,5 +1,5 @@
-//! How much the proxy takes on at once: requests, waiting requests, buffered bytes. Over a limit is a refusal with a
-//! name of its own, never an unbounded queue.
+//! How much the proxy takes on at once: requests, waiting requests, buffered bytes. Beyond a limit a request is refused
+//! with a reason of its own; no queue is unbounded. The limits themselves are configured.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -48,14 +48,14 @@ pub struct AnswerMemory {
     _permit: OwnedSemaphorePermit,
 }
 
-/// One request's place among those under way.
+/// One request among those under way.
 pub struct AdmissionPermit {
     admission: Arc<Admission>,
     permit: Option<OwnedSemaphorePermit>,
 }
 
 impl AdmissionPermit {
-    /// Leaves the place to another request, and is still waited for by a stop.
+    /// Frees the permit for another request; a stop still waits for this one.
     pub fn step_aside(&mut self) {
         self.permit = None;
     }
@@ -77,7 +77,7 @@ pub struct Memory {
 }
 
 impl Admission {
-    /// A gate with these limits.
+    /// Admission with these limits.
     pub fn new(limits: AdmitLimits) -> Arc<Admission> {
         Arc::new(Admission {
             requests: Arc::new(Semaphore::new(limits.concurrent_requests.min(Semaphore::MAX_PERMITS))),
@@ -96,12 +96,12 @@ impl Admission {
         &self.limits
     }
 
-    /// Requests under way now, the edge's own pages included, those that wait for a place not.
+    /// Requests under way now, including the edge's own pages, excluding those that wait for a permit.
     pub fn under_way(&self) -> usize {
         self.present.load(Ordering::Acquire).saturating_sub(self.waiting())
     }
 
-    /// Requests waiting for a place now.
+    /// Requests waiting for a permit now.
     pub fn waiting(&self) -> usize {
         self.waiting.load(Ordering::Acquire)
     }
@@ -113,13 +113,13 @@ impl Admission {
         (all.saturating_sub(self.memory.available_permits()) + answers) * UNIT
     }
 
-    /// A place that is never refused: the edge's own pages must answer when everything else waits.
+    /// Admits without a permit: the edge's own pages must answer when everything else waits.
     pub fn pass(self: &Arc<Self>) -> AdmissionPermit {
         self.present.fetch_add(1, Ordering::AcqRel);
         AdmissionPermit { admission: Arc::clone(self), permit: None }
     }
 
-    /// A place for one request, at once or after a bounded wait in a bounded queue.
+    /// Admits one request, at once or after a bounded wait in a bounded queue.
     pub async fn enter(self: &Arc<Self>) -> Result<AdmissionPermit, Failure> {
         let mut admitted = self.pass();
         if let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() {
@@ -160,7 +160,7 @@ impl Admission {
 
     /// Resolves when the edge is about to stop: what only waits for others ends then.
     pub async fn stopping(&self) {
-        // The sender lives as long as the gate.
+        // The sender lives as long as `self`.
         let _ = self.stopping.subscribe().wait_for(|stopping| *stopping).await;
     }
 

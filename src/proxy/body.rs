@@ -19,7 +19,7 @@ pub struct Body {
     pub passing: Passing,
 }
 
-/// Whether Pingora can still be made to send the body: it asks for it only if its own retry buffer has the end.
+/// Whether Pingora can still send the body: it does only if its own retry buffer holds the body's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Passing {
     Possible,
@@ -30,7 +30,7 @@ pub enum Passing {
 /// Why there is no whole body.
 pub enum BodyError {
     Failure(Failure),
-    /// The client is gone, or does not speak HTTP: nobody to answer.
+    /// The client is gone, or does not speak HTTP: there is no one to answer.
     Client(Box<pingora::Error>),
 }
 
@@ -54,13 +54,13 @@ pub async fn read_up_to(session: &mut Session, admission: &Arc<Admission>, limit
     let mut memory = admission.claim(announced.unwrap_or(0))?;
     let downstream = session.as_downstream_mut();
     if expects_continue(downstream.req_header()) {
-        // Pingora never sends the 100 by itself.
+        // Pingora does not send the 100 on its own.
         downstream.write_continue_response().await.map_err(BodyError::Client)?;
     }
     let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(limit));
     loop {
-        // Armed only when the rest surely fits, so that the buffer holds the body's end: then Pingora asks for the
-        // body on every attempt, and is given all of it.
+        // Enabled only when the rest surely fits, so that the buffer holds the body's end: then Pingora calls the body
+        // filter on every attempt, which supplies all of it.
         if announced.is_none_or(|length| length.saturating_sub(whole.len()) <= RETRY_BUFFER) {
             downstream.enable_retry_buffering();
         }

@@ -1,19 +1,19 @@
-//! What is remembered of one request on its way through the hooks.
+//! What is remembered of one request between Pingora's hooks. It decides nothing.
 
-use bytes::Bytes;
 use std::time::Instant;
 
-use super::admit::{AdmissionPermit, AnswerMemory, Memory};
-use super::failure::Failure;
-use super::read::Read;
+use super::admit::{AdmissionPermit, Memory};
+use super::reading::Reading;
 use crate::clock::{self, Timestamp};
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Seq};
-use crate::instance::{InFlight, Registry};
+use crate::ids::{InstanceId, Seq};
+use crate::instance::Registry;
 use crate::journal::{Fact, TimingGap};
+use crate::web::TraceId;
+use crate::web::idempotency_key::BroughtKey;
 
 /// How far a request has come.
 pub enum Stage {
-    /// Not passed on, and no journaled write: what it gets, if anything, is the edge's own.
+    /// Neither passed on nor journaled: any answer is the edge's own.
     Arrived,
     /// Passed on to an instance.
     Reading(Box<Reading>),
@@ -21,65 +21,7 @@ pub enum Stage {
     Answered(Completion),
 }
 
-/// A request on its way to instances.
-pub struct Reading {
-    pub read: Read,
-    /// The whole body, to be sent again as often as needed.
-    pub body: Option<Bytes>,
-    pub chosen: Option<InstanceId>,
-    /// The ids of its collection: on the chosen instance, and as clients know it.
-    pub ids: Option<(InstanceCollectionId, CollectionId)>,
-    /// In the order in which they were tried.
-    pub tried: Vec<InstanceId>,
-    /// Those of them that denied what they should have.
-    pub unfit: Vec<InstanceId>,
-    pub patience: Patience,
-    pub in_flight: Option<InFlight>,
-    /// The part of the answer that is held back to be rewritten.
-    pub held: Option<Vec<u8>>,
-    /// What the answer may take while it is held back and rewritten.
-    pub answer_memory: Option<AnswerMemory>,
-    pub timed_out: TimedOut,
-    /// The status of the answer that is coming in.
-    pub status: u16,
-}
-
-impl Reading {
-    pub(super) fn new(read: Read, body: Option<Bytes>) -> Self {
-        Reading {
-            read,
-            body,
-            chosen: None,
-            ids: None,
-            tried: Vec::new(),
-            unfit: Vec::new(),
-            patience: Patience::UntilProbed,
-            in_flight: None,
-            held: None,
-            answer_memory: None,
-            timed_out: TimedOut::No,
-            status: 0,
-        }
-    }
-}
-
-/// How long an attempt waits for its instance. Pingora cannot be told that the probes have given an instance up.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Patience {
-    /// Until the probes must have noticed an instance that hangs.
-    UntilProbed,
-    /// It is the request that is slow: the whole time limit.
-    Full,
-}
-
-/// Whether the last failure was a time limit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimedOut {
-    Yes,
-    No,
-}
-
-/// What a journaled write's client was told.
+/// What a journaled write's client was answered.
 pub struct Completion {
     pub seq: Seq,
     pub status: u16,
@@ -88,7 +30,7 @@ pub struct Completion {
 }
 
 impl Completion {
-    /// What the journal is told of it.
+    /// The same, as the journal records it.
     pub(super) fn fact(&self, registry: &Registry) -> Fact {
         let executed_on = self.executed_on.map(|instance| registry.name(instance).clone());
         Fact::completed(self.seq, Some(self.status), executed_on, self.timing_gap, Timestamp::now())
@@ -97,6 +39,8 @@ impl Completion {
 
 /// Pingora's CTX.
 pub struct Context {
+    /// Names the request in the log, in errors, and to instances.
+    pub trace: TraceId,
     pub started: Instant,
     pub stage: Stage,
     pub permit: Option<AdmissionPermit>,
@@ -105,14 +49,13 @@ pub struct Context {
     pub operation: &'static str,
     pub failure: Option<&'static str>,
     /// The id that the client brought for its write.
-    pub idempotency_key: Option<String>,
-    /// Why no further instance is tried.
-    pub given_up: Option<Failure>,
+    pub idempotency_key: Option<BroughtKey>,
 }
 
 impl Context {
     pub(super) fn new() -> Self {
         Context {
+            trace: TraceId::random(),
             started: clock::now(),
             stage: Stage::Arrived,
             permit: None,
@@ -120,15 +63,6 @@ impl Context {
             operation: "unknown",
             failure: None,
             idempotency_key: None,
-            given_up: None,
-        }
-    }
-
-    /// What the client is told after the last attempt failed.
-    pub(super) fn last_failure(&self) -> Failure {
-        match &self.stage {
-            Stage::Reading(reading) if reading.timed_out == TimedOut::Yes => Failure::InstanceTimedOut,
-            _ => Failure::InstancesFailed,
         }
     }
 

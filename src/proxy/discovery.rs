@@ -5,17 +5,16 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::HeaderMap;
 use tokio::time::timeout_at;
 
 use super::Edge;
 use super::failure::Failure;
-use super::read::{self, Plan};
-use super::respond::Reply;
+use super::read::{self, Attempts, Plan, ReadRequest};
 use crate::chroma::{self, CatalogRead, Operation};
 use crate::clock;
 use crate::instance::Phase;
+use crate::web::{Reply, TraceId};
 
 /// Between two looks at a phase, which nobody announces here.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -58,7 +57,7 @@ pub fn as_known(edge: &Edge, failure: Failure) -> Failure {
 
 /// Asks an instance for a tenant that the edge has not heard of, and makes known what it has. The instance's answer, if the
 /// request was for just that.
-pub async fn discover(edge: &Edge, operation: &Operation) -> Result<Option<Reply>, Failure> {
+pub async fn discover(edge: &Edge, operation: &Operation, trace: TraceId) -> Result<Option<Reply>, Failure> {
     let Some(tenant) = tenant_of(operation) else { return Ok(None) };
     if is_known(edge, tenant) {
         return Ok(None);
@@ -67,7 +66,7 @@ pub async fn discover(edge: &Edge, operation: &Operation) -> Result<Option<Reply
     let Plan::Pass(read) = read::plan(edge, asked.clone(), &chroma::tenant_path(tenant), &HeaderMap::new())? else {
         return Ok(None);
     };
-    let answer = read::fetch(edge, &read, Method::GET, &HeaderMap::new(), Bytes::new()).await;
+    let answer = read::fetch(edge, &read, &ReadRequest::get(trace), Attempts::default()).await;
     if answer.as_ref().is_ok_and(|reply| reply.status == 200) {
         edge.core.discovery().hear_of(tenant);
         edge.registry.ids().filter(|id| edge.registry.usable(*id)).for_each(|id| edge.core.doubt_contents(id));

@@ -1,8 +1,11 @@
-//! Every way in which the edge itself refuses or fails a request, folded once into status, reason, retry advice and
-//! public text. Chroma's own answers never come through here.
+//! Every way in which the edge itself refuses or fails a request: status, reason, retry advice and public text of each.
+//! It decides no refusal, and Chroma's own answers never come through here.
 
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Recovery, Refusal};
 use crate::ids::TransactionId;
+
+/// Where a transaction's outcome is shown.
+const OUTCOMES: &str = "/transaction/safety/transaction";
 
 /// A request that the edge itself answers with an error.
 #[derive(Clone, Debug)]
@@ -15,14 +18,14 @@ pub enum Failure {
     QueueTooSlow,
     BacklogFull,
     JournalUnavailable(String),
-    /// This edge does not serve: another one may.
+    /// This edge does not serve; another one may.
     Standby(String),
-    /// Nor could any other: the journal cannot be reached, and nobody is known to hold it.
+    /// No edge can serve: the journal cannot be reached, and no other edge is known to hold it.
     NoJournal(String),
     /// The journal did not say whether the write is durable.
-    JournalInDoubt(TransactionId),
+    JournalInDoubt(TransactionId, KeyOrigin),
     /// Journaled; no instance could take it in time.
-    RecoveryPending(TransactionId),
+    RecoveryPending(TransactionId, KeyOrigin),
     /// Refused before the journal: Chroma would be harmed.
     Refused(Refusal),
     /// A read that makes Chroma close the connection without an answer.
@@ -43,8 +46,15 @@ pub enum Failure {
     /// Every instance that could serve failed to.
     InstancesFailed,
     InstanceTimedOut,
-    /// An answer of Chroma's own making, given by the edge.
+    /// An answer in Chroma's own words, given by the edge.
     Chroma(EdgeAnswer),
+}
+
+/// Who made a write's id. Only a client that made it can repeat the write as the same one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyOrigin {
+    Client,
+    Edge,
 }
 
 /// When a refused request may be repeated.
@@ -65,8 +75,8 @@ impl Failure {
             Failure::BacklogFull => "backlog_full",
             Failure::JournalUnavailable(_) | Failure::NoJournal(_) => "journal_unavailable",
             Failure::Standby(_) => "standby",
-            Failure::JournalInDoubt(_) => "journal_in_doubt",
-            Failure::RecoveryPending(_) => "no_instance_available",
+            Failure::JournalInDoubt(..) => "journal_in_doubt",
+            Failure::RecoveryPending(..) => "no_instance_available",
             Failure::Refused(refusal) if refusal.is_ours() => refusal.reason(),
             Failure::Refused(_) => "refused_input",
             Failure::CrashesChroma(_) => "refused_input",
@@ -105,8 +115,8 @@ impl Failure {
             | Failure::JournalUnavailable(_)
             | Failure::Standby(_)
             | Failure::NoJournal(_)
-            | Failure::JournalInDoubt(_)
-            | Failure::RecoveryPending(_)
+            | Failure::JournalInDoubt(..)
+            | Failure::RecoveryPending(..)
             | Failure::NoFreshInstance
             | Failure::NoInstance => 503,
             Failure::InstanceTimedOut => 504,
@@ -123,8 +133,8 @@ impl Failure {
             Failure::TransactionRunning(_) | Failure::Standby(_) => Retry::AfterSeconds(1),
             Failure::JournalUnavailable(_)
             | Failure::NoJournal(_)
-            | Failure::JournalInDoubt(_)
-            | Failure::RecoveryPending(_)
+            | Failure::JournalInDoubt(_, KeyOrigin::Client)
+            | Failure::RecoveryPending(_, KeyOrigin::Client)
             | Failure::NoInstance
             | Failure::InstancesFailed
             | Failure::InstanceTimedOut => Retry::AfterSeconds(5),
@@ -138,15 +148,26 @@ impl Failure {
             Failure::BodyTooLarge { limit } => format!("Payload too large: the limit is {limit} bytes"),
             Failure::MemoryFull => "Too many request bodies are in memory; try again shortly".to_owned(),
             Failure::QueueFull => "Too many requests are waiting; try again shortly".to_owned(),
-            Failure::QueueTooSlow => "The request waited too long for its turn; try again shortly".to_owned(),
+            Failure::QueueTooSlow => "The request waited too long to be served; try again shortly".to_owned(),
             Failure::BacklogFull => "Too many journaled writes wait for an instance that is away".to_owned(),
             Failure::JournalUnavailable(why) => format!("The write was refused and has no effect: {why}"),
             Failure::Standby(why) => why.clone(),
             Failure::NoJournal(why) => format!("This edge does not serve yet: {why}"),
-            Failure::JournalInDoubt(_) => "The journal did not say in time whether it has the write".to_owned(),
-            Failure::RecoveryPending(_) => {
+            Failure::JournalInDoubt(_, KeyOrigin::Client) => {
+                "The journal did not say in time whether it has the write".to_owned()
+            }
+            Failure::JournalInDoubt(id, KeyOrigin::Edge) => format!(
+                "perhaps journaled; if so, its outcome will be at {OUTCOMES}/{id}; look there before you send it again: \
+                 the journal did not say in time whether it has the write"
+            ),
+            Failure::RecoveryPending(_, KeyOrigin::Client) => {
                 "No instance could take the write in time; it is journaled and will be executed".to_owned()
             }
+            // A stock client would send it again under a new id, and both would be executed.
+            Failure::RecoveryPending(id, KeyOrigin::Edge) => format!(
+                "journaled; its outcome will be at {OUTCOMES}/{id}; do not send it again: no instance could take the \
+                 write in time, and it will be executed when one can"
+            ),
             Failure::Refused(refusal) => refusal.to_string(),
             Failure::CrashesChroma(why) => (*why).to_owned(),
             Failure::Protected { name } => format!(
@@ -185,8 +206,8 @@ impl Failure {
     /// The transaction that the answer speaks of, and what will become of it.
     const fn transaction(&self) -> Option<(TransactionId, Option<Recovery>)> {
         match self {
-            Failure::RecoveryPending(id) => Some((*id, Some(Recovery::Pending))),
-            Failure::JournalInDoubt(id) => Some((*id, Some(Recovery::Unknown))),
+            Failure::RecoveryPending(id, _) => Some((*id, Some(Recovery::Pending))),
+            Failure::JournalInDoubt(id, _) => Some((*id, Some(Recovery::Unknown))),
             Failure::TransactionRunning(id) => Some((*id, None)),
             _ => None,
         }

@@ -1,14 +1,30 @@
-//! Who a request comes from, when it has passed proxies: `X-Forwarded-For`, believed as far as its writers are trusted.
+//! Who a request comes from when it has passed proxies: `X-Forwarded-For`, believed as far as its writers are trusted.
 
 use std::net::IpAddr;
 
+use bytes::Bytes;
 use http::HeaderMap;
 use ipnet::IpNet;
 use pingora::proxy::Session;
 
+use crate::web::PageRequest;
+
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// The address of the client of this session, as it is stored; `None` where there is no network between.
+/// The page request of this session, whose body has been read.
+pub(super) fn page_request(session: &Session, body: Bytes, trusted: &[IpNet]) -> PageRequest {
+    let header = session.req_header();
+    PageRequest {
+        method: header.method.clone(),
+        path: header.uri.path().to_owned(),
+        query: header.uri.query().unwrap_or_default().to_owned(),
+        headers: header.headers.clone(),
+        body,
+        client_ip: client_of(session, trusted),
+    }
+}
+
+/// The address of the client of this session, as it is stored; `None` for a connection without an IP address.
 pub(super) fn client_of(session: &Session, trusted: &[IpNet]) -> Option<String> {
     let peer = session.client_addr().and_then(|address| address.as_inet())?.ip();
     Some(client_ip(peer, &session.req_header().headers, trusted).to_string())

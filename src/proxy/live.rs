@@ -1,12 +1,10 @@
 //! Answers that go on while their client listens: written piece by piece, each within a time limit.
 //!
-//! The client is watched meanwhile, since whoever has gone must free its place; and a stop of the edge ends them all at
-//! once: their clients resume elsewhere.
+//! The client's connection is watched meanwhile: a client that has gone frees its stream. A stop of the edge ends all
+//! streams at once; their clients resume elsewhere.
 
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use http::header::TRANSFER_ENCODING;
 use http::{HeaderMap, Method, Version};
 use pingora::Result;
@@ -14,21 +12,12 @@ use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use super::Admission;
+use crate::web::Live;
 
-/// How long a client may take to accept a piece. What the kernel has not passed on by then, nobody reads.
+/// How long a client may take to accept a piece; a slower one is disconnected.
 const SLOWEST: Duration = Duration::from_secs(10);
 
-/// An answer without an end of its own.
-#[async_trait]
-pub trait Live: Send {
-    /// The answer's headers; its status is 200.
-    fn headers(&self) -> HeaderMap;
-
-    /// The next piece, not empty; `None`: the end. Dropped when nobody listens any more.
-    async fn next(&mut self) -> Option<Bytes>;
-}
-
-/// Writes it until it ends, the client goes or does not read, or the edge stops. An error: the client has had a part.
+/// Writes it until it ends, the client goes or does not read, or the edge stops. After an error the client has had a part.
 pub(super) async fn write(
     session: &mut Session,
     mut live: Box<dyn Live>,
@@ -46,7 +35,7 @@ pub(super) async fn write(
     let downstream = session.as_downstream_mut();
     downstream.set_abort_on_close(true);
     downstream.set_write_timeout(Some(SLOWEST));
-    // Whatever comes after it on this connection was not meant for a stream.
+    // A pipelined request must not be read as part of the stream.
     downstream.set_keepalive(None);
     let bodiless = session.req_header().method == Method::HEAD;
     session.write_response_header(Box::new(header), bodiless).await?;

@@ -1,23 +1,25 @@
-//! The way of a request through Pingora.
+//! How a request passes through Pingora.
 //!
-//! Start at [`hooks`]: each hook is a few lines that call a room. [`write`] tells the life of a write, [`read`]
-//! where a read may go. The only room, with `server/` and `instance/`, that knows Pingora.
+//! Start at [`hooks`]: each hook is a few lines that call another file. [`receive`] sorts requests, [`write`] tells the
+//! life of a write, [`read`] where a read may go. The only room, with `server/` and `instance/`, that knows Pingora.
+//! Order and verdicts are not decided here.
 
 mod admit;
 mod body;
 mod context;
-mod cors;
 mod discovery;
 mod failure;
 mod forwarded;
 mod hooks;
-pub(crate) mod idempotency_key;
 mod listener;
 mod live;
 mod prepare;
 mod read;
+mod reading;
+mod receive;
 mod replay;
 mod respond;
+mod reused;
 mod rewrite;
 mod single_flight;
 mod write;
@@ -26,20 +28,15 @@ use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use async_trait::async_trait;
-use bytes::Bytes;
 use ipnet::IpNet;
-use pingora::proxy::Session;
 
 pub use self::admit::{Admission, AdmitLimits};
-pub use self::cors::Origins;
 pub use self::listener::{EdgeSlot, Listener, StandbyReason, StandbyState};
-pub use self::live::Live;
-pub(crate) use self::respond::{REPLAYED, Reply, TRANSACTION_ID};
 use crate::chroma::RequestLimits;
 use crate::coordinator::Core;
 use crate::instance::{Client, Health, Registry};
 use crate::order::Consistency;
+use crate::web::{KeyHeaders, Origins, OwnPages, ResetPolicy};
 
 /// What the proxy allows and how long it waits.
 #[derive(Clone, Debug)]
@@ -61,72 +58,15 @@ pub struct ProxyOptions {
     pub answer_bytes: usize,
     /// What one request may ask for.
     pub limits: RequestLimits,
-    pub reset: Reset,
+    pub reset: ResetPolicy,
     /// Collections that cannot be deleted, by name, in any database.
     pub protected: Vec<String>,
-    /// Proxies in front of the edge whose word about a client's address is believed.
+    /// Which request headers bring the client's own id of a write.
+    pub idempotency: KeyHeaders,
+    /// Proxies in front of the edge whose `X-Forwarded-For` is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Whose pages may read answers in browsers.
     pub origins: Origins,
-}
-
-/// A request for one of the edge's own pages, read whole.
-#[derive(Clone, Debug)]
-pub struct PageRequest {
-    pub method: http::Method,
-    /// Without the query.
-    pub path: String,
-    /// Without its question mark; empty if there is none.
-    pub query: String,
-    pub headers: http::HeaderMap,
-    pub body: Bytes,
-    pub client_ip: Option<String>,
-}
-
-impl PageRequest {
-    /// The request of this session, whose body has been read.
-    fn of(session: &Session, body: Bytes, trusted_proxies: &[IpNet]) -> PageRequest {
-        let header = session.req_header();
-        PageRequest {
-            method: header.method.clone(),
-            path: header.uri.path().to_owned(),
-            query: header.uri.query().unwrap_or_default().to_owned(),
-            headers: header.headers.clone(),
-            body,
-            client_ip: forwarded::client_of(session, trusted_proxies),
-        }
-    }
-}
-
-/// The edge's own pages, whatever they are: the proxy only asks for them.
-#[async_trait]
-pub trait OwnPages: Send + Sync + 'static {
-    /// Whether a page of theirs is at this path, and how many bytes of body such a request may have. A body is not
-    /// read where none is taken.
-    fn takes(&self, method: &http::Method, path: &str) -> Option<usize>;
-
-    /// The page of a request that [`OwnPages::takes`] has taken.
-    async fn respond(&self, request: PageRequest) -> PageAnswer;
-}
-
-/// What a page is.
-pub enum PageAnswer {
-    Whole(Reply),
-    /// It goes on while its client listens.
-    Live(Box<dyn Live>),
-}
-
-impl From<Reply> for PageAnswer {
-    fn from(reply: Reply) -> Self {
-        PageAnswer::Whole(reply)
-    }
-}
-
-/// Whether a reset may reach the instances.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Reset {
-    Refused,
-    Allowed,
 }
 
 /// The proxy: everything that its hooks need.
@@ -141,6 +81,7 @@ pub struct Edge {
     pub(crate) client: Client,
     pub(crate) reads: AtomicU64,
     pub(crate) single_flight: Arc<single_flight::SingleFlight>,
+    pub(crate) reused: reused::ReusedKeys,
 }
 
 impl Edge {
@@ -164,6 +105,7 @@ impl Edge {
             client,
             reads: AtomicU64::new(0),
             single_flight: single_flight::SingleFlight::new(),
+            reused: reused::ReusedKeys::default(),
         }
     }
 }

@@ -4,9 +4,8 @@
 use bytes::Bytes;
 use http::HeaderMap;
 
-use super::failure::Failure;
-use super::idempotency_key;
-use super::{ProxyOptions, Reset};
+use super::ProxyOptions;
+use super::failure::{Failure, KeyOrigin};
 use crate::chroma::{
     self, CatalogWrite, CollectionRef, ErrorBody, Existing, Operation, Refusal, RequestLimits, Scanned,
     scan_create_collection, scan_create_database, scan_create_tenant, scan_records, scan_update_collection,
@@ -17,14 +16,16 @@ use crate::ids::{CollectionId, InstanceCollectionId, LaneId, Scope, TransactionI
 use crate::journal::{ClientKey, Draft};
 use crate::order::{AckPolicy, Catalog, Kind, Priority, Profile};
 use crate::proof::{self, Rule};
+use crate::web::{ResetPolicy, idempotency_key};
 
 /// A write that may be journaled.
 pub struct Prepared {
     pub draft: Draft,
     pub ack_policy: AckPolicy,
+    pub key_origin: KeyOrigin,
 }
 
-/// What becomes of a write request.
+/// What to do with a write request.
 pub enum Preparation {
     Journal(Box<Prepared>),
     /// `get_or_create` of a collection that is everywhere: a read.
@@ -55,21 +56,15 @@ pub struct Identity {
 }
 
 impl Identity {
-    /// Reads the id in the headers, or makes one.
-    pub fn of(
-        operation: &Operation,
-        method: &str,
-        path: &str,
-        headers: &HeaderMap,
-        body: &[u8],
-    ) -> Result<Self, Failure> {
-        let (id, brought) = (TransactionId::random(), idempotency_key::brought(headers)?);
+    /// With the id that the client brought, or one made here.
+    pub fn of(operation: &Operation, method: &str, path: &str, brought: Option<String>, body: &[u8]) -> Self {
+        let id = TransactionId::random();
         let fingerprint = idempotency_key::fingerprint(method, path, body);
         let tenant = tenant_of(operation);
-        // Kept where nobody who brings it again looks for it.
+        // A broken rule, for the proof: the key is stored where a repetition does not look.
         let hidden = proof::broken(Rule::OnceOnly).then(|| format!("{tenant}, {id}"));
         let key = idempotency_key::key(brought.as_deref(), id, hidden.as_deref().unwrap_or(tenant), fingerprint);
-        Ok(Identity { id, key, brought })
+        Identity { id, key, brought }
     }
 
     /// The id that is shown to the client.
@@ -78,7 +73,7 @@ impl Identity {
     }
 }
 
-/// Decides. Nothing is journaled or sent yet.
+/// Prepares the write, or refuses it. Nothing is journaled or sent yet.
 pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -> Result<Preparation, Failure> {
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
     let content_type = header("content-type").map(str::to_owned);
@@ -96,7 +91,7 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
             (LaneId::Records(id), profile, path)
         }
         Operation::CatalogWrite(write) => {
-            // With an id of its own it is to be found by it, hence journaled.
+            // A write with an id of its own must be found by that id later: it is journaled.
             if request.identity.brought.is_none()
                 && let Some(collection) = shown(write, &request.body, core)?
             {
@@ -112,9 +107,9 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
         _ => return Err(Failure::Chroma(chroma::EdgeAnswer::empty(404))),
     };
     let Identity { id: transaction_id, key, brought } = request.identity;
-    let ack_policy = match brought {
-        Some(_) => AckPolicy::Durable,
-        None => AckPolicy::Applied,
+    let (ack_policy, key_origin) = match brought {
+        Some(_) => (AckPolicy::Durable, KeyOrigin::Client),
+        None => (AckPolicy::Applied, KeyOrigin::Edge),
     };
     let draft = Draft {
         transaction_id,
@@ -130,7 +125,7 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
         user_identifier: header("x-user-id").map(str::to_owned),
         body: request.body,
     };
-    Ok(Preparation::Journal(Box::new(Prepared { draft, ack_policy })))
+    Ok(Preparation::Journal(Box::new(Prepared { draft, ack_policy, key_origin })))
 }
 
 /// The collection that a segment in an id's place means: an id of any instance in any spelling, else a name.
@@ -198,7 +193,7 @@ fn allowed(
         CatalogWrite::CreateDatabase { .. } => {
             within(&options.limits, understood(scan_create_database(&request.body))?)?;
         }
-        CatalogWrite::Reset if options.reset == Reset::Refused => return Err(Failure::ResetDisabled),
+        CatalogWrite::Reset if options.reset == ResetPolicy::Refused => return Err(Failure::ResetDisabled),
         CatalogWrite::CreateCollection { .. } => {
             let create = understood(scan_create_collection(&request.body))?;
             options.limits.check(&create.measured).map_err(Failure::Refused)?;

@@ -6,14 +6,13 @@ use tokio::time::{Duration, timeout_at};
 
 use super::Edge;
 use super::failure::Failure;
-use super::idempotency_key;
-use super::respond::{REPLAYED, Reply};
 use super::write::unanswered;
 use crate::clock;
 use crate::journal::{ClientKey, Lookup, TransactionRow};
 use crate::order::Verdict;
+use crate::web::{REPLAYED, Reply, idempotency_key};
 
-/// A safety net: an outcome is told by the journal.
+/// How often to look again although the journal has announced no outcome.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 /// The transaction of this key, if there is one. Both its ids are its names: the one that its client brought, and the
@@ -73,9 +72,9 @@ fn stored(row: &TransactionRow) -> Option<Reply> {
         (Some(answer), _) => Reply::json(answer.status, answer.body.clone()),
         // Applied, with an answer too long to be kept.
         (None, Verdict::Applied) => Reply::json(row.response_status.unwrap_or(200), "{}"),
-        // What its client has been told is durable a moment later.
+        // Its client's answer becomes durable a moment later.
         (None, Verdict::Void) if !row.status.is_final() => return None,
-        // Void since its collection is gone, and its client was told, or may have been, that it was applied.
+        // Void because its collection is gone, after its client was, or may have been, answered that it was applied.
         (None, Verdict::Void) if row.response_status.is_some_and(|status| status < 300) => {
             Reply::json(row.response_status?, "{}")
         }

@@ -1,77 +1,13 @@
-//! Writing a whole answer to the client.
+//! Writing a whole answer to the client. What is answered is decided elsewhere.
 
-use bytes::Bytes;
-use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER};
-use http::{HeaderMap, Method};
+use http::Method;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
 use super::failure::{Failure, Retry};
-use crate::chroma::EdgeAnswer;
-use crate::instance::Answer;
-
-/// The header that names a journaled write.
-pub const TRANSACTION_ID: HeaderName = HeaderName::from_static("transaction-id");
-/// The header that names the instance whose answer it is.
-pub const INSTANCE: HeaderName = HeaderName::from_static("chroma-edge-instance");
-/// The header that says: the answer is the stored one of an earlier request.
-pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
-
-/// A whole answer.
-#[derive(Clone, Debug)]
-pub struct Reply {
-    pub status: u16,
-    pub headers: HeaderMap,
-    pub body: Bytes,
-    pub connection: Connection,
-}
-
-/// Whether the client's connection may be used again.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Connection {
-    Keep,
-    Close,
-    /// Closed if part of the request's body has not been read: it would be taken for the next request.
-    CloseUnlessRead,
-}
-
-impl Reply {
-    /// An answer with a JSON body.
-    pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
-        let mut headers = HeaderMap::new();
-        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        Reply { status, headers, body: body.into(), connection: Connection::Keep }
-    }
-
-    /// One more header; a value that cannot be one is left out.
-    pub fn with(mut self, name: HeaderName, value: &str) -> Self {
-        if let Ok(value) = HeaderValue::from_str(value) {
-            self.headers.insert(name, value);
-        }
-        self
-    }
-}
-
-impl From<Answer> for Reply {
-    fn from(answer: Answer) -> Self {
-        let Answer { status, headers, body } = answer;
-        Reply { status, headers, body, connection: Connection::Keep }
-    }
-}
-
-impl From<EdgeAnswer> for Reply {
-    fn from(answer: EdgeAnswer) -> Self {
-        let mut reply = Reply::json(answer.status, answer.body.into_owned());
-        if reply.body.is_empty() {
-            reply.headers.remove(CONTENT_TYPE);
-        }
-        match answer.allow {
-            Some(allow) => reply.with(ALLOW, allow),
-            None => reply,
-        }
-    }
-}
+use crate::web::{Connection, Reply, TRACE_ID, TRANSACTION_ID, TraceId};
 
 impl From<&Failure> for Reply {
     fn from(failure: &Failure) -> Self {
@@ -86,8 +22,11 @@ impl From<&Failure> for Reply {
     }
 }
 
-/// Writes it. An error means that the client is gone.
-pub async fn write(session: &mut Session, reply: Reply) -> Result<()> {
+/// Writes it; an error gets the request's id unless it brings one. Fails only when the client is gone.
+pub async fn write(session: &mut Session, mut reply: Reply, trace: TraceId) -> Result<()> {
+    if reply.status >= 400 && !reply.headers.contains_key(TRACE_ID) {
+        reply.headers.insert(TRACE_ID, trace.header());
+    }
     let mut header = ResponseHeader::build(reply.status, Some(reply.headers.len() + 1))?;
     for (name, value) in &reply.headers {
         header.append_header(name.clone(), value.clone())?;

@@ -1,11 +1,11 @@
 //! From an instance's answer to the client's: ids as clients know them, lists in the edge's order.
 
 use super::Edge;
-use super::read::{Read, Rewrite, served_by};
-use super::respond::Reply;
+use super::read::{Read, Rewrite};
 use crate::chroma;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
 use crate::instance::Answer;
+use crate::web::{INSTANCE, Reply};
 
 /// What has to be known of an answer before its body comes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,10 +30,10 @@ pub fn holding(read: &Read, status: u16) -> Holding {
     }
 }
 
-/// The body for the client. What cannot be read is passed as it is: it holds no id that could be mistaken.
+/// The body for the client. What cannot be parsed is passed as it is: it holds no id.
 ///
-/// `ids`: of the read's collection, on the instance and as clients know it. They count before the catalog, which has
-/// forgotten a collection that was deleted meanwhile.
+/// `ids`: of the read's collection, on the instance and as clients know it. They take precedence over the catalog, which
+/// may have forgotten a collection that was deleted meanwhile.
 pub fn body(
     edge: &Edge,
     read: &Read,
@@ -78,5 +78,5 @@ pub fn whole(
     if holding(read, reply.status) != Holding::No {
         reply.body = body(edge, read, ids, reply.status, reply.body.to_vec()).into();
     }
-    served_by(edge, reply, instance)
+    reply.with(INSTANCE, edge.registry.name(instance).as_str())
 }

@@ -1,7 +1,7 @@
-//! Whose turn it is, of several requests with one id at once: the first executes, the others wait beside it.
+//! Several requests with one id at once: the first executes, the others wait for its outcome.
 //!
-//! That an id is executed once is decided by the journal alone; here it is decided that a storm of repetitions costs
-//! it nothing: no append, no look at the store before the first one's outcome.
+//! The journal alone ensures that an id is executed once. This file keeps a storm of repetitions away from it: no append and
+//! no lookup before the first one's outcome.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -44,13 +44,13 @@ struct Running {
 pub enum Ended {
     /// The journal knows.
     Journaled,
-    /// Without a transaction: those that waited are told the same.
+    /// Without a transaction: those that waited get the same answer.
     Refused(Failure),
 }
 
 /// What a request with an id is to do.
 pub enum Arrival {
-    /// Nobody else has the id now: execute it.
+    /// No other request has the id now: execute it.
     Leader(Leader),
     /// It had an outcome a moment ago: ask the journal.
     Known,
@@ -58,14 +58,14 @@ pub enum Arrival {
     Follower(Follower),
 }
 
-/// The right to execute. Dropped without a word: those that wait learn that nothing is known.
+/// The right to execute. If it is dropped without [`Leader::end`], the outcome is unknown to those that wait.
 pub struct Leader {
     single_flight: Arc<SingleFlight>,
     name: Name,
     end: watch::Sender<Option<Ended>>,
 }
 
-/// A place beside the first one.
+/// A request that waits for the first one.
 pub struct Follower {
     pub first: TransactionId,
     pub fingerprint: [u8; 32],
@@ -73,7 +73,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// How the first one ended; `None`: nobody knows.
+    /// How the first one ended; `None` if that is unknown.
     pub async fn ended(&mut self) -> Option<Ended> {
         self.ended.wait_for(Option::is_some).await.ok().and_then(|ended| ended.clone())
     }
@@ -84,7 +84,7 @@ impl SingleFlight {
         Arc::new(SingleFlight { state: Mutex::default(), aside: Arc::new(Semaphore::new(ASIDE)) })
     }
 
-    /// The turn of a request with this key; `id` is its own, if it is to be the first.
+    /// What a request with this key is to do; `id` is its own, for the case that it is the first.
     pub fn take(self: &Arc<Self>, key: &ClientKey, id: TransactionId) -> Arrival {
         let name = (key.tenant.clone(), key.key.clone());
         let mut state = self.state();
@@ -100,7 +100,7 @@ impl SingleFlight {
         Arrival::Leader(Leader { single_flight: Arc::clone(self), name, end })
     }
 
-    /// A place to wait in; `None`: too many wait.
+    /// A permit to wait; `None` when too many wait.
     pub fn aside(&self) -> Option<OwnedSemaphorePermit> {
         Arc::clone(&self.aside).try_acquire_owned().ok()
     }
@@ -111,7 +111,7 @@ impl SingleFlight {
 }
 
 impl Leader {
-    /// Says how it ended to all that wait.
+    /// Tells all that wait how it ended.
     pub fn end(self, ended: Ended) {
         if matches!(ended, Ended::Journaled) {
             let mut state = self.single_flight.state();

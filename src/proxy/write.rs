@@ -1,4 +1,4 @@
-//! The life of a write, on one screen.
+//! The life of a write, on one screen. What each step decides is in the file that it calls.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -9,11 +9,10 @@ use tokio::time::{sleep_until, timeout, timeout_at};
 use super::Edge;
 use super::body::{Body, BodyError, read_whole};
 use super::context::{Completion, Context, Stage};
-use super::failure::Failure;
+use super::failure::{Failure, KeyOrigin};
 use super::prepare::{Identity, Preparation, Prepared, WriteRequest, prepare};
-use super::respond::{INSTANCE, Reply, TRANSACTION_ID};
 use super::single_flight::{Arrival, Ended, Follower};
-use super::{discovery, forwarded, idempotency_key, replay};
+use super::{discovery, forwarded, replay};
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Operation};
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Settlement, Ticket};
@@ -22,10 +21,11 @@ use crate::instance::Answer;
 use crate::journal::{AppendError, ClientKey, Fact};
 use crate::order::Verdict;
 use crate::proof::{self, CrashPoint};
+use crate::web::{INSTANCE, Reply, TRANSACTION_ID, idempotency_key};
 
 /// How often a waiting write looks again whether an instance could take it.
 const PATIENCE: Duration = Duration::from_millis(250);
-/// How long the answer "pending" waits for its record: the promise itself is durable already.
+/// How long the answer "pending" waits for its status to be recorded: the write itself is durable already.
 const RECORDING: Duration = Duration::from_secs(1);
 
 /// Journals the write, has it executed, and says what to answer.
@@ -35,13 +35,20 @@ pub async fn write(
     context: &mut Context,
     operation: &Operation,
 ) -> Result<Reply, BodyError> {
-    // Known before anything is refused, so that the client finds its id in every answer.
-    context.idempotency_key = idempotency_key::brought(&session.req_header().headers)?;
+    // Read before anything is refused, so that every answer carries the client's id.
+    context.idempotency_key =
+        edge.options.idempotency.read(&session.req_header().headers).map_err(|_| Failure::BadTransactionId)?;
     let Body { bytes, memory, .. } = read_whole(session, &edge.admission).await?;
     context.memory = Some(memory);
     let header = session.req_header();
     let path = header.uri.path_and_query().map_or_else(|| header.uri.path(), |path| path.as_str()).to_owned();
-    let identity = Identity::of(operation, header.method.as_str(), &path, &header.headers, &bytes)?;
+    let identity = Identity::of(
+        operation,
+        header.method.as_str(),
+        &path,
+        context.idempotency_key.as_ref().map(|key| key.text.clone()),
+        &bytes,
+    );
     let request = WriteRequest {
         operation,
         method: header.method.as_str(),
@@ -54,7 +61,7 @@ pub async fn write(
     Ok(in_turn(edge, context, request).await?)
 }
 
-/// Executes the write, or, if its id is another's, finds that one's answer.
+/// Executes the write, or finds the answer of an earlier one with the same id.
 async fn in_turn(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) -> Result<Reply, Failure> {
     let Identity { id, key, brought } = request.identity.clone();
     let Some(shown_id) = brought else { return first(edge, context, request).await };
@@ -78,7 +85,7 @@ async fn in_turn(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) 
     answer.map(|reply| reply.with(TRANSACTION_ID, &shown_id))
 }
 
-/// Waits without the request's body and its place among those that are served: it needs neither any more.
+/// Waits without the request's body and its admission permit: a repetition needs neither any more.
 async fn beside<T>(context: &mut Context, request: WriteRequest<'_>, wait: impl Future<Output = T>) -> T {
     drop(request);
     step_aside(context);
@@ -92,8 +99,8 @@ fn step_aside(context: &mut Context) {
     }
 }
 
-/// The first one may have been journaled long ago, and the collection be gone since: what is known of the id comes
-/// before any refusal.
+/// Executes the write, unless the journal knows its id. The first one may have been journaled long ago, and its
+/// collection be gone since: what is known of the id comes before any refusal.
 async fn first_or_known(
     edge: &Edge,
     context: &mut Context,
@@ -101,7 +108,8 @@ async fn first_or_known(
     key: &ClientKey,
     deadline: Instant,
 ) -> Result<Reply, Failure> {
-    // An id of the edge's may name a transaction that the journal keeps under its client's: nothing else would notice.
+    // An id that the edge gave may name a transaction that the journal keeps under its client's id; the append would
+    // not notice.
     if idempotency_key::given(&key.key).is_some()
         && let Some(row) = replay::known(edge, key).await?
     {
@@ -157,7 +165,7 @@ async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) ->
         }
         match prepared.map_err(|failure| discovery::as_known(edge, failure))? {
             Preparation::Journal(prepared) => return journaled(edge, context, *prepared, &shown_id).await,
-            Preparation::Show { collection } => match super::read::show(edge, collection).await {
+            Preparation::Show { collection } => match super::read::show(edge, collection, context.trace).await {
                 // Deleted meanwhile: to get or create it is a write now.
                 Err(Failure::Chroma(_)) => {}
                 shown => return shown,
@@ -167,7 +175,7 @@ async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) ->
 }
 
 async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown_id: &str) -> Result<Reply, Failure> {
-    let Prepared { draft, ack_policy } = prepared;
+    let Prepared { draft, ack_policy, key_origin } = prepared;
     let (id, lane) = (draft.transaction_id, draft.lane);
     if edge.core.board().entries() >= edge.options.backlog_entries {
         return Err(Failure::BacklogFull);
@@ -178,10 +186,13 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     let mut ticket = edge.core.ticket(id, ack_policy);
     proof::pass(CrashPoint::BeforeAppend);
     // A crash before this is durable leaves nothing; after it, recovery executes the write.
-    let seq = journal.append(draft).await.map_err(|error| refused(error, id))?;
+    let seq = journal.append(draft).await.map_err(|error| refused(error, id, key_origin))?;
     let settlement = match settled(edge, &mut ticket, lane, context.started).await {
         Some(settlement) => settlement,
-        None => return pending(edge, context, ticket, (lane, seq), id, shown_id).await,
+        None => {
+            let failure = Failure::RecoveryPending(id, key_origin);
+            return pending(edge, context, ticket, (lane, seq), failure, shown_id).await;
+        }
     };
     if lane == LaneId::Catalog && settlement.verdict == Verdict::Applied {
         everywhere(edge, lane, seq).await;
@@ -189,11 +200,11 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     Ok(answered(edge, context, &settlement, lane, shown_id))
 }
 
-fn refused(error: AppendError, id: TransactionId) -> Failure {
+fn refused(error: AppendError, id: TransactionId, key_origin: KeyOrigin) -> Failure {
     match error {
         AppendError::Full => Failure::JournalUnavailable("too many writes wait for the journal".to_owned()),
         AppendError::Unavailable(why) => Failure::JournalUnavailable(why),
-        AppendError::InDoubt(_) => Failure::JournalInDoubt(id),
+        AppendError::InDoubt(_) => Failure::JournalInDoubt(id, key_origin),
         AppendError::Taken(_) => Failure::TransactionIdReused,
     }
 }
@@ -215,13 +226,13 @@ async fn settled(edge: &Edge, ticket: &mut Ticket, lane: LaneId, started: Instan
     }
 }
 
-/// The client is told that the write is journaled and will be executed: from here on recovery owns it.
+/// Answers that the write is journaled and will be executed (`failure`): from here on recovery owns it.
 async fn pending(
     edge: &Edge,
     context: &mut Context,
     mut ticket: Ticket,
     (lane, seq): (LaneId, Seq),
-    id: TransactionId,
+    failure: Failure,
     shown_id: &str,
 ) -> Result<Reply, Failure> {
     edge.core.detach(lane, seq);
@@ -229,22 +240,22 @@ async fn pending(
     let recorded =
         edge.core.journal().map(|journal| journal.record(vec![Fact::recovery_pending(seq, Timestamp::now())]));
     if let Some(settlement) = ticket.close() {
-        // It was settled in the last moment. FAILED says that its client has heard of nothing else: the end is durable first.
+        // It was settled at the last moment. FAILED would contradict this answer: the outcome is made durable first.
         let reply = answered(edge, context, &settlement, lane, shown_id);
         if let (Stage::Answered(completion), Some(journal)) = (&context.stage, edge.core.journal()) {
             let _ = timeout(RECORDING, journal.record(vec![completion.fact(&edge.registry)])).await;
         }
         return Ok(reply);
     }
-    // Who looks the transaction up after this answer finds it FAILED. A crash before: it is found ATTEMPTING.
+    // A lookup after this answer finds the transaction FAILED; after a crash before this, ATTEMPTING.
     if let Some(recorded) = recorded {
         let _ = timeout(RECORDING, recorded).await;
     }
-    Err(Failure::RecoveryPending(id))
+    Err(failure)
 }
 
-/// Waits, for a bounded time, until every reachable instance has the catalog change: a new collection is complete
-/// when its creator is told.
+/// Waits, for a bounded time, until every reachable instance has the catalog change, so that a new collection is
+/// complete when its creation is answered.
 async fn everywhere(edge: &Edge, lane: LaneId, seq: Seq) {
     let deadline = clock::now() + edge.options.catalog_wait;
     let mut changes = edge.core.changes();
@@ -255,7 +266,7 @@ async fn everywhere(edge: &Edge, lane: LaneId, seq: Seq) {
     }
 }
 
-/// What the client of a write is told that no instance has answered: its collection was deleted, or rule R10.
+/// The answer to a write that no instance has answered: its collection was deleted, or rule R10 abandoned it.
 pub fn unanswered(verdict: Verdict, lane: LaneId) -> Reply {
     if let (Verdict::Void, LaneId::Records(collection)) = (verdict, lane) {
         return Reply::from(ErrorBody::collection_id_not_found(collection));

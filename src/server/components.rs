@@ -10,17 +10,17 @@ use super::StartError;
 use super::services::{EventService, ExecutorService, HandOut, JournalService, RejoinService, RetentionService};
 use crate::admin::{Admin, AdminOptions, Listeners, StoreKind, shown_in_event};
 use crate::clock::Timestamp;
-use crate::config::{Config, ConnectionPooling, ReadConsistency, ResetPolicy};
+use crate::config::{Config, ConnectionPooling};
 use crate::coordinator::{Core, CoreOptions, Restored, restore};
 use crate::events::{Hub, Webhook};
 use crate::executor::{Runner, RunnerOptions};
 use crate::ids::InstanceName;
-use crate::instance::{Client, Health, HealthOptions, InstanceOptions, Registry, Target, Timeouts};
+use crate::instance::{Client, Health, Registry, Target, Timeouts};
 use crate::journal::retention::RetentionOptions;
 use crate::journal::{Journal, JournalOptions, Store};
 use crate::lease::Lease;
-use crate::order::{Consistency, MergeLimits};
-use crate::proxy::{Admission, AdmitLimits, Edge, EdgeSlot, ProxyOptions, Reset};
+use crate::order::MergeLimits;
+use crate::proxy::{Admission, AdmitLimits, Edge, EdgeSlot, ProxyOptions};
 use crate::rejoin::{FirstLook, Inspector, Rejoin, RejoinOptions};
 
 /// What is there before the journal is.
@@ -87,7 +87,7 @@ impl Components {
         let ready = Box::new(move || {
             edge_slot.open(edge);
             tracing::info!(%listen, "serving");
-            // Nobody waits any more when the process is about to end.
+            // The receiver is gone when the process is about to end.
             let _ = served.send(());
         });
         let retention = self.retention(&core);
@@ -141,6 +141,7 @@ impl Components {
             backlog_limit: self.config.limits.backlog_entries,
             recovery_interval: self.config.recovery_interval,
             store: self.kind,
+            key_headers: self.config.idempotency.clone(),
         };
         let pages = Admin::new(Arc::clone(core), Arc::clone(&admission), Arc::clone(&health), listeners, &options);
         let pages = Arc::new(pages);
@@ -149,11 +150,6 @@ impl Components {
 }
 
 pub(super) fn registry(config: &Config) -> Result<Arc<Registry>, StartError> {
-    let mut instances = Vec::new();
-    for instance in &config.instances {
-        let url = instance.url.clone();
-        instances.push(InstanceOptions { name: instance.name.clone(), url, ca_file: instance.ca_file.clone() });
-    }
     let timeouts = Timeouts {
         attempt: config.attempt_timeout,
         read: config.attempt_timeout,
@@ -164,9 +160,8 @@ pub(super) fn registry(config: &Config) -> Result<Arc<Registry>, StartError> {
         },
         ..Timeouts::default()
     };
-    let failures = u32::try_from(config.health.failures).unwrap_or(u32::MAX);
-    let health = HealthOptions { interval: config.health.interval, timeout: config.health.timeout, failures };
-    Registry::new(instances, timeouts, health).map_err(|error| StartError::Setup(error.to_string()))
+    let registry = Registry::new(config.instances.clone(), timeouts, config.health);
+    registry.map_err(|error| StartError::Setup(error.to_string()))
 }
 
 /// Where events are posted, if anywhere.
@@ -187,10 +182,7 @@ pub(super) fn admission(config: &Config) -> Arc<Admission> {
 
 fn proxy_options(config: &Config) -> ProxyOptions {
     ProxyOptions {
-        consistency: match config.read_consistency {
-            ReadConsistency::Fresh => Consistency::Fresh,
-            ReadConsistency::Any => Consistency::Any,
-        },
+        consistency: config.read_consistency,
         replica_ratio: config.read_replica_ratio.get(),
         write_wait: config.write_wait,
         read_wait: config.read_wait,
@@ -199,11 +191,9 @@ fn proxy_options(config: &Config) -> ProxyOptions {
         answer_bytes: config.limits.answer_bytes.as_usize(),
         backlog_entries: config.limits.backlog_entries,
         limits: config.limits.requests.clone(),
-        reset: match config.protection.reset {
-            ResetPolicy::Refused => Reset::Refused,
-            ResetPolicy::Allowed => Reset::Allowed,
-        },
+        reset: config.protection.reset,
         protected: config.protection.collections.clone(),
+        idempotency: config.idempotency.clone(),
         trusted_proxies: config.trusted_proxies.clone(),
         origins: config.origins.clone(),
     }

@@ -6,12 +6,13 @@
 mod components;
 mod leadership;
 mod services;
+mod signals;
 mod stop;
 mod store;
 
 use std::sync::Arc;
 
-use pingora::server::Server;
+use pingora::server::{RunArgs, Server};
 use pingora::services::background::background_service;
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
@@ -19,6 +20,7 @@ use tracing::info;
 use self::components::Components;
 use self::leadership::{Begin, LeaseHolder, LeaseRenewer};
 use self::services::{Task, tasks};
+use self::signals::Signals;
 use self::stop::Stopper;
 use self::store::{Claiming, Opened};
 use crate::admin::StandbyPages;
@@ -45,7 +47,7 @@ pub enum StartError {
     Setup(String),
     #[error("cannot listen on {address}: {error}")]
     Listen { address: std::net::SocketAddr, error: std::io::Error },
-    #[error("cannot start a runtime: {0}")]
+    #[error("cannot start a runtime or listen for signals: {0}")]
     Runtime(std::io::Error),
 }
 
@@ -55,7 +57,10 @@ pub enum StartError {
 /// # Errors
 /// When a room cannot be built.
 pub fn serve(mut config: Config) -> Result<(), StartError> {
-    // Found out before anything else is started; Pingora would end the process without a word of why.
+    // A runtime of its own, gone before Pingora starts its threads.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
+    signals::ignore_from_now_on(&runtime).map_err(StartError::Runtime)?;
+    // Tried before anything else is started: Pingora would end the process without saying why.
     drop(
         std::net::TcpListener::bind(config.listen)
             .map_err(|error| StartError::Listen { address: config.listen, error })?,
@@ -89,15 +94,13 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
     };
     let begin = match claiming {
         Claiming::Ours => {
-            // A runtime of its own, gone before Pingora starts its threads.
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-            let runtime = runtime.map_err(StartError::Runtime)?;
             let restored = runtime.block_on(components.load())?;
             components.lease.hold_for_life();
             Begin::Active(components.activate(restored, FirstLook::InstancesAndAdoption))
         }
         Claiming::Needed => Begin::Claim(Box::new(components)),
     };
+    drop(runtime);
     let renewer = Task::now(LeaseRenewer { holder: Arc::clone(&holder), begin, losses });
     let stopper = Stopper::new(admission, holder, config.shutdown_grace, stop_journal);
 
@@ -120,7 +123,9 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
     let proxy = server.add_service(proxy);
     rejoin.add_dependency(&health);
     proxy.add_dependency(&renewer);
-    server.run_forever();
+    server.run(RunArgs { shutdown_signal: Box::new(Signals) });
+    // Pingora has ended its services; what is left of the process is ended by `stop`.
+    std::process::exit(0);
 }
 
 fn setup(error: &pingora::Error) -> StartError {

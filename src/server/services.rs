@@ -125,7 +125,7 @@ impl Work for JournalService {
         // A limit on the file's size is a disk that is full, not a reason to die: with a handler, the write fails instead.
         let over_the_limit = tokio::signal::unix::signal(SignalKind::from_raw(SIGXFSZ));
         if let Ended::Superseded(by) = self.task.run(async move { drop(self.stop.await) }).await {
-            // Whoever listens is ending the process already if the channel is closed.
+            // A closed channel means that the process is ending already.
             let _ = self.lost.send(by).await;
         }
         drop(over_the_limit);

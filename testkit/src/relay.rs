@@ -57,6 +57,8 @@ struct Rules {
     locked_method: Option<&'static str>,
     /// Not delivered: the connection is closed.
     swallowed: Option<&'static str>,
+    /// Not delivered: answered like this.
+    answered: Option<(&'static str, String)>,
     /// Executed, and the connection is closed instead of an answer.
     unanswered: Option<&'static str>,
 }
@@ -68,13 +70,16 @@ enum Fate {
     Unanswered,
     Refused,
     Locked,
+    Answered,
     Swallowed,
 }
 
 impl Rules {
     fn fate(&self, method: &str, path: &str) -> Fate {
         let is = |rule: Option<&'static str>| rule.is_some_and(|ending| path.ends_with(ending));
-        if is(self.refused) {
+        if self.answered.as_ref().is_some_and(|(ending, _)| path.ends_with(ending)) {
+            Fate::Answered
+        } else if is(self.refused) {
             Fate::Refused
         } else if self.locked.iter().any(|ending| path.ends_with(ending)) || self.locked_method == Some(method) {
             Fate::Locked
@@ -185,6 +190,26 @@ impl Relay {
         self.shared.rules().swallowed = ending;
     }
 
+    /// From now on, requests whose path ends like this are answered by a gateway in front of the server, in HTML.
+    pub fn answer_as_gateway(&self, ending: &'static str, status: &str) {
+        let page = format!("<html><title>{status}</title></html>");
+        let length = page.len();
+        let answer = format!("HTTP/1.1 {status}\r\ncontent-type: text/html\r\ncontent-length: {length}\r\n\r\n{page}");
+        self.shared.rules().answered = Some((ending, answer));
+    }
+
+    /// From now on, requests whose path ends like this are answered 500, in Chroma's form, with this message.
+    pub fn answer_500(&self, ending: &'static str, message: &str) {
+        let body = format!(r#"{{"error":"InternalError","message":"{message}"}}"#);
+        let answer = answer("500 Internal Server Error", &body);
+        self.shared.rules().answered = Some((ending, answer));
+    }
+
+    /// From now on, requests reach the server again.
+    pub fn answer_no_more(&self) {
+        self.shared.rules().answered = None;
+    }
+
     /// From now on, requests whose path ends like this are refused with 400, without effect.
     pub fn refuse(&self, ending: Option<&'static str>) {
         self.shared.rules().refused = ending;
@@ -293,6 +318,12 @@ async fn pass(
             }
             Fate::Locked if wrote => {
                 client.write_all(locked().as_bytes()).await?;
+                client.flush().await?;
+                continue;
+            }
+            Fate::Answered => {
+                let answer = shared.rules().answered.clone();
+                client.write_all(answer.map(|(_, answer)| answer).unwrap_or_default().as_bytes()).await?;
                 client.flush().await?;
                 continue;
             }

@@ -5,6 +5,7 @@
 mod bad_input;
 mod capacity;
 mod catalog;
+mod check_online;
 mod clients;
 mod coalescing;
 mod completion;
@@ -18,6 +19,7 @@ mod environment;
 mod events;
 mod failover;
 mod forwarded;
+mod gateway;
 mod harness;
 mod journal_away;
 mod late_servers;
@@ -37,7 +39,9 @@ mod safety_application;
 mod safety_storm;
 mod safety_trail;
 mod shutdown;
+mod signals;
 mod takeover;
 #[cfg(feature = "tls")]
 mod tls;
+mod trace;
 mod webhook;

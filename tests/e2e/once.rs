@@ -147,7 +147,7 @@ fn an_id_is_visible_text_of_bounded_length() {
     let before = journaled(&cluster.edge);
     let long = "k".repeat(256);
     for name in NAMES {
-        for bad in ["", "two words", "t\u{e4}t", "tab\there", &long] {
+        for bad in ["two words", "t\u{e4}t", "tab\there", &long] {
             let answer = add(&cluster.client().with_header(name, bad), &collection, "one");
             assert_eq!(answer.status, 400, "{name}: {bad:?}: {answer}");
             assert_eq!(answer.json()["reason"], "bad_transaction_id", "{answer}");
@@ -222,4 +222,44 @@ fn duplicates_at_once_execute_once() {
     assert_one_execution(&cluster.client(), &collection, &answers);
     assert_eq!(journaled(&cluster.edge), before + 1);
     cluster.assert_converged();
+}
+
+/// A header that a gateway sets to one value for everything: refused, named in the log, and left out by the configuration.
+#[test]
+fn a_constant_header_is_named_and_can_be_left_out() {
+    let write = |cluster: &Cluster, number: usize| {
+        let client = cluster.client().with_header("X-Transaction-ID", "correlation-7");
+        client.post(&record_path("things", "add"), &record(&number.to_string()))
+    };
+    let cluster = Cluster::two();
+    cluster.create("things");
+    write(&cluster, 0).expect(201);
+    (1..=8).for_each(|number| drop(write(&cluster, number).expect(422)));
+    let log = cluster.edge.log();
+    let lines: Vec<&str> = log.lines().filter(|line| line.contains("many different writes")).collect();
+    assert!(lines.len() == 1 && lines[0].contains("x-transaction-id") && lines[0].contains("WARN"), "{lines:?}");
+
+    let only = Cluster::with(2, |edge| edge.config("  idempotency: { headers: [Idempotency-Key] }"));
+    only.create("things");
+    (0..8).for_each(|number| drop(write(&only, number).expect(201)));
+    let keyed = only.client().with_header("Idempotency-Key", "one");
+    let path = record_path("things", "add");
+    assert_replay(&keyed.post(&path, &record("last")).expect(201), &keyed.post(&path, &record("last")));
+    assert_eq!(ids(&only.client(), "things").len(), 9);
+}
+
+/// Gateways set headers that they have no value for: an empty id is none.
+#[test]
+fn an_empty_id_counts_as_none() {
+    let cluster = Cluster::two();
+    cluster.create("things");
+    let empty = cluster.client().with_header("Transaction-ID", "").with_header("Idempotency-Key", "key");
+    let path = record_path("things", "add");
+    let first = empty.post(&path, &record("one")).expect(201);
+    assert_eq!(first.header("transaction-id"), Some("key"));
+    assert_replay(&first, &empty.post(&path, &record("one")));
+    let none = cluster.client().with_header("Idempotency-Key", "");
+    none.post(&path, &record("two")).expect(201);
+    none.post(&path, &record("three")).expect(201);
+    assert_eq!(ids(&cluster.client(), "things").len(), 3);
 }

@@ -15,6 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("clock", &[]),
     ("proof", &[]),
     ("metrics", &[]),
+    ("lasting", &[]),
     ("lease", &["clock"]),
     // What is durable; one Chroma server. Neither knows the other, nor what is executed where.
     ("journal", &["clock", "ids", "order", "proof"]),
@@ -25,12 +26,32 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("rejoin", &["chroma", "clock", "coordinator", "executor", "ids", "instance", "journal", "order"]),
     ("events", &["clock", "ids", "instance", "journal", "metrics", "order"]),
     // What clients and operators reach. None sends a write to an instance.
-    ("proxy", &["chroma", "clock", "coordinator", "ids", "instance", "journal", "metrics", "order", "proof"]),
-    ("admin", &["chroma", "clock", "coordinator", "events", "ids", "instance", "journal", "metrics", "order", "proxy"]),
+    // The HTTP that proxy, pages and configuration share.
+    ("web", &["chroma", "ids", "instance", "journal"]),
+    (
+        "proxy",
+        &[
+            "chroma",
+            "clock",
+            "coordinator",
+            "ids",
+            "instance",
+            "journal",
+            "lasting",
+            "metrics",
+            "order",
+            "proof",
+            "web",
+        ],
+    ),
+    (
+        "admin",
+        &["chroma", "clock", "coordinator", "events", "ids", "instance", "journal", "metrics", "order", "proxy", "web"],
+    ),
     // `validate` is a client: it shares no code with the edge but the clock.
     ("validate", &["clock"]),
-    ("config", &["chroma", "events", "ids", "instance", "journal", "order", "proxy"]),
-    ("cli", &["config", "journal", "proof", "proxy", "validate"]),
+    ("config", &["chroma", "events", "ids", "instance", "journal", "order", "web"]),
+    ("cli", &["config", "instance", "journal", "order", "proof", "validate", "web"]),
     // The composition root. No room imports it.
     (
         "server",
@@ -44,6 +65,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "ids",
             "instance",
             "journal",
+            "lasting",
             "lease",
             "metrics",
             "order",

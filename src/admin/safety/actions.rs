@@ -10,7 +10,7 @@ use serde_json::json;
 use super::{Refusal, Safety};
 use crate::clock::{self, Timestamp};
 use crate::journal::Trimming;
-use crate::proxy::{PageRequest, Reply};
+use crate::web::{PageRequest, Reply};
 
 /// Transactions per commit, so that no write waits for long.
 const BATCH: u32 = 500;

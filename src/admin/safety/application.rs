@@ -10,7 +10,7 @@ use crate::ids::TransactionId;
 use crate::journal::{
     ApplicationDraft, ApplicationReport, ClientKey, Details, Fact, Journal, Lookup, StoredAnswer, TimingGap,
 };
-use crate::proxy::{PageRequest, REPLAYED, Reply, TRANSACTION_ID, idempotency_key};
+use crate::web::{PageRequest, REPLAYED, Reply, TRANSACTION_ID, idempotency_key};
 
 /// Ids are scoped by tenant, and an application's operation has none.
 const NO_TENANT: &str = "";
@@ -58,7 +58,8 @@ fn bad(expected: &str) -> impl Fn(serde_json::Error) -> Refusal {
 impl Safety {
     /// Journals that an operation begins.
     pub(super) async fn begin(&self, request: &PageRequest) -> Result<Reply, Refusal> {
-        let brought = idempotency_key::brought(&request.headers).map_err(|_| Refusal::BadTransactionId)?;
+        let brought = self.key_headers.read(&request.headers).map_err(|_| Refusal::BadTransactionId)?;
+        let brought = brought.map(|key| key.text);
         let draft = draft(request, brought.as_deref())?;
         let (id, key) = (draft.transaction_id, draft.client_key.clone());
         let shown_id = brought.clone().unwrap_or_else(|| id.to_string());

@@ -7,7 +7,7 @@ use super::{Refusal, Safety, rfc3339, view};
 use crate::clock::Timestamp;
 use crate::ids::Seq;
 use crate::journal::{AuditCursor, AuditQuery, Filter, OperationType, Status};
-use crate::proxy::{PageRequest, Reply, idempotency_key};
+use crate::web::{PageRequest, Reply, idempotency_key};
 
 const LIMIT: u32 = 100;
 const LONGEST: u32 = 1000;

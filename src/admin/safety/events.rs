@@ -10,7 +10,7 @@ use super::{Refusal, Safety, view};
 use crate::chroma::EdgeAnswer;
 use crate::events::{EventStream, Opened, Resume};
 use crate::journal::{EventId, EventScope};
-use crate::proxy::{Live, PageAnswer, PageRequest, Reply};
+use crate::web::{Live, PageAnswer, PageRequest, Reply};
 
 const LAST_EVENT_ID: &str = "last-event-id";
 /// Asks nginx and its kin to pass each message on at once.
@@ -76,7 +76,7 @@ impl Live for EventStream {
     }
 }
 
-/// What HEAD is told.
+/// The answer to HEAD.
 struct HeadOnly;
 
 #[async_trait]

@@ -27,7 +27,8 @@ use crate::chroma::EdgeAnswer;
 use crate::coordinator::Core;
 use crate::events::Hub;
 use crate::instance::Health;
-use crate::proxy::{Admission, PageAnswer, PageRequest, Reply};
+use crate::proxy::Admission;
+use crate::web::{KeyHeaders, PageAnswer, PageRequest, Reply};
 
 /// The largest body of a request to these pages.
 const BODY_BYTES: usize = 1024 * 1024;
@@ -41,6 +42,7 @@ pub(super) struct Safety {
     health: Arc<Health>,
     hub: Arc<Hub>,
     recovery_interval: Duration,
+    key_headers: KeyHeaders,
     waiting: Semaphore,
 }
 
@@ -103,8 +105,9 @@ impl Safety {
         health: Arc<Health>,
         hub: Arc<Hub>,
         recovery_interval: Duration,
+        key_headers: KeyHeaders,
     ) -> Safety {
-        Safety { core, admission, health, hub, recovery_interval, waiting: Semaphore::new(WAITING) }
+        Safety { core, admission, health, hub, recovery_interval, key_headers, waiting: Semaphore::new(WAITING) }
     }
 
     pub(super) async fn respond(&self, page: SafetyPage, request: &PageRequest) -> PageAnswer {

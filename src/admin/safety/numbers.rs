@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use super::{Safety, rfc3339};
 use crate::clock::Timestamp;
 use crate::journal::{ReadError, Recent, Status, StatusSummary};
-use crate::proxy::Reply;
+use crate::web::Reply;
 
 const RECENT: Duration = Duration::from_secs(2 * 60 * 60);
 const GAPS: Duration = Duration::from_secs(24 * 60 * 60);

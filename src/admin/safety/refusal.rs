@@ -5,7 +5,7 @@ use http::header::RETRY_AFTER;
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Recovery};
 use crate::ids::TransactionId;
 use crate::journal::{AppendError, ReadError};
-use crate::proxy::Reply;
+use crate::web::Reply;
 
 /// Why a request is refused.
 #[derive(Clone, Debug)]

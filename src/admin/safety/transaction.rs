@@ -10,13 +10,13 @@ use super::{Refusal, Safety, view};
 use crate::clock;
 use crate::ids::TransactionId;
 use crate::journal::{Details, Lookup};
-use crate::proxy::{PageRequest, Reply, idempotency_key};
+use crate::web::{PageRequest, Reply, idempotency_key};
 
 /// The longest wait, in seconds.
 const LONGEST_WAIT: f64 = 60.0;
 /// How long a look waits for the marks that are on their way into the journal.
 const MARKING: Duration = Duration::from_millis(250);
-/// A safety net: an outcome is told by the journal.
+/// How often to look again although the journal has announced no outcome.
 const LOOK_AGAIN: Duration = Duration::from_secs(5);
 
 impl Safety {
@@ -30,7 +30,7 @@ impl Safety {
         if !details.transaction.status.is_final()
             && let Some(journal) = self.core.journal()
         {
-            // What was answered a moment ago is marked in the next commit.
+            // An answer given a moment ago is recorded by the next commit.
             journal.settle_within(MARKING).await;
             details = self.find(id, tenant.as_deref()).await?;
         }

@@ -1,7 +1,7 @@
 //! Who holds the journal: claims it, renews it, and ends this edge when another one has it.
 //!
 //! Decides when to ask and what each answer means for this process. Who may hold the journal is the store's to say;
-//! what a lease allows is checked by whoever sends. The service around it is in [`LeaseRenewer`].
+//! what a lease allows is checked by the sender. The service around it is in [`LeaseRenewer`].
 
 mod renewer;
 #[cfg(test)]
@@ -28,12 +28,12 @@ const POLL: Duration = Duration::from_millis(250);
 /// How long one question to the store may take.
 const ANSWER: Duration = Duration::from_secs(5);
 /// How long reading the late writes of earlier edges may hold up the next renewal.
-const HEED: Duration = Duration::from_millis(200);
-/// How long an edge that is superseded waits for writes that are on their way out: their bytes are with the kernel in
-/// microseconds, or the instance does not take them, and never gets the whole.
+const LATE_WRITES_LIMIT: Duration = Duration::from_millis(200);
+/// How long a superseded edge waits for writes that are being sent: the kernel takes their bytes within microseconds, or
+/// the instance does not take them, and never gets the whole request.
 const LAST_SENDS: Duration = Duration::from_millis(500);
-/// How long an edge that ends tries to leave word for the next one.
-const LAST_WORDS: Duration = Duration::from_secs(2);
+/// How long an edge that ends tries to report its late writes for the next one.
+const REPORT_LIMIT: Duration = Duration::from_secs(2);
 const LAST_RELEASE: Duration = Duration::from_secs(1);
 
 /// Whether there is something to give back.
@@ -48,7 +48,7 @@ enum Holding {
     Never,
 }
 
-/// This edge's hold on the journal. Shared by the one who keeps it and the one who gives it back.
+/// This edge's hold on the journal, shared by the service that renews it and the one that gives it back.
 pub(super) struct LeaseHolder {
     leadership: Arc<dyn Leadership>,
     lease: Arc<Lease>,
@@ -140,8 +140,8 @@ impl LeaseHolder {
             let due = async {
                 match term {
                     LeaseTerm::ForLife => std::future::pending().await,
-                    // It has paused already, for as long as a standby does between two claims: the database's return must
-                    // not find the standby alone waiting for it.
+                    // The pause below is as long as a standby's between two claims: when the database returns, the standby
+                    // must not be the only one to ask.
                     LeaseTerm::For(_) if away => {}
                     LeaseTerm::For(term) => sleep(term / 3).await,
                 }
@@ -158,13 +158,13 @@ impl LeaseHolder {
                         info!("the journal is back, and still held by this edge");
                     }
                     // For no longer than a renewal may wait.
-                    let _ = timeout(HEED, self.heed(&mut seen)).await;
+                    let _ = timeout(LATE_WRITES_LIMIT, self.take_late_writes(&mut seen)).await;
                 }
                 Err(LeadershipError::Unavailable(why)) => {
                     if !std::mem::replace(&mut away, true) {
                         warn!(why, "the journal cannot be reached: nothing is sent once the lease has ended");
                     }
-                    // What ended too late is told as soon as the store can be asked, not in a loop without a pause.
+                    // `overran` is ready as long as late writes are not reported: pause, or this loop would spin.
                     sleep(POLL).await;
                 }
                 Err(over) => return over,
@@ -178,7 +178,7 @@ impl LeaseHolder {
         let term = answer(self.leadership.renew()).await?;
         self.prolong(asked, term);
         if let Some(core) = self.core.get() {
-            // Nobody has taken over, so nobody else has sent anything: what ended too late was ours alone.
+            // No other edge has taken over, so none has sent anything: the late writes were this edge's alone.
             core.late_writes().forget();
         }
         Ok(term)
@@ -192,13 +192,13 @@ impl LeaseHolder {
         }
     }
 
-    /// What earlier edges feared: their requests may have been executed behind the back of this one.
-    async fn heed(&self, seen: &mut HashSet<LateWriteId>) {
+    /// Takes over the late writes that earlier edges reported: they may have been executed after this edge began.
+    async fn take_late_writes(&self, seen: &mut HashSet<LateWriteId>) {
         let Some(core) = self.core.get() else { return };
         match self.leadership.late_writes().await {
             Ok(late_writes) => {
                 for (id, late_write) in late_writes {
-                    // It stays listed until it is durably handled.
+                    // It is listed until it is durably handled.
                     if seen.insert(id) {
                         let LateWrite { lane, instance } = &late_write;
                         warn!(%lane, %instance, "an earlier edge may have sent a write after its lease: it is looked at");
@@ -210,20 +210,20 @@ impl LeaseHolder {
         }
     }
 
-    /// The end of an edge whose journal is another's: stops sending, confirms nothing more, and leaves word of what it
-    /// sent too late.
+    /// Ends an edge whose journal another one holds: stops sending, acknowledges nothing more, and reports what it sent
+    /// too late.
     async fn give_up(&self, why: &LeadershipError) {
         error!("{why}: this edge stops");
         self.lease.end();
         if let Some(core) = self.core.get() {
             core.fall_silent();
         }
-        // Whoever is writing sees at the latest after its last byte that the lease is over, and notes it.
+        // A sender checks the lease after its last byte at the latest, and notes a late write.
         let _ = timeout(LAST_SENDS, self.lease.sends_done()).await;
-        self.leave_word().await;
+        self.report_late_writes().await;
     }
 
-    async fn leave_word(&self) {
+    async fn report_late_writes(&self) {
         let Some(core) = self.core.get() else { return };
         let registry = core.registry();
         let late_write = |(lane, instance)| LateWrite { lane, instance: registry.name(instance).clone() };
@@ -231,17 +231,17 @@ impl LeaseHolder {
         if late_writes.is_empty() {
             return;
         }
-        let told = timeout(LAST_WORDS, async {
+        let told = timeout(REPORT_LIMIT, async {
             while let Err(error) = self.leadership.report_late_writes(&late_writes).await {
-                tracing::debug!(%error, "word of late writes is left again");
+                tracing::debug!(%error, "late writes are reported again");
                 sleep(POLL / 5).await;
             }
         });
         match told.await {
-            Ok(()) => warn!(places = late_writes.len(), "writes ended after the lease: left word for the next edge"),
+            Ok(()) => warn!(places = late_writes.len(), "writes ended after the lease: reported for the next edge"),
             Err(_) => error!(
                 places = ?late_writes,
-                "writes ended after the lease, and the next edge could not be told: compare these instances"
+                "writes ended after the lease, and could not be reported for the next edge: compare these instances"
             ),
         }
     }
@@ -262,16 +262,16 @@ impl LeaseHolder {
     pub async fn release(&self) {
         let holding = timeout(LAST_RELEASE, self.holding.lock()).await;
         if holding.is_ok_and(|holding| *holding == Holding::Returning) {
-            self.leave_word().await;
+            self.report_late_writes().await;
             if !self.lease.has_begun() {
-                // The next edge would not wait for what this one was waiting for. Not given back, it runs out, and it waits.
+                // The next edge would not wait out what this one is waiting for. A lease that runs out makes it wait.
                 return info!("the lease is not given back: what an earlier edge sent may still be on its way");
             }
             let _ = timeout(LAST_RELEASE, self.leadership.release()).await;
         }
     }
 
-    /// Waits for its turn to ask the store; for ever once that is over.
+    /// Waits until the store may be asked; for ever once the journal is being given back.
     async fn not_over(&self) -> tokio::sync::MutexGuard<'_, Holding> {
         let holding = self.holding.lock().await;
         match *holding {

@@ -7,18 +7,20 @@ use async_trait::async_trait;
 use pingora::server::ShutdownWatch;
 use pingora::services::ServiceReadyNotifier;
 use tokio::sync::mpsc;
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::LeaseHolder;
+use crate::clock;
 use crate::coordinator::Restored;
 use crate::journal::{CommitError, LeadershipError, LeaseTerm};
+use crate::lasting::Lasting;
 use crate::proxy::StandbyReason;
 use crate::rejoin::FirstLook;
 use crate::server::StartError;
 use crate::server::components::{Active, Components};
 use crate::server::services::Work;
 
-/// Between two attempts to load a journal that is ours.
+/// Between two attempts to load a journal that this edge holds.
 const AGAIN: Duration = Duration::from_secs(1);
 
 /// Where it begins.
@@ -77,7 +79,7 @@ async fn hold(
         Ok(term) => term,
         Err(unusable) => return unusable,
     };
-    // In a task of its own: loading may keep a thread busy for longer than a term.
+    // In a task of its own: loading may keep a thread busy for longer than a lease's term.
     let keeper = Arc::clone(holder);
     #[allow(clippy::disallowed_methods, reason = "one task for the process: it ends when the journal is lost")]
     let keeping = tokio::spawn(async move { keeper.keep(term, &mut losses).await });
@@ -98,13 +100,25 @@ async fn load(
     components: &Components,
     ready: &mut Option<ServiceReadyNotifier>,
 ) -> Result<Restored, LeadershipError> {
+    let mut failing = Lasting::default();
     loop {
         let error = match components.load().await {
-            Ok(restored) => return Ok(restored),
+            Ok(restored) => {
+                if let Some(lasted) = failing.ended(clock::now()) {
+                    info!(
+                        seconds = lasted.time.as_secs(),
+                        times = lasted.times,
+                        "the journal could be loaded after all"
+                    );
+                }
+                return Ok(restored);
+            }
             Err(StartError::Finish(CommitError::Superseded(by))) => return Err(LeadershipError::Superseded { by }),
             Err(error) => error.to_string(),
         };
-        warn!(error, "the journal is held, and cannot be loaded yet");
+        if let Some(times) = failing.seen(clock::now()).times() {
+            warn!(error, times, "this edge holds the journal, and cannot load it yet");
+        }
         holder.standby.set(StandbyReason::Unreachable { why: error });
         open(ready);
         tokio::time::sleep(AGAIN).await;
@@ -113,7 +127,7 @@ async fn load(
 
 async fn serve(holder: &LeaseHolder, active: Active, ready: &mut Option<ServiceReadyNotifier>) {
     holder.loaded(active.core);
-    // An error means that the service which lets clients in is gone: nobody is to be let in any more.
+    // An error means that the service which lets clients in has ended: the process is stopping.
     if active.serving.await.is_ok() {
         open(ready);
     } else {

@@ -1,7 +1,7 @@
 //! Cross-origin requests: which pages of other origins may read what the edge answers, in browsers.
 //!
-//! Closed unless origins are configured; then the edge decides alone, and what an instance says about it is left out. No
-//! credentials of the browser's own (cookies) are involved: tokens are ordinary request headers.
+//! Closed unless origins are configured; then the edge alone decides, and an instance's own headers about it are removed.
+//! No credentials of the browser's own (cookies) are involved: tokens are ordinary request headers.
 
 use http::header::{
     ACCESS_CONTROL_ALLOW_CREDENTIALS, ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS,
@@ -10,7 +10,7 @@ use http::header::{
 };
 use http::{HeaderMap, HeaderValue, Method};
 
-use super::respond::Reply;
+use super::reply::Reply;
 
 const METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PUT, PATCH, DELETE");
 /// What the clients of this repository and Chroma's own send.
@@ -20,11 +20,11 @@ const REQUEST_HEADERS: HeaderValue = HeaderValue::from_static(
 );
 const RESPONSE_HEADERS: HeaderValue =
     HeaderValue::from_static("Transaction-ID, Idempotent-Replayed, Retry-After, Chroma-Edge-Instance, Chroma-Trace-ID");
-/// How long a browser need not ask again, in seconds.
-const REMEMBERED: HeaderValue = HeaderValue::from_static("600");
+/// How long a browser may cache a preflight's answer, in seconds.
+const MAX_AGE: HeaderValue = HeaderValue::from_static("600");
 
-/// Everything that an answer can say about origins.
-static SAID: [HeaderName; 6] = [
+/// Every response header about origins.
+static CORS_HEADERS: [HeaderName; 6] = [
     ACCESS_CONTROL_ALLOW_ORIGIN,
     ACCESS_CONTROL_ALLOW_CREDENTIALS,
     ACCESS_CONTROL_ALLOW_HEADERS,
@@ -33,7 +33,7 @@ static SAID: [HeaderName; 6] = [
     ACCESS_CONTROL_MAX_AGE,
 ];
 
-/// Which origins may.
+/// Which origins may read answers.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Origins {
     #[default]
@@ -44,9 +44,8 @@ pub enum Origins {
 }
 
 impl Origins {
-    /// What to add to an answer to a request with these headers. An answer's own words about it are to be removed
-    /// ([`Origins::replaced`]).
-    pub(super) fn answer(&self, request: &HeaderMap) -> HeaderMap {
+    /// The headers to add to the answer to a request with these headers, once those of [`Origins::replaced`] are removed.
+    pub fn answer(&self, request: &HeaderMap) -> HeaderMap {
         let mut headers = HeaderMap::new();
         let Origins::These(_) = self else {
             if *self == Origins::Any && request.contains_key(ORIGIN) {
@@ -64,13 +63,13 @@ impl Origins {
         headers
     }
 
-    /// Headers of an instance's answer that the edge says itself.
-    pub(super) fn replaced(&self) -> &'static [HeaderName] {
-        if *self == Origins::None { &[] } else { &SAID }
+    /// Headers of an instance's answer that the edge replaces.
+    pub fn replaced(&self) -> &'static [HeaderName] {
+        if *self == Origins::None { &[] } else { &CORS_HEADERS }
     }
 
-    /// The answer to a browser that asks first; `None` for every other request, and from an origin that may not.
-    pub(super) fn preflight(&self, method: &Method, request: &HeaderMap) -> Option<Reply> {
+    /// The answer to a preflight request; `None` for every other request, and from an origin that is not allowed.
+    pub fn preflight(&self, method: &Method, request: &HeaderMap) -> Option<Reply> {
         let asks = method == Method::OPTIONS && request.contains_key(ACCESS_CONTROL_REQUEST_METHOD);
         let origin = request.get(ORIGIN).filter(|origin| asks && self.allows(origin));
         origin?;
@@ -78,7 +77,7 @@ impl Origins {
         reply.headers = self.answer(request);
         reply.headers.insert(ACCESS_CONTROL_ALLOW_METHODS, METHODS);
         reply.headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, REQUEST_HEADERS);
-        reply.headers.insert(ACCESS_CONTROL_MAX_AGE, REMEMBERED);
+        reply.headers.insert(ACCESS_CONTROL_MAX_AGE, MAX_AGE);
         Some(reply)
     }
 

@@ -1,0 +1,153 @@
+//! Which instance a read is sent to next, and when no further attempt is worth it.
+//!
+//! Among fresh, usable instances it decides by `order::choose` and Pingora's rotation. What an answer means, and so
+//! whether another attempt is needed, is decided by `chroma::classify`.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use tokio::time::timeout_at;
+
+use super::Read;
+use crate::clock;
+use crate::ids::InstanceId;
+use crate::order::{Candidate, Preference, choose};
+use crate::proxy::Edge;
+use crate::proxy::failure::Failure;
+
+/// Attempts of one read, however few instances there are.
+pub const ATTEMPTS: usize = 4;
+/// The pause before the second attempt at an instance that has failed; before the third it is twice as long, and so on.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// The attempts of one read.
+#[derive(Clone, Debug, Default)]
+pub struct Attempts {
+    /// In the order in which they were tried.
+    tried: Vec<InstanceId>,
+    /// Those that this read does not ask again: they denied what they should have, or failed it for good.
+    excluded: Vec<InstanceId>,
+    /// An answer whose header did not say what it means: from whom, and its status.
+    unclear: Option<(InstanceId, u16)>,
+}
+
+impl Attempts {
+    /// One more attempt, at this instance.
+    pub fn begin(&mut self, instance: InstanceId) {
+        self.tried.push(instance);
+    }
+
+    /// This read does not ask the instance again.
+    pub fn exclude(&mut self, instance: InstanceId) {
+        self.excluded.push(instance);
+    }
+
+    /// The instance answered with a status whose meaning is in the body, and the body was not read. It may be asked
+    /// again at once, after the others.
+    pub fn unclear(&mut self, instance: InstanceId, status: u16) {
+        self.unclear = Some((instance, status));
+    }
+
+    /// Whether another instance has answered with this status already: two that agree are enough.
+    pub fn agrees(&self, status: u16) -> bool {
+        self.unclear.is_some_and(|(_, earlier)| earlier == status)
+    }
+
+    /// Whether there may be another attempt at all.
+    pub fn used_up(&self) -> bool {
+        self.tried.len() >= ATTEMPTS
+    }
+}
+
+/// Whether a read that has a failed answer already waits for a fresh instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// As long as reads wait (`read_wait`): there is nothing to answer yet.
+    ForFresh,
+    /// Only for the pause before an instance is asked again: the last answer can be passed on.
+    ForPauseOnly,
+}
+
+/// Chooses an instance for the next attempt, waiting for a fresh one if need be.
+///
+/// # Errors
+/// What to answer when no instance is left to be asked.
+pub async fn next(edge: &Edge, read: &Read, attempts: &Attempts, wait: Wait) -> Result<InstanceId, Failure> {
+    let Attempts { tried, excluded, unclear } = attempts;
+    let now = clock::now();
+    let deadline = match wait {
+        Wait::ForFresh => now + edge.options.read_wait,
+        Wait::ForPauseOnly => now,
+    };
+    let again_at = (now + PAUSE * u32::try_from(tried.len()).unwrap_or(u32::MAX)).min(now + edge.options.read_wait);
+    let mut changes = edge.core.changes();
+    loop {
+        changes.mark_unchanged();
+        let (candidates, any_usable) = {
+            let board = edge.core.board();
+            if let Some(deleted) = read.deleted(&board) {
+                return Err(deleted);
+            }
+            let mut candidates = read.candidates(&board);
+            candidates.retain(|candidate| !excluded.contains(&candidate.instance));
+            // The board learns of a departure a moment after the registry.
+            candidates.retain(|candidate| edge.registry.usable(candidate.instance));
+            (candidates, edge.registry.ids().any(|instance| edge.registry.usable(instance)))
+        };
+        let untried: Vec<Candidate> =
+            candidates.iter().filter(|candidate| !tried.contains(&candidate.instance)).copied().collect();
+        if !untried.is_empty() {
+            return Ok(pick(edge, untried));
+        }
+        // Its body was not read: asked at once, unless that has been done.
+        let unread = |candidate: &&Candidate| {
+            unclear.is_some_and(|(instance, _)| instance == candidate.instance)
+                && tried.iter().filter(|tried| **tried == candidate.instance).count() == 1
+        };
+        if let Some(candidate) = candidates.iter().find(unread) {
+            return Ok(candidate.instance);
+        }
+        // An instance that failed is asked again, but not at once: meanwhile another may become fresh, or the probes may
+        // find this one gone.
+        let may_repeat = !candidates.is_empty() && !attempts.used_up();
+        if may_repeat && clock::now() >= again_at {
+            return Ok(pick(edge, candidates));
+        }
+        let until = if may_repeat { again_at } else { deadline };
+        let given_up = attempts.used_up() || timeout_at(until.into(), changes.changed()).await.is_err();
+        if given_up && !may_repeat {
+            return Err(if any_usable { Failure::NoFreshInstance } else { Failure::NoInstance });
+        }
+    }
+}
+
+fn pick(edge: &Edge, mut candidates: Vec<Candidate>) -> InstanceId {
+    for candidate in &mut candidates {
+        candidate.in_flight = edge.registry.in_flight(candidate.instance);
+    }
+    let preference = match replica_turn(edge.reads.fetch_add(1, Ordering::Relaxed), edge.options.replica_ratio) {
+        true => Preference::Replicas,
+        false => Preference::Configured,
+    };
+    let best = choose(&candidates, preference);
+    edge.health.select(&best).or(best.first().copied()).unwrap_or(candidates[0].instance)
+}
+
+/// Whether the n-th read goes to a replica: evenly spread, and exactly the ratio in the long run.
+#[allow(clippy::cast_precision_loss, reason = "a counter beyond 2^53 reads only makes the spread less even")]
+fn replica_turn(n: u64, ratio: f64) -> bool {
+    ((n + 1) as f64 * ratio).floor() > (n as f64 * ratio).floor()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_ratio_is_exact_and_even() {
+        let turns: Vec<bool> = (0..10).map(|n| replica_turn(n, 0.8)).collect();
+        assert_eq!(turns.iter().filter(|turn| **turn).count(), 8);
+        assert!(turns.windows(2).all(|pair| pair[0] || pair[1]), "two primaries in a row: {turns:?}");
+        assert!((0..100).all(|n| !replica_turn(n, 0.0) && replica_turn(n, 1.0)));
+    }
+}

@@ -1,0 +1,136 @@
+//! Reads that the edge executes itself and answers whole: like a write, but without the journal.
+//!
+//! What an answer means is decided by `chroma::classify`, and where the next attempt goes by [`next`].
+
+use bytes::Bytes;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use http::{HeaderMap, Method};
+
+use super::choose::{Attempts, Wait, next};
+use super::{Asked, Read, Rewrite, Target};
+use crate::chroma::{self, CatalogRead, Class, ErrorBody, Operation, ReadAdvice};
+use crate::ids::{CollectionId, InstanceId};
+use crate::instance::{Answer, Outgoing, SendError};
+use crate::order::Consistency;
+use crate::proxy::failure::Failure;
+use crate::proxy::{Edge, rewrite};
+use crate::web::{Reply, TRACE_ID, TraceId};
+
+/// A read request as it is sent to an instance, but for its path.
+#[derive(Clone, Debug)]
+pub struct ReadRequest {
+    method: Method,
+    content_type: Option<HeaderValue>,
+    body: Bytes,
+    trace: TraceId,
+}
+
+impl ReadRequest {
+    /// The client's own request, with its whole body.
+    pub fn of(method: Method, headers: &HeaderMap, body: Bytes, trace: TraceId) -> Self {
+        ReadRequest { method, content_type: headers.get(CONTENT_TYPE).cloned(), body, trace }
+    }
+
+    /// A GET of the edge's own.
+    pub fn get(trace: TraceId) -> Self {
+        ReadRequest { method: Method::GET, content_type: None, body: Bytes::new(), trace }
+    }
+}
+
+/// The whole answer of a read that the edge executes itself: by the first instance that can say something definite.
+///
+/// # Errors
+/// What to answer when no instance gave an answer that can be passed on.
+pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts: Attempts) -> Result<Reply, Failure> {
+    // The last answer that is no verdict: better than none when no instance is left.
+    let mut failed: Option<Reply> = None;
+    loop {
+        let wait = if failed.is_some() { Wait::ForPauseOnly } else { Wait::ForFresh };
+        let instance = match next(edge, read, &attempts, wait).await {
+            Ok(instance) => instance,
+            Err(failure) => return failed.ok_or(failure),
+        };
+        attempts.begin(instance);
+        let Asked { path, ids } = read.on(edge, instance);
+        let answer = match send(edge, path, instance, request).await {
+            Ok(answer) => answer,
+            Err(error) if attempts.used_up() => {
+                tracing::warn!(%error, trace = %request.trace, "a read failed on every instance");
+                return failed.ok_or(Failure::InstancesFailed);
+            }
+            Err(_) => continue,
+        };
+        if read.denied(edge, answer.status) {
+            edge.core.doubt_contents(instance);
+            attempts.exclude(instance);
+            continue;
+        }
+        let class = chroma::classify(read.call(), answer.status, &answer.body);
+        let reply = rewrite::whole(edge, read, instance, ids, answer);
+        match class.read_advice() {
+            ReadAdvice::PassOn => return Ok(reply),
+            ReadAdvice::Elsewhere if attempts.agrees(reply.status) => return Ok(reply),
+            ReadAdvice::Elsewhere => attempts.exclude(instance),
+            ReadAdvice::Again => {}
+        }
+        // A gateway's page is of no use to a client of Chroma's.
+        let passable = (class != Class::Gateway).then_some(reply);
+        if attempts.used_up() {
+            return passable.or(failed).ok_or(Failure::InstancesFailed);
+        }
+        failed = passable.or(failed);
+    }
+}
+
+async fn send(edge: &Edge, path: String, instance: InstanceId, request: &ReadRequest) -> Result<Answer, SendError> {
+    let content_type = request.content_type.iter().map(|value| (CONTENT_TYPE, value.clone()));
+    let headers = content_type.chain([(TRACE_ID, request.trace.header())]).collect();
+    let outgoing = Outgoing { method: request.method.clone(), path, headers, body: request.body.clone() };
+    edge.client.send_idempotent(instance, &outgoing, edge.registry.timeouts().read).await
+}
+
+/// A collection as `GET` shows it.
+pub async fn show(edge: &Edge, collection: CollectionId, trace: TraceId) -> Result<Reply, Failure> {
+    let known = edge.core.board().catalog().get(collection).map(|known| (known.scope.clone(), known.name.clone()));
+    let Some((scope, name)) = known else {
+        return Err(Failure::Chroma(ErrorBody::collection_id_not_found(collection)));
+    };
+    let read = Read {
+        operation: Operation::CatalogRead(CatalogRead::GetCollection { scope, name }),
+        target: Target::Collection(collection),
+        rewrite: Rewrite::Collection,
+        consistency: Consistency::Fresh,
+        pin: None,
+        path: String::new(),
+    };
+    fetch(edge, &read, &ReadRequest::get(trace), Attempts::default()).await
+}
+
+/// A list of collections that no single instance has all of: each from one that serves it.
+pub async fn assemble(edge: &Edge, read: &Read, trace: TraceId) -> Result<Option<Reply>, Failure> {
+    let (Target::Collections(scope), Rewrite::CollectionList(window)) = (&read.target, &read.rewrite) else {
+        return Ok(None);
+    };
+    let (all, complete) = {
+        let board = edge.core.board();
+        (board.catalog().in_scope(scope), !read.candidates(&board).is_empty())
+    };
+    if complete || read.pin.is_some() {
+        return Ok(None);
+    }
+    let (mut items, mut memory) = (Vec::new(), Vec::new());
+    for id in window.select(all) {
+        match show(edge, id, trace).await {
+            Ok(reply) if reply.status == 200 => {
+                // Held until the list is whole, and once more in it. More is not waited for while something is held.
+                memory.push(edge.admission.claim(reply.body.len().saturating_mul(2))?);
+                items.push(reply.body);
+            }
+            // Deleted since the list was made.
+            Ok(_) | Err(Failure::Chroma(_)) => {}
+            Err(failure) => return Err(failure),
+        }
+    }
+    let joined = items.join(&b","[..]);
+    Ok(Some(Reply::json(200, [b"[", joined.as_slice(), b"]"].concat())))
+}

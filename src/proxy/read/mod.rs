@@ -1,0 +1,139 @@
+//! A read: what must be fresh where it goes, how one instance is asked, and what becomes of the answer (rule R5).
+//!
+//! Most reads are passed on by Pingora (`reading.rs`). What Pingora cannot send twice, and what one instance alone
+//! cannot answer, the edge executes itself ([`fetch`]). This file decides neither where a read goes next ([`choose`])
+//! nor which requests are reads (`chroma::route`).
+
+mod choose;
+mod fetch;
+mod plan;
+
+pub use self::choose::{Attempts, Wait, next};
+pub use self::fetch::{ReadRequest, assemble, fetch, show};
+pub use self::plan::{Plan, check_limits, plan, reject_crashing};
+
+use super::Edge;
+use super::failure::Failure;
+use crate::chroma::{self, Call, CatalogRead, ErrorBody, Operation, RecordReadKind, Window};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
+use crate::order::{Board, Candidate, Consistency};
+
+/// What must be fresh where a read goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    Collection(CollectionId),
+    /// The collections of a database, all of them.
+    Collections(Scope),
+    Catalog,
+    /// Nothing: any instance will do.
+    Anything,
+}
+
+/// How an instance's answer becomes the client's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Rewrite {
+    /// Only ids in error texts.
+    ErrorText,
+    Collection,
+    CollectionList(Window),
+    Database(Scope),
+    DatabaseList(String, Window),
+    Nothing,
+}
+
+/// A read that may be sent.
+#[derive(Clone, Debug)]
+pub struct Read {
+    pub operation: Operation,
+    pub target: Target,
+    pub rewrite: Rewrite,
+    pub consistency: Consistency,
+    pub pin: Option<InstanceId>,
+    /// Path and query as the client sent them, the page of a list left out.
+    pub(super) path: String,
+}
+
+/// A read as it is sent to one instance.
+pub struct Asked {
+    /// Path and query.
+    pub path: String,
+    /// The id of the read's collection in the path, and the one that clients know. Kept for the answer: by then the
+    /// catalog may have forgotten both.
+    pub ids: Option<(InstanceCollectionId, CollectionId)>,
+}
+
+impl Read {
+    /// The instances that may serve it now.
+    pub(super) fn candidates(&self, board: &Board) -> Vec<Candidate> {
+        let mut candidates = match &self.target {
+            Target::Collection(id) => board.readers(*id, self.consistency),
+            Target::Collections(scope) => {
+                let all = board.catalog().in_scope(scope);
+                let complete = |c: &Candidate| all.iter().all(|id| board.serves(*id, c.instance, self.consistency));
+                let mut fresh = board.catalog_readers(self.consistency);
+                if self.pin.is_none() {
+                    fresh.retain(complete);
+                }
+                fresh
+            }
+            Target::Catalog => board.catalog_readers(self.consistency),
+            Target::Anything => board.usable(),
+        };
+        if let Some(pin) = self.pin {
+            candidates.retain(|candidate| candidate.instance == pin);
+        }
+        candidates
+    }
+
+    /// Whether the instance denies what the catalog says it has: it came back blank, or a deletion is on its way.
+    /// Either way that is no verdict for the client (rule R2).
+    pub fn denied(&self, edge: &Edge, status: u16) -> bool {
+        let answered_from_content = match &self.operation {
+            Operation::CatalogRead(_) => true,
+            Operation::RecordRead { kind, .. } => {
+                matches!(kind, RecordReadKind::Get | RecordReadKind::Query | RecordReadKind::Count)
+            }
+            _ => false,
+        };
+        if !matches!(status, 404 | 412) || !answered_from_content {
+            return false;
+        }
+        match (&self.target, &self.rewrite) {
+            (Target::Collection(_), _) => true,
+            (_, Rewrite::Database(scope)) => edge.core.board().catalog().database(scope).is_some(),
+            _ => false,
+        }
+    }
+
+    /// The answer if its collection has been deleted since the read was planned.
+    pub(super) fn deleted(&self, board: &Board) -> Option<Failure> {
+        let Target::Collection(id) = self.target else { return None };
+        let answer = || match &self.operation {
+            Operation::CatalogRead(CatalogRead::GetCollection { name, .. }) => ErrorBody::collection_not_found(name),
+            _ => ErrorBody::collection_id_not_found(id),
+        };
+        board.catalog().get(id).is_none().then(|| Failure::Chroma(answer()))
+    }
+
+    /// What the answer is classified as an answer to.
+    pub fn call(&self) -> Call {
+        match &self.target {
+            Target::Collection(_) => Call::RecordRead,
+            Target::Collections(_) | Target::Catalog | Target::Anything => Call::CatalogRead,
+        }
+    }
+
+    /// What is asked of this instance.
+    pub fn on(&self, edge: &Edge, instance: InstanceId) -> Asked {
+        let Target::Collection(collection) = self.target else { return Asked { path: self.path.clone(), ids: None } };
+        let mapping = edge.core.board().catalog().mapping_while_held(collection, instance);
+        // Deleted everywhere since the instance was chosen: under an id that means nothing there it is not found.
+        let id = mapping.unwrap_or_else(|| InstanceCollectionId::new(collection.uuid()));
+        let path = match &self.operation {
+            // By id: a rename that is under way there does not matter, nor does a new collection of this name.
+            Operation::CatalogRead(CatalogRead::GetCollection { scope, .. }) => chroma::by_id_path(scope, id),
+            _ => chroma::instance_path(&self.operation, &self.path, id),
+        };
+        Asked { path, ids: Some((id, collection)) }
+    }
+}

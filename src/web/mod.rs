@@ -1,0 +1,24 @@
+//! HTTP as the proxy, the edge's own pages and the configuration share it: whole answers, pages, the client's
+//! idempotency key, and cross-origin headers.
+//!
+//! It defines these types and their rules. It opens no connection and knows neither the proxy nor the pages.
+
+pub mod idempotency_key;
+
+mod cors;
+mod page;
+mod reply;
+mod trace;
+
+pub use self::cors::Origins;
+pub use self::idempotency_key::KeyHeaders;
+pub use self::page::{Live, OwnPages, PageAnswer, PageRequest};
+pub use self::reply::{Connection, INSTANCE, REPLAYED, Reply, TRANSACTION_ID};
+pub use self::trace::{TRACE_ID, TraceId};
+
+/// Whether `POST /api/v2/reset` may reach the instances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ResetPolicy {
+    Refused,
+    Allowed,
+}

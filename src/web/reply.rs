@@ -1,0 +1,72 @@
+//! A whole answer, and the headers by which the edge speaks of itself.
+//!
+//! It decides what an answer consists of; how it is written to a client is the proxy's.
+
+use bytes::Bytes;
+use http::HeaderMap;
+use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
+
+use crate::chroma::EdgeAnswer;
+use crate::instance::Answer;
+
+/// The header that names a journaled write.
+pub const TRANSACTION_ID: HeaderName = HeaderName::from_static("transaction-id");
+/// The header that names the instance whose answer it is.
+pub const INSTANCE: HeaderName = HeaderName::from_static("chroma-edge-instance");
+/// The header that says: the answer is the stored one of an earlier request.
+pub const REPLAYED: HeaderName = HeaderName::from_static("idempotent-replayed");
+
+/// A whole answer.
+#[derive(Clone, Debug)]
+pub struct Reply {
+    pub status: u16,
+    pub headers: HeaderMap,
+    pub body: Bytes,
+    pub connection: Connection,
+}
+
+/// Whether the client's connection may be used again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Connection {
+    Keep,
+    Close,
+    /// Closed if part of the request's body has not been read: it would be taken for the next request.
+    CloseUnlessRead,
+}
+
+impl Reply {
+    /// An answer with a JSON body.
+    pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
+        let mut headers = HeaderMap::new();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        Reply { status, headers, body: body.into(), connection: Connection::Keep }
+    }
+
+    /// Sets one header; a value that cannot be one is left out.
+    pub fn with(mut self, name: HeaderName, value: &str) -> Self {
+        if let Ok(value) = HeaderValue::from_str(value) {
+            self.headers.insert(name, value);
+        }
+        self
+    }
+}
+
+impl From<Answer> for Reply {
+    fn from(answer: Answer) -> Self {
+        let Answer { status, headers, body } = answer;
+        Reply { status, headers, body, connection: Connection::Keep }
+    }
+}
+
+impl From<EdgeAnswer> for Reply {
+    fn from(answer: EdgeAnswer) -> Self {
+        let mut reply = Reply::json(answer.status, answer.body.into_owned());
+        if reply.body.is_empty() {
+            reply.headers.remove(CONTENT_TYPE);
+        }
+        match answer.allow {
+            Some(allow) => reply.with(ALLOW, allow),
+            None => reply,
+        }
+    }
+}
