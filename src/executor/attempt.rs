@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use tracing::warn;
 
-use crate::chroma::{Class, EdgeAnswer};
+use crate::chroma::{self, Class, EdgeAnswer};
 use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId};
@@ -144,7 +144,8 @@ impl Attempt<'_> {
         let seen = match class {
             Class::Applied | Class::Rejected => Observation::Answered,
             Class::Broken => Observation::Broken,
-            Class::Transient | Class::Unfit => return,
+            // A failure of unknown cause says nothing of the instance: the write that follows it does (rule R12).
+            Class::Failed | Class::Transient | Class::Unfit => return,
         };
         if seen == Observation::Answered {
             return self.core.registry.observe(self.instance, seen);
@@ -172,7 +173,7 @@ pub(super) fn judge(
 ) -> Attempted {
     attempt.observe(class, &answer);
     let failure = match class {
-        Class::Transient | Class::Broken => attempt.failure(&answer),
+        Class::Transient | Class::Broken | Class::Failed => attempt.failure(&answer),
         Class::Applied | Class::Rejected | Class::Unfit => None,
     };
     let outcome = match class {
@@ -180,6 +181,7 @@ pub(super) fn judge(
         Class::Rejected => Outcome::Rejected { about },
         Class::Transient => Outcome::NotSent { retry: Retry::AfterBackoff },
         Class::Broken => Outcome::InDoubt { instance_was: Health::Healthy },
+        Class::Failed => Outcome::Failed { signature: chroma::signature(answer.status, &answer.body), about },
         Class::Unfit => Outcome::Unfit,
     };
     Attempted { failure, ..Attempted::of(outcome, Some(answer)) }

@@ -341,7 +341,7 @@ pub async fn fetch(
             }
             Ok(answer) => {
                 let class = chroma::classify(Call::RecordRead, answer.status, &answer.body);
-                let passing = matches!(class, Class::Transient | Class::Broken | Class::Unfit);
+                let passing = matches!(class, Class::Transient | Class::Failed | Class::Broken | Class::Unfit);
                 if !passing || last_chance {
                     return Ok(super::rewrite::whole(edge, read, instance, ids, answer));
                 }

@@ -40,4 +40,5 @@ mod shutdown;
 mod takeover;
 #[cfg(feature = "tls")]
 mod tls;
+mod way_out;
 mod webhook;
