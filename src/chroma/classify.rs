@@ -8,7 +8,7 @@ use http::HeaderMap;
 use http::header::CONTENT_TYPE;
 use serde::Deserialize;
 
-use crate::order::Kind;
+use crate::order::{Kind, Signature};
 
 /// What the request was.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -30,6 +30,9 @@ pub enum Class {
     Rejected,
     /// Not executed; the same request can succeed in a moment, on the same instance.
     Transient,
+    /// Chroma answered that it failed, in its own words, and no row of the table says why. The request is over; whether
+    /// it had an effect is unknown, and so is whose fault it was: the request's or the server's (rule R12).
+    Failed,
     /// The instance is broken, and whether the write is committed is unknown: in doubt.
     Broken,
     /// Something between the edge and the server answered in its place. Whether the server got the request is unknown:
@@ -55,7 +58,7 @@ impl Class {
     pub const fn read_advice(self) -> ReadAdvice {
         match self {
             Class::Applied | Class::Rejected => ReadAdvice::PassOn,
-            Class::Broken | Class::Unfit => ReadAdvice::Elsewhere,
+            Class::Failed | Class::Broken | Class::Unfit => ReadAdvice::Elsewhere,
             Class::Transient | Class::Gateway => ReadAdvice::Again,
         }
     }
@@ -94,7 +97,10 @@ pub fn classify(call: Call, status: u16, body: &[u8]) -> Class {
         (400 | 409 | 415 | 422 | 501, Some(_)) => Class::Rejected,
         (404, Some(error)) => not_found(call, &error),
         (500, Some(error)) => internal(call, &error.message),
-        (500.., Some(_)) => Class::Broken,
+        // A server that is starting or overloaded: it does not speak of this request.
+        (502..=504, Some(_)) => Class::Broken,
+        (505..=599, Some(_)) => Class::Failed,
+        (501 | 600.., Some(_)) => Class::Broken,
         // Chroma's own errors are JSON. A 408 gave up on reading the request, perhaps after enough of it was read.
         (500.. | 408, None) => Class::Gateway,
         // A limit on requests, the server's or a gateway's: not executed.
@@ -126,7 +132,7 @@ const TOO_LARGE: [&str; 4] = [
 fn internal(call: Call, message: &str) -> Class {
     let has = |text: &str| message.contains(text);
     // A delete by condition first reads which records it means: an error there is the read's, nothing is written.
-    let resolving = message.starts_with("Failed to resolve records for deletion");
+    let resolving = message.starts_with(RESOLVING);
     let defining = matches!(call, Call::Write(Kind::CreateCollection | Kind::UpdateCollection));
     let reading = resolving || matches!(call, Call::RecordRead | Call::CatalogRead);
     if has("no such table") {
@@ -143,9 +149,27 @@ fn internal(call: Call, message: &str) -> Class {
         Class::Transient
     } else if reading && (has("is not implemented") || TOO_LARGE.iter().any(|text| has(text))) {
         Class::Rejected
-    } else {
+    } else if has("database is locked") || has("sending message to compactor") || has("Failed to send request") {
+        // The write may be committed, and the server does not recover by itself, or only much later.
         Class::Broken
+    } else {
+        Class::Failed
     }
+}
+
+/// How a delete by condition fails while it still reads which records it means.
+const RESOLVING: &str = "Failed to resolve records for deletion";
+
+/// Whether a write failed before it wrote anything, in the server's own words.
+pub fn failed_while_reading(body: &[u8]) -> bool {
+    serde_json::from_slice::<ChromaError>(body).is_ok_and(|error| error.message.starts_with(RESOLVING))
+}
+
+/// What an error answer is, for the question whether two instances failed in the same way: its status and Chroma's name
+/// for it. Texts differ by ids and positions.
+pub fn signature(status: u16, body: &[u8]) -> Signature {
+    let name = serde_json::from_slice::<ChromaError>(body).map(|error| error.error).unwrap_or_default();
+    Signature::of(status, &name)
 }
 
 const fn is_record_write(call: Call) -> bool {

@@ -125,8 +125,6 @@ fn in_doubt() {
         (ADD, 500, r#"{"error":"InternalError","message":"Error sending message to compactor"}"#, Class::Broken),
         (ADD, 500, r#"{"error":"InternalError","message":"Failed to send request"}"#, Class::Broken),
         (ADD, 500, LOCKED, Class::Broken),
-        (ADD, 500, VARIABLES, Class::Broken),
-        (ADD, 500, r#"{"error":"InternalError","message":"something new"}"#, Class::Broken),
         (ADD, 500, "", Class::Gateway),
         (PUT, 502, "<html>bad gateway</html>", Class::Gateway),
         (ADD, 503, "", Class::Gateway),
@@ -134,6 +132,19 @@ fn in_doubt() {
         (ADD, 408, "", Class::Gateway),
         (ADD, 599, "", Class::Gateway),
         (ADD, 65535, "", Class::Gateway),
+    ]);
+}
+
+#[test]
+fn failed_and_nothing_is_known_of_why() {
+    let deep = r#"{"error":"InternalError","message":"Failed to resolve records for deletion: Internal error: error returned from database: (code: 1) something new"}"#;
+    check(&[
+        (ADD, 500, VARIABLES, Class::Failed),
+        (DELETE, 500, deep, Class::Failed),
+        (ADD, 500, r#"{"error":"InternalError","message":"something new"}"#, Class::Failed),
+        (Call::RecordRead, 500, r#"{"error":"InternalError","message":"something new"}"#, Class::Failed),
+        (ADD, 507, r#"{"error":"InternalError","message":"no space"}"#, Class::Failed),
+        (ADD, 503, r#"{"error":"InternalError","message":"starting"}"#, Class::Broken),
     ]);
 }
 
@@ -185,15 +196,15 @@ fn conditions_that_are_too_large_are_refused_for_good() {
             (DELETE, 500, &body("Failed to resolve records for deletion: "), Class::Rejected),
             (Call::RecordRead, 500, &body("Error executing plan: "), Class::Rejected),
             // Not while something is written: it may be in.
-            (ADD, 500, &body("Error in compaction: "), Class::Broken),
-            (DELETE, 500, &body("Error in compaction: "), Class::Broken),
+            (ADD, 500, &body("Error in compaction: "), Class::Failed),
+            (DELETE, 500, &body("Error in compaction: "), Class::Failed),
         ]);
     }
     let definition = r#"{"error":"InternalError","message":"Error executing query: Database error: error returned from database: (code: 1) too many SQL variables"}"#;
     check(&[(CREATE, 500, definition, Class::Rejected), (PUT, 500, definition, Class::Rejected)]);
     let broken =
         r#"{"error":"InternalError","message":"Error in compaction: Failed to apply logs to the metadata segment"}"#;
-    check(&[(ADD, 500, broken, Class::Broken)]);
+    check(&[(ADD, 500, broken, Class::Failed)]);
 }
 
 /// What the header says is never contradicted by the body, and is never more than the body says.

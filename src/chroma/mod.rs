@@ -16,7 +16,7 @@ mod route;
 mod scan;
 
 pub use answer::EdgeAnswer;
-pub use classify::{Call, Class, ReadAdvice, classify, classify_header};
+pub use classify::{Call, Class, ReadAdvice, classify, classify_header, failed_while_reading, signature};
 pub use copy::{CopyPlan, copy_requests, same_definition};
 pub use error::{ErrorBody, ErrorName, Recovery};
 pub use limits::{Exceeded, IndexFault, Limit, Measured, RequestLimits, Unit};

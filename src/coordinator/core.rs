@@ -39,8 +39,8 @@ pub struct CoreOptions {
 pub(crate) enum Work {
     /// To be handed to the journal, with the instance's answer that led to it, if one did.
     Persist { persist: Persist, answer: Option<Arc<Answer>> },
-    /// To be done, in a task of its own.
-    Perform(Action),
+    /// To be done, in a task of its own, with the answer that led to it.
+    Perform { action: Action, answer: Option<Arc<Answer>> },
     /// This late write is dealt with once everything before it is durable.
     Handled(LateWriteId),
 }
@@ -91,7 +91,7 @@ impl WorkQueue {
         while let Ok(work) = self.0.try_recv() {
             lines.push(match work {
                 Work::Persist { persist, .. } => format!("{persist:?}"),
-                Work::Perform(action) => format!("{action:?}"),
+                Work::Perform { action, .. } => format!("{action:?}"),
                 Work::Handled(LateWriteId(id)) => format!("handled {id}"),
             });
         }
@@ -230,7 +230,7 @@ impl Core {
                     continue;
                 }
                 Effect::Persist(persist) => Work::Persist { persist, answer: answer.clone() },
-                Effect::Perform(action) => Work::Perform(action),
+                Effect::Perform(action) => Work::Perform { action, answer: answer.clone() },
             };
             let _ = self.work.send(work);
         }
@@ -238,7 +238,7 @@ impl Core {
 
     /// The instance answered as if it had lost something: it is inspected before it is trusted again.
     pub fn doubt_contents(&self, instance: InstanceId) {
-        let _ = self.work.send(Work::Perform(Action::Inspect { instance }));
+        let _ = self.work.send(Work::Perform { action: Action::Inspect { instance }, answer: None });
     }
 
     /// An earlier edge may have sent something behind our back: its place is not trusted before it has been looked at.

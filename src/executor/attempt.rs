@@ -7,7 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use tracing::warn;
 
-use crate::chroma::{Class, EdgeAnswer};
+use crate::chroma::{self, Class, EdgeAnswer};
 use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId};
@@ -146,7 +146,8 @@ impl Attempt<'_> {
             Class::Broken => Observation::Broken,
             // It says nothing of the server's write path, only that the server was not reached.
             Class::Gateway => Observation::Unanswered,
-            Class::Transient | Class::Unfit => return,
+            // A failure of unknown cause says nothing of the instance: the write that follows it does (rule R12).
+            Class::Failed | Class::Transient | Class::Unfit => return,
         };
         if seen == Observation::Answered {
             return self.core.registry.observe(self.instance, seen);
@@ -174,7 +175,7 @@ pub(super) fn judge(
 ) -> Attempted {
     attempt.observe(class, &answer);
     let failure = match class {
-        Class::Transient | Class::Broken | Class::Gateway => attempt.failure(&answer),
+        Class::Transient | Class::Broken | Class::Gateway | Class::Failed => attempt.failure(&answer),
         Class::Applied | Class::Rejected | Class::Unfit => None,
     };
     let outcome = match class {
@@ -182,6 +183,7 @@ pub(super) fn judge(
         Class::Rejected => Outcome::Rejected { about },
         Class::Transient => Outcome::NotSent { retry: Retry::AfterBackoff },
         Class::Broken | Class::Gateway => Outcome::InDoubt { instance_was: Health::Healthy },
+        Class::Failed => Outcome::Failed { signature: chroma::signature(answer.status, &answer.body), about },
         Class::Unfit => Outcome::Unfit,
     };
     Attempted { failure, ..Attempted::of(outcome, Some(answer)) }

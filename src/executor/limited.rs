@@ -77,9 +77,13 @@ pub(super) async fn resolve(attempt: &Attempt<'_>, collection: CollectionId, req
             answer.body = chroma::error_text(&answer.body, id, collection).into();
             return Reading { answer: Some(Arc::new(answer)), ..Reading::of(Resolved::Rejected) };
         }
-        Class::Transient | Class::Broken | Class::Gateway => {
-            return Reading { failure: attempt.failure(&answer), ..Reading::failed() };
+        Class::Failed => {
+            let signature = chroma::signature(answer.status, &answer.body);
+            let (failure, mut answer) = (attempt.failure(&answer), answer);
+            answer.body = chroma::error_text(&answer.body, id, collection).into();
+            return Reading { resolved: Resolved::Unexplained { signature }, answer: Some(Arc::new(answer)), failure };
         }
+        Class::Transient | Class::Broken | Class::Gateway => return Reading { failure: attempt.failure(&answer), ..Reading::failed() },
         Class::Unfit => return Reading::failed(),
     }
     let Ok(found) = serde_json::from_slice::<Found>(&answer.body) else { return Reading::failed() };

@@ -14,7 +14,9 @@ mod limited;
 mod limiter;
 mod records;
 mod runner;
+mod touched;
 mod warmed;
+mod writable;
 
 pub(crate) use self::bodies::Bodies;
 pub(crate) use self::collection_reader::{CollectionReader, PAGE, reader};

@@ -13,7 +13,7 @@ use tracing::warn;
 use super::attempt::{Attempt, Attempted};
 use super::catalog::{self, Entry};
 use super::limited::Reading;
-use super::{absence, backoff, limited, records};
+use super::{absence, backoff, limited, records, touched, writable};
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Core, Work, WorkQueue, facts_of, intent};
 use crate::ids::{InstanceId, LaneId, Seq};
@@ -69,9 +69,9 @@ impl Runner {
         while let Some(work) = queue.recv().await {
             match work {
                 Work::Persist { persist, answer } => self.persist(persist, answer),
-                Work::Perform(action) => {
+                Work::Perform { action, answer } => {
                     let runner = Arc::clone(&self);
-                    tokio::spawn(async move { runner.perform(action).await });
+                    tokio::spawn(async move { runner.perform(action, answer).await });
                 }
                 // The journal takes facts in the order in which they are handed over: this never becomes durable without
                 // those before it.
@@ -116,7 +116,7 @@ impl Runner {
         }
     }
 
-    async fn perform(&self, action: Action) {
+    async fn perform(&self, action: Action, answer: Option<Arc<Answer>>) {
         match action {
             Action::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
                 let attempted = self.attempt((lane, instance), &seqs, purpose, repeat, send_priority).await;
@@ -132,6 +132,15 @@ impl Runner {
             Action::Inspect { instance } => {
                 // A full queue means that an inspection is due anyway.
                 let _ = self.inspections.try_send(instance);
+            }
+            Action::CheckWritable { lane, instance, seq } => {
+                let shows = writable::check(&self.core, &self.client, lane, instance).await;
+                self.core.step_with(Input::WriteChecked { lane, instance, seq, shows }, answer);
+            }
+            Action::CompareTouched { lane, seq, instances } => {
+                let comparison =
+                    touched::compare(&self.core, &self.client, lane, seq, &instances, answer.as_deref()).await;
+                self.core.step_with(Input::TouchedCompared { lane, seq, comparison }, answer);
             }
             Action::Examine { lane, seq } => {
                 let shows = absence::examine(&self.core, &self.client, lane, seq, self.options.settle_time).await;

@@ -8,6 +8,7 @@ use std::collections::{BTreeSet, VecDeque};
 use super::board::WaitId;
 use super::catalog_change::CatalogChange;
 use super::entry::{AckPolicy, AckState, ClientState, Entry, Kind, Merge, Profile, Verdict};
+use super::failures::Failures;
 use super::precedence::{Precedence, Priority};
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::proof::{self, Rule};
@@ -32,6 +33,9 @@ pub enum InFlight {
     Recording { through: Seq },
     /// Sent, and the outcome unknown. Re-sent first, once the instance is calm (rule R2).
     InDoubt,
+    /// Answered with an unexplained failure of this entry; a check whether the instance executes writes is under way
+    /// (rule R12).
+    Checking { seq: Seq },
     /// Nothing happened; not again before the pause is over.
     Paused,
 }
@@ -63,8 +67,12 @@ pub struct ReplicaProgress {
     /// a long row of skipped entries is walked once.
     pub scan_from: Seq,
     pub in_flight: InFlight,
-    /// Entries up to here may have been executed there without an answer.
+    /// Entries up to here may have been executed there, and whether they were is unknown.
     pub doubt: Seq,
+    /// Every request for an entry up to here was answered: though it is in doubt, it can no longer be executed.
+    pub over: Seq,
+    /// The last entry rejected by agreement whose traces were found to be the same here as on the others (rule R12).
+    pub compared: Seq,
     pub state: LaneState,
     /// The entry that this instance gave no verdict on (`Unfit`), until the pause is over.
     pub declined: Option<Seq>,
@@ -95,6 +103,8 @@ impl ReplicaProgress {
             scan_from: durable,
             in_flight: InFlight::None,
             doubt: Seq::ZERO,
+            over: Seq::ZERO,
+            compared: Seq::ZERO,
             state,
             declined: None,
             unanswered: 0,
@@ -111,7 +121,7 @@ impl ReplicaProgress {
 
     /// Whether a request (or a read for one) is under way there.
     pub(super) fn busy(&self) -> bool {
-        matches!(self.in_flight, InFlight::Sent { .. } | InFlight::Resolving { .. })
+        matches!(self.in_flight, InFlight::Sent { .. } | InFlight::Resolving { .. } | InFlight::Checking { .. })
     }
 
     /// A request there got a definite answer.
@@ -146,8 +156,10 @@ pub(super) struct Slot {
     pub resolved: bool,
     /// Single requests that healthy instances left without an answer, per instance.
     pub unanswered: Vec<u32>,
-    /// Being examined for rule R10.
+    /// Being examined for rule R10, or compared for rule R12.
     pub examined: bool,
+    /// Its unexplained failures, once there are any (rule R12).
+    pub failures: Option<Box<Failures>>,
 }
 
 /// Whether the collection is known to have a dimension (rule R4).
@@ -198,6 +210,7 @@ impl Lane {
             resolved: false,
             unanswered: vec![0; self.replicas.len()],
             examined: false,
+            failures: None,
         });
     }
 
@@ -254,7 +267,8 @@ impl Lane {
             Some(Verdict::Void | Verdict::Abandoned) => true,
             Some(Verdict::Rejected) => {
                 let traceless = self.dimension == Dimension::Known || !is_record(slot.entry.profile.kind);
-                traceless && progress.doubt < slot.entry.seq
+                let compared = progress.compared == slot.entry.seq;
+                compared || (traceless && progress.doubt < slot.entry.seq)
             }
         }
     }
@@ -289,6 +303,7 @@ impl Lane {
             InFlight::None
             | InFlight::Resolving { .. }
             | InFlight::Sent { .. }
+            | InFlight::Checking { .. }
             | InFlight::InDoubt
             | InFlight::Paused => progress.scan_from(),
         };
@@ -309,6 +324,7 @@ impl Lane {
             InFlight::None
             | InFlight::Resolving { .. }
             | InFlight::Sent { .. }
+            | InFlight::Checking { .. }
             | InFlight::InDoubt
             | InFlight::Paused => self.covered(instance),
         }
@@ -319,6 +335,17 @@ impl Lane {
     pub(super) fn doubtful(&self, instance: InstanceId) -> bool {
         let progress = self.progress(instance);
         progress.state == LaneState::InStep && progress.doubt > self.covered(instance)
+    }
+
+    /// Whether a request there got no answer, and may be executed as long as nothing newer was. What was answered with
+    /// an unexplained failure is in doubt too, but over.
+    pub(super) fn may_still_execute(&self, instance: InstanceId) -> bool {
+        self.doubtful(instance) && self.progress(instance).doubt > self.progress(instance).over
+    }
+
+    /// How many entries before this one the instance has yet to pass.
+    pub(super) fn distance(&self, instance: InstanceId, seq: Seq) -> usize {
+        self.index_after(seq).saturating_sub(self.index_after(self.progress(instance).scan_from()) + 1)
     }
 
     /// Entries that the instance is not durably known to have applied.
@@ -416,7 +443,7 @@ impl Lane {
             index != except.0
                 && match progress.in_flight {
                     InFlight::Sent { first, last } => first <= seq && seq <= last,
-                    InFlight::Resolving { seq: other } => other == seq,
+                    InFlight::Resolving { seq: other } | InFlight::Checking { seq: other } => other == seq,
                     // Its verdict is on its way into the journal.
                     InFlight::Recording { through } => progress.durable < seq && seq <= through,
                     InFlight::None | InFlight::InDoubt | InFlight::Paused => false,

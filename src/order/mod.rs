@@ -1,4 +1,4 @@
-//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R11).
+//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R12).
 //!
 //! Pure: no I/O, no clock, no tokio, no randomness. What happens comes in as [`Input`]s, what is to be done
 //! goes out as [`Effect`]s: `coordinator/` answers, `executor/` does the rest and reports back. Simulated by seed in
@@ -9,6 +9,7 @@ mod catalog;
 mod catalog_change;
 mod choose;
 mod entry;
+mod failures;
 mod lane;
 mod precedence;
 
@@ -21,5 +22,6 @@ pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletio
 pub use catalog_change::{CatalogChange, Origin};
 pub use choose::{Candidate, CandidateHealth, Preference, choose};
 pub use entry::{AckPolicy, AckState, ClientState, Encoding, Entry, Kind, MAX_RETRIES, Merge, Profile, Verdict};
+pub use failures::{Signature, Touched, Traces, Writable};
 pub use lane::{Dimension, LaneState, MergeLimits};
 pub use precedence::{Precedence, Priority};

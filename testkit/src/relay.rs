@@ -50,6 +50,8 @@ struct Shared {
 /// What becomes of requests, by the end of their path, or their method. The first rule that applies decides.
 #[derive(Debug, Default)]
 struct Rules {
+    /// Not delivered, if this text is in their path or body: answered 500, in Chroma's form.
+    failing: Option<String>,
     /// Not delivered: answered 400, as Chroma would.
     refused: Option<&'static str>,
     /// Not delivered: answered as by a Chroma whose database is locked.
@@ -75,6 +77,11 @@ enum Fate {
 }
 
 impl Rules {
+    fn fails(&self, seen: &Seen) -> bool {
+        let is_in = |text: &String| seen.path.contains(text) || String::from_utf8_lossy(&seen.body).contains(text);
+        self.failing.as_ref().is_some_and(is_in)
+    }
+
     fn fate(&self, method: &str, path: &str) -> Fate {
         let is = |rule: Option<&'static str>| rule.is_some_and(|ending| path.ends_with(ending));
         if self.answered.as_ref().is_some_and(|(ending, _)| path.ends_with(ending)) {
@@ -210,6 +217,11 @@ impl Relay {
         self.shared.rules().answered = None;
     }
 
+    /// From now on, requests with this text in their path or body are answered with an unexplained 500, without effect.
+    pub fn fail(&self, text: Option<&str>) {
+        self.shared.rules().failing = text.map(str::to_owned);
+    }
+
     /// From now on, requests whose path ends like this are refused with 400, without effect.
     pub fn refuse(&self, ending: Option<&'static str>) {
         self.shared.rules().refused = ending;
@@ -302,6 +314,7 @@ async fn pass(
         seen.server_name.clone_from(&name);
         let mut held = shared.held.subscribe();
         let (method, path, wrote) = (seen.method.clone(), seen.path.clone(), !seen.body.is_empty());
+        let fails = shared.rules().fails(&seen);
         shared.remember(seen);
         let free = held.wait_for(|ending| ending.is_none_or(|ending| !path.ends_with(ending)));
         tokio::select! {
@@ -310,6 +323,11 @@ async fn pass(
             _ = client.read_u8() => return Ok(()),
         }
         let fate = shared.rules().fate(&method, &path);
+        if fails {
+            client.write_all(failure().as_bytes()).await?;
+            client.flush().await?;
+            continue;
+        }
         match fate {
             Fate::Refused => {
                 client.write_all(refusal().as_bytes()).await?;
@@ -346,6 +364,10 @@ async fn pass(
 
 fn refusal() -> String {
     answer("400 Bad Request", r#"{"error":"InvalidArgumentError","message":"refused by the test"}"#)
+}
+
+fn failure() -> String {
+    answer("500 Internal Server Error", r#"{"error":"InternalError","message":"something that nobody has thought of"}"#)
 }
 
 /// As Chroma 1.5.9 answers.

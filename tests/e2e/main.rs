@@ -44,4 +44,5 @@ mod takeover;
 #[cfg(feature = "tls")]
 mod tls;
 mod trace;
+mod way_out;
 mod webhook;

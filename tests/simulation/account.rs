@@ -69,6 +69,8 @@ impl World {
             Verdict::Applied => Outcome::Acknowledged,
             // A `get_or_create` that found its collection.
             Verdict::Void if self.journal.rows[&seq].lane == LaneId::Catalog => Outcome::Found,
+            // Its client was answered with a failure, which promises nothing.
+            Verdict::Rejected if self.failures.agreed.contains(&seq) => Outcome::Unknown("failed".to_owned()),
             Verdict::Rejected | Verdict::Void => Outcome::Refused(format!("{verdict:?}")),
             Verdict::Abandoned => Outcome::Unknown("abandoned".to_owned()),
         };

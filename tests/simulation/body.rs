@@ -26,6 +26,8 @@ pub enum Flaw {
     RefusedLate,
     /// Never executed and never answered, by any instance.
     Unanswerable,
+    /// Never executed, and answered with an unexplained failure by every instance.
+    Failing,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -176,7 +176,7 @@ impl World {
                 }
                 _ => return REFUSED,
             },
-            Answer::Done | Answer::Refused | Answer::NotFound => return REFUSED,
+            Answer::Done | Answer::Refused | Answer::NotFound | Answer::Failed => return REFUSED,
         };
         let collection = CollectionId::new(id);
         applied(vec![
@@ -206,7 +206,9 @@ impl World {
                     None => diverged(collection),
                 }
             }
-            Answer::Done | Answer::Refused | Answer::NotFound => Outcome::Rejected { about: Some(collection) },
+            Answer::Done | Answer::Refused | Answer::NotFound | Answer::Failed => {
+                Outcome::Rejected { about: Some(collection) }
+            }
         }
     }
 

@@ -72,6 +72,7 @@ impl World {
         self.account.cut(self.now, "the edge is gone");
         self.rests.clear();
         self.examinations.clear();
+        self.failures.shell_forgets();
         self.inspections.clear();
         self.notices.clear();
         self.compared.clear();

@@ -61,6 +61,8 @@ pub enum Answer {
     Refused,
     NotFound,
     Conflict,
+    /// An unexplained failure: 500.
+    Failed,
 }
 
 pub struct Instance {

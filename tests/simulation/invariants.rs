@@ -54,7 +54,8 @@ impl World {
             }
             Action::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
             Action::AwaitQuiescence { lane, instance, why, .. } => self.check_rest(*lane, *instance, *why),
-            Action::Inspect { .. } => {}
+            Action::CompareTouched { lane, seq, instances } => self.r12_nothing_left(*lane, *seq, instances),
+            Action::Inspect { .. } | Action::CheckWritable { .. } => {}
         }
     }
 

@@ -44,13 +44,17 @@ impl Load {
                 match outcome {
                     Outcome::NotSent { retry: Retry::AfterBackoff }
                     | Outcome::InDoubt { instance_was: Health::Healthy } => place.fails(),
-                    Outcome::Unfit => place.most += 1,
+                    Outcome::Unfit | Outcome::Failed { .. } => place.most += 1,
                     Outcome::Applied(_) | Outcome::Rejected { .. } => place.least = 0,
                     Outcome::NotSent { .. } | Outcome::InDoubt { .. } | Outcome::Void => {}
                 }
             }
             Input::IdsRead { lane, instance, resolved: Resolved::Failed { retry: Retry::AfterBackoff } } => {
                 self.in_a_row.entry((*lane, *instance)).or_default().fails();
+            }
+            Input::WriteChecked { lane, instance, .. }
+            | Input::IdsRead { lane, instance, resolved: Resolved::Unexplained { .. } } => {
+                self.in_a_row.entry((*lane, *instance)).or_default().most += 1;
             }
             Input::Reached { instance, .. } if reach[instance.0] == Reach::Away => {
                 self.in_a_row.retain(|(_, at), _| at != instance);

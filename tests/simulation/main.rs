@@ -16,6 +16,7 @@ mod edge;
 mod ending;
 mod events;
 mod facts;
+mod failing;
 mod fold;
 mod instance;
 mod invariants;

@@ -93,12 +93,28 @@ impl World {
         let storm = self.weather == Weather::Storm;
         let (lane, instance) = (self.requests[at].lane, self.requests[at].instance);
         match self.requests[at].work.clone() {
+            Work::Read { .. } if storm && self.goes_wrong(25) => {
+                self.requests.swap_remove(at);
+                let resolved = Resolved::Unexplained { signature: self.signature() };
+                self.tell(Input::IdsRead { lane, instance, resolved });
+            }
             Work::Read { seq } => self.read_ids(at, seq),
             Work::Send { seqs, .. } if seqs.iter().any(|seq| self.unanswerable(*seq)) => {
                 self.requests.swap_remove(at);
                 self.tell_outcome(lane, instance, Outcome::InDoubt { instance_was: Health::Healthy });
             }
             Work::Send { .. } if storm && self.goes_wrong(120) => self.lose(at),
+            Work::Send { seqs, .. } if self.fails(lane, instance, &seqs) => {
+                self.requests[at].answer = Some(Answer::Failed);
+            }
+            Work::Send { seqs, purpose, .. } if storm && purpose != Purpose::ExpectRefusal && self.goes_wrong(25) => {
+                self.counters.count("failed by chance");
+                if lane != LaneId::Catalog && self.rng.per_mille(400) {
+                    self.counters.count("executed, and answered with a failure");
+                    self.execute(lane, instance, &seqs);
+                }
+                self.requests[at].answer = Some(Answer::Failed);
+            }
             Work::Send { .. } if storm && self.goes_wrong(60) => {
                 self.counters.count("transient error");
                 self.requests.swap_remove(at);
@@ -140,11 +156,20 @@ impl World {
         }
         let request = self.requests.swap_remove(at);
         let Work::Send { seqs, purpose, repeat } = request.work else { return };
+        if answer == Answer::Failed {
+            let signature = self.signature();
+            let about = self.about(seqs[0]);
+            let before = self.in_step(request.lane, request.instance);
+            self.tell_outcome(request.lane, request.instance, Outcome::Failed { signature, about });
+            return self.count_departure(before, request.lane, request.instance);
+        }
         let outcome = match request.lane {
             LaneId::Records(_) => match answer {
                 Answer::Done => Outcome::Applied(Consequences::default()),
                 Answer::Refused => Outcome::Rejected { about: None },
-                Answer::NotFound | Answer::Created(_) | Answer::Found(_) | Answer::Conflict => Outcome::Unfit,
+                Answer::NotFound | Answer::Created(_) | Answer::Found(_) | Answer::Conflict | Answer::Failed => {
+                    Outcome::Unfit
+                }
             },
             LaneId::Catalog => self.judge(request.instance, seqs[0], purpose, repeat, answer),
         };
@@ -276,6 +301,9 @@ impl World {
 
     /// The instance executes the request, all of it or nothing.
     pub fn execute(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) -> Answer {
+        if self.fails(lane, instance, seqs) {
+            return Answer::Failed;
+        }
         let answer = self.execute_anyhow(lane, instance, seqs);
         self.note(|| format!("     {instance:?} executes {lane:?} {seqs:?}: {answer:?}"));
         if matches!(answer, Answer::Done | Answer::Created(_)) {

@@ -90,7 +90,9 @@ impl World {
                 left_out.insert(token(row.number));
                 waiting.insert(row.lane.to_string());
             } else {
-                if row.verdict == Some(Verdict::Void)
+                // Executed, answered with a failure, and rejected: it was shown, too.
+                let failed = row.verdict == Some(Verdict::Rejected) && self.failures.agreed.contains(&row.seq);
+                if (row.verdict == Some(Verdict::Void) || failed)
                     && self.journal.instances().any(|i| self.facts.executed(i, row.seq))
                 {
                     // Executed before its collection was deleted, and answered "no such collection" after: it was shown.

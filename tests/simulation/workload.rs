@@ -70,7 +70,9 @@ fn record_write(rng: &mut Random, temper: Temper, collections: &[CollectionId]) 
         }
         _ => None,
     };
-    let ack_policy = if rng.per_mille(300) { AckPolicy::Durable } else { AckPolicy::Applied };
+    // What may fail by its own fault is not vouched for: its client is told when the outcome is durable.
+    let failing = matches!(&body, Body::Write { flaw: Flaw::Failing, .. });
+    let ack_policy = if rng.per_mille(300) || failing { AckPolicy::Durable } else { AckPolicy::Applied };
     let profile = Profile { kind, merge, bytes: 10, priority: priority(rng) };
     row(lane, profile, ack_policy, body)
 }
@@ -98,6 +100,7 @@ fn documents(rng: &mut Random, temper: Temper, kind: Kind) -> Body {
         (true, true) => Flaw::Malformed,
         (true, false) => Flaw::RefusedLate,
         (false, _) if rng.per_mille(4) => Flaw::Unanswerable,
+        (false, _) if rng.per_mille(12) => Flaw::Failing,
         (false, _) => Flaw::None,
     };
     Body::Write { docs, flaw }

@@ -17,6 +17,7 @@ use crate::counters::Counters;
 use crate::divergence::Taints;
 use crate::edge::Succession;
 use crate::facts::Facts;
+use crate::failing::Failing;
 use crate::instance::Instance;
 use crate::journal::{Commit, Journal, LIMITS};
 use crate::late_requests::Stray;
@@ -98,6 +99,7 @@ pub struct World {
     /// What the shell waits for, and the step at which it began.
     pub rests: BTreeMap<(LaneId, InstanceId, WaitId), u64>,
     pub examinations: Vec<(LaneId, Seq)>,
+    pub failures: Failing,
     pub inspections: BTreeSet<InstanceId>,
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
     /// Comparisons made, not yet reported.
@@ -141,6 +143,7 @@ impl World {
             lease_begins: 0,
             rests: BTreeMap::new(),
             examinations: Vec::new(),
+            failures: Failing::default(),
             inspections: BTreeSet::new(),
             notices: VecDeque::new(),
             compared: Vec::new(),
@@ -221,6 +224,8 @@ impl World {
             Action::Inspect { instance } => {
                 self.inspections.insert(instance);
             }
+            Action::CheckWritable { lane, instance, seq } => self.failures.checks.push((lane, instance, seq)),
+            Action::CompareTouched { lane, seq, instances } => self.failures.touched.push((lane, seq, instances)),
             Action::Examine { lane, seq } => self.examinations.push((lane, seq)),
         }
     }

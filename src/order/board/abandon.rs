@@ -44,7 +44,7 @@ impl Board {
     pub(super) fn release_held(&mut self) {
         let waiting = |(id, held): (&LaneId, &Held)| match held {
             Held::UntilQuiescent(seq) => Some((*id, *seq)),
-            Held::Asked(_) => None,
+            Held::Asked(_) | Held::Comparing(_) => None,
         };
         let released: Vec<_> = self.held.iter().filter_map(waiting).collect();
         for (id, seq) in released {

@@ -52,7 +52,7 @@ impl Board {
             let progress = lane.progress(instance);
             progress.busy()
                 || progress.in_flight == InFlight::InDoubt
-                || (lane.doubtful(instance) && lane.closed_by.is_none())
+                || (lane.may_still_execute(instance) && lane.closed_by.is_none())
         };
         if let Some(deletion) = self.deletions.get(&seq) {
             let hit = self.catalog.hit_by(deletion);

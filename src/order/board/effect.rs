@@ -82,6 +82,12 @@ pub enum Action {
     AwaitQuiescence { lane: LaneId, instance: InstanceId, wait: WaitId, why: WaitReason },
     /// Check that the instance still holds what it should.
     Inspect { instance: InstanceId },
+    /// Send a write that changes nothing to the same place; report
+    /// [`Input::WriteChecked`](super::Input::WriteChecked) (rule R12).
+    CheckWritable { lane: LaneId, instance: InstanceId, seq: Seq },
+    /// Compare what the entry was about on these instances, which all failed it; report
+    /// [`Input::TouchedCompared`](super::Input::TouchedCompared) (rule R12).
+    CompareTouched { lane: LaneId, seq: Seq, instances: Vec<InstanceId> },
     /// Find out whether an unanswered entry is absent everywhere (rule R10); report
     /// [`Input::Examined`](super::Input::Examined).
     Examine { lane: LaneId, seq: Seq },

@@ -8,6 +8,7 @@ use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Deletion;
 use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::{AckPolicy, Profile};
+use crate::order::failures::{Signature, Touched, Writable};
 
 /// What a catalog entry may do to the entries that wait behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -44,6 +45,12 @@ pub enum Outcome {
     Void,
     /// A definite refusal. `about`: the collection that a refused catalog entry leaves behind on the instance.
     Rejected {
+        about: Option<CollectionId>,
+    },
+    /// Answered with a failure that nothing is known of: the request is over, its effect and its cause are unknown (rule
+    /// R12). `about`: as in `Rejected`.
+    Failed {
+        signature: Signature,
         about: Option<CollectionId>,
     },
     /// Nothing reached the instance, or it says that nothing happened.
@@ -88,6 +95,10 @@ pub enum Resolved {
     Rejected,
     Failed {
         retry: Retry,
+    },
+    /// Answered with a failure that nothing is known of (rule R12). Nothing was written.
+    Unexplained {
+        signature: Signature,
     },
 }
 
@@ -160,6 +171,19 @@ pub enum Input {
         lane: LaneId,
         seq: Seq,
         shows: Examination,
+    },
+    /// An [`Action::CheckWritable`](super::Action::CheckWritable) ended.
+    WriteChecked {
+        lane: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        shows: Writable,
+    },
+    /// An [`Action::CompareTouched`](super::Action::CompareTouched) ended.
+    TouchedCompared {
+        lane: LaneId,
+        seq: Seq,
+        comparison: Touched,
     },
     /// The two instances hold the same content for the lane's collection.
     FoundEqual(Comparison),

@@ -65,7 +65,8 @@ impl Board {
         for instance in self.instances() {
             let Some(next) = self.sendable(id, instance) else { continue };
             let Some(lane) = self.lanes.get(&id) else { return };
-            let held = lane.slot(next.seq).is_some_and(|slot| slot.examined);
+            let held = lane.slot(next.seq).is_some_and(|slot| slot.examined)
+                || (next.verdict.is_none() && self.others_come_first(id, next.seq, instance));
             if next.verdict.is_none() && !held && !lane.under_way_elsewhere(next.seq, instance) {
                 let health = if self.reach[instance.0] == Reach::Here {
                     CandidateHealth::Sound

@@ -5,6 +5,7 @@
 //! nothing of bodies, answers, sockets or time.
 
 mod abandon;
+mod agreement;
 mod breach;
 mod cross_lane;
 mod effect;
@@ -41,6 +42,8 @@ pub(super) enum Held {
     UntilQuiescent(Seq),
     /// [`Action::Examine`] is under way.
     Asked(Seq),
+    /// [`Action::CompareTouched`] is under way (rule R12).
+    Comparing(Seq),
 }
 
 /// Every lane and the catalog.
@@ -107,6 +110,12 @@ impl Board {
                 }
             }
             Input::Examined { lane, seq, shows } => self.examined(lane, seq, shows, &mut effects),
+            Input::WriteChecked { lane, instance, seq, shows } => {
+                self.write_checked(lane, instance, seq, shows, &mut effects);
+            }
+            Input::TouchedCompared { lane, seq, comparison } => {
+                self.touched_compared(lane, seq, comparison, &mut effects);
+            }
             Input::FoundEqual(comparison) => self.found_equal(&comparison, &mut effects),
             Input::LookAgain => self.look_again(&mut effects),
         }

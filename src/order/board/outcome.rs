@@ -32,6 +32,9 @@ impl Board {
             Outcome::Rejected { about } if first == last => self.rejected(id, instance, first, about, effects),
             // A merged request that was refused had no effect: which entry was wrong shows when they go one by one.
             Outcome::Rejected { .. } => lane.between_mut(prior(first), last).for_each(|slot| slot.solo = true),
+            Outcome::Failed { signature, about } => {
+                self.failed(id, instance, (first, last), signature, about, effects);
+            }
             Outcome::NotSent { .. } | Outcome::InDoubt { .. }
                 if proof::broken(Rule::DropNothing) && self.dropped(id, instance, first, effects) => {}
             Outcome::InDoubt { .. }
@@ -42,7 +45,7 @@ impl Board {
         }
     }
 
-    fn wait(&mut self, id: LaneId, instance: InstanceId, retry: Retry, effects: &mut Vec<Effect>) {
+    pub(super) fn wait(&mut self, id: LaneId, instance: InstanceId, retry: Retry, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         if retry == Retry::AfterBackoff {
             let progress = lane.progress_mut(instance);
@@ -218,6 +221,7 @@ impl Board {
         }
         let progress = lane.progress_mut(instance);
         progress.doubt = progress.doubt.max(last);
+        progress.over = Seq::ZERO;
         let wait = progress.begin_wait(InFlight::InDoubt);
         if instance_was == Health::Healthy {
             progress.unanswered = progress.unanswered.saturating_add(1);
@@ -272,6 +276,9 @@ impl Board {
             }
             Resolved::Rejected => self.rejected(id, instance, seq, None, effects),
             Resolved::Failed { retry } => self.wait(id, instance, retry, effects),
+            Resolved::Unexplained { signature } => {
+                self.failed_alone(id, instance, seq, signature, None, effects);
+            }
         }
     }
 

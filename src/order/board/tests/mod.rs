@@ -1,6 +1,7 @@
 //! Each rule of docs/rules.md, by the failure that it prevents: small stories, told step by step.
 
 mod abandoning;
+mod agreement;
 mod capacity;
 mod deletions;
 mod going_first;

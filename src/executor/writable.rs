@@ -1,0 +1,44 @@
+//! Whether an instance that failed an entry executes other writes in the same place (rule R12): a write of the edge's
+//! own that changes nothing.
+//!
+//! It decides nothing: what the result means for the entry is the board's.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use serde_json::json;
+
+use super::collection_reader::reader;
+use super::records::content_type;
+use crate::coordinator::Core;
+use crate::ids::{InstanceId, LaneId};
+use crate::instance::{Client, Outgoing};
+use crate::order::{DEFAULT_TENANT, Writable};
+
+const DEADLINE: Duration = Duration::from_secs(5);
+
+/// In a collection, the delete of an id that nobody has: it passes the log, the compactor and the index, and makes
+/// everything committed visible. In the catalog, the creation of a tenant that exists: the server reads its tables and
+/// gets the right to write; that it can write a page is not shown.
+pub(super) async fn check(core: &Core, client: &Client, lane: LaneId, instance: InstanceId) -> Writable {
+    let executes = match lane {
+        LaneId::Records(collection) => match reader(core, client, collection, instance, DEADLINE) {
+            Some(reader) => reader.flush().await.is_ok(),
+            None => false,
+        },
+        LaneId::Catalog => creates_tenant(client, instance).await,
+    };
+    if executes { Writable::Yes } else { Writable::No }
+}
+
+async fn creates_tenant(client: &Client, instance: InstanceId) -> bool {
+    let outgoing = Outgoing {
+        method: Method::POST,
+        path: "/api/v2/tenants".to_owned(),
+        headers: content_type(Some("application/json")),
+        body: Bytes::from(json!({ "name": DEFAULT_TENANT }).to_string()),
+    };
+    let sent = client.send_idempotent(instance, &outgoing, DEADLINE).await;
+    sent.is_ok_and(|answer| matches!(answer.status, 200..=299 | 409))
+}

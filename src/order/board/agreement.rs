@@ -1,0 +1,239 @@
+//! When a failure is the request's own (rule R12).
+//!
+//! Decides what an unexplained failure of an entry leads to: another instance is asked, the entry is rejected because
+//! every instance fails it while it executes other writes, or the instance leaves the lane because it alone fails. The
+//! checks and comparisons that this takes are the executor's.
+
+use super::{Action, Board, DivergenceCause, Effect, Held, Reach, Record, Retry, persist_divergence};
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::order::entry::{AckState, Kind, MAX_RETRIES, Verdict};
+use crate::order::failures::{Failures, Signature, Touched, Traces, Writable};
+use crate::order::lane::{InFlight, LaneState, Pending, Slot};
+
+/// An instance that fails so often what another one has settled leaves the lane.
+const FAILED_ELSEWHERE: u32 = 5;
+/// An instance that is further behind is not waited for.
+const NEAR: usize = 64;
+
+impl Board {
+    /// A request ended with an unexplained failure: no request is under way any more, its effect is unknown.
+    pub(super) fn failed(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        (first, last): (Seq, Seq),
+        signature: Signature,
+        about: Option<CollectionId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let progress = lane.progress_mut(instance);
+        progress.doubt = progress.doubt.max(last);
+        progress.over = progress.doubt;
+        if first == last {
+            return self.failed_alone(id, instance, first, signature, about, effects);
+        }
+        // Which entry it was shows when they go one by one.
+        let before = Seq::new(first.get().saturating_sub(1));
+        lane.between_mut(before, last).for_each(|slot| slot.solo = true);
+    }
+
+    pub(super) fn failed_alone(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        signature: Signature,
+        about: Option<CollectionId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let count = lane.replicas.len();
+        let Some(slot) = lane.slot_mut(seq) else { return };
+        let failures = slot.failures.get_or_insert_with(|| Box::new(Failures::new(count)));
+        if slot.entry.verdict.is_some() {
+            failures.by[instance.0].settled += 1;
+            let times = failures.by[instance.0].settled;
+            return self.failed_what_is_settled(id, instance, (seq, times), about, effects);
+        }
+        failures.about = failures.about.or(about);
+        if !failures.signatures.contains(&signature) {
+            failures.signatures.push(signature);
+        }
+        lane.progress_mut(instance).in_flight = InFlight::Checking { seq };
+        effects.push(Effect::Perform(Action::CheckWritable { lane: id, instance, seq }));
+    }
+
+    /// Another instance has settled the entry, and this one fails it: again and again, it leaves the lane. The catalog
+    /// lane does not stop: there the collection is diverged. What is about no collection that exists is never passed over:
+    /// what a deletion leaves would be found one day and adopted, and what a database lacks cannot be created.
+    fn failed_what_is_settled(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        (seq, times): (Seq, u32),
+        about: Option<CollectionId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        match (id, about) {
+            (LaneId::Records(_), _) if times >= FAILED_ELSEWHERE => {
+                let diverged = self.diverge(vec![(id, instance)]);
+                persist_divergence(diverged, DivergenceCause::Unverified, effects);
+            }
+            (LaneId::Catalog, Some(collection)) if times >= FAILED_ELSEWHERE => {
+                let diverged = self.diverge(vec![(LaneId::Records(collection), instance)]);
+                effects.push(Effect::Perform(Action::Inspect { instance }));
+                let record = Record { through: Some(seq), diverged, ..Record::default() };
+                self.begin_record(id, instance, record, Pending::default(), effects);
+            }
+            _ => self.wait(id, instance, Retry::AfterBackoff, effects),
+        }
+    }
+
+    pub(super) fn write_checked(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        shows: Writable,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.dirty.insert(id);
+        self.dirty.insert(LaneId::Catalog);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let closed = lane.closed_by.is_some();
+        let progress = lane.progress_mut(instance);
+        if progress.in_flight != (InFlight::Checking { seq }) {
+            return;
+        }
+        progress.in_flight = InFlight::None;
+        if closed || progress.state == LaneState::Diverged {
+            progress.doubt = Seq::ZERO;
+            return;
+        }
+        let Some(slot) = lane.slot_mut(seq).filter(|slot| slot.entry.verdict.is_none()) else { return };
+        let Some(failures) = &mut slot.failures else { return };
+        let failed = &mut failures.by[instance.0];
+        failed.writable = Some(shows);
+        if shows == Writable::Yes {
+            failed.own = failed.own.saturating_add(1);
+        }
+        if shows == Writable::No || !self.agreed(id, instance, seq, effects) {
+            self.wait(id, instance, Retry::AfterBackoff, effects);
+        }
+    }
+
+    /// Whether an instance that has failed the entry waits until the others have been asked as often.
+    pub(super) fn others_come_first(&self, id: LaneId, seq: Seq, instance: InstanceId) -> bool {
+        let Some(slot) = self.lanes.get(&id).and_then(|lane| lane.slot(seq)) else { return false };
+        let Some(failures) = &slot.failures else { return false };
+        let own = failures.by[instance.0].own;
+        own > 0 && self.peers(id, slot, failures).iter().any(|peer| asked(slot, failures, *peer) < own)
+    }
+
+    /// The instances whose answer counts: reachable, in step, near, and not known to fail every write there.
+    fn peers(&self, id: LaneId, slot: &Slot, failures: &Failures) -> Vec<InstanceId> {
+        let Some(lane) = self.lanes.get(&id) else { return Vec::new() };
+        let seq = slot.entry.seq;
+        let counts = |instance: &InstanceId| {
+            let progress = lane.progress(*instance);
+            self.reach[instance.0] != Reach::Away
+                && progress.state == LaneState::InStep
+                && progress.declined != Some(seq)
+                && failures.by[instance.0].writable != Some(Writable::No)
+                && lane.distance(*instance, seq) <= NEAR
+                && self.clear_to_send(id, seq, None, *instance)
+        };
+        self.instances().filter(counts).collect()
+    }
+
+    /// Rejects the entry if every instance that can be asked has failed it by its own fault: first compared, where
+    /// instances may differ in what it did. Never what a client may have been told was applied.
+    fn agreed(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) -> bool {
+        let Some(slot) = self.lanes.get(&id).and_then(|lane| lane.slot(seq)) else { return false };
+        let Some(failures) = &slot.failures else { return false };
+        if slot.ack_state == AckState::MaybeAcknowledged {
+            return false;
+        }
+        let peers = self.peers(id, slot, failures);
+        let required = failures.required(peers.len());
+        if peers.is_empty() || peers.iter().any(|peer| asked(slot, failures, *peer) < required) {
+            return false;
+        }
+        let took_part: Vec<_> = peers.into_iter().filter(|peer| failures.by[peer.0].own > 0).collect();
+        let undone = id == LaneId::Catalog && slot.entry.profile.kind != Kind::UpdateCollection;
+        // Nobody is asked any more.
+        if let Some(slot) = self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(seq)) {
+            slot.examined = true;
+        }
+        if undone {
+            // What it may have left is undone where it is expected to be refused (rule R4): on this instance too.
+            self.reject_by_agreement(id, instance, (seq, None), Vec::new(), effects);
+            return true;
+        }
+        self.held.insert(id, Held::Comparing(seq));
+        effects.push(Effect::Perform(Action::CompareTouched { lane: id, seq, instances: took_part }));
+        true
+    }
+
+    /// Rejects the entry. Instances that differ leave the lane, and so do, where those that agree may have executed it,
+    /// those that were not asked: they would skip it.
+    pub(super) fn touched_compared(&mut self, id: LaneId, seq: Seq, comparison: Touched, effects: &mut Vec<Effect>) {
+        self.dirty.insert(id);
+        if self.held.get(&id) != Some(&Held::Comparing(seq)) {
+            return;
+        }
+        self.held.remove(&id);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(slot) = lane.slot_mut(seq) else { return };
+        slot.examined = false;
+        let about = slot.failures.as_ref().and_then(|failures| failures.about);
+        if slot.entry.verdict.is_some() || lane.closed_by.is_some() {
+            return;
+        }
+        let Touched { same, differ, traces } = comparison;
+        let stands = |instance: &InstanceId| {
+            let progress = lane.progress(*instance);
+            let idle = matches!(progress.in_flight, InFlight::None | InFlight::Paused);
+            progress.state == LaneState::InStep && idle && progress.durable < seq
+        };
+        let mut standing: Vec<_> = same.into_iter().filter(stands).collect();
+        if standing.is_empty() {
+            standing.extend(
+                (0..lane.replicas.len()).map(InstanceId).find(|other| !differ.contains(other) && stands(other)),
+            );
+        }
+        // Nobody stands there any more: the entry is tried again.
+        let Some(reference) = standing.first().copied() else { return };
+        let mut apart = differ;
+        if traces == Traces::Possible {
+            let others = (0..lane.replicas.len()).map(InstanceId);
+            apart.extend(others.filter(|other| !standing.contains(other) && lane.progress(*other).durable < seq));
+        }
+        standing.iter().for_each(|instance| lane.progress_mut(*instance).compared = seq);
+        let compared = if id == LaneId::Catalog { about.map(LaneId::Records) } else { Some(id) };
+        let apart = compared.into_iter().flat_map(|lane| apart.iter().map(move |instance| (lane, *instance))).collect();
+        self.reject_by_agreement(id, reference, (seq, Some(seq)), apart, effects);
+    }
+
+    fn reject_by_agreement(
+        &mut self,
+        id: LaneId,
+        reference: InstanceId,
+        (seq, through): (Seq, Option<Seq>),
+        apart: Vec<(LaneId, InstanceId)>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let diverged = self.diverge(apart);
+        let verdict = (seq, Verdict::Rejected);
+        let record = Record { through, verdicts: vec![verdict], diverged, ..Record::default() };
+        let pending = Pending { verdicts: vec![verdict], answers: vec![seq], ..Pending::default() };
+        self.begin_record(id, reference, record, pending, effects);
+    }
+}
+
+/// How often the instance has been asked in a way that counts. One that leaves the entry without an answer again and
+/// again is waited for no longer (rule R10).
+fn asked(slot: &Slot, failures: &Failures, instance: InstanceId) -> u32 {
+    if slot.unanswered[instance.0] >= MAX_RETRIES { u32::MAX } else { failures.by[instance.0].own }
+}
