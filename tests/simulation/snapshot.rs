@@ -8,8 +8,8 @@ use std::collections::{BTreeSet, HashMap};
 use bytes::Bytes;
 use chroma_edge::coordinator::{Restored, rebuild};
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq, TransactionId};
-use chroma_edge::journal::{CollectionRow, EntryRow, ProgressRow, Request, Resolution, Snapshot, Standing};
-use chroma_edge::order::{Board, Collection, Effect, Kind, LaneState};
+use chroma_edge::journal::{CollectionRow, EntryRow, ProgressRow, Request, Resolution, Snapshot};
+use chroma_edge::order::{Board, Collection, Effect, Kind};
 use uuid::Uuid;
 
 use crate::body::Wire;
@@ -74,12 +74,9 @@ impl Journal {
     }
 
     fn progress(&self, lane: LaneId, instance: InstanceId) -> ProgressRow {
-        let standing = match self.step(lane, instance) {
-            LaneState::InStep => Standing::InStep,
-            LaneState::Diverged => Standing::Diverged { reason: String::new() },
-        };
-        let instance_name = self.names[instance.0].clone();
-        ProgressRow { lane, instance: instance_name, through: self.mark(lane, instance), standing }
+        let name = self.names[instance.0].clone();
+        let state = self.step(lane, instance);
+        ProgressRow { lane, instance: name, through: self.mark(lane, instance), state, reason: None }
     }
 
     /// The living collections, and the deleted ones, each with what created and deleted it.
