@@ -1,7 +1,7 @@
 //! The journal's facts for what the board wants made durable.
 
-use crate::ids::{InstanceId, LaneId, Seq};
-use crate::instance::{Answer, Registry};
+use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
+use crate::instance::Answer;
 use crate::journal::{Fact, StoredAnswer};
 use crate::order::{DivergenceCause, Persist, Record, Verdict};
 
@@ -11,12 +11,15 @@ const STORED_ANSWER_BYTES: usize = 256 * 1024;
 
 const LEFT_BEHIND: &str = "left behind: the journal was over its byte limit";
 
+/// The configured name of an instance.
+type Name<'a> = &'a dyn Fn(InstanceId) -> InstanceName;
+
 /// The facts of one commit. `answer`: the instance's answer that led to it, if one did.
-pub(crate) fn facts_of(persist: &Persist, answer: Option<&Answer>, registry: &Registry) -> Vec<Fact> {
+pub fn facts_of(persist: &Persist, answer: Option<&Answer>, name: Name<'_>) -> Vec<Fact> {
     match persist {
-        Persist::Record { lane, instance, record } => facts_of_record(*lane, *instance, record, answer, registry),
+        Persist::Record { lane, instance, record } => facts_of_record(*lane, *instance, record, answer, name),
         Persist::Divergence { replicas, cause } => {
-            replicas.iter().map(|replica| divergence(*replica, *cause, answer, registry)).collect()
+            replicas.iter().map(|replica| divergence(*replica, *cause, answer, name)).collect()
         }
         Persist::Voids { seqs, .. } => {
             let void = |seq: &Seq| Fact::Verdict { seq: *seq, verdict: Verdict::Void, by: None, answer: None };
@@ -30,9 +33,8 @@ fn facts_of_record(
     instance: InstanceId,
     record: &Record,
     answer: Option<&Answer>,
-    registry: &Registry,
+    name: Name<'_>,
 ) -> Vec<Fact> {
-    let name = |id: InstanceId| registry.name(id).clone();
     let mut facts = Vec::new();
     for (seq, verdict) in &record.verdicts {
         let by = (*verdict != Verdict::Abandoned).then(|| name(instance));
@@ -40,7 +42,7 @@ fn facts_of_record(
     }
     facts.extend(record.changes.iter().cloned().map(Fact::Catalog));
     for replica in &record.diverged {
-        facts.push(divergence(*replica, DivergenceCause::Unverified, answer, registry));
+        facts.push(divergence(*replica, DivergenceCause::Unverified, answer, name));
     }
     for (lane, instance) in &record.admitted {
         facts.push(Fact::InStep { lane: *lane, instance: name(*instance) });
@@ -55,14 +57,13 @@ fn divergence(
     (lane, instance): (LaneId, InstanceId),
     cause: DivergenceCause,
     answer: Option<&Answer>,
-    registry: &Registry,
+    name: Name<'_>,
 ) -> Fact {
     let reason = match cause {
         DivergenceCause::Unverified => answer.map_or_else(|| "not compared yet".to_owned(), refusal),
         DivergenceCause::LeftBehind => LEFT_BEHIND.to_owned(),
     };
-    let instance = registry.name(instance).clone();
-    Fact::Diverged { lane, instance, reason }
+    Fact::Diverged { lane, instance: name(instance), reason }
 }
 
 fn stored(lane: LaneId, answer: &Answer) -> Option<StoredAnswer> {

@@ -15,6 +15,6 @@ mod tickets;
 pub(crate) use self::core::Work;
 pub use self::core::{Core, CoreOptions, WorkQueue};
 pub use self::discovery::Discovery;
-pub(crate) use self::facts::facts_of;
+pub use self::facts::facts_of;
 pub use self::restore::{Restored, rebuild, restore};
 pub use self::tickets::{Settlement, Ticket};

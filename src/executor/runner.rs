@@ -87,7 +87,7 @@ impl Runner {
         reason = "one task for each record, at most one for each lane and instance: it ends with its commit"
     )]
     fn persist(self: &Arc<Self>, persist: Persist, answer: Option<Arc<Answer>>) {
-        let facts = facts_of(&persist, answer.as_deref(), &self.core.registry);
+        let facts = facts_of(&persist, answer.as_deref(), &|id| self.core.registry.name(id).clone());
         if let Persist::Record { .. } = persist {
             proof::pass(CrashPoint::BeforeMark);
         }

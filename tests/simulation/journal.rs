@@ -5,11 +5,12 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 
+use chroma_edge::coordinator::facts_of;
 use chroma_edge::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
-use chroma_edge::journal::Status;
+use chroma_edge::journal::{Fact, Status};
 use chroma_edge::order::{
     AckPolicy, Catalog, CatalogChange, DivergenceCause, Input, Intent, LaneState, MergeLimits, Persist, Profile,
-    Record, Resolved, Submission, Verdict,
+    Resolved, Submission, Verdict,
 };
 use uuid::Uuid;
 
@@ -64,7 +65,7 @@ pub struct Journal {
     pub states: HashMap<(LaneId, InstanceId), LaneState>,
     pub floors: BTreeMap<LaneId, Seq>,
     pub dimensioned: BTreeSet<CollectionId>,
-    changes: Vec<(Seq, CatalogChange)>,
+    changes: Vec<CatalogChange>,
     suspicions: BTreeMap<u64, (LaneId, InstanceId)>,
     suspected: u64,
 }
@@ -137,7 +138,7 @@ impl Journal {
     /// Whether this was ever a collection's id on any instance, deleted ones included.
     pub fn was_mapped(&self, asked: Uuid) -> bool {
         let maps = |change: &CatalogChange| matches!(change, CatalogChange::Mapped { id, .. } if id.uuid() == asked);
-        self.changes.iter().any(|(_, change)| maps(change))
+        self.changes.iter().any(maps)
     }
 
     pub fn instances(&self) -> impl Iterator<Item = InstanceId> + use<> {
@@ -195,21 +196,14 @@ impl Journal {
                 self.suspicions.remove(&id);
                 None
             }
-            Commit::Persist(Persist::Record { lane, instance, record }) => {
-                self.apply(lane, instance, &record);
-                Some((Input::Recorded { lane, instance }, record.verdicts))
-            }
-            Commit::Persist(Persist::Divergence { replicas, cause }) => {
-                if cause == DivergenceCause::LeftBehind {
-                    self.r11_left_behind(&replicas);
+            Commit::Persist(persist) => {
+                if let Persist::Divergence { replicas, cause: DivergenceCause::LeftBehind } = &persist {
+                    self.r11_left_behind(replicas);
                 }
-                self.states.extend(replicas.iter().map(|replica| (*replica, LaneState::Diverged)));
-                None
-            }
-            Commit::Persist(Persist::Voids { lane, seqs }) => {
-                let verdicts: Vec<_> = seqs.iter().map(|seq| (*seq, Verdict::Void)).collect();
-                verdicts.iter().for_each(|(seq, verdict)| self.settle(*seq, *verdict));
-                Some((Input::VoidsRecorded { lane, seqs }, verdicts))
+                for fact in facts_of(&persist, None, &|instance| self.names[instance.0].clone()) {
+                    self.apply(fact);
+                }
+                report(persist)
             }
             Commit::Resolution { lane, instance, seq, ids } => {
                 let row = self.rows.get_mut(&seq)?;
@@ -222,36 +216,43 @@ impl Journal {
         }
     }
 
-    fn apply(&mut self, lane: LaneId, instance: InstanceId, record: &Record) {
-        for (seq, verdict) in &record.verdicts {
-            self.settle(*seq, *verdict);
-        }
-        if let Some(through) = record.through {
-            let mark = self.marks.entry((lane, instance)).or_insert(Seq::ZERO);
-            *mark = (*mark).max(through);
-        }
-        for change in &record.changes {
-            match change {
-                CatalogChange::Dimensioned { collection } => {
-                    self.dimensioned.insert(*collection);
-                }
-                CatalogChange::CollectionCreated { collection, created, .. } => {
-                    if let Some(row) = self.rows.get_mut(created) {
-                        row.created = Some(*collection);
-                    }
-                }
-                _ => {}
+    fn apply(&mut self, fact: Fact) {
+        match fact {
+            Fact::Verdict { seq, verdict, .. } => self.settle(seq, verdict),
+            Fact::Catalog(change) => self.change(change),
+            Fact::InStep { lane, instance } => {
+                self.states.insert((lane, self.id_of(&instance)), LaneState::InStep);
             }
-            let seq = record.through.unwrap_or(Seq::ZERO);
-            self.catalog.fold(seq, change);
-            self.changes.push((seq, change.clone()));
+            Fact::Diverged { lane, instance, .. } => {
+                self.states.insert((lane, self.id_of(&instance)), LaneState::Diverged);
+            }
+            Fact::Progress { lane, instance, through } => {
+                let mark = self.marks.entry((lane, self.id_of(&instance))).or_insert(Seq::ZERO);
+                *mark = (*mark).max(through);
+            }
+            other => violated("the shell", &format!("the board makes {other:?} durable")),
         }
-        for place in &record.diverged {
-            self.states.insert(*place, LaneState::Diverged);
+    }
+
+    fn id_of(&self, name: &InstanceName) -> InstanceId {
+        let known = self.names.iter().position(|known| known == name);
+        InstanceId(known.expect("a configured instance"))
+    }
+
+    fn change(&mut self, change: CatalogChange) {
+        match &change {
+            CatalogChange::Dimensioned { collection } => {
+                self.dimensioned.insert(*collection);
+            }
+            CatalogChange::CollectionCreated { collection, created, .. } => {
+                if let Some(row) = self.rows.get_mut(created) {
+                    row.created = Some(*collection);
+                }
+            }
+            _ => {}
         }
-        for place in &record.admitted {
-            self.states.insert(*place, LaneState::InStep);
-        }
+        self.catalog.fold(self.last, &change);
+        self.changes.push(change);
     }
 
     /// R11: only in a collection's lane, and only where two others in step durably have all that it has. (They had
@@ -307,8 +308,20 @@ impl Journal {
     pub fn configure(&mut self, name: InstanceName) {
         self.names.push(name);
         self.catalog = Catalog::new(self.names.clone());
-        for (seq, change) in &self.changes {
-            self.catalog.fold(*seq, change);
+        for change in &self.changes {
+            self.catalog.fold(self.last, change);
         }
+    }
+}
+
+/// The report to the board once this is durable, and the verdicts in it.
+fn report(persist: Persist) -> Option<(Input, Vec<(Seq, Verdict)>)> {
+    match persist {
+        Persist::Record { lane, instance, record } => Some((Input::Recorded { lane, instance }, record.verdicts)),
+        Persist::Voids { lane, seqs } => {
+            let verdicts = seqs.iter().map(|seq| (*seq, Verdict::Void)).collect();
+            Some((Input::VoidsRecorded { lane, seqs }, verdicts))
+        }
+        Persist::Divergence { .. } => None,
     }
 }

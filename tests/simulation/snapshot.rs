@@ -74,14 +74,9 @@ impl Journal {
     }
 
     fn progress(&self, lane: LaneId, instance: InstanceId) -> ProgressRow {
-        let instance_name = self.names[instance.0].clone();
-        ProgressRow {
-            lane,
-            instance: instance_name,
-            through: self.mark(lane, instance),
-            state: self.step(lane, instance),
-            reason: None,
-        }
+        let name = self.names[instance.0].clone();
+        let state = self.step(lane, instance);
+        ProgressRow { lane, instance: name, through: self.mark(lane, instance), state, reason: None }
     }
 
     /// The living collections, and the deleted ones, each with what created and deleted it.
