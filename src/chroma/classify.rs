@@ -100,7 +100,7 @@ pub fn classify(call: Call, status: u16, body: &[u8]) -> Class {
         // A server that is starting or overloaded: it does not speak of this request.
         (502..=504, Some(_)) => Class::Broken,
         (505..=599, Some(_)) => Class::Failed,
-        (501 | 600.., Some(_)) => Class::Broken,
+        (600.., Some(_)) => Class::Broken,
         // Chroma's own errors are JSON. A 408 gave up on reading the request, perhaps after enough of it was read.
         (500.. | 408, None) => Class::Gateway,
         // A limit on requests, the server's or a gateway's: not executed.

@@ -83,7 +83,9 @@ pub(super) async fn resolve(attempt: &Attempt<'_>, collection: CollectionId, req
             answer.body = chroma::error_text(&answer.body, id, collection).into();
             return Reading { resolved: Resolved::Unexplained { signature }, answer: Some(Arc::new(answer)), failure };
         }
-        Class::Transient | Class::Broken | Class::Gateway => return Reading { failure: attempt.failure(&answer), ..Reading::failed() },
+        Class::Transient | Class::Broken | Class::Gateway => {
+            return Reading { failure: attempt.failure(&answer), ..Reading::failed() };
+        }
         Class::Unfit => return Reading::failed(),
     }
     let Ok(found) = serde_json::from_slice::<Found>(&answer.body) else { return Reading::failed() };
