@@ -1,7 +1,7 @@
 //! The shell's part in catalog entries (rule R8): what is executed, and what the answer means for the catalog.
 
 use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope, Seq};
-use chroma_edge::order::{CatalogChange, Consequences, Origin, Outcome, Purpose, Repeat};
+use chroma_edge::order::{CatalogChange, Consequences, Consistency, LaneState, Origin, Outcome, Purpose, Repeat};
 use uuid::Uuid;
 
 use crate::body::{Body, OnExisting};
@@ -94,6 +94,22 @@ impl World {
             Body::DeleteCollection { scope, name } => catalog.by_name(scope, name).is_none(),
             _ => false,
         }
+    }
+
+    /// A `get_or_create` of what the catalog knows is a read: an instance that does not serve it is not asked.
+    pub fn shown_elsewhere(&self, instance: InstanceId, seq: Seq) -> bool {
+        let Body::CreateCollection { scope, name, existing: OnExisting::Get } = &self.journal.rows[&seq].body else {
+            return false;
+        };
+        let known = self.board.catalog().by_name(scope, name).map(|known| known.id);
+        let serves = |id| self.board.serves(id, instance, Consistency::Any);
+        let someone = |id| self.journal.instances().any(|other| self.board.serves(id, other, Consistency::Any));
+        known.is_some_and(|id| !serves(id) && someone(id))
+    }
+
+    /// Whether no instance can be asked for the collection any more.
+    fn is_lost(&self, collection: CollectionId) -> bool {
+        self.journal.instances().all(|instance| self.board.state_of(collection, instance) == LaneState::Diverged)
     }
 
     /// What the instance's answer means.
@@ -233,6 +249,8 @@ impl World {
                 Outcome::Rejected { about: Some(collection) }
             }
             _ if first && known.is_none() => REFUSED,
+            // Every copy is lost: nobody can be asked (as `is_lost` in the executor).
+            _ if first && self.is_lost(collection) => Outcome::Rejected { about: Some(collection) },
             _ if first => Outcome::Unfit,
             _ => Outcome::Rejected { about: Some(collection) },
         }

@@ -104,7 +104,10 @@ impl World {
                 self.tell_outcome(lane, instance, Outcome::InDoubt { instance_was: Health::Healthy });
             }
             Work::Send { .. } if storm && self.goes_wrong(120) => self.lose(at),
-            Work::Send { seqs, .. } if self.fails(lane, instance, &seqs) => {
+            Work::Send { seqs, purpose, .. } if self.fails(lane, instance, &seqs) => {
+                if storm && purpose == Purpose::Execute {
+                    self.executes_all_the_same(lane, instance, &seqs);
+                }
                 self.requests[at].answer = Some(Answer::Failed);
             }
             Work::Send { seqs, purpose, .. } if storm && purpose != Purpose::ExpectRefusal && self.goes_wrong(25) => {
@@ -131,6 +134,10 @@ impl World {
             {
                 self.counters.count("refused after it was applied elsewhere");
                 self.requests[at].answer = Some(Answer::Refused);
+            }
+            Work::Send { seqs, purpose: Purpose::Execute, .. } if self.shown_elsewhere(instance, seqs[0]) => {
+                self.requests.swap_remove(at);
+                self.tell_outcome(lane, instance, Outcome::NotSent { retry: Retry::AfterBackoff });
             }
             Work::Send { seqs, purpose: Purpose::Execute, .. } if self.refused_by_the_edge(instance, seqs[0]) => {
                 self.requests[at].answer = Some(Answer::Conflict);

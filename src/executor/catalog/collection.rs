@@ -193,6 +193,9 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
     let Some(on_instance) = collection.mappings[attempt.instance.0] else {
         return Ok(if entry.carried() {
             already(Vec::new())
+        } else if is_lost(attempt, collection.id) {
+            let answer = ErrorBody::collection_id_not_found(id.unwrap_or_default());
+            Attempted::by_the_edge(Outcome::Rejected { about: Some(collection.id) }, answer)
         } else {
             Attempted::not_sent("the collection is not on this instance")
         });

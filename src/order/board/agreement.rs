@@ -192,16 +192,17 @@ impl Board {
             return;
         }
         let Touched { same, differ, traces } = comparison;
+        let reach = &self.reach;
         let stands = |instance: &InstanceId| {
             let progress = lane.progress(*instance);
             let idle = matches!(progress.in_flight, InFlight::None | InFlight::Paused);
-            progress.state == LaneState::InStep && idle && progress.durable < seq
+            let next = lane.head(*instance).map(|slot| slot.entry.seq);
+            reach[instance.0] != Reach::Away && progress.state == LaneState::InStep && idle && next == Some(seq)
         };
         let mut standing: Vec<_> = same.into_iter().filter(stands).collect();
         if standing.is_empty() {
-            standing.extend(
-                (0..lane.replicas.len()).map(InstanceId).find(|other| !differ.contains(other) && stands(other)),
-            );
+            let mut others = (0..lane.replicas.len()).map(InstanceId);
+            standing.extend(others.find(|other| !differ.contains(other) && stands(other)));
         }
         // Nobody stands there any more: the entry is tried again.
         let Some(reference) = standing.first().copied() else { return };
