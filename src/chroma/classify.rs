@@ -122,11 +122,13 @@ fn not_found(call: Call, error: &ChromaError) -> Class {
 /// What SQLite and the regular expressions say of a condition that is too large for them. While records are looked up
 /// nothing has been written. Elsewhere these words are no verdict: a record whose metadata SQLite cannot take is in
 /// Chroma's log all the same, and breaks its collection.
-const TOO_LARGE: [&str; 4] = [
+const TOO_LARGE: [&str; 5] = [
     "too many SQL variables",
     "Expression tree is too large",
     "LIKE or GLOB pattern too complex",
     "Compiled regex exceeds size limit",
+    // How SQLite reports that the function for regular expressions failed.
+    "(code: 1043)",
 ];
 
 fn internal(call: Call, message: &str) -> Class {

@@ -61,17 +61,14 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(StartError::Runtime)?;
     signals::ignore_from_now_on(&runtime).map_err(StartError::Runtime)?;
     // Tried before anything else is started: Pingora would end the process without saying why.
-    drop(
-        std::net::TcpListener::bind(config.listen)
-            .map_err(|error| StartError::Listen { address: config.listen, error })?,
-    );
+    drop(bind(config.listen)?);
     let registry = components::registry(&config)?;
     let Opened { store, leadership, kind, claiming } = store::open(&config)?;
     let pingora = std::mem::take(&mut config.pingora);
     let config = Arc::new(config);
     let health = background_service("health", Health::new(Arc::clone(&registry)).map_err(|e| setup(&e))?);
-    let (admission, standby, lease) =
-        (components::admission(&config), Arc::<StandbyState>::default(), Arc::new(Lease::none()));
+    let (standby, lease) = (Arc::<StandbyState>::default(), Arc::new(Lease::none()));
+    let admission = components::admission(&config);
     let pages = Arc::new(StandbyPages::new(Arc::clone(&standby), kind));
     let listener = Listener::new(Arc::clone(&standby), pages, Arc::clone(&admission));
     let (hand_out, tasks) = tasks();
@@ -126,6 +123,10 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
     server.run(RunArgs { shutdown_signal: Box::new(Signals) });
     // Pingora has ended its services; what is left of the process is ended by `stop`.
     std::process::exit(0);
+}
+
+fn bind(address: std::net::SocketAddr) -> Result<std::net::TcpListener, StartError> {
+    std::net::TcpListener::bind(address).map_err(|error| StartError::Listen { address, error })
 }
 
 fn setup(error: &pingora::Error) -> StartError {

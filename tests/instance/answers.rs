@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use chroma_edge::instance::{Phase, Refused, SendError};
+use chroma_edge::instance::{Licence, Phase, Refused, SendError};
+use chroma_edge::lease::Lease;
 use tokio::io::AsyncWriteExt;
 
 use crate::server::{FREE, LONG, ONLY, client_of, get, listen, post, read_header, read_request};
@@ -108,9 +109,14 @@ async fn a_cut_answer_and_one_without_end_are_in_doubt() {
     let (listener, address) = listen().await;
     let server = tokio::spawn(async move {
         let endless = format!("HTTP/1.1 200 OK\r\ncontent-length: 2000\r\n\r\n{}", "x".repeat(2000));
-        for answer in
-            ["", "HTTP/1.1 200 O", "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf", "nonsense\r\n\r\n", &endless]
-        {
+        for answer in [
+            "",
+            "HTTP/1.1 200 O",
+            "HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\nhalf",
+            "nonsense\r\n\r\n",
+            &endless,
+            &endless,
+        ] {
             let (mut stream, _) = listener.accept().await.unwrap();
             read_request(&mut stream).await;
             stream.write_all(answer.as_bytes()).await.unwrap();
@@ -118,11 +124,17 @@ async fn a_cut_answer_and_one_without_end_are_in_doubt() {
     });
     let (registry, client) = client_of(address);
     let client = client.with_max_answer_bytes(1000);
-    for _ in 0..5 {
+    for _ in 0..4 {
         let error = client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap_err();
         assert!(matches!(error, SendError::InDoubt { .. }), "{error}");
     }
     assert_eq!(registry.phase(ONLY), Phase::Suspect);
+    let lease = Lease::for_life();
+    let sending = lease.sending();
+    let error = client.send(ONLY, &post("{}"), LONG, Licence::Lease(&sending)).await.unwrap_err();
+    assert!(matches!(error, SendError::InDoubt { .. }), "what a write came to is not known: {error}");
+    let error = client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap_err();
+    assert!(matches!(error, SendError::TooLong { most: 1000 }), "a read can be asked again in parts: {error}");
     server.await.unwrap();
 }
 
