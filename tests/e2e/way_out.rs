@@ -61,6 +61,7 @@ fn what_no_server_can_execute_is_rejected_and_the_lane_goes_on() {
     all_are_answered(&cluster.client(), [&collection, &bystander]);
     assert!(!ids(&cluster.client(), &collection).contains(&MARK.to_owned()), "it has no effect");
     cluster.assert_converged();
+    cluster.edge.kill();
     cluster.edge.restart();
     all_goes_on(&cluster.client(), [&collection, &bystander], 100);
     let content = cluster.assert_converged();
