@@ -152,6 +152,12 @@ pub trait Semantics {
         u8::from(content == shown)
     }
 
+    /// Which parts of what a read has shown are a mix of the content right before one entry and the content right after
+    /// it: a server that changes that part record by record shows such a mix while it executes the entry.
+    fn agreement_between(&self, _before: &Self::State, _after: &Self::State, _shown: &Self::State) -> u8 {
+        0
+    }
+
     /// The names of the records in this content, so that one that was deleted and is back is called that.
     fn records(&self, _state: &Self::State) -> BTreeSet<String> {
         BTreeSet::new()

@@ -93,6 +93,19 @@ fn agreement<M: Semantics>(model: &M, content: &Content<M::State>, shown: &Shown
     }
 }
 
+/// The same of a mix of two neighbouring contents.
+fn agreement_between<M: Semantics>(
+    model: &M,
+    before: Option<&M::State>,
+    after: &Content<M::State>,
+    shown: &Shown<M::State>,
+) -> u8 {
+    match (before, &after.0, shown) {
+        (Some(before), Some(after), Shown::Content(shown)) => model.agreement_between(before, after, shown),
+        _ => 0,
+    }
+}
+
 fn wrong_reads<'a, M: Semantics>(
     index: &Index<'_, M>,
     timeline: &Timeline<'_, M::Write>,
@@ -106,8 +119,13 @@ fn wrong_reads<'a, M: Semantics>(
     let mut wrong = Vec::new();
     let mut content = index.start(timeline);
     for length in 0..=timeline.len() {
+        // Of use to reads whose window holds both.
+        let before = if open.is_empty() { None } else { content.0.clone() };
         if let Some(event) = length.checked_sub(1).map(|last| &timeline[last]) {
             index.step(&mut content, event);
+        }
+        for (one, agreed) in &mut open {
+            *agreed |= agreement_between(index.model, before.as_ref(), &content, &one.read.shown);
         }
         while let Some(one) = waiting.next_if(|one| one.least == length) {
             open.push((one, 0));

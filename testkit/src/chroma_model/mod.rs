@@ -130,6 +130,16 @@ impl Semantics for ChromaSemantics {
         (if tables { TABLES } else { 0 }) | (if vectors { VECTORS } else { 0 })
     }
 
+    /// Chroma's vector index takes an entry record by record, and a read of several vectors does not wait for its end.
+    fn agreement_between(&self, before: &ChromaState, after: &ChromaState, shown: &ChromaState) -> u8 {
+        let is_in = |state: &ChromaState, record: &Record| {
+            let mut held = state.content.records.iter();
+            held.any(|other| other.id == record.id && other.embedding == record.embedding)
+        };
+        let either = |record: &Record| is_in(before, record) || is_in(after, record);
+        if shown.content.records.iter().all(either) { VECTORS } else { 0 }
+    }
+
     fn records(&self, state: &ChromaState) -> BTreeSet<String> {
         let records = state.content.records.iter().map(|record| record.id.clone());
         records.chain(state.definitions.keys().cloned()).collect()

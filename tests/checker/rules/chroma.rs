@@ -177,6 +177,27 @@ fn a_read_during_a_write_may_show_its_tables_and_not_its_vectors() {
     assert_eq!(seen(36, 38, "two", 2.0), []);
 }
 
+/// Chroma's vector index takes the records of one entry one after the other.
+#[test]
+fn a_read_during_a_write_of_several_records_may_show_some_of_its_vectors() {
+    let both = |first: f32, second: f32| json!({ "ids": ["a", "b"], "documents": ["one", "two"], "embeddings": [[first], [second]] });
+    let mut rows = Rows::default();
+    rows.create("x", LANE);
+    rows.records(LANE, "upsert", &both(1.0, 2.0));
+    rows.records(LANE, "upsert", &both(3.0, 4.0));
+    let (run, _) = rows.run();
+    let seen = |invoked, ended, first, second| {
+        let shown = Shown::Content(ChromaState::of(vec![record("a", "one", first), record("b", "two", second)]));
+        let mut run = run.clone();
+        run.reads.push(Read { lane: LANE.to_owned(), invoked, ended, shown });
+        breaches(&run)
+    };
+    assert_eq!(seen(31, 34, 3.0, 2.0), []);
+    assert_eq!(seen(31, 34, 3.0, 5.0), [Breach::NeverThere], "a vector that nobody wrote");
+    assert_eq!(seen(26, 28, 3.0, 2.0), [Breach::NeverThere], "before the second write began");
+    assert_eq!(seen(36, 38, 3.0, 2.0), [Breach::NeverThere], "after the second write was acknowledged");
+}
+
 #[test]
 fn a_name_that_was_given_up_is_nobodys() {
     let mut rows = Rows::default();
