@@ -140,6 +140,7 @@ mod tests {
             }
         }
     }
+
     #[test]
     fn statements_list_the_open_statuses() {
         let sql = with_statuses("status IN ({open}) AND status <> {failed}");

@@ -10,6 +10,7 @@ const EACH: u32 = 1;
 const ALONE: u32 = 3;
 /// Instances that answer differently are asked so many times more often.
 const DIFFERENTLY: u32 = 2;
+
 /// What an error answer is called: two failures with the same signature count as the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Signature(u64);
