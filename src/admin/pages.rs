@@ -178,7 +178,7 @@ impl Admin {
                 return Page::Json { status: 200, body };
             }
         };
-        let stats = self.core.journal().map(|journal| journal.stats());
+        let stats = self.core.journal().stats();
         let fullness = self.core.fullness();
         let body = json!({
             "available": true,
@@ -193,9 +193,9 @@ impl Admin {
             "used_bytes": fullness.used,
             "max_bytes": fullness.limit,
             "held_back_by": self.held_back_by(),
-            "queue": stats.as_ref().map(|stats| stats.appends_waiting()),
-            "commits": stats.as_ref().map(|stats| stats.commits()),
-            "failed_commits": stats.as_ref().map(|stats| stats.commits_failed()),
+            "queue": stats.appends_waiting(),
+            "commits": stats.commits(),
+            "failed_commits": stats.commits_failed(),
         });
         Page::Json { status: 200, body }
     }
@@ -267,11 +267,10 @@ impl Admin {
             (Number::JournalUsedBytes, count(fullness.used)),
             (Number::JournalBytesLimit, count(fullness.limit)),
         ];
-        if let Some(stats) = self.core.journal().map(|journal| journal.stats()) {
-            gauges.numbers.push((Number::JournalQueue, number(stats.appends_waiting())));
-            gauges.numbers.push((Number::JournalCommits, count(stats.commits())));
-            gauges.numbers.push((Number::JournalFailedCommits, count(stats.commits_failed())));
-        }
+        let stats = self.core.journal().stats();
+        gauges.numbers.push((Number::JournalQueue, number(stats.appends_waiting())));
+        gauges.numbers.push((Number::JournalCommits, count(stats.commits())));
+        gauges.numbers.push((Number::JournalFailedCommits, count(stats.commits_failed())));
         gauges.numbers.push((Number::EventStreams, number(self.listeners.hub.streams())));
         gauges.numbers.push((Number::EventStreamsLimit, number(self.listeners.hub.limit())));
         if let Some(webhook) = &self.listeners.webhook {

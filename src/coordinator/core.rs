@@ -6,15 +6,15 @@
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
 use super::discovery::Discovery;
 use super::intent;
+use super::restore::Restored;
 use super::tickets::{Settlement, Ticket, Tickets};
 use crate::clock::Timestamp;
-use crate::executor::{AttemptLimiter, Bodies, LateWrites, Warmed};
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TransactionId};
 use crate::instance::{Answer, Registry};
 use crate::journal::retention::{Capacity, RetentionSink};
@@ -26,13 +26,22 @@ use crate::order::{
     AckPolicy, Action, Board, ClientAnswer, ClientState, Effect, Input, Persist, Precedence, Submission,
 };
 
-/// The limits of the core.
-#[derive(Clone, Debug)]
-pub struct CoreOptions {
-    /// Bodies kept in memory for lanes that are about to need them; others are read from the journal again.
-    pub cached_bytes: u64,
-    /// Requests under way at once to one instance, over all lanes.
-    pub concurrent_attempts: usize,
+/// Who sends what the board asks for. It is told of each new request in time, and must not block.
+pub trait RequestSink: Send + Sync + 'static {
+    /// The request of a durable entry that is about to enter its lane: the board may ask for it at once.
+    fn arrived(&self, request: Request);
+
+    /// A client waits in the lane from now on, with this precedence.
+    fn awaited(&self, lane: LaneId, precedence: Precedence);
+}
+
+/// What the core works with. Each is there before the core is.
+pub struct CoreParts {
+    pub registry: Arc<Registry>,
+    pub store: Arc<dyn Store>,
+    pub lease: Arc<Lease>,
+    pub journal: Journal,
+    pub requests: Arc<dyn RequestSink>,
 }
 
 /// What the runner does, in this order.
@@ -51,19 +60,15 @@ pub struct Core {
     tickets: Mutex<Tickets>,
     /// Entries with an attempt that failed on an instance believed healthy.
     gaps: Mutex<HashSet<Seq>>,
-    pub(crate) bodies: Bodies,
-    pub(crate) warmed: Warmed,
-    /// One for each instance: requests that hang on one take no place from those to another.
-    pub(crate) limiters: Vec<Arc<AttemptLimiter>>,
     pub(crate) registry: Arc<Registry>,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) lease: Arc<Lease>,
-    pub(crate) late_writes: LateWrites,
     /// What is known of the instances' contents.
     pub(crate) discovery: Discovery,
     /// Another edge has taken over: what this one learns is not told to any client.
     silent: AtomicBool,
-    journal: OnceLock<Journal>,
+    journal: Journal,
+    requests: Arc<dyn RequestSink>,
     fullness: Mutex<Capacity>,
     work: mpsc::UnboundedSender<Work>,
     changed: watch::Sender<u64>,
@@ -100,15 +105,10 @@ impl WorkQueue {
 }
 
 impl Core {
-    /// The core of a restored board. `effects`: what the restoring asks for.
-    pub fn new(
-        board: Board,
-        effects: Vec<Effect>,
-        registry: Arc<Registry>,
-        store: Arc<dyn Store>,
-        lease: Arc<Lease>,
-        options: &CoreOptions,
-    ) -> (Arc<Core>, WorkQueue) {
+    /// The core of a restored board. What the restoring asks for is in the queue.
+    pub fn new(restored: Restored, parts: CoreParts) -> (Arc<Core>, WorkQueue) {
+        let Restored { board, effects } = restored;
+        let CoreParts { registry, store, lease, journal, requests } = parts;
         #[allow(
             clippy::disallowed_methods,
             reason = "the runner takes each effect at once and never waits; a step adds at most \
@@ -119,16 +119,13 @@ impl Core {
             board: Mutex::new(board),
             tickets: Mutex::default(),
             gaps: Mutex::default(),
-            bodies: Bodies::new(options.cached_bytes),
-            warmed: Warmed::default(),
-            limiters: registry.ids().map(|_| AttemptLimiter::new(options.concurrent_attempts)).collect(),
             discovery: Discovery::new(registry.ids().len()),
             registry,
             store,
             lease,
-            late_writes: LateWrites::default(),
             silent: AtomicBool::new(false),
-            journal: OnceLock::new(),
+            journal,
+            requests,
             fullness: Mutex::default(),
             work,
             changed: watch::Sender::new(0),
@@ -139,14 +136,9 @@ impl Core {
         (Arc::new(core), WorkQueue(queue))
     }
 
-    /// Connects the journal: once, before anything is appended.
-    pub fn connect(&self, journal: Journal) {
-        let _ = self.journal.set(journal);
-    }
-
-    /// The journal's handle, once connected.
-    pub fn journal(&self) -> Option<&Journal> {
-        self.journal.get()
+    /// The journal's handle.
+    pub fn journal(&self) -> &Journal {
+        &self.journal
     }
 
     /// The board, for a look. Hold it briefly: every write and read passes here.
@@ -167,11 +159,6 @@ impl Core {
     /// The right to send writes.
     pub fn lease(&self) -> &Lease {
         &self.lease
-    }
-
-    /// Writes that ended after the lease.
-    pub fn late_writes(&self) -> &LateWrites {
-        &self.late_writes
     }
 
     /// What is known of the instances' contents.
@@ -291,7 +278,6 @@ impl Core {
         reason: &str,
         next: Option<Timestamp>,
     ) {
-        let Some(journal) = self.journal() else { return };
         let facts = {
             let board = self.board();
             let fact = |seq: &Seq| {
@@ -300,7 +286,7 @@ impl Core {
             };
             seqs.iter().map(fact).collect()
         };
-        journal.record_later(facts);
+        self.journal.record_later(facts);
     }
 
     /// Whether an attempt for this entry failed on an instance that was believed healthy: asked once, when it ends.
@@ -321,12 +307,10 @@ impl Core {
             return;
         }
         // Nobody waits: recovery finished it.
-        if let Some(journal) = self.journal() {
-            let executed_on = from.map(|instance| self.registry.name(instance).clone());
-            let at = Timestamp::now();
-            let fact = Fact::recovered(seq, verdict, ack_state, answered, executed_on, timing_gap, at);
-            journal.record_later(vec![fact]);
-        }
+        let executed_on = from.map(|instance| self.registry.name(instance).clone());
+        let at = Timestamp::now();
+        let fact = Fact::recovered(seq, verdict, ack_state, answered, executed_on, timing_gap, at);
+        self.journal.record_later(vec![fact]);
     }
 
     /// The client of this entry has been told "recovery pending", or has gone.
@@ -357,7 +341,7 @@ impl DurableSink for Core {
             submissions.push(Submission { seq, lane: draft.lane, profile: draft.profile, intent, ack_policy });
             let (client, priority) = (ClientState::Waiting, draft.profile.priority);
             awaited.push((draft.lane, Precedence { client, priority, seq }));
-            self.bodies.insert(Request {
+            self.requests.arrived(Request {
                 seq,
                 lane: draft.lane,
                 profile: draft.profile,
@@ -371,7 +355,7 @@ impl DurableSink for Core {
         }
         self.step(Input::Journaled(submissions));
         for (lane, precedence) in awaited {
-            self.limiters.iter().for_each(|gate| gate.raise(lane, precedence));
+            self.requests.awaited(lane, precedence);
         }
     }
 }

@@ -8,21 +8,20 @@ use tracing::warn;
 
 use super::collection_reader::reader;
 use crate::coordinator::Core;
-use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::ids::{CollectionId, InstanceId, LaneId};
 use crate::instance::Client;
+use crate::journal::Request;
 use crate::order::{Examination, Kind, LaneState};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
 /// Only what adds records can be shown to be absent, and only where none of its ids existed: everything else stays
 /// unclear, and is tried again for as long as it takes.
-pub(super) async fn examine(core: &Core, client: &Client, lane: LaneId, seq: Seq, settle: Duration) -> Examination {
-    tokio::time::sleep(settle).await;
+pub(super) async fn examine(core: &Core, client: &Client, lane: LaneId, request: &Request) -> Examination {
     let LaneId::Records(collection) = lane else { return Examination::Unclear };
-    let Ok(requests) = core.bodies.requests(core.store.as_ref(), &[seq]).await else { return Examination::Unclear };
-    let Some(request) = requests.first().filter(|r| matches!(r.profile.kind, Kind::Add | Kind::Upsert)) else {
+    if !matches!(request.profile.kind, Kind::Add | Kind::Upsert) {
         return Examination::Unclear;
-    };
+    }
     let body = serde_json::from_slice::<Value>(&request.body).unwrap_or_default();
     let Some(ids) = body.get("ids").filter(|ids| ids.as_array().is_some_and(|ids| !ids.is_empty())) else {
         return Examination::Unclear;
@@ -36,7 +35,7 @@ pub(super) async fn examine(core: &Core, client: &Client, lane: LaneId, seq: Seq
             Ok(false) | Err(_) => return Examination::Unclear,
         }
     }
-    warn!(%lane, %seq, "abandoned: every instance left it unanswered, and none has it");
+    warn!(%lane, seq = %request.seq, "abandoned: every instance left it unanswered, and none has it");
     Examination::AbsentEverywhere
 }
 

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Method};
 use tracing::warn;
 
+use super::resources::Resources;
 use crate::chroma::{self, Class, EdgeAnswer};
 use crate::clock;
 use crate::coordinator::Core;
@@ -18,6 +19,7 @@ use crate::proof::{self, CrashPoint};
 /// Who sends what for whom.
 pub(super) struct Attempt<'a> {
     pub core: &'a Core,
+    pub resources: &'a Resources,
     pub client: &'a Client,
     /// Whose content it may change: the entry's lane, and for a catalog entry the lane of its collection.
     pub lanes: &'a [LaneId],
@@ -76,7 +78,7 @@ impl Attempt<'_> {
         let sent = self.client.send(self.instance, outgoing, self.deadline, Licence::Lease(&sending)).await;
         if matches!(sent, Err(SendError::LeaseEnded(Sent::Whole))) {
             // Before it stops to count as being sent: whoever ends this edge waits for that, and reads the notes then.
-            self.core.late_writes.note(self.lanes, self.instance);
+            self.resources.late_writes.note(self.lanes, self.instance);
         }
         drop(sending);
         if sent.is_ok() {
@@ -95,12 +97,12 @@ impl Attempt<'_> {
     fn sent(&self, sent: Result<Answer, SendError>, before: Phase) -> Result<Answer, Attempted> {
         match sent {
             Ok(answer) => {
-                self.core.warmed.answered(self.instance, clock::now());
+                self.resources.warmed.answered(self.instance, clock::now());
                 Ok(answer)
             }
             Err(SendError::LeaseEnded(sent)) => Err(Attempted::of(without_lease(sent), None)),
             Err(error) => {
-                self.core.warmed.lost(self.instance);
+                self.resources.warmed.lost(self.instance);
                 Err(self.failed(error, before))
             }
         }

@@ -2,12 +2,13 @@
 //! journal again, so losing one costs time, never a write.
 
 use std::collections::{BTreeMap, HashMap};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::ids::Seq;
 use crate::journal::{ReadError, Request, Store};
 
-pub(crate) struct Bodies {
+pub(super) struct Bodies {
+    store: Arc<dyn Store>,
     limit: u64,
     cached: Mutex<Cached>,
 }
@@ -19,8 +20,8 @@ struct Cached {
 }
 
 impl Bodies {
-    pub fn new(limit: u64) -> Self {
-        Bodies { limit, cached: Mutex::default() }
+    pub fn new(store: Arc<dyn Store>, limit: u64) -> Self {
+        Bodies { store, limit, cached: Mutex::default() }
     }
 
     /// Keeps the request; the oldest ones go first when the limit is reached.
@@ -44,14 +45,14 @@ impl Bodies {
     }
 
     /// The requests at these positions, in order.
-    pub async fn requests(&self, store: &dyn Store, seqs: &[Seq]) -> Result<Vec<Request>, ReadError> {
+    pub async fn requests(&self, seqs: &[Seq]) -> Result<Vec<Request>, ReadError> {
         let mut found: HashMap<Seq, Request> = {
             let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
             seqs.iter().filter_map(|seq| cached.by_seq.get(seq).map(|request| (*seq, request.clone()))).collect()
         };
         let lacking: Vec<Seq> = seqs.iter().filter(|seq| !found.contains_key(seq)).copied().collect();
         if !lacking.is_empty() {
-            found.extend(store.requests(&lacking).await?.into_iter().map(|request| (request.seq, request)));
+            found.extend(self.store.requests(&lacking).await?.into_iter().map(|request| (request.seq, request)));
         }
         seqs.iter()
             .map(|seq| {

@@ -89,10 +89,9 @@ pub(super) async fn resolve(attempt: &Attempt<'_>, collection: CollectionId, req
         Class::Unfit => return Reading::failed(),
     }
     let Ok(found) = serde_json::from_slice::<Found>(&answer.body) else { return Reading::failed() };
-    let Some(journal) = attempt.core.journal() else { return Reading::failed() };
     proof::pass(CrashPoint::BeforeResolved);
-    journal.record(vec![Fact::Resolved { seq: request.seq, body: delete_of(&found.ids) }]).await;
-    attempt.core.bodies.forget(request.seq);
+    attempt.core.journal().record(vec![Fact::Resolved { seq: request.seq, body: delete_of(&found.ids) }]).await;
+    attempt.resources.bodies.forget(request.seq);
     Reading::of(Resolved::Durable)
 }
 

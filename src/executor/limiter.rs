@@ -16,7 +16,7 @@ const KEPT: usize = 4;
 
 /// The gate before one instance.
 #[derive(Debug)]
-pub(crate) struct AttemptLimiter {
+pub(super) struct AttemptLimiter {
     state: Mutex<State>,
 }
 
@@ -33,7 +33,7 @@ struct State {
 
 /// The right to send one request; given back when dropped.
 #[derive(Debug)]
-pub(crate) struct Permit {
+pub(super) struct Permit {
     gate: Option<Arc<AttemptLimiter>>,
     client: ClientState,
 }

@@ -13,14 +13,13 @@ mod late_writes;
 mod limited;
 mod limiter;
 mod records;
+mod resources;
 mod runner;
 mod touched;
 mod warmed;
 mod writable;
 
-pub(crate) use self::bodies::Bodies;
 pub(crate) use self::collection_reader::{CollectionReader, PAGE, reader};
 pub use self::late_writes::LateWrites;
-pub(crate) use self::limiter::AttemptLimiter;
+pub use self::resources::{ResourceLimits, Resources};
 pub use self::runner::{Runner, RunnerOptions};
-pub(crate) use self::warmed::Warmed;

@@ -53,7 +53,7 @@ async fn one_by_one(one: &Attempt<'_>, collection: CollectionId, requests: &[Req
 /// its record's add (measured on 1.5.9): so the first request for a collection after each possible restart is a read.
 async fn warm_up(attempt: &Attempt<'_>, write: &Outgoing, collection: CollectionId) -> Result<(), Attempted> {
     let generation = attempt.core.registry.generation(attempt.instance);
-    if attempt.core.warmed.is(attempt.instance, collection, generation, clock::now()) {
+    if attempt.resources.warmed.is(attempt.instance, collection, generation, clock::now()) {
         return Ok(());
     }
     let Some(path) = get_beside(&write.path) else { return Ok(()) };
@@ -67,7 +67,7 @@ async fn warm_up(attempt: &Attempt<'_>, write: &Outgoing, collection: Collection
     let unsent = |failed| Attempted { outcome: Outcome::NotSent { retry: Retry::AfterBackoff }, ..failed };
     let answer = attempt.read(&read).await.map_err(unsent)?;
     if answer.status == 200 {
-        attempt.core.warmed.note(attempt.instance, collection, generation, clock::now());
+        attempt.resources.warmed.note(attempt.instance, collection, generation, clock::now());
     }
     Ok(())
 }

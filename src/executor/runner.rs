@@ -13,6 +13,7 @@ use tracing::warn;
 use super::attempt::{Attempt, Attempted};
 use super::catalog::{self, Entry};
 use super::limited::Reading;
+use super::resources::Resources;
 use super::{absence, backoff, limited, records, touched, writable};
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Core, Work, WorkQueue, facts_of, intent};
@@ -20,7 +21,8 @@ use crate::ids::{InstanceId, LaneId, Seq};
 use crate::instance::{Answer, Client};
 use crate::journal::{Fact, Request};
 use crate::order::{
-    Action, Health, Input, Outcome, Persist, Purpose, Repeat, Resolved, Retry, SendPriority, WaitReason,
+    Action, Examination, Health, Input, Outcome, Persist, Purpose, Repeat, Resolved, Retry, SendPriority, Touched,
+    WaitReason,
 };
 use crate::proof::{self, CrashPoint};
 
@@ -40,6 +42,7 @@ const LONGEST_ATTEMPT: Duration = Duration::from_secs(600);
 /// The background service `sync`.
 pub struct Runner {
     core: Arc<Core>,
+    resources: Arc<Resources>,
     client: Client,
     options: RunnerOptions,
     /// Where the chance in pauses comes from.
@@ -52,11 +55,12 @@ impl Runner {
     /// what they should be.
     pub fn new(
         core: Arc<Core>,
+        resources: Arc<Resources>,
         client: Client,
         options: RunnerOptions,
         inspections: tokio::sync::mpsc::Sender<InstanceId>,
     ) -> Arc<Runner> {
-        Arc::new(Runner { core, client, options, chance: RandomState::new(), inspections })
+        Arc::new(Runner { core, resources, client, options, chance: RandomState::new(), inspections })
     }
 
     /// Takes work until the core is gone.
@@ -75,7 +79,7 @@ impl Runner {
                 }
                 // The journal takes facts in the order in which they are handed over: this never becomes durable without
                 // those before it.
-                Work::Handled(late_write) => drop(self.hand_over(vec![Fact::LateWriteHandled(late_write)])),
+                Work::Handled(late_write) => drop(self.core.journal().record(vec![Fact::LateWriteHandled(late_write)])),
             }
         }
     }
@@ -91,7 +95,7 @@ impl Runner {
         if let Persist::Record { .. } = persist {
             proof::pass(CrashPoint::BeforeMark);
         }
-        let recorded = self.hand_over(facts);
+        let recorded = self.core.journal().record(facts);
         let core = Arc::clone(&self.core);
         tokio::spawn(async move {
             recorded.await;
@@ -104,16 +108,6 @@ impl Runner {
                 Persist::Divergence { .. } => {}
             }
         });
-    }
-
-    fn hand_over(&self, facts: Vec<Fact>) -> impl Future<Output = ()> + Send + 'static {
-        let recorded = self.core.journal().map(|journal| journal.record(facts));
-        async move {
-            match recorded {
-                Some(recorded) => recorded.await,
-                None => std::future::pending().await,
-            }
-        }
     }
 
     async fn perform(&self, action: Action, answer: Option<Arc<Answer>>) {
@@ -138,12 +132,20 @@ impl Runner {
                 self.core.step_with(Input::WriteChecked { lane, instance, seq, shows }, answer);
             }
             Action::CompareTouched { lane, seq, instances } => {
-                let comparison =
-                    touched::compare(&self.core, &self.client, lane, seq, &instances, answer.as_deref()).await;
+                let comparison = match self.request(seq).await {
+                    Some(request) => {
+                        touched::compare(&self.core, &self.client, lane, &request, &instances, answer.as_deref()).await
+                    }
+                    None => Touched::default(),
+                };
                 self.core.step_with(Input::TouchedCompared { lane, seq, comparison }, answer);
             }
             Action::Examine { lane, seq } => {
-                let shows = absence::examine(&self.core, &self.client, lane, seq, self.options.settle_time).await;
+                tokio::time::sleep(self.options.settle_time).await;
+                let shows = match self.request(seq).await {
+                    Some(request) => absence::examine(&self.core, &self.client, lane, &request).await,
+                    None => Examination::Unclear,
+                };
                 self.core.step(Input::Examined { lane, seq, shows });
             }
         }
@@ -174,13 +176,17 @@ impl Runner {
     }
 
     async fn requests(&self, seqs: &[Seq]) -> Option<Vec<Request>> {
-        match self.core.bodies.requests(self.core.store.as_ref(), seqs).await {
+        match self.resources.bodies.requests(seqs).await {
             Ok(requests) => Some(requests),
             Err(error) => {
                 warn!(%error, "a journaled write waits: its request cannot be read");
                 None
             }
         }
+    }
+
+    async fn request(&self, seq: Seq) -> Option<Request> {
+        self.requests(&[seq]).await.and_then(|mut found| found.pop())
     }
 
     async fn attempt(
@@ -193,10 +199,10 @@ impl Runner {
     ) -> Attempted {
         if lane == LaneId::Catalog && purpose != Purpose::Execute {
             // A copy needs the stored answer, which came after the request was cached.
-            seqs.iter().for_each(|seq| self.core.bodies.forget(*seq));
+            seqs.iter().for_each(|seq| self.resources.bodies.forget(*seq));
         }
         // Before the bodies are read: what waits here would hold them in memory.
-        let Some(_permit) = self.core.limiters[instance.0].enter(lane, send_priority.precedence).await else {
+        let Some(_permit) = self.resources.limiter(instance).enter(lane, send_priority.precedence).await else {
             return Attempted::not_sent("another request of its lane is about to be sent");
         };
         let Some(requests) = self.requests(seqs).await else { return Attempted::not_sent("it cannot be read") };
@@ -210,8 +216,9 @@ impl Runner {
         if let (LaneId::Catalog, Some(request)) = (lane, requests.first()) {
             lanes.extend(intent::about(self.core.board().catalog(), request).map(LaneId::Records));
         }
-        let (core, client, deadline) = (self.core.as_ref(), &self.client, self.deadline(repeat));
-        let attempt = Attempt { core, client, lanes: &lanes, instance, purpose, deadline };
+        let (core, resources, client) = (self.core.as_ref(), self.resources.as_ref(), &self.client);
+        let deadline = self.deadline(repeat);
+        let attempt = Attempt { core, resources, client, lanes: &lanes, instance, purpose, deadline };
         match lane {
             LaneId::Records(collection) => records::attempt(&attempt, collection, &requests).await,
             LaneId::Catalog => match requests.first() {
@@ -230,19 +237,19 @@ impl Runner {
     }
 
     async fn read_ids(&self, (lane, instance): (LaneId, InstanceId), seq: Seq, send_priority: SendPriority) {
-        let permit = self.core.limiters[instance.0].enter(lane, send_priority.precedence).await;
+        let permit = self.resources.limiter(instance).enter(lane, send_priority.precedence).await;
         let seqs = [seq];
-        let Reading { resolved, answer, failure } =
-            match (lane, permit, self.requests(&seqs).await.and_then(|mut found| found.pop())) {
-                (LaneId::Records(collection), Some(_permit), Some(request)) => {
-                    let deadline = self.options.attempt_timeout;
-                    let purpose = Purpose::Execute;
-                    let (core, client, lanes) = (self.core.as_ref(), &self.client, &[lane]);
-                    let attempt = Attempt { core, client, lanes, instance, purpose, deadline };
-                    limited::resolve(&attempt, collection, &request).await
-                }
-                _ => Reading::failed(),
-            };
+        let Reading { resolved, answer, failure } = match (lane, permit, self.request(seq).await) {
+            (LaneId::Records(collection), Some(_permit), Some(request)) => {
+                let deadline = self.options.attempt_timeout;
+                let purpose = Purpose::Execute;
+                let (core, resources) = (self.core.as_ref(), self.resources.as_ref());
+                let (client, lanes) = (&self.client, &[lane]);
+                let attempt = Attempt { core, resources, client, lanes, instance, purpose, deadline };
+                limited::resolve(&attempt, collection, &request).await
+            }
+            _ => Reading::failed(),
+        };
         if failure.is_some() {
             self.core.note_gap(&seqs);
         }

@@ -11,8 +11,9 @@ use serde_json::{Value, json};
 use super::collection_reader::{CollectionReader, PAGE, reader};
 use crate::chroma;
 use crate::coordinator::{Core, intent};
-use crate::ids::{InstanceId, LaneId, Seq};
+use crate::ids::{InstanceId, LaneId};
 use crate::instance::{Answer, Client};
+use crate::journal::Request;
 use crate::order::{Kind, Touched, Traces};
 
 const DEADLINE: Duration = Duration::from_secs(10);
@@ -29,12 +30,11 @@ pub(super) async fn compare(
     core: &Core,
     client: &Client,
     lane: LaneId,
-    seq: Seq,
+    request: &Request,
     instances: &[InstanceId],
     failure: Option<&Answer>,
 ) -> Touched {
-    let Ok(requests) = core.bodies.requests(core.store.as_ref(), &[seq]).await else { return Touched::default() };
-    let Some(request) = requests.first() else { return Touched::default() };
+    let seq = request.seq;
     let about = match lane {
         LaneId::Records(collection) => Some(collection),
         LaneId::Catalog => intent::about(core.board().catalog(), request),

@@ -24,7 +24,7 @@ struct Life {
 }
 
 #[derive(Default)]
-pub(crate) struct Warmed(Mutex<Inner>);
+pub(super) struct Warmed(Mutex<Inner>);
 
 #[derive(Default)]
 struct Inner {

@@ -30,7 +30,9 @@ pub use bodies::Compression;
 pub use draft::{ApplicationDraft, ClientKey, Draft, is_given};
 pub use events::*;
 pub use fact::{ApplicationReport, Fact, TimingGap};
-pub use group::{AppendError, Appended, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask, Watch};
+pub use group::{
+    AppendError, Appended, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask, Unconnected, Watch,
+};
 pub use leadership::*;
 pub use removal::{HeldLane, HeldProgress, Trimmed, Trimming};
 pub use snapshot::{CollectionRow, EntryRow, ProgressRow, Snapshot};

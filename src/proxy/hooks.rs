@@ -178,11 +178,11 @@ impl ProxyHttp for Listener {
     /// Marks the transaction complete: the answer has been given, or its client is gone.
     async fn logging(&self, session: &mut Session, error: Option<&Error>, context: &mut Context) {
         if let Some(edge) = self.edge()
-            && let (Stage::Answered(completion), Some(journal)) = (&context.stage, edge.core.journal())
+            && let Stage::Answered(completion) = &context.stage
         {
             // A crash before this is durable: the status is derived from the verdict at the next start.
             proof::pass(CrashPoint::BeforeCompleted);
-            journal.record_later(vec![completion.fact(&edge.registry)]);
+            edge.core.journal().record_later(vec![completion.fact(&edge.registry)]);
         }
         let status = session.response_written().map_or(0, |response| response.status.as_u16());
         metrics::request(context.operation, status, context.failure, context.started.elapsed());

@@ -41,9 +41,8 @@ pub async fn replay(edge: &Edge, first: TransactionRow, key: &ClientKey, deadlin
         return Ok(reply);
     }
     let running = Failure::TransactionRunning(first.transaction_id);
-    let Some(journal) = edge.core.journal() else { return Err(running) };
     let Some(_place) = edge.single_flight.aside() else { return Err(running) };
-    let mut watch = journal.watch(first.seq);
+    let mut watch = edge.core.journal().watch(first.seq);
     loop {
         // Looked at after the watch began: no outcome is missed.
         match known(edge, key).await? {

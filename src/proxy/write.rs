@@ -180,13 +180,10 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     if edge.core.board().entries() >= edge.options.backlog_entries {
         return Err(Failure::BacklogFull);
     }
-    let Some(journal) = edge.core.journal() else {
-        return Err(Failure::JournalUnavailable("the journal is not open".to_owned()));
-    };
     let mut ticket = edge.core.ticket(id, ack_policy);
     proof::pass(CrashPoint::BeforeAppend);
     // A crash before this is durable leaves nothing; after it, recovery executes the write.
-    let seq = journal.append(draft).await.map_err(|error| refused(error, id, key_origin))?;
+    let seq = edge.core.journal().append(draft).await.map_err(|error| refused(error, id, key_origin))?;
     let settlement = match settled(edge, &mut ticket, lane, context.started).await {
         Some(settlement) => settlement,
         None => {
@@ -237,20 +234,17 @@ async fn pending(
 ) -> Result<Reply, Failure> {
     edge.core.detach(lane, seq);
     // Handed over before the ticket closes, so that a later RECOVERED comes after it.
-    let recorded =
-        edge.core.journal().map(|journal| journal.record(vec![Fact::recovery_pending(seq, Timestamp::now())]));
+    let recorded = edge.core.journal().record(vec![Fact::recovery_pending(seq, Timestamp::now())]);
     if let Some(settlement) = ticket.close() {
         // It was settled at the last moment. FAILED would contradict this answer: the outcome is made durable first.
         let reply = answered(edge, context, &settlement, lane, shown_id);
-        if let (Stage::Answered(completion), Some(journal)) = (&context.stage, edge.core.journal()) {
-            let _ = timeout(RECORDING, journal.record(vec![completion.fact(&edge.registry)])).await;
+        if let Stage::Answered(completion) = &context.stage {
+            let _ = timeout(RECORDING, edge.core.journal().record(vec![completion.fact(&edge.registry)])).await;
         }
         return Ok(reply);
     }
     // A lookup after this answer finds the transaction FAILED; after a crash before this, ATTEMPTING.
-    if let Some(recorded) = recorded {
-        let _ = timeout(RECORDING, recorded).await;
-    }
+    let _ = timeout(RECORDING, recorded).await;
     Err(failure)
 }
 

@@ -216,14 +216,13 @@ impl Inspector {
             return Ok(Adopted::Later);
         }
         info!(instance = %name, databases = adoption.databases.len(), collections = adoption.collections.len(), "adopting what existed before");
-        let Some(journal) = self.core.journal() else { return Ok(Adopted::Later) };
+        let journal = self.core.journal().clone();
         let draft = adoption_draft(&adoption);
         let mut ticket = self.core.ticket(draft.transaction_id, AckPolicy::Durable);
         // Judged again by the catalog at its place in the order; a refused append is proposed again later.
         if journal.append(draft).await.is_err() {
             return Ok(Adopted::Later);
         }
-        let journal = journal.clone();
         // Not awaited here: it may be this very instance that has to be admitted before the entry can be carried out.
         #[allow(
             clippy::disallowed_methods,

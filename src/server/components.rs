@@ -11,9 +11,9 @@ use super::services::{EventService, ExecutorService, HandOut, JournalService, Re
 use crate::admin::{Admin, AdminOptions, Listeners, StoreKind, shown_in_event};
 use crate::clock::Timestamp;
 use crate::config::{Config, ConnectionPooling};
-use crate::coordinator::{Core, CoreOptions, Restored, restore};
+use crate::coordinator::{Core, CoreParts, Restored, restore};
 use crate::events::{Hub, Webhook};
-use crate::executor::{Runner, RunnerOptions};
+use crate::executor::{LateWrites, ResourceLimits, Resources, Runner, RunnerOptions};
 use crate::ids::InstanceName;
 use crate::instance::{Client, Health, Registry, Target, Timeouts};
 use crate::journal::retention::RetentionOptions;
@@ -30,6 +30,7 @@ pub(super) struct Components {
     pub store: Arc<dyn Store>,
     pub kind: StoreKind,
     pub lease: Arc<Lease>,
+    pub late_writes: Arc<LateWrites>,
     pub health: Arc<Health>,
     pub admission: Arc<Admission>,
     pub edge_slot: EdgeSlot,
@@ -62,16 +63,18 @@ impl Components {
 
     /// Builds the rooms that need the journal and gives each service its work.
     pub fn activate(mut self, restored: Restored, first_look: FirstLook) -> Active {
-        let Restored { board, effects } = restored;
-        let options = CoreOptions {
-            cached_bytes: self.config.limits.buffered_bytes.get() / 4,
-            concurrent_attempts: self.config.limits.concurrent_attempts,
-        };
-        let (registry, store, lease) = (Arc::clone(&self.registry), Arc::clone(&self.store), Arc::clone(&self.lease));
-        let (core, work) = Core::new(board, effects, registry, store, lease, &options);
+        let resources = self.resources();
         let journal_options = JournalOptions { timeout: self.config.journal_timeout, ..JournalOptions::default() };
-        let (journal, task) = Journal::start(Arc::clone(&self.store), journal_options, Arc::clone(&core) as _);
-        core.connect(journal.clone());
+        let (journal, unconnected) = Journal::open(Arc::clone(&self.store), journal_options);
+        let parts = CoreParts {
+            registry: Arc::clone(&self.registry),
+            store: Arc::clone(&self.store),
+            lease: Arc::clone(&self.lease),
+            journal: journal.clone(),
+            requests: Arc::clone(&resources) as _,
+        };
+        let (core, work) = Core::new(restored, parts);
+        let task = unconnected.connect(Arc::clone(&core) as _);
         let hub = Hub::new(Arc::clone(&self.store), self.config.limits.event_streams);
         let webhook = self.target.take().zip(self.config.webhook.as_ref()).map(|(target, webhook)| {
             let options = webhook.options.clone();
@@ -81,7 +84,7 @@ impl Components {
         let events = EventService { hub, reports: journal.reports(), webhook };
         let (inspections, inspect) = mpsc::channel(64);
         let (served, serving) = oneshot::channel();
-        let runner = Runner::new(Arc::clone(&core), self.client(), self.runner_options(), inspections);
+        let runner = Runner::new(Arc::clone(&core), resources, self.client(), self.runner_options(), inspections);
         let rejoin = self.rejoin(&core, first_look);
         let (edge_slot, edge, listen) = (self.edge_slot.clone(), self.edge(&core, listeners), self.config.listen);
         let ready = Box::new(move || {
@@ -103,6 +106,15 @@ impl Components {
 
     fn names(&self) -> Vec<InstanceName> {
         self.config.instances.iter().map(|instance| instance.name.clone()).collect()
+    }
+
+    fn resources(&self) -> Arc<Resources> {
+        let limits = ResourceLimits {
+            cached_bytes: self.config.limits.buffered_bytes.get() / 4,
+            concurrent_attempts: self.config.limits.concurrent_attempts,
+        };
+        let instances = self.registry.ids().len();
+        Resources::new(Arc::clone(&self.store), instances, Arc::clone(&self.late_writes), &limits)
     }
 
     fn client(&self) -> Client {

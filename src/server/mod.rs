@@ -81,6 +81,7 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
         store,
         kind,
         lease,
+        late_writes: Arc::clone(holder.late_writes()),
         health: health.task(),
         admission: Arc::clone(&admission),
         edge_slot: listener.edge_slot(),

@@ -43,7 +43,7 @@ impl BackgroundService for Stopper {
         let finish = async {
             self.admission.drained().await;
             self.holder.stop_sending().await;
-            if let Some(journal) = self.holder.core().and_then(|core| core.journal()) {
+            if let Some(journal) = self.holder.core().map(|core| core.journal()) {
                 // Everything handed over before is durable when this is.
                 journal.record(Vec::new()).await;
             }

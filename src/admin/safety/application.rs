@@ -7,9 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{Refusal, Safety};
 use crate::clock::Timestamp;
 use crate::ids::TransactionId;
-use crate::journal::{
-    ApplicationDraft, ApplicationReport, ClientKey, Details, Fact, Journal, Lookup, StoredAnswer, TimingGap,
-};
+use crate::journal::{ApplicationDraft, ApplicationReport, ClientKey, Details, Fact, Lookup, StoredAnswer, TimingGap};
 use crate::web::{PageRequest, REPLAYED, Reply, TRANSACTION_ID, idempotency_key};
 
 /// Ids are scoped by tenant, and an application's operation has none.
@@ -70,7 +68,7 @@ impl Safety {
         {
             return self.repeated(&details, &key, &shown_id);
         }
-        let recorded = self.journal()?.record_in_time(vec![Fact::ApplicationBegan(Box::new(draft))]).await;
+        let recorded = self.core.journal().record_in_time(vec![Fact::ApplicationBegan(Box::new(draft))]).await;
         recorded.map_err(|error| Refusal::of_record(error, id))?;
         let lookup = Lookup::ClientKey { tenant: key.tenant.clone(), key: key.key.clone() };
         let details = self.core.store().details(&lookup).await?.ok_or(Refusal::UnknownTransaction)?;
@@ -121,7 +119,7 @@ impl Safety {
         }
         let (id, seq) = (row.transaction_id, row.seq);
         let fact = Fact::ApplicationReported { seq, report: report.clone(), at: Timestamp::now() };
-        let recorded = self.journal()?.record_in_time(vec![fact]).await;
+        let recorded = self.core.journal().record_in_time(vec![fact]).await;
         recorded.map_err(|error| Refusal::of_record(error, id))?;
         let after = self.core.store().details(&Lookup::Id(id)).await?.ok_or(Refusal::UnknownTransaction)?;
         self.if_ended_so(&after, &report)
@@ -134,10 +132,6 @@ impl Safety {
             return Err(Refusal::Final);
         }
         Ok(self.show(200, details))
-    }
-
-    fn journal(&self) -> Result<&Journal, Refusal> {
-        self.core.journal().ok_or_else(|| Refusal::JournalUnavailable("the journal is not open".to_owned()))
     }
 }
 

@@ -20,7 +20,8 @@ impl Safety {
         let recovering = self.core.is_recovering();
         let mut body = json!({
             "available": summary.is_ok(),
-            "service_running": self.core.journal().is_some(),
+            // This page is shown by an active edge, which has its journal.
+            "service_running": true,
             "recovery_service_running": recovering,
             "recovery_interval": self.recovery_interval.as_secs_f64(),
             "pending_recovery": self.core.board().awaiting_recovery(),
@@ -43,7 +44,7 @@ impl Safety {
         let mut body = json!({
             "transaction_safety_service": {
                 "available": recent.is_ok(),
-                "running": self.core.journal().is_some() && self.core.is_recovering(),
+                "running": self.core.is_recovering(),
                 // The journal is not opened without it.
                 "table_exists": true,
             },

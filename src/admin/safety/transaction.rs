@@ -27,11 +27,9 @@ impl Safety {
         let tenant = query.read("tenant", "text", super::audit_log::text)?;
         let deadline = clock::now() + wait;
         let mut details = self.find(id, tenant.as_deref()).await?;
-        if !details.transaction.status.is_final()
-            && let Some(journal) = self.core.journal()
-        {
+        if !details.transaction.status.is_final() {
             // An answer given a moment ago is recorded by the next commit.
-            journal.settle_within(MARKING).await;
+            self.core.journal().settle_within(MARKING).await;
             details = self.find(id, tenant.as_deref()).await?;
         }
         if !wait.is_zero() && !details.transaction.status.is_final() {
@@ -61,9 +59,8 @@ impl Safety {
     /// Waits for its end, at most until then.
     async fn ended(&self, found: Details, deadline: Instant) -> Result<Details, Refusal> {
         let Ok(_place) = self.waiting.try_acquire() else { return Err(Refusal::TooManyWait) };
-        let Some(journal) = self.core.journal() else { return Ok(found) };
         let lookup = Lookup::Id(found.transaction.transaction_id);
-        let mut watch = journal.watch(found.transaction.seq);
+        let mut watch = self.core.journal().watch(found.transaction.seq);
         loop {
             // Looked at after the watch began: no end is missed.
             let details = self.core.store().details(&lookup).await?.ok_or(Refusal::UnknownTransaction)?;

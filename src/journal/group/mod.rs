@@ -79,6 +79,20 @@ pub enum AppendError {
     Taken(TransactionId),
 }
 
+/// A journal that does not know yet where durable entries go.
+#[must_use = "nothing is committed until it is connected"]
+pub struct Unconnected {
+    store: Arc<dyn Store>,
+    queue: Arc<Queue>,
+}
+
+impl Unconnected {
+    /// The task that does the work, and tells `sink` of it.
+    pub fn connect(self, sink: Arc<dyn DurableSink>) -> JournalTask {
+        JournalTask::new(self.store, self.queue, sink)
+    }
+}
+
 /// A handle on the journal: cheap to clone.
 #[derive(Clone)]
 pub struct Journal {
@@ -86,11 +100,16 @@ pub struct Journal {
 }
 
 impl Journal {
+    /// The handle, for those who are needed to build the sink; nothing is committed before [`Unconnected::connect`].
+    pub fn open(store: Arc<dyn Store>, options: JournalOptions) -> (Journal, Unconnected) {
+        let queue = Queue::new(options);
+        (Journal { queue: Arc::clone(&queue) }, Unconnected { store, queue })
+    }
+
     /// The handle, and the task that does the work: whoever starts the journal runs it.
     pub fn start(store: Arc<dyn Store>, options: JournalOptions, sink: Arc<dyn DurableSink>) -> (Journal, JournalTask) {
-        let queue = Queue::new(options);
-        let task = JournalTask::new(store, Arc::clone(&queue), sink);
-        (Journal { queue }, task)
+        let (journal, unconnected) = Journal::open(store, options);
+        (journal, unconnected.connect(sink))
     }
 
     /// Makes the write durable and returns its place in the order; the sink has been told by then.

@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 pub(super) use self::renewer::{Begin, LeaseRenewer};
 use crate::clock::{self, Awake};
 use crate::coordinator::Core;
+use crate::executor::LateWrites;
 use crate::journal::{Claim, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Predecessor};
 use crate::lease::Lease;
 use crate::proof::{self, CrashPoint};
@@ -52,6 +53,8 @@ enum Holding {
 pub(super) struct LeaseHolder {
     leadership: Arc<dyn Leadership>,
     lease: Arc<Lease>,
+    /// Writes that ended after the lease.
+    late_writes: Arc<LateWrites>,
     standby: Arc<StandbyState>,
     /// How long what a predecessor sent may still be executed.
     settle: Duration,
@@ -72,8 +75,13 @@ impl LeaseHolder {
         standby: Arc<StandbyState>,
         settle: Duration,
     ) -> Arc<LeaseHolder> {
-        let (core, holding) = (OnceLock::new(), Mutex::new(Holding::Nothing));
-        Arc::new(LeaseHolder { leadership, lease, standby, settle, core, holding })
+        let (core, holding, late_writes) = (OnceLock::new(), Mutex::new(Holding::Nothing), Arc::default());
+        Arc::new(LeaseHolder { leadership, lease, late_writes, standby, settle, core, holding })
+    }
+
+    /// Where writes that end after the lease are noted.
+    pub fn late_writes(&self) -> &Arc<LateWrites> {
+        &self.late_writes
     }
 
     /// The core, once the journal is loaded.
@@ -148,7 +156,7 @@ impl LeaseHolder {
             };
             tokio::select! {
                 Some(by) = losses.recv() => return LeadershipError::Superseded { by },
-                () = self.overran() => {}
+                () = self.late_writes.arrived() => {}
                 () = due => {}
             }
             match self.renew().await {
@@ -164,7 +172,7 @@ impl LeaseHolder {
                     if !std::mem::replace(&mut away, true) {
                         warn!(why, "the journal cannot be reached: nothing is sent once the lease has ended");
                     }
-                    // `overran` is ready as long as late writes are not reported: pause, or this loop would spin.
+                    // `arrived` is ready as long as late writes are not reported: pause, or this loop would spin.
                     sleep(POLL).await;
                 }
                 Err(over) => return over,
@@ -177,19 +185,9 @@ impl LeaseHolder {
         let asked = clock::awake();
         let term = answer(self.leadership.renew()).await?;
         self.prolong(asked, term);
-        if let Some(core) = self.core.get() {
-            // No other edge has taken over, so none has sent anything: the late writes were this edge's alone.
-            core.late_writes().forget();
-        }
+        // No other edge has taken over, so none has sent anything: the late writes were this edge's alone.
+        self.late_writes.forget();
         Ok(term)
-    }
-
-    /// Resolves when a write has ended after the lease.
-    async fn overran(&self) {
-        match self.core.get() {
-            Some(core) => core.late_writes().arrived().await,
-            None => std::future::pending().await,
-        }
     }
 
     /// Takes over the late writes that earlier edges reported: they may have been executed after this edge began.
@@ -227,7 +225,7 @@ impl LeaseHolder {
         let Some(core) = self.core.get() else { return };
         let registry = core.registry();
         let late_write = |(lane, instance)| LateWrite { lane, instance: registry.name(instance).clone() };
-        let late_writes: Vec<_> = core.late_writes().all().into_iter().map(late_write).collect();
+        let late_writes: Vec<_> = self.late_writes.all().into_iter().map(late_write).collect();
         if late_writes.is_empty() {
             return;
         }

@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::coordinator::{CoreOptions, WorkQueue};
+use crate::coordinator::{CoreParts, Restored, WorkQueue};
+use crate::executor::{ResourceLimits, Resources};
 use crate::ids::{InstanceName, LaneId};
 use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Registry, Timeouts};
-use crate::journal::ReadError;
 use crate::journal::sqlite::SqliteStore;
+use crate::journal::{Journal, JournalOptions, ReadError};
 use crate::order::{Board, MergeLimits};
 
 const TERM: Duration = Duration::from_millis(600);
@@ -87,6 +88,7 @@ impl Leadership for Script {
 struct Fixture {
     script: Arc<Script>,
     lease: Arc<Lease>,
+    late_writes: Arc<LateWrites>,
     standby: Arc<StandbyState>,
     holder: Arc<LeaseHolder>,
 }
@@ -94,7 +96,8 @@ struct Fixture {
 fn fixture() -> Fixture {
     let (script, lease, standby) = (Arc::new(Script::default()), Arc::new(Lease::none()), Arc::default());
     let holder = LeaseHolder::new(Arc::clone(&script) as _, Arc::clone(&lease), Arc::clone(&standby), SETTLE);
-    Fixture { script, lease, standby, holder }
+    let late_writes = Arc::clone(holder.late_writes());
+    Fixture { script, lease, late_writes, standby, holder }
 }
 
 impl Fixture {
@@ -115,8 +118,11 @@ impl Fixture {
         let options = InstanceOptions { name: name.clone(), url, ca_file: None };
         let registry = Registry::new(vec![options], Timeouts::default(), HealthOptions::default()).unwrap();
         let board = Board::new(vec![name], MergeLimits { documents: 1, bytes: 1 });
-        let options = CoreOptions { cached_bytes: 0, concurrent_attempts: 8 };
-        let (core, work) = Core::new(board, Vec::new(), registry, store, Arc::clone(&self.lease), &options);
+        let limits = ResourceLimits { cached_bytes: 0, concurrent_attempts: 8 };
+        let requests = Resources::new(Arc::clone(&store) as _, 1, Arc::clone(&self.late_writes), &limits);
+        let (journal, _never_run) = Journal::open(Arc::clone(&store) as _, JournalOptions::default());
+        let parts = CoreParts { registry, store, lease: Arc::clone(&self.lease), journal, requests };
+        let (core, work) = Core::new(Restored { board, effects: Vec::new() }, parts);
         self.holder.loaded(Arc::clone(&core));
         (core, work, folder)
     }
@@ -206,14 +212,14 @@ async fn a_commit_that_was_superseded_ends_it_at_once() {
 #[tokio::test]
 async fn late_writes_are_told_of_when_another_has_taken_over_and_forgotten_when_none_has() {
     let fixture = fixture();
-    let (core, _work, _folder) = fixture.core();
+    let (_core, _work, _folder) = fixture.core();
     let places = [LaneId::Catalog];
-    core.late_writes().note(&places, crate::ids::InstanceId(0));
+    fixture.late_writes.note(&places, crate::ids::InstanceId(0));
     fixture.renewals([Ok(LeaseTerm::For(TERM))]);
     fixture.holder.renew().await.unwrap();
-    assert!(core.late_writes().all().is_empty(), "nobody else has sent anything meanwhile");
+    assert!(fixture.late_writes.all().is_empty(), "nobody else has sent anything meanwhile");
 
-    core.late_writes().note(&places, crate::ids::InstanceId(0));
+    fixture.late_writes.note(&places, crate::ids::InstanceId(0));
     let sending = fixture.lease.sending();
     let noted = async {
         // Still on its way out: giving up waits for it.

@@ -1,0 +1,65 @@
+//! What the tasks of the executor share: requests in memory, the limiter before each instance, what was warmed up, and the
+//! late writes.
+//!
+//! It decides nothing. The coordinator reaches it as a [`RequestSink`] only.
+
+use std::sync::Arc;
+
+use super::bodies::Bodies;
+use super::late_writes::LateWrites;
+use super::limiter::AttemptLimiter;
+use super::warmed::Warmed;
+use crate::coordinator::RequestSink;
+use crate::ids::{InstanceId, LaneId};
+use crate::journal::{Request, Store};
+use crate::order::Precedence;
+
+/// The limits of the executor.
+#[derive(Clone, Debug)]
+pub struct ResourceLimits {
+    /// Bodies kept in memory for lanes that are about to need them; others are read from the journal again.
+    pub cached_bytes: u64,
+    /// Requests under way at once to one instance, over all lanes.
+    pub concurrent_attempts: usize,
+}
+
+/// Shared by everything that the runner starts.
+pub struct Resources {
+    pub(super) bodies: Bodies,
+    pub(super) warmed: Warmed,
+    pub(super) late_writes: Arc<LateWrites>,
+    /// One for each instance: requests that hang on one take no place from those to another.
+    limiters: Vec<Arc<AttemptLimiter>>,
+}
+
+impl Resources {
+    /// For so many instances. `late_writes`: whoever holds the lease reads them.
+    pub fn new(
+        store: Arc<dyn Store>,
+        instances: usize,
+        late_writes: Arc<LateWrites>,
+        limits: &ResourceLimits,
+    ) -> Arc<Resources> {
+        Arc::new(Resources {
+            bodies: Bodies::new(store, limits.cached_bytes),
+            warmed: Warmed::default(),
+            late_writes,
+            limiters: (0..instances).map(|_| AttemptLimiter::new(limits.concurrent_attempts)).collect(),
+        })
+    }
+
+    /// The gate before the instance.
+    pub(super) fn limiter(&self, instance: InstanceId) -> &Arc<AttemptLimiter> {
+        &self.limiters[instance.0]
+    }
+}
+
+impl RequestSink for Resources {
+    fn arrived(&self, request: Request) {
+        self.bodies.insert(request);
+    }
+
+    fn awaited(&self, lane: LaneId, precedence: Precedence) {
+        self.limiters.iter().for_each(|gate| gate.raise(lane, precedence));
+    }
+}
