@@ -11,7 +11,7 @@ use chroma_edge::clock::Timestamp;
 use chroma_edge::ids::{CollectionId, LaneId, TransactionId};
 use chroma_edge::journal::sqlite::SqliteStore;
 use chroma_edge::journal::{AuditQuery, Batch, Draft, Fact, Filter, Lookup, OperationType, Status, Store, TimingGap};
-use chroma_edge::order::{Kind, Priority, Profile};
+use chroma_edge::order::{Kind, Profile};
 use criterion::{Criterion, criterion_group, criterion_main};
 
 const TRANSACTIONS: u64 = 1_000_000;
@@ -27,7 +27,7 @@ fn draft(lane: LaneId, number: u64) -> Draft {
         transaction_id: TransactionId::random(),
         client_key: None,
         lane,
-        profile: Profile { kind, merge: None, bytes: 64, priority: Priority::Normal },
+        profile: Profile::of(kind, 64),
         method: "POST".to_owned(),
         path: "/api/v2/tenants/default_tenant/databases/default_database/collections/c/add".to_owned(),
         content_type: Some("application/json".to_owned()),

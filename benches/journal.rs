@@ -15,7 +15,7 @@ use chroma_edge::ids::{CollectionId, LaneId, TransactionId};
 use chroma_edge::journal::postgres::{DatabaseUrl, PostgresOptions, PostgresStore};
 use chroma_edge::journal::sqlite::SqliteStore;
 use chroma_edge::journal::{Appended, Claim, Draft, DurableSink, Journal, JournalOptions, Leadership, Store};
-use chroma_edge::order::{Kind, Priority, Profile};
+use chroma_edge::order::{Kind, Profile};
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use testkit::postgres::Postgres;
 use tokio::runtime::Runtime;
@@ -34,7 +34,7 @@ fn draft(lane: LaneId, body: Bytes) -> Draft {
         transaction_id: TransactionId::random(),
         client_key: None,
         lane,
-        profile: Profile { kind: Kind::Add, merge: None, bytes: body.len() as u64, priority: Priority::Normal },
+        profile: Profile::of(Kind::Add, body.len() as u64),
         method: "POST".to_owned(),
         path: "/api/v2/tenants/default_tenant/databases/default_database/collections/c/add".to_owned(),
         content_type: Some("application/json".to_owned()),

@@ -13,7 +13,7 @@ use chroma_edge::clock::Timestamp;
 use chroma_edge::ids::{InstanceName, LaneId, Seq, TransactionId};
 use chroma_edge::journal::sqlite::{OpenError, SqliteStore};
 use chroma_edge::journal::{Appended, Draft, DurableSink, Journal, JournalOptions, Lookup, Store};
-use chroma_edge::order::{Kind, Priority, Profile};
+use chroma_edge::order::{Kind, Profile};
 
 const JOURNAL: &str = "JOURNAL_KILL_PATH";
 const ACKED: &str = "acked";
@@ -33,7 +33,7 @@ fn draft() -> Draft {
         transaction_id: TransactionId::random(),
         client_key: None,
         lane: LaneId::Catalog,
-        profile: Profile { kind: Kind::Add, merge: None, bytes: body.len() as u64, priority: Priority::Normal },
+        profile: Profile::of(Kind::Add, body.len() as u64),
         method: "POST".to_owned(),
         path: "/".to_owned(),
         content_type: None,

@@ -33,7 +33,7 @@ impl Picture {
     }
 
     fn diverged(&self, instance: InstanceId) -> usize {
-        self.lanes.iter().filter(|lane| lane.states[instance.0] == LaneState::Diverged).count()
+        self.lanes.iter().filter(|lane| lane.states[instance.0] != LaneState::InStep).count()
     }
 }
 
@@ -152,7 +152,7 @@ impl Admin {
         let mut found = Vec::new();
         for lane in &picture.lanes {
             let LaneId::Records(collection) = lane.lane else { continue };
-            for id in registry.ids().filter(|id| lane.states[id.0] == LaneState::Diverged) {
+            for id in registry.ids().filter(|id| lane.states[id.0] != LaneState::InStep) {
                 let known = board.catalog().get(collection);
                 found.push(json!({
                     "collection_id": collection.to_string(),

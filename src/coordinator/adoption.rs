@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::journal::Draft;
-use crate::order::{Catalog, CatalogChange, Consequences, Kind, Origin, Priority, Profile};
+use crate::order::{Catalog, CatalogChange, Consequences, Kind, Origin, Profile};
 
 /// What one instance has that the catalog does not know of.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -50,7 +50,7 @@ pub(crate) fn adoption_draft(adoption: &Adoption) -> Draft {
         transaction_id: TransactionId::random(),
         client_key: None,
         lane: LaneId::Catalog,
-        profile: Profile { kind: Kind::Adopt, merge: None, bytes: body.len() as u64, priority: Priority::Normal },
+        profile: Profile::of(Kind::Adopt, body.len() as u64),
         method: "ADOPT".to_owned(),
         path: format!("/{}", adoption.instance),
         content_type: None,

@@ -11,6 +11,8 @@ const STORED_ANSWER_BYTES: usize = 256 * 1024;
 
 const LEFT_BEHIND: &str = "left behind: the journal was over its byte limit";
 
+const DIED_OF_IT: &str = "it died while it had a write to it: not looked at before an operator says so";
+
 /// The configured name of an instance.
 type Name<'a> = &'a dyn Fn(InstanceId) -> InstanceName;
 
@@ -25,6 +27,8 @@ pub fn facts_of(persist: &Persist, answer: Option<&Answer>, name: Name<'_>) -> V
             let void = |seq: &Seq| Fact::Verdict { seq: *seq, verdict: Verdict::Void, by: None, answer: None };
             seqs.iter().map(void).collect()
         }
+        Persist::Suspected { seq, on } => vec![Fact::Suspected { seq: *seq, on: on.map(name) }],
+        Persist::Lifted { seq } => vec![Fact::Lifted { seq: *seq }],
     }
 }
 
@@ -44,6 +48,9 @@ fn facts_of_record(
     for replica in &record.diverged {
         facts.push(divergence(*replica, DivergenceCause::Unverified, answer, name));
     }
+    for replica in &record.quarantined {
+        facts.push(divergence(*replica, DivergenceCause::Quarantined, answer, name));
+    }
     for (lane, instance) in &record.admitted {
         facts.push(Fact::InStep { lane: *lane, instance: name(*instance) });
     }
@@ -59,11 +66,13 @@ fn divergence(
     answer: Option<&Answer>,
     name: Name<'_>,
 ) -> Fact {
+    let instance = name(instance);
     let reason = match cause {
         DivergenceCause::Unverified => answer.map_or_else(|| "not compared yet".to_owned(), refusal),
         DivergenceCause::LeftBehind => LEFT_BEHIND.to_owned(),
+        DivergenceCause::Quarantined => return Fact::Quarantined { lane, instance, reason: DIED_OF_IT.to_owned() },
     };
-    Fact::Diverged { lane, instance: name(instance), reason }
+    Fact::Diverged { lane, instance, reason }
 }
 
 fn stored(lane: LaneId, answer: &Answer) -> Option<StoredAnswer> {

@@ -10,7 +10,7 @@ use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
 use crate::journal::{CollectionRow, EntryRow, ProgressRow, ReadError, Request, Resolution, Snapshot, Status, Store};
 use crate::order::{
     AckPolicy, AckState, Board, Catalog, CatalogChange, Dimension, Effect, Intent, Kind, LaneState, MergeLimits,
-    RestoredEntry, RestoredLane, RestoredProgress,
+    RequestClass, RestoredEntry, RestoredLane, RestoredProgress,
 };
 
 /// A board, and the effects to carry out first.
@@ -111,7 +111,8 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
         });
     }
     // A lane without entries counts too: an instance below its floor must not be served from (rule R11).
-    for lane in snapshot.progress.iter().map(|row| row.lane).chain(snapshot.floors.iter().map(|(lane, _)| *lane)) {
+    let stored = snapshot.progress.iter().map(|row| row.lane).chain(snapshot.floors.iter().map(|(lane, _)| *lane));
+    for lane in stored.chain(snapshot.quarantined.iter().map(|(lane, ..)| *lane)) {
         entries.entry(lane).or_default();
     }
     let dimensioned: HashMap<_, _> = snapshot.collections.iter().map(|row| (row.collection, row.dimensioned)).collect();
@@ -128,10 +129,15 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
                 LaneId::Records(_) => Dimension::Unknown,
             },
             floor: floors.get(&id).copied().unwrap_or(Seq::ZERO),
+            quarantined: quarantined(snapshot, id),
             entries,
             replicas: (0..instances.len()).map(|index| progress.of(id, InstanceId(index))).collect(),
         })
         .collect()
+}
+
+fn quarantined(snapshot: &Snapshot, lane: LaneId) -> Vec<(Seq, RequestClass)> {
+    snapshot.quarantined.iter().filter(|(id, ..)| *id == lane).map(|(_, seq, class)| (*seq, *class)).collect()
 }
 
 /// FAILED: the client was answered "recovery pending" and nothing else. (ATTEMPTING proves nothing: the journal may have
@@ -163,10 +169,10 @@ mod tests {
 
     use super::*;
     use crate::ids::{CollectionId, TransactionId};
-    use crate::order::{Priority, Profile, Verdict};
+    use crate::order::{Profile, Verdict};
 
     fn row(lane: LaneId, verdict: Option<Verdict>, status: Status, ack_policy: AckPolicy) -> EntryRow {
-        let profile = Profile { kind: Kind::Add, merge: None, bytes: 1, priority: Priority::Normal };
+        let profile = Profile::of(Kind::Add, 1);
         EntryRow {
             seq: Seq::new(1),
             transaction_id: TransactionId::random(),
@@ -175,6 +181,7 @@ mod tests {
             verdict,
             status,
             ack_policy,
+            suspect_on: None,
         }
     }
 

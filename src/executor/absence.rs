@@ -27,7 +27,7 @@ pub(super) async fn examine(core: &Core, client: &Client, lane: LaneId, request:
         return Examination::Unclear;
     };
     for instance in core.registry().ids() {
-        if core.board().state_of(collection, instance) == LaneState::Diverged {
+        if core.board().state_of(collection, instance) != LaneState::InStep {
             continue;
         }
         match absent(core, client, (collection, instance), ids).await {

@@ -105,7 +105,7 @@ impl Runner {
                     core.step_with(Input::Recorded { lane, instance }, answer);
                 }
                 Persist::Voids { lane, seqs } => core.step(Input::VoidsRecorded { lane, seqs }),
-                Persist::Divergence { .. } => {}
+                Persist::Divergence { .. } | Persist::Suspected { .. } | Persist::Lifted { .. } => {}
             }
         });
     }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use crate::clock::Timestamp;
 use crate::ids::{LaneId, TransactionId};
-use crate::order::{AckPolicy, Profile};
+use crate::order::{AckPolicy, Profile, Vouching};
 
 /// A write about to be journaled. Secrets (Authorization, X-Chroma-Token, cookies) are never part of it.
 #[derive(Clone, Debug)]
@@ -58,10 +58,11 @@ pub fn is_given(key: &str, id: TransactionId) -> bool {
 }
 
 /// When the client of a transaction with this key may be answered: one that brought no id of its own goes by the one that
-/// the edge gave it, and is answered before its outcome is durable. Catalog writes never are, whatever this says.
-pub(super) fn ack_policy(client_key: Option<&str>, given: TransactionId) -> AckPolicy {
-    match client_key {
-        Some(key) if is_given(key, given) => AckPolicy::Applied,
-        Some(_) | None => AckPolicy::Durable,
+/// the edge gave it, and is answered before its outcome is durable. Catalog writes never are, whatever this says, nor what
+/// is not vouched for: it may yet be set aside (rule R13).
+pub(super) fn ack_policy(client_key: Option<&str>, given: TransactionId, vouching: Vouching) -> AckPolicy {
+    match (client_key, vouching) {
+        (Some(key), Vouching::Vouched) if is_given(key, given) => AckPolicy::Applied,
+        (Some(_) | None, Vouching::Vouched | Vouching::Unvouched) => AckPolicy::Durable,
     }
 }

@@ -18,8 +18,14 @@ pub enum Fact {
     InStep { lane: LaneId, instance: InstanceName },
     /// The instance is neither sent to nor served from in the lane until compared or rebuilt; the reason is for operators.
     Diverged { lane: LaneId, instance: InstanceName, reason: String },
+    /// As `Diverged`, until an operator says that the instance may be looked at (rule R13).
+    Quarantined { lane: LaneId, instance: InstanceName, reason: String },
     /// The entry's verdict, by this instance, with the answer (kept for replays and copies).
     Verdict { seq: Seq, verdict: Verdict, by: Option<InstanceName>, answer: Option<StoredAnswer> },
+    /// Whether the entry, which has no verdict, is bound to an instance that died while it had it (rule R13).
+    Suspected { seq: Seq, on: Option<InstanceName> },
+    /// An operator has dealt with this quarantined entry: its class is taken again, if no other of it is left.
+    Lifted { seq: Seq },
     /// The ids that a limited delete resolved to: from now on `body` is what every instance executes.
     Resolved { seq: Seq, body: Bytes },
     /// A change of the catalog.

@@ -38,5 +38,5 @@ pub use removal::{HeldLane, HeldProgress, Trimmed, Trimming};
 pub use snapshot::{CollectionRow, EntryRow, ProgressRow, Snapshot};
 pub use status::Status;
 pub use store::{Batch, CommitError, ReadError, Store, Totals};
-pub use transaction::{Lookup, OperationType, Request, Resolution, StoredAnswer, TransactionRow};
+pub use transaction::{Lookup, OperationType, QuarantineRow, Request, Resolution, StoredAnswer, TransactionRow};
 use {draft::ack_policy, removal::ROW_BYTES, status::with_statuses};

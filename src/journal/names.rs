@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Status;
 use super::bodies::Stored;
 use crate::ids::{CollectionId, LaneId};
-use crate::order::{Encoding, Kind, LaneState, Origin, Priority, Verdict};
+use crate::order::{Conditions, Encoding, Kind, LaneState, Origin, Priority, Verdict, Vouching};
 
 /// A stored text that this binary does not know.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -33,6 +33,11 @@ pub(super) trait Named: Copy + 'static {
         let known = Self::NAMES.iter().find(|(_, name)| *name == text);
         known.map(|(value, _)| *value).ok_or_else(|| UnknownName { what: Self::WHAT, text: text.to_owned() })
     }
+}
+
+/// What is stored of a value that most transactions have: nothing, if it is that one.
+pub(super) fn unusual<T: Named + Default + PartialEq>(value: T) -> Option<&'static str> {
+    (value != T::default()).then(|| value.name())
 }
 
 macro_rules! named {
@@ -74,11 +79,22 @@ named!(Verdict, "verdict", {
     Rejected => "rejected",
     Void => "void",
     Abandoned => "abandoned",
+    Quarantined => "quarantined",
 });
 
 named!(Origin, "origin", { Created => "created", Adopted => "adopted" });
 
 named!(Priority, "priority", { High => "high", Normal => "normal", Low => "low" });
+
+named!(Vouching, "vouching", { Vouched => "vouched", Unvouched => "unvouched" });
+
+named!(Conditions, "class of conditions", {
+    None => "none",
+    Ids => "ids",
+    Metadata => "metadata",
+    Document => "document",
+    Both => "metadata_and_document",
+});
 
 named!(Status, "status", {
     Attempting => "ATTEMPTING",
@@ -116,7 +132,7 @@ pub(super) fn collection_named(text: &str) -> Result<CollectionId, UnknownName> 
     parsed.map_err(|_| UnknownName { what: "collection", text: text.to_owned() })
 }
 
-named!(LaneState, "state in a lane", { InStep => "in_step", Diverged => "diverged" });
+named!(LaneState, "state in a lane", { InStep => "in_step", Diverged => "diverged", Quarantined => "quarantined" });
 
 #[cfg(test)]
 mod tests {
@@ -139,6 +155,8 @@ mod tests {
         round_trips::<Priority>();
         round_trips::<Status>();
         round_trips::<LaneState>();
+        round_trips::<Vouching>();
+        round_trips::<Conditions>();
         round_trips::<Stored>();
     }
 

@@ -2,7 +2,7 @@
 
 use super::Status;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
-use crate::order::{AckPolicy, LaneState, Origin, Profile, Verdict};
+use crate::order::{AckPolicy, LaneState, Origin, Profile, RequestClass, Verdict};
 
 /// An entry as the rules need it after a restart.
 #[derive(Clone, Debug)]
@@ -14,6 +14,8 @@ pub struct EntryRow {
     pub verdict: Option<Verdict>,
     pub status: Status,
     pub ack_policy: AckPolicy,
+    /// The instance that died while it had it (rule R13).
+    pub suspect_on: Option<InstanceName>,
 }
 
 /// How far an instance is in a lane.
@@ -54,6 +56,8 @@ pub struct Snapshot {
     /// entry without a verdict.
     pub entries: Vec<EntryRow>,
     pub progress: Vec<ProgressRow>,
+    /// Entries that are quarantined in their lane, and not lifted (rule R13).
+    pub quarantined: Vec<(LaneId, Seq, RequestClass)>,
     pub tenants: Vec<String>,
     pub databases: Vec<(Scope, uuid::Uuid)>,
     pub collections: Vec<CollectionRow>,

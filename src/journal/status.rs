@@ -109,7 +109,7 @@ impl Fact {
             (Verdict::Void, AckState::MaybeAcknowledged) => {
                 (Status::Recovered, Some(200), Some("a later write deleted its collection".to_owned()))
             }
-            (Verdict::Rejected | Verdict::Void | Verdict::Abandoned, _) => {
+            (Verdict::Rejected | Verdict::Void | Verdict::Abandoned | Verdict::Quarantined, _) => {
                 (Status::Abandoned, answered, Some(format!("{} on recovery", verdict.as_str())))
             }
         };

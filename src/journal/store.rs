@@ -6,8 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AuditPage, AuditQuery, Details, Draft, EventId, EventPage, EventScope, Fact, HeldLane, Lookup, Recent, Request,
-    Snapshot, Status, StatusSummary, TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, Details, Draft, EventId, EventPage, EventScope, Fact, HeldLane, Lookup, QuarantineRow,
+    Recent, Request, Snapshot, Status, StatusSummary, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq, TransactionId};
@@ -109,13 +109,16 @@ pub trait Store: Send + Sync + 'static {
     /// Up to `most` events of the scope after `after`, in their order.
     async fn events(&self, scope: &EventScope, after: EventId, most: u32) -> Result<EventPage, ReadError>;
 
+    /// What is quarantined and not lifted, in the order of the journal; not what went with its collection.
+    async fn quarantines(&self) -> Result<Vec<QuarantineRow>, ReadError>;
+
     /// Counts, for operators.
     async fn totals(&self) -> Result<Totals, ReadError>;
 
     /// Removes up to `most` transactions: an application's own operations that ended before `before`, and writes that have
     /// a verdict, are completed before `before`, and lie at or below the progress of every configured in-step instance in
     /// their lane, of which there are as many as `why` asks for (lanes of deleted collections are asked no progress);
-    /// raises the lanes' floors accordingly, in the same commit (rule R11).
+    /// raises the lanes' floors accordingly, in the same commit (rule R11). What is quarantined and not lifted stays.
     async fn trim(
         &self,
         before: Timestamp,

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use super::{ClientKey, Status, TimingGap};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
-use crate::order::{Kind, Profile, Verdict};
+use crate::order::{Conditions, Kind, Profile, Verdict};
 
 /// An instance's own answer, ids already rewritten: what the client is told, now or on a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,6 +64,13 @@ pub struct TransactionRow {
     pub client_session: Option<String>,
     pub client_ip: Option<String>,
     pub user_identifier: Option<String>,
+}
+
+/// A quarantined transaction that no operator has lifted (rule R13), without its answer's body.
+#[derive(Clone, Debug)]
+pub struct QuarantineRow {
+    pub transaction: TransactionRow,
+    pub conditions: Conditions,
 }
 
 /// What a transaction does, as shown.

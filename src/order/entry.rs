@@ -3,6 +3,7 @@
 //! No bodies, no paths, no answers: those stay in the journal and with the lane runner.
 
 use super::precedence::Priority;
+use super::vouching::{Conditions, RequestClass, Vouching};
 use crate::ids::Seq;
 
 /// How often healthy instances may leave an entry unanswered, each of them, before rule R10 looks whether it can be given up.
@@ -56,6 +57,23 @@ pub struct Profile {
     pub bytes: u64,
     /// What its client asked for; part of the journal, so that recovery knows it.
     pub priority: Priority,
+    /// Whether it is like what has succeeded (rule R13). What is not is answered when its outcome is durable.
+    pub vouching: Vouching,
+    /// How it says which records it is about.
+    pub conditions: Conditions,
+}
+
+impl Profile {
+    /// A request of this many bytes that is not merged, of normal priority, vouched for.
+    pub const fn of(kind: Kind, bytes: u64) -> Profile {
+        let (vouching, conditions) = (Vouching::Vouched, Conditions::None);
+        Profile { kind, merge: None, bytes, priority: Priority::Normal, vouching, conditions }
+    }
+
+    /// What is refused with it while it is a suspect, or quarantined.
+    pub const fn class(&self) -> RequestClass {
+        RequestClass { kind: self.kind, conditions: self.conditions }
+    }
 }
 
 /// How an entry ended, for good. Once settled it never changes (rule R3).
@@ -70,6 +88,8 @@ pub enum Verdict {
     Void,
     /// Never acknowledged, and shown absent everywhere (rule R10). The others skip it.
     Abandoned,
+    /// An instance died of it, as far as can be told; no other gets it (rule R13). Never acknowledged. The others skip it.
+    Quarantined,
 }
 
 impl Verdict {
@@ -80,6 +100,7 @@ impl Verdict {
             Verdict::Rejected => "rejected",
             Verdict::Void => "void",
             Verdict::Abandoned => "abandoned",
+            Verdict::Quarantined => "quarantined",
         }
     }
 }

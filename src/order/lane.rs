@@ -56,6 +56,8 @@ pub enum LaneState {
     InStep,
     /// Neither sent to nor served from (G9).
     Diverged,
+    /// As diverged, and not looked at either before an operator says so: it died of a write to this collection (rule R13).
+    Quarantined,
 }
 
 /// An instance's place in a lane.
@@ -264,7 +266,7 @@ impl Lane {
     pub(super) fn skipped(&self, slot: &Slot, progress: &ReplicaProgress) -> bool {
         match slot.entry.verdict {
             None | Some(Verdict::Applied) => false,
-            Some(Verdict::Void | Verdict::Abandoned) => true,
+            Some(Verdict::Void | Verdict::Abandoned | Verdict::Quarantined) => true,
             Some(Verdict::Rejected) => {
                 let traceless = self.dimension == Dimension::Known || !is_record(slot.entry.profile.kind);
                 let compared = progress.compared == slot.entry.seq;

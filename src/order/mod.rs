@@ -1,4 +1,4 @@
-//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R12).
+//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R13).
 //!
 //! Pure: no I/O, no clock, no tokio, no randomness. What happens comes in as [`Input`]s, what is to be done
 //! goes out as [`Effect`]s: `coordinator/` answers, `executor/` does the rest and reports back. Simulated by seed in
@@ -12,6 +12,7 @@ mod entry;
 mod failures;
 mod lane;
 mod precedence;
+mod vouching;
 
 pub use board::{
     Action, Board, ClientAnswer, Comparison, Consequences, Consistency, DivergenceCause, Effect, Examination, Health,
@@ -25,3 +26,4 @@ pub use entry::{AckPolicy, AckState, ClientState, Encoding, Entry, Kind, MAX_RET
 pub use failures::{Signature, Touched, Traces, Writable};
 pub use lane::{Dimension, LaneState, MergeLimits};
 pub use precedence::{Precedence, Priority};
+pub use vouching::{Company, Conditions, Refusal, RequestClass, Vouching};

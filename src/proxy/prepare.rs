@@ -101,7 +101,7 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
                 options.limits.check_name(name).map_err(Failure::Refused)?;
             }
             let path = allowed(write, &request, core, options)?;
-            let profile = Profile { kind: write.kind(), merge: None, bytes: request.body.len() as u64, priority };
+            let profile = Profile { priority, ..Profile::of(write.kind(), request.body.len() as u64) };
             (LaneId::Catalog, profile, path)
         }
         _ => return Err(Failure::Chroma(chroma::EdgeAnswer::empty(404))),

@@ -72,6 +72,7 @@ impl World {
             // Its client was answered with a failure, which promises nothing.
             Verdict::Rejected if self.failures.agreed.contains(&seq) => Outcome::Unknown("failed".to_owned()),
             Verdict::Rejected | Verdict::Void => Outcome::Refused(format!("{verdict:?}")),
+            Verdict::Quarantined => Outcome::Unknown("quarantined".to_owned()),
             Verdict::Abandoned => Outcome::Unknown("abandoned".to_owned()),
         };
         let number = self.journal.rows[&seq].number;

@@ -34,7 +34,7 @@ impl World {
                 self.taint_record(*lane, *instance, record);
             }
             Effect::Persist(Persist::Voids { .. }) => self.counters.count("void by deletion"),
-            Effect::Persist(Persist::Divergence { .. }) => {}
+            Effect::Persist(Persist::Divergence { .. } | Persist::Suspected { .. } | Persist::Lifted { .. }) => {}
             Effect::Perform(action) => self.check_action(action),
         }
     }

@@ -226,6 +226,9 @@ impl Journal {
             Fact::Diverged { lane, instance, .. } => {
                 self.states.insert((lane, self.id_of(&instance)), LaneState::Diverged);
             }
+            Fact::Quarantined { lane, instance, .. } => {
+                self.states.insert((lane, self.id_of(&instance)), LaneState::Quarantined);
+            }
             Fact::Progress { lane, instance, through } => {
                 let mark = self.marks.entry((lane, self.id_of(&instance))).or_insert(Seq::ZERO);
                 *mark = (*mark).max(through);
@@ -322,6 +325,6 @@ fn report(persist: Persist) -> Option<(Input, Vec<(Seq, Verdict)>)> {
             let verdicts = seqs.iter().map(|seq| (*seq, Verdict::Void)).collect();
             Some((Input::VoidsRecorded { lane, seqs }, verdicts))
         }
-        Persist::Divergence { .. } => None,
+        Persist::Divergence { .. } | Persist::Suspected { .. } | Persist::Lifted { .. } => None,
     }
 }

@@ -46,7 +46,7 @@ impl Load {
                     | Outcome::InDoubt { instance_was: Health::Healthy } => place.fails(),
                     Outcome::Unfit | Outcome::Failed { .. } => place.most += 1,
                     Outcome::Applied(_) | Outcome::Rejected { .. } => place.least = 0,
-                    Outcome::NotSent { .. } | Outcome::InDoubt { .. } | Outcome::Void => {}
+                    Outcome::NotSent { .. } | Outcome::InDoubt { .. } | Outcome::Died { .. } | Outcome::Void => {}
                 }
             }
             Input::IdsRead { lane, instance, resolved: Resolved::Failed { retry: Retry::AfterBackoff } } => {

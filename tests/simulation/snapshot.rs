@@ -40,6 +40,7 @@ impl Journal {
             last: self.last,
             floors: lanes.iter().map(|lane| (*lane, self.floor(*lane))).collect(),
             entries,
+            quarantined: Vec::new(),
             progress: places.map(|(lane, instance)| self.progress(lane, instance)).collect(),
             tenants: self.catalog.tenants().map(str::to_owned).collect(),
             databases: databases.collect(),
@@ -70,6 +71,7 @@ impl Journal {
             verdict: row.verdict,
             status: row.status,
             ack_policy: row.ack_policy,
+            suspect_on: None,
         })
     }
 

@@ -29,7 +29,7 @@ fn name(rng: &mut Random) -> String {
 
 /// A collection is dropped by its name.
 pub fn drop_of(scope: Scope, name: String) -> Row {
-    let profile = Profile { kind: Kind::DeleteCollection, merge: None, bytes: 10, priority: Priority::default() };
+    let profile = Profile::of(Kind::DeleteCollection, 10);
     row(LaneId::Catalog, profile, AckPolicy::Durable, Body::DeleteCollection { scope, name })
 }
 
@@ -50,7 +50,7 @@ fn catalog_write(rng: &mut Random, collections: &[CollectionId]) -> Row {
         950..992 => (Kind::DeleteDatabase, Body::DeleteDatabase(other())),
         _ => (Kind::Reset, Body::Reset),
     };
-    let profile = Profile { kind, merge: None, bytes: 10, priority: priority(rng) };
+    let profile = Profile { priority: priority(rng), ..Profile::of(kind, 10) };
     row(LaneId::Catalog, profile, AckPolicy::Durable, body)
 }
 
@@ -73,7 +73,7 @@ fn record_write(rng: &mut Random, temper: Temper, collections: &[CollectionId]) 
     // What may fail by its own fault is not vouched for: its client is told when the outcome is durable.
     let failing = matches!(&body, Body::Write { flaw: Flaw::Failing, .. });
     let ack_policy = if rng.per_mille(300) || failing { AckPolicy::Durable } else { AckPolicy::Applied };
-    let profile = Profile { kind, merge, bytes: 10, priority: priority(rng) };
+    let profile = Profile { merge, priority: priority(rng), ..Profile::of(kind, 10) };
     row(lane, profile, ack_policy, body)
 }
 

@@ -8,7 +8,7 @@ use super::metadata::Findings;
 use super::refusal::Refusal;
 use super::visit::{Key, Look, Looking, is_array, skip_map, skip_seq};
 use crate::chroma::limits::Measured;
-use crate::order::{Encoding, Kind, Merge, Priority, Profile};
+use crate::order::{Encoding, Kind, Merge, Profile};
 
 /// What a record write's body says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,9 +23,9 @@ pub struct Scan {
 }
 
 impl Scan {
-    /// The entry's profile, for a body of this length, of normal priority.
+    /// The entry's profile, for a body of this length, of normal priority, vouched for.
     pub const fn profile(&self, bytes: u64) -> Profile {
-        Profile { kind: self.kind, merge: self.merge, bytes, priority: Priority::Normal }
+        Profile { merge: self.merge, ..Profile::of(self.kind, bytes) }
     }
 }
 

@@ -232,7 +232,7 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
 /// Whether no instance can be asked for the collection any more.
 fn is_lost(attempt: &Attempt<'_>, collection: CollectionId) -> bool {
     let board = attempt.core.board();
-    attempt.core.registry.ids().all(|instance| board.state_of(collection, instance) == LaneState::Diverged)
+    attempt.core.registry.ids().all(|instance| board.state_of(collection, instance) != LaneState::InStep)
 }
 
 pub(super) async fn delete(

@@ -9,7 +9,7 @@ fn at(millis: i64) -> Timestamp {
 }
 
 fn made(kind: Kind, session: &str, created_at: i64) -> Draft {
-    let profile = Profile { kind, merge: None, bytes: 1, priority: Priority::Normal };
+    let profile = Profile::of(kind, 1);
     let client_session = (!session.is_empty()).then(|| session.to_owned());
     Draft { profile, client_session, created_at: at(created_at), ..draft(LaneId::Catalog, "x") }
 }

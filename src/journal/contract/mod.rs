@@ -9,6 +9,7 @@ pub(in crate::journal) mod catalog;
 pub(in crate::journal) mod events;
 pub(in crate::journal) mod facts;
 pub(in crate::journal) mod moving;
+pub(in crate::journal) mod quarantine;
 pub(in crate::journal) mod retention;
 pub(in crate::journal) mod sizing;
 pub(in crate::journal) mod views;
@@ -21,7 +22,10 @@ use uuid::Uuid;
 use super::*;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
-use crate::order::{AckPolicy, CatalogChange, Encoding, Kind, LaneState, Merge, Origin, Priority, Profile, Verdict};
+use crate::order::{
+    AckPolicy, CatalogChange, Conditions, Encoding, Kind, LaneState, Merge, Origin, Priority, Profile, Verdict,
+    Vouching,
+};
 
 /// Where a store is tested: the same journal, opened again after the store before it was dropped.
 pub(in crate::journal) trait Bench {
@@ -52,6 +56,10 @@ macro_rules! contract_suite {
             catalog: a_new_journal_has_the_defaults, changes_are_idempotent, deleting_a_database_deletes_its_collections,
                 a_reset_leaves_the_defaults, a_mapping_of_a_deleted_collection_is_nothing,
                 a_deleted_collections_lane_is_not_loaded, a_deleted_collection_is_remembered_until_trimmed;
+            quarantine: a_profile_comes_back_with_its_vouching, what_is_not_vouched_for_is_answered_when_it_is_durable,
+                who_died_of_an_open_entry_is_remembered, what_is_quarantined_is_listed_until_it_is_lifted,
+                retention_keeps_what_is_quarantined_and_goes_on_behind_it, a_quarantine_goes_with_its_collection,
+                a_quarantined_copy_stays_so_until_it_is_diverged_or_in_step;
             retention: trimming_waits_for_every_configured_instance, trimming_stops_at_an_open_entry,
                 trimming_asks_no_diverged_instance, nothing_is_trimmed_without_an_instance_in_step,
                 positions_are_never_reused, trimming_is_bounded, a_trimmed_key_is_free_again,
@@ -96,6 +104,8 @@ pub(crate) fn draft(lane: LaneId, body: &'static str) -> Draft {
             merge: Some(Merge { docs: 3, encoding: Encoding::Base64 }),
             bytes: body.len() as u64,
             priority: Priority::High,
+            vouching: Vouching::Vouched,
+            conditions: Conditions::None,
         },
         method: "POST".to_owned(),
         path: "/api/v2/tenants/t/databases/d/collections/c/upsert?x=1".to_owned(),

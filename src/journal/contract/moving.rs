@@ -16,7 +16,14 @@ pub(in crate::journal) async fn fill(store: &dyn Store) -> Vec<Seq> {
         ..draft(lane, "")
     };
     let mut limited = draft(lane, "{\"limit\": 1}");
-    limited.profile = Profile { kind: Kind::DeleteLimited, merge: None, bytes: 12, priority: Priority::Low };
+    limited.profile = Profile {
+        kind: Kind::DeleteLimited,
+        merge: None,
+        bytes: 12,
+        priority: Priority::Low,
+        vouching: Vouching::Unvouched,
+        conditions: Conditions::Both,
+    };
     let drafts = vec![draft(LaneId::Catalog, "{}"), keyed("tenant", "key"), strange, limited, draft(lane, "{}")];
     let seqs = append(store, drafts).await;
     let id = InstanceCollectionId::new(Uuid::now_v7());
@@ -36,6 +43,7 @@ pub(in crate::journal) async fn fill(store: &dyn Store) -> Vec<Seq> {
         Fact::Resolved { seq: seqs[3], body: Bytes::from_static(b"ids") },
         applied(seqs[2]),
         status(seqs[2], Status::Failed),
+        Fact::Suspected { seq: seqs[3], on: Some(InstanceName::new("primary")) },
         Fact::Retried { seq: seqs[3], reason: "x".to_owned(), next_retry_at: Some(LATER) },
     ]);
     record(store, facts).await;

@@ -30,12 +30,12 @@ use self::connection::runtime::OwnThread;
 use self::connection::tls;
 use self::lease::Lease;
 use self::query::read::Reader;
-use self::query::{audit, capacity, events, lanes, load, read};
+use self::query::{audit, capacity, events, lanes, load, quarantine, read};
 use self::schema::Schema;
 use super::{
     AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, HeldLane,
-    LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, ReadError, Recent, Request, Snapshot,
-    StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
+    LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, QuarantineRow, ReadError, Recent, Request,
+    Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
@@ -242,6 +242,10 @@ impl Store for PostgresStore {
             parts.writer.lock().await.execute(queries).await.map(drop)
         });
         begun.await.unwrap_or_else(|| Err(CommitError::InDoubt(stopped())))
+    }
+
+    async fn quarantines(&self) -> Result<Vec<QuarantineRow>, ReadError> {
+        read!(self.read, [], |session| quarantine::list(session))
     }
 
     async fn totals(&self) -> Result<Totals, ReadError> {

@@ -86,7 +86,7 @@ struct Table {
 use Kind::{Bigint, Boolean, Bytes, Digest, Integer, Text, Time, Uuid as Id};
 
 /// Every table, referenced ones first.
-const TABLES: [Table; 10] = [
+const TABLES: [Table; 11] = [
     Table { name: "instances", columns: &[("instance", Text), ("position", Integer)] },
     Table {
         name: "transactions",
@@ -122,9 +122,13 @@ const TABLES: [Table; 10] = [
             ("synced_at", Time),
             ("next_retry_at", Time),
             ("priority", Text),
+            ("vouching", Text),
+            ("conditions", Text),
+            ("suspect_on", Text),
         ],
     },
     Table { name: "bodies", columns: &[("seq", Bigint), ("body", Bytes), ("resolved", Bytes), ("encoding", Text)] },
+    Table { name: "quarantines", columns: &[("seq", Bigint), ("lane", Text)] },
     Table {
         name: "events",
         columns: &[("event", Bigint), ("seq", Bigint), ("status", Text), ("client_session", Text)],

@@ -28,13 +28,19 @@ pub(super) struct Plan {
     empty: Vec<String>,
     /// Collections whose deletion lies at or below this are forgotten.
     forget: Option<i64>,
+    /// Whether something is quarantined whose collection is gone.
+    quarantines: bool,
     /// An application's own operations that ended before then, and how many may go.
     application: Option<(std::time::SystemTime, i64)>,
 }
 
 impl Plan {
     pub(super) fn is_empty(&self) -> bool {
-        self.ends.is_empty() && self.empty.is_empty() && self.forget.is_none() && self.application.is_none()
+        self.ends.is_empty()
+            && self.empty.is_empty()
+            && self.forget.is_none()
+            && self.application.is_none()
+            && !self.quarantines
     }
 }
 
@@ -58,7 +64,9 @@ const ENDS: &str = "
         SELECT min(f.seq) AS seq FROM (
             SELECT s.seq FROM (
                 SELECT t.seq, t.verdict IS NOT NULL AND coalesce(t.completed_at < $3, false) AS may_go
-                FROM chroma_edge.transactions AS t WHERE t.lane = l.lane AND t.seq <= l.bound ORDER BY t.seq LIMIT $4
+                FROM chroma_edge.transactions AS t WHERE t.lane = l.lane AND t.seq <= l.bound
+                    AND NOT chroma_edge.is_kept(t.seq)
+                ORDER BY t.seq LIMIT $4
             ) AS s WHERE NOT s.may_go LIMIT 1
         ) AS f
     ) AS stays
@@ -66,6 +74,7 @@ const ENDS: &str = "
         SELECT max(s.seq) AS seq, count(*) AS n FROM (
             SELECT t.seq FROM chroma_edge.transactions AS t
             WHERE t.lane = l.lane AND t.seq <= l.bound AND t.seq < coalesce(stays.seq, 9223372036854775807)
+                AND NOT chroma_edge.is_kept(t.seq)
             ORDER BY t.seq LIMIT $4
         ) AS s
     ) AS e
@@ -83,6 +92,10 @@ const EMPTY: &str = "
 /// Whether some of an application's own operations may go.
 const APPLICATION: &str = "SELECT EXISTS (SELECT FROM chroma_edge.transactions
     WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < $1)";
+
+/// Quarantines of collections that are gone: nothing of them happens any more.
+const GONE: &str = "SELECT EXISTS (SELECT FROM chroma_edge.quarantines AS q WHERE q.lane <> 'catalog'
+    AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = q.lane AND c.deleted IS NULL))";
 
 /// Deletions that every instance has executed.
 const DELETED: &str = "SELECT EXISTS (SELECT FROM chroma_edge.collections WHERE deleted <= $1)";
@@ -102,6 +115,7 @@ pub(super) async fn plan(
         bounds.extend(places.trimmable(&lane, open, configured, why).map(|bound| (lane, number(bound))));
     }
     let mut plan = Plan { empty: lanes_of(&rows(session, EMPTY).await?)?, ..Plan::default() };
+    plan.quarantines = session.query_one(GONE, &[]).await.map_err(failed)?.try_get(0).map_err(failed)?;
     let mut left = i64::from(most);
     for part in bounds.chunks(LANES) {
         if left == 0 {
@@ -162,6 +176,7 @@ const REMOVE: &str = "
     removed AS (
         DELETE FROM chroma_edge.transactions AS t USING planned AS e
         WHERE t.lane = e.lane AND t.seq <= e.seq AND (NOT e.open OR t.seq <= e.lowest)
+            AND NOT chroma_edge.is_kept(t.seq)
         RETURNING t.lane, t.seq, t.bytes + coalesce(pg_column_size(t.answer_body), 0) + 600 AS bytes
     ),
     bodies AS (DELETE FROM chroma_edge.bodies AS b USING removed AS r WHERE b.seq = r.seq),
@@ -170,6 +185,9 @@ const REMOVE: &str = "
         ON CONFLICT (lane) DO UPDATE SET floor = greatest(f.floor, excluded.floor)
     )
     SELECT count(*) AS n, coalesce(sum(bytes), 0)::bigint AS bytes FROM removed";
+const FORGET_QUARANTINES: &str = "
+    DELETE FROM chroma_edge.quarantines AS q WHERE q.lane <> 'catalog'
+        AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = q.lane AND c.deleted IS NULL)";
 const FORGET: &str = "DELETE FROM chroma_edge.collections WHERE deleted <= $1";
 const FORGET_PROGRESS: &str = "
     DELETE FROM chroma_edge.progress AS p WHERE p.lane = ANY ($1::text[]) AND p.lane <> 'catalog'
@@ -186,6 +204,9 @@ pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why:
     let names: Vec<&str> = configured.iter().map(InstanceName::as_str).collect();
     let mut queries =
         vec![query!(REMOVE, lanes.clone(), ends, names, i64::try_from(why.least_in_step()).unwrap_or(i64::MAX))];
+    if plan.quarantines {
+        queries.push(query!(FORGET_QUARANTINES));
+    }
     if let Some((before, most)) = plan.application {
         queries.push(query!(super::commit::application::TRIM, before, most));
     }

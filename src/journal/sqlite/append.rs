@@ -7,16 +7,16 @@ use super::failure::refused;
 use super::row::{count, number};
 use crate::ids::{Seq, TransactionId};
 use crate::journal::bodies::{self, Compression, Stored};
-use crate::journal::names::{Named, lane_name};
+use crate::journal::names::{Named, lane_name, unusual};
 use crate::journal::{ClientKey, CommitError, Draft, Status};
 
 const INSERT: &str =
     "INSERT INTO transactions (seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind,
         merge_docs, merge_encoding, bytes, status, created_at, method, path, content_type, client_session, client_ip,
-        user_identifier, priority)
+        user_identifier, priority, vouching, conditions)
     VALUES (:seq, :transaction_id, :client_tenant, :client_key, :fingerprint, :lane, :kind, :merge_docs,
         :merge_encoding, :bytes, :status, :created_at, :method, :path, :content_type, :client_session, :client_ip,
-        :user_identifier, :priority)";
+        :user_identifier, :priority, :vouching, :conditions)";
 
 /// Inserts the drafts after the last position ever given out, and remembers the new last one.
 pub(super) fn append(
@@ -78,6 +78,8 @@ fn insert(connection: &Connection, seq: Seq, draft: &Draft, compression: Compres
         ":client_ip": draft.client_ip,
         ":user_identifier": draft.user_identifier,
         ":priority": draft.profile.priority.name(),
+        ":vouching": unusual(draft.profile.vouching),
+        ":conditions": unusual(draft.profile.conditions),
     })?;
     let sql = "INSERT INTO bodies (seq, body, encoding, utf8) VALUES (?1, ?2, ?3, ?4)";
     let packed = bodies::pack(&draft.body, compression);

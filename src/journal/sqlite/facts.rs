@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 
 use super::row::number;
-use super::{application, catalog, events};
+use super::{application, catalog, events, quarantine};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::{Named, lane_name};
@@ -48,6 +48,11 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
         Fact::Diverged { lane, instance, reason } => {
             set_state(connection, *lane, instance, LaneState::Diverged, Some(reason))
         }
+        Fact::Quarantined { lane, instance, reason } => {
+            set_state(connection, *lane, instance, LaneState::Quarantined, Some(reason))
+        }
+        Fact::Suspected { seq, on } => quarantine::suspect(connection, *seq, on.as_ref().map(InstanceName::as_str)),
+        Fact::Lifted { seq } => quarantine::lift(connection, *seq),
         Fact::Verdict { seq, verdict, by, answer } => settle(connection, *seq, *verdict, by.as_ref(), answer.as_ref()),
         Fact::Resolved { seq, body } => {
             let sql = "UPDATE bodies SET resolved = ?2 WHERE seq = ?1 AND resolved IS NULL";
@@ -117,7 +122,7 @@ fn settle(
             answer_status = :answer_status, answer_body = :answer_body, answer_utf8 = :answer_utf8
         WHERE seq = :seq AND verdict IS NULL";
     let mut statement = connection.prepare_cached(sql)?;
-    statement.execute(named_params! {
+    let changed = statement.execute(named_params! {
         ":seq": number(seq),
         ":verdict": verdict.name(),
         ":by": by.map(InstanceName::as_str),
@@ -125,7 +130,7 @@ fn settle(
         ":answer_body": answer.map(|answer| answer.body.as_ref()),
         ":answer_utf8": answer.is_some_and(|answer| std::str::from_utf8(&answer.body).is_ok()),
     })?;
-    Ok(())
+    if changed > 0 && verdict == Verdict::Quarantined { quarantine::add(connection, seq) } else { Ok(()) }
 }
 
 struct Report<'a> {

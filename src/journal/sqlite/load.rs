@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use rusqlite::{Connection, params};
 use uuid::Uuid;
 
-use super::{lanes, row};
+use super::{lanes, quarantine, row};
 use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope, Seq};
 use crate::journal::names::{Named, collection_named, lane_name, lane_named};
 use crate::journal::progress::LaneProgress;
@@ -22,12 +22,15 @@ pub(super) fn load(connection: &mut Connection, configured: &[InstanceName]) -> 
     places.retain(&lanes);
     let mut floors = floors(&moment)?;
     floors.retain(|(lane, _)| lanes.contains(lane));
+    let mut quarantined = quarantine::load(&moment)?;
+    quarantined.retain(|(lane, ..)| lanes.contains(lane));
     Ok(Snapshot {
         journal_id,
         last: super::append::last(&moment)?,
         floors,
         entries: entries(&moment, &lanes, &places, configured)?,
         progress: places.into_rows(),
+        quarantined,
         tenants: tenants(&moment)?,
         databases: databases(&moment)?,
         collections,

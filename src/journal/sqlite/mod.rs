@@ -13,6 +13,7 @@ mod failure;
 mod lanes;
 mod load;
 mod open;
+mod quarantine;
 mod read;
 mod row;
 mod schema;
@@ -40,8 +41,8 @@ use self::read::Readers;
 use self::writer::{Command, Writer};
 use super::{
     AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, HeldLane,
-    LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, Predecessor, ReadError, Recent, Request,
-    Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
+    LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, Predecessor, QuarantineRow, ReadError,
+    Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
@@ -176,6 +177,10 @@ impl Store for SqliteStore {
     async fn events(&self, scope: &EventScope, after: EventId, most: u32) -> Result<EventPage, ReadError> {
         let scope = scope.clone();
         self.readers.read(move |connection| events::events(connection, &scope, after, most)).await
+    }
+
+    async fn quarantines(&self) -> Result<Vec<QuarantineRow>, ReadError> {
+        self.readers.read(|connection| quarantine::list(connection)).await
     }
 
     async fn totals(&self) -> Result<Totals, ReadError> {

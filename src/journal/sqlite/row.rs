@@ -15,7 +15,7 @@ use crate::journal::{
     ClientKey, EntryRow, OperationType, ProgressRow, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
     ack_policy,
 };
-use crate::order::{LaneState, Merge, Profile, Verdict};
+use crate::order::{Conditions, LaneState, Merge, Profile, RequestClass, Verdict};
 
 /// A position as stored. A journal holds fewer than 2^63 transactions.
 pub(super) fn number(seq: Seq) -> i64 {
@@ -87,7 +87,20 @@ fn profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
         bytes: unsigned(row, "bytes")?,
         // Entries from before there were priorities have none.
         priority: named(row, "priority")?.unwrap_or_default(),
+        // Neither had those from before there were quarantines.
+        vouching: named(row, "vouching")?.unwrap_or_default(),
+        conditions: conditions(row)?,
     })
+}
+
+/// How the write says which records it is about.
+pub(super) fn conditions(row: &Row<'_>) -> rusqlite::Result<Conditions> {
+    Ok(named(row, "conditions")?.unwrap_or_default())
+}
+
+/// What is refused with the write.
+pub(super) fn class(row: &Row<'_>) -> rusqlite::Result<RequestClass> {
+    Ok(RequestClass { kind: parsed(row, "kind", Named::named)?, conditions: conditions(row)? })
 }
 
 fn answer(row: &Row<'_>) -> rusqlite::Result<Option<StoredAnswer>> {
@@ -102,27 +115,29 @@ fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
 }
 
 /// The columns that [`entry`] reads.
-pub(super) const ENTRY: &str =
-    "seq, transaction_id, lane, kind, merge_docs, merge_encoding, bytes, priority, verdict, status, client_key";
+pub(super) const ENTRY: &str = "seq, transaction_id, lane, kind, merge_docs, merge_encoding, bytes, priority, vouching, conditions, verdict, status, \
+     client_key, suspect_on";
 
 /// A row of [`ENTRY`].
 pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
     let transaction_id = transaction_id(row)?;
     let client_key: Option<String> = row.get("client_key")?;
+    let profile = profile(row)?;
     Ok(EntryRow {
         seq: seq(row, "seq")?,
         transaction_id,
         lane: lane(row)?,
-        profile: profile(row)?,
+        profile,
         verdict: verdict(row)?,
         status: parsed(row, "status", Named::named)?,
-        ack_policy: ack_policy(client_key.as_deref(), transaction_id),
+        ack_policy: ack_policy(client_key.as_deref(), transaction_id, profile.vouching),
+        suspect_on: instance(row, "suspect_on")?,
     })
 }
 
 /// The columns that [`request`] reads.
-pub(super) const REQUEST: &str = "seq, lane, kind, merge_docs, merge_encoding, bytes, priority, method, path, content_type, \
-     answer_status, answer_body, resolved IS NOT NULL AS resolved, coalesce(resolved, body) AS body, \
+pub(super) const REQUEST: &str = "seq, lane, kind, merge_docs, merge_encoding, bytes, priority, vouching, conditions, method, path, \
+     content_type, answer_status, answer_body, resolved IS NOT NULL AS resolved, coalesce(resolved, body) AS body, \
      CASE WHEN resolved IS NULL THEN encoding ELSE 'plain' END AS encoding";
 
 /// A row of [`REQUEST`].

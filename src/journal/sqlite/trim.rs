@@ -1,12 +1,12 @@
 //! Retention's one commit: removes finished transactions from the beginning of their lanes (rule R11).
 //!
 //! A lane is only ever shortened from its beginning, up to the first transaction that must stay, so that a floor says
-//! it all: at or below it nothing is left, above it nothing is missing.
+//! it all: at or below it nothing is left, above it nothing is missing. Only what is quarantined stays, for operators.
 
 use rusqlite::{Connection, params};
 
-use super::lanes;
 use super::row::{number, seq};
+use super::{lanes, quarantine};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::{Trimmed, Trimming};
@@ -19,6 +19,7 @@ pub(super) fn trim(
     why: Trimming,
     most: u32,
 ) -> rusqlite::Result<Trimmed> {
+    quarantine::forget_gone(connection)?;
     let places = lanes::places(connection)?;
     let mut trimmed = Trimmed::default();
     for lane in lanes::with_transactions(connection)? {
@@ -29,7 +30,8 @@ pub(super) fn trim(
         let bound = places.trimmable(&lane, lanes::is_open(connection, &lane)?, configured, why);
         if let Some(end) = bound.map(|bound| end(connection, &lane, bound, before, left)).transpose()?.flatten() {
             trimmed.bytes += lanes::bytes_through(connection, &lane, end)?;
-            let sql = "DELETE FROM transactions WHERE lane = ?1 AND seq <= ?2";
+            let sql = "DELETE FROM transactions WHERE lane = ?1 AND seq <= ?2
+                AND seq NOT IN (SELECT seq FROM quarantines)";
             let removed = connection.prepare_cached(sql)?.execute(params![lane, number(end)])?;
             trimmed.transactions += u64::try_from(removed).unwrap_or(u64::MAX);
             lanes::raise_floor(connection, &lane, end)?;
@@ -49,7 +51,8 @@ pub(super) fn trim(
 /// The last transaction of the lane's beginning that may go, looking at no more than `most` of them.
 fn end(connection: &Connection, lane: &str, bound: Seq, before: Timestamp, most: u64) -> rusqlite::Result<Option<Seq>> {
     let sql = "SELECT seq, verdict IS NOT NULL AND coalesce(completed_at < ?3, 0) AS may_go
-        FROM transactions WHERE lane = ?1 AND seq <= ?2 ORDER BY seq LIMIT ?4";
+        FROM transactions WHERE lane = ?1 AND seq <= ?2 AND seq NOT IN (SELECT seq FROM quarantines)
+        ORDER BY seq LIMIT ?4";
     let mut statement = connection.prepare_cached(sql)?;
     let most = i64::try_from(most).unwrap_or(i64::MAX);
     let mut rows = statement.query(params![lane, number(bound), before.millis(), most])?;

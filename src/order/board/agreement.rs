@@ -107,7 +107,7 @@ impl Board {
             return;
         }
         progress.in_flight = InFlight::None;
-        if closed || progress.state == LaneState::Diverged {
+        if closed || progress.state != LaneState::InStep {
             progress.doubt = Seq::ZERO;
             return;
         }

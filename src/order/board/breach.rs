@@ -68,7 +68,7 @@ impl Board {
 fn failed_again(lane: &mut Lane, instance: InstanceId) -> Option<Seq> {
     let progress = lane.progress(instance);
     let waits = matches!(progress.in_flight, InFlight::None | InFlight::InDoubt | InFlight::Paused);
-    if progress.state == LaneState::Diverged || !waits || lane.closed_by.is_some() {
+    if progress.state != LaneState::InStep || !waits || lane.closed_by.is_some() {
         return None;
     }
     let behind = progress.durable.max(progress.scan_from);

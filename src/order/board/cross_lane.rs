@@ -96,6 +96,8 @@ impl Board {
             }
         }
         self.held.remove(&id);
+        // What may happen in the lane happens no more.
+        self.quarantined.remove(&id);
         self.void_open_entries(id, effects);
     }
 

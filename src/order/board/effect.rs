@@ -41,6 +41,10 @@ pub enum Persist {
     Divergence { replicas: Vec<(LaneId, InstanceId)>, cause: DivergenceCause },
     /// The void verdicts of these entries; report [`Input::VoidsRecorded`](super::Input::VoidsRecorded).
     Voids { lane: LaneId, seqs: Vec<Seq> },
+    /// The open entry is bound to this instance, or to none any more (rule R13). No report.
+    Suspected { seq: Seq, on: Option<InstanceId> },
+    /// The quarantined entry was dealt with. No report.
+    Lifted { seq: Seq },
 }
 
 /// Why replicas are diverged, as far as operators should know.
@@ -50,6 +54,8 @@ pub enum DivergenceCause {
     Unverified,
     /// The journal had no capacity to keep what they lack (rule R11).
     LeftBehind,
+    /// They died of a write to it, and are not looked at before an operator says so (rule R13).
+    Quarantined,
 }
 
 /// What one replica makes durable in one commit.
@@ -60,6 +66,8 @@ pub struct Record {
     pub verdicts: Vec<(Seq, Verdict)>,
     pub changes: Vec<CatalogChange>,
     pub diverged: Vec<(LaneId, InstanceId)>,
+    /// Diverged because they died of a write (rule R13).
+    pub quarantined: Vec<(LaneId, InstanceId)>,
     pub admitted: Vec<(LaneId, InstanceId)>,
 }
 

@@ -9,6 +9,7 @@ use crate::order::catalog::Deletion;
 use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::{AckPolicy, Profile};
 use crate::order::failures::{Signature, Touched, Writable};
+use crate::order::vouching::Company;
 
 /// What a catalog entry may do to the entries that wait behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -60,6 +61,12 @@ pub enum Outcome {
     InDoubt {
         instance_was: Health,
     },
+    /// No answer, and the instance's process or write path is gone: it died while it had the request (rule R13). In doubt.
+    /// `about`: as in `Rejected`.
+    Died {
+        company: Company,
+        about: Option<CollectionId>,
+    },
     /// No verdict at all: the instance is not in the state it should be in.
     Unfit,
 }
@@ -99,6 +106,10 @@ pub enum Resolved {
     /// Answered with a failure that nothing is known of (rule R12). Nothing was written.
     Unexplained {
         signature: Signature,
+    },
+    /// The instance died while it read (rule R13). Nothing was written.
+    Died {
+        company: Company,
     },
 }
 
@@ -184,6 +195,16 @@ pub enum Input {
         lane: LaneId,
         seq: Seq,
         comparison: Touched,
+    },
+    /// An operator has dealt with this quarantined entry (rule R13).
+    Lift {
+        lane: LaneId,
+        seq: Seq,
+    },
+    /// An operator lets the instance's quarantined copy be looked at again: it is diverged like any other.
+    Reconsider {
+        lane: LaneId,
+        instance: InstanceId,
     },
     /// The two instances hold the same content for the lane's collection.
     FoundEqual(Comparison),

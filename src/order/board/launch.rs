@@ -117,7 +117,7 @@ impl Board {
         let purpose = match slot.entry.verdict {
             None => Purpose::Execute,
             Some(Verdict::Rejected) => Purpose::ExpectRefusal,
-            Some(Verdict::Applied | Verdict::Void | Verdict::Abandoned) => Purpose::Replicate,
+            Some(Verdict::Applied | Verdict::Void | Verdict::Abandoned | Verdict::Quarantined) => Purpose::Replicate,
         };
         let seqs = match purpose {
             // A refusal that is expected must not be merged with writes that are not.

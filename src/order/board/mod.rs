@@ -14,6 +14,7 @@ mod inspection;
 mod late_write;
 mod launch;
 mod outcome;
+mod quarantine;
 mod record;
 mod restore;
 mod view;
@@ -31,8 +32,9 @@ pub use view::{Comparison, Consistency, LaneView};
 pub use wait::{WaitId, WaitReason};
 
 use super::catalog::{Catalog, Deletion};
-use super::entry::{ClientState, Entry};
+use super::entry::{AckPolicy, ClientState, Entry};
 use super::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
+use super::vouching::{RequestClass, Vouching};
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 
 /// How far the examination of an entry is (rule R10).
@@ -60,6 +62,8 @@ pub struct Board {
     pub(super) settled_deletions: BTreeMap<Seq, Vec<LaneId>>,
     /// Entries held back for rule R10.
     pub(super) held: BTreeMap<LaneId, Held>,
+    /// Entries that are quarantined and not lifted, by lane (rule R13).
+    pub(super) quarantined: BTreeMap<LaneId, BTreeMap<Seq, RequestClass>>,
     pub(super) dirty: BTreeSet<LaneId>,
     pub(super) last: Seq,
 }
@@ -78,6 +82,7 @@ impl Board {
             renames: BTreeSet::new(),
             settled_deletions: BTreeMap::new(),
             held: BTreeMap::new(),
+            quarantined: BTreeMap::new(),
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
         }
@@ -116,6 +121,8 @@ impl Board {
             Input::TouchedCompared { lane, seq, comparison } => {
                 self.touched_compared(lane, seq, comparison, &mut effects);
             }
+            Input::Lift { lane, seq } => self.lift(lane, seq, &mut effects),
+            Input::Reconsider { lane, instance } => self.reconsider(lane, instance, &mut effects),
             Input::FoundEqual(comparison) => self.found_equal(&comparison, &mut effects),
             Input::LookAgain => self.look_again(&mut effects),
         }
@@ -136,6 +143,8 @@ impl Board {
                 self.deletions.insert(seq, deletion);
             }
         }
+        let durable = ack_policy == AckPolicy::Durable || profile.vouching == Vouching::Vouched;
+        debug_assert!(durable, "what is not vouched for is answered when it is durable (R13)");
         let diverged = self.ensure_lane(id);
         persist_divergence(diverged, DivergenceCause::Unverified, effects);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
@@ -167,7 +176,7 @@ impl Board {
     pub(super) fn never_mapped(&self, id: LaneId, instance: InstanceId) -> bool {
         let LaneId::Records(collection) = id else { return false };
         let stopped =
-            self.lanes.get(&LaneId::Catalog).is_some_and(|lane| lane.progress(instance).state == LaneState::Diverged);
+            self.lanes.get(&LaneId::Catalog).is_some_and(|lane| lane.progress(instance).state != LaneState::InStep);
         stopped && self.catalog.mapping(collection, instance).is_none()
     }
 
@@ -178,7 +187,7 @@ impl Board {
         if matches!(progress.in_flight, InFlight::InDoubt | InFlight::Paused) && progress.wait == wait {
             progress.in_flight = InFlight::None;
             progress.declined = None;
-            if closed || progress.state == LaneState::Diverged {
+            if closed || progress.state != LaneState::InStep {
                 progress.doubt = Seq::ZERO;
             }
             self.late_write_wait_over(id, instance, effects);

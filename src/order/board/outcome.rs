@@ -23,8 +23,10 @@ impl Board {
         progress.in_flight = InFlight::None;
         match outcome {
             // Nobody asks any more how it went there.
-            _ if progress.state == LaneState::Diverged || lane.closed_by.is_some() => match outcome {
-                Outcome::InDoubt { .. } => self.doubt(id, instance, first, last, Health::Gone, effects),
+            _ if progress.state != LaneState::InStep || lane.closed_by.is_some() => match outcome {
+                Outcome::InDoubt { .. } | Outcome::Died { .. } => {
+                    self.doubt(id, instance, first, last, Health::Gone, effects);
+                }
                 _ => lane.progress_mut(instance).doubt = Seq::ZERO,
             },
             Outcome::Applied(consequences) => self.applied(id, instance, last, consequences, effects),
@@ -41,6 +43,7 @@ impl Board {
                 if proof::broken(Rule::RememberDoubt) && self.forgotten(id, instance, (first, last), effects) => {}
             Outcome::NotSent { retry } => self.wait(id, instance, retry, effects),
             Outcome::InDoubt { instance_was } => self.doubt(id, instance, first, last, instance_was, effects),
+            Outcome::Died { .. } => self.doubt(id, instance, first, last, Health::Gone, effects),
             Outcome::Unfit => self.unfit(id, instance, first, effects),
         }
     }
@@ -85,7 +88,9 @@ impl Board {
                     }
                 }
                 Some(Verdict::Rejected) if seq == last => refused_elsewhere = true,
-                Some(Verdict::Rejected | Verdict::Applied | Verdict::Void | Verdict::Abandoned) => {}
+                Some(
+                    Verdict::Rejected | Verdict::Applied | Verdict::Void | Verdict::Abandoned | Verdict::Quarantined,
+                ) => {}
             }
         }
         if refused_elsewhere {
@@ -151,7 +156,7 @@ impl Board {
                 self.settle_without_effect(id, instance, seq, Verdict::Rejected, effects);
             }
             Some(Verdict::Applied) => self.refused_after_applied(id, instance, seq, about, effects),
-            Some(Verdict::Rejected | Verdict::Void | Verdict::Abandoned) => {
+            Some(Verdict::Rejected | Verdict::Void | Verdict::Abandoned | Verdict::Quarantined) => {
                 let record = Record { through: Some(seq), ..Record::default() };
                 self.begin_record(id, instance, record, Pending::default(), effects);
             }
@@ -276,6 +281,7 @@ impl Board {
             }
             Resolved::Rejected => self.rejected(id, instance, seq, None, effects),
             Resolved::Failed { retry } => self.wait(id, instance, retry, effects),
+            Resolved::Died { .. } => self.wait(id, instance, Retry::AfterBackoff, effects),
             Resolved::Unexplained { signature } => {
                 self.failed_alone(id, instance, seq, signature, None, effects);
             }

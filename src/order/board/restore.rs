@@ -7,6 +7,7 @@ use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
 use crate::order::catalog::Catalog;
 use crate::order::entry::{AckPolicy, AckState, ClientState, Entry, Profile, Verdict};
 use crate::order::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
+use crate::order::vouching::RequestClass;
 use crate::proof::{self, Rule};
 
 /// An entry as the journal has it.
@@ -35,6 +36,8 @@ pub struct RestoredLane {
     pub dimension: Dimension,
     /// Nothing at or below it is left in the journal, though instances may lack it (rule R11).
     pub floor: Seq,
+    /// Entries that are quarantined and not lifted (rule R13).
+    pub quarantined: Vec<(Seq, RequestClass)>,
     /// In `seq` order.
     pub entries: Vec<RestoredEntry>,
     /// By the instances' places in the configuration.
@@ -61,6 +64,9 @@ impl Board {
         let mut diverged = Vec::new();
         for restored in lanes {
             let id = restored.id;
+            if !restored.quarantined.is_empty() {
+                board.quarantined.insert(id, restored.quarantined.iter().copied().collect());
+            }
             let lane = rebuild(restored, &mut diverged);
             board.lanes.insert(id, lane);
             match id {
@@ -114,7 +120,7 @@ impl Board {
                 LaneId::Records(collection) => self.catalog.mapping(collection, instance).is_some(),
             };
             let Some(lane) = self.lanes.get(&id) else { return };
-            if lane.progress(instance).state == LaneState::Diverged {
+            if lane.progress(instance).state != LaneState::InStep {
                 // What it was sent before it diverged may still be executed: it cannot be compared yet.
                 self.rest_restored(id, instance, Seq::ZERO, effects);
             } else if mapped && let Some(doubt) = lane.doubtful_end(instance, before, limits) {
@@ -163,7 +169,7 @@ fn counts_as_answered(id: LaneId, verdict: Option<Verdict>) -> bool {
     match verdict {
         Some(Verdict::Applied) => true,
         None => id != LaneId::Catalog,
-        Some(Verdict::Rejected | Verdict::Void | Verdict::Abandoned) => false,
+        Some(Verdict::Rejected | Verdict::Void | Verdict::Abandoned | Verdict::Quarantined) => false,
     }
 }
 

@@ -86,7 +86,7 @@ impl Board {
     /// Whether the instance may serve reads of the collection.
     pub fn serves(&self, collection: CollectionId, instance: InstanceId, consistency: Consistency) -> bool {
         let Some(entry) = self.catalog.get(collection) else { return false };
-        if entry.mappings[instance.0].is_none() || self.state_of(collection, instance) == LaneState::Diverged {
+        if entry.mappings[instance.0].is_none() || self.state_of(collection, instance) != LaneState::InStep {
             return false;
         }
         let records_fresh =
@@ -105,7 +105,7 @@ impl Board {
         let Some(lane) = self.lanes.get(&id) else { return true };
         self.instances().all(|instance| {
             self.reach[instance.0] == Reach::Away
-                || lane.progress(instance).state == LaneState::Diverged
+                || lane.progress(instance).state != LaneState::InStep
                 || lane.covered(instance) >= seq
         })
     }

@@ -58,7 +58,7 @@ fn verdict(transaction: &Transaction) -> Result<Verdict, String> {
     Ok(match transaction.verdict.as_deref() {
         Some("applied") => Verdict::Applied,
         Some("rejected") => Verdict::Rejected,
-        Some("void" | "abandoned") => Verdict::Void,
+        Some("void" | "abandoned" | "quarantined") => Verdict::Void,
         None => Verdict::Open,
         Some(verdict) => return Err(format!("an unknown verdict, {verdict}")),
     })

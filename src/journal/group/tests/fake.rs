@@ -123,6 +123,10 @@ impl Store for Fake {
         Err(ReadError::new("not asked here"))
     }
 
+    async fn quarantines(&self) -> Result<Vec<QuarantineRow>, ReadError> {
+        Ok(Vec::new())
+    }
+
     async fn totals(&self) -> Result<Totals, ReadError> {
         Err(ReadError::new("not asked here"))
     }

@@ -20,8 +20,8 @@ use crate::ids::{InstanceName, LaneId};
 use crate::journal::contract::{MADE, draft, keyed, progress};
 use crate::journal::{
     AuditPage, AuditQuery, Batch, CommitError, Details, EventId, EventPage, EventScope, HeldLane, Lookup,
-    OperationType, ReadError, Recent, Request, Snapshot, Status, StatusSummary, TimingGap, Totals, TransactionRow,
-    Trimmed, Trimming,
+    OperationType, QuarantineRow, ReadError, Recent, Request, Snapshot, Status, StatusSummary, TimingGap, Totals,
+    TransactionRow, Trimmed, Trimming,
 };
 
 #[derive(Default)]

@@ -19,7 +19,7 @@ use crate::journal::{
     ClientKey, EntryRow, OperationType, ReadError, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
     ack_policy,
 };
-use crate::order::{Merge, Profile, Verdict};
+use crate::order::{Conditions, Merge, Profile, RequestClass, Verdict};
 
 /// The last moment that is stored as it is, in milliseconds: the end of the year 9999.
 const LAST_MILLIS: i64 = 253_402_300_799_999;
@@ -139,7 +139,20 @@ fn profile(row: &Row) -> Result<Profile, ReadError> {
         bytes: unsigned(row, "bytes")?,
         // Entries from before there were priorities have none.
         priority: named(row, "priority")?.unwrap_or_default(),
+        // Neither had those from before there were quarantines.
+        vouching: named(row, "vouching")?.unwrap_or_default(),
+        conditions: conditions(row)?,
     })
+}
+
+/// How the write says which records it is about.
+pub(in crate::journal::postgres) fn conditions(row: &Row) -> Result<Conditions, ReadError> {
+    Ok(named(row, "conditions")?.unwrap_or_default())
+}
+
+/// What is refused with the write.
+pub(in crate::journal::postgres) fn class(row: &Row) -> Result<RequestClass, ReadError> {
+    Ok(RequestClass { kind: parsed(row, "kind", Named::named)?, conditions: conditions(row)? })
 }
 
 fn status_code(row: &Row, column: &str) -> Result<Option<u16>, ReadError> {
@@ -159,27 +172,30 @@ fn verdict(row: &Row) -> Result<Option<Verdict>, ReadError> {
 
 /// The columns that [`entry`] reads.
 pub(in crate::journal::postgres) const ENTRY: &str =
-    "t.seq, t.transaction_id, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.verdict, t.status,
-    t.client_key";
+    "t.seq, t.transaction_id, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.vouching,
+    t.conditions, t.verdict, t.status, t.client_key, t.suspect_on";
 
 /// A row of [`ENTRY`].
 pub(in crate::journal::postgres) fn entry(row: &Row) -> Result<EntryRow, ReadError> {
     let transaction_id = transaction_id(row)?;
     let client_key = optional(row, "client_key")?;
+    let profile = profile(row)?;
+    let suspect_on: Option<&str> = get(row, "suspect_on")?;
     Ok(EntryRow {
         seq: seq(row, "seq")?,
         transaction_id,
         lane: lane(row)?,
-        profile: profile(row)?,
+        profile,
         verdict: verdict(row)?,
         status: parsed(row, "status", Named::named)?,
-        ack_policy: ack_policy(client_key.as_deref(), transaction_id),
+        ack_policy: ack_policy(client_key.as_deref(), transaction_id, profile.vouching),
+        suspect_on: suspect_on.map(InstanceName::new),
     })
 }
 
 /// The columns that [`request`] reads. What is stored of a body is unpacked there.
 pub(in crate::journal::postgres) const REQUEST: &str =
-    "t.seq, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.method, t.path,
+    "t.seq, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.vouching, t.conditions, t.method, t.path,
     t.content_type, t.answer_status, t.answer_body, b.resolved IS NOT NULL AS resolved,
     coalesce(b.resolved, b.body) AS body, CASE WHEN b.resolved IS NULL THEN b.encoding ELSE 'plain' END AS encoding";
 

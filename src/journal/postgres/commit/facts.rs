@@ -3,11 +3,11 @@
 //! Every fact may arrive twice (a commit in doubt is repeated), and about a transaction that retention has removed:
 //! neither is an error, and neither changes more than the first arrival did.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use crate::clock::Timestamp;
-use crate::ids::{InstanceName, LaneId};
+use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::{Named, lane_name};
 use crate::journal::{Fact, with_statuses};
 
@@ -70,12 +70,13 @@ static TRANSACTIONS: LazyLock<String> = LazyLock::new(|| {
         timing_gap = t.timing_gap OR c.timing_gap,
         retry_count = t.retry_count + c.retries,
         next_retry_at = CASE WHEN t.status IN ({open}) AND c.retry_set THEN c.next_retry_at
-            ELSE t.next_retry_at END
+            ELSE t.next_retry_at END,
+        suspect_on = CASE WHEN c.suspect_set THEN c.suspect_on ELSE t.suspect_on END
     FROM unnest($1::bigint[], $2::text[], $3::text[], $4::integer[], $5::bytea[], $6::text[], $7::integer[], $8::text[],
         $9::text[], $10::timestamptz[], $11::text[], $12::boolean[], $13::integer[],
-        $14::boolean[], $15::timestamptz[])
+        $14::boolean[], $15::timestamptz[], $16::boolean[], $17::text[])
         AS c (seq, verdict, by, answer_status, answer_body, status, response_status, failure_reason, executed_on,
-            completed_at, late_reason, timing_gap, retries, retry_set, next_retry_at)
+            completed_at, late_reason, timing_gap, retries, retry_set, next_retry_at, suspect_set, suspect_on)
     WHERE t.seq = c.seq",
     )
 });
@@ -83,6 +84,14 @@ static TRANSACTIONS: LazyLock<String> = LazyLock::new(|| {
 const RESOLVED: &str = "
     UPDATE chroma_edge.bodies AS b SET resolved = r.body FROM unnest($1::bigint[], $2::bytea[]) AS r (seq, body)
     WHERE b.seq = r.seq AND b.resolved IS NULL";
+
+/// With the verdict, which is the first: before it is written.
+const QUARANTINED: &str = "
+    INSERT INTO chroma_edge.quarantines (seq, lane)
+    SELECT t.seq, t.lane FROM chroma_edge.transactions AS t WHERE t.seq = ANY ($1::bigint[]) AND t.verdict IS NULL
+    ON CONFLICT DO NOTHING";
+
+const LIFTED: &str = "DELETE FROM chroma_edge.quarantines WHERE seq = ANY ($1::bigint[])";
 
 const HANDLED: &str = "DELETE FROM chroma_edge.suspects WHERE id = ANY ($1::bigint[])";
 
@@ -111,7 +120,9 @@ pub(in crate::journal::postgres) fn record<'a>(
     now: Timestamp,
     queries: &mut Vec<Query<'a>>,
 ) {
-    let Folded { progress, states, transactions, resolved, catalog, handled, begun, reports, delivered } = fold(facts);
+    let Folded { progress, states, transactions, resolved, catalog, handled, begun, reports, delivered, lifted } =
+        fold(facts);
+    let [lifted_before, lifted_after] = lifted;
     if !progress.is_empty() {
         let (lanes, names) = keys(&progress);
         let marks: Vec<i64> = progress.values().map(|through| number(*through)).collect();
@@ -124,9 +135,16 @@ pub(in crate::journal::postgres) fn record<'a>(
         let (states, reasons): (Vec<_>, Vec<_>) = spelled.unzip();
         queries.push(query!(STATES, lanes, names, states, reasons));
     }
+    lift(lifted_before, queries);
     if !transactions.is_empty() {
+        let quarantined = transactions.iter().filter(|(_, change)| change.is_quarantined());
+        let quarantined: Vec<i64> = quarantined.map(|(seq, _)| number(*seq)).collect();
+        if !quarantined.is_empty() {
+            queries.push(query!(QUARANTINED, quarantined));
+        }
         queries.push(changes(transactions.into_iter().map(|(seq, change)| (number(seq), change)).collect()));
     }
+    lift(lifted_after, queries);
     if !resolved.is_empty() {
         let seqs: Vec<i64> = resolved.keys().map(|seq| number(*seq)).collect();
         let bodies: Vec<Plain> = resolved.values().map(|body| Plain((*body).clone())).collect();
@@ -141,6 +159,12 @@ pub(in crate::journal::postgres) fn record<'a>(
     }
     if !handled.is_empty() {
         queries.push(query!(HANDLED, handled.iter().map(|id| id.0).collect::<Vec<i64>>()));
+    }
+}
+
+fn lift(seqs: BTreeSet<Seq>, queries: &mut Vec<Query<'_>>) {
+    if !seqs.is_empty() {
+        queries.push(query!(LIFTED, seqs.into_iter().map(number).collect::<Vec<i64>>()));
     }
 }
 
@@ -174,5 +198,7 @@ fn changes(changes: Vec<(i64, Change<'_>)>) -> Query<'_> {
             NextRetry::Kept => None,
             NextRetry::Set(at) => at.map(time),
         }),
+        all(&changes, |change| change.suspect_on.is_some()),
+        all(&changes, |change| change.suspect_on.flatten().map(InstanceName::as_str)),
     )
 }

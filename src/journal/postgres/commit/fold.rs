@@ -5,7 +5,7 @@
 //! state in a lane is the last; a status follows the rule of [`Status::after`]. Only changes of the catalog depend on each
 //! other and stay as they are.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use bytes::Bytes;
 
@@ -29,6 +29,8 @@ pub(in crate::journal::postgres) struct Folded<'a> {
     pub(in crate::journal::postgres) begun: Vec<&'a ApplicationDraft>,
     pub(super) reports: Vec<(Seq, &'a ApplicationReport, Timestamp)>,
     pub(in crate::journal::postgres) delivered: Option<EventId>,
+    /// Lifted before the commit's own quarantines, and after them.
+    pub(super) lifted: [BTreeSet<Seq>; 2],
 }
 
 /// What the facts about one transaction leave behind, whatever its status is in the journal.
@@ -38,10 +40,18 @@ pub(in crate::journal::postgres) struct Change<'a> {
     pub(in crate::journal::postgres) verdict: Option<Settled<'a>>,
     pub(in crate::journal::postgres) timing_gap: bool,
     pub(in crate::journal::postgres) retries: i32,
+    /// The instance that it is bound to from now on, if that changes.
+    pub(super) suspect_on: Option<Option<&'a InstanceName>>,
     /// Of use while the transaction is not finished.
     pub(in crate::journal::postgres) open: Report<'a>,
     /// Of use when it is finished: the reason of the last retry alone.
     pub(super) late_reason: Option<&'a str>,
+}
+
+impl Change<'_> {
+    pub(super) fn is_quarantined(&self) -> bool {
+        self.verdict.as_ref().is_some_and(|settled| settled.verdict == Verdict::Quarantined)
+    }
 }
 
 /// The verdict on a transaction.
@@ -94,6 +104,14 @@ impl<'a> Folded<'a> {
             }
             Fact::Diverged { lane, instance, reason } => {
                 self.states.insert((*lane, instance), (LaneState::Diverged, Some(reason)));
+            }
+            Fact::Quarantined { lane, instance, reason } => {
+                self.states.insert((*lane, instance), (LaneState::Quarantined, Some(reason)));
+            }
+            Fact::Suspected { seq, on } => self.of(*seq).suspect_on = Some(on.as_ref()),
+            Fact::Lifted { seq } => {
+                let known = self.transactions.get(seq).and_then(|change| change.verdict.as_ref());
+                self.lifted[usize::from(known.is_some())].insert(*seq);
             }
             Fact::Verdict { seq, verdict, by, answer } => {
                 let settled = || Settled { verdict: *verdict, by: by.as_ref(), answer: answer.as_ref() };

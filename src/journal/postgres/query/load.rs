@@ -6,8 +6,8 @@ use deadpool_postgres::Transaction;
 use tokio_postgres::{IsolationLevel, Row};
 use uuid::Uuid;
 
-use super::lanes;
 use super::read::failed;
+use super::{lanes, quarantine};
 use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope};
 use crate::journal::names::{Named, collection_named, lane_name, lane_named};
 use crate::journal::postgres::codec::row::{self, get, parsed};
@@ -59,6 +59,8 @@ pub(in crate::journal::postgres) async fn load(
     let floors = floors.iter().map(|row| Ok((row::lane(row)?, row::seq(row, "floor")?)));
     let mut floors = floors.collect::<Result<Vec<_>, ReadError>>()?;
     floors.retain(|(lane, _)| lanes.contains(lane));
+    let mut quarantined = quarantine::loaded(&rows(&moment, quarantine::LOAD).await?)?;
+    quarantined.retain(|(lane, ..)| lanes.contains(lane));
     let tenants = rows(&moment, "SELECT tenant FROM chroma_edge.tenants ORDER BY tenant").await?;
     let databases =
         rows(&moment, "SELECT tenant, database, database_id FROM chroma_edge.databases ORDER BY tenant, database")
@@ -69,6 +71,7 @@ pub(in crate::journal::postgres) async fn load(
         floors,
         entries: entries(&moment, &lanes, &places, configured).await?,
         progress: places.into_rows(),
+        quarantined,
         tenants: tenants.iter().map(|row| row::text(row, "tenant")).collect::<Result<_, _>>()?,
         databases: databases
             .iter()

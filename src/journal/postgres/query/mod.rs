@@ -6,4 +6,5 @@ pub(super) mod capacity;
 pub(super) mod events;
 pub(super) mod lanes;
 pub(super) mod load;
+pub(super) mod quarantine;
 pub(super) mod read;

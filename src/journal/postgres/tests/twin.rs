@@ -61,15 +61,16 @@ impl World {
 
     fn fact(&mut self) -> Fact {
         let seq = self.seq();
-        match self.random.below(12) {
+        match self.random.below(14) {
             0..=2 => Fact::Progress { lane: self.lane(), instance: self.instance(), through: seq },
             3 => {
                 let reason = self.text();
-                let state = *self.random.pick(&[LaneState::InStep, LaneState::InStep, LaneState::Diverged]);
+                let state = *self.random.pick(&[LaneState::InStep, LaneState::Diverged, LaneState::Quarantined]);
                 let (lane, instance) = (self.lane(), self.instance());
                 match state {
                     LaneState::InStep => Fact::InStep { lane, instance },
                     LaneState::Diverged => Fact::Diverged { lane, instance, reason },
+                    LaneState::Quarantined => Fact::Quarantined { lane, instance, reason },
                 }
             }
             4 | 5 => self.verdict(seq),
@@ -80,12 +81,18 @@ impl World {
                 let at = Timestamp::from_millis(i64::try_from(self.random.below(6_000)).unwrap());
                 Fact::Retried { seq, reason, next_retry_at: self.maybe(at) }
             }
+            10 => {
+                let on = self.instance();
+                Fact::Suspected { seq, on: self.maybe(on) }
+            }
+            11 => Fact::Lifted { seq },
             _ => Fact::Catalog(self.change()),
         }
     }
 
     fn verdict(&mut self, seq: Seq) -> Fact {
-        let verdict = *self.random.pick(&[Verdict::Applied, Verdict::Rejected, Verdict::Void, Verdict::Abandoned]);
+        let verdicts = [Verdict::Applied, Verdict::Rejected, Verdict::Void, Verdict::Abandoned, Verdict::Quarantined];
+        let verdict = *self.random.pick(&verdicts);
         let (by, body) = (self.instance(), Bytes::from(self.text()));
         let answer = StoredAnswer { status: 200 + u16::try_from(self.random.below(9)).unwrap(), body };
         Fact::Verdict { seq, verdict, by: self.maybe(by), answer: self.maybe(answer) }
@@ -158,6 +165,8 @@ async fn same(one: &dyn Store, other: &dyn Store, world: &World, what: &str) {
     }
     let all: Vec<Seq> = (0..=world.last).map(Seq::new).collect();
     let (left, right) = (one.requests(&all).await.unwrap(), other.requests(&all).await.unwrap());
+    assert_eq!(format!("{left:?}"), format!("{right:?}"), "{what}");
+    let (left, right) = (one.quarantines().await.unwrap(), other.quarantines().await.unwrap());
     assert_eq!(format!("{left:?}"), format!("{right:?}"), "{what}");
     let (left, right) = (one.totals().await.unwrap(), other.totals().await.unwrap());
     assert_eq!(left.by_status, right.by_status, "{what}");

@@ -45,7 +45,7 @@ pub(super) fn names(count: usize) -> Vec<InstanceName> {
 pub(super) fn profile(kind: Kind) -> Profile {
     let mergeable = matches!(kind, Kind::Add | Kind::Update | Kind::Upsert);
     let merge = mergeable.then_some(Merge { docs: 1, encoding: Encoding::Base64 });
-    Profile { kind, merge, bytes: 10, priority: Priority::Normal }
+    Profile { merge, ..Profile::of(kind, 10) }
 }
 
 pub(super) fn created(seq: Seq) -> Vec<CatalogChange> {
@@ -180,7 +180,14 @@ impl Rig {
 
 pub(super) fn restored_lane(count: usize, entries: Vec<RestoredEntry>) -> RestoredLane {
     let replicas = (0..count).map(|_| RestoredProgress { durable: Seq::new(1), state: LaneState::InStep }).collect();
-    RestoredLane { id: lane(), dimension: Dimension::Known, floor: Seq::ZERO, entries, replicas }
+    RestoredLane {
+        id: lane(),
+        dimension: Dimension::Known,
+        floor: Seq::ZERO,
+        quarantined: Vec::new(),
+        entries,
+        replicas,
+    }
 }
 
 pub(super) fn restored_catalog(count: usize, entries: Vec<RestoredEntry>) -> RestoredLane {

@@ -12,12 +12,7 @@ fn any_profile() -> impl Strategy<Value = Profile> {
     let encoding = prop_oneof![Just(Encoding::Floats), Just(Encoding::Base64), Just(Encoding::Absent)];
     let merge =
         proptest::option::weighted(0.9, (0u32..40, encoding).prop_map(|(docs, encoding)| Merge { docs, encoding }));
-    (kind(), merge, 0u64..300_000).prop_map(|(kind, merge, bytes)| Profile {
-        kind,
-        merge,
-        bytes,
-        priority: Priority::Normal,
-    })
+    (kind(), merge, 0u64..300_000).prop_map(|(kind, merge, bytes)| Profile { merge, ..Profile::of(kind, bytes) })
 }
 
 fn verdict() -> impl Strategy<Value = Option<Verdict>> {
