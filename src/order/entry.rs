@@ -2,34 +2,13 @@
 //!
 //! No bodies, no paths, no answers: those stay in the journal and with the lane runner.
 
+pub use super::kind::Kind;
 use super::precedence::Priority;
 use super::vouching::{Conditions, RequestClass, Vouching};
 use crate::ids::Seq;
 
 /// How often healthy instances may leave an entry unanswered, each of them, before rule R10 looks whether it can be given up.
 pub const MAX_RETRIES: u32 = 3;
-
-/// The operation of a write, as far as order cares.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    Add,
-    Update,
-    Upsert,
-    /// Delete by ids or by condition, without a limit: safe to execute twice in a row.
-    Delete,
-    /// Delete with a limit: executing it twice deletes more, so its ids are resolved first and made durable.
-    DeleteLimited,
-    CreateTenant,
-    UpdateTenant,
-    CreateDatabase,
-    DeleteDatabase,
-    CreateCollection,
-    UpdateCollection,
-    DeleteCollection,
-    Reset,
-    /// The edge's own entry: a collection that existed before the edge enters the catalog. Sent to no instance.
-    Adopt,
-}
 
 /// How the embeddings of a request are spelled: two spellings cannot share one request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

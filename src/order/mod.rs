@@ -10,6 +10,7 @@ mod catalog_change;
 mod choose;
 mod entry;
 mod failures;
+mod kind;
 mod lane;
 mod precedence;
 mod vouching;

@@ -3,7 +3,7 @@
 //! Whether a request is vouched for is decided by `chroma::envelope` and what has succeeded before; what follows
 //! from it, by the board.
 
-use super::entry::Kind;
+use super::kind::Kind;
 use crate::ids::Seq;
 
 /// How a request says which records it is about.

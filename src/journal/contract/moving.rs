@@ -43,6 +43,12 @@ pub(in crate::journal) async fn fill(store: &dyn Store) -> Vec<Seq> {
         Fact::Resolved { seq: seqs[3], body: Bytes::from_static(b"ids") },
         applied(seqs[2]),
         status(seqs[2], Status::Failed),
+        Fact::Verdict {
+            seq: seqs[4],
+            verdict: Verdict::Quarantined,
+            by: Some(InstanceName::new("primary")),
+            answer: None,
+        },
         Fact::Suspected { seq: seqs[3], on: Some(InstanceName::new("primary")) },
         Fact::Retried { seq: seqs[3], reason: "x".to_owned(), next_retry_at: Some(LATER) },
     ]);
