@@ -17,9 +17,10 @@ use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{BError, ErrorType};
 
+use super::health::HEARTBEAT;
 use super::message::{Answer, Outgoing};
 use super::phase::{Observation, Phase};
-use super::registry::Registry;
+use super::registry::{Generation, Registry};
 use super::sent::{Licence, Refused, SendError, Sent};
 use crate::clock;
 use crate::ids::InstanceId;
@@ -30,6 +31,8 @@ const PIECE: usize = 128 * 1024;
 /// Idle connections kept for all instances together.
 const POOL: usize = 128;
 const DEFAULT_MOST: usize = 256 * 1024 * 1024;
+/// More of a heartbeat's answer is none of Chroma's.
+const HEARTBEAT_ANSWER: usize = 64 * 1024;
 /// How long to look for an answer after the instance stopped taking the body.
 const EARLY_ANSWER: Duration = Duration::from_millis(500);
 
@@ -42,6 +45,16 @@ pub struct Client {
     most: usize,
     /// Numbers the connections that must not come from the pool.
     fresh: AtomicU64,
+}
+
+/// Whether an instance that lost a request is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vital {
+    Answers,
+    /// No connection, or a connection without a heartbeat: no process is there, or another one.
+    Gone,
+    /// Nothing came back in time: it hangs, or cannot be reached.
+    Silent,
 }
 
 /// An attempt's failure, with what the retry rules need to know.
@@ -124,6 +137,29 @@ impl Client {
                 self.attempt(id, request, left, Reuse::Forbidden, licence, most).await.map_err(|failure| failure.error)
             }
             result => result.map_err(|failure| failure.error),
+        }
+    }
+
+    /// Whether the process is there: asked right after a request that began in the generation `since` was lost. A
+    /// server that has died answers nothing; one that closed this connection answers at once on another.
+    pub async fn vital(&self, id: InstanceId, since: Generation) -> Vital {
+        let (method, path) = (http::Method::GET, HEARTBEAT.to_owned());
+        let heartbeat = Outgoing { method, path, headers: Vec::new(), body: bytes::Bytes::new() };
+        // Also where the probes have given it up: they do not tell who has died from who hangs.
+        let header = heartbeat.header(&self.registry.url(id).authority());
+        let (Ok(header), Some(peer)) = (header, self.registry.peer(id)) else { return Vital::Gone };
+        let progress = Progress::default();
+        let how = (Reuse::Forbidden, HEARTBEAT_ANSWER);
+        let exchange = self.exchange(header, &[], &peer, how, &progress, Licence::NotNeeded);
+        match tokio::time::timeout(self.registry.health().timeout, exchange).await {
+            // One that has gone and is back has died all the same.
+            Ok(Ok(answer)) if answer.status == 200 && self.registry.generation(id) == since => Vital::Answers,
+            Ok(Ok(_)) => Vital::Gone,
+            Ok(Err(error)) => {
+                self.observe(id, &error, progress.connection());
+                Vital::Gone
+            }
+            Err(_) => Vital::Silent,
         }
     }
 

@@ -29,7 +29,7 @@ use super::url::Tls;
 use crate::ids::InstanceId;
 
 /// The probe: an instance answers it even while a long write runs, and it costs next to nothing.
-const HEARTBEAT: &[u8] = b"/api/v2/heartbeat";
+pub(super) const HEARTBEAT: &str = "/api/v2/heartbeat";
 /// How many times an instance that is down is probed per round, within these bounds: it rejoins when it answers.
 const LOOKS_PER_ROUND: u32 = 8;
 const BETWEEN_LOOKS: [Duration; 2] = [Duration::from_millis(50), Duration::from_millis(500)];
@@ -180,7 +180,7 @@ fn probe(registry: &Registry, id: InstanceId, timeout: Duration) -> Result<HttpH
     ] {
         *limit = Some(timeout);
     }
-    probe.req = RequestHeader::build("GET", HEARTBEAT, None)?;
+    probe.req = RequestHeader::build("GET", HEARTBEAT.as_bytes(), None)?;
     probe.req.insert_header("Host", url.authority())?;
     Ok(probe)
 }

@@ -10,6 +10,7 @@
 mod client;
 mod health;
 mod identify;
+mod load;
 mod message;
 mod options;
 mod outages;
@@ -21,14 +22,15 @@ mod sent;
 mod target;
 mod url;
 
-pub use client::Client;
+pub use client::{Client, Vital};
 pub use health::Health;
 pub use identify::{Found, identify};
+pub use load::{Flights, InFlight};
 pub use message::{Answer, LONGEST_PATH, Outgoing};
 pub use options::{HealthOptions, InstanceOptions, Timeouts};
 pub use peer::SetupError;
 pub use phase::{Condition, Observation, Phase, Rules};
-pub use registry::{Admission, Generation, InFlight, Registry};
+pub use registry::{Admission, Generation, Registry};
 pub use sent::{Licence, Refused, SendError, Sent};
 pub use target::{Target, TargetUrl};
 pub use url::{InstanceUrl, Tls, UrlError};

@@ -4,7 +4,6 @@
 //! decides nothing by itself: [`Condition`] has the rules, probes, client and lanes bring the observations.
 
 use std::net::SocketAddr;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -12,6 +11,7 @@ use pingora::protocols::l4::socket;
 use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::watch;
 
+use super::load::{Flights, InFlight, Load};
 use super::options::{HealthOptions, InstanceOptions, Timeouts};
 use super::outages::Outages;
 use super::peer::{self, SetupError};
@@ -32,17 +32,6 @@ pub enum Admission {
     Superseded,
 }
 
-/// A request under way to an instance: counted until dropped.
-#[derive(Debug)]
-#[must_use]
-pub struct InFlight(Arc<AtomicUsize>);
-
-impl Drop for InFlight {
-    fn drop(&mut self) {
-        self.0.fetch_sub(1, Ordering::Relaxed);
-    }
-}
-
 /// The configured instances, in order of preference.
 pub struct Registry {
     instances: Vec<Instance>,
@@ -54,7 +43,7 @@ pub struct Registry {
 
 struct Instance {
     options: InstanceOptions,
-    in_flight: Arc<AtomicUsize>,
+    load: Arc<Load>,
     state: Mutex<State>,
 }
 
@@ -143,14 +132,17 @@ impl Registry {
 
     /// Requests under way there.
     pub fn in_flight(&self, id: InstanceId) -> usize {
-        self.instances[id.0].in_flight.load(Ordering::Relaxed)
+        self.instances[id.0].load.count()
     }
 
     /// Counts one more request under way there, until the guard is dropped.
     pub fn enter(&self, id: InstanceId) -> InFlight {
-        let counter = Arc::clone(&self.instances[id.0].in_flight);
-        counter.fetch_add(1, Ordering::Relaxed);
-        InFlight(counter)
+        self.instances[id.0].load.enter()
+    }
+
+    /// Whether a request that has just ended there, because the instance died, was the only one.
+    pub fn flights(&self, id: InstanceId) -> Flights {
+        self.instances[id.0].load.flights()
     }
 
     /// Its address, once it is known.
@@ -277,7 +269,7 @@ impl Instance {
             address,
             peer,
         };
-        Ok(Instance { options, in_flight: Arc::default(), state: Mutex::new(state) })
+        Ok(Instance { options, load: Load::new(), state: Mutex::new(state) })
     }
 }
 

@@ -85,3 +85,37 @@ fn what_is_abandoned_with_its_last_byte_on_the_way_is_late_unless_the_lease_last
     assert_eq!(at(true, true).judged(doubt(), licence), doubt(), "handed over in time");
     assert_eq!(at(true, false).judged(doubt(), Licence::NotNeeded), doubt());
 }
+
+#[tokio::test]
+async fn a_server_that_has_gone_is_told_from_one_that_closed_a_connection() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let url = InstanceUrl::parse(&format!("http://{address}")).unwrap();
+    let options = InstanceOptions { name: InstanceName::new("primary"), url, ca_file: None };
+    let registry = Registry::new(vec![options], Timeouts::default(), HealthOptions::default()).unwrap();
+    registry.observe(ONLY, Observation::ProbeOk);
+    registry.admit(ONLY, registry.generation(ONLY));
+    let client = Client::new(Arc::clone(&registry));
+    let since = registry.generation(ONLY);
+    let answers = |status: &'static str| {
+        let listener = &listener;
+        async move {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            let mut received = Vec::new();
+            while !received.ends_with(b"\r\n\r\n") {
+                stream.read_buf(&mut received).await.unwrap();
+            }
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\nconnection: close\r\n\r\n");
+            stream.write_all(answer.as_bytes()).await.unwrap();
+        }
+    };
+    let (vital, ()) = tokio::join!(client.vital(ONLY, since), answers("200 OK"));
+    assert_eq!((vital, registry.in_flight(ONLY)), (Vital::Answers, 0), "a look counts as no request");
+    let (vital, ()) = tokio::join!(client.vital(ONLY, since), answers("502 Bad Gateway"));
+    assert_eq!(vital, Vital::Gone, "a gateway speaks for nobody");
+    let (vital, ()) = tokio::join!(client.vital(ONLY, Generation(since.0 - 1)), answers("200 OK"));
+    assert_eq!(vital, Vital::Gone, "it has died and is back");
+    drop(listener);
+    assert_eq!(client.vital(ONLY, since).await, Vital::Gone);
+    assert_eq!(registry.phase(ONLY), Phase::Down, "and that is known at once");
+}
