@@ -4,7 +4,7 @@ CACHE := $(CHROMA_EDGE_CACHE)
 # A cmake of our own is used only where the system has none; a node only where the system's is too old.
 export PATH := $(CACHE)/node-bin:$(PATH):$(CACHE)/tools/bin
 
-.PHONY: help setup run demo test use-cases clients check bench chaos proof-of-proof fmt
+.PHONY: help setup run demo test use-cases clients check bench chaos hostile proof-of-proof fmt
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -35,6 +35,11 @@ chaos: ## faults drawn from a seed, and a checker: [SEED=n] [SECONDS=n] [STORE=s
 	@CHAOS_SEED=$(SEED) CHAOS_SECONDS=$(if $(filter command line,$(origin SECONDS)),$(SECONDS)) \
 	CHAOS_STORE=$(STORE) CHAOS_RULE=$(RULE) \
 	cargo test --locked --features proof --test chaos -- as_told --ignored --exact --nocapture
+
+hostile: ## mutated requests of every kind, from a seed: [SEED=n] [SECONDS=n]
+	@scripts/setup.sh test
+	@HOSTILE_SEED=$(SEED) HOSTILE_SECONDS=$(if $(filter command line,$(origin SECONDS)),$(SECONDS)) \
+	cargo test --locked --test e2e -- hostile::as_told --ignored --exact --nocapture
 
 proof-of-proof: ## rules broken on purpose, and caught: [RULE=name] [STORE=sqlite|postgres], see docs/proof.md
 	@scripts/setup.sh test

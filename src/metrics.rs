@@ -49,10 +49,13 @@ pub enum Number {
     EventStreamsLimit,
     WebhookPending,
     WebhookFailed,
+    QuarantinedWrites,
+    QuarantinedReads,
+    SuspectReads,
 }
 
 impl Number {
-    const ALL: [Number; 25] = [
+    const ALL: [Number; 28] = [
         Number::Active,
         Number::LeaseHeld,
         Number::PendingWrites,
@@ -78,6 +81,9 @@ impl Number {
         Number::EventStreamsLimit,
         Number::WebhookPending,
         Number::WebhookFailed,
+        Number::QuarantinedWrites,
+        Number::QuarantinedReads,
+        Number::SuspectReads,
     ];
 
     const fn name_and_help(self) -> (&'static str, &'static str) {
@@ -106,6 +112,11 @@ impl Number {
             Number::EventStreams => ("event_streams", "Streams of events that are open"),
             Number::EventStreamsLimit => ("event_streams_limit", "The limit of event_streams"),
             Number::WebhookPending => ("webhook_pending", "Events that the webhook has yet to get past"),
+            Number::QuarantinedWrites => ("quarantined_writes", "Writes that are quarantined"),
+            Number::QuarantinedReads => ("quarantined_reads", "Classes of reads that are quarantined"),
+            Number::SuspectReads => {
+                ("suspect_reads", "Classes of reads that are held back until their instance is back")
+            }
             Number::WebhookFailed => {
                 ("webhook_failed", "Posts to the webhook that were not accepted since the start; each is repeated")
             }

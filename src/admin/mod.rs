@@ -5,6 +5,7 @@
 
 mod client;
 mod pages;
+mod quarantine;
 mod safety;
 mod standby;
 
@@ -15,6 +16,7 @@ use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use http::Method;
+use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use self::safety::{Safety, SafetyPage};
@@ -23,7 +25,7 @@ use crate::clock;
 use crate::coordinator::Core;
 use crate::events::{Hub, WebhookGauges};
 use crate::instance::Health;
-use crate::proxy::Admission;
+use crate::proxy::{Admission, Vouch};
 use crate::web::{KeyHeaders, OwnPages, PageAnswer, PageRequest, Reply};
 
 pub use self::standby::StandbyPages;
@@ -38,6 +40,7 @@ pub struct Admin {
     started: Instant,
     listeners: Listeners,
     safety: Safety,
+    vouch: Arc<Vouch>,
 }
 
 /// Where the journal is kept.
@@ -98,13 +101,14 @@ impl Admin {
         admission: Arc<Admission>,
         health: Arc<Health>,
         listeners: Listeners,
+        vouch: Arc<Vouch>,
         options: &AdminOptions,
     ) -> Admin {
         let hub = Arc::clone(&listeners.hub);
         let (interval, key_headers) = (options.recovery_interval, options.key_headers.clone());
         let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, interval, key_headers);
         let AdminOptions { backlog_limit, store, .. } = *options;
-        Admin { core, admission, backlog_limit, store, started: clock::now(), listeners, safety }
+        Admin { core, admission, backlog_limit, store, started: clock::now(), listeners, safety, vouch }
     }
 
     async fn page(&self, path: &str) -> Option<Page> {
@@ -113,6 +117,7 @@ impl Admin {
             "/status" => self.status().await,
             "/wal/status" => self.wal_status().await,
             "/collection/mappings" => self.mappings(),
+            "/admin/quarantine" => self.quarantine().await,
             "/metrics" => self.metrics().await,
             _ => return None,
         })
@@ -120,7 +125,16 @@ impl Admin {
 }
 
 /// The paths of [`Admin::page`].
-const PAGES: [&str; 5] = ["/health", "/status", "/wal/status", "/collection/mappings", "/metrics"];
+const PAGES: [&str; 6] = ["/health", "/status", "/wal/status", "/collection/mappings", "/admin/quarantine", "/metrics"];
+
+/// The largest body of a request about something that is quarantined.
+const QUARANTINE_BODY_BYTES: usize = 4096;
+
+/// The id of something that is quarantined, if this is the path of one.
+fn quarantined_at(path: &str) -> Option<String> {
+    let segment = path.strip_prefix("/admin/quarantine/").filter(|segment| !segment.contains('/'))?;
+    Some(percent_decode_str(segment).decode_utf8_lossy().into_owned())
+}
 
 #[async_trait]
 impl OwnPages for Admin {
@@ -131,12 +145,18 @@ impl OwnPages for Admin {
         if path == client::PATH {
             return Some(0);
         }
+        if quarantined_at(path).is_some() {
+            return Some(if *method == Method::POST { QUARANTINE_BODY_BYTES } else { 0 });
+        }
         SafetyPage::at(path).map(|page| page.body_bytes(method))
     }
 
     async fn respond(&self, request: PageRequest) -> PageAnswer {
         if let Some(page) = SafetyPage::at(&request.path) {
             return self.safety.respond(page, &request).await;
+        }
+        if let Some(id) = quarantined_at(&request.path) {
+            return self.on_quarantined(&id, &request).await.into();
         }
         if request.path == client::PATH {
             return client::respond(&request).into();
@@ -157,5 +177,17 @@ impl From<Page> for Reply {
             Page::Text { content_type, body } => Reply::json(200, body).with(http::header::CONTENT_TYPE, content_type),
             Page::MethodNotAllowed => crate::chroma::EdgeAnswer::method_not_allowed("GET,HEAD").into(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_quarantined_has_a_path() {
+        assert_eq!(quarantined_at("/admin/quarantine/read-1").as_deref(), Some("read-1"));
+        assert_eq!(quarantined_at("/admin/quarantine/a%2Fb").as_deref(), Some("a/b"));
+        assert_eq!((quarantined_at("/admin/quarantine"), quarantined_at("/admin/quarantine/a/b")), (None, None));
     }
 }

@@ -115,6 +115,7 @@ impl Admin {
             "in_doubt": picture.in_doubt(),
             "collections": picture.collections,
             "diverged": self.diverged(&picture),
+            "quarantine": self.quarantine_counts().shown(),
             "without_second_copy": self.without_second_copy(),
             "journal_held_back_by": self.held_back_by(),
             "requests": {
@@ -271,6 +272,10 @@ impl Admin {
         gauges.numbers.push((Number::JournalQueue, number(stats.appends_waiting())));
         gauges.numbers.push((Number::JournalCommits, count(stats.commits())));
         gauges.numbers.push((Number::JournalFailedCommits, count(stats.commits_failed())));
+        let held = self.quarantine_counts();
+        gauges.numbers.push((Number::QuarantinedWrites, number(held.writes)));
+        gauges.numbers.push((Number::QuarantinedReads, number(held.reads)));
+        gauges.numbers.push((Number::SuspectReads, number(held.suspects)));
         gauges.numbers.push((Number::EventStreams, number(self.listeners.hub.streams())));
         gauges.numbers.push((Number::EventStreamsLimit, number(self.listeners.hub.limit())));
         if let Some(webhook) = &self.listeners.webhook {

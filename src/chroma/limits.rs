@@ -4,6 +4,7 @@
 //! executes (`docs/chroma-limits.md` has the measurements). Nothing here is applied to what is journaled already.
 
 use super::scan::Refusal;
+use super::sizes::{IndexShape, Sizes};
 
 /// What is counted of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -94,7 +95,7 @@ impl Limit {
             Limit::DocumentBytes => row("document_bytes", "limit_document_bytes",
                 "bytes in a document or uri", Bytes, 32 * MIB, GIB),
             Limit::ConditionTerms => row("condition_terms", "limit_condition_terms",
-                "terms that follow each other in a condition", Count, 1000, 4000),
+                "terms that follow each other in a condition", Count, 1000, 100_000),
             Limit::ConditionDepth => row("condition_depth", "limit_condition_depth",
                 "levels of $and and $or in a condition", Count, 62, 120),
             Limit::ConditionBytes => row("condition_bytes", "limit_condition_bytes",
@@ -187,9 +188,24 @@ impl RequestLimits {
 pub struct Measured {
     counts: [u64; Limit::ALL.len()],
     index: Option<IndexFault>,
+    sizes: Sizes,
 }
 
 impl Measured {
+    /// What is counted and not limited.
+    pub(super) fn sizes(&self) -> &Sizes {
+        &self.sizes
+    }
+
+    pub(super) fn sizes_mut(&mut self) -> &mut Sizes {
+        &mut self.sizes
+    }
+
+    /// The index that the request defines.
+    pub const fn index_shape(&self) -> IndexShape {
+        self.sizes.index
+    }
+
     /// Keeps the higher count.
     pub(super) fn note(&mut self, limit: Limit, count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);

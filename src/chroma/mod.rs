@@ -8,16 +8,20 @@
 mod answer;
 mod classify;
 mod copy;
+mod envelope;
 mod error;
 mod limits;
 mod merge;
 mod rewrite;
 mod route;
 mod scan;
+mod shape;
+mod sizes;
 
 pub use answer::EdgeAnswer;
 pub use classify::{Call, Class, ReadAdvice, classify, classify_header, failed_while_reading, signature};
 pub use copy::{CopyPlan, copy_requests, same_definition};
+pub use envelope::{Envelope, Likeness};
 pub use error::{ErrorBody, ErrorName, Recovery};
 pub use limits::{Exceeded, IndexFault, Limit, Measured, RequestLimits, Unit};
 pub use merge::merge;
@@ -32,3 +36,5 @@ pub use scan::{
     CreateScan, Dimension, Existing, HnswMetadata, Refusal, Scan, Scanned, UpdateScan, scan_create_collection,
     scan_create_database, scan_create_tenant, scan_read, scan_records, scan_update_collection,
 };
+pub use shape::{Number, Numbers, Shape, Verb};
+pub use sizes::IndexShape;

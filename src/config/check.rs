@@ -21,7 +21,7 @@ use super::{
     Adopt, Config, ConnectionPooling, DEFAULT_MERGE_DOCUMENTS, JournalConfig, JournalStore, Limits, Protection,
     ReplicaRatio,
 };
-use crate::chroma::{Limit, RequestLimits, Unit};
+use crate::chroma::{Envelope, Limit, Number, Numbers, RequestLimits, Unit};
 use crate::ids::InstanceName;
 use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Tls};
 use crate::journal::Compression;
@@ -81,6 +81,8 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         connection_pooling: edge.choice("connection_pooling", "true", &pooling, ConnectionPooling::Enabled),
         health: health(&edge, ledger),
         limits: limits(&edge, ledger),
+        vouch: vouch(&edge),
+        quarantine_wait: quarantine_wait(&edge),
         protection: protection(&edge),
         adopt: adopt(&edge),
         idempotency: outside::idempotency(&edge),
@@ -290,6 +292,35 @@ fn request_limit(section: &Section<'_>, limit: Limit) -> u64 {
                 .unwrap_or(u64::MAX)
         }
     }
+}
+
+fn vouch(edge: &Section<'_>) -> Envelope {
+    let section = edge.section("vouch");
+    let numbers = Numbers::from_fn(|number| vouched(&section, number));
+    section.finish();
+    Envelope::new(numbers)
+}
+
+/// The highest value of one number that is vouched for; 0 vouches for nothing that has it.
+fn vouched(section: &Section<'_>, number: Number) -> u64 {
+    match number.unit() {
+        Unit::Bytes => {
+            let range = ByteSize::bytes(0)..=ByteSize::bytes(number.most());
+            section.size(number.key(), ByteSize::bytes(number.default_value()), range).value.get()
+        }
+        Unit::Count => {
+            let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+            u64::try_from(section.count(number.key(), count(number.default_value()), 0..=count(number.most())))
+                .unwrap_or(u64::MAX)
+        }
+    }
+}
+
+fn quarantine_wait(edge: &Section<'_>) -> Duration {
+    let section = edge.section("quarantine");
+    let wait = section.duration("wait", secs(10), ms(0)..=secs(600));
+    section.finish();
+    wait
 }
 
 fn protection(edge: &Section<'_>) -> Protection {

@@ -31,7 +31,7 @@ pub use mistake::{Location, Mistake, Mistakes};
 pub use outside::WebhookConfig;
 pub use units::{ByteSize, show_duration};
 
-use crate::chroma::RequestLimits;
+use crate::chroma::{Envelope, RequestLimits};
 use crate::instance::{HealthOptions, InstanceOptions};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
@@ -78,6 +78,10 @@ pub struct Config {
     /// The time limit of one probe is always shorter than the interval.
     pub health: HealthOptions,
     pub limits: Limits,
+    /// What is vouched for without having been seen to succeed. In the file: `vouch`.
+    pub vouch: Envelope,
+    /// How long a suspect waits for the instance that died of it. In the file: `quarantine.wait`.
+    pub quarantine_wait: Duration,
     pub protection: Protection,
     pub adopt: Adopt,
     /// Which request headers bring the client's own id of a write. In the file: `idempotency.headers`.

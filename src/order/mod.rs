@@ -13,6 +13,7 @@ mod failures;
 mod kind;
 mod lane;
 mod precedence;
+mod read_suspects;
 mod vouching;
 
 pub use board::{
@@ -27,4 +28,7 @@ pub use entry::{AckPolicy, AckState, ClientState, Encoding, Entry, Kind, MAX_RET
 pub use failures::{Signature, Touched, Traces, Writable};
 pub use lane::{Dimension, LaneState, MergeLimits};
 pub use precedence::{Precedence, Priority};
+pub use read_suspects::{
+    Case, CaseId, CaseState, Permission, ReadClass, ReadKind, ReadSubject, ReadSuspects, Sight, Standing, Trial,
+};
 pub use vouching::{Company, Conditions, Refusal, RequestClass, Vouching};

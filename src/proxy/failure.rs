@@ -3,6 +3,7 @@
 
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Recovery, Refusal};
 use crate::ids::TransactionId;
+use crate::order::{CaseId, Standing};
 
 /// Where a transaction's outcome is shown.
 const OUTCOMES: &str = "/transaction/safety/transaction";
@@ -46,8 +47,42 @@ pub enum Failure {
     /// Every instance that could serve failed to.
     InstancesFailed,
     InstanceTimedOut,
+    /// The instance that executed the read has gone; the read goes to no other (rule R13).
+    InstanceLost,
+    /// Of a class that is a suspect or quarantined (rule R13).
+    Quarantine(Refused),
     /// An answer in Chroma's own words, given by the edge.
     Chroma(EdgeAnswer),
+}
+
+/// What a refused request would meet.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    pub standing: Standing,
+    /// What is listed at `/admin/quarantine`.
+    pub id: String,
+}
+
+impl Refused {
+    /// A write, by its transaction.
+    pub const fn write(id: String, standing: Standing) -> Refused {
+        Refused { standing, id }
+    }
+
+    /// A read that may be asked of this instance alone, and asks another.
+    pub fn elsewhere(instance: &str) -> Refused {
+        Refused { standing: Standing::Suspect, id: format!("it is to be tried on {instance} alone") }
+    }
+
+    /// A class of reads.
+    pub fn read(case: CaseId, standing: Standing) -> Refused {
+        Refused { standing, id: read_case(case) }
+    }
+}
+
+/// A class of reads, as operators name it.
+pub fn read_case(case: CaseId) -> String {
+    format!("read-{}", case.0)
 }
 
 /// Who made a write's id. Only a client that made it can repeat the write as the same one.
@@ -91,6 +126,8 @@ impl Failure {
             Failure::NoInstance => "no_instance_available",
             Failure::InstancesFailed => "instances_failed",
             Failure::InstanceTimedOut => "instance_timeout",
+            Failure::InstanceLost => "instance_lost",
+            Failure::Quarantine(_) => "quarantine",
             Failure::Chroma(_) => "answered_by_edge",
         }
     }
@@ -107,7 +144,7 @@ impl Failure {
             Failure::TransactionRunning(_) => 409,
             Failure::BodyTooLarge { .. } => 413,
             Failure::TransactionIdReused => 422,
-            Failure::InstancesFailed => 502,
+            Failure::InstancesFailed | Failure::InstanceLost => 502,
             Failure::MemoryFull
             | Failure::QueueFull
             | Failure::QueueTooSlow
@@ -118,6 +155,7 @@ impl Failure {
             | Failure::JournalInDoubt(..)
             | Failure::RecoveryPending(..)
             | Failure::NoFreshInstance
+            | Failure::Quarantine(_)
             | Failure::NoInstance => 503,
             Failure::InstanceTimedOut => 504,
             Failure::Chroma(answer) => answer.status,
@@ -139,6 +177,7 @@ impl Failure {
             | Failure::InstancesFailed
             | Failure::InstanceTimedOut => Retry::AfterSeconds(5),
             Failure::BacklogFull => Retry::AfterSeconds(30),
+            Failure::Quarantine(Refused { standing: Standing::Suspect, .. }) => Retry::AfterSeconds(5),
             _ => Retry::Never,
         }
     }
@@ -186,6 +225,18 @@ impl Failure {
             Failure::NoInstance => "No instance is available".to_owned(),
             Failure::InstancesFailed => "Every instance failed to answer".to_owned(),
             Failure::InstanceTimedOut => "No instance answered in time".to_owned(),
+            Failure::InstanceLost => {
+                "The instance was lost while it executed the read, which may be the cause: it is not sent to another"
+                    .to_owned()
+            }
+            Failure::Quarantine(Refused { standing: Standing::Suspect, id }) => format!(
+                "An instance was lost while it executed a request of this kind ({id}); whether that was the cause will \
+                 be known shortly"
+            ),
+            Failure::Quarantine(Refused { standing: Standing::Quarantined, id }) => format!(
+                "A request of this kind cost an instance its life ({id}) and is refused for this collection until an \
+                 operator lifts that: /admin/quarantine"
+            ),
             Failure::Chroma(_) => String::new(),
         }
     }

@@ -146,6 +146,10 @@ impl ProxyHttp for Listener {
     where
         Self::CTX: Send + Sync,
     {
+        if let Some(reading) = context.reading() {
+            // Also where the client has had a part of an answer, and gets no other.
+            reading.look_into_loss().await;
+        }
         let given_up = context.reading().is_some_and(|reading| reading.is_given_up());
         let client_is_gone = error.esource() == &ErrorSource::Downstream && !given_up;
         if client_is_gone || session.response_written().is_some() {

@@ -14,6 +14,7 @@ mod hooks;
 mod listener;
 mod live;
 mod prepare;
+mod quarantine;
 mod read;
 mod reading;
 mod receive;
@@ -22,6 +23,7 @@ mod respond;
 mod reused;
 mod rewrite;
 mod single_flight;
+mod vouch;
 mod write;
 
 use std::sync::Arc;
@@ -31,7 +33,9 @@ use std::time::Duration;
 use ipnet::IpNet;
 
 pub use self::admit::{Admission, AdmitLimits};
+pub use self::failure::read_case;
 pub use self::listener::{EdgeSlot, Listener, StandbyReason, StandbyState};
+pub use self::vouch::Vouch;
 use crate::chroma::RequestLimits;
 use crate::coordinator::Core;
 use crate::instance::{Client, Health, Registry};
@@ -82,6 +86,7 @@ pub struct Edge {
     pub(crate) reads: AtomicU64,
     pub(crate) single_flight: Arc<single_flight::SingleFlight>,
     pub(crate) reused: reused::ReusedKeys,
+    pub(crate) vouch: Arc<Vouch>,
 }
 
 impl Edge {
@@ -92,6 +97,7 @@ impl Edge {
         admission: Arc<Admission>,
         pages: Arc<dyn OwnPages>,
         client: Client,
+        vouch: Arc<Vouch>,
         options: ProxyOptions,
     ) -> Edge {
         let registry = Arc::clone(core.registry());
@@ -106,6 +112,7 @@ impl Edge {
             reads: AtomicU64::new(0),
             single_flight: single_flight::SingleFlight::new(),
             reused: reused::ReusedKeys::default(),
+            vouch,
         }
     }
 }

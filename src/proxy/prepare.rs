@@ -6,15 +6,17 @@ use http::HeaderMap;
 
 use super::ProxyOptions;
 use super::failure::{Failure, KeyOrigin};
+use super::vouch::Vouch;
 use crate::chroma::{
-    self, CatalogWrite, CollectionRef, ErrorBody, Existing, Operation, Refusal, RequestLimits, Scanned,
-    scan_create_collection, scan_create_database, scan_create_tenant, scan_records, scan_update_collection,
+    self, CatalogWrite, CollectionRef, ErrorBody, Existing, IndexShape, Measured, Operation, Refusal, RequestLimits,
+    Scanned, Shape, Verb, scan_create_collection, scan_create_database, scan_create_tenant, scan_records,
+    scan_update_collection,
 };
 use crate::clock::Timestamp;
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceCollectionId, LaneId, Scope, TransactionId};
 use crate::journal::{ClientKey, Draft};
-use crate::order::{AckPolicy, Catalog, Kind, Priority, Profile};
+use crate::order::{AckPolicy, Catalog, Kind, Priority, Profile, Vouching};
 use crate::proof::{self, Rule};
 use crate::web::{ResetPolicy, idempotency_key};
 
@@ -23,6 +25,8 @@ pub struct Prepared {
     pub draft: Draft,
     pub ack_policy: AckPolicy,
     pub key_origin: KeyOrigin,
+    /// What it amounts to, if that is anything that counts.
+    pub shape: Option<Shape>,
 }
 
 /// What to do with a write request.
@@ -74,11 +78,16 @@ impl Identity {
 }
 
 /// Prepares the write, or refuses it. Nothing is journaled or sent yet.
-pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -> Result<Preparation, Failure> {
+pub fn prepare(
+    request: WriteRequest<'_>,
+    core: &Core,
+    options: &ProxyOptions,
+    vouch: &Vouch,
+) -> Result<Preparation, Failure> {
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
     let content_type = header("content-type").map(str::to_owned);
     let priority = header("x-transaction-priority").map_or(Priority::Normal, Priority::asked_for);
-    let (lane, profile, path) = match request.operation {
+    let (lane, profile, path, shape) = match request.operation {
         Operation::RecordWrite { collection, scope, kind } => {
             let encoding = header("content-encoding");
             let scan =
@@ -88,7 +97,8 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
             let id = resolve(core.board().catalog(), collection, scope)?;
             let path = with_stable_id(&request, id);
             let profile = Profile { priority, ..scan.profile(request.body.len() as u64) };
-            (LaneId::Records(id), profile, path)
+            let shape = Shape::of(Verb::Write(scan.kind), &scan.measured, request.body.len(), vouch.index_of(id));
+            (LaneId::Records(id), profile, path, Some(shape))
         }
         Operation::CatalogWrite(write) => {
             // A write with an id of its own must be found by that id later: it is journaled.
@@ -100,17 +110,22 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
             for name in scope_names(write) {
                 options.limits.check_name(name).map_err(Failure::Refused)?;
             }
-            let path = allowed(write, &request, core, options)?;
+            let Allowed { path, measured } = allowed(write, &request, core, options)?;
+            let shape =
+                |measured| Shape::of(Verb::Write(write.kind()), &measured, request.body.len(), IndexShape::ORDINARY);
             let profile = Profile { priority, ..Profile::of(write.kind(), request.body.len() as u64) };
-            (LaneId::Catalog, profile, path)
+            (LaneId::Catalog, profile, path, measured.map(shape))
         }
         _ => return Err(Failure::Chroma(chroma::EdgeAnswer::empty(404))),
     };
     let Identity { id: transaction_id, key, brought } = request.identity;
-    let (ack_policy, key_origin) = match brought {
-        Some(_) => (AckPolicy::Durable, KeyOrigin::Client),
-        None => (AckPolicy::Applied, KeyOrigin::Edge),
+    let profile = vouched(profile, shape.as_ref(), vouch, &key);
+    let ack_policy = match (&brought, profile.vouching) {
+        (None, Vouching::Vouched) => AckPolicy::Applied,
+        // So that it can still be quarantined: nobody has been told that it was applied.
+        (Some(_), _) | (None, Vouching::Unvouched) => AckPolicy::Durable,
     };
+    let key_origin = if brought.is_some() { KeyOrigin::Client } else { KeyOrigin::Edge };
     let draft = Draft {
         transaction_id,
         client_key: Some(key),
@@ -125,7 +140,15 @@ pub fn prepare(request: WriteRequest<'_>, core: &Core, options: &ProxyOptions) -
         user_identifier: header("x-user-id").map(str::to_owned),
         body: request.body,
     };
-    Ok(Preparation::Journal(Box::new(Prepared { draft, ack_policy, key_origin })))
+    Ok(Preparation::Journal(Box::new(Prepared { draft, ack_policy, key_origin, shape })))
+}
+
+/// The profile with what is known of such requests. What is not vouched for goes alone.
+fn vouched(profile: Profile, shape: Option<&Shape>, vouch: &Vouch, key: &ClientKey) -> Profile {
+    let Some(shape) = shape else { return profile };
+    let vouching = vouch.of_write(shape, &key.fingerprint);
+    let merge = profile.merge.filter(|_| vouching == Vouching::Vouched);
+    Profile { vouching, conditions: shape.conditions, merge, ..profile }
 }
 
 /// The collection that a segment in an id's place means: an id of any instance in any spelling, else a name.
@@ -169,13 +192,21 @@ fn within(limits: &RequestLimits, name: String) -> Result<(), Failure> {
     limits.check_name(&name).map_err(Failure::Refused)
 }
 
+/// A catalog write that may be journaled.
+struct Allowed {
+    path: String,
+    /// For a definition: what it amounts to.
+    measured: Option<Measured>,
+}
+
 /// The path to journal, unless the write is refused.
 fn allowed(
     write: &CatalogWrite,
     request: &WriteRequest<'_>,
     core: &Core,
     options: &ProxyOptions,
-) -> Result<String, Failure> {
+) -> Result<Allowed, Failure> {
+    let mut measured = None;
     let is_protected = |name: &String| options.protected.contains(name);
     match write {
         CatalogWrite::DeleteCollection { name, .. } if is_protected(name) => {
@@ -197,6 +228,7 @@ fn allowed(
         CatalogWrite::CreateCollection { .. } => {
             let create = understood(scan_create_collection(&request.body))?;
             options.limits.check(&create.measured).map_err(Failure::Refused)?;
+            measured = Some(create.measured);
         }
         CatalogWrite::Reset => {
             let board = core.board();
@@ -214,11 +246,11 @@ fn allowed(
             if let Some(held) = board.catalog().get(id).filter(|held| renames && is_protected(&held.name)) {
                 return Err(Failure::Protected { name: held.name.clone() });
             }
-            return Ok(with_stable_id(request, id));
+            return Ok(Allowed { path: with_stable_id(request, id), measured: Some(update.measured) });
         }
         _ => {}
     }
-    Ok(request.path.to_owned())
+    Ok(Allowed { path: request.path.to_owned(), measured })
 }
 
 /// The names in the path of a creation, which makes them: Chroma takes a database of a tenant that it does not have.

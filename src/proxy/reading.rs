@@ -16,11 +16,11 @@ use pingora::{Error, ErrorSource, ErrorType, Result};
 use super::Edge;
 use super::admit::AnswerMemory;
 use super::failure::Failure;
-use super::read::{self, Attempts, Read, ReadRequest, Target, Wait};
+use super::read::{self, Attempts, Loss, Losses, Read, ReadRequest, Target, Wait};
 use super::rewrite::{self, Holding};
 use crate::chroma::{self, ReadAdvice};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId};
-use crate::instance::{InFlight, Observation};
+use crate::instance::{Generation, InFlight, Observation};
 use crate::web::{INSTANCE, Reply, TRACE_ID, TraceId};
 
 /// A read that is passed on to instances.
@@ -32,6 +32,11 @@ pub struct Reading {
     body: Option<Bytes>,
     attempts: Attempts,
     chosen: Option<InstanceId>,
+    /// Of the chosen instance.
+    generation: Generation,
+    /// An attempt that was lost with its connection and has yet to be looked into.
+    lost: Option<Loss>,
+    losses: Losses,
     /// The ids of its collection: on the chosen instance, and as clients know it.
     ids: Option<(InstanceCollectionId, CollectionId)>,
     patience: Patience,
@@ -83,6 +88,9 @@ impl Reading {
             body,
             attempts: Attempts::default(),
             chosen: None,
+            generation: Generation(0),
+            lost: None,
+            losses: Losses::default(),
             ids: None,
             patience: Patience::UntilProbed,
             in_flight: None,
@@ -95,6 +103,10 @@ impl Reading {
 
     /// Chooses among the fresh instances, with the same `choose` as the lanes.
     pub async fn peer(&mut self) -> Result<Box<HttpPeer>> {
+        self.look_into_loss().await;
+        if self.is_given_up() {
+            return Err(internal("the read may have cost an instance its life"));
+        }
         let instance = match read::next(&self.edge, &self.read, &self.attempts, Wait::ForFresh).await {
             Ok(instance) => instance,
             Err(failure) => {
@@ -108,6 +120,7 @@ impl Reading {
         let registry = &self.edge.registry;
         self.attempts.begin(instance);
         self.chosen = Some(instance);
+        self.generation = registry.generation(instance);
         self.in_flight = Some(registry.enter(instance));
         let mut peer = registry.peer(instance).ok_or_else(|| internal("the instance's address is not known"))?;
         if self.patience == Patience::UntilProbed {
@@ -199,6 +212,9 @@ impl Reading {
 
     /// Takes a piece of an answer's body, and holds it back while the answer is to be rewritten.
     pub fn receive_body(&mut self, body: &mut Option<Bytes>, end_of_stream: bool) -> Result<()> {
+        if let Some(stake) = self.read.stake.as_ref().filter(|_| end_of_stream) {
+            stake.answered(self.status);
+        }
         let Some(held) = self.held.as_mut() else { return Ok(()) };
         if let Some(piece) = body.take() {
             held.extend_from_slice(&piece);
@@ -248,8 +264,21 @@ impl Reading {
             }
         }
         let from_instance = error.esource() == &ErrorSource::Upstream;
+        let answered = matches!(error.etype(), ErrorType::HTTPStatus(_));
+        if let Some(instance) = self.chosen.filter(|_| from_instance && !timed_out && !answered) {
+            let flights = self.edge.registry.flights(instance);
+            self.lost = Some(Loss { instance, since: self.generation, flights });
+        }
         let resend = self.body.is_some() || resend == Resend::Possible;
         error.set_retry(from_instance && resend && !self.attempts.used_up());
+    }
+
+    /// Finds out whether the instance of a lost attempt has died: then the read may end here.
+    pub async fn look_into_loss(&mut self) {
+        let Some(loss) = self.lost.take() else { return };
+        if let Err(failure) = self.losses.add(&self.edge, &self.read, loss).await {
+            self.last = LastAttempt::NotMade(failure);
+        }
     }
 
     /// Whether the client is owed an answer whatever Pingora's error says of it.
@@ -262,6 +291,7 @@ impl Reading {
     /// # Errors
     /// What to answer when no instance could.
     pub async fn finish(&mut self, method: &Method, headers: &HeaderMap) -> Result<Reply, Failure> {
+        self.look_into_loss().await;
         match &self.last {
             LastAttempt::Unanswered => Err(Failure::InstancesFailed),
             LastAttempt::TimedOut => Err(Failure::InstanceTimedOut),

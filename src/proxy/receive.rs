@@ -154,7 +154,7 @@ impl Edge {
             discovery::first_look(self, self.options.read_wait).await;
             planned = read::plan(self, operation, path, headers).map_err(|failure| discovery::as_known(self, failure));
         }
-        let read = match planned? {
+        let mut read = match planned? {
             Plan::Answer(reply) => return Ok(Some(reply)),
             Plan::Pass(read) => read,
         };
@@ -174,7 +174,7 @@ impl Edge {
             let body = read_whole(session, &self.admission).await?;
             context.memory = Some(body.memory);
             read::reject_crashing(&read.operation, &body.bytes)?;
-            read::check_limits(&self.options.limits, &read.operation, &body.bytes)?;
+            read::stake(self, &mut read, &body.bytes)?;
             if body.passing == Passing::Impossible {
                 let header = session.req_header();
                 let request = ReadRequest::of(header.method.clone(), &header.headers, body.bytes, context.trace);

@@ -12,7 +12,7 @@ use super::context::{Completion, Context, Stage};
 use super::failure::{Failure, KeyOrigin};
 use super::prepare::{Identity, Preparation, Prepared, WriteRequest, prepare};
 use super::single_flight::{Arrival, Ended, Follower};
-use super::{discovery, forwarded, replay};
+use super::{discovery, forwarded, quarantine, replay};
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Operation};
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Settlement, Ticket};
@@ -156,12 +156,12 @@ async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) ->
         discovery::first_look(edge, edge.options.write_wait).await;
     }
     loop {
-        let mut prepared = prepare(request.clone(), &edge.core, &edge.options);
+        let mut prepared = prepare(request.clone(), &edge.core, &edge.options, &edge.vouch);
         if let Err(failure) = &prepared
             && discovery::may_be_premature(edge, failure)
         {
             discovery::first_look(edge, edge.options.write_wait).await;
-            prepared = prepare(request.clone(), &edge.core, &edge.options);
+            prepared = prepare(request.clone(), &edge.core, &edge.options, &edge.vouch);
         }
         match prepared.map_err(|failure| discovery::as_known(edge, failure))? {
             Preparation::Journal(prepared) => return journaled(edge, context, *prepared, &shown_id).await,
@@ -175,8 +175,11 @@ async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) ->
 }
 
 async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown_id: &str) -> Result<Reply, Failure> {
-    let Prepared { draft, ack_policy, key_origin } = prepared;
+    let Prepared { draft, ack_policy, key_origin, shape } = prepared;
     let (id, lane) = (draft.transaction_id, draft.lane);
+    // Before the journal: once it is there it must be executed, or cost an instance its life.
+    quarantine::gate(&edge.core, &edge.vouch, &draft).await?;
+    let executed = shape.map(|shape| edge.vouch.watch(shape, &draft));
     if edge.core.board().entries() >= edge.options.backlog_entries {
         return Err(Failure::BacklogFull);
     }
@@ -191,6 +194,9 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
             return pending(edge, context, ticket, (lane, seq), failure, shown_id).await;
         }
     };
+    if let Some(executed) = executed {
+        executed.ended(&settlement);
+    }
     if lane == LaneId::Catalog && settlement.verdict == Verdict::Applied {
         everywhere(edge, lane, seq).await;
     }
@@ -260,8 +266,15 @@ async fn everywhere(edge: &Edge, lane: LaneId, seq: Seq) {
     }
 }
 
-/// The answer to a write that no instance has answered: its collection was deleted, or rule R10 abandoned it.
+/// The answer to a write that no instance has answered: its collection was deleted, rule R10 abandoned it, or rule R13
+/// quarantined it.
 pub fn unanswered(verdict: Verdict, lane: LaneId) -> Reply {
+    if verdict == Verdict::Quarantined {
+        let text = "An instance died while it executed the write: it is quarantined, and is not executed unless an \
+                    operator sends it again (/admin/quarantine)";
+        let error = ErrorBody::new(ErrorName::InternalError, text).with_reason("quarantine");
+        return Reply::from(EdgeAnswer::error(500, &error));
+    }
     if let (Verdict::Void, LaneId::Records(collection)) = (verdict, lane) {
         return Reply::from(ErrorBody::collection_id_not_found(collection));
     }

@@ -20,7 +20,7 @@ use crate::journal::retention::RetentionOptions;
 use crate::journal::{Journal, JournalOptions, Store};
 use crate::lease::Lease;
 use crate::order::MergeLimits;
-use crate::proxy::{Admission, AdmitLimits, Edge, EdgeSlot, ProxyOptions};
+use crate::proxy::{Admission, AdmitLimits, Edge, EdgeSlot, ProxyOptions, Vouch};
 use crate::rejoin::{FirstLook, Inspector, Rejoin, RejoinOptions};
 
 /// What is there before the journal is.
@@ -155,9 +155,11 @@ impl Components {
             store: self.kind,
             key_headers: self.config.idempotency.clone(),
         };
-        let pages = Admin::new(Arc::clone(core), Arc::clone(&admission), Arc::clone(&health), listeners, &options);
+        let vouch = Vouch::new(Arc::clone(core), self.config.vouch.clone(), self.config.quarantine_wait);
+        let (shared, known) = (Arc::clone(&admission), Arc::clone(&vouch));
+        let pages = Admin::new(Arc::clone(core), shared, Arc::clone(&health), listeners, known, &options);
         let pages = Arc::new(pages);
-        Edge::new(Arc::clone(core), health, admission, pages, self.client(), proxy_options(&self.config))
+        Edge::new(Arc::clone(core), health, admission, pages, self.client(), vouch, proxy_options(&self.config))
     }
 }
 

@@ -126,6 +126,22 @@ impl ChromaServer {
         self.reap();
     }
 
+    /// SIGKILL without waiting, if it runs.
+    pub fn shoot(&mut self) {
+        if self.child.is_some() {
+            self.signal(Signal::SIGKILL);
+        }
+    }
+
+    /// Whether it has ended; it can be started again then.
+    pub fn has_ended(&mut self) -> bool {
+        let ended = self.child.as_mut().is_none_or(|child| child.try_wait().expect("our own child").is_some());
+        if ended {
+            self.child = None;
+        }
+        ended
+    }
+
     /// SIGTERM, and its end awaited.
     pub fn term(&mut self) -> ExitStatus {
         self.signal(Signal::SIGTERM);

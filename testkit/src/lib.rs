@@ -27,6 +27,7 @@ pub mod random;
 pub mod relay;
 pub mod scripts;
 pub mod shared;
+pub mod supervised;
 pub mod webhook;
 pub mod workload;
 
@@ -35,3 +36,4 @@ pub use cluster::Cluster;
 pub use content::Content;
 pub use edge::Edge;
 pub use relay::Relay;
+pub use supervised::Supervised;

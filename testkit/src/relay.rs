@@ -63,6 +63,20 @@ struct Rules {
     answered: Option<(&'static str, String)>,
     /// Executed, and the connection is closed instead of an answer.
     unanswered: Option<&'static str>,
+    deadly: Option<Deadly>,
+}
+
+/// What kills the server, if this text is in a request's path or body; the request is not executed.
+#[derive(Clone)]
+struct Deadly {
+    mark: String,
+    kill: Arc<dyn Fn() + Send + Sync>,
+}
+
+impl fmt::Debug for Deadly {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Deadly").field("mark", &self.mark).finish_non_exhaustive()
+    }
 }
 
 /// What becomes of one request.
@@ -83,6 +97,13 @@ impl Rules {
         let reads = seen.method == "GET" || (seen.endpoint().ends_with("/get") && !body.contains("\"where\""));
         let is_in = |text: &String| seen.path.contains(text) || body.contains(text);
         !reads && self.failing.as_ref().is_some_and(is_in)
+    }
+
+    /// What kills the server with this request.
+    fn killer(&self, seen: &Seen) -> Option<Arc<dyn Fn() + Send + Sync>> {
+        let Deadly { mark, kill } = self.deadly.as_ref()?;
+        let marked = seen.path.contains(mark) || String::from_utf8_lossy(&seen.body).contains(mark);
+        marked.then(|| Arc::clone(kill))
     }
 
     fn fate(&self, method: &str, path: &str) -> Fate {
@@ -125,6 +146,11 @@ impl Relay {
     /// A relay to this server.
     pub fn plain(server: &ChromaServer) -> Relay {
         Self::start(server.client(), None, None)
+    }
+
+    /// A relay to the server that this client asks.
+    pub fn to(server: Client) -> Relay {
+        Self::start(server, None, None)
     }
 
     /// A relay to this server that speaks TLS as `localhost`.
@@ -225,6 +251,16 @@ impl Relay {
         self.shared.rules().failing = text.map(str::to_owned);
     }
 
+    /// From now on, a request with this text in its path or body kills the server before it is executed.
+    pub fn deadly(&self, mark: &str, kill: Arc<dyn Fn() + Send + Sync>) {
+        self.shared.rules().deadly = Some(Deadly { mark: mark.to_owned(), kill });
+    }
+
+    /// From now on, no request is deadly.
+    pub fn deadly_no_more(&self) {
+        self.shared.rules().deadly = None;
+    }
+
     /// From now on, requests whose path ends like this are refused with 400, without effect.
     pub fn refuse(&self, ending: Option<&'static str>) {
         self.shared.rules().refused = ending;
@@ -318,12 +354,17 @@ async fn pass(
         let mut held = shared.held.subscribe();
         let (method, path, wrote) = (seen.method.clone(), seen.path.clone(), !seen.body.is_empty());
         let fails = shared.rules().fails(&seen);
+        let killer = shared.rules().killer(&seen);
         shared.remember(seen);
         let free = held.wait_for(|ending| ending.is_none_or(|ending| !path.ends_with(ending)));
         tokio::select! {
             free = free => drop(free.map_err(io::Error::other)?),
             // The client has given up.
             _ = client.read_u8() => return Ok(()),
+        }
+        if let Some(kill) = killer {
+            kill();
+            return Ok(());
         }
         let fate = shared.rules().fate(&method, &path);
         if fails {

@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
 mod bad_input;
+mod bystanders;
 mod capacity;
 mod catalog;
 mod check_online;
@@ -21,6 +22,7 @@ mod failover;
 mod forwarded;
 mod gateway;
 mod harness;
+mod hostile;
 mod journal_away;
 mod late_servers;
 mod limited_delete;
@@ -28,9 +30,11 @@ mod limits;
 mod nobody_there;
 mod numbers;
 mod once;
+mod pair;
 mod postgres_away;
 mod postgres_killed;
 mod protection;
+mod quarantine;
 mod reads;
 mod recovery;
 mod request_limits;

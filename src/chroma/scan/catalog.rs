@@ -4,7 +4,7 @@ use serde::Deserialize;
 use serde::de::{Deserializer, MapAccess, Visitor};
 use serde_json::value::RawValue;
 
-use super::definition::{self, Level, note_neighbors};
+use super::definition::{self, Level, note_neighbors, note_setting};
 use super::metadata::{Findings, Holds, Metadata, Owner};
 use super::refusal::Refusal;
 use super::visit::{Key, Looking, is_array};
@@ -149,8 +149,19 @@ fn read<'a, T: Deserialize<'a>>(body: &'a [u8], payload: &'static str) -> Result
     })
 }
 
-/// `hnsw:M` configures an index as `max_neighbors` does. Of a repeated key every value counts.
-fn note_legacy_neighbors(metadata: &RawValue, measured: &mut Measured) {
+/// The settings of an index in metadata, by their names in a configuration.
+const LEGACY: [(&str, &str); 7] = [
+    ("hnsw:M", "max_neighbors"),
+    ("hnsw:construction_ef", "ef_construction"),
+    ("hnsw:search_ef", "ef_search"),
+    ("hnsw:num_threads", "num_threads"),
+    ("hnsw:batch_size", "batch_size"),
+    ("hnsw:sync_threshold", "sync_threshold"),
+    ("hnsw:resize_factor", "resize_factor"),
+];
+
+/// `hnsw:M` configures an index as `max_neighbors` does, and so do the others. Of a repeated key every value counts.
+fn note_legacy_index(metadata: &RawValue, measured: &mut Measured) {
     struct Neighbors<'a>(&'a mut Measured);
     impl<'de> Visitor<'de> for Neighbors<'_> {
         type Value = ();
@@ -159,6 +170,9 @@ fn note_legacy_neighbors(metadata: &RawValue, measured: &mut Measured) {
         }
         fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
             while let Some((Key(key), value)) = map.next_entry::<Key<'de>, &'de RawValue>()? {
+                if let Some((_, name)) = LEGACY.iter().find(|(legacy, _)| *legacy == key) {
+                    note_setting(name, value, self.0);
+                }
                 if key == "hnsw:M"
                     && let Ok(number) = serde_json::from_str(value.get())
                 {
@@ -182,7 +196,7 @@ fn check_metadata(metadata: Option<&RawValue>, measured: &mut Measured) -> Resul
         return Err(refusal);
     }
     if matches!(holds, Ok(Holds::Object { legacy_hnsw: true })) {
-        note_legacy_neighbors(metadata, measured);
+        note_legacy_index(metadata, measured);
     }
     Ok(match holds {
         Ok(Holds::Object { legacy_hnsw: true }) => Scanned::Read(HnswMetadata::Legacy),

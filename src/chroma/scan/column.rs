@@ -88,6 +88,9 @@ impl Column {
         match (item, value) {
             (Item::Id, Value::Text(bytes)) => findings.measured.note(Limit::IdBytes, bytes),
             (Item::Text, Value::Text(bytes)) => findings.measured.note(Limit::DocumentBytes, bytes),
+            (Item::Embedding, Value::Array(numbers)) => findings.measured.sizes_mut().note_dimension(numbers),
+            // Four bytes each, in base64.
+            (Item::Embedding, Value::Text(bytes)) => findings.measured.sizes_mut().note_dimension(bytes / 16 * 3),
             _ => {}
         }
         match (item, value) {
@@ -97,7 +100,7 @@ impl Column {
             }
             (Item::Text, Value::EmptyText) => {}
             (Item::Text | Item::Metadata | Item::Embedding, Value::Null) => self.nulls += 1,
-            (Item::Embedding, Value::Array) => self.arrays += 1,
+            (Item::Embedding, Value::Array(_)) => self.arrays += 1,
             (Item::Embedding, Value::Text(_) | Value::EmptyText) => self.texts += 1,
             _ => self.state = ColumnState::Wrong,
         }
@@ -110,7 +113,8 @@ enum Value {
     /// With its length in bytes.
     Text(usize),
     EmptyText,
-    Array,
+    /// With the number of its items.
+    Array(usize),
     Object,
     Other,
 }
@@ -129,7 +133,7 @@ impl<'de> Look<'de> for AnyValue {
         Value::Other
     }
     fn on_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<Value, A::Error> {
-        skip_seq(seq).map(|_| Value::Array)
+        skip_seq(seq).map(Value::Array)
     }
     fn on_map<A: MapAccess<'de>>(self, map: A) -> Result<Value, A::Error> {
         skip_map(map).map(|()| Value::Object)

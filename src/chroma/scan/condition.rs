@@ -7,12 +7,15 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use super::visit::{Key, Look, Looking, skip_map};
 use crate::chroma::limits::{Limit, Measured};
+use crate::order;
 
 /// What a request's conditions amount to, both fields together.
 #[derive(Default)]
 pub(super) struct Conditions {
     /// The nesting of the SQL expression of each field that has a condition.
     terms: Vec<usize>,
+    /// Whether there is a condition on metadata, and one on documents.
+    on: [bool; 2],
     depth: usize,
     bytes: usize,
     /// SQL variables: values to compare with.
@@ -27,8 +30,20 @@ impl Conditions {
         !self.terms.is_empty()
     }
 
+    fn push(&mut self, field: Field, terms: usize) {
+        self.on[usize::from(field == Field::WhereDocument)] = true;
+        self.terms.push(terms);
+    }
+
     /// Adds what has been counted; `ids` are those that the request names beside its conditions.
     pub(super) fn measure(&self, ids: usize, measured: &mut Measured) {
+        measured.sizes_mut().conditions = match self.on {
+            [true, true] => order::Conditions::Both,
+            [true, false] => order::Conditions::Metadata,
+            [false, true] => order::Conditions::Document,
+            [false, false] if ids > 0 => order::Conditions::Ids,
+            [false, false] => order::Conditions::None,
+        };
         measured.note(Limit::ConditionTerms, chain(&self.terms));
         measured.note(Limit::ConditionDepth, self.depth);
         measured.note(Limit::ConditionBytes, self.bytes);
@@ -61,18 +76,18 @@ impl<'de> Look<'de> for Condition<'_> {
     type Output = ();
     fn on_null(self) {}
     fn on_text(self, _: &str) {
-        self.found.terms.push(1);
+        self.found.push(self.field, 1);
     }
     fn on_other(self) {
-        self.found.terms.push(1);
+        self.found.push(self.field, 1);
     }
     fn on_seq<A: SeqAccess<'de>>(self, seq: A) -> Result<(), A::Error> {
         let Condition { field, found } = self;
-        Terms { field, found: &mut *found, depth: 1 }.on_seq(seq).map(|terms| found.terms.push(terms))
+        Terms { field, found: &mut *found, depth: 1 }.on_seq(seq).map(|terms| found.push(field, terms))
     }
     fn on_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
         let Condition { field, found } = self;
-        Term { field, found: &mut *found, depth: 0 }.on_map(map).map(|terms| found.terms.push(terms))
+        Term { field, found: &mut *found, depth: 0 }.on_map(map).map(|terms| found.push(field, terms))
     }
 }
 

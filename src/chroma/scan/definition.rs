@@ -50,6 +50,33 @@ pub(super) fn measure(level: Level, definition: Option<&RawValue>, measured: &mu
         .map_err(|error| Refusal::unreadable(&error))
 }
 
+/// Settings of an index, with the range in which they are ordinary.
+const ORDINARY: [(&str, f64, f64); 7] = [
+    ("ef_construction", 10.0, 1000.0),
+    ("ef_search", 10.0, 1000.0),
+    ("max_neighbors", 4.0, 128.0),
+    ("num_threads", 1.0, 256.0),
+    ("batch_size", 10.0, 10_000.0),
+    ("sync_threshold", 10.0, 100_000.0),
+    ("resize_factor", 1.0, 3.0),
+];
+
+/// Notes a setting of an index, by its name in a configuration, if it is out of the ordinary. What it does to an
+/// instance is not known then, and its value says which index it is.
+pub(super) fn note_setting(name: &str, value: &RawValue, measured: &mut Measured) {
+    let Some((_, least, most)) = ORDINARY.iter().find(|(known, ..)| *known == name) else { return };
+    let number = serde_json::from_str::<f64>(value.get());
+    let ordinary = value.get() == "null" || number.is_ok_and(|number| (*least..=*most).contains(&number));
+    if !ordinary {
+        note_odd(name, value, measured);
+    }
+}
+
+fn note_odd(name: &str, value: &RawValue, measured: &mut Measured) {
+    let sizes = measured.sizes_mut();
+    sizes.index = sizes.index.and(name, value.get());
+}
+
 /// Notes the number of neighbours of an index, wherever it stands.
 pub(super) fn note_neighbors(number: &Number, measured: &mut Measured) {
     match number.as_u64() {
@@ -79,10 +106,18 @@ impl<'de> Look<'de> for Walk<'_> {
     fn on_map<A: MapAccess<'de>>(self, mut map: A) -> Result<(), A::Error> {
         let Walk { level, measured } = self;
         while let Some(Key(key)) = map.next_key()? {
-            if level == Level::Hnsw && key == "max_neighbors" {
+            if level == Level::Hnsw {
                 let value: Box<RawValue> = map.next_value()?;
-                if let Ok(number) = serde_json::from_str::<Number>(value.get()) {
+                note_setting(&key, &value, measured);
+                if key == "max_neighbors"
+                    && let Ok(number) = serde_json::from_str::<Number>(value.get())
+                {
                     note_neighbors(&number, measured);
+                }
+            } else if level == Level::Configuration && key == "spann" {
+                let value: Box<RawValue> = map.next_value()?;
+                if value.get() != "null" {
+                    note_odd("spann", &value, measured);
                 }
             } else if let Some(level) = level.below(&key) {
                 map.next_value_seed(Looking(Walk { level, measured: &mut *measured }))?;

@@ -1,10 +1,11 @@
 //! The bodies of get and query, measured before they are sent: a condition kills a server in a read just as in a delete.
 
 use serde::de::{Deserializer, IgnoredAny, MapAccess, SeqAccess};
+use serde_json::value::RawValue;
 
 use super::condition::{Condition, Conditions, Field, Items};
 use super::refusal::Refusal;
-use super::visit::{Key, Look, Looking, skip_seq};
+use super::visit::{Key, Look, Looking, skip_map, skip_seq};
 use crate::chroma::limits::Measured;
 
 /// Measures the body of a get or a query.
@@ -18,13 +19,25 @@ pub fn scan_read(body: &[u8]) -> Result<Measured, Refusal> {
     read.map_err(|error| Refusal::unreadable(&error))?;
     let mut measured = Measured::default();
     found.conditions.measure(found.ids, &mut measured);
+    let sizes = measured.sizes_mut();
+    // A get without a limit answers with all that it finds; every client asks so.
+    let limit = found.limit.unwrap_or(if found.vectors > 0 { QUERY_RESULTS } else { found.ids as u64 });
+    sizes.results = limit.saturating_mul(found.vectors.max(1) as u64);
+    sizes.note_dimension(found.dimension);
     Ok(measured)
 }
+
+/// Chroma's default for `n_results`.
+const QUERY_RESULTS: u64 = 10;
 
 #[derive(Default)]
 struct Found {
     conditions: Conditions,
     ids: usize,
+    /// `limit` or `n_results`, the highest of them.
+    limit: Option<u64>,
+    vectors: usize,
+    dimension: usize,
 }
 
 struct Body<'a>(&'a mut Found);
@@ -45,6 +58,15 @@ impl<'de> Look<'de> for Body<'_> {
                     found.ids += map.next_value_seed(Looking(Items))?;
                     continue;
                 }
+                "limit" | "n_results" => {
+                    let value: Box<RawValue> = map.next_value()?;
+                    found.limit = found.limit.max(serde_json::from_str(value.get()).ok());
+                    continue;
+                }
+                "query_embeddings" => {
+                    map.next_value_seed(Looking(Vectors(&mut *found)))?;
+                    continue;
+                }
                 "where" => Field::Where,
                 "where_document" => Field::WhereDocument,
                 _ => {
@@ -55,5 +77,25 @@ impl<'de> Look<'de> for Body<'_> {
             map.next_value_seed(Looking(Condition { field, found: &mut found.conditions }))?;
         }
         Ok(())
+    }
+}
+
+/// The vectors of a query: how many, and how long.
+struct Vectors<'a>(&'a mut Found);
+
+impl<'de> Look<'de> for Vectors<'_> {
+    type Output = ();
+    fn on_null(self) {}
+    fn on_text(self, _: &str) {}
+    fn on_other(self) {}
+    fn on_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<(), A::Error> {
+        while let Some(dimension) = seq.next_element_seed(Looking(Items))? {
+            self.0.vectors += 1;
+            self.0.dimension = self.0.dimension.max(dimension);
+        }
+        Ok(())
+    }
+    fn on_map<A: MapAccess<'de>>(self, map: A) -> Result<(), A::Error> {
+        skip_map(map)
     }
 }

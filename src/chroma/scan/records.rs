@@ -8,7 +8,7 @@ use super::metadata::Findings;
 use super::refusal::Refusal;
 use super::visit::{Key, Look, Looking, is_array, skip_map, skip_seq};
 use crate::chroma::limits::Measured;
-use crate::order::{Encoding, Kind, Merge, Profile};
+use crate::order::{Conditions as ConditionClass, Encoding, Kind, Merge, Profile};
 
 /// What a record write's body says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -74,8 +74,14 @@ pub fn scan_records(
         let conditional = found.conditions.any();
         let kind = if found.limit && conditional { Kind::DeleteLimited } else { Kind::Delete };
         let mut measured = found.findings.measured;
+        let ids = found.columns[IDS].items;
         // Without a condition the ids are not looked up: their number is no limit of SQLite's.
-        found.conditions.measure(if conditional { found.columns[IDS].items } else { 0 }, &mut measured);
+        found.conditions.measure(if conditional { ids } else { 0 }, &mut measured);
+        let sizes = measured.sizes_mut();
+        sizes.documents = ids as u64;
+        if !conditional && ids > 0 {
+            sizes.conditions = ConditionClass::Ids;
+        }
         return Ok(Scan { kind, merge: None, dimension: Dimension::Leaves, measured });
     }
     if found.is_inconsistent(kind) {
@@ -83,7 +89,9 @@ pub fn scan_records(
     }
     let plain = content_type.is_none_or(is_json) && content_encoding.is_none_or(|coding| coding.trim().is_empty());
     let merge = if plain { found.merge(kind) } else { None };
-    Ok(Scan { kind, merge, dimension: found.dimension(), measured: found.findings.measured })
+    let mut measured = found.findings.measured;
+    measured.sizes_mut().documents = found.columns.iter().map(|column| column.items as u64).max().unwrap_or(0);
+    Ok(Scan { kind, merge, dimension: found.dimension(), measured })
 }
 
 fn is_json(content_type: &str) -> bool {

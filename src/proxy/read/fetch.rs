@@ -7,11 +7,12 @@ use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method};
 
 use super::choose::{Attempts, Wait, next};
+use super::loss::{Loss, Losses};
 use super::{Asked, Read, Rewrite, Target};
 use crate::chroma::{self, CatalogRead, Class, ErrorBody, Operation, ReadAdvice};
 use crate::ids::{CollectionId, InstanceId};
-use crate::instance::{Answer, Outgoing, SendError};
-use crate::order::Consistency;
+use crate::instance::{Answer, Licence, Outgoing, SendError};
+use crate::order::Vouching;
 use crate::proxy::failure::Failure;
 use crate::proxy::{Edge, rewrite};
 use crate::web::{Reply, TRACE_ID, TraceId};
@@ -44,6 +45,7 @@ impl ReadRequest {
 pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts: Attempts) -> Result<Reply, Failure> {
     // The last answer that is no verdict: better than none when no instance is left.
     let mut failed: Option<Reply> = None;
+    let mut losses = Losses::default();
     loop {
         let wait = if failed.is_some() { Wait::ForPauseOnly } else { Wait::ForFresh };
         let instance = match next(edge, read, &attempts, wait).await {
@@ -52,14 +54,23 @@ pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts
         };
         attempts.begin(instance);
         let Asked { path, ids } = read.on(edge, instance);
-        let answer = match send(edge, path, instance, request).await {
+        let since = edge.registry.generation(instance);
+        let answer = match send(edge, read, path, instance, request).await {
             Ok(answer) => answer,
-            Err(error) if attempts.used_up() => {
-                tracing::warn!(%error, trace = %request.trace, "a read failed on every instance");
-                return failed.ok_or(Failure::InstancesFailed);
+            Err(error) => {
+                if matches!(error, SendError::InDoubt { .. }) {
+                    losses.add(edge, read, Loss { instance, since, flights: edge.registry.flights(instance) }).await?;
+                }
+                if attempts.used_up() {
+                    tracing::warn!(%error, trace = %request.trace, "a read failed on every instance");
+                    return failed.ok_or(Failure::InstancesFailed);
+                }
+                continue;
             }
-            Err(_) => continue,
         };
+        if let Some(stake) = &read.stake {
+            stake.answered(answer.status);
+        }
         if read.denied(edge, answer.status) {
             edge.core.doubt_contents(instance);
             attempts.exclude(instance);
@@ -82,11 +93,22 @@ pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts
     }
 }
 
-async fn send(edge: &Edge, path: String, instance: InstanceId, request: &ReadRequest) -> Result<Answer, SendError> {
+async fn send(
+    edge: &Edge,
+    read: &Read,
+    path: String,
+    instance: InstanceId,
+    request: &ReadRequest,
+) -> Result<Answer, SendError> {
     let content_type = request.content_type.iter().map(|value| (CONTENT_TYPE, value.clone()));
     let headers = content_type.chain([(TRACE_ID, request.trace.header())]).collect();
     let outgoing = Outgoing { method: request.method.clone(), path, headers, body: request.body.clone() };
-    edge.client.send_idempotent(instance, &outgoing, edge.registry.timeouts().read).await
+    let deadline = edge.registry.timeouts().read;
+    if read.stake.as_ref().is_some_and(|stake| stake.vouching() == Vouching::Unvouched) {
+        // Once: what comes back in its place must not get it unseen.
+        return edge.client.send(instance, &outgoing, deadline, Licence::NotNeeded).await;
+    }
+    edge.client.send_idempotent(instance, &outgoing, deadline).await
 }
 
 /// A collection as `GET` shows it.
@@ -95,14 +117,9 @@ pub async fn show(edge: &Edge, collection: CollectionId, trace: TraceId) -> Resu
     let Some((scope, name)) = known else {
         return Err(Failure::Chroma(ErrorBody::collection_id_not_found(collection)));
     };
-    let read = Read {
-        operation: Operation::CatalogRead(CatalogRead::GetCollection { scope, name }),
-        target: Target::Collection(collection),
-        rewrite: Rewrite::Collection,
-        consistency: Consistency::Fresh,
-        pin: None,
-        path: String::new(),
-    };
+    let operation = Operation::CatalogRead(CatalogRead::GetCollection { scope, name });
+    let (target, rewrite) = (Target::Collection(collection), Rewrite::Collection);
+    let read = Read { target, rewrite, ..Read::of(operation) };
     fetch(edge, &read, &ReadRequest::get(trace), Attempts::default()).await
 }
 

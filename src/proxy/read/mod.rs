@@ -6,14 +6,21 @@
 
 mod choose;
 mod fetch;
+mod loss;
 mod plan;
+mod stake;
+
+use std::sync::Arc;
 
 pub use self::choose::{Attempts, Wait, next};
 pub use self::fetch::{ReadRequest, assemble, fetch, show};
-pub use self::plan::{Plan, check_limits, plan, reject_crashing};
+pub use self::loss::{Loss, Losses};
+pub use self::plan::{Plan, plan, reject_crashing};
+pub use self::stake::stake;
 
 use super::Edge;
 use super::failure::Failure;
+use super::vouch::Stake;
 use crate::chroma::{self, Call, CatalogRead, ErrorBody, Operation, RecordReadKind, Window};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
 use crate::order::{Board, Candidate, Consistency};
@@ -49,6 +56,8 @@ pub struct Read {
     pub rewrite: Rewrite,
     pub consistency: Consistency,
     pub pin: Option<InstanceId>,
+    /// What is known of it, if it could harm an instance.
+    pub(in crate::proxy) stake: Option<Arc<Stake>>,
     /// Path and query as the client sent them, the page of a list left out.
     pub(super) path: String,
 }
@@ -63,6 +72,19 @@ pub struct Asked {
 }
 
 impl Read {
+    /// A read that any instance may serve, its answer as it is.
+    fn of(operation: Operation) -> Read {
+        Read {
+            operation,
+            target: Target::Anything,
+            rewrite: Rewrite::Nothing,
+            consistency: Consistency::Fresh,
+            pin: None,
+            stake: None,
+            path: String::new(),
+        }
+    }
+
     /// The instances that may serve it now.
     pub(super) fn candidates(&self, board: &Board) -> Vec<Candidate> {
         let mut candidates = match &self.target {

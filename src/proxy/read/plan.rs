@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Read, Rewrite, Target};
-use crate::chroma::{self, CatalogRead, ErrorBody, Operation, Page, RecordReadKind, RequestLimits};
+use crate::chroma::{self, CatalogRead, ErrorBody, Operation, Page, RecordReadKind};
 use crate::ids::{InstanceId, Scope};
 use crate::order::Consistency;
 use crate::proxy::Edge;
@@ -29,14 +29,7 @@ pub enum Plan {
 pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) -> Result<Plan, Failure> {
     let consistency = consistency(edge, headers)?;
     let pin = pin(edge, headers)?;
-    let mut read = Read {
-        operation,
-        target: Target::Anything,
-        rewrite: Rewrite::Nothing,
-        consistency,
-        pin,
-        path: path.to_owned(),
-    };
+    let mut read = Read { consistency, pin, path: path.to_owned(), ..Read::of(operation) };
     let board = edge.core.board();
     let catalog = board.catalog();
     match &read.operation {
@@ -140,13 +133,4 @@ pub fn reject_crashing(operation: &Operation, body: &[u8]) -> Result<(), Failure
         }
         _ => Ok(()),
     }
-}
-
-/// Refuses a read that is over a limit, or that cannot be read to its end, before it is sent anywhere.
-pub fn check_limits(limits: &RequestLimits, operation: &Operation, body: &[u8]) -> Result<(), Failure> {
-    let Operation::RecordRead { kind: RecordReadKind::Get | RecordReadKind::Query, .. } = operation else {
-        return Ok(());
-    };
-    let measured = chroma::scan_read(body).map_err(Failure::Refused)?;
-    limits.check(&measured).map_err(Failure::Refused)
 }

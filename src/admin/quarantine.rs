@@ -1,0 +1,253 @@
+//! `/admin/quarantine`: what is a suspect, what is quarantined, and what an operator may do about it (rule R13).
+//!
+//! It decides no quarantine: those of writes are the board's, those of reads the proxy's. A write that is sent again is a
+//! new transaction at its lane's end: in its old place an old delete would remove newer records.
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{Admin, Page};
+use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName};
+use crate::clock::Timestamp;
+use crate::ids::{InstanceId, LaneId, TransactionId, shown};
+use crate::journal::{AppendError, ClientKey, Draft, QuarantineRow, Request, Resolution};
+use crate::order::{Case, CaseState, Input, Kind, LaneState, Profile, Vouching};
+use crate::proxy::read_case;
+use crate::web::{PageRequest, Reply};
+
+/// What an operator may ask for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Action {
+    /// Executed again, as a new transaction at the lane's end; its class is allowed again.
+    Retry,
+    /// Given up; its class is allowed again. The copy that it cost stays out.
+    Discard,
+    /// Its class is allowed again, and the copy that it cost is looked at.
+    Lift,
+}
+
+#[derive(Deserialize)]
+struct Body {
+    action: Action,
+}
+
+fn refused(status: u16, name: ErrorName, reason: &'static str, text: &str) -> Reply {
+    Reply::from(EdgeAnswer::error(status, &ErrorBody::new(name, text).with_reason(reason)))
+}
+
+fn unavailable(why: &str) -> Reply {
+    refused(503, ErrorName::InternalError, "journal_unavailable", why)
+}
+
+fn done(id: &str, action: Action, again: Option<TransactionId>) -> Reply {
+    let action = match action {
+        Action::Retry => "retry",
+        Action::Discard => "discard",
+        Action::Lift => "lift",
+    };
+    let body = json!({
+        "success": true, "id": id, "action": action, "transaction_id": again.map(|id| id.to_string()),
+    });
+    Reply::json(200, body.to_string())
+}
+
+/// The quarantined write as it is journaled again.
+fn again(row: &QuarantineRow, request: Request, lane: LaneId) -> Draft {
+    let transaction_id = TransactionId::random();
+    let tenant = row.transaction.client_key.as_ref().map(|key| key.tenant.clone()).unwrap_or_default();
+    let fingerprint = row.transaction.client_key.as_ref().map(|key| key.fingerprint).unwrap_or_default();
+    // A limited delete whose ids are known deletes these, and no others.
+    let kind = match (request.profile.kind, request.resolved) {
+        (Kind::DeleteLimited, Resolution::Resolved) => Kind::Delete,
+        (kind, _) => kind,
+    };
+    Draft {
+        transaction_id,
+        client_key: Some(ClientKey { tenant, key: transaction_id.to_string(), fingerprint }),
+        lane,
+        profile: Profile { kind, merge: None, vouching: Vouching::Unvouched, ..request.profile },
+        method: request.method,
+        path: request.path,
+        content_type: request.content_type,
+        body: request.body,
+        created_at: Timestamp::now(),
+        client_session: row.transaction.client_session.clone(),
+        client_ip: row.transaction.client_ip.clone(),
+        user_identifier: row.transaction.user_identifier.clone(),
+    }
+}
+
+/// How much is held back.
+pub(super) struct Counts {
+    pub writes: usize,
+    pub reads: usize,
+    /// Classes of reads of which it is not known yet.
+    pub suspects: usize,
+}
+
+impl Counts {
+    pub(super) fn shown(&self) -> Value {
+        json!({ "writes": self.writes, "reads": self.reads, "suspects": self.suspects })
+    }
+}
+
+impl Admin {
+    pub(super) fn quarantine_counts(&self) -> Counts {
+        let writes = self.core.board().quarantined().count();
+        let cases = self.vouch.cases();
+        let reads = cases.iter().filter(|case| case.state == CaseState::Quarantined).count();
+        Counts { writes, reads, suspects: cases.len() - reads }
+    }
+
+    /// Everything that is held back.
+    pub(super) async fn quarantine(&self) -> Page {
+        let reads: Vec<Value> = self.vouch.cases().iter().map(|case| self.read_shown(case)).collect();
+        match self.core.store().quarantines().await {
+            Ok(rows) => {
+                let writes: Vec<Value> = rows.iter().map(|row| self.write_shown(row)).collect();
+                Page::Json { status: 200, body: json!({ "available": true, "writes": writes, "reads": reads }) }
+            }
+            Err(error) => {
+                let body = json!({ "available": false, "error": error.to_string(), "reads": reads });
+                Page::Json { status: 200, body }
+            }
+        }
+    }
+
+    fn write_shown(&self, row: &QuarantineRow) -> Value {
+        let QuarantineRow { transaction, conditions } = row;
+        let board = self.core.board();
+        let collection = match transaction.lane {
+            Some(LaneId::Records(collection)) => Some(collection),
+            Some(LaneId::Catalog) | None => None,
+        };
+        let name = collection.and_then(|id| board.catalog().get(id)).map(|known| shown(&known.name).into_owned());
+        json!({
+            "id": transaction.transaction_id.to_string(),
+            "state": "quarantined",
+            "collection_id": collection.map(|id| id.to_string()),
+            "collection_name": name,
+            "operation": transaction.operation.as_str(),
+            "conditions": conditions.as_str(),
+            "method": transaction.method,
+            "path": shown(&transaction.path),
+            "instances": self.lost_copies(transaction.lane).map(|id| self.core.registry().name(id).as_str().to_owned())
+                .collect::<Vec<_>>(),
+            "created_at": transaction.created_at.millis(),
+            "actions": ["retry", "discard", "lift"],
+        })
+    }
+
+    /// The instances whose copy of the lane's collection is not looked at, because they died of a write to it.
+    fn lost_copies(&self, lane: Option<LaneId>) -> impl Iterator<Item = InstanceId> + use<> {
+        let board = self.core.board();
+        let lost = |id: &InstanceId| match lane {
+            Some(LaneId::Records(collection)) => board.state_of(collection, *id) == LaneState::Quarantined,
+            Some(LaneId::Catalog) | None => false,
+        };
+        self.core.registry().ids().filter(lost).collect::<Vec<_>>().into_iter()
+    }
+
+    fn read_shown(&self, case: &Case) -> Value {
+        let board = self.core.board();
+        let known = board.catalog().get(case.subject.collection);
+        let state = match case.state {
+            CaseState::Away => "waiting_for_instance",
+            CaseState::Back => "to_be_tried_alone",
+            CaseState::Trying => "being_tried_alone",
+            CaseState::Quarantined => "quarantined",
+        };
+        json!({
+            "id": read_case(case.id),
+            "state": state,
+            "collection_id": case.subject.collection.to_string(),
+            "collection_name": known.map(|known| shown(&known.name)),
+            "operation": case.subject.class.kind.as_str(),
+            "conditions": case.subject.class.conditions.as_str(),
+            "instance": self.core.registry().name(case.instance).as_str(),
+            "deaths": case.deaths,
+            "actions": ["lift"],
+        })
+    }
+
+    /// What is done about one of them.
+    pub(super) async fn on_quarantined(&self, id: &str, request: &PageRequest) -> Reply {
+        if request.method != Method::POST {
+            return EdgeAnswer::method_not_allowed("POST").into();
+        }
+        let Ok(Body { action }) = serde_json::from_slice(&request.body) else {
+            let text = "Expected {\"action\": \"retry\" | \"discard\" | \"lift\"}";
+            return refused(400, ErrorName::InvalidArgumentError, "bad_body", text);
+        };
+        let unknown =
+            || refused(404, ErrorName::NotFoundError, "unknown_quarantine", "Nothing with this id is quarantined");
+        if let Some(case) = self.vouch.cases().into_iter().find(|case| read_case(case.id) == id) {
+            if action == Action::Retry {
+                let text = "A read is sent again by its client: {\"action\": \"lift\"} allows that";
+                return refused(400, ErrorName::InvalidArgumentError, "bad_body", text);
+            }
+            return self.vouch.lift(case.id).map_or_else(unknown, |_| done(id, action, None));
+        }
+        let rows = match self.core.store().quarantines().await {
+            Ok(rows) => rows,
+            Err(error) => return unavailable(&error.to_string()),
+        };
+        match rows.into_iter().find(|row| row.transaction.transaction_id.to_string() == id) {
+            Some(row) => self.on_write(row, action).await,
+            None => unknown(),
+        }
+    }
+
+    async fn on_write(&self, row: QuarantineRow, action: Action) -> Reply {
+        let (id, seq) = (row.transaction.transaction_id.to_string(), row.transaction.seq);
+        let Some(lane) = row.transaction.lane else { return unavailable("the transaction has no lane") };
+        let mut again = None;
+        if action == Action::Retry {
+            // Before the class is allowed again: a crash in between leaves it on the list, with the new one in the journal.
+            match self.send_again(&row, lane).await {
+                Ok(new) => again = Some(new),
+                Err(reply) => return reply,
+            }
+        }
+        self.core.step(Input::Lift { lane, seq });
+        if action == Action::Lift {
+            for instance in self.lost_copies(Some(lane)) {
+                self.core.step(Input::Reconsider { lane, instance });
+            }
+        }
+        tracing::info!(transaction = %id, ?action, "an operator has dealt with a quarantined write");
+        done(&id, action, again)
+    }
+
+    /// The same write as a new transaction. It is not vouched for, whatever has succeeded since.
+    async fn send_again(&self, row: &QuarantineRow, lane: LaneId) -> Result<TransactionId, Reply> {
+        let found = self.core.store().requests(&[row.transaction.seq]).await;
+        let found = found.map_err(|error| unavailable(&error.to_string()))?;
+        let Some(request) = found.into_iter().next() else {
+            return Err(refused(404, ErrorName::NotFoundError, "unknown_quarantine", "Its body is no longer stored"));
+        };
+        let draft = again(row, request, lane);
+        let id = draft.transaction_id;
+        match self.core.journal().append(draft).await {
+            Ok(_) => Ok(id),
+            Err(AppendError::InDoubt(_)) => {
+                Err(unavailable("the journal did not say in time whether it has the write"))
+            }
+            Err(error) => Err(unavailable(&error.to_string())),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_asked_for() {
+        let action = |body: &str| serde_json::from_str::<Body>(body).ok().map(|body| body.action);
+        assert_eq!(action(r#"{"action":"lift"}"#), Some(Action::Lift));
+        assert_eq!(action(r#"{"action":"destroy"}"#), None);
+    }
+}

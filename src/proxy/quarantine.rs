@@ -1,0 +1,69 @@
+//! Before the journal, and before a read is sent: whether it is of a class that is a suspect or quarantined (rule R13).
+//!
+//! Only what is not vouched for is asked. The verdicts are the board's, and those on reads the rules' of `order`.
+
+use super::failure::{Failure, Refused};
+use super::vouch::Vouch;
+use crate::coordinator::Core;
+use crate::ids::{LaneId, Seq};
+use crate::journal::Draft;
+use crate::order::{Conditions, Kind, ReadSubject, Refusal, RequestClass, Standing, Vouching};
+
+/// Lets the write pass, unless it is like one that cost an instance its life, or may have.
+///
+/// # Errors
+/// What it would meet.
+pub(super) async fn gate(core: &Core, vouch: &Vouch, draft: &Draft) -> Result<(), Failure> {
+    let profile = &draft.profile;
+    if profile.vouching == Vouching::Vouched {
+        return Ok(());
+    }
+    let refusal = core.board().refusal(draft.lane, profile.class());
+    if let Some(refusal) = refusal {
+        return Err(Failure::Quarantine(named(core, refusal).await));
+    }
+    let LaneId::Records(collection) = draft.lane else { return Ok(()) };
+    match vouch.refuses_conditions(collection, profile.conditions) {
+        Some((case, standing)) => Err(Failure::Quarantine(Refused::read(case, standing))),
+        None => Ok(()),
+    }
+}
+
+/// Refuses a read whose condition a write is suspected or convicted of.
+///
+/// # Errors
+/// What it would meet.
+pub(super) fn by_writes(core: &Core, subject: ReadSubject) -> Result<(), Failure> {
+    let conditions = subject.class.conditions;
+    if !matches!(conditions, Conditions::Metadata | Conditions::Document | Conditions::Both) {
+        return Ok(());
+    }
+    let board = core.board();
+    let of = |kind| board.refusal(LaneId::Records(subject.collection), RequestClass { kind, conditions });
+    match [Kind::Delete, Kind::DeleteLimited].into_iter().find_map(of) {
+        Some(refusal) => {
+            let (standing, seq) = told(refusal);
+            Err(Failure::Quarantine(Refused::write(format!("journal position {seq}"), standing)))
+        }
+        None => Ok(()),
+    }
+}
+
+const fn told(refusal: Refusal) -> (Standing, Seq) {
+    match refusal {
+        Refusal::Suspect { seq } => (Standing::Suspect, seq),
+        Refusal::Quarantined { seq } => (Standing::Quarantined, seq),
+    }
+}
+
+/// By the transaction, where the journal can be asked for it.
+async fn named(core: &Core, refusal: Refusal) -> Refused {
+    let (standing, seq) = told(refusal);
+    let listed = match standing {
+        Standing::Quarantined => core.store().quarantines().await.unwrap_or_default(),
+        Standing::Suspect => Vec::new(),
+    };
+    let found = listed.iter().find(|row| row.transaction.seq == seq);
+    let id = found.map_or_else(|| format!("journal position {seq}"), |row| row.transaction.transaction_id.to_string());
+    Refused::write(id, standing)
+}

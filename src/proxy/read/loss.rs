@@ -1,0 +1,64 @@
+//! A read whose instance was lost: whether it may be repeated elsewhere (rule R13).
+//!
+//! What is vouched for is repeated at once, and given up when it has met two deaths; what is not is never sent to
+//! another instance after one. A connection that broke while its instance lives is no death.
+
+use super::Read;
+use crate::ids::InstanceId;
+use crate::instance::{Flights, Generation, Vital};
+use crate::order::{Company, Vouching};
+use crate::proxy::Edge;
+use crate::proxy::failure::Failure;
+
+/// A request that was lost with its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Loss {
+    pub instance: InstanceId,
+    /// Of the instance when the request was sent.
+    pub since: Generation,
+    /// Whether it was alone there.
+    pub flights: Flights,
+}
+
+/// The losses of one read.
+#[derive(Clone, Debug, Default)]
+pub struct Losses(Vec<Loss>);
+
+impl Losses {
+    /// Takes note of one more; `Err` if the read ends with it.
+    ///
+    /// # Errors
+    /// The read may have cost the instance its life.
+    pub async fn add(&mut self, edge: &Edge, read: &Read, loss: Loss) -> Result<(), Failure> {
+        let vouching = read.stake.as_ref().map_or(Vouching::Vouched, |stake| stake.vouching());
+        let same = |known: &Loss| known.instance == loss.instance && known.since == loss.since;
+        if !self.0.iter().any(same) {
+            self.0.push(loss);
+        }
+        let enough = match vouching {
+            Vouching::Vouched => 2,
+            Vouching::Unvouched => 1,
+        };
+        if self.0.len() < enough {
+            return Ok(());
+        }
+        let mut deaths = 0;
+        for loss in &self.0 {
+            if edge.client.vital(loss.instance, loss.since).await != Vital::Answers {
+                deaths += 1;
+            }
+        }
+        if deaths < enough {
+            return Ok(());
+        }
+        if let Some(stake) = &read.stake {
+            let company = match (vouching, loss.flights) {
+                (Vouching::Unvouched, Flights::One) => Company::Alone,
+                // One that is like what has succeeded gets a second trial, whatever it looked like.
+                _ => Company::Others,
+            };
+            stake.died(loss.instance, company);
+        }
+        Err(Failure::InstanceLost)
+    }
+}

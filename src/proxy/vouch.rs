@@ -1,0 +1,333 @@
+//! Which requests are vouched for, and which reads are suspects: the rules of `order` and `chroma`, with the locks, the
+//! clock and the registry that they lack (rule R13).
+//!
+//! Every lock here is held for a few instructions and never across an await; the board's may be taken within.
+
+use std::collections::{HashMap, HashSet, VecDeque};
+use std::hash::Hash;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use super::failure::{Failure, Refused};
+use crate::chroma::{Envelope, IndexShape, Likeness, Shape, Verb};
+use crate::clock;
+use crate::coordinator::{Core, Settlement};
+use crate::ids::{CollectionId, InstanceId};
+use crate::instance::{Observation, Phase};
+use crate::journal::Draft;
+use crate::order::{
+    Case, CaseId, CaseState, Company, Conditions, Consistency, Kind, Permission, ReadSubject, ReadSuspects, Sight,
+    Standing, Trial, Verdict, Vouching,
+};
+use crate::web::idempotency_key;
+
+/// Classes of reads that are suspects or quarantined at once; then the oldest open one is forgotten.
+const CASES: usize = 256;
+/// Requests that are known by heart, and collections with an index out of the ordinary.
+const REMEMBERED: usize = 4096;
+
+/// A request, exactly.
+type Fingerprint = [u8; 32];
+
+/// What is known of requests since the start.
+pub struct Vouch {
+    core: Arc<Core>,
+    wait: Duration,
+    known: Mutex<Known>,
+    suspects: Mutex<Suspects>,
+}
+
+struct Known {
+    likeness: Likeness,
+    /// Of those collections only whose index is out of the ordinary, as far as this process has seen it defined.
+    indexes: Recent<CollectionId, IndexShape>,
+    /// Requests that were vouched for and cost two instances their lives.
+    condemned: Recent<Fingerprint, ()>,
+}
+
+struct Suspects {
+    rules: ReadSuspects,
+    /// Until when an instance that is away is waited for.
+    waits: HashMap<CaseId, Instant>,
+}
+
+/// A map that forgets its oldest entry.
+struct Recent<K, V> {
+    map: HashMap<K, V>,
+    order: VecDeque<K>,
+}
+
+impl<K: Copy + Eq + Hash, V> Recent<K, V> {
+    fn new() -> Self {
+        Recent { map: HashMap::new(), order: VecDeque::new() }
+    }
+
+    fn insert(&mut self, key: K, value: V) {
+        if self.map.insert(key, value).is_some() {
+            return;
+        }
+        self.order.push_back(key);
+        if self.order.len() > REMEMBERED
+            && let Some(oldest) = self.order.pop_front()
+        {
+            self.map.remove(&oldest);
+        }
+    }
+}
+
+impl Vouch {
+    /// Nothing is known yet; a suspect waits so long for its instance.
+    pub fn new(core: Arc<Core>, envelope: Envelope, wait: Duration) -> Arc<Vouch> {
+        let known = Known { likeness: Likeness::new(envelope), indexes: Recent::new(), condemned: Recent::new() };
+        let suspects = Suspects { rules: ReadSuspects::new(CASES), waits: HashMap::new() };
+        Arc::new(Vouch { core, wait, known: Mutex::new(known), suspects: Mutex::new(suspects) })
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The cases, with what has become of their instances.
+    fn suspects(&self) -> MutexGuard<'_, Suspects> {
+        let mut suspects = self.suspects.lock().unwrap_or_else(PoisonError::into_inner);
+        if !suspects.rules.cases().is_empty() {
+            self.look(&mut suspects);
+        }
+        suspects
+    }
+
+    fn look(&self, Suspects { rules, waits }: &mut Suspects) {
+        let (board, registry, now) = (self.core.board(), self.core.registry(), clock::now());
+        let serves = |case: &Case, instance: InstanceId| {
+            registry.usable(instance) && board.serves(case.subject.collection, instance, Consistency::Any)
+        };
+        rules.look(|case| {
+            // It was made suspect when it died: that it is preferred again means that it has answered since.
+            if registry.phase(case.instance) == Phase::Up && serves(case, case.instance) {
+                return Sight::Serves;
+            }
+            let waited = waits.get(&case.id).is_some_and(|until| now >= *until);
+            let others = || registry.ids().any(|other| other != case.instance && serves(case, other));
+            if waited && others() { Sight::Overdue } else { Sight::Away }
+        });
+        drop(board);
+        let away: HashSet<CaseId> =
+            rules.cases().iter().filter(|case| case.state == CaseState::Away).map(|case| case.id).collect();
+        waits.retain(|id, _| away.contains(id));
+        for id in away {
+            waits.entry(id).or_insert(now + self.wait);
+        }
+    }
+
+    /// The classes of reads that are suspects or quarantined.
+    pub fn cases(&self) -> Vec<Case> {
+        self.suspects().rules.cases().to_vec()
+    }
+
+    /// An operator allows a class of reads again. `None`: there is no such case.
+    pub fn lift(&self, id: CaseId) -> Option<Case> {
+        let lifted = self.suspects().rules.lift(id)?;
+        tracing::info!(collection = %lifted.subject.collection, "a quarantined class of reads is allowed again");
+        Some(lifted)
+    }
+
+    /// The index of this collection, as far as it is known to be out of the ordinary.
+    pub(super) fn index_of(&self, collection: CollectionId) -> IndexShape {
+        self.known().indexes.map.get(&collection).copied().unwrap_or_default()
+    }
+
+    fn vouching(&self, shape: &Shape, fingerprint: impl FnOnce() -> Fingerprint) -> Vouching {
+        let known = self.known();
+        let condemned = !known.condemned.map.is_empty() && known.condemned.map.contains_key(&fingerprint());
+        if condemned { Vouching::Unvouched } else { known.likeness.of(shape) }
+    }
+
+    /// Whether the write is vouched for.
+    pub(super) fn of_write(&self, shape: &Shape, fingerprint: &Fingerprint) -> Vouching {
+        self.vouching(shape, || *fingerprint)
+    }
+
+    /// Remembers the write until it has ended.
+    pub(super) fn watch(self: &Arc<Self>, shape: Shape, draft: &Draft) -> Executed {
+        let fingerprint = draft.client_key.as_ref().map(|key| key.fingerprint);
+        let about = match draft.profile.kind {
+            Kind::UpdateCollection => collection_in(&draft.path),
+            _ => None,
+        };
+        Executed { vouch: Arc::clone(self), shape, fingerprint, about }
+    }
+
+    /// The read that a write with such conditions would follow to where it was lost.
+    pub(super) fn refuses_conditions(
+        &self,
+        collection: CollectionId,
+        conditions: Conditions,
+    ) -> Option<(CaseId, Standing)> {
+        self.suspects().rules.refuses_conditions(collection, conditions)
+    }
+
+    /// What is at stake with a read of this shape; it may then be sent to the instance that is returned alone.
+    ///
+    /// # Errors
+    /// It is a suspect, or of a class that is quarantined.
+    pub(super) fn stake(
+        self: &Arc<Self>,
+        subject: ReadSubject,
+        shape: Shape,
+        body: &Bytes,
+    ) -> Result<(Stake, Option<InstanceId>), Failure> {
+        let vouching = self.vouching(&shape, || fingerprint(subject, body));
+        let mut stake = Stake { vouch: Arc::clone(self), subject, shape, vouching, body: body.clone(), trial: None };
+        if vouching == Vouching::Vouched {
+            return Ok((stake, None));
+        }
+        // Asked in a statement of its own: the stake's end takes the same lock.
+        let permission = self.suspects().rules.ask(subject);
+        match permission {
+            Permission::Anywhere => Ok((stake, None)),
+            Permission::Refused(case, standing) => Err(Failure::Quarantine(Refused::read(case, standing))),
+            Permission::Alone(case, instance) => {
+                stake.trial = Some(case);
+                Ok((stake, Some(instance)))
+            }
+        }
+    }
+}
+
+/// A write under way, until its outcome is known.
+pub(super) struct Executed {
+    vouch: Arc<Vouch>,
+    shape: Shape,
+    fingerprint: Option<Fingerprint>,
+    /// The collection that is changed.
+    about: Option<CollectionId>,
+}
+
+impl Executed {
+    /// Learns from how it ended.
+    pub fn ended(self, settlement: &Settlement) {
+        let mut known = self.vouch.known();
+        match settlement.verdict {
+            Verdict::Applied => {
+                known.likeness.succeeded(&self.shape);
+                self.note_index(&mut known, settlement);
+            }
+            Verdict::Quarantined => {
+                known.likeness.died(&self.shape);
+                if let Some(fingerprint) = self.fingerprint {
+                    known.condemned.insert(fingerprint, ());
+                }
+            }
+            Verdict::Rejected | Verdict::Void | Verdict::Abandoned => {}
+        }
+    }
+
+    /// A collection that has been defined out of the ordinary is so from now on.
+    fn note_index(&self, known: &mut Known, settlement: &Settlement) {
+        let Verb::Write(kind @ (Kind::CreateCollection | Kind::UpdateCollection)) = self.shape.verb else { return };
+        if self.shape.index == IndexShape::ORDINARY {
+            return;
+        }
+        let created = || {
+            #[derive(serde::Deserialize)]
+            struct Created {
+                id: Uuid,
+            }
+            let created: Created = serde_json::from_slice(&settlement.answer.as_ref()?.body).ok()?;
+            Some(CollectionId::new(created.id))
+        };
+        let collection = if kind == Kind::CreateCollection { created() } else { self.about };
+        if let Some(collection) = collection {
+            let before = known.indexes.map.get(&collection).copied().unwrap_or_default();
+            known.indexes.insert(collection, before.changed(self.shape.index));
+        }
+    }
+}
+
+/// The collection in a journaled path, which names it by its id.
+fn collection_in(path: &str) -> Option<CollectionId> {
+    let path = path.split('?').next()?;
+    let segment = path.split_once("/collections/")?.1.split('/').next()?;
+    Uuid::try_parse(segment).ok().map(CollectionId::new)
+}
+
+fn fingerprint(subject: ReadSubject, body: &[u8]) -> Fingerprint {
+    idempotency_key::fingerprint(subject.class.kind.as_str(), &subject.collection.to_string(), body)
+}
+
+/// What is at stake with one read.
+pub(super) struct Stake {
+    vouch: Arc<Vouch>,
+    subject: ReadSubject,
+    shape: Shape,
+    vouching: Vouching,
+    body: Bytes,
+    /// It was let through alone.
+    trial: Option<CaseId>,
+}
+
+impl Stake {
+    pub fn vouching(&self) -> Vouching {
+        self.vouching
+    }
+
+    /// An instance has answered: whatever it said, it lives.
+    pub fn answered(&self, status: u16) {
+        if status == 200 {
+            self.vouch.known().likeness.succeeded(&self.shape);
+        }
+        self.tried(Trial::Answered);
+    }
+
+    /// The instance died with this read under way.
+    pub fn died(&self, instance: InstanceId, company: Company) {
+        let registry = self.vouch.core.registry();
+        if registry.phase(instance) == Phase::Up {
+            registry.observe_because(instance, Observation::Unanswered, "gone while a read was under way");
+        }
+        {
+            let mut known = self.vouch.known();
+            known.likeness.died(&self.shape);
+            if self.vouching == Vouching::Vouched {
+                known.condemned.insert(fingerprint(self.subject, &self.body), ());
+            }
+        }
+        self.tried(Trial::Died);
+        let case = self.vouch.suspects().rules.died(self.subject, instance, company);
+        let class = self.subject.class;
+        tracing::warn!(
+            collection = %self.subject.collection,
+            instance = %registry.name(instance),
+            read = class.kind.as_str(),
+            conditions = class.conditions.as_str(),
+            case = case.0,
+            ?company,
+            "an instance has gone while a read was under way: reads of its class are held back (/admin/quarantine)"
+        );
+    }
+
+    fn tried(&self, trial: Trial) {
+        if let Some(case) = self.trial {
+            self.vouch.suspects().rules.tried(case, trial);
+        }
+    }
+}
+
+impl Drop for Stake {
+    /// Without an answer: its client has gone, or the instance could not be asked.
+    fn drop(&mut self) {
+        self.tried(Trial::Unclear);
+    }
+}
+
+impl std::fmt::Debug for Stake {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stake")
+            .field("subject", &self.subject)
+            .field("vouching", &self.vouching)
+            .finish_non_exhaustive()
+    }
+}

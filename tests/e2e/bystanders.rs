@@ -1,0 +1,66 @@
+//! Clients that have nothing to do with what goes wrong, and must not notice it.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use serde_json::json;
+
+use testkit::http::{Answer, Client, record_path};
+
+/// Clients of other collections, for as long as it lives.
+pub struct Bystanders {
+    over: Arc<AtomicBool>,
+    rounds: Arc<AtomicU32>,
+    well: Arc<AtomicU32>,
+    threads: Vec<JoinHandle<()>>,
+}
+
+impl Bystanders {
+    /// One for each of these collections.
+    pub fn start(client: &Client, collections: &[String]) -> Bystanders {
+        let over = Arc::new(AtomicBool::new(false));
+        let (rounds, well) = (Arc::new(AtomicU32::new(0)), Arc::new(AtomicU32::new(0)));
+        let threads = collections.iter().map(|id| {
+            let (over, rounds, well) = (Arc::clone(&over), Arc::clone(&rounds), Arc::clone(&well));
+            let (client, id) = (client.with_timeout(Duration::from_secs(20)), id.clone());
+            std::thread::spawn(move || {
+                for n in 0.. {
+                    if over.load(Ordering::Relaxed) {
+                        break;
+                    }
+                    let record = testkit::cluster::record(&format!("r{n}"));
+                    let added = client.try_call("POST", &record_path(&id, "add"), &record);
+                    let find = json!({ "ids": [format!("r{n}")], "include": [] });
+                    let found = client.try_call("POST", &record_path(&id, "get"), &find);
+                    rounds.fetch_add(1, Ordering::Relaxed);
+                    let is = |answer: std::io::Result<Answer>, status| answer.is_ok_and(|one| one.status == status);
+                    if is(added, 201) && is(found, 200) {
+                        well.fetch_add(1, Ordering::Relaxed);
+                    }
+                    std::thread::sleep(Duration::from_millis(5));
+                }
+            })
+        });
+        let threads = threads.collect();
+        Bystanders { over, rounds, well, threads }
+    }
+
+    /// They stop, and say how it went for them.
+    #[track_caller]
+    pub fn finish(mut self) {
+        self.over.store(true, Ordering::Relaxed);
+        for thread in std::mem::take(&mut self.threads) {
+            thread.join().expect("a bystander");
+        }
+        let (rounds, well) = (self.rounds.load(Ordering::Relaxed), self.well.load(Ordering::Relaxed));
+        assert!(rounds >= 20 && well * 100 >= rounds * 95, "{well} of {rounds} rounds of the bystanders went well");
+    }
+}
+
+impl Drop for Bystanders {
+    fn drop(&mut self) {
+        self.over.store(true, Ordering::Relaxed);
+    }
+}
