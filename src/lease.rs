@@ -25,7 +25,7 @@ pub struct Lease {
     /// Milliseconds of [`clock::awake`]; `u64::MAX`: for life.
     until: AtomicU64,
     changed: Notify,
-    /// Writes that are being sent, and those that ended too late and have yet to be told of.
+    /// Writes that are being sent, and those that ended too late and are not reported yet.
     sending: AtomicUsize,
     sent: Notify,
 }
@@ -116,7 +116,7 @@ impl Lease {
         Sending { lease: self, counted: AtomicBool::new(true) }
     }
 
-    /// Resolves when no write is being sent, and every one that ended too late has been told of.
+    /// Resolves when no write is being sent, and every one that ended too late has been reported.
     pub async fn sends_done(&self) {
         loop {
             let sent = self.sent.notified();

@@ -14,9 +14,9 @@ mod armed;
 /// A step of a write's life (docs/life-of-a-write.md) at which the process can be made to die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CrashPoint {
-    /// A write is read and understood; the journal has not heard of it.
+    /// A write is read and prepared; it is not in the journal yet.
     BeforeAppend,
-    /// Writes are durable; their lanes have not heard of them. Once for each commit that carries any.
+    /// Writes are durable and not in their lanes yet. Once for each commit that contains any.
     AfterAppend,
     /// The ids of a limited delete are read and not durable.
     BeforeResolved,
@@ -28,15 +28,15 @@ pub enum CrashPoint {
     BeforeMapping,
     /// A definition that takes two requests is half made on an instance.
     BetweenTwoRequests,
-    /// The outcome is known; its mark is not durable.
+    /// The outcome is known; the progress is not durable.
     BeforeMark,
-    /// The mark is durable; the board does not know, and nothing newer is sent.
+    /// The progress is durable; the board does not know, and nothing newer is sent.
     AfterMark,
     /// The client has its answer; its transaction is not COMPLETED.
     BeforeCompleted,
     /// An entry that may have been executed on this instance is about to be sent there again.
     BeforeRepeat,
-    /// An entry that another instance has applied is about to be carried to this one.
+    /// An entry that another instance has applied is about to be replicated to this one.
     DuringSync,
     /// The journal is claimed from another edge that may linger; nothing is restored. Only with a shared journal.
     DuringTakeover,
@@ -99,7 +99,7 @@ pub enum Rule {
     RememberDoubt,
     /// G6: a transaction id that was seen before is executed again.
     OnceOnly,
-    /// R1: a delete is carried late, behind the write that follows it, and one with a limit as it was received.
+    /// R1: a delete is replicated late, behind the write that follows it, and one with a limit as it was received.
     DeleteInPlace,
 }
 

@@ -13,7 +13,7 @@ use crate::metrics::{self, Gauges, Number};
 use crate::proxy::{StandbyReason, StandbyState};
 use crate::web::{OwnPages, PageAnswer, PageRequest, Reply};
 
-/// Health, status and metrics before there is anything else to tell.
+/// Health, status and metrics of an edge that is not active.
 pub struct StandbyPages {
     standby: Arc<StandbyState>,
     store: StoreKind,

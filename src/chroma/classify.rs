@@ -176,9 +176,7 @@ pub fn signature(status: u16, body: &[u8]) -> Signature {
 
 const fn is_record_write(call: Call) -> bool {
     match call {
-        Call::Write(kind) => {
-            matches!(kind, Kind::Add | Kind::Update | Kind::Upsert | Kind::Delete | Kind::DeleteLimited)
-        }
+        Call::Write(kind) => kind.is_record(),
         Call::RecordRead | Call::CatalogRead => false,
     }
 }

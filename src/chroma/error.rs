@@ -28,7 +28,7 @@ pub enum ErrorName {
 pub enum Recovery {
     /// It is in the journal and will be executed.
     Pending,
-    /// Whether it is in the journal cannot be told now.
+    /// Whether it is in the journal is unknown now.
     Unknown,
 }
 

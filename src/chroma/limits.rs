@@ -226,7 +226,7 @@ impl Measured {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum IndexFault {
     /// The process dies at the first add of a few records.
-    #[error("max_neighbors (hnsw:M) must be at least 1; with 0 Chroma does not survive the first add")]
+    #[error("max_neighbors (hnsw:M) must be at least 1; with 0 Chroma crashes at the first add")]
     NoNeighbors,
     /// Chroma reads fields by their position; the edge, and every client, by name.
     #[error("The configuration and the schema of a collection must be objects; the edge does not read arrays there")]

@@ -15,7 +15,7 @@ use crate::journal::sqlite;
 /// How long one server may take to answer.
 const LIMIT: Duration = Duration::from_secs(5);
 
-/// One thing that was looked at.
+/// One thing that was checked.
 enum Finding {
     Fine(String),
     Problem(String),

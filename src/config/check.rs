@@ -34,7 +34,7 @@ const MAX_MERGE_DOCUMENTS: usize = 5461;
 /// Chroma refuses bodies of 40 MiB; a merged request stays well below.
 const MAX_MERGE_BYTES: ByteSize = ByteSize::bytes(30_000_000);
 
-/// More than anyone keeps.
+/// An upper limit that no one needs to exceed.
 const MAX_JOURNAL_BYTES: ByteSize = ByteSize::mib(1 << 24);
 
 const fn ms(count: u64) -> Duration {
@@ -199,7 +199,7 @@ fn transport(url: &Located<InstanceUrl>, ca_file: Option<&Located<PathBuf>>, led
     let Some(file) = ca_file else { return };
     let place = file.place.unwrap_or(Location::Whole);
     if !tls {
-        ledger.report(place, "ca_file is of use only with an https:// url");
+        ledger.report(place, "ca_file requires an https:// url");
     } else if let Err(error) = readable(&file.value) {
         ledger.report(place, format!("ca_file {} cannot be read: {error}", file.value.display()));
     }

@@ -6,7 +6,7 @@
 use super::mistake::{Ledger, Location};
 use super::tree::{self, Node};
 
-/// Something worth a warning that is no mistake.
+/// A warning.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Notice(pub String);
 

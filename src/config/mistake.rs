@@ -50,7 +50,7 @@ impl fmt::Display for Mistakes {
 
 impl std::error::Error for Mistakes {}
 
-/// One key as the check knows it: what the tests hold the documents against.
+/// One key as the check knows it: what the tests compare the documents with.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct KnownKey {
     pub path: String,

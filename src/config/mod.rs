@@ -116,7 +116,7 @@ pub enum JournalStore {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct JournalConfig {
     pub store: JournalStore,
-    /// How long an edge holds a shared journal without renewing it. Of no meaning to a store that only one can open.
+    /// How long an edge holds a shared journal without renewing it. Unused with SQLite.
     pub lease: Duration,
     /// How new bodies are stored.
     pub compression: Compression,
@@ -158,7 +158,7 @@ pub struct Limits {
     pub queue_wait: Duration,
     /// Requests of the lanes to one instance at once; a quarter of them is kept for lanes with a waiting client.
     pub concurrent_attempts: usize,
-    /// Journaled entries an instance may be behind with.
+    /// Journaled entries in memory, over all lanes.
     pub backlog_entries: usize,
     /// Streams of events that may be open at once.
     pub event_streams: usize,

@@ -23,7 +23,7 @@ pub struct WebhookConfig {
     pub options: WebhookOptions,
 }
 
-/// What is not said to be posted by default: every write that simply went well.
+/// Not posted by default: `completed`, one event per successful write.
 const COMPLETED: &str = "transaction:completed";
 
 pub(super) fn trusted_proxies(edge: &Section<'_>) -> Vec<IpNet> {
@@ -33,7 +33,7 @@ pub(super) fn trusted_proxies(edge: &Section<'_>) -> Vec<IpNet> {
     })
 }
 
-/// Headers that every request has, or that a proxy sets: an id in them would be one for many writes.
+/// Headers that cannot carry an idempotency key: they are the same for many requests.
 const NO_IDS: [&str; 4] = ["host", "content-length", "content-type", "authorization"];
 
 pub(super) fn idempotency(edge: &Section<'_>) -> KeyHeaders {
@@ -95,7 +95,7 @@ fn read_webhook(section: &Section<'_>, place: Location, ledger: &Ledger) -> Opti
     if let Some(file) = &ca_file {
         let place = file.place.unwrap_or(place);
         if url.as_ref().is_some_and(|url| url.value.tls() == Tls::No) {
-            ledger.report(place, "ca_file is of use only with an https:// url");
+            ledger.report(place, "ca_file requires an https:// url");
         } else if let Err(error) = readable(&file.value) {
             ledger.report(place, format!("ca_file {} cannot be read: {error}", file.value.display()));
         }
@@ -121,7 +121,7 @@ fn secret(section: &Section<'_>, place: Location, ledger: &Ledger) -> Option<Sec
     match (direct, from_file) {
         (Some(Located { value, .. }), None) | (None, Some(Located { value, .. })) => Some(value),
         (Some(_), Some(second)) => {
-            ledger.report(second.place.unwrap_or(place), "secret and secret_file are two ways to say one thing");
+            ledger.report(second.place.unwrap_or(place), "set either secret or secret_file, not both");
             None
         }
         (None, None) => {

@@ -69,7 +69,7 @@ impl Node {
     }
 }
 
-/// What stands open while events come in.
+/// A map or list whose end has not been read.
 enum Open {
     List { place: Location, anchor: usize, items: Vec<Node> },
     Map { place: Location, anchor: usize, entries: Vec<Entry>, key: Option<(String, Location)> },
@@ -137,7 +137,7 @@ impl Builder<'_> {
         }
     }
 
-    /// A finished node goes into whatever stands open around it.
+    /// Adds a finished node to the enclosing map or list.
     fn close(&mut self, node: Node, anchor: usize) {
         if anchor != 0 {
             self.anchors.insert(anchor, node.clone());
@@ -148,7 +148,7 @@ impl Builder<'_> {
             Some(Open::Map { entries, key, .. }) => match key.take() {
                 None => *key = Some((key_text(&node, self.ledger), node.place)),
                 Some((key, place)) => match entries.iter().find(|entry| entry.key == key) {
-                    Some(first) => self.ledger.report(place, format!("`{key}` stands twice{}", first_at(first.place))),
+                    Some(first) => self.ledger.report(place, format!("duplicate key `{key}`{}", first_at(first.place))),
                     None => entries.push(Entry { key, place, node }),
                 },
             },

@@ -26,7 +26,7 @@ use crate::order::{
     AckPolicy, Action, Board, ClientAnswer, ClientState, Effect, Input, Persist, Precedence, Submission,
 };
 
-/// Who sends what the board asks for. It is told of each new request in time, and must not block.
+/// Whoever sends what the board asks for. It receives each new request before it is to be sent, and must not block.
 pub trait RequestSink: Send + Sync + 'static {
     /// The request of a durable entry that is about to enter its lane: the board may ask for it at once.
     fn arrived(&self, request: Request);
@@ -65,7 +65,7 @@ pub struct Core {
     pub(crate) lease: Arc<Lease>,
     /// What is known of the instances' contents.
     pub(crate) discovery: Discovery,
-    /// Another edge has taken over: what this one learns is not told to any client.
+    /// Set once another edge has taken over: from then on no client is answered.
     silent: AtomicBool,
     journal: Journal,
     requests: Arc<dyn RequestSink>,
@@ -146,7 +146,7 @@ impl Core {
         self.board.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// How full the journal was when retention last looked.
+    /// The journal's size and limit as of retention's last check.
     pub fn fullness(&self) -> Capacity {
         self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -166,17 +166,17 @@ impl Core {
         &self.discovery
     }
 
-    /// Another edge has taken over: from now on no client of this one is told that its write succeeded.
+    /// Another edge has taken over: from now on no client of this one is answered that its write succeeded.
     pub fn fall_silent(&self) {
         self.silent.store(true, Ordering::SeqCst);
     }
 
-    /// Ticks whenever the board has moved.
+    /// Changes after each step of the board.
     pub fn changes(&self) -> watch::Receiver<u64> {
         self.changed.subscribe()
     }
 
-    /// The journal's store, for those who ask about transactions.
+    /// The journal's store, for queries about transactions.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
     }
@@ -197,7 +197,7 @@ impl Core {
         self.step_with(input, None);
     }
 
-    /// Tells the board what happened, with the instance's answer that told us.
+    /// Feeds an input to the board, with the instance's answer that led to it.
     pub(crate) fn step_with(&self, input: Input, answer: Option<Arc<Answer>>) {
         {
             let mut board = self.board();
@@ -223,19 +223,19 @@ impl Core {
         }
     }
 
-    /// The instance answered as if it had lost something: it is inspected before it is trusted again.
+    /// The instance may have lost content: requests an inspection.
     pub fn doubt_contents(&self, instance: InstanceId) {
         let _ = self.work.send(Work::Perform { action: Action::Inspect { instance }, answer: None });
     }
 
-    /// An earlier edge may have sent something behind our back: its place is not trusted before it has been looked at.
-    /// That is durable before the late write counts as handled.
+    /// An earlier edge reported a late write. The replica becomes diverged until it has been compared; that is durable
+    /// before the late write counts as handled.
     pub fn late_write(&self, id: LateWriteId, late_write: &LateWrite) {
         let LateWrite { lane, instance } = late_write;
         match self.registry.ids().find(|id| self.registry.name(*id) == instance) {
             Some(instance) => self.step(Input::LateWrite { lane: *lane, instance }),
             None => {
-                tracing::info!(%instance, %lane, "an earlier edge feared for an instance that is not configured any more")
+                tracing::info!(%instance, %lane, "ignored a late write of an earlier edge: the instance is no longer configured")
             }
         }
         let _ = self.work.send(Work::Handled(id));
@@ -250,26 +250,25 @@ impl Core {
         self.tickets.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Looks at every lane again, and whatever only pauses before its next attempt makes it now. Returns how many writes
-    /// recovery has yet to finish.
+    /// Re-examines every lane and ends all backoff pauses. Returns how many writes recovery has yet to finish.
     pub fn hurry(&self) -> u64 {
         self.hurried.send_modify(|count| *count = count.wrapping_add(1));
         self.step(Input::LookAgain);
         self.board().awaiting_recovery()
     }
 
-    /// Ticks when somebody asked to hurry.
+    /// Changes when `hurry` was called.
     pub(crate) fn hurried(&self) -> watch::Receiver<u64> {
         self.hurried.subscribe()
     }
 
-    /// Notes that an attempt failed on an instance that was believed healthy: before the board knows, which may have an
-    /// answer for the client.
+    /// Notes that an attempt failed on an instance that was believed healthy: called before the board is stepped,
+    /// because that step may answer the client.
     pub(crate) fn note_gap(&self, seqs: &[Seq]) {
         self.gaps.lock().unwrap_or_else(PoisonError::into_inner).extend(seqs);
     }
 
-    /// Tells the journal of an attempt that failed, and when it is repeated, unless another instance is at it already.
+    /// Records a failed attempt, and the time of the next one unless another instance is already executing the entry.
     pub(crate) fn retried(
         &self,
         lane: LaneId,

@@ -1,5 +1,5 @@
-//! What the edge knows of the instances' contents: whether each has been looked at since the edge began, which tenants
-//! clients have named, and what could not be looked at.
+//! What the edge knows of the instances' contents: whether each has been inspected since the edge began, which tenants
+//! clients have named, and what could not be inspected.
 //!
 //! It decides nothing: `rejoin/` looks and reports here, the executor and the proxy ask.
 
@@ -15,7 +15,7 @@ use crate::ids::{InstanceId, shown};
 /// is created.
 const MOST_TENANTS: usize = 1024;
 
-/// Places that are kept, for each instance, of what could not be looked at.
+/// The most entries that are kept, for each instance, of what could not be inspected.
 const MOST_UNSEEN: usize = 32;
 
 /// What is known of the instances' contents.
@@ -68,8 +68,8 @@ impl Discovery {
         self.tenants.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// These parts of the instance could not be looked at, and it was admitted without them. Returned: those that were not
-    /// known before.
+    /// These parts of the instance could not be inspected, and it was admitted without them. Returned: those that were
+    /// not known before.
     pub(crate) fn not_seen<'a>(&self, instance: InstanceId, parts: impl Iterator<Item = &'a str>) -> Vec<String> {
         let mut unseen = self.unseen();
         let before = unseen.remove(&instance).unwrap_or_default();
@@ -79,7 +79,7 @@ impl Discovery {
         new
     }
 
-    /// What of the instance could not be looked at, shortened.
+    /// What of the instance could not be inspected, shortened.
     pub fn unseen_on(&self, instance: InstanceId) -> Vec<String> {
         self.unseen().get(&instance).cloned().unwrap_or_default()
     }

@@ -5,8 +5,8 @@ use crate::instance::Answer;
 use crate::journal::{Fact, StoredAnswer};
 use crate::order::{DivergenceCause, Persist, Record, Verdict};
 
-/// Answers to record writes above this are not kept: a replay of such a write is told its status only. The catalog
-/// lane's are all kept, since the other instances' copies are made from them (rule R8).
+/// Answers to record writes above this are not kept: a replay of such a write gets its status only. The catalog lane's
+/// are all kept, since the other instances' copies are made from them (rule R8).
 const STORED_ANSWER_BYTES: usize = 256 * 1024;
 
 const LEFT_BEHIND: &str = "left behind: the journal was over its byte limit";

@@ -3,11 +3,11 @@
 use crate::chroma::{CatalogWrite, Operation, Scanned, route, scan_update_collection};
 use crate::ids::CollectionId;
 use crate::journal::Request;
-use crate::order::{Board, Catalog, Deletion, Intent, Kind};
+use crate::order::{Catalog, Deletion, Intent, Kind};
 
 /// The intent of an entry with this request. A request that cannot be read is taken for the worst that it may do.
 pub fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
-    if !Board::changes_catalog(kind) || kind == Kind::Adopt {
+    if kind.is_record() || kind == Kind::Adopt {
         return Intent::Plain;
     }
     match route(method, path) {

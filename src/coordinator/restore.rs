@@ -13,7 +13,7 @@ use crate::order::{
     RequestClass, RestoredEntry, RestoredLane, RestoredProgress,
 };
 
-/// A board, and the effects to carry out first.
+/// A board, and the effects to perform first.
 pub struct Restored {
     pub board: Board,
     pub effects: Vec<Effect>,

@@ -1,7 +1,8 @@
 //! Who listens to streams, and the one task that wakes those for whom there is something new.
 //!
-//! After each commit that may have made an event it asks the journal once, for all streams, and wakes the concerned;
-//! each then asks for its own. It may wake too many, never too few: a listener that was woken in vain finds nothing.
+//! After each commit that may have made an event it asks the journal once, for all streams, and wakes the listeners
+//! that may be concerned; each then reads its own events. It may wake listeners for which there is nothing new, but
+//! misses none.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,9 +12,9 @@ use tokio::sync::{Notify, watch};
 
 use crate::journal::{EventId, EventPage, EventRow, EventScope, Store};
 
-/// Between two looks: what becomes durable meanwhile is looked at together.
+/// Between two reads of the journal: what becomes durable meanwhile is read together.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Events looked at one by one; with more than that, everybody is woken.
+/// Events that are matched one by one; with more than that, every listener is woken.
 const LOOK: u32 = 512;
 
 /// Who listens.
@@ -44,7 +45,7 @@ impl Hub {
         Arc::new(Hub { store, limit, listening: Mutex::default() })
     }
 
-    /// A place; `None` when all are taken.
+    /// A subscription; `None` if the limit is reached.
     pub fn listen(self: &Arc<Self>, scope: EventScope) -> Option<Subscription> {
         let mut listening = self.listening();
         if listening.count >= self.limit {
@@ -77,16 +78,16 @@ impl Hub {
         }
     }
 
-    /// Looks at what came after `seen`, wakes the concerned, and says what has been seen by now.
+    /// Reads what came after `seen`, wakes the listeners concerned, and returns the new position.
     async fn look(&self, seen: Option<EventId>) -> Option<EventId> {
         if self.streams() == 0 {
             return None;
         }
         let page = self.store.events(&EventScope::All, seen.unwrap_or(EventId::END), LOOK).await;
-        let page = page.inspect_err(|error| tracing::debug!(%error, "look for events")).ok();
+        let page = page.inspect_err(|error| tracing::debug!(%error, "cannot read events")).ok();
         match (&page, seen) {
             (Some(page), Some(_)) if page.events.len() < LOOK as usize => self.wake(&page.events),
-            // Not looked before, too many to look at, or none to be seen: they look for themselves.
+            // At the first read, with too many events, or when the journal cannot be read: wake everyone.
             _ => self.wake_all(),
         }
         page.map(|EventPage { events, last, .. }| events.last().map_or(last, |event| last.max(event.event)))
@@ -115,7 +116,7 @@ impl Hub {
 }
 
 impl Subscription {
-    /// Returns when there may be something new since the last time, or since the place was taken.
+    /// Returns when there may be something new since the last time, or since the subscription began.
     pub(super) async fn woken(&self) {
         self.wake.notified().await;
     }

@@ -9,7 +9,7 @@ pub type Show = fn(&TransactionRow) -> Map<String, Value>;
 
 /// What a client was answered when its transaction became FAILED.
 const PENDING: u16 = 503;
-/// Texts that clients and instances made up are cut to so many characters: what a stream holds at once has a bound.
+/// Texts from clients and instances are cut to this many characters, so that what a stream holds at once is bounded.
 const LONGEST_TEXT: usize = 2048;
 
 /// The name of the event that a transaction has come to this status.

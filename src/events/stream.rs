@@ -1,4 +1,4 @@
-//! One stream of server-sent events: from a place in the journal's order onwards, as text.
+//! One stream of server-sent events: from a position in the journal's order onwards, as text.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::metrics;
 
 /// Events in one piece of the stream.
 const PIECE: u32 = 32;
-/// After so much silence a comment is sent: intermediaries close what is silent for long.
+/// A comment is sent after this much idle time, since intermediaries close idle connections.
 const PING: Duration = Duration::from_secs(10);
 /// After a read of the journal that failed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
@@ -22,23 +22,23 @@ const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// Where a stream begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resume {
-    /// The client has seen nothing: from now on, or, for one transaction, with what it has had.
+    /// No position given: start now or, for one transaction, at its first event.
     Fresh,
     After(EventId),
-    /// The client names a place that cannot be.
+    /// The position is not from this journal.
     Unknown,
 }
 
-/// What a subscription comes to.
+/// The result of subscribing.
 pub enum Opened {
     Stream(EventStream),
-    /// The transaction has ended, and the client has heard of it.
+    /// The transaction has ended, and the client has received its last event.
     Over,
 }
 
 /// An open stream.
 pub struct EventStream {
-    place: Subscription,
+    subscription: Subscription,
     show: Show,
     /// Everything up to here has been handed out.
     seen: EventId,
@@ -57,21 +57,21 @@ impl EventStream {
     /// # Errors
     /// When the journal cannot be read.
     pub async fn open(
-        place: Subscription,
+        subscription: Subscription,
         show: Show,
         resume: Resume,
         status: Option<Status>,
     ) -> Result<Opened, ReadError> {
-        let one = matches!(place.scope, EventScope::Transaction(_));
-        let page = place.hub.store.events(&place.scope, EventId::END, 0).await?;
+        let one = matches!(subscription.scope, EventScope::Transaction(_));
+        let page = subscription.hub.store.events(&subscription.scope, EventId::END, 0).await?;
         let (seen, missed) = match resume {
             Resume::Fresh if one => (EventId::FIRST, false),
             Resume::Fresh => (page.last, false),
             Resume::After(event) if event <= page.last => (event, event < page.forgotten),
-            // Of another journal, or of one that has lost its end.
+            // From another journal, or from one that has lost its end.
             Resume::After(_) | Resume::Unknown => (EventId::FIRST, true),
         };
-        // The number alone is no message, yet what the client resumes from if it hears nothing else.
+        // An `id:` alone is no event, but the client resumes from it.
         let mut text = format!("id: {seen}\n");
         if missed {
             text.push_str("event: stream:reset\ndata: {}\n");
@@ -79,14 +79,14 @@ impl EventStream {
         text.push('\n');
         let ping_at = clock::runtime_now() + PING;
         let first = Some(Bytes::from(text));
-        let stream = EventStream { place, show, seen, first, more: true, ended: false, ping_at, look_at: None };
+        let stream = EventStream { subscription, show, seen, first, more: true, ended: false, ping_at, look_at: None };
         let over = one && status.is_some_and(Status::is_final) && !stream.has_an_end().await?;
         Ok(if over { Opened::Over } else { Opened::Stream(stream) })
     }
 
     /// Whether the end of the one transaction of this stream is still to come in it.
     async fn has_an_end(&self) -> Result<bool, ReadError> {
-        let to_come = self.place.hub.store.events(&self.place.scope, self.seen, PIECE).await?;
+        let to_come = self.subscription.hub.store.events(&self.subscription.scope, self.seen, PIECE).await?;
         Ok(to_come.events.iter().any(|row| row.status.is_final()))
     }
 
@@ -99,7 +99,7 @@ impl EventStream {
             if !self.more {
                 let until = self.look_at.map_or(self.ping_at, |at| at.min(self.ping_at));
                 tokio::select! {
-                    () = self.place.woken() => {}
+                    () = self.subscription.woken() => {}
                     () = sleep_until(until) => {}
                 }
             }
@@ -118,10 +118,10 @@ impl EventStream {
     async fn look(&mut self) -> Option<Bytes> {
         self.look_at = None;
         self.more = false;
-        match self.place.hub.store.events(&self.place.scope, self.seen, PIECE).await {
+        match self.subscription.hub.store.events(&self.subscription.scope, self.seen, PIECE).await {
             Ok(page) => self.piece(&page),
             Err(error) => {
-                tracing::debug!(%error, "read events");
+                tracing::debug!(%error, "cannot read events");
                 self.look_at = Some(clock::runtime_now() + LOOK_AGAIN);
                 None
             }
@@ -135,7 +135,7 @@ impl EventStream {
             // Writing to a String cannot fail.
             let _ = write!(text, "id: {}\nevent: {}\ndata: {data}\n\n", row.event, name_of(row.status));
             self.seen = row.event;
-            self.ended |= row.status.is_final() && matches!(self.place.scope, EventScope::Transaction(_));
+            self.ended |= row.status.is_final() && matches!(self.subscription.scope, EventScope::Transaction(_));
         }
         self.more = page.events.len() >= PIECE as usize;
         if !self.more {

@@ -1,5 +1,5 @@
-//! Rule R10: an entry that every healthy instance has left without an answer, again and again, is abandoned only
-//! when it is shown to be absent everywhere.
+//! The examination of rule R10: an entry that every healthy instance has repeatedly left without an answer is abandoned
+//! only if no instance holds any of its records.
 
 use std::time::Duration;
 
@@ -15,8 +15,8 @@ use crate::order::{Examination, Kind, LaneState};
 
 const DEADLINE: Duration = Duration::from_secs(10);
 
-/// Only what adds records can be shown to be absent, and only where none of its ids existed: everything else stays
-/// unclear, and is tried again for as long as it takes.
+/// Only a write that adds records can be shown to be absent, and only if none of its ids exists. Every other entry
+/// stays unclear and is retried until it has a verdict.
 pub(super) async fn examine(core: &Core, client: &Client, lane: LaneId, request: &Request) -> Examination {
     let LaneId::Records(collection) = lane else { return Examination::Unclear };
     if !matches!(request.profile.kind, Kind::Add | Kind::Upsert) {
@@ -35,11 +35,11 @@ pub(super) async fn examine(core: &Core, client: &Client, lane: LaneId, request:
             Ok(false) | Err(_) => return Examination::Unclear,
         }
     }
-    warn!(%lane, seq = %request.seq, "abandoned: every instance left it unanswered, and none has it");
+    warn!(%lane, seq = %request.seq, "every instance left a write unanswered, and none holds its records");
     Examination::AbsentEverywhere
 }
 
-/// Whether none of these ids is on the instance, everything committed being visible.
+/// Whether the instance holds none of these ids. Flushed first, so that everything committed is visible.
 async fn absent(
     core: &Core,
     client: &Client,

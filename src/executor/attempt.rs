@@ -1,4 +1,4 @@
-//! One request to one instance: its time limit, its classification, and what the registry is told of it.
+//! One request to one instance: its time limit, its classification, and what is reported to the registry.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,12 +28,12 @@ pub(super) struct Attempt<'a> {
     pub deadline: Duration,
 }
 
-/// What an attempt came to, with the answer that says so.
+/// The outcome of an attempt, with the answer that led to it.
 pub(super) struct Attempted {
     pub outcome: Outcome,
     pub answer: Option<Arc<Answer>>,
-    /// How it failed, if the instance was believed healthy and the write has no verdict yet. One that is carried has had its
-    /// answer: nobody would ask.
+    /// How it failed, if the instance was believed healthy and the write has no verdict yet. A replicated one has been
+    /// answered already.
     pub failure: Option<String>,
 }
 

@@ -1,5 +1,5 @@
-//! Requests that lanes are about to need, kept in memory up to a limit. What was pushed out is read from the
-//! journal again, so losing one costs time, never a write.
+//! A cache of the journaled requests that lanes will need soon, up to a limit. An evicted one is read from the journal
+//! again, so losing it costs time, never a write.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};

@@ -7,7 +7,7 @@ use tokio::sync::Notify;
 
 use crate::ids::{InstanceId, LaneId};
 
-/// Where such writes may have gone, until somebody has told of them.
+/// Where such writes may have gone, until they are reported.
 #[derive(Debug, Default)]
 pub struct LateWrites {
     places: Mutex<BTreeSet<(LaneId, InstanceId)>>,
@@ -21,17 +21,17 @@ impl LateWrites {
         self.arrived.notify_one();
     }
 
-    /// Where, as far as nobody has told of it.
+    /// Where, as far as it is not reported.
     pub fn all(&self) -> Vec<(LaneId, InstanceId)> {
         self.places().iter().copied().collect()
     }
 
-    /// The lease was renewed: nobody else has sent anything meanwhile, so there is nothing to tell.
+    /// The lease was renewed: nobody else has sent anything meanwhile, so there is nothing to report.
     pub fn forget(&self) {
         self.places().clear();
     }
 
-    /// Resolves when there is something new to tell of.
+    /// Resolves when there is something new to report.
     pub async fn arrived(&self) {
         self.arrived.notified().await;
     }

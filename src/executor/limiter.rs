@@ -1,7 +1,7 @@
-//! The gate before one instance: as many requests at once as it is given, and the lanes that wait in their precedence.
+//! The limiter of one instance: how many requests may be in flight, and in which order waiting lanes get a permit.
 //!
-//! What may be sent is the board's decision; this one only makes it wait. A part of the permits is kept for lanes with a
-//! waiting client, so that these never wait behind a recovery that takes every permit there is.
+//! The board decides what is sent; the limiter only delays it. A part of the permits is reserved for lanes with a
+//! waiting client, so that these never wait for a recovery that takes every permit.
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,10 +11,10 @@ use tokio::sync::oneshot;
 use crate::ids::LaneId;
 use crate::order::{ClientState, Precedence};
 
-/// One permit of so many is kept for lanes with a waiting client.
+/// One of this many permits is reserved for lanes with a waiting client.
 const KEPT: usize = 4;
 
-/// The gate before one instance.
+/// The limiter of one instance.
 #[derive(Debug)]
 pub(super) struct AttemptLimiter {
     state: Mutex<State>,
@@ -23,9 +23,9 @@ pub(super) struct AttemptLimiter {
 #[derive(Debug)]
 struct State {
     free: usize,
-    /// Of these, what may still be given to lanes that nobody waits for.
+    /// Of these, how many may be given to lanes without a waiting client.
     free_unattended: usize,
-    /// The order in which they go in.
+    /// Waiting lanes, by precedence.
     queue: BTreeSet<(Precedence, LaneId)>,
     /// A lane has one request at a time on an instance (rule R1).
     waiting: HashMap<LaneId, (Precedence, oneshot::Sender<Permit>)>,
@@ -46,7 +46,7 @@ impl Drop for Permit {
     }
 }
 
-/// Takes a request that is waited for no more out of the queue.
+/// Removes a dropped request from the queue.
 struct Queued<'a> {
     gate: &'a AttemptLimiter,
     lane: LaneId,
@@ -62,7 +62,7 @@ impl Drop for Queued<'_> {
 }
 
 impl AttemptLimiter {
-    /// A gate that lets this many in at once, at least one.
+    /// A limiter with this many permits, at least one.
     pub fn new(permits: usize) -> Arc<AttemptLimiter> {
         let free = permits.max(1);
         let free_unattended = (free - free / KEPT).max(1);
@@ -70,11 +70,12 @@ impl AttemptLimiter {
         Arc::new(AttemptLimiter { state: Mutex::new(state) })
     }
 
-    /// Waits for its turn. `None`: another request of the lane waits now, which the board never asks for.
+    /// Waits for a permit. `None`: another request of the same lane has replaced this one, which the board never
+    /// causes.
     pub async fn enter(self: &Arc<Self>, lane: LaneId, precedence: Precedence) -> Option<Permit> {
         let granted = {
             let mut state = self.state();
-            // Whoever waits cannot go in, so whoever can go in overtakes nobody that could.
+            // If a permit is available to this request, no waiting request could have used it.
             if state.admits(precedence.client) {
                 state.take(precedence.client);
                 return Some(self.permit(precedence.client));
@@ -88,12 +89,12 @@ impl AttemptLimiter {
         };
         let queued = Queued { gate: self, lane };
         let permit = granted.await.ok();
-        // It left the queue when it was let in.
+        // It left the queue when it got its permit.
         std::mem::forget(queued);
         permit
     }
 
-    /// Somebody waits in the lane now: a request of it that waits goes in as early as that one would.
+    /// A client now waits in the lane: raises the precedence of the lane's waiting request.
     pub fn raise(self: &Arc<Self>, lane: LaneId, precedence: Precedence) {
         let mut state = self.state();
         let Some((held, _)) = state.waiting.get(&lane) else { return };
@@ -117,7 +118,7 @@ impl AttemptLimiter {
 
     fn let_in(self: &Arc<Self>, state: &mut State) {
         while let Some((precedence, lane)) = state.queue.first().copied() {
-            // Attended ones stand in front: if the first may not go in, none may.
+            // Lanes with a waiting client come first: if the first cannot get a permit, none can.
             if !state.admits(precedence.client) {
                 return;
             }
@@ -125,7 +126,8 @@ impl AttemptLimiter {
             let Some((_, grant)) = state.waiting.remove(&lane) else { continue };
             match grant.send(self.permit(precedence.client)) {
                 Ok(()) => state.take(precedence.client),
-                // It waits no more. Its permit was never taken, and must not be given back: the state is locked.
+                // The request was dropped. Its permit was never taken and must not be returned, since the state is
+                // locked.
                 Err(mut permit) => permit.gate = None,
             }
         }
@@ -195,7 +197,7 @@ mod tests {
         }
     }
 
-    /// Whoever is let in next, one after the other.
+    /// The lanes in the order in which they get the one permit.
     fn order(mut held: Permit, waits: &mut [(u64, Waits)]) -> Vec<u64> {
         let mut order = Vec::new();
         while order.len() < waits.len() {

@@ -48,7 +48,7 @@ impl Resources {
         })
     }
 
-    /// The gate before the instance.
+    /// The instance's limiter.
     pub(super) fn limiter(&self, instance: InstanceId) -> &Arc<AttemptLimiter> {
         &self.limiters[instance.0]
     }

@@ -1,7 +1,7 @@
 //! The runner: a background service that carries out the board's effects, each in a task of its own.
 //!
-//! It keeps one client for all lanes, foreground, sync and recovery alike. It decides nothing: each task ends with
-//! an input to the board.
+//! It uses one HTTP client for all lanes and purposes. It decides nothing: each task but an inspection ends with an
+//! input to the board.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -39,20 +39,19 @@ pub struct RunnerOptions {
 /// No attempt takes longer, however often it was doubled.
 const LONGEST_ATTEMPT: Duration = Duration::from_secs(600);
 
-/// The background service `sync`.
+/// The background service `executor`.
 pub struct Runner {
     core: Arc<Core>,
     resources: Arc<Resources>,
     client: Client,
     options: RunnerOptions,
-    /// Where the chance in pauses comes from.
+    /// The source of the random part of pauses.
     chance: RandomState,
     inspections: tokio::sync::mpsc::Sender<InstanceId>,
 }
 
 impl Runner {
-    /// Run it in the runtime that `client` is to belong to. `inspections`: who looks after instances that are not
-    /// what they should be.
+    /// Run it in the runtime that `client` is to belong to. `inspections`: the queue of instances to inspect.
     pub fn new(
         core: Arc<Core>,
         resources: Arc<Resources>,
@@ -66,7 +65,7 @@ impl Runner {
     /// Takes work until the core is gone.
     #[allow(
         clippy::disallowed_methods,
-        reason = "one task for each action: a send ends at its deadline, a wait after its span"
+        reason = "one task for each action: a send waits for its permit and ends at its deadline, a wait after its span"
     )]
     pub async fn run(self: Arc<Self>, queue: WorkQueue) {
         let WorkQueue(mut queue) = queue;
@@ -77,8 +76,7 @@ impl Runner {
                     let runner = Arc::clone(&self);
                     tokio::spawn(async move { runner.perform(action, answer).await });
                 }
-                // The journal takes facts in the order in which they are handed over: this never becomes durable without
-                // those before it.
+                // The journal keeps the order of facts, so this one becomes durable only after those before it.
                 Work::Handled(late_write) => drop(self.core.journal().record(vec![Fact::LateWriteHandled(late_write)])),
             }
         }
@@ -198,7 +196,7 @@ impl Runner {
         send_priority: SendPriority,
     ) -> Attempted {
         if lane == LaneId::Catalog && purpose != Purpose::Execute {
-            // A copy needs the stored answer, which came after the request was cached.
+            // Replicating needs the stored answer, which the cached request does not contain yet.
             seqs.iter().for_each(|seq| self.resources.bodies.forget(*seq));
         }
         // Before the bodies are read: what waits here would hold them in memory.
@@ -287,8 +285,8 @@ impl Runner {
         }
     }
 
-    /// Waits for the end of the pause, and for an instance that is there. One that has returned meanwhile is asked at
-    /// once: what failed before it went away says nothing of what will fail now.
+    /// Waits until the pause is over and the instance is usable. If it went down and returned meanwhile, the pause ends
+    /// at once: earlier failures say nothing about the returned instance.
     async fn pause(&self, instance: InstanceId, span: Duration) {
         let registry = &self.core.registry;
         let (mut changes, mut hurried) = (registry.changes(), self.core.hurried());
@@ -309,8 +307,8 @@ impl Runner {
         }
     }
 
-    /// Waits until the instance has been there, without a break, for the settle time: an abandoned request that it
-    /// had read has been executed by then, or never will be.
+    /// Waits until the instance has been usable for the whole settle time without interruption. A request that was
+    /// given up has been executed by then, or never will be.
     async fn settle(&self, instance: InstanceId, span: Duration) {
         let registry = &self.core.registry;
         let mut changes = registry.changes();

@@ -1,6 +1,7 @@
-//! What a write that every instance failed has left behind, instance by instance (rule R12).
+//! Compares what a write has left on the instances that all answered it with an unexplained failure (rule R12).
 //!
-//! It decides which instances agree with each other. What becomes of the others is the board's.
+//! It decides which instances agree with each other. What happens to the others, and to the entry, is the board's
+//! decision.
 
 use std::time::Duration;
 
@@ -24,8 +25,8 @@ struct Ids {
     ids: Option<Vec<String>>,
 }
 
-/// Compares the records that the entry names and the number of all records, or the definition that it changes. A check
-/// has made what is committed visible just before.
+/// Compares the records that the entry names and the number of all records, or the definition that it changes.
+/// `Action::CheckWritable` ran just before, so that everything committed is visible.
 pub(super) async fn compare(
     core: &Core,
     client: &Client,
@@ -50,13 +51,15 @@ pub(super) async fn compare(
         };
         match content {
             Ok(content) => held.push((*instance, content)),
-            Err(error) => tracing::warn!(%lane, %seq, error, "cannot compare what a failed write has left"),
+            Err(error) => {
+                tracing::warn!(%lane, %seq, error, "cannot read an instance for the comparison after a failed write")
+            }
         }
     }
     let mut touched = of(&held);
     let agreed = touched.same.first().and_then(|first| held.iter().find(|(instance, _)| instance == first));
     let reading = failure.is_some_and(|answer| chroma::failed_while_reading(&answer.body));
-    // A change of a collection is one transaction of the server's: answered with a failure, it was rolled back.
+    // A change of a collection is one transaction in Chroma: if it fails, it is rolled back.
     if reading
         || lane == LaneId::Catalog
         || agreed.is_some_and(|(_, content)| untouched(request.profile.kind, &ids, content))
@@ -64,12 +67,12 @@ pub(super) async fn compare(
         touched.traces = Traces::None;
     }
     let (same, differ) = (touched.same.len(), touched.differ.len());
-    tracing::info!(%lane, %seq, same, differ, "rejected: every instance that could be asked failed it");
+    tracing::info!(%lane, %seq, same, differ, "every instance that could be asked failed a write: contents compared");
     touched
 }
 
-/// Whether the content shows that the entry was not executed: of what it would have added nothing is there, of what it
-/// would have deleted all is.
+/// Whether the content shows that the entry was not executed: none of the records that it would have added exist, or
+/// all of those that it would have deleted do.
 fn untouched(kind: Kind, ids: &[String], content: &Value) -> bool {
     let pages = content.as_array().into_iter().flatten().filter_map(|page| page.get("ids")?.as_array());
     let found = pages.map(Vec::len).sum::<usize>();
@@ -80,7 +83,7 @@ fn untouched(kind: Kind, ids: &[String], content: &Value) -> bool {
     }
 }
 
-/// The largest group of equals; among equally large ones that of the most preferred instance.
+/// The largest group of equal contents; of equally large ones, that of the most preferred instance.
 fn of(held: &[(InstanceId, Value)]) -> Touched {
     let group = |content: &Value| held.iter().filter(|(_, other)| other == content).count();
     let Some(largest) = held.iter().map(|(_, content)| group(content)).max() else { return Touched::default() };

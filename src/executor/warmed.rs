@@ -1,7 +1,7 @@
-//! Which collections have been read on which instance since it can last have been restarted.
+//! Which collections have been read on which instance since its last possible restart.
 //!
-//! A restart need not be noticed by the probes: a supervisor is faster than they are. So an instance's life is taken
-//! to have ended whenever it returned, lost a connection, or gave no answer for longer than a restart takes.
+//! The probes may miss a restart, because a supervisor is faster than they are. So an instance counts as restarted
+//! whenever it returned, lost a connection, or gave no answer for longer than a restart takes.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -12,10 +12,10 @@ use crate::instance::Generation;
 
 /// No Chroma server ends and starts again in less (0.05 s for the start alone, measured).
 const SHORTEST_RESTART: Duration = Duration::from_millis(100);
-/// More collections than this are forgotten together: a read too many does no harm.
+/// Above this many collections all are forgotten; an unneeded read does no harm.
 const MOST: usize = 100_000;
 
-/// One uninterrupted life of an instance, as far as we know.
+/// A period in which the instance cannot have restarted, as far as we know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Life {
     number: u64,

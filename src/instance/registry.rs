@@ -20,7 +20,7 @@ use super::url::InstanceUrl;
 use crate::clock::{self, Timestamp};
 use crate::ids::{InstanceId, InstanceName};
 
-/// How many times an instance has returned: an inspection holds for the return that it looked at, and no other.
+/// How many times an instance has returned: an inspection holds for the return during which it was made, and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 

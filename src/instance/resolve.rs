@@ -26,7 +26,9 @@ pub(super) async fn resolve(registry: &Registry, limit: Duration) {
         match result {
             Ok(found) => registry.located(id, choose(&found, registry.address(id), registry.phase(id))),
             // The address it had may still be right: the probes will tell.
-            Err(reason) if registry.address(id).is_some() => tracing::debug!(reason, "keep the known address"),
+            Err(reason) if registry.address(id).is_some() => {
+                tracing::debug!(reason, "cannot resolve the host: keeping the known address")
+            }
             Err(reason) => registry.observe_because(id, Observation::ProbeFailed, &reason),
         }
     }

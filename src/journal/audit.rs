@@ -95,6 +95,23 @@ pub struct Filter {
     pub until: Option<Timestamp>,
 }
 
+impl Filter {
+    /// The stored names of the operations.
+    pub(super) fn kinds(&self) -> Vec<&'static str> {
+        self.operations.iter().map(|operation| operation.stored()).collect()
+    }
+
+    /// Milliseconds since 1970; the ends of `i64` where there is no bound.
+    pub(super) fn range(&self) -> std::ops::Range<i64> {
+        self.since.map_or(i64::MIN, Timestamp::millis)..self.until.map_or(i64::MAX, Timestamp::millis)
+    }
+}
+
+/// The stored names of statuses.
+pub(super) fn status_names(statuses: &[Status]) -> Vec<&'static str> {
+    statuses.iter().map(|status| status.name()).collect()
+}
+
 /// Where a page ended: newest first, those of one moment by position.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AuditCursor {
@@ -106,13 +123,13 @@ pub struct AuditCursor {
 #[derive(Clone, Debug)]
 pub struct AuditQuery {
     pub filter: Filter,
-    /// Behind this place; `None`: from the newest.
+    /// After this position; `None`: from the newest.
     pub after: Option<AuditCursor>,
     /// At least 1.
     pub limit: u32,
 }
 
-/// A page of the audit trail.
+/// A page of the audit log.
 #[derive(Clone, Debug)]
 pub struct AuditPage {
     /// Newest first. Answers without their bodies.
@@ -192,8 +209,7 @@ pub(super) struct Hours {
 impl Hours {
     /// The hours of a filter's range.
     pub(super) fn of(filter: &Filter) -> Hours {
-        let since = filter.since.map_or(i64::MIN, Timestamp::millis);
-        let until = filter.until.map_or(i64::MAX, Timestamp::millis);
+        let std::ops::Range { start: since, end: until } = filter.range();
         // The unbounded ends have no part of an hour.
         let first =
             if since == i64::MIN { i64::MIN } else { since.div_euclid(HOUR) + i64::from(since.rem_euclid(HOUR) > 0) };

@@ -1,15 +1,15 @@
-//! Events: the changes of transactions that those who watch are told of, in the order in which they became durable.
+//! Events: the changes of transactions that streams and the webhook deliver, in the order in which they became durable.
 //!
-//! A transaction has at most two: that its client was told "pending" (FAILED with a timing gap), and how it ended. A store
-//! numbers them in the commit that makes the change, so that a number is a place in one order that survives everything
-//! the journal survives. Who is told, and how, is decided in `events/`.
+//! A transaction has at most two: that its client was answered "pending" (FAILED with a timing gap), and how it ended.
+//! A store numbers them in the commit that makes the change, so that a number is a position in one order that survives
+//! everything the journal survives. `events/` decides who receives them, and how.
 
 use std::fmt;
 
 use super::{Status, TransactionRow};
 use crate::ids::TransactionId;
 
-/// An event's place in the order of all events. Numbers only grow; not every number is used.
+/// An event's position in the order of all events. Numbers only grow; not every number is used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct EventId(u64);
 
@@ -64,6 +64,6 @@ pub struct EventPage {
     pub last: EventId,
     /// At or below it events may be missing: retention has removed some.
     pub forgotten: EventId,
-    /// How far [`super::Fact::Delivered`] has come; `None`: it was never told.
+    /// How far [`super::Fact::Delivered`] has come; `None`: nothing was ever delivered.
     pub delivered: Option<EventId>,
 }

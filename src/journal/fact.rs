@@ -43,7 +43,7 @@ pub enum Fact {
     /// An attempt failed on an instance that was believed healthy, and will be repeated: there at `next_retry_at`, unless
     /// another instance has been asked already.
     Retried { seq: Seq, reason: String, next_retry_at: Option<Timestamp> },
-    /// What an earlier edge feared has been acted upon.
+    /// A late write of an earlier edge has been handled.
     LateWriteHandled(LateWriteId),
     /// An application began an operation of its own. Nothing, if its id or its client key is taken.
     ApplicationBegan(Box<ApplicationDraft>),

@@ -50,7 +50,7 @@ pub enum LeadershipError {
     /// Another edge has it: this one must not send or commit anything more.
     #[error("another edge ({by}) has taken over the journal")]
     Superseded { by: String },
-    /// It cannot be used before somebody has looked at it: it lost what it had acknowledged, its schema is newer than
+    /// It cannot be used before an operator has checked it: it lost what it had acknowledged, its schema is newer than
     /// this binary, or this edge may not log in.
     #[error("{0}")]
     Unusable(String),

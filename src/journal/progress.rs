@@ -24,7 +24,7 @@ impl FromIterator<ProgressRow> for LaneProgress {
     }
 }
 
-/// Whom a lane's place is asked of.
+/// Whose progress in a lane is queried.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Holders {
     /// In-step instances; `None` comes back when there is none.
@@ -54,7 +54,7 @@ impl LaneProgress {
     /// Up to here the lane may be trimmed; `None`: not at all. `open`: whether the lane takes new entries.
     pub(super) fn trimmable(&self, lane: &str, open: bool, configured: &[InstanceName], why: Trimming) -> Option<Seq> {
         if !open {
-            // Its collection is gone: no instance executes these any more, whatever its mark says.
+            // Its collection is gone: no instance executes these any more, whatever its progress says.
             return Some(Seq::MAX);
         }
         let lane = lane_named(lane).ok()?;
@@ -67,7 +67,7 @@ impl LaneProgress {
         self.lowest(lane, configured, Holders::All)
     }
 
-    /// Every configured instance's place in the lane. What it has there in bytes is for the store to fill in.
+    /// Every configured instance's progress in the lane. What it has there in bytes is for the store to fill in.
     pub(super) fn held(&self, lane: LaneId, configured: &[InstanceName]) -> Vec<HeldProgress> {
         let place = |instance: &InstanceName| {
             let row = self.row(lane, instance);

@@ -15,10 +15,10 @@ pub enum Status {
     Attempting,
     /// A definite answer was given, 4xx included.
     Completed,
-    /// The client was told 503, recovery pending: it will be retried.
+    /// The client was answered 503, recovery pending: it will be retried.
     Failed,
-    /// Finished after its client had been told "pending", or after a restart. Also what may have been acknowledged, and went
-    /// with its collection before that was durable.
+    /// Finished after its client had been answered "pending", or after a restart. Also what may have been acknowledged,
+    /// and went with its collection before that was durable.
     Recovered,
     /// Rejected on recovery, or never acknowledged and shown absent, or below the deletion of its collection.
     Abandoned,

@@ -88,16 +88,16 @@ pub trait Store: Send + Sync + 'static {
     /// become durable.
     async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError>;
 
-    /// Begins to work with these instances, in the configured order, of which operators are told. At start, once.
+    /// Begins to work with these instances, in the configured order, which the views show. At start, once.
     ///
-    /// Finishes the statuses of transactions that have a verdict and were cut off before their client's side was marked:
-    /// COMPLETED if it was being answered, RECOVERED or ABANDONED if it had been told "pending".
+    /// Finishes the statuses of transactions that have a verdict and were cut off before their client's side was
+    /// marked: COMPLETED if it was being answered, RECOVERED or ABANDONED if it had been answered "pending".
     async fn begin(&self, configured: &[InstanceName], at: Timestamp) -> Result<(), CommitError>;
 
     /// One transaction with how far the instances are in its lane. "Absent" is as final as in [`Store::transaction`].
     async fn details(&self, lookup: &Lookup) -> Result<Option<Details>, ReadError>;
 
-    /// A page of the audit trail with the counts of all that the filter matches, both of one moment.
+    /// A page of the audit log with the counts of all that the filter matches, both of one moment.
     async fn audit(&self, query: &AuditQuery) -> Result<AuditPage, ReadError>;
 
     /// Every status with what there is of it, in the order of [`Status::ALL`]. Cheap however many there are.

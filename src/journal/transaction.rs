@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
 use crate::order::{Conditions, Kind, Profile, Verdict};
 
-/// An instance's own answer, ids already rewritten: what the client is told, now or on a replay.
+/// An instance's own answer, ids already rewritten: what the client gets, now or on a replay.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredAnswer {
     pub status: u16,
@@ -36,6 +36,20 @@ pub enum Resolution {
     AsReceived,
     Resolved,
 }
+
+/// The columns of a [`TransactionRow`] in both stores; `$answer_body` is the expression for the answer's body.
+macro_rules! transaction_columns {
+    ($answer_body:literal) => {
+        concat!(
+            "seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind, method, path, status, verdict, ",
+            "answer_status, ",
+            $answer_body,
+            ", response_status, failure_reason, timing_gap, executed_on, retry_count, next_retry_at, created_at, ",
+            "completed_at, client_session, client_ip, user_identifier"
+        )
+    };
+}
+pub(super) use transaction_columns;
 
 /// One transaction, for people and for replays.
 #[derive(Clone, Debug)]

@@ -147,7 +147,7 @@ impl Catalog {
         self.aliases.retain(|_, target| collections.contains_key(target));
     }
 
-    /// Every instance has executed what is up to here: nothing is carried to collections deleted by then.
+    /// Every instance has executed what is up to here: nothing is replicated to collections deleted by then.
     pub fn forget_departed(&mut self, through: Seq) {
         self.departed.retain(|_, (deleted, _)| *deleted > through);
     }
@@ -229,7 +229,7 @@ impl Catalog {
         self.databases.iter().filter(move |(scope, _)| scope.tenant == tenant).map(|(scope, id)| (scope, *id))
     }
 
-    /// Every tenant that the edge has heard of.
+    /// Every tenant that the edge knows.
     pub fn tenants(&self) -> impl Iterator<Item = &str> {
         self.tenants.iter().map(String::as_str)
     }

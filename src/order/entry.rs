@@ -60,7 +60,7 @@ impl Profile {
 pub enum Verdict {
     /// Executed by an instance. The others must execute it too.
     Applied,
-    /// Refused by an instance's definite answer, with no effect to carry to the others.
+    /// Rejected by an instance's definite answer, with no effect to replicate.
     Rejected,
     /// Answered without a change: a `get_or_create` that found its collection, or an entry below an applied
     /// deletion (404). The others skip it.
@@ -102,7 +102,7 @@ pub enum AckPolicy {
     Durable,
 }
 
-/// What its client may have heard of an entry that the journal has no verdict on.
+/// What an earlier edge may have answered to the client of an entry without a verdict in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckState {
     /// Nothing, or that it is pending.
@@ -115,6 +115,6 @@ pub enum AckState {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ClientState {
     Waiting,
-    /// Its client has been told "recovery pending", or the edge was restarted.
+    /// Its client was answered "recovery pending", or the edge was restarted.
     Gone,
 }

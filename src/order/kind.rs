@@ -21,3 +21,21 @@ pub enum Kind {
     /// The edge's own entry: a collection that existed before the edge enters the catalog. Sent to no instance.
     Adopt,
 }
+
+impl Kind {
+    /// Record writes are in a collection's lane; all others are in the catalog lane and change the catalog when applied.
+    pub const fn is_record(self) -> bool {
+        match self {
+            Kind::Add | Kind::Update | Kind::Upsert | Kind::Delete | Kind::DeleteLimited => true,
+            Kind::CreateTenant
+            | Kind::UpdateTenant
+            | Kind::CreateDatabase
+            | Kind::DeleteDatabase
+            | Kind::CreateCollection
+            | Kind::UpdateCollection
+            | Kind::DeleteCollection
+            | Kind::Reset
+            | Kind::Adopt => false,
+        }
+    }
+}

@@ -1,7 +1,7 @@
-//! One lane: its entries in `seq` order and every instance's place in it.
+//! One lane: its entries in `seq` order and every instance's progress in it.
 //!
-//! Decides what may be sent next to one instance (rules R1, R3, R4, R9) and what an instance has covered
-//! (rule R5). It knows nothing of other lanes: what crosses lanes is in [`super::gate`].
+//! Decides what may be sent next to one instance (rules R1, R3, R4, R9) and what an instance has covered (rule R5). It
+//! knows nothing of other lanes: what crosses lanes is in [`super::board`] (`cross_lane.rs`).
 
 use std::collections::{BTreeSet, VecDeque};
 
@@ -13,7 +13,7 @@ use super::precedence::{Precedence, Priority};
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::proof::{self, Rule};
 
-/// How much one merged request may carry.
+/// The limits of one merged request.
 #[derive(Clone, Copy, Debug)]
 pub struct MergeLimits {
     pub documents: u32,
@@ -29,28 +29,28 @@ pub enum InFlight {
     Resolving { seq: Seq },
     /// Sent, no answer yet.
     Sent { first: Seq, last: Seq },
-    /// Executed or skipped there; becoming durable. A new request waits for that (rule R2).
+    /// Executed or skipped there; becoming durable. A new request waits for that (rule R1).
     Recording { through: Seq },
-    /// Sent, and the outcome unknown. Re-sent first, once the instance is calm (rule R2).
+    /// In doubt. Sent again first, once the instance has quiesced (rule R2).
     InDoubt,
     /// Answered with an unexplained failure of this entry; a check whether the instance executes writes is under way
     /// (rule R12).
     Checking { seq: Seq },
-    /// Nothing happened; not again before the pause is over.
+    /// The last request had no effect; none is sent before the pause is over.
     Paused,
 }
 
-/// Whether another edge may have sent something to a place behind the board's back.
+/// The state of the check that follows a late write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum LateWriteCheck {
     None,
-    /// The place rests as soon as what is under way there has ended.
+    /// A settle time begins when the request in flight has ended.
     WaitDue,
-    /// It rests for that.
+    /// The settle time is running.
     Waiting,
 }
 
-/// An instance's standing in a lane.
+/// Whether an instance follows a lane.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LaneState {
     InStep,
@@ -60,27 +60,27 @@ pub enum LaneState {
     Quarantined,
 }
 
-/// An instance's place in a lane.
+/// One replica: how far an instance is in a lane, and what is in flight there.
 #[derive(Clone, Debug)]
 pub struct ReplicaProgress {
     /// The last entry known durably to be applied or skipped there.
     pub durable: Seq,
-    /// Everything up to here is applied durably or left out: where the search for the next entry starts, so that
-    /// a long row of skipped entries is walked once.
+    /// Everything up to here is durably applied, or skipped. The search for the head starts here, so that a long row of
+    /// skipped entries is walked only once.
     pub scan_from: Seq,
     pub in_flight: InFlight,
     /// Entries up to here may have been executed there, and whether they were is unknown.
     pub doubt: Seq,
-    /// Every request for an entry up to here was answered: though it is in doubt, it can no longer be executed.
+    /// Every request for entries up to here has been answered: what is in doubt up to here can no longer be executed.
     pub over: Seq,
-    /// The last entry rejected by agreement whose traces were found to be the same here as on the others (rule R12).
+    /// The last entry that was rejected by agreement and left this replica equal to the others (rule R12).
     pub compared: Seq,
     pub state: LaneState,
     /// The entry that this instance gave no verdict on (`Unfit`), until the pause is over.
     pub declined: Option<Seq>,
-    /// Requests that it left without an answer, though it was there, since the last one with an answer.
+    /// Consecutive requests without an answer while the instance was reachable.
     pub unanswered: u32,
-    /// Requests in a row that came to nothing though it was there, since the last answer or its last return.
+    /// Consecutive requests without effect while the instance was reachable, since its last answer or return.
     pub backoffs: u32,
     /// The latest wait that has begun here.
     pub wait: WaitId,
@@ -89,7 +89,7 @@ pub struct ReplicaProgress {
     pub(super) pending: Pending,
 }
 
-/// What an instance's record holds back until it is durable.
+/// What takes effect once a record is durable.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Pending {
     pub verdicts: Vec<(Seq, Verdict)>,
@@ -152,7 +152,7 @@ pub(super) struct Slot {
     pub ack_state: AckState,
     /// Its answer has been given: never twice.
     pub answer_given: bool,
-    /// Never again part of a merged request: one that contained it was refused or not answered.
+    /// Never again part of a merged request: one that contained it was rejected, failed, or not answered.
     pub solo: bool,
     /// A limited delete's ids are durable.
     pub resolved: bool,
@@ -171,7 +171,7 @@ pub enum Dimension {
     Known,
 }
 
-/// One order domain.
+/// A lane: one order of execution.
 #[derive(Clone, Debug)]
 pub struct Lane {
     pub(super) slots: VecDeque<Slot>,
@@ -216,14 +216,15 @@ impl Lane {
         });
     }
 
-    /// The entry's client has its answer, or waits no more.
+    /// The entry's client has its answer, or no longer waits.
     pub(super) fn stops_waiting(&mut self, seq: Seq) {
         if let Some(priority) = self.slot(seq).map(|slot| slot.entry.profile.priority) {
             self.waiting.remove(&(priority, seq));
         }
     }
 
-    /// Where a request for these entries stands among those of other lanes. Whoever waits in the lane waits for it too.
+    /// The precedence of a request for these entries. A client that waits for a later entry of the lane waits for it,
+    /// too.
     pub(super) fn precedence(&self, seqs: &[Seq]) -> Precedence {
         let awaited = self.waiting.first().map(|(priority, _)| *priority);
         let own = seqs.iter().filter_map(|seq| self.slot(*seq)).map(|slot| slot.entry.profile.priority);
@@ -261,8 +262,9 @@ impl Lane {
         self.slots.range_mut(from..).take_while(move |slot| slot.entry.seq <= through)
     }
 
-    /// Whether an instance leaves this entry out (rule R4). A refusal may have set the collection's dimension, so
-    /// while none is known it goes to every instance. Where it may have been executed, it is sent to see it refused.
+    /// Whether an instance skips this entry (rule R4). A rejected write may have set the collection's dimension; as
+    /// long as none is known it is sent to every instance. Where it is in doubt it is sent again, and should be
+    /// rejected.
     pub(super) fn skipped(&self, slot: &Slot, progress: &ReplicaProgress) -> bool {
         match slot.entry.verdict {
             None | Some(Verdict::Applied) => false,
@@ -282,7 +284,7 @@ impl Lane {
         self.slots.range(from..).find(|slot| !self.skipped(slot, progress))
     }
 
-    /// Walks every place past the entries it skips. An entry once skipped stays skipped, so each is walked once.
+    /// Moves every replica past the entries that it skips. A skipped entry stays skipped, so each is visited once.
     pub(super) fn pass_skipped(&mut self) {
         for index in 0..self.replicas.len() {
             let progress = &self.replicas[index];
@@ -318,7 +320,7 @@ impl Lane {
         covered
     }
 
-    /// Everything up to here is durably known to be applied or skipped on the instance: what operators are told.
+    /// Everything up to here is durably known to be applied or skipped on the instance: what pages and metrics show.
     pub(super) fn durably_covered(&self, instance: InstanceId) -> Seq {
         let progress = self.progress(instance);
         match progress.in_flight {
@@ -332,15 +334,15 @@ impl Lane {
         }
     }
 
-    /// Whether something may have been executed there that is not known to be, and will be re-sent (rule R2).
-    /// A diverged place is never re-sent anything: nothing may wait for that.
+    /// Whether something in doubt there will be sent again (rule R2). Nothing is sent to a diverged replica, so nothing
+    /// may wait for it.
     pub(super) fn doubtful(&self, instance: InstanceId) -> bool {
         let progress = self.progress(instance);
         progress.state == LaneState::InStep && progress.doubt > self.covered(instance)
     }
 
-    /// Whether a request there got no answer, and may be executed as long as nothing newer was. What was answered with
-    /// an unexplained failure is in doubt too, but over.
+    /// Whether a request without an answer may still be executed there. An entry that was answered with an unexplained
+    /// failure is in doubt as well, but no request for it is pending.
     pub(super) fn may_still_execute(&self, instance: InstanceId) -> bool {
         self.doubtful(instance) && self.progress(instance).doubt > self.progress(instance).over
     }
@@ -365,7 +367,7 @@ impl Lane {
 
     /// The run of neighbours that starts at `first` and may share one request on `instance` (rules R1, R9).
     ///
-    /// `before`: the run ends there, since a deletion without a verdict stands there (rule R7).
+    /// `before`: the run ends at this position, because an open deletion follows (rule R7).
     pub(super) fn run_from(&self, instance: InstanceId, first: Seq, before: Seq, limits: MergeLimits) -> Vec<Seq> {
         let Some(head) = self.slot(first) else { return Vec::new() };
         let mut run = vec![first];
@@ -387,12 +389,12 @@ impl Lane {
         run
     }
 
-    /// The end of what may have been under way on the instance before a crash, whatever is known of the entries
-    /// now: everything up to there counts as in doubt (rule R2). `None`: nothing was. Since skips are marked before
-    /// anything newer is sent, it began right after the mark.
+    /// The end of what may have been under way on the instance before a crash, whatever is known of the entries now:
+    /// everything up to there counts as in doubt (rule R2). `None`: nothing was. Because skips are recorded before
+    /// anything newer is sent, it started right after the durable progress.
     ///
-    /// Beyond an unsettled deletion at `before` nothing was sent, and nothing may be in doubt: the deletion would
-    /// wait for it, and it for the deletion (rule R7).
+    /// Nothing beyond an open deletion at `before` was sent, so nothing there may count as in doubt: the deletion and
+    /// the doubt would wait for each other (rule R7).
     pub(super) fn doubtful_end(&self, instance: InstanceId, before: Seq, limits: MergeLimits) -> Option<Seq> {
         let first = self.slots.get(self.index_after(self.progress(instance).durable))?;
         let (seq, open) = (first.entry.seq, first.entry.verdict.is_none());
@@ -454,7 +456,7 @@ impl Lane {
     }
 }
 
-/// How many entries stay, where a range is replayed on purpose.
+/// How many entries a build that breaks `ReplayOne` keeps in memory.
 const KEPT: usize = 64;
 
 struct Room {

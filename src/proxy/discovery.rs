@@ -19,7 +19,7 @@ use crate::web::{Reply, TraceId};
 /// Between two looks at a phase, which nobody announces here.
 const MOMENT: Duration = Duration::from_millis(50);
 
-/// Waits until every instance that answers has been looked at and what it holds is in the catalog, for so long at most.
+/// Waits until every instance that answers has been inspected and what it holds is in the catalog, for so long at most.
 pub async fn first_look(edge: &Edge, patience: Duration) {
     let deadline = clock::now() + patience;
     let mut changes = edge.core.discovery().changes();
@@ -42,12 +42,12 @@ fn nobody_seen(edge: &Edge) -> bool {
     !edge.registry.ids().any(|id| edge.core.discovery().is_seen(id))
 }
 
-/// Whether a "no such collection" may come of what has not been looked at.
+/// Whether a "no such collection" may be due to an instance that is not inspected yet.
 pub fn may_be_premature(edge: &Edge, failure: &Failure) -> bool {
     matches!(failure, Failure::Chroma(answer) if answer.status == 404) && (nobody_seen(edge) || awaits_first_look(edge))
 }
 
-/// What is known of a failure after the wait: before any instance was looked at, nothing can be said to be absent.
+/// What is known of a failure after the wait: before any instance was inspected, nothing can be said to be absent.
 pub fn as_known(edge: &Edge, failure: Failure) -> Failure {
     match failure {
         Failure::Chroma(answer) if answer.status == 404 && nobody_seen(edge) => Failure::NoInstance,
@@ -55,8 +55,8 @@ pub fn as_known(edge: &Edge, failure: Failure) -> Failure {
     }
 }
 
-/// Asks an instance for a tenant that the edge has not heard of, and makes known what it has. The instance's answer, if the
-/// request was for just that.
+/// Asks an instance for a tenant that the edge does not know, and makes known what it has. The instance's answer, if
+/// the request was for just that.
 pub async fn discover(edge: &Edge, operation: &Operation, trace: TraceId) -> Result<Option<Reply>, Failure> {
     let Some(tenant) = tenant_of(operation) else { return Ok(None) };
     if is_known(edge, tenant) {

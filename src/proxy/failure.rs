@@ -192,12 +192,10 @@ impl Failure {
             Failure::JournalUnavailable(why) => format!("The write was refused and has no effect: {why}"),
             Failure::Standby(why) => why.clone(),
             Failure::NoJournal(why) => format!("This edge does not serve yet: {why}"),
-            Failure::JournalInDoubt(_, KeyOrigin::Client) => {
-                "The journal did not say in time whether it has the write".to_owned()
-            }
+            Failure::JournalInDoubt(_, KeyOrigin::Client) => "The journal did not confirm the write in time".to_owned(),
             Failure::JournalInDoubt(id, KeyOrigin::Edge) => format!(
                 "perhaps journaled; if so, its outcome will be at {OUTCOMES}/{id}; look there before you send it again: \
-                 the journal did not say in time whether it has the write"
+                 the journal did not confirm the write in time"
             ),
             Failure::RecoveryPending(_, KeyOrigin::Client) => {
                 "No instance could take the write in time; it is journaled and will be executed".to_owned()
@@ -221,7 +219,7 @@ impl Failure {
             Failure::TransactionRunning(_) => "The first request with this transaction id is still running".to_owned(),
             Failure::UnknownInstance(name) => format!("There is no instance named [{name}]"),
             Failure::BadConsistency => "Chroma-Edge-Consistency is `fresh` or `any`".to_owned(),
-            Failure::NoFreshInstance => "No instance has every acknowledged write of this yet".to_owned(),
+            Failure::NoFreshInstance => "No instance has every acknowledged write of this collection yet".to_owned(),
             Failure::NoInstance => "No instance is available".to_owned(),
             Failure::InstancesFailed => "Every instance failed to answer".to_owned(),
             Failure::InstanceTimedOut => "No instance answered in time".to_owned(),

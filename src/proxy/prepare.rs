@@ -287,7 +287,17 @@ pub fn label(operation: &Operation) -> &'static str {
             Kind::Add => "add",
             Kind::Update => "update",
             Kind::Upsert => "upsert",
-            _ => "delete",
+            Kind::Delete | Kind::DeleteLimited => "delete",
+            // Never in the path of a record write.
+            Kind::CreateTenant
+            | Kind::UpdateTenant
+            | Kind::CreateDatabase
+            | Kind::DeleteDatabase
+            | Kind::CreateCollection
+            | Kind::UpdateCollection
+            | Kind::DeleteCollection
+            | Kind::Reset
+            | Kind::Adopt => "unsupported",
         },
         Operation::CatalogWrite(write) => match write {
             CatalogWrite::CreateTenant => "create_tenant",

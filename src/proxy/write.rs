@@ -1,4 +1,4 @@
-//! The life of a write, on one screen. What each step decides is in the file that it calls.
+//! The life of a write from request to answer. What each step decides is in the file that it calls.
 
 use std::future::Future;
 use std::time::{Duration, Instant};
@@ -23,7 +23,7 @@ use crate::order::Verdict;
 use crate::proof::{self, CrashPoint};
 use crate::web::{INSTANCE, Reply, TRANSACTION_ID, idempotency_key};
 
-/// How often a waiting write looks again whether an instance could take it.
+/// How often a waiting write checks whether an instance could take it.
 const PATIENCE: Duration = Duration::from_millis(250);
 /// How long the answer "pending" waits for its status to be recorded: the write itself is durable already.
 const RECORDING: Duration = Duration::from_secs(1);
@@ -99,8 +99,8 @@ fn step_aside(context: &mut Context) {
     }
 }
 
-/// Executes the write, unless the journal knows its id. The first one may have been journaled long ago, and its
-/// collection be gone since: what is known of the id comes before any refusal.
+/// Executes the write, unless the journal knows its id. The earlier write may be old and its collection deleted since;
+/// therefore the stored answer takes precedence over any refusal.
 async fn first_or_known(
     edge: &Edge,
     context: &mut Context,
@@ -108,8 +108,8 @@ async fn first_or_known(
     key: &ClientKey,
     deadline: Instant,
 ) -> Result<Reply, Failure> {
-    // An id that the edge gave may name a transaction that the journal keeps under its client's id; the append would
-    // not notice.
+    // The key may be an id that the edge assigned to a transaction stored under the client's own key; the append would
+    // not detect that.
     if idempotency_key::given(&key.key).is_some()
         && let Some(row) = replay::known(edge, key).await?
     {
@@ -152,7 +152,8 @@ async fn wait_behind(edge: &Edge, mut behind: Follower, key: &ClientKey, deadlin
 async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) -> Result<Reply, Failure> {
     let shown_id = request.identity.shown();
     if matches!(request.operation, Operation::CatalogWrite(_)) {
-        // Until then it is not known what the write would meet. Before the journal: nothing waits for a write that waits here.
+        // Before the first inspections it is unknown what exists. This wait comes before the journal, so nothing waits
+        // for it.
         discovery::first_look(edge, edge.options.write_wait).await;
     }
     loop {

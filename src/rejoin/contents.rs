@@ -77,7 +77,7 @@ enum Listed<T> {
     TooLong,
 }
 
-/// One instance, being looked at.
+/// One instance that is being inspected.
 pub(super) struct Look<'a> {
     pub client: &'a Client,
     pub instance: InstanceId,

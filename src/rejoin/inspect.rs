@@ -4,7 +4,7 @@
 //! lists. Tenants and databases are created there again. What it holds besides the catalog was there before the edge,
 //! and is proposed for adoption when nothing of the catalog lane is under way there.
 //!
-//! An inspection waits for no lane: what cannot be adopted now is looked at again later.
+//! An inspection waits for no lane: what cannot be adopted now is inspected again later.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -58,7 +58,7 @@ pub enum InspectError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Adopted {
     Everything,
-    /// Its catalog lane was not at rest: look again later.
+    /// Its catalog lane had not quiesced: inspect again later.
     Later,
 }
 
@@ -145,7 +145,7 @@ impl Inspector {
         for part in self.core.discovery.not_seen(instance, names.iter().map(String::as_str)) {
             let why = contents.unseen.iter().find(|unseen| shown(&unseen.name()) == part).map(|unseen| &unseen.error);
             let why = why.map(ToString::to_string).unwrap_or_default();
-            warn!(instance = %self.core.registry.name(instance), part, why, "a part of the instance cannot be looked at: it is admitted without");
+            warn!(instance = %self.core.registry.name(instance), part, why, "cannot inspect a part of the instance: admitted without it");
         }
         Ok(())
     }
@@ -223,7 +223,7 @@ impl Inspector {
         if journal.append(draft).await.is_err() {
             return Ok(Adopted::Later);
         }
-        // Not awaited here: it may be this very instance that has to be admitted before the entry can be carried out.
+        // Not awaited here: it may be this very instance that has to be admitted before the entry can be executed.
         #[allow(
             clippy::disallowed_methods,
             reason = "one task for each adoption that was appended: it ends when the entry is settled"

@@ -1,7 +1,7 @@
-//! Recovery: a background service that brings instances back and heals what can be healed.
+//! Rejoin: a background service that admits instances that return, and compares and adopts what it can.
 //!
-//! An instance whose probes are green again is inspected, then admitted; its lanes go on from where they were. Every
-//! so often what is diverged is compared, and admitted if it is equal; what existed before the edge is adopted.
+//! An instance whose probes are green again is inspected, then admitted; its lanes continue where they stopped. What is
+//! diverged is compared regularly and admitted again if it is equal; what existed before the edge is adopted.
 
 mod compare;
 mod completeness;
@@ -24,47 +24,46 @@ use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Phase};
 use crate::order::{Comparison, Input, Origin, Reach};
 
-/// How recovery works.
+/// Options of rejoin.
 #[derive(Clone, Debug)]
 pub struct RejoinOptions {
-    /// Between two looks at every lane and at an instance's phase when nothing has changed: a safety net, nothing is
-    /// missed without it.
+    /// The interval of the safety net that re-examines every lane and phase.
     pub interval: Duration,
     /// The time limit of one read of a comparison.
     pub deadline: Duration,
     pub first_look: FirstLook,
 }
 
-/// What clients wait for when the edge begins.
+/// What must be done before the edge serves clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FirstLook {
-    /// The instances have been looked at, and what was there before the edge is adopted and compared.
+    /// The instances are inspected, and what existed before the edge is adopted and compared.
     InstancesAndAdoption,
-    /// The instances have been looked at. The edge before this one has adopted what was to be adopted.
+    /// The instances are inspected. The edge before this one has adopted what was to be adopted.
     Instances,
 }
 
-/// Between two looks while an inspection has failed.
+/// The interval of inspections that fail.
 const SOON: Duration = Duration::from_secs(1);
-/// Between two looks at what could be compared or adopted.
+/// The interval of checks for due comparisons and adoptions.
 const MOMENT: Duration = Duration::from_millis(200);
-/// How long the edge's start waits for the instances that answer to be looked at.
+/// How long the edge's start waits for the inspection of the instances that answer.
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// How long the edge's start waits for what was adopted to be compared.
 const FIRST_COMPARISON: Duration = Duration::from_secs(30);
-/// How long an instance's adoption leaves the precedence to a preferred instance that has not been adopted from.
+/// How long adopting from an instance waits for a preferred instance to be adopted from first.
 const PRECEDENCE: Duration = Duration::from_secs(20);
 
-/// What an instance had missed when it came back.
+/// What an instance had missed when it returned.
 struct Backlog {
     writes: u64,
     up_to: Seq,
 }
 
-/// Whether every collection has a second copy in step, as far as the log has said so.
+/// What the log last said about second copies.
 #[derive(Clone, Copy)]
 enum Copies {
-    /// So many lacked one at the last look, which may pass by itself.
+    /// Nothing was logged; at the last check this many collections lacked one, which may be temporary.
     Enough {
         since_last: usize,
     },
@@ -79,7 +78,7 @@ pub struct Rejoin {
     options: RejoinOptions,
     begun: Instant,
     adopt_later: Mutex<HashSet<InstanceId>>,
-    /// Where the reference stood when they were found to differ.
+    /// The reference's position when the comparison found a difference.
     unequal: Mutex<HashMap<(CollectionId, InstanceId), Seq>>,
 }
 
@@ -103,7 +102,8 @@ impl Rejoin {
         tokio::join!(returns, first_look, self.inspect_on_demand(inspections), self.heal(), self.scan());
     }
 
-    /// A twin that is written to on one side before it was compared can no longer be found equal.
+    /// Serving waits for the first comparisons: once one of two equal adopted collections has been written to, they can
+    /// no longer be found equal.
     async fn first_look(&self) {
         let registry = &self.core.registry;
         let mut changes = self.core.changes();
@@ -144,7 +144,7 @@ impl Rejoin {
         unequal.get(&(comparison.collection, comparison.instance)) == Some(&comparison.at)
     }
 
-    /// Follows one instance's phases: tells the board how far it can be reached, admits it when it has returned.
+    /// Follows one instance's phases: reports its reachability to the board, and admits it when it has returned.
     async fn follow(&self, instance: InstanceId) {
         let registry = &self.core.registry;
         let (mut changes, mut hurried) = (registry.changes(), self.core.hurried());
@@ -211,8 +211,8 @@ impl Rejoin {
         Ok(())
     }
 
-    /// What two instances had by one name is served from the one whose adoption comes first: the preferred one, unless
-    /// it is down, and not whichever was looked at first. For a while only: the preferred one may never be seen.
+    /// If two instances hold collections of the same name, the first one adopted is served. The preferred instance goes
+    /// first unless it is down, for at most `PRECEDENCE`, because it may never become reachable.
     fn adopting(&self, instance: InstanceId) -> Adopting {
         let later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = &self.core.registry;
@@ -293,7 +293,8 @@ impl Rejoin {
         later.iter().copied().filter(|instance| self.core.registry.usable(*instance)).collect()
     }
 
-    /// Those from which can be adopted now: while the catalog lane is busy there, a look would be in vain.
+    /// Instances that can be adopted from now. As long as their catalog lane has not quiesced, an inspection could
+    /// adopt nothing.
     fn due_for_adoption(&self) -> Vec<InstanceId> {
         let mut due = self.awaiting_adoption();
         let board = self.core.board();
@@ -310,7 +311,7 @@ impl Rejoin {
                 self.core.step(Input::FoundEqual(comparison.clone()));
             }
             Found::Different(why) => {
-                warn!(%collection, %instance, why, "diverged: not served from there");
+                warn!(%collection, %instance, why, "still diverged: content differs");
                 let mut unequal = self.unequal.lock().unwrap_or_else(PoisonError::into_inner);
                 unequal.insert((collection, comparison.instance), comparison.at);
             }

@@ -1,6 +1,6 @@
 //! One run against a deployment: its id, its ways to look at the instances, and what the checks share.
 //!
-//! Decides which instance is looked at directly, and how long something may take to become true.
+//! Decides which instance is read directly, and how long something may take to become true.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;

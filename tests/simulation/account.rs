@@ -1,6 +1,6 @@
 //! What clients saw: their writes from the first byte to the answer, and their reads. For the checker.
 //!
-//! A read takes time: it is promised to be fresh when it begins, and shows the content when it is answered.
+//! A read is checked for what was acknowledged when it began, and shows the content of when it was answered.
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
 use chroma_edge::order::{Consistency, Verdict};

@@ -265,7 +265,8 @@ impl World {
     fn unclaimed(&self, instance: InstanceId, scope: &Scope, name: &str) -> Option<Uuid> {
         let server = &self.instances[instance.0];
         let id = server.find(scope, name)?;
-        // What a rollback brings back belonged to a collection once: taken for new, it would be two collections with one id.
+        // A collection that a rollback restored has an id that was in use; adopting it as new would give two
+        // collections one id.
         let claimed = self.board.catalog().by_id(id).is_some() || self.journal.was_mapped(id);
         (!claimed && server.collections[&id].records.is_empty()).then_some(id)
     }

@@ -69,7 +69,7 @@ impl Taints {
         self.places.entry((collection, instance)).or_insert(Divergence { cause, known: Known::ToNobody });
     }
 
-    /// Found equal to a replica that is no better.
+    /// Found equal to a replica that has the same defect.
     pub fn spoil_again(&mut self, collection: CollectionId, instance: InstanceId, divergence: Divergence) {
         self.places.insert((collection, instance), Divergence { known: Known::ToNobody, ..divergence });
     }

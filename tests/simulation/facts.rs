@@ -1,4 +1,4 @@
-//! What has happened, as an all-knowing observer keeps it, edge or no edge: what the invariants are held against.
+//! What has happened, recorded independently of any edge; the invariants are checked against it.
 
 use std::collections::{HashMap, HashSet};
 

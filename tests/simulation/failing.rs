@@ -21,7 +21,7 @@ pub struct Failing {
     pub broken: BTreeSet<(InstanceId, Option<LaneId>)>,
     /// Rejected by agreement, as far as anybody knows.
     pub agreed: BTreeSet<Seq>,
-    /// Where every instance that was asked executed an entry and answered with a failure: nothing shows it.
+    /// Entries that every asked instance executed although it answered with a failure: undetectable.
     pub executed_by_all: BTreeSet<CollectionId>,
 }
 
@@ -75,7 +75,7 @@ impl World {
         }
     }
 
-    /// An index is damaged, a disk is full; or somebody has seen to it.
+    /// An index is damaged, a disk is full; or it has been repaired.
     pub fn breaks_or_is_mended(&mut self) {
         if !self.failures.broken.is_empty() && self.rng.per_mille(700) {
             self.failures.broken.pop_first();

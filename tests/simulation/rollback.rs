@@ -1,7 +1,7 @@
 //! An instance that is rolled back: a backup is restored, or the tail of its writes is lost, or all of it.
 //!
-//! What it lacks altogether shows on inspection. What is only older does not, today: of such a replica nothing is
-//! expected, and of all others everything.
+//! An inspection notices missing collections. It does not notice older content, in this version: nothing is checked on
+//! such a replica, and everything on all others.
 
 use std::collections::BTreeSet;
 

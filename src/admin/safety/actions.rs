@@ -1,4 +1,4 @@
-//! What may be asked for: that recovery looks again now, and that old transactions go.
+//! Actions: trigger recovery, and remove old transactions.
 //!
 //! Neither can do harm: recovery decides for itself what it may do, and what may go is the store's rule (R11).
 
@@ -27,9 +27,9 @@ struct Cleanup {
 }
 
 impl Safety {
-    /// Every instance is probed now, and every lane and instance that waits is looked at.
+    /// Probes every instance now, and ends every wait for a retry.
     pub(super) async fn trigger(&self) -> Reply {
-        // What hangs is looked at by the probes' own round.
+        // An instance that hangs is left to the regular probes.
         let _ = tokio::time::timeout(PROBES, self.health.probe()).await;
         let pending = self.core.hurry();
         let message = match pending {

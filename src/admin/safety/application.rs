@@ -1,4 +1,4 @@
-//! An application's own operations: it executes them, the edge remembers them.
+//! An application's own operations: the application executes them, the edge records them.
 
 use bytes::Bytes;
 use serde::Deserialize;
@@ -61,7 +61,7 @@ impl Safety {
         let draft = draft(request, brought.as_deref())?;
         let (id, key) = (draft.transaction_id, draft.client_key.clone());
         let shown_id = brought.clone().unwrap_or_else(|| id.to_string());
-        // The id that the edge gave to an operation that brought one of its own is that operation's too.
+        // An operation with a client's id can also be found by the edge's id.
         if let Some(first) = brought.as_deref().and_then(idempotency_key::given)
             && let Some(details) = self.core.store().details(&Lookup::Id(first)).await?
             && details.transaction.lane.is_none()
@@ -78,7 +78,7 @@ impl Safety {
         self.repeated(&details, &key, &shown_id)
     }
 
-    /// The answer to who begins again what is there: the same operation, if it is the same.
+    /// The answer to a repeated begin: the existing operation, if the request is the same.
     fn repeated(&self, first: &Details, key: &ClientKey, shown_id: &str) -> Result<Reply, Refusal> {
         let same = first.transaction.client_key.as_ref().is_some_and(|held| held.fingerprint == key.fingerprint);
         let reply = self.show(201, first).with(TRANSACTION_ID, shown_id);
@@ -115,18 +115,18 @@ impl Safety {
             return Err(Refusal::NotAnApplicationOperation);
         }
         if row.status.is_final() {
-            return self.if_ended_so(&before, &report);
+            return self.if_matches(&before, &report);
         }
         let (id, seq) = (row.transaction_id, row.seq);
         let fact = Fact::ApplicationReported { seq, report: report.clone(), at: Timestamp::now() };
         let recorded = self.core.journal().record_in_time(vec![fact]).await;
         recorded.map_err(|error| Refusal::of_record(error, id))?;
         let after = self.core.store().details(&Lookup::Id(id)).await?.ok_or(Refusal::UnknownTransaction)?;
-        self.if_ended_so(&after, &report)
+        self.if_matches(&after, &report)
     }
 
-    /// The operation, if it is what was reported: another report may have come first.
-    fn if_ended_so(&self, details: &Details, report: &ApplicationReport) -> Result<Reply, Refusal> {
+    /// The operation, if its status matches the report; another report may have come first.
+    fn if_matches(&self, details: &Details, report: &ApplicationReport) -> Result<Reply, Refusal> {
         let row = &details.transaction;
         if row.status.is_final() && row.status != report.status(row.timing_gap) {
             return Err(Refusal::Final);

@@ -1,4 +1,4 @@
-//! The audit trail: pages, newest first, with the counts of all that the filter matches.
+//! The audit log: pages, newest first, with the counts of all that the filter matches.
 
 use serde_json::{Map, Value, json};
 
@@ -45,7 +45,7 @@ fn asked(query: &Query) -> Result<AuditQuery, Refusal> {
     Ok(AuditQuery { filter, after, limit })
 }
 
-/// A NUL is in no header, and no store takes it for text.
+/// Headers cannot contain NUL, and no store accepts it.
 pub(super) fn text(text: &str) -> Option<String> {
     (!text.contains('\0')).then(|| text.to_owned())
 }
@@ -70,7 +70,7 @@ fn operations(text: &str) -> Option<Vec<OperationType>> {
     Some(OperationType::shown_as(text)).filter(|found| !found.is_empty())
 }
 
-/// Where a page ended, in a form that says nothing to a client.
+/// An opaque cursor: where a page ended.
 fn cursor(place: AuditCursor) -> String {
     format!("{:x}.{:x}", place.created_at.millis(), place.seq.get())
 }

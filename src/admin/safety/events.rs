@@ -19,7 +19,7 @@ const ACCEL_BUFFERING: HeaderName = HeaderName::from_static("x-accel-buffering")
 const LONGEST_SESSION: usize = 255;
 
 impl Safety {
-    /// The stream that is asked for.
+    /// Opens the requested stream.
     pub(super) async fn events(&self, request: &PageRequest) -> Result<PageAnswer, Refusal> {
         let query = Query::of(&request.query);
         let (scope, status) = match (query.get("client"), query.get("transaction")) {
@@ -33,11 +33,11 @@ impl Safety {
         if request.method == Method::HEAD {
             return Ok(PageAnswer::Live(Box::new(HeadOnly)));
         }
-        let place = self.hub.listen(scope).ok_or(Refusal::TooManyStreams)?;
+        let subscription = self.hub.listen(scope).ok_or(Refusal::TooManyStreams)?;
         let resume = resume(request.headers.get(LAST_EVENT_ID));
-        Ok(match EventStream::open(place, view::shown_in_event, resume, status).await? {
+        Ok(match EventStream::open(subscription, view::shown_in_event, resume, status).await? {
             Opened::Stream(stream) => PageAnswer::Live(Box::new(stream)),
-            // A browser does not ask again after this.
+            // 204 makes `EventSource` stop reconnecting.
             Opened::Over => Reply::from(EdgeAnswer::empty(204)).into(),
         })
     }

@@ -1,4 +1,4 @@
-//! Transactions for those who wait for them: one transaction, the audit trail, numbers, and what may be asked of them.
+//! Pages about transactions: one transaction, the audit log, numbers, events and actions.
 //!
 //! Which path is which page, and with which methods, is decided here; what a page says, in the file of its name. Every
 //! number comes from the journal when it is asked for. docs/transaction-safety.md is the page for clients.
@@ -46,7 +46,7 @@ pub(super) struct Safety {
     waiting: Semaphore,
 }
 
-/// A page of these.
+/// One of these pages.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum SafetyPage {
     Transaction { id: String },

@@ -45,7 +45,7 @@ impl Safety {
             "transaction_safety_service": {
                 "available": recent.is_ok(),
                 "running": self.core.is_recovering(),
-                // The journal is not opened without it.
+                // The journal cannot be opened without the table.
                 "table_exists": true,
             },
             "pending_recovery": pending,
@@ -63,7 +63,7 @@ impl Safety {
     }
 }
 
-/// What the journal would have said is not made up.
+/// Fields that would come from the journal are empty or null.
 fn unread(body: &mut Value, error: &ReadError, lists: &[&str], others: &[&str]) {
     lists.iter().for_each(|name| body[*name] = json!([]));
     others.iter().for_each(|name| body[*name] = Value::Null);
@@ -71,7 +71,7 @@ fn unread(body: &mut Value, error: &ReadError, lists: &[&str], others: &[&str]) 
 }
 
 fn one_status(one: &StatusSummary) -> Value {
-    // Nothing completed has no average.
+    // No average without a completed transaction.
     let seconds = (one.completed > 0).then(|| one.completion_millis as f64 / one.completed as f64 / 1_000.0);
     json!({
         "status": one.status.as_str(),

@@ -19,9 +19,9 @@ pub(in crate::admin) enum Refusal {
     /// A body that cannot be understood.
     BadBody(String),
     UnknownTransaction,
-    /// A write of Chroma's API is executed, and ended, by the edge alone.
+    /// The transaction is a write; only the edge can end it.
     NotAnApplicationOperation,
-    /// It ended otherwise.
+    /// The operation has ended with another status.
     Final,
     /// The id was used for another request.
     Reused,
@@ -29,7 +29,7 @@ pub(in crate::admin) enum Refusal {
     /// What was asked for may be durable.
     JournalInDoubt(TransactionId),
     TooManyWait,
-    /// A stream of events is for a session or for a transaction.
+    /// A stream of events is either for a session or for a transaction.
     OneOfTwo,
     TooManyStreams,
 }
@@ -83,12 +83,12 @@ impl Refusal {
             Refusal::NotAnApplicationOperation => {
                 "The transaction is a write: the edge itself says how it ends".to_owned()
             }
-            Refusal::Final => "The transaction has ended otherwise".to_owned(),
+            Refusal::Final => "The transaction has already ended with another status".to_owned(),
             Refusal::Reused => "This transaction id was used for another request".to_owned(),
             Refusal::JournalUnavailable(why) => format!("Nothing was journaled: {why}"),
-            Refusal::JournalInDoubt(_) => "The journal did not say in time whether it has this".to_owned(),
+            Refusal::JournalInDoubt(_) => "The journal did not confirm in time".to_owned(),
             Refusal::TooManyWait => "Too many requests wait for a transaction; try again shortly".to_owned(),
-            Refusal::OneOfTwo => "Events are asked for with either ?client=SESSION or ?transaction=ID".to_owned(),
+            Refusal::OneOfTwo => "Give either ?client=SESSION or ?transaction=ID".to_owned(),
             Refusal::TooManyStreams => "Too many streams of events are open; try again shortly".to_owned(),
         }
     }
@@ -105,10 +105,10 @@ impl From<ReadError> for Refusal {
 }
 
 impl Refusal {
-    /// What it means that the journal did not take this transaction's facts.
+    /// The refusal for facts of this transaction that the journal did not commit.
     pub(super) fn of_record(error: AppendError, id: TransactionId) -> Refusal {
         match error {
-            AppendError::Full => Refusal::JournalUnavailable("too much waits for the journal".to_owned()),
+            AppendError::Full => Refusal::JournalUnavailable("too many facts wait for the journal".to_owned()),
             AppendError::Unavailable(why) => Refusal::JournalUnavailable(why),
             AppendError::InDoubt(_) => Refusal::JournalInDoubt(id),
             AppendError::Taken(_) => Refusal::Reused,

@@ -1,4 +1,4 @@
-//! A transaction as it is shown.
+//! A transaction as pages and events show it.
 
 use serde_json::{Map, Value, json};
 
@@ -8,7 +8,7 @@ use crate::instance::Registry;
 use crate::journal::{ClientKey, Details, Status, TimingGap, TransactionRow, is_given};
 use crate::order::{MAX_RETRIES, Verdict};
 
-/// Without what only the transaction's own page tells.
+/// The fields of the list; the transaction's own page has more.
 pub(super) fn listed(row: &TransactionRow) -> Map<String, Value> {
     let time = |moment: Option<Timestamp>| moment.map(rfc3339::text);
     let fields = json!({
@@ -36,7 +36,7 @@ pub(super) fn listed(row: &TransactionRow) -> Map<String, Value> {
     }
 }
 
-/// As an event tells of it: without what changes between events.
+/// The fields of an event: those of the list that do not change between events.
 pub fn shown_in_event(row: &TransactionRow) -> Map<String, Value> {
     let mut fields = listed(row);
     for volatile in ["retry_count", "max_retries", "next_retry_at", "target_instance"] {
@@ -45,7 +45,7 @@ pub fn shown_in_event(row: &TransactionRow) -> Map<String, Value> {
     fields
 }
 
-/// All of it.
+/// The fields of the transaction's own page.
 pub(super) fn whole(details: &Details, registry: &Registry) -> Value {
     let row = &details.transaction;
     let mut fields = listed(row);
@@ -60,18 +60,18 @@ pub(super) fn whole(details: &Details, registry: &Registry) -> Value {
     Value::Object(fields)
 }
 
-/// Whether it has had its effect, as far as it has one: a definite answer was given.
+/// Whether a definite answer was given.
 pub(super) const fn is_done(status: Status) -> bool {
     matches!(status, Status::Completed | Status::Recovered)
 }
 
-/// The id that the client brought. Without one, the transaction's own stands in its place.
+/// The id that the client sent, if it sent one: without one, the stored key is the transaction's own id.
 fn idempotency_key(row: &TransactionRow) -> Option<&str> {
     let key: &ClientKey = row.client_key.as_ref()?;
     (!is_given(&key.key, row.transaction_id)).then_some(key.key.as_str())
 }
 
-/// A refused write is applied nowhere, though every instance has passed it.
+/// A rejected write is applied nowhere, although every instance's progress is beyond it.
 fn instances(details: &Details, registry: &Registry) -> Vec<Value> {
     let row = &details.transaction;
     let reached = |name: &str| {
@@ -83,7 +83,7 @@ fn instances(details: &Details, registry: &Registry) -> Vec<Value> {
     names.map(|name| json!({ "name": name, "applied": applied(name) })).collect()
 }
 
-/// A body as JSON: what is none is shown as text.
+/// A body as JSON, or as text if it is not JSON.
 fn body(bytes: &[u8]) -> Value {
     if bytes.is_empty() {
         return Value::Null;

@@ -1,4 +1,4 @@
-//! The requests that are never forwarded, and what the client is told instead.
+//! The requests that are never forwarded, and what the client is answered instead.
 //!
 //! Forwarding a write that this edge does not know would let it happen on one instance, unlogged; so unknown
 //! writes get what Chroma 1.5.9 answers to them: 404, 405 with its `Allow`, 410. Known operations that a

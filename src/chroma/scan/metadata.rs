@@ -1,6 +1,6 @@
 //! One metadata object: its keys, and the values that an instance must not see.
 //!
-//! Every occurrence of a key is looked at, so that a duplicate cannot hide one.
+//! Every occurrence of a key is checked, so that a duplicate cannot hide one.
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 

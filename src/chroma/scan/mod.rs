@@ -3,7 +3,7 @@
 //! It decides what the rules of `order/` need to know of a body (rule R9), how large it is by every limit, and which
 //! bodies must never reach an instance because Chroma would be harmed by them, or keep a side effect of a request it
 //! refuses. It does not validate: what it has read whole and Chroma itself refuses without a trace is left to Chroma.
-//! What cannot be read to its end is refused here: every field that Chroma knows has been looked at, every other is
+//! What cannot be read to its end is refused here: every field that Chroma knows has been checked, every other is
 //! skipped by the same parser in the same manner.
 
 mod catalog;

@@ -162,7 +162,7 @@ impl Found {
     }
 }
 
-/// Which fields Chroma knows of a body. Every other is skipped as Chroma skips it: no value there is looked at, however
+/// Which fields Chroma knows of a body. Every other is skipped as Chroma skips it: no value there is checked, however
 /// deep, long or wrong it is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Fields {

@@ -1,8 +1,8 @@
 //! The webhook: every event of the configured names is posted to one address, in order, until it is accepted.
 //!
-//! It reads the journal from a cursor that the journal keeps, one page at a time: an address that is away for days costs
-//! no memory and holds nothing up. What is accepted is remembered in a later commit, so that after a crash the
-//! last ones may be posted again: at least once, never out of order.
+//! It reads the journal from a cursor that the journal keeps, one page at a time: a receiver that is unreachable for
+//! days costs no memory and blocks nothing. What was accepted is recorded in a later commit, so that after a crash the
+//! last events may be posted again: at least once, never out of order.
 
 mod signature;
 #[cfg(test)]
@@ -30,7 +30,7 @@ const PAGE: u32 = 32;
 const PAUSE: (Duration, Duration) = (Duration::from_millis(500), Duration::from_secs(300));
 /// After a read of the journal that failed.
 const LOOK_AGAIN: Duration = Duration::from_secs(1);
-/// How often the place is remembered while only events of other names pass.
+/// How often the position is stored while only unselected events occur.
 const REMEMBER: Duration = Duration::from_secs(5);
 
 const TIMESTAMP: HeaderName = HeaderName::from_static("chroma-edge-timestamp");
@@ -55,7 +55,7 @@ pub struct WebhookGauges {
 }
 
 impl WebhookGauges {
-    /// Every event up to here is accepted, or not asked for.
+    /// Every event up to here is accepted, or not selected.
     pub fn through(&self) -> EventId {
         EventId::new(self.through.load(Ordering::Relaxed))
     }
@@ -93,11 +93,10 @@ impl Webhook {
         Arc::clone(&self.gauges)
     }
 
-    /// Posts what there is and what comes, for ever. May be dropped at any moment: what was not remembered by then is
-    /// posted again.
+    /// Posts every event, for ever. May be dropped at any moment: events after the stored position are posted again.
     pub async fn run(self) {
         let mut reports = self.journal.reports();
-        let mut through = self.place().await;
+        let mut through = self.position().await;
         let mut remembered = clock::runtime_now();
         loop {
             self.gauges.through.store(through.get(), Ordering::Relaxed);
@@ -133,8 +132,8 @@ impl Webhook {
         }
     }
 
-    /// Where it had come to; a journal that never had a webhook begins with now.
-    async fn place(&self) -> EventId {
+    /// The stored position; without one, the end of the journal.
+    async fn position(&self) -> EventId {
         loop {
             match self.store.events(&EventScope::All, EventId::END, 0).await {
                 Ok(page) => {
@@ -150,13 +149,13 @@ impl Webhook {
     }
 
     async fn wait_after(&self, error: &ReadError) {
-        tracing::debug!(%error, "read events for the webhook");
+        tracing::debug!(%error, "cannot read events for the webhook");
         tokio::time::sleep(LOOK_AGAIN).await;
     }
 
     async fn next_report(&self, reports: &mut watch::Receiver<u64>, _seen: EventId) {
         if reports.changed().await.is_err() {
-            // The journal's handle is held here, hence so is the sender.
+            // This task holds a journal handle, so the sender cannot be dropped.
             std::future::pending::<()>().await;
         }
     }
@@ -207,7 +206,7 @@ impl Webhook {
     }
 }
 
-/// Between half of the pause and all of it: edges that lost the same address do not return together.
+/// Between half of the pause and all of it: edges that failed on the same receiver do not retry in step.
 fn jittered(pause: Duration) -> Duration {
     let random = Uuid::new_v4().as_u64_pair().1 % 1000;
     pause / 2 + pause.mul_f64(random as f64 / 2000.0)

@@ -180,7 +180,7 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
     let found = id.and_then(|id| {
         let board = attempt.core.board();
         let living = board.catalog().by_id(id);
-        // Deleted since: carried all the same, so that the deletion finds the name that it deletes.
+        // Deleted since: replicated all the same, so that the deletion finds the name that it deletes.
         let departed = || board.catalog().departed(CollectionId::new(id)).filter(|_| entry.carried());
         living.or_else(departed).cloned()
     });

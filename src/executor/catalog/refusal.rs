@@ -1,7 +1,7 @@
 //! A catalog entry that was refused elsewhere, and may have been executed here: whatever it left is undone, or
 //! reported (rules R4, G7).
 //!
-//! Its client was told that it has no effect. A collection left behind would be found, one day, as something that
+//! Its client was answered that it has no effect. A collection left behind would be found, one day, as something that
 //! existed before the edge, and be adopted.
 
 use bytes::Bytes;
@@ -36,7 +36,7 @@ pub(super) async fn expect_refusal(
             }
             return Ok(attempted);
         }
-        // A deletion that happened here all the same shows when the instance is looked at.
+        // A deletion that happened here all the same shows when the instance is inspected.
         CatalogWrite::DeleteCollection { .. } | CatalogWrite::DeleteDatabase { .. } | CatalogWrite::Reset => {
             attempt.core.doubt_contents(attempt.instance);
         }

@@ -1,4 +1,4 @@
-//! The audit trail: pages, filters, and counts that equal the truth whatever happened.
+//! The audit log: pages, filters, and counts that equal the truth whatever happened.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! Whether facts that somebody waits for only so long can be taken back.
+//! Whether facts whose caller waits for a limited time can be withdrawn.
 //!
-//! As long as no commit carries them they can, and then have no effect, for certain. A commit that was refused gives
-//! them back; after one in doubt nobody can say any more.
+//! As long as no commit contains them they can, and then certainly have no effect. A refused commit makes them
+//! withdrawable again; after one in doubt their fate is unknown.
 
 use std::sync::atomic::{AtomicU8, Ordering};
 
@@ -10,27 +10,27 @@ const CARRIED: u8 = 1;
 const DOUBTFUL: u8 = 2;
 const WITHDRAWN: u8 = 3;
 
-/// Where a group of facts stands.
+/// The state of a group of facts.
 #[derive(Debug, Default)]
 pub(super) struct Hold(AtomicU8);
 
 impl Hold {
-    /// A commit is about to carry them; `false` if they were taken back.
+    /// A commit is about to contain them; `false` if they were withdrawn.
     pub(super) fn carry(&self) -> bool {
         self.step(WAITING, CARRIED) || self.0.load(Ordering::Acquire) != WITHDRAWN
     }
 
-    /// The commit left nothing behind.
+    /// The commit had no effect.
     pub(super) fn give_back(&self) {
         self.step(CARRIED, WAITING);
     }
 
-    /// Nobody knows what the commit left behind.
+    /// The commit is in doubt.
     pub(super) fn doubt(&self) {
         self.step(CARRIED, DOUBTFUL);
     }
 
-    /// Takes them back; `false` if a commit carries them, or did.
+    /// Withdraws them; `false` if a commit contains them, or did.
     pub(super) fn withdraw(&self) -> bool {
         self.step(WAITING, WITHDRAWN)
     }

@@ -1,7 +1,7 @@
 //! The group commit in front of any store: many writers, one flush.
 //!
-//! Decides what rides in which commit and what its outcome means for each caller. It takes everything that waits,
-//! commits, and repeats: no artificial delay. It does not know what an entry means; a [`DurableSink`] is told what
+//! Decides what goes into which commit and what its outcome means for each caller. It takes everything that waits,
+//! commits, and repeats: no artificial delay. It does not know what an entry means; a [`DurableSink`] receives what
 //! became durable, in order, and puts it into the lanes.
 
 mod breach;
@@ -57,7 +57,7 @@ pub struct Appended {
 
 /// Where durable entries go: into their lanes (rule R6).
 pub trait DurableSink: Send + Sync + 'static {
-    /// Told after each commit, by one task, in `seq` order over all calls, before any append's caller is answered.
+    /// Called after each commit, by one task, in `seq` order over all calls, before any append's caller is answered.
     /// Every entry that became durable comes here exactly once, whether its caller still waits or not. Must not block.
     fn appended(&self, entries: Vec<Appended>);
 }
@@ -71,7 +71,7 @@ pub enum AppendError {
     /// Nothing is durable, or ever will be.
     #[error("the journal is unavailable: {0}")]
     Unavailable(String),
-    /// It may be durable. If it is, the sink will be told.
+    /// It may be durable. If it is, the sink will receive it.
     #[error("the journal did not say whether the write is durable: {0}")]
     InDoubt(String),
     /// The client's key belongs to this earlier transaction. Nothing is durable, or ever will be.
@@ -87,7 +87,7 @@ pub struct Unconnected {
 }
 
 impl Unconnected {
-    /// The task that does the work, and tells `sink` of it.
+    /// The task that does the work, and reports it to `sink`.
     pub fn connect(self, sink: Arc<dyn DurableSink>) -> JournalTask {
         JournalTask::new(self.store, self.queue, sink)
     }
@@ -112,7 +112,7 @@ impl Journal {
         (journal, unconnected.connect(sink))
     }
 
-    /// Makes the write durable and returns its place in the order; the sink has been told by then.
+    /// Makes the write durable and returns its position; the sink has received it by then.
     ///
     /// After the options' timeout, an append that no commit has taken is withdrawn and has no effect, guaranteed
     /// ([`AppendError::Unavailable`]); one whose commit is under way is [`AppendError::InDoubt`]. Dropping the
@@ -138,15 +138,15 @@ impl Journal {
         let recorded = self.queue.record(facts);
         async move {
             if recorded.await.is_err() {
-                // Saying "durable" would be a lie; whoever waits is about to be stopped as well.
+                // They may not be durable; the caller is about to be stopped as well.
                 std::future::pending::<()>().await;
             }
         }
     }
 
     /// Makes the facts durable, as [`Journal::record`] does, but waits no longer than the options' timeout: then they
-    /// are withdrawn and have no effect, guaranteed ([`AppendError::Unavailable`]), or, if a commit may have carried
-    /// them, [`AppendError::InDoubt`].
+    /// are withdrawn and have no effect, guaranteed ([`AppendError::Unavailable`]), or, if a commit may contain them,
+    /// [`AppendError::InDoubt`].
     ///
     /// # Errors
     /// As for [`Journal::append`].
@@ -175,19 +175,19 @@ impl Journal {
         answer.try_recv().map_err(|_| doubt())
     }
 
-    /// Hears of the transaction from now on: look at it after this, and again each time it is told.
+    /// A watch of the transaction: read it after this, and again after each change.
     pub fn watch(&self, seq: Seq) -> Watch {
         self.queue.watches.watch(seq)
     }
 
-    /// Lets the facts ride in the next commit, after all facts handed over before. For statuses, which nobody waits
-    /// for. While more facts wait than [`JournalOptions::queue_entries`], [`Fact::Retried`] is shed and counted; all
+    /// Puts the facts into the next commit, after all facts handed over before. For statuses, which nobody waits for.
+    /// While more facts wait than [`JournalOptions::queue_entries`], [`Fact::Retried`] is dropped and counted; all
     /// others are kept.
     pub fn record_later(&self, facts: Vec<Fact>) {
         self.queue.record_later(facts);
     }
 
-    /// Ticks after each commit that may have made an event: then ask [`Store::events`].
+    /// Changes after each commit that may have made an event: then read [`Store::events`].
     pub fn reports(&self) -> tokio::sync::watch::Receiver<u64> {
         self.queue.reports.subscribe()
     }

@@ -15,18 +15,18 @@ use super::{AppendError, JournalOptions, JournalStats};
 use crate::ids::Seq;
 use crate::journal::{ClientKey, Draft, Fact};
 
-/// An append and who waits for it.
+/// An append, and where its answer goes.
 pub(super) struct Waiting {
     ticket: u64,
     pub(super) draft: Draft,
     pub(super) reply: oneshot::Sender<Result<Seq, AppendError>>,
 }
 
-/// Facts that become durable together, and who waits for them, if anyone does.
+/// Facts that become durable together, and whom to notify, if anyone waits.
 pub(super) struct Facts {
     pub(super) facts: Vec<Fact>,
     pub(super) reply: Option<oneshot::Sender<()>>,
-    /// For those that can be taken back.
+    /// For those that can be withdrawn.
     pub(super) hold: Option<Arc<Hold>>,
 }
 
@@ -37,7 +37,7 @@ impl Facts {
     }
 }
 
-/// What one commit carries.
+/// What one commit contains.
 #[derive(Default)]
 pub(super) struct Taken {
     pub(super) appends: Vec<Waiting>,
@@ -66,7 +66,7 @@ pub(super) struct Queue {
     pub(super) arrived: Notify,
     pub(super) options: JournalOptions,
     pub(super) stats: Arc<JournalStats>,
-    /// Ticks after each commit that may have changed how a transaction stands.
+    /// Changes after each commit that may have changed a transaction's status.
     pub(super) reports: watch::Sender<u64>,
     pub(super) watches: Arc<Watches>,
 }
@@ -109,14 +109,14 @@ impl Queue {
         withdrawn.is_some()
     }
 
-    /// Queues facts that somebody waits for.
+    /// Queues facts that a caller waits for.
     pub(super) fn record(&self, facts: Vec<Fact>) -> oneshot::Receiver<()> {
         let (reply, answer) = oneshot::channel();
         self.push(Facts { facts, reply: Some(reply), hold: None });
         answer
     }
 
-    /// Queues facts that somebody waits for only so long: the answer to come, and what they are taken back by.
+    /// Queues facts that a caller waits for a limited time: the answer to come, and the handle that withdraws them.
     pub(super) fn record_held(&self, facts: Vec<Fact>) -> Result<(oneshot::Receiver<()>, Arc<Hold>), AppendError> {
         let (closed, full) = {
             let state = self.state();
@@ -133,9 +133,9 @@ impl Queue {
         Ok((answer, hold))
     }
 
-    /// Queues facts that nobody waits for. When more facts wait than appends may, counts of retries are shed: they
-    /// are told to operators only, and a journal that is away for long would collect them without end. Everything
-    /// else is bounded by the transactions and lanes it is about, and kept.
+    /// Queues facts that nobody waits for. When more facts wait than appends may, counts of retries are dropped: only
+    /// operators see them, and during a long outage of the journal they would accumulate without limit. Everything else
+    /// is bounded by the transactions and lanes it is about, and kept.
     pub(super) fn record_later(&self, mut facts: Vec<Fact>) {
         if self.state().facts_len >= self.options.queue_entries {
             let before = facts.len();
@@ -222,7 +222,7 @@ impl Queue {
         self.state().closed
     }
 
-    /// No more anything: what still waits is told so.
+    /// Refuses everything, also what still waits.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
         state.closed = true;

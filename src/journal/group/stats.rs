@@ -1,4 +1,4 @@
-//! Numbers of the group commit, for metrics. Written by the queue and the task, read by whoever shows them.
+//! Numbers of the group commit, for metrics. Written by the queue and the task, read by the pages.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;

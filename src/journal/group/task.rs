@@ -1,9 +1,9 @@
 //! The task behind the handles: one commit at a time, and what each outcome means.
 //!
 //! Refused: the appends fail, the facts are kept and tried again ahead of newer ones. In doubt: nothing else is
-//! committed until the store can say what became of the appends, since the order told to the sink is the order of
-//! the positions. Facts may be committed twice, which changes nothing; appends never are. Superseded: nothing can be
-//! committed ever again, so the task ends, and its appends and facts with it.
+//! committed until the store can say what became of the appends, because the sink must receive entries in `seq` order.
+//! Committing facts twice has no effect; appends are never committed twice. Superseded: nothing can be committed any
+//! more, so the task ends, and its appends and facts with it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,8 +17,8 @@ use crate::ids::{Seq, TransactionId};
 use crate::journal::{Batch, CommitError, Draft, Lookup, ReadError, Store};
 use crate::proof::{self, CrashPoint, Rule};
 
-/// The first pause after a failure, and the longest. Appends wait for it too: it is at most a quarter of what they
-/// wait in all, so that they hear of the next attempt.
+/// The first pause after a failure, and the longest. Appends wait during it as well, so it is at most a quarter of
+/// their timeout: they are answered by the next attempt.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 /// Does the journal's work while it runs.
@@ -42,9 +42,9 @@ pub enum Ended {
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum Next {
     Now,
-    /// Facts are kept, and the store did not take them: not at once again.
+    /// The store refused the facts; they are kept, and retried after a pause.
     Later,
-    /// There is none.
+    /// There will be none: another edge has the journal.
     Never(String),
 }
 
@@ -53,9 +53,9 @@ impl JournalTask {
         JournalTask { store, queue, sink }
     }
 
-    /// Commits what is handed over until `shutdown`; then commits what still waits and ends. At the end, what a
-    /// journal that is away has not taken within the options' timeout is given up: the appends are refused, and
-    /// lost progress marks only mean that the next start repeats what they would have marked.
+    /// Commits what is handed over until `shutdown`; then commits what still waits and ends. At the end, whatever an
+    /// unavailable journal has not committed within the options' timeout is given up: the appends are refused, and lost
+    /// progress only means that the next start sends those entries again.
     pub async fn run(self, shutdown: impl Future<Output = ()> + Send) -> Ended {
         // A commit under way is never cut short: the work and the shutdown run side by side.
         let work = self.work();
@@ -69,7 +69,7 @@ impl JournalTask {
             return ended;
         }
         let facts = self.queue.stats.facts_waiting();
-        tracing::warn!(facts, "stop without the journal: it did not take what was waiting");
+        tracing::warn!(facts, "stopping although the journal did not commit what was waiting");
         Ended::Stopped
     }
 
@@ -77,7 +77,7 @@ impl JournalTask {
     async fn work(&self) -> Ended {
         let mut pause = PAUSE.0;
         loop {
-            // Asked before taking: what came before the close is in the take.
+            // Checked before `take`, so that everything queued before the close is taken.
             let closed = self.queue.is_closed();
             let taken = self.queue.take();
             if taken.is_empty() {
@@ -103,7 +103,8 @@ impl JournalTask {
     }
 
     async fn commit(&self, mut taken: Taken) -> Next {
-        let told = proof::broken(Rule::JournalFirst) && breach::execute_first(self.sink.as_ref(), &mut taken).await;
+        let already_reported =
+            proof::broken(Rule::JournalFirst) && breach::execute_first(self.sink.as_ref(), &mut taken).await;
         loop {
             let batch = Batch {
                 appends: taken.appends.iter().map(|waiting| waiting.draft.clone()).collect(),
@@ -121,7 +122,7 @@ impl JournalTask {
                     if proof::broken(Rule::JournalFirst) {
                         breach::learn(&seqs, &taken.facts);
                     }
-                    if !told {
+                    if !already_reported {
                         self.durable(taken.appends.into_iter().zip(seqs));
                     }
                     self.queue.reported(taken.facts.iter().flat_map(|group| &group.facts));
@@ -134,8 +135,8 @@ impl JournalTask {
                     return self.in_doubt(taken, &text).await;
                 }
                 Err(CommitError::InDoubt(text)) => return self.in_doubt(taken, &text).await,
-                // What is executed is journaled some time, once the journal can.
-                Err(CommitError::Refused(_)) if told => tokio::time::sleep(PAUSE.0).await,
+                // It is executed already, so it is journaled as soon as the journal is available.
+                Err(CommitError::Refused(_)) if already_reported => tokio::time::sleep(PAUSE.0).await,
                 Err(CommitError::Refused(text)) => return self.refused(taken, &text),
                 Err(CommitError::Superseded(text)) => {
                     self.refused(taken, &text);
@@ -166,7 +167,7 @@ impl JournalTask {
             self.sink.appended(entries);
         }
         for (reply, seq) in replies {
-            // A caller that gave up is not told; the entry is in its lane all the same.
+            // The caller may have given up; the entry is in its lane anyway.
             let _ = reply.send(Ok(seq));
         }
     }
@@ -211,15 +212,15 @@ impl JournalTask {
         Ok(before - appends.len())
     }
 
-    /// Asks the store what became of the appends until it knows. Callers hear "in doubt" after the first failure to
-    /// learn it; the sink hears of what is found, however late.
+    /// Asks the store what became of the appends until it knows. Callers get "in doubt" after the first lookup that
+    /// fails; the sink gets what is found, however late.
     ///
     /// A crash during this leaves the answer to the next start, which reads what is durable.
     async fn in_doubt(&self, taken: Taken, text: &str) -> Next {
         tracing::warn!(appends = taken.appends.len(), reason = text, "a commit of the journal is in doubt");
         let Taken { appends, facts } = taken;
         facts.iter().for_each(super::queue::Facts::doubt);
-        // Behind nothing: no fact is committed before these are known.
+        // Queued first: no other fact is committed before the lookup has ended.
         let next = self.keep(facts);
         let (mut appends, mut replies): (Vec<_>, Vec<_>) =
             appends.into_iter().map(|waiting| (waiting.draft, Some(waiting.reply))).unzip();
@@ -262,7 +263,7 @@ impl JournalTask {
 }
 
 impl Drop for JournalTask {
-    /// Whatever ended the task: nobody is left waiting for it.
+    /// However the task ended, nobody keeps waiting for it.
     fn drop(&mut self) {
         self.queue.abandon();
     }

@@ -1,4 +1,4 @@
-//! Who waits to hear of a transaction: woken by each commit that says how it went, after the commit, never before.
+//! Watches of single transactions: each is notified after a commit that says how the transaction went, never before.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,13 +8,13 @@ use tokio::sync::watch;
 use crate::ids::Seq;
 use crate::journal::Fact;
 
-/// Everyone who waits. Bounded by whoever lets them wait.
+/// All watches. Whoever makes them bounds their number.
 #[derive(Default)]
 pub(super) struct Watches {
     waiting: Mutex<HashMap<Seq, watch::Sender<()>>>,
 }
 
-/// Hears of one transaction, from its making on.
+/// Notified of one transaction's facts that become durable after it was made.
 #[must_use = "nobody is woken who does not wait"]
 pub struct Watch {
     watches: Arc<Watches>,
@@ -28,7 +28,7 @@ impl Watches {
         Watch { watches: Arc::clone(self), seq, told }
     }
 
-    /// These facts are durable.
+    /// Notifies the watches of these facts, which are durable.
     pub(super) fn tell<'a>(&self, facts: impl Iterator<Item = &'a Fact>) {
         let waiting = self.waiting();
         if waiting.is_empty() {
@@ -49,10 +49,11 @@ impl Watches {
 }
 
 impl Watch {
-    /// Returns when something has become durable about the transaction since the last time, or since the making.
+    /// Returns when something about the transaction has become durable since the last call, or since the watch was
+    /// made.
     pub async fn told(&mut self) {
         if self.told.changed().await.is_err() {
-            // The sender lives as long as somebody watches.
+            // The sender lives as long as a watch does.
             std::future::pending::<()>().await;
         }
     }

@@ -164,7 +164,7 @@ impl Lease {
             (session, released.map(drop))
         });
         if let Err(error) = released.await {
-            tracing::warn!(%error, "give the journal's lease back: the next edge waits until it runs out");
+            tracing::warn!(%error, "cannot give the journal's lease back: the next edge waits until it runs out");
         }
     }
 

@@ -61,7 +61,7 @@ pub struct PostgresOptions {
     /// How long the journal is held, unless it is renewed. Nothing that is said about the lease takes longer than a third
     /// of it.
     pub term: Duration,
-    /// What other edges are told about who holds the journal.
+    /// How other edges see the holder of the journal.
     pub name: String,
     /// How new bodies are stored.
     pub compression: Compression,

@@ -16,7 +16,7 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::{ReadError, Trimmed, Trimming};
 
-/// Lanes looked at in one statement.
+/// Lanes examined in one statement.
 const LANES: usize = 64;
 
 /// What one commit is to remove.
@@ -152,7 +152,7 @@ async fn ends(
             left -= count;
             plan.ends.push((lane, end));
         } else if left > 0 {
-            // Only its beginning: looked at once more, with what is left.
+            // Only its beginning: examined once more, with what is left.
             let one: [&(dyn tokio_postgres::types::ToSql + Sync); 4] = [&vec![&lane], &vec![end], &time(before), &left];
             for part in session.query(ENDS, &one).await.map_err(failed)? {
                 plan.ends.push((get(&part, "lane")?, get(&part, "seq")?));
@@ -198,7 +198,7 @@ const FORGET_FLOORS: &str = "
         AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = p.lane AND c.deleted IS NULL)
         AND NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = p.lane)";
 
-/// The statements that carry the plan out. The first ones say what went.
+/// The statements that perform the plan. The first ones return what was removed.
 pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why: Trimming) -> Vec<Query<'a>> {
     let (lanes, ends): (Vec<&str>, Vec<i64>) = plan.ends.iter().map(|(lane, end)| (lane.as_str(), *end)).unzip();
     let names: Vec<&str> = configured.iter().map(InstanceName::as_str).collect();

@@ -54,7 +54,7 @@ pub struct Capacity {
     pub held_back_by: Option<InstanceName>,
 }
 
-/// Who hears what retention finds.
+/// Receives what retention finds.
 pub trait RetentionSink: Send + Sync + 'static {
     /// The journal is this full now.
     fn fullness(&self, fullness: &Capacity);
@@ -63,7 +63,7 @@ pub trait RetentionSink: Send + Sync + 'static {
     fn left_behind(&self, lane: LaneId, instance: &InstanceName);
 }
 
-/// A look at the bytes that did not succeed.
+/// A failed check of the journal's size.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum CapacityError {
     #[error(transparent)]
@@ -94,7 +94,7 @@ pub async fn run(
                 _ = rounds.tick() => match round(store.as_ref(), &configured, &options, Timestamp::now()).await {
                     Ok(0) => {}
                     Ok(transactions) => tracing::info!(transactions, "removed old transactions from the journal"),
-                    Err(error) => tracing::warn!(%error, "remove old transactions from the journal"),
+                    Err(error) => tracing::warn!(%error, "cannot remove old transactions from the journal"),
                 },
                 _ = looks.tick() => match make_room(store.as_ref(), &configured, &options, sink.as_ref()).await {
                     Ok(fullness) => tell(fullness, &mut named, sink.as_ref()),

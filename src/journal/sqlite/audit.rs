@@ -1,4 +1,4 @@
-//! What is asked about transactions: pages of the audit trail, counts, one transaction with its lane.
+//! Queries about transactions: pages of the audit log, counts, one transaction with its lane.
 //!
 //! Whole hours are counted from the table `statistics`, which triggers keep equal to the truth; what is left of a range,
 //! and what one session did, from an index that covers the question. Which index is said, not left to guesses.
@@ -8,7 +8,7 @@ use rusqlite::{Connection, OptionalExtension, params, params_from_iter};
 
 use super::row::{self, number};
 use crate::clock::Timestamp;
-use crate::journal::audit::Hours;
+use crate::journal::audit::{Hours, status_names};
 use crate::journal::names::{Named, lane_name};
 use crate::journal::{
     AuditCursor, AuditPage, AuditQuery, Details, Filter, Lookup, Recent, RecentStatus, Status, StatusSummary,
@@ -53,18 +53,6 @@ fn text(name: &str) -> Value {
     Value::Text(name.to_owned())
 }
 
-fn kinds(filter: &Filter) -> Vec<&'static str> {
-    filter.operations.iter().map(|operation| operation.stored()).collect()
-}
-
-fn names(statuses: &[Status]) -> Vec<&'static str> {
-    statuses.iter().map(|status| status.name()).collect()
-}
-
-fn range(filter: &Filter) -> std::ops::Range<i64> {
-    filter.since.map_or(i64::MIN, Timestamp::millis)..filter.until.map_or(i64::MAX, Timestamp::millis)
-}
-
 /// A page and the counts, of one moment.
 pub(super) fn audit(connection: &mut Connection, query: &AuditQuery) -> rusqlite::Result<AuditPage> {
     let moment = connection.transaction()?;
@@ -87,7 +75,7 @@ fn places(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<Vec<A
     let filter = &query.filter;
     if let Some(session) = &filter.session {
         let mut condition = Where::new("client_session = ?", vec![text(session)]);
-        condition.and_in("status", &names(&filter.statuses));
+        condition.and_in("status", &status_names(&filter.statuses));
         return ordered(connection, "transactions_by_session", condition, query);
     }
     if filter.statuses.is_empty() {
@@ -110,8 +98,8 @@ fn ordered(
     mut condition: Where,
     query: &AuditQuery,
 ) -> rusqlite::Result<Vec<AuditCursor>> {
-    condition.and_in("kind", &kinds(&query.filter));
-    condition.and_range("created_at", &range(&query.filter));
+    condition.and_in("kind", &query.filter.kinds());
+    condition.and_range("created_at", &query.filter.range());
     if let Some(after) = query.after {
         let place = [after.created_at.millis(), number(after.seq)];
         condition.and("(created_at, seq) < (?, ?)", place.map(Value::Integer));
@@ -136,8 +124,8 @@ pub(super) fn counts(connection: &Connection, filter: &Filter) -> rusqlite::Resu
     };
     if let Some(session) = &filter.session {
         let mut condition = Where::new("client_session = ?", vec![text(session)]);
-        condition.and_in("status", &names(&filter.statuses));
-        condition.and_range("created_at", &range(filter));
+        condition.and_in("status", &status_names(&filter.statuses));
+        condition.and_range("created_at", &filter.range());
         by_status(
             connection,
             "count(*)",
@@ -151,12 +139,12 @@ pub(super) fn counts(connection: &Connection, filter: &Filter) -> rusqlite::Resu
     let wanted = if filter.statuses.is_empty() { &Status::ALL[..] } else { &filter.statuses };
     let hours = Hours::of(filter);
     let mut condition = Where::new("TRUE", Vec::new());
-    condition.and_in("status", &names(wanted));
+    condition.and_in("status", &status_names(wanted));
     condition.and_range("hour", &hours.whole);
     by_status(connection, "sum(transactions)", "statistics", condition, filter, &mut add)?;
     for rest in &hours.rest {
         let mut condition = Where::new("TRUE", Vec::new());
-        condition.and_in("status", &names(wanted));
+        condition.and_in("status", &status_names(wanted));
         condition.and_range("created_at", rest);
         by_status(
             connection,
@@ -178,7 +166,7 @@ fn by_status(
     filter: &Filter,
     add: &mut impl FnMut(Status, u64),
 ) -> rusqlite::Result<()> {
-    condition.and_in("kind", &kinds(filter));
+    condition.and_in("kind", &filter.kinds());
     let sql = format!("SELECT status, {count} AS n FROM {from} WHERE {} GROUP BY status", condition.sql);
     let mut statement = connection.prepare_cached(&sql)?;
     let mut rows = statement.query(params_from_iter(condition.values))?;

@@ -80,8 +80,8 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
     }
 }
 
-/// A failure on an instance that was believed healthy: told at once, so that a crash before the answer does not hide it. One
-/// that is told after the end raises the count, and announces nothing.
+/// A failure on an instance that was believed healthy: reported at once, so that a crash before the answer does not
+/// hide it. One that is reported after the end raises the count, and announces nothing.
 fn retry(connection: &Connection, seq: Seq, reason: &str, next_retry_at: Option<Timestamp>) -> rusqlite::Result<()> {
     let values = named_params! {
         ":seq": number(seq),
@@ -91,7 +91,7 @@ fn retry(connection: &Connection, seq: Seq, reason: &str, next_retry_at: Option<
     connection.prepare_cached(&RETRIED)?.execute(values).map(drop)
 }
 
-/// A mark only moves forwards, whatever order the marks arrive in.
+/// Progress only moves forwards, in whatever order it arrives.
 fn progress(connection: &Connection, lane: LaneId, instance: &InstanceName, through: Seq) -> rusqlite::Result<()> {
     let sql = "INSERT INTO progress (lane, instance, through) VALUES (?1, ?2, ?3)
         ON CONFLICT (lane, instance) DO UPDATE SET through = max(through, excluded.through)";
@@ -149,7 +149,7 @@ fn report(connection: &Connection, report: &Report<'_>) -> rusqlite::Result<()> 
     let Some(current) = statement.query_row([number(report.seq)], read).optional()? else { return Ok(()) };
     let timing_gap = matches!(report.timing_gap, TimingGap::Yes);
     if current.is_final() {
-        // Late, or told twice. Only the alarm is kept: a failure on a healthy instance did happen.
+        // Late, or reported twice. Only the alarm is kept: a failure on a healthy instance did happen.
         let sql = "UPDATE transactions SET timing_gap = max(timing_gap, ?2) WHERE seq = ?1";
         return connection.prepare_cached(sql)?.execute(params![number(report.seq), timing_gap]).map(drop);
     }

@@ -16,7 +16,7 @@ pub(super) enum Configured {
     Changed,
 }
 
-/// Notes which instances are configured, in order. One that is no more keeps its row, without a place.
+/// Notes which instances are configured, in order. One that is no longer configured keeps its row, without a position.
 pub(super) fn note_configured(connection: &Connection, configured: &[InstanceName]) -> rusqlite::Result<Configured> {
     let before: Vec<String> = connection
         .prepare("SELECT instance FROM instances WHERE position IS NOT NULL ORDER BY position")?
@@ -73,7 +73,7 @@ pub(super) fn raise_floor(connection: &Connection, lane: &str, floor: Seq) -> ru
     connection.prepare_cached(sql)?.execute(params![lane, number(floor)]).map(drop)
 }
 
-/// The lanes that take new entries and have transactions, with every configured instance's place.
+/// The lanes that take new entries and have transactions, with every configured instance's progress.
 pub(super) fn held(connection: &mut Connection, configured: &[InstanceName]) -> rusqlite::Result<Vec<HeldLane>> {
     let moment = connection.transaction()?;
     let places = places(&moment)?;

@@ -54,7 +54,7 @@ const COMMANDS: usize = 4;
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {
     /// A commit waits this long for a lock that someone else holds on the file, then it is refused. Shorter than its
-    /// callers wait: one that gives up during a commit cannot be told what came of it.
+    /// callers wait: one that gives up during a commit cannot learn its outcome.
     pub patience: Duration,
     /// How new bodies are stored.
     pub compression: Compression,

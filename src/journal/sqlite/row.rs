@@ -11,6 +11,7 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
 use crate::journal::bodies::{self, Stored};
 use crate::journal::names::{APPLICATION, Named, lane_named};
+use crate::journal::transaction::transaction_columns;
 use crate::journal::{
     ClientKey, EntryRow, OperationType, ProgressRow, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
     ack_policy,
@@ -155,19 +156,6 @@ pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
         resolved: if row.get("resolved")? { Resolution::Resolved } else { Resolution::AsReceived },
         answer: answer(row)?,
     })
-}
-
-/// The columns that [`transaction`] reads, but for the answer's body.
-macro_rules! transaction_columns {
-    ($answer_body:literal) => {
-        concat!(
-            "seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind, method, path, status, verdict, ",
-            "answer_status, ",
-            $answer_body,
-            ", response_status, failure_reason, timing_gap, executed_on, retry_count, next_retry_at, created_at, ",
-            "completed_at, client_session, client_ip, user_identifier"
-        )
-    };
 }
 
 /// The columns that [`transaction`] reads.

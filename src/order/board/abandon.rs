@@ -1,7 +1,7 @@
 //! When an entry that healthy instances leave without an answer is given up (rule R10).
 //!
-//! Decides which entry is held back, and when it may be examined: only after every request for it is known to be
-//! dead, since one that is still under way could be executed right after the look. The look itself is the shell's.
+//! Decides which entry is to be examined, and when: only after no request for it can be executed any more, since one
+//! that is still under way could be executed right after the examination. The examination itself is the shell's.
 
 use super::{Action, Board, Effect, Examination, Held, Reach};
 use crate::ids::{LaneId, Seq};
@@ -40,7 +40,7 @@ impl Board {
         }
     }
 
-    /// An instance is gone: entries that wait for calm there go on instead.
+    /// An instance has become unreachable: entries that wait for it to quiesce are released.
     pub(super) fn release_held(&mut self) {
         let waiting = |(id, held): (&LaneId, &Held)| match held {
             Held::UntilQuiescent(seq) => Some((*id, *seq)),

@@ -1,7 +1,7 @@
 //! When a failure is the request's own (rule R12).
 //!
 //! Decides what an unexplained failure of an entry leads to: another instance is asked, the entry is rejected because
-//! every instance fails it while it executes other writes, or the instance leaves the lane because it alone fails. The
+//! every instance fails it while it executes other writes, or the instance becomes diverged because it alone fails. The
 //! checks and comparisons that this takes are the executor's.
 
 use super::{Action, Board, DivergenceCause, Effect, Held, Reach, Record, Retry, persist_divergence};
@@ -10,7 +10,7 @@ use crate::order::entry::{AckState, Kind, MAX_RETRIES, Verdict};
 use crate::order::failures::{Failures, Signature, Touched, Traces, Writable};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
 
-/// An instance that fails so often what another one has settled leaves the lane.
+/// An instance that fails an entry this often although another one has settled it becomes diverged.
 const FAILED_ELSEWHERE: u32 = 5;
 /// An instance that is further behind is not waited for.
 const NEAR: usize = 64;
@@ -33,7 +33,7 @@ impl Board {
         if first == last {
             return self.failed_alone(id, instance, first, signature, about, effects);
         }
-        // Which entry it was shows when they go one by one.
+        // Sending its entries one by one shows which one fails.
         let before = Seq::new(first.get().saturating_sub(1));
         lane.between_mut(before, last).for_each(|slot| slot.solo = true);
     }
@@ -64,9 +64,10 @@ impl Board {
         effects.push(Effect::Perform(Action::CheckWritable { lane: id, instance, seq }));
     }
 
-    /// Another instance has settled the entry, and this one fails it: again and again, it leaves the lane. The catalog
-    /// lane does not stop: there the collection is diverged. What is about no collection that exists is never passed over:
-    /// what a deletion leaves would be found one day and adopted, and what a database lacks cannot be created.
+    /// Another instance has settled the entry, and this one fails it: if it does so repeatedly, it becomes diverged.
+    /// The catalog lane does not stop: there the collection is diverged. What is about no collection that exists is
+    /// never passed over: what a deletion leaves would be found one day and adopted, and what a database lacks cannot
+    /// be created.
     fn failed_what_is_settled(
         &mut self,
         id: LaneId,
@@ -148,7 +149,7 @@ impl Board {
     }
 
     /// Rejects the entry if every instance that can be asked has failed it by its own fault: first compared, where
-    /// instances may differ in what it did. Never what a client may have been told was applied.
+    /// instances may differ in what it did. Never what may have been acknowledged.
     fn agreed(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) -> bool {
         let Some(slot) = self.lanes.get(&id).and_then(|lane| lane.slot(seq)) else { return false };
         let Some(failures) = &slot.failures else { return false };
@@ -162,7 +163,7 @@ impl Board {
         }
         let took_part: Vec<_> = peers.into_iter().filter(|peer| failures.by[peer.0].own > 0).collect();
         let undone = id == LaneId::Catalog && slot.entry.profile.kind != Kind::UpdateCollection;
-        // Nobody is asked any more.
+        // No instance is asked any more.
         if let Some(slot) = self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(seq)) {
             slot.examined = true;
         }
@@ -176,7 +177,7 @@ impl Board {
         true
     }
 
-    /// Rejects the entry. Instances that differ leave the lane, and so do, where those that agree may have executed it,
+    /// Rejects the entry. Instances that differ become diverged, and so do, if those that agree may have executed it,
     /// those that were not asked: they would skip it.
     pub(super) fn touched_compared(&mut self, id: LaneId, seq: Seq, comparison: Touched, effects: &mut Vec<Effect>) {
         self.dirty.insert(id);
@@ -204,7 +205,7 @@ impl Board {
             let mut others = (0..lane.replicas.len()).map(InstanceId);
             standing.extend(others.find(|other| !differ.contains(other) && stands(other)));
         }
-        // Nobody stands there any more: the entry is tried again.
+        // It is no instance's head any more: the entry is tried again.
         let Some(reference) = standing.first().copied() else { return };
         let mut apart = differ;
         if traces == Traces::Possible {
@@ -233,8 +234,8 @@ impl Board {
     }
 }
 
-/// How often the instance has been asked in a way that counts. One that leaves the entry without an answer again and
-/// again is waited for no longer (rule R10).
+/// How often the instance has been asked in a way that counts. One that repeatedly leaves the entry without an answer
+/// is not waited for (rule R10).
 fn asked(slot: &Slot, failures: &Failures, instance: InstanceId) -> u32 {
     if slot.unanswered[instance.0] >= MAX_RETRIES { u32::MAX } else { failures.by[instance.0].own }
 }

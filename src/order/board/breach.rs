@@ -82,8 +82,8 @@ fn failed_again(lane: &mut Lane, instance: InstanceId) -> Option<Seq> {
     through
 }
 
-/// R1, R2: the instance stands some entries before the one in doubt again. Only applied ones: for one that was refused
-/// elsewhere the place would be taken as diverged, and prove less.
+/// R1, R2: the instance is set back to some entries before the one in doubt. Only applied ones: with one that was
+/// rejected elsewhere the replica would become diverged, which proves less.
 pub(super) fn go_back(lane: &mut Lane, instance: InstanceId, first: Seq) {
     let before = lane.slots.iter().rev().filter(|slot| slot.entry.seq < first);
     let applied = before.take_while(|slot| slot.entry.verdict == Some(Verdict::Applied));

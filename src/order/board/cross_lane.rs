@@ -1,5 +1,5 @@
-//! What crosses lanes: a record write waits for its collection's mapping and for deletions before it; a deletion
-//! waits for the flights under it; an applied deletion closes the lanes under it (rule R7).
+//! What crosses lanes: a record write waits for its collection's mapping and for deletions before it; a deletion waits
+//! for the requests in flight in the lanes that it closes when it is applied (rule R7).
 
 use std::collections::BTreeSet;
 

@@ -28,7 +28,7 @@ pub struct ClientAnswer {
     /// Whose answer it is; `None` for "no such collection", the edge's own.
     pub from: Option<InstanceId>,
     pub verdict: Verdict,
-    /// What the client may have been told by an earlier edge.
+    /// What an earlier edge may have answered to the client.
     pub ack_state: AckState,
 }
 

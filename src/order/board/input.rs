@@ -1,4 +1,4 @@
-//! What the board is told: entries that became durable, outcomes of requests, and what is seen of the instances.
+//! The board's inputs: entries that became durable, outcomes of requests, and what is seen of the instances.
 //!
 //! Plain data. What an input means is decided by the [`Board`](super::Board).
 

@@ -1,4 +1,4 @@
-//! What another edge may have sent behind this one's back (docs/one-active-edge.md).
+//! What another edge may have sent after its lease (docs/one-active-edge.md).
 //!
 //! Decides that a place is not trusted, and from when on it may be looked at: not before a rest that began after the
 //! late write is over, since what was sent may be executed until then. The look itself is the shell's.

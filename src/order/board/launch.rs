@@ -30,8 +30,9 @@ impl Board {
         }
     }
 
-    /// What is skipped is marked before anything newer is sent there. So after a restart exactly what follows the
-    /// mark is in doubt: an entry refused elsewhere meanwhile is not sent after a newer one that was executed.
+    /// A skip is recorded durably before anything newer is sent to the instance. After a restart, therefore, exactly
+    /// what follows the durable progress is in doubt, and an entry that another instance rejected is never sent after a
+    /// newer one.
     fn mark_skips(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
             let Some(lane) = self.lanes.get(&id) else { return };
@@ -45,7 +46,7 @@ impl Board {
         }
     }
 
-    /// Settled entries go to every instance that lacks them, each at its own pace.
+    /// Sends settled entries to every instance that lacks them; instances do not wait for each other.
     fn replicate(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
             if proof::broken(Rule::DropNothing) {
@@ -59,7 +60,7 @@ impl Board {
         }
     }
 
-    /// An open entry goes to one instance at a time (rule R3): the preferred one of those that stand there.
+    /// An open entry goes to one instance at a time (rule R3): the preferred one of those whose head it is.
     fn execute(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         let mut open: Vec<(Seq, Candidate)> = Vec::new();
         for instance in self.instances() {
@@ -120,7 +121,7 @@ impl Board {
             Some(Verdict::Applied | Verdict::Void | Verdict::Abandoned | Verdict::Quarantined) => Purpose::Replicate,
         };
         let seqs = match purpose {
-            // A refusal that is expected must not be merged with writes that are not.
+            // An entry that is expected to be rejected must not be merged with others.
             Purpose::ExpectRefusal => vec![seq],
             Purpose::Execute | Purpose::Replicate => lane.run_from(instance, seq, before, limits),
         };
@@ -135,8 +136,8 @@ impl Board {
         effects.push(Effect::Perform(Action::Send { lane: id, instance, seqs, purpose, repeat, send_priority }));
     }
 
-    /// Whether every configured instance says that it is not fit for the entry: then that is the answer, but
-    /// never on recovery, nor while one of them may have executed it before it said so (rule R2).
+    /// Whether every configured instance answered `Unfit`. Then the entry is rejected, unless its client no longer
+    /// waits, or an instance may have executed it before (rule R2).
     pub(super) fn declined_by_all(&self, id: LaneId, seq: Seq) -> bool {
         self.lanes.get(&id).is_some_and(|lane| {
             let attended = lane.slot(seq).is_some_and(|slot| slot.client == ClientState::Waiting);
@@ -145,8 +146,8 @@ impl Board {
     }
 }
 
-/// The catalog lane counts as attended: the others wait for its mappings, and who creates a collection waits until it is
-/// everywhere.
+/// The catalog lane always counts as having a waiting client: other lanes wait for its mappings, and a client that
+/// creates a collection waits until every reachable instance has it.
 fn send_priority(id: LaneId, lane: &Lane, instance: InstanceId, seqs: &[Seq]) -> SendPriority {
     let mut precedence = lane.precedence(seqs);
     if id == LaneId::Catalog {

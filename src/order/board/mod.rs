@@ -37,10 +37,10 @@ use super::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProg
 use super::vouching::{RequestClass, Vouching};
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 
-/// How far the examination of an entry is (rule R10).
+/// Why an entry is not sent: the state of its examination (rule R10), or its comparison (rule R12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Held {
-    /// Until no abandoned request can be executed any more.
+    /// Until no given-up request can be executed any more.
     UntilQuiescent(Seq),
     /// [`Action::Examine`] is under way.
     Asked(Seq),
@@ -60,7 +60,7 @@ pub struct Board {
     pub(super) renames: BTreeSet<Seq>,
     /// Settled deletions, until every instance has them, and the lanes they closed.
     pub(super) settled_deletions: BTreeMap<Seq, Vec<LaneId>>,
-    /// Entries held back for rule R10.
+    /// Entries that are being examined (rule R10) or compared (rule R12).
     pub(super) held: BTreeMap<LaneId, Held>,
     /// Entries that are quarantined and not lifted, by lane (rule R13).
     pub(super) quarantined: BTreeMap<LaneId, BTreeMap<Seq, RequestClass>>,

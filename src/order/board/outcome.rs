@@ -1,7 +1,8 @@
 //! What an attempt's outcome means (rules R2, R3, R4).
 //!
-//! Every outcome ends or keeps the flight of one place, and may settle entries. When an unanswered entry is given
-//! up is in [`super::abandon`], what waits for the journal in [`super::record`].
+//! Every outcome ends the request in flight of one replica, or keeps it in flight, and may settle entries.
+//! [`super::abandon`] decides when an unanswered entry is given up; [`super::record`] handles what must first be
+//! durable.
 
 use super::{
     Action, Board, ClientAnswer, Consequences, DivergenceCause, Effect, Health, Outcome, Record, Resolved, Retry,
@@ -22,7 +23,7 @@ impl Board {
         let progress = lane.progress_mut(instance);
         progress.in_flight = InFlight::None;
         match outcome {
-            // Nobody asks any more how it went there.
+            // The outcome no longer matters: the replica is diverged, or its collection is deleted.
             _ if progress.state != LaneState::InStep || lane.closed_by.is_some() => match outcome {
                 Outcome::InDoubt { .. } | Outcome::Died { .. } => {
                     self.doubt(id, instance, first, last, Health::Gone, effects);
@@ -32,7 +33,8 @@ impl Board {
             Outcome::Applied(consequences) => self.applied(id, instance, last, consequences, effects),
             Outcome::Void => self.voided(id, instance, first, effects),
             Outcome::Rejected { about } if first == last => self.rejected(id, instance, first, about, effects),
-            // A merged request that was refused had no effect: which entry was wrong shows when they go one by one.
+            // A merged request that was rejected had no effect: sending its entries one by one shows which one was
+            // invalid.
             Outcome::Rejected { .. } => lane.between_mut(prior(first), last).for_each(|slot| slot.solo = true),
             Outcome::Failed { signature, about } => {
                 self.failed(id, instance, (first, last), signature, about, effects);
@@ -112,8 +114,8 @@ impl Board {
         self.begin_record(id, instance, record, pending, effects);
     }
 
-    /// Executed here though it was refused elsewhere: never served from here until compared (rule R4). The catalog
-    /// lane itself never stops; there it is the collections that the shell names.
+    /// Executed here although another instance rejected it: the replica is not served until it has been compared (rule
+    /// R4). The catalog lane never stops; there, the collections that the shell names become diverged.
     fn applied_after_refusal(
         &mut self,
         id: LaneId,
@@ -151,8 +153,8 @@ impl Board {
         lane.progress_mut(instance).answered();
         match lane.slot(seq).and_then(|slot| slot.entry.verdict) {
             None => {
-                // In doubt elsewhere: sent there once more, to be refused there as well (rule R4). Else one wrong write of a
-                // client while an answer is lost, or a restart with an open one, would take an instance out.
+                // Where it is in doubt, it is sent once more and should be rejected as well (rule R4). Otherwise one
+                // invalid write, together with a lost answer or a restart, would make an instance diverged.
                 self.settle_without_effect(id, instance, seq, Verdict::Rejected, effects);
             }
             Some(Verdict::Applied) => self.refused_after_applied(id, instance, seq, about, effects),
@@ -252,7 +254,8 @@ impl Board {
         let progress = lane.progress_mut(instance);
         progress.declined = Some(seq);
         if deleted {
-            // Nothing of the lane is left there to be in doubt: the deletion would wait for it, and it for the deletion.
+            // The collection is gone there, so nothing can be in doubt. Otherwise the deletion and the doubt would wait
+            // for each other.
             progress.doubt = Seq::ZERO;
         }
         let open = lane.slot(seq).is_some_and(|slot| slot.entry.verdict.is_none());

@@ -6,7 +6,7 @@ use crate::order::entry::{Kind, Verdict};
 use crate::order::lane::{InFlight, LaneState, Pending};
 
 impl Board {
-    /// The place keeps its flight until the record is durable: no second request may be in doubt (rule R1).
+    /// The replica's request stays in flight until the record is durable: no second request may be in doubt (rule R1).
     pub(super) fn begin_record(
         &mut self,
         id: LaneId,

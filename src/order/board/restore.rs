@@ -106,8 +106,8 @@ impl Board {
         }
     }
 
-    /// Whatever follows the mark may have been sent before the crash, in the longest run that could have been. So
-    /// may an entry that has been refused elsewhere since, and would be skipped now.
+    /// Whatever follows the durable progress may have been sent before the crash, in the longest run that could have
+    /// been. So may an entry that has been refused elsewhere since, and would be skipped now.
     fn doubt_heads(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         if proof::broken(Rule::RememberDoubt) && id != LaneId::Catalog {
             return;

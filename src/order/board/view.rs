@@ -1,4 +1,4 @@
-//! What the board tells others: who is fresh (rule R5), who is behind, what could be compared.
+//! What others read from the board: who is fresh (rule R5), who is behind, what could be compared.
 
 use super::{Board, Reach, WaitId};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};

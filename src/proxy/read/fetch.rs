@@ -1,4 +1,4 @@
-//! Reads that the edge executes itself and answers whole: like a write, but without the journal.
+//! Reads that the edge executes itself instead of passing them through Pingora.
 //!
 //! What an answer means is decided by `chroma::classify`, and where the next attempt goes by [`next`].
 
@@ -38,12 +38,12 @@ impl ReadRequest {
     }
 }
 
-/// The whole answer of a read that the edge executes itself: by the first instance that can say something definite.
+/// The whole answer of a read that the edge executes itself: from the first instance that gives a definite answer.
 ///
 /// # Errors
 /// What to answer when no instance gave an answer that can be passed on.
 pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts: Attempts) -> Result<Reply, Failure> {
-    // The last answer that is no verdict: better than none when no instance is left.
+    // The last indefinite answer; it is passed on if no instance is left.
     let mut failed: Option<Reply> = None;
     let mut losses = Losses::default();
     loop {
@@ -84,7 +84,7 @@ pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts
             ReadAdvice::Elsewhere => attempts.exclude(instance),
             ReadAdvice::Again => {}
         }
-        // A gateway's page is of no use to a client of Chroma's.
+        // Do not pass on a gateway's error page.
         let passable = (class != Class::Gateway).then_some(reply);
         if attempts.used_up() {
             return passable.or(failed).ok_or(Failure::InstancesFailed);
@@ -123,7 +123,7 @@ pub async fn show(edge: &Edge, collection: CollectionId, trace: TraceId) -> Resu
     fetch(edge, &read, &ReadRequest::get(trace), Attempts::default()).await
 }
 
-/// A list of collections that no single instance has all of: each from one that serves it.
+/// A list of collections that no single instance can answer: each collection is read from an instance that serves it.
 pub async fn assemble(edge: &Edge, read: &Read, trace: TraceId) -> Result<Option<Reply>, Failure> {
     let (Target::Collections(scope), Rewrite::CollectionList(window)) = (&read.target, &read.rewrite) else {
         return Ok(None);
@@ -139,7 +139,8 @@ pub async fn assemble(edge: &Edge, read: &Read, trace: TraceId) -> Result<Option
     for id in window.select(all) {
         match show(edge, id, trace).await {
             Ok(reply) if reply.status == 200 => {
-                // Held until the list is whole, and once more in it. More is not waited for while something is held.
+                // Twice the size: each item, and the joined list. `claim` does not wait, because what is held already
+                // would deadlock.
                 memory.push(edge.admission.claim(reply.body.len().saturating_mul(2))?);
                 items.push(reply.body);
             }

@@ -199,7 +199,7 @@ impl LeaseHolder {
                     // It is listed until it is durably handled.
                     if seen.insert(id) {
                         let LateWrite { lane, instance } = &late_write;
-                        warn!(%lane, %instance, "an earlier edge may have sent a write after its lease: it is looked at");
+                        warn!(%lane, %instance, "an earlier edge may have sent a write after its lease: the replica is checked");
                         core.late_write(id, &late_write);
                     }
                 }
@@ -229,16 +229,16 @@ impl LeaseHolder {
         if late_writes.is_empty() {
             return;
         }
-        let told = timeout(REPORT_LIMIT, async {
+        let reported = timeout(REPORT_LIMIT, async {
             while let Err(error) = self.leadership.report_late_writes(&late_writes).await {
-                tracing::debug!(%error, "late writes are reported again");
+                tracing::debug!(%error, "cannot report late writes yet");
                 sleep(POLL / 5).await;
             }
         });
-        match told.await {
-            Ok(()) => warn!(places = late_writes.len(), "writes ended after the lease: reported for the next edge"),
+        match reported.await {
+            Ok(()) => warn!(replicas = late_writes.len(), "writes ended after the lease: reported for the next edge"),
             Err(_) => error!(
-                places = ?late_writes,
+                replicas = ?late_writes,
                 "writes ended after the lease, and could not be reported for the next edge: compare these instances"
             ),
         }
@@ -263,7 +263,7 @@ impl LeaseHolder {
             self.report_late_writes().await;
             if !self.lease.has_begun() {
                 // The next edge would not wait out what this one is waiting for. A lease that runs out makes it wait.
-                return info!("the lease is not given back: what an earlier edge sent may still be on its way");
+                return info!("keeping the lease until it expires: a predecessor's writes may still arrive");
             }
             let _ = timeout(LAST_RELEASE, self.leadership.release()).await;
         }

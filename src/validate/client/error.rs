@@ -31,7 +31,7 @@ pub enum CallError {
     /// An answer that is not what this path answers.
     #[error("{request} was answered with {what}")]
     Nonsense { request: String, what: String },
-    /// The instance was down at the beginning: it is not looked at.
+    /// The instance was down at the beginning: it is not read.
     #[error("not looked at: {0}")]
     Away(String),
     /// A server has a collection under another id than the deployment says of the instance that it should be.

@@ -34,14 +34,14 @@ pub struct View {
     place: DatabasePath,
     /// Which ids it should have, where it shows its own.
     mapped: Option<Mapped>,
-    /// Why it is not looked at, if so.
+    /// Why it is not read, if so.
     away: Option<String>,
 }
 
 /// A collection as an instance shows it.
 #[derive(Clone, Debug)]
 pub struct Shown {
-    /// By that instance's own id where it is looked at directly, else by the deployment's.
+    /// By that instance's own id where it is read directly, else by the deployment's.
     pub id: String,
     pub metadata: Value,
 }

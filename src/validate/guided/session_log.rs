@@ -61,7 +61,7 @@ impl SessionLog {
         self.there.first().map(|one| &one.collection)
     }
 
-    /// Compares every instance with it. How many records were looked at.
+    /// Compares every instance with it. How many records were compared.
     pub fn compare(&self, run: &Run, findings: &mut Findings) -> usize {
         let mut compared = 0;
         for one in &self.there {

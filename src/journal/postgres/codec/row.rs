@@ -15,6 +15,7 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
 use crate::journal::names::{APPLICATION, Named, lane_named};
 use crate::journal::postgres::connection::connect::explain;
+use crate::journal::transaction::transaction_columns;
 use crate::journal::{
     ClientKey, EntryRow, OperationType, ReadError, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
     ack_policy,
@@ -212,19 +213,6 @@ pub(in crate::journal::postgres) fn request(row: &Row) -> Result<Request, ReadEr
         resolved: if get(row, "resolved")? { Resolution::Resolved } else { Resolution::AsReceived },
         answer: answer(row)?,
     })
-}
-
-/// The columns that [`transaction`] reads, but for the answer's body.
-macro_rules! transaction_columns {
-    ($answer_body:literal) => {
-        concat!(
-            "seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind, method, path, status, verdict, ",
-            "answer_status, ",
-            $answer_body,
-            ", response_status, failure_reason, timing_gap, executed_on, retry_count, next_retry_at, created_at, ",
-            "completed_at, client_session, client_ip, user_identifier"
-        )
-    };
 }
 
 /// The columns that [`transaction`] reads.

@@ -20,7 +20,7 @@ use crate::journal::postgres::codec::text::stored;
 use crate::journal::postgres::connection::pipeline::{Query, query};
 use crate::journal::postgres::query::events;
 
-/// Marks what every configured instance is about to have for the first time, before the marks themselves move.
+/// Notes what every configured instance is about to have for the first time, before the progress itself is updated.
 const SYNCED: &str = "
     WITH marks AS (SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[]) AS m (lane, instance, through)),
     places AS (
@@ -36,7 +36,7 @@ const SYNCED: &str = "
     UPDATE chroma_edge.transactions AS t SET synced_at = $4 FROM places AS p
     WHERE p.becomes > p.was AND t.lane = p.lane AND t.seq > p.was AND t.seq <= p.becomes AND t.synced_at IS NULL";
 
-/// A mark only moves forwards, whatever order the marks arrive in.
+/// Progress only moves forwards, in whatever order it arrives.
 const PROGRESS: &str = "
     INSERT INTO chroma_edge.progress AS p (lane, instance, through)
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])

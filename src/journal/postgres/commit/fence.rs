@@ -175,7 +175,7 @@ pub(in crate::journal::postgres) fn behind(known: Known, found: Known) -> Option
     Some(format!(
         "the journal came back behind what it had acknowledged: it had {} commits up to position {}, and now has {} up to \
          position {}. Its database lost its tail (a failover to a server that was behind, or an older copy), and with it \
-         writes that clients were told of, or marks of what was sent. Bring the lost part back if there is a copy of it; \
+         acknowledged writes, or the progress of what was sent. Bring the lost part back if there is a copy of it; \
          to go on without it, compare the instances, and then: UPDATE chroma_edge.journal SET halted = NULL",
         known.commits, known.last_seq, found.commits, found.last_seq
     ))

@@ -33,7 +33,7 @@ pub(in crate::journal::postgres) enum Purpose {
 pub(in crate::journal::postgres) struct Patience {
     /// For one of several hosts to take a connection: less than half of what its callers wait.
     pub(in crate::journal::postgres) connect: Duration,
-    /// For the server to carry out one statement.
+    /// For the server to execute one statement.
     pub(in crate::journal::postgres) statement: Duration,
     /// For a lock that another session holds.
     pub(in crate::journal::postgres) lock: Duration,
@@ -88,7 +88,7 @@ pub(in crate::journal::postgres) struct Opener {
     patience: Patience,
     /// The host to begin with.
     first: AtomicUsize,
-    /// What the operator was told once.
+    /// What was logged once.
     warned: AtomicBool,
 }
 

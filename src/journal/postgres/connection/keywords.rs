@@ -1,5 +1,5 @@
-//! The keywords of a connection string that the driver does not know, taken out of it: `sslmode` and `sslrootcert`
-//! with all of libpq's values. And which others were said at all, since the driver does not tell.
+//! The keywords of a connection string that the driver does not know, taken out of it: `sslmode` and `sslrootcert` with
+//! all of libpq's values. And which others were given at all, since the driver does not say.
 
 use std::borrow::Cow;
 

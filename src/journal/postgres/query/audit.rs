@@ -1,4 +1,4 @@
-//! What is asked about transactions: pages of the audit trail, counts, one transaction with its lane.
+//! Queries about transactions: pages of the audit log, counts, one transaction with its lane.
 //!
 //! Whole hours are counted from the table `statistics`, which triggers keep equal to the truth; what is left of a range,
 //! and what one session did, from the transactions themselves.
@@ -11,7 +11,7 @@ use super::lanes;
 use super::read;
 use super::read::failed;
 use crate::clock::Timestamp;
-use crate::journal::audit::Hours;
+use crate::journal::audit::{Hours, status_names};
 use crate::journal::names::{Named, lane_name};
 use crate::journal::postgres::codec::row::{self, get, number, time};
 use crate::journal::postgres::codec::text::stored;
@@ -73,18 +73,6 @@ impl Where {
     }
 }
 
-fn kinds(filter: &Filter) -> Vec<&'static str> {
-    filter.operations.iter().map(|operation| operation.stored()).collect()
-}
-
-fn names(statuses: &[Status]) -> Vec<&'static str> {
-    statuses.iter().map(|status| status.name()).collect()
-}
-
-fn range(filter: &Filter) -> std::ops::Range<i64> {
-    filter.since.map_or(i64::MIN, Timestamp::millis)..filter.until.map_or(i64::MAX, Timestamp::millis)
-}
-
 async fn moment(session: &mut Exclusive) -> Result<Transaction<'_>, ReadError> {
     let begun = session.build_transaction().isolation_level(IsolationLevel::RepeatableRead).read_only(true).start();
     begun.await.map_err(failed)
@@ -119,7 +107,7 @@ async fn places(moment: &Transaction<'_>, query: &AuditQuery) -> Result<Vec<Audi
         let mut condition = Where::new();
         if let Some(session) = &filter.session {
             condition.and_session(session);
-            condition.and_in("status", &names(&filter.statuses));
+            condition.and_in("status", &status_names(&filter.statuses));
         }
         return ordered(moment, condition, query).await;
     }
@@ -140,8 +128,8 @@ async fn ordered(
     mut condition: Where,
     query: &AuditQuery,
 ) -> Result<Vec<AuditCursor>, ReadError> {
-    condition.and_in("kind", &kinds(&query.filter));
-    condition.and_moments(&range(&query.filter));
+    condition.and_in("kind", &query.filter.kinds());
+    condition.and_moments(&query.filter.range());
     if let Some(after) = query.after {
         condition.and_behind(after);
     }
@@ -163,14 +151,14 @@ async fn counts(moment: &Transaction<'_>, filter: &Filter) -> Result<Vec<(Status
         GROUP BY status";
     let restricted = || {
         let mut condition = Where::new();
-        condition.and_in("status", &names(&filter.statuses));
-        condition.and_in("kind", &kinds(filter));
+        condition.and_in("status", &status_names(&filter.statuses));
+        condition.and_in("kind", &filter.kinds());
         condition
     };
     if let Some(session) = &filter.session {
         let mut condition = restricted();
         condition.and_session(session);
-        condition.and_moments(&range(filter));
+        condition.and_moments(&filter.range());
         found.extend(condition.query(moment, from_rows).await?);
     } else {
         let hours = Hours::of(filter);

@@ -24,7 +24,7 @@ const LEFT_BEHIND: &str = "
     UPDATE chroma_edge.transactions AS t SET synced_at = $2 FROM places AS p
     WHERE t.lane = p.lane AND t.seq <= p.lowest AND t.synced_at IS NULL";
 
-/// Notes which instances are configured, in order. One that is no more keeps its row, without a place.
+/// Notes which instances are configured, in order. One that is no longer configured keeps its row, without a position.
 pub(in crate::journal::postgres) fn note_configured<'a>(
     configured: &'a [InstanceName],
     at: Timestamp,

@@ -17,7 +17,7 @@ use crate::journal::postgres::connection::connect::Exclusive;
 use crate::journal::progress::LaneProgress;
 use crate::journal::{CollectionRow, EntryRow, ReadError, Snapshot};
 
-/// Above the lane's lowest place; and what has no verdict, wherever it is. Each by its index.
+/// Above the lane's lowest progress; and what has no verdict, wherever it is. Each by its index.
 fn entries_sql() -> String {
     let columns = row::ENTRY;
     format!(
