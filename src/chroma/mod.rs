@@ -8,6 +8,7 @@
 mod answer;
 mod classify;
 mod copy;
+mod delete;
 mod envelope;
 mod error;
 mod limits;
@@ -21,6 +22,7 @@ mod sizes;
 pub use answer::EdgeAnswer;
 pub use classify::{Call, Class, ReadAdvice, classify, classify_header, failed_while_reading, signature};
 pub use copy::{CopyPlan, copy_requests, same_definition};
+pub use delete::{deleted_unknown, deletes_by_condition};
 pub use envelope::{Envelope, Likeness};
 pub use error::{ErrorBody, ErrorName, Recovery};
 pub use limits::{Exceeded, IndexFault, Limit, Measured, RequestLimits, Unit};

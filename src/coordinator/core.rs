@@ -151,6 +151,11 @@ impl Core {
         self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Whether an instance stands ready to take this entry from `instance`, which has not settled it.
+    pub(crate) fn another_stands_ready(&self, (lane, seq): (LaneId, Seq), instance: InstanceId) -> bool {
+        self.board().another_stands_ready(lane, seq, instance)
+    }
+
     /// The instances.
     pub fn registry(&self) -> &Arc<Registry> {
         &self.registry

@@ -1,19 +1,19 @@
 //! One request to one instance: its time limit, its classification, and what is reported to the registry.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method};
 use tracing::warn;
 
+use super::patience::Patience;
 use super::resources::Resources;
 use crate::chroma::{self, Class, EdgeAnswer};
 use crate::clock;
 use crate::coordinator::Core;
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId};
-use crate::instance::{Answer, Client, Licence, Observation, Outgoing, Phase, Refused, SendError, Sent};
-use crate::order::{Health, Outcome, Purpose, Retry};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
+use crate::instance::{Answer, Client, Licence, Observation, Outgoing, Phase, Refused, SendError, Sent, Wait};
+use crate::order::{Health, Outcome, Purpose, Repeat, Retry};
 use crate::proof::{self, CrashPoint};
 
 /// Who sends what for whom.
@@ -23,9 +23,12 @@ pub(super) struct Attempt<'a> {
     pub client: &'a Client,
     /// Whose content it may change: the entry's lane, and for a catalog entry the lane of its collection.
     pub lanes: &'a [LaneId],
+    /// The first of the entries, and its lane.
+    pub entry: (LaneId, Seq),
     pub instance: InstanceId,
     pub purpose: Purpose,
-    pub deadline: Duration,
+    pub repeat: Repeat,
+    pub patience: Patience,
 }
 
 /// The outcome of an attempt, with the answer that led to it.
@@ -75,7 +78,11 @@ impl Attempt<'_> {
     pub async fn send(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
         let before = self.core.registry.phase(self.instance);
         let sending = self.core.lease.sending();
-        let sent = self.client.send(self.instance, outgoing, self.deadline, Licence::Lease(&sending)).await;
+        let worth = |elapsed| {
+            elapsed < self.patience.with_another || !self.core.another_stands_ready(self.entry, self.instance)
+        };
+        let wait = Wait { attempt: self.patience.attempt, answer: self.patience.longest, worth: &worth };
+        let sent = self.client.send(self.instance, outgoing, wait, Licence::Lease(&sending)).await;
         if matches!(sent, Err(SendError::LeaseEnded(Sent::Whole))) {
             // Before it stops to count as being sent: whoever ends this edge waits for that, and reads the notes then.
             self.resources.late_writes.note(self.lanes, self.instance);
@@ -90,7 +97,7 @@ impl Attempt<'_> {
     /// Sends what changes nothing: it needs no lease.
     pub async fn read(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
         let before = self.core.registry.phase(self.instance);
-        let sent = self.client.send(self.instance, outgoing, self.deadline, Licence::NotNeeded).await;
+        let sent = self.client.send(self.instance, outgoing, self.patience.attempt, Licence::NotNeeded).await;
         self.sent(sent, before)
     }
 

@@ -88,6 +88,7 @@ impl AttemptLimiter {
             granted
         };
         let queued = Queued { gate: self, lane };
+        // Dropped here, it leaves the queue, and a permit that it was just given goes back.
         let permit = granted.await.ok();
         // It left the queue when it got its permit.
         std::mem::forget(queued);

@@ -12,6 +12,7 @@ mod collection_reader;
 mod late_writes;
 mod limited;
 mod limiter;
+mod patience;
 mod records;
 mod resources;
 mod runner;

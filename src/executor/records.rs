@@ -4,12 +4,12 @@ use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 
 use super::attempt::{Attempt, Attempted, judge};
-use crate::chroma::{self, Operation, route};
+use crate::chroma::{self, Class, Operation, route};
 use crate::clock;
 use crate::ids::{CollectionId, InstanceCollectionId};
 use crate::instance::{Answer, Outgoing};
 use crate::journal::Request;
-use crate::order::{Consequences, Outcome, Purpose, Retry};
+use crate::order::{Consequences, Kind, Outcome, Purpose, Repeat, Retry};
 use crate::proof;
 
 /// Sends the requests as one and says what came of it.
@@ -33,8 +33,18 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, collection: CollectionId, req
         Err(failed) => return failed,
     };
     let class = chroma::classify(chroma::Call::Write(first.profile.kind), answer.status, &answer.body);
-    let answer = hide_instance_id(answer, id, collection);
+    let mut answer = hide_instance_id(answer, id, collection);
+    if class == Class::Applied && only_the_first_knows(attempt, first) {
+        answer.body = chroma::deleted_unknown();
+    }
     judge(attempt, class, answer, |_| Outcome::Applied(Consequences::default()), None)
+}
+
+/// Whether the answer would tell how many records a repetition has removed, where an earlier one may have removed them.
+fn only_the_first_knows(attempt: &Attempt<'_>, request: &Request) -> bool {
+    attempt.repeat != Repeat::First
+        && request.profile.kind == Kind::Delete
+        && chroma::deletes_by_condition(&request.body)
 }
 
 /// Neighbours that changed places may be of two kinds.

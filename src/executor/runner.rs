@@ -13,6 +13,8 @@ use tracing::warn;
 use super::attempt::{Attempt, Attempted};
 use super::catalog::{self, Entry};
 use super::limited::Reading;
+use super::limiter::Permit;
+use super::patience::Patience;
 use super::resources::Resources;
 use super::{absence, backoff, limited, records, touched, writable};
 use crate::clock::{self, Timestamp};
@@ -29,15 +31,16 @@ use crate::proof::{self, CrashPoint};
 /// How the runner sends.
 #[derive(Clone, Debug)]
 pub struct RunnerOptions {
-    /// The time limit of one attempt; doubled by each that went unanswered before it, so that a slow write is not
-    /// re-sent for ever.
+    /// The time limit of one attempt, and of the wait for a write's answer ([`Patience`]). Both are doubled by each attempt
+    /// that went unanswered before, so that a slow write is not re-sent for ever.
     pub attempt_timeout: Duration,
+    pub request_timeout: Duration,
     /// How long an abandoned request may still be executed by an instance that is there.
     pub settle_time: Duration,
 }
 
-/// No attempt takes longer, however often it was doubled.
-const LONGEST_ATTEMPT: Duration = Duration::from_secs(600);
+/// Between two looks whether another instance could take what waits for its turn.
+const LOOK: Duration = Duration::from_millis(250);
 
 /// The background service `executor`.
 pub struct Runner {
@@ -199,9 +202,10 @@ impl Runner {
             // Replicating needs the stored answer, which the cached request does not contain yet.
             seqs.iter().for_each(|seq| self.resources.bodies.forget(*seq));
         }
+        let Some(first) = seqs.first().copied() else { return Attempted::not_sent("no request") };
         // Before the bodies are read: what waits here would hold them in memory.
-        let Some(_permit) = self.resources.limiter(instance).enter(lane, send_priority.precedence).await else {
-            return Attempted::not_sent("another request of its lane is about to be sent");
+        let Some(_permit) = self.enter((lane, first), instance, send_priority).await else {
+            return Attempted::not_sent("another instance can take it, or another request of its lane is about to be sent");
         };
         let Some(requests) = self.requests(seqs).await else { return Attempted::not_sent("it cannot be read") };
         if repeat != Repeat::First {
@@ -215,8 +219,9 @@ impl Runner {
             lanes.extend(intent::about(self.core.board().catalog(), request).map(LaneId::Records));
         }
         let (core, resources, client) = (self.core.as_ref(), self.resources.as_ref(), &self.client);
-        let deadline = self.deadline(repeat);
-        let attempt = Attempt { core, resources, client, lanes: &lanes, instance, purpose, deadline };
+        let (lanes, entry) = (lanes.as_slice(), (lane, first));
+        let patience = Patience::of(&requests, repeat, &self.options);
+        let attempt = Attempt { core, resources, client, lanes, entry, instance, purpose, repeat, patience };
         match lane {
             LaneId::Records(collection) => records::attempt(&attempt, collection, &requests).await,
             LaneId::Catalog => match requests.first() {
@@ -226,12 +231,19 @@ impl Runner {
         }
     }
 
-    fn deadline(&self, repeat: Repeat) -> Duration {
-        let doublings = match repeat {
-            Repeat::First => 0,
-            Repeat::Retry { unanswered } => unanswered.min(16),
+    /// Waits for its turn on the instance; `None` when there is something better to do. Requests that take long may hold
+    /// every permit there is.
+    async fn enter(&self, entry: (LaneId, Seq), instance: InstanceId, priority: SendPriority) -> Option<Permit> {
+        let waits_long = async {
+            tokio::time::sleep(self.options.attempt_timeout).await;
+            while !self.core.another_stands_ready(entry, instance) {
+                tokio::time::sleep(LOOK).await;
+            }
         };
-        (self.options.attempt_timeout * 2u32.pow(doublings)).min(LONGEST_ATTEMPT.max(self.options.attempt_timeout))
+        tokio::select! {
+            permit = self.resources.limiter(instance).enter(entry.0, priority.precedence) => permit,
+            () = waits_long => None,
+        }
     }
 
     async fn read_ids(&self, (lane, instance): (LaneId, InstanceId), seq: Seq, send_priority: SendPriority) {
@@ -239,11 +251,11 @@ impl Runner {
         let seqs = [seq];
         let Reading { resolved, answer, failure } = match (lane, permit, self.request(seq).await) {
             (LaneId::Records(collection), Some(_permit), Some(request)) => {
-                let deadline = self.options.attempt_timeout;
-                let purpose = Purpose::Execute;
+                let (purpose, repeat) = (Purpose::Execute, Repeat::First);
+                let patience = Patience::of(std::slice::from_ref(&request), repeat, &self.options);
                 let (core, resources) = (self.core.as_ref(), self.resources.as_ref());
-                let (client, lanes) = (&self.client, &[lane]);
-                let attempt = Attempt { core, resources, client, lanes, instance, purpose, deadline };
+                let (client, lanes, entry) = (&self.client, &[lane], (lane, seq));
+                let attempt = Attempt { core, resources, client, lanes, entry, instance, purpose, repeat, patience };
                 limited::resolve(&attempt, collection, &request).await
             }
             _ => Reading::failed(),

@@ -21,7 +21,7 @@ use super::health::HEARTBEAT;
 use super::message::{Answer, Outgoing};
 use super::phase::{Observation, Phase};
 use super::registry::{Generation, Registry};
-use super::sent::{Licence, Refused, SendError, Sent};
+use super::sent::{Licence, Refused, SendError, Sent, Wait};
 use crate::clock;
 use crate::ids::InstanceId;
 use crate::proof::{self, CrashPoint};
@@ -33,6 +33,8 @@ const POOL: usize = 128;
 const DEFAULT_MOST: usize = 256 * 1024 * 1024;
 /// More of a heartbeat's answer is none of Chroma's.
 const HEARTBEAT_ANSWER: usize = 64 * 1024;
+/// Between two looks whether an answer that is late is still worth waiting for.
+const LOOK: Duration = Duration::from_millis(250);
 /// How long to look for an answer after the instance stopped taking the body.
 const EARLY_ANSWER: Duration = Duration::from_millis(500);
 
@@ -84,22 +86,22 @@ impl Client {
         self
     }
 
-    /// Sends the request at most once. It ends within `deadline`, and as soon as the instance is Down.
+    /// Sends the request at most once. It ends within the wait (or deadline), and as soon as the instance is Down.
     ///
     /// Dropping the future closes the connection; the request is then in doubt.
     pub async fn send(
         &self,
         id: InstanceId,
         request: &Outgoing,
-        deadline: Duration,
+        wait: impl Into<Wait<'_>>,
         licence: Licence<'_>,
     ) -> Result<Answer, SendError> {
         let started = clock::runtime_now();
-        let most = self.most;
-        match self.attempt(id, request, deadline, Reuse::Allowed, licence, most).await {
+        let (wait, most) = (wait.into(), self.most);
+        match self.attempt(id, request, wait, Reuse::Allowed, licence, most).await {
             // A connection that the instance had closed while it was idle: nothing has happened.
             Err(Failure { error: SendError::NotSent { .. }, connection: Connection::Reused }) => {
-                let left = deadline.saturating_sub(started.elapsed());
+                let left = wait.after(started.elapsed());
                 self.attempt(id, request, left, Reuse::Forbidden, licence, most).await.map_err(|failure| failure.error)
             }
             result => result.map_err(|failure| failure.error),
@@ -128,12 +130,12 @@ impl Client {
     ) -> Result<Answer, SendError> {
         let started = clock::runtime_now();
         let (licence, most) = (Licence::NotNeeded, most.min(self.most));
-        match self.attempt(id, request, deadline, Reuse::Allowed, licence, most).await {
+        match self.attempt(id, request, deadline.into(), Reuse::Allowed, licence, most).await {
             Err(Failure { error: error @ SendError::TooLong { .. }, .. }) => Err(error),
             Err(Failure { connection: Connection::Reused, .. })
                 if started.elapsed() < deadline && self.registry.phase(id) != Phase::Down =>
             {
-                let left = deadline.saturating_sub(started.elapsed());
+                let left = deadline.saturating_sub(started.elapsed()).into();
                 self.attempt(id, request, left, Reuse::Forbidden, licence, most).await.map_err(|failure| failure.error)
             }
             result => result.map_err(|failure| failure.error),
@@ -167,7 +169,7 @@ impl Client {
         &self,
         id: InstanceId,
         request: &Outgoing,
-        deadline: Duration,
+        wait: Wait<'_>,
         reuse: Reuse,
         licence: Licence<'_>,
         most: usize,
@@ -184,7 +186,7 @@ impl Client {
                 let error = progress.abandoned("the instance is down".to_owned());
                 return Err(fail(progress.judged(error, licence)));
             }
-            () = tokio::time::sleep(deadline) => Err(progress.abandoned(format!("no answer within {deadline:?}"))),
+            waited = progress.waited_enough(wait) => Err(progress.abandoned(format!("no answer within {waited:?}"))),
         };
         result.map_err(|error| {
             let error = progress.judged(error, licence);
@@ -301,6 +303,22 @@ struct Progress {
 impl Progress {
     fn connection(&self) -> Connection {
         if self.reused.load(Ordering::Relaxed) { Connection::Reused } else { Connection::Fresh }
+    }
+
+    /// Resolves, with the time since the start, when the answer is waited for no longer.
+    async fn waited_enough(&self, wait: Wait<'_>) -> Duration {
+        let started = clock::runtime_now();
+        tokio::time::sleep(wait.attempt).await;
+        loop {
+            let elapsed = started.elapsed();
+            if elapsed >= wait.answer {
+                return wait.answer;
+            }
+            if !self.in_time.load(Ordering::Relaxed) || !(wait.worth)(elapsed) {
+                return Duration::from_millis(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX));
+            }
+            tokio::time::sleep(LOOK.min(wait.answer - elapsed)).await;
+        }
     }
 
     fn abandoned(&self, reason: String) -> SendError {

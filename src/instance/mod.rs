@@ -31,6 +31,6 @@ pub use options::{HealthOptions, InstanceOptions, Timeouts};
 pub use peer::SetupError;
 pub use phase::{Condition, Observation, Phase, Rules};
 pub use registry::{Admission, Generation, Registry};
-pub use sent::{Licence, Refused, SendError, Sent};
+pub use sent::{Licence, Refused, SendError, Sent, Wait};
 pub use target::{Target, TargetUrl};
 pub use url::{InstanceUrl, Tls, UrlError};

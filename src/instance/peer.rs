@@ -6,7 +6,9 @@
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
+use pingora::protocols::TcpKeepalive;
 use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
 
@@ -33,6 +35,7 @@ pub(super) fn template(options: &InstanceOptions, timeouts: &Timeouts) -> Result
     settings.write_timeout = Some(timeouts.read);
     settings.idle_timeout = Some(timeouts.idle);
     settings.alpn = ALPN::H1;
+    settings.tcp_keepalive = Some(keepalive(timeouts.attempt));
     // An abandoned request must not go on arriving: with the default linger the kernel delivers what is still in
     // its buffers after the close, and a server that was merely stopped then finds a whole request to execute.
     settings.upstream_tcp_sock_tweak_hook = Some(Arc::new(|socket| {
@@ -46,6 +49,19 @@ pub(super) fn template(options: &InstanceOptions, timeouts: &Timeouts) -> Result
         settings.ca = Some(authorities(path).map_err(fail)?);
     }
     Ok(peer)
+}
+
+/// A connection whose other end is gone without a word (a dropped route, a firewall's lost state) is found out after about
+/// the time of one attempt, though new ones to the same instance may well succeed and the probes be green.
+fn keepalive(attempt: Duration) -> TcpKeepalive {
+    let whole = |part: Duration| Duration::from_secs(part.as_secs().max(1));
+    TcpKeepalive {
+        idle: whole(attempt / 3),
+        interval: whole(attempt / 6),
+        count: 4,
+        #[cfg(target_os = "linux")]
+        user_timeout: attempt.max(Duration::from_secs(2)),
+    }
 }
 
 #[cfg(feature = "tls")]

@@ -355,6 +355,7 @@ mod tests {
             options.idle_timeout,
         ];
         assert!(set.iter().all(Option::is_some));
+        assert!(options.tcp_keepalive.is_some(), "a connection whose other end is gone does not live for ever");
         registry.observe(ONLY, Observation::ProbeOk);
         assert_ne!(registry.peer(ONLY).unwrap().reuse_hash(), peer.reuse_hash());
     }

@@ -1,5 +1,7 @@
 //! What a request needs to be sent, and what is known of one that got no answer.
 
+use std::time::Duration;
+
 use crate::lease::{LeaseEnded, Sending};
 
 /// Whether the instance refused the connection: no process listens there.
@@ -45,6 +47,36 @@ impl std::fmt::Display for Sent {
             Sent::Whole => "it may have been sent",
         })
     }
+}
+
+/// How long a request is waited for. It always ends at once when its connection or its instance is gone.
+#[derive(Clone, Copy)]
+pub struct Wait<'a> {
+    /// Until it is handed over whole. From then on until its answer, unless that is still worth waiting for.
+    pub attempt: Duration,
+    /// Until its answer, whatever it is worth.
+    pub answer: Duration,
+    /// Whether the answer is still worth waiting for, given the time since the start. Asked from `attempt` on, again and
+    /// again.
+    pub worth: &'a (dyn Fn(Duration) -> bool + Send + Sync),
+}
+
+impl Wait<'_> {
+    /// What is left of it after this time.
+    pub(super) fn after(self, elapsed: Duration) -> Self {
+        let left = |time: Duration| time.saturating_sub(elapsed);
+        Wait { attempt: left(self.attempt), answer: left(self.answer), worth: self.worth }
+    }
+}
+
+impl From<Duration> for Wait<'_> {
+    fn from(deadline: Duration) -> Self {
+        Wait { attempt: deadline, answer: deadline, worth: &no_longer }
+    }
+}
+
+fn no_longer(_: Duration) -> bool {
+    false
 }
 
 /// What a request needs to be sent.

@@ -123,7 +123,11 @@ impl Components {
     }
 
     fn runner_options(&self) -> RunnerOptions {
-        RunnerOptions { attempt_timeout: self.config.attempt_timeout, settle_time: self.config.settle_time }
+        RunnerOptions {
+            attempt_timeout: self.config.attempt_timeout,
+            request_timeout: self.config.request_timeout,
+            settle_time: self.config.settle_time,
+        }
     }
 
     fn rejoin(&self, core: &Arc<Core>, first_look: FirstLook) -> Rejoin {

@@ -44,6 +44,7 @@ mod safety_storm;
 mod safety_trail;
 mod shutdown;
 mod signals;
+mod slow_writes;
 mod takeover;
 #[cfg(feature = "tls")]
 mod tls;

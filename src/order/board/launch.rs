@@ -8,9 +8,9 @@ use crate::order::lane::{InFlight, Lane, LaneState, Pending};
 use crate::proof::{self, Rule};
 
 /// The entry that stands next on an instance.
-struct Next {
-    seq: Seq,
-    verdict: Option<Verdict>,
+pub(super) struct Next {
+    pub seq: Seq,
+    pub verdict: Option<Verdict>,
 }
 
 impl Board {
@@ -89,7 +89,7 @@ impl Board {
     }
 
     /// The next entry that may be sent to the instance now, if any (rule R1).
-    fn sendable(&self, id: LaneId, instance: InstanceId) -> Option<Next> {
+    pub(super) fn sendable(&self, id: LaneId, instance: InstanceId) -> Option<Next> {
         let lane = self.lanes.get(&id)?;
         let progress = lane.progress(instance);
         let free = self.reach[instance.0] != Reach::Away

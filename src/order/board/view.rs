@@ -121,6 +121,15 @@ impl Board {
         })
     }
 
+    /// Whether, if `instance` gave this open entry up, another one would be sent it at once.
+    pub fn another_stands_ready(&self, id: LaneId, seq: Seq, instance: InstanceId) -> bool {
+        let ready = |other: InstanceId| {
+            let next = self.sendable(id, other);
+            next.is_some_and(|next| next.seq == seq && next.verdict.is_none() && !self.others_come_first(id, seq, other))
+        };
+        self.instances().any(|other| other != instance && ready(other))
+    }
+
     /// A diverged instance whose collection could be compared now, and the instance to compare it with.
     pub fn comparisons(&self) -> Vec<Comparison> {
         let mut found = Vec::new();

@@ -1,0 +1,53 @@
+//! What a delete's answer tells: how many records it removed, which only its first execution knows.
+//!
+//! It decides whether a repetition could know the number; who repeats what is decided by `order/`.
+
+use bytes::Bytes;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+
+/// The fields of a delete that make its number depend on what the collection holds.
+#[derive(Deserialize)]
+struct Conditions {
+    #[serde(rename = "where")]
+    metadata: Option<IgnoredAny>,
+    where_document: Option<IgnoredAny>,
+}
+
+/// Whether the delete removes what a condition finds. Its work is bounded by the collection then, not by the request, and
+/// its number is that of the records found: a repetition finds none. By ids alone, Chroma counts the ids that were sent.
+pub fn deletes_by_condition(body: &[u8]) -> bool {
+    let object = body.iter().find(|byte| !byte.is_ascii_whitespace()) == Some(&b'{');
+    match serde_json::from_slice::<Conditions>(body) {
+        Ok(conditions) if object => conditions.metadata.is_some() || conditions.where_document.is_some(),
+        // Not read: it may be anything.
+        Ok(_) | Err(_) => true,
+    }
+}
+
+/// The answer to a delete that does not claim a number: that of every Chroma before 1.5, which all clients take.
+pub fn deleted_unknown() -> Bytes {
+    Bytes::from_static(b"{}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_delete_by_ids_alone_is_bounded_and_known() {
+        for ids in [r#"{"ids":["a","b"]}"#, r#" {"ids":["a"],"where":null,"where_document":null,"x":1e400}"#, "{}"] {
+            assert!(!deletes_by_condition(ids.as_bytes()), "{ids}");
+        }
+        for by_condition in [
+            r#"{"where":{"k":1}}"#,
+            r#"{"ids":["a"],"where_document":{"$contains":"x"}}"#,
+            r#"{"ids":["a"],"\u0077here":{"k":1}}"#,
+            r#"[["a"],null,null]"#,
+            "what is this",
+            r#"{"where":null,"where":{"k":1}}"#,
+        ] {
+            assert!(deletes_by_condition(by_condition.as_bytes()), "{by_condition}");
+        }
+    }
+}

@@ -1,0 +1,110 @@
+//! How long the answer to a request is waited for, while the connection lives and the probes are green.
+//!
+//! Pure, but for one look at the board. A slow write is not sent again to the instance that is at it: that would only
+//! add to its work, and lose the number that its answer brings. So it is given up early only for something better:
+//! another instance that stands ready to take it, where the request itself says that it should have been done by now.
+
+use std::time::Duration;
+
+use super::runner::RunnerOptions;
+use crate::chroma;
+use crate::journal::Request;
+use crate::order::{Kind, Repeat};
+
+/// No answer is waited for longer, however often the time was doubled.
+const LONGEST: Duration = Duration::from_secs(600);
+/// Bytes a second that the slowest instance executes which is not taken to hang: a fortieth of what was measured.
+const SLOWEST: u64 = 256 * 1024;
+
+/// Whether a request's size says how long it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Work {
+    Bounded,
+    /// It deletes what a condition, or a name, stands for.
+    Unbounded,
+}
+
+/// How long one attempt may take.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Patience {
+    /// For a read, and for handing a write over whole.
+    pub attempt: Duration,
+    /// For a write's answer, while another instance stands ready to take the write.
+    pub with_another: Duration,
+    /// For a write's answer.
+    pub longest: Duration,
+}
+
+impl Patience {
+    /// For one attempt of these entries. Each attempt that went unanswered before it doubles the times.
+    pub fn of(requests: &[Request], repeat: Repeat, options: &RunnerOptions) -> Patience {
+        let doublings = match repeat {
+            Repeat::First => 0,
+            Repeat::Retry { unanswered } => unanswered.min(16),
+        };
+        let doubled = |time: Duration| (time * 2u32.pow(doublings)).min(LONGEST.max(time));
+        let attempt = doubled(options.attempt_timeout);
+        let longest = doubled(options.request_timeout).max(attempt);
+        let bytes: u64 = requests.iter().map(|request| request.body.len() as u64).sum();
+        let with_another = match requests.iter().any(|request| work(request) == Work::Unbounded) {
+            true => longest,
+            false => (attempt + Duration::from_millis(bytes * 1000 / SLOWEST)).min(longest),
+        };
+        Patience { attempt, with_another, longest }
+    }
+}
+
+fn work(request: &Request) -> Work {
+    match request.profile.kind {
+        Kind::Delete if chroma::deletes_by_condition(&request.body) => Work::Unbounded,
+        Kind::DeleteCollection | Kind::DeleteDatabase | Kind::Reset => Work::Unbounded,
+        _ => Work::Bounded,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+
+    use super::*;
+    use crate::ids::{LaneId, Seq};
+    use crate::journal::Resolution;
+    use crate::order::Profile;
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn patience(kind: Kind, body: impl Into<Bytes>, repeat: Repeat) -> [u64; 3] {
+        let body = body.into();
+        let request = Request {
+            seq: Seq::new(1),
+            lane: LaneId::Catalog,
+            profile: Profile::of(kind, body.len() as u64),
+            method: "POST".to_owned(),
+            path: "/".to_owned(),
+            content_type: None,
+            body,
+            resolved: Resolution::AsReceived,
+            answer: None,
+        };
+        let options = RunnerOptions { attempt_timeout: 30 * SECOND, request_timeout: 120 * SECOND, settle_time: SECOND };
+        let Patience { attempt, with_another, longest } = Patience::of(&[request], repeat, &options);
+        [attempt, with_another, longest].map(|time| time.as_secs())
+    }
+
+    #[test]
+    fn what_a_request_says_of_its_work_bounds_the_wait_while_another_instance_could_take_it() {
+        assert_eq!(patience(Kind::Add, "{}", Repeat::First), [30, 30, 120]);
+        assert_eq!(patience(Kind::Add, vec![b' '; 4 << 20], Repeat::First), [30, 46, 120], "larger, hence longer");
+        assert_eq!(patience(Kind::Add, vec![b' '; 40 << 20], Repeat::First), [30, 120, 120]);
+        assert_eq!(patience(Kind::Delete, r#"{"ids":["a"]}"#, Repeat::First), [30, 30, 120]);
+        assert_eq!(patience(Kind::Delete, r#"{"where":{"a":1}}"#, Repeat::First), [30, 120, 120]);
+        assert_eq!(patience(Kind::DeleteCollection, "", Repeat::First), [30, 120, 120]);
+    }
+
+    #[test]
+    fn each_unanswered_attempt_doubles_it_within_bounds() {
+        let after = |unanswered| patience(Kind::Add, "{}", Repeat::Retry { unanswered });
+        assert_eq!([after(0), after(1), after(2)], [[30, 30, 120], [60, 60, 240], [120, 120, 480]]);
+        assert_eq!(after(u32::MAX), [600, 600, 600]);
+    }
+}
