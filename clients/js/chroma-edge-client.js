@@ -8,6 +8,9 @@ const LONGEST_WAIT_SECONDS = 60;
 const WAIT_SLACK_MS = 15_000;
 /** Ids of operations remembered so that their events are not told twice. */
 const REMEMBERED_IDS = 1000;
+/** Writes without an outcome that are remembered, and for how long. */
+const UNFINISHED = 1000;
+const UNFINISHED_MS = 3_600_000;
 const FINAL = new Set(["COMPLETED", "RECOVERED", "ABANDONED"]);
 const TRANSIENT = new Set([429, 502, 503, 504]);
 const INNER = Symbol.for("chroma-edge-client.inner");
@@ -220,6 +223,11 @@ export class TransactionSafetyClient {
   #closed = new AbortController();
   /** The latest operations: what they are about, and how far they are. */
   #own = new Map();
+  /**
+   * Writes that ended here without an outcome, by their content. The same request once more is a repetition by the
+   * application, and goes under the same id, so that it is executed once.
+   */
+  #unfinished = new Map();
 
   constructor(baseUrl, options = {}) {
     this.#base = new URL(baseUrl).href.replace(/[?#].*$/, "").replace(/\/+$/, "");
@@ -299,7 +307,7 @@ export class TransactionSafetyClient {
       payload = typeof body === "string" ? body : JSON.stringify(body);
       if (!headers.has("content-type")) headers.set("content-type", "application/json");
     }
-    const operation = this.#begin(method, path, headers, options);
+    const operation = this.#begin(method, path, headers, options, () => payload ?? "");
     const init = { method, headers, ...(payload === undefined ? {} : { body: payload }) };
     operation.send = (signal) => this.#fetch(this.#base + path, { ...init, signal });
     const outcome = await this.#told(operation, options);
@@ -505,7 +513,8 @@ export class TransactionSafetyClient {
     // A body given anew lets a request whose own is used be sent again, with everything else about it.
     const fields = request.bodyUsed ? { headers, body } : { headers };
     const options = { signal: request.signal, transactionId: headers.get("transaction-id") ?? undefined };
-    const operation = this.#begin(request.method, path, headers, options);
+    const content = () => new TextDecoder("latin1").decode(body);
+    const operation = this.#begin(request.method, path, headers, options, content);
     operation.send = (signal) => inner(new Request(request, { ...fields, signal }));
     const outcome = await this.#told(operation, options);
     if (outcome.noAnswer) throw Object.assign(outcome.noAnswer, { transactionId: operation.id });
@@ -526,9 +535,10 @@ export class TransactionSafetyClient {
 
   // ---- one operation, from its id to its outcome
 
-  #begin(method, path, headers, options) {
+  #begin(method, path, headers, options, content) {
     const read = options.read ?? isRead(method, path);
-    const id = read ? null : checkedId(options.transactionId ?? uuid());
+    const key = () => sha256(`${method.toUpperCase()} ${path}\n${content()}`);
+    const id = read ? null : checkedId(options.transactionId ?? this.#unfinishedId(key) ?? uuid());
     if (id !== null) {
       headers.set("transaction-id", id);
       if (!headers.has("x-client-session")) headers.set("x-client-session", this.session);
@@ -539,7 +549,23 @@ export class TransactionSafetyClient {
     const about = { transactionId: id, operation, label: options.label ?? operation, method: method.toUpperCase(), path };
     if (id !== null) this.#own.set(id, { about, state: "running" });
     if (this.#own.size > REMEMBERED_IDS) this.#own.delete(this.#own.keys().next().value);
-    return { id, about, asking, send: null };
+    return { id, about, asking, key, send: null };
+  }
+
+  #unfinishedId(key) {
+    if (this.#unfinished.size === 0) return undefined;
+    const known = this.#unfinished.get(key());
+    return known && this.#clock.now() < known.until ? known.id : undefined;
+  }
+
+  #note({ id, key }, finished) {
+    if (id === null || (finished && this.#unfinished.size === 0)) return;
+    const content = key();
+    const known = this.#unfinished.get(content);
+    if (finished && known?.id !== id) return;
+    this.#unfinished.delete(content);
+    if (!finished) this.#unfinished.set(content, { id, until: this.#clock.now() + UNFINISHED_MS });
+    if (this.#unfinished.size > UNFINISHED) this.#unfinished.delete(this.#unfinished.keys().next().value);
   }
 
   /** Carries it out and tells what happens. */
@@ -548,8 +574,10 @@ export class TransactionSafetyClient {
     const tell = (type, more) => id !== null && this.#emit(type, { ...about, ...more });
     const { signal, done } = joined([options.signal, this.#closed.signal]);
     tell("transaction:started");
+    let finished = false;
     try {
       const outcome = await this.#carriedOut(operation, { ...this.#options, ...given(options) }, signal, tell);
+      finished = !outcome.noAnswer && !outcome.pending && (outcome.abandoned || !TRANSIENT.has(outcome.answer.status));
       this.#ended(id, outcome, errorOf(operation, outcome));
       return outcome;
     } catch (error) {
@@ -557,6 +585,8 @@ export class TransactionSafetyClient {
       tell("transaction:failed", { error, reason: signal.aborted ? "aborted" : String(error?.message ?? error) });
       throw error;
     } finally {
+      // Aborted, too: the edge may have it.
+      this.#note(operation, finished);
       done();
     }
   }
@@ -590,7 +620,7 @@ export class TransactionSafetyClient {
       if (write && verdict !== "transient") {
         const gap = verdict !== "running";
         if (gap) tell("transaction:timing_gap", { recovery: verdict });
-        if (gap && !options.waitForRecovery) return { answer, pending: true };
+        if (!options.waitForRecovery) return { answer, pending: true };
         deadline ??= this.#clock.now() + options.recoveryTimeout;
         const id = answer.json?.transaction_id ?? answer.headers.get("transaction-id") ?? operation.id;
         const settled = await this.#settled(id, operation, signal, deadline);

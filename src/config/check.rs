@@ -27,7 +27,7 @@ use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Tls};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
 use crate::order::Consistency;
-use crate::web::ResetPolicy;
+use crate::web::{Promise, ResetPolicy};
 
 /// Chroma's own `max_batch_size`; its clients never send more documents at once.
 const MAX_MERGE_DOCUMENTS: usize = 5461;
@@ -55,6 +55,7 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
     let (attempt_timeout, request_timeout) = timeouts(&edge, ledger);
     let ratio = edge.number("read_replica_ratio", 0.8, 0.0..=1.0);
     let consistency = [("fresh", Consistency::Fresh), ("any", Consistency::Any)];
+    let promises = [("always", Promise::Always), ("with_id", Promise::WithId)];
     let pooling = [("true", ConnectionPooling::Enabled), ("false", ConnectionPooling::Disabled)];
     let shutdown_grace = edge.duration("shutdown_grace", secs(8), ms(0)..=secs(300));
     if pingora.grace_period_seconds.is_none() {
@@ -69,6 +70,7 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         read_consistency: edge.choice("read_consistency", "fresh", &consistency, Consistency::Fresh),
         read_replica_ratio: ReplicaRatio(ratio),
         write_wait: edge.duration("write_wait", secs(5), ms(0)..=secs(600)),
+        promise: edge.choice("promise", "always", &promises, Promise::Always),
         read_wait: edge.duration("read_wait", secs(5), ms(0)..=secs(600)),
         catalog_wait: edge.duration("catalog_wait", secs(3), ms(0)..=secs(600)),
         attempt_timeout,

@@ -36,7 +36,7 @@ use crate::instance::{HealthOptions, InstanceOptions};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
 use crate::order::Consistency;
-use crate::web::{KeyHeaders, Origins, ResetPolicy};
+use crate::web::{KeyHeaders, Origins, Promise, ResetPolicy};
 use mistake::Ledger;
 
 /// How many documents one merged request holds unless something else is said.
@@ -56,6 +56,8 @@ pub struct Config {
     pub read_replica_ratio: ReplicaRatio,
     /// How long a write waits for an instance that can take it.
     pub write_wait: Duration,
+    /// Which writes are kept that no instance could take in time.
+    pub promise: Promise,
     /// How long a read waits for a fresh instance.
     pub read_wait: Duration,
     /// How long a catalog write waits for the other healthy instances.

@@ -76,6 +76,13 @@ pub struct Core {
     recovering: AtomicBool,
 }
 
+/// What became of a wish to withdraw an entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Withdrawal {
+    Begun,
+    MayHaveBeenSent,
+}
+
 /// Recovery runs as long as this lives.
 pub(crate) struct Recovering(Arc<Core>);
 
@@ -315,6 +322,16 @@ impl Core {
         let at = Timestamp::now();
         let fact = Fact::recovered(seq, verdict, ack_state, answered, executed_on, timing_gap, at);
         self.journal.record_later(vec![fact]);
+    }
+
+    /// Takes this entry back, if nothing of it can have been executed (rule R15): its ticket is settled as abandoned once
+    /// that is durable. If a request for it is sent between the two looks, nothing happens.
+    pub fn withdraw(&self, lane: LaneId, seq: Seq) -> Withdrawal {
+        if !self.board().withdrawable(lane, seq) {
+            return Withdrawal::MayHaveBeenSent;
+        }
+        self.step(Input::Withdraw { lane, seq });
+        Withdrawal::Begun
     }
 
     /// The client of this entry has been told "recovery pending", or has gone.

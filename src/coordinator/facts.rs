@@ -29,6 +29,9 @@ pub fn facts_of(persist: &Persist, answer: Option<&Answer>, name: Name<'_>) -> V
         }
         Persist::Suspected { seq, on } => vec![Fact::Suspected { seq: *seq, on: on.map(name) }],
         Persist::Lifted { seq } => vec![Fact::Lifted { seq: *seq }],
+        Persist::Withdrawal { seq, .. } => {
+            vec![Fact::Verdict { seq: *seq, verdict: Verdict::Abandoned, by: None, answer: None }]
+        }
     }
 }
 

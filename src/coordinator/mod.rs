@@ -13,7 +13,7 @@ mod restore;
 mod tickets;
 
 pub(crate) use self::core::Work;
-pub use self::core::{Core, CoreParts, RequestSink, WorkQueue};
+pub use self::core::{Core, CoreParts, RequestSink, Withdrawal, WorkQueue};
 pub use self::discovery::Discovery;
 pub use self::facts::facts_of;
 pub use self::restore::{Restored, rebuild, restore};

@@ -106,6 +106,7 @@ impl Runner {
                     core.step_with(Input::Recorded { lane, instance }, answer);
                 }
                 Persist::Voids { lane, seqs } => core.step(Input::VoidsRecorded { lane, seqs }),
+                Persist::Withdrawal { lane, seq } => core.step(Input::WithdrawalRecorded { lane, seq }),
                 Persist::Divergence { .. } | Persist::Suspected { .. } | Persist::Lifted { .. } => {}
             }
         });

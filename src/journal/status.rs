@@ -93,6 +93,19 @@ impl Fact {
         }
     }
 
+    /// The client was told 503, and to send it again: nothing of the write was ever executed, nor will be (rule R15).
+    pub fn withdrawn(seq: Seq, at: Timestamp) -> Fact {
+        Fact::Status {
+            seq,
+            status: Status::Abandoned,
+            response_status: Some(503),
+            failure_reason: Some("withdrawn: no instance could take the write in time, and it has no id of its own".to_owned()),
+            timing_gap: TimingGap::No,
+            executed_on: None,
+            at,
+        }
+    }
+
     /// Recovery finished the transaction: no client waits for it. `answered` is the instance's own status.
     pub fn recovered(
         seq: Seq,

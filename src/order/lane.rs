@@ -126,6 +126,17 @@ impl ReplicaProgress {
         matches!(self.in_flight, InFlight::Sent { .. } | InFlight::Resolving { .. } | InFlight::Checking { .. })
     }
 
+    /// Whether a request for this entry is under way there.
+    fn is_at(&self, seq: Seq) -> bool {
+        match self.in_flight {
+            InFlight::Sent { first, last } => first <= seq && seq <= last,
+            InFlight::Resolving { seq: other } | InFlight::Checking { seq: other } => other == seq,
+            // Its verdict is on its way into the journal.
+            InFlight::Recording { through } => self.durable < seq && seq <= through,
+            InFlight::None | InFlight::InDoubt | InFlight::Paused => false,
+        }
+    }
+
     /// A request there got a definite answer.
     pub(super) fn answered(&mut self) {
         self.unanswered = 0;
@@ -156,6 +167,8 @@ pub(super) struct Slot {
     pub solo: bool,
     /// A limited delete's ids are durable.
     pub resolved: bool,
+    /// A request for it ended otherwise than with the word that nothing happened.
+    pub may_have_run: bool,
     /// Single requests that healthy instances left without an answer, per instance.
     pub unanswered: Vec<u32>,
     /// Being examined for rule R10, or compared for rule R12.
@@ -210,6 +223,7 @@ impl Lane {
             ack_state: AckState::Unacknowledged,
             solo: false,
             resolved: false,
+            may_have_run: false,
             unanswered: vec![0; self.replicas.len()],
             examined: false,
             failures: None,
@@ -443,16 +457,13 @@ impl Lane {
 
     /// Whether any instance but `except` has a request for this entry under way.
     pub(super) fn under_way_elsewhere(&self, seq: Seq, except: InstanceId) -> bool {
-        self.replicas.iter().enumerate().any(|(index, progress)| {
-            index != except.0
-                && match progress.in_flight {
-                    InFlight::Sent { first, last } => first <= seq && seq <= last,
-                    InFlight::Resolving { seq: other } | InFlight::Checking { seq: other } => other == seq,
-                    // Its verdict is on its way into the journal.
-                    InFlight::Recording { through } => progress.durable < seq && seq <= through,
-                    InFlight::None | InFlight::InDoubt | InFlight::Paused => false,
-                }
-        })
+        let mut others = self.replicas.iter().enumerate().filter(|(index, _)| *index != except.0);
+        others.any(|(_, progress)| progress.is_at(seq))
+    }
+
+    /// Whether any instance has a request for this entry under way.
+    pub(super) fn under_way(&self, seq: Seq) -> bool {
+        self.replicas.iter().any(|progress| progress.is_at(seq))
     }
 }
 

@@ -27,6 +27,10 @@ pub enum Failure {
     JournalInDoubt(TransactionId, KeyOrigin),
     /// Journaled; no instance could take it in time.
     RecoveryPending(TransactionId, KeyOrigin),
+    /// Journaled and sent, under an id of the edge's: it may have been executed, and will be.
+    OutcomeUnknown(TransactionId),
+    /// Journaled, never executed anywhere, and taken back.
+    Withdrawn,
     /// Refused before the journal: Chroma would be harmed.
     Refused(Refusal),
     /// A read that makes Chroma close the connection without an answer.
@@ -112,6 +116,8 @@ impl Failure {
             Failure::Standby(_) => "standby",
             Failure::JournalInDoubt(..) => "journal_in_doubt",
             Failure::RecoveryPending(..) => "no_instance_available",
+            Failure::OutcomeUnknown(_) => "outcome_unknown",
+            Failure::Withdrawn => "withdrawn",
             Failure::Refused(refusal) if refusal.is_ours() => refusal.reason(),
             Failure::Refused(_) => "refused_input",
             Failure::CrashesChroma(_) => "refused_input",
@@ -154,6 +160,8 @@ impl Failure {
             | Failure::NoJournal(_)
             | Failure::JournalInDoubt(..)
             | Failure::RecoveryPending(..)
+            | Failure::OutcomeUnknown(_)
+            | Failure::Withdrawn
             | Failure::NoFreshInstance
             | Failure::Quarantine(_)
             | Failure::NoInstance => 503,
@@ -173,6 +181,7 @@ impl Failure {
             | Failure::NoJournal(_)
             | Failure::JournalInDoubt(_, KeyOrigin::Client)
             | Failure::RecoveryPending(_, KeyOrigin::Client)
+            | Failure::Withdrawn
             | Failure::NoInstance
             | Failure::InstancesFailed
             | Failure::InstanceTimedOut => Retry::AfterSeconds(5),
@@ -205,6 +214,13 @@ impl Failure {
                 "journaled; its outcome will be at {OUTCOMES}/{id}; do not send it again: no instance could take the \
                  write in time, and it will be executed when one can"
             ),
+            Failure::OutcomeUnknown(id) => format!(
+                "journaled; its outcome will be at {OUTCOMES}/{id}; do not send it again: it was sent to an instance \
+                 that has not answered, and it will be finished"
+            ),
+            Failure::Withdrawn => {
+                "No instance could take the write in time; it was withdrawn and has no effect: send it again".to_owned()
+            }
             Failure::Refused(refusal) => refusal.to_string(),
             Failure::CrashesChroma(why) => (*why).to_owned(),
             Failure::Protected { name } => format!(
@@ -256,7 +272,7 @@ impl Failure {
     const fn transaction(&self) -> Option<(TransactionId, Option<Recovery>)> {
         match self {
             Failure::RecoveryPending(id, _) => Some((*id, Some(Recovery::Pending))),
-            Failure::JournalInDoubt(id, _) => Some((*id, Some(Recovery::Unknown))),
+            Failure::JournalInDoubt(id, _) | Failure::OutcomeUnknown(id) => Some((*id, Some(Recovery::Unknown))),
             Failure::TransactionRunning(id) => Some((*id, None)),
             _ => None,
         }

@@ -40,7 +40,7 @@ use crate::chroma::RequestLimits;
 use crate::coordinator::Core;
 use crate::instance::{Client, Health, Registry};
 use crate::order::Consistency;
-use crate::web::{KeyHeaders, Origins, OwnPages, ResetPolicy};
+use crate::web::{KeyHeaders, Origins, OwnPages, Promise, ResetPolicy};
 
 /// What the proxy allows and how long it waits.
 #[derive(Clone, Debug)]
@@ -50,6 +50,8 @@ pub struct ProxyOptions {
     pub replica_ratio: f64,
     /// How long a write waits for an instance that can take it.
     pub write_wait: Duration,
+    /// Which writes are kept that no instance could take in time.
+    pub promise: Promise,
     /// How long a read waits for a fresh instance.
     pub read_wait: Duration,
     /// How long a catalog write waits for the other healthy instances.

@@ -15,13 +15,13 @@ use super::single_flight::{Arrival, Ended, Follower};
 use super::{discovery, forwarded, quarantine, replay};
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Operation};
 use crate::clock::{self, Timestamp};
-use crate::coordinator::{Settlement, Ticket};
+use crate::coordinator::{Settlement, Ticket, Withdrawal};
 use crate::ids::{LaneId, Seq, TransactionId};
 use crate::instance::Answer;
 use crate::journal::{AppendError, ClientKey, Fact};
 use crate::order::Verdict;
 use crate::proof::{self, CrashPoint};
-use crate::web::{INSTANCE, Reply, TRANSACTION_ID, idempotency_key};
+use crate::web::{INSTANCE, Promise, Reply, TRANSACTION_ID, idempotency_key};
 
 /// How often a waiting write checks whether an instance could take it.
 const PATIENCE: Duration = Duration::from_millis(250);
@@ -190,6 +190,9 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     let seq = edge.core.journal().append(draft).await.map_err(|error| refused(error, id, key_origin))?;
     let settlement = match settled(edge, &mut ticket, lane, context.started).await {
         Some(settlement) => settlement,
+        None if edge.options.promise == Promise::WithId && key_origin == KeyOrigin::Edge => {
+            return withdrawn(edge, context, ticket, (lane, seq), id, shown_id).await;
+        }
         None => {
             let failure = Failure::RecoveryPending(id, key_origin);
             return pending(edge, context, ticket, (lane, seq), failure, shown_id).await;
@@ -228,6 +231,32 @@ async fn settled(edge: &Edge, ticket: &mut Ticket, lane: LaneId, started: Instan
         }
         patience = clock::now() + PATIENCE;
     }
+}
+
+/// Takes the write back, since its client would send it again as another one. If it may have been sent, it stays, and its
+/// client is told that its outcome is unknown. A crash in here: the client has no answer, and the write is executed unless
+/// the withdrawal was durable.
+async fn withdrawn(
+    edge: &Edge,
+    context: &mut Context,
+    mut ticket: Ticket,
+    (lane, seq): (LaneId, Seq),
+    id: TransactionId,
+    shown_id: &str,
+) -> Result<Reply, Failure> {
+    if edge.core.withdraw(lane, seq) == Withdrawal::Begun
+        && let Ok(Some(settlement)) = timeout(RECORDING, ticket.settled()).await
+    {
+        if settlement.verdict != Verdict::Abandoned {
+            // Its collection was deleted just then, or it was sent and answered.
+            return Ok(answered(edge, context, &settlement, lane, shown_id));
+        }
+        if let Some(journal) = edge.core.journal() {
+            journal.record_later(vec![Fact::withdrawn(seq, Timestamp::now())]);
+        }
+        return Err(Failure::Withdrawn);
+    }
+    pending(edge, context, ticket, (lane, seq), Failure::OutcomeUnknown(id), shown_id).await
 }
 
 /// Answers that the write is journaled and will be executed (`failure`): from here on recovery owns it.

@@ -203,6 +203,7 @@ fn proxy_options(config: &Config) -> ProxyOptions {
         consistency: config.read_consistency,
         replica_ratio: config.read_replica_ratio.get(),
         write_wait: config.write_wait,
+        promise: config.promise,
         read_wait: config.read_wait,
         catalog_wait: config.catalog_wait,
         request_timeout: config.request_timeout,

@@ -22,3 +22,13 @@ pub enum ResetPolicy {
     Refused,
     Allowed,
 }
+
+/// Which writes are kept that no instance could take before their clients had to be answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Promise {
+    /// Everybody's: each is executed when an instance returns.
+    Always,
+    /// Those with an id of their client's own, and whatever may have been sent already. Others are withdrawn (rule R15):
+    /// their clients send them again under new ids, and both would be executed.
+    WithId,
+}

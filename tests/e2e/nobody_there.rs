@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use testkit::Cluster;
 use testkit::cluster::{add, ids, timed};
+use testkit::edge::Builder;
 use testkit::fold::transactions;
 use testkit::http::{Answer, DEFAULT, record_path};
 
@@ -199,5 +200,62 @@ fn recovery_comes_within_seconds() {
         (answer.status == 200 && answer.json()["ids"] == json!(["promised"])).then_some(())
     });
     cluster.primary().restart();
+    assert_eq!(cluster.assert_converged().record_count(), 1);
+}
+
+/// `promise: with_id`: a write without an id of its own that was sent nowhere is withdrawn, and so its client may send it again.
+#[test]
+fn without_an_id_of_its_own_a_write_that_was_sent_nowhere_is_withdrawn() {
+    let mut cluster = Cluster::with(2, |edge| edge.config("  write_wait: 500ms\n  promise: with_id"));
+    let collection = cluster.create("things");
+    cluster.assert_converged();
+    cluster.primary().kill();
+    cluster.replica().kill();
+    let mut refused = Vec::new();
+    for _ in 0..3 {
+        // A stock client makes a new id for each repetition.
+        refused.push(add(&cluster.client(), &collection, "one"));
+        refused.push(cluster.client().post(&format!("{DEFAULT}/collections"), &json!({ "name": "later" })));
+    }
+    for answer in refused {
+        assert_eq!((answer.status, answer.header("retry-after")), (503, Some("5")), "{answer}");
+        let body = answer.json();
+        assert_eq!((&body["reason"], body.get("recovery")), (&json!("withdrawn"), None), "{answer}");
+    }
+    let own = cluster.client().with_header("Idempotency-Key", "mine");
+    assert_eq!(add(&own, &collection, "two").expect(503).json()["recovery"], "pending", "its client can come again");
+    let journal = transactions(&cluster.edge.journal_path());
+    let withdrawn = journal.iter().filter(|entry| entry.verdict.as_deref() == Some("abandoned"));
+    assert_eq!(withdrawn.map(|entry| entry.status.as_str()).collect::<Vec<_>>(), ["ABANDONED"; 6]);
+    // Durable: the next edge does not execute them either.
+    cluster.edge.kill();
+    cluster.edge.restart();
+    cluster.primary().restart();
+    cluster.replica().restart();
+    let content = cluster.assert_converged();
+    assert_eq!(content.collections.len(), 1);
+    assert_eq!(ids(&cluster.client(), &collection), ["two"]);
+    add(&cluster.client(), &collection, "one").expect(201);
+}
+
+/// What may have been sent stays: it is executed, and its client is told that it must not send it again.
+#[test]
+fn without_an_id_of_its_own_a_write_that_may_have_been_sent_stays() {
+    let configure = |edge: Builder| {
+        edge.config("  write_wait: 500ms\n  request_timeout: 3s\n  attempt_timeout: 1s\n  promise: with_id")
+    };
+    let (cluster, relays) = Cluster::relayed(configure);
+    let collection = cluster.create("things");
+    cluster.assert_converged();
+    relays.iter().for_each(|relay| relay.lose_answers(Some("/add")));
+    let answer = add(&cluster.client(), &collection, "one").expect(503);
+    let body = answer.json();
+    assert_eq!((&body["recovery"], answer.header("retry-after")), (&json!("unknown"), None), "{answer}");
+    let id = body["transaction_id"].as_str().expect("an id").to_owned();
+    let words = format!("journaled; its outcome will be at /transaction/safety/transaction/{id}; do not send it again");
+    assert!(body["message"].as_str().is_some_and(|message| message.starts_with(&words)), "{answer}");
+    relays.iter().for_each(|relay| relay.lose_answers(None));
+    let page = cluster.client().get(&format!("/transaction/safety/transaction/{id}?wait=60")).expect(200).json();
+    assert_eq!(page["status"], "RECOVERED", "{page}");
     assert_eq!(cluster.assert_converged().record_count(), 1);
 }

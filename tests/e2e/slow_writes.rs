@@ -125,9 +125,9 @@ fn a_repetition_that_cannot_know_the_number_claims_none() {
             writer.join().expect("the writer").expect(200).json()
         })
     };
-    assert_eq!(lost(json!({ "ids": ["r0", "r1"] }), "by ids"), json!({ "deleted": 2 }), "as many as were sent");
-    assert_eq!(lost(old(), "by condition"), json!({}));
-    let again = cluster.client().with_header("Idempotency-Key", "by condition");
+    assert_eq!(lost(json!({ "ids": ["r0", "r1"] }), "by-ids"), json!({ "deleted": 2 }), "as many as were sent");
+    assert_eq!(lost(old(), "by-condition"), json!({}));
+    let again = cluster.client().with_header("Idempotency-Key", "by-condition");
     let again = again.post(&record_path(&collection, "delete"), &old()).expect(200);
     assert_eq!((again.json(), again.header("idempotent-replayed")), (json!({}), Some("true")));
     assert_eq!(ids(&cluster.client(), &collection), Vec::<String>::new());

@@ -42,6 +42,11 @@ impl World {
             .collect();
         if let Some(at) = self.pick(open.len()) {
             let (lane, seq) = open[at];
+            if self.rng.per_mille(500) && self.board.withdrawable(lane, seq) {
+                // Its client is answered when that is durable.
+                self.tell(Input::Withdraw { lane, seq });
+                return;
+            }
             self.counters.count("client gave up");
             self.client_leaves(seq);
             self.journal.queue.push_back(Commit::Pending(seq));

@@ -28,7 +28,7 @@ pub const RARE: &[(&str, u64)] = &[
     ("failed by chance", 200),
     ("executed, and answered with a failure", 60),
     ("left the lane since it fails what others execute", 2),
-    ("rejected by agreement", 100),
+    ("rejected by agreement", 60),
     ("differs after it failed", 2),
     ("found unequal", 120),
     ("get_or_create found it", 160),
@@ -64,6 +64,8 @@ pub const RARE: &[(&str, u64)] = &[
     ("unfit", 180),
     ("unique constraint", 20),
     ("void by deletion", 200),
+    ("withdrawn", 200),
+    ("withdrawn from the catalog lane", 20),
 ];
 
 #[derive(Clone, Default)]

@@ -78,6 +78,8 @@ impl World {
         self.compared.clear();
         self.heeded.clear();
         self.facts.new_epoch();
+        let rows = &self.journal.rows;
+        self.facts.withdrawn.retain(|seq| rows[seq].verdict.is_some());
         self.reach = vec![Reach::Away; self.instances.len()];
         let (board, effects) = self.journal.restart();
         self.board = board;

@@ -23,6 +23,8 @@ pub struct Facts {
     pub answered_since_start: HashSet<Seq>,
     pub acknowledged: HashMap<LaneId, Vec<Seq>>,
     pub runs_lost_or_refused: HashSet<Seq>,
+    /// Asked to be made durable; a crash before it is forgets it.
+    pub withdrawn: HashSet<Seq>,
     pub load: Load,
 }
 

@@ -34,6 +34,7 @@ impl World {
                 self.taint_record(*lane, *instance, record);
             }
             Effect::Persist(Persist::Voids { .. }) => self.counters.count("void by deletion"),
+            Effect::Persist(Persist::Withdrawal { lane, seq }) => self.r15_never_sent(*lane, *seq),
             Effect::Persist(Persist::Divergence { .. } | Persist::Suspected { .. } | Persist::Lifted { .. }) => {}
             Effect::Perform(action) => self.check_action(action),
         }
@@ -156,6 +157,9 @@ impl World {
     /// G3: no instance executes two writes of one lane in another order than the journal's. Executing again what
     /// was in doubt is harmless only within a run of one kind.
     pub fn check_execution(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq]) {
+        if let Some(seq) = seqs.iter().find(|seq| self.facts.withdrawn.contains(seq)) {
+            violated("R15", &format!("{instance:?} executes {seq}, which was withdrawn"));
+        }
         let (first, last) = (seqs[0], seqs[seqs.len() - 1]);
         let highest = self.facts.highest.get(&(instance, lane)).copied().unwrap_or(Seq::ZERO);
         let admitted = self.facts.admitted.get(&(instance, lane)).copied().unwrap_or(Seq::ZERO);
@@ -255,6 +259,23 @@ impl World {
         if let Some(request) = self.abandoned.iter().chain(&self.requests).find(left) {
             violated("R10", &format!("{seq} is examined while {request:?} may be executed"));
         }
+    }
+
+    /// R15: what is withdrawn was executed nowhere, and no request of this edge or an earlier one can still execute it.
+    fn r15_never_sent(&mut self, lane: LaneId, seq: Seq) {
+        self.counters.count("withdrawn");
+        if lane == LaneId::Catalog {
+            self.counters.count("withdrawn from the catalog lane");
+        }
+        let strays = self.late_requests.iter().map(|stray| &stray.request);
+        let mut requests = self.requests.iter().chain(&self.abandoned).chain(strays);
+        if let Some(request) = requests.find(|request| request.seqs().contains(&seq)) {
+            violated("R15", &format!("{seq} is withdrawn, and {request:?} may execute it"));
+        }
+        if let Some(instance) = self.journal.instances().find(|instance| self.facts.executed(*instance, seq)) {
+            violated("R15", &format!("{seq} is withdrawn, and was executed on {instance:?}"));
+        }
+        self.facts.withdrawn.insert(seq);
     }
 
     /// R4, G9: durable progress covers an applied entry only where it was executed. R10: what is abandoned was

@@ -325,6 +325,9 @@ fn report(persist: Persist) -> Option<(Input, Vec<(Seq, Verdict)>)> {
             let verdicts = seqs.iter().map(|seq| (*seq, Verdict::Void)).collect();
             Some((Input::VoidsRecorded { lane, seqs }, verdicts))
         }
+        Persist::Withdrawal { lane, seq } => {
+            Some((Input::WithdrawalRecorded { lane, seq }, vec![(seq, Verdict::Abandoned)]))
+        }
         Persist::Divergence { .. } | Persist::Suspected { .. } | Persist::Lifted { .. } => None,
     }
 }

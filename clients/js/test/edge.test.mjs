@@ -66,6 +66,31 @@ test("the 503 itself is lost: the same id finds it running, waits, and gets the 
   assert.equal(edge.transactions.size, 1);
 });
 
+test("an application that repeats what had no outcome repeats the same write", async () => {
+  const { client } = connect({ maxRetries: 0, waitForRecovery: false });
+  edge.script.push("lose after");
+  await assert.rejects(client.add("c", record), { name: "NoAnswerError" });
+  assert.equal((await client.add("c", record)).replayed, true);
+  edge.up = false;
+  const other = { ...record, ids: ["b"] };
+  for (let time = 0; time < 3; time++) await assert.rejects(client.add("c", other), { name: "TimingGapError" });
+  edge.recover();
+  assert.equal((await client.add("c", other)).replayed, true);
+  assert.deepEqual([edge.executed.length, edge.transactions.size], [2, 2]);
+  // Once it has its outcome, the same request is another write again.
+  await client.add("c", other);
+  assert.deepEqual([edge.executed.length, edge.transactions.size], [3, 3]);
+});
+
+test("what was withdrawn is sent again with the same id", async () => {
+  const body = { error: "InternalError", message: "it was withdrawn", reason: "withdrawn" };
+  edge.script.push({ status: 503, body, headers: { "retry-after": "0" } });
+  const { client } = connect();
+  await client.add("c", record);
+  assert.equal(edge.executed.length, 1);
+  assert.equal(new Set(edge.writes.map(({ headers }) => headers["transaction-id"])).size, 1);
+});
+
 test("the same id with another request is an error at once", async () => {
   const { client } = connect();
   await client.add("c", record, { transactionId: "mine" });

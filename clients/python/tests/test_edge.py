@@ -13,6 +13,7 @@ from chroma_edge_client import (
     AsyncSafeTransport,
     AsyncTransactionSafetyClient,
     ClientClosedError,
+    NoAnswerError,
     Policy,
     SafeTransport,
     TransactionAbandonedError,
@@ -102,6 +103,30 @@ class Client(WithEdge):
         self.edge.recover()
         self.assertTrue(writing.get().recovered)
         self.assertEqual((len(self.edge.executed), len(self.edge.transactions)), (1, 1))
+
+    def test_an_application_that_repeats_what_had_no_outcome_repeats_the_same_write(self):
+        client = self.client(policy=Policy(max_retries=0, initial_retry_delay=0.001, wait_for_recovery=False))
+        self.edge.script.append("lose after")
+        with self.assertRaises(NoAnswerError):
+            client.add("c", RECORD)
+        self.assertTrue(client.add("c", RECORD).replayed)
+        self.edge.up = False
+        other = {**RECORD, "ids": ["b"]}
+        for _ in range(3):
+            with self.assertRaises(TransactionError):
+                client.add("c", other)
+        self.edge.recover()
+        self.assertTrue(client.add("c", other).replayed)
+        self.assertEqual((len(self.edge.executed), len(self.edge.transactions)), (2, 2))
+        # Once it has its outcome, the same request is another write again.
+        client.add("c", other)
+        self.assertEqual((len(self.edge.executed), len(self.edge.transactions)), (3, 3))
+
+    def test_what_was_withdrawn_is_sent_again_with_the_same_id(self):
+        withdrawn = (503, {"error": "InternalError", "message": "it was withdrawn", "reason": "withdrawn"}, {"Retry-After": "0"})
+        self.edge.script.append(withdrawn)
+        self.client().add("c", RECORD)
+        self.assertEqual((len(self.edge.executed), len({one[2]["transaction-id"] for one in self.edge.writes})), (1, 1))
 
     def test_the_same_id_with_another_request_is_an_error_at_once(self):
         client = self.client()

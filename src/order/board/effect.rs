@@ -45,6 +45,9 @@ pub enum Persist {
     Suspected { seq: Seq, on: Option<InstanceId> },
     /// The quarantined entry was dealt with. No report.
     Lifted { seq: Seq },
+    /// This entry, which was never executed anywhere, is abandoned (rule R15); report
+    /// [`Input::WithdrawalRecorded`](super::Input::WithdrawalRecorded).
+    Withdrawal { lane: LaneId, seq: Seq },
 }
 
 /// Why replicas are diverged, as far as operators should know.

@@ -177,6 +177,17 @@ pub enum Input {
         lane: LaneId,
         seq: Seq,
     },
+    /// The client of this entry is to be answered, and should be told to send it again: take it back, if nothing of it can
+    /// have been executed (rule R15). Ignored otherwise.
+    Withdraw {
+        lane: LaneId,
+        seq: Seq,
+    },
+    /// The [`Persist::Withdrawal`](super::Persist::Withdrawal) is durable.
+    WithdrawalRecorded {
+        lane: LaneId,
+        seq: Seq,
+    },
     /// An [`Action::Examine`](super::Action::Examine) ended.
     Examined {
         lane: LaneId,

@@ -19,6 +19,7 @@ mod record;
 mod restore;
 mod view;
 mod wait;
+mod withdraw;
 
 #[cfg(test)]
 mod tests;
@@ -114,6 +115,8 @@ impl Board {
                     lane.stops_waiting(seq);
                 }
             }
+            Input::Withdraw { lane, seq } => self.withdraw(lane, seq, &mut effects),
+            Input::WithdrawalRecorded { lane, seq } => self.withdrawal_recorded(lane, seq, &mut effects),
             Input::Examined { lane, seq, shows } => self.examined(lane, seq, shows, &mut effects),
             Input::WriteChecked { lane, instance, seq, shows } => {
                 self.write_checked(lane, instance, seq, shows, &mut effects);

@@ -22,6 +22,10 @@ impl Board {
         let InFlight::Sent { first, last } = lane.progress(instance).in_flight else { return };
         let progress = lane.progress_mut(instance);
         progress.in_flight = InFlight::None;
+        if !matches!(outcome, Outcome::NotSent { .. }) {
+            lane.between_mut(prior(first), last).for_each(|slot| slot.may_have_run = true);
+        }
+        let progress = lane.progress_mut(instance);
         match outcome {
             // The outcome no longer matters: the replica is diverged, or its collection is deleted.
             _ if progress.state != LaneState::InStep || lane.closed_by.is_some() => match outcome {

@@ -196,6 +196,8 @@ fn rebuild(restored: RestoredLane, below_floor: &mut Vec<(LaneId, InstanceId)>) 
         );
         if let Some(slot) = lane.slot_mut(entry.seq) {
             slot.resolved = entry.resolved;
+            // By an earlier edge.
+            slot.may_have_run = true;
             slot.ack_state = entry.ack_state;
         }
     }

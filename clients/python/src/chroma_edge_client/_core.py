@@ -6,11 +6,14 @@ Drivers, one that blocks and one that awaits, do it: so both clients and both tr
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random as _random
 import re
+import threading
 import time
 import uuid
+from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Any, Callable, Dict, Generator, List, Mapping, Optional, Tuple, Union, cast
 from urllib.parse import quote
@@ -30,6 +33,9 @@ LONGEST_WAIT = 60
 WAIT_SLACK = 15.0
 FINAL = frozenset({"COMPLETED", "RECOVERED", "ABANDONED"})
 TRANSIENT = frozenset({429, 502, 503, 504})
+#: Writes without an outcome that are remembered, and for how long.
+UNFINISHED = 1000
+UNFINISHED_SECONDS = 3600.0
 _READ = re.compile(r"/collections/[^/]+/(get|query|search|count)/?$")
 _RECORD = re.compile(r"/collections/[^/]+/(add|update|upsert|delete)$")
 _CATALOG = re.compile(r"/(collection|database|tenant)s(/[^/]+)?$")
@@ -148,6 +154,41 @@ class Settled:
     missing: bool = False
 
 
+class Unfinished:
+    """Writes that ended here without an outcome: no answer, or none in time. The same request once more is a repetition
+    by the application, and goes under the same id, so that it is executed once."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: "OrderedDict[bytes, Tuple[str, float]]" = OrderedDict()
+
+    def id_of(self, request: Request, now: float) -> Optional[str]:
+        with self._lock:
+            if not self._known:
+                return None
+            known = self._known.get(_content_of(request))
+        return known[0] if known is not None and now < known[1] else None
+
+    def note(self, operation: Operation, finished: bool, now: float) -> None:
+        if operation.transaction_id is None or (finished and not self._known):
+            return
+        key = _content_of(operation.request)
+        with self._lock:
+            if not finished:
+                self._known[key] = (operation.transaction_id, now + UNFINISHED_SECONDS)
+                self._known.move_to_end(key)
+                if len(self._known) > UNFINISHED:
+                    self._known.popitem(last=False)
+            elif self._known.get(key, ("", 0.0))[0] == operation.transaction_id:
+                del self._known[key]
+
+
+def _content_of(request: Request) -> bytes:
+    whole = hashlib.sha256(f"{request.method} {request.path}\n".encode())
+    whole.update(request.content or b"")
+    return whole.digest()
+
+
 @dataclass
 class Rules:
     """Policy with what tests put in the place of chance and time."""
@@ -155,6 +196,7 @@ class Rules:
     policy: Policy = field(default_factory=Policy)
     now: Callable[[], float] = time.monotonic
     random: Callable[[], float] = _random.random
+    unfinished: Unfinished = field(default_factory=lambda: Unfinished())
 
     def backoff(self, retry: int, answer: Optional[Answer]) -> float:
         """Full jitter: anything up to a bound that doubles, after what the edge asks for."""
@@ -196,9 +238,12 @@ def operation(
     transaction_id: Optional[str] = None,
     label: Optional[str] = None,
     read: Optional[bool] = None,
+    rules: Optional[Rules] = None,
 ) -> Operation:
     if read if read is not None else is_read(request.method, request.path):
         return Operation(request, None, operation_of(request.method, request.path), label or "read")
+    if transaction_id is None and rules is not None:
+        transaction_id = rules.unfinished.id_of(request, rules.now())
     chosen = checked_id(transaction_id if transaction_id is not None else str(uuid.uuid4()))
     headers = {name: value for name, value in request.headers.items() if name.lower() != "transaction-id"}
     headers["Transaction-ID"] = chosen
@@ -222,12 +267,19 @@ def told(operation: Operation, rules: Rules) -> Generator[Command, Any, Outcome]
     """Carries it out and tells what happens."""
     if operation.transaction_id is None:
         return (yield from carried_out(operation, rules))
-    yield tell(operation, "started")
+    finished = False
     try:
-        outcome = yield from carried_out(operation, rules)
-    except TransactionError as refusal:
-        yield tell(operation, "failed", error=refusal, reason=str(refusal))
-        raise
+        yield tell(operation, "started")
+        try:
+            outcome = yield from carried_out(operation, rules)
+        except TransactionError as refusal:
+            yield tell(operation, "failed", error=refusal, reason=str(refusal))
+            raise
+        status = outcome.answer.status if outcome.answer else None
+        finished = outcome.no_answer is None and not outcome.pending and (outcome.abandoned or status not in TRANSIENT)
+    finally:
+        # Cancelled, too: the edge may have it.
+        rules.unfinished.note(operation, finished, rules.now())
     error = error_of(operation.transaction_id, outcome)
     if error is None:
         status = outcome.answer.status if outcome.answer else None
@@ -264,8 +316,8 @@ def carried_out(operation: Operation, rules: Rules) -> Generator[Command, Any, O
             gap = verdict != "running"
             if gap:
                 yield tell(operation, "timing_gap", recovery=verdict)
-                if not policy.wait_for_recovery:
-                    return Outcome(answer, pending=True)
+            if not policy.wait_for_recovery:
+                return Outcome(answer, pending=True)
             if deadline is None:
                 deadline = rules.now() + policy.recovery_timeout
             asked = answer.field("transaction_id") or answer.headers.get("transaction-id") or operation.transaction_id

@@ -114,7 +114,7 @@ class Plans:
             all_headers.setdefault("Content-Type", "application/json")
         request = core.Request(method.upper(), path, all_headers, content)
         operation = core.operation(
-            request, session=self.session, transaction_id=transaction_id, label=label, read=read)
+            request, session=self.session, transaction_id=transaction_id, label=label, read=read, rules=self._rules)
         outcome = yield from core.told(operation, self._rules)
         return core.result_of(operation, outcome)
 

@@ -50,7 +50,8 @@ class _Scope:
 
     def _operation(self, request: httpx.Request, path: str) -> core.Operation:
         whole = core.Request(request.method, path, dict(request.headers), request.content or None)
-        return core.operation(whole, session=self.session, transaction_id=request.headers.get("transaction-id"))
+        given = request.headers.get("transaction-id")
+        return core.operation(whole, session=self.session, transaction_id=given, rules=self._rules)
 
     def _sendable(self, request: httpx.Request, operation: core.Operation, command: core.Send) -> httpx.Request:
         asked = command.request

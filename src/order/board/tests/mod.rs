@@ -12,6 +12,7 @@ mod order_and_doubt;
 mod properties;
 mod refusals;
 mod restarts;
+mod withdrawing;
 
 use uuid::Uuid;
 

@@ -1,0 +1,49 @@
+//! When a journaled write is taken back, so that its client may be told to send it again (rule R15).
+//!
+//! Decides that only from what the board knows of the entry: no request for it can have been executed anywhere, nor can
+//! any be from now on. Whether its client wants that is the proxy's.
+
+use super::{Board, ClientAnswer, Effect, Persist};
+use crate::ids::{LaneId, Seq};
+use crate::order::entry::{AckState, ClientState, Verdict};
+
+impl Board {
+    /// Whether the entry can be withdrawn now: it was never sent, or every request for it ended so that nothing can have
+    /// happened.
+    pub fn withdrawable(&self, id: LaneId, seq: Seq) -> bool {
+        let Some(lane) = self.lanes.get(&id) else { return false };
+        let untouched = lane.slot(seq).is_some_and(|slot| {
+            slot.entry.verdict.is_none() && !slot.may_have_run && slot.ack_state == AckState::Unacknowledged
+        });
+        untouched && !lane.under_way(seq) && lane.replicas.iter().all(|progress| progress.doubt < seq)
+    }
+
+    /// From now on nothing of it is sent. A crash before that is durable leaves the entry as it was, and its client without
+    /// an answer.
+    pub(super) fn withdraw(&mut self, id: LaneId, seq: Seq, effects: &mut Vec<Effect>) {
+        if !self.withdrawable(id, seq) {
+            return;
+        }
+        let Some(slot) = self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(seq)) else { return };
+        slot.entry.verdict = Some(Verdict::Abandoned);
+        effects.push(Effect::Persist(Persist::Withdrawal { lane: id, seq }));
+        self.dirty.insert(id);
+    }
+
+    pub(super) fn withdrawal_recorded(&mut self, id: LaneId, seq: Seq, effects: &mut Vec<Effect>) {
+        if id == LaneId::Catalog {
+            // What waited for a deletion or a rename goes on.
+            self.catalog_settled(seq, Verdict::Abandoned, effects);
+        }
+        self.dirty.insert(id);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(slot) = lane.slot_mut(seq) else { return };
+        slot.client = ClientState::Gone;
+        if std::mem::replace(&mut slot.answer_given, true) {
+            return;
+        }
+        let (from, verdict, ack_state) = (None, Verdict::Abandoned, slot.ack_state);
+        lane.stops_waiting(seq);
+        effects.push(Effect::Answer(ClientAnswer { lane: id, seq, from, verdict, ack_state }));
+    }
+}
