@@ -86,7 +86,8 @@ mod tests {
             resolved: Resolution::AsReceived,
             answer: None,
         };
-        let options = RunnerOptions { attempt_timeout: 30 * SECOND, request_timeout: 120 * SECOND, settle_time: SECOND };
+        let options =
+            RunnerOptions { attempt_timeout: 30 * SECOND, request_timeout: 120 * SECOND, settle_time: SECOND };
         let Patience { attempt, with_another, longest } = Patience::of(&[request], repeat, &options);
         [attempt, with_another, longest].map(|time| time.as_secs())
     }

@@ -206,7 +206,9 @@ impl Runner {
         let Some(first) = seqs.first().copied() else { return Attempted::not_sent("no request") };
         // Before the bodies are read: what waits here would hold them in memory.
         let Some(_permit) = self.enter((lane, first), instance, send_priority).await else {
-            return Attempted::not_sent("another instance can take it, or another request of its lane is about to be sent");
+            return Attempted::not_sent(
+                "another instance can take it, or another request of its lane is about to be sent",
+            );
         };
         let Some(requests) = self.requests(seqs).await else { return Attempted::not_sent("it cannot be read") };
         if repeat != Repeat::First {

@@ -99,7 +99,9 @@ impl Fact {
             seq,
             status: Status::Abandoned,
             response_status: Some(503),
-            failure_reason: Some("withdrawn: no instance could take the write in time, and it has no id of its own".to_owned()),
+            failure_reason: Some(
+                "withdrawn: no instance could take the write in time, and it has no id of its own".to_owned(),
+            ),
             timing_gap: TimingGap::No,
             executed_on: None,
             at,

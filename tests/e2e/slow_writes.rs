@@ -77,9 +77,8 @@ fn a_server_that_is_slow_to_catch_up_is_waited_for() {
     let (cluster, relays) = impatient();
     let collection = filled(&cluster);
     let upsert = json!({ "ids": ["one"], "embeddings": [[1, 2, 3]] });
-    let (answer, wait) = slowly(&relays[1], "/upsert", || {
-        timed(|| cluster.client().post(&record_path(&collection, "upsert"), &upsert))
-    });
+    let (answer, wait) =
+        slowly(&relays[1], "/upsert", || timed(|| cluster.client().post(&record_path(&collection, "upsert"), &upsert)));
     answer.expect(200);
     assert!(wait < SLOW, "{wait:?}: its client does not wait for that");
     assert_eq!(cluster.assert_converged().record_count(), RECORDS + 1);

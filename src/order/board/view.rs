@@ -125,7 +125,9 @@ impl Board {
     pub fn another_stands_ready(&self, id: LaneId, seq: Seq, instance: InstanceId) -> bool {
         let ready = |other: InstanceId| {
             let next = self.sendable(id, other);
-            next.is_some_and(|next| next.seq == seq && next.verdict.is_none() && !self.others_come_first(id, seq, other))
+            next.is_some_and(|next| {
+                next.seq == seq && next.verdict.is_none() && !self.others_come_first(id, seq, other)
+            })
         };
         self.instances().any(|other| other != instance && ready(other))
     }
