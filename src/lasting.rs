@@ -2,10 +2,16 @@
 //!
 //! Pure: the clock is passed in. It decides whether a line is due, never what it says.
 
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 /// Between two lines about the same state.
 const INTERVAL: Duration = Duration::from_secs(60);
+/// A state whose end nobody sees is over when it has not been seen for so long: longer than any pause between two attempts.
+const QUIET: Duration = Duration::from_secs(45);
+/// States of one kind that are told apart; what comes beyond is not logged.
+const KEPT: usize = 1000;
 
 /// One state that may last, such as a database that cannot be reached.
 #[derive(Clone, Debug, Default)]
@@ -15,6 +21,7 @@ pub struct Lasting(Option<Since>);
 struct Since {
     began: Instant,
     logged: Instant,
+    last: Instant,
     /// How often it was seen, the first time included.
     seen: u64,
 }
@@ -52,10 +59,11 @@ impl Lasting {
     /// The state was seen now.
     pub fn seen(&mut self, now: Instant) -> Due {
         let Some(since) = &mut self.0 else {
-            self.0 = Some(Since { began: now, logged: now, seen: 1 });
+            self.0 = Some(Since { began: now, logged: now, last: now, seen: 1 });
             return Due::Begins;
         };
         since.seen += 1;
+        since.last = now;
         if now.saturating_duration_since(since.logged) < INTERVAL {
             return Due::Nothing;
         }
@@ -66,6 +74,49 @@ impl Lasting {
     /// The state is over. `None` if it had not begun.
     pub fn ended(&mut self, now: Instant) -> Option<Lasted> {
         self.0.take().map(|since| since.lasted(now))
+    }
+
+    fn is_quiet(&self, now: Instant) -> bool {
+        self.0.is_none_or(|since| now.saturating_duration_since(since.last) >= QUIET)
+    }
+}
+
+/// States of one kind, told apart by a name. Shared; the lock is held for a few instructions.
+#[derive(Debug)]
+pub struct LastingStates<K>(Mutex<BTreeMap<K, Lasting>>);
+
+impl<K> Default for LastingStates<K> {
+    fn default() -> Self {
+        LastingStates(Mutex::default())
+    }
+}
+
+impl<K: Ord + Clone> LastingStates<K> {
+    /// The state of this name was seen now.
+    pub fn seen(&self, name: K, now: Instant) -> Due {
+        let mut states = self.states();
+        if states.len() >= KEPT && !states.contains_key(&name) {
+            return Due::Nothing;
+        }
+        states.entry(name).or_default().seen(now)
+    }
+
+    /// The state of this name is over. `None` if it had not begun.
+    pub fn ended(&self, name: &K, now: Instant) -> Option<Lasted> {
+        self.states().remove(name)?.ended(now)
+    }
+
+    /// The states that have not been seen for a while: they are over.
+    pub fn quiet(&self, now: Instant) -> Vec<(K, Lasted)> {
+        let mut states = self.states();
+        let names: Vec<K> =
+            states.iter().filter(|(_, state)| state.is_quiet(now)).map(|(name, _)| name.clone()).collect();
+        let ended = |name: K| states.remove(&name).and_then(|mut state| state.ended(now)).map(|lasted| (name, lasted));
+        names.into_iter().filter_map(ended).collect()
+    }
+
+    fn states(&self) -> MutexGuard<'_, BTreeMap<K, Lasting>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -92,5 +143,28 @@ mod tests {
         assert_eq!(state.ended(at(150)), Some(Lasted { time: Duration::from_secs(150), times: 150 }));
         assert_eq!(state.ended(at(151)), None);
         assert_eq!(state.seen(at(152)), Due::Begins, "and again from the beginning");
+    }
+
+    #[test]
+    fn states_are_told_apart_and_are_over_when_they_have_not_been_seen_for_a_while() {
+        let (states, start) = (LastingStates::default(), Instant::now());
+        let at = |seconds| start + Duration::from_secs(seconds);
+        assert_eq!(
+            [states.seen("a", at(0)), states.seen("b", at(0)), states.seen("a", at(9))].map(Due::times),
+            [Some(1), Some(1), None]
+        );
+        assert_eq!(states.ended(&"b", at(10)), Some(Lasted { time: Duration::from_secs(10), times: 1 }));
+        assert_eq!(states.ended(&"b", at(10)), None);
+        assert_eq!(states.quiet(at(9 + 44)), []);
+        let quiet = states.quiet(at(9 + 45));
+        assert_eq!(quiet, [("a", Lasted { time: Duration::from_secs(54), times: 2 })]);
+        assert_eq!(states.quiet(at(200)), []);
+    }
+
+    #[test]
+    fn no_more_states_are_kept_than_a_log_can_tell_of() {
+        let (states, now) = (LastingStates::default(), Instant::now());
+        let begun = (0..2 * KEPT).filter(|number| states.seen(*number, now) == Due::Begins).count();
+        assert_eq!(begun, KEPT);
     }
 }

@@ -1,7 +1,8 @@
 //! How much one request may ask for: every limit has a name, a default, and a refusal that names both.
 //!
 //! The scans measure, this file compares. The defaults lie where Chroma 1.5.9 stops working, never below what it
-//! executes (`docs/chroma-limits.md` has the measurements). Nothing here is applied to what is journaled already.
+//! executes, but for comparisons, which it executes for minutes (`docs/chroma-limits.md` has the measurements). Nothing here
+//! is applied to what is journaled already.
 
 use super::scan::Refusal;
 use super::sizes::{IndexShape, Sizes};
@@ -19,6 +20,7 @@ pub enum Limit {
     IdBytes,
     DocumentBytes,
     ConditionTerms,
+    ConditionComparisons,
     ConditionDepth,
     ConditionBytes,
     ConditionValues,
@@ -55,7 +57,7 @@ const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
 impl Limit {
-    pub const ALL: [Limit; 16] = [
+    pub const ALL: [Limit; 17] = [
         Limit::NameBytes,
         Limit::CollectionMetadataKeys,
         Limit::CollectionMetadataBytes,
@@ -66,6 +68,7 @@ impl Limit {
         Limit::IdBytes,
         Limit::DocumentBytes,
         Limit::ConditionTerms,
+        Limit::ConditionComparisons,
         Limit::ConditionDepth,
         Limit::ConditionBytes,
         Limit::ConditionValues,
@@ -96,6 +99,8 @@ impl Limit {
                 "bytes in a document or uri", Bytes, 32 * MIB, GIB),
             Limit::ConditionTerms => row("condition_terms", "limit_condition_terms",
                 "terms that follow each other in a condition", Count, 1000, 100_000),
+            Limit::ConditionComparisons => row("condition_comparisons", "limit_condition_comparisons",
+                "comparisons in a condition", Count, 2000, 100_000),
             Limit::ConditionDepth => row("condition_depth", "limit_condition_depth",
                 "levels of $and and $or in a condition", Count, 62, 120),
             Limit::ConditionBytes => row("condition_bytes", "limit_condition_bytes",

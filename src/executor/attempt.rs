@@ -2,10 +2,6 @@
 
 use std::sync::Arc;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method};
-use tracing::warn;
-
 use super::patience::Patience;
 use super::resources::Resources;
 use crate::chroma::{self, Class, EdgeAnswer};
@@ -15,6 +11,8 @@ use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
 use crate::instance::{Answer, Client, Licence, Observation, Outgoing, Phase, Refused, SendError, Sent, Wait};
 use crate::order::{Health, Outcome, Purpose, Repeat, Retry};
 use crate::proof::{self, CrashPoint};
+use bytes::Bytes;
+use http::{HeaderMap, Method};
 
 /// Who sends what for whom.
 pub(super) struct Attempt<'a> {
@@ -38,17 +36,19 @@ pub(super) struct Attempted {
     /// How it failed, if the instance was believed healthy and the write has no verdict yet. A replicated one has been
     /// answered already.
     pub failure: Option<String>,
+    /// Why nothing was sent, where it is the edge's own doing.
+    pub held_back: Option<&'static str>,
 }
 
 impl Attempted {
     pub fn of(outcome: Outcome, answer: Option<Answer>) -> Self {
-        Attempted { outcome, answer: answer.map(Arc::new), failure: None }
+        Attempted { outcome, answer: answer.map(Arc::new), failure: None, held_back: None }
     }
 
     /// Nothing was sent, and at once it would not go better.
-    pub fn not_sent(reason: &str) -> Self {
-        warn!(reason, "a journaled write is not sent yet");
-        Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)
+    pub fn not_sent(reason: &'static str) -> Self {
+        let ended = Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None);
+        Attempted { held_back: Some(reason), ..ended }
     }
 
     /// The edge's own verdict, in Chroma's words.
@@ -137,7 +137,8 @@ impl Attempt<'_> {
             }
             SendError::LeaseEnded(sent) => without_lease(sent),
         };
-        Attempted { outcome, answer: None, failure: failure.filter(|_| self.purpose == Purpose::Execute) }
+        let failure = failure.filter(|_| self.purpose == Purpose::Execute);
+        Attempted { failure, ..Attempted::of(outcome, None) }
     }
 
     /// It answered, hence it is there, and did not do what it was asked.

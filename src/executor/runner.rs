@@ -8,7 +8,7 @@ use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::attempt::{Attempt, Attempted};
 use super::catalog::{self, Entry};
@@ -22,6 +22,7 @@ use crate::coordinator::{Core, Work, WorkQueue, facts_of, intent};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::instance::{Answer, Client};
 use crate::journal::{Fact, Request};
+use crate::lasting::LastingStates;
 use crate::order::{
     Action, Examination, Health, Input, Outcome, Persist, Purpose, Repeat, Resolved, Retry, SendPriority, Touched,
     WaitReason,
@@ -51,7 +52,14 @@ pub struct Runner {
     /// The source of the random part of pauses.
     chance: RandomState,
     inspections: tokio::sync::mpsc::Sender<InstanceId>,
+    /// Why writes are not sent to an instance.
+    held_back: LastingStates<(InstanceId, &'static str)>,
+    /// Why requests cannot be read from the journal.
+    unreadable: LastingStates<&'static str>,
 }
+
+/// Between two looks whether a state that is logged is over.
+const SWEEP: Duration = Duration::from_secs(5);
 
 impl Runner {
     /// Run it in the runtime that `client` is to belong to. `inspections`: the queue of instances to inspect.
@@ -62,7 +70,9 @@ impl Runner {
         options: RunnerOptions,
         inspections: tokio::sync::mpsc::Sender<InstanceId>,
     ) -> Arc<Runner> {
-        Arc::new(Runner { core, resources, client, options, chance: RandomState::new(), inspections })
+        let (held_back, unreadable) = (LastingStates::default(), LastingStates::default());
+        let chance = RandomState::new();
+        Arc::new(Runner { core, resources, client, options, chance, inspections, held_back, unreadable })
     }
 
     /// Takes work until the core is gone.
@@ -72,7 +82,16 @@ impl Runner {
     )]
     pub async fn run(self: Arc<Self>, queue: WorkQueue) {
         let WorkQueue(mut queue) = queue;
-        while let Some(work) = queue.recv().await {
+        let mut sweep = tokio::time::interval(SWEEP);
+        loop {
+            let work = tokio::select! {
+                work = queue.recv() => work,
+                _ = sweep.tick() => {
+                    self.tell_what_is_over();
+                    continue;
+                }
+            };
+            let Some(work) = work else { return };
             match work {
                 Work::Persist { persist, answer } => self.persist(persist, answer),
                 Work::Perform { action, answer } => {
@@ -82,6 +101,16 @@ impl Runner {
                 // The journal keeps the order of facts, so this one becomes durable only after those before it.
                 Work::Handled(late_write) => drop(self.core.journal().record(vec![Fact::LateWriteHandled(late_write)])),
             }
+        }
+    }
+
+    fn tell_what_is_over(&self) {
+        for ((instance, reason), lasted) in self.held_back.quiet(clock::now()) {
+            let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
+            info!(%instance, reason, seconds, times = lasted.times, "writes are no longer held back for this");
+        }
+        for (_, lasted) in self.unreadable.quiet(clock::now()) {
+            info!(seconds = lasted.time.as_secs(), times = lasted.times, "journaled writes can be read again");
         }
     }
 
@@ -160,7 +189,13 @@ impl Runner {
         send_priority: SendPriority,
         attempted: Attempted,
     ) {
-        let Attempted { outcome, answer, failure } = attempted;
+        let Attempted { outcome, answer, failure, held_back } = attempted;
+        if let Some(reason) = held_back
+            && let Some(times) = self.held_back.seen((instance, reason), clock::now()).times()
+        {
+            let instance = self.core.registry.name(instance);
+            warn!(%instance, %lane, reason, times, "journaled writes are not sent yet");
+        }
         let in_a_row = send_priority.failures.saturating_add(1);
         let wait = match outcome {
             Outcome::NotSent { retry: Retry::AfterBackoff } => Some(WaitReason::Backoff { in_a_row }),
@@ -181,7 +216,9 @@ impl Runner {
         match self.resources.bodies.requests(seqs).await {
             Ok(requests) => Some(requests),
             Err(error) => {
-                warn!(%error, "a journaled write waits: its request cannot be read");
+                if let Some(times) = self.unreadable.seen("", clock::now()).times() {
+                    warn!(%error, times, "journaled writes wait: their requests cannot be read");
+                }
                 None
             }
         }

@@ -39,6 +39,7 @@ pub use self::vouch::Vouch;
 use crate::chroma::RequestLimits;
 use crate::coordinator::Core;
 use crate::instance::{Client, Health, Registry};
+use crate::lasting::LastingStates;
 use crate::order::Consistency;
 use crate::web::{KeyHeaders, Origins, OwnPages, Promise, ResetPolicy};
 
@@ -89,6 +90,8 @@ pub struct Edge {
     pub(crate) single_flight: Arc<single_flight::SingleFlight>,
     pub(crate) reused: reused::ReusedKeys,
     pub(crate) vouch: Arc<Vouch>,
+    /// Reads that no instance answers.
+    pub(crate) failed_reads: LastingStates<&'static str>,
 }
 
 impl Edge {
@@ -115,6 +118,7 @@ impl Edge {
             single_flight: single_flight::SingleFlight::new(),
             reused: reused::ReusedKeys::default(),
             vouch,
+            failed_reads: LastingStates::default(),
         }
     }
 }

@@ -251,9 +251,7 @@ async fn withdrawn(
             // Its collection was deleted just then, or it was sent and answered.
             return Ok(answered(edge, context, &settlement, lane, shown_id));
         }
-        if let Some(journal) = edge.core.journal() {
-            journal.record_later(vec![Fact::withdrawn(seq, Timestamp::now())]);
-        }
+        edge.core.journal().record_later(vec![Fact::withdrawn(seq, Timestamp::now())]);
         return Err(Failure::Withdrawn);
     }
     pending(edge, context, ticket, (lane, seq), Failure::OutcomeUnknown(id), shown_id).await

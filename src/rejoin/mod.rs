@@ -22,6 +22,7 @@ use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Phase};
+use crate::lasting::LastingStates;
 use crate::order::{Comparison, Input, Origin, Reach};
 
 /// Options of rejoin.
@@ -80,6 +81,9 @@ pub struct Rejoin {
     adopt_later: Mutex<HashSet<InstanceId>>,
     /// The reference's position when the comparison found a difference.
     unequal: Mutex<HashMap<(CollectionId, InstanceId), Seq>>,
+    /// Instances that cannot be looked at, and those with collections that cannot be compared: for the log.
+    unseen: LastingStates<InstanceId>,
+    unclear: LastingStates<InstanceId>,
 }
 
 impl Rejoin {
@@ -87,7 +91,8 @@ impl Rejoin {
     pub fn new(core: Arc<Core>, inspector: Inspector, client: Client, options: RejoinOptions) -> Self {
         let all = core.registry.ids().collect();
         let (adopt_later, begun) = (Mutex::new(all), clock::now());
-        Rejoin { core, inspector, client, options, begun, adopt_later, unequal: Mutex::default() }
+        let (unequal, unseen, unclear) = (Mutex::default(), LastingStates::default(), LastingStates::default());
+        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, unclear }
     }
 
     /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
@@ -197,9 +202,18 @@ impl Rejoin {
         let registry = &self.core.registry;
         let generation = registry.generation(instance);
         match self.inspect(instance).await {
-            Ok(()) => registry.admit(instance, generation),
+            Ok(()) => {
+                if let Some(lasted) = self.unseen.ended(&instance, clock::now()) {
+                    let (seconds, times) = (lasted.time.as_secs(), lasted.times);
+                    info!(instance = %registry.name(instance), seconds, times, "the instance could be looked at after all");
+                }
+                registry.admit(instance, generation)
+            }
             Err(error) => {
-                warn!(instance = %registry.name(instance), %error, "the instance has returned, but cannot be looked at yet");
+                if let Some(times) = self.unseen.seen(instance, clock::now()).times() {
+                    let instance = registry.name(instance);
+                    warn!(%instance, %error, times, "the instance has returned, but cannot be looked at yet");
+                }
                 Admission::Superseded
             }
         }
@@ -307,6 +321,7 @@ impl Rejoin {
         let collection = comparison.collection;
         match compare(&self.core, &self.client, comparison, self.options.deadline).await {
             Found::Equal { records } => {
+                self.unclear.ended(&comparison.instance, clock::now());
                 info!(%collection, %instance, records, "equal content: admitted");
                 self.core.step(Input::FoundEqual(comparison.clone()));
             }
@@ -315,7 +330,11 @@ impl Rejoin {
                 let mut unequal = self.unequal.lock().unwrap_or_else(PoisonError::into_inner);
                 unequal.insert((collection, comparison.instance), comparison.at);
             }
-            Found::Unclear(why) => info!(%collection, %instance, why, "not compared yet"),
+            Found::Unclear(why) => {
+                if let Some(times) = self.unclear.seen(comparison.instance, clock::now()).times() {
+                    info!(%collection, %instance, why, times, "not compared yet");
+                }
+            }
         }
     }
 }

@@ -200,7 +200,11 @@ impl Arena {
     fn open(raised: bool) -> Arena {
         let servers = [Supervised::fresh(PAUSE), Supervised::fresh(PAUSE)];
         let edge = servers.iter().fold(Edge::builder(), |edge, server| edge.instance_url(&server.url()));
-        let limits = if raised { "  limits: { condition_terms: 100000, condition_depth: 120 }\n" } else { "" };
+        let limits = if raised {
+            "  limits: { condition_terms: 100000, condition_comparisons: 100000, condition_depth: 120 }\n"
+        } else {
+            ""
+        };
         let edge = edge.config(&format!("{limits}  quarantine: {{ wait: 4s }}")).start();
         edge.announce("diverged");
         let client = edge.client();

@@ -27,6 +27,7 @@ mod journal_away;
 mod late_servers;
 mod limited_delete;
 mod limits;
+mod log_lines;
 mod nobody_there;
 mod numbers;
 mod once;

@@ -28,7 +28,9 @@ impl Pair {
     pub fn start() -> Pair {
         let servers = [Supervised::fresh(PAUSE), Supervised::fresh(PAUSE)];
         let edge = servers.iter().fold(Edge::builder(), |edge, server| edge.instance_url(&server.url()));
-        let edge = edge.config("  limits: { condition_terms: 100000 }\n  quarantine: { wait: 4s }").start();
+        let edge = edge
+            .config("  limits: { condition_terms: 100000, condition_comparisons: 100000 }\n  quarantine: { wait: 4s }")
+            .start();
         edge.announce("diverged");
         Pair { edge, servers }
     }

@@ -66,6 +66,7 @@ fn conditions_that_chroma_cannot_take() {
         (json!({ "where": terms(1_600) }), "limit_condition_terms"),
         (json!({ "where": terms(12_000) }), "limit_condition_terms"),
         (json!({ "where": { "$and": [{ "n": 1 }, terms(5_000)] } }), "limit_condition_terms"),
+        (json!({ "where": { "$or": vec![terms(100); 30] } }), "limit_condition_comparisons"),
         (json!({ "where_document": { "$contains": long } }), "limit_condition_pattern_bytes"),
         (json!({ "where": { "#document": { "$not_contains": long } } }), "limit_condition_pattern_bytes"),
         (json!({ "where_document": { "$regex": "z".repeat(200_000) } }), "limit_condition_regex_bytes"),

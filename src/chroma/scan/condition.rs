@@ -16,6 +16,8 @@ pub(super) struct Conditions {
     terms: Vec<usize>,
     /// Whether there is a condition on metadata, and one on documents.
     on: [bool; 2],
+    /// Each is a step of its own for the server, which takes time that grows with their square.
+    comparisons: usize,
     depth: usize,
     bytes: usize,
     /// SQL variables: values to compare with.
@@ -45,6 +47,7 @@ impl Conditions {
             [false, false] => order::Conditions::None,
         };
         measured.note(Limit::ConditionTerms, chain(&self.terms));
+        measured.note(Limit::ConditionComparisons, self.comparisons);
         measured.note(Limit::ConditionDepth, self.depth);
         measured.note(Limit::ConditionBytes, self.bytes);
         measured.note(Limit::ConditionValues, self.values.saturating_add(ids));
@@ -125,6 +128,7 @@ impl<'de> Look<'de> for Term<'_> {
                 key => {
                     let matches = if field == Field::WhereDocument { Matches::of(key) } else { Matches::Value };
                     let document = field == Field::WhereDocument || key == "#document";
+                    found.comparisons += 1;
                     map.next_value_seed(Looking(Operand { matches, document, found: &mut *found }))?;
                     1
                 }

@@ -40,6 +40,16 @@ fn both_fields_count_together_and_every_occurrence() {
 }
 
 #[test]
+fn every_comparison_counts_however_they_nest() {
+    let comparisons = |body: &str| measured(body)(Limit::ConditionComparisons);
+    let balanced = format!(r#"{{"$or":[{}]}}"#, vec![terms(100).as_str(); 30].join(","));
+    assert_eq!(comparisons(&format!(r#"{{"where":{balanced}}}"#)), 3000);
+    assert_eq!(comparisons(&format!(r#"{{"where":{},"where_document":{{"$contains":"x"}}}}"#, terms(10))), 11);
+    assert_eq!(comparisons(r#"{"where":{"k":{"$in":[1,2,3]}}}"#), 1, "its values are counted elsewhere");
+    assert_eq!(comparisons(r#"{"where":{"a":1,"b":2},"ids":["x"]}"#), 2);
+}
+
+#[test]
 fn values_patterns_and_bytes() {
     let found = measured(
         r##"{"ids":["a","b"],"where":{"$and":[{"k":{"$in":["x","yy"]}},{"#document":{"$contains":"abc"}}]}}"##,

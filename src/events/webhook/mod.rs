@@ -23,6 +23,7 @@ use super::message::{self, Show, name_of};
 use crate::clock::{self, Timestamp};
 use crate::instance::Target;
 use crate::journal::{EventId, EventRow, EventScope, Fact, Journal, ReadError, Store};
+use crate::lasting::Lasting;
 
 /// Events read at once.
 const PAGE: u32 = 32;
@@ -166,13 +167,19 @@ impl Webhook {
 
     /// Posts it until it is accepted.
     async fn deliver(&self, row: &EventRow) {
-        let mut pause = PAUSE.0;
+        let (mut pause, mut refusing) = (PAUSE.0, Lasting::default());
         loop {
-            let Err(reason) = self.post(row).await else { return };
-            let failed = self.gauges.failed.fetch_add(1, Ordering::Relaxed);
+            let Err(reason) = self.post(row).await else {
+                if let Some(lasted) = refusing.ended(clock::now()) {
+                    let (seconds, times) = (lasted.time.as_secs(), lasted.times);
+                    tracing::info!(event = %row.event, seconds, times, "the webhook accepted an event after all");
+                }
+                return;
+            };
+            self.gauges.failed.fetch_add(1, Ordering::Relaxed);
             let again = jittered(pause);
-            if pause == PAUSE.0 || pause == PAUSE.1 {
-                tracing::warn!(event = %row.event, reason, failed, again = ?again, "the webhook did not accept an event");
+            if let Some(times) = refusing.seen(clock::now()).times() {
+                tracing::warn!(event = %row.event, reason, times, again = ?again, "the webhook did not accept an event");
             }
             tokio::time::sleep(again).await;
             pause = (pause * 2).min(PAUSE.1);

@@ -6,7 +6,7 @@
 //! more, so the task ends, and its appends and facts with it.
 
 use std::future::Future;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use super::breach;
@@ -15,6 +15,7 @@ use super::{AppendError, Appended, DurableSink};
 use crate::clock;
 use crate::ids::{Seq, TransactionId};
 use crate::journal::{Batch, CommitError, Draft, Lookup, ReadError, Store};
+use crate::lasting::Lasting;
 use crate::proof::{self, CrashPoint, Rule};
 
 /// The first pause after a failure, and the longest. Appends wait during it as well, so it is at most a quarter of
@@ -27,6 +28,8 @@ pub struct JournalTask {
     store: Arc<dyn Store>,
     queue: Arc<Queue>,
     sink: Arc<dyn DurableSink>,
+    /// The store takes no commit, or does not say what became of one. Only the task itself asks.
+    away: Mutex<Lasting>,
 }
 
 /// Why the task ended.
@@ -50,7 +53,7 @@ enum Next {
 
 impl JournalTask {
     pub(super) fn new(store: Arc<dyn Store>, queue: Arc<Queue>, sink: Arc<dyn DurableSink>) -> JournalTask {
-        JournalTask { store, queue, sink }
+        JournalTask { store, queue, sink, away: Mutex::default() }
     }
 
     /// Commits what is handed over until `shutdown`; then commits what still waits and ends. At the end, whatever an
@@ -119,6 +122,7 @@ impl JournalTask {
             match outcome {
                 Ok(seqs) if seqs.len() == taken.appends.len() => {
                     self.queue.stats.committed(began.elapsed());
+                    self.back();
                     if proof::broken(Rule::JournalFirst) {
                         breach::learn(&seqs, &taken.facts);
                     }
@@ -173,11 +177,24 @@ impl JournalTask {
     }
 
     fn refused(&self, taken: Taken, text: &str) -> Next {
-        tracing::warn!(appends = taken.appends.len(), reason = text, "the journal refused a commit");
+        if let Some(times) = self.failed() {
+            tracing::warn!(appends = taken.appends.len(), reason = text, times, "the journal refused a commit");
+        }
         for waiting in taken.appends {
             let _ = waiting.reply.send(Err(AppendError::Unavailable(text.to_owned())));
         }
         self.keep(taken.facts)
+    }
+
+    /// How often in a row that was, where the log is to say it.
+    fn failed(&self) -> Option<u64> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).seen(clock::now()).times()
+    }
+
+    fn back(&self) {
+        if let Some(lasted) = self.away.lock().unwrap_or_else(PoisonError::into_inner).ended(clock::now()) {
+            tracing::info!(seconds = lasted.time.as_secs(), times = lasted.times, "the journal takes commits again");
+        }
     }
 
     fn keep(&self, facts: Vec<Facts>) -> Next {
@@ -217,7 +234,9 @@ impl JournalTask {
     ///
     /// A crash during this leaves the answer to the next start, which reads what is durable.
     async fn in_doubt(&self, taken: Taken, text: &str) -> Next {
-        tracing::warn!(appends = taken.appends.len(), reason = text, "a commit of the journal is in doubt");
+        if let Some(times) = self.failed() {
+            tracing::warn!(appends = taken.appends.len(), reason = text, times, "a commit of the journal is in doubt");
+        }
         let Taken { appends, facts } = taken;
         facts.iter().for_each(super::queue::Facts::doubt);
         // Queued first: no other fact is committed before the lookup has ended.
@@ -229,7 +248,9 @@ impl JournalTask {
             match self.look_up(&appends).await {
                 Ok(found) => break found,
                 Err(error) => {
-                    tracing::warn!(%error, "look up appends in doubt");
+                    if let Some(times) = self.failed() {
+                        tracing::warn!(%error, times, "look up appends in doubt");
+                    }
                     for reply in replies.iter_mut().filter_map(Option::take) {
                         let _ = reply.send(Err(AppendError::InDoubt(text.to_owned())));
                     }

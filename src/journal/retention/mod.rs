@@ -13,8 +13,9 @@ use std::time::Duration;
 use tokio::time::MissedTickBehavior;
 
 use super::{CommitError, ReadError, Store, Trimming};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::ids::{InstanceName, LaneId};
+use crate::lasting::Lasting;
 
 /// How long transactions are kept.
 #[derive(Clone, Debug)]
@@ -87,7 +88,7 @@ pub async fn run(
         ticks
     };
     let (mut rounds, mut looks) = (ticks(options.every), ticks(options.look));
-    let mut named = None;
+    let (mut named, mut unread) = (None, Lasting::default());
     let work = async {
         loop {
             tokio::select! {
@@ -97,8 +98,13 @@ pub async fn run(
                     Err(error) => tracing::warn!(%error, "cannot remove old transactions from the journal"),
                 },
                 _ = looks.tick() => match make_room(store.as_ref(), &configured, &options, sink.as_ref()).await {
-                    Ok(fullness) => tell(fullness, &mut named, sink.as_ref()),
-                    Err(error) => tracing::warn!(%error, "look at the journal's size"),
+                    Ok(fullness) => {
+                        unread.ended(clock::now());
+                        tell(fullness, &mut named, sink.as_ref());
+                    }
+                    Err(error) => if let Some(times) = unread.seen(clock::now()).times() {
+                        tracing::warn!(%error, times, "look at the journal's size");
+                    },
                 },
             }
         }

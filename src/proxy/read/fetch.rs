@@ -10,6 +10,7 @@ use super::choose::{Attempts, Wait, next};
 use super::loss::{Loss, Losses};
 use super::{Asked, Read, Rewrite, Target};
 use crate::chroma::{self, CatalogRead, Class, ErrorBody, Operation, ReadAdvice};
+use crate::clock;
 use crate::ids::{CollectionId, InstanceId};
 use crate::instance::{Answer, Licence, Outgoing, SendError};
 use crate::order::Vouching;
@@ -62,12 +63,21 @@ pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts
                     losses.add(edge, read, Loss { instance, since, flights: edge.registry.flights(instance) }).await?;
                 }
                 if attempts.used_up() {
-                    tracing::warn!(%error, trace = %request.trace, "a read failed on every instance");
+                    if let Some(times) = edge.failed_reads.seen("", clock::now()).times() {
+                        tracing::warn!(%error, trace = %request.trace, times, "reads fail on every instance");
+                    }
                     return failed.ok_or(Failure::InstancesFailed);
                 }
                 continue;
             }
         };
+        for (_, lasted) in edge.failed_reads.quiet(clock::now()) {
+            tracing::info!(
+                seconds = lasted.time.as_secs(),
+                times = lasted.times,
+                "reads no longer fail on every instance"
+            );
+        }
         if let Some(stake) = &read.stake {
             stake.answered(answer.status);
         }

@@ -1,0 +1,98 @@
+//! A state that lasts is one line when it begins, one a minute, and one when it ends, however often it is met meanwhile.
+
+use std::collections::BTreeMap;
+use std::time::{Duration, Instant};
+
+use rusqlite::Connection;
+
+use testkit::Cluster;
+use testkit::Edge;
+use testkit::cluster::{CATCH_UP, add};
+use testkit::place::wait_for;
+
+const WRITERS: usize = 8;
+/// How long a state is kept up: far longer than any pause between two attempts.
+const LASTS: Duration = Duration::from_secs(8);
+
+/// Warnings and errors, by what they say: without time, level and fields.
+fn complaints(edge: &Edge) -> BTreeMap<String, usize> {
+    let mut found = BTreeMap::new();
+    let log = edge.log();
+    for line in log.lines().filter(|line| line.contains(" WARN ") || line.contains(" ERROR ")) {
+        let said = line.split_once(": ").map_or(line, |(_, said)| said);
+        let words = said.split(' ').take_while(|word| !word.contains('=')).collect::<Vec<_>>().join(" ");
+        *found.entry(words).or_default() += 1;
+    }
+    found
+}
+
+/// Writes from many clients for a while, and says how many were refused.
+fn write_meanwhile(cluster: &Cluster, collection: &str) -> usize {
+    let until = Instant::now() + LASTS;
+    let refused = |writer: usize| {
+        let mut refused = 0;
+        while Instant::now() < until {
+            let answer = add(&cluster.client(), collection, &format!("{writer}-{refused}"));
+            refused += usize::from(answer.status == 503);
+        }
+        refused
+    };
+    std::thread::scope(|scope| {
+        let writers: Vec<_> = (0..WRITERS).map(|writer| scope.spawn(move || refused(writer))).collect();
+        writers.into_iter().map(|writer| writer.join().expect("a writer")).sum()
+    })
+}
+
+#[track_caller]
+fn assert_few(edge: &Edge) {
+    let found = complaints(edge);
+    let many: Vec<_> = found.iter().filter(|(_, times)| **times > 4).collect();
+    assert!(many.is_empty(), "{many:#?} of {found:#?}");
+}
+
+#[test]
+fn writes_that_wait_for_servers_that_are_away() {
+    let mut cluster = Cluster::with(2, |edge| edge.config("  write_wait: 100ms\n  recovery_interval: 100ms"));
+    let collection = cluster.create("things");
+    cluster.primary().kill();
+    cluster.replica().kill();
+    assert!(write_meanwhile(&cluster, &collection) > 20);
+    cluster.primary().restart();
+    cluster.replica().restart();
+    cluster.assert_converged();
+    assert_few(&cluster.edge);
+}
+
+#[test]
+fn writes_that_a_server_answers_as_locked() {
+    let (cluster, relays) =
+        Cluster::relayed(|edge| edge.config("  write_wait: 100ms\n  request_timeout: 1s\n  attempt_timeout: 500ms"));
+    let collection = cluster.create("things");
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    relays.iter().for_each(|relay| relay.lock(&["/add"]));
+    assert!(write_meanwhile(&cluster, &collection) > 20);
+    relays.iter().for_each(|relay| relay.lock(&[]));
+    cluster.assert_converged();
+    assert_few(&cluster.edge);
+}
+
+#[test]
+fn writes_that_the_journal_refuses() {
+    let cluster = Cluster::with(2, |edge| edge.config("  journal_timeout: 500ms"));
+    let collection = cluster.create("things");
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let other = Connection::open(cluster.edge.journal_path()).expect("the journal");
+    other.busy_timeout(Duration::from_secs(10)).expect("a timeout");
+    other.execute_batch("BEGIN EXCLUSIVE").expect("the journal's lock");
+    let refused = write_meanwhile(&cluster, &collection);
+    assert!(refused > 20, "{refused}");
+    drop(other);
+    wait_for("a write that is taken", CATCH_UP, || {
+        (add(&cluster.client(), &collection, "after").status == 201).then_some(())
+    });
+    cluster.assert_converged();
+    assert_few(&cluster.edge);
+    let begun = complaints(&cluster.edge).get("the journal refused a commit").copied().unwrap_or_default();
+    let over = cluster.edge.log().matches("the journal takes commits again").count();
+    assert!(begun >= 1 && over >= 1, "it began {begun} times and ended {over} times");
+}
