@@ -9,6 +9,22 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
+/// One request's id, in Chroma's form: 32 hexadecimal digits. It names the request in logs, errors and at the instances.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct TraceId(pub u128);
+
+impl fmt::Display for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:032x}", self.0)
+    }
+}
+
+impl fmt::Debug for TraceId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
 /// A position in the journal: the order of all transactions. [`Seq::ZERO`] is before the first one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Seq(u64);

@@ -19,6 +19,9 @@ mod scan;
 mod shape;
 mod sizes;
 
+/// The header that names a request; Chroma's clients show it with an error.
+pub const TRACE_ID: http::HeaderName = http::HeaderName::from_static("chroma-trace-id");
+
 pub use answer::EdgeAnswer;
 pub use classify::{Call, Class, ReadAdvice, classify, classify_header, failed_while_reading, signature};
 pub use copy::{CopyPlan, copy_requests, same_definition};

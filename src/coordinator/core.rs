@@ -15,7 +15,7 @@ use super::intent;
 use super::restore::Restored;
 use super::tickets::{Settlement, Ticket, Tickets};
 use crate::clock::Timestamp;
-use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TransactionId};
+use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TraceId, TransactionId};
 use crate::instance::{Answer, Registry};
 use crate::journal::retention::{Capacity, RetentionSink};
 use crate::journal::{
@@ -29,7 +29,7 @@ use crate::order::{
 /// Whoever sends what the board asks for. It receives each new request before it is to be sent, and must not block.
 pub trait RequestSink: Send + Sync + 'static {
     /// The request of a durable entry that is about to enter its lane: the board may ask for it at once.
-    fn arrived(&self, request: Request);
+    fn arrived(&self, request: Request, trace: Option<TraceId>);
 
     /// A client waits in the lane from now on, with this precedence.
     fn awaited(&self, lane: LaneId, precedence: Precedence);
@@ -254,8 +254,8 @@ impl Core {
     }
 
     /// A place for the answer of a write that is about to be journaled.
-    pub fn ticket(&self, id: TransactionId, ack_policy: AckPolicy) -> Ticket {
-        self.tickets().open(id, ack_policy)
+    pub fn ticket(&self, id: TransactionId, ack_policy: AckPolicy, trace: Option<TraceId>) -> Ticket {
+        self.tickets().open(id, ack_policy, trace)
     }
 
     pub(crate) fn tickets(&self) -> MutexGuard<'_, Tickets> {
@@ -357,12 +357,12 @@ impl DurableSink for Core {
         let mut submissions = Vec::with_capacity(entries.len());
         let mut awaited = Vec::with_capacity(entries.len());
         for Appended { seq, draft } in entries {
-            let ack_policy = self.tickets().number(draft.transaction_id, seq);
+            let (ack_policy, trace) = self.tickets().number(draft.transaction_id, seq);
             let intent = intent::of(draft.profile.kind, &draft.method, &draft.path, &draft.body);
             submissions.push(Submission { seq, lane: draft.lane, profile: draft.profile, intent, ack_policy });
             let (client, priority) = (ClientState::Waiting, draft.profile.priority);
             awaited.push((draft.lane, Precedence { client, priority, seq }));
-            self.requests.arrived(Request {
+            let request = Request {
                 seq,
                 lane: draft.lane,
                 profile: draft.profile,
@@ -372,7 +372,8 @@ impl DurableSink for Core {
                 body: draft.body,
                 resolved: Resolution::AsReceived,
                 answer: None,
-            });
+            };
+            self.requests.arrived(request, trace);
         }
         self.step(Input::Journaled(submissions));
         for (lane, precedence) in awaited {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use tokio::sync::oneshot;
 
-use crate::ids::{InstanceId, Seq, TransactionId};
+use crate::ids::{InstanceId, Seq, TraceId, TransactionId};
 use crate::instance::Answer;
 use crate::journal::TimingGap;
 use crate::order::{AckPolicy, ClientState, Verdict};
@@ -43,6 +43,7 @@ impl Ticket {
 
 struct Waiting {
     ack_policy: AckPolicy,
+    trace: Option<TraceId>,
     client: oneshot::Sender<Settlement>,
 }
 
@@ -54,21 +55,21 @@ pub(crate) struct Tickets {
 }
 
 impl Tickets {
-    pub fn open(&mut self, id: TransactionId, ack_policy: AckPolicy) -> Ticket {
+    pub fn open(&mut self, id: TransactionId, ack_policy: AckPolicy, trace: Option<TraceId>) -> Ticket {
         self.unnumbered.retain(|_, waiting| !waiting.client.is_closed());
         let (client, settlement) = oneshot::channel();
-        self.unnumbered.insert(id, Waiting { ack_policy, client });
+        self.unnumbered.insert(id, Waiting { ack_policy, trace, client });
         Ticket { settlement }
     }
 
-    /// The write is durable at `seq`: says when its client may be answered.
-    pub fn number(&mut self, id: TransactionId, seq: Seq) -> AckPolicy {
+    /// The write is durable at `seq`: says when its client may be answered, and what its request is called.
+    pub fn number(&mut self, id: TransactionId, seq: Seq) -> (AckPolicy, Option<TraceId>) {
         match self.unnumbered.remove(&id) {
             Some(waiting) => {
                 self.numbered.insert(seq, waiting.client);
-                waiting.ack_policy
+                (waiting.ack_policy, waiting.trace)
             }
-            None => AckPolicy::Durable,
+            None => (AckPolicy::Durable, None),
         }
     }
 

@@ -1,5 +1,6 @@
 //! One request to one instance: its time limit, its classification, and what is reported to the registry.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::patience::Patience;
@@ -7,12 +8,12 @@ use super::resources::Resources;
 use crate::chroma::{self, Class, EdgeAnswer};
 use crate::clock;
 use crate::coordinator::Core;
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq, TraceId};
 use crate::instance::{Answer, Client, Licence, Observation, Outgoing, Phase, Refused, SendError, Sent, Wait};
 use crate::order::{Health, Outcome, Purpose, Repeat, Retry};
 use crate::proof::{self, CrashPoint};
 use bytes::Bytes;
-use http::{HeaderMap, Method};
+use http::{HeaderMap, HeaderValue, Method};
 
 /// Who sends what for whom.
 pub(super) struct Attempt<'a> {
@@ -27,6 +28,8 @@ pub(super) struct Attempt<'a> {
     pub purpose: Purpose,
     pub repeat: Repeat,
     pub patience: Patience,
+    /// What the first entry's request is called: so is what is sent for it.
+    pub trace: Option<TraceId>,
 }
 
 /// The outcome of an attempt, with the answer that led to it.
@@ -61,7 +64,7 @@ impl Attempted {
 pub(super) fn own(answer: EdgeAnswer) -> Answer {
     let mut headers = HeaderMap::new();
     if !answer.body.is_empty() {
-        headers.insert(http::header::CONTENT_TYPE, http::HeaderValue::from_static("application/json"));
+        headers.insert(http::header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     Answer { status: answer.status, headers, body: Bytes::from(answer.body.into_owned()) }
 }
@@ -76,6 +79,7 @@ impl Attempt<'_> {
     ///
     /// A crash while this waits leaves the entries in doubt on this instance: they are re-sent first.
     pub async fn send(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
+        let outgoing = &*self.traced(outgoing);
         let before = self.core.registry.phase(self.instance);
         let sending = self.core.lease.sending();
         let worth = |elapsed| {
@@ -94,8 +98,17 @@ impl Attempt<'_> {
         self.sent(sent, before)
     }
 
+    fn traced<'a>(&self, outgoing: &'a Outgoing) -> Cow<'a, Outgoing> {
+        let value = self.trace.and_then(|trace| HeaderValue::from_str(&trace.to_string()).ok());
+        let Some(value) = value else { return Cow::Borrowed(outgoing) };
+        let mut outgoing = outgoing.clone();
+        outgoing.headers.push((chroma::TRACE_ID, value));
+        Cow::Owned(outgoing)
+    }
+
     /// Sends what changes nothing: it needs no lease.
     pub async fn read(&self, outgoing: &Outgoing) -> Result<Answer, Attempted> {
+        let outgoing = &*self.traced(outgoing);
         let before = self.core.registry.phase(self.instance);
         let sent = self.client.send(self.instance, outgoing, self.patience.attempt, Licence::NotNeeded).await;
         self.sent(sent, before)

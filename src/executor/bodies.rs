@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::ids::Seq;
+use crate::ids::{Seq, TraceId};
 use crate::journal::{ReadError, Request, Store};
 
 pub(super) struct Bodies {
@@ -16,7 +16,8 @@ pub(super) struct Bodies {
 #[derive(Default)]
 struct Cached {
     bytes: u64,
-    by_seq: BTreeMap<Seq, Request>,
+    /// With what its client's request is called: not journaled, so a request that is read again has none.
+    by_seq: BTreeMap<Seq, (Request, Option<TraceId>)>,
 }
 
 impl Bodies {
@@ -25,12 +26,12 @@ impl Bodies {
     }
 
     /// Keeps the request; the oldest ones go first when the limit is reached.
-    pub fn insert(&self, request: Request) {
+    pub fn insert(&self, request: Request, trace: Option<TraceId>) {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
         cached.bytes += weight(&request);
-        cached.by_seq.insert(request.seq, request);
+        cached.by_seq.insert(request.seq, (request, trace));
         while cached.bytes > self.limit
-            && let Some((_, oldest)) = cached.by_seq.pop_first()
+            && let Some((_, (oldest, _))) = cached.by_seq.pop_first()
         {
             cached.bytes -= weight(&oldest);
         }
@@ -39,16 +40,22 @@ impl Bodies {
     /// What the journal has of it has changed.
     pub fn forget(&self, seq: Seq) {
         let mut cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(request) = cached.by_seq.remove(&seq) {
+        if let Some((request, _)) = cached.by_seq.remove(&seq) {
             cached.bytes -= weight(&request);
         }
+    }
+
+    /// What the client's request is called, as long as it is kept.
+    pub fn trace(&self, seq: Seq) -> Option<TraceId> {
+        let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
+        cached.by_seq.get(&seq).and_then(|(_, trace)| *trace)
     }
 
     /// The requests at these positions, in order.
     pub async fn requests(&self, seqs: &[Seq]) -> Result<Vec<Request>, ReadError> {
         let mut found: HashMap<Seq, Request> = {
             let cached = self.cached.lock().unwrap_or_else(PoisonError::into_inner);
-            seqs.iter().filter_map(|seq| cached.by_seq.get(seq).map(|request| (*seq, request.clone()))).collect()
+            seqs.iter().filter_map(|seq| cached.by_seq.get(seq).map(|(request, _)| (*seq, request.clone()))).collect()
         };
         let lacking: Vec<Seq> = seqs.iter().filter(|seq| !found.contains_key(seq)).copied().collect();
         if !lacking.is_empty() {

@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use super::runner::RunnerOptions;
 use crate::chroma;
 use crate::journal::Request;
 use crate::order::{Kind, Repeat};
@@ -24,6 +23,13 @@ pub(super) enum Work {
     Unbounded,
 }
 
+/// What is configured of it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Timeouts {
+    pub attempt: Duration,
+    pub request: Duration,
+}
+
 /// How long one attempt may take.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Patience {
@@ -37,14 +43,14 @@ pub(super) struct Patience {
 
 impl Patience {
     /// For one attempt of these entries. Each attempt that went unanswered before it doubles the times.
-    pub fn of(requests: &[Request], repeat: Repeat, options: &RunnerOptions) -> Patience {
+    pub fn of(requests: &[Request], repeat: Repeat, timeouts: Timeouts) -> Patience {
         let doublings = match repeat {
             Repeat::First => 0,
             Repeat::Retry { unanswered } => unanswered.min(16),
         };
         let doubled = |time: Duration| (time * 2u32.pow(doublings)).min(LONGEST.max(time));
-        let attempt = doubled(options.attempt_timeout);
-        let longest = doubled(options.request_timeout).max(attempt);
+        let attempt = doubled(timeouts.attempt);
+        let longest = doubled(timeouts.request).max(attempt);
         let bytes: u64 = requests.iter().map(|request| request.body.len() as u64).sum();
         let with_another = match requests.iter().any(|request| work(request) == Work::Unbounded) {
             true => longest,
@@ -86,9 +92,8 @@ mod tests {
             resolved: Resolution::AsReceived,
             answer: None,
         };
-        let options =
-            RunnerOptions { attempt_timeout: 30 * SECOND, request_timeout: 120 * SECOND, settle_time: SECOND };
-        let Patience { attempt, with_another, longest } = Patience::of(&[request], repeat, &options);
+        let timeouts = Timeouts { attempt: 30 * SECOND, request: 120 * SECOND };
+        let Patience { attempt, with_another, longest } = Patience::of(&[request], repeat, timeouts);
         [attempt, with_another, longest].map(|time| time.as_secs())
     }
 

@@ -10,7 +10,7 @@ use super::late_writes::LateWrites;
 use super::limiter::AttemptLimiter;
 use super::warmed::Warmed;
 use crate::coordinator::RequestSink;
-use crate::ids::{InstanceId, LaneId};
+use crate::ids::{InstanceId, LaneId, TraceId};
 use crate::journal::{Request, Store};
 use crate::order::Precedence;
 
@@ -55,8 +55,8 @@ impl Resources {
 }
 
 impl RequestSink for Resources {
-    fn arrived(&self, request: Request) {
-        self.bodies.insert(request);
+    fn arrived(&self, request: Request, trace: Option<TraceId>) {
+        self.bodies.insert(request, trace);
     }
 
     fn awaited(&self, lane: LaneId, precedence: Precedence) {

@@ -14,7 +14,7 @@ use super::attempt::{Attempt, Attempted};
 use super::catalog::{self, Entry};
 use super::limited::Reading;
 use super::limiter::Permit;
-use super::patience::Patience;
+use super::patience::{Patience, Timeouts};
 use super::resources::Resources;
 use super::{absence, backoff, limited, records, touched, writable};
 use crate::clock::{self, Timestamp};
@@ -236,6 +236,7 @@ impl Runner {
         repeat: Repeat,
         send_priority: SendPriority,
     ) -> Attempted {
+        let trace = seqs.first().and_then(|seq| self.resources.bodies.trace(*seq));
         if lane == LaneId::Catalog && purpose != Purpose::Execute {
             // Replicating needs the stored answer, which the cached request does not contain yet.
             seqs.iter().for_each(|seq| self.resources.bodies.forget(*seq));
@@ -260,8 +261,8 @@ impl Runner {
         }
         let (core, resources, client) = (self.core.as_ref(), self.resources.as_ref(), &self.client);
         let (lanes, entry) = (lanes.as_slice(), (lane, first));
-        let patience = Patience::of(&requests, repeat, &self.options);
-        let attempt = Attempt { core, resources, client, lanes, entry, instance, purpose, repeat, patience };
+        let patience = Patience::of(&requests, repeat, self.timeouts());
+        let attempt = Attempt { core, resources, client, lanes, entry, instance, purpose, repeat, patience, trace };
         match lane {
             LaneId::Records(collection) => records::attempt(&attempt, collection, &requests).await,
             LaneId::Catalog => match requests.first() {
@@ -269,6 +270,10 @@ impl Runner {
                 None => Attempted::not_sent("no request"),
             },
         }
+    }
+
+    fn timeouts(&self) -> Timeouts {
+        Timeouts { attempt: self.options.attempt_timeout, request: self.options.request_timeout }
     }
 
     /// Waits for its turn on the instance; `None` when there is something better to do. Requests that take long may hold
@@ -292,10 +297,12 @@ impl Runner {
         let Reading { resolved, answer, failure } = match (lane, permit, self.request(seq).await) {
             (LaneId::Records(collection), Some(_permit), Some(request)) => {
                 let (purpose, repeat) = (Purpose::Execute, Repeat::First);
-                let patience = Patience::of(std::slice::from_ref(&request), repeat, &self.options);
+                let patience = Patience::of(std::slice::from_ref(&request), repeat, self.timeouts());
                 let (core, resources) = (self.core.as_ref(), self.resources.as_ref());
                 let (client, lanes, entry) = (&self.client, &[lane], (lane, seq));
-                let attempt = Attempt { core, resources, client, lanes, entry, instance, purpose, repeat, patience };
+                let trace = resources.bodies.trace(seq);
+                let attempt =
+                    Attempt { core, resources, client, lanes, entry, instance, purpose, repeat, patience, trace };
                 limited::resolve(&attempt, collection, &request).await
             }
             _ => Reading::failed(),

@@ -184,7 +184,7 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     if edge.core.board().entries() >= edge.options.backlog_entries {
         return Err(Failure::BacklogFull);
     }
-    let mut ticket = edge.core.ticket(id, ack_policy);
+    let mut ticket = edge.core.ticket(id, ack_policy, Some(context.trace));
     proof::pass(CrashPoint::BeforeAppend);
     // A crash before this is durable leaves nothing; after it, recovery executes the write.
     let seq = edge.core.journal().append(draft).await.map_err(|error| refused(error, id, key_origin))?;

@@ -218,7 +218,7 @@ impl Inspector {
         info!(instance = %name, databases = adoption.databases.len(), collections = adoption.collections.len(), "adopting what existed before");
         let journal = self.core.journal().clone();
         let draft = adoption_draft(&adoption);
-        let mut ticket = self.core.ticket(draft.transaction_id, AckPolicy::Durable);
+        let mut ticket = self.core.ticket(draft.transaction_id, AckPolicy::Durable, None);
         // Judged again by the catalog at its place in the order; a refused append is proposed again later.
         if journal.append(draft).await.is_err() {
             return Ok(Adopted::Later);

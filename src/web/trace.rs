@@ -2,15 +2,11 @@
 //!
 //! It decides what counts as an id; where it is written is decided by whoever answers, logs or sends.
 
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::{HeaderMap, HeaderValue};
 use uuid::Uuid;
 
-/// The header that names a request: Chroma's own, which its clients show with an error.
-pub const TRACE_ID: HeaderName = HeaderName::from_static("chroma-trace-id");
-
-/// One request's id, in Chroma's form: 32 hexadecimal digits.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub struct TraceId(u128);
+pub use crate::chroma::TRACE_ID;
+pub use crate::ids::TraceId;
 
 impl TraceId {
     /// The id that the request brings, if it is one; else a new one.
@@ -28,18 +24,6 @@ impl TraceId {
     /// As a header's value.
     pub fn header(self) -> HeaderValue {
         HeaderValue::from_str(&self.to_string()).unwrap_or_else(|_| HeaderValue::from_static("0"))
-    }
-}
-
-impl std::fmt::Display for TraceId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl std::fmt::Debug for TraceId {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        std::fmt::Display::fmt(self, f)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use serde_json::json;
 
+use testkit::Relay;
 use testkit::cluster::{Cluster, add};
 use testkit::http::{Answer, DEFAULT, record_path};
 
@@ -13,6 +14,11 @@ fn traced(answer: &Answer) -> String {
     let id = answer.header(TRACE).unwrap_or_else(|| panic!("no trace id: {answer}"));
     assert!(id.len() == 32 && id.bytes().all(|byte| byte.is_ascii_hexdigit()), "{answer}");
     id.to_owned()
+}
+
+fn has(relay: &Relay, ending: &str) -> bool {
+    let named = |(name, value): &(String, String)| name == TRACE && value == MINE;
+    relay.seen_at(ending).iter().any(|seen| seen.headers.iter().any(named))
 }
 
 #[test]
@@ -36,8 +42,11 @@ fn every_error_of_the_edges_own_names_the_request() {
     let named = client.with_header(TRACE, MINE);
     assert_eq!(traced(&named.get(&format!("{DEFAULT}/collections/missing")).expect(404)), MINE);
     named.post(&record_path(&collection, "get"), &json!({})).expect(200);
-    let passed_on = |relay: &testkit::relay::Relay| {
-        relay.seen_at("/get").iter().any(|seen| seen.headers.iter().any(|(name, value)| name == TRACE && value == MINE))
-    };
-    assert!(relays.iter().any(passed_on), "passed on to the server");
+    assert!(relays.iter().any(|relay| has(relay, "/get")), "passed on to the server");
+    add(&named, &collection, "two").expect(201);
+    cluster.assert_converged();
+    assert!(
+        relays.iter().all(|relay| has(relay, "/add")),
+        "with a write, to the server that executes it and to the others"
+    );
 }
