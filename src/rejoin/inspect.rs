@@ -15,12 +15,13 @@ use uuid::Uuid;
 
 use super::completeness::complete;
 use super::contents::{Contents, Look};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::coordinator::Core;
 use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope, Seq, shown};
 use crate::instance::Client;
 use crate::journal::{Fact, TimingGap};
+use crate::lasting::LastingStates;
 use crate::order::{AckPolicy, Input};
 
 /// Looks at instances.
@@ -32,6 +33,8 @@ pub struct Inspector {
     deadline: Duration,
     /// How often in a row a part of an instance could not be listed.
     failures: Mutex<HashMap<(InstanceId, String), u32>>,
+    /// Instances that lack so many collections: for the log.
+    lacking: LastingStates<(InstanceId, usize)>,
 }
 
 /// So often a list that is not answered is asked for again, before the instance is admitted without it.
@@ -88,7 +91,7 @@ fn completed(seq: Seq) -> Fact {
 impl Inspector {
     /// Run it in the runtime that `client` is to belong to.
     pub fn new(core: Arc<Core>, client: Client, tenants: Vec<String>, deadline: Duration) -> Self {
-        Inspector { core, client, tenants, deadline, failures: Mutex::default() }
+        Inspector { core, client, tenants, deadline, failures: Mutex::default(), lacking: LastingStates::default() }
     }
 
     /// Looks at everything on the instance, completes its tenants and databases, reports what is missing, proposes what is
@@ -113,8 +116,11 @@ impl Inspector {
             return Err(InspectError::Succeeded);
         }
         if !missing.is_empty() {
-            let name = self.core.registry.name(instance);
-            error!(instance = %name, collections = missing.len(), "the instance lacks collections that it had: not served from there");
+            // It is looked at again and again; another number is another state.
+            if let Some(times) = self.lacking.seen((instance, missing.len()), clock::now()).times() {
+                let (instance, collections) = (self.core.registry.name(instance), missing.len());
+                error!(%instance, collections, times, "the instance lacks collections that it had: not served from there");
+            }
             self.core.step(Input::Missing { instance, collections: missing });
         }
         if !succeeded {
