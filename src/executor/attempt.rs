@@ -3,6 +3,9 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Method};
+
 use super::patience::Patience;
 use super::resources::Resources;
 use crate::chroma::{self, Class, EdgeAnswer};
@@ -12,8 +15,6 @@ use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq, Tr
 use crate::instance::{Answer, Client, Licence, Observation, Outgoing, Phase, Refused, SendError, Sent, Wait};
 use crate::order::{Health, Outcome, Purpose, Repeat, Retry};
 use crate::proof::{self, CrashPoint};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method};
 
 /// Who sends what for whom.
 pub(super) struct Attempt<'a> {
