@@ -4,7 +4,7 @@ CACHE := $(CHROMA_EDGE_CACHE)
 # A cmake of our own is used only where the system has none; a node only where the system's is too old.
 export PATH := $(CACHE)/node-bin:$(PATH):$(CACHE)/tools/bin
 
-.PHONY: help setup run demo test use-cases clients check bench chaos hostile proof-of-proof fmt
+.PHONY: help setup run demo test use-cases clients check bench chaos hostile proof-of-proof compatibility fmt
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -45,6 +45,10 @@ proof-of-proof: ## rules broken on purpose, and caught: [RULE=name] [STORE=sqlit
 	@scripts/setup.sh test
 	CHAOS_STORE=$(STORE) cargo nextest run --locked --features proof --test chaos --run-ignored all --no-capture \
 	-- proof_of_proof::$(RULE)
+
+compatibility: ## the table of Chroma's versions in docs/compatibility.md, made anew on real servers
+	@scripts/setup.sh compatibility
+	cargo test --locked --test e2e -- versions::table::compatibility --ignored --exact --nocapture
 
 use-cases: use-case-1 use-case-2 use-case-3 use-case-4 ## the use cases, with their figures: also one by one, use-case-1 to use-case-4
 

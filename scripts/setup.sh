@@ -1,11 +1,14 @@
 #!/usr/bin/env bash
-# Installs what is missing for one target: run | demo | clients | test | check | all. Quick when nothing is missing.
+# Installs what is missing for one target: run | demo | clients | test | compatibility | check | all. Quick when nothing is missing.
 # System packages come from apt-get (as root, or with sudo that asks nothing); everything else goes into
 # ${CHROMA_EDGE_CACHE:-.cache}, cargo's own tools into CARGO_HOME.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
 CHROMA_VERSION=1.5.9
+# Older servers: those that the tests run, and those of the table in docs/compatibility.md besides.
+TESTED_VERSIONS="1.0.20 1.3.7"
+COMPARED_VERSIONS="1.1.1 1.2.2 1.4.1 1.5.0 1.5.6"
 CLIENT_VERSION=1.5.9
 JS_CLIENT_VERSION=3.5.0
 CMAKE_WHEEL=3.31.6
@@ -77,6 +80,21 @@ need_rust() {
 
 # The wheel alone holds the server: its many dependencies are for the Python library.
 need_chroma() { wheel "$cache/venv" "chromadb==$CHROMA_VERSION" --no-deps; }
+
+# Older servers, each in a folder of its own, run by the Python of the newest one's environment.
+need_versions() {
+    local version folder
+    need_chroma
+    for version in "$@"; do
+        folder="$cache/versions/$version"
+        [ -d "$folder/chromadb_rust_bindings" ] && continue
+        say "chromadb==$version into $folder"
+        rm -rf "$folder" "$folder.new"
+        "$cache/venv/bin/python" -m pip install -q --disable-pip-version-check --no-deps --no-compile \
+            --target "$folder.new" "chromadb==$version"
+        mv "$folder.new" "$folder"
+    done
+}
 
 need_client() { wheel "$cache/client" "chromadb-client==$CLIENT_VERSION"; }
 
@@ -161,9 +179,16 @@ demo) need_rust; need_chroma; need_client ;;
 clients) need_client; need_js_client; need_chromium ;;
 test)
     need_rust; need_chroma; need_client; need_js_client; need_chromium; need_postgres; need_curl
+    # shellcheck disable=SC2086
+    need_versions $TESTED_VERSIONS
     need_cargo_tool cargo-nextest "$NEXTEST_VERSION"
+    ;;
+compatibility)
+    need_rust
+    # shellcheck disable=SC2086
+    need_versions $TESTED_VERSIONS $COMPARED_VERSIONS
     ;;
 check) need_rust; need_components; need_cargo_tool cargo-deny "$DENY_VERSION" ;;
 all) for one in demo test check; do "$0" "$one"; done ;;
-*) printf 'usage: %s run|demo|clients|test|check|all\n' "$0" >&2; exit 64 ;;
+*) printf 'usage: %s run|demo|clients|test|compatibility|check|all\n' "$0" >&2; exit 64 ;;
 esac

@@ -3,6 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{Admin, Page};
+use crate::chroma::{ByIdRoute, Capabilities, CopiedBy, MetadataArrays};
 use crate::ids::{CollectionId, InstanceId, LaneId, shown};
 use crate::instance::Phase;
 use crate::journal::{EventId, EventScope, Status, Totals};
@@ -72,6 +73,7 @@ impl Admin {
             "pending_writes": pending,
             "collections_without_second_copy": single_copies,
             "uptime_seconds": self.started.elapsed().as_secs(),
+            "unsupported_instances": self.unsupported(),
             "version": env!("CARGO_PKG_VERSION"),
         });
         Page::Json { status: if healthy == 0 { 503 } else { 200 }, body }
@@ -98,7 +100,16 @@ impl Admin {
             "diverged_collections": picture.diverged(id),
             "seen": self.core.discovery().is_seen(id),
             "not_seen": self.core.discovery().unseen_on(id),
+            "capabilities": self.core.discovery().servers().capabilities(id).map(shown_capabilities),
+            "unsupported": self.core.discovery().servers().why_unsupported(id),
         })
+    }
+
+    /// Servers that are not supported, a line for each.
+    fn unsupported(&self) -> Vec<String> {
+        let registry = self.core.registry();
+        let why = |id: InstanceId| self.core.discovery().servers().why_unsupported(id);
+        registry.ids().filter_map(|id| Some(format!("{}: {}", registry.name(id), why(id)?))).collect()
     }
 
     pub(super) async fn status(&self) -> Page {
@@ -294,6 +305,17 @@ impl Admin {
         }
         Page::Text { content_type: metrics::CONTENT_TYPE, body: metrics::page(&gauges) }
     }
+}
+
+fn shown_capabilities(can: Capabilities) -> Value {
+    json!({
+        "by_id": can.by_id == ByIdRoute::Present,
+        "copied_by": match can.copied_by {
+            CopiedBy::Schema => "schema",
+            CopiedBy::Configuration => "configuration",
+        },
+        "metadata_arrays": can.arrays == MetadataArrays::Taken,
+    })
 }
 
 fn by_status(totals: &Totals) -> Vec<(String, Value)> {

@@ -1,16 +1,28 @@
-//! The definition of a collection, copied to another instance.
+//! The definition of a collection, copied to another instance, and compared with what came of it.
 //!
-//! Built from the answer of the instance that created it: name, metadata and schema, never the configuration (schema
-//! and configuration together are refused unless the configuration is the default). What a create cannot carry
-//! follows in a PUT: legacy `hnsw:*` metadata, which Chroma refuses beside a schema; and the embedding function and
-//! the thread count, which Chroma 1.5.9 replaces by its own when the schema is otherwise the default one (the
-//! stock Python client's is). Create and PUT together give equal schema, configuration and metadata.
+//! Built from the answer of the instance that created it. Where both servers have a `schema` it is name, metadata and
+//! schema, never the configuration (schema and configuration together are refused unless the configuration is the
+//! default). What a create cannot carry follows in a PUT: legacy `hnsw:*` metadata, which Chroma refuses beside a
+//! schema; and the embedding function and the thread count, which Chroma 1.5.9 replaces by its own when the schema is
+//! otherwise the default one (the stock Python client's is). Where one of them has no schema it is the configuration,
+//! which then is all that defines a collection there; beside it, too, legacy metadata follows in a PUT.
+//!
+//! Whether a copy is exact is never taken for granted: it is read back and compared (`difference.rs`).
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use serde_json::value::RawValue;
 
 use super::scan::{HnswMetadata, Scanned, scan_create_collection};
+
+/// From what a definition is copied exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum CopiedBy {
+    Schema,
+    Configuration,
+}
 
 /// The requests that copy a definition. Both must be executed; both may be executed again.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -20,22 +32,18 @@ pub struct CopyPlan {
     /// The body of `PUT collections/{id}` that completes the definition. May be left out when the copy
     /// already has the [`same_definition`].
     pub then_put: Option<Vec<u8>>,
+    /// What it copies from.
+    pub by: CopiedBy,
 }
 
 #[derive(Deserialize)]
 struct Definition<'a> {
     #[serde(borrow, default)]
     metadata: Option<&'a RawValue>,
-    #[serde(borrow)]
-    schema: &'a RawValue,
     #[serde(borrow, default)]
-    configuration_json: Option<Configuration<'a>>,
-}
-
-#[derive(Deserialize)]
-struct Configuration<'a> {
+    schema: Option<&'a RawValue>,
     #[serde(borrow, default)]
-    embedding_function: Option<&'a RawValue>,
+    configuration_json: Option<BTreeMap<&'a str, &'a RawValue>>,
 }
 
 #[derive(Serialize)]
@@ -43,7 +51,10 @@ struct Create<'a> {
     name: &'a str,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a RawValue>,
-    schema: &'a RawValue,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    schema: Option<&'a RawValue>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    configuration: Option<&'a BTreeMap<&'a str, &'a RawValue>>,
 }
 
 #[derive(Serialize)]
@@ -67,31 +78,40 @@ struct NewHnsw {
     num_threads: u64,
 }
 
-/// How to copy the definition in `answer` (a Collection object) under the name it had at creation. `None` when
-/// `answer` is no Collection object, or holds metadata that must not be sent.
-pub fn copy_requests(answer: &[u8], name: &str) -> Option<CopyPlan> {
+/// How to copy the definition in `answer` (a Collection object) under the name it had at creation, to a server that
+/// copies in this way. `None` when `answer` is no Collection object, or holds metadata that must not be sent.
+pub fn copy_requests(answer: &[u8], name: &str, target: CopiedBy) -> Option<CopyPlan> {
     let definition: Definition<'_> = serde_json::from_slice(answer).ok()?;
     let legacy = match definition.metadata {
         Some(_) => legacy_metadata(answer)?,
         None => HnswMetadata::None,
     };
-    let (with_create, with_put) = match legacy {
+    let (metadata, new_metadata) = match legacy {
         HnswMetadata::Legacy => (None, definition.metadata),
         HnswMetadata::None => (definition.metadata, None),
     };
-    let create = Create { name, metadata: with_create, schema: definition.schema };
-    let embedding_function = definition.configuration_json.and_then(|configuration| configuration.embedding_function);
-    let hnsw = threads(definition.schema).map(|num_threads| NewHnsw { num_threads });
-    let new_configuration = match (embedding_function, hnsw) {
-        (None, None) => None,
-        (embedding_function, hnsw) => Some(NewConfiguration { embedding_function, hnsw }),
+    let mut configuration = definition.configuration_json.unwrap_or_default();
+    configuration.retain(|_, part| part.get() != "null");
+    let (create, new_configuration, by) = match (definition.schema, target) {
+        (Some(schema), CopiedBy::Schema) => {
+            let create = Create { name, metadata, schema: Some(schema), configuration: None };
+            let embedding_function = configuration.get("embedding_function").copied();
+            let hnsw = threads(schema).map(|num_threads| NewHnsw { num_threads });
+            let more = embedding_function.is_some() || hnsw.is_some();
+            (create, more.then_some(NewConfiguration { embedding_function, hnsw }), CopiedBy::Schema)
+        }
+        // Without either it is no Collection object.
+        _ if configuration.is_empty() => return None,
+        _ => {
+            let create = Create { name, metadata, schema: None, configuration: Some(&configuration) };
+            (create, None, CopiedBy::Configuration)
+        }
     };
-    let put = Put { new_metadata: with_put, new_configuration };
-    let then_put = match put {
+    let then_put = match (Put { new_metadata, new_configuration }) {
         Put { new_metadata: None, new_configuration: None } => None,
         put => Some(serde_json::to_vec(&put).ok()?),
     };
-    Some(CopyPlan { create_body: serde_json::to_vec(&create).ok()?, then_put })
+    Some(CopyPlan { create_body: serde_json::to_vec(&create).ok()?, then_put, by })
 }
 
 /// Whether two Collection objects, of two instances, say the same but for the ids that are each instance's own:
@@ -99,7 +119,7 @@ pub fn copy_requests(answer: &[u8], name: &str) -> Option<CopyPlan> {
 pub fn same_definition(one: &[u8], other: &[u8]) -> bool {
     let parts = |answer: &[u8]| {
         let mut value: Value = serde_json::from_slice(answer).ok()?;
-        value.get("schema")?;
+        value.get("configuration_json")?;
         Some(["schema", "configuration_json", "metadata"].map(|part| value[part].take()))
     };
     match (parts(one), parts(other)) {
@@ -129,7 +149,7 @@ mod tests {
         let answer = format!(
             r#"{{"id":"x","name":"now","configuration_json":{{"hnsw":{{}},"embedding_function":{embedding_function}}},"schema":{{"a":1.20}},"metadata":{metadata},"dimension":null}}"#
         );
-        let plan = copy_requests(answer.as_bytes(), "th\"en").unwrap();
+        let plan = copy_requests(answer.as_bytes(), "th\"en", CopiedBy::Schema).unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         (text(plan.create_body), plan.then_put.map(text))
     }
@@ -158,7 +178,7 @@ mod tests {
         let schema =
             r##"{"keys":{"#embedding":{"float_list":{"vector_index":{"config":{"hnsw":{"num_threads":3}}}}}}}"##;
         let answer = format!(r#"{{"name":"now","schema":{schema},"metadata":null}}"#);
-        let plan = copy_requests(answer.as_bytes(), "then").unwrap();
+        let plan = copy_requests(answer.as_bytes(), "then", CopiedBy::Schema).unwrap();
         assert_eq!(plan.then_put.unwrap(), br#"{"new_configuration":{"hnsw":{"num_threads":3}}}"#);
     }
 
@@ -184,7 +204,31 @@ mod tests {
     #[test]
     fn what_is_no_collection_is_not_copied() {
         for answer in ["", "{}", "[]", r#"{"error":"x","message":"y"}"#, r#"{"name":"n","metadata":5,"schema":{}}"#] {
-            assert_eq!(copy_requests(answer.as_bytes(), "n"), None, "{answer}");
+            for target in [CopiedBy::Schema, CopiedBy::Configuration] {
+                assert_eq!(copy_requests(answer.as_bytes(), "n", target), None, "{answer}");
+            }
         }
+    }
+
+    #[test]
+    fn without_a_schema_the_configuration_is_copied() {
+        let configuration = r#"{"hnsw":{"space":"cosine"},"spann":null,"embedding_function":{"type":"legacy"}}"#;
+        let answer = |metadata: &str, schema: &str| {
+            format!(r#"{{"name":"now","configuration_json":{configuration},"schema":{schema},"metadata":{metadata}}}"#)
+        };
+        let plan = |metadata: &str, schema: &str, target| {
+            let plan = copy_requests(answer(metadata, schema).as_bytes(), "then", target).unwrap();
+            let text = |bytes| String::from_utf8(bytes).unwrap();
+            (text(plan.create_body), plan.then_put.map(text), plan.by)
+        };
+        let create = r#"{"name":"then","metadata":{"a":1},"configuration":{"embedding_function":{"type":"legacy"},"hnsw":{"space":"cosine"}}}"#;
+        // The source has none, or the target takes none.
+        for (schema, target) in [("null", CopiedBy::Schema), ("{}", CopiedBy::Configuration)] {
+            let expected = (create.to_owned(), None, CopiedBy::Configuration);
+            assert_eq!(plan(r#"{"a":1}"#, schema, target), expected, "{schema} {target:?}");
+        }
+        let legacy = plan(r#"{"hnsw:M":5}"#, "null", CopiedBy::Configuration);
+        assert_eq!(legacy.0, create.replace(r#""metadata":{"a":1},"#, ""));
+        assert_eq!(legacy.1.unwrap(), r#"{"new_metadata":{"hnsw:M":5}}"#);
     }
 }

@@ -4,6 +4,7 @@
 //! executes, but for comparisons, which it executes for minutes (`docs/chroma-limits.md` has the measurements). Nothing here
 //! is applied to what is journaled already.
 
+use super::feature::Feature;
 use super::scan::Refusal;
 use super::sizes::{IndexShape, Sizes};
 
@@ -194,6 +195,7 @@ pub struct Measured {
     counts: [u64; Limit::ALL.len()],
     index: Option<IndexFault>,
     sizes: Sizes,
+    uses: [bool; Feature::ALL.len()],
 }
 
 impl Measured {
@@ -222,8 +224,17 @@ impl Measured {
         self.index.get_or_insert(fault);
     }
 
+    pub(super) fn note_use(&mut self, feature: Feature) {
+        self.uses[feature as usize] = true;
+    }
+
     pub fn get(&self, limit: Limit) -> u64 {
         self.counts[limit as usize]
+    }
+
+    /// Whether the request needs a server that has this.
+    pub fn uses(&self, feature: Feature) -> bool {
+        self.uses[feature as usize]
     }
 }
 

@@ -79,7 +79,11 @@ proptest! {
             for kind in [Kind::Add, Kind::Update, Kind::Upsert, Kind::Delete] {
                 let _ = (scan_records(kind, body, None, None), merge(kind, &[body]));
             }
-            let _ = (crate::chroma::scan_create_collection(body), crate::chroma::copy_requests(body, "n"));
+            let _ = crate::chroma::scan_create_collection(body);
+            for target in [crate::chroma::CopiedBy::Schema, crate::chroma::CopiedBy::Configuration] {
+                let _ = crate::chroma::copy_requests(body, "n", target);
+            }
+            let _ = (crate::chroma::definition_difference(body, body), crate::chroma::describe(body));
             let _ = (crate::chroma::same_definition(body, body), crate::chroma::route("POST", &String::from_utf8_lossy(body)));
         }
     }

@@ -1,4 +1,5 @@
-//! Everything the edge knows of Chroma's HTTP API (measured on Chroma 1.5.9).
+//! Everything the edge knows of Chroma's HTTP API (measured on Chroma 1.5.9; what differs before is in
+//! `capabilities.rs`).
 //!
 //! Pure: no I/O, no clock, no tokio. It decides what a request is ([`route`]), what its body promises
 //! ([`scan_records`] and its sisters), how bodies, paths and ids are rewritten, and what an answer means
@@ -6,16 +7,21 @@
 //! `order/`, `replication/` and `proxy/`. Every input here is untrusted; nothing panics on it.
 
 mod answer;
+mod capabilities;
 mod classify;
 mod copy;
 mod delete;
+mod difference;
 mod envelope;
 mod error;
+mod feature;
 mod limits;
+mod lookup;
 mod merge;
 mod rewrite;
 mod route;
 mod scan;
+mod scratch;
 mod shape;
 mod sizes;
 
@@ -23,12 +29,18 @@ mod sizes;
 pub const TRACE_ID: http::HeaderName = http::HeaderName::from_static("chroma-trace-id");
 
 pub use answer::EdgeAnswer;
+pub use capabilities::{
+    ByIdRoute, Capabilities, Described, DocumentError, MetadataArrays, TRIAL_NAMES, Trial, describe,
+};
 pub use classify::{Call, Class, ReadAdvice, classify, classify_header, failed_while_reading, signature};
-pub use copy::{CopyPlan, copy_requests, same_definition};
+pub use copy::{CopiedBy, CopyPlan, copy_requests, same_definition};
 pub use delete::{deleted_unknown, deletes_by_condition};
+pub use difference::definition_difference;
 pub use envelope::{Envelope, Likeness};
 pub use error::{ErrorBody, ErrorName, Recovery};
+pub use feature::Feature;
 pub use limits::{Exceeded, IndexFault, Limit, Measured, RequestLimits, Unit};
+pub use lookup::{Looked, Lookup};
 pub use merge::merge;
 pub use rewrite::{
     by_id_path, collection_list, collection_path, collection_response, collections_path, database_list, database_path,
@@ -41,5 +53,6 @@ pub use scan::{
     CreateScan, Dimension, Existing, HnswMetadata, Refusal, Scan, Scanned, UpdateScan, scan_create_collection,
     scan_create_database, scan_create_tenant, scan_read, scan_records, scan_update_collection,
 };
+pub use scratch::{hidden, is_scratch, reserved_database, scratch_scope};
 pub use shape::{Number, Numbers, Shape, Verb};
 pub use sizes::IndexShape;

@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::servers::Servers;
 use crate::ids::{InstanceId, shown};
 
 /// Tenants that clients have named and an instance has: more are not remembered, and adopted when a collection of theirs
@@ -24,6 +25,7 @@ pub struct Discovery {
     seen: Vec<AtomicBool>,
     tenants: Mutex<BTreeSet<String>>,
     unseen: Mutex<BTreeMap<InstanceId, Vec<String>>>,
+    servers: Servers,
     ticks: watch::Sender<u64>,
 }
 
@@ -34,8 +36,14 @@ impl Discovery {
             seen: (0..instances).map(|_| AtomicBool::new(false)).collect(),
             tenants: Mutex::default(),
             unseen: Mutex::default(),
+            servers: Servers::new(instances),
             ticks: watch::Sender::new(0),
         }
+    }
+
+    /// What the servers can do.
+    pub fn servers(&self) -> &Servers {
+        &self.servers
     }
 
     /// Whether everything that the instance held when the edge began is in the catalog, or on its way there.

@@ -10,6 +10,7 @@ mod discovery;
 mod facts;
 pub mod intent;
 mod restore;
+mod servers;
 mod tickets;
 
 pub(crate) use self::core::Work;
@@ -17,4 +18,5 @@ pub use self::core::{Core, CoreParts, RequestSink, Withdrawal, WorkQueue};
 pub use self::discovery::Discovery;
 pub use self::facts::facts_of;
 pub use self::restore::{Restored, rebuild, restore};
+pub use self::servers::{DocumentHash, Servers, Support};
 pub use self::tickets::{Settlement, Ticket};

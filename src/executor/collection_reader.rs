@@ -9,7 +9,7 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::records::content_type;
-use crate::chroma;
+use crate::chroma::{self, Looked, Lookup};
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceId};
 use crate::instance::{Answer, Client, Outgoing};
@@ -23,6 +23,8 @@ pub(crate) struct CollectionReader<'a> {
     client: &'a Client,
     instance: InstanceId,
     pub(crate) path: String,
+    /// Where it is found there.
+    lookup: Lookup,
     deadline: Duration,
 }
 
@@ -38,8 +40,10 @@ pub(crate) fn reader<'a>(
     let known = board.catalog().get(collection)?;
     let id = known.mappings[instance.0]?;
     let path = chroma::collection_path(&known.scope, &id.to_string());
+    let (scope, name) = (known.scope.clone(), known.name.clone());
     drop(board);
-    Some(CollectionReader { core, client, instance, path, deadline })
+    let lookup = Lookup::new(core.discovery().servers().by_id(instance), scope, id, name);
+    Some(CollectionReader { core, client, instance, path, lookup, deadline })
 }
 
 impl CollectionReader<'_> {
@@ -62,10 +66,26 @@ impl CollectionReader<'_> {
         self.send(Method::POST, format!("{}/delete", self.path), json!({ "ids": [nobody] })).await.map(|_| ())
     }
 
+    /// The collection as its instance shows it.
+    pub(crate) async fn shown(&self) -> Result<Vec<u8>, String> {
+        let name = self.core.registry().name(self.instance);
+        let mut lookup = self.lookup.clone();
+        let mut path = lookup.path();
+        loop {
+            let outgoing = Outgoing { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() };
+            let sent = self.client.send_idempotent(self.instance, &outgoing, self.deadline).await;
+            let answer = sent.map_err(|error| format!("{name}: {error}"))?;
+            match lookup.take(answer.status, &answer.body) {
+                Looked::Ask(next) => path = next,
+                Looked::Found(shown) => return Ok(shown),
+                Looked::Absent => return Err(format!("{name} has no such collection")),
+                Looked::Unclear => return Err(format!("{name} answered {}", answer.status)),
+            }
+        }
+    }
+
     pub(crate) async fn definition(&self) -> Result<Value, String> {
-        let (base, id) = self.path.rsplit_once('/').unwrap_or((&self.path, ""));
-        let answer = self.send(Method::GET, format!("{base}/by-id/{id}"), Value::Null).await?;
-        let mut all: Value = serde_json::from_slice(&answer.body).map_err(|error| error.to_string())?;
+        let mut all: Value = serde_json::from_slice(&self.shown().await?).map_err(|error| error.to_string())?;
         // The number of threads is the host's, not the collection's.
         if let Some(hnsw) = all.pointer_mut("/configuration_json/hnsw").and_then(Value::as_object_mut) {
             hnsw.remove("num_threads");

@@ -29,7 +29,9 @@ pub async fn first_look(edge: &Edge, patience: Duration) {
 }
 
 fn awaits_first_look(edge: &Edge) -> bool {
-    let answers = |id| matches!(edge.registry.phase(id), Phase::Up | Phase::Suspect | Phase::Returned);
+    // One that is not supported is never seen.
+    let supported = |id| edge.core.discovery().servers().why_unsupported(id).is_none();
+    let answers = |id| matches!(edge.registry.phase(id), Phase::Up | Phase::Suspect | Phase::Returned) && supported(id);
     let (mut answering, mut unseen) = (0, 0);
     for id in edge.registry.ids().filter(|id| answers(*id)) {
         answering += 1;

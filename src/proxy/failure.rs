@@ -1,7 +1,7 @@
 //! Every way in which the edge itself refuses or fails a request: status, reason, retry advice and public text of each.
 //! It decides no refusal, and Chroma's own answers never come through here.
 
-use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Recovery, Refusal};
+use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Feature, Recovery, Refusal};
 use crate::ids::TransactionId;
 use crate::order::{CaseId, Standing};
 
@@ -39,6 +39,10 @@ pub enum Failure {
         name: String,
     },
     ResetDisabled,
+    /// Some servers have this, others do not.
+    UnevenServers(Feature),
+    /// No server is supported, for this reason.
+    UnsupportedServers(String),
     BadTransactionId,
     /// The same id was used for another request.
     TransactionIdReused,
@@ -123,6 +127,8 @@ impl Failure {
             Failure::CrashesChroma(_) => "refused_input",
             Failure::Protected { .. } => "protected",
             Failure::ResetDisabled => "reset_disabled",
+            Failure::UnevenServers(_) => "uneven_servers",
+            Failure::UnsupportedServers(_) => "unsupported_servers",
             Failure::BadTransactionId => "bad_transaction_id",
             Failure::TransactionIdReused => "transaction_id_reused",
             Failure::TransactionRunning(_) => "transaction_running",
@@ -143,6 +149,7 @@ impl Failure {
         match self {
             Failure::Refused(refusal) => refusal.answer().status,
             Failure::CrashesChroma(_)
+            | Failure::UnevenServers(_)
             | Failure::BadTransactionId
             | Failure::BadConsistency
             | Failure::UnknownInstance(_) => 400,
@@ -162,6 +169,7 @@ impl Failure {
             | Failure::RecoveryPending(..)
             | Failure::OutcomeUnknown(_)
             | Failure::Withdrawn
+            | Failure::UnsupportedServers(_)
             | Failure::NoFreshInstance
             | Failure::Quarantine(_)
             | Failure::NoInstance => 503,
@@ -230,6 +238,12 @@ impl Failure {
             Failure::ResetDisabled => {
                 "Reset is disabled by config; to allow it, set edge.protection.allow_reset: true".to_owned()
             }
+            Failure::UnevenServers(feature) => {
+                format!("Not every Chroma server behind this edge takes {feature}: see docs/compatibility.md")
+            }
+            Failure::UnsupportedServers(why) => {
+                format!("The write was refused and has no effect: no server is supported: {why}")
+            }
             Failure::BadTransactionId => "A transaction id is 1 to 255 visible ASCII characters".to_owned(),
             Failure::TransactionIdReused => "This transaction id was used for another request".to_owned(),
             Failure::TransactionRunning(_) => "The first request with this transaction id is still running".to_owned(),
@@ -259,6 +273,7 @@ impl Failure {
         match self {
             Failure::Refused(_)
             | Failure::CrashesChroma(_)
+            | Failure::UnevenServers(_)
             | Failure::BadTransactionId
             | Failure::BadConsistency
             | Failure::UnknownInstance(_) => ErrorName::InvalidArgumentError,

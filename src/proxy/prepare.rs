@@ -8,9 +8,9 @@ use super::ProxyOptions;
 use super::failure::{Failure, KeyOrigin};
 use super::vouch::Vouch;
 use crate::chroma::{
-    self, CatalogWrite, CollectionRef, ErrorBody, Existing, IndexShape, Measured, Operation, Refusal, RequestLimits,
-    Scanned, Shape, Verb, scan_create_collection, scan_create_database, scan_create_tenant, scan_records,
-    scan_update_collection,
+    self, CatalogWrite, CollectionRef, ErrorBody, Existing, Feature, IndexShape, Measured, Operation, Refusal,
+    RequestLimits, Scanned, Shape, Verb, scan_create_collection, scan_create_database, scan_create_tenant,
+    scan_records, scan_update_collection,
 };
 use crate::clock::Timestamp;
 use crate::coordinator::Core;
@@ -93,6 +93,7 @@ pub fn prepare(
             let scan =
                 scan_records(*kind, &request.body, content_type.as_deref(), encoding).map_err(Failure::Refused)?;
             options.limits.check(&scan.measured).map_err(Failure::Refused)?;
+            even(core, &scan.measured)?;
             // The board is locked for the look-up only, never for the scan of a large body.
             let id = resolve(core.board().catalog(), collection, scope)?;
             let path = with_stable_id(&request, id);
@@ -188,6 +189,13 @@ fn understood<T>(scanned: Result<Scanned<T>, Refusal>) -> Result<T, Failure> {
     }
 }
 
+/// What only some of the servers have is used by nobody: the copies would differ.
+fn even(core: &Core, measured: &Measured) -> Result<(), Failure> {
+    let servers = core.discovery().servers();
+    let mut used = Feature::ALL.into_iter().filter(|feature| measured.uses(*feature));
+    used.find(|feature| servers.is_uneven(*feature)).map_or(Ok(()), |feature| Err(Failure::UnevenServers(feature)))
+}
+
 fn within(limits: &RequestLimits, name: String) -> Result<(), Failure> {
     limits.check_name(&name).map_err(Failure::Refused)
 }
@@ -221,13 +229,18 @@ fn allowed(
             }
         }
         CatalogWrite::CreateTenant => within(&options.limits, understood(scan_create_tenant(&request.body))?)?,
-        CatalogWrite::CreateDatabase { .. } => {
-            within(&options.limits, understood(scan_create_database(&request.body))?)?;
+        CatalogWrite::CreateDatabase { tenant } => {
+            let name = understood(scan_create_database(&request.body))?;
+            if let Some(answer) = chroma::reserved_database(tenant, &name) {
+                return Err(Failure::Chroma(answer));
+            }
+            within(&options.limits, name)?;
         }
         CatalogWrite::Reset if options.reset == ResetPolicy::Refused => return Err(Failure::ResetDisabled),
         CatalogWrite::CreateCollection { .. } => {
             let create = understood(scan_create_collection(&request.body))?;
             options.limits.check(&create.measured).map_err(Failure::Refused)?;
+            even(core, &create.measured)?;
             measured = Some(create.measured);
         }
         CatalogWrite::Reset => {

@@ -19,7 +19,7 @@ use super::read::{self, Attempts, Plan, ReadRequest};
 use super::reading::Reading;
 use super::rewrite::{self, Holding};
 use super::{Edge, discovery, live, respond};
-use crate::chroma::{Operation, route};
+use crate::chroma::{self, Operation, route};
 use crate::web::{Connection, PageAnswer, Reply, TRANSACTION_ID};
 
 /// What becomes of a request.
@@ -103,6 +103,9 @@ impl Edge {
         context.permit = Some(self.admission.enter().await?);
         let operation = route(method.as_str(), &path);
         context.operation = label(&operation);
+        if let Some(answer) = chroma::hidden(&operation) {
+            return Ok(Received::from(Some(closing(answer.into()))));
+        }
         let reply = match operation {
             Operation::Unsupported(unsupported) => Ok(Some(closing(unsupported.answer().into()))),
             Operation::UnknownWrite(unknown) => Ok(Some(closing(unknown.answer().into()))),
@@ -162,8 +165,9 @@ impl Edge {
             return Ok(Some(reply));
         }
         let header = session.req_header();
-        if header.version < http::Version::HTTP_11 && rewrite::holding(&read, 200) == Holding::NewLength {
-            // Pingora would send it chunked, which such a client cannot read.
+        // Pingora would send it chunked, which such a client cannot read.
+        let unreadable = header.version < http::Version::HTTP_11 && rewrite::holding(&read, 200) == Holding::NewLength;
+        if unreadable || read.needs_lookup(self) {
             let request = ReadRequest::of(header.method.clone(), &header.headers, Bytes::new(), context.trace);
             return Ok(Some(closing(read::fetch(self, &read, &request, Attempts::default()).await?)));
         }

@@ -184,6 +184,9 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     if edge.core.board().entries() >= edge.options.backlog_entries {
         return Err(Failure::BacklogFull);
     }
+    if let Some(why) = edge.core.discovery().servers().why_none_is_supported() {
+        return Err(Failure::UnsupportedServers(why));
+    }
     let mut ticket = edge.core.ticket(id, ack_policy, Some(context.trace));
     proof::pass(CrashPoint::BeforeAppend);
     // A crash before this is durable leaves nothing; after it, recovery executes the write.

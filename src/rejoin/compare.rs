@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::chroma::definition_difference;
 use crate::coordinator::Core;
 use crate::executor::{CollectionReader, PAGE, reader};
 use crate::instance::Client;
@@ -35,9 +36,9 @@ pub(super) async fn compare(core: &Core, client: &Client, comparison: &Compariso
 async fn compare_sides(reference: &CollectionReader<'_>, other: &CollectionReader<'_>) -> Result<Found, String> {
     // Chroma can have committed a write that it shows only after the next one to that collection.
     other.flush().await?;
-    let (ours, theirs) = (reference.definition().await?, other.definition().await?);
-    if ours != theirs {
-        return Ok(Found::Different(format!("definitions differ: {ours} and {theirs}")));
+    let (ours, theirs) = (reference.shown().await?, other.shown().await?);
+    if let Some(difference) = definition_difference(&ours, &theirs) {
+        return Ok(Found::Different(format!("definitions differ: {difference}")));
     }
     let mut offset = 0;
     loop {

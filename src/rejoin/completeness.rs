@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use super::contents::{Contents, Look};
-use super::inspect::InspectError;
+use super::error::InspectError;
 use crate::chroma;
 use crate::coordinator::Core;
 use crate::ids::{Scope, shown};

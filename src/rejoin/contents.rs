@@ -12,7 +12,7 @@ use serde::Deserialize;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
 
-use super::inspect::InspectError;
+use super::error::InspectError;
 use crate::chroma;
 use crate::coordinator::adoption::{FoundCollection, FoundDatabase};
 use crate::ids::{InstanceId, Scope};
@@ -33,6 +33,8 @@ pub(super) struct Contents {
     pub tenants: Vec<String>,
     pub databases: Vec<FoundDatabase>,
     pub collections: Vec<FoundCollection>,
+    /// The database in which servers are tried out is there; it is none of the contents.
+    pub has_scratch: bool,
     /// What could not be listed.
     pub unseen: Vec<Unseen>,
     /// How many lists were read.
@@ -100,6 +102,10 @@ impl Look<'_> {
             let before = contents.listed;
             let listed = self.list::<ListedDatabase>(&chroma::databases_path(tenant)).await;
             for found in contents.take(listed, tenant, None) {
+                if chroma::is_scratch(tenant, &found.name) {
+                    contents.has_scratch = true;
+                    continue;
+                }
                 scopes.insert(Scope::new(tenant, &found.name), Some(found.id));
             }
             if contents.listed > before {

@@ -13,8 +13,10 @@ use std::time::Duration;
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
+use super::capabilities;
 use super::completeness::complete;
 use super::contents::{Contents, Look};
+use super::error::InspectError;
 use crate::clock::{self, Timestamp};
 use crate::coordinator::Core;
 use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
@@ -40,23 +42,6 @@ pub struct Inspector {
 /// So often a list that is not answered is asked for again, before the instance is admitted without it.
 const TRIES: u32 = 3;
 
-/// An instance that could not be looked at.
-#[derive(Debug, thiserror::Error)]
-pub enum InspectError {
-    #[error("{0}")]
-    Unanswered(String),
-    #[error("it answered {status} to {}", shown(.path))]
-    Refused { status: u16, path: String },
-    #[error("{} cannot be asked for: the path is too long", shown(.path))]
-    PathTooLong { path: String },
-    #[error("an item of {} is longer than any that is read", shown(.path))]
-    TooLong { path: String },
-    #[error("it is not what it was, and another edge may have the journal")]
-    Succeeded,
-    #[error("its answer to {} cannot be read: {error}", shown(.path))]
-    Unreadable { path: String, error: serde_json::Error },
-}
-
 /// Whether there is nothing left to adopt on the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Adopted {
@@ -73,17 +58,6 @@ pub(super) enum Adopting {
     NotYet,
 }
 
-impl InspectError {
-    /// Whether the same request has the same end the next time.
-    fn is_definite(&self) -> bool {
-        match self {
-            InspectError::Refused { status, .. } => (400..500).contains(status) && !matches!(status, 408 | 429),
-            InspectError::TooLong { .. } | InspectError::PathTooLong { .. } => true,
-            InspectError::Unanswered(_) | InspectError::Succeeded | InspectError::Unreadable { .. } => false,
-        }
-    }
-}
-
 fn completed(seq: Seq) -> Fact {
     Fact::completed(seq, None, None, TimingGap::No, Timestamp::now())
 }
@@ -98,6 +72,8 @@ impl Inspector {
     /// unknown.
     pub(super) async fn inspect(&self, instance: InstanceId, adopting: Adopting) -> Result<Adopted, InspectError> {
         let look = Look { client: &self.client, instance, deadline: self.deadline };
+        // First: of a server that is not supported, nothing else is believed either.
+        let scratch = capabilities::learn(&self.core, &look).await?;
         let (expected, wait, tenants, scopes) = {
             let board = self.core.board();
             let catalog = board.catalog();
@@ -107,6 +83,10 @@ impl Inspector {
         };
         let tenants = tenants.into_iter().chain(self.tenants.iter().cloned()).chain(self.core.discovery.tenants());
         let mut contents = look.contents(&tenants.collect(), scopes.into_iter()).await?;
+        if contents.has_scratch {
+            // A crash left it behind, or another edge that is no more.
+            scratch.sweep().await;
+        }
         contents.tenants = self.unknown_tenants(&look).await;
         self.go_without(instance, &contents)?;
         let missing = self.missing(&look, expected, &contents).await;

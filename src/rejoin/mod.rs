@@ -3,9 +3,11 @@
 //! An instance whose probes are green again is inspected, then admitted; its lanes continue where they stopped. What is
 //! diverged is compared regularly and admitted again if it is equal; what existed before the edge is adopted.
 
+mod capabilities;
 mod compare;
 mod completeness;
 mod contents;
+mod error;
 mod inspect;
 
 use std::collections::{HashMap, HashSet};
@@ -16,8 +18,9 @@ use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use self::compare::{Found, compare};
+use self::error::InspectError;
 pub use self::inspect::Inspector;
-use self::inspect::{Adopted, Adopting, InspectError};
+use self::inspect::{Adopted, Adopting};
 use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceId, Seq};
@@ -113,7 +116,8 @@ impl Rejoin {
         let registry = &self.core.registry;
         let mut changes = self.core.changes();
         let looked_at = async {
-            while registry.ids().any(|id| matches!(registry.phase(id), Phase::Unknown | Phase::Returned)) {
+            let awaited = |id| matches!(registry.phase(id), Phase::Unknown | Phase::Returned) && self.is_supported(id);
+            while registry.ids().any(awaited) {
                 let _ = tokio::time::timeout(MOMENT, changes.changed()).await;
             }
         };
@@ -209,6 +213,8 @@ impl Rejoin {
                 }
                 registry.admit(instance, generation)
             }
+            // Said once, when it was found out: it stays so until another server is there.
+            Err(InspectError::Unsupported(_)) => Admission::Superseded,
             Err(error) => {
                 if let Some(times) = self.unseen.seen(instance, clock::now()).times() {
                     let instance = registry.name(instance);
@@ -230,9 +236,14 @@ impl Rejoin {
     fn adopting(&self, instance: InstanceId) -> Adopting {
         let later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = &self.core.registry;
-        let preferred =
-            registry.ids().any(|id| id < instance && later.contains(&id) && registry.phase(id) != Phase::Down);
+        let may_come = |id| registry.phase(id) != Phase::Down && self.is_supported(id);
+        let preferred = registry.ids().any(|id| id < instance && later.contains(&id) && may_come(id));
         if preferred && self.begun.elapsed() < PRECEDENCE { Adopting::NotYet } else { Adopting::Now }
+    }
+
+    /// Whether it is not known to be a server that is not supported.
+    fn is_supported(&self, instance: InstanceId) -> bool {
+        self.core.discovery().servers().why_unsupported(instance).is_none()
     }
 
     fn note_adoption(&self, instance: InstanceId, adopted: Adopted) {

@@ -22,6 +22,13 @@ pub enum Reset {
     Forbidden,
 }
 
+/// Which Chroma is run: the one that everything is measured on, or an older one by its version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Version {
+    Current,
+    Older(&'static str),
+}
+
 /// A running, stopped or killed Chroma server. It is killed when dropped.
 #[derive(Debug)]
 pub struct ChromaServer {
@@ -29,6 +36,7 @@ pub struct ChromaServer {
     dir: PathBuf,
     port: Port,
     reset: Reset,
+    version: Version,
     /// More lines of its configuration.
     lines: String,
     _own: Option<TempDir>,
@@ -45,6 +53,20 @@ impl ChromaServer {
         let own = place::data_dir("server");
         let dir = own.path().to_owned();
         Self::launch(dir, Port::take(), reset, Some(own))
+    }
+
+    /// A server of this version on a fresh folder that goes away with it.
+    pub fn of_version(version: Version) -> ChromaServer {
+        let own = place::data_dir("server");
+        let mut server = Self::prepared(own.path().to_owned(), Port::take(), Reset::Forbidden, Some(own));
+        server.version = version;
+        server.restart();
+        server
+    }
+
+    /// The same server, run by another version from its next start on.
+    pub fn becomes(&mut self, version: Version) {
+        self.version = version;
     }
 
     /// Started again with this line added to its configuration.
@@ -67,9 +89,13 @@ impl ChromaServer {
     }
 
     fn launch(dir: PathBuf, port: Port, reset: Reset, own: Option<TempDir>) -> ChromaServer {
-        let mut server = ChromaServer { child: None, dir, port, reset, lines: String::new(), _own: own };
+        let mut server = Self::prepared(dir, port, reset, own);
         server.restart();
         server
+    }
+
+    fn prepared(dir: PathBuf, port: Port, reset: Reset, own: Option<TempDir>) -> ChromaServer {
+        ChromaServer { child: None, dir, port, reset, version: Version::Current, lines: String::new(), _own: own }
     }
 
     /// Starts it (again) on the same folder and port, and waits for its heartbeat.
@@ -91,7 +117,11 @@ impl ChromaServer {
         );
         std::fs::write(&config, text).expect("the server's configuration");
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the log");
-        let child = Command::new(place::installed("venv/bin/python"))
+        let mut python = Command::new(place::installed("venv/bin/python"));
+        if let Version::Older(version) = self.version {
+            python.env("PYTHONPATH", place::installed(&format!("versions/{version}")));
+        }
+        let child = python
             .args(["-c", LAUNCH])
             .arg(&config)
             .stdin(Stdio::null())

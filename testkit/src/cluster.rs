@@ -33,7 +33,11 @@ impl Cluster {
 
     /// This many servers, and an edge configured like this.
     pub fn with(servers: usize, configure: impl FnOnce(Builder) -> Builder) -> Cluster {
-        let servers: Vec<ChromaServer> = (0..servers).map(|_| ChromaServer::fresh()).collect();
+        Self::of((0..servers).map(|_| ChromaServer::fresh()).collect(), configure)
+    }
+
+    /// These servers, and an edge configured like this.
+    pub fn of(servers: Vec<ChromaServer>, configure: impl FnOnce(Builder) -> Builder) -> Cluster {
         let edge = configure(Edge::builder().instances(&servers.iter().collect::<Vec<_>>())).start();
         Cluster { edge, servers }
     }

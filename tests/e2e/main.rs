@@ -50,5 +50,6 @@ mod takeover;
 #[cfg(feature = "tls")]
 mod tls;
 mod trace;
+mod versions;
 mod way_out;
 mod webhook;

@@ -40,8 +40,6 @@ const DEBTS: &[(&str, &str)] = &[
     ("src/order/board/view.rs", "src/order/board/input.rs"),
     ("src/order/entry.rs", "src/order/precedence.rs"),
     ("src/proxy/replay.rs", "src/proxy/write.rs"),
-    ("src/rejoin/completeness.rs", "src/rejoin/inspect.rs"),
-    ("src/rejoin/contents.rs", "src/rejoin/inspect.rs"),
     ("src/server/leadership/renewer.rs", "src/server/mod.rs"),
 ];
 

@@ -8,6 +8,7 @@ use super::definition::{self, Level, note_neighbors, note_setting};
 use super::metadata::{Findings, Holds, Metadata, Owner};
 use super::refusal::Refusal;
 use super::visit::{Key, Looking, is_array};
+use crate::chroma::feature::Feature;
 use crate::chroma::limits::{Limit, Measured};
 
 /// What a scan made of a body.
@@ -94,6 +95,9 @@ pub fn scan_create_collection(body: &[u8]) -> Result<Scanned<CreateScan>, Refusa
         Scanned::Read(hnsw) => hnsw,
         Scanned::Malformed(refusal) => return Ok(Scanned::Malformed(refusal)),
     };
+    if create.schema.is_some() {
+        measured.note_use(Feature::Schemas);
+    }
     let definitions = [(Level::Configuration, &create.configuration), (Level::Schema, &create.schema)];
     for (level, definition) in definitions {
         if let Err(refusal) = definition::measure(level, definition.as_deref(), &mut measured) {
@@ -226,6 +230,17 @@ mod tests {
         let scan = created(r#"{"name":"n","metadata":null,"foo":1,"foo":2}"#).unwrap().unwrap();
         assert_eq!((scan.existing, scan.hnsw), (Existing::Conflict, HnswMetadata::None));
         assert!(scan.metadata.is_none());
+    }
+
+    #[test]
+    fn what_not_every_server_has_is_noted() {
+        for (body, used) in [
+            (r#"{"name":"n","schema":{}}"#, true),
+            (r#"{"name":"n","schema":null}"#, false),
+            (r#"{"name":"n","configuration":{}}"#, false),
+        ] {
+            assert_eq!(created(body).unwrap().unwrap().measured.uses(Feature::Schemas), used, "{body}");
+        }
     }
 
     #[test]

@@ -6,6 +6,7 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use super::refusal::Refusal;
 use super::visit::{Key, Look, Looking, skip_map, skip_seq};
+use crate::chroma::feature::Feature;
 use crate::chroma::limits::{Limit, Measured};
 
 /// Whose metadata it is.
@@ -64,6 +65,9 @@ impl<'de> Look<'de> for Metadata<'_> {
             keys += 1;
             size.bytes += key.len();
             let value = map.next_value_seed(Looking(Value(&mut size)))?;
+            if matches!(value, ValueKind::Array) {
+                measured.note_use(Feature::MetadataArrays);
+            }
             if refusal.is_some() {
                 continue;
             }

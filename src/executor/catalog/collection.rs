@@ -1,4 +1,4 @@
-//! Collections on one instance: created, copied, changed, deleted (rules R7, R8).
+//! Collections on one instance: created, changed, deleted (rules R7, R8). How they are copied is in `copy.rs`.
 
 use bytes::Bytes;
 use http::Method;
@@ -8,9 +8,7 @@ use uuid::Uuid;
 
 use super::existing::{self, show};
 use super::{Entry, already, applied, database, field, plain, send, send_as_is, uuid_field};
-use crate::chroma::{
-    self, Class, ErrorBody, Existing, Scanned, copy_requests, scan_create_collection, scan_update_collection,
-};
+use crate::chroma::{self, Class, ErrorBody, Existing, Scanned, scan_create_collection, scan_update_collection};
 use crate::executor::attempt::{Attempt, Attempted, judge};
 use crate::executor::records::content_type;
 use crate::ids::{CollectionId, InstanceCollectionId, Scope};
@@ -61,7 +59,7 @@ pub(super) async fn create(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Sco
 }
 
 /// Sends the creation of a collection. An instance that lacks its database is given it first: the catalog has it.
-async fn send_in_scope(
+pub(super) async fn send_in_scope(
     attempt: &Attempt<'_>,
     scope: &Scope,
     outgoing: &Outgoing,
@@ -114,64 +112,7 @@ pub(super) fn mapped(attempt: &Attempt<'_>, collection: CollectionId, id: Uuid) 
     CatalogChange::Mapped { collection, instance, id: InstanceCollectionId::new(id) }
 }
 
-/// A copy on another instance, from the journaled entry and the first instance's stored answer, never from what
-/// any instance has now.
-pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope) -> Result<Attempted, Attempted> {
-    let stored = entry.request.answer.as_ref().map(|answer| answer.body.clone()).unwrap_or_default();
-    let (Some(id), Ok(Scanned::Read(scan))) = (uuid_field(&stored, "id"), scan_create_collection(&entry.request.body))
-    else {
-        // A creation that gave no collection has nothing to copy.
-        return Ok(already(Vec::new()));
-    };
-    let collection = CollectionId::new(id);
-    if existing::was_found(attempt, collection) {
-        return Ok(already(Vec::new()));
-    }
-    let Some(plan) = copy_requests(&stored, &scan.name) else {
-        return Ok(Attempted::of(Outcome::Rejected { about: Some(collection) }, None));
-    };
-    let create = json_request(Method::POST, entry.request.path.clone(), plan.create_body);
-    let (class, answer) = send_in_scope(attempt, scope, &create).await?;
-    let found = match (answer.status == CONFLICT, entry.retry()) {
-        (false, _) => (class == Class::Applied).then(|| answer.clone()),
-        (true, true) => existing::unmapped_and_empty(attempt, scope, &scan.name).await?,
-        (true, false) => None,
-    };
-    let Some(on_instance) = found.and_then(|found| uuid_field(&found.body, "id")) else {
-        let class = if answer.status == CONFLICT { Class::Rejected } else { class };
-        return Ok(judge(attempt, class, answer, |_| applied(Vec::new()), Some(collection)));
-    };
-    if let Some(wait) =
-        plan.then_put.filter(|_| answer.status != 200 || !chroma::same_definition(&stored, &answer.body))
-    {
-        // A crash here leaves the copy incomplete and the entry in doubt: both requests are sent again.
-        proof::pass(CrashPoint::BetweenTwoRequests);
-        let path = chroma::collection_path(scope, &on_instance.to_string());
-        let wait = json_request(Method::PUT, path, wait);
-        let sent = send(attempt, Kind::UpdateCollection, &wait).await;
-        let (class, answer) = sent.map_err(|failed| half_made(attempt, failed))?;
-        if class != Class::Applied {
-            let ended = judge(attempt, class, answer, |_| applied(Vec::new()), Some(collection));
-            return Ok(half_made(attempt, ended));
-        }
-    }
-    Ok(judge(attempt, Class::Applied, answer, |_| applied(vec![mapped(attempt, collection, on_instance)]), None))
-}
-
-/// What came of the second request when the first has made the collection: had it not even been sent, the next attempt
-/// would still find the collection there, and must know it for this entry's own.
-fn half_made(attempt: &Attempt<'_>, ended: Attempted) -> Attempted {
-    match ended.outcome {
-        Outcome::NotSent { .. } | Outcome::Unfit => {
-            let gone = !attempt.core.registry.usable(attempt.instance);
-            let instance_was = if gone { Health::Gone } else { Health::Healthy };
-            Attempted { outcome: Outcome::InDoubt { instance_was }, ..ended }
-        }
-        _ => ended,
-    }
-}
-
-fn json_request(method: Method, path: String, body: Vec<u8>) -> Outgoing {
+pub(super) fn json_request(method: Method, path: String, body: Vec<u8>) -> Outgoing {
     Outgoing { method, path, headers: content_type(Some("application/json")), body: body.into() }
 }
 

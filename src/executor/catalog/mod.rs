@@ -5,6 +5,7 @@
 
 mod adopt;
 mod collection;
+mod copy;
 mod database;
 mod existing;
 mod refusal;
@@ -60,7 +61,7 @@ async fn execute(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, 
         CatalogWrite::UpdateTenant { .. } => database::update_tenant(attempt, entry).await,
         CatalogWrite::CreateDatabase { tenant } => database::create_database(attempt, entry, &tenant).await,
         CatalogWrite::DeleteDatabase { scope } => database::delete_database(attempt, entry, &scope).await,
-        CatalogWrite::CreateCollection { scope } if entry.carried() => collection::copy(attempt, entry, &scope).await,
+        CatalogWrite::CreateCollection { scope } if entry.carried() => copy::copy(attempt, entry, &scope).await,
         CatalogWrite::CreateCollection { scope } => collection::create(attempt, entry, &scope).await,
         CatalogWrite::UpdateCollection { collection, .. } => {
             collection::update(attempt, entry, collection.as_id()).await

@@ -9,7 +9,7 @@ use http::{HeaderMap, Method};
 use super::choose::{Attempts, Wait, next};
 use super::loss::{Loss, Losses};
 use super::{Asked, Read, Rewrite, Target};
-use crate::chroma::{self, CatalogRead, Class, ErrorBody, Operation, ReadAdvice};
+use crate::chroma::{self, CatalogRead, Class, ErrorBody, Looked, Lookup, Operation, ReadAdvice};
 use crate::clock;
 use crate::ids::{CollectionId, InstanceId};
 use crate::instance::{Answer, Licence, Outgoing, SendError};
@@ -54,9 +54,15 @@ pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts
             Err(failure) => return failed.ok_or(failure),
         };
         attempts.begin(instance);
-        let Asked { path, ids } = read.on(edge, instance);
+        let asked = read.on(edge, instance);
+        let lookup = read.lookup(edge, instance, &asked);
+        let Asked { path, ids } = asked;
         let since = edge.registry.generation(instance);
-        let answer = match send(edge, read, path, instance, request).await {
+        let sent = match lookup {
+            None => send(edge, read, path, instance, request).await,
+            Some(lookup) => look_up(edge, read, lookup, instance, request).await,
+        };
+        let answer = match sent {
             Ok(answer) => answer,
             Err(error) => {
                 if matches!(error, SendError::InDoubt { .. }) {
@@ -119,6 +125,27 @@ async fn send(
         return edge.client.send(instance, &outgoing, deadline, Licence::NotNeeded).await;
     }
     edge.client.send_idempotent(instance, &outgoing, deadline).await
+}
+
+/// Finds the collection on an instance that has no route by id. The answer is what such a route would have given.
+async fn look_up(
+    edge: &Edge,
+    read: &Read,
+    mut lookup: Lookup,
+    instance: InstanceId,
+    request: &ReadRequest,
+) -> Result<Answer, SendError> {
+    let request = ReadRequest::get(request.trace);
+    let mut path = lookup.path();
+    loop {
+        let answer = send(edge, read, path, instance, &request).await?;
+        match lookup.take(answer.status, &answer.body) {
+            Looked::Ask(next) => path = next,
+            Looked::Found(shown) => return Ok(Answer { body: shown.into(), ..answer }),
+            Looked::Absent => return Ok(Answer { status: 404, ..answer }),
+            Looked::Unclear => return Ok(answer),
+        }
+    }
 }
 
 /// A collection as `GET` shows it.

@@ -21,7 +21,7 @@ pub use self::stake::stake;
 use super::Edge;
 use super::failure::Failure;
 use super::vouch::Stake;
-use crate::chroma::{self, Call, CatalogRead, ErrorBody, Operation, RecordReadKind, Window};
+use crate::chroma::{self, ByIdRoute, Call, CatalogRead, ErrorBody, Lookup, Operation, RecordReadKind, Window};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
 use crate::order::{Board, Candidate, Consistency};
 
@@ -143,6 +143,23 @@ impl Read {
             Target::Collection(_) => Call::RecordRead,
             Target::Collections(_) | Target::Catalog | Target::Anything => Call::CatalogRead,
         }
+    }
+
+    /// Whether the edge itself must find its collection on some instance: more than one request may be needed there.
+    pub fn needs_lookup(&self, edge: &Edge) -> bool {
+        self.rewrite == Rewrite::Collection && edge.core.discovery().servers().some_lack_by_id()
+    }
+
+    /// How its collection is found on an instance that has no route by id.
+    fn lookup(&self, edge: &Edge, instance: InstanceId, asked: &Asked) -> Option<Lookup> {
+        let (on_instance, collection) = asked.ids.filter(|_| self.rewrite == Rewrite::Collection)?;
+        let route = edge.core.discovery().servers().by_id(instance);
+        if route == ByIdRoute::Present {
+            return None;
+        }
+        let board = edge.core.board();
+        let known = board.catalog().get(collection)?;
+        Some(Lookup::new(route, known.scope.clone(), on_instance, known.name.clone()))
     }
 
     /// What is asked of this instance.

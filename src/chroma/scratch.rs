@@ -1,0 +1,82 @@
+//! The database in which a server is tried out: reserved, and hidden from clients in the edge's own answers.
+//!
+//! It exists for a moment at a time, or until the next look where a crash left it behind. It is never adopted, since
+//! looks leave it out, and its collections have no id that clients could know.
+
+use super::answer::EdgeAnswer;
+use super::error::{ErrorBody, ErrorName};
+use super::route::{CatalogRead, CatalogWrite, Operation};
+use crate::ids::Scope;
+use crate::order::DEFAULT_TENANT;
+
+const DATABASE: &str = "chroma-edge-scratch";
+
+/// The reserved database.
+pub fn scratch_scope() -> Scope {
+    Scope::new(DEFAULT_TENANT, DATABASE)
+}
+
+/// Whether this is the reserved database.
+pub fn is_scratch(tenant: &str, database: &str) -> bool {
+    tenant == DEFAULT_TENANT && database == DATABASE
+}
+
+/// The answer to a request that is about the reserved database: for clients there is none.
+pub fn hidden(operation: &Operation) -> Option<EdgeAnswer> {
+    let is_scratch = |scope: &Scope| is_scratch(&scope.tenant, &scope.database);
+    match operation {
+        Operation::CatalogRead(CatalogRead::GetDatabase { scope }) if is_scratch(scope) => {
+            Some(ErrorBody::database_not_found(DATABASE))
+        }
+        Operation::CatalogRead(CatalogRead::CountCollections { scope }) if is_scratch(scope) => {
+            Some(EdgeAnswer::json(200, "0"))
+        }
+        Operation::CatalogRead(CatalogRead::ListCollections { scope, .. }) if is_scratch(scope) => {
+            Some(EdgeAnswer::json(200, "[]"))
+        }
+        Operation::CatalogWrite(CatalogWrite::DeleteDatabase { scope }) if is_scratch(scope) => {
+            Some(ErrorBody::database_to_delete_not_found(DATABASE))
+        }
+        Operation::CatalogWrite(CatalogWrite::CreateCollection { scope }) if is_scratch(scope) => {
+            Some(ErrorBody::database_does_not_exist(DATABASE))
+        }
+        // By name it is looked up in the edge's catalog, which does not have it; record operations know ids alone.
+        _ => None,
+    }
+}
+
+/// The answer to the creation of a database of this name, where it is the reserved one.
+pub fn reserved_database(tenant: &str, name: &str) -> Option<EdgeAnswer> {
+    let message = || format!("Database name [{name}] is reserved");
+    is_scratch(tenant, name).then(|| {
+        let body = ErrorBody::new(ErrorName::InvalidArgumentError, message()).with_reason("reserved_name");
+        EdgeAnswer::error(400, &body)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::chroma::route;
+
+    #[test]
+    fn clients_see_no_reserved_database() {
+        let status = |method: &str, database: &str, rest: &str| {
+            let path = format!("/api/v2/tenants/default_tenant/databases/{database}{rest}");
+            hidden(&route(method, &path)).map(|answer| answer.status)
+        };
+        for (method, rest, expected) in [
+            ("GET", "", 404),
+            ("DELETE", "", 404),
+            ("GET", "/collections", 200),
+            ("GET", "/collections_count", 200),
+            ("POST", "/collections", 400),
+        ] {
+            assert_eq!(status(method, DATABASE, rest), Some(expected), "{method} {rest}");
+            assert_eq!(status(method, "chroma%2Dedge-scratch", rest), Some(expected), "in another spelling");
+            assert_eq!(status(method, "chroma-edge", rest), None);
+        }
+        assert_eq!(reserved_database(DEFAULT_TENANT, DATABASE).map(|answer| answer.status), Some(400));
+        assert!(reserved_database("other", DATABASE).is_none() && reserved_database(DEFAULT_TENANT, "mine").is_none());
+    }
+}

@@ -1,0 +1,98 @@
+//! A collection that one instance has created, copied to another (rule R8): its definition, from the journaled entry and
+//! the first instance's stored answer, never from what any instance has now.
+//!
+//! What came of it is read back and compared, whatever the servers' versions: a copy that is defined differently is mapped
+//! and diverged. In which way a server copies exactly was found out when it was looked at.
+
+use http::Method;
+use uuid::Uuid;
+
+use super::collection::{json_request, mapped, send_in_scope};
+use super::{Entry, already, applied, existing, send, uuid_field};
+use crate::chroma::{self, Class, Scanned, copy_requests, scan_create_collection};
+use crate::executor::attempt::{Attempt, Attempted, judge};
+use crate::ids::{CollectionId, Scope, shown};
+use crate::instance::Answer;
+use crate::order::{Consequences, Health, Kind, Outcome, Retry};
+use crate::proof::{self, CrashPoint};
+
+const CONFLICT: u16 = 409;
+
+/// Makes the copy on the attempt's instance.
+pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope) -> Result<Attempted, Attempted> {
+    let stored = entry.request.answer.as_ref().map(|answer| answer.body.clone()).unwrap_or_default();
+    let (Some(id), Ok(Scanned::Read(scan))) = (uuid_field(&stored, "id"), scan_create_collection(&entry.request.body))
+    else {
+        // A creation that gave no collection has nothing to copy.
+        return Ok(already(Vec::new()));
+    };
+    let collection = CollectionId::new(id);
+    if existing::was_found(attempt, collection) {
+        return Ok(already(Vec::new()));
+    }
+    let copied_by = attempt.core.discovery.servers().copied_by(attempt.instance);
+    let Some(plan) = copy_requests(&stored, &scan.name, copied_by) else {
+        return Ok(Attempted::of(Outcome::Rejected { about: Some(collection) }, None));
+    };
+    let create = json_request(Method::POST, entry.request.path.clone(), plan.create_body);
+    let (class, answer) = send_in_scope(attempt, scope, &create).await?;
+    let found = match (answer.status == CONFLICT, entry.retry()) {
+        (false, _) => (class == Class::Applied).then(|| answer.clone()),
+        (true, true) => existing::unmapped_and_empty(attempt, scope, &scan.name).await?,
+        (true, false) => None,
+    };
+    let Some(on_instance) = found.and_then(|found| uuid_field(&found.body, "id")) else {
+        let class = if answer.status == CONFLICT { Class::Rejected } else { class };
+        return Ok(judge(attempt, class, answer, |_| applied(Vec::new()), Some(collection)));
+    };
+    if let Some(put) = plan.then_put.filter(|_| answer.status != 200 || !chroma::same_definition(&stored, &answer.body))
+    {
+        // A crash here leaves the copy incomplete and the entry in doubt: both requests are sent again.
+        proof::pass(CrashPoint::BetweenTwoRequests);
+        let path = chroma::collection_path(scope, &on_instance.to_string());
+        let put = json_request(Method::PUT, path, put);
+        let sent = send(attempt, Kind::UpdateCollection, &put).await;
+        let (class, answer) = sent.map_err(|failed| half_made(attempt, failed))?;
+        if class != Class::Applied {
+            let ended = judge(attempt, class, answer, |_| applied(Vec::new()), Some(collection));
+            return Ok(half_made(attempt, ended));
+        }
+    }
+    // A crash here leaves the copy made, unmapped, and the entry in doubt: it is found by its name, and read back then.
+    let read = read_back(attempt, (scope, &scan.name), on_instance).await.map_err(|end| half_made(attempt, end))?;
+    let difference = chroma::definition_difference(&stored, &read.body);
+    if let Some(difference) = &difference {
+        let instance = attempt.core.registry.name(attempt.instance);
+        tracing::warn!(%instance, %collection, name = %shown(&scan.name), difference, "the copy of a definition is not exact: diverged");
+    }
+    let diverged = difference.map(|_| (collection, attempt.instance)).into_iter().collect();
+    let changes = vec![mapped(attempt, collection, on_instance)];
+    let outcome = Outcome::Applied(Consequences { changes, diverged });
+    Ok(judge(attempt, Class::Applied, answer, |_| outcome, None))
+}
+
+/// The copy as its instance shows it.
+async fn read_back(
+    attempt: &Attempt<'_>,
+    (scope, name): (&Scope, &str),
+    on_instance: Uuid,
+) -> Result<Answer, Attempted> {
+    let read = attempt.get(chroma::collection_path(scope, name)).await?;
+    match (read.status, uuid_field(&read.body, "id")) {
+        (200, Some(id)) if id == on_instance => Ok(read),
+        _ => Err(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)),
+    }
+}
+
+/// What came of a later request when the first has made the collection: had it not even been sent, the next attempt
+/// would still find the collection there, and must know it for this entry's own.
+fn half_made(attempt: &Attempt<'_>, ended: Attempted) -> Attempted {
+    match ended.outcome {
+        Outcome::NotSent { .. } | Outcome::Unfit => {
+            let gone = !attempt.core.registry.usable(attempt.instance);
+            let instance_was = if gone { Health::Gone } else { Health::Healthy };
+            Attempted { outcome: Outcome::InDoubt { instance_was }, ..ended }
+        }
+        _ => ended,
+    }
+}
