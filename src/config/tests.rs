@@ -260,7 +260,7 @@ fn a_certificate_file_is_checked() {
         let item = format!("    - name: third\n      url: {url}\n      ca_file: {file}\n");
         format!("{TWO}{item}")
     };
-    assert!(mistake(&with_ca("http://c:3", "Cargo.toml"), &[]).contains("only with an https:// url"));
+    assert!(mistake(&with_ca("http://c:3", "Cargo.toml"), &[]).contains("requires an https:// url"));
     if cfg!(feature = "tls") {
         assert!(mistake(&with_ca("https://c:3", "/no/such.pem"), &[]).starts_with("edge.yaml:7: ca_file"));
         let file = root("Cargo.toml");
