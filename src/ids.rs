@@ -146,6 +146,18 @@ pub enum LaneId {
     Records(CollectionId),
 }
 
+impl std::str::FromStr for LaneId {
+    type Err = uuid::Error;
+
+    /// As it is displayed.
+    fn from_str(text: &str) -> Result<Self, uuid::Error> {
+        match text {
+            "catalog" => Ok(LaneId::Catalog),
+            collection => Uuid::try_parse(collection).map(CollectionId::new).map(LaneId::Records),
+        }
+    }
+}
+
 impl fmt::Display for LaneId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {

@@ -29,6 +29,7 @@ pub enum Number {
     PendingWrites,
     InDoubt,
     Collections,
+    HaltedLanes,
     BacklogEntries,
     BacklogLimit,
     RequestsUnderWay,

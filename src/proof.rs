@@ -3,10 +3,12 @@
 //!
 //! Only with the feature `proof`. Without it both questions are constants, and nothing of this is in the binary: an
 //! ordinary build knows neither of the variables. Which point or rule it is comes from the environment at the start
-//! of the process, one of each; a variable that names none ends the process:
+//! of the process, one of each; a variable that cannot be followed ends the process:
 //!
 //! * `CHROMA_EDGE_CRASH_AT=after_append:17`: the process ends by SIGKILL when it passes that point the 17th time;
-//! * `CHROMA_EDGE_BREAK_RULE=swap_two_entries`: that rule is not kept.
+//! * `CHROMA_EDGE_BREAK_RULE=swap_two_entries`: that rule is not kept;
+//! * `CHROMA_EDGE_PANIC_AT_BYTES=4321`: the step of the board that is told how a request went panics, if the request has an
+//!   entry of so many bytes.
 
 #[cfg(feature = "proof")]
 mod armed;
@@ -164,6 +166,18 @@ pub fn broken(rule: Rule) -> bool {
     #[cfg(not(feature = "proof"))]
     {
         let _ = rule;
+        false
+    }
+}
+
+/// Whether an entry with a body of so many bytes makes the board panic: never without the feature.
+#[inline(always)]
+pub fn panics_at(bytes: u64) -> bool {
+    #[cfg(feature = "proof")]
+    return armed::panics_at(bytes);
+    #[cfg(not(feature = "proof"))]
+    {
+        let _ = bytes;
         false
     }
 }

@@ -22,7 +22,7 @@ fn an_ordinary_binary_holds_no_name_of_the_proof() {
     let binary = std::fs::read(env!("CARGO_BIN_EXE_chroma-edge")).expect("the binary");
     let holds = |text: &str| binary.windows(text.len()).any(|bytes| bytes == text.as_bytes());
     assert!(holds("READ_REPLICA_RATIO"), "a variable that it knows is found");
-    for name in ["CHROMA_EDGE_CRASH_AT", "CHROMA_EDGE_BREAK_RULE", "crash point: "] {
+    for name in ["CHROMA_EDGE_CRASH_AT", "CHROMA_EDGE_BREAK_RULE", "CHROMA_EDGE_PANIC_AT_BYTES", "crash point: "] {
         assert!(!holds(name), "{name}");
     }
 }

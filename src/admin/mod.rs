@@ -4,6 +4,7 @@
 //! counted on the side.
 
 mod client;
+mod faults;
 mod pages;
 mod quarantine;
 mod safety;
@@ -24,6 +25,7 @@ use crate::chroma::EdgeAnswer;
 use crate::clock;
 use crate::coordinator::Core;
 use crate::events::{Hub, WebhookGauges};
+use crate::ids::LaneId;
 use crate::instance::Health;
 use crate::proxy::{Admission, Vouch};
 use crate::web::{KeyHeaders, OwnPages, PageAnswer, PageRequest, Reply};
@@ -119,13 +121,15 @@ impl Admin {
             "/collection/mappings" => self.mappings(),
             "/admin/quarantine" => self.quarantine().await,
             "/metrics" => self.metrics().await,
+            FAULTS => self.faults().await,
             _ => return None,
         })
     }
 }
 
 /// The paths of [`Admin::page`].
-const PAGES: [&str; 6] = ["/health", "/status", "/wal/status", "/collection/mappings", "/admin/quarantine", "/metrics"];
+const PAGES: [&str; 7] =
+    ["/health", "/status", "/wal/status", "/collection/mappings", "/admin/quarantine", "/metrics", "/admin/faults"];
 
 /// The largest body of a request about something that is quarantined.
 const QUARANTINE_BODY_BYTES: usize = 4096;
@@ -136,13 +140,22 @@ fn quarantined_at(path: &str) -> Option<String> {
     Some(percent_decode_str(segment).decode_utf8_lossy().into_owned())
 }
 
+/// Where faults are listed.
+const FAULTS: &str = "/admin/faults";
+
+/// The lane whose faults this path names, if it names faults: `Some(None)` if no lane is called so.
+fn lane_of_faults(path: &str) -> Option<Option<LaneId>> {
+    let lane = path.strip_prefix(FAULTS)?.strip_prefix('/')?;
+    Some(lane.parse().ok())
+}
+
 #[async_trait]
 impl OwnPages for Admin {
     fn takes(&self, method: &Method, path: &str) -> Option<usize> {
         if PAGES.contains(&path) {
             return Some(0);
         }
-        if path == client::PATH {
+        if path == client::PATH || lane_of_faults(path).is_some() {
             return Some(0);
         }
         if quarantined_at(path).is_some() {
@@ -160,6 +173,9 @@ impl OwnPages for Admin {
         }
         if request.path == client::PATH {
             return client::respond(&request).into();
+        }
+        if let Some(lane) = lane_of_faults(&request.path) {
+            return self.forget_faults(&request.method, lane).await.into();
         }
         let reads = request.method == Method::GET || request.method == Method::HEAD;
         match reads {
@@ -189,5 +205,18 @@ mod tests {
         assert_eq!(quarantined_at("/admin/quarantine/read-1").as_deref(), Some("read-1"));
         assert_eq!(quarantined_at("/admin/quarantine/a%2Fb").as_deref(), Some("a/b"));
         assert_eq!((quarantined_at("/admin/quarantine"), quarantined_at("/admin/quarantine/a/b")), (None, None));
+    }
+
+    #[test]
+    fn a_path_names_the_lane_of_its_faults() {
+        let collection = "0190a5d8-0000-7000-8000-000000000001";
+        assert_eq!(lane_of_faults("/admin/faults/catalog"), Some(Some(LaneId::Catalog)));
+        let lane = lane_of_faults(&format!("/admin/faults/{collection}")).flatten().unwrap();
+        assert_eq!(lane.to_string(), collection);
+        assert_eq!(lane_of_faults("/admin/faults/things"), Some(None));
+        assert_eq!(
+            [lane_of_faults("/admin/faults"), lane_of_faults("/admin/faultsx"), lane_of_faults("/health")],
+            [None; 3]
+        );
     }
 }

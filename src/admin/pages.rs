@@ -49,8 +49,8 @@ impl Admin {
         Picture { lanes: board.lane_views(), collections, entries: board.entries() }
     }
 
-    /// Ready to serve: some instance may be sent to. 503 if none. `degraded` while an instance is away, or while some
-    /// collection has no second copy in step.
+    /// Ready to serve: some instance may be sent to. 503 if none. `degraded` while an instance is away, while some
+    /// collection has no second copy in step, or while a lane is halted.
     pub(super) fn health(&self) -> Page {
         let registry = self.core.registry();
         let healthy = registry.ids().filter(|id| registry.usable(*id)).count();
@@ -61,7 +61,7 @@ impl Admin {
         };
         let status = match healthy {
             0 => "unavailable",
-            some if some < all || single_copies > 0 => "degraded",
+            some if some < all || single_copies > 0 || !self.core.halted().is_empty() => "degraded",
             _ => "healthy",
         };
         let body = json!({
@@ -72,6 +72,7 @@ impl Admin {
             "total_instances": all,
             "pending_writes": pending,
             "collections_without_second_copy": single_copies,
+            "halted_lanes": self.core.halted().len(),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "unsupported_instances": self.unsupported(),
             "version": env!("CARGO_PKG_VERSION"),
@@ -128,6 +129,7 @@ impl Admin {
             "diverged": self.diverged(&picture),
             "quarantine": self.quarantine_counts().shown(),
             "without_second_copy": self.without_second_copy(),
+            "halted_lanes": self.halted_lanes(),
             "journal_held_back_by": self.held_back_by(),
             "requests": {
                 "under_way": self.admission.under_way(),
@@ -266,6 +268,7 @@ impl Admin {
             (Number::PendingWrites, count(picture.pending())),
             (Number::InDoubt, count(picture.in_doubt())),
             (Number::Collections, number(picture.collections)),
+            (Number::HaltedLanes, number(self.core.halted().len())),
             (Number::BacklogEntries, number(picture.entries)),
             (Number::BacklogLimit, number(self.backlog_limit)),
             (Number::RequestsUnderWay, number(self.admission.under_way())),

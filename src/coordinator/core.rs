@@ -5,21 +5,23 @@
 //! pooled connections live in the runtime that opened them.
 
 use std::collections::HashSet;
+use std::ops::Deref;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::{mpsc, watch};
 
 use super::discovery::Discovery;
-use super::intent;
 use super::restore::Restored;
 use super::tickets::{Settlement, Ticket, Tickets};
+use super::{fail_stop, intent};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TraceId, TransactionId};
 use crate::instance::{Answer, Registry};
 use crate::journal::retention::{Capacity, RetentionSink};
 use crate::journal::{
-    Appended, DurableSink, Fact, Journal, LateWrite, LateWriteId, Request, Resolution, Store, TimingGap,
+    Appended, DurableSink, Fact, Fault, Journal, LateWrite, LateWriteId, Request, Resolution, Store, TimingGap,
 };
 use crate::lease::Lease;
 use crate::order::{
@@ -54,6 +56,32 @@ pub(crate) enum Work {
     Handled(LateWriteId),
 }
 
+/// The board, to be read. Nobody but [`Core::step`] can change it.
+pub struct BoardView<'a>(MutexGuard<'a, Board>);
+
+impl Deref for BoardView<'_> {
+    type Target = Board;
+
+    fn deref(&self) -> &Board {
+        &self.0
+    }
+}
+
+/// Ends the process if it is dropped by a panic: a task that owes the board a report would leave its lane waiting for
+/// ever.
+pub struct PanicGuard {
+    core: Arc<Core>,
+    lane: Option<LaneId>,
+}
+
+impl Drop for PanicGuard {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            fail_stop::end(&self.core.store, self.lane, "a task that owed the board a report panicked");
+        }
+    }
+}
+
 /// The board with its surroundings. Shared by the proxy, the runner and recovery.
 pub struct Core {
     board: Mutex<Board>,
@@ -69,6 +97,8 @@ pub struct Core {
     silent: AtomicBool,
     journal: Journal,
     requests: Arc<dyn RequestSink>,
+    /// Lanes in which nothing is done, and why.
+    halted: Vec<Fault>,
     fullness: Mutex<Capacity>,
     work: mpsc::UnboundedSender<Work>,
     changed: watch::Sender<u64>,
@@ -114,7 +144,7 @@ impl WorkQueue {
 impl Core {
     /// The core of a restored board. What the restoring asks for is in the queue.
     pub fn new(restored: Restored, parts: CoreParts) -> (Arc<Core>, WorkQueue) {
-        let Restored { board, effects } = restored;
+        let Restored { board, effects, halted } = restored;
         let CoreParts { registry, store, lease, journal, requests } = parts;
         #[allow(
             clippy::disallowed_methods,
@@ -133,6 +163,7 @@ impl Core {
             silent: AtomicBool::new(false),
             journal,
             requests,
+            halted,
             fullness: Mutex::default(),
             work,
             changed: watch::Sender::new(0),
@@ -149,8 +180,26 @@ impl Core {
     }
 
     /// The board, for a look. Hold it briefly: every write and read passes here.
-    pub fn board(&self) -> MutexGuard<'_, Board> {
-        self.board.lock().unwrap_or_else(PoisonError::into_inner)
+    pub fn board(&self) -> BoardView<'_> {
+        BoardView(self.locked())
+    }
+
+    /// Whoever panicked with the lock was reading: a panic in a step ends the process before the lock is released.
+    fn locked(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().unwrap_or_else(|poisoned| {
+            self.board.clear_poison();
+            poisoned.into_inner()
+        })
+    }
+
+    /// The lanes in which nothing is done until an operator has their faults forgotten and the edge starts again.
+    pub fn halted(&self) -> &[Fault] {
+        &self.halted
+    }
+
+    /// To be held by a task that owes the board a report about this lane.
+    pub fn ends_with_a_panic(self: &Arc<Self>, lane: Option<LaneId>) -> PanicGuard {
+        PanicGuard { core: Arc::clone(self), lane }
     }
 
     /// The journal's size and limit as of retention's last check.
@@ -212,10 +261,16 @@ impl Core {
     /// Feeds an input to the board, with the instance's answer that led to it.
     pub(crate) fn step_with(&self, input: Input, answer: Option<Arc<Answer>>) {
         {
-            let mut board = self.board();
-            let effects = board.step(input);
-            // The order of the queue is the order of the effects, hence under the lock.
-            self.hand_out(effects, answer);
+            let mut board = self.locked();
+            let stepped = catch_unwind(AssertUnwindSafe(|| {
+                let effects = board.step(input);
+                // The order of the queue is the order of the effects, hence under the lock.
+                self.hand_out(effects, answer);
+            }));
+            if let Err(panic) = stepped {
+                // Under the lock: nobody acts on a board that is half changed.
+                fail_stop::end(&self.store, board.at(), fail_stop::text(&*panic));
+            }
         }
         self.changed.send_modify(|count| *count = count.wrapping_add(1));
     }

@@ -8,15 +8,17 @@ pub mod adoption;
 mod core;
 mod discovery;
 mod facts;
+mod fail_stop;
 pub mod intent;
 mod restore;
 mod servers;
 mod tickets;
 
 pub(crate) use self::core::Work;
-pub use self::core::{Core, CoreParts, RequestSink, Withdrawal, WorkQueue};
+pub use self::core::{BoardView, Core, CoreParts, PanicGuard, RequestSink, Withdrawal, WorkQueue};
 pub use self::discovery::Discovery;
 pub use self::facts::facts_of;
+pub use self::fail_stop::EXIT_CODE;
 pub use self::restore::{Restored, rebuild, restore};
 pub use self::servers::{DocumentHash, Servers, Support};
 pub use self::tickets::{Settlement, Ticket};

@@ -3,11 +3,15 @@
 //!
 //! [`rebuild`] decides everything and does no I/O; the simulation starts its edges with it too.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use super::intent;
+use super::{fail_stop, intent};
+use crate::clock::Timestamp;
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
-use crate::journal::{CollectionRow, EntryRow, ProgressRow, ReadError, Request, Resolution, Snapshot, Status, Store};
+use crate::journal::{
+    CollectionRow, EntryRow, Fault, ProgressRow, ReadError, Request, Resolution, Snapshot, Status, Store,
+};
 use crate::order::{
     AckPolicy, AckState, Board, Catalog, CatalogChange, Dimension, Effect, Intent, Kind, LaneState, MergeLimits,
     RequestClass, RestoredEntry, RestoredLane, RestoredProgress,
@@ -17,6 +21,8 @@ use crate::order::{
 pub struct Restored {
     pub board: Board,
     pub effects: Vec<Effect>,
+    /// Lanes in which nothing is done, and why.
+    pub halted: Vec<Fault>,
 }
 
 /// The board of what the store holds, for these configured instances.
@@ -30,7 +36,38 @@ pub async fn restore(
 ) -> Result<Restored, ReadError> {
     let snapshot = store.load(instances).await?;
     let requests = requests_that_matter(store, &snapshot).await?;
-    Ok(rebuild(&snapshot, &requests, instances, limits))
+    let halted = fail_stop::halting(store.faults().await?);
+    rebuild_around(halted, &snapshot, &requests, instances, limits)
+}
+
+/// The board of this snapshot without what these lanes would do, nor those that make the restoring panic.
+fn rebuild_around(
+    mut halted: Vec<Fault>,
+    snapshot: &Snapshot,
+    requests: &HashMap<Seq, Request>,
+    instances: &[InstanceName],
+    limits: MergeLimits,
+) -> Result<Restored, ReadError> {
+    // Each turn but the last adds a lane.
+    loop {
+        let lanes = fail_stop::lanes(&halted);
+        let mut board = Board::new(instances.to_vec(), limits);
+        let filled = catch_unwind(AssertUnwindSafe(|| fill(&mut board, snapshot, requests, instances, &lanes)));
+        let panic = match filled {
+            Ok(effects) => {
+                for Fault { lane, times, reason, .. } in &halted {
+                    tracing::error!(%lane, times, reason, "the lane is halted: nothing of it is sent, and writes to it are refused");
+                }
+                return Ok(Restored { board, effects, halted });
+            }
+            Err(panic) => panic,
+        };
+        let reason = fail_stop::text(&*panic).to_owned();
+        match board.at().filter(|lane| !lanes.contains(lane)) {
+            Some(lane) => halted.push(Fault { lane, times: 1, at: Timestamp::now(), reason }),
+            None => return Err(ReadError::new(format!("the board cannot be restored from the journal: {reason}"))),
+        }
+    }
 }
 
 /// The board of this snapshot. `requests`: those of its catalog entries and limited deletes.
@@ -40,10 +77,21 @@ pub fn rebuild(
     instances: &[InstanceName],
     limits: MergeLimits,
 ) -> Restored {
+    let mut board = Board::new(instances.to_vec(), limits);
+    let effects = fill(&mut board, snapshot, requests, instances, &BTreeSet::new());
+    Restored { board, effects, halted: Vec::new() }
+}
+
+fn fill(
+    board: &mut Board,
+    snapshot: &Snapshot,
+    requests: &HashMap<Seq, Request>,
+    instances: &[InstanceName],
+    halted: &BTreeSet<LaneId>,
+) -> Vec<Effect> {
     let catalog = catalog_of(snapshot, instances);
     let lanes = lanes_of(snapshot, instances, requests);
-    let (board, effects) = Board::restore(instances.to_vec(), limits, catalog, lanes, snapshot.last);
-    Restored { board, effects }
+    board.fill(catalog, lanes, snapshot.last, halted)
 }
 
 /// Catalog entries are read again for their intents, limited deletes for whether their ids are durable.
@@ -200,5 +248,34 @@ mod tests {
                 }
             }
         }
+    }
+
+    #[test]
+    fn a_lane_that_cannot_be_restored_is_halted_and_the_others_are_there() {
+        let [broken, sound] = [1, 2].map(|id| LaneId::Records(CollectionId::new(Uuid::from_u128(id))));
+        let at = |lane, seq| EntryRow { seq: Seq::new(seq), ..row(lane, None, Status::Failed, AckPolicy::Durable) };
+        let snapshot = Snapshot {
+            journal_id: Uuid::nil(),
+            last: Seq::new(3),
+            floors: Vec::new(),
+            // Out of order.
+            entries: vec![at(broken, 2), at(sound, 3), at(broken, 1)],
+            progress: Vec::new(),
+            tenants: Vec::new(),
+            databases: Vec::new(),
+            collections: Vec::new(),
+            departed: Vec::new(),
+            quarantined: Vec::new(),
+        };
+        let instances = [InstanceName::new("a")];
+        let limits = MergeLimits { documents: 1, bytes: 1 };
+        let noted =
+            Fault { lane: LaneId::Catalog, times: 2, at: Timestamp::from_millis(0), reason: "earlier".to_owned() };
+        let restored = rebuild_around(vec![noted], &snapshot, &HashMap::new(), &instances, limits).unwrap();
+        let halted: Vec<LaneId> = restored.halted.iter().map(|fault| fault.lane).collect();
+        assert_eq!(halted, [LaneId::Catalog, broken]);
+        assert_eq!([broken, sound].map(|lane| restored.board.is_halted(lane)), [true, false]);
+        assert_eq!(restored.board.halted_entries(broken), 2);
+        assert!(restored.halted[1].reason.contains("seq order"), "{:?}", restored.halted);
     }
 }

@@ -96,7 +96,11 @@ impl Runner {
                 Work::Persist { persist, answer } => self.persist(persist, answer),
                 Work::Perform { action, answer } => {
                     let runner = Arc::clone(&self);
-                    tokio::spawn(async move { runner.perform(action, answer).await });
+                    let guard = self.core.ends_with_a_panic(action.lane());
+                    tokio::spawn(async move {
+                        let _guard = guard;
+                        runner.perform(action, answer).await;
+                    });
                 }
                 // The journal keeps the order of facts, so this one becomes durable only after those before it.
                 Work::Handled(late_write) => drop(self.core.journal().record(vec![Fact::LateWriteHandled(late_write)])),
@@ -127,7 +131,9 @@ impl Runner {
         }
         let recorded = self.core.journal().record(facts);
         let core = Arc::clone(&self.core);
+        let guard = self.core.ends_with_a_panic(None);
         tokio::spawn(async move {
+            let _guard = guard;
             recorded.await;
             match persist {
                 Persist::Record { lane, instance, .. } => {

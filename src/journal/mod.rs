@@ -11,6 +11,7 @@ pub(crate) mod contract;
 mod draft;
 mod events;
 mod fact;
+mod fault;
 mod group;
 mod leadership;
 mod names;
@@ -30,6 +31,7 @@ pub use bodies::Compression;
 pub use draft::{ApplicationDraft, ClientKey, Draft, is_given};
 pub use events::*;
 pub use fact::{ApplicationReport, Fact, TimingGap};
+pub use fault::Fault;
 pub use group::{
     AppendError, Appended, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask, Unconnected, Watch,
 };

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    AuditPage, AuditQuery, Details, Draft, EventId, EventPage, EventScope, Fact, HeldLane, Lookup, QuarantineRow,
-    Recent, Request, Snapshot, Status, StatusSummary, TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, Details, Draft, EventId, EventPage, EventScope, Fact, Fault, HeldLane, Lookup,
+    QuarantineRow, Recent, Request, Snapshot, Status, StatusSummary, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
-use crate::ids::{InstanceName, Seq, TransactionId};
+use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
 
 /// What one commit makes durable: appends get consecutive positions, in this order.
 #[derive(Clone, Debug, Default)]
@@ -130,6 +130,16 @@ pub trait Store: Send + Sync + 'static {
     /// The bytes that what is stored takes, room that removed transactions left behind not counted. If it is cheaper
     /// to say, and not above `limit`, a number that counts more.
     async fn used_bytes(&self, limit: u64) -> Result<u64, ReadError>;
+
+    /// Counts one more fault of the lane, at once and without the connection that commits: the process is about to end.
+    /// The first of a row, if the last one is long ago ([`Fault`]).
+    async fn note_fault(&self, lane: LaneId, reason: &str, at: Timestamp) -> Result<(), ReadError>;
+
+    /// Every lane with faults.
+    async fn faults(&self) -> Result<Vec<Fault>, ReadError>;
+
+    /// Forgets the lane's faults.
+    async fn forget_faults(&self, lane: LaneId) -> Result<(), ReadError>;
 
     /// The catalog lane and the lanes of existing collections, where they have transactions, with every configured
     /// instance's place.

@@ -13,6 +13,7 @@ use super::{CrashPoint, Mistake, Rule};
 
 const CRASH_AT: &str = "CHROMA_EDGE_CRASH_AT";
 const BREAK_RULE: &str = "CHROMA_EDGE_BREAK_RULE";
+const PANIC_AT_BYTES: &str = "CHROMA_EDGE_PANIC_AT_BYTES";
 /// EX_USAGE of sysexits.h, as for a mistake in the configuration.
 const USAGE: i32 = 64;
 
@@ -21,6 +22,7 @@ const USAGE: i32 = 64;
 struct Told {
     crash: Option<Crash>,
     broken: Option<Rule>,
+    panic_at_bytes: Option<u64>,
 }
 
 #[derive(Debug)]
@@ -30,10 +32,19 @@ struct Crash {
 }
 
 static TOLD: LazyLock<Result<Told, Mistake>> =
-    LazyLock::new(|| read(std::env::var_os(CRASH_AT), std::env::var_os(BREAK_RULE)));
+    LazyLock::new(|| read([CRASH_AT, BREAK_RULE, PANIC_AT_BYTES].map(|name| std::env::var_os(name))));
 
-fn read(crash_at: Option<OsString>, break_rule: Option<OsString>) -> Result<Told, Mistake> {
-    Ok(Told { crash: crash_at.map(crash).transpose()?, broken: break_rule.map(rule).transpose()? })
+fn read([crash_at, break_rule, panic_at_bytes]: [Option<OsString>; 3]) -> Result<Told, Mistake> {
+    Ok(Told {
+        crash: crash_at.map(crash).transpose()?,
+        broken: break_rule.map(rule).transpose()?,
+        panic_at_bytes: panic_at_bytes.map(bytes).transpose()?,
+    })
+}
+
+fn bytes(told: OsString) -> Result<u64, Mistake> {
+    let read = told.to_str().and_then(|told| told.parse().ok());
+    read.ok_or_else(|| Mistake(format!("{PANIC_AT_BYTES}={told:?} is not a number of bytes")))
 }
 
 fn crash(told: OsString) -> Result<Crash, Mistake> {
@@ -81,12 +92,17 @@ pub(super) fn broken(rule: Rule) -> bool {
     told().broken == Some(rule)
 }
 
+pub(super) fn panics_at(bytes: u64) -> bool {
+    told().panic_at_bytes == Some(bytes)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
 
     fn said(crash_at: Option<&str>, break_rule: Option<&str>) -> Result<Told, String> {
-        read(crash_at.map(OsString::from), break_rule.map(OsString::from)).map_err(|mistake| mistake.to_string())
+        let told = [crash_at, break_rule, None].map(|told| told.map(OsString::from));
+        read(told).map_err(|mistake| mistake.to_string())
     }
 
     #[test]
@@ -112,5 +128,12 @@ mod tests {
             let mistake = said(None, Some(wrong)).unwrap_err();
             assert!(mistake.starts_with(BREAK_RULE) && mistake.contains("swap_two_entries"), "{mistake}");
         }
+    }
+
+    #[test]
+    fn bytes_are_a_number() {
+        let said = |told: &str| read([None, None, Some(OsString::from(told))]).map(|told| told.panic_at_bytes);
+        assert_eq!(said("4321"), Ok(Some(4321)));
+        assert!(said("").is_err() && said("4k").is_err());
     }
 }

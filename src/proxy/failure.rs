@@ -7,6 +7,8 @@ use crate::order::{CaseId, Standing};
 
 /// Where a transaction's outcome is shown.
 const OUTCOMES: &str = "/transaction/safety/transaction";
+const LANE_HALTED: &str = "The write was refused and has no effect: this edge has failed twice in its lane and does \
+    nothing there until an operator has looked; /admin/faults says why";
 
 /// A request that the edge itself answers with an error.
 #[derive(Clone, Debug)]
@@ -18,6 +20,8 @@ pub enum Failure {
     QueueFull,
     QueueTooSlow,
     BacklogFull,
+    /// Nothing is done in the lane that it belongs to: the edge has failed there again and again.
+    LaneHalted,
     JournalUnavailable(String),
     /// This edge does not serve; another one may.
     Standby(String),
@@ -116,6 +120,7 @@ impl Failure {
             Failure::QueueFull => "queue_full",
             Failure::QueueTooSlow => "queue_timeout",
             Failure::BacklogFull => "backlog_full",
+            Failure::LaneHalted => "lane_halted",
             Failure::JournalUnavailable(_) | Failure::NoJournal(_) => "journal_unavailable",
             Failure::Standby(_) => "standby",
             Failure::JournalInDoubt(..) => "journal_in_doubt",
@@ -162,6 +167,7 @@ impl Failure {
             | Failure::QueueFull
             | Failure::QueueTooSlow
             | Failure::BacklogFull
+            | Failure::LaneHalted
             | Failure::JournalUnavailable(_)
             | Failure::Standby(_)
             | Failure::NoJournal(_)
@@ -206,6 +212,7 @@ impl Failure {
             Failure::QueueFull => "Too many requests are waiting; try again shortly".to_owned(),
             Failure::QueueTooSlow => "The request waited too long to be served; try again shortly".to_owned(),
             Failure::BacklogFull => "Too many journaled writes wait for an instance that is away".to_owned(),
+            Failure::LaneHalted => LANE_HALTED.to_owned(),
             Failure::JournalUnavailable(why) => format!("The write was refused and has no effect: {why}"),
             Failure::Standby(why) => why.clone(),
             Failure::NoJournal(why) => format!("This edge does not serve yet: {why}"),

@@ -181,8 +181,14 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     // Before the journal: once it is there it must be executed, or cost an instance its life.
     quarantine::gate(&edge.core, &edge.vouch, &draft).await?;
     let executed = shape.map(|shape| edge.vouch.watch(shape, &draft));
-    if edge.core.board().entries() >= edge.options.backlog_entries {
-        return Err(Failure::BacklogFull);
+    {
+        let board = edge.core.board();
+        if board.entries() >= edge.options.backlog_entries {
+            return Err(Failure::BacklogFull);
+        }
+        if board.is_halted(lane) {
+            return Err(Failure::LaneHalted);
+        }
     }
     if let Some(why) = edge.core.discovery().servers().why_none_is_supported() {
         return Err(Failure::UnsupportedServers(why));

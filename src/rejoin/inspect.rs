@@ -197,8 +197,12 @@ impl Inspector {
         if adoption.tenants.is_empty() && adoption.databases.is_empty() && adoption.collections.is_empty() {
             return Ok(Adopted::Everything);
         }
-        // Before it is at rest, what is unknown may be the edge's own doing.
-        if wait.is_none() || self.core.board().catalog_quiescent(instance) != wait {
+        // Nothing is adopted while the catalog lane is halted. Before it is at rest, what is unknown may be the edge's own
+        // doing.
+        if self.core.board().is_halted(LaneId::Catalog)
+            || wait.is_none()
+            || self.core.board().catalog_quiescent(instance) != wait
+        {
             return Ok(Adopted::Later);
         }
         info!(instance = %name, databases = adoption.databases.len(), collections = adoption.collections.len(), "adopting what existed before");

@@ -9,7 +9,7 @@ use pingora::services::background::BackgroundService;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::coordinator::{Core, WorkQueue};
+use crate::coordinator::{Core, EXIT_CODE, WorkQueue};
 use crate::events::{Hub, Webhook};
 use crate::executor::Runner;
 use crate::ids::{InstanceId, InstanceName};
@@ -52,7 +52,17 @@ impl<W: Work> BackgroundService for Task<W> {
         let given = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(given) = given else { return };
         match given.await {
-            Ok(work) => work.work(shutdown, ready).await,
+            Ok(work) => {
+                // Pingora would let the service end, and the process live on without it.
+                #[allow(clippy::disallowed_methods, reason = "one for each service: it ends with the service's work")]
+                let done = tokio::spawn(work.work(shutdown, ready)).await;
+                if done.is_err_and(|ended| ended.is_panic()) {
+                    tracing::error!(
+                        "a service of the edge panicked: the process ends, and the journal restores the rest"
+                    );
+                    std::process::exit(EXIT_CODE);
+                }
+            }
             // It will never be ready, and to drop the notifier would say that it is.
             Err(_) => std::future::pending().await,
         }

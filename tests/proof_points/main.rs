@@ -4,3 +4,4 @@
 
 mod breaches;
 mod crashes;
+mod faults;

@@ -21,7 +21,7 @@ impl Journal {
         self.queue.clear();
         let snapshot = self.snapshot();
         let requests = self.requests(&snapshot);
-        let Restored { board, effects } = rebuild(&snapshot, &requests, &self.names, LIMITS);
+        let Restored { board, effects, .. } = rebuild(&snapshot, &requests, &self.names, LIMITS);
         (board, effects)
     }
 

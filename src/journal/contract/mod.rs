@@ -8,6 +8,7 @@ pub(in crate::journal) mod audit;
 pub(in crate::journal) mod catalog;
 pub(in crate::journal) mod events;
 pub(in crate::journal) mod facts;
+pub(in crate::journal) mod faults;
 pub(in crate::journal) mod moving;
 pub(in crate::journal) mod quarantine;
 pub(in crate::journal) mod retention;
@@ -53,6 +54,7 @@ macro_rules! contract_suite {
                 a_failed_attempt_is_counted_and_announces_the_next, what_is_finished_at_the_start_is_retried_no_more,
                 a_resolution_replaces_the_body_once, totals_count_every_status,
                 what_was_cut_off_is_finished_at_the_start;
+            faults: faults_of_a_lane_are_counted_in_a_row_and_forgotten;
             catalog: a_new_journal_has_the_defaults, changes_are_idempotent, deleting_a_database_deletes_its_collections,
                 a_reset_leaves_the_defaults, a_mapping_of_a_deleted_collection_is_nothing,
                 a_deleted_collections_lane_is_not_loaded, a_deleted_collection_is_remembered_until_trimmed;

@@ -53,6 +53,7 @@ pub(in crate::journal) async fn fill(store: &dyn Store) -> Vec<Seq> {
         Fact::Retried { seq: seqs[3], reason: "x".to_owned(), next_retry_at: Some(LATER) },
     ]);
     record(store, facts).await;
+    store.note_fault(lane, "a fault", DONE).await.unwrap();
     assert_eq!(store.trim(LATER, &instances(), Trimming::Age, 10).await.unwrap().transactions, 1);
     seqs[1..].to_vec()
 }

@@ -202,7 +202,7 @@ impl Lease {
     }
 
     /// Runs `work` on the lease's connection, for no longer than a third of the term: then the connection is dropped.
-    async fn within<T, F>(&self, work: impl FnOnce(Exclusive) -> F) -> Result<T, LeadershipError>
+    pub(super) async fn within<T, F>(&self, work: impl FnOnce(Exclusive) -> F) -> Result<T, LeadershipError>
     where
         F: Future<Output = (Exclusive, Result<T, LeadershipError>)>,
     {
@@ -245,6 +245,6 @@ fn unusable(error: SchemaError) -> LeadershipError {
     }
 }
 
-fn failed(error: &tokio_postgres::Error) -> LeadershipError {
+pub(super) fn failed(error: &tokio_postgres::Error) -> LeadershipError {
     LeadershipError::Unavailable(explain(error))
 }

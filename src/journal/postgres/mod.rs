@@ -7,6 +7,7 @@
 mod codec;
 mod commit;
 mod connection;
+mod faults;
 mod lease;
 mod moving;
 mod query;
@@ -33,12 +34,12 @@ use self::query::read::Reader;
 use self::query::{audit, capacity, events, lanes, load, quarantine, read};
 use self::schema::Schema;
 use super::{
-    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, HeldLane,
-    LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, QuarantineRow, ReadError, Recent, Request,
-    Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, Fault,
+    HeldLane, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, QuarantineRow, ReadError, Recent,
+    Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
-use crate::ids::{InstanceName, Seq};
+use crate::ids::{InstanceName, LaneId, Seq};
 
 pub use connection::url::DatabaseUrl;
 pub use moving::{MoveError, Moved, move_from};
@@ -260,6 +261,21 @@ impl Store for PostgresStore {
 
     async fn held(&self, configured: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {
         read!(self.scan, [configured = configured.to_vec()], |session| capacity::held(session, configured))
+    }
+
+    async fn note_fault(&self, lane: LaneId, reason: &str, at: Timestamp) -> Result<(), ReadError> {
+        let reason = reason.to_owned();
+        let noted = self.on_thread(move |parts| async move { parts.lease.note_fault(lane, &reason, at).await });
+        noted.await.unwrap_or_else(|| Err(ReadError::new(stopped())))
+    }
+
+    async fn faults(&self) -> Result<Vec<Fault>, ReadError> {
+        read!(self.read, [], |session| faults::all(session))
+    }
+
+    async fn forget_faults(&self, lane: LaneId) -> Result<(), ReadError> {
+        let forgotten = self.on_thread(move |parts| async move { parts.lease.forget_faults(lane).await });
+        forgotten.await.unwrap_or_else(|| Err(ReadError::new(stopped())))
     }
 
     async fn trim(

@@ -10,6 +10,7 @@ mod catalog;
 mod events;
 mod facts;
 mod failure;
+mod faults;
 mod lanes;
 mod load;
 mod open;
@@ -40,12 +41,12 @@ pub use source::Source;
 use self::read::Readers;
 use self::writer::{Command, Writer};
 use super::{
-    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, HeldLane,
-    LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, Predecessor, QuarantineRow, ReadError,
-    Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, Fault,
+    HeldLane, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, Predecessor, QuarantineRow,
+    ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
-use crate::ids::{InstanceName, Seq};
+use crate::ids::{InstanceName, LaneId, Seq};
 
 /// Commands that wait for the writer. Small: what waits in front of it is bounded by the group commit.
 const COMMANDS: usize = 4;
@@ -208,6 +209,19 @@ impl Store for SqliteStore {
     /// The pages in use: the file itself does not shrink.
     async fn used_bytes(&self, _: u64) -> Result<u64, ReadError> {
         self.readers.read(|connection| read::used_bytes(connection)).await
+    }
+
+    async fn note_fault(&self, lane: LaneId, reason: &str, at: Timestamp) -> Result<(), ReadError> {
+        let reason = reason.to_owned();
+        self.readers.beside(move |path| faults::note(path, lane, &reason, at)).await
+    }
+
+    async fn faults(&self) -> Result<Vec<Fault>, ReadError> {
+        self.readers.read(|connection| faults::all(connection)).await
+    }
+
+    async fn forget_faults(&self, lane: LaneId) -> Result<(), ReadError> {
+        self.readers.beside(move |path| faults::forget(path, lane)).await
     }
 
     async fn held(&self, configured: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {

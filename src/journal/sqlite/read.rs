@@ -1,6 +1,6 @@
 //! Reads: on connections of their own, on blocking threads, so that no read waits for the writer or holds it up.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use rusqlite::{Connection, OptionalExtension};
@@ -46,6 +46,21 @@ impl Readers {
             result
         });
         reading.await.map_err(ReadError::from_source)?
+    }
+
+    /// Runs `work` on the file itself, beside the writer's connection.
+    pub(super) async fn beside<T, F>(self: &Arc<Self>, work: F) -> Result<T, ReadError>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Path) -> rusqlite::Result<T> + Send + 'static,
+    {
+        let readers = Arc::clone(self);
+        #[allow(
+            clippy::disallowed_methods,
+            reason = "one for each fault, and for each operator's request to forget some"
+        )]
+        let working = tokio::task::spawn_blocking(move || work(&readers.path).map_err(unread));
+        working.await.map_err(ReadError::from_source)?
     }
 
     /// Closes what is idle.

@@ -7,7 +7,7 @@ use super::{Board, Effect, Purpose, Reach, Record};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::entry::{Kind, MAX_RETRIES, Verdict};
 use crate::order::lane::{InFlight, Lane, LaneState, Pending};
-use crate::proof::{Rule, broken};
+use crate::proof::{Rule, broken, panics_at};
 
 /// How many entries before the one in doubt are sent again with it.
 const RANGE: usize = 32;
@@ -113,4 +113,11 @@ pub(super) fn out_of_order(lane: &Lane, run: Vec<Seq>, purpose: Purpose, before:
         ([first, second, wait @ ..], _) => [*second, *first].into_iter().chain(wait.iter().copied()).collect(),
         _ => run,
     }
+}
+
+/// Panics where the request has an entry that the proof has marked by its size.
+pub(super) fn panic_at_marked(lane: &mut Lane, first: Seq, last: Seq) {
+    let before = Seq::new(first.get().saturating_sub(1));
+    let marked = lane.between_mut(before, last).any(|slot| panics_at(slot.entry.profile.bytes));
+    assert!(!marked, "the outcome of an entry that is marked for a panic");
 }

@@ -104,6 +104,21 @@ pub enum Action {
     Examine { lane: LaneId, seq: Seq },
 }
 
+impl Action {
+    /// The lane that it is about, if it is about one.
+    pub const fn lane(&self) -> Option<LaneId> {
+        match self {
+            Action::Send { lane, .. }
+            | Action::ReadIds { lane, .. }
+            | Action::AwaitQuiescence { lane, .. }
+            | Action::CheckWritable { lane, .. }
+            | Action::CompareTouched { lane, .. }
+            | Action::Examine { lane, .. } => Some(*lane),
+            Action::Inspect { .. } => None,
+        }
+    }
+}
+
 /// Why a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Purpose {

@@ -16,6 +16,10 @@ pub(super) struct Next {
 impl Board {
     pub(super) fn launch_all(&mut self, effects: &mut Vec<Effect>) {
         while let Some(id) = self.dirty.pop_first() {
+            if self.halted.contains(id) {
+                continue;
+            }
+            self.at = Some(id);
             self.await_late_writes(id, effects);
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.pass_skipped();

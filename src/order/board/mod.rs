@@ -9,6 +9,7 @@ mod agreement;
 mod breach;
 mod cross_lane;
 mod effect;
+mod halt;
 mod input;
 mod inspection;
 mod late_write;
@@ -67,6 +68,10 @@ pub struct Board {
     pub(super) quarantined: BTreeMap<LaneId, BTreeMap<Seq, RequestClass>>,
     pub(super) dirty: BTreeSet<LaneId>,
     pub(super) last: Seq,
+    /// Lanes in which nothing is done.
+    halted: halt::Halted,
+    /// The lane that is worked on: where a panic happened, if one does.
+    at: Option<LaneId>,
 }
 
 impl Board {
@@ -86,12 +91,18 @@ impl Board {
             quarantined: BTreeMap::new(),
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
+            halted: halt::Halted::default(),
+            at: None,
         }
     }
 
     /// Takes one input and says what is to be done.
     pub fn step(&mut self, input: Input) -> Vec<Effect> {
         let mut effects = Vec::new();
+        self.at = halt::reported_lane(&input);
+        if self.at.is_some_and(|lane| self.halted.contains(lane)) {
+            return effects;
+        }
         match input {
             Input::Journaled(submissions) => {
                 for submission in submissions {
@@ -137,6 +148,10 @@ impl Board {
         let Submission { seq, lane: id, profile, intent, ack_policy } = submission;
         assert!(seq > self.last, "entries are submitted in seq order (R6)");
         self.last = seq;
+        self.at = Some(id);
+        if self.halted.contains(id) {
+            return self.submit_to_halted(id, seq);
+        }
         match intent {
             Intent::Plain => {}
             Intent::Renames => {

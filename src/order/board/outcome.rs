@@ -20,6 +20,7 @@ impl Board {
         self.dirty.insert(LaneId::Catalog);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let InFlight::Sent { first, last } = lane.progress(instance).in_flight else { return };
+        breach::panic_at_marked(lane, first, last);
         let progress = lane.progress_mut(instance);
         progress.in_flight = InFlight::None;
         if !matches!(outcome, Outcome::NotSent { .. }) {

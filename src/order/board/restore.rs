@@ -54,39 +54,58 @@ impl Board {
         last: Seq,
     ) -> (Board, Vec<Effect>) {
         let mut board = Board::new(instances, limits);
-        board.catalog = catalog;
-        board.last = last;
+        let effects = board.fill(catalog, lanes, last, &BTreeSet::new());
+        (board, effects)
+    }
+
+    /// Puts what the journal has on a new board. `halted`: the lanes in which nothing is to be done.
+    pub fn fill(
+        &mut self,
+        catalog: Catalog,
+        lanes: Vec<RestoredLane>,
+        last: Seq,
+        halted: &BTreeSet<LaneId>,
+    ) -> Vec<Effect> {
+        self.catalog = catalog;
+        self.last = last;
         for lane in &lanes {
-            board.note_intents(lane);
+            self.at = Some(lane.id);
+            self.note_intents(lane);
         }
         let mut effects = Vec::new();
         let mut gone = Vec::new();
         let mut diverged = Vec::new();
         for restored in lanes {
             let id = restored.id;
+            self.at = Some(id);
+            if halted.contains(&id) {
+                self.restore_halted(&restored);
+                continue;
+            }
             if !restored.quarantined.is_empty() {
-                board.quarantined.insert(id, restored.quarantined.iter().copied().collect());
+                self.quarantined.insert(id, restored.quarantined.iter().copied().collect());
             }
             let lane = rebuild(restored, &mut diverged);
-            board.lanes.insert(id, lane);
+            self.lanes.insert(id, lane);
             match id {
-                LaneId::Records(collection) if board.catalog.get(collection).is_none() => gone.push(id),
-                LaneId::Catalog | LaneId::Records(_) => board.doubt_heads(id, &mut effects),
+                LaneId::Records(collection) if self.catalog.get(collection).is_none() => gone.push(id),
+                LaneId::Catalog | LaneId::Records(_) => self.doubt_heads(id, &mut effects),
             }
         }
-        let stopped: Vec<_> = board
+        self.at = None;
+        let stopped: Vec<_> = self
             .lanes
             .keys()
-            .flat_map(|id| board.instances().map(|instance| (*id, instance)))
-            .filter(|(id, instance)| board.never_mapped(*id, *instance))
+            .flat_map(|id| self.instances().map(|instance| (*id, instance)))
+            .filter(|(id, instance)| self.never_mapped(*id, *instance))
             .collect();
-        diverged.extend(board.diverge(stopped));
+        diverged.extend(self.diverge(stopped));
         persist_divergence(diverged, DivergenceCause::Unverified, &mut effects);
-        board.close_gone(&gone, &mut effects);
-        board.touch_collections();
-        board.dirty = board.lanes.keys().copied().collect::<BTreeSet<_>>();
-        board.launch_all(&mut effects);
-        (board, effects)
+        self.close_gone(&gone, &mut effects);
+        self.touch_collections();
+        self.dirty = self.lanes.keys().copied().collect::<BTreeSet<_>>();
+        self.launch_all(&mut effects);
+        effects
     }
 
     fn note_intents(&mut self, lane: &RestoredLane) {
@@ -141,6 +160,7 @@ impl Board {
     /// Lanes of deleted collections: which deletion hit them is not known any more, so each waits for them all.
     fn close_gone(&mut self, gone: &[LaneId], effects: &mut Vec<Effect>) {
         for id in gone {
+            self.at = Some(*id);
             self.close(*id, self.last, effects);
             let last = self.lanes.get(id).and_then(|lane| lane.slots.back()).map_or(Seq::ZERO, |slot| slot.entry.seq);
             for instance in self.instances() {

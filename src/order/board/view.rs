@@ -138,7 +138,7 @@ impl Board {
         for (id, lane) in &self.lanes {
             let LaneId::Records(collection) = *id else { continue };
             // Most lanes, and the cheapest question: this is asked several times a second.
-            if lane.replicas.iter().all(|progress| progress.state == LaneState::InStep) {
+            if lane.replicas.iter().all(|progress| progress.state == LaneState::InStep) || self.halted.contains(*id) {
                 continue;
             }
             let Some(reference) = self.instances().find(|i| self.quiet(collection, *i)) else { continue };
@@ -235,7 +235,8 @@ impl Board {
     /// Entries without a verdict whose client waits no more: what recovery has yet to finish. Looks at every entry.
     pub fn awaiting_recovery(&self) -> u64 {
         let open = |slot: &&Slot| slot.entry.verdict.is_none() && slot.client == ClientState::Gone;
-        self.lanes.values().map(|lane| lane.slots.iter().filter(open).count() as u64).sum()
+        let in_lanes: u64 = self.lanes.values().map(|lane| lane.slots.iter().filter(open).count() as u64).sum();
+        in_lanes + self.halted.waiting()
     }
 
     /// Whether a request for the entry is under way on another instance.

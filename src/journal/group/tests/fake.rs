@@ -135,6 +135,18 @@ impl Store for Fake {
         unreachable!("the group commit does not ask")
     }
 
+    async fn note_fault(&self, _: LaneId, _: &str, _: Timestamp) -> Result<(), ReadError> {
+        unreachable!("the group commit has no board")
+    }
+
+    async fn faults(&self) -> Result<Vec<Fault>, ReadError> {
+        unreachable!("the group commit has no board")
+    }
+
+    async fn forget_faults(&self, _: LaneId) -> Result<(), ReadError> {
+        unreachable!("the group commit has no board")
+    }
+
     async fn held(&self, _: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {
         unreachable!("the group commit does not ask")
     }

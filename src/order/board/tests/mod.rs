@@ -5,6 +5,7 @@ mod agreement;
 mod capacity;
 mod deletions;
 mod going_first;
+mod halted;
 mod inspection;
 mod late_writes;
 mod left_behind;

@@ -1,0 +1,95 @@
+//! Lanes that are halted: a step has panicked in them again after a restart, or while they were restored.
+//!
+//! Decides what is still true of such a lane, and what is not done: nothing is sent, marked, answered or forgotten, and what
+//! its entries are is not looked at. Instances that have all of it go on serving reads (rule R5). Which lanes are halted,
+//! and until when, is the coordinator's.
+
+use std::collections::BTreeMap;
+
+use super::{Board, Input, RestoredLane};
+use crate::ids::{LaneId, Seq};
+use crate::order::lane::{Dimension, Lane, LaneState, ReplicaProgress};
+
+/// The lanes that are halted, with how many of their entries have no verdict.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Halted(BTreeMap<LaneId, u64>);
+
+impl Halted {
+    pub(super) fn contains(&self, lane: LaneId) -> bool {
+        self.0.contains_key(&lane)
+    }
+
+    /// Entries without a verdict in all of them.
+    pub(super) fn waiting(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
+impl Board {
+    /// The lane that the last step was at work in. After a step that panicked: where it did.
+    pub fn at(&self) -> Option<LaneId> {
+        self.at
+    }
+
+    /// Whether new writes to the lane have to be refused: it is halted, or a deletion of its collection waits in the
+    /// catalog lane, which is.
+    pub fn is_halted(&self, lane: LaneId) -> bool {
+        let behind_a_deletion = |lane: LaneId| match lane {
+            LaneId::Catalog => false,
+            LaneId::Records(collection) => {
+                self.halted.contains(LaneId::Catalog) && self.first_deletion(collection) != Seq::MAX
+            }
+        };
+        self.halted.contains(lane) || behind_a_deletion(lane)
+    }
+
+    /// Entries without a verdict in a halted lane.
+    pub fn halted_entries(&self, lane: LaneId) -> u64 {
+        self.halted.0.get(&lane).copied().unwrap_or(0)
+    }
+
+    /// Puts the lane on the board as far as the rules for reads need it: no entry of it is looked at.
+    pub(super) fn restore_halted(&mut self, restored: &RestoredLane) {
+        let state = |durable: Seq, state: LaneState| if durable < restored.floor { LaneState::Diverged } else { state };
+        let replicas = restored.replicas.iter().map(|at| ReplicaProgress::new(at.durable, state(at.durable, at.state)));
+        let mut lane = Lane::new(replicas.collect(), Dimension::Known);
+        // Whatever may have been answered counts as answered: only who has all of it serves reads.
+        lane.answered = restored.entries.last().map_or(Seq::ZERO, |entry| entry.seq);
+        self.lanes.insert(restored.id, lane);
+        let open = restored.entries.iter().filter(|entry| entry.verdict.is_none()).count() as u64;
+        self.halted.0.insert(restored.id, open);
+    }
+
+    /// An entry that became durable in a halted lane waits in the journal. The edge refuses such writes beforehand.
+    pub(super) fn submit_to_halted(&mut self, id: LaneId, seq: Seq) {
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.answered = seq;
+        }
+        *self.halted.0.entry(id).or_default() += 1;
+    }
+}
+
+/// The lane that an input reports about, if it is about one: of a halted lane nothing can be reported but what makes an
+/// instance diverged, since nothing of it is under way.
+pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
+    match input {
+        Input::Attempted { lane, .. }
+        | Input::IdsRead { lane, .. }
+        | Input::Recorded { lane, .. }
+        | Input::VoidsRecorded { lane, .. }
+        | Input::Quiesced { lane, .. }
+        | Input::LeftBehind { lane, .. }
+        | Input::ClientGone { lane, .. }
+        | Input::Withdraw { lane, .. }
+        | Input::WithdrawalRecorded { lane, .. }
+        | Input::Examined { lane, .. }
+        | Input::WriteChecked { lane, .. }
+        | Input::TouchedCompared { lane, .. } => Some(*lane),
+        Input::FoundEqual(comparison) => Some(LaneId::Records(comparison.collection)),
+        Input::Journaled(_)
+        | Input::Reached { .. }
+        | Input::Missing { .. }
+        | Input::LateWrite { .. }
+        | Input::LookAgain => None,
+    }
+}
