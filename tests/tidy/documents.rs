@@ -1,7 +1,7 @@
 //! Every path, function, test, metric, configuration key and link that a document names exists. Reads what stands in `backticks`;
 //! does not judge prose.
 
-use std::collections::{BTreeSet, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 
 use crate::none;
 use crate::source::{File, files_below, read, rust_files};
@@ -64,6 +64,8 @@ struct Definitions {
     items: HashSet<String>,
     /// Types that it defines or has an `impl` of.
     types: HashSet<String>,
+    /// The variants of each enum, and the constants and types of each `impl` and trait.
+    members: HashMap<String, HashSet<String>>,
     words: HashSet<String>,
 }
 
@@ -103,7 +105,10 @@ impl Repository {
             let held = holder.is_none_or(|holder| file.types.contains(*holder));
             let named = match last.strip_suffix('*') {
                 Some(start) => start.is_empty() || file.items.iter().any(|item| item.starts_with(start)),
-                None if last.starts_with(char::is_uppercase) => file.words.contains(*last),
+                None if last.starts_with(char::is_uppercase) => match holder {
+                    Some(holder) => file.members.get(*holder).is_some_and(|members| members.contains(*last)),
+                    None => file.words.contains(*last),
+                },
                 None => file.items.contains(*last) || file.has_module(last),
             };
             there && held && named
@@ -129,12 +134,55 @@ impl Definitions {
             }
             header = header && !line.contains(['{', ';']);
         }
-        Definitions { path: file.path.clone(), items, types, words }
+        Definitions { path: file.path.clone(), items, types, members: members(&file.code), words }
     }
 
     fn has_module(&self, module: &str) -> bool {
         self.path.split('/').any(|part| part.trim_end_matches(".rs") == module) || self.items.contains(module)
     }
+}
+
+/// What a document may name behind a type: `Type::Variant`, `Type::CONSTANT`, `Type::Associated`.
+fn members(code: &str) -> HashMap<String, HashSet<String>> {
+    let mut found: HashMap<String, HashSet<String>> = HashMap::new();
+    let lines: Vec<&str> = code.lines().collect();
+    for (number, line) in lines.iter().enumerate() {
+        let words: Vec<&str> = words_of(line).collect();
+        let Some(start) = words.iter().position(|word| matches!(*word, "enum" | "impl" | "trait")) else { continue };
+        let indent = line.len() - line.trim_start().len();
+        let is_deeper = |line: &&&str| line.trim().is_empty() || line.len() - line.trim_start().len() > indent;
+        let body = || lines[number + 1..].iter().take_while(is_deeper);
+        let of: Vec<&str> = words[start + 1..].iter().copied().filter(|w| w.starts_with(char::is_uppercase)).collect();
+        let members: HashSet<String> = if words[start] == "enum" {
+            // rustfmt puts each variant on a line of its own, one step deeper than its enum.
+            let own = body().filter(|line| line.len() - line.trim_start().len() == indent + 4);
+            let first = own.filter_map(|line| words_of(line).next()).filter(|w| w.starts_with(char::is_uppercase));
+            first.map(str::to_owned).collect()
+        } else {
+            let named = |line: &&str| {
+                let words: Vec<&str> = words_of(line).collect();
+                let at = words.iter().position(|word| matches!(*word, "const" | "type"))?;
+                words.get(at + 1).map(|word| (*word).to_owned())
+            };
+            body().filter_map(|line| named(line)).collect()
+        };
+        // `enum Type`, `impl Type`, `impl Trait for Type`, generics among them: whichever it is, it has them.
+        let of = if words[start] == "enum" { &of[..1.min(of.len())] } else { &of[..] };
+        for name in of {
+            found.entry((*name).to_owned()).or_default().extend(members.iter().cloned());
+        }
+    }
+    found
+}
+
+#[test]
+fn a_variant_is_one_of_its_own_enum() {
+    let code = "pub enum Effect {\n    Answer(Reply),\n    Perform {\n        Action: u8,\n    },\n}\nimpl Effect {\n    \
+                pub const ALL: u8 = 1;\n}\nenum Action {\n    Send,\n}\n";
+    let members = members(code);
+    let of = |name: &str| members[name].iter().map(String::as_str).collect::<BTreeSet<_>>();
+    assert_eq!(of("Effect"), BTreeSet::from(["ALL", "Answer", "Perform"]));
+    assert_eq!(of("Action"), BTreeSet::from(["Send"]));
 }
 
 fn stands_beside_the_code(path: &str) -> bool {
