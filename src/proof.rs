@@ -170,6 +170,12 @@ pub fn broken(rule: Rule) -> bool {
     }
 }
 
+/// Whether any rule is broken on purpose: never without the feature.
+#[inline(always)]
+pub fn any_broken() -> bool {
+    Rule::ALL.into_iter().any(broken)
+}
+
 /// Whether an entry with a body of so many bytes makes the board panic: never without the feature.
 #[inline(always)]
 pub fn panics_at(bytes: u64) -> bool {

@@ -488,7 +488,7 @@ pub(super) fn is_record(kind: Kind) -> bool {
     matches!(kind, Kind::Add | Kind::Update | Kind::Upsert | Kind::Delete | Kind::DeleteLimited)
 }
 
-fn mergeable(head: &Profile, next: &Profile) -> bool {
+pub(super) fn mergeable(head: &Profile, next: &Profile) -> bool {
     let same = |a: Option<Merge>, b: Option<Merge>| match (a, b) {
         (Some(a), Some(b)) => a.encoding == b.encoding,
         _ => false,

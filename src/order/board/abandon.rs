@@ -80,6 +80,6 @@ impl Board {
 }
 
 /// No request of this place can be executed any more, as far as the lane's content counts.
-fn is_quiescent(progress: &ReplicaProgress) -> bool {
+pub(super) fn is_quiescent(progress: &ReplicaProgress) -> bool {
     progress.state != LaneState::InStep || progress.in_flight == InFlight::None
 }

@@ -50,7 +50,10 @@ impl Board {
 
     /// Puts the lane on the board as far as the rules for reads need it: no entry of it is looked at.
     pub(super) fn restore_halted(&mut self, restored: &RestoredLane) {
-        let state = |durable: Seq, state: LaneState| if durable < restored.floor { LaneState::Diverged } else { state };
+        let state = |durable: Seq, state: LaneState| match state {
+            LaneState::InStep if durable < restored.floor => LaneState::Diverged,
+            state => state,
+        };
         let replicas = restored.replicas.iter().map(|at| ReplicaProgress::new(at.durable, state(at.durable, at.state)));
         let mut lane = Lane::new(replicas.collect(), Dimension::Known);
         // Whatever may have been answered counts as answered: only who has all of it serves reads.
@@ -90,6 +93,8 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
         | Input::Reached { .. }
         | Input::Missing { .. }
         | Input::LateWrite { .. }
+        | Input::Lift { .. }
+        | Input::Reconsider { .. }
         | Input::LookAgain => None,
     }
 }

@@ -30,6 +30,9 @@ impl Board {
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.trim();
             }
+            if cfg!(debug_assertions) {
+                self.check_lane(id);
+            }
             self.forget_finished(id);
         }
     }

@@ -7,6 +7,7 @@
 mod abandon;
 mod agreement;
 mod breach;
+mod check;
 mod cross_lane;
 mod effect;
 mod halt;
@@ -141,6 +142,9 @@ impl Board {
             Input::LookAgain => self.look_again(&mut effects),
         }
         self.launch_all(&mut effects);
+        if cfg!(debug_assertions) {
+            self.check(&effects);
+        }
         effects
     }
 

@@ -1,0 +1,175 @@
+//! What must be true of the board after each step, whatever the instances did: asked in debug builds and in tests, never in
+//! a release.
+//!
+//! Only what the board itself can know. What has to be compared with the journal and the instances is the simulation's
+//! (`tests/simulation/invariants.rs`).
+
+use super::abandon::is_quiescent;
+use super::{Action, Board, Effect, Persist, Purpose};
+use crate::ids::{InstanceId, LaneId, Seq};
+use crate::order::entry::{Kind, Verdict};
+use crate::order::lane::{InFlight, Lane, LaneState, ReplicaProgress, Slot, mergeable};
+use crate::proof;
+
+/// The rule and what is wrong.
+type Broken = (&'static str, String);
+
+fn holds(rule: &'static str, holds: bool, what: impl FnOnce() -> String) -> Result<(), Broken> {
+    if holds { Ok(()) } else { Err((rule, what())) }
+}
+
+impl Board {
+    /// Panics if this step has broken a rule.
+    pub(super) fn check(&self, effects: &[Effect]) {
+        // A rule that is broken on purpose is found by what it leads to.
+        if proof::any_broken() {
+            return;
+        }
+        for effect in effects {
+            let checked = match effect {
+                Effect::Perform(action) => self.check_action(action),
+                Effect::Persist(Persist::Record { lane, instance, record }) => {
+                    let is_recording = self
+                        .lanes
+                        .get(lane)
+                        .is_none_or(|lane| matches!(lane.progress(*instance).in_flight, InFlight::Recording { .. }));
+                    let known = record.through.is_none_or(|through| through <= self.last);
+                    holds("R2", is_recording && known, || "a record that nothing waits for".to_owned())
+                }
+                Effect::Answer(answer) => self.check_answer(answer.lane, answer.seq, answer.verdict),
+                Effect::Persist(
+                    Persist::Divergence { .. }
+                    | Persist::Voids { .. }
+                    | Persist::Withdrawal { .. }
+                    | Persist::Suspected { .. }
+                    | Persist::Lifted { .. },
+                ) => Ok(()),
+            };
+            if let Err((rule, what)) = checked {
+                panic!("{rule} is broken: {what} ({effect:?})");
+            }
+        }
+    }
+
+    /// Panics if this lane is in a state that the rules do not allow.
+    pub(super) fn check_lane(&self, id: LaneId) {
+        let Some(lane) = self.lanes.get(&id).filter(|_| !proof::any_broken()) else { return };
+        let checked = self.r6_nothing_unknown(lane).and_then(|()| r3_one_instance_at_a_time(lane));
+        if let Err((rule, what)) = checked {
+            panic!("{rule} is broken: {what} ({id})");
+        }
+    }
+
+    fn r6_nothing_unknown(&self, lane: &Lane) -> Result<(), Broken> {
+        for progress in &lane.replicas {
+            let first = match progress.in_flight {
+                InFlight::Sent { first, last } if first <= last && last <= self.last => first,
+                InFlight::Sent { .. } => return Err(("R6", format!("{:?}", progress.in_flight))),
+                InFlight::Resolving { seq } | InFlight::Checking { seq } => seq,
+                InFlight::None | InFlight::Recording { .. } | InFlight::InDoubt | InFlight::Paused => continue,
+            };
+            holds("R1", first > progress.durable, || format!("{first} is under way and durable"))?;
+        }
+        let durable = lane.replicas.iter().map(|progress| progress.durable).max().unwrap_or(Seq::ZERO);
+        holds("R6", durable <= self.last, || format!("{durable} is durable, and the last entry is {}", self.last))
+    }
+
+    fn check_action(&self, action: &Action) -> Result<(), Broken> {
+        match action {
+            Action::Send { lane, instance, seqs, purpose, .. } => {
+                let Some(lane) = self.lanes.get(lane) else { return Err(("R1", "no such lane".to_owned())) };
+                r1_first_after_the_mark(lane, *instance, seqs)?;
+                r9_mergeable(lane, seqs, self.limits)?;
+                purpose_fits(lane, *instance, seqs, *purpose)
+            }
+            Action::ReadIds { lane, instance, seq, .. } => {
+                let Some(lane) = self.lanes.get(lane) else { return Err(("R1", "no such lane".to_owned())) };
+                r1_first_after_the_mark(lane, *instance, &[*seq])?;
+                let limited = lane
+                    .slot(*seq)
+                    .is_some_and(|slot| slot.entry.profile.kind == Kind::DeleteLimited && !slot.resolved);
+                holds("R1", limited, || "only ids of a limited delete are read, once".to_owned())
+            }
+            Action::Examine { lane, seq } => {
+                let fits = self.lanes.get(lane).is_some_and(|lane| {
+                    let open = lane.slot(*seq).is_some_and(|slot| slot.examined && slot.entry.verdict.is_none());
+                    open && lane.replicas.iter().all(is_quiescent)
+                });
+                holds("R10", fits, || "examined while something may be executed".to_owned())
+            }
+            Action::AwaitQuiescence { .. }
+            | Action::Inspect { .. }
+            | Action::CheckWritable { .. }
+            | Action::CompareTouched { .. } => Ok(()),
+        }
+    }
+
+    /// An answer says what the entry's verdict is, and is given once.
+    fn check_answer(&self, lane: LaneId, seq: Seq, verdict: Verdict) -> Result<(), Broken> {
+        let Some(slot) = self.lanes.get(&lane).and_then(|lane| lane.slot(seq)) else { return Ok(()) };
+        let same = slot.entry.verdict == Some(verdict) && slot.answer_given;
+        holds("R3", same, || format!("the verdict is {:?}", slot.entry.verdict))
+    }
+}
+
+/// G9, R1: it goes where the lane is followed, as the one request there, from the first entry after what is durable.
+fn r1_first_after_the_mark(lane: &Lane, instance: InstanceId, seqs: &[Seq]) -> Result<(), Broken> {
+    let progress = lane.progress(instance);
+    holds("G9", progress.state == LaneState::InStep, || "the instance is diverged".to_owned())?;
+    let (Some(first), Some(last)) = (seqs.first(), seqs.last()) else { return Err(("R1", "nothing".to_owned())) };
+    let noted = match progress.in_flight {
+        InFlight::Sent { first: from, last: to } => (from, to) == (*first, *last),
+        InFlight::Resolving { seq } => seq == *first,
+        _ => false,
+    };
+    holds("R1", noted, || format!("it is not what is under way: {:?}", progress.in_flight))?;
+    let whole: Vec<Seq> = slots_after(lane, progress.durable).take(seqs.len()).map(|slot| slot.entry.seq).collect();
+    holds("R1", whole == seqs, || format!("the next entries there are {whole:?}"))
+}
+
+/// R9: only neighbours of one kind and encoding share a request, within the limits.
+fn r9_mergeable(lane: &Lane, seqs: &[Seq], limits: super::MergeLimits) -> Result<(), Broken> {
+    let profiles: Vec<_> = seqs.iter().filter_map(|seq| lane.slot(*seq)).map(|slot| slot.entry.profile).collect();
+    let Some((head, others)) = profiles.split_first().filter(|(_, others)| !others.is_empty()) else { return Ok(()) };
+    let documents: u32 = profiles.iter().filter_map(|profile| profile.merge).map(|merge| merge.docs).sum();
+    let bytes: u64 = profiles.iter().map(|profile| profile.bytes).sum();
+    let fits = documents <= limits.documents && bytes <= limits.bytes;
+    holds("R9", fits && others.iter().all(|other| mergeable(head, other)), || "they must not be merged".to_owned())
+}
+
+/// R3, R4: what is executed has no verdict and is under way nowhere else; what is replicated is applied.
+fn purpose_fits(lane: &Lane, instance: InstanceId, seqs: &[Seq], purpose: Purpose) -> Result<(), Broken> {
+    let all = |verdict: Option<Verdict>| {
+        seqs.iter().all(|seq| lane.slot(*seq).is_some_and(|slot| slot.entry.verdict == verdict))
+    };
+    let fits = match purpose {
+        Purpose::Execute => all(None) && !seqs.iter().any(|seq| lane.under_way_elsewhere(*seq, instance)),
+        Purpose::Replicate => all(Some(Verdict::Applied)),
+        Purpose::ExpectRefusal => all(Some(Verdict::Rejected)) && seqs.len() == 1,
+    };
+    holds("R3", fits, || "its entries are not such".to_owned())
+}
+
+/// R3: an entry without a verdict is under way on one instance.
+fn r3_one_instance_at_a_time(lane: &Lane) -> Result<(), Broken> {
+    let span = |progress: &ReplicaProgress| match progress.in_flight {
+        InFlight::Sent { first, last } => Some((first, last)),
+        InFlight::Resolving { seq } | InFlight::Checking { seq } => Some((seq, seq)),
+        InFlight::None | InFlight::Recording { .. } | InFlight::InDoubt | InFlight::Paused => None,
+    };
+    let spans: Vec<(Seq, Seq)> = lane.replicas.iter().filter_map(span).collect();
+    for (index, (first, last)) in spans.iter().enumerate() {
+        for (other_first, other_last) in &spans[index + 1..] {
+            let (from, to) = (*first.max(other_first), *last.min(other_last));
+            let before = Seq::new(from.get().saturating_sub(1));
+            let both = slots_after(lane, before).take_while(|slot| slot.entry.seq <= to);
+            let open = both.filter(|slot| slot.entry.verdict.is_none()).map(|slot| slot.entry.seq).next();
+            holds("R3", open.is_none(), || format!("{open:?} is under way on two instances"))?;
+        }
+    }
+    Ok(())
+}
+
+fn slots_after(lane: &Lane, after: Seq) -> impl Iterator<Item = &Slot> {
+    lane.slots.range(lane.slots.partition_point(|slot| slot.entry.seq <= after)..)
+}
