@@ -4,7 +4,7 @@
 
 use bytes::Bytes;
 
-use super::{ApplicationDraft, EventId, LateWriteId, Status, StoredAnswer};
+use super::{ApplicationDraft, EventId, LateWriteId, Status, StoredAnswer, TimingGap};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::order::{CatalogChange, Verdict};
@@ -62,11 +62,4 @@ pub enum ApplicationReport {
     Failed { reason: String, timing_gap: TimingGap },
     /// It failed for good: ABANDONED.
     GivenUp { reason: String, timing_gap: TimingGap },
-}
-
-/// Whether an attempt failed on an instance then believed healthy.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimingGap {
-    Yes,
-    No,
 }

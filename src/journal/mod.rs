@@ -17,12 +17,14 @@ mod leadership;
 mod names;
 pub mod postgres;
 mod progress;
+mod read_error;
 mod removal;
 pub mod retention;
 mod schema;
 mod snapshot;
 pub mod sqlite;
 mod status;
+mod status_facts;
 mod store;
 mod transaction;
 
@@ -30,15 +32,16 @@ pub use audit::*;
 pub use bodies::Compression;
 pub use draft::{ApplicationDraft, ClientKey, Draft, is_given};
 pub use events::*;
-pub use fact::{ApplicationReport, Fact, TimingGap};
+pub use fact::{ApplicationReport, Fact};
 pub use fault::Fault;
 pub use group::{
     AppendError, Appended, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask, Unconnected, Watch,
 };
 pub use leadership::*;
+pub use read_error::ReadError;
 pub use removal::{HeldLane, HeldProgress, Trimmed, Trimming};
 pub use snapshot::{CollectionRow, EntryRow, ProgressRow, Snapshot};
-pub use status::Status;
-pub use store::{Batch, CommitError, ReadError, Store, Totals};
+pub use status::{Status, TimingGap};
+pub use store::{Batch, CommitError, Store, Totals};
 pub use transaction::{Lookup, OperationType, QuarantineRow, Request, Resolution, StoredAnswer, TransactionRow};
 use {draft::ack_policy, removal::ROW_BYTES, status::with_statuses};

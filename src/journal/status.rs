@@ -1,13 +1,8 @@
 //! Which status follows which: the one rule about a transaction's status, the same for every store.
 //!
 //! Reports about one transaction come from its client's side and from recovery, and may arrive late or twice. The facts
-//! that report a status are made here, and the statements of both stores take their lists of statuses from here. The
-//! triggers in `migrations/` cannot: a test compares them with the rule.
-
-use super::{Fact, TimingGap};
-use crate::clock::Timestamp;
-use crate::ids::{InstanceName, Seq};
-use crate::order::{AckState, Verdict};
+//! that report a status are made in `status_facts.rs`, and the statements of both stores take their lists of statuses from
+//! here. The triggers in `migrations/` cannot: a test compares them with the rule.
 
 /// A transaction's status, as stored and shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -55,6 +50,13 @@ impl Status {
     }
 }
 
+/// Whether an attempt failed on an instance then believed healthy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimingGap {
+    Yes,
+    No,
+}
+
 /// A statement with its statuses filled in: `{open}` lists those that can still change, and each status stands under its
 /// own name in lower case (`{failed}`).
 pub(super) fn with_statuses(sql: &str) -> String {
@@ -65,71 +67,6 @@ pub(super) fn with_statuses(sql: &str) -> String {
         sql.replace(&format!("{{{}}}", status.as_str().to_ascii_lowercase()), &quoted(status))
     };
     Status::ALL.into_iter().fold(sql, named)
-}
-
-impl Fact {
-    /// The client has a definite answer, `response_status`; `None` where no client asked.
-    pub fn completed(
-        seq: Seq,
-        response_status: Option<u16>,
-        executed_on: Option<InstanceName>,
-        timing_gap: TimingGap,
-        at: Timestamp,
-    ) -> Fact {
-        let (status, failure_reason) = (Status::Completed, None);
-        Fact::Status { seq, status, response_status, failure_reason, timing_gap, executed_on, at }
-    }
-
-    /// The client was told 503: the write is journaled, and recovery executes it.
-    pub fn recovery_pending(seq: Seq, at: Timestamp) -> Fact {
-        Fact::Status {
-            seq,
-            status: Status::Failed,
-            response_status: Some(503),
-            failure_reason: Some("no instance could take the write in time".to_owned()),
-            timing_gap: TimingGap::Yes,
-            executed_on: None,
-            at,
-        }
-    }
-
-    /// The client was told 503, and to send it again: nothing of the write was ever executed, nor will be (rule R15).
-    pub fn withdrawn(seq: Seq, at: Timestamp) -> Fact {
-        Fact::Status {
-            seq,
-            status: Status::Abandoned,
-            response_status: Some(503),
-            failure_reason: Some(
-                "withdrawn: no instance could take the write in time, and it has no id of its own".to_owned(),
-            ),
-            timing_gap: TimingGap::No,
-            executed_on: None,
-            at,
-        }
-    }
-
-    /// Recovery finished the transaction: no client waits for it. `answered` is the instance's own status.
-    pub fn recovered(
-        seq: Seq,
-        verdict: Verdict,
-        ack_state: AckState,
-        answered: Option<u16>,
-        executed_on: Option<InstanceName>,
-        timing_gap: TimingGap,
-        at: Timestamp,
-    ) -> Fact {
-        let (status, response_status, failure_reason) = match (verdict, ack_state) {
-            (Verdict::Applied, _) => (Status::Recovered, answered, None),
-            // Either way nothing of it is left. Never contradict an acknowledgement a client may have received (G9).
-            (Verdict::Void, AckState::MaybeAcknowledged) => {
-                (Status::Recovered, Some(200), Some("a later write deleted its collection".to_owned()))
-            }
-            (Verdict::Rejected | Verdict::Void | Verdict::Abandoned | Verdict::Quarantined, _) => {
-                (Status::Abandoned, answered, Some(format!("{} on recovery", verdict.as_str())))
-            }
-        };
-        Fact::Status { seq, status, response_status, failure_reason, timing_gap, executed_on, at }
-    }
 }
 
 #[cfg(test)]

@@ -3,7 +3,6 @@
 //! No bodies, no paths, no answers: those stay in the journal and with the lane runner.
 
 pub use super::kind::Kind;
-use super::precedence::Priority;
 use super::vouching::{Conditions, RequestClass, Vouching};
 use crate::ids::Seq;
 
@@ -117,4 +116,33 @@ pub enum ClientState {
     Waiting,
     /// Its client was answered "recovery pending", or the edge was restarted.
     Gone,
+}
+
+/// How urgent a write is, as its client says. The first is the most urgent.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Priority {
+    High,
+    #[default]
+    Normal,
+    Low,
+}
+
+impl Priority {
+    /// Every priority, the most urgent first.
+    pub const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
+
+    /// The name that clients use and that is stored.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Priority::High => "high",
+            Priority::Normal => "normal",
+            Priority::Low => "low",
+        }
+    }
+
+    /// What a client asked for, in any case. It is advice: whatever is no priority is normal, and refuses no write.
+    pub fn asked_for(text: &str) -> Priority {
+        let named = |priority: &Priority| priority.as_str().eq_ignore_ascii_case(text.trim());
+        Priority::ALL.into_iter().find(named).unwrap_or_default()
+    }
 }

@@ -7,9 +7,9 @@ use std::collections::{BTreeSet, VecDeque};
 
 use super::board::WaitId;
 use super::catalog_change::CatalogChange;
-use super::entry::{AckPolicy, AckState, ClientState, Entry, Kind, Merge, Profile, Verdict};
+use super::entry::{AckPolicy, AckState, ClientState, Entry, Kind, Merge, Priority, Profile, Verdict};
 use super::failures::Failures;
-use super::precedence::{Precedence, Priority};
+use super::precedence::Precedence;
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::proof::{self, Rule};
 

@@ -24,10 +24,12 @@ pub use board::{
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};
 pub use choose::{Candidate, CandidateHealth, Preference, choose};
-pub use entry::{AckPolicy, AckState, ClientState, Encoding, Entry, Kind, MAX_RETRIES, Merge, Profile, Verdict};
+pub use entry::{
+    AckPolicy, AckState, ClientState, Encoding, Entry, Kind, MAX_RETRIES, Merge, Priority, Profile, Verdict,
+};
 pub use failures::{Signature, Touched, Traces, Writable};
 pub use lane::{Dimension, LaneState, MergeLimits};
-pub use precedence::{Precedence, Priority};
+pub use precedence::Precedence;
 pub use read_suspects::{
     Case, CaseId, CaseState, Permission, ReadClass, ReadKind, ReadSubject, ReadSuspects, Sight, Standing, Trial,
 };

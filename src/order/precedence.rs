@@ -3,37 +3,8 @@
 //! Within a lane there is no choice: entries go in `seq` order (rules R1, R6). Across lanes there is, and it is made
 //! here; who keeps count of what is under way is the shell's.
 
-use super::entry::ClientState;
+use super::entry::{ClientState, Priority};
 use crate::ids::Seq;
-
-/// How urgent a write is, as its client says. The first is the most urgent.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Priority {
-    High,
-    #[default]
-    Normal,
-    Low,
-}
-
-impl Priority {
-    /// Every priority, the most urgent first.
-    pub const ALL: [Priority; 3] = [Priority::High, Priority::Normal, Priority::Low];
-
-    /// The name that clients use and that is stored.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Priority::High => "high",
-            Priority::Normal => "normal",
-            Priority::Low => "low",
-        }
-    }
-
-    /// What a client asked for, in any case. It is advice: whatever is no priority is normal, and refuses no write.
-    pub fn asked_for(text: &str) -> Priority {
-        let named = |priority: &Priority| priority.as_str().eq_ignore_ascii_case(text.trim());
-        Priority::ALL.into_iter().find(named).unwrap_or_default()
-    }
-}
 
 /// Where a lane's request stands among those of other lanes: the lowest goes first.
 ///

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::StartError;
 use super::services::{EventService, ExecutorService, HandOut, JournalService, RejoinService, RetentionService};
+use super::start_error::StartError;
 use crate::admin::{Admin, AdminOptions, Listeners, StoreKind, shown_in_event};
 use crate::clock::Timestamp;
 use crate::config::{Config, ConnectionPooling};

@@ -7,6 +7,7 @@ mod components;
 mod leadership;
 mod services;
 mod signals;
+mod start_error;
 mod stop;
 mod store;
 
@@ -21,35 +22,15 @@ use self::components::Components;
 use self::leadership::{Begin, LeaseHolder, LeaseRenewer};
 use self::services::{Task, tasks};
 use self::signals::Signals;
+pub use self::start_error::StartError;
 use self::stop::Stopper;
 use self::store::{Claiming, Opened};
 use crate::admin::StandbyPages;
 use crate::config::Config;
 use crate::instance::Health;
-use crate::journal::{CommitError, ReadError};
-use crate::journal::{postgres, sqlite};
 use crate::lease::Lease;
 use crate::proxy::{Listener, StandbyState};
 use crate::rejoin::FirstLook;
-
-/// Why the edge cannot serve.
-#[derive(Debug, thiserror::Error)]
-pub enum StartError {
-    #[error(transparent)]
-    Journal(#[from] sqlite::OpenError),
-    #[error(transparent)]
-    SharedJournal(#[from] postgres::OpenError),
-    #[error(transparent)]
-    Restore(#[from] ReadError),
-    #[error(transparent)]
-    Finish(#[from] CommitError),
-    #[error("cannot set up the instances: {0}")]
-    Setup(String),
-    #[error("cannot listen on {address}: {error}")]
-    Listen { address: std::net::SocketAddr, error: std::io::Error },
-    #[error("cannot start a runtime or listen for signals: {0}")]
-    Runtime(std::io::Error),
-}
 
 /// Serves until SIGTERM. Does not return then: the process ends with code 0 when everything is flushed. It ends with
 /// code 1 when another edge has taken over the journal, or the journal turns out to be unusable.

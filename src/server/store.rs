@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::StartError;
+use super::start_error::StartError;
 use crate::admin::StoreKind;
 use crate::config::{Config, JournalStore};
 use crate::journal::postgres::{PostgresOptions, PostgresStore};

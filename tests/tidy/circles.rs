@@ -15,7 +15,6 @@ const SHARED_MOD: &[(&str, &str)] = &[
     ("src/journal/sqlite", "the store hands its writer the same settings"),
     ("src/order/board", "the view and the rules read the board that `mod.rs` defines"),
     ("src/proof", "`proof.rs` chooses between the armed build and constants"),
-    ("src/server", "the composition root, in four files"),
     ("src/validate/checks", "the list of checks, and the checks"),
     ("src/validate/guided", "one session, told in four files"),
 ];
@@ -32,15 +31,7 @@ const PAIRS: &[(&str, &str, &str)] = &[
 const DEBTS: &[(&str, &str)] = &[
     ("src/chroma/scan/refusal.rs", "src/chroma/limits.rs"),
     ("src/executor/catalog/existing.rs", "src/executor/catalog/collection.rs"),
-    ("src/journal/leadership.rs", "src/journal/store.rs"),
-    ("src/journal/postgres/query/read.rs", "src/journal/postgres/query/audit.rs"),
-    ("src/journal/sqlite/read.rs", "src/journal/sqlite/audit.rs"),
-    ("src/journal/status.rs", "src/journal/fact.rs"),
-    ("src/journal/transaction.rs", "src/journal/fact.rs"),
-    ("src/order/board/view.rs", "src/order/board/input.rs"),
-    ("src/order/entry.rs", "src/order/precedence.rs"),
     ("src/proxy/replay.rs", "src/proxy/write.rs"),
-    ("src/server/leadership/renewer.rs", "src/server/mod.rs"),
 ];
 
 type Graph = BTreeMap<String, BTreeSet<String>>;

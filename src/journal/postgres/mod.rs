@@ -250,7 +250,7 @@ impl Store for PostgresStore {
     }
 
     async fn totals(&self) -> Result<Totals, ReadError> {
-        read!(self.scan, [], |session| read::totals(session))
+        read!(self.scan, [], |session| audit::totals(session))
     }
 
     /// The tables' size is cheaper to say, and counts the room that removed rows left; only when that is too much are the

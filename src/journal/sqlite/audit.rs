@@ -11,7 +11,7 @@ use crate::clock::Timestamp;
 use crate::journal::audit::{Hours, status_names};
 use crate::journal::names::{Named, lane_name};
 use crate::journal::{
-    AuditCursor, AuditPage, AuditQuery, Details, Filter, Lookup, Recent, RecentStatus, Status, StatusSummary,
+    AuditCursor, AuditPage, AuditQuery, Details, Filter, Lookup, Recent, RecentStatus, Status, StatusSummary, Totals,
 };
 
 /// Conditions that grow, with their values.
@@ -249,4 +249,17 @@ pub(super) fn details(connection: &mut Connection, lookup: &Lookup) -> rusqlite:
         }
     }
     Ok(Some(Details { transaction, progress, application_data }))
+}
+
+/// Counts by status, every status named; the file's own bytes.
+pub(super) fn totals(connection: &mut Connection) -> rusqlite::Result<Totals> {
+    let moment = connection.transaction()?;
+    let by_status = counts(&moment, &Filter::default())?;
+    let bytes = moment.query_row(
+        "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()",
+        [],
+        |found| row::unsigned(found, "bytes"),
+    )?;
+    let transactions = by_status.iter().map(|(_, count)| count).sum();
+    Ok(Totals { by_status, transactions, bytes })
 }

@@ -185,7 +185,7 @@ impl Store for SqliteStore {
     }
 
     async fn totals(&self) -> Result<Totals, ReadError> {
-        let mut totals = self.readers.read(read::totals).await?;
+        let mut totals = self.readers.read(audit::totals).await?;
         totals.bytes += self.readers.wal_bytes();
         Ok(totals)
     }

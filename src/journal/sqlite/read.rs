@@ -9,7 +9,7 @@ use tokio::sync::Semaphore;
 use super::failure::unread;
 use super::{open, row};
 use crate::ids::Seq;
-use crate::journal::{Filter, Lookup, ReadError, Request, Totals, TransactionRow};
+use crate::journal::{Lookup, ReadError, Request, TransactionRow};
 
 /// Reads that run at once; the others wait.
 const READERS: usize = 8;
@@ -103,19 +103,6 @@ pub(super) fn transaction(connection: &Connection, lookup: &Lookup) -> rusqlite:
             .query_row([key], row::transaction)
             .optional(),
     }
-}
-
-/// Counts by status, every status named; the file's own bytes.
-pub(super) fn totals(connection: &mut Connection) -> rusqlite::Result<Totals> {
-    let moment = connection.transaction()?;
-    let by_status = super::audit::counts(&moment, &Filter::default())?;
-    let bytes = moment.query_row(
-        "SELECT page_count * page_size AS bytes FROM pragma_page_count(), pragma_page_size()",
-        [],
-        |found| row::unsigned(found, "bytes"),
-    )?;
-    let transactions = by_status.iter().map(|(_, count)| count).sum();
-    Ok(Totals { by_status, transactions, bytes })
 }
 
 /// The bytes of the pages that hold something.

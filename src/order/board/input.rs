@@ -2,7 +2,6 @@
 //!
 //! Plain data. What an input means is decided by the [`Board`](super::Board).
 
-use super::view::Comparison;
 use super::wait::WaitId;
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Deletion;
@@ -118,6 +117,18 @@ pub enum Resolved {
 pub enum Examination {
     AbsentEverywhere,
     Unclear,
+}
+
+/// Two instances that can be compared now: if they hold the same content, and neither has moved, they are in step.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Comparison {
+    pub collection: CollectionId,
+    pub reference: InstanceId,
+    pub instance: InstanceId,
+    /// Where the reference stands.
+    pub at: Seq,
+    /// The instance's latest wait. What was read before another wait began there proves nothing.
+    pub wait: WaitId,
 }
 
 /// Something that happened.

@@ -29,9 +29,11 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use effect::{Action, ClientAnswer, DivergenceCause, Effect, Persist, Purpose, Record, Repeat, SendPriority};
-pub use input::{Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission};
+pub use input::{
+    Comparison, Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission,
+};
 pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
-pub use view::{Comparison, Consistency, LaneView};
+pub use view::{Consistency, LaneView};
 pub use wait::{WaitId, WaitReason};
 
 use super::catalog::{Catalog, Deletion};

@@ -1,6 +1,6 @@
 //! What others read from the board: who is fresh (rule R5), who is behind, what could be compared.
 
-use super::{Board, Reach, WaitId};
+use super::{Board, Comparison, Reach};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::{Catalog, Collection};
 use crate::order::choose::{Candidate, CandidateHealth};
@@ -15,18 +15,6 @@ pub enum Consistency {
     Fresh,
     /// Whatever an instance that is not diverged has.
     Any,
-}
-
-/// Two instances that can be compared now: if they hold the same content, and neither has moved, they are in step.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Comparison {
-    pub collection: CollectionId,
-    pub reference: InstanceId,
-    pub instance: InstanceId,
-    /// Where the reference stands.
-    pub at: Seq,
-    /// The instance's latest wait. What was read before another wait began there proves nothing.
-    pub wait: WaitId,
 }
 
 /// A lane, for operators.

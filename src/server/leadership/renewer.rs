@@ -16,9 +16,9 @@ use crate::journal::{CommitError, LeadershipError, LeaseTerm};
 use crate::lasting::Lasting;
 use crate::proxy::StandbyReason;
 use crate::rejoin::FirstLook;
-use crate::server::StartError;
 use crate::server::components::{Active, Components};
 use crate::server::services::Work;
+use crate::server::start_error::StartError;
 
 /// Between two attempts to load a journal that this edge holds.
 const AGAIN: Duration = Duration::from_secs(1);

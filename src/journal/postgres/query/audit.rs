@@ -17,7 +17,8 @@ use crate::journal::postgres::codec::row::{self, get, number, time};
 use crate::journal::postgres::codec::text::stored;
 use crate::journal::postgres::connection::connect::Exclusive;
 use crate::journal::{
-    AuditCursor, AuditPage, AuditQuery, Details, Filter, Lookup, ReadError, Recent, RecentStatus, Status, StatusSummary,
+    AuditCursor, AuditPage, AuditQuery, Details, Filter, Lookup, ReadError, Recent, RecentStatus, Status,
+    StatusSummary, Totals,
 };
 
 /// Conditions that grow, with their values.
@@ -263,4 +264,14 @@ pub(in crate::journal::postgres) async fn details(
     let rows = session.query(&sql, &[&lane_name(lane)]).await.map_err(failed)?;
     let progress = rows.iter().map(lanes::progress).collect::<Result<_, _>>()?;
     Ok(Some(Details { transaction, progress, application_data: None }))
+}
+
+/// Counts by status, every status named; the bytes of all tables, with what belongs to them.
+pub(in crate::journal::postgres) async fn totals(session: &mut Exclusive) -> Result<Totals, ReadError> {
+    let by_status = all_counts(session).await?;
+    let sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class
+        WHERE relkind = 'r' AND relnamespace = to_regnamespace('chroma_edge')";
+    let bytes = session.query_one(sql, &[]).await.map_err(failed)?;
+    let transactions = by_status.iter().map(|(_, count)| count).sum();
+    Ok(Totals { by_status, transactions, bytes: row::unsigned(&bytes, "bytes")? })
 }

@@ -8,7 +8,7 @@ use crate::ids::Seq;
 use crate::journal::postgres::codec::row;
 use crate::journal::postgres::commit::append::digest_of;
 use crate::journal::postgres::connection::connect::{Exclusive, Sessions, explain};
-use crate::journal::{LateWrite, LateWriteId, Lookup, ReadError, Request, Totals, TransactionRow};
+use crate::journal::{LateWrite, LateWriteId, Lookup, ReadError, Request, TransactionRow};
 
 /// Connections that only read.
 pub(in crate::journal::postgres) struct Reader {
@@ -87,16 +87,6 @@ pub(in crate::journal::postgres) async fn transaction(
         }
     };
     rows.map_err(failed)?.first().map(row::transaction).transpose()
-}
-
-/// Counts by status, every status named; the bytes of all tables, with what belongs to them.
-pub(in crate::journal::postgres) async fn totals(session: &mut Exclusive) -> Result<Totals, ReadError> {
-    let by_status = super::audit::all_counts(session).await?;
-    let sql = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class
-        WHERE relkind = 'r' AND relnamespace = to_regnamespace('chroma_edge')";
-    let bytes = session.query_one(sql, &[]).await.map_err(failed)?;
-    let transactions = by_status.iter().map(|(_, count)| count).sum();
-    Ok(Totals { by_status, transactions, bytes: row::unsigned(&bytes, "bytes")? })
 }
 
 /// Every late write that nobody has handled.

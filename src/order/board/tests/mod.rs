@@ -21,8 +21,8 @@ use super::*;
 use crate::ids::{InstanceCollectionId, Scope};
 use crate::order::catalog::{DEFAULT_DATABASE, DEFAULT_TENANT};
 use crate::order::catalog_change::{CatalogChange, Origin};
+pub(super) use crate::order::entry::Priority;
 use crate::order::entry::{AckPolicy, AckState, Encoding, Kind, MAX_RETRIES, Merge, Profile, Verdict};
-pub(super) use crate::order::precedence::Priority;
 
 pub(super) const A: InstanceId = InstanceId(0);
 pub(super) const B: InstanceId = InstanceId(1);
