@@ -43,6 +43,14 @@ impl Status {
         }
     }
 
+    /// Whether a report still changes a transaction that has come to this status, or of which nothing was reported yet.
+    pub(super) const fn is_open_to_reports(status: Option<Status>) -> bool {
+        match status {
+            Some(status) => !status.is_final(),
+            None => true,
+        }
+    }
+
     /// The status after `reported` arrived. A final one stays: whoever finished first told the truth, and what
     /// comes later is a late or repeated report.
     pub const fn after(self, reported: Status) -> Status {

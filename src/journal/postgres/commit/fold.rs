@@ -125,8 +125,8 @@ impl<'a> Folded<'a> {
                 let change = self.of(*seq);
                 change.timing_gap |= *timing_gap == TimingGap::Yes;
                 let report = &mut change.open;
-                if !report.status.is_some_and(Status::is_final) {
-                    report.status = Some(*status);
+                if Status::is_open_to_reports(report.status) {
+                    report.status = Some(report.status.map_or(*status, |before| before.after(*status)));
                     report.response_status = response_status.or(report.response_status);
                     report.failure_reason = failure_reason.as_deref().or(report.failure_reason);
                     report.executed_on = report.executed_on.or(executed_on.as_ref());
@@ -141,7 +141,7 @@ impl<'a> Folded<'a> {
                 change.retries += 1;
                 change.timing_gap = true;
                 // One that is told after the end announces nothing.
-                let ended = change.open.status.is_some_and(Status::is_final);
+                let ended = !Status::is_open_to_reports(change.open.status);
                 change.open.next_retry = NextRetry::Set(next_retry_at.filter(|_| !ended));
                 change.open.failure_reason = Some(reason);
                 change.late_reason = Some(reason);
