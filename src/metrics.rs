@@ -56,12 +56,13 @@ pub enum Number {
 }
 
 impl Number {
-    const ALL: [Number; 28] = [
+    const ALL: [Number; 29] = [
         Number::Active,
         Number::LeaseHeld,
         Number::PendingWrites,
         Number::InDoubt,
         Number::Collections,
+        Number::HaltedLanes,
         Number::BacklogEntries,
         Number::BacklogLimit,
         Number::RequestsUnderWay,
@@ -94,6 +95,7 @@ impl Number {
             Number::PendingWrites => ("pending_writes", "Journaled writes that some instance in step has yet to apply"),
             Number::InDoubt => ("in_doubt", "Places where a request may have been executed without an answer"),
             Number::Collections => ("collections", "Collections in the catalog"),
+            Number::HaltedLanes => ("halted_lanes", "Lanes in which nothing is done after repeated faults of the edge"),
             Number::BacklogEntries => ("backlog_entries", "Journaled entries held in memory for the lanes"),
             Number::BacklogLimit => ("backlog_entries_limit", "The limit of backlog_entries"),
             Number::RequestsUnderWay => ("requests_under_way", "Requests under way, waiting ones included"),

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 
 use super::{
     AuditPage, AuditQuery, Details, Draft, EventId, EventPage, EventScope, Fact, Fault, HeldLane, Lookup,
-    QuarantineRow, Recent, Request, Snapshot, Status, StatusSummary, TransactionRow, Trimmed, Trimming,
+    QuarantineRow, ReadError, Recent, Request, Snapshot, Status, StatusSummary, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};

@@ -20,7 +20,7 @@ use super::error::InspectError;
 use crate::clock::{self, Timestamp};
 use crate::coordinator::Core;
 use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope, Seq, shown};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Scope, Seq, shown};
 use crate::instance::Client;
 use crate::journal::{Fact, TimingGap};
 use crate::lasting::LastingStates;

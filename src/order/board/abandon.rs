@@ -3,7 +3,7 @@
 //! Decides which entry is to be examined, and when: only after no request for it can be executed any more, since one
 //! that is still under way could be executed right after the examination. The examination itself is the shell's.
 
-use super::{Action, Board, Effect, Examination, Held, Reach};
+use super::{Action, Board, Effect, Examination, Held, Reach, known};
 use crate::ids::{LaneId, Seq};
 use crate::order::entry::{MAX_RETRIES, Verdict};
 use crate::order::lane::{InFlight, LaneState, ReplicaProgress};
@@ -13,12 +13,12 @@ impl Board {
     /// enough, each time alone and while healthy. Unreachable instances never count.
     pub(super) fn consider_examination(&mut self, id: LaneId, seq: Seq) {
         let reach = &self.reach;
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         if id == LaneId::Catalog || lane.closed_by.is_some() {
             return;
         }
         let in_step: Vec<_> = lane.replicas.iter().map(|progress| progress.state == LaneState::InStep).collect();
-        let Some(slot) = lane.slot_mut(seq) else { return };
+        let Some(slot) = known(lane.slot_mut(seq)) else { return };
         let tried = slot
             .unanswered
             .iter()
@@ -33,7 +33,7 @@ impl Board {
     /// Asks for the examination once nothing is under way or in doubt on any in-step instance.
     pub(super) fn examine_when_quiescent(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         let Some(Held::UntilQuiescent(seq)) = self.held.get(&id).copied() else { return };
-        let Some(lane) = self.lanes.get(&id) else { return };
+        let Some(lane) = known(self.lanes.get(&id)) else { return };
         if lane.replicas.iter().all(is_quiescent) {
             self.held.insert(id, Held::Asked(seq));
             effects.push(Effect::Perform(Action::Examine { lane: id, seq }));
@@ -61,9 +61,9 @@ impl Board {
             return;
         }
         self.held.remove(&id);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let quiesced = lane.replicas.iter().all(is_quiescent);
-        let Some(slot) = lane.slot_mut(seq) else { return };
+        let Some(slot) = known(lane.slot_mut(seq)) else { return };
         slot.examined = false;
         slot.unanswered.fill(0);
         if shows == Examination::Unclear || slot.entry.verdict.is_some() || !quiesced {

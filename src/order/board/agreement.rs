@@ -4,7 +4,7 @@
 //! every instance fails it while it executes other writes, or the instance becomes diverged because it alone fails. The
 //! checks and comparisons that this takes are the executor's.
 
-use super::{Action, Board, DivergenceCause, Effect, Held, Reach, Record, Retry, persist_divergence};
+use super::{Action, Board, DivergenceCause, Effect, Held, Reach, Record, Retry, known, never, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::entry::{AckState, Kind, MAX_RETRIES, Verdict};
 use crate::order::failures::{Failures, Signature, Touched, Traces, Writable};
@@ -26,7 +26,7 @@ impl Board {
         about: Option<CollectionId>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let progress = lane.progress_mut(instance);
         progress.doubt = progress.doubt.max(last);
         progress.over = progress.doubt;
@@ -47,9 +47,9 @@ impl Board {
         about: Option<CollectionId>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let count = lane.replicas.len();
-        let Some(slot) = lane.slot_mut(seq) else { return };
+        let Some(slot) = known(lane.slot_mut(seq)) else { return };
         let failures = slot.failures.get_or_insert_with(|| Box::new(Failures::new(count)));
         if slot.entry.verdict.is_some() {
             failures.by[instance.0].settled += 1;
@@ -101,11 +101,11 @@ impl Board {
     ) {
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let closed = lane.closed_by.is_some();
         let progress = lane.progress_mut(instance);
         if progress.in_flight != (InFlight::Checking { seq }) {
-            return;
+            return never("a check ended, and none was under way");
         }
         progress.in_flight = InFlight::None;
         if closed || progress.state != LaneState::InStep {
@@ -185,8 +185,8 @@ impl Board {
             return;
         }
         self.held.remove(&id);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let Some(slot) = lane.slot_mut(seq) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let Some(slot) = known(lane.slot_mut(seq)) else { return };
         slot.examined = false;
         let about = slot.failures.as_ref().and_then(|failures| failures.about);
         if slot.entry.verdict.is_some() || lane.closed_by.is_some() {

@@ -131,7 +131,8 @@ pub struct Comparison {
     pub wait: WaitId,
 }
 
-/// Something that happened.
+/// Something that happened. A report of what the board asked for comes once. It may be *late* where that is said: what it is
+/// about may be over by then, and it changes nothing.
 #[derive(Clone, Debug)]
 pub enum Input {
     /// Entries became durable: in `seq` order, across inputs too (rule R6).
@@ -158,7 +159,7 @@ pub enum Input {
         lane: LaneId,
         seqs: Vec<Seq>,
     },
-    /// This wait is over, and the instance is reachable.
+    /// This wait is over, and the instance is reachable. May be late: another wait has begun since, or the lane is gone.
     Quiesced {
         lane: LaneId,
         instance: InstanceId,
@@ -178,12 +179,12 @@ pub enum Input {
         lane: LaneId,
         instance: InstanceId,
     },
-    /// The journal has no capacity to keep what the instance lacks in this lane, and two others have all of it.
+    /// The journal has no capacity to keep what the instance lacks in this lane, and two others have all of it. May be late.
     LeftBehind {
         lane: LaneId,
         instance: InstanceId,
     },
-    /// The client of this entry was answered "recovery pending".
+    /// The client of this entry was answered "recovery pending". May be late.
     ClientGone {
         lane: LaneId,
         seq: Seq,
@@ -199,7 +200,7 @@ pub enum Input {
         lane: LaneId,
         seq: Seq,
     },
-    /// An [`Action::Examine`](super::Action::Examine) ended.
+    /// An [`Action::Examine`](super::Action::Examine) ended. May be late.
     Examined {
         lane: LaneId,
         seq: Seq,
@@ -212,7 +213,7 @@ pub enum Input {
         seq: Seq,
         shows: Writable,
     },
-    /// An [`Action::CompareTouched`](super::Action::CompareTouched) ended.
+    /// An [`Action::CompareTouched`](super::Action::CompareTouched) ended. May be late.
     TouchedCompared {
         lane: LaneId,
         seq: Seq,
@@ -228,7 +229,7 @@ pub enum Input {
         lane: LaneId,
         instance: InstanceId,
     },
-    /// The two instances hold the same content for the lane's collection.
+    /// The two instances hold the same content for the lane's collection. May be late.
     FoundEqual(Comparison),
     /// Periodic safety net: sends whatever may be sent, even if no input announced it.
     LookAgain,

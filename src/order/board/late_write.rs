@@ -3,7 +3,7 @@
 //! Decides that a place is not trusted, and from when on it may be looked at: not before a rest that began after the
 //! late write is over, since what was sent may be executed until then. The look itself is the shell's.
 
-use super::{Action, Board, DivergenceCause, Effect, WaitReason, persist_divergence};
+use super::{Action, Board, DivergenceCause, Effect, WaitReason, known, persist_divergence};
 use crate::ids::{InstanceId, LaneId};
 use crate::order::lane::{InFlight, LateWriteCheck};
 
@@ -43,7 +43,7 @@ impl Board {
     }
 
     pub(super) fn late_write_wait_over(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let progress = lane.progress_mut(instance);
         if progress.late_write_check == LateWriteCheck::Waiting {
             progress.late_write_check = LateWriteCheck::None;

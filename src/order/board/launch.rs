@@ -1,6 +1,6 @@
 //! What is sent next, and where (rules R1, R3, R7).
 
-use super::{Action, Board, ClientState, Effect, Purpose, Reach, Record, Repeat, SendPriority, breach};
+use super::{Action, Board, ClientState, Effect, Purpose, Reach, Record, Repeat, SendPriority, breach, known};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::choose::{Candidate, CandidateHealth, Preference, choose};
 use crate::order::entry::{Kind, Verdict};
@@ -114,8 +114,8 @@ impl Board {
     fn send(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
         let limits = self.limits;
         let before = self.run_bound(id);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let Some(slot) = lane.slot(seq) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let Some(slot) = known(lane.slot(seq)) else { return };
         if slot.entry.profile.kind == Kind::DeleteLimited && !slot.resolved && !proof::broken(Rule::DeleteInPlace) {
             let send_priority = send_priority(id, lane, instance, &[seq]);
             lane.progress_mut(instance).in_flight = InFlight::Resolving { seq };

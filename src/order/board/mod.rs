@@ -171,7 +171,7 @@ impl Board {
         debug_assert!(durable, "what is not vouched for is answered when it is durable (R13)");
         let diverged = self.ensure_lane(id);
         persist_divergence(diverged, DivergenceCause::Unverified, effects);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         lane.push(Entry { seq, profile, verdict: None }, ack_policy, ClientState::Waiting);
         self.dirty.insert(id);
         let gone = match id {
@@ -292,4 +292,18 @@ pub(super) fn persist_divergence(
     if !replicas.is_empty() {
         effects.push(Effect::Persist(Persist::Divergence { replicas, cause }));
     }
+}
+
+/// What a lane or an entry that is worked on must be. A debug build panics where it is not; a release does nothing, as for a
+/// report that comes too late.
+#[track_caller]
+pub(super) fn known<T>(found: Option<T>) -> Option<T> {
+    debug_assert!(found.is_some(), "worked on, and not on the board");
+    found
+}
+
+/// What cannot have happened, as [`known`].
+#[track_caller]
+pub(super) fn never(what: &str) {
+    debug_assert!(false, "{what}");
 }

@@ -6,7 +6,7 @@
 
 use super::{
     Action, Board, ClientAnswer, Consequences, DivergenceCause, Effect, Health, Outcome, Record, Resolved, Retry,
-    WaitReason, breach, persist_divergence,
+    WaitReason, breach, known, never, persist_divergence,
 };
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog_change::CatalogChange;
@@ -18,8 +18,10 @@ impl Board {
     pub(super) fn attempted(&mut self, id: LaneId, instance: InstanceId, outcome: Outcome, effects: &mut Vec<Effect>) {
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let InFlight::Sent { first, last } = lane.progress(instance).in_flight else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let InFlight::Sent { first, last } = lane.progress(instance).in_flight else {
+            return never("an attempt ended, and none was under way");
+        };
         breach::panic_at_marked(lane, first, last);
         let progress = lane.progress_mut(instance);
         progress.in_flight = InFlight::None;
@@ -56,7 +58,7 @@ impl Board {
     }
 
     pub(super) fn wait(&mut self, id: LaneId, instance: InstanceId, retry: Retry, effects: &mut Vec<Effect>) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         if retry == Retry::AfterBackoff {
             let progress = lane.progress_mut(instance);
             let wait = progress.begin_wait(InFlight::Paused);
@@ -74,7 +76,7 @@ impl Board {
         consequences: Consequences,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let durable = lane.progress(instance).durable;
         let mut record = Record { through: Some(last), changes: consequences.changes, ..Record::default() };
         let mut pending = Pending { diverged: consequences.diverged, ..Pending::default() };
@@ -154,7 +156,7 @@ impl Board {
         about: Option<CollectionId>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         lane.progress_mut(instance).answered();
         match lane.slot(seq).and_then(|slot| slot.entry.verdict) {
             None => {
@@ -220,7 +222,7 @@ impl Board {
         instance_was: Health,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let single = first == last;
         for slot in lane.between_mut(prior(first), last) {
             slot.solo = true;
@@ -255,7 +257,7 @@ impl Board {
     fn unfit(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
         effects.push(Effect::Perform(Action::Inspect { instance }));
         let deleted = self.may_be_deleted(id, instance);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let progress = lane.progress_mut(instance);
         progress.declined = Some(seq);
         if deleted {
@@ -275,8 +277,10 @@ impl Board {
         self.dirty.insert(id);
         // A deletion may have waited for the read to end.
         self.dirty.insert(LaneId::Catalog);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let InFlight::Resolving { seq } = lane.progress(instance).in_flight else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let InFlight::Resolving { seq } = lane.progress(instance).in_flight else {
+            return never("ids were read, and no read was under way");
+        };
         lane.progress_mut(instance).in_flight = InFlight::None;
         if lane.closed_by.is_some() {
             return;

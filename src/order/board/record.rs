@@ -1,6 +1,6 @@
 //! What waits for the journal, and what happens once it is durable (rule R2).
 
-use super::{Board, ClientAnswer, Comparison, Effect, Persist, Record};
+use super::{Board, ClientAnswer, Comparison, Effect, Persist, Record, known, never};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::entry::{Kind, Verdict};
 use crate::order::lane::{InFlight, LaneState, Pending};
@@ -15,7 +15,7 @@ impl Board {
         pending: Pending,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let progress = lane.progress_mut(instance);
         progress.in_flight = InFlight::Recording { through: record.through.unwrap_or(progress.durable) };
         progress.pending = pending;
@@ -25,9 +25,11 @@ impl Board {
     pub(super) fn recorded(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let progress = lane.progress_mut(instance);
-        let InFlight::Recording { through } = progress.in_flight else { return };
+        let InFlight::Recording { through } = progress.in_flight else {
+            return never("recorded, and nothing was recording");
+        };
         progress.in_flight = InFlight::None;
         progress.durable = progress.durable.max(through);
         if progress.doubt <= progress.durable {
@@ -75,7 +77,7 @@ impl Board {
     }
 
     fn give_answers(&mut self, id: LaneId, instance: InstanceId, seqs: &[Seq], effects: &mut Vec<Effect>) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         for seq in seqs {
             let Some(slot) = lane.slot_mut(*seq) else { continue };
             let Some(verdict) = slot.entry.verdict else { continue };
@@ -112,7 +114,7 @@ impl Board {
 
     pub(super) fn voids_recorded(&mut self, id: LaneId, seqs: &[Seq], effects: &mut Vec<Effect>) {
         self.dirty.insert(id);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         for seq in seqs {
             let Some(slot) = lane.slot_mut(*seq) else { continue };
             if !std::mem::replace(&mut slot.answer_given, true) {

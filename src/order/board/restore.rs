@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Action, Board, DivergenceCause, Effect, Intent, WaitReason, persist_divergence};
+use super::{Action, Board, DivergenceCause, Effect, Intent, WaitReason, known, persist_divergence};
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
 use crate::order::catalog::Catalog;
 use crate::order::entry::{AckPolicy, AckState, ClientState, Entry, Profile, Verdict};
@@ -138,7 +138,7 @@ impl Board {
                 LaneId::Catalog => true,
                 LaneId::Records(collection) => self.catalog.mapping(collection, instance).is_some(),
             };
-            let Some(lane) = self.lanes.get(&id) else { return };
+            let Some(lane) = known(self.lanes.get(&id)) else { return };
             if lane.progress(instance).state != LaneState::InStep {
                 // What it was sent before it diverged may still be executed: it cannot be compared yet.
                 self.rest_restored(id, instance, Seq::ZERO, effects);
@@ -149,7 +149,7 @@ impl Board {
     }
 
     fn rest_restored(&mut self, id: LaneId, instance: InstanceId, doubt: Seq, effects: &mut Vec<Effect>) {
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let progress = lane.progress_mut(instance);
         progress.doubt = doubt;
         let wait = progress.begin_wait(InFlight::InDoubt);

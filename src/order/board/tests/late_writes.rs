@@ -84,6 +84,9 @@ fn r8_a_suspected_catalog_is_looked_at_again_after_its_rest() {
     let effects = rig.quiesced(LaneId::Catalog, B);
     assert!(inspects(&effects), "{effects:?}");
     // Only for that rest.
+    rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Plain, AckPolicy::Durable);
+    rig.outcome(LaneId::Catalog, A, Outcome::Applied(Consequences::default()));
+    rig.recorded(LaneId::Catalog, A);
     rig.outcome(LaneId::Catalog, B, Outcome::NotSent { retry: Retry::AfterBackoff });
     assert!(!inspects(&rig.quiesced(LaneId::Catalog, B)));
 }

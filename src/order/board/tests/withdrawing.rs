@@ -1,7 +1,7 @@
 //! R15: a write is taken back only if nothing of it can have been executed anywhere.
 
 use super::*;
-use crate::order::failures::Signature;
+use crate::order::failures::{Signature, Writable};
 
 fn withdraw(rig: &mut Rig, id: LaneId, seq: u64) -> Vec<Effect> {
     rig.step(Input::Withdraw { lane: id, seq: Seq::new(seq) })
@@ -66,6 +66,7 @@ fn r15_what_is_under_way_or_may_have_been_executed_is_never_withdrawn() {
         rig.write(Kind::Add);
         for instance in [A, B] {
             rig.outcome(lane(), instance, Outcome::Failed { signature: Signature::of(500, "x"), about: None });
+            rig.step(Input::WriteChecked { lane: lane(), instance, seq: Seq::new(2), shows: Writable::Yes });
         }
     };
     let applied = |rig: &mut Rig| {
