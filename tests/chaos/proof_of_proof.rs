@@ -50,84 +50,64 @@ const ANOTHER_CONTENT: &[Breach] = &[Breach::InstanceDiffers, Breach::DeletedRet
 fn case(rule: Rule) -> Case {
     match rule {
         // What was acknowledged is not in the journal.
-        Rule::JournalFirst => Case {
-            seed: 1,
-            lasting_ms: 4000,
-            pool: 20,
-            faults: vec![
+        Rule::JournalFirst => Case::new(
+            1,
+            4000,
+            vec![
                 (1500, Target::Edge, APPENDED, 4000),
                 (5700, Target::Edge, APPENDED, 4000),
                 (9900, Target::Edge, APPENDED, 4000),
                 (14_100, Target::Edge, APPENDED, 4000),
             ],
-            caught_by: &[Breach::AcknowledgedMissing],
-        },
+            &[Breach::AcknowledgedMissing],
+        ),
         // Answers of the replica are lost, and a range is executed twice there.
-        Rule::ReplayOne => Case {
-            seed: 2,
-            lasting_ms: 8000,
-            pool: 100,
-            faults: vec![
+        Rule::ReplayOne => Case::new(
+            2,
+            8000,
+            vec![
                 (2000, TO_REPLICA, Fault::Link(LinkFault::CutResponse(0)), 600),
                 (4000, TO_REPLICA, Fault::Link(LinkFault::HalfClose), 600),
                 (6000, TO_REPLICA, Fault::Link(LinkFault::CutResponse(0)), 600),
             ],
-            caught_by: ANOTHER_CONTENT,
-        },
+            ANOTHER_CONTENT,
+        )
+        .with_pool(100),
         // The replica is slow: there are always neighbours that can be reordered.
-        Rule::KeepOrder => Case {
-            seed: 3,
-            lasting_ms: 4500,
-            pool: 20,
-            faults: vec![(1500, TO_REPLICA, Fault::Link(LinkFault::Delay(Duration::from_millis(60))), 2500)],
-            caught_by: ANOTHER_CONTENT,
-        },
-        Rule::DropNothing => Case {
-            seed: 4,
-            lasting_ms: 4500,
-            pool: 20,
-            faults: vec![(1500, REPLICA, Fault::Kill, 2500)],
-            caught_by: ANOTHER_CONTENT,
-        },
+        Rule::KeepOrder => Case::new(
+            3,
+            4500,
+            vec![(1500, TO_REPLICA, Fault::Link(LinkFault::Delay(Duration::from_millis(60))), 2500)],
+            ANOTHER_CONTENT,
+        ),
+        Rule::DropNothing => Case::new(4, 4500, vec![(1500, REPLICA, Fault::Kill, 2500)], ANOTHER_CONTENT),
         // The replica returns with a backlog, and serves before it has caught up.
-        Rule::FreshReads => Case {
-            seed: 5,
-            lasting_ms: 5000,
-            pool: 20,
-            faults: vec![(1500, REPLICA, Fault::Stop, 2500)],
-            caught_by: &[Breach::StaleRead],
-        },
+        Rule::FreshReads => Case::new(5, 5000, vec![(1500, REPLICA, Fault::Stop, 2500)], &[Breach::StaleRead]),
         // Requests to the replica are cut off on their way, and then it hangs in the middle of some.
-        Rule::RememberDoubt => Case {
-            seed: 6,
-            lasting_ms: 8000,
-            pool: 20,
-            faults: vec![
-                (1500, TO_REPLICA, Fault::Link(LinkFault::CutRequest(400)), 700),
-                (3000, REPLICA, Fault::Stop, 4500),
-            ],
-            caught_by: ANOTHER_CONTENT,
-        },
+        Rule::RememberDoubt => Case::new(
+            6,
+            8000,
+            vec![(1500, TO_REPLICA, Fault::Link(LinkFault::CutRequest(400)), 700), (3000, REPLICA, Fault::Stop, 4500)],
+            ANOTHER_CONTENT,
+        ),
         // Clients lose answers, and repeat their writes under the same id.
-        Rule::OnceOnly => Case {
-            seed: 7,
-            lasting_ms: 3500,
-            pool: 20,
-            faults: vec![(1500, Target::Clients, Fault::Link(LinkFault::HalfClose), 800)],
-            caught_by: &[Breach::Twice],
-        },
+        Rule::OnceOnly => {
+            Case::new(7, 3500, vec![(1500, Target::Clients, Fault::Link(LinkFault::HalfClose), 800)], &[Breach::Twice])
+        }
         // The replica has a backlog: entries before a delete wait there.
-        Rule::DeleteInPlace => Case {
-            seed: 8,
-            lasting_ms: 6000,
-            pool: 20,
-            faults: vec![(1500, REPLICA, Fault::Stop, 3500)],
-            caught_by: ANOTHER_CONTENT,
-        },
+        Rule::DeleteInPlace => Case::new(8, 6000, vec![(1500, REPLICA, Fault::Stop, 3500)], ANOTHER_CONTENT),
     }
 }
 
 impl Case {
+    fn new(seed: u64, lasting_ms: u64, faults: Vec<(u64, Target, Fault, u64)>, caught_by: &'static [Breach]) -> Case {
+        Case { seed, lasting_ms, pool: 20, faults, caught_by }
+    }
+
+    fn with_pool(self, pool: u64) -> Case {
+        Case { pool, ..self }
+    }
+
     fn plan(&self) -> Plan {
         let millis = Duration::from_millis;
         let step = |(at, target, fault, lasting): &(u64, Target, Fault, u64)| Step {

@@ -7,7 +7,7 @@ const LINES_OF_A_FILE: usize = 500;
 const LINES_OF_A_FUNCTION: usize = 70;
 
 /// Over the limit today: the file, the function (empty: the file itself), its lines. Shorten the list; never add to it.
-const OVER: &[(&str, &str, usize)] = &[("tests/chaos/proof_of_proof.rs", "case", 79)];
+const OVER: &[(&str, &str, usize)] = &[];
 
 /// Every function with a body, and its lines from `fn` to the closing brace.
 fn functions(file: &File) -> Vec<(String, usize)> {
