@@ -214,6 +214,11 @@ impl Catalog {
         self.databases.get(scope).copied()
     }
 
+    /// The name of a configured instance.
+    pub(super) fn instance(&self, instance: InstanceId) -> &InstanceName {
+        &self.instances[instance.0]
+    }
+
     /// Every database.
     pub fn databases(&self) -> impl Iterator<Item = &Scope> {
         self.databases.keys()

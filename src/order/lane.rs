@@ -96,6 +96,15 @@ pub(super) struct Pending {
     pub changes: Vec<CatalogChange>,
     pub diverged: Vec<(CollectionId, InstanceId)>,
     pub answers: Vec<Seq>,
+    pub admission: Admission,
+}
+
+/// Whether a diverged replica is in step as soon as its record is durable (rule R14).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Admission {
+    #[default]
+    None,
+    WhenDurable,
 }
 
 impl ReplicaProgress {

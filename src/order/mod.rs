@@ -17,9 +17,9 @@ mod read_suspects;
 mod vouching;
 
 pub use board::{
-    Action, Board, ClientAnswer, Comparison, Consequences, Consistency, DivergenceCause, Effect, Examination, Health,
-    Input, Intent, LaneView, Outcome, Persist, Purpose, Reach, Record, Repeat, Resolved, RestoredEntry, RestoredLane,
-    RestoredProgress, Retry, SendPriority, Submission, WaitId, WaitReason,
+    Action, Board, ClientAnswer, Comparison, Consequences, Consistency, CutoverOutcome, CutoverState, DivergenceCause,
+    Effect, Examination, Health, Input, Intent, LaneView, Outcome, Persist, Purpose, Reach, Rebuild, Record, Repeat,
+    Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry, SendPriority, Submission, WaitId, WaitReason,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};

@@ -76,6 +76,7 @@ impl World {
         self.inspections.clear();
         self.notices.clear();
         self.compared.clear();
+        self.rebuilding.shell_forgets();
         self.heeded.clear();
         self.facts.new_epoch();
         let rows = &self.journal.rows;

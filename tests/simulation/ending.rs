@@ -50,6 +50,8 @@ impl World {
             && self.inspections.is_empty()
             && self.failures.is_idle()
             && self.compared.is_empty()
+            && self.rebuilding.is_idle()
+            && self.board.rebuilds().is_empty()
             && self.late_requests.is_empty()
             && self.overruns.is_empty()
             && self.journal.suspicions().is_empty()

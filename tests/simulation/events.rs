@@ -159,6 +159,9 @@ impl World {
     }
 
     fn some_comparison(&mut self) {
+        if self.rng.per_mille(250) {
+            return self.some_rebuild();
+        }
         if let Some(at) = self.pick(self.compared.len())
             && self.rng.per_mille(300)
         {

@@ -17,6 +17,8 @@ pub struct Facts {
     pub latest: Places<Seq>,
     /// Found equal up to here.
     pub admitted: Places<Seq>,
+    /// How many there were.
+    pub admissions: u64,
     /// Durable progress up to here has been checked.
     pub checked: Places<Seq>,
     pub answers: HashMap<Seq, Verdict>,

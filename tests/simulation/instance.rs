@@ -122,6 +122,14 @@ impl Instance {
         Answer::Created(id)
     }
 
+    /// A copy of another instance's collection, under an id of this one's own.
+    pub fn give(&mut self, copy: Stored) -> Uuid {
+        self.given += 1;
+        let id = Uuid::from_u128((self.index << 64) | self.given);
+        self.collections.insert(id, copy);
+        id
+    }
+
     pub fn update_collection(&mut self, id: Uuid, new_name: Option<&str>, metadata: u32) -> Answer {
         let Some(stored) = self.collections.get(&id) else { return Answer::NotFound };
         if let Some(name) = new_name

@@ -247,6 +247,7 @@ impl World {
         if let (false, Some(through)) = (record.admitted.is_empty(), record.through) {
             self.counters.count("admitted after comparison");
             self.facts.admitted.insert((instance, lane), through);
+            self.facts.admissions += 1;
         }
     }
 

@@ -23,6 +23,7 @@ mod invariants;
 mod journal;
 mod late_requests;
 mod load;
+mod rebuilding;
 mod requests;
 mod rollback;
 mod snapshot;

@@ -21,6 +21,7 @@ use crate::failing::Failing;
 use crate::instance::Instance;
 use crate::journal::{Commit, Journal, LIMITS};
 use crate::late_requests::Stray;
+use crate::rebuilding::Rebuilding;
 use crate::requests::Request;
 use crate::rollback::Snapshot;
 use testkit::random::Random;
@@ -104,6 +105,7 @@ pub struct World {
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
     /// Comparisons made, not yet reported.
     pub compared: Vec<Comparison>,
+    pub rebuilding: Rebuilding,
     pub unequal: HashSet<(CollectionId, InstanceId)>,
     pub heard_of: Vec<CollectionId>,
     /// A backup of each instance, of an earlier step.
@@ -147,6 +149,7 @@ impl World {
             inspections: BTreeSet::new(),
             notices: VecDeque::new(),
             compared: Vec::new(),
+            rebuilding: Rebuilding::default(),
             unequal: HashSet::new(),
             heard_of: Vec::new(),
             snapshots: (0..count).map(|_| None).collect(),

@@ -2,6 +2,7 @@
 //!
 //! Plain data. What an input means is decided by the [`Board`](super::Board).
 
+use super::cutover::{CutoverOutcome, Rebuild};
 use super::wait::WaitId;
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Deletion;
@@ -231,6 +232,17 @@ pub enum Input {
     },
     /// The two instances hold the same content for the lane's collection. May be late.
     FoundEqual(Comparison),
+    /// A new copy of a diverged replica is about to be compared with its source from the beginning: what enters the lane from
+    /// now on may have touched what was compared already (rule R14).
+    CopyBegun(Rebuild),
+    /// The new copy is nearly equal to its source: the lane is held from now on, until it stands still and
+    /// [`Input::CutoverEnded`] says how it went (rule R14).
+    CutoverWanted(Rebuild),
+    /// The copy is in its place, or given up: whoever began it says so.
+    CutoverEnded {
+        rebuild: Rebuild,
+        outcome: CutoverOutcome,
+    },
     /// Periodic safety net: sends whatever may be sent, even if no input announced it.
     LookAgain,
 }

@@ -15,6 +15,7 @@ pub(super) struct Next {
 
 impl Board {
     pub(super) fn launch_all(&mut self, effects: &mut Vec<Effect>) {
+        self.give_up_cutovers();
         while let Some(id) = self.dirty.pop_first() {
             if self.halted.contains(id) {
                 continue;
@@ -35,6 +36,7 @@ impl Board {
             }
             self.forget_finished(id);
         }
+        self.begin_cutovers();
     }
 
     /// A skip is recorded durably before anything newer is sent to the instance. After a restart, therefore, exactly
@@ -102,7 +104,7 @@ impl Board {
         let free = self.reach[instance.0] != Reach::Away
             && progress.state == LaneState::InStep
             && progress.in_flight == InFlight::None;
-        if !free || lane.closed_by.is_some() {
+        if !free || lane.closed_by.is_some() || self.held_for_cutover(id, instance) {
             return None;
         }
         let slot = lane.head(instance)?;

@@ -9,6 +9,7 @@ mod agreement;
 mod breach;
 mod check;
 mod cross_lane;
+mod cutover;
 mod effect;
 mod halt;
 mod input;
@@ -28,6 +29,7 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+pub use cutover::{CutoverOutcome, CutoverState, Rebuild};
 pub use effect::{Action, ClientAnswer, DivergenceCause, Effect, Persist, Purpose, Record, Repeat, SendPriority};
 pub use input::{
     Comparison, Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission,
@@ -38,9 +40,10 @@ pub use wait::{WaitId, WaitReason};
 
 use super::catalog::{Catalog, Deletion};
 use super::entry::{AckPolicy, ClientState, Entry};
-use super::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
+use super::lane::{Admission, Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
 use super::vouching::{RequestClass, Vouching};
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
+use cutover::{CopyLog, Cutover};
 
 /// Why an entry is not sent: the state of its examination (rule R10), or its comparison (rule R12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +72,10 @@ pub struct Board {
     pub(super) held: BTreeMap<LaneId, Held>,
     /// Entries that are quarantined and not lifted, by lane (rule R13).
     pub(super) quarantined: BTreeMap<LaneId, BTreeMap<Seq, RequestClass>>,
+    /// What has entered the lanes of which a copy is being made (rule R14).
+    pub(super) copies: BTreeMap<LaneId, CopyLog>,
+    /// Lanes that are held for a new copy to take its place (rule R14).
+    pub(super) cutovers: BTreeMap<LaneId, Cutover>,
     pub(super) dirty: BTreeSet<LaneId>,
     pub(super) last: Seq,
     /// Lanes in which nothing is done.
@@ -92,6 +99,8 @@ impl Board {
             settled_deletions: BTreeMap::new(),
             held: BTreeMap::new(),
             quarantined: BTreeMap::new(),
+            copies: BTreeMap::new(),
+            cutovers: BTreeMap::new(),
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
             halted: halt::Halted::default(),
@@ -141,6 +150,9 @@ impl Board {
             Input::Lift { lane, seq } => self.lift(lane, seq, &mut effects),
             Input::Reconsider { lane, instance } => self.reconsider(lane, instance, &mut effects),
             Input::FoundEqual(comparison) => self.found_equal(&comparison, &mut effects),
+            Input::CopyBegun(rebuild) => self.copy_begun(rebuild),
+            Input::CutoverWanted(rebuild) => self.cutover_wanted(rebuild),
+            Input::CutoverEnded { rebuild, outcome } => self.cutover_ended(rebuild, outcome, &mut effects),
             Input::LookAgain => self.look_again(&mut effects),
         }
         self.launch_all(&mut effects);
@@ -173,6 +185,7 @@ impl Board {
         persist_divergence(diverged, DivergenceCause::Unverified, effects);
         let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         lane.push(Entry { seq, profile, verdict: None }, ack_policy, ClientState::Waiting);
+        self.copies.get_mut(&id).into_iter().for_each(|log| log.note(seq));
         self.dirty.insert(id);
         let gone = match id {
             LaneId::Catalog => false,
@@ -273,7 +286,8 @@ impl Board {
             diverged.extend(self.ensure_lane(id));
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             let progress = lane.progress_mut(instance);
-            if progress.state == LaneState::InStep {
+            let admitted = std::mem::take(&mut progress.pending.admission) == Admission::WhenDurable;
+            if progress.state == LaneState::InStep || admitted {
                 progress.state = LaneState::Diverged;
                 diverged.push((id, instance));
                 self.dirty.insert(id);

@@ -3,7 +3,7 @@
 use super::{Board, ClientAnswer, Comparison, Effect, Persist, Record, known, never};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::entry::{Kind, Verdict};
-use crate::order::lane::{InFlight, LaneState, Pending};
+use crate::order::lane::{Admission, InFlight, LaneState, Pending};
 
 impl Board {
     /// The replica's request stays in flight until the record is durable: no second request may be in doubt (rule R1).
@@ -25,6 +25,7 @@ impl Board {
     pub(super) fn recorded(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
+        self.admission_recorded(id, instance);
         let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let progress = lane.progress_mut(instance);
         let InFlight::Recording { through } = progress.in_flight else {
@@ -43,8 +44,13 @@ impl Board {
                 slot.entry.verdict = Some(*verdict);
             }
         }
-        if id == LaneId::Catalog {
-            self.fold_catalog(through, &pending, effects);
+        if pending.admission == Admission::WhenDurable {
+            lane.progress_mut(instance).state = LaneState::InStep;
+        }
+        match id {
+            LaneId::Catalog => self.fold_catalog(through, &pending, effects),
+            // The new copy's id there (rule R14), and a dimension, which the catalog does not keep.
+            LaneId::Records(_) => pending.changes.iter().for_each(|change| self.catalog.fold(Seq::ZERO, change)),
         }
         self.give_answers(id, instance, &pending.answers, effects);
     }

@@ -1,0 +1,293 @@
+//! When a new copy may take the place of a diverged one (rule R14).
+//!
+//! Decides which replicas can be made anew, from which instance, and at which position of the lane the new copy is
+//! admitted: one at which nothing is in flight to the source, and nothing is sent until the copy is in its place. The
+//! copying itself, before and at that position, is the shell's.
+
+use super::{Action, Board, Consistency, Effect, Reach, Record, WaitId, WaitReason};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
+use crate::order::catalog_change::CatalogChange;
+use crate::order::lane::{Admission, InFlight, Lane, LaneState, LateWriteCheck, Pending};
+
+/// A diverged replica that can be made anew from a fresh one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rebuild {
+    pub collection: CollectionId,
+    pub source: InstanceId,
+    pub target: InstanceId,
+    /// The target's latest wait. What was done before another wait began there may still be undone.
+    pub wait: WaitId,
+}
+
+/// How a cutover ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CutoverOutcome {
+    /// The new copy, known by this id, has the source's content and stands in the old one's place.
+    InPlace(InstanceCollectionId),
+    /// It was given up before anything was renamed.
+    NotBegun,
+    /// It was given up while a renaming may still be executed.
+    InDoubt,
+}
+
+/// How far a cutover is, for the one who wants it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CutoverState {
+    /// What is in flight to the source has not ended.
+    Draining,
+    /// Nothing moves the source, and nothing changes the names on both instances, until
+    /// [`Input::CutoverEnded`](super::Input::CutoverEnded). What entered the lane since
+    /// [`Input::CopyBegun`](super::Input::CopyBegun) is `touched`; `None`: too much, the copy must be compared again.
+    Ready { touched: Option<Vec<Seq>> },
+    /// It cannot be any more.
+    GivenUp,
+}
+
+/// What has entered a lane since the comparison of its copy began.
+#[derive(Clone, Debug)]
+pub(in crate::order) struct CopyLog {
+    rebuild: Rebuild,
+    touched: Option<Vec<Seq>>,
+}
+
+/// A longer log costs more than comparing again.
+const LONGEST_LOG: usize = 20_000;
+
+impl CopyLog {
+    pub(super) fn note(&mut self, seq: Seq) {
+        if let Some(touched) = &mut self.touched {
+            touched.push(seq);
+        }
+        if self.touched.as_ref().is_some_and(|touched| touched.len() > LONGEST_LOG) {
+            self.touched = None;
+        }
+    }
+}
+
+/// A lane that is held.
+#[derive(Clone, Copy, Debug)]
+pub(in crate::order) struct Cutover {
+    rebuild: Rebuild,
+    stage: Stage,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stage {
+    /// Until what is in flight to the source has ended.
+    Draining,
+    /// Whoever wanted it may put the copy in its place, at this position.
+    Running(Seq),
+    /// The admission is becoming durable: until then the old mapping counts.
+    Admitting,
+}
+
+impl Board {
+    /// The replicas that can be made anew now, each with its source.
+    pub fn rebuilds(&self) -> Vec<Rebuild> {
+        let mut found = Vec::new();
+        for (id, lane) in &self.lanes {
+            let LaneId::Records(collection) = *id else { continue };
+            // Most lanes, and the cheapest question.
+            if lane.replicas.iter().all(|progress| progress.state == LaneState::InStep) {
+                continue;
+            }
+            // The preferred instance is spared where another one can be read.
+            let serves = |source: &InstanceId| {
+                self.reach[source.0] == Reach::Here && self.serves(collection, *source, Consistency::Fresh)
+            };
+            let Some(source) = self.instances().filter(serves).last() else { continue };
+            for target in self.instances() {
+                let rebuild = Rebuild { collection, source, target, wait: lane.progress(target).wait };
+                if self.can_be_rebuilt(lane, rebuild) {
+                    found.push(rebuild);
+                }
+            }
+        }
+        found.sort();
+        found
+    }
+
+    /// Whether the target is diverged, there, and nothing that was sent to it before can still be executed.
+    fn can_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
+        let Rebuild { collection, target, wait, .. } = rebuild;
+        let progress = lane.progress(target);
+        progress.state == LaneState::Diverged
+            && progress.in_flight == InFlight::None
+            && progress.late_write_check == LateWriteCheck::None
+            && progress.wait == wait
+            && lane.closed_by.is_none()
+            && self.reach[target.0] != Reach::Away
+            && self.first_deletion(collection) == Seq::MAX
+            && self.knows_collection(collection, target)
+    }
+
+    /// Whether the instance has every change of the collection itself, and none is under way or in doubt there.
+    fn knows_collection(&self, collection: CollectionId, instance: InstanceId) -> bool {
+        let (Some(catalog), Some(known)) = (self.lanes.get(&LaneId::Catalog), self.catalog.get(collection)) else {
+            return false;
+        };
+        let progress = catalog.progress(instance);
+        progress.state == LaneState::InStep
+            && matches!(progress.in_flight, InFlight::None | InFlight::Paused)
+            && !catalog.doubtful(instance)
+            && catalog.covered(instance) >= known.touched
+    }
+
+    /// What the source has yet to execute is not in what is read from it now.
+    pub(super) fn copy_begun(&mut self, rebuild: Rebuild) {
+        let id = LaneId::Records(rebuild.collection);
+        let Some(lane) = self.lanes.get(&id) else { return };
+        let covered = lane.covered(rebuild.source);
+        let ahead = lane.slots.iter().map(|slot| slot.entry.seq).filter(|seq| *seq > covered);
+        self.copies.insert(id, CopyLog { rebuild, touched: Some(ahead.collect()) });
+    }
+
+    /// How far the cutover is.
+    pub fn cutover_state(&self, rebuild: Rebuild) -> CutoverState {
+        let id = LaneId::Records(rebuild.collection);
+        match self.cutovers.get(&id).filter(|cutover| cutover.rebuild == rebuild).map(|cutover| cutover.stage) {
+            Some(Stage::Draining) => CutoverState::Draining,
+            Some(Stage::Running(_)) => {
+                let log = self.copies.get(&id).filter(|log| log.rebuild == rebuild);
+                CutoverState::Ready { touched: log.and_then(|log| log.touched.clone()) }
+            }
+            Some(Stage::Admitting) | None => CutoverState::GivenUp,
+        }
+    }
+
+    pub(super) fn cutover_wanted(&mut self, rebuild: Rebuild) {
+        let lane = LaneId::Records(rebuild.collection);
+        if self.cutover_stands(rebuild) {
+            self.cutovers.entry(lane).or_insert(Cutover { rebuild, stage: Stage::Draining });
+        }
+    }
+
+    fn cutover_stands(&self, rebuild: Rebuild) -> bool {
+        let Rebuild { collection, source, .. } = rebuild;
+        self.lanes.get(&LaneId::Records(collection)).is_some_and(|lane| {
+            self.can_be_rebuilt(lane, rebuild)
+                && self.reach[source.0] != Reach::Away
+                && lane.progress(source).state == LaneState::InStep
+        })
+    }
+
+    /// Whether nothing new is sent to this place: the source must not move, and the names on both must not change.
+    pub(super) fn held_for_cutover(&self, id: LaneId, instance: InstanceId) -> bool {
+        match id {
+            LaneId::Records(_) => self.cutovers.contains_key(&id),
+            LaneId::Catalog => {
+                let names = |cutover: &Cutover| [cutover.rebuild.source, cutover.rebuild.target].contains(&instance);
+                self.cutovers.values().any(names)
+            }
+        }
+    }
+
+    /// Those that cannot come to be any more hold nobody.
+    pub(super) fn give_up_cutovers(&mut self) {
+        let lost: Vec<_> =
+            self.draining().filter(|(_, rebuild)| !self.stands_or_may(*rebuild)).map(|(id, _)| id).collect();
+        lost.into_iter().for_each(|id| self.release_cutover(id));
+    }
+
+    /// Begins those whose lane stands still.
+    pub(super) fn begin_cutovers(&mut self) {
+        let ready: Vec<_> =
+            self.draining().filter_map(|(id, rebuild)| Some((id, rebuild, self.stands_still(id, rebuild)?))).collect();
+        for (id, rebuild, at) in ready {
+            self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Running(at) });
+        }
+    }
+
+    fn draining(&self) -> impl Iterator<Item = (LaneId, Rebuild)> {
+        let waits = |(_, cutover): &(&LaneId, &Cutover)| cutover.stage == Stage::Draining;
+        self.cutovers.iter().filter(waits).map(|(id, cutover)| (*id, cutover.rebuild))
+    }
+
+    /// Whether it may come to stand: a change of the catalog that is under way ends by itself.
+    fn stands_or_may(&self, rebuild: Rebuild) -> bool {
+        let Rebuild { collection, source, target, wait } = rebuild;
+        self.lanes.get(&LaneId::Records(collection)).is_some_and(|lane| {
+            let progress = lane.progress(target);
+            progress.state == LaneState::Diverged
+                && progress.wait == wait
+                && lane.closed_by.is_none()
+                && self.reach[target.0] != Reach::Away
+                && self.reach[source.0] != Reach::Away
+                && lane.progress(source).state == LaneState::InStep
+                && self.first_deletion(collection) == Seq::MAX
+        })
+    }
+
+    /// Where the source stands, if nothing is under way or in doubt there.
+    fn stands_still(&self, id: LaneId, rebuild: Rebuild) -> Option<Seq> {
+        let Rebuild { collection, source, .. } = rebuild;
+        let lane = self.lanes.get(&id)?;
+        let stands = lane.progress(source).in_flight == InFlight::None
+            && !lane.doubtful(source)
+            && self.serves(collection, source, Consistency::Fresh)
+            && lane.covered(source) >= lane.progress(rebuild.target).durable
+            && !self.held.contains_key(&id)
+            && self.cutover_stands(rebuild)
+            && self.knows_collection(collection, source);
+        stands.then(|| lane.covered(source))
+    }
+
+    /// The lane goes on. A copy that is in its place is admitted at the position at which the lane was held, unless the
+    /// target has been doubted since: then the old mapping stays, and everything begins again.
+    pub(super) fn cutover_ended(&mut self, rebuild: Rebuild, outcome: CutoverOutcome, effects: &mut Vec<Effect>) {
+        let id = LaneId::Records(rebuild.collection);
+        if self.copies.get(&id).is_some_and(|log| log.rebuild == rebuild) {
+            self.copies.remove(&id);
+        }
+        // Late: it was given up, or another one is under way.
+        let Some(cutover) = self.cutovers.get(&id).copied().filter(|cutover| cutover.rebuild == rebuild) else {
+            return;
+        };
+        let stands = self.cutover_stands(rebuild);
+        let Rebuild { collection, source, target, .. } = rebuild;
+        self.release_cutover(id);
+        match (outcome, cutover.stage) {
+            (CutoverOutcome::InPlace(on_target), Stage::Running(at)) if stands => {
+                let covered = self.lanes.get(&id).map(|lane| lane.covered(source));
+                debug_assert_eq!(covered, Some(at), "the source moved while its lane was held");
+                let instance = self.catalog.instance(target).clone();
+                let changes = vec![CatalogChange::Mapped { collection, instance, id: on_target }];
+                let pending =
+                    Pending { changes: changes.clone(), admission: Admission::WhenDurable, ..Pending::default() };
+                let record = Record { through: Some(at), changes, admitted: vec![(id, target)], ..Record::default() };
+                if let Some(lane) = self.lanes.get_mut(&id) {
+                    lane.progress_mut(target).doubt = Seq::ZERO;
+                }
+                self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Admitting });
+                self.begin_record(id, target, record, pending, effects);
+            }
+            (CutoverOutcome::InDoubt | CutoverOutcome::InPlace(_), _) => self.rest_target(id, target, effects),
+            (CutoverOutcome::NotBegun, _) => {}
+        }
+    }
+
+    /// What may still be renamed there is over when the target has been there for a settle time.
+    fn rest_target(&mut self, id: LaneId, target: InstanceId, effects: &mut Vec<Effect>) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let progress = lane.progress_mut(target);
+        if progress.state == LaneState::Diverged && progress.in_flight == InFlight::None {
+            let wait = progress.begin_wait(InFlight::InDoubt);
+            let why = WaitReason::Settle { in_a_row: 0 };
+            effects.push(Effect::Perform(Action::AwaitQuiescence { lane: id, instance: target, wait, why }));
+        }
+    }
+
+    /// A record of the target is durable: the admission, if one was under way.
+    pub(super) fn admission_recorded(&mut self, id: LaneId, instance: InstanceId) {
+        let admitting = |cutover: &Cutover| cutover.stage == Stage::Admitting && cutover.rebuild.target == instance;
+        if self.cutovers.get(&id).is_some_and(admitting) {
+            self.release_cutover(id);
+        }
+    }
+
+    fn release_cutover(&mut self, id: LaneId) {
+        self.cutovers.remove(&id);
+        self.dirty.insert(id);
+        self.dirty.insert(LaneId::Catalog);
+    }
+}

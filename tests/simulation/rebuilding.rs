@@ -1,0 +1,177 @@
+//! Diverged copies that are made anew (rule R14): the shell's part, with everything that may go wrong in it.
+//!
+//! A copy is what the source held when its comparison began, brought up to date at the cutover by what has entered the
+//! lane since, as the shell does it: from the bodies of those entries, read from the source.
+
+use std::collections::BTreeSet;
+
+use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
+use chroma_edge::order::{CutoverOutcome, CutoverState, Input, LaneState, Rebuild};
+
+use crate::body::Body;
+use crate::divergence::Known;
+use crate::instance::{Power, Stored};
+use crate::invariants::violated;
+use crate::requests::Request;
+use crate::world::{Weather, World};
+
+/// What the shell has under way: the copies, as they were compared last.
+#[derive(Default)]
+pub struct Rebuilding {
+    copies: Vec<(Rebuild, Stored)>,
+}
+
+impl Rebuilding {
+    pub fn is_idle(&self) -> bool {
+        self.copies.is_empty()
+    }
+
+    pub fn shell_forgets(&mut self) {
+        self.copies.clear();
+    }
+}
+
+impl World {
+    pub fn some_rebuild(&mut self) {
+        if let Some(at) = self.pick(self.rebuilding.copies.len())
+            && self.rng.per_mille(700)
+        {
+            return self.go_on(at);
+        }
+        let possible = self.board.rebuilds();
+        let Some(at) = self.pick(possible.len()) else { return };
+        let rebuild = possible[at];
+        let under_way = |(other, _): &(Rebuild, Stored)| other.collection == rebuild.collection;
+        if !self.rebuilding.copies.iter().any(under_way)
+            && self.is_up(rebuild.source)
+            && let Some(copy) = self.content_of(rebuild.collection, rebuild.source)
+        {
+            self.tell(Input::CopyBegun(rebuild));
+            self.rebuilding.copies.push((rebuild, copy));
+        }
+    }
+
+    fn go_on(&mut self, at: usize) {
+        let rebuild = self.rebuilding.copies[at].0;
+        match self.board.cutover_state(rebuild) {
+            CutoverState::GivenUp if self.rng.per_mille(500) => self.tell(Input::CutoverWanted(rebuild)),
+            CutoverState::Ready { touched } => {
+                let (_, copy) = self.rebuilding.copies.swap_remove(at);
+                let outcome = self.cut_over(rebuild, copy, touched);
+                self.end_rebuild(rebuild, outcome);
+            }
+            CutoverState::GivenUp | CutoverState::Draining => {
+                if self.rng.per_mille(150) {
+                    self.counters.count("cutover given up before it began");
+                    self.rebuilding.copies.swap_remove(at);
+                    self.end_rebuild(rebuild, CutoverOutcome::NotBegun);
+                }
+            }
+        }
+    }
+
+    fn is_up(&self, instance: InstanceId) -> bool {
+        self.instances[instance.0].power == Power::Up
+    }
+
+    fn content_of(&self, collection: CollectionId, instance: InstanceId) -> Option<Stored> {
+        let mapped = self.board.catalog().mapping(collection, instance)?;
+        self.instances[instance.0].collections.get(&mapped.uuid()).cloned()
+    }
+
+    fn cut_over(&mut self, rebuild: Rebuild, copy: Stored, touched: Option<Vec<Seq>>) -> CutoverOutcome {
+        let Rebuild { collection, source, target, .. } = rebuild;
+        self.r14_source_stands_still(collection, source);
+        let storm = self.weather == Weather::Storm;
+        let there = self.is_up(source) && self.is_up(target);
+        let (Some(now), Some(touched), true) = (self.content_of(collection, source), touched, there) else {
+            return CutoverOutcome::NotBegun;
+        };
+        let Some(copy) = self.brought_up_to_date(copy, &now, &touched) else {
+            self.counters.count("copy whose order differs");
+            return CutoverOutcome::NotBegun;
+        };
+        if copy != now {
+            violated("R14", &format!("{rebuild:?}: {copy:?} is not {now:?} after {touched:?}"));
+        }
+        if storm && self.rng.per_mille(150) {
+            return if self.rng.per_mille(500) { CutoverOutcome::NotBegun } else { CutoverOutcome::InDoubt };
+        }
+        let id = self.put_in_place(target, copy);
+        if storm && self.rng.per_mille(150) {
+            self.counters.count("cutover whose answer was lost");
+            return CutoverOutcome::InDoubt;
+        }
+        CutoverOutcome::InPlace(id)
+    }
+
+    /// What the shell makes of its copy; `None`: it sees that the order of the ids differs, and begins again.
+    fn brought_up_to_date(&self, mut copy: Stored, now: &Stored, touched: &[Seq]) -> Option<Stored> {
+        let mut ids = BTreeSet::new();
+        for seq in touched {
+            match &self.journal.rows[seq].body {
+                Body::Write { docs, .. } => ids.extend(docs.iter().map(|doc| doc.id)),
+                Body::DeleteIds(deleted) => ids.extend(deleted.iter().copied()),
+                // Their ids show in the lists alone.
+                _ => copy.records.retain(|record| now.records.iter().any(|other| other.id == record.id)),
+            }
+        }
+        let held = |records: &[crate::instance::Record], id: u8| records.iter().position(|record| record.id == id);
+        copy.records.retain(|record| !ids.contains(&record.id) || held(&now.records, record.id).is_some());
+        for record in now.records.iter().filter(|record| ids.contains(&record.id)) {
+            match held(&copy.records, record.id) {
+                Some(at) => copy.records[at] = record.clone(),
+                None => copy.records.push(record.clone()),
+            }
+        }
+        // Read and compared as they are: definitions and dimensions are small.
+        (copy.scope, copy.name) = (now.scope.clone(), now.name.clone());
+        (copy.metadata, copy.dimension) = (now.metadata, now.dimension);
+        let order = |stored: &Stored| stored.records.iter().map(|record| record.id).collect::<Vec<_>>();
+        (order(&copy) == order(now)).then_some(copy)
+    }
+
+    /// R14: nothing that is under way, or abandoned and not over, can move the source.
+    fn r14_source_stands_still(&self, collection: CollectionId, source: InstanceId) {
+        let lane = LaneId::Records(collection);
+        let moves =
+            |request: &&Request| (request.lane, request.instance) == (lane, source) && request.is_not_answered();
+        if let Some(request) = self.requests.iter().chain(&self.abandoned).find(moves) {
+            violated("R14", &format!("{collection:?} is copied from {source:?} while {request:?} may be executed"));
+        }
+    }
+
+    /// The copy takes the name; what had it is gone.
+    fn put_in_place(&mut self, target: InstanceId, copy: Stored) -> InstanceCollectionId {
+        let server = &mut self.instances[target.0];
+        server.create_database(&copy.scope);
+        server.delete_collection(&copy.scope, &copy.name);
+        InstanceCollectionId::new(server.give(copy))
+    }
+
+    fn end_rebuild(&mut self, rebuild: Rebuild, outcome: CutoverOutcome) {
+        let Rebuild { collection, source, target, .. } = rebuild;
+        let lane = LaneId::Records(collection);
+        let admissions = self.facts.admissions;
+        self.tell(Input::CutoverEnded { rebuild, outcome });
+        if self.facts.admissions == admissions {
+            return;
+        }
+        self.counters.count("made anew");
+        let at = self.facts.admitted.get(&(target, lane)).copied().unwrap_or(Seq::ZERO);
+        let later: BTreeSet<Seq> = self.journal.between(lane, at, Seq::MAX).map(|row| row.seq).collect();
+        self.facts.executed.retain(|(instance, seq)| *instance != target || !later.contains(seq));
+        self.facts.highest.insert((target, lane), at);
+        self.facts.latest.insert((target, lane), at);
+        if self.board.state_of(collection, target) == LaneState::InStep {
+            violated("R14", &format!("{target:?} serves {collection:?} before its new mapping is durable"));
+        }
+        match self.taints.of(collection, source) {
+            Some(divergence) if divergence.known == Known::ToTheBoard => {
+                violated("R14", &format!("{collection:?} is copied from {source:?}, which is known to be astray"))
+            }
+            Some(divergence) => self.taints.spoil_again(collection, target, divergence),
+            None => self.taints.forget(collection, target),
+        }
+    }
+}
