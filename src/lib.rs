@@ -10,6 +10,7 @@ pub mod config;
 pub mod coordinator;
 pub mod events;
 pub mod executor;
+pub mod heal;
 pub mod ids;
 pub mod instance;
 pub mod journal;

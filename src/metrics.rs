@@ -53,10 +53,13 @@ pub enum Number {
     QuarantinedWrites,
     QuarantinedReads,
     SuspectReads,
+    CopiesMade,
+    CopiesFailed,
+    CopiedRecords,
 }
 
 impl Number {
-    const ALL: [Number; 29] = [
+    const ALL: [Number; 32] = [
         Number::Active,
         Number::LeaseHeld,
         Number::PendingWrites,
@@ -86,6 +89,9 @@ impl Number {
         Number::QuarantinedWrites,
         Number::QuarantinedReads,
         Number::SuspectReads,
+        Number::CopiesMade,
+        Number::CopiesFailed,
+        Number::CopiedRecords,
     ];
 
     const fn name_and_help(self) -> (&'static str, &'static str) {
@@ -123,6 +129,9 @@ impl Number {
             Number::WebhookFailed => {
                 ("webhook_failed", "Posts to the webhook that were not accepted since the start; each is repeated")
             }
+            Number::CopiesMade => ("copies_made", "Diverged copies of collections made anew since the start"),
+            Number::CopiesFailed => ("copies_failed", "Attempts to make a copy anew that failed since the start"),
+            Number::CopiedRecords => ("copied_records", "Records of the copies that were made anew since the start"),
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::chroma::EdgeAnswer;
 use crate::clock;
 use crate::coordinator::Core;
 use crate::events::{Hub, WebhookGauges};
+use crate::heal::HealProgress;
 use crate::ids::LaneId;
 use crate::instance::Health;
 use crate::proxy::{Admission, Vouch};
@@ -41,6 +42,7 @@ pub struct Admin {
     store: StoreKind,
     started: Instant,
     listeners: Listeners,
+    healing: Arc<HealProgress>,
     safety: Safety,
     vouch: Arc<Vouch>,
 }
@@ -104,13 +106,14 @@ impl Admin {
         health: Arc<Health>,
         listeners: Listeners,
         vouch: Arc<Vouch>,
+        healing: Arc<HealProgress>,
         options: &AdminOptions,
     ) -> Admin {
         let hub = Arc::clone(&listeners.hub);
         let (interval, key_headers) = (options.recovery_interval, options.key_headers.clone());
         let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, interval, key_headers);
         let AdminOptions { backlog_limit, store, .. } = *options;
-        Admin { core, admission, backlog_limit, store, started: clock::now(), listeners, safety, vouch }
+        Admin { core, admission, backlog_limit, store, started: clock::now(), listeners, healing, safety, vouch }
     }
 
     async fn page(&self, path: &str) -> Option<Page> {

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Admin, Page};
 use crate::chroma::{ByIdRoute, Capabilities, CopiedBy, MetadataArrays};
+use crate::heal::{HealStage, HealView};
 use crate::ids::{CollectionId, InstanceId, LaneId, shown};
 use crate::instance::Phase;
 use crate::journal::{EventId, EventScope, Status, Totals};
@@ -128,6 +129,7 @@ impl Admin {
             "collections": picture.collections,
             "diverged": self.diverged(&picture),
             "quarantine": self.quarantine_counts().shown(),
+            "healing": self.healing(),
             "without_second_copy": self.without_second_copy(),
             "halted_lanes": self.halted_lanes(),
             "journal_held_back_by": self.held_back_by(),
@@ -157,6 +159,30 @@ impl Admin {
             .map(|id| json!({ "collection_id": id.to_string(), "collection_name": name(id) }))
             .collect();
         json!({ "count": count, "first": first })
+    }
+
+    /// Copies that are being made anew, or could not be and will be tried again.
+    fn healing(&self) -> Vec<Value> {
+        let registry = self.core.registry();
+        let view = |view: HealView| {
+            let name = self.core.board().catalog().get(view.collection).map(|known| shown(&known.name).into_owned());
+            json!({
+                "collection_id": view.collection.to_string(),
+                "collection_name": name,
+                "source": registry.name(view.source).as_str(),
+                "instance": registry.name(view.target).as_str(),
+                "state": match view.stage {
+                    HealStage::Copying => "healing",
+                    HealStage::Waiting => "waiting",
+                },
+                "records": view.records,
+                "total_records": view.total,
+                "percent": (view.total > 0).then(|| 100.0 * view.records as f64 / view.total as f64),
+                "records_per_second": view.rate,
+                "last_error": view.error,
+            })
+        };
+        self.healing.views().into_iter().map(view).collect()
     }
 
     /// Collections that are not served from some instance, and where.
@@ -290,6 +316,10 @@ impl Admin {
         gauges.numbers.push((Number::QuarantinedWrites, number(held.writes)));
         gauges.numbers.push((Number::QuarantinedReads, number(held.reads)));
         gauges.numbers.push((Number::SuspectReads, number(held.suspects)));
+        let [made, failed, records] = self.healing.totals();
+        gauges.numbers.push((Number::CopiesMade, count(made)));
+        gauges.numbers.push((Number::CopiesFailed, count(failed)));
+        gauges.numbers.push((Number::CopiedRecords, count(records)));
         gauges.numbers.push((Number::EventStreams, number(self.listeners.hub.streams())));
         gauges.numbers.push((Number::EventStreamsLimit, number(self.listeners.hub.limit())));
         if let Some(webhook) = &self.listeners.webhook {

@@ -18,6 +18,7 @@ mod feature;
 mod limits;
 mod lookup;
 mod merge;
+mod reserved;
 mod rewrite;
 mod route;
 mod scan;
@@ -42,6 +43,7 @@ pub use feature::Feature;
 pub use limits::{Exceeded, IndexFault, Limit, Measured, RequestLimits, Unit};
 pub use lookup::{Looked, Lookup};
 pub use merge::merge;
+pub use reserved::{RESERVED_PREFIX, is_reserved};
 pub use rewrite::{
     by_id_path, collection_list, collection_path, collection_response, collections_path, database_list, database_path,
     database_response, databases_path, error_text, instance_path, strip_page, tenant_path, tenants_path,

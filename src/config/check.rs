@@ -18,10 +18,11 @@ use super::section::{Located, Section};
 use super::tree::Node;
 use super::units::{ByteSize, show_duration};
 use super::{
-    Adopt, Config, ConnectionPooling, DEFAULT_MERGE_DOCUMENTS, JournalConfig, JournalStore, Limits, Protection,
+    Adopt, Config, ConnectionPooling, DEFAULT_MERGE_DOCUMENTS, Heal, JournalConfig, JournalStore, Limits, Protection,
     ReplicaRatio,
 };
 use crate::chroma::{Envelope, Limit, Number, Numbers, RequestLimits, Unit};
+use crate::heal::HealMode;
 use crate::ids::InstanceName;
 use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Tls};
 use crate::journal::Compression;
@@ -87,6 +88,7 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         quarantine_wait: quarantine_wait(&edge),
         protection: protection(&edge),
         adopt: adopt(&edge),
+        heal: heal(&edge),
         idempotency: outside::idempotency(&edge),
         trusted_proxies: outside::trusted_proxies(&edge),
         origins: outside::origins(&edge),
@@ -332,6 +334,15 @@ fn protection(edge: &Section<'_>) -> Protection {
     let collections = section.texts("collections", &["global"]);
     section.finish();
     Protection { reset, collections }
+}
+
+fn heal(edge: &Section<'_>) -> Heal {
+    let section = edge.section("heal");
+    let modes = [("true", HealMode::Automatic), ("false", HealMode::Off)];
+    let mode = section.choice("enabled", "true", &modes, HealMode::Automatic);
+    let hold = section.duration("hold", secs(1), ms(50)..=secs(60));
+    section.finish();
+    Heal { mode, hold }
 }
 
 fn adopt(edge: &Section<'_>) -> Adopt {

@@ -32,6 +32,7 @@ pub use outside::WebhookConfig;
 pub use units::{ByteSize, show_duration};
 
 use crate::chroma::{Envelope, RequestLimits};
+use crate::heal::HealMode;
 use crate::instance::{HealthOptions, InstanceOptions};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
@@ -86,6 +87,7 @@ pub struct Config {
     pub quarantine_wait: Duration,
     pub protection: Protection,
     pub adopt: Adopt,
+    pub heal: Heal,
     /// Which request headers bring the client's own id of a write. In the file: `idempotency.headers`.
     pub idempotency: KeyHeaders,
     /// Proxies in front of the edge whose `X-Forwarded-For` is believed.
@@ -186,6 +188,15 @@ pub struct Protection {
 pub struct Adopt {
     /// Tenants besides `default_tenant` and those the edge remembers; Chroma cannot list its tenants.
     pub tenants: Vec<String>,
+}
+
+/// Diverged copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Heal {
+    /// Whether they are made anew without anybody's word. In the file: `heal.enabled`.
+    pub mode: HealMode,
+    /// How long writers of one collection may wait for that.
+    pub hold: Duration,
 }
 
 /// Reads the file, if one is named, and the environment through `lookup`.

@@ -17,6 +17,7 @@ use super::capabilities;
 use super::completeness::complete;
 use super::contents::{Contents, Look};
 use super::error::InspectError;
+use crate::chroma::is_reserved;
 use crate::clock::{self, Timestamp};
 use crate::coordinator::Core;
 use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
@@ -184,6 +185,9 @@ impl Inspector {
             let unknown_database =
                 |found: &FoundDatabase| catalog.database(&Scope::new(&found.tenant, &found.name)).is_none();
             let unknown = |found: &FoundCollection| {
+                if is_reserved(&found.name) {
+                    return false;
+                }
                 let named = catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
                 named.map_or_else(|| catalog.by_id(found.id).is_none(), |known| known.mappings[instance.0].is_none())
             };

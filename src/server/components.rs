@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
-use super::services::{EventService, ExecutorService, HandOut, JournalService, RejoinService, RetentionService};
+use super::services::{
+    EventService, ExecutorService, HandOut, HealService, JournalService, RejoinService, RetentionService,
+};
 use super::start_error::StartError;
 use crate::admin::{Admin, AdminOptions, Listeners, StoreKind, shown_in_event};
 use crate::clock::Timestamp;
@@ -14,6 +16,7 @@ use crate::config::{Config, ConnectionPooling};
 use crate::coordinator::{Core, CoreParts, Restored, restore};
 use crate::events::{Hub, Webhook};
 use crate::executor::{LateWrites, ResourceLimits, Resources, Runner, RunnerOptions};
+use crate::heal::{HealOptions, HealProgress, Healer};
 use crate::ids::InstanceName;
 use crate::instance::{Client, Health, Registry, Target, Timeouts};
 use crate::journal::retention::RetentionOptions;
@@ -86,7 +89,9 @@ impl Components {
         let (served, serving) = oneshot::channel();
         let runner = Runner::new(Arc::clone(&core), resources, self.client(), self.runner_options(), inspections);
         let rejoin = self.rejoin(&core, first_look);
-        let (edge_slot, edge, listen) = (self.edge_slot.clone(), self.edge(&core, listeners), self.config.listen);
+        let (healer, healing) = self.healer(&core);
+        let (edge_slot, edge, listen) =
+            (self.edge_slot.clone(), self.edge(&core, listeners, healing), self.config.listen);
         let ready = Box::new(move || {
             edge_slot.open(edge);
             tracing::info!(%listen, "serving");
@@ -98,6 +103,7 @@ impl Components {
             JournalService { task, stop: self.journal_stopped, lost: self.lost },
             ExecutorService { runner, work },
             RejoinService { rejoin, inspect, ready },
+            HealService(healer),
             retention,
             events,
         );
@@ -138,6 +144,16 @@ impl Components {
         Rejoin::new(Arc::clone(core), inspector, self.client(), options)
     }
 
+    fn healer(&self, core: &Arc<Core>) -> (Healer, Arc<HealProgress>) {
+        let options = HealOptions {
+            mode: self.config.heal.mode,
+            hold: self.config.heal.hold,
+            deadline: self.config.attempt_timeout,
+        };
+        let progress = Arc::new(HealProgress::default());
+        (Healer::new(Arc::clone(core), self.client(), options, Arc::clone(&progress)), progress)
+    }
+
     fn retention(&self, core: &Arc<Core>) -> RetentionService {
         RetentionService {
             store: Arc::clone(&self.store),
@@ -151,7 +167,7 @@ impl Components {
         }
     }
 
-    fn edge(&self, core: &Arc<Core>, listeners: Listeners) -> Edge {
+    fn edge(&self, core: &Arc<Core>, listeners: Listeners, healing: Arc<HealProgress>) -> Edge {
         let (health, admission) = (Arc::clone(&self.health), Arc::clone(&self.admission));
         let options = AdminOptions {
             backlog_limit: self.config.limits.backlog_entries,
@@ -161,7 +177,7 @@ impl Components {
         };
         let vouch = Vouch::new(Arc::clone(core), self.config.vouch.clone(), self.config.quarantine_wait);
         let (shared, known) = (Arc::clone(&admission), Arc::clone(&vouch));
-        let pages = Admin::new(Arc::clone(core), shared, Arc::clone(&health), listeners, known, &options);
+        let pages = Admin::new(Arc::clone(core), shared, Arc::clone(&health), listeners, known, healing, &options);
         let pages = Arc::new(pages);
         Edge::new(Arc::clone(core), health, admission, pages, self.client(), vouch, proxy_options(&self.config))
     }

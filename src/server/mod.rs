@@ -93,6 +93,7 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
     renewer.threads = Some(2);
     server.add_service(background_service("journal", tasks.journal));
     server.add_service(background_service("executor", tasks.executor));
+    server.add_service(background_service("heal", tasks.heal));
     server.add_service(background_service("retention", tasks.retention));
     server.add_service(background_service("events", tasks.events));
     server.add_service(background_service("stop", stopper));

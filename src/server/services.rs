@@ -12,6 +12,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use crate::coordinator::{Core, EXIT_CODE, WorkQueue};
 use crate::events::{Hub, Webhook};
 use crate::executor::Runner;
+use crate::heal::Healer;
 use crate::ids::{InstanceId, InstanceName};
 use crate::journal::retention::{self, RetentionOptions};
 use crate::journal::{Ended, JournalTask, Store};
@@ -74,6 +75,7 @@ pub(super) struct Tasks {
     pub journal: Task<JournalService>,
     pub executor: Task<ExecutorService>,
     pub rejoin: Task<RejoinService>,
+    pub heal: Task<HealService>,
     pub retention: Task<RetentionService>,
     pub events: Task<EventService>,
 }
@@ -83,6 +85,7 @@ pub(super) struct HandOut {
     journal: oneshot::Sender<JournalService>,
     executor: oneshot::Sender<ExecutorService>,
     rejoin: oneshot::Sender<RejoinService>,
+    heal: oneshot::Sender<HealService>,
     retention: oneshot::Sender<RetentionService>,
     events: oneshot::Sender<EventService>,
 }
@@ -92,16 +95,18 @@ pub(super) fn tasks() -> (HandOut, Tasks) {
     let (give_journal, journal) = Task::later();
     let (give_sync, executor) = Task::later();
     let (give_recovery, rejoin) = Task::later();
+    let (give_heal, heal) = Task::later();
     let (give_retention, retention) = Task::later();
     let (give_events, events) = Task::later();
     let hand_out = HandOut {
         journal: give_journal,
         executor: give_sync,
         rejoin: give_recovery,
+        heal: give_heal,
         retention: give_retention,
         events: give_events,
     };
-    (hand_out, Tasks { journal, executor, rejoin, retention, events })
+    (hand_out, Tasks { journal, executor, rejoin, heal, retention, events })
 }
 
 impl HandOut {
@@ -111,12 +116,14 @@ impl HandOut {
         journal: JournalService,
         executor: ExecutorService,
         rejoin: RejoinService,
+        heal: HealService,
         retention: RetentionService,
         events: EventService,
     ) {
         let _ = self.journal.send(journal);
         let _ = self.executor.send(executor);
         let _ = self.rejoin.send(rejoin);
+        let _ = self.heal.send(heal);
         let _ = self.retention.send(retention);
         let _ = self.events.send(events);
     }
@@ -165,6 +172,15 @@ pub(super) struct RejoinService {
 impl Work for RejoinService {
     async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         self.rejoin.run(self.inspect, self.ready).await;
+    }
+}
+
+pub(super) struct HealService(pub Healer);
+
+#[async_trait]
+impl Work for HealService {
+    async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        self.0.run().await;
     }
 }
 

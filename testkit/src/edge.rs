@@ -156,6 +156,10 @@ impl Builder {
         for (name, keys) in &self.instances {
             text.push_str(&format!("    - {{ name: {name}, {keys} }}\n"));
         }
+        if !self.config.contains("heal:") {
+            // What is diverged stays so, unless a test is about its end.
+            text.push_str("  heal: { enabled: false }\n");
+        }
         text.push_str(&self.config);
         std::fs::write(dir.path().join("edge.yaml"), text).expect("the edge's configuration");
         let mut edge = Edge {

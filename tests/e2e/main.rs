@@ -23,6 +23,7 @@ mod forwarded;
 mod gateway;
 mod harness;
 mod hostile;
+mod healing;
 mod journal_away;
 mod late_servers;
 mod limited_delete;

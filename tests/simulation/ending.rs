@@ -51,7 +51,7 @@ impl World {
             && self.failures.is_idle()
             && self.compared.is_empty()
             && self.rebuilding.is_idle()
-            && self.board.rebuilds().is_empty()
+            && self.board.rebuilds().iter().all(|rebuild| self.cannot_be_copied(*rebuild))
             && self.late_requests.is_empty()
             && self.overruns.is_empty()
             && self.journal.suspicions().is_empty()

@@ -74,6 +74,11 @@ impl World {
         self.instances[instance.0].power == Power::Up
     }
 
+    /// The source has lost the collection, and nobody has seen it.
+    pub fn cannot_be_copied(&self, rebuild: Rebuild) -> bool {
+        self.content_of(rebuild.collection, rebuild.source).is_none()
+    }
+
     fn content_of(&self, collection: CollectionId, instance: InstanceId) -> Option<Stored> {
         let mapped = self.board.catalog().mapping(collection, instance)?;
         self.instances[instance.0].collections.get(&mapped.uuid()).cloned()
@@ -131,6 +136,15 @@ impl World {
         (order(&copy) == order(now)).then_some(copy)
     }
 
+    /// The definition is the source's, with every change of the collection that it has executed.
+    fn changes_came_with_it(&mut self, collection: CollectionId, source: InstanceId, target: InstanceId) {
+        let about =
+            |body: &Body| matches!(body, Body::UpdateCollection { collection: about, .. } if *about == collection);
+        let rows = self.journal.rows.values().filter(|row| about(&row.body)).map(|row| row.seq);
+        let changes: Vec<Seq> = rows.filter(|seq| self.facts.executed(source, *seq)).collect();
+        self.facts.executed.extend(changes.into_iter().map(|seq| (target, seq)));
+    }
+
     /// R14: nothing that is under way, or abandoned and not over, can move the source.
     fn r14_source_stands_still(&self, collection: CollectionId, source: InstanceId) {
         let lane = LaneId::Records(collection);
@@ -161,6 +175,7 @@ impl World {
         let at = self.facts.admitted.get(&(target, lane)).copied().unwrap_or(Seq::ZERO);
         let later: BTreeSet<Seq> = self.journal.between(lane, at, Seq::MAX).map(|row| row.seq).collect();
         self.facts.executed.retain(|(instance, seq)| *instance != target || !later.contains(seq));
+        self.changes_came_with_it(collection, source, target);
         self.facts.highest.insert((target, lane), at);
         self.facts.latest.insert((target, lane), at);
         if self.board.state_of(collection, target) == LaneState::InStep {

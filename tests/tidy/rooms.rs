@@ -27,6 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["chroma", "clock", "coordinator", "ids", "instance", "journal", "lasting", "lease", "order", "proof"],
     ),
     ("rejoin", &["chroma", "clock", "coordinator", "executor", "ids", "instance", "journal", "lasting", "order"]),
+    ("heal", &["chroma", "clock", "coordinator", "ids", "instance", "order"]),
     ("events", &["clock", "ids", "instance", "journal", "lasting", "metrics", "order"]),
     // What clients and operators reach. None sends a write to an instance.
     // The HTTP that proxy, pages and configuration share.
@@ -49,11 +50,24 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     (
         "admin",
-        &["chroma", "clock", "coordinator", "events", "ids", "instance", "journal", "metrics", "order", "proxy", "web"],
+        &[
+            "chroma",
+            "clock",
+            "coordinator",
+            "events",
+            "heal",
+            "ids",
+            "instance",
+            "journal",
+            "metrics",
+            "order",
+            "proxy",
+            "web",
+        ],
     ),
     // `validate` is a client: it shares no code with the edge but the clock.
     ("validate", &["clock"]),
-    ("config", &["chroma", "events", "ids", "instance", "journal", "order", "web"]),
+    ("config", &["chroma", "events", "heal", "ids", "instance", "journal", "order", "web"]),
     ("cli", &["config", "instance", "journal", "order", "proof", "validate", "web"]),
     // The composition root. No room imports it.
     (
@@ -65,6 +79,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "coordinator",
             "events",
             "executor",
+            "heal",
             "ids",
             "instance",
             "journal",

@@ -10,6 +10,7 @@ use super::refusal::Refusal;
 use super::visit::{Key, Looking, is_array};
 use crate::chroma::feature::Feature;
 use crate::chroma::limits::{Limit, Measured};
+use crate::chroma::reserved::is_reserved;
 
 /// What a scan made of a body.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,6 +92,9 @@ pub fn scan_create_collection(body: &[u8]) -> Result<Scanned<CreateScan>, Refusa
     };
     let mut measured = Measured::default();
     measured.note(Limit::NameBytes, create.name.len());
+    if is_reserved(&create.name) {
+        return Err(Refusal::ReservedName);
+    }
     let hnsw = match check_metadata(create.metadata.as_deref(), &mut measured)? {
         Scanned::Read(hnsw) => hnsw,
         Scanned::Malformed(refusal) => return Ok(Scanned::Malformed(refusal)),
@@ -116,6 +120,9 @@ pub fn scan_update_collection(body: &[u8]) -> Result<Scanned<UpdateScan>, Refusa
     };
     let mut measured = Measured::default();
     measured.note(Limit::NameBytes, update.new_name.as_ref().map_or(0, String::len));
+    if update.new_name.as_deref().is_some_and(is_reserved) {
+        return Err(Refusal::ReservedName);
+    }
     if let Scanned::Malformed(refusal) = check_metadata(update.new_metadata.as_deref(), &mut measured)? {
         return Ok(Scanned::Malformed(refusal));
     }

@@ -3,6 +3,7 @@
 use crate::chroma::answer::EdgeAnswer;
 use crate::chroma::error::{ErrorBody, ErrorName};
 use crate::chroma::limits::{Exceeded, IndexFault};
+use crate::chroma::reserved::RESERVED_PREFIX;
 
 /// Why a body must not reach an instance. The texts are Chroma's own wherever Chroma has one.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
@@ -27,6 +28,9 @@ pub enum Refusal {
         "Failed to deserialize the JSON body into the target type: invalid type: sequence, expected struct {payload} at line 1 column 0"
     )]
     ArrayBody { payload: &'static str },
+    /// The edge's own collections, which no client sees.
+    #[error("Collection names that begin with '{RESERVED_PREFIX}' are reserved")]
+    ReservedName,
     /// No whole JSON object that the edge could read to its end: what it did not read may harm an instance.
     #[error("Failed to parse the request body as JSON: {error}")]
     NotJson { error: String },
@@ -62,6 +66,7 @@ impl Refusal {
     pub const fn reason(&self) -> &'static str {
         match self {
             Refusal::ReservedKey { .. } => "reserved_metadata_key",
+            Refusal::ReservedName => "reserved_name",
             Refusal::EmptyId => "empty_id",
             Refusal::Inconsistent => "inconsistent_lengths",
             Refusal::SparseVector { .. } => "sparse_vector",
@@ -83,6 +88,7 @@ impl Refusal {
     pub fn answer(&self) -> EdgeAnswer {
         let (status, name) = match self {
             Refusal::ReservedKey { .. }
+            | Refusal::ReservedName
             | Refusal::EmptyId
             | Refusal::Inconsistent
             | Refusal::NotJson { .. }

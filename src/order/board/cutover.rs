@@ -155,6 +155,12 @@ impl Board {
         }
     }
 
+    /// Whether the admission of a copy that is in its place is becoming durable.
+    pub fn admits(&self, rebuild: Rebuild) -> bool {
+        let cutover = self.cutovers.get(&LaneId::Records(rebuild.collection));
+        cutover.is_some_and(|cutover| cutover.rebuild == rebuild && cutover.stage == Stage::Admitting)
+    }
+
     pub(super) fn cutover_wanted(&mut self, rebuild: Rebuild) {
         let lane = LaneId::Records(rebuild.collection);
         if self.cutover_stands(rebuild) {
@@ -248,8 +254,9 @@ impl Board {
         self.release_cutover(id);
         match (outcome, cutover.stage) {
             (CutoverOutcome::InPlace(on_target), Stage::Running(at)) if stands => {
+                // What was skipped meanwhile is skipped by the new copy too.
                 let covered = self.lanes.get(&id).map(|lane| lane.covered(source));
-                debug_assert_eq!(covered, Some(at), "the source moved while its lane was held");
+                debug_assert!(covered >= Some(at), "the source's place went back while its lane was held");
                 let instance = self.catalog.instance(target).clone();
                 let changes = vec![CatalogChange::Mapped { collection, instance, id: on_target }];
                 let pending =

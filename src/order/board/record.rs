@@ -104,6 +104,10 @@ impl Board {
     pub(super) fn found_equal(&mut self, comparison: &Comparison, effects: &mut Vec<Effect>) {
         let Comparison { collection, reference, instance, at, wait } = *comparison;
         let id = LaneId::Records(collection);
+        // Another copy is about to take the place of the one that was compared.
+        if self.cutovers.contains_key(&id) {
+            return;
+        }
         let quiet = self.quiet(collection, reference);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let unmoved = quiet && lane.covered(reference) == at;

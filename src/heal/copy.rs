@@ -1,0 +1,219 @@
+//! A new copy on its instance, beside the old one: created from the source's definition under a hidden name, renamed into
+//! its place, removed when it is not wanted.
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tracing::warn;
+use uuid::Uuid;
+
+use super::HealError;
+use super::align::{Sides, target};
+use super::place::{Place, WriteError};
+use super::records::Embeddings;
+use crate::chroma::{self, RESERVED_PREFIX, copy_requests, is_reserved, same_definition};
+use crate::coordinator::Core;
+use crate::ids::{InstanceCollectionId, Scope};
+use crate::instance::Client;
+use crate::order::Rebuild;
+
+/// Collections that are listed at once.
+const LISTED: usize = 250;
+
+/// The copy of one collection that is being made.
+pub(super) struct Copy<'a> {
+    pub source: Place<'a>,
+    /// The database on the target.
+    beside: Place<'a>,
+    scope: Scope,
+    /// What clients call the collection.
+    pub name: String,
+    /// What the copy is called until it takes its place, and the old one from then on.
+    hidden: String,
+    discarded: String,
+}
+
+/// What was created.
+pub(super) struct Created<'a> {
+    pub place: Place<'a>,
+    pub id: InstanceCollectionId,
+    embeddings: Embeddings,
+}
+
+impl Created<'_> {
+    /// The copy beside its source.
+    pub fn sides<'a>(&'a self, source: &'a Place<'a>) -> Sides<'a> {
+        Sides { source, copy: &self.place, embeddings: self.embeddings }
+    }
+}
+
+#[derive(Deserialize)]
+struct Listed {
+    id: Uuid,
+    name: String,
+}
+
+/// How far a renaming came.
+pub(super) enum Renamed {
+    InPlace,
+    /// Nothing was renamed.
+    NotBegun(HealError),
+    /// It may still be.
+    InDoubt(HealError),
+}
+
+impl<'a> Copy<'a> {
+    pub fn new(
+        core: &'a Core,
+        client: &'a Client,
+        rebuild: Rebuild,
+        (scope, name): (&Scope, &str),
+        deadline: std::time::Duration,
+    ) -> Result<Self, HealError> {
+        let mapped = core.board().catalog().mapping(rebuild.collection, rebuild.source);
+        let from = mapped.ok_or(HealError::Overtaken)?;
+        let path = |id: &str| chroma::collection_path(scope, id);
+        let source = Place::new(core, client, rebuild.source, path(&from.to_string()), deadline);
+        let beside = Place::new(core, client, rebuild.target, chroma::collections_path(scope), deadline);
+        let (scope, name) = (scope.clone(), name.to_owned());
+        let (hidden, discarded) = (hidden_name("copy"), hidden_name("old"));
+        Ok(Copy { source, beside, scope, name, hidden, discarded })
+    }
+
+    fn named(&self, name: &str) -> Place<'a> {
+        self.beside.at(chroma::collection_path(&self.scope, name))
+    }
+
+    fn with_id(&self, id: InstanceCollectionId) -> Place<'a> {
+        self.named(&id.to_string())
+    }
+
+    /// Creates it, and reads its definition back.
+    pub async fn create(&self) -> Result<Created<'a>, HealError> {
+        let original = self.original().await?;
+        let plan = copy_requests(&original, &self.hidden).ok_or(HealError::NotCopyable)?;
+        let body = String::from_utf8(plan.create_body).map_err(|_| HealError::NotCopyable)?;
+        let answer = self.beside.write(Method::POST, self.beside.path.clone(), body).await.map_err(target)?;
+        let found: Listed =
+            serde_json::from_slice(&answer.body).map_err(|error| HealError::Target(error.to_string()))?;
+        let id = InstanceCollectionId::new(found.id);
+        let place = self.with_id(id);
+        if let Some(put) = plan.then_put.filter(|_| !same_definition(&original, &answer.body)) {
+            let put = String::from_utf8(put).map_err(|_| HealError::NotCopyable)?;
+            place.write(Method::PUT, place.path.clone(), put).await.map_err(target)?;
+        }
+        let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
+        let same = made.is_some_and(|made| same_definition(&original, &made));
+        let embeddings = Embeddings::of(&original);
+        if same { Ok(Created { place, id, embeddings }) } else { Err(HealError::Definition) }
+    }
+
+    /// The Collection object of the source, by its name.
+    async fn original(&self) -> Result<bytes::Bytes, HealError> {
+        let by_name = self.source.at(chroma::collection_path(&self.scope, &self.name));
+        by_name.definition().await.map_err(HealError::Source)?.ok_or(HealError::Overtaken)
+    }
+
+    /// Whether the two definitions are the same now, dimensions included.
+    pub async fn same_definition(&self) -> Result<bool, HealError> {
+        let original = self.original().await?;
+        let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
+        Ok(made.is_some_and(|made| same_definition(&original, &made) && dimension(&original) == dimension(&made)))
+    }
+
+    /// A refused write can have set the source's dimension, of which its records say nothing.
+    pub async fn give_dimension(&self, created: &Created<'_>) -> Result<(), HealError> {
+        let wanted = dimension(&self.original().await?);
+        let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
+        let (Some(wanted), None) = (wanted, made.and_then(|made| dimension(&made))) else { return Ok(()) };
+        let id = hidden_name("dimension");
+        let body = json!({ "ids": [id], "embeddings": [vec![0.0; usize::try_from(wanted).unwrap_or(1)]] });
+        let place = &created.place;
+        place.write(Method::POST, format!("{}/add", place.path), body.to_string()).await.map_err(target)?;
+        place.delete(&[id]).await.map_err(target)
+    }
+
+    /// The old copy gives its name up, and the new one takes it. Both are named by their ids: executed once more, or late, a
+    /// request does no harm as long as nothing has renamed them since.
+    ///
+    /// A crash here leaves the replica diverged, whatever is called what: the next copy takes the name from whoever has it.
+    pub async fn rename(&self, created: &Created<'_>) -> Renamed {
+        let holder = match self.named(&self.name).definition().await {
+            Ok(holder) => holder.and_then(|body| serde_json::from_slice::<Listed>(&body).ok()),
+            Err(error) => return Renamed::NotBegun(HealError::Target(error)),
+        };
+        if let Some(holder) = holder.filter(|holder| holder.id != created.id.uuid()) {
+            match self.called(InstanceCollectionId::new(holder.id), &self.discarded).await {
+                Ok(()) => {}
+                Err(error @ WriteError::Refused(_)) => return Renamed::NotBegun(target(error)),
+                Err(error @ WriteError::Unanswered(_)) => return Renamed::InDoubt(target(error)),
+            }
+        }
+        match self.called(created.id, &self.name).await {
+            Ok(()) => Renamed::InPlace,
+            Err(error) => Renamed::InDoubt(target(error)),
+        }
+    }
+
+    async fn called(&self, id: InstanceCollectionId, name: &str) -> Result<(), WriteError> {
+        let place = self.with_id(id);
+        let body = json!({ "new_name": name }).to_string();
+        place.write(Method::PUT, place.path.clone(), body).await.map(drop)
+    }
+
+    /// The new copy serves: the old one is of no use any more.
+    pub async fn remove_old(&self) {
+        self.discard(&self.discarded).await;
+    }
+
+    /// The copy was given up.
+    pub async fn remove(&self) {
+        self.discard(&self.hidden).await;
+    }
+
+    /// What cannot be removed now is removed before the next copy is made here, after a restart.
+    async fn discard(&self, name: &str) {
+        let place = self.named(name);
+        match place.definition().await {
+            Ok(None) => {}
+            Ok(Some(_)) => {
+                if let Err(error) = place.write(Method::DELETE, place.path.clone(), String::new()).await {
+                    warn!(name, %error, "a hidden collection of the edge's own is left behind");
+                }
+            }
+            Err(error) => warn!(name, %error, "a hidden collection of the edge's own may be left behind"),
+        }
+    }
+
+    /// Removes what an earlier edge, or an earlier attempt, has left behind in this database. Nothing else is being made
+    /// there.
+    pub async fn sweep(&self) -> Result<(), HealError> {
+        let mut offset = 0;
+        let mut left = Vec::new();
+        loop {
+            let path = format!("{}?limit={LISTED}&offset={offset}", self.beside.path);
+            let answer = self.beside.read(Method::GET, path, Value::Null).await.map_err(HealError::Target)?;
+            let listed: Vec<Listed> =
+                serde_json::from_slice(&answer.body).map_err(|error| HealError::Target(error.to_string()))?;
+            offset += listed.len();
+            let more = listed.len() == LISTED;
+            left.extend(listed.into_iter().map(|one| one.name).filter(|name| is_reserved(name)));
+            if !more {
+                break;
+            }
+        }
+        for name in left {
+            self.discard(&name).await;
+        }
+        Ok(())
+    }
+}
+
+/// A name that no client can give.
+fn hidden_name(what: &str) -> String {
+    format!("{RESERVED_PREFIX}{what}.{}", Uuid::new_v4().simple())
+}
+
+fn dimension(object: &[u8]) -> Option<u64> {
+    serde_json::from_slice::<Value>(object).ok()?.get("dimension")?.as_u64()
+}

@@ -1,0 +1,161 @@
+//! The moment in which a copy takes its place: the lane is held, the last differences are repaired, the names change.
+//!
+//! Writers of the collection wait meanwhile, for `heal.hold` at most: what cannot be finished in that time is given up, and
+//! the copy is compared once more while they go on.
+
+use std::time::Duration;
+
+use tracing::debug;
+
+use super::HealError;
+use super::align::{self, Sides, target};
+use super::copy::{Copy, Created, Renamed};
+use super::records::repair;
+use super::touched::{Touched, touched};
+use crate::clock;
+use crate::coordinator::Core;
+use crate::ids::Seq;
+use crate::order::{CutoverOutcome, CutoverState, Input, LaneState, Rebuild};
+
+/// More touched records than these are not repaired while writers wait.
+const MOST_TOUCHED: usize = 5_000;
+/// How long the admission may take to become durable before nobody waits for it.
+const DURABLE: Duration = Duration::from_secs(30);
+
+/// One attempt. The lane is held from its beginning until it is dropped.
+pub(super) struct Cutover<'a> {
+    core: &'a Core,
+    rebuild: Rebuild,
+    hold: Duration,
+    outcome: CutoverOutcome,
+}
+
+/// Whoever ends it, the lane goes on: also when the edge takes the task away.
+impl Drop for Cutover<'_> {
+    fn drop(&mut self) {
+        self.core.step(Input::CutoverEnded { rebuild: self.rebuild, outcome: self.outcome });
+    }
+}
+
+impl<'a> Cutover<'a> {
+    pub fn new(core: &'a Core, rebuild: Rebuild, hold: Duration) -> Self {
+        Cutover { core, rebuild, hold, outcome: CutoverOutcome::NotBegun }
+    }
+
+    /// How many records the copy has, once it serves. `None`: not this time.
+    pub async fn run(mut self, copy: &Copy<'_>, created: &Created<'_>) -> Result<Option<u64>, HealError> {
+        let begun = clock::runtime_now();
+        self.core.step(Input::CutoverWanted(self.rebuild));
+        let left = || self.hold.saturating_sub(begun.elapsed());
+        let Ok(seqs) = tokio::time::timeout(left(), self.stands_still()).await else { return Ok(None) };
+        let Some(seqs) = seqs else { return Ok(None) };
+        let mut repairing = std::pin::pin!(repair_all(self.core, copy, created, &seqs));
+        let records = match tokio::time::timeout(left(), &mut repairing).await {
+            Ok(Ok(Some(records))) => records,
+            Ok(Ok(None)) => return Ok(None),
+            Ok(Err(error)) => return Err(error),
+            Err(_) => {
+                // Writers wait no longer. What is being written to the copy is not cut off: it could be executed later.
+                drop(self);
+                repairing.await?;
+                return Ok(None);
+            }
+        };
+        // From here on it is not cut off in the middle: the names would be in doubt.
+        self.outcome = CutoverOutcome::InDoubt;
+        match copy.rename(created).await {
+            Renamed::InPlace => self.outcome = CutoverOutcome::InPlace(created.id),
+            Renamed::NotBegun(error) => {
+                self.outcome = CutoverOutcome::NotBegun;
+                return Err(error);
+            }
+            Renamed::InDoubt(error) => return Err(error),
+        }
+        let (core, rebuild) = (self.core, self.rebuild);
+        drop(self);
+        debug!(collection = %rebuild.collection, held = ?begun.elapsed(), "the copy took its place");
+        admitted(core, rebuild).await.map(|()| Some(records))
+    }
+
+    /// What entered the lane since the last comparison. `None`: the lane cannot be held, or too much did.
+    async fn stands_still(&self) -> Option<Vec<Seq>> {
+        let mut changes = self.core.changes();
+        loop {
+            let state = self.core.board().cutover_state(self.rebuild);
+            match state {
+                CutoverState::Ready { touched } => return touched,
+                CutoverState::GivenUp => return None,
+                CutoverState::Draining => changes.changed().await.ok()?,
+            }
+        }
+    }
+}
+
+/// Repairs what was touched; the order of the ids shows the rest. How many records there are; `None`: too much for now.
+async fn repair_all(
+    core: &Core,
+    copy: &Copy<'_>,
+    created: &Created<'_>,
+    seqs: &[Seq],
+) -> Result<Option<u64>, HealError> {
+    let touched = touched(core, seqs).await?;
+    if touched.written.len() + touched.deleted.len() > MOST_TOUCHED {
+        return Ok(None);
+    }
+    let (source, place) = (&copy.source, &created.place);
+    let sides = created.sides(source);
+    place.flush().await.map_err(target)?;
+    repair_touched(&sides, &touched).await?;
+    let fixed = align::order(&sides).await?;
+    let ours = source.count().await.map_err(HealError::Source)?;
+    let theirs = place.count().await.map_err(HealError::Target)?;
+    let equal = ours == theirs && ours == Some(fixed.total) && copy.same_definition().await?;
+    Ok(equal.then_some(fixed.total))
+}
+
+/// Records that were written to are patched where they are; those that were deleted, and perhaps written again, are removed:
+/// they come last then, as they do in the source.
+async fn repair_touched(sides: &Sides<'_>, touched: &Touched) -> Result<(), HealError> {
+    let Sides { source, copy, embeddings } = *sides;
+    let deleted: Vec<String> = touched.deleted.iter().cloned().collect();
+    if !deleted.is_empty() {
+        copy.delete(&deleted).await.map_err(target)?;
+    }
+    let written: Vec<String> = touched.written.difference(&touched.deleted).cloned().collect();
+    let ours = source.named(&written).await.map_err(HealError::Source)?;
+    let theirs = copy.named(&written).await.map_err(HealError::Target)?;
+    let mut patches = Vec::new();
+    let mut removed = Vec::new();
+    for old in &theirs {
+        let Some(new) = ours.iter().find(|new| new.id == old.id) else {
+            removed.push(old.id.clone());
+            continue;
+        };
+        let mut found = repair(std::slice::from_ref(new), std::slice::from_ref(old), embeddings);
+        match found.common {
+            0 => removed.push(old.id.clone()),
+            _ => patches.append(&mut found.patch),
+        }
+    }
+    if !removed.is_empty() {
+        copy.delete(&removed).await.map_err(target)?;
+    }
+    align::write(copy, &patches).await
+}
+
+/// Waits until the new copy is in step, durably.
+async fn admitted(core: &Core, rebuild: Rebuild) -> Result<(), HealError> {
+    let mut changes = core.changes();
+    let serves = async {
+        while core.board().state_of(rebuild.collection, rebuild.target) == LaneState::Diverged {
+            if changes.changed().await.is_err() || !core.board().admits(rebuild) {
+                break;
+            }
+        }
+    };
+    let _ = tokio::time::timeout(DURABLE, serves).await;
+    match core.board().state_of(rebuild.collection, rebuild.target) {
+        LaneState::InStep => Ok(()),
+        LaneState::Diverged => Err(HealError::Overtaken),
+    }
+}

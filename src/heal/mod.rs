@@ -1,0 +1,219 @@
+//! Making diverged copies anew (rule R14): whole from a fresh instance, while clients read and write.
+//!
+//! A copy is made beside the old one, under a name of the edge's own that no client sees, and takes the old one's place in
+//! a moment in which the lane stands still. When that may be is `order/`'s decision; this room reads, writes and renames.
+//! What existed before the edge and differs from what is served is left alone: nobody knows which copy is right.
+
+mod align;
+mod copy;
+mod cutover;
+mod place;
+mod progress;
+mod records;
+mod touched;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use self::copy::Copy;
+use self::cutover::Cutover;
+use self::place::Place;
+pub use self::progress::{HealProgress, HealStage, HealView};
+use crate::clock;
+use crate::coordinator::Core;
+use crate::ids::{CollectionId, InstanceId, Scope, shown};
+use crate::instance::Client;
+use crate::order::{CutoverOutcome, Input, Origin, Rebuild};
+
+/// How copies are made.
+#[derive(Clone, Debug)]
+pub struct HealOptions {
+    pub mode: HealMode,
+    /// How long writers of a collection may wait while its new copy takes its place.
+    pub hold: Duration,
+    /// The time limit of one request.
+    pub deadline: Duration,
+}
+
+/// Whether copies are made without anybody's word. In the file: `heal.enabled`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealMode {
+    Automatic,
+    Off,
+}
+
+/// Between two looks for copies that are diverged.
+const MOMENT: Duration = Duration::from_millis(250);
+/// How long a copy that is there may still be found equal by the comparison, which costs less.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// The longest pause after a failure.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// So many times a copy is compared with its source before it is given up for now.
+const PASSES: usize = 12;
+/// A copy that differed in fewer records than this is worth a cutover.
+const NEARLY_EQUAL: usize = 500;
+
+/// Why a copy was not made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum HealError {
+    #[error("the source: {0}")]
+    Source(String),
+    #[error("the target: {0}")]
+    Target(String),
+    #[error("the definition of the new copy differs from the source's")]
+    Definition,
+    #[error("the definition cannot be copied")]
+    NotCopyable,
+    #[error("the collection changes faster than it can be copied")]
+    TooBusy,
+    #[error("the instances or the collection have changed meanwhile")]
+    Overtaken,
+    #[error("a request of the journal cannot be read: {0}")]
+    Journal(String),
+}
+
+/// What is known of a copy that has to be made.
+struct Due {
+    since: Instant,
+    failures: u32,
+    not_before: Instant,
+}
+
+/// The background service `heal`.
+pub struct Healer {
+    core: Arc<Core>,
+    client: Client,
+    options: HealOptions,
+    progress: Arc<HealProgress>,
+}
+
+impl Healer {
+    /// Run it in the runtime that `client` is to belong to.
+    pub fn new(core: Arc<Core>, client: Client, options: HealOptions, progress: Arc<HealProgress>) -> Self {
+        Healer { core, client, options, progress }
+    }
+
+    /// Makes one copy after the other until the future is dropped. A copy that is cut off is left behind under its hidden
+    /// name, and removed before the next one is made there.
+    pub async fn run(self) {
+        if self.options.mode == HealMode::Off {
+            return std::future::pending().await;
+        }
+        let mut due: HashMap<(CollectionId, InstanceId), Due> = HashMap::new();
+        let mut swept = HashSet::new();
+        loop {
+            let rebuilds = self.core.board().rebuilds();
+            let now = clock::now();
+            let known: HashSet<_> = rebuilds.iter().map(|rebuild| (rebuild.collection, rebuild.target)).collect();
+            due.retain(|key, _| known.contains(key));
+            self.progress.keep(|collection, target| known.contains(&(collection, target)));
+            for rebuild in rebuilds {
+                let key = (rebuild.collection, rebuild.target);
+                let state = due.entry(key).or_insert(Due { since: now, failures: 0, not_before: now });
+                if state.not_before > now || !self.is_due(rebuild, state.since).await {
+                    continue;
+                }
+                match self.make_anew(rebuild, &mut swept).await {
+                    Ok(()) => state.failures = 0,
+                    Err(error) => self.failed(rebuild, state, &error),
+                }
+            }
+            tokio::time::sleep(MOMENT).await;
+        }
+    }
+
+    fn failed(&self, rebuild: Rebuild, state: &mut Due, error: &HealError) {
+        state.failures = state.failures.saturating_add(1);
+        let pause = Duration::from_secs(1 << state.failures.min(6)).min(LONGEST_PAUSE);
+        state.not_before = clock::now() + pause;
+        let instance = self.core.registry().name(rebuild.target);
+        let collection = rebuild.collection;
+        self.progress.failed(rebuild, &error.to_string());
+        warn!(%collection, %instance, %error, failures = state.failures, "a copy could not be made, and will be tried again");
+    }
+
+    /// Whether the copy is to be made without asking: where there is none or an empty one, and where it is the edge's own
+    /// and was not found equal.
+    async fn is_due(&self, rebuild: Rebuild, since: Instant) -> bool {
+        let Some((origin, mapped)) = self.known(rebuild) else { return false };
+        let Some(path) = mapped else { return true };
+        let place = Place::new(&self.core, &self.client, rebuild.target, path, self.options.deadline);
+        match (place.count().await, origin) {
+            (Ok(None | Some(0)), _) => true,
+            (Ok(Some(_)), Origin::Created) => since.elapsed() >= PATIENCE,
+            (Ok(Some(_)), Origin::Adopted) | (Err(_), _) => false,
+        }
+    }
+
+    fn known(&self, rebuild: Rebuild) -> Option<(Origin, Option<String>)> {
+        let board = self.core.board();
+        let known = board.catalog().get(rebuild.collection)?;
+        let mapped = known.mappings[rebuild.target.0];
+        Some((known.origin, mapped.map(|id| crate::chroma::collection_path(&known.scope, &id.to_string()))))
+    }
+
+    async fn make_anew(&self, rebuild: Rebuild, swept: &mut HashSet<(InstanceId, Scope)>) -> Result<(), HealError> {
+        let (scope, name) = {
+            let board = self.core.board();
+            let known = board.catalog().get(rebuild.collection).ok_or(HealError::Overtaken)?;
+            (known.scope.clone(), known.name.clone())
+        };
+        let registry = self.core.registry();
+        let (from, to) = (registry.name(rebuild.source), registry.name(rebuild.target));
+        let begun = clock::now();
+        let copy = Copy::new(&self.core, &self.client, rebuild, (&scope, &name), self.options.deadline)?;
+        if swept.insert((rebuild.target, scope.clone())) {
+            copy.sweep().await?;
+        }
+        let total = copy.source.count().await.map_err(HealError::Source)?.unwrap_or_default();
+        info!(collection = %rebuild.collection, name = %shown(&name), source = %from, target = %to, records = total, "a copy is being made anew");
+        self.progress.begin(rebuild, total);
+        let made = self.bring_over(rebuild, &copy).await;
+        match made {
+            Ok(records) => {
+                let seconds = begun.elapsed().as_secs_f64();
+                self.progress.made(rebuild, records);
+                info!(collection = %rebuild.collection, target = %to, records, seconds, "the copy is made and serves");
+                copy.remove_old().await;
+                Ok(())
+            }
+            Err(error) => {
+                copy.remove().await;
+                Err(error)
+            }
+        }
+    }
+
+    /// Copies, compares until little differs, and cuts over.
+    async fn bring_over(&self, rebuild: Rebuild, copy: &Copy<'_>) -> Result<u64, HealError> {
+        let created = copy.create().await?;
+        for _ in 0..PASSES {
+            if !self.core.board().rebuilds().contains(&rebuild) {
+                return Err(HealError::Overtaken);
+            }
+            self.core.step(Input::CopyBegun(rebuild));
+            let copied = |records| self.progress.copied(rebuild, records);
+            let fixed = match align::contents(&created.sides(&copy.source), &copied).await {
+                Ok(fixed) => fixed,
+                Err(error) => {
+                    self.core.step(Input::CutoverEnded { rebuild, outcome: CutoverOutcome::NotBegun });
+                    return Err(error);
+                }
+            };
+            if fixed.records > NEARLY_EQUAL {
+                continue;
+            }
+            copy.give_dimension(&created).await?;
+            let cutover = Cutover::new(&self.core, rebuild, self.options.hold);
+            match cutover.run(copy, &created).await? {
+                Some(records) => return Ok(records),
+                None => continue,
+            }
+        }
+        self.core.step(Input::CutoverEnded { rebuild, outcome: CutoverOutcome::NotBegun });
+        Err(HealError::TooBusy)
+    }
+}

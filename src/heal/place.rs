@@ -1,0 +1,199 @@
+//! One collection on one instance, read and written outside the lanes: a source, or a copy that no client sees.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::Method;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use serde_json::{Value, json};
+
+use super::records::{Record, records_of};
+use crate::coordinator::Core;
+use crate::ids::InstanceId;
+use crate::instance::{Answer, Client, Licence, Outgoing, SendError};
+
+const NOT_FOUND: u16 = 404;
+/// The most bytes that a page should have, and the most records.
+const PAGE_BYTES: usize = 4 * 1024 * 1024;
+const PAGE_RECORDS: usize = 2_000;
+/// Ids that are asked for at once.
+pub(super) const PAGE_IDS: usize = 10_000;
+/// Records that are named in one request: below SQLite's number of variables.
+pub(super) const NAMED: usize = 500;
+
+/// A collection on an instance.
+pub(super) struct Place<'a> {
+    core: &'a Core,
+    client: &'a Client,
+    instance: InstanceId,
+    pub path: String,
+    deadline: Duration,
+}
+
+/// Some records in a row.
+pub(super) struct Page {
+    pub records: Vec<Record>,
+    pub end: End,
+}
+
+/// Whether a collection ends with a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
+    Reached,
+    Beyond,
+}
+
+/// Why something was not written.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum WriteError {
+    #[error("{0}")]
+    Refused(String),
+    /// It may be executed yet.
+    #[error("{0}")]
+    Unanswered(String),
+}
+
+impl<'a> Place<'a> {
+    pub fn new(core: &'a Core, client: &'a Client, instance: InstanceId, path: String, deadline: Duration) -> Self {
+        Place { core, client, instance, path, deadline }
+    }
+
+    /// The same instance, another path.
+    pub fn at(&self, path: String) -> Place<'a> {
+        Place { path, ..*self }
+    }
+
+    /// How many records there are; `None`: there is no such collection.
+    pub async fn count(&self) -> Result<Option<u64>, String> {
+        let answer = self.read(Method::GET, format!("{}/count", self.path), Value::Null).await?;
+        match answer.status {
+            200 => serde_json::from_slice(&answer.body).map(Some).map_err(|error| error.to_string()),
+            NOT_FOUND => Ok(None),
+            _ => Err(self.unexpected(&answer)),
+        }
+    }
+
+    /// The Collection object at this path, with its body as the instance gave it.
+    pub async fn definition(&self) -> Result<Option<Bytes>, String> {
+        let answer = self.read(Method::GET, self.path.clone(), Value::Null).await?;
+        match answer.status {
+            200 => Ok(Some(answer.body)),
+            NOT_FOUND => Ok(None),
+            _ => Err(self.unexpected(&answer)),
+        }
+    }
+
+    /// The records from this offset on. `records`: how many to ask for; less is asked for if the instance cannot show so many,
+    /// and next time if the answer is long.
+    pub async fn page(&self, offset: usize, records: &mut usize) -> Result<Page, String> {
+        loop {
+            let asked = (*records).max(1);
+            let include = ["embeddings", "documents", "metadatas", "uris"];
+            let body = json!({ "limit": asked, "offset": offset, "include": include });
+            match self.read(Method::POST, format!("{}/get", self.path), body).await {
+                Ok(answer) if answer.status == 200 => {
+                    let found = records_of(&answer.body).map_err(|error| error.to_string())?;
+                    let fitting = found.len().saturating_mul(PAGE_BYTES) / answer.body.len().max(1);
+                    *records = fitting.clamp(1, (asked * 2).min(PAGE_RECORDS));
+                    let end = if found.len() < asked { End::Reached } else { End::Beyond };
+                    return Ok(Page { records: found, end });
+                }
+                // Too many for it: with some records that shows only when they are asked for.
+                Ok(_) | Err(_) if asked > 1 => *records = asked / 4,
+                Ok(answer) => return Err(self.unexpected(&answer)),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whether others are being served there.
+    pub fn is_busy(&self) -> bool {
+        self.core.registry().in_flight(self.instance) > 0
+    }
+
+    /// The ids from this offset on.
+    pub async fn ids(&self, offset: usize) -> Result<Vec<String>, String> {
+        let body = json!({ "limit": PAGE_IDS, "offset": offset, "include": [] });
+        let answer = self.success(self.read(Method::POST, format!("{}/get", self.path), body).await?)?;
+        ids_of(&answer)
+    }
+
+    /// Those of these records that exist.
+    pub async fn named(&self, ids: &[String]) -> Result<Vec<Record>, String> {
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(NAMED) {
+            let include = ["embeddings", "documents", "metadatas", "uris"];
+            let body = json!({ "ids": some, "include": include });
+            let answer = self.success(self.read(Method::POST, format!("{}/get", self.path), body).await?)?;
+            found.extend(records_of(&answer.body).map_err(|error| error.to_string())?);
+        }
+        Ok(found)
+    }
+
+    /// Those of these ids that exist.
+    pub async fn existing(&self, ids: &[String]) -> Result<Vec<String>, String> {
+        let mut found = Vec::with_capacity(ids.len());
+        for some in ids.chunks(NAMED) {
+            let body = json!({ "ids": some, "include": [] });
+            let answer = self.success(self.read(Method::POST, format!("{}/get", self.path), body).await?)?;
+            found.extend(ids_of(&answer)?);
+        }
+        Ok(found)
+    }
+
+    pub async fn delete(&self, ids: &[String]) -> Result<(), WriteError> {
+        for some in ids.chunks(NAMED) {
+            let body = json!({ "ids": some }).to_string();
+            self.write(Method::POST, format!("{}/delete", self.path), body).await?;
+        }
+        Ok(())
+    }
+
+    /// Changes nothing, and makes everything committed visible.
+    pub async fn flush(&self) -> Result<(), WriteError> {
+        self.delete(&[format!("chroma-edge-{}", uuid::Uuid::new_v4())]).await
+    }
+
+    /// Sends a request that may be executed twice.
+    pub async fn read(&self, method: Method, path: String, body: Value) -> Result<Answer, String> {
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let sent = self.client.send_idempotent(self.instance, &outgoing(method, path, body), self.deadline).await;
+        sent.map_err(|error| error.to_string())
+    }
+
+    /// Sends a write, once, while the lease lasts. A crash while this waits leaves it to be executed or not, in a collection
+    /// that nothing reads and that is removed before the next copy is made.
+    pub async fn write(&self, method: Method, path: String, body: String) -> Result<Answer, WriteError> {
+        let sending = self.core.lease().sending();
+        let licence = Licence::Lease(&sending);
+        let sent = self.client.send(self.instance, &outgoing(method, path, body), self.deadline, licence).await;
+        drop(sending);
+        match sent {
+            Ok(answer) => self.success(answer).map_err(WriteError::Refused),
+            Err(error @ SendError::NotSent { .. }) => Err(WriteError::Refused(error.to_string())),
+            Err(error) => Err(WriteError::Unanswered(error.to_string())),
+        }
+    }
+
+    fn success(&self, answer: Answer) -> Result<Answer, String> {
+        if (200..300).contains(&answer.status) { Ok(answer) } else { Err(self.unexpected(&answer)) }
+    }
+
+    fn unexpected(&self, answer: &Answer) -> String {
+        let text: String = String::from_utf8_lossy(&answer.body).chars().take(200).collect();
+        format!("{} answered {}: {text}", self.core.registry().name(self.instance), answer.status)
+    }
+}
+
+fn ids_of(answer: &Answer) -> Result<Vec<String>, String> {
+    #[derive(serde::Deserialize)]
+    struct Found {
+        ids: Vec<String>,
+    }
+    serde_json::from_slice::<Found>(&answer.body).map(|found| found.ids).map_err(|error| error.to_string())
+}
+
+fn outgoing(method: Method, path: String, body: String) -> Outgoing {
+    let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    Outgoing { method, path, headers, body: Bytes::from(body) }
+}

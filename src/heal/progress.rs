@@ -1,0 +1,129 @@
+//! How far the copies are that are being made, for the pages.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use crate::clock;
+use crate::ids::{CollectionId, InstanceId};
+use crate::order::Rebuild;
+
+/// One copy, as operators see it.
+#[derive(Clone, Debug)]
+pub struct HealView {
+    pub collection: CollectionId,
+    pub source: InstanceId,
+    pub target: InstanceId,
+    /// Whether it is being made now; else it was given up, for the reason in `error`, and is tried again.
+    pub stage: HealStage,
+    pub records: u64,
+    pub total: u64,
+    /// Records a second, since it began.
+    pub rate: f64,
+    pub error: Option<String>,
+}
+
+/// Whether a copy is being made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealStage {
+    Copying,
+    Waiting,
+}
+
+struct State {
+    source: InstanceId,
+    stage: HealStage,
+    begun: Instant,
+    records: u64,
+    total: u64,
+    error: Option<String>,
+}
+
+#[derive(Default)]
+struct Inner {
+    copies: BTreeMap<(CollectionId, InstanceId), State>,
+    made: u64,
+    failed: u64,
+    records: u64,
+}
+
+/// Shared by the healer and the pages.
+#[derive(Default)]
+pub struct HealProgress(Mutex<Inner>);
+
+impl HealProgress {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(super) fn begin(&self, rebuild: Rebuild, total: u64) {
+        let state = State {
+            source: rebuild.source,
+            stage: HealStage::Copying,
+            begun: clock::now(),
+            records: 0,
+            total,
+            error: None,
+        };
+        self.inner().copies.insert((rebuild.collection, rebuild.target), state);
+    }
+
+    pub(super) fn copied(&self, rebuild: Rebuild, records: u64) {
+        if let Some(state) = self.inner().copies.get_mut(&(rebuild.collection, rebuild.target)) {
+            state.records = records;
+            state.total = state.total.max(records);
+        }
+    }
+
+    pub(super) fn made(&self, rebuild: Rebuild, records: u64) {
+        let mut inner = self.inner();
+        inner.copies.remove(&(rebuild.collection, rebuild.target));
+        inner.made += 1;
+        inner.records += records;
+    }
+
+    pub(super) fn failed(&self, rebuild: Rebuild, error: &str) {
+        let mut inner = self.inner();
+        inner.failed += 1;
+        let begun = clock::now();
+        let state = inner.copies.entry((rebuild.collection, rebuild.target)).or_insert(State {
+            source: rebuild.source,
+            stage: HealStage::Waiting,
+            begun,
+            records: 0,
+            total: 0,
+            error: None,
+        });
+        state.stage = HealStage::Waiting;
+        state.error = Some(error.to_owned());
+    }
+
+    /// Forgets those that are not to be made any more.
+    pub(super) fn keep(&self, still: impl Fn(CollectionId, InstanceId) -> bool) {
+        self.inner().copies.retain(|(collection, target), _| still(*collection, *target));
+    }
+
+    /// The copies that are being made, or could not be.
+    pub fn views(&self) -> Vec<HealView> {
+        let view = |((collection, target), state): (&(CollectionId, InstanceId), &State)| {
+            let seconds = state.begun.elapsed().as_secs_f64().max(0.001);
+            HealView {
+                collection: *collection,
+                source: state.source,
+                target: *target,
+                stage: state.stage,
+                records: state.records,
+                total: state.total,
+                rate: if state.stage == HealStage::Copying { state.records as f64 / seconds } else { 0.0 },
+                error: state.error.clone(),
+            }
+        };
+        self.inner().copies.iter().map(view).collect()
+    }
+
+    /// Copies made, attempts that failed, and records in the copies that were made, since the start.
+    pub fn totals(&self) -> [u64; 3] {
+        let inner = self.inner();
+        [inner.made, inner.failed, inner.records]
+    }
+}

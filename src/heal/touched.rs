@@ -1,0 +1,69 @@
+//! What entered the lane while a copy was compared: which records it may have changed.
+
+use std::collections::BTreeSet;
+
+use serde::Deserialize;
+
+use super::HealError;
+use crate::coordinator::Core;
+use crate::ids::Seq;
+use crate::order::Kind;
+
+/// Requests that are read from the journal at once.
+const READ: usize = 256;
+
+/// The records that some entries may have changed.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Touched {
+    pub written: BTreeSet<String>,
+    /// By their ids. Those that a delete selected otherwise show in the lists of ids.
+    pub deleted: BTreeSet<String>,
+}
+
+#[derive(Deserialize)]
+struct Ids {
+    #[serde(default)]
+    ids: Option<Vec<String>>,
+}
+
+/// Reads the bodies of these entries.
+pub(super) async fn touched(core: &Core, seqs: &[Seq]) -> Result<Touched, HealError> {
+    let mut touched = Touched::default();
+    for some in seqs.chunks(READ) {
+        let requests = core.store().requests(some).await.map_err(|error| HealError::Journal(error.to_string()))?;
+        if requests.len() < some.len() {
+            return Err(HealError::TooBusy);
+        }
+        for request in requests {
+            touched.note(request.profile.kind, &request.body);
+        }
+    }
+    Ok(touched)
+}
+
+impl Touched {
+    /// A body that cannot be read was refused by every instance.
+    fn note(&mut self, kind: Kind, body: &[u8]) {
+        let ids = serde_json::from_slice::<Ids>(body).ok().and_then(|body| body.ids).unwrap_or_default();
+        match kind {
+            Kind::Delete | Kind::DeleteLimited => self.deleted.extend(ids),
+            _ => self.written.extend(ids),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_come_from_bodies() {
+        let mut touched = Touched::default();
+        touched.note(Kind::Upsert, br#"{"ids":["a","b"],"embeddings":[[1e400]],"limit":null}"#);
+        touched.note(Kind::Delete, br#"{"where":{"k":1}}"#);
+        touched.note(Kind::DeleteLimited, br#"{"ids":["c"],"where":null}"#);
+        touched.note(Kind::Add, b"nonsense");
+        assert_eq!(touched.written.into_iter().collect::<Vec<_>>(), ["a", "b"]);
+        assert_eq!(touched.deleted.into_iter().collect::<Vec<_>>(), ["c"]);
+    }
+}
