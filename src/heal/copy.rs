@@ -22,7 +22,11 @@ const LISTED: usize = 250;
 
 /// The copy of one collection that is being made.
 pub(super) struct Copy<'a> {
+    core: &'a Core,
+    rebuild: Rebuild,
     pub source: Place<'a>,
+    /// Its id there.
+    from: Uuid,
     /// The database on the target.
     beside: Place<'a>,
     scope: Scope,
@@ -49,8 +53,16 @@ impl Created<'_> {
 
 #[derive(Deserialize)]
 struct Listed {
-    id: Uuid,
     name: String,
+}
+
+#[derive(Deserialize)]
+struct Identified {
+    id: Uuid,
+}
+
+fn id_of(object: &[u8]) -> Option<Uuid> {
+    serde_json::from_slice::<Identified>(object).ok().map(|object| object.id)
 }
 
 /// How far a renaming came.
@@ -77,7 +89,7 @@ impl<'a> Copy<'a> {
         let beside = Place::new(core, client, rebuild.target, chroma::collections_path(scope), deadline);
         let (scope, name) = (scope.clone(), name.to_owned());
         let (hidden, discarded) = (hidden_name("copy"), hidden_name("old"));
-        Ok(Copy { source, beside, scope, name, hidden, discarded })
+        Ok(Copy { core, rebuild, source, from: from.uuid(), beside, scope, name, hidden, discarded })
     }
 
     fn named(&self, name: &str) -> Place<'a> {
@@ -108,10 +120,11 @@ impl<'a> Copy<'a> {
         if same { Ok(Created { place, id, embeddings }) } else { Err(HealError::Definition) }
     }
 
-    /// The Collection object of the source, by its name.
+    /// The Collection object of the source, by its name: what has that name there must be the collection.
     async fn original(&self) -> Result<bytes::Bytes, HealError> {
         let by_name = self.source.at(chroma::collection_path(&self.scope, &self.name));
-        by_name.definition().await.map_err(HealError::Source)?.ok_or(HealError::Overtaken)
+        let found = by_name.definition().await.map_err(HealError::Source)?;
+        found.filter(|body| id_of(body) == Some(self.from)).ok_or(HealError::Overtaken)
     }
 
     /// Whether the two definitions are the same now, dimensions included.
@@ -139,11 +152,15 @@ impl<'a> Copy<'a> {
     /// A crash here leaves the replica diverged, whatever is called what: the next copy takes the name from whoever has it.
     pub async fn rename(&self, created: &Created<'_>) -> Renamed {
         let holder = match self.named(&self.name).definition().await {
-            Ok(holder) => holder.and_then(|body| serde_json::from_slice::<Listed>(&body).ok()),
+            Ok(holder) => holder.as_deref().and_then(id_of),
             Err(error) => return Renamed::NotBegun(HealError::Target(error)),
         };
-        if let Some(holder) = holder.filter(|holder| holder.id != created.id.uuid()) {
-            match self.called(InstanceCollectionId::new(holder.id), &self.discarded).await {
+        if let Some(holder) = holder.filter(|holder| *holder != created.id.uuid()) {
+            let known = self.core.board().catalog().by_id(holder).map(|known| known.id);
+            if known.is_some_and(|known| known != self.rebuild.collection) {
+                return Renamed::NotBegun(HealError::Target("another collection has the name there".to_owned()));
+            }
+            match self.called(InstanceCollectionId::new(holder), &self.discarded).await {
                 Ok(()) => {}
                 Err(error @ WriteError::Refused(_)) => return Renamed::NotBegun(target(error)),
                 Err(error @ WriteError::Unanswered(_)) => return Renamed::InDoubt(target(error)),

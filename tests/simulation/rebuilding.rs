@@ -74,9 +74,14 @@ impl World {
         self.instances[instance.0].power == Power::Up
     }
 
-    /// The source has lost the collection, and nobody has seen it.
+    /// The source has lost the collection, or somebody has renamed it there or on the target, and nobody has seen it.
     pub fn cannot_be_copied(&self, rebuild: Rebuild) -> bool {
-        self.content_of(rebuild.collection, rebuild.source).is_none()
+        let Some(held) = self.content_of(rebuild.collection, rebuild.source) else { return true };
+        let catalog = self.board.catalog();
+        let named = catalog.get(rebuild.collection).is_some_and(|known| known.name == held.name);
+        let on_target = self.instances[rebuild.target.0].find(&held.scope, &held.name);
+        let holder = on_target.and_then(|id| catalog.by_id(id)).map(|holder| holder.id);
+        !named || holder.is_some_and(|holder| holder != rebuild.collection)
     }
 
     fn content_of(&self, collection: CollectionId, instance: InstanceId) -> Option<Stored> {
@@ -102,7 +107,10 @@ impl World {
         if storm && self.rng.per_mille(150) {
             return if self.rng.per_mille(500) { CutoverOutcome::NotBegun } else { CutoverOutcome::InDoubt };
         }
-        let id = self.put_in_place(target, copy);
+        let Some(id) = self.put_in_place(collection, target, copy) else {
+            self.counters.count("name held by another collection");
+            return CutoverOutcome::NotBegun;
+        };
         if storm && self.rng.per_mille(150) {
             self.counters.count("cutover whose answer was lost");
             return CutoverOutcome::InDoubt;
@@ -155,12 +163,24 @@ impl World {
         }
     }
 
-    /// The copy takes the name; what had it is gone.
-    fn put_in_place(&mut self, target: InstanceId, copy: Stored) -> InstanceCollectionId {
+    /// The copy takes the name; what had it is gone. `None`: the source does not call it so, or another collection has it.
+    fn put_in_place(
+        &mut self,
+        collection: CollectionId,
+        target: InstanceId,
+        copy: Stored,
+    ) -> Option<InstanceCollectionId> {
+        let catalog = self.board.catalog();
+        let known = catalog.get(collection)?;
         let server = &mut self.instances[target.0];
+        let holder = server.find(&copy.scope, &copy.name).and_then(|id| catalog.by_id(id)).map(|holder| holder.id);
+        let strange = (&known.scope, &known.name) != (&copy.scope, &copy.name);
+        if strange || holder.is_some_and(|holder| holder != collection) {
+            return None;
+        }
         server.create_database(&copy.scope);
         server.delete_collection(&copy.scope, &copy.name);
-        InstanceCollectionId::new(server.give(copy))
+        Some(InstanceCollectionId::new(server.give(copy)))
     }
 
     fn end_rebuild(&mut self, rebuild: Rebuild, outcome: CutoverOutcome) {
