@@ -1,4 +1,5 @@
-"""`make demo`: several clients write, the primary is killed in the middle and comes back, both are compared.
+"""`make demo`: several clients write, the primary is killed in the middle and comes back; then the replica loses its
+disk under load and is made whole. Both are compared.
 
 Runs by itself in a temporary folder and exits with 0 only when no client saw an error, nothing that was
 acknowledged is missing, and both servers hold the same. Needs the official Python client.
@@ -7,6 +8,7 @@ acknowledged is missing, and both servers hold the same. Needs the official Pyth
 import argparse
 import os
 import random
+import shutil
 import signal
 import sys
 import tempfile
@@ -145,6 +147,41 @@ def play(cluster, threads, writes):
     return writers
 
 
+def heals(cluster):
+    """Whether the replica lacks nothing any more, and has all there is."""
+    try:
+        status = cluster.status()
+    except (OSError, ValueError):
+        return False
+    return not status["diverged"] and not status["healing"] and settled(cluster)
+
+
+def lose_a_disk(cluster, threads, writes):
+    """Returns more writers, after the replica has come back empty and has been made whole under load."""
+    replica = cluster.servers[1]
+    stop = threading.Event()
+    writers = [Writer(100 + number, cluster.edge.port, writes, stop) for number in range(threads)]
+    try:
+        say("clients go on writing; kill -9 of the replica, and its disk is lost")
+        for writer in writers:
+            writer.start()
+        replica.kill()
+        shutil.rmtree(cluster.folder / replica.name)
+        replica.start()
+        begun = time.monotonic()
+        say("the replica starts with an empty folder")
+        noticed = lambda: (cluster.status()["diverged"] or begun + 20 < time.monotonic())
+        wait_for(noticed, 30, "the loss noticed", writers)
+        say(f"noticed after {time.monotonic() - begun:.1f} s: nothing is read from it")
+        wait_for(lambda: heals(cluster), 180, "the replica whole again", writers)
+        say(f"whole again after {time.monotonic() - begun:.1f} s, nobody having done anything")
+        wait_for(lambda: not any(writer.is_alive() for writer in writers), 300, "the end of the writes", writers)
+    finally:
+        stop.set()
+    wait_for(lambda: heals(cluster), 180, "both servers up to date", writers)
+    return writers
+
+
 def report(cluster, writers):
     """Prints the table; returns the exit code."""
     first, second = (server.url for server in cluster.servers)
@@ -179,7 +216,9 @@ def main():
         try:
             cluster = Cluster(Path(folder))
             cluster.start()
-            return report(cluster, play(cluster, options.threads, options.writes))
+            writers = play(cluster, options.threads, options.writes)
+            writers += lose_a_disk(cluster, options.threads, options.writes)
+            return report(cluster, writers)
         except KeyboardInterrupt:
             print("\ndemo: stopped", file=sys.stderr)
             return 130

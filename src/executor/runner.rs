@@ -18,7 +18,7 @@ use super::patience::{Patience, Timeouts};
 use super::resources::Resources;
 use super::{absence, backoff, limited, records, touched, writable};
 use crate::clock::{self, Timestamp};
-use crate::coordinator::{Core, Work, WorkQueue, facts_of, intent};
+use crate::coordinator::{Core, Inspections, Work, WorkQueue, facts_of, intent};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::instance::{Answer, Client};
 use crate::journal::{Fact, Request};
@@ -51,7 +51,7 @@ pub struct Runner {
     options: RunnerOptions,
     /// The source of the random part of pauses.
     chance: RandomState,
-    inspections: tokio::sync::mpsc::Sender<InstanceId>,
+    inspections: Arc<Inspections>,
     /// Why writes are not sent to an instance.
     held_back: LastingStates<(InstanceId, &'static str)>,
     /// Why requests cannot be read from the journal.
@@ -68,7 +68,7 @@ impl Runner {
         resources: Arc<Resources>,
         client: Client,
         options: RunnerOptions,
-        inspections: tokio::sync::mpsc::Sender<InstanceId>,
+        inspections: Arc<Inspections>,
     ) -> Arc<Runner> {
         let (held_back, unreadable) = (LastingStates::default(), LastingStates::default());
         let chance = RandomState::new();
@@ -161,8 +161,7 @@ impl Runner {
                 self.core.step(Input::Quiesced { lane, instance, wait });
             }
             Action::Inspect { instance } => {
-                // A full queue means that an inspection is due anyway.
-                let _ = self.inspections.try_send(instance);
+                self.inspections.ask(instance);
             }
             Action::CheckWritable { lane, instance, seq } => {
                 let shows = writable::check(&self.core, &self.client, lane, instance).await;

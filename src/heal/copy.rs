@@ -106,9 +106,8 @@ impl<'a> Copy<'a> {
         let plan = copy_requests(&original, &self.hidden).ok_or(HealError::NotCopyable)?;
         let body = String::from_utf8(plan.create_body).map_err(|_| HealError::NotCopyable)?;
         let answer = self.beside.write(Method::POST, self.beside.path.clone(), body).await.map_err(target)?;
-        let found: Listed =
-            serde_json::from_slice(&answer.body).map_err(|error| HealError::Target(error.to_string()))?;
-        let id = InstanceCollectionId::new(found.id);
+        let unreadable = || HealError::Target("its answer to the creation cannot be read".to_owned());
+        let id = InstanceCollectionId::new(id_of(&answer.body).ok_or_else(unreadable)?);
         let place = self.with_id(id);
         if let Some(put) = plan.then_put.filter(|_| !same_definition(&original, &answer.body)) {
             let put = String::from_utf8(put).map_err(|_| HealError::NotCopyable)?;

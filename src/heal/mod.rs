@@ -113,7 +113,11 @@ impl Healer {
             for rebuild in rebuilds {
                 let key = (rebuild.collection, rebuild.target);
                 let state = due.entry(key).or_insert(Due { since: now, failures: 0, not_before: now });
-                if state.not_before > now || !self.is_due(rebuild, state.since).await {
+                if state.not_before > now {
+                    continue;
+                }
+                if !self.is_due(rebuild, state.since).await {
+                    state.not_before = now + PATIENCE;
                     continue;
                 }
                 match self.make_anew(rebuild, &mut swept).await {

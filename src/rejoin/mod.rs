@@ -10,11 +10,10 @@ mod contents;
 mod error;
 mod inspect;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
 use tracing::{info, warn};
 
 use self::compare::{Found, compare};
@@ -22,7 +21,7 @@ use self::error::InspectError;
 pub use self::inspect::Inspector;
 use self::inspect::{Adopted, Adopting};
 use crate::clock;
-use crate::coordinator::Core;
+use crate::coordinator::{Core, Inspections};
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Phase};
 use crate::lasting::LastingStates;
@@ -100,14 +99,14 @@ impl Rejoin {
 
     /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
     /// been looked at, and what was adopted then has been compared, within limits.
-    pub async fn run(self, inspections: mpsc::Receiver<InstanceId>, ready: impl FnOnce() + Send) {
+    pub async fn run(self, inspections: Arc<Inspections>, ready: impl FnOnce() + Send) {
         let _recovering = self.core.recovering();
         let returns = futures::future::join_all(self.core.registry.ids().map(|id| self.follow(id)));
         let first_look = async {
             self.first_look().await;
             ready();
         };
-        tokio::join!(returns, first_look, self.inspect_on_demand(inspections), self.heal(), self.scan());
+        tokio::join!(returns, first_look, self.inspect_on_demand(&inspections), self.heal(), self.scan());
     }
 
     /// Serving waits for the first comparisons: once one of two equal adopted collections has been written to, they can
@@ -254,10 +253,22 @@ impl Rejoin {
         };
     }
 
-    async fn inspect_on_demand(&self, mut inspections: mpsc::Receiver<InstanceId>) {
-        while let Some(instance) = inspections.recv().await {
-            // What could not be looked at now is looked at again when it returns.
-            let _ = self.inspect(instance).await;
+    /// Inspects what somebody has doubts about. An inspection that fails is repeated: of an instance that stays up nobody else
+    /// would ask again, and a late write in the catalog lane shows in nothing else.
+    async fn inspect_on_demand(&self, inspections: &Inspections) {
+        let mut failed = BTreeSet::new();
+        loop {
+            tokio::select! {
+                instance = inspections.next() => {
+                    // One that is away is inspected when it returns.
+                    if self.inspect(instance).await.is_err() && self.core.registry().usable(instance) {
+                        failed.insert(instance);
+                    }
+                }
+                () = tokio::time::sleep(SOON), if !failed.is_empty() => {
+                    std::mem::take(&mut failed).into_iter().for_each(|instance| inspections.ask(instance));
+                }
+            }
         }
     }
 

@@ -13,7 +13,7 @@ use super::start_error::StartError;
 use crate::admin::{Admin, AdminOptions, Listeners, StoreKind, shown_in_event};
 use crate::clock::Timestamp;
 use crate::config::{Config, ConnectionPooling};
-use crate::coordinator::{Core, CoreParts, Restored, restore};
+use crate::coordinator::{Core, CoreParts, Inspections, Restored, restore};
 use crate::events::{Hub, Webhook};
 use crate::executor::{LateWrites, ResourceLimits, Resources, Runner, RunnerOptions};
 use crate::heal::{HealOptions, HealProgress, Healer};
@@ -85,9 +85,10 @@ impl Components {
         });
         let listeners = Listeners { hub: Arc::clone(&hub), webhook: webhook.as_ref().map(Webhook::gauges) };
         let events = EventService { hub, reports: journal.reports(), webhook };
-        let (inspections, inspect) = mpsc::channel(64);
+        let inspections = Arc::new(Inspections::default());
         let (served, serving) = oneshot::channel();
-        let runner = Runner::new(Arc::clone(&core), resources, self.client(), self.runner_options(), inspections);
+        let runner =
+            Runner::new(Arc::clone(&core), resources, self.client(), self.runner_options(), Arc::clone(&inspections));
         let rejoin = self.rejoin(&core, first_look);
         let (healer, healing) = self.healer(&core);
         let (edge_slot, edge, listen) =
@@ -102,7 +103,7 @@ impl Components {
         self.hand_out.give(
             JournalService { task, stop: self.journal_stopped, lost: self.lost },
             ExecutorService { runner, work },
-            RejoinService { rejoin, inspect, ready },
+            RejoinService { rejoin, inspections, ready },
             HealService(healer),
             retention,
             events,

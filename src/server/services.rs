@@ -9,11 +9,11 @@ use pingora::services::background::BackgroundService;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::{mpsc, oneshot, watch};
 
-use crate::coordinator::{Core, EXIT_CODE, WorkQueue};
+use crate::coordinator::{Core, EXIT_CODE, Inspections, WorkQueue};
 use crate::events::{Hub, Webhook};
 use crate::executor::Runner;
 use crate::heal::Healer;
-use crate::ids::{InstanceId, InstanceName};
+use crate::ids::InstanceName;
 use crate::journal::retention::{self, RetentionOptions};
 use crate::journal::{Ended, JournalTask, Store};
 use crate::rejoin::Rejoin;
@@ -163,7 +163,7 @@ impl Work for ExecutorService {
 
 pub(super) struct RejoinService {
     pub rejoin: Rejoin,
-    pub inspect: mpsc::Receiver<InstanceId>,
+    pub inspections: Arc<Inspections>,
     /// Lets clients in.
     pub ready: Box<dyn FnOnce() + Send>,
 }
@@ -171,7 +171,7 @@ pub(super) struct RejoinService {
 #[async_trait]
 impl Work for RejoinService {
     async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
-        self.rejoin.run(self.inspect, self.ready).await;
+        self.rejoin.run(self.inspections, self.ready).await;
     }
 }
 
