@@ -83,6 +83,13 @@ impl ErrorBody {
         not_found(format!("Collection [{id}] does not exist."))
     }
 
+    /// 500 of `PUT collections/{id}` with the name of another collection.
+    pub fn name_is_taken() -> EdgeAnswer {
+        let message = "Database error: error returned from database: (code: 2067) UNIQUE constraint failed: \
+            collections.name, collections.database_id";
+        EdgeAnswer::error(500, &ErrorBody::new(ErrorName::InternalError, message))
+    }
+
     /// 404 of `GET` and `DELETE collections/{name}` and of `GET collections/by-id/{id}` (no full stop).
     pub fn collection_not_found(name: &str) -> EdgeAnswer {
         not_found(format!("Collection [{name}] does not exist"))

@@ -71,21 +71,19 @@ impl World {
         Answer::Refused
     }
 
-    /// Names are judged by the edge's catalog: a creation of what exists is refused without asking an instance.
-    ///
-    /// The product does not judge a rename so: the instances refuse it. One that was rolled back, without the owner
-    /// of that name, would accept it, and a deletion by that name would then delete the owner on every other instance. No
-    /// seed may get there.
-    pub fn refused_by_the_edge(&mut self, instance: InstanceId, seq: Seq) -> bool {
+    /// Names are judged by the edge's catalog: a creation of what exists, and a renaming to what exists, is refused without
+    /// asking an instance. One that has lost the owner of the name would accept it, and a deletion by that name would then
+    /// delete the owner on every other instance.
+    pub fn refused_by_the_edge(&mut self, seq: Seq) -> bool {
         let catalog = self.board.catalog();
         if let Body::UpdateCollection { collection, new_name: Some(name), .. } = &self.journal.rows[&seq].body
             && let Some(scope) = catalog.get(*collection).map(|known| known.scope.clone())
         {
             let taken = catalog.by_name(&scope, name).is_some_and(|owner| owner.id != *collection);
-            if taken && self.taints.is_strange(instance) {
-                self.counters.count("rename onto a name whose owner the instance may have lost");
-                return true;
+            if taken {
+                self.counters.count("renaming to a name that is taken");
             }
+            return taken;
         }
         match &self.journal.rows[&seq].body {
             Body::CreateCollection { scope, name, existing: OnExisting::Refuse } => {

@@ -13,7 +13,7 @@ use crate::executor::attempt::{Attempt, Attempted, judge};
 use crate::executor::records::content_type;
 use crate::ids::{CollectionId, InstanceCollectionId, Scope};
 use crate::instance::{Answer, Outgoing};
-use crate::order::{CatalogChange, Health, Kind, LaneState, Origin, Outcome};
+use crate::order::{CatalogChange, Collection, Health, Kind, LaneState, Origin, Outcome};
 use crate::proof::{self, CrashPoint};
 
 const CONFLICT: u16 = 409;
@@ -141,6 +141,13 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
             Attempted::not_sent("the collection is not on this instance")
         });
     };
+    let rename = match scan_update_collection(&entry.request.body) {
+        Ok(Scanned::Read(update)) => update.new_name,
+        _ => None,
+    };
+    if !entry.carried() && rename.as_deref().is_some_and(|name| is_taken(attempt, &collection, name)) {
+        return Ok(Attempted::by_the_edge(Outcome::Rejected { about: None }, ErrorBody::name_is_taken()));
+    }
     let outgoing = Outgoing {
         method: Method::PUT,
         path: chroma::collection_path(&collection.scope, &on_instance.to_string()),
@@ -159,15 +166,17 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
         let about = attempt.core.board().catalog().get(collection.id).map(|living| living.id);
         return Ok(Attempted::of(Outcome::Rejected { about }, Some(answer)));
     }
-    let rename = match scan_update_collection(&entry.request.body) {
-        Ok(Scanned::Read(update)) => update.new_name,
-        _ => None,
-    };
     // Renaming to the same name marks that the catalog entry was about this collection (rule R5).
     let name = rename.unwrap_or_else(|| collection.name.clone());
     let change = CatalogChange::CollectionRenamed { collection: collection.id, name };
     let changes = if entry.carried() { Vec::new() } else { vec![change] };
     Ok(judge(attempt, class, answer, |_| applied(changes), Some(collection.id)))
+}
+
+/// Whether another collection has the name: judged by the catalog, since an instance that has lost that one would take it.
+fn is_taken(attempt: &Attempt<'_>, collection: &Collection, name: &str) -> bool {
+    let board = attempt.core.board();
+    board.catalog().by_name(&collection.scope, name).is_some_and(|owner| owner.id != collection.id)
 }
 
 /// Whether no instance can be asked for the collection any more.
