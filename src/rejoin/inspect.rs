@@ -69,6 +69,11 @@ impl Inspector {
         Inspector { core, client, tenants, deadline, failures: Mutex::default(), lacking: LastingStates::default() }
     }
 
+    /// Whether the instance has a collection of this id, as far as it answers.
+    pub(super) async fn has(&self, instance: InstanceId, id: InstanceCollectionId) -> bool {
+        Look { client: &self.client, instance, deadline: self.deadline }.has(id.uuid()).await
+    }
+
     /// Looks at everything on the instance, completes its tenants and databases, reports what is missing, proposes what is
     /// unknown.
     pub(super) async fn inspect(&self, instance: InstanceId, adopting: Adopting) -> Result<Adopted, InspectError> {

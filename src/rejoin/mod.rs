@@ -275,10 +275,27 @@ impl Rejoin {
     /// The safety net: looks at every lane again, every so often.
     async fn scan(&self) {
         let mut copies = Copies::Enough { since_last: 0 };
+        let mut round: usize = 0;
         loop {
             tokio::time::sleep(self.options.interval).await;
             self.core.step(Input::LookAgain);
+            self.spot_check(round).await;
+            round = round.wrapping_add(1);
             copies = self.watch_copies(copies);
+        }
+    }
+
+    /// A server that came back blank between two probes answers every heartbeat: where nobody reads or writes, nothing else
+    /// would show that it is another one. One collection a round is enough, since all of them are gone then.
+    async fn spot_check(&self, round: usize) {
+        let registry = self.core.registry();
+        for instance in registry.ids().filter(|id| registry.usable(*id)) {
+            let sample = self.core.board().served_sample(instance, round);
+            if let Some(id) = sample
+                && !self.inspector.has(instance, id).await
+            {
+                self.core.doubt_contents(instance);
+            }
         }
     }
 

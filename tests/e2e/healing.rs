@@ -13,7 +13,8 @@ use testkit::workload::{Plan, Workload, acknowledged, errors};
 use testkit::{ChromaServer, Edge};
 
 const HEALED: Duration = Duration::from_secs(120);
-const ON: &str = "  heal: { enabled: true }\n  read_wait: 1s";
+/// The recovery interval: also between two spot checks of what an idle instance holds.
+const ON: &str = "  heal: { enabled: true }\n  read_wait: 1s\n  recovery_interval: 1s";
 
 /// So many records of some size, in one collection.
 fn fill(client: &Client, collection: &str, count: usize) {
@@ -62,7 +63,9 @@ fn lose_the_disk_of(lost: usize) {
     fill(&client, &bulk, 3000);
     let load = Workload::start(&client, seed(), &Plan::records());
     load.await_more(100, CATCH_UP);
-    cluster.edge.wait_until_in_sync(CATCH_UP);
+    wait_for("every collection on both", CATCH_UP, || {
+        (cluster.edge.status()["without_second_copy"]["count"] == 0).then_some(())
+    });
     cluster.servers[lost].kill();
     cluster.servers[lost].wipe();
     load.await_more(50, CATCH_UP);
@@ -76,7 +79,11 @@ fn lose_the_disk_of(lost: usize) {
         let log = cluster.edge.log();
         log.contains("lacks collections").then_some(())
     });
-    await_healed(&cluster.edge);
+    wait_for("every collection whole again, under load", HEALED, || {
+        let status = cluster.edge.status();
+        let whole = status["without_second_copy"]["count"] == 0 && status["diverged"].as_array()?.is_empty();
+        whole.then_some(())
+    });
     load.await_more(50, CATCH_UP);
     let events = load.finish();
     assert_eq!(errors(&events), Vec::<String>::new());

@@ -139,7 +139,7 @@ impl World {
                 self.requests.swap_remove(at);
                 self.tell_outcome(lane, instance, Outcome::NotSent { retry: Retry::AfterBackoff });
             }
-            Work::Send { seqs, purpose: Purpose::Execute, .. } if self.refused_by_the_edge(instance, seqs[0]) => {
+            Work::Send { seqs, purpose: Purpose::Execute, .. } if self.refused_by_the_edge(seqs[0]) => {
                 self.requests[at].answer = Some(Answer::Conflict);
             }
             Work::Send { seqs, purpose: Purpose::ExpectRefusal, .. } if lane == LaneId::Catalog => {

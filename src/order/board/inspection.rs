@@ -5,7 +5,7 @@ use super::Board;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Scope, Seq};
 use crate::order::catalog::Deletion;
 use crate::order::entry::Kind;
-use crate::order::lane::InFlight;
+use crate::order::lane::{InFlight, LaneState};
 
 impl Board {
     /// The collections that must be on the instance: mapped there, and no deletion under way.
@@ -15,6 +15,16 @@ impl Board {
             .filter_map(|collection| Some((collection.id, collection.mappings[instance.0]?)))
             .filter(|(id, _)| self.first_deletion(*id) == Seq::MAX)
             .collect()
+    }
+
+    /// One of the collections that the instance serves, another one for each number: its id there.
+    pub fn served_sample(&self, instance: InstanceId, number: usize) -> Option<InstanceCollectionId> {
+        let served = || {
+            let in_step = |id: &CollectionId| self.state_of(*id, instance) == LaneState::InStep;
+            self.catalog.collections().filter(move |one| in_step(&one.id)).filter_map(|one| one.mappings[instance.0])
+        };
+        let count = served().count();
+        if count == 0 { None } else { served().nth(number % count) }
     }
 
     /// Whether an adoption is in the catalog lane without a verdict.
