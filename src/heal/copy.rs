@@ -1,6 +1,9 @@
 //! A new copy on its instance, beside the old one: created from the source's definition under a hidden name, renamed into
 //! its place, removed when it is not wanted.
 
+use std::collections::HashSet;
+use std::sync::{Mutex, PoisonError};
+
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,9 +16,10 @@ use super::place::{Place, WriteError};
 use super::records::Embeddings;
 use crate::chroma::{self, RESERVED_PREFIX, copy_requests, is_reserved, same_definition};
 use crate::coordinator::Core;
-use crate::ids::{InstanceCollectionId, Scope};
+use crate::ids::{InstanceCollectionId, InstanceName, Scope};
 use crate::instance::Client;
-use crate::order::Rebuild;
+use crate::journal::Fact;
+use crate::order::{CatalogChange, Origin, Rebuild};
 
 /// Collections that are listed at once.
 const LISTED: usize = 250;
@@ -24,17 +28,45 @@ const LISTED: usize = 250;
 pub(super) struct Copy<'a> {
     core: &'a Core,
     rebuild: Rebuild,
+    /// Ids of the copies that this process has made.
+    made: &'a Made,
     pub source: Place<'a>,
     /// Its id there.
     from: Uuid,
     /// The database on the target.
     beside: Place<'a>,
-    scope: Scope,
+    pub scope: Scope,
     /// What clients call the collection.
     pub name: String,
     /// What the copy is called until it takes its place, and the old one from then on.
     hidden: String,
     discarded: String,
+}
+
+/// Ids of copies that were made.
+#[derive(Debug, Default)]
+pub(super) struct Made(Mutex<HashSet<Uuid>>);
+
+impl Made {
+    fn note(&self, id: Uuid) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+    }
+
+    fn has(&self, id: Uuid) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+}
+
+/// What has the collection's name on the target.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Holder {
+    Nobody,
+    /// A copy of the edge's own, or an empty collection: it may go.
+    Replaceable {
+        records: u64,
+    },
+    /// Somebody else's records, or another collection's: never touched.
+    Foreign,
 }
 
 /// What was created.
@@ -53,6 +85,7 @@ impl Created<'_> {
 
 #[derive(Deserialize)]
 struct Listed {
+    id: Uuid,
     name: String,
 }
 
@@ -80,6 +113,7 @@ impl<'a> Copy<'a> {
         client: &'a Client,
         rebuild: Rebuild,
         (scope, name): (&Scope, &str),
+        made: &'a Made,
         deadline: std::time::Duration,
     ) -> Result<Self, HealError> {
         let mapped = core.board().catalog().mapping(rebuild.collection, rebuild.source);
@@ -89,7 +123,7 @@ impl<'a> Copy<'a> {
         let beside = Place::new(core, client, rebuild.target, chroma::collections_path(scope), deadline);
         let (scope, name) = (scope.clone(), name.to_owned());
         let (hidden, discarded) = (hidden_name("copy"), hidden_name("old"));
-        Ok(Copy { core, rebuild, source, from: from.uuid(), beside, scope, name, hidden, discarded })
+        Ok(Copy { core, rebuild, made, source, from: from.uuid(), beside, scope, name, hidden, discarded })
     }
 
     fn named(&self, name: &str) -> Place<'a> {
@@ -150,25 +184,55 @@ impl<'a> Copy<'a> {
     ///
     /// A crash here leaves the replica diverged, whatever is called what: the next copy takes the name from whoever has it.
     pub async fn rename(&self, created: &Created<'_>) -> Renamed {
-        let holder = match self.named(&self.name).definition().await {
-            Ok(holder) => holder.as_deref().and_then(id_of),
-            Err(error) => return Renamed::NotBegun(HealError::Target(error)),
-        };
-        if let Some(holder) = holder.filter(|holder| *holder != created.id.uuid()) {
-            let known = self.core.board().catalog().by_id(holder).map(|known| known.id);
-            if known.is_some_and(|known| known != self.rebuild.collection) {
-                return Renamed::NotBegun(HealError::Target("another collection has the name there".to_owned()));
+        match self.holder().await {
+            Ok((Some(id), Holder::Replaceable { .. })) if id != created.id.uuid() => {
+                match self.called(InstanceCollectionId::new(id), &self.discarded).await {
+                    Ok(()) => {}
+                    Err(error @ WriteError::Refused(_)) => return Renamed::NotBegun(target(error)),
+                    Err(error @ WriteError::Unanswered(_)) => return Renamed::InDoubt(target(error)),
+                }
             }
-            match self.called(InstanceCollectionId::new(holder), &self.discarded).await {
-                Ok(()) => {}
-                Err(error @ WriteError::Refused(_)) => return Renamed::NotBegun(target(error)),
-                Err(error @ WriteError::Unanswered(_)) => return Renamed::InDoubt(target(error)),
-            }
+            Ok((_, Holder::Foreign)) => return Renamed::NotBegun(HealError::Foreign),
+            Ok(_) => {}
+            Err(error) => return Renamed::NotBegun(error),
         }
         match self.called(created.id, &self.name).await {
             Ok(()) => Renamed::InPlace,
             Err(error) => Renamed::InDoubt(target(error)),
         }
+    }
+
+    /// Who has the name on the target, and whether the new copy may take it. What existed before the edge and has records is
+    /// the user's, whatever the catalog says of it.
+    pub async fn holder(&self) -> Result<(Option<Uuid>, Holder), HealError> {
+        let found = self.named(&self.name).definition().await.map_err(HealError::Target)?;
+        let Some(id) = found.as_deref().and_then(id_of) else { return Ok((None, Holder::Nobody)) };
+        let (owner, own) = {
+            let board = self.core.board();
+            let catalog = board.catalog();
+            let owner = catalog.by_id(id).map(|owner| owner.id);
+            let collection = catalog.get(self.rebuild.collection).ok_or(HealError::Overtaken)?;
+            let mapped = collection.mappings[self.rebuild.target.0].map(|mapped| mapped.uuid());
+            // A twin that was adopted is mapped; a copy that an earlier edge has made is known without being mapped.
+            (owner, collection.origin == Origin::Created || mapped != Some(id))
+        };
+        if owner.is_some_and(|owner| owner != self.rebuild.collection) {
+            return Ok((Some(id), Holder::Foreign));
+        }
+        let place = self.with_id(InstanceCollectionId::new(id));
+        let records = place.count().await.map_err(HealError::Target)?.unwrap_or_default();
+        let ours = self.made.has(id) || (owner.is_some() && own);
+        let holder = if ours || records == 0 { Holder::Replaceable { records } } else { Holder::Foreign };
+        Ok((Some(id), holder))
+    }
+
+    /// Makes durable that the collection of this id is a copy of the edge's own, before it can be found under a name that is
+    /// not the edge's. A crash after that leaves a copy that may be replaced.
+    pub async fn note_made(&self, created: &Created<'_>) {
+        self.made.note(created.id.uuid());
+        let instance = InstanceName::new(&format!("{}{COPY}", self.core.registry().name(self.rebuild.target)));
+        let change = CatalogChange::Mapped { collection: self.rebuild.collection, instance, id: created.id };
+        self.core.journal().record(vec![Fact::Catalog(change)]).await;
     }
 
     async fn called(&self, id: InstanceCollectionId, name: &str) -> Result<(), WriteError> {
@@ -213,7 +277,14 @@ impl<'a> Copy<'a> {
                 serde_json::from_slice(&answer.body).map_err(|error| HealError::Target(error.to_string()))?;
             offset += listed.len();
             let more = listed.len() == LISTED;
-            left.extend(listed.into_iter().map(|one| one.name).filter(|name| is_reserved(name)));
+            // The old copy stays until the new one serves, whatever it is called.
+            let mapped = |id: Uuid| {
+                let board = self.core.board();
+                let known = board.catalog().by_id(id).and_then(|known| known.mappings[self.rebuild.target.0]);
+                known.is_some_and(|mapped| mapped.uuid() == id)
+            };
+            let leftover = |one: &Listed| is_reserved(&one.name) && !mapped(one.id);
+            left.extend(listed.into_iter().filter(leftover).map(|one| one.name));
             if !more {
                 break;
             }
@@ -224,6 +295,9 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 }
+
+/// Behind an instance's name: whose copies are known, and none is served. No configured instance can be called so.
+const COPY: &str = "#copy";
 
 /// A name that no client can give.
 fn hidden_name(what: &str) -> String {

@@ -156,6 +156,6 @@ async fn admitted(core: &Core, rebuild: Rebuild) -> Result<(), HealError> {
     let _ = tokio::time::timeout(DURABLE, serves).await;
     match core.board().state_of(rebuild.collection, rebuild.target) {
         LaneState::InStep => Ok(()),
-        LaneState::Diverged => Err(HealError::Overtaken),
+        LaneState::Diverged | LaneState::Quarantined => Err(HealError::Overtaken),
     }
 }

@@ -18,15 +18,14 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use self::copy::Copy;
+use self::copy::{Copy, Holder, Made};
 use self::cutover::Cutover;
-use self::place::Place;
 pub use self::progress::{HealProgress, HealStage, HealView};
 use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceId, Scope, shown};
 use crate::instance::Client;
-use crate::order::{CutoverOutcome, Input, Origin, Rebuild};
+use crate::order::{CutoverOutcome, Input, Rebuild};
 
 /// How copies are made.
 #[derive(Clone, Debug)]
@@ -69,6 +68,8 @@ pub(crate) enum HealError {
     NotCopyable,
     #[error("the collection changes faster than it can be copied")]
     TooBusy,
+    #[error("a collection of that name is there that the edge did not make: it is left alone")]
+    Foreign,
     #[error("the instances or the collection have changed meanwhile")]
     Overtaken,
     #[error("a request of the journal cannot be read: {0}")]
@@ -88,12 +89,13 @@ pub struct Healer {
     client: Client,
     options: HealOptions,
     progress: Arc<HealProgress>,
+    made: Made,
 }
 
 impl Healer {
     /// Run it in the runtime that `client` is to belong to.
     pub fn new(core: Arc<Core>, client: Client, options: HealOptions, progress: Arc<HealProgress>) -> Self {
-        Healer { core, client, options, progress }
+        Healer { core, client, options, progress, made: Made::default() }
     }
 
     /// Makes one copy after the other until the future is dropped. A copy that is cut off is left behind under its hidden
@@ -116,11 +118,12 @@ impl Healer {
                 if state.not_before > now {
                     continue;
                 }
-                if !self.is_due(rebuild, state.since).await {
+                let Ok(copy) = self.copy(rebuild) else { continue };
+                if !self.is_due(&copy, rebuild, state.since).await {
                     state.not_before = now + PATIENCE;
                     continue;
                 }
-                match self.make_anew(rebuild, &mut swept).await {
+                match self.make_anew(rebuild, &copy, &mut swept).await {
                     Ok(()) => state.failures = 0,
                     Err(error) => self.failed(rebuild, state, &error),
                 }
@@ -139,43 +142,46 @@ impl Healer {
         warn!(%collection, %instance, %error, failures = state.failures, "a copy could not be made, and will be tried again");
     }
 
-    /// Whether the copy is to be made without asking: where there is none or an empty one, and where it is the edge's own
-    /// and was not found equal.
-    async fn is_due(&self, rebuild: Rebuild, since: Instant) -> bool {
-        let Some((origin, mapped)) = self.known(rebuild) else { return false };
-        let Some(path) = mapped else { return true };
-        let place = Place::new(&self.core, &self.client, rebuild.target, path, self.options.deadline);
-        match (place.count().await, origin) {
-            (Ok(None | Some(0)), _) => true,
-            (Ok(Some(_)), Origin::Created) => since.elapsed() >= PATIENCE,
-            (Ok(Some(_)), Origin::Adopted) | (Err(_), _) => false,
+    /// Whether the copy is to be made without asking: where there is none or an empty one, and where it is the edge's own and
+    /// was not found equal. What is somebody else's is left alone.
+    async fn is_due(&self, copy: &Copy<'_>, rebuild: Rebuild, since: Instant) -> bool {
+        match copy.holder().await {
+            Ok((_, Holder::Nobody | Holder::Replaceable { records: 0 })) => true,
+            Ok((_, Holder::Replaceable { .. })) => since.elapsed() >= PATIENCE,
+            Ok((_, Holder::Foreign)) => {
+                self.progress.refused(rebuild, &HealError::Foreign.to_string());
+                false
+            }
+            Err(_) => false,
         }
     }
 
-    fn known(&self, rebuild: Rebuild) -> Option<(Origin, Option<String>)> {
-        let board = self.core.board();
-        let known = board.catalog().get(rebuild.collection)?;
-        let mapped = known.mappings[rebuild.target.0];
-        Some((known.origin, mapped.map(|id| crate::chroma::collection_path(&known.scope, &id.to_string()))))
-    }
-
-    async fn make_anew(&self, rebuild: Rebuild, swept: &mut HashSet<(InstanceId, Scope)>) -> Result<(), HealError> {
+    /// The copy that this would be.
+    fn copy(&self, rebuild: Rebuild) -> Result<Copy<'_>, HealError> {
         let (scope, name) = {
             let board = self.core.board();
             let known = board.catalog().get(rebuild.collection).ok_or(HealError::Overtaken)?;
             (known.scope.clone(), known.name.clone())
         };
+        Copy::new(&self.core, &self.client, rebuild, (&scope, &name), &self.made, self.options.deadline)
+    }
+
+    async fn make_anew(
+        &self,
+        rebuild: Rebuild,
+        copy: &Copy<'_>,
+        swept: &mut HashSet<(InstanceId, Scope)>,
+    ) -> Result<(), HealError> {
         let registry = self.core.registry();
         let (from, to) = (registry.name(rebuild.source), registry.name(rebuild.target));
         let begun = clock::now();
-        let copy = Copy::new(&self.core, &self.client, rebuild, (&scope, &name), self.options.deadline)?;
-        if swept.insert((rebuild.target, scope.clone())) {
+        if swept.insert((rebuild.target, copy.scope.clone())) {
             copy.sweep().await?;
         }
         let total = copy.source.count().await.map_err(HealError::Source)?.unwrap_or_default();
-        info!(collection = %rebuild.collection, name = %shown(&name), source = %from, target = %to, records = total, "a copy is being made anew");
+        info!(collection = %rebuild.collection, name = %shown(&copy.name), source = %from, target = %to, records = total, "a copy is being made anew");
         self.progress.begin(rebuild, total);
-        let made = self.bring_over(rebuild, &copy).await;
+        let made = self.bring_over(rebuild, copy).await;
         match made {
             Ok(records) => {
                 let seconds = begun.elapsed().as_secs_f64();
@@ -211,6 +217,7 @@ impl Healer {
                 continue;
             }
             copy.give_dimension(&created).await?;
+            copy.note_made(&created).await;
             let cutover = Cutover::new(&self.core, rebuild, self.options.hold);
             match cutover.run(copy, &created).await? {
                 Some(records) => return Ok(records),

@@ -83,19 +83,23 @@ impl HealProgress {
     }
 
     pub(super) fn failed(&self, rebuild: Rebuild, error: &str) {
+        self.inner().failed += 1;
+        self.refused(rebuild, error);
+    }
+
+    /// It is not made, for this reason, until something changes.
+    pub(super) fn refused(&self, rebuild: Rebuild, why: &str) {
         let mut inner = self.inner();
-        inner.failed += 1;
-        let begun = clock::now();
         let state = inner.copies.entry((rebuild.collection, rebuild.target)).or_insert(State {
             source: rebuild.source,
             stage: HealStage::Waiting,
-            begun,
+            begun: clock::now(),
             records: 0,
             total: 0,
             error: None,
         });
         state.stage = HealStage::Waiting;
-        state.error = Some(error.to_owned());
+        state.error = Some(why.to_owned());
     }
 
     /// Forgets those that are not to be made any more.

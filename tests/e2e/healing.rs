@@ -31,6 +31,11 @@ fn fill(client: &Client, collection: &str, count: usize) {
     }
 }
 
+/// One more of the same size.
+fn wide(id: &str) -> Value {
+    json!({ "ids": [id], "embeddings": [vec![0.5; 16]], "documents": [null] })
+}
+
 fn expecting_trouble(edge: &Edge) {
     edge.announce("lacks collections");
     edge.announce("diverged");
@@ -94,7 +99,7 @@ fn lose_the_disk_of(lost: usize) {
     let before = Content::of(&client, TENANT);
     cluster.servers[1 - lost].kill();
     content::assert_equal("before and after the other's end", &before, &Content::of(&client, TENANT));
-    add(&client, &bulk, "after").expect(201);
+    client.post(&record_path(&bulk, "add"), &wide("after")).expect(201);
     cluster.servers[1 - lost].restart();
     cluster.assert_converged();
 }
@@ -175,7 +180,7 @@ fn an_edge_killed_in_the_middle_begins_again_and_leaves_nothing_behind() {
         assert_eq!(hidden(&cluster.servers[1]).len(), 1);
         cluster.edge.restart();
         expecting_trouble(&cluster.edge);
-        add(&client, &bulk, "meanwhile");
+        client.post(&record_path(&bulk, "add"), &wide("meanwhile")).expect(201);
     }
     await_healed(&cluster.edge);
     cluster.assert_converged();
@@ -196,7 +201,13 @@ fn what_differed_before_the_edge_came_is_left_alone() {
     expecting_trouble(&edge);
     let report = |status: &Value| status["diverged"].as_array().map_or(0, Vec::len);
     wait_for("the difference reported", CATCH_UP, || (report(&edge.status()) == 1).then_some(()));
-    std::thread::sleep(Duration::from_secs(8));
+    let why = wait_for("the reason", CATCH_UP, || {
+        let healing = edge.status()["healing"].as_array()?.first()?.clone();
+        healing["last_error"].as_str().map(str::to_owned)
+    });
+    assert!(why.contains("left alone"), "{why}");
+    // Longer than a copy that is the edge's own waits for its comparison.
+    std::thread::sleep(Duration::from_secs(6));
     assert_eq!(report(&edge.status()), 1);
     assert_eq!(testkit::cluster::ids_by_name(&servers[0], "notes"), ["ours"]);
     assert_eq!(testkit::cluster::ids_by_name(&servers[1], "notes"), ["theirs"]);

@@ -27,7 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["chroma", "clock", "coordinator", "ids", "instance", "journal", "lasting", "lease", "order", "proof"],
     ),
     ("rejoin", &["chroma", "clock", "coordinator", "executor", "ids", "instance", "journal", "lasting", "order"]),
-    ("heal", &["chroma", "clock", "coordinator", "ids", "instance", "order"]),
+    ("heal", &["chroma", "clock", "coordinator", "ids", "instance", "journal", "order"]),
     ("events", &["clock", "ids", "instance", "journal", "lasting", "metrics", "order"]),
     // What clients and operators reach. None sends a write to an instance.
     // The HTTP that proxy, pages and configuration share.
