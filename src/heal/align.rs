@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use http::Method;
 
-use super::HealError;
+use super::error::HealError;
 use super::place::{End, PAGE_IDS, Page, Place, WriteError};
 use super::records::{Embeddings, Record, repair, upsert_body};
 use crate::clock;

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::HealError;
+use super::error::HealError;
 use super::align::{Sides, target};
 use super::place::{Place, WriteError};
 use super::records::Embeddings;

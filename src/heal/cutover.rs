@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::HealError;
+use super::error::HealError;
 use super::align::{self, Sides, target};
 use super::copy::{Copy, Created, Renamed};
 use super::records::repair;

@@ -7,6 +7,7 @@
 mod align;
 mod copy;
 mod cutover;
+mod error;
 mod place;
 mod progress;
 mod records;
@@ -20,6 +21,7 @@ use tracing::{info, warn};
 
 use self::copy::{Copy, Holder, Made};
 use self::cutover::Cutover;
+use self::error::HealError;
 pub use self::progress::{HealProgress, HealStage, HealView};
 use crate::clock;
 use crate::coordinator::Core;
@@ -54,27 +56,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const PASSES: usize = 12;
 /// A copy that differed in fewer records than this is worth a cutover.
 const NEARLY_EQUAL: usize = 500;
-
-/// Why a copy was not made.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HealError {
-    #[error("the source: {0}")]
-    Source(String),
-    #[error("the target: {0}")]
-    Target(String),
-    #[error("the definition of the new copy differs from the source's")]
-    Definition,
-    #[error("the definition cannot be copied")]
-    NotCopyable,
-    #[error("the collection changes faster than it can be copied")]
-    TooBusy,
-    #[error("a collection of that name is there that the edge did not make: it is left alone")]
-    Foreign,
-    #[error("the instances or the collection have changed meanwhile")]
-    Overtaken,
-    #[error("a request of the journal cannot be read: {0}")]
-    Journal(String),
-}
 
 /// What is known of a copy that has to be made.
 struct Due {

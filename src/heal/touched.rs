@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde::Deserialize;
 
-use super::HealError;
+use super::error::HealError;
 use crate::coordinator::Core;
 use crate::ids::Seq;
 use crate::order::Kind;

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
+use super::admission::Admission;
 use super::board::WaitId;
 use super::catalog_change::CatalogChange;
 use super::entry::{AckPolicy, AckState, ClientState, Entry, Kind, Merge, Priority, Profile, Verdict};
@@ -97,14 +98,6 @@ pub(super) struct Pending {
     pub diverged: Vec<(CollectionId, InstanceId)>,
     pub answers: Vec<Seq>,
     pub admission: Admission,
-}
-
-/// Whether a diverged replica is in step as soon as its record is durable (rule R14).
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum Admission {
-    #[default]
-    None,
-    WhenDurable,
 }
 
 impl ReplicaProgress {

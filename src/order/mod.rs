@@ -4,6 +4,7 @@
 //! goes out as [`Effect`]s: `coordinator/` answers, `executor/` does the rest and reports back. Simulated by seed in
 //! `tests/simulation`.
 
+mod admission;
 mod board;
 mod catalog;
 mod catalog_change;

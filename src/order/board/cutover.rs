@@ -6,8 +6,9 @@
 
 use super::{Action, Board, Consistency, Effect, Reach, Record, WaitId, WaitReason};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
+use crate::order::admission::Admission;
 use crate::order::catalog_change::CatalogChange;
-use crate::order::lane::{Admission, InFlight, Lane, LaneState, LateWriteCheck, Pending};
+use crate::order::lane::{InFlight, Lane, LaneState, LateWriteCheck, Pending};
 
 /// A diverged replica that can be made anew from a fresh one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

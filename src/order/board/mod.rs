@@ -38,9 +38,10 @@ pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
 pub use wait::{WaitId, WaitReason};
 
+use super::admission::Admission;
 use super::catalog::{Catalog, Deletion};
 use super::entry::{AckPolicy, ClientState, Entry};
-use super::lane::{Admission, Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
+use super::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
 use super::vouching::{RequestClass, Vouching};
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use cutover::{CopyLog, Cutover};

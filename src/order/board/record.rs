@@ -3,7 +3,8 @@
 use super::{Board, ClientAnswer, Comparison, Effect, Persist, Record, known, never};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::entry::{Kind, Verdict};
-use crate::order::lane::{Admission, InFlight, LaneState, Pending};
+use crate::order::admission::Admission;
+use crate::order::lane::{InFlight, LaneState, Pending};
 
 impl Board {
     /// The replica's request stays in flight until the record is durable: no second request may be in doubt (rule R1).

@@ -1,0 +1,22 @@
+//! Why a copy was not made.
+
+/// Why a copy was not made.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum HealError {
+    #[error("the source: {0}")]
+    Source(String),
+    #[error("the target: {0}")]
+    Target(String),
+    #[error("the definition of the new copy differs from the source's")]
+    Definition,
+    #[error("the definition cannot be copied")]
+    NotCopyable,
+    #[error("the collection changes faster than it can be copied")]
+    TooBusy,
+    #[error("a collection of that name is there that the edge did not make: it is left alone")]
+    Foreign,
+    #[error("the instances or the collection have changed meanwhile")]
+    Overtaken,
+    #[error("a request of the journal cannot be read: {0}")]
+    Journal(String),
+}
