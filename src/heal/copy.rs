@@ -10,11 +10,11 @@ use serde_json::{Value, json};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::error::HealError;
 use super::align::{Sides, target};
+use super::error::HealError;
 use super::place::{Place, WriteError};
 use super::records::Embeddings;
-use crate::chroma::{self, RESERVED_PREFIX, copy_requests, is_reserved, same_definition};
+use crate::chroma::{self, RESERVED_PREFIX, copy_requests, definition_difference, is_reserved, same_definition};
 use crate::coordinator::Core;
 use crate::ids::{InstanceCollectionId, InstanceName, Scope};
 use crate::instance::Client;
@@ -137,7 +137,8 @@ impl<'a> Copy<'a> {
     /// Creates it, and reads its definition back.
     pub async fn create(&self) -> Result<Created<'a>, HealError> {
         let original = self.original().await?;
-        let plan = copy_requests(&original, &self.hidden).ok_or(HealError::NotCopyable)?;
+        let copied_by = self.core.discovery().servers().copied_by(self.rebuild.target);
+        let plan = copy_requests(&original, &self.hidden, copied_by).ok_or(HealError::NotCopyable)?;
         let body = String::from_utf8(plan.create_body).map_err(|_| HealError::NotCopyable)?;
         let answer = self.beside.write(Method::POST, self.beside.path.clone(), body).await.map_err(target)?;
         let unreadable = || HealError::Target("its answer to the creation cannot be read".to_owned());
@@ -148,7 +149,7 @@ impl<'a> Copy<'a> {
             place.write(Method::PUT, place.path.clone(), put).await.map_err(target)?;
         }
         let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
-        let same = made.is_some_and(|made| same_definition(&original, &made));
+        let same = made.is_some_and(|made| definition_difference(&original, &made).is_none());
         let embeddings = Embeddings::of(&original);
         if same { Ok(Created { place, id, embeddings }) } else { Err(HealError::Definition) }
     }
@@ -164,7 +165,9 @@ impl<'a> Copy<'a> {
     pub async fn same_definition(&self) -> Result<bool, HealError> {
         let original = self.original().await?;
         let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
-        Ok(made.is_some_and(|made| same_definition(&original, &made) && dimension(&original) == dimension(&made)))
+        Ok(made.is_some_and(|made| {
+            definition_difference(&original, &made).is_none() && dimension(&original) == dimension(&made)
+        }))
     }
 
     /// A refused write can have set the source's dimension, of which its records say nothing.

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::error::HealError;
 use super::align::{self, Sides, target};
 use super::copy::{Copy, Created, Renamed};
+use super::error::HealError;
 use super::records::repair;
 use super::touched::{Touched, touched};
 use crate::clock;

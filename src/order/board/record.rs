@@ -2,8 +2,8 @@
 
 use super::{Board, ClientAnswer, Comparison, Effect, Persist, Record, known, never};
 use crate::ids::{InstanceId, LaneId, Seq};
-use crate::order::entry::{Kind, Verdict};
 use crate::order::admission::Admission;
+use crate::order::entry::{Kind, Verdict};
 use crate::order::lane::{InFlight, LaneState, Pending};
 
 impl Board {
