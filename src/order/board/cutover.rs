@@ -4,32 +4,12 @@
 //! admitted: one at which nothing is in flight to the source, and nothing is sent until the copy is in its place. The
 //! copying itself, before and at that position, is the shell's.
 
+use super::rebuild::{CutoverOutcome, Rebuild};
 use super::{Action, Board, Consistency, Effect, Reach, Record, WaitId, WaitReason};
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::admission::Admission;
 use crate::order::catalog_change::CatalogChange;
 use crate::order::lane::{InFlight, Lane, LaneState, LateWriteCheck, Pending};
-
-/// A diverged replica that can be made anew from a fresh one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Rebuild {
-    pub collection: CollectionId,
-    pub source: InstanceId,
-    pub target: InstanceId,
-    /// The target's latest wait. What was done before another wait began there may still be undone.
-    pub wait: WaitId,
-}
-
-/// How a cutover ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum CutoverOutcome {
-    /// The new copy, known by this id, has the source's content and stands in the old one's place.
-    InPlace(InstanceCollectionId),
-    /// It was given up before anything was renamed.
-    NotBegun,
-    /// It was given up while a renaming may still be executed.
-    InDoubt,
-}
 
 /// How far a cutover is, for the one who wants it.
 #[derive(Clone, Debug, PartialEq, Eq)]

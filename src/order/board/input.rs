@@ -2,7 +2,7 @@
 //!
 //! Plain data. What an input means is decided by the [`Board`](super::Board).
 
-use super::cutover::{CutoverOutcome, Rebuild};
+use super::rebuild::{CutoverOutcome, Rebuild};
 use super::wait::WaitId;
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Deletion;

@@ -18,6 +18,7 @@ mod late_write;
 mod launch;
 mod outcome;
 mod quarantine;
+mod rebuild;
 mod record;
 mod restore;
 mod view;
@@ -29,11 +30,12 @@ mod tests;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-pub use cutover::{CutoverOutcome, CutoverState, Rebuild};
+pub use cutover::CutoverState;
 pub use effect::{Action, ClientAnswer, DivergenceCause, Effect, Persist, Purpose, Record, Repeat, SendPriority};
 pub use input::{
     Comparison, Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission,
 };
+pub use rebuild::{CutoverOutcome, Rebuild};
 pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
 pub use wait::{WaitId, WaitReason};
