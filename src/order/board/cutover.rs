@@ -5,7 +5,7 @@
 //! copying itself, before and at that position, is the shell's.
 
 use super::rebuild::{CutoverOutcome, Rebuild};
-use super::{Action, Board, Consistency, Effect, Reach, Record, WaitId, WaitReason};
+use super::{Action, Board, Consistency, Effect, Reach, Record, WaitReason};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::admission::Admission;
 use crate::order::catalog_change::CatalogChange;
@@ -68,8 +68,8 @@ impl Board {
         let mut found = Vec::new();
         for (id, lane) in &self.lanes {
             let LaneId::Records(collection) = *id else { continue };
-            // Most lanes, and the cheapest question.
-            if lane.replicas.iter().all(|progress| progress.state == LaneState::InStep) {
+            // Most lanes, and the cheapest question. What is halted is looked at by an operator first.
+            if self.halted.contains(*id) || lane.replicas.iter().all(|progress| progress.state == LaneState::InStep) {
                 continue;
             }
             // The preferred instance is spared where another one can be read.

@@ -89,6 +89,9 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
         | Input::WriteChecked { lane, .. }
         | Input::TouchedCompared { lane, .. } => Some(*lane),
         Input::FoundEqual(comparison) => Some(LaneId::Records(comparison.collection)),
+        Input::CopyBegun(rebuild) | Input::CutoverWanted(rebuild) | Input::CutoverEnded { rebuild, .. } => {
+            Some(LaneId::Records(rebuild.collection))
+        }
         Input::Journaled(_)
         | Input::Reached { .. }
         | Input::Missing { .. }
