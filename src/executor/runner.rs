@@ -38,6 +38,8 @@ pub struct RunnerOptions {
     pub request_timeout: Duration,
     /// How long an abandoned request may still be executed by an instance that is there.
     pub settle_time: Duration,
+    /// How long a suspect waits for the instance that died while it had it (rule R13).
+    pub quarantine_wait: Duration,
 }
 
 /// Between two looks whether another instance could take what waits for its turn.
@@ -159,6 +161,10 @@ impl Runner {
             Action::AwaitQuiescence { lane, instance, wait, why } => {
                 self.await_quiescence((lane, instance), why).await;
                 self.core.step(Input::Quiesced { lane, instance, wait });
+            }
+            Action::AwaitReturn { lane, instance, wait } => {
+                tokio::time::sleep(self.options.quarantine_wait).await;
+                self.core.step(Input::ReturnAwaited { lane, instance, wait });
             }
             Action::Inspect { instance } => {
                 // A full queue means that an inspection is due anyway.

@@ -10,6 +10,7 @@ use super::catalog_change::CatalogChange;
 use super::entry::{AckPolicy, AckState, ClientState, Entry, Kind, Merge, Priority, Profile, Verdict};
 use super::failures::Failures;
 use super::precedence::Precedence;
+use super::vouching::Vouching;
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::proof::{self, Rule};
 
@@ -175,6 +176,8 @@ pub(super) struct Slot {
     pub examined: bool,
     /// Its unexplained failures, once there are any (rule R12).
     pub failures: Option<Box<Failures>>,
+    /// Deaths of each instance while it had it; empty while there were none (rule R13).
+    pub deaths: Vec<u32>,
 }
 
 /// Whether the collection is known to have a dimension (rule R4).
@@ -227,6 +230,7 @@ impl Lane {
             unanswered: vec![0; self.replicas.len()],
             examined: false,
             failures: None,
+            deaths: Vec::new(),
         });
     }
 
@@ -282,7 +286,12 @@ impl Lane {
     pub(super) fn skipped(&self, slot: &Slot, progress: &ReplicaProgress) -> bool {
         match slot.entry.verdict {
             None | Some(Verdict::Applied) => false,
-            Some(Verdict::Void | Verdict::Abandoned | Verdict::Quarantined) => true,
+            Some(Verdict::Void | Verdict::Abandoned) => true,
+            // What it may have created is undone there; what it may have changed leaves the collection.
+            Some(Verdict::Quarantined) => {
+                let kind = slot.entry.profile.kind;
+                is_record(kind) || kind == Kind::UpdateCollection || progress.doubt < slot.entry.seq
+            }
             Some(Verdict::Rejected) => {
                 let traceless = self.dimension == Dimension::Known || !is_record(slot.entry.profile.kind);
                 let compared = progress.compared == slot.entry.seq;
@@ -493,5 +502,6 @@ pub(super) fn mergeable(head: &Profile, next: &Profile) -> bool {
         (Some(a), Some(b)) => a.encoding == b.encoding,
         _ => false,
     };
-    head.kind == next.kind && same(head.merge, next.merge)
+    let vouched = |profile: &Profile| profile.vouching == Vouching::Vouched;
+    head.kind == next.kind && same(head.merge, next.merge) && vouched(head) && vouched(next)
 }

@@ -19,6 +19,7 @@ mod outcome;
 mod quarantine;
 mod record;
 mod restore;
+mod suspects;
 mod view;
 mod wait;
 mod withdraw;
@@ -36,6 +37,7 @@ pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
 pub use wait::{WaitId, WaitReason};
 
+use self::suspects::Suspect;
 use super::catalog::{Catalog, Deletion};
 use super::entry::{AckPolicy, ClientState, Entry};
 use super::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
@@ -67,6 +69,8 @@ pub struct Board {
     pub(super) settled_deletions: BTreeMap<Seq, Vec<LaneId>>,
     /// Entries that are being examined (rule R10) or compared (rule R12).
     pub(super) held: BTreeMap<LaneId, Held>,
+    /// What an instance may have died of, until it has a verdict (rule R13).
+    suspects: BTreeMap<(LaneId, InstanceId), Suspect>,
     /// Entries that are quarantined and not lifted, by lane (rule R13).
     pub(super) quarantined: BTreeMap<LaneId, BTreeMap<Seq, RequestClass>>,
     pub(super) dirty: BTreeSet<LaneId>,
@@ -91,6 +95,7 @@ impl Board {
             renames: BTreeSet::new(),
             settled_deletions: BTreeMap::new(),
             held: BTreeMap::new(),
+            suspects: BTreeMap::new(),
             quarantined: BTreeMap::new(),
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
@@ -137,6 +142,9 @@ impl Board {
             }
             Input::TouchedCompared { lane, seq, comparison } => {
                 self.touched_compared(lane, seq, comparison, &mut effects);
+            }
+            Input::ReturnAwaited { lane, instance, wait } => {
+                self.return_awaited(lane, instance, wait, &mut effects);
             }
             Input::Lift { lane, seq } => self.lift(lane, seq, &mut effects),
             Input::Reconsider { lane, instance } => self.reconsider(lane, instance, &mut effects),
@@ -268,13 +276,26 @@ impl Board {
 
     /// Stops sending and serving at once. Returns the replicas that were in step until now: the caller makes that durable.
     pub(super) fn diverge(&mut self, replicas: Vec<(LaneId, InstanceId)>) -> Vec<(LaneId, InstanceId)> {
+        self.diverge_to(DivergenceCause::Unverified, replicas)
+    }
+
+    /// See [`Board::diverge`].
+    pub(super) fn diverge_to(
+        &mut self,
+        cause: DivergenceCause,
+        replicas: Vec<(LaneId, InstanceId)>,
+    ) -> Vec<(LaneId, InstanceId)> {
+        let state = match cause {
+            DivergenceCause::Unverified | DivergenceCause::LeftBehind => LaneState::Diverged,
+            DivergenceCause::Quarantined => LaneState::Quarantined,
+        };
         let mut diverged = Vec::new();
         for (id, instance) in replicas {
             diverged.extend(self.ensure_lane(id));
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             let progress = lane.progress_mut(instance);
             if progress.state == LaneState::InStep {
-                progress.state = LaneState::Diverged;
+                progress.state = state;
                 diverged.push((id, instance));
                 self.dirty.insert(id);
             }

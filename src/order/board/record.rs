@@ -43,6 +43,9 @@ impl Board {
                 slot.entry.verdict = Some(*verdict);
             }
         }
+        for (seq, _) in pending.verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Quarantined) {
+            self.note_quarantined(id, *seq);
+        }
         if id == LaneId::Catalog {
             self.fold_catalog(through, &pending, effects);
         }
