@@ -122,13 +122,14 @@ fn plain(attempt: &Attempt<'_>, class: Class, answer: Answer, changes: Vec<Catal
 
 /// The collection that a catalog entry changes, deletes, or has created.
 pub(super) fn about(core: &Core, request: &Request) -> Option<CollectionId> {
+    let board = core.board();
     let created = || {
         let creates = request.profile.kind == Kind::CreateCollection;
         let answer = request.answer.as_ref().filter(|_| creates)?;
         let id = CollectionId::new(uuid_field(&answer.body, "id")?);
-        core.board().catalog().get(id).map(|known| known.id)
+        board.catalog().get(id).map(|known| known.id)
     };
-    intent::about(core.board().catalog(), request).or_else(created)
+    intent::about(board.catalog(), request).or_else(created)
 }
 
 /// A field of a JSON answer.
