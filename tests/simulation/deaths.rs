@@ -94,7 +94,8 @@ impl World {
             let one = InstanceId(deaths.fate.index(self.instances.len()));
             row.deadly = Some(if deaths.fate.per_mille(600) { Deadly::Everywhere } else { Deadly::On(one) });
         }
-        if !unusual {
+        let outside = matches!(&row.body, Body::UpdateCollection { .. } | Body::CreateCollection { .. });
+        if !unusual || (row.lane == LaneId::Catalog && !outside) {
             return true;
         }
         row.profile.vouching = Vouching::Unvouched;

@@ -6,7 +6,7 @@
 use super::{Action, Board, DivergenceCause, Effect, Health, Held, Persist, Reach, Record, Retry, WaitId};
 use super::{outcome::prior, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
-use crate::order::entry::AckState;
+use crate::order::entry::{AckState, Kind};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
 use crate::order::vouching::{Company, RequestClass, Vouching};
 
@@ -103,8 +103,10 @@ impl Board {
         if slot.entry.verdict.is_some() {
             return self.died_of_what_is_settled(id, instance, seq, company, about, effects);
         }
-        // What may have been acknowledged is tried for as long as it takes.
-        if slot.ack_state == AckState::MaybeAcknowledged {
+        // What may have been acknowledged is tried for as long as it takes, and so is a deletion: what it may have taken
+        // away on the instance that died is not put back.
+        let deletes = matches!(slot.entry.profile.kind, Kind::DeleteCollection | Kind::DeleteDatabase | Kind::Reset);
+        if slot.ack_state == AckState::MaybeAcknowledged || deletes {
             return;
         }
         if let Some(suspect) = self.suspects.get_mut(&(id, instance)).filter(|suspect| suspect.seq == seq) {
