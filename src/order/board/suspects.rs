@@ -16,6 +16,8 @@ const DEATHS_ELSEWHERE_APPLIED: u32 = 3;
 const UNANSWERED_ALONE: u32 = 2;
 /// So often the wait for an instance may end while it is there, and the entry has still not been tried again.
 const WAITS_WHILE_HERE: u32 = 3;
+/// After so many waits what is like it waits for it no longer: nobody may be left who could end it.
+const WAITS_OF_OTHERS: u32 = 3;
 
 /// An entry that an instance may have died of.
 #[derive(Clone, Debug)]
@@ -27,7 +29,8 @@ pub(super) struct Suspect {
     pub about: Option<CollectionId>,
     /// The wait that began with the death: which [`Action::AwaitReturn`] counts.
     pub wait: WaitId,
-    /// How often that ended while the instance was there.
+    /// How often that ended, and how often while the instance was there.
+    pub waits: u32,
     pub waited: u32,
     pub chance: Chance,
 }
@@ -155,7 +158,7 @@ impl Board {
             self.held.remove(&id);
             slot.examined = false;
         }
-        let suspect = Suspect { seq, class, role: Role::Open, about, wait, waited: 0, chance };
+        let suspect = Suspect { seq, class, role: Role::Open, about, wait, waits: 0, waited: 0, chance };
         self.suspects.insert((id, instance), suspect);
         effects.push(Effect::Persist(Persist::Suspected { seq, on: Some(instance) }));
         if chance == Chance::Left {
@@ -214,8 +217,8 @@ impl Board {
             // What is about no collection that exists is never passed over (as in rule R12).
             (true, LaneId::Catalog, None) | (false, ..) => {
                 if slot.entry.profile.vouching == Vouching::Unvouched && !suspected {
-                    let (role, chance, waited) = (Role::Carried, Chance::Left, 0);
-                    let suspect = Suspect { seq, class, role, about, wait, waited, chance };
+                    let (role, chance) = (Role::Carried, Chance::Left);
+                    let suspect = Suspect { seq, class, role, about, wait, waits: 0, waited: 0, chance };
                     self.suspects.insert((id, instance), suspect);
                 }
             }
@@ -240,10 +243,12 @@ impl Board {
             return true;
         }
         let class = slot.entry.profile.class();
-        if open && self.suspects.values().any(|suspect| suspect.role == Role::Open && suspect.class == class) {
+        let alike = |suspect: &Suspect| suspect.role == Role::Open && suspect.class == class && suspect.is_fresh();
+        if open && self.suspects.values().any(alike) {
             return false;
         }
-        let mut here = self.suspects.keys().filter(|(_, at)| *at == instance).peekable();
+        let fresh = self.suspects.iter().filter(|(_, suspect)| suspect.is_fresh());
+        let mut here = fresh.map(|(place, _)| place).filter(|(_, at)| *at == instance).peekable();
         // What is in doubt there is sent again all the same: a suspect may wait for that.
         let in_doubt = self.lanes.get(&id).is_some_and(|lane| seq <= lane.progress(instance).doubt);
         here.peek().is_none() || (in_doubt && !here.any(|(lane, _)| self.is_busy(*lane, instance)))
@@ -331,12 +336,17 @@ impl Board {
         if suspect.wait != wait || suspect.role != Role::Open || suspect.chance == Chance::Had {
             return;
         }
+        suspect.waits += 1;
         suspect.waited += u32::from(here);
         if others && !busy && (!here || suspect.waited >= WAITS_WHILE_HERE) {
             suspect.chance = Chance::Had;
             self.dirty.insert(id);
         } else {
+            let others_go_on = suspect.waits == WAITS_OF_OTHERS;
             effects.push(Effect::Perform(Action::AwaitReturn { lane: id, instance, wait }));
+            if others_go_on {
+                self.suspects_changed();
+            }
         }
     }
 
@@ -375,6 +385,12 @@ impl Board {
     fn forget_suspect(&mut self, id: LaneId, instance: InstanceId) {
         self.suspects.remove(&(id, instance));
         self.suspects_changed();
+    }
+}
+
+impl Suspect {
+    fn is_fresh(&self) -> bool {
+        self.waits < WAITS_OF_OTHERS
     }
 }
 

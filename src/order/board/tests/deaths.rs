@@ -453,3 +453,16 @@ fn r13_what_is_not_vouched_for_shares_no_request() {
         "{effects:?}"
     );
 }
+
+#[test]
+fn r13_what_is_like_a_suspect_does_not_wait_for_ever() {
+    let mut rig = Rig::new(2);
+    let second = with_another(&mut rig, 2);
+    rig.step(Input::Missing { instance: B, collections: vec![collection()] });
+    rig.risk(lane());
+    rig.dies(lane(), A, Company::Others);
+    assert_eq!(sent(&rig.risk(second)), []);
+    rig.awaited(lane(), A);
+    assert_eq!(sent(&rig.awaited(lane(), A)), []);
+    assert_eq!(sent(&rig.awaited(lane(), A)), [(second, B, 3)], "no other instance could end it");
+}
