@@ -53,6 +53,7 @@ pub enum Number {
     QuarantinedWrites,
     QuarantinedReads,
     SuspectReads,
+    SuspectWrites,
 }
 
 impl Number {
@@ -86,6 +87,7 @@ impl Number {
         Number::QuarantinedWrites,
         Number::QuarantinedReads,
         Number::SuspectReads,
+        Number::SuspectWrites,
     ];
 
     const fn name_and_help(self) -> (&'static str, &'static str) {
@@ -117,6 +119,9 @@ impl Number {
             Number::WebhookPending => ("webhook_pending", "Events that the webhook has yet to get past"),
             Number::QuarantinedWrites => ("quarantined_writes", "Writes that are quarantined"),
             Number::QuarantinedReads => ("quarantined_reads", "Classes of reads that are quarantined"),
+            Number::SuspectWrites => {
+                ("suspect_writes", "Open writes that are bound to an instance that died while it had them")
+            }
             Number::SuspectReads => {
                 ("suspect_reads", "Classes of reads that are held back until their instance is back")
             }

@@ -289,7 +289,8 @@ impl Admin {
         let held = self.quarantine_counts();
         gauges.numbers.push((Number::QuarantinedWrites, number(held.writes)));
         gauges.numbers.push((Number::QuarantinedReads, number(held.reads)));
-        gauges.numbers.push((Number::SuspectReads, number(held.suspects)));
+        gauges.numbers.push((Number::SuspectWrites, number(held.suspect_writes)));
+        gauges.numbers.push((Number::SuspectReads, number(held.suspect_reads)));
         gauges.numbers.push((Number::EventStreams, number(self.listeners.hub.streams())));
         gauges.numbers.push((Number::EventStreamsLimit, number(self.listeners.hub.limit())));
         if let Some(webhook) = &self.listeners.webhook {

@@ -315,13 +315,7 @@ pub fn unanswered(verdict: Verdict, lane: LaneId) -> Reply {
     if let (Verdict::Void, LaneId::Records(collection)) = (verdict, lane) {
         return Reply::from(ErrorBody::collection_id_not_found(collection));
     }
-    let message = match verdict {
-        Verdict::Quarantined => "A server died while it had the write: it is quarantined, and goes to no other one",
-        Verdict::Applied | Verdict::Rejected | Verdict::Void | Verdict::Abandoned => {
-            "No instance answered the write, and none has it"
-        }
-    };
-    let error = ErrorBody::new(ErrorName::InternalError, message);
+    let error = ErrorBody::new(ErrorName::InternalError, "No instance answered the write, and none has it");
     Reply::from(EdgeAnswer::error(500, &error))
 }
 

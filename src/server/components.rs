@@ -23,9 +23,6 @@ use crate::order::MergeLimits;
 use crate::proxy::{Admission, AdmitLimits, Edge, EdgeSlot, ProxyOptions, Vouch};
 use crate::rejoin::{FirstLook, Inspector, Rejoin, RejoinOptions};
 
-/// How long a suspect waits for the instance that died while it had it (rule R13).
-const QUARANTINE_WAIT: Duration = Duration::from_secs(10);
-
 /// What is there before the journal is.
 pub(super) struct Components {
     pub config: Arc<Config>,
@@ -130,7 +127,7 @@ impl Components {
             attempt_timeout: self.config.attempt_timeout,
             request_timeout: self.config.request_timeout,
             settle_time: self.config.settle_time,
-            quarantine_wait: QUARANTINE_WAIT,
+            quarantine_wait: self.config.quarantine_wait,
         }
     }
 

@@ -36,6 +36,7 @@ mod postgres_away;
 mod postgres_killed;
 mod protection;
 mod quarantine;
+mod quarantine_writes;
 mod reads;
 mod recovery;
 mod request_limits;
