@@ -138,12 +138,15 @@ impl Admin {
 
     fn write_shown(&self, row: &QuarantineRow) -> Value {
         let QuarantineRow { transaction, conditions } = row;
-        let board = self.core.board();
         let collection = match transaction.lane {
             Some(LaneId::Records(collection)) => Some(collection),
             Some(LaneId::Catalog) | None => None,
         };
-        let name = collection.and_then(|id| board.catalog().get(id)).map(|known| shown(&known.name).into_owned());
+        // The board is locked for the look-up only: what follows asks it again.
+        let name = {
+            let board = self.core.board();
+            collection.and_then(|id| board.catalog().get(id)).map(|known| shown(&known.name).into_owned())
+        };
         json!({
             "id": transaction.transaction_id.to_string(),
             "state": "quarantined",
