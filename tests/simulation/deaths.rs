@@ -125,6 +125,9 @@ impl World {
             return false;
         }
         let instance = request.instance;
+        if request.seqs().iter().any(|seq| self.unanswerable(*seq)) {
+            return false;
+        }
         let deadly = request.seqs().iter().any(|seq| self.is_deadly(*seq, instance));
         let frail = self.deaths.frail == Some(instance) && self.weather == Weather::Storm;
         deadly || (frail && self.deaths.fate.per_mille(200))
@@ -223,6 +226,7 @@ impl World {
     pub fn deaths_are_forgotten(&mut self) {
         self.deaths.returns.clear();
         self.deaths.carried.clear();
+        self.deaths.never_set_aside.clear();
         for row in self.journal.rows.values().filter(|row| row.verdict.is_none()) {
             let at_once = row.lane != LaneId::Catalog && row.ack_policy == AckPolicy::Applied;
             if at_once && row.status == Status::Attempting {
@@ -287,7 +291,8 @@ impl World {
         for (seq, _) in verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Quarantined) {
             self.counters.count("quarantined");
             let number = self.journal.rows[seq].number;
-            if self.deaths.never_set_aside.contains(seq) || self.account.acknowledged(number) {
+            let deletes = matches!(row.profile.kind, Kind::DeleteCollection | Kind::DeleteDatabase | Kind::Reset);
+            if deletes || self.deaths.never_set_aside.contains(seq) || self.account.acknowledged(number) {
                 violated("R13", &format!("{seq} is quarantined, and may have been acknowledged"));
             }
         }

@@ -116,15 +116,13 @@ impl Board {
             suspect.chance = Chance::Had;
             return;
         }
-        let takes_others = |other: &InstanceId| *other != instance && self.takes(id, *other);
         let chance = match (vouching, company) {
             (Vouching::Unvouched, Company::Alone) => Chance::Had,
             (Vouching::Unvouched, Company::Others) => Chance::Left,
-            // It was most likely in company of what was killed: others are asked at once, until one of them has died too.
+            // It was most likely in company of what was killed: others are asked at once, until one of them has died too, or this one again.
             (Vouching::Vouched, Company::Alone | Company::Others) => {
                 let elsewhere = slot.deaths.iter().enumerate().any(|(at, deaths)| at != instance.0 && *deaths > 0);
-                let again = slot.deaths(instance) > 1 && !self.instances().any(|other| takes_others(&other));
-                if !elsewhere && !again {
+                if !elsewhere && slot.deaths(instance) < 2 {
                     return;
                 }
                 Chance::Left
