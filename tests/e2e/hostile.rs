@@ -49,7 +49,7 @@ const FIELDS: [&str; 14] = [
 
 /// What a number can be.
 fn number(random: &mut Random) -> &'static str {
-    random.pick(&NUMBERS)
+    NUMBERS[random.index(NUMBERS.len())]
 }
 
 /// A JSON value that few have thought of.
@@ -71,7 +71,7 @@ fn odd(random: &mut Random, depth: u32) -> String {
 }
 
 fn field(random: &mut Random) -> &'static str {
-    random.pick(&FIELDS)
+    FIELDS[random.index(FIELDS.len())]
 }
 
 fn list(random: &mut Random, most: usize, item: impl Fn(&mut Random) -> String) -> String {
