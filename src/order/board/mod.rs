@@ -40,7 +40,8 @@ pub use wait::{WaitId, WaitReason};
 use self::suspects::Suspect;
 use super::catalog::{Catalog, Deletion};
 use super::entry::{AckPolicy, ClientState, Entry};
-use super::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
+use super::lane::{Dimension, InFlight, Lane, LaneState, ReplicaProgress};
+use super::merging::MergeLimits;
 use super::vouching::{RequestClass, Vouching};
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 

@@ -131,6 +131,6 @@ impl Board {
 
     /// Whether an entry of this kind changes the catalog when it is applied.
     pub fn changes_catalog(kind: Kind) -> bool {
-        !crate::order::lane::is_record(kind)
+        !kind.is_record()
     }
 }

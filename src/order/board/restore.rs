@@ -6,7 +6,8 @@ use super::{Action, Board, DivergenceCause, Effect, Intent, WaitReason, known, p
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use crate::order::catalog::Catalog;
 use crate::order::entry::{AckPolicy, AckState, ClientState, Entry, Profile, Verdict};
-use crate::order::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
+use crate::order::lane::{Dimension, InFlight, Lane, LaneState, ReplicaProgress};
+use crate::order::merging::MergeLimits;
 use crate::order::vouching::RequestClass;
 use crate::proof::{self, Rule};
 
