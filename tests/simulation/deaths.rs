@@ -194,7 +194,8 @@ impl World {
         let (instance, lane) = (request.instance, request.lane);
         for seq in request.seqs() {
             let row = &self.journal.rows[seq];
-            if self.deaths.never_set_aside.contains(seq)
+            if deletes(row.profile.kind)
+                || self.deaths.never_set_aside.contains(seq)
                 || (self.is_deadly(*seq, instance), row.deadly) == (false, None) && request.seqs().len() > 1
             {
                 continue;
@@ -290,10 +291,10 @@ impl World {
     pub fn r13_nothing_acknowledged(&mut self, verdicts: &[(Seq, Verdict)]) {
         for (seq, _) in verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Quarantined) {
             self.counters.count("quarantined");
-            let number = self.journal.rows[seq].number;
-            let deletes = matches!(row.profile.kind, Kind::DeleteCollection | Kind::DeleteDatabase | Kind::Reset);
-            if deletes || self.deaths.never_set_aside.contains(seq) || self.account.acknowledged(number) {
-                violated("R13", &format!("{seq} is quarantined, and may have been acknowledged"));
+            let row = &self.journal.rows[seq];
+            let told = self.deaths.never_set_aside.contains(seq) || self.account.acknowledged(row.number);
+            if deletes(row.profile.kind) || told {
+                violated("R13", &format!("{seq} is quarantined, and may have been acknowledged, or is a deletion"));
             }
         }
     }
@@ -326,4 +327,8 @@ impl World {
             violated("R13", &format!("{collection:?} differs on {one:?} and {other:?}, and neither is diverged"));
         }
     }
+}
+
+fn deletes(kind: Kind) -> bool {
+    matches!(kind, Kind::DeleteCollection | Kind::DeleteDatabase | Kind::Reset)
 }
