@@ -165,8 +165,11 @@ impl Runner {
                     warn!(%lane, %seq, %instance, "quarantined: writes like it are refused there until that is lifted");
                 }
             }
-            Persist::Suspected { .. } | Persist::Divergence { .. } | Persist::Voids { .. } | Persist::Lifted { .. } => {
-            }
+            Persist::Suspected { .. }
+            | Persist::Divergence { .. }
+            | Persist::Voids { .. }
+            | Persist::Withdrawal { .. }
+            | Persist::Lifted { .. } => {}
         }
     }
 
