@@ -207,11 +207,12 @@ fn quarantined(snapshot: &Snapshot, lane: LaneId) -> Vec<(Seq, RequestClass)> {
     snapshot.quarantined.iter().filter(|(id, ..)| *id == lane).map(|(_, seq, class)| (*seq, *class)).collect()
 }
 
+/// A suspect is answered when its outcome is durable, and one that may have been acknowledged never becomes a suspect.
 /// FAILED: the client was answered "recovery pending" and nothing else. (ATTEMPTING proves nothing: the journal may have
 /// been unavailable when the client was answered so.)
 fn ack_state(row: &EntryRow) -> AckState {
     let at_once = row.lane != LaneId::Catalog && row.ack_policy == AckPolicy::Applied;
-    let may_be = at_once && row.verdict.is_none() && row.status == Status::Attempting;
+    let may_be = at_once && row.verdict.is_none() && row.status == Status::Attempting && row.suspect_on.is_none();
     if may_be { AckState::MaybeAcknowledged } else { AckState::Unacknowledged }
 }
 
@@ -262,7 +263,10 @@ mod tests {
                         let perhaps = (lane, verdict, status, ack_policy)
                             == (records, None, Status::Attempting, AckPolicy::Applied);
                         let expected = if perhaps { AckState::MaybeAcknowledged } else { AckState::Unacknowledged };
-                        assert_eq!(ack_state(&row(lane, verdict, status, ack_policy)), expected);
+                        let row = row(lane, verdict, status, ack_policy);
+                        assert_eq!(ack_state(&row), expected);
+                        let suspect = EntryRow { suspect_on: Some(InstanceName::new("primary")), ..row };
+                        assert_eq!(ack_state(&suspect), AckState::Unacknowledged);
                     }
                 }
             }

@@ -230,7 +230,7 @@ impl World {
         self.deaths.never_set_aside.clear();
         for row in self.journal.rows.values().filter(|row| row.verdict.is_none()) {
             let at_once = row.lane != LaneId::Catalog && row.ack_policy == AckPolicy::Applied;
-            if at_once && row.status == Status::Attempting {
+            if at_once && row.status == Status::Attempting && row.suspect_on.is_none() {
                 self.deaths.never_set_aside.insert(row.seq);
             }
             if row.suspect_on.is_some() {

@@ -58,7 +58,10 @@ impl Board {
                 if proof::broken(Rule::DropNothing) && self.dropped(id, instance, first, effects) => {}
             Outcome::InDoubt { .. }
                 if proof::broken(Rule::RememberDoubt) && self.forgotten(id, instance, (first, last), effects) => {}
-            Outcome::NotSent { retry } => self.wait(id, instance, retry, effects),
+            Outcome::NotSent { retry } => {
+                self.put_off(id, instance, first);
+                self.wait(id, instance, retry, effects);
+            }
             Outcome::InDoubt { instance_was } => {
                 self.doubt(id, instance, first, last, instance_was, effects);
                 self.unanswered_alone(id, instance, first);

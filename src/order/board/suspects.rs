@@ -6,7 +6,7 @@
 use super::{Action, Board, DivergenceCause, Effect, Health, Held, Persist, Reach, Record, Retry, WaitId};
 use super::{outcome::prior, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
-use crate::order::entry::{AckState, Kind};
+use crate::order::entry::{AckPolicy, AckState, Kind};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
 use crate::order::vouching::{Company, RequestClass, Vouching};
 
@@ -151,6 +151,8 @@ impl Board {
         let wait = lane.progress(instance).wait;
         let Some(slot) = lane.slot_mut(seq) else { return };
         slot.unanswered[instance.0] = 0;
+        // From here on nobody is told that it was applied before that is durable: it may yet be set aside, by the next edge.
+        slot.ack_policy = AckPolicy::Durable;
         let class = slot.entry.profile.class();
         if matches!(self.held.get(&id), Some(Held::UntilQuiescent(held)) if *held == seq) {
             self.held.remove(&id);

@@ -276,7 +276,8 @@ fn r13_after_a_power_cut_a_vouched_one_is_applied() {
     rig.dies(lane(), B, Company::Alone);
     assert_eq!(set_aside(&rig.awaited(lane(), B), 2), None);
     rig.returns(lane(), B);
-    assert_eq!(answers(&rig.applied(B)), [(2, Verdict::Applied)]);
+    assert_eq!(answers(&rig.applied(B)), [], "a suspect is answered when that is durable");
+    assert_eq!(answers(&rig.recorded(lane(), B)), [(2, Verdict::Applied)]);
 }
 
 #[test]
