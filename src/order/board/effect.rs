@@ -114,6 +114,7 @@ impl Action {
             Action::Send { lane, .. }
             | Action::ReadIds { lane, .. }
             | Action::AwaitQuiescence { lane, .. }
+            | Action::AwaitReturn { lane, .. }
             | Action::CheckWritable { lane, .. }
             | Action::CompareTouched { lane, .. }
             | Action::Examine { lane, .. } => Some(*lane),
