@@ -57,7 +57,7 @@ pub enum Number {
 }
 
 impl Number {
-    const ALL: [Number; 29] = [
+    const ALL: [Number; 30] = [
         Number::Active,
         Number::LeaseHeld,
         Number::PendingWrites,
