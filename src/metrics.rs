@@ -53,13 +53,14 @@ pub enum Number {
     QuarantinedWrites,
     QuarantinedReads,
     SuspectReads,
+    SuspectWrites,
     CopiesMade,
     CopiesFailed,
     CopiedRecords,
 }
 
 impl Number {
-    const ALL: [Number; 32] = [
+    const ALL: [Number; 33] = [
         Number::Active,
         Number::LeaseHeld,
         Number::PendingWrites,
@@ -89,6 +90,7 @@ impl Number {
         Number::QuarantinedWrites,
         Number::QuarantinedReads,
         Number::SuspectReads,
+        Number::SuspectWrites,
         Number::CopiesMade,
         Number::CopiesFailed,
         Number::CopiedRecords,
@@ -123,6 +125,9 @@ impl Number {
             Number::WebhookPending => ("webhook_pending", "Events that the webhook has yet to get past"),
             Number::QuarantinedWrites => ("quarantined_writes", "Writes that are quarantined"),
             Number::QuarantinedReads => ("quarantined_reads", "Classes of reads that are quarantined"),
+            Number::SuspectWrites => {
+                ("suspect_writes", "Open writes that are bound to an instance that died while it had them")
+            }
             Number::SuspectReads => {
                 ("suspect_reads", "Classes of reads that are held back until their instance is back")
             }

@@ -315,7 +315,8 @@ impl Admin {
         let held = self.quarantine_counts();
         gauges.numbers.push((Number::QuarantinedWrites, number(held.writes)));
         gauges.numbers.push((Number::QuarantinedReads, number(held.reads)));
-        gauges.numbers.push((Number::SuspectReads, number(held.suspects)));
+        gauges.numbers.push((Number::SuspectWrites, number(held.suspect_writes)));
+        gauges.numbers.push((Number::SuspectReads, number(held.suspect_reads)));
         let [made, failed, records] = self.healing.totals();
         gauges.numbers.push((Number::CopiesMade, count(made)));
         gauges.numbers.push((Number::CopiesFailed, count(failed)));

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::{Admin, Page};
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName};
 use crate::clock::Timestamp;
-use crate::ids::{InstanceId, LaneId, TransactionId, shown};
+use crate::ids::{InstanceId, LaneId, Seq, TransactionId, shown};
 use crate::journal::{AppendError, ClientKey, Draft, QuarantineRow, Request, Resolution};
 use crate::order::{Case, CaseState, Input, Kind, LaneState, Profile, Vouching};
 use crate::proxy::read_case;
@@ -84,21 +84,25 @@ pub(super) struct Counts {
     pub writes: usize,
     pub reads: usize,
     /// Classes of reads of which it is not known yet.
-    pub suspects: usize,
+    pub suspect_reads: usize,
+    pub suspect_writes: usize,
 }
 
 impl Counts {
     pub(super) fn shown(&self) -> Value {
-        json!({ "writes": self.writes, "reads": self.reads, "suspects": self.suspects })
+        json!({ "writes": self.writes, "reads": self.reads, "suspects": self.suspect_reads + self.suspect_writes })
     }
 }
 
 impl Admin {
     pub(super) fn quarantine_counts(&self) -> Counts {
-        let writes = self.core.board().quarantined().count();
+        let (writes, suspect_writes) = {
+            let board = self.core.board();
+            (board.quarantined().count(), board.suspects().count())
+        };
         let cases = self.vouch.cases();
         let reads = cases.iter().filter(|case| case.state == CaseState::Quarantined).count();
-        Counts { writes, reads, suspects: cases.len() - reads }
+        Counts { writes, reads, suspect_reads: cases.len() - reads, suspect_writes }
     }
 
     /// Everything that is held back.
@@ -106,7 +110,8 @@ impl Admin {
         let reads: Vec<Value> = self.vouch.cases().iter().map(|case| self.read_shown(case)).collect();
         match self.core.store().quarantines().await {
             Ok(rows) => {
-                let writes: Vec<Value> = rows.iter().map(|row| self.write_shown(row)).collect();
+                let writes: Vec<Value> =
+                    self.suspects_shown().into_iter().chain(rows.iter().map(|row| self.write_shown(row))).collect();
                 Page::Json { status: 200, body: json!({ "available": true, "writes": writes, "reads": reads }) }
             }
             Err(error) => {
@@ -116,14 +121,32 @@ impl Admin {
         }
     }
 
+    /// Writes of which it is not known yet.
+    fn suspects_shown(&self) -> Vec<Value> {
+        let board = self.core.board();
+        let shown = |(lane, seq, instance): (LaneId, Seq, InstanceId)| {
+            let collection = match lane {
+                LaneId::Records(collection) => Some(collection.to_string()),
+                LaneId::Catalog => None,
+            };
+            let instance = self.core.registry().name(instance).as_str();
+            json!({ "id": format!("position-{seq}"), "state": "suspect", "collection_id": collection,
+                "instances": [instance], "actions": [] })
+        };
+        board.suspects().map(shown).collect()
+    }
+
     fn write_shown(&self, row: &QuarantineRow) -> Value {
         let QuarantineRow { transaction, conditions } = row;
-        let board = self.core.board();
         let collection = match transaction.lane {
             Some(LaneId::Records(collection)) => Some(collection),
             Some(LaneId::Catalog) | None => None,
         };
-        let name = collection.and_then(|id| board.catalog().get(id)).map(|known| shown(&known.name).into_owned());
+        // The board is locked for the look-up only: what follows asks it again.
+        let name = {
+            let board = self.core.board();
+            collection.and_then(|id| board.catalog().get(id)).map(|known| shown(&known.name).into_owned())
+        };
         json!({
             "id": transaction.transaction_id.to_string(),
             "state": "quarantined",

@@ -151,12 +151,21 @@ fn internal(call: Call, message: &str) -> Class {
         Class::Transient
     } else if reading && (has("is not implemented") || TOO_LARGE.iter().any(|text| has(text))) {
         Class::Rejected
-    } else if has("database is locked") || has("sending message to compactor") || has("Failed to send request") {
+    } else if has("database is locked") || DEAD_WRITE_PATH.iter().any(|text| has(text)) {
         // The write may be committed, and the server does not recover by itself, or only much later.
         Class::Broken
     } else {
         Class::Failed
     }
+}
+
+/// How a server says that what executes its writes has ended: it answers no write any more before it is restarted.
+const DEAD_WRITE_PATH: [&str; 2] = ["sending message to compactor", "Failed to send request"];
+
+/// Whether the server's write path is dead, in its own words.
+pub fn is_write_path_dead(body: &[u8]) -> bool {
+    let error = serde_json::from_slice::<ChromaError>(body);
+    error.is_ok_and(|error| DEAD_WRITE_PATH.iter().any(|text| error.message.contains(text)))
 }
 
 /// How a delete by condition fails while it still reads which records it means.

@@ -33,7 +33,9 @@ pub use answer::EdgeAnswer;
 pub use capabilities::{
     ByIdRoute, Capabilities, Described, DocumentError, MetadataArrays, TRIAL_NAMES, Trial, describe,
 };
-pub use classify::{Call, Class, ReadAdvice, classify, classify_header, failed_while_reading, signature};
+pub use classify::{
+    Call, Class, ReadAdvice, classify, classify_header, failed_while_reading, is_write_path_dead, signature,
+};
 pub use copy::{CopiedBy, CopyPlan, copy_requests, same_definition};
 pub use delete::{deleted_unknown, deletes_by_condition};
 pub use difference::definition_difference;

@@ -8,7 +8,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::{fail_stop, intent};
 use crate::clock::Timestamp;
-use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
+use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use crate::journal::{
     CollectionRow, EntryRow, Fault, ProgressRow, ReadError, Request, Resolution, Snapshot, Status, Store,
 };
@@ -90,7 +90,7 @@ fn fill(
     halted: &BTreeSet<LaneId>,
 ) -> Vec<Effect> {
     let catalog = catalog_of(snapshot, instances);
-    let lanes = lanes_of(snapshot, instances, requests);
+    let lanes = lanes_of(snapshot, instances, &catalog, requests);
     board.fill(catalog, lanes, snapshot.last, halted)
 }
 
@@ -145,7 +145,12 @@ fn add(catalog: &mut Catalog, last: Seq, row: &CollectionRow) {
     }
 }
 
-fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<Seq, Request>) -> Vec<RestoredLane> {
+fn lanes_of(
+    snapshot: &Snapshot,
+    instances: &[InstanceName],
+    catalog: &Catalog,
+    requests: &HashMap<Seq, Request>,
+) -> Vec<RestoredLane> {
     let mut entries: BTreeMap<LaneId, Vec<RestoredEntry>> = BTreeMap::from([(LaneId::Catalog, Vec::new())]);
     for row in &snapshot.entries {
         let request = requests.get(&row.seq);
@@ -156,6 +161,7 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
             intent: request.map_or(Intent::Plain, |r| intent::of(row.profile.kind, &r.method, &r.path, &r.body)),
             resolved: request.is_some_and(|request| request.resolved == Resolution::Resolved),
             ack_state: ack_state(row),
+            suspect_on: suspect_on(row, request, catalog, instances),
         });
     }
     // A lane without entries counts too: an instance below its floor must not be served from (rule R11).
@@ -184,15 +190,29 @@ fn lanes_of(snapshot: &Snapshot, instances: &[InstanceName], requests: &HashMap<
         .collect()
 }
 
+/// An instance that is configured no more gets nothing, and binds nothing.
+fn suspect_on(
+    row: &EntryRow,
+    request: Option<&Request>,
+    catalog: &Catalog,
+    instances: &[InstanceName],
+) -> Option<(InstanceId, Option<CollectionId>)> {
+    let name = row.suspect_on.as_ref()?;
+    let instance = instances.iter().position(|configured| configured == name).map(InstanceId)?;
+    let about = request.filter(|_| row.lane == LaneId::Catalog).and_then(|request| intent::about(catalog, request));
+    Some((instance, about))
+}
+
 fn quarantined(snapshot: &Snapshot, lane: LaneId) -> Vec<(Seq, RequestClass)> {
     snapshot.quarantined.iter().filter(|(id, ..)| *id == lane).map(|(_, seq, class)| (*seq, *class)).collect()
 }
 
+/// A suspect is answered when its outcome is durable, and one that may have been acknowledged never becomes a suspect.
 /// FAILED: the client was answered "recovery pending" and nothing else. (ATTEMPTING proves nothing: the journal may have
 /// been unavailable when the client was answered so.)
 fn ack_state(row: &EntryRow) -> AckState {
     let at_once = row.lane != LaneId::Catalog && row.ack_policy == AckPolicy::Applied;
-    let may_be = at_once && row.verdict.is_none() && row.status == Status::Attempting;
+    let may_be = at_once && row.verdict.is_none() && row.status == Status::Attempting && row.suspect_on.is_none();
     if may_be { AckState::MaybeAcknowledged } else { AckState::Unacknowledged }
 }
 
@@ -243,7 +263,10 @@ mod tests {
                         let perhaps = (lane, verdict, status, ack_policy)
                             == (records, None, Status::Attempting, AckPolicy::Applied);
                         let expected = if perhaps { AckState::MaybeAcknowledged } else { AckState::Unacknowledged };
-                        assert_eq!(ack_state(&row(lane, verdict, status, ack_policy)), expected);
+                        let row = row(lane, verdict, status, ack_policy);
+                        assert_eq!(ack_state(&row), expected);
+                        let suspect = EntryRow { suspect_on: Some(InstanceName::new("primary")), ..row };
+                        assert_eq!(ack_state(&suspect), AckState::Unacknowledged);
                     }
                 }
             }

@@ -9,6 +9,7 @@ mod backoff;
 mod bodies;
 mod catalog;
 mod collection_reader;
+mod deaths;
 mod late_writes;
 mod limited;
 mod limiter;

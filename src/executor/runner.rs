@@ -12,6 +12,7 @@ use tracing::{info, warn};
 
 use super::attempt::{Attempt, Attempted};
 use super::catalog::{self, Entry};
+use super::deaths::Deaths;
 use super::limited::Reading;
 use super::limiter::Permit;
 use super::patience::{Patience, Timeouts};
@@ -20,12 +21,12 @@ use super::{absence, backoff, limited, records, touched, writable};
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Core, Inspections, Work, WorkQueue, facts_of, intent};
 use crate::ids::{InstanceId, LaneId, Seq};
-use crate::instance::{Answer, Client};
+use crate::instance::{Answer, Client, Generation};
 use crate::journal::{Fact, Request};
 use crate::lasting::LastingStates;
 use crate::order::{
     Action, Examination, Health, Input, Outcome, Persist, Purpose, Repeat, Resolved, Retry, SendPriority, Touched,
-    WaitReason,
+    Verdict, WaitReason,
 };
 use crate::proof::{self, CrashPoint};
 
@@ -38,6 +39,8 @@ pub struct RunnerOptions {
     pub request_timeout: Duration,
     /// How long an abandoned request may still be executed by an instance that is there.
     pub settle_time: Duration,
+    /// How long a suspect waits for the instance that died while it had it (rule R13).
+    pub quarantine_wait: Duration,
 }
 
 /// Between two looks whether another instance could take what waits for its turn.
@@ -56,6 +59,7 @@ pub struct Runner {
     held_back: LastingStates<(InstanceId, &'static str)>,
     /// Why requests cannot be read from the journal.
     unreadable: LastingStates<&'static str>,
+    deaths: Deaths,
 }
 
 /// Between two looks whether a state that is logged is over.
@@ -71,8 +75,8 @@ impl Runner {
         inspections: Arc<Inspections>,
     ) -> Arc<Runner> {
         let (held_back, unreadable) = (LastingStates::default(), LastingStates::default());
-        let chance = RandomState::new();
-        Arc::new(Runner { core, resources, client, options, chance, inspections, held_back, unreadable })
+        let (chance, deaths) = (RandomState::new(), Deaths::default());
+        Arc::new(Runner { core, resources, client, options, chance, inspections, held_back, unreadable, deaths })
     }
 
     /// Takes work until the core is gone.
@@ -129,6 +133,7 @@ impl Runner {
         if let Persist::Record { .. } = persist {
             proof::pass(CrashPoint::BeforeMark);
         }
+        self.tell(&persist);
         let recorded = self.core.journal().record(facts);
         let core = Arc::clone(&self.core);
         let guard = self.core.ends_with_a_panic(None);
@@ -147,6 +152,27 @@ impl Runner {
         });
     }
 
+    /// Once for each entry: whoever runs the servers should know.
+    fn tell(&self, persist: &Persist) {
+        match persist {
+            Persist::Suspected { seq, on: Some(instance) } => {
+                let instance = self.core.registry.name(*instance);
+                warn!(%seq, %instance, "the instance died while it had this write: no other one gets it");
+            }
+            Persist::Record { lane, instance, record } => {
+                let instance = self.core.registry.name(*instance);
+                for (seq, _) in record.verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Quarantined) {
+                    warn!(%lane, %seq, %instance, "quarantined: writes like it are refused there until that is lifted");
+                }
+            }
+            Persist::Suspected { .. }
+            | Persist::Divergence { .. }
+            | Persist::Voids { .. }
+            | Persist::Withdrawal { .. }
+            | Persist::Lifted { .. } => {}
+        }
+    }
+
     async fn perform(&self, action: Action, answer: Option<Arc<Answer>>) {
         match action {
             Action::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
@@ -159,6 +185,10 @@ impl Runner {
             Action::AwaitQuiescence { lane, instance, wait, why } => {
                 self.await_quiescence((lane, instance), why).await;
                 self.core.step(Input::Quiesced { lane, instance, wait });
+            }
+            Action::AwaitReturn { lane, instance, wait } => {
+                tokio::time::sleep(self.options.quarantine_wait).await;
+                self.core.step(Input::ReturnAwaited { lane, instance, wait });
             }
             Action::Inspect { instance } => {
                 self.inspections.ask(instance);
@@ -268,13 +298,34 @@ impl Runner {
         let (lanes, entry) = (lanes.as_slice(), (lane, first));
         let patience = Patience::of(&requests, repeat, self.timeouts());
         let attempt = Attempt { core, resources, client, lanes, entry, instance, purpose, repeat, patience, trace };
-        match lane {
+        let since = core.registry.generation(instance);
+        let attempted = match lane {
             LaneId::Records(collection) => records::attempt(&attempt, collection, &requests).await,
             LaneId::Catalog => match requests.first() {
                 Some(request) => catalog::attempt(&attempt, &Entry { request, purpose, repeat }).await,
                 None => Attempted::not_sent("no request"),
             },
+        };
+        let request = requests.first().filter(|_| lane == LaneId::Catalog);
+        self.blamed(attempted, (instance, since), request).await
+    }
+
+    /// A lost answer may have been a death. A crash while this looks forgets it. `request`: of a catalog entry.
+    async fn blamed(
+        &self,
+        attempted: Attempted,
+        (instance, since): (InstanceId, Generation),
+        request: Option<&Request>,
+    ) -> Attempted {
+        if !matches!(attempted.outcome, Outcome::InDoubt { .. }) {
+            return attempted;
         }
+        let whom = (self.core.registry.as_ref(), &self.client);
+        let Some(company) = self.deaths.company(whom, instance, since, attempted.answer.as_deref()).await else {
+            return attempted;
+        };
+        let about = request.and_then(|request| catalog::about(&self.core, request));
+        Attempted { outcome: Outcome::Died { company, about }, ..attempted }
     }
 
     fn timeouts(&self) -> Timeouts {
@@ -308,7 +359,9 @@ impl Runner {
                 let trace = resources.bodies.trace(seq);
                 let attempt =
                     Attempt { core, resources, client, lanes, entry, instance, purpose, repeat, patience, trace };
-                limited::resolve(&attempt, collection, &request).await
+                let since = core.registry.generation(instance);
+                let reading = limited::resolve(&attempt, collection, &request).await;
+                self.blamed_for_reading(reading, instance, since).await
             }
             _ => Reading::failed(),
         };
@@ -320,6 +373,17 @@ impl Runner {
             let why = WaitReason::Backoff { in_a_row: send_priority.failures.saturating_add(1) };
             let next = Timestamp::now().after(self.span((lane, instance), why));
             self.core.retried(lane, instance, &seqs, &reason, Some(next));
+        }
+    }
+
+    async fn blamed_for_reading(&self, reading: Reading, instance: InstanceId, since: Generation) -> Reading {
+        if !matches!(reading.resolved, Resolved::Failed { .. }) || reading.failure.is_none() {
+            return reading;
+        }
+        let whom = (self.core.registry.as_ref(), &self.client);
+        match self.deaths.company(whom, instance, since, None).await {
+            Some(company) => Reading { resolved: Resolved::Died { company }, ..reading },
+            None => reading,
         }
     }
 

@@ -11,6 +11,9 @@ const ALONE: u32 = 3;
 /// Instances that answer differently are asked so many times more often.
 const DIFFERENTLY: u32 = 2;
 
+/// Others do not wait for one that puts the entry off so often.
+pub(super) const PUT_OFF: u32 = 3;
+
 /// What an error answer is called: two failures with the same signature count as the same answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Signature(u64);
@@ -71,6 +74,8 @@ pub(super) struct Failed {
     pub settled: u32,
     /// What the last check showed.
     pub writable: Option<Writable>,
+    /// Attempts since somebody has failed the entry that did not even reach the instance, or that it put off.
+    pub put_off: u32,
 }
 
 impl Failures {

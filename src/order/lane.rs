@@ -8,18 +8,12 @@ use std::collections::{BTreeSet, VecDeque};
 use super::admission::Admission;
 use super::board::WaitId;
 use super::catalog_change::CatalogChange;
-use super::entry::{AckPolicy, AckState, ClientState, Entry, Kind, Merge, Priority, Profile, Verdict};
+use super::entry::{AckPolicy, AckState, ClientState, Entry, Kind, Priority, Verdict};
 use super::failures::Failures;
+use super::merging::{MergeLimits, Room, mergeable};
 use super::precedence::Precedence;
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::proof::{self, Rule};
-
-/// The limits of one merged request.
-#[derive(Clone, Copy, Debug)]
-pub struct MergeLimits {
-    pub documents: u32,
-    pub bytes: u64,
-}
 
 /// What has become of the one request that an instance may have in this lane (rule R1).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -177,6 +171,8 @@ pub(super) struct Slot {
     pub examined: bool,
     /// Its unexplained failures, once there are any (rule R12).
     pub failures: Option<Box<Failures>>,
+    /// Deaths of each instance while it had it; empty while there were none (rule R13).
+    pub deaths: Vec<u32>,
 }
 
 /// Whether the collection is known to have a dimension (rule R4).
@@ -229,6 +225,7 @@ impl Lane {
             unanswered: vec![0; self.replicas.len()],
             examined: false,
             failures: None,
+            deaths: Vec::new(),
         });
     }
 
@@ -284,9 +281,14 @@ impl Lane {
     pub(super) fn skipped(&self, slot: &Slot, progress: &ReplicaProgress) -> bool {
         match slot.entry.verdict {
             None | Some(Verdict::Applied) => false,
-            Some(Verdict::Void | Verdict::Abandoned | Verdict::Quarantined) => true,
+            Some(Verdict::Void | Verdict::Abandoned) => true,
+            // What it may have created is undone there; what it may have changed leaves the collection.
+            Some(Verdict::Quarantined) => {
+                let kind = slot.entry.profile.kind;
+                kind.is_record() || kind == Kind::UpdateCollection || progress.doubt < slot.entry.seq
+            }
             Some(Verdict::Rejected) => {
-                let traceless = self.dimension == Dimension::Known || !is_record(slot.entry.profile.kind);
+                let traceless = self.dimension == Dimension::Known || !slot.entry.profile.kind.is_record();
                 let compared = progress.compared == slot.entry.seq;
                 compared || (traceless && progress.doubt < slot.entry.seq)
             }
@@ -471,29 +473,3 @@ impl Lane {
 
 /// How many entries a build that breaks `ReplayOne` keeps in memory.
 const KEPT: usize = 64;
-
-struct Room {
-    documents: u32,
-    bytes: u64,
-}
-
-impl Room {
-    fn take(&mut self, profile: &Profile, limits: MergeLimits) -> bool {
-        self.documents = self.documents.saturating_add(profile.merge.map_or(0, |merge| merge.docs));
-        self.bytes = self.bytes.saturating_add(profile.bytes);
-        self.documents <= limits.documents && self.bytes <= limits.bytes
-    }
-}
-
-/// Record writes live in a collection's lane, everything else in the catalog lane.
-pub(super) fn is_record(kind: Kind) -> bool {
-    matches!(kind, Kind::Add | Kind::Update | Kind::Upsert | Kind::Delete | Kind::DeleteLimited)
-}
-
-pub(super) fn mergeable(head: &Profile, next: &Profile) -> bool {
-    let same = |a: Option<Merge>, b: Option<Merge>| match (a, b) {
-        (Some(a), Some(b)) => a.encoding == b.encoding,
-        _ => false,
-    };
-    head.kind == next.kind && same(head.merge, next.merge)
-}

@@ -1,4 +1,4 @@
-//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R13).
+//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R15).
 //!
 //! Pure: no I/O, no clock, no tokio, no randomness. What happens comes in as [`Input`]s, what is to be done
 //! goes out as [`Effect`]s: `coordinator/` answers, `executor/` does the rest and reports back. Simulated by seed in
@@ -13,6 +13,7 @@ mod entry;
 mod failures;
 mod kind;
 mod lane;
+mod merging;
 mod precedence;
 mod read_suspects;
 mod vouching;
@@ -29,7 +30,8 @@ pub use entry::{
     AckPolicy, AckState, ClientState, Encoding, Entry, Kind, MAX_RETRIES, Merge, Priority, Profile, Verdict,
 };
 pub use failures::{Signature, Touched, Traces, Writable};
-pub use lane::{Dimension, LaneState, MergeLimits};
+pub use lane::{Dimension, LaneState};
+pub use merging::MergeLimits;
 pub use precedence::Precedence;
 pub use read_suspects::{
     Case, CaseId, CaseState, Permission, ReadClass, ReadKind, ReadSubject, ReadSuspects, Sight, Standing, Trial,

@@ -7,7 +7,7 @@ use super::vouch::Vouch;
 use crate::coordinator::Core;
 use crate::ids::{LaneId, Seq};
 use crate::journal::Draft;
-use crate::order::{Conditions, Kind, ReadSubject, Refusal, RequestClass, Standing, Vouching};
+use crate::order::{Conditions, ReadSubject, Refusal, Standing, Vouching};
 
 /// Lets the write pass, unless it is like one that cost an instance its life, or may have.
 ///
@@ -38,9 +38,7 @@ pub(super) fn by_writes(core: &Core, subject: ReadSubject) -> Result<(), Failure
     if !matches!(conditions, Conditions::Metadata | Conditions::Document | Conditions::Both) {
         return Ok(());
     }
-    let board = core.board();
-    let of = |kind| board.refusal(LaneId::Records(subject.collection), RequestClass { kind, conditions });
-    match [Kind::Delete, Kind::DeleteLimited].into_iter().find_map(of) {
+    match core.board().read_refusal(LaneId::Records(subject.collection), conditions) {
         Some(refusal) => {
             let (standing, seq) = told(refusal);
             Err(Failure::Quarantine(Refused::write(format!("journal position {seq}"), standing)))

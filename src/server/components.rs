@@ -134,6 +134,7 @@ impl Components {
             attempt_timeout: self.config.attempt_timeout,
             request_timeout: self.config.request_timeout,
             settle_time: self.config.settle_time,
+            quarantine_wait: self.config.quarantine_wait,
         }
     }
 

@@ -107,7 +107,7 @@ impl World {
 
     /// Whether no instance can be asked for the collection any more.
     fn is_lost(&self, collection: CollectionId) -> bool {
-        self.journal.instances().all(|instance| self.board.state_of(collection, instance) == LaneState::Diverged)
+        self.journal.instances().all(|instance| self.board.state_of(collection, instance) != LaneState::InStep)
     }
 
     /// What the instance's answer means.

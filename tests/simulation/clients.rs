@@ -20,6 +20,9 @@ impl World {
                 known.extend(self.heard_of.last());
             }
             let mut row = workload::draft(&mut self.rng, self.temper, &known);
+            if !self.fated(&mut row) {
+                continue;
+            }
             if let LaneId::Records(collection) = row.lane
                 && !self.heard_of.contains(&collection)
             {

@@ -85,6 +85,7 @@ impl World {
         let (board, effects) = self.journal.restart();
         self.board = board;
         self.board_forgets();
+        self.deaths_are_forgotten();
         if effects.iter().any(|effect| matches!(effect, Effect::Perform(Action::AwaitQuiescence { .. }))) {
             self.counters.count("restored with doubt");
         }

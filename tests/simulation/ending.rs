@@ -24,6 +24,7 @@ impl World {
             self.set_power(InstanceId(index), Power::Up);
         }
         self.failures.broken.clear();
+        self.deaths.quiet_down();
         self.unequal.clear();
         let until = self.now + STEPS_TO_REST;
         while !self.at_rest() {
@@ -49,6 +50,8 @@ impl World {
             && self.examinations.is_empty()
             && self.inspections.is_empty()
             && self.failures.is_idle()
+            && self.deaths.all_stand()
+            && self.board.suspects().next().is_none()
             && self.compared.is_empty()
             && self.rebuilding.is_idle()
             && self.board.rebuilds().iter().all(|rebuild| self.cannot_be_copied(*rebuild))
@@ -80,7 +83,7 @@ impl World {
 
     /// No copy is chosen where no copy is trusted: writes wait until an operator has compared them.
     pub fn nobody_in_step(&self, lane: LaneId) -> bool {
-        lane != LaneId::Catalog && self.journal.instances().all(|i| self.journal.step(lane, i) == LaneState::Diverged)
+        lane != LaneId::Catalog && self.journal.instances().all(|i| self.journal.step(lane, i) != LaneState::InStep)
     }
 
     fn unrest(&self) -> String {
@@ -133,6 +136,9 @@ impl World {
     fn all_equal_the_fold(&mut self) -> bool {
         let mut fold = Fold::default();
         fold.astray.records.extend(&self.failures.executed_by_all);
+        let shown = self.shown_all_the_same();
+        fold.astray.records.extend(&shown);
+        shown.into_iter().for_each(|collection| self.alike(collection));
         for row in self.journal.rows.values().filter(|row| row.verdict == Some(Verdict::Applied)) {
             fold.apply(row, self.taints.verdict_from_elsewhere(row.seq));
         }
@@ -141,7 +147,7 @@ impl World {
             self.counters.count("runs whose catalog was changed by an instance that was not in order");
         }
         for instance in self.journal.instances() {
-            if self.journal.step(LaneId::Catalog, instance) == LaneState::Diverged {
+            if self.journal.step(LaneId::Catalog, instance) != LaneState::InStep {
                 continue;
             }
             for (collection, id) in fold.ids.iter().filter(|(collection, _)| !fold.astray.records.contains(collection))
@@ -174,7 +180,7 @@ impl World {
     }
 
     fn equals(&mut self, instance: InstanceId, collection: CollectionId, expected: &Stored) {
-        if self.board.state_of(collection, instance) == LaneState::Diverged {
+        if self.board.state_of(collection, instance) != LaneState::InStep {
             return;
         }
         if let Some(divergence) = self.taints.of(collection, instance) {
@@ -221,7 +227,7 @@ impl World {
         let mut dimensions = Vec::new();
         let mut diverged = false;
         for instance in self.journal.instances() {
-            if self.board.state_of(collection, instance) == LaneState::Diverged {
+            if self.board.state_of(collection, instance) != LaneState::InStep {
                 diverged = true;
             } else if self.taints.of(collection, instance).is_some() {
             } else if let Some(mapped) = catalog.mapping(collection, instance) {

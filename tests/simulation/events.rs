@@ -55,6 +55,7 @@ impl World {
             991..998 => self.edge_ends(),
             _ => self.configure_another(),
         }
+        self.fate_takes_its_course();
         self.check_state();
     }
 
@@ -190,7 +191,7 @@ impl World {
         let Comparison { collection, reference, instance, .. } = comparison;
         let before = self.board.state_of(collection, instance);
         self.tell(Input::FoundEqual(comparison.clone()));
-        if before == LaneState::InStep || self.board.state_of(collection, instance) == LaneState::Diverged {
+        if before == LaneState::InStep || self.board.state_of(collection, instance) != LaneState::InStep {
             self.counters.count("comparison came too late");
             return;
         }

@@ -35,6 +35,9 @@ impl World {
             }
             Effect::Persist(Persist::Voids { .. }) => self.counters.count("void by deletion"),
             Effect::Persist(Persist::Withdrawal { lane, seq }) => self.r15_never_sent(*lane, *seq),
+            Effect::Persist(Persist::Suspected { on: Some(_), .. }) => {
+                self.counters.count("bound to an instance that died")
+            }
             Effect::Persist(Persist::Divergence { .. } | Persist::Suspected { .. } | Persist::Lifted { .. }) => {}
             Effect::Perform(action) => self.check_action(action),
         }
@@ -56,7 +59,7 @@ impl World {
             Action::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
             Action::AwaitQuiescence { lane, instance, why, .. } => self.check_rest(*lane, *instance, *why),
             Action::CompareTouched { lane, seq, instances } => self.r12_nothing_left(*lane, *seq, instances),
-            Action::Inspect { .. } | Action::CheckWritable { .. } => {}
+            Action::Inspect { .. } | Action::CheckWritable { .. } | Action::AwaitReturn { .. } => {}
         }
     }
 
@@ -104,7 +107,7 @@ impl World {
             violated("R1", &format!("{first} is sent again to {instance:?}, marked {mark}"));
         }
         if let LaneId::Records(collection) = lane
-            && self.board.state_of(collection, instance) == LaneState::Diverged
+            && self.board.state_of(collection, instance) != LaneState::InStep
         {
             violated("G9", &format!("{first} is sent to {instance:?}, which is diverged"));
         }
@@ -286,6 +289,7 @@ impl World {
             if let Input::Recorded { lane, instance } = input {
                 self.r4_nothing_skipped(*lane, *instance);
             }
+            self.r13_nothing_acknowledged(verdicts);
             for (seq, _) in verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Abandoned) {
                 self.counters.count("abandoned");
                 let lane = self.journal.rows[seq].lane;
@@ -301,7 +305,7 @@ impl World {
     fn r4_nothing_skipped(&mut self, lane: LaneId, instance: InstanceId) {
         let mark = self.journal.mark(lane, instance);
         let checked = self.facts.checked.insert((instance, lane), mark).unwrap_or(Seq::ZERO);
-        if self.journal.step(lane, instance) == LaneState::Diverged {
+        if self.journal.step(lane, instance) != LaneState::InStep {
             return;
         }
         for row in self.journal.between(lane, checked, mark) {
@@ -329,7 +333,7 @@ impl World {
         about.is_some_and(|collection| {
             let lane = LaneId::Records(collection);
             self.deleted(lane)
-                || self.journal.step(lane, instance) == LaneState::Diverged
+                || self.journal.step(lane, instance) != LaneState::InStep
                 || self.journal.catalog.mapping(collection, instance).is_some()
         })
     }

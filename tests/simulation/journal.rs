@@ -15,6 +15,7 @@ use chroma_edge::order::{
 use uuid::Uuid;
 
 use crate::body::Body;
+use crate::deaths::Deadly;
 use crate::invariants::violated;
 
 /// A journaled write.
@@ -31,6 +32,11 @@ pub struct Row {
     pub resolved: Option<Vec<u8>>,
     pub created: Option<CollectionId>,
     pub trimmed: bool,
+    /// Instances die of it.
+    pub deadly: Option<Deadly>,
+    /// Bound to this instance (rule R13).
+    pub suspect_on: Option<InstanceId>,
+    pub lifted: bool,
     /// The number of its client's write.
     pub number: usize,
 }
@@ -225,6 +231,17 @@ impl Journal {
             }
             Fact::Diverged { lane, instance, .. } => {
                 self.states.insert((lane, self.id_of(&instance)), LaneState::Diverged);
+            }
+            Fact::Suspected { seq, on } => {
+                let on = on.map(|name| self.id_of(&name));
+                if let Some(row) = self.rows.get_mut(&seq) {
+                    row.suspect_on = on;
+                }
+            }
+            Fact::Lifted { seq } => {
+                if let Some(row) = self.rows.get_mut(&seq) {
+                    row.lifted = true;
+                }
             }
             Fact::Quarantined { lane, instance, .. } => {
                 self.states.insert((lane, self.id_of(&instance)), LaneState::Quarantined);

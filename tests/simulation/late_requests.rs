@@ -122,7 +122,8 @@ impl World {
 
     /// Executed without the edge knowing, in no order.
     pub fn lands_late(&mut self, request: &Request) {
-        if request.seqs().iter().any(|seq| self.unanswerable(*seq)) {
+        let never = request.seqs().iter().any(|seq| self.unanswerable(*seq));
+        if never || self.would_kill(request.instance, request.seqs()) {
             return;
         }
         self.counters.count(LANDED);

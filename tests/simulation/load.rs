@@ -49,7 +49,11 @@ impl Load {
                     Outcome::NotSent { .. } | Outcome::InDoubt { .. } | Outcome::Died { .. } | Outcome::Void => {}
                 }
             }
-            Input::IdsRead { lane, instance, resolved: Resolved::Failed { retry: Retry::AfterBackoff } } => {
+            Input::IdsRead {
+                lane,
+                instance,
+                resolved: Resolved::Failed { retry: Retry::AfterBackoff } | Resolved::Died { .. },
+            } => {
                 self.in_a_row.entry((*lane, *instance)).or_default().fails();
             }
             Input::WriteChecked { lane, instance, .. }

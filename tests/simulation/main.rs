@@ -11,6 +11,7 @@ mod body;
 mod catalog_shell;
 mod clients;
 mod counters;
+mod deaths;
 mod divergence;
 mod edge;
 mod ending;

@@ -85,6 +85,7 @@ impl World {
                 }
             }
             (Power::Up, Some(answer)) => self.answered(at, answer),
+            (Power::Up, None) if self.kills(at) => self.dies_of(at),
             (Power::Up, None) => self.reaches(at),
         }
     }
@@ -225,6 +226,8 @@ impl World {
         self.abandoned.retain(|request| request.instance != instance);
         self.late_requests.retain(|stray| stray.request.instance != instance || stray.sent.is_none());
         let there: Vec<_> = (0..self.requests.len()).filter(|at| self.requests[*at].instance == instance).collect();
+        let several =
+            self.requests.iter().filter(|request| request.instance == instance && request.entered).count() > 1;
         for at in there.into_iter().rev() {
             let Work::Send { seqs, .. } = self.requests[at].work.clone() else { continue };
             if !self.requests[at].may_still_execute() || self.rng.per_mille(400) {
@@ -234,12 +237,13 @@ impl World {
             if self.now >= self.lease_begins
                 && self.rng.per_mille(500)
                 && !seqs.iter().any(|seq| self.unanswerable(*seq))
+                && !self.would_kill(instance, &seqs)
             {
                 self.execute(request.lane, instance, &seqs);
             }
-            let instance_was = Health::Gone;
             self.look_later(instance);
-            self.tell_outcome(request.lane, instance, Outcome::InDoubt { instance_was });
+            let outcome = self.killed(&request, several);
+            self.tell_outcome(request.lane, instance, outcome);
         }
     }
 
@@ -259,7 +263,8 @@ impl World {
     /// Executed late, but before quiescence.
     pub fn lands(&mut self, request: Request) {
         let power = self.instances[request.instance.0].power;
-        if power != Power::Up || request.seqs().iter().any(|seq| self.unanswerable(*seq)) {
+        let never = request.seqs().iter().any(|seq| self.unanswerable(*seq));
+        if power != Power::Up || never || self.would_kill(request.instance, request.seqs()) {
             return;
         }
         self.counters.count("late execution");

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use chroma_edge::coordinator::{Restored, rebuild};
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq, TransactionId};
 use chroma_edge::journal::{CollectionRow, EntryRow, ProgressRow, Request, Resolution, Snapshot};
-use chroma_edge::order::{Board, Collection, Effect, Kind};
+use chroma_edge::order::{Board, Collection, Effect, Kind, RequestClass, Verdict};
 use uuid::Uuid;
 
 use crate::body::Wire;
@@ -40,7 +40,7 @@ impl Journal {
             last: self.last,
             floors: lanes.iter().map(|lane| (*lane, self.floor(*lane))).collect(),
             entries,
-            quarantined: Vec::new(),
+            quarantined: lanes.iter().flat_map(|lane| self.quarantined(*lane)).collect(),
             progress: places.map(|(lane, instance)| self.progress(lane, instance)).collect(),
             tenants: self.catalog.tenants().map(str::to_owned).collect(),
             databases: databases.collect(),
@@ -71,8 +71,14 @@ impl Journal {
             verdict: row.verdict,
             status: row.status,
             ack_policy: row.ack_policy,
-            suspect_on: None,
+            suspect_on: row.suspect_on.map(|instance| self.names[instance.0].clone()),
         })
+    }
+
+    fn quarantined(&self, lane: LaneId) -> impl Iterator<Item = (LaneId, Seq, RequestClass)> {
+        let kept = |row: &&Row| row.verdict == Some(Verdict::Quarantined) && !row.lifted;
+        let rows = self.between(lane, Seq::ZERO, Seq::MAX).filter(kept);
+        rows.map(move |row| (lane, row.seq, row.profile.class()))
     }
 
     fn progress(&self, lane: LaneId, instance: InstanceId) -> ProgressRow {

@@ -91,7 +91,8 @@ impl World {
                 waiting.insert(row.lane.to_string());
             } else {
                 // Executed, answered with a failure, and rejected: it was shown, too.
-                let failed = row.verdict == Some(Verdict::Rejected) && self.failures.agreed.contains(&row.seq);
+                let failed = row.verdict == Some(Verdict::Rejected) && self.failures.agreed.contains(&row.seq)
+                    || row.verdict == Some(Verdict::Quarantined);
                 if (row.verdict == Some(Verdict::Void) || failed)
                     && self.journal.instances().any(|i| self.facts.executed(i, row.seq))
                 {
@@ -149,8 +150,8 @@ impl World {
         held.insert(LaneId::Catalog.to_string(), Vec::new());
         for collection in self.board.catalog().collections() {
             let place = (instance.0.to_string(), name(collection.id));
-            let nothing_there = self.journal.step(LaneId::Catalog, instance) == LaneState::Diverged;
-            let diverges = nothing_there || self.board.state_of(collection.id, instance) == LaneState::Diverged;
+            let nothing_there = self.journal.step(LaneId::Catalog, instance) != LaneState::InStep;
+            let diverges = nothing_there || self.board.state_of(collection.id, instance) != LaneState::InStep;
             if diverges || self.taints.of(collection.id, instance).is_some() {
                 diverged.insert(place.clone());
             }

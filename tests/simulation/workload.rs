@@ -122,6 +122,9 @@ fn row(lane: LaneId, profile: Profile, ack_policy: AckPolicy, body: Body) -> Row
         resolved: None,
         created: None,
         trimmed: false,
+        deadly: None,
+        suspect_on: None,
+        lifted: false,
         number: 0,
     }
 }

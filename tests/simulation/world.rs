@@ -14,6 +14,7 @@ use crate::account::Account;
 use crate::assumptions::Assumptions;
 use crate::body::{Body, Flaw};
 use crate::counters::Counters;
+use crate::deaths::Deaths;
 use crate::divergence::Taints;
 use crate::edge::Succession;
 use crate::facts::Facts;
@@ -101,6 +102,7 @@ pub struct World {
     pub rests: BTreeMap<(LaneId, InstanceId, WaitId), u64>,
     pub examinations: Vec<(LaneId, Seq)>,
     pub failures: Failing,
+    pub deaths: Deaths,
     pub inspections: BTreeSet<InstanceId>,
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
     /// Comparisons made, not yet reported.
@@ -146,6 +148,7 @@ impl World {
             rests: BTreeMap::new(),
             examinations: Vec::new(),
             failures: Failing::default(),
+            deaths: Deaths::new(seed),
             inspections: BTreeSet::new(),
             notices: VecDeque::new(),
             compared: Vec::new(),
@@ -224,6 +227,7 @@ impl World {
             Action::AwaitQuiescence { lane, instance, wait, .. } => {
                 self.rests.insert((lane, instance, wait), self.now);
             }
+            Action::AwaitReturn { lane, instance, wait } => self.deaths.await_return(lane, instance, wait),
             Action::Inspect { instance } => {
                 self.inspections.insert(instance);
             }

@@ -15,6 +15,8 @@ use serde_json::Value;
 use super::attempt::{Attempt, Attempted, judge};
 use super::records::content_type;
 use crate::chroma::{self, CatalogWrite, Class, EdgeAnswer, ErrorBody, ErrorName, Operation, route};
+use crate::coordinator::{Core, intent};
+use crate::ids::CollectionId;
 use crate::instance::{Answer, Outgoing};
 use crate::journal::Request;
 use crate::order::{CatalogChange, Consequences, Kind, Outcome, Purpose, Repeat};
@@ -116,6 +118,18 @@ fn already(changes: Vec<CatalogChange>) -> Attempted {
 
 fn plain(attempt: &Attempt<'_>, class: Class, answer: Answer, changes: Vec<CatalogChange>) -> Attempted {
     judge(attempt, class, answer, |_| applied(changes), None)
+}
+
+/// The collection that a catalog entry changes, deletes, or has created.
+pub(super) fn about(core: &Core, request: &Request) -> Option<CollectionId> {
+    let board = core.board();
+    let created = || {
+        let creates = request.profile.kind == Kind::CreateCollection;
+        let answer = request.answer.as_ref().filter(|_| creates)?;
+        let id = CollectionId::new(uuid_field(&answer.body, "id")?);
+        board.catalog().get(id).map(|known| known.id)
+    };
+    intent::about(board.catalog(), request).or_else(created)
 }
 
 /// A field of a JSON answer.

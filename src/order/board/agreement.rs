@@ -7,7 +7,7 @@
 use super::{Action, Board, DivergenceCause, Effect, Held, Reach, Record, Retry, known, never, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::entry::{AckState, Kind, MAX_RETRIES, Verdict};
-use crate::order::failures::{Failures, Signature, Touched, Traces, Writable};
+use crate::order::failures::{Failures, PUT_OFF, Signature, Touched, Traces, Writable};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
 
 /// An instance that fails an entry this often although another one has settled it becomes diverged.
@@ -129,7 +129,16 @@ impl Board {
         let Some(slot) = self.lanes.get(&id).and_then(|lane| lane.slot(seq)) else { return false };
         let Some(failures) = &slot.failures else { return false };
         let own = failures.by[instance.0].own;
-        own > 0 && self.peers(id, slot, failures).iter().any(|peer| asked(slot, failures, *peer) < own)
+        let first = |peer: &InstanceId| asked(slot, failures, *peer) < own && failures.by[peer.0].put_off < PUT_OFF;
+        own > 0 && self.peers(id, slot, failures).iter().any(first)
+    }
+
+    /// An attempt came to nothing: an instance that cannot be asked holds up no other one for ever.
+    pub(super) fn put_off(&mut self, id: LaneId, instance: InstanceId, seq: Seq) {
+        let slot = self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(seq));
+        if let Some(failures) = slot.and_then(|slot| slot.failures.as_mut()) {
+            failures.by[instance.0].put_off = failures.by[instance.0].put_off.saturating_add(1);
+        }
     }
 
     /// The instances whose answer counts: reachable, in step, near, and not known to fail every write there.

@@ -8,7 +8,8 @@ use super::abandon::is_quiescent;
 use super::{Action, Board, Effect, Persist, Purpose};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::entry::{Kind, Verdict};
-use crate::order::lane::{InFlight, Lane, LaneState, ReplicaProgress, Slot, mergeable};
+use crate::order::lane::{InFlight, Lane, LaneState, ReplicaProgress, Slot};
+use crate::order::merging::mergeable;
 use crate::proof;
 
 /// The rule and what is wrong.
@@ -98,6 +99,7 @@ impl Board {
                 holds("R10", fits, || "examined while something may be executed".to_owned())
             }
             Action::AwaitQuiescence { .. }
+            | Action::AwaitReturn { .. }
             | Action::Inspect { .. }
             | Action::CheckWritable { .. }
             | Action::CompareTouched { .. } => Ok(()),
@@ -145,7 +147,7 @@ fn purpose_fits(lane: &Lane, instance: InstanceId, seqs: &[Seq], purpose: Purpos
     let fits = match purpose {
         Purpose::Execute => all(None) && !seqs.iter().any(|seq| lane.under_way_elsewhere(*seq, instance)),
         Purpose::Replicate => all(Some(Verdict::Applied)),
-        Purpose::ExpectRefusal => all(Some(Verdict::Rejected)) && seqs.len() == 1,
+        Purpose::ExpectRefusal => seqs.len() == 1 && (all(Some(Verdict::Rejected)) || all(Some(Verdict::Quarantined))),
     };
     holds("R3", fits, || "its entries are not such".to_owned())
 }

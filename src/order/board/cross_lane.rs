@@ -8,7 +8,7 @@ use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Deletion;
 use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::Verdict;
-use crate::order::lane::{InFlight, Lane};
+use crate::order::lane::{InFlight, Lane, LateWriteCheck};
 
 impl Board {
     /// Whether the entry at the head may be sent to the instance, as far as other lanes are concerned.
@@ -52,6 +52,8 @@ impl Board {
             let progress = lane.progress(instance);
             progress.busy()
                 || progress.in_flight == InFlight::InDoubt
+                // Its rest begins as soon as a record is durable.
+                || progress.late_write_check == LateWriteCheck::WaitDue
                 || (lane.may_still_execute(instance) && lane.closed_by.is_none())
         };
         if let Some(deletion) = self.deletions.get(&seq) {

@@ -91,6 +91,9 @@ pub enum Action {
     ReadIds { lane: LaneId, instance: InstanceId, seq: Seq, send_priority: SendPriority },
     /// Wait; report [`Input::Quiesced`](super::Input::Quiesced) when the wait is over and the instance is reachable.
     AwaitQuiescence { lane: LaneId, instance: InstanceId, wait: WaitId, why: WaitReason },
+    /// Wait for as long as a suspect waits for its instance (rule R13); report
+    /// [`Input::ReturnAwaited`](super::Input::ReturnAwaited), whether it has returned or not.
+    AwaitReturn { lane: LaneId, instance: InstanceId, wait: WaitId },
     /// Check that the instance still holds what it should.
     Inspect { instance: InstanceId },
     /// Send a write that changes nothing to the same place; report
@@ -111,6 +114,7 @@ impl Action {
             Action::Send { lane, .. }
             | Action::ReadIds { lane, .. }
             | Action::AwaitQuiescence { lane, .. }
+            | Action::AwaitReturn { lane, .. }
             | Action::CheckWritable { lane, .. }
             | Action::CompareTouched { lane, .. }
             | Action::Examine { lane, .. } => Some(*lane),

@@ -81,6 +81,7 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
         | Input::Recorded { lane, .. }
         | Input::VoidsRecorded { lane, .. }
         | Input::Quiesced { lane, .. }
+        | Input::ReturnAwaited { lane, .. }
         | Input::LeftBehind { lane, .. }
         | Input::ClientGone { lane, .. }
         | Input::Withdraw { lane, .. }

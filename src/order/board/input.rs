@@ -166,6 +166,12 @@ pub enum Input {
         instance: InstanceId,
         wait: WaitId,
     },
+    /// The wait for the instance that a suspect is bound to is over (rule R13).
+    ReturnAwaited {
+        lane: LaneId,
+        instance: InstanceId,
+        wait: WaitId,
+    },
     Reached {
         instance: InstanceId,
         reach: Reach,

@@ -25,6 +25,7 @@ impl Board {
             if let Some(lane) = self.lanes.get_mut(&id) {
                 lane.pass_skipped();
             }
+            self.settle_suspects(id, effects);
             self.mark_skips(id, effects);
             self.replicate(id, effects);
             self.execute(id, effects);
@@ -63,6 +64,7 @@ impl Board {
             }
             if let Some(next) = self.sendable(id, instance)
                 && next.verdict.is_some()
+                && self.may_risk(id, instance, next.seq)
             {
                 self.send(id, instance, next.seq, effects);
             }
@@ -76,7 +78,8 @@ impl Board {
             let Some(next) = self.sendable(id, instance) else { continue };
             let Some(lane) = self.lanes.get(&id) else { return };
             let held = lane.slot(next.seq).is_some_and(|slot| slot.examined)
-                || (next.verdict.is_none() && self.others_come_first(id, next.seq, instance));
+                || (next.verdict.is_none()
+                    && (self.others_come_first(id, next.seq, instance) || !self.may_risk(id, instance, next.seq)));
             if next.verdict.is_none() && !held && !lane.under_way_elsewhere(next.seq, instance) {
                 let health = if self.reach[instance.0] == Reach::Here {
                     CandidateHealth::Sound
@@ -89,8 +92,17 @@ impl Board {
         let Some(first) = open.iter().map(|(seq, _)| *seq).min() else { return };
         let candidates: Vec<_> = open.iter().filter(|(seq, _)| *seq == first).map(|(_, c)| *c).collect();
         if let Some(instance) = choose(&candidates, Preference::Configured).first() {
-            self.send(id, *instance, first, effects);
+            if self.shares_a_quarantine(id, first) {
+                self.quarantine(id, *instance, first, (None, None), effects);
+            } else {
+                self.send(id, *instance, first, effects);
+            }
         }
+    }
+
+    fn may_risk(&self, id: LaneId, instance: InstanceId, seq: Seq) -> bool {
+        let slot = self.lanes.get(&id).and_then(|lane| lane.slot(seq));
+        slot.is_some_and(|slot| self.may_be_risked(id, instance, slot))
     }
 
     pub(super) fn instances(&self) -> impl Iterator<Item = InstanceId> + use<> {
@@ -126,8 +138,8 @@ impl Board {
         }
         let purpose = match slot.entry.verdict {
             None => Purpose::Execute,
-            Some(Verdict::Rejected) => Purpose::ExpectRefusal,
-            Some(Verdict::Applied | Verdict::Void | Verdict::Abandoned | Verdict::Quarantined) => Purpose::Replicate,
+            Some(Verdict::Rejected | Verdict::Quarantined) => Purpose::ExpectRefusal,
+            Some(Verdict::Applied | Verdict::Void | Verdict::Abandoned) => Purpose::Replicate,
         };
         let seqs = match purpose {
             // An entry that is expected to be rejected must not be merged with others.

@@ -21,6 +21,7 @@ mod quarantine;
 mod rebuild;
 mod record;
 mod restore;
+mod suspects;
 mod view;
 mod wait;
 mod withdraw;
@@ -40,10 +41,12 @@ pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
 pub use wait::{WaitId, WaitReason};
 
+use self::suspects::Suspect;
 use super::admission::Admission;
 use super::catalog::{Catalog, Deletion};
 use super::entry::{AckPolicy, ClientState, Entry};
-use super::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
+use super::lane::{Dimension, InFlight, Lane, LaneState, ReplicaProgress};
+use super::merging::MergeLimits;
 use super::vouching::{RequestClass, Vouching};
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use cutover::{CopyLog, Cutover};
@@ -73,6 +76,8 @@ pub struct Board {
     pub(super) settled_deletions: BTreeMap<Seq, Vec<LaneId>>,
     /// Entries that are being examined (rule R10) or compared (rule R12).
     pub(super) held: BTreeMap<LaneId, Held>,
+    /// What an instance may have died of, until it has a verdict (rule R13).
+    suspects: BTreeMap<(LaneId, InstanceId), Suspect>,
     /// Entries that are quarantined and not lifted, by lane (rule R13).
     pub(super) quarantined: BTreeMap<LaneId, BTreeMap<Seq, RequestClass>>,
     /// What has entered the lanes of which a copy is being made (rule R14).
@@ -101,6 +106,7 @@ impl Board {
             renames: BTreeSet::new(),
             settled_deletions: BTreeMap::new(),
             held: BTreeMap::new(),
+            suspects: BTreeMap::new(),
             quarantined: BTreeMap::new(),
             copies: BTreeMap::new(),
             cutovers: BTreeMap::new(),
@@ -149,6 +155,9 @@ impl Board {
             }
             Input::TouchedCompared { lane, seq, comparison } => {
                 self.touched_compared(lane, seq, comparison, &mut effects);
+            }
+            Input::ReturnAwaited { lane, instance, wait } => {
+                self.return_awaited(lane, instance, wait, &mut effects);
             }
             Input::Lift { lane, seq } => self.lift(lane, seq, &mut effects),
             Input::Reconsider { lane, instance } => self.reconsider(lane, instance, &mut effects),
@@ -284,6 +293,19 @@ impl Board {
 
     /// Stops sending and serving at once. Returns the replicas that were in step until now: the caller makes that durable.
     pub(super) fn diverge(&mut self, replicas: Vec<(LaneId, InstanceId)>) -> Vec<(LaneId, InstanceId)> {
+        self.diverge_to(DivergenceCause::Unverified, replicas)
+    }
+
+    /// See [`Board::diverge`].
+    pub(super) fn diverge_to(
+        &mut self,
+        cause: DivergenceCause,
+        replicas: Vec<(LaneId, InstanceId)>,
+    ) -> Vec<(LaneId, InstanceId)> {
+        let state = match cause {
+            DivergenceCause::Unverified | DivergenceCause::LeftBehind => LaneState::Diverged,
+            DivergenceCause::Quarantined => LaneState::Quarantined,
+        };
         let mut diverged = Vec::new();
         for (id, instance) in replicas {
             diverged.extend(self.ensure_lane(id));
@@ -291,7 +313,7 @@ impl Board {
             let progress = lane.progress_mut(instance);
             let admitted = std::mem::take(&mut progress.pending.admission) == Admission::WhenDurable;
             if progress.state == LaneState::InStep || admitted {
-                progress.state = LaneState::Diverged;
+                progress.state = state;
                 diverged.push((id, instance));
                 self.dirty.insert(id);
             }

@@ -28,10 +28,18 @@ impl Board {
         if !matches!(outcome, Outcome::NotSent { .. }) {
             lane.between_mut(prior(first), last).for_each(|slot| slot.may_have_run = true);
         }
+        self.wake_suspects(instance);
+        if is_answer(&outcome) {
+            self.cleared(id, instance, effects);
+        }
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
         let progress = lane.progress_mut(instance);
         match outcome {
             // The outcome no longer matters: the replica is diverged, or its collection is deleted.
             _ if progress.state != LaneState::InStep || lane.closed_by.is_some() => match outcome {
+                Outcome::Died { company, about } if lane.closed_by.is_none() => {
+                    self.died(id, instance, (first, last), company, about, effects);
+                }
                 Outcome::InDoubt { .. } | Outcome::Died { .. } => {
                     self.doubt(id, instance, first, last, Health::Gone, effects);
                 }
@@ -50,9 +58,17 @@ impl Board {
                 if proof::broken(Rule::DropNothing) && self.dropped(id, instance, first, effects) => {}
             Outcome::InDoubt { .. }
                 if proof::broken(Rule::RememberDoubt) && self.forgotten(id, instance, (first, last), effects) => {}
-            Outcome::NotSent { retry } => self.wait(id, instance, retry, effects),
-            Outcome::InDoubt { instance_was } => self.doubt(id, instance, first, last, instance_was, effects),
-            Outcome::Died { .. } => self.doubt(id, instance, first, last, Health::Gone, effects),
+            Outcome::NotSent { retry } => {
+                self.put_off(id, instance, first);
+                self.wait(id, instance, retry, effects);
+            }
+            Outcome::InDoubt { instance_was } => {
+                self.doubt(id, instance, first, last, instance_was, effects);
+                self.unanswered_alone(id, instance, first);
+            }
+            Outcome::Died { company, about } => {
+                self.died(id, instance, (first, last), company, about, effects);
+            }
             Outcome::Unfit => self.unfit(id, instance, first, effects),
         }
     }
@@ -96,7 +112,7 @@ impl Board {
                         answer_now.push((seq, slot.ack_state));
                     }
                 }
-                Some(Verdict::Rejected) if seq == last => refused_elsewhere = true,
+                Some(Verdict::Rejected | Verdict::Quarantined) if seq == last => refused_elsewhere = true,
                 Some(
                     Verdict::Rejected | Verdict::Applied | Verdict::Void | Verdict::Abandoned | Verdict::Quarantined,
                 ) => {}
@@ -213,7 +229,7 @@ impl Board {
         self.begin_record(id, instance, record, pending, effects);
     }
 
-    fn doubt(
+    pub(super) fn doubt(
         &mut self,
         id: LaneId,
         instance: InstanceId,
@@ -285,6 +301,14 @@ impl Board {
         if lane.closed_by.is_some() {
             return;
         }
+        self.wake_suspects(instance);
+        match resolved {
+            Resolved::Durable | Resolved::Rejected | Resolved::Unexplained { .. } => {
+                self.cleared(id, instance, effects)
+            }
+            Resolved::Failed { .. } | Resolved::Died { .. } => {}
+        }
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
         match resolved {
             Resolved::Durable => {
                 if let Some(slot) = lane.slot_mut(seq) {
@@ -293,7 +317,7 @@ impl Board {
             }
             Resolved::Rejected => self.rejected(id, instance, seq, None, effects),
             Resolved::Failed { retry } => self.wait(id, instance, retry, effects),
-            Resolved::Died { .. } => self.wait(id, instance, Retry::AfterBackoff, effects),
+            Resolved::Died { company } => self.died_reading(id, instance, seq, company, effects),
             Resolved::Unexplained { signature } => {
                 self.failed_alone(id, instance, seq, signature, None, effects);
             }
@@ -303,6 +327,16 @@ impl Board {
     /// Whether a client still waits for the entry.
     pub fn client(&self, lane: LaneId, seq: Seq) -> Option<ClientState> {
         self.lanes.get(&lane).and_then(|lane| lane.slot(seq)).map(|slot| slot.client)
+    }
+}
+
+/// Whether the instance lived to answer.
+const fn is_answer(outcome: &Outcome) -> bool {
+    match outcome {
+        Outcome::Applied(_) | Outcome::Void | Outcome::Rejected { .. } | Outcome::Failed { .. } | Outcome::Unfit => {
+            true
+        }
+        Outcome::NotSent { .. } | Outcome::InDoubt { .. } | Outcome::Died { .. } => false,
     }
 }
 
@@ -321,6 +355,6 @@ fn note_dimension(id: LaneId, lane: &mut Lane, last: Seq, changes: &mut Vec<Cata
 }
 
 /// The position right before this one: ranges are open at their start.
-fn prior(seq: Seq) -> Seq {
+pub(super) fn prior(seq: Seq) -> Seq {
     Seq::new(seq.get().saturating_sub(1))
 }

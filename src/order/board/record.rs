@@ -48,6 +48,9 @@ impl Board {
         if pending.admission == Admission::WhenDurable {
             lane.progress_mut(instance).state = LaneState::InStep;
         }
+        for (seq, _) in pending.verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Quarantined) {
+            self.note_quarantined(id, *seq);
+        }
         match id {
             LaneId::Catalog => self.fold_catalog(through, &pending, effects),
             // The new copy's id there (rule R14), and a dimension, which the catalog does not keep.
@@ -139,6 +142,6 @@ impl Board {
 
     /// Whether an entry of this kind changes the catalog when it is applied.
     pub fn changes_catalog(kind: Kind) -> bool {
-        !crate::order::lane::is_record(kind)
+        !kind.is_record()
     }
 }

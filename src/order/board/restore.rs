@@ -3,10 +3,11 @@
 use std::collections::BTreeSet;
 
 use super::{Action, Board, DivergenceCause, Effect, Intent, WaitReason, known, persist_divergence};
-use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
+use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use crate::order::catalog::Catalog;
 use crate::order::entry::{AckPolicy, AckState, ClientState, Entry, Profile, Verdict};
-use crate::order::lane::{Dimension, InFlight, Lane, LaneState, MergeLimits, ReplicaProgress};
+use crate::order::lane::{Dimension, InFlight, Lane, LaneState, ReplicaProgress};
+use crate::order::merging::MergeLimits;
 use crate::order::vouching::RequestClass;
 use crate::proof::{self, Rule};
 
@@ -20,6 +21,8 @@ pub struct RestoredEntry {
     /// A limited delete whose ids are durable.
     pub resolved: bool,
     pub ack_state: AckState,
+    /// The instance that died while it had it, and the collection that a catalog entry is about (rule R13).
+    pub suspect_on: Option<(InstanceId, Option<CollectionId>)>,
 }
 
 /// An instance's place as the journal has it.
@@ -75,6 +78,7 @@ impl Board {
         let mut effects = Vec::new();
         let mut gone = Vec::new();
         let mut diverged = Vec::new();
+        let mut suspects = Vec::new();
         for restored in lanes {
             let id = restored.id;
             self.at = Some(id);
@@ -82,6 +86,10 @@ impl Board {
                 self.restore_halted(&restored);
                 continue;
             }
+            suspects.extend(restored.entries.iter().filter(|entry| entry.verdict.is_none()).filter_map(|entry| {
+                let (instance, about) = entry.suspect_on?;
+                Some((id, instance, entry.seq, about))
+            }));
             if !restored.quarantined.is_empty() {
                 self.quarantined.insert(id, restored.quarantined.iter().copied().collect());
             }
@@ -102,6 +110,10 @@ impl Board {
         diverged.extend(self.diverge(stopped));
         persist_divergence(diverged, DivergenceCause::Unverified, &mut effects);
         self.close_gone(&gone, &mut effects);
+        for (id, instance, seq, about) in suspects {
+            self.at = Some(id);
+            self.suspect_again(id, instance, seq, about, &mut effects);
+        }
         self.touch_collections();
         self.dirty = self.lanes.keys().copied().collect::<BTreeSet<_>>();
         self.launch_all(&mut effects);

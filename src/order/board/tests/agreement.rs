@@ -176,3 +176,18 @@ fn r12_a_deletion_does_not_wait_for_what_failed() {
     rig.fails(A, 2, Writable::No);
     assert_eq!(sends(&rig.delete_collection()), [(A, vec![3])], "no request is left that could be executed");
 }
+
+#[test]
+fn r12_an_instance_that_cannot_be_asked_holds_up_no_other_one_for_ever() {
+    let mut rig = Rig::new(2);
+    rig.write(Kind::Delete);
+    assert_eq!(sends(&rig.fails(A, 2, Writable::Yes)), [(B, vec![2])]);
+    rig.quiesced(lane(), A);
+    for _ in 0..3 {
+        let effects = rig.outcome(lane(), B, Outcome::NotSent { retry: Retry::AfterBackoff });
+        let again = rig.quiesced(lane(), B);
+        assert!(sends(&effects).is_empty() || sends(&effects) == [(A, vec![2])]);
+        assert!(!sends(&effects).is_empty() || sends(&again) == [(B, vec![2])]);
+    }
+    assert!(rig.board.lanes[&lane()].progress(A).busy(), "it is asked again");
+}

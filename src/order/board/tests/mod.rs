@@ -3,6 +3,7 @@
 mod abandoning;
 mod agreement;
 mod capacity;
+mod deaths;
 mod deletions;
 mod going_first;
 mod halted;
@@ -207,6 +208,7 @@ pub(super) fn restored_entry(seq: u64, kind: Kind, verdict: Option<Verdict>) -> 
         verdict,
         intent,
         resolved: false,
+        suspect_on: None,
         ack_state: AckState::Unacknowledged,
     }
 }

@@ -1,0 +1,407 @@
+//! What an instance died of, as far as can be told (rule R13).
+//!
+//! Decides what a death means for the entry that was in flight: it goes elsewhere, it is bound to the instance that died
+//! and tried there once more, alone, or it has had its chance. What a quarantine is made of is in [`super::quarantine`].
+
+use super::{Action, Board, DivergenceCause, Effect, Health, Held, Persist, Reach, Record, Retry, WaitId};
+use super::{outcome::prior, persist_divergence};
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::order::entry::{AckPolicy, AckState, Kind};
+use crate::order::lane::{InFlight, LaneState, Pending, Slot};
+use crate::order::vouching::{Company, RequestClass, Vouching};
+
+/// So many deaths of one vouched entry, which others have, and an instance leaves the lane.
+const DEATHS_ELSEWHERE_APPLIED: u32 = 3;
+/// So many attempts alone without an answer, though the instance was there, and the entry has had its chance.
+const UNANSWERED_ALONE: u32 = 2;
+/// So often the wait for an instance may end while it is there, and the entry has still not been tried again.
+const WAITS_WHILE_HERE: u32 = 3;
+/// After so many waits what is like it waits for it no longer: nobody may be left who could end it.
+const WAITS_OF_OTHERS: u32 = 3;
+
+/// An entry that an instance may have died of.
+#[derive(Clone, Debug)]
+pub(super) struct Suspect {
+    pub seq: Seq,
+    pub class: RequestClass,
+    pub role: Role,
+    /// The collection that a catalog entry is about.
+    pub about: Option<CollectionId>,
+    /// The wait that began with the death: which [`Action::AwaitReturn`] counts.
+    pub wait: WaitId,
+    /// How often that ended, and how often while the instance was there.
+    pub waits: u32,
+    pub waited: u32,
+    pub chance: Chance,
+}
+
+/// What depends on a suspect.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Role {
+    /// No instance has given a verdict: no other one gets it.
+    Open,
+    /// Others have it; this instance dies of it.
+    Carried,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Chance {
+    /// It is tried once more, alone, when the instance is back.
+    Left,
+    /// It is quarantined as soon as the record of that can begin.
+    Had,
+}
+
+impl Board {
+    /// The instance died while it had this request. In doubt there, like any request without an answer.
+    pub(super) fn died(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        (first, last): (Seq, Seq),
+        company: Company,
+        about: Option<CollectionId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.doubt(id, instance, first, last, Health::Gone, effects);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let instances = lane.replicas.len();
+        lane.between_mut(prior(first), last).for_each(|slot| slot.note_death(instance, instances));
+        // Which entry of a merged request it was shows when they go one by one.
+        if first == last {
+            self.blame(id, instance, first, company, about, effects);
+        }
+    }
+
+    /// The instance died while it read the ids of a limited delete: nothing was written.
+    pub(super) fn died_reading(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        company: Company,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.wait(id, instance, Retry::AfterBackoff, effects);
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let instances = lane.replicas.len();
+        let Some(slot) = lane.slot_mut(seq) else { return };
+        slot.note_death(instance, instances);
+        self.blame(id, instance, seq, company, None, effects);
+    }
+
+    /// What the death means for the one entry that was in flight.
+    fn blame(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        company: Company,
+        about: Option<CollectionId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.lanes.get(&id) else { return };
+        let Some(slot) = lane.slot(seq) else { return };
+        let vouching = slot.entry.profile.vouching;
+        if slot.entry.verdict.is_some() {
+            return self.died_of_what_is_settled(id, instance, seq, company, about, effects);
+        }
+        // What may have been acknowledged is tried for as long as it takes, and so is a deletion: what it may have taken
+        // away on the instance that died is not put back.
+        let deletes = matches!(slot.entry.profile.kind, Kind::DeleteCollection | Kind::DeleteDatabase | Kind::Reset);
+        if slot.ack_state == AckState::MaybeAcknowledged || deletes {
+            return;
+        }
+        if let Some(suspect) = self.suspects.get_mut(&(id, instance)).filter(|suspect| suspect.seq == seq) {
+            suspect.chance = Chance::Had;
+            return;
+        }
+        let chance = match (vouching, company) {
+            (Vouching::Unvouched, Company::Alone) => Chance::Had,
+            (Vouching::Unvouched, Company::Others) => Chance::Left,
+            // It was most likely in company of what was killed: others are asked at once, until one of them has died too, or this one again.
+            (Vouching::Vouched, Company::Alone | Company::Others) => {
+                let elsewhere = slot.deaths.iter().enumerate().any(|(at, deaths)| at != instance.0 && *deaths > 0);
+                if !elsewhere && slot.deaths(instance) < 2 {
+                    return;
+                }
+                Chance::Left
+            }
+        };
+        self.suspect(id, instance, seq, (chance, about), effects);
+    }
+
+    /// Whether the instance could be sent entries of the lane.
+    pub(super) fn takes(&self, id: LaneId, instance: InstanceId) -> bool {
+        let in_step = |lane: &super::Lane| lane.progress(instance).state == LaneState::InStep;
+        self.reach[instance.0] != Reach::Away && self.lanes.get(&id).is_some_and(in_step)
+    }
+
+    /// From now on no other instance gets the entry. Durable, so that the next edge does not send it elsewhere: a crash
+    /// before that forgets the death.
+    fn suspect(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        (chance, about): (Chance, Option<CollectionId>),
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let wait = lane.progress(instance).wait;
+        let Some(slot) = lane.slot_mut(seq) else { return };
+        slot.unanswered[instance.0] = 0;
+        // From here on nobody is told that it was applied before that is durable: it may yet be set aside, by the next edge.
+        slot.ack_policy = AckPolicy::Durable;
+        let class = slot.entry.profile.class();
+        if matches!(self.held.get(&id), Some(Held::UntilQuiescent(held)) if *held == seq) {
+            self.held.remove(&id);
+            slot.examined = false;
+        }
+        let suspect = Suspect { seq, class, role: Role::Open, about, wait, waits: 0, waited: 0, chance };
+        self.suspects.insert((id, instance), suspect);
+        effects.push(Effect::Persist(Persist::Suspected { seq, on: Some(instance) }));
+        if chance == Chance::Left {
+            effects.push(Effect::Perform(Action::AwaitReturn { lane: id, instance, wait }));
+        }
+    }
+
+    /// After a restart: it was bound to this instance.
+    pub(super) fn suspect_again(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        about: Option<CollectionId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        self.suspect(id, instance, seq, (Chance::Left, about), effects);
+    }
+
+    /// Another instance has settled the entry, and this one dies of it: it leaves the lane; in the catalog lane, which never
+    /// stops, the collection that the entry is about is diverged there. Slower for what is vouched for: an instance that is
+    /// killed again and again for another reason dies of nothing.
+    fn died_of_what_is_settled(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        company: Company,
+        about: Option<CollectionId>,
+        effects: &mut Vec<Effect>,
+    ) {
+        let Some(lane) = self.lanes.get(&id) else { return };
+        let wait = lane.progress(instance).wait;
+        let Some(slot) = lane.slot(seq) else { return };
+        let class = slot.entry.profile.class();
+        let suspected = self.suspects.contains_key(&(id, instance));
+        let (enough, cause) = match slot.entry.profile.vouching {
+            Vouching::Unvouched => (company == Company::Alone || suspected, DivergenceCause::Quarantined),
+            Vouching::Vouched => (slot.deaths(instance) >= DEATHS_ELSEWHERE_APPLIED, DivergenceCause::Unverified),
+        };
+        match (enough, id, about) {
+            (true, LaneId::Records(_), _) => {
+                let diverged = self.diverge_to(cause, vec![(id, instance)]);
+                persist_divergence(diverged, cause, effects);
+            }
+            (true, LaneId::Catalog, Some(collection)) => {
+                let place = self.diverge_to(cause, vec![(LaneId::Records(collection), instance)]);
+                effects.push(Effect::Perform(Action::Inspect { instance }));
+                let (quarantined, diverged) = match cause {
+                    DivergenceCause::Quarantined => (place, Vec::new()),
+                    DivergenceCause::Unverified | DivergenceCause::LeftBehind => (Vec::new(), place),
+                };
+                let record = Record { through: Some(seq), quarantined, diverged, ..Record::default() };
+                self.begin_record(id, instance, record, Pending::default(), effects);
+            }
+            // What is about no collection that exists is never passed over (as in rule R12).
+            (true, LaneId::Catalog, None) | (false, ..) => {
+                if slot.entry.profile.vouching == Vouching::Unvouched && !suspected {
+                    let (role, chance) = (Role::Carried, Chance::Left);
+                    let suspect = Suspect { seq, class, role, about, wait, waits: 0, waited: 0, chance };
+                    self.suspects.insert((id, instance), suspect);
+                }
+            }
+        }
+    }
+
+    /// Whether the entry at the head may be sent to the instance, as far as deaths are concerned.
+    pub(super) fn may_be_risked(&self, id: LaneId, instance: InstanceId, slot: &Slot) -> bool {
+        if self.suspects.is_empty() {
+            return true;
+        }
+        let seq = slot.entry.seq;
+        if let Some(suspect) = self.suspects.get(&(id, instance)).filter(|suspect| suspect.seq == seq) {
+            return suspect.chance == Chance::Left && self.alone(id, instance);
+        }
+        let open = slot.entry.verdict.is_none();
+        if open && self.is_suspect(id, seq) {
+            // Bound to another instance.
+            return false;
+        }
+        if slot.entry.profile.vouching == Vouching::Vouched {
+            return true;
+        }
+        let class = slot.entry.profile.class();
+        let alike = |suspect: &Suspect| suspect.role == Role::Open && suspect.class == class && suspect.is_fresh();
+        if open && self.suspects.values().any(alike) {
+            return false;
+        }
+        let fresh = self.suspects.iter().filter(|(_, suspect)| suspect.is_fresh());
+        let mut here = fresh.map(|(place, _)| place).filter(|(_, at)| *at == instance).peekable();
+        // What is in doubt there is sent again all the same: a suspect may wait for that.
+        let in_doubt = self.lanes.get(&id).is_some_and(|lane| seq <= lane.progress(instance).doubt);
+        here.peek().is_none() || (in_doubt && !here.any(|(lane, _)| self.is_busy(*lane, instance)))
+    }
+
+    /// Whether nothing else is in flight there that is not vouched for.
+    fn alone(&self, id: LaneId, instance: InstanceId) -> bool {
+        let risks = |lane: &super::Lane| {
+            let seq = match lane.progress(instance).in_flight {
+                InFlight::Sent { first, .. } => first,
+                InFlight::Resolving { seq } => seq,
+                InFlight::None
+                | InFlight::Recording { .. }
+                | InFlight::InDoubt
+                | InFlight::Checking { .. }
+                | InFlight::Paused => return false,
+            };
+            let suspected = |slot: &Slot| slot.entry.profile.vouching == Vouching::Unvouched;
+            lane.slot(seq).is_some_and(suspected)
+        };
+        let mut suspects = self.suspects.keys().filter(|(lane, at)| *lane != id && *at == instance);
+        let mut others = self.lanes.iter().filter(|(other, _)| **other != id);
+        !others.any(|(_, lane)| risks(lane)) && !suspects.any(|(lane, _)| self.is_busy(*lane, instance))
+    }
+
+    fn is_busy(&self, id: LaneId, instance: InstanceId) -> bool {
+        self.lanes.get(&id).is_some_and(|lane| lane.progress(instance).busy())
+    }
+
+    /// Whether an instance died while it had this open entry, and it is bound to that one.
+    pub(super) fn is_suspect(&self, id: LaneId, seq: Seq) -> bool {
+        self.in_lane(id).any(|(_, suspect)| suspect.role == Role::Open && suspect.seq == seq)
+    }
+
+    fn in_lane(&self, id: LaneId) -> impl Iterator<Item = (InstanceId, &Suspect)> {
+        let all = (id, InstanceId(0))..=(id, InstanceId(usize::MAX));
+        self.suspects.range(all).map(|((_, instance), suspect)| (*instance, suspect))
+    }
+
+    /// The instance gave an answer: it does not die of this entry.
+    pub(super) fn cleared(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
+        let Some(suspect) = self.suspects.remove(&(id, instance)) else { return };
+        let slot = self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(suspect.seq));
+        if let Some(slot) = slot {
+            slot.deaths.clear();
+        }
+        if suspect.role == Role::Open {
+            effects.push(Effect::Persist(Persist::Suspected { seq: suspect.seq, on: None }));
+        }
+        self.suspects_changed();
+    }
+
+    /// A request of an instance with suspects has ended: one of them may have waited to be alone.
+    pub(super) fn wake_suspects(&mut self, instance: InstanceId) {
+        if !self.suspects.is_empty() {
+            let lanes = self.suspects.keys().filter(|(_, at)| *at == instance).map(|(lane, _)| *lane);
+            self.dirty.extend(lanes);
+        }
+    }
+
+    /// Whatever waited for a suspect is looked at again.
+    pub(super) fn suspects_changed(&mut self) {
+        self.dirty.extend(self.lanes.keys().copied());
+    }
+
+    /// An attempt alone had no answer, and no death was seen: after some of these it is not tried again.
+    pub(super) fn unanswered_alone(&mut self, id: LaneId, instance: InstanceId, seq: Seq) {
+        let Some(slot) = self.lanes.get(&id).and_then(|lane| lane.slot(seq)) else { return };
+        let enough = slot.unanswered[instance.0] >= UNANSWERED_ALONE;
+        if let Some(suspect) = self.suspects.get_mut(&(id, instance))
+            && suspect.seq == seq
+            && suspect.role == Role::Open
+            && enough
+        {
+            suspect.chance = Chance::Had;
+        }
+    }
+
+    /// The wait for the instance is over. While nobody else is there nobody waits for the verdict: then it goes on.
+    pub(super) fn return_awaited(&mut self, id: LaneId, instance: InstanceId, wait: WaitId, effects: &mut Vec<Effect>) {
+        let here = self.reach[instance.0] != Reach::Away;
+        let busy = self.is_busy(id, instance);
+        let others = self.instances().any(|other| other != instance && self.takes(id, other));
+        let Some(suspect) = self.suspects.get_mut(&(id, instance)) else { return };
+        if suspect.wait != wait || suspect.role != Role::Open || suspect.chance == Chance::Had {
+            return;
+        }
+        suspect.waits += 1;
+        suspect.waited += u32::from(here);
+        if others && !busy && (!here || suspect.waited >= WAITS_WHILE_HERE) {
+            suspect.chance = Chance::Had;
+            self.dirty.insert(id);
+        } else {
+            let others_go_on = suspect.waits == WAITS_OF_OTHERS;
+            effects.push(Effect::Perform(Action::AwaitReturn { lane: id, instance, wait }));
+            if others_go_on {
+                self.suspects_changed();
+            }
+        }
+    }
+
+    /// Ends what the lane's suspects are about: those that have had their chance are quarantined, and so is one whose
+    /// instance has left the lane, since no other one gets it.
+    pub(super) fn settle_suspects(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+        if self.suspects.is_empty() {
+            return;
+        }
+        let instances: Vec<InstanceId> = self.in_lane(id).map(|(instance, _)| instance).collect();
+        for instance in instances {
+            let Some(suspect) = self.suspects.get(&(id, instance)) else { continue };
+            let Some(lane) = self.lanes.get(&id).filter(|lane| lane.closed_by.is_none()) else {
+                self.forget_suspect(id, instance);
+                continue;
+            };
+            let progress = lane.progress(instance);
+            let in_step = progress.state == LaneState::InStep;
+            let verdict = lane.slot(suspect.seq).map(|slot| slot.entry.verdict);
+            match (suspect.role, verdict) {
+                (Role::Open, Some(None)) if suspect.chance == Chance::Had || !in_step => {
+                    let free = matches!(progress.in_flight, InFlight::None | InFlight::InDoubt | InFlight::Paused);
+                    let (seq, about) = (suspect.seq, suspect.about);
+                    if free {
+                        self.quarantine(id, instance, seq, (Some(instance), about), effects);
+                    }
+                }
+                (Role::Open, Some(None)) => {}
+                (Role::Carried, Some(Some(_))) if in_step && progress.durable < suspect.seq => {}
+                // It has a verdict, or the instance has passed it or left the lane.
+                (Role::Open | Role::Carried, _) => self.forget_suspect(id, instance),
+            }
+        }
+    }
+
+    fn forget_suspect(&mut self, id: LaneId, instance: InstanceId) {
+        self.suspects.remove(&(id, instance));
+        self.suspects_changed();
+    }
+}
+
+impl Suspect {
+    fn is_fresh(&self) -> bool {
+        self.waits < WAITS_OF_OTHERS
+    }
+}
+
+impl Slot {
+    /// Deaths of the instance while it had the entry.
+    pub(super) fn deaths(&self, instance: InstanceId) -> u32 {
+        self.deaths.get(instance.0).copied().unwrap_or(0)
+    }
+
+    fn note_death(&mut self, instance: InstanceId, instances: usize) {
+        self.deaths.resize(instances, 0);
+        self.deaths[instance.0] = self.deaths[instance.0].saturating_add(1);
+    }
+}

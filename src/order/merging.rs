@@ -1,0 +1,38 @@
+//! Which neighbours of a lane may share a request, and how many (rules R9 and R13).
+//!
+//! Pure questions about two profiles and a size. When a request is sent, and where, is decided in [`super::board`].
+
+use super::entry::{Merge, Profile};
+use super::vouching::Vouching;
+
+/// The limits of one merged request.
+#[derive(Clone, Copy, Debug)]
+pub struct MergeLimits {
+    pub documents: u32,
+    pub bytes: u64,
+}
+
+/// What is left to be filled of one merged request.
+pub(super) struct Room {
+    pub documents: u32,
+    pub bytes: u64,
+}
+
+impl Room {
+    /// Whether this one fits in as well.
+    pub fn take(&mut self, profile: &Profile, limits: MergeLimits) -> bool {
+        self.documents = self.documents.saturating_add(profile.merge.map_or(0, |merge| merge.docs));
+        self.bytes = self.bytes.saturating_add(profile.bytes);
+        self.documents <= limits.documents && self.bytes <= limits.bytes
+    }
+}
+
+/// Whether both may be in one request (rules R9 and R13).
+pub(super) fn mergeable(head: &Profile, next: &Profile) -> bool {
+    let same = |a: Option<Merge>, b: Option<Merge>| match (a, b) {
+        (Some(a), Some(b)) => a.encoding == b.encoding,
+        _ => false,
+    };
+    let vouched = |profile: &Profile| profile.vouching == Vouching::Vouched;
+    head.kind == next.kind && same(head.merge, next.merge) && vouched(head) && vouched(next)
+}
