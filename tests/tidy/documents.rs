@@ -164,7 +164,7 @@ fn members(code: &str) -> HashMap<String, HashSet<String>> {
                 let at = words.iter().position(|word| matches!(*word, "const" | "type"))?;
                 words.get(at + 1).map(|word| (*word).to_owned())
             };
-            body().filter_map(|line| named(line)).collect()
+            body().filter_map(named).collect()
         };
         // `enum Type`, `impl Type`, `impl Trait for Type`, generics among them: whichever it is, it has them.
         let of = if words[start] == "enum" { &of[..1.min(of.len())] } else { &of[..] };

@@ -18,7 +18,8 @@ impl Board {
             return;
         }
         let in_step: Vec<_> = lane.replicas.iter().map(|progress| progress.state == LaneState::InStep).collect();
-        let Some(slot) = known(lane.slot_mut(seq)) else { return };
+        // Where this was the last instance that had not passed it, and it has left the lane since, the entry is forgotten.
+        let Some(slot) = lane.slot_mut(seq) else { return };
         let tried = slot
             .unanswered
             .iter()
