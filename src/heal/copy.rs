@@ -149,7 +149,9 @@ impl<'a> Copy<'a> {
             place.write(Method::PUT, place.path.clone(), put).await.map_err(target)?;
         }
         let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
-        let same = made.is_some_and(|made| definition_difference(&original, &made).is_none());
+        // It has no dimension before it has records.
+        let apart = |made: &[u8]| definition_difference(&undimensioned(&original), &undimensioned(made));
+        let same = made.is_some_and(|made| apart(&made).is_none());
         let embeddings = Embeddings::of(&original);
         if same { Ok(Created { place, id, embeddings }) } else { Err(HealError::Definition) }
     }
@@ -305,6 +307,15 @@ const COPY: &str = "#copy";
 /// A name that no client can give.
 fn hidden_name(what: &str) -> String {
     format!("{RESERVED_PREFIX}{what}.{}", Uuid::new_v4().simple())
+}
+
+/// The Collection object without its dimension.
+fn undimensioned(object: &[u8]) -> Vec<u8> {
+    let mut object: Value = serde_json::from_slice(object).unwrap_or_default();
+    if let Some(fields) = object.as_object_mut() {
+        fields.remove("dimension");
+    }
+    object.to_string().into_bytes()
 }
 
 fn dimension(object: &[u8]) -> Option<u64> {
