@@ -37,7 +37,6 @@ mod postgres_away;
 mod postgres_killed;
 mod protection;
 mod quarantine;
-mod quarantine_writes;
 mod reads;
 mod recovery;
 mod request_limits;
