@@ -50,6 +50,12 @@ impl Seq {
     pub const fn next(self) -> Self {
         Seq(self.0 + 1)
     }
+
+    /// The position right before this one, where a range that is open at its start begins.
+    #[must_use]
+    pub const fn prior(self) -> Self {
+        Seq(self.0.saturating_sub(1))
+    }
 }
 
 impl fmt::Display for Seq {

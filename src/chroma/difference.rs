@@ -8,12 +8,21 @@ use serde_json::Value;
 /// instance's own (ids, the number of threads), and metadata keys that one of them has discovered in its data and indexes as
 /// the schema's defaults say. Where only one of them can show a schema, it must be one that a configuration alone gives.
 pub fn definition_difference(one: &[u8], other: &[u8]) -> Option<String> {
+    differing(one, other, &["metadata", "configuration_json", "dimension"])
+}
+
+/// As [`definition_difference`], of a collection and a copy that has no records yet, hence no dimension.
+pub fn blank_definition_difference(one: &[u8], blank: &[u8]) -> Option<String> {
+    differing(one, blank, &["metadata", "configuration_json"])
+}
+
+fn differing(one: &[u8], other: &[u8], parts: &[&str]) -> Option<String> {
     let (Some(one), Some(other)) = (comparable(one), comparable(other)) else {
         return Some("a definition that cannot be read".to_owned());
     };
-    for part in ["metadata", "configuration_json", "dimension"] {
-        if one[part] != other[part] {
-            return Some(format!("{part}: {} and {}", shortened(&one[part]), shortened(&other[part])));
+    for part in parts {
+        if one[*part] != other[*part] {
+            return Some(format!("{part}: {} and {}", shortened(&one[*part]), shortened(&other[*part])));
         }
     }
     match (one["schema"].as_object(), other["schema"].as_object()) {

@@ -38,7 +38,7 @@ pub use classify::{
 };
 pub use copy::{CopiedBy, CopyPlan, copy_requests, same_definition};
 pub use delete::{deleted_unknown, deletes_by_condition};
-pub use difference::definition_difference;
+pub use difference::{blank_definition_difference, definition_difference};
 pub use envelope::{Envelope, Likeness};
 pub use error::{ErrorBody, ErrorName, Recovery};
 pub use feature::Feature;

@@ -4,6 +4,7 @@
 //! `ca_file`, whose absence would otherwise show only at the first connection.
 
 use std::collections::HashMap;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -285,15 +286,20 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> Limits {
 
 /// One of the limits on what a request may ask for, at least 1.
 fn request_limit(section: &Section<'_>, limit: Limit) -> u64 {
-    match limit.unit() {
+    number(section, limit.key(), limit.unit(), limit.default_value(), 1..=limit.most())
+}
+
+/// A number of bytes, or of anything else.
+fn number(section: &Section<'_>, key: &'static str, unit: Unit, default: u64, range: RangeInclusive<u64>) -> u64 {
+    let (least, most) = range.into_inner();
+    match unit {
         Unit::Bytes => {
-            let range = ByteSize::bytes(1)..=ByteSize::bytes(limit.most());
-            section.size(limit.key(), ByteSize::bytes(limit.default_value()), range).value.get()
+            let range = ByteSize::bytes(least)..=ByteSize::bytes(most);
+            section.size(key, ByteSize::bytes(default), range).value.get()
         }
         Unit::Count => {
             let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-            u64::try_from(section.count(limit.key(), count(limit.default_value()), 1..=count(limit.most())))
-                .unwrap_or(u64::MAX)
+            u64::try_from(section.count(key, count(default), count(least)..=count(most))).unwrap_or(u64::MAX)
         }
     }
 }
@@ -306,18 +312,8 @@ fn vouch(edge: &Section<'_>) -> Envelope {
 }
 
 /// The highest value of one number that is vouched for; 0 vouches for nothing that has it.
-fn vouched(section: &Section<'_>, number: Number) -> u64 {
-    match number.unit() {
-        Unit::Bytes => {
-            let range = ByteSize::bytes(0)..=ByteSize::bytes(number.most());
-            section.size(number.key(), ByteSize::bytes(number.default_value()), range).value.get()
-        }
-        Unit::Count => {
-            let count = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
-            u64::try_from(section.count(number.key(), count(number.default_value()), 0..=count(number.most())))
-                .unwrap_or(u64::MAX)
-        }
-    }
+fn vouched(section: &Section<'_>, vouched: Number) -> u64 {
+    number(section, vouched.key(), vouched.unit(), vouched.default_value(), 0..=vouched.most())
 }
 
 fn quarantine_wait(edge: &Section<'_>) -> Duration {

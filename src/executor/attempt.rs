@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Method};
+use http::{HeaderMap, HeaderValue};
 
 use super::patience::Patience;
 use super::resources::Resources;
@@ -131,7 +131,7 @@ impl Attempt<'_> {
 
     /// A request without an effect of its own, within an attempt.
     pub async fn get(&self, path: String) -> Result<Answer, Attempted> {
-        self.read(&Outgoing { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() }).await
+        self.read(&Outgoing::get(path)).await
     }
 
     fn failed(&self, error: SendError, before: Phase) -> Attempted {

@@ -8,7 +8,6 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::records::content_type;
 use crate::chroma::{self, Looked, Lookup};
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceId};
@@ -49,8 +48,7 @@ pub(crate) fn reader<'a>(
 impl CollectionReader<'_> {
     pub(crate) async fn send(&self, method: Method, path: String, body: Value) -> Result<Answer, String> {
         let body = if body.is_null() { Bytes::new() } else { Bytes::from(body.to_string()) };
-        let headers = content_type(Some("application/json"));
-        let outgoing = Outgoing { method, path, headers, body };
+        let outgoing = Outgoing::json(method, path, body);
         let name = self.core.registry().name(self.instance);
         let sent = self.client.send_idempotent(self.instance, &outgoing, self.deadline).await;
         let answer = sent.map_err(|error| format!("{name}: {error}"))?;
@@ -72,7 +70,7 @@ impl CollectionReader<'_> {
         let mut lookup = self.lookup.clone();
         let mut path = lookup.path();
         loop {
-            let outgoing = Outgoing { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() };
+            let outgoing = Outgoing::get(path);
             let sent = self.client.send_idempotent(self.instance, &outgoing, self.deadline).await;
             let answer = sent.map_err(|error| format!("{name}: {error}"))?;
             match lookup.take(answer.status, &answer.body) {

@@ -10,7 +10,7 @@ use serde_json::json;
 use serde_json::value::RawValue;
 
 use super::attempt::{Attempt, Attempted};
-use super::records::{content_type, get_beside};
+use super::records::get_beside;
 use crate::chroma::{self, Call, Class, Operation, route};
 use crate::ids::CollectionId;
 use crate::instance::{Answer, Outgoing};
@@ -64,8 +64,7 @@ pub(super) async fn resolve(attempt: &Attempt<'_>, collection: CollectionId, req
         // Not what a scan would have let through as a limited delete.
         return Reading::of(Resolved::Rejected);
     };
-    let headers = content_type(Some("application/json"));
-    let outgoing = Outgoing { method: Method::POST, path, headers, body };
+    let outgoing = Outgoing::json(Method::POST, path, body);
     let answer = match attempt.read(&outgoing).await {
         Ok(answer) => answer,
         Err(Attempted { failure, .. }) => return Reading { failure, ..Reading::failed() },

@@ -67,12 +67,7 @@ async fn warm_up(attempt: &Attempt<'_>, write: &Outgoing, collection: Collection
         return Ok(());
     }
     let Some(path) = get_beside(&write.path) else { return Ok(()) };
-    let read = Outgoing {
-        method: http::Method::POST,
-        path,
-        headers: content_type(Some("application/json")),
-        body: Bytes::from_static(br#"{"limit":1,"include":[]}"#),
-    };
+    let read = Outgoing::json(http::Method::POST, path, Bytes::from_static(br#"{"limit":1,"include":[]}"#));
     // A read: whatever becomes of it, nothing has been written.
     let unsent = |failed| Attempted { outcome: Outcome::NotSent { retry: Retry::AfterBackoff }, ..failed };
     let answer = attempt.read(&read).await.map_err(unsent)?;

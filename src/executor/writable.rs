@@ -5,12 +5,10 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use http::Method;
 use serde_json::json;
 
 use super::collection_reader::reader;
-use super::records::content_type;
 use crate::coordinator::Core;
 use crate::ids::{InstanceId, LaneId};
 use crate::instance::{Client, Outgoing};
@@ -33,12 +31,8 @@ pub(super) async fn check(core: &Core, client: &Client, lane: LaneId, instance: 
 }
 
 async fn creates_tenant(client: &Client, instance: InstanceId) -> bool {
-    let outgoing = Outgoing {
-        method: Method::POST,
-        path: "/api/v2/tenants".to_owned(),
-        headers: content_type(Some("application/json")),
-        body: Bytes::from(json!({ "name": DEFAULT_TENANT }).to_string()),
-    };
+    let body = json!({ "name": DEFAULT_TENANT }).to_string();
+    let outgoing = Outgoing::json(Method::POST, "/api/v2/tenants".to_owned(), body);
     let sent = client.send_idempotent(instance, &outgoing, DEADLINE).await;
     sent.is_ok_and(|answer| matches!(answer.status, 200..=299 | 409))
 }

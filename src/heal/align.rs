@@ -3,6 +3,7 @@
 //! The source may be written to meanwhile: then the copy is nearly equal afterwards. It decides what is deleted and
 //! written in the copy, and touches the source by reads alone.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use http::Method;
@@ -110,7 +111,8 @@ async fn one_page(sides: &Sides<'_>, offset: usize, page: &Page, fixed: &mut Fix
 /// Removes what the source does not have from these, or all of them: then the order differs.
 async fn remove(sides: &Sides<'_>, ids: Vec<String>) -> Result<usize, HealError> {
     let existing = sides.source.existing(&ids).await.map_err(HealError::Source)?;
-    let gone: Vec<String> = ids.iter().filter(|id| !existing.contains(id)).cloned().collect();
+    let existing: HashSet<String> = existing.into_iter().collect();
+    let gone: Vec<String> = ids.iter().filter(|id| !existing.contains(*id)).cloned().collect();
     let removed = if gone.is_empty() { ids } else { gone };
     sides.copy.delete(&removed).await.map_err(target)?;
     Ok(removed.len())
@@ -126,15 +128,14 @@ pub(super) async fn write(copy: &Place<'_>, records: &[Record]) -> Result<(), He
 
 /// Compares the lists of ids alone, and repairs the records from the first difference on.
 pub(super) async fn order(sides: &Sides<'_>) -> Result<Fixed, HealError> {
-    let (mut offset, mut fixed) = (0, Fixed::default());
+    let mut offset = 0;
     loop {
         let ours = sides.source.ids(offset).await.map_err(HealError::Source)?;
         let theirs = sides.copy.ids(offset).await.map_err(HealError::Target)?;
         if ours == theirs {
             offset += ours.len();
             if ours.len() < PAGE_IDS {
-                fixed.total = offset as u64;
-                return Ok(fixed);
+                return Ok(Fixed { records: 0, total: offset as u64 });
             }
             continue;
         }

@@ -14,7 +14,10 @@ use super::align::{Sides, target};
 use super::error::HealError;
 use super::place::{Place, WriteError};
 use super::records::Embeddings;
-use crate::chroma::{self, RESERVED_PREFIX, copy_requests, definition_difference, is_reserved, same_definition};
+use crate::chroma::{
+    self, RESERVED_PREFIX, blank_definition_difference, copy_requests, definition_difference, is_reserved,
+    same_definition,
+};
 use crate::coordinator::Core;
 use crate::ids::{InstanceCollectionId, InstanceName, Scope};
 use crate::instance::Client;
@@ -149,9 +152,7 @@ impl<'a> Copy<'a> {
             place.write(Method::PUT, place.path.clone(), put).await.map_err(target)?;
         }
         let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
-        // It has no dimension before it has records.
-        let apart = |made: &[u8]| definition_difference(&undimensioned(&original), &undimensioned(made));
-        let same = made.is_some_and(|made| apart(&made).is_none());
+        let same = made.is_some_and(|made| blank_definition_difference(&original, &made).is_none());
         let embeddings = Embeddings::of(&original);
         if same { Ok(Created { place, id, embeddings }) } else { Err(HealError::Definition) }
     }
@@ -167,9 +168,7 @@ impl<'a> Copy<'a> {
     pub async fn same_definition(&self) -> Result<bool, HealError> {
         let original = self.original().await?;
         let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
-        Ok(made.is_some_and(|made| {
-            definition_difference(&original, &made).is_none() && dimension(&original) == dimension(&made)
-        }))
+        Ok(made.is_some_and(|made| definition_difference(&original, &made).is_none()))
     }
 
     /// A refused write can have set the source's dimension, of which its records say nothing.
@@ -307,15 +306,6 @@ const COPY: &str = "#copy";
 /// A name that no client can give.
 fn hidden_name(what: &str) -> String {
     format!("{RESERVED_PREFIX}{what}.{}", Uuid::new_v4().simple())
-}
-
-/// The Collection object without its dimension.
-fn undimensioned(object: &[u8]) -> Vec<u8> {
-    let mut object: Value = serde_json::from_slice(object).unwrap_or_default();
-    if let Some(fields) = object.as_object_mut() {
-        fields.remove("dimension");
-    }
-    object.to_string().into_bytes()
 }
 
 fn dimension(object: &[u8]) -> Option<u64> {

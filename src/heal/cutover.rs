@@ -3,6 +3,7 @@
 //! Writers of the collection wait meanwhile, for `heal.hold` at most: what cannot be finished in that time is given up, and
 //! the copy is compared once more while they go on.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use tracing::debug;
@@ -10,7 +11,7 @@ use tracing::debug;
 use super::align::{self, Sides, target};
 use super::copy::{Copy, Created, Renamed};
 use super::error::HealError;
-use super::records::repair;
+use super::records::{Record, repair};
 use super::touched::{Touched, touched};
 use crate::clock;
 use crate::coordinator::Core;
@@ -22,7 +23,7 @@ const MOST_TOUCHED: usize = 5_000;
 /// How long the admission may take to become durable before nobody waits for it.
 const DURABLE: Duration = Duration::from_secs(30);
 
-/// One attempt. The lane is held from its beginning until it is dropped.
+/// One attempt: a comparison, and the cutover if it is worth one. A lane that is held goes on when it is dropped.
 pub(super) struct Cutover<'a> {
     core: &'a Core,
     rebuild: Rebuild,
@@ -38,7 +39,9 @@ impl Drop for Cutover<'_> {
 }
 
 impl<'a> Cutover<'a> {
-    pub fn new(core: &'a Core, rebuild: Rebuild, hold: Duration) -> Self {
+    /// The comparison begins: what enters the lane is noted from now on, until this is dropped.
+    pub fn begin(core: &'a Core, rebuild: Rebuild, hold: Duration) -> Self {
+        core.step(Input::CopyBegun(rebuild));
         Cutover { core, rebuild, hold, outcome: CutoverOutcome::NotBegun }
     }
 
@@ -124,10 +127,11 @@ async fn repair_touched(sides: &Sides<'_>, touched: &Touched) -> Result<(), Heal
     let written: Vec<String> = touched.written.difference(&touched.deleted).cloned().collect();
     let ours = source.named(&written).await.map_err(HealError::Source)?;
     let theirs = copy.named(&written).await.map_err(HealError::Target)?;
+    let ours: HashMap<&str, &Record> = ours.iter().map(|record| (record.id.as_str(), record)).collect();
     let mut patches = Vec::new();
     let mut removed = Vec::new();
     for old in &theirs {
-        let Some(new) = ours.iter().find(|new| new.id == old.id) else {
+        let Some(new) = ours.get(old.id.as_str()).copied() else {
             removed.push(old.id.clone());
             continue;
         };

@@ -27,7 +27,7 @@ use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceId, Scope, shown};
 use crate::instance::Client;
-use crate::order::{CutoverOutcome, Input, Rebuild};
+use crate::order::Rebuild;
 
 /// How copies are made.
 #[derive(Clone, Debug)]
@@ -182,30 +182,21 @@ impl Healer {
     async fn bring_over(&self, rebuild: Rebuild, copy: &Copy<'_>) -> Result<u64, HealError> {
         let created = copy.create().await?;
         for _ in 0..PASSES {
-            if !self.core.board().rebuilds().contains(&rebuild) {
+            if !self.core.board().can_rebuild(rebuild) {
                 return Err(HealError::Overtaken);
             }
-            self.core.step(Input::CopyBegun(rebuild));
+            let cutover = Cutover::begin(&self.core, rebuild, self.options.hold);
             let copied = |records| self.progress.copied(rebuild, records);
-            let fixed = match align::contents(&created.sides(&copy.source), &copied).await {
-                Ok(fixed) => fixed,
-                Err(error) => {
-                    self.core.step(Input::CutoverEnded { rebuild, outcome: CutoverOutcome::NotBegun });
-                    return Err(error);
-                }
-            };
+            let fixed = align::contents(&created.sides(&copy.source), &copied).await?;
             if fixed.records > NEARLY_EQUAL {
                 continue;
             }
             copy.give_dimension(&created).await?;
             copy.note_made(&created).await;
-            let cutover = Cutover::new(&self.core, rebuild, self.options.hold);
-            match cutover.run(copy, &created).await? {
-                Some(records) => return Ok(records),
-                None => continue,
+            if let Some(records) = cutover.run(copy, &created).await? {
+                return Ok(records);
             }
         }
-        self.core.step(Input::CutoverEnded { rebuild, outcome: CutoverOutcome::NotBegun });
         Err(HealError::TooBusy)
     }
 }

@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 
 use super::records::{Record, records_of};
@@ -157,7 +156,7 @@ impl<'a> Place<'a> {
     /// Sends a request that may be executed twice.
     pub async fn read(&self, method: Method, path: String, body: Value) -> Result<Answer, String> {
         let body = if body.is_null() { String::new() } else { body.to_string() };
-        let sent = self.client.send_idempotent(self.instance, &outgoing(method, path, body), self.deadline).await;
+        let sent = self.client.send_idempotent(self.instance, &Outgoing::json(method, path, body), self.deadline).await;
         sent.map_err(|error| error.to_string())
     }
 
@@ -166,7 +165,7 @@ impl<'a> Place<'a> {
     pub async fn write(&self, method: Method, path: String, body: String) -> Result<Answer, WriteError> {
         let sending = self.core.lease().sending();
         let licence = Licence::Lease(&sending);
-        let sent = self.client.send(self.instance, &outgoing(method, path, body), self.deadline, licence).await;
+        let sent = self.client.send(self.instance, &Outgoing::json(method, path, body), self.deadline, licence).await;
         drop(sending);
         match sent {
             Ok(answer) => self.success(answer).map_err(WriteError::Refused),
@@ -191,9 +190,4 @@ fn ids_of(answer: &Answer) -> Result<Vec<String>, String> {
         ids: Vec<String>,
     }
     serde_json::from_slice::<Found>(&answer.body).map(|found| found.ids).map_err(|error| error.to_string())
-}
-
-fn outgoing(method: Method, path: String, body: String) -> Outgoing {
-    let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    Outgoing { method, path, headers, body: Bytes::from(body) }
 }

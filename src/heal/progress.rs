@@ -39,6 +39,12 @@ struct State {
     error: Option<String>,
 }
 
+impl State {
+    fn new(rebuild: Rebuild, stage: HealStage, total: u64) -> State {
+        State { source: rebuild.source, stage, begun: clock::now(), records: 0, total, error: None }
+    }
+}
+
 #[derive(Default)]
 struct Inner {
     copies: BTreeMap<(CollectionId, InstanceId), State>,
@@ -57,14 +63,7 @@ impl HealProgress {
     }
 
     pub(super) fn begin(&self, rebuild: Rebuild, total: u64) {
-        let state = State {
-            source: rebuild.source,
-            stage: HealStage::Copying,
-            begun: clock::now(),
-            records: 0,
-            total,
-            error: None,
-        };
+        let state = State::new(rebuild, HealStage::Copying, total);
         self.inner().copies.insert((rebuild.collection, rebuild.target), state);
     }
 
@@ -90,14 +89,11 @@ impl HealProgress {
     /// It is not made, for this reason, until something changes.
     pub(super) fn refused(&self, rebuild: Rebuild, why: &str) {
         let mut inner = self.inner();
-        let state = inner.copies.entry((rebuild.collection, rebuild.target)).or_insert(State {
-            source: rebuild.source,
-            stage: HealStage::Waiting,
-            begun: clock::now(),
-            records: 0,
-            total: 0,
-            error: None,
-        });
+        let state = inner.copies.entry((rebuild.collection, rebuild.target)).or_insert(State::new(
+            rebuild,
+            HealStage::Waiting,
+            0,
+        ));
         state.stage = HealStage::Waiting;
         state.error = Some(why.to_owned());
     }

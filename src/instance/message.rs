@@ -44,6 +44,17 @@ const HOP_BY_HOP: [HeaderName; 8] = [
 pub const LONGEST_PATH: usize = 65_534;
 
 impl Outgoing {
+    /// Without a body.
+    pub fn get(path: String) -> Outgoing {
+        Outgoing { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() }
+    }
+
+    /// With a body that is JSON.
+    pub fn json(method: Method, path: String, body: impl Into<Bytes>) -> Outgoing {
+        let headers = vec![(header::CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+        Outgoing { method, path, headers, body: body.into() }
+    }
+
     /// The header as it is sent to the instance with this `Host`.
     pub(super) fn header(&self, host: &str) -> pingora::Result<RequestHeader> {
         if self.path.len() > LONGEST_PATH {

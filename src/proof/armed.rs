@@ -32,7 +32,7 @@ struct Crash {
 }
 
 static TOLD: LazyLock<Result<Told, Mistake>> =
-    LazyLock::new(|| read([CRASH_AT, BREAK_RULE, PANIC_AT_BYTES].map(|name| std::env::var_os(name))));
+    LazyLock::new(|| read([CRASH_AT, BREAK_RULE, PANIC_AT_BYTES].map(std::env::var_os)));
 
 fn read([crash_at, break_rule, panic_at_bytes]: [Option<OsString>; 3]) -> Result<Told, Mistake> {
     Ok(Told {

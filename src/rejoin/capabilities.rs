@@ -10,7 +10,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -208,8 +207,7 @@ impl Scratch<'_> {
     }
 
     async fn send(&self, method: Method, path: String, body: Vec<u8>) -> Result<Answer, InspectError> {
-        let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-        let outgoing = Outgoing { method, path, headers, body: Bytes::from(body) };
+        let outgoing = Outgoing::json(method, path, body);
         let sending = self.core.lease().sending();
         let Look { client, instance, deadline } = *self.look;
         let sent = client.send(instance, &outgoing, deadline, Licence::Lease(&sending)).await;

@@ -3,9 +3,7 @@
 //! Collections are not: without their content they would be empty twins. What is to be deleted, or may be, is left
 //! alone: the catalog lane brings that.
 
-use bytes::Bytes;
 use http::Method;
-use http::header::{CONTENT_TYPE, HeaderValue};
 use serde_json::{Value, json};
 use tracing::warn;
 
@@ -70,8 +68,7 @@ fn lacking(core: &Core, contents: &Contents) -> (Vec<String>, Vec<Scope>) {
 }
 
 async fn create(core: &Core, look: &Look<'_>, path: String, body: Value) -> Result<(), InspectError> {
-    let headers = vec![(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
-    let outgoing = Outgoing { method: Method::POST, path: path.clone(), headers, body: Bytes::from(body.to_string()) };
+    let outgoing = Outgoing::json(Method::POST, path.clone(), body.to_string());
     let sending = core.lease.sending();
     let sent = look.client.send(look.instance, &outgoing, look.deadline, Licence::Lease(&sending)).await;
     drop(sending);

@@ -6,8 +6,6 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::Method;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
 use uuid::Uuid;
@@ -185,7 +183,7 @@ impl Look<'_> {
 
     /// One answer, of at most so many bytes.
     pub async fn get(&self, path: String, most: usize) -> Result<Answer, SendError> {
-        let outgoing = Outgoing { method: Method::GET, path, headers: Vec::new(), body: Bytes::new() };
+        let outgoing = Outgoing::get(path);
         self.client.send_idempotent_within(self.instance, &outgoing, self.deadline, most).await
     }
 

@@ -112,10 +112,6 @@ pub(super) fn mapped(attempt: &Attempt<'_>, collection: CollectionId, id: Uuid) 
     CatalogChange::Mapped { collection, instance, id: InstanceCollectionId::new(id) }
 }
 
-pub(super) fn json_request(method: Method, path: String, body: Vec<u8>) -> Outgoing {
-    Outgoing { method, path, headers: content_type(Some("application/json")), body: body.into() }
-}
-
 /// Rename, metadata and configuration. The journaled path holds the stable id.
 pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<Uuid>) -> Result<Attempted, Attempted> {
     let found = id.and_then(|id| {

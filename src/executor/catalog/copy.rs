@@ -7,12 +7,12 @@
 use http::Method;
 use uuid::Uuid;
 
-use super::collection::{json_request, mapped, send_in_scope};
+use super::collection::{mapped, send_in_scope};
 use super::{Entry, already, applied, existing, send, uuid_field};
 use crate::chroma::{self, Class, Scanned, copy_requests, scan_create_collection};
 use crate::executor::attempt::{Attempt, Attempted, judge};
 use crate::ids::{CollectionId, Scope, shown};
-use crate::instance::Answer;
+use crate::instance::{Answer, Outgoing};
 use crate::order::{Consequences, Health, Kind, Outcome, Retry};
 use crate::proof::{self, CrashPoint};
 
@@ -34,7 +34,7 @@ pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope
     let Some(plan) = copy_requests(&stored, &scan.name, copied_by) else {
         return Ok(Attempted::of(Outcome::Rejected { about: Some(collection) }, None));
     };
-    let create = json_request(Method::POST, entry.request.path.clone(), plan.create_body);
+    let create = Outgoing::json(Method::POST, entry.request.path.clone(), plan.create_body);
     let (class, answer) = send_in_scope(attempt, scope, &create).await?;
     let found = match (answer.status == CONFLICT, entry.retry()) {
         (false, _) => (class == Class::Applied).then(|| answer.clone()),
@@ -50,7 +50,7 @@ pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope
         // A crash here leaves the copy incomplete and the entry in doubt: both requests are sent again.
         proof::pass(CrashPoint::BetweenTwoRequests);
         let path = chroma::collection_path(scope, &on_instance.to_string());
-        let put = json_request(Method::PUT, path, put);
+        let put = Outgoing::json(Method::PUT, path, put);
         let sent = send(attempt, Kind::UpdateCollection, &put).await;
         let (class, answer) = sent.map_err(|failed| half_made(attempt, failed))?;
         if class != Class::Applied {

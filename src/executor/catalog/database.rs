@@ -5,7 +5,6 @@ use serde_json::{Value, json};
 use super::{Entry, already, applied, field, plain, send_as_is, uuid_field};
 use crate::chroma::{self, Class, Scanned, scan_create_database, scan_create_tenant};
 use crate::executor::attempt::{Attempt, Attempted};
-use crate::executor::records::content_type;
 use crate::ids::{Scope, shown};
 use crate::instance::{Answer, Outgoing};
 use crate::order::{CatalogChange, Health, Outcome, Retry};
@@ -105,8 +104,7 @@ pub(super) async fn create_again(attempt: &Attempt<'_>, scope: &Scope) -> Result
         (chroma::databases_path(&scope.tenant), json!({ "name": scope.database })),
     ];
     for (path, body) in bodies {
-        let headers = content_type(Some("application/json"));
-        let outgoing = Outgoing { method: http::Method::POST, path, headers, body: body.to_string().into() };
+        let outgoing = Outgoing::json(http::Method::POST, path, body.to_string());
         match attempt.send(&outgoing).await?.status {
             200..=299 | CONFLICT => {}
             _ => return Err(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)),

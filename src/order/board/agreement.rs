@@ -34,8 +34,7 @@ impl Board {
             return self.failed_alone(id, instance, first, signature, about, effects);
         }
         // Sending its entries one by one shows which one fails.
-        let before = Seq::new(first.get().saturating_sub(1));
-        lane.between_mut(before, last).for_each(|slot| slot.solo = true);
+        lane.between_mut(first.prior(), last).for_each(|slot| slot.solo = true);
     }
 
     pub(super) fn failed_alone(

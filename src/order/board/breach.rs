@@ -88,7 +88,7 @@ pub(super) fn go_back(lane: &mut Lane, instance: InstanceId, first: Seq) {
     let before = lane.slots.iter().rev().filter(|slot| slot.entry.seq < first);
     let applied = before.take_while(|slot| slot.entry.verdict == Some(Verdict::Applied));
     let Some(from) = applied.map(|slot| slot.entry.seq).take(RANGE + 1).last() else { return };
-    let back = Seq::new(from.get().saturating_sub(1));
+    let back = from.prior();
     let progress = lane.progress_mut(instance);
     progress.durable = progress.durable.min(back);
     progress.scan_from = progress.scan_from.min(back);
@@ -117,7 +117,6 @@ pub(super) fn out_of_order(lane: &Lane, run: Vec<Seq>, purpose: Purpose, before:
 
 /// Panics where the request has an entry that the proof has marked by its size.
 pub(super) fn panic_at_marked(lane: &mut Lane, first: Seq, last: Seq) {
-    let before = Seq::new(first.get().saturating_sub(1));
-    let marked = lane.between_mut(before, last).any(|slot| panics_at(slot.entry.profile.bytes));
+    let marked = lane.between_mut(first.prior(), last).any(|slot| panics_at(slot.entry.profile.bytes));
     assert!(!marked, "the outcome of an entry that is marked for a panic");
 }

@@ -163,8 +163,7 @@ fn r3_one_instance_at_a_time(lane: &Lane) -> Result<(), Broken> {
     for (index, (first, last)) in spans.iter().enumerate() {
         for (other_first, other_last) in &spans[index + 1..] {
             let (from, to) = (*first.max(other_first), *last.min(other_last));
-            let before = Seq::new(from.get().saturating_sub(1));
-            let both = slots_after(lane, before).take_while(|slot| slot.entry.seq <= to);
+            let both = slots_after(lane, from.prior()).take_while(|slot| slot.entry.seq <= to);
             let open = both.filter(|slot| slot.entry.verdict.is_none()).map(|slot| slot.entry.seq).next();
             holds("R3", open.is_none(), || format!("{open:?} is under way on two instances"))?;
         }

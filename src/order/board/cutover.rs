@@ -65,41 +65,50 @@ enum Stage {
 impl Board {
     /// The replicas that can be made anew now, each with its source.
     pub fn rebuilds(&self) -> Vec<Rebuild> {
-        let mut found = Vec::new();
-        for (id, lane) in &self.lanes {
-            let LaneId::Records(collection) = *id else { continue };
-            // Most lanes, and the cheapest question. What is halted is looked at by an operator first.
-            if self.halted.contains(*id) || lane.replicas.iter().all(|progress| progress.state == LaneState::InStep) {
-                continue;
-            }
-            // The preferred instance is spared where another one can be read.
-            let serves = |source: &InstanceId| {
-                self.reach[source.0] == Reach::Here && self.serves(collection, *source, Consistency::Fresh)
-            };
-            let Some(source) = self.instances().filter(serves).last() else { continue };
-            for target in self.instances() {
-                let rebuild = Rebuild { collection, source, target, wait: lane.progress(target).wait };
-                if self.can_be_rebuilt(lane, rebuild) {
-                    found.push(rebuild);
-                }
-            }
-        }
+        let mut found: Vec<_> = self.lanes.iter().flat_map(|(id, lane)| self.rebuilds_in(*id, lane)).collect();
         found.sort();
         found
     }
 
+    /// Whether this is one of [`Board::rebuilds`].
+    pub fn can_rebuild(&self, rebuild: Rebuild) -> bool {
+        let id = LaneId::Records(rebuild.collection);
+        self.lanes.get(&id).is_some_and(|lane| self.rebuilds_in(id, lane).contains(&rebuild))
+    }
+
+    fn rebuilds_in(&self, id: LaneId, lane: &Lane) -> Vec<Rebuild> {
+        let LaneId::Records(collection) = id else { return Vec::new() };
+        // Most lanes, and the cheapest question. What is halted is looked at by an operator first.
+        if self.halted.contains(id) || lane.replicas.iter().all(|progress| progress.state == LaneState::InStep) {
+            return Vec::new();
+        }
+        // The preferred instance is spared where another one can be read.
+        let serves = |source: &InstanceId| {
+            self.reach[source.0] == Reach::Here && self.serves(collection, *source, Consistency::Fresh)
+        };
+        let Some(source) = self.instances().filter(serves).last() else { return Vec::new() };
+        let rebuild = |target: InstanceId| Rebuild { collection, source, target, wait: lane.progress(target).wait };
+        self.instances().map(rebuild).filter(|rebuild| self.can_be_rebuilt(lane, *rebuild)).collect()
+    }
+
     /// Whether the target is diverged, there, and nothing that was sent to it before can still be executed.
     fn can_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
+        let progress = lane.progress(rebuild.target);
+        self.may_be_rebuilt(lane, rebuild)
+            && progress.in_flight == InFlight::None
+            && progress.late_write_check == LateWriteCheck::None
+            && self.knows_collection(rebuild.collection, rebuild.target)
+    }
+
+    /// As [`Board::can_be_rebuilt`], but for what ends by itself: a change of the catalog that is under way.
+    fn may_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
         let Rebuild { collection, target, wait, .. } = rebuild;
         let progress = lane.progress(target);
         progress.state == LaneState::Diverged
-            && progress.in_flight == InFlight::None
-            && progress.late_write_check == LateWriteCheck::None
             && progress.wait == wait
             && lane.closed_by.is_none()
             && self.reach[target.0] != Reach::Away
             && self.first_deletion(collection) == Seq::MAX
-            && self.knows_collection(collection, target)
     }
 
     /// Whether the instance has every change of the collection itself, and none is under way or in doubt there.
@@ -149,13 +158,21 @@ impl Board {
         }
     }
 
+    /// Whether it can be, now.
     fn cutover_stands(&self, rebuild: Rebuild) -> bool {
-        let Rebuild { collection, source, .. } = rebuild;
-        self.lanes.get(&LaneId::Records(collection)).is_some_and(|lane| {
-            self.can_be_rebuilt(lane, rebuild)
-                && self.reach[source.0] != Reach::Away
-                && lane.progress(source).state == LaneState::InStep
-        })
+        self.lane_of(rebuild).is_some_and(|lane| self.can_be_rebuilt(lane, rebuild))
+    }
+
+    /// Whether it can be, now or when what is under way has ended.
+    fn stands_or_may(&self, rebuild: Rebuild) -> bool {
+        self.lane_of(rebuild).is_some_and(|lane| self.may_be_rebuilt(lane, rebuild))
+    }
+
+    /// The lane, if the source can still be read in it.
+    fn lane_of(&self, rebuild: Rebuild) -> Option<&Lane> {
+        let lane = self.lanes.get(&LaneId::Records(rebuild.collection))?;
+        let source = rebuild.source;
+        (self.reach[source.0] != Reach::Away && lane.progress(source).state == LaneState::InStep).then_some(lane)
     }
 
     /// Whether nothing new is sent to this place: the source must not move, and the names on both must not change.
@@ -188,21 +205,6 @@ impl Board {
     fn draining(&self) -> impl Iterator<Item = (LaneId, Rebuild)> {
         let waits = |(_, cutover): &(&LaneId, &Cutover)| cutover.stage == Stage::Draining;
         self.cutovers.iter().filter(waits).map(|(id, cutover)| (*id, cutover.rebuild))
-    }
-
-    /// Whether it may come to stand: a change of the catalog that is under way ends by itself.
-    fn stands_or_may(&self, rebuild: Rebuild) -> bool {
-        let Rebuild { collection, source, target, wait } = rebuild;
-        self.lanes.get(&LaneId::Records(collection)).is_some_and(|lane| {
-            let progress = lane.progress(target);
-            progress.state == LaneState::Diverged
-                && progress.wait == wait
-                && lane.closed_by.is_none()
-                && self.reach[target.0] != Reach::Away
-                && self.reach[source.0] != Reach::Away
-                && lane.progress(source).state == LaneState::InStep
-                && self.first_deletion(collection) == Seq::MAX
-        })
     }
 
     /// Where the source stands, if nothing is under way or in doubt there.

@@ -26,7 +26,7 @@ impl Board {
         let progress = lane.progress_mut(instance);
         progress.in_flight = InFlight::None;
         if !matches!(outcome, Outcome::NotSent { .. }) {
-            lane.between_mut(prior(first), last).for_each(|slot| slot.may_have_run = true);
+            lane.between_mut(first.prior(), last).for_each(|slot| slot.may_have_run = true);
         }
         self.wake_suspects(instance);
         if is_answer(&outcome) {
@@ -50,7 +50,7 @@ impl Board {
             Outcome::Rejected { about } if first == last => self.rejected(id, instance, first, about, effects),
             // A merged request that was rejected had no effect: sending its entries one by one shows which one was
             // invalid.
-            Outcome::Rejected { .. } => lane.between_mut(prior(first), last).for_each(|slot| slot.solo = true),
+            Outcome::Rejected { .. } => lane.between_mut(first.prior(), last).for_each(|slot| slot.solo = true),
             Outcome::Failed { signature, about } => {
                 self.failed(id, instance, (first, last), signature, about, effects);
             }
@@ -240,7 +240,7 @@ impl Board {
     ) {
         let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let single = first == last;
-        for slot in lane.between_mut(prior(first), last) {
+        for slot in lane.between_mut(first.prior(), last) {
             slot.solo = true;
             if single && instance_was == Health::Healthy {
                 slot.unanswered[instance.0] = slot.unanswered[instance.0].saturating_add(1);
@@ -352,9 +352,4 @@ fn note_dimension(id: LaneId, lane: &mut Lane, last: Seq, changes: &mut Vec<Cata
         lane.dimension = Dimension::Known;
         changes.push(CatalogChange::Dimensioned { collection });
     }
-}
-
-/// The position right before this one: ranges are open at their start.
-pub(super) fn prior(seq: Seq) -> Seq {
-    Seq::new(seq.get().saturating_sub(1))
 }

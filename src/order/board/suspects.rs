@@ -3,8 +3,8 @@
 //! Decides what a death means for the entry that was in flight: it goes elsewhere, it is bound to the instance that died
 //! and tried there once more, alone, or it has had its chance. What a quarantine is made of is in [`super::quarantine`].
 
+use super::persist_divergence;
 use super::{Action, Board, DivergenceCause, Effect, Health, Held, Persist, Reach, Record, Retry, WaitId};
-use super::{outcome::prior, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::entry::{AckPolicy, AckState, Kind};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
@@ -66,7 +66,7 @@ impl Board {
         self.doubt(id, instance, first, last, Health::Gone, effects);
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let instances = lane.replicas.len();
-        lane.between_mut(prior(first), last).for_each(|slot| slot.note_death(instance, instances));
+        lane.between_mut(first.prior(), last).for_each(|slot| slot.note_death(instance, instances));
         // Which entry of a merged request it was shows when they go one by one.
         if first == last {
             self.blame(id, instance, first, company, about, effects);
