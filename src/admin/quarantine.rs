@@ -10,8 +10,9 @@ use serde_json::{Value, json};
 use super::{Admin, Page};
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName};
 use crate::clock::Timestamp;
-use crate::ids::{InstanceId, LaneId, Seq, TransactionId, shown};
-use crate::journal::{AppendError, ClientKey, Draft, QuarantineRow, Request, Resolution};
+use crate::coordinator::intent;
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq, TransactionId, shown};
+use crate::journal::{AppendError, ClientKey, Draft, QuarantineRow, Request, Resolution, TransactionRow};
 use crate::order::{Case, CaseState, Input, Kind, LaneState, Profile, Vouching};
 use crate::proxy::read_case;
 use crate::web::{PageRequest, Reply};
@@ -22,9 +23,9 @@ use crate::web::{PageRequest, Reply};
 enum Action {
     /// Executed again, as a new transaction at the lane's end; its class is allowed again.
     Retry,
-    /// Given up; its class is allowed again. The copy that it cost stays out.
+    /// Given up; its class is allowed again.
     Discard,
-    /// Its class is allowed again, and the copy that it cost is looked at.
+    /// As discarded; and a copy that it cost, and that is not made anew yet, is compared instead.
     Lift,
 }
 
@@ -138,10 +139,9 @@ impl Admin {
 
     fn write_shown(&self, row: &QuarantineRow) -> Value {
         let QuarantineRow { transaction, conditions } = row;
-        let collection = match transaction.lane {
-            Some(LaneId::Records(collection)) => Some(collection),
-            Some(LaneId::Catalog) | None => None,
-        };
+        let collection = self.collection_of(transaction);
+        let lost = collection.map(|collection| self.lost_copies(collection)).unwrap_or_default();
+        let instances: Vec<_> = lost.into_iter().map(|id| self.core.registry().name(id).as_str()).collect();
         // The board is locked for the look-up only: what follows asks it again.
         let name = {
             let board = self.core.board();
@@ -156,21 +156,25 @@ impl Admin {
             "conditions": conditions.as_str(),
             "method": transaction.method,
             "path": shown(&transaction.path),
-            "instances": self.lost_copies(transaction.lane).map(|id| self.core.registry().name(id).as_str().to_owned())
-                .collect::<Vec<_>>(),
+            "instances": instances,
             "created_at": transaction.created_at.millis(),
             "actions": ["retry", "discard", "lift"],
         })
     }
 
-    /// The instances whose copy of the lane's collection is not looked at, because they died of a write to it.
-    fn lost_copies(&self, lane: Option<LaneId>) -> impl Iterator<Item = InstanceId> + use<> {
+    /// The collection that the write was to, or about.
+    fn collection_of(&self, transaction: &TransactionRow) -> Option<CollectionId> {
+        match transaction.lane? {
+            LaneId::Records(collection) => Some(collection),
+            LaneId::Catalog => intent::about(self.core.board().catalog(), &transaction.method, &transaction.path),
+        }
+    }
+
+    /// The instances whose copy of the collection is not read, because they died of a write to it.
+    fn lost_copies(&self, collection: CollectionId) -> Vec<InstanceId> {
         let board = self.core.board();
-        let lost = |id: &InstanceId| match lane {
-            Some(LaneId::Records(collection)) => board.state_of(collection, *id) == LaneState::Quarantined,
-            Some(LaneId::Catalog) | None => false,
-        };
-        self.core.registry().ids().filter(lost).collect::<Vec<_>>().into_iter()
+        let lost = |id: &InstanceId| board.state_of(collection, *id) == LaneState::Quarantined;
+        self.core.registry().ids().filter(lost).collect()
     }
 
     fn read_shown(&self, case: &Case) -> Value {
@@ -224,42 +228,57 @@ impl Admin {
     }
 
     async fn on_write(&self, row: QuarantineRow, action: Action) -> Reply {
-        let (id, seq) = (row.transaction.transaction_id.to_string(), row.transaction.seq);
-        let Some(lane) = row.transaction.lane else { return unavailable("the transaction has no lane") };
-        let mut again = None;
-        if action == Action::Retry {
-            // Before the class is allowed again: a crash in between leaves it on the list, with the new one in the journal.
-            match self.send_again(&row, lane).await {
-                Ok(new) => again = Some(new),
+        let transaction = &row.transaction;
+        let (id, seq) = (transaction.transaction_id.to_string(), transaction.seq);
+        let Some(lane) = transaction.lane else { return unavailable("the transaction has no lane") };
+        let again = match action {
+            Action::Retry => match self.same_write(&row, lane).await {
+                Ok(draft) => Some(draft),
                 Err(reply) => return reply,
-            }
-        }
+            },
+            Action::Discard | Action::Lift => None,
+        };
+        // Its class is allowed before it is journaled again: else the new one would be quarantined for its class, unsent. A
+        // crash in between discards it.
         self.core.step(Input::Lift { lane, seq });
         if action == Action::Lift {
-            for instance in self.lost_copies(Some(lane)) {
-                self.core.step(Input::Reconsider { lane, instance });
-            }
+            self.compare_lost_copies(transaction);
+        }
+        let new = again.as_ref().map(|draft| draft.transaction_id);
+        if let Some(draft) = again
+            && let Err(error) = self.core.journal().append(draft).await
+        {
+            return not_sent_again(&error);
         }
         tracing::info!(transaction = %id, ?action, "an operator has dealt with a quarantined write");
-        done(&id, action, again)
+        done(&id, action, new)
+    }
+
+    fn compare_lost_copies(&self, transaction: &TransactionRow) {
+        let Some(collection) = self.collection_of(transaction) else { return };
+        for instance in self.lost_copies(collection) {
+            self.core.step(Input::Reconsider { lane: LaneId::Records(collection), instance });
+        }
     }
 
     /// The same write as a new transaction. It is not vouched for, whatever has succeeded since.
-    async fn send_again(&self, row: &QuarantineRow, lane: LaneId) -> Result<TransactionId, Reply> {
+    async fn same_write(&self, row: &QuarantineRow, lane: LaneId) -> Result<Draft, Reply> {
         let found = self.core.store().requests(&[row.transaction.seq]).await;
         let found = found.map_err(|error| unavailable(&error.to_string()))?;
-        let Some(request) = found.into_iter().next() else {
-            return Err(refused(404, ErrorName::NotFoundError, "unknown_quarantine", "Its body is no longer stored"));
-        };
-        let draft = again(row, request, lane);
-        let id = draft.transaction_id;
-        match self.core.journal().append(draft).await {
-            Ok(_) => Ok(id),
-            Err(AppendError::InDoubt(_)) => {
-                Err(unavailable("the journal did not say in time whether it has the write"))
-            }
-            Err(error) => Err(unavailable(&error.to_string())),
-        }
+        let missing = || refused(404, ErrorName::NotFoundError, "unknown_quarantine", "Its body is no longer stored");
+        found.into_iter().next().map(|request| again(row, request, lane)).ok_or_else(missing)
+    }
+}
+
+fn not_sent_again(error: &AppendError) -> Reply {
+    match error {
+        AppendError::InDoubt(_) => unavailable(
+            "Its class is allowed again, but the journal did not say in time whether it has the write: look for it among \
+             the transactions",
+        ),
+        error => unavailable(&format!(
+            "Its class is allowed again, but the write was not journaled: let the application send it again ({error})"
+        )),
     }
 }
 

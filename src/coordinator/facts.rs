@@ -11,7 +11,7 @@ const STORED_ANSWER_BYTES: usize = 256 * 1024;
 
 const LEFT_BEHIND: &str = "left behind: the journal was over its byte limit";
 
-const DIED_OF_IT: &str = "it died while it had a write to it: not looked at before an operator says so";
+const DIED_OF_IT: &str = "it died while it had a write to it: its copy is not read, and is made anew";
 
 /// The configured name of an instance.
 type Name<'a> = &'a dyn Fn(InstanceId) -> InstanceName;

@@ -2,7 +2,6 @@
 
 use crate::chroma::{CatalogWrite, Operation, Scanned, route, scan_update_collection};
 use crate::ids::CollectionId;
-use crate::journal::Request;
 use crate::order::{Catalog, Deletion, Intent, Kind};
 
 /// The intent of an entry with this request. A request that cannot be read is taken for the worst that it may do.
@@ -29,8 +28,8 @@ pub fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
 
 /// The known collection that a catalog entry changes or deletes: what another copy of it would show in its content.
 /// (One that is created twice is refused, and leaves what is there as it is.)
-pub(crate) fn about(catalog: &Catalog, request: &Request) -> Option<CollectionId> {
-    match route(&request.method, &request.path) {
+pub(crate) fn about(catalog: &Catalog, method: &str, path: &str) -> Option<CollectionId> {
+    match route(method, path) {
         Operation::CatalogWrite(CatalogWrite::UpdateCollection { collection, .. }) => {
             catalog.by_id(collection.as_id()?).map(|known| known.id)
         }

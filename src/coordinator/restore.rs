@@ -199,7 +199,9 @@ fn suspect_on(
 ) -> Option<(InstanceId, Option<CollectionId>)> {
     let name = row.suspect_on.as_ref()?;
     let instance = instances.iter().position(|configured| configured == name).map(InstanceId)?;
-    let about = request.filter(|_| row.lane == LaneId::Catalog).and_then(|request| intent::about(catalog, request));
+    let about = request
+        .filter(|_| row.lane == LaneId::Catalog)
+        .and_then(|request| intent::about(catalog, &request.method, &request.path));
     Some((instance, about))
 }
 

@@ -30,6 +30,16 @@ pub(super) fn pause(in_a_row: u32, longest: Duration, chance: f64) -> Duration {
     whole / 2 + (whole / 2).mul_f64(chance.clamp(0.0, 1.0))
 }
 
+/// The pause after the first death that is too many; each further one doubles it.
+const FIRST_AFTER_DEATHS: Duration = Duration::from_secs(5);
+const LONGEST_AFTER_DEATHS: Duration = Duration::from_secs(600);
+
+/// How long an instance is spared an entry that it has died of this many times too often.
+pub(super) fn pause_after_deaths(in_a_row: u32) -> Duration {
+    let doublings = in_a_row.saturating_sub(1).min(20);
+    FIRST_AFTER_DEATHS.saturating_mul(2u32.saturating_pow(doublings)).min(LONGEST_AFTER_DEATHS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -47,6 +57,14 @@ mod tests {
             assert_eq!(pause(failures, longest, 1.0), longest);
             assert_eq!(pause(failures, longest, 0.0), longest / 2);
         }
+    }
+
+    #[test]
+    fn an_instance_is_spared_what_it_dies_of_for_longer_each_time() {
+        assert_eq!(
+            [1, 2, 3, 7, 8, u32::MAX].map(|deaths| pause_after_deaths(deaths).as_secs()),
+            [5, 10, 20, 320, 600, 600]
+        );
     }
 
     #[test]

@@ -292,7 +292,9 @@ impl Runner {
         }
         let mut lanes = vec![lane];
         if let (LaneId::Catalog, Some(request)) = (lane, requests.first()) {
-            lanes.extend(intent::about(self.core.board().catalog(), request).map(LaneId::Records));
+            lanes.extend(
+                intent::about(self.core.board().catalog(), &request.method, &request.path).map(LaneId::Records),
+            );
         }
         let (core, resources, client) = (self.core.as_ref(), self.resources.as_ref(), &self.client);
         let (lanes, entry) = (lanes.as_slice(), (lane, first));
@@ -398,13 +400,14 @@ impl Runner {
             // The settle time is a pause already.
             WaitReason::Settle { in_a_row } => self.options.settle_time + pause(in_a_row.saturating_sub(1)),
             WaitReason::Backoff { in_a_row } => pause(in_a_row),
+            WaitReason::Deaths { in_a_row } => self.options.settle_time + backoff::pause_after_deaths(in_a_row),
         }
     }
 
     async fn await_quiescence(&self, place: (LaneId, InstanceId), why: WaitReason) {
         let span = self.span(place, why);
         match why {
-            WaitReason::Settle { .. } => self.settle(place.1, span).await,
+            WaitReason::Settle { .. } | WaitReason::Deaths { .. } => self.settle(place.1, span).await,
             WaitReason::Backoff { .. } => {
                 // Without a lease nothing would be sent: no attempt is made for that, and none is missed when it is back.
                 self.core.lease.held().await;

@@ -38,7 +38,7 @@ pub(super) async fn compare(
     let seq = request.seq;
     let about = match lane {
         LaneId::Records(collection) => Some(collection),
-        LaneId::Catalog => intent::about(core.board().catalog(), request),
+        LaneId::Catalog => intent::about(core.board().catalog(), &request.method, &request.path),
     };
     let Some(collection) = about else { return Touched::default() };
     let ids = serde_json::from_slice::<Ids>(&request.body).ok().and_then(|body| body.ids).unwrap_or_default();

@@ -40,7 +40,10 @@ pub(super) struct Fixed {
 
 /// A write to the copy that failed. The copy is thrown away: a request without an answer may still be executed there.
 pub(super) fn target(error: WriteError) -> HealError {
-    HealError::Target(error.to_string())
+    match error {
+        WriteError::Refused(why) => HealError::Target(why),
+        WriteError::Unanswered(why) => HealError::Unanswered(why),
+    }
 }
 
 /// How a comparison goes.

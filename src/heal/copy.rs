@@ -22,7 +22,7 @@ use crate::coordinator::Core;
 use crate::ids::{InstanceCollectionId, InstanceName, Scope};
 use crate::instance::Client;
 use crate::journal::Fact;
-use crate::order::{CatalogChange, Origin, Rebuild};
+use crate::order::{CatalogChange, LaneState, Origin, Rebuild};
 
 /// Collections that are listed at once.
 const LISTED: usize = 250;
@@ -68,6 +68,8 @@ pub(super) enum Holder {
     Replaceable {
         records: u64,
     },
+    /// The instance died of a write to it: it may go, and is not read before. It was in step until then.
+    Quarantined,
     /// Somebody else's records, or another collection's: never touched.
     Foreign,
 }
@@ -189,7 +191,7 @@ impl<'a> Copy<'a> {
     /// A crash here leaves the replica diverged, whatever is called what: the next copy takes the name from whoever has it.
     pub async fn rename(&self, created: &Created<'_>) -> Renamed {
         match self.holder().await {
-            Ok((Some(id), Holder::Replaceable { .. })) if id != created.id.uuid() => {
+            Ok((Some(id), Holder::Replaceable { .. } | Holder::Quarantined)) if id != created.id.uuid() => {
                 match self.called(InstanceCollectionId::new(id), &self.discarded).await {
                     Ok(()) => {}
                     Err(error @ WriteError::Refused(_)) => return Renamed::NotBegun(target(error)),
@@ -211,17 +213,21 @@ impl<'a> Copy<'a> {
     pub async fn holder(&self) -> Result<(Option<Uuid>, Holder), HealError> {
         let found = self.named(&self.name).definition().await.map_err(HealError::Target)?;
         let Some(id) = found.as_deref().and_then(id_of) else { return Ok((None, Holder::Nobody)) };
-        let (owner, own) = {
+        let (owner, own, state) = {
             let board = self.core.board();
             let catalog = board.catalog();
             let owner = catalog.by_id(id).map(|owner| owner.id);
             let collection = catalog.get(self.rebuild.collection).ok_or(HealError::Overtaken)?;
             let mapped = collection.mappings[self.rebuild.target.0].map(|mapped| mapped.uuid());
             // A twin that was adopted is mapped; a copy that an earlier edge has made is known without being mapped.
-            (owner, collection.origin == Origin::Created || mapped != Some(id))
+            let own = collection.origin == Origin::Created || mapped != Some(id);
+            (owner, own, board.state_of(self.rebuild.collection, self.rebuild.target))
         };
         if owner.is_some_and(|owner| owner != self.rebuild.collection) {
             return Ok((Some(id), Holder::Foreign));
+        }
+        if state == LaneState::Quarantined && owner.is_some() {
+            return Ok((Some(id), Holder::Quarantined));
         }
         let place = self.with_id(InstanceCollectionId::new(id));
         let records = place.count().await.map_err(HealError::Target)?.unwrap_or_default();

@@ -151,7 +151,7 @@ async fn repair_touched(sides: &Sides<'_>, touched: &Touched) -> Result<(), Heal
 async fn admitted(core: &Core, rebuild: Rebuild) -> Result<(), HealError> {
     let mut changes = core.changes();
     let serves = async {
-        while core.board().state_of(rebuild.collection, rebuild.target) == LaneState::Diverged {
+        while core.board().state_of(rebuild.collection, rebuild.target) != LaneState::InStep {
             if changes.changed().await.is_err() || !core.board().admits(rebuild) {
                 break;
             }

@@ -7,6 +7,9 @@ pub(super) enum HealError {
     Source(String),
     #[error("the target: {0}")]
     Target(String),
+    /// It may have died of what it was sent.
+    #[error("the target did not answer: {0}")]
+    Unanswered(String),
     #[error("the definition of the new copy differs from the source's")]
     Definition,
     #[error("the definition cannot be copied")]

@@ -3,6 +3,7 @@
 //! A copy is made beside the old one, under a name of the edge's own that no client sees, and takes the old one's place in
 //! a moment in which the lane stands still. When that may be is `order/`'s decision; this room reads, writes and renames.
 //! What existed before the edge and differs from what is served is left alone: nobody knows which copy is right.
+//! A quarantined copy is replaced unread.
 
 mod align;
 mod copy;
@@ -52,6 +53,8 @@ const MOMENT: Duration = Duration::from_millis(250);
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The longest pause after failures that may have cost the target its life.
+const LONGEST_PAUSE_UNANSWERED: Duration = Duration::from_secs(3600);
 /// So many times a copy is compared with its source before it is given up for now.
 const PASSES: usize = 12;
 /// A copy that differed in fewer records than this is worth a cutover.
@@ -61,7 +64,36 @@ const NEARLY_EQUAL: usize = 500;
 struct Due {
     since: Instant,
     failures: u32,
+    /// Those of the last failures at which the target did not answer.
+    unanswered: u32,
     not_before: Instant,
+}
+
+impl Due {
+    fn new(now: Instant) -> Due {
+        Due { since: now, failures: 0, unanswered: 0, not_before: now }
+    }
+
+    /// How long nothing is sent. A target that may die of the copy itself is left alone for longer each time.
+    fn pause_after(&mut self, error: &HealError) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let (exponent, longest) = match error {
+            HealError::Unanswered(_) => {
+                self.unanswered = self.unanswered.saturating_add(1);
+                (2 * self.unanswered, LONGEST_PAUSE_UNANSWERED)
+            }
+            _ => {
+                self.unanswered = 0;
+                (self.failures, LONGEST_PAUSE)
+            }
+        };
+        Duration::from_secs(1 << exponent.min(12)).min(longest)
+    }
+
+    fn made(&mut self) {
+        self.failures = 0;
+        self.unanswered = 0;
+    }
 }
 
 /// The background service `heal`.
@@ -95,7 +127,7 @@ impl Healer {
             self.progress.keep(|collection, target| known.contains(&(collection, target)));
             for rebuild in rebuilds {
                 let key = (rebuild.collection, rebuild.target);
-                let state = due.entry(key).or_insert(Due { since: now, failures: 0, not_before: now });
+                let state = due.entry(key).or_insert(Due::new(now));
                 if state.not_before > now {
                     continue;
                 }
@@ -105,7 +137,7 @@ impl Healer {
                     continue;
                 }
                 match self.make_anew(rebuild, &copy, &mut swept).await {
-                    Ok(()) => state.failures = 0,
+                    Ok(()) => state.made(),
                     Err(error) => self.failed(rebuild, state, &error),
                 }
             }
@@ -114,20 +146,18 @@ impl Healer {
     }
 
     fn failed(&self, rebuild: Rebuild, state: &mut Due, error: &HealError) {
-        state.failures = state.failures.saturating_add(1);
-        let pause = Duration::from_secs(1 << state.failures.min(6)).min(LONGEST_PAUSE);
-        state.not_before = clock::now() + pause;
+        state.not_before = clock::now() + state.pause_after(error);
         let instance = self.core.registry().name(rebuild.target);
         let collection = rebuild.collection;
         self.progress.failed(rebuild, &error.to_string());
         warn!(%collection, %instance, %error, failures = state.failures, "a copy could not be made, and will be tried again");
     }
 
-    /// Whether the copy is to be made without asking: where there is none or an empty one, and where it is the edge's own and
-    /// was not found equal. What is somebody else's is left alone.
+    /// Whether the copy is to be made without asking: where there is none, an empty or a quarantined one, and where it is the
+    /// edge's own and was not found equal. What is somebody else's is left alone.
     async fn is_due(&self, copy: &Copy<'_>, rebuild: Rebuild, since: Instant) -> bool {
         match copy.holder().await {
-            Ok((_, Holder::Nobody | Holder::Replaceable { records: 0 })) => true,
+            Ok((_, Holder::Nobody | Holder::Quarantined | Holder::Replaceable { records: 0 })) => true,
             Ok((_, Holder::Replaceable { .. })) => since.elapsed() >= PATIENCE,
             Ok((_, Holder::Foreign)) => {
                 self.progress.refused(rebuild, &HealError::Foreign.to_string());
@@ -198,5 +228,20 @@ impl Healer {
             }
         }
         Err(HealError::TooBusy)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_target_that_does_not_answer_is_left_alone_for_longer_each_time() {
+        let mut due = Due::new(clock::now());
+        let mut seconds = |error| due.pause_after(&error).as_secs();
+        let unanswered = || HealError::Unanswered(String::new());
+        assert_eq!([1, 2, 3, 4, 5, 6, 7].map(|_| seconds(unanswered())), [4, 16, 64, 256, 1024, 3600, 3600]);
+        assert_eq!(seconds(HealError::TooBusy), 60);
+        assert_eq!(seconds(unanswered()), 4, "it has answered meanwhile");
     }
 }

@@ -51,7 +51,8 @@ pub enum LaneState {
     InStep,
     /// Neither sent to nor served from (G9).
     Diverged,
-    /// As diverged, and not looked at either before an operator says so: it died of a write to this collection (rule R13).
+    /// As diverged, and its copy is not read either: it died of a write to this collection (rule R13). It is made anew (rule
+    /// R14), or compared when an operator says so.
     Quarantined,
 }
 

@@ -37,6 +37,7 @@ mod postgres_away;
 mod postgres_killed;
 mod protection;
 mod quarantine;
+mod quarantine_writes;
 mod reads;
 mod recovery;
 mod request_limits;

@@ -29,7 +29,7 @@ impl Pair {
         let servers = [Supervised::fresh(PAUSE), Supervised::fresh(PAUSE)];
         let edge = servers.iter().fold(Edge::builder(), |edge, server| edge.instance_url(&server.url()));
         let edge = edge
-            .config("  limits: { condition_terms: 100000, condition_comparisons: 100000 }\n  quarantine: { wait: 4s }")
+            .config("  limits: { condition_terms: 100000, condition_comparisons: 100000 }\n  quarantine: { wait: 4s }\n  heal: { enabled: true }")
             .start();
         edge.announce("diverged");
         Pair { edge, servers }
@@ -40,7 +40,7 @@ impl Pair {
         let servers = [Supervised::fresh(PAUSE), Supervised::fresh(PAUSE)];
         let relays: Vec<Relay> = servers.iter().map(|server| Relay::to(server.client())).collect();
         let edge = relays.iter().fold(Edge::builder(), |edge, relay| edge.instance_url(&relay.url()));
-        let edge = edge.config("  quarantine: { wait: 4s }").start();
+        let edge = edge.config("  quarantine: { wait: 4s }\n  heal: { enabled: true }").start();
         edge.announce("diverged");
         (Pair { edge, servers }, relays)
     }

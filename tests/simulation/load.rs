@@ -124,7 +124,10 @@ impl World {
     /// The backoff is counted from the first failure, and grows with each.
     pub fn check_rest(&mut self, lane: LaneId, instance: InstanceId, why: WaitReason) {
         let InARow { most, .. } = self.facts.load.in_a_row.get(&(lane, instance)).copied().unwrap_or_default();
-        let (WaitReason::Backoff { in_a_row } | WaitReason::Settle { in_a_row }) = why;
+        let (in_a_row, most) = match why {
+            WaitReason::Backoff { in_a_row } | WaitReason::Settle { in_a_row } => (in_a_row, most),
+            WaitReason::Deaths { in_a_row } => (in_a_row, in_a_row),
+        };
         let least = if matches!(why, WaitReason::Backoff { .. }) { 1 } else { 0 };
         if !(least..=most.max(least)).contains(&in_a_row) {
             violated("pacing", &format!("{instance:?} rests for {in_a_row} failures of {most}"));

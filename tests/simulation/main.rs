@@ -43,7 +43,7 @@ use late_requests::LANDED;
 use world::World;
 
 /// What `make test` runs.
-const SEEDS: u64 = 512;
+const SEEDS: u64 = 768;
 const SEEDS_WITHOUT: u64 = 96;
 const STEPS: u64 = 2000;
 

@@ -129,7 +129,7 @@ pub(super) fn about(core: &Core, request: &Request) -> Option<CollectionId> {
         let id = CollectionId::new(uuid_field(&answer.body, "id")?);
         board.catalog().get(id).map(|known| known.id)
     };
-    intent::about(board.catalog(), request).or_else(created)
+    intent::about(board.catalog(), &request.method, &request.path).or_else(created)
 }
 
 /// A field of a JSON answer.

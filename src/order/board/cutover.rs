@@ -1,4 +1,4 @@
-//! When a new copy may take the place of a diverged one (rule R14).
+//! When a new copy may take the place of a diverged or a quarantined one (rule R14).
 //!
 //! Decides which replicas can be made anew, from which instance, and at which position of the lane the new copy is
 //! admitted: one at which nothing is in flight to the source, and nothing is sent until the copy is in its place. The
@@ -91,7 +91,7 @@ impl Board {
         self.instances().map(rebuild).filter(|rebuild| self.can_be_rebuilt(lane, *rebuild)).collect()
     }
 
-    /// Whether the target is diverged, there, and nothing that was sent to it before can still be executed.
+    /// Whether the target is out of step, there, and nothing that was sent to it before can still be executed.
     fn can_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
         let progress = lane.progress(rebuild.target);
         self.may_be_rebuilt(lane, rebuild)
@@ -104,7 +104,7 @@ impl Board {
     fn may_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
         let Rebuild { collection, target, wait, .. } = rebuild;
         let progress = lane.progress(target);
-        progress.state == LaneState::Diverged
+        progress.state != LaneState::InStep
             && progress.wait == wait
             && lane.closed_by.is_none()
             && self.reach[target.0] != Reach::Away
@@ -228,8 +228,9 @@ impl Board {
         if self.copies.get(&id).is_some_and(|log| log.rebuild == rebuild) {
             self.copies.remove(&id);
         }
-        // Late: it was given up, or another one is under way.
-        let Some(cutover) = self.cutovers.get(&id).copied().filter(|cutover| cutover.rebuild == rebuild) else {
+        // Late: it was given up, another one is under way, or the copy is in its place and its admission becomes durable.
+        let wanted = |cutover: &Cutover| cutover.rebuild == rebuild && cutover.stage != Stage::Admitting;
+        let Some(cutover) = self.cutovers.get(&id).copied().filter(wanted) else {
             return;
         };
         let stands = self.cutover_stands(rebuild);
@@ -260,7 +261,7 @@ impl Board {
     fn rest_target(&mut self, id: LaneId, target: InstanceId, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let progress = lane.progress_mut(target);
-        if progress.state == LaneState::Diverged && progress.in_flight == InFlight::None {
+        if progress.state != LaneState::InStep && progress.in_flight == InFlight::None {
             let wait = progress.begin_wait(InFlight::InDoubt);
             let why = WaitReason::Settle { in_a_row: 0 };
             effects.push(Effect::Perform(Action::AwaitQuiescence { lane: id, instance: target, wait, why }));

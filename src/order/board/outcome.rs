@@ -6,7 +6,7 @@
 
 use super::{
     Action, Board, ClientAnswer, Consequences, DivergenceCause, Effect, Health, Outcome, Record, Resolved, Retry,
-    WaitReason, breach, known, never, persist_divergence,
+    WaitReason, breach, known, never, persist_divergence, suspects::DEATHS_WITHOUT_PAUSE,
 };
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog_change::CatalogChange;
@@ -258,12 +258,11 @@ impl Board {
             progress.backoffs = progress.backoffs.saturating_add(1);
         }
         let in_a_row = if instance_was == Health::Healthy { progress.backoffs } else { 0 };
-        effects.push(Effect::Perform(Action::AwaitQuiescence {
-            lane: id,
-            instance,
-            wait,
-            why: WaitReason::Settle { in_a_row },
-        }));
+        let why = match lane.slot(first).map_or(0, |slot| slot.deaths(instance)).saturating_sub(DEATHS_WITHOUT_PAUSE) {
+            0 => WaitReason::Settle { in_a_row },
+            in_a_row => WaitReason::Deaths { in_a_row },
+        };
+        effects.push(Effect::Perform(Action::AwaitQuiescence { lane: id, instance, wait, why }));
         if single {
             self.consider_examination(id, first);
         }
@@ -276,6 +275,8 @@ impl Board {
         let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let progress = lane.progress_mut(instance);
         progress.declined = Some(seq);
+        // It was answered, and whatever had no answer before it was over then: a deletion does not wait for it.
+        progress.over = progress.doubt;
         if deleted {
             // The collection is gone there, so nothing can be in doubt. Otherwise the deletion and the doubt would wait
             // for each other.

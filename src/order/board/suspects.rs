@@ -3,8 +3,8 @@
 //! Decides what a death means for the entry that was in flight: it goes elsewhere, it is bound to the instance that died
 //! and tried there once more, alone, or it has had its chance. What a quarantine is made of is in [`super::quarantine`].
 
-use super::persist_divergence;
 use super::{Action, Board, DivergenceCause, Effect, Health, Held, Persist, Reach, Record, Retry, WaitId};
+use super::{known, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::entry::{AckPolicy, AckState, Kind};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
@@ -12,6 +12,8 @@ use crate::order::vouching::{Company, RequestClass, Vouching};
 
 /// So many deaths of one vouched entry, which others have, and an instance leaves the lane.
 const DEATHS_ELSEWHERE_APPLIED: u32 = 3;
+/// So many deaths of one entry on one instance, and each further one makes the instance wait longer for it.
+pub(super) const DEATHS_WITHOUT_PAUSE: u32 = 3;
 /// So many attempts alone without an answer, though the instance was there, and the entry has had its chance.
 const UNANSWERED_ALONE: u32 = 2;
 /// So often the wait for an instance may end while it is there, and the entry has still not been tried again.
@@ -63,10 +65,10 @@ impl Board {
         about: Option<CollectionId>,
         effects: &mut Vec<Effect>,
     ) {
-        self.doubt(id, instance, first, last, Health::Gone, effects);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let instances = lane.replicas.len();
         lane.between_mut(first.prior(), last).for_each(|slot| slot.note_death(instance, instances));
+        self.doubt(id, instance, first, last, Health::Gone, effects);
         // Which entry of a merged request it was shows when they go one by one.
         if first == last {
             self.blame(id, instance, first, company, about, effects);

@@ -18,6 +18,9 @@ pub enum WaitReason {
     /// A request got no answer: an abandoned one may still be executed until the settle time is over. `in_a_row`
     /// counts such requests on a healthy instance; the more, the longer the wait.
     Settle { in_a_row: u32 },
+    /// The instance has died of the same entry again and again, which is never set aside (rule R13). `in_a_row` counts the
+    /// deaths that are too many: each makes the wait longer, so that the instance serves others meanwhile.
+    Deaths { in_a_row: u32 },
     /// Nothing happened there, and an immediate retry would fare no better: the more failures in a row, the longer
     /// the pause.
     Backoff { in_a_row: u32 },

@@ -317,12 +317,17 @@ fn r13_who_is_away_waits_for_no_copy_that_may_differ() {
 fn r13_what_may_have_been_acknowledged_is_never_quarantined() {
     let perhaps = RestoredEntry { ack_state: AckState::MaybeAcknowledged, ..restored_entry(2, Kind::Delete, None) };
     let mut rig = Rig::restored(2, Dimension::Known, vec![restored_lane(2, vec![perhaps])]);
-    for _ in 0..4 {
+    let settle = WaitReason::Settle { in_a_row: 0 };
+    let deaths = |in_a_row| WaitReason::Deaths { in_a_row };
+    // It is sent less and less often.
+    for wait in [settle, settle, settle, deaths(1), deaths(2)] {
         for instance in [A, B] {
             let effects = rig.returns(lane(), instance);
             assert_eq!(sent(&effects), [(lane(), instance, 2)]);
             let effects = rig.dies(lane(), instance, Company::Alone);
             assert!(set_aside(&effects, 2).is_none() && !waits_for(&effects, instance));
+            let waits = |effect: &Effect| matches!(effect, Effect::Perform(Action::AwaitQuiescence { why, .. }) if *why == wait);
+            assert!(effects.iter().any(waits), "{wait:?}: {effects:?}");
         }
     }
 }

@@ -12,6 +12,7 @@ mod late_writes;
 mod left_behind;
 mod order_and_doubt;
 mod properties;
+mod rebuilds;
 mod refusals;
 mod restarts;
 mod withdrawing;

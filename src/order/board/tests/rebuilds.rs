@@ -1,0 +1,121 @@
+//! R14: which copies are made anew, when a lane is held for one, and when the new copy is admitted.
+
+use super::*;
+use crate::order::vouching::{Company, Vouching};
+
+impl Rig {
+    /// A's copy is out of step, A is there, and nothing can be executed there any more.
+    fn diverged() -> Rig {
+        let mut rig = Rig::new(2);
+        rig.step(Input::Missing { instance: A, collections: vec![collection()] });
+        rig
+    }
+
+    fn rebuild(&self) -> Rebuild {
+        self.board.rebuilds().pop().expect("a copy to be made")
+    }
+
+    /// The lane is held, and stands still.
+    fn held(&mut self) -> Rebuild {
+        let rebuild = self.rebuild();
+        self.step(Input::CopyBegun(rebuild));
+        self.step(Input::CutoverWanted(rebuild));
+        rebuild
+    }
+
+    fn in_place(&mut self, rebuild: Rebuild) -> Vec<Effect> {
+        let id = InstanceCollectionId::new(Uuid::from_u128(300));
+        self.step(Input::CutoverEnded { rebuild, outcome: CutoverOutcome::InPlace(id) })
+    }
+}
+
+fn ready(touched: &[u64]) -> CutoverState {
+    CutoverState::Ready { touched: Some(touched.iter().map(|seq| Seq::new(*seq)).collect()) }
+}
+
+#[test]
+fn r14_a_copy_that_is_in_its_place_serves_when_that_is_durable() {
+    let mut rig = Rig::diverged();
+    let effects = rig.write(Kind::Upsert);
+    assert_eq!(sends(&effects), [(B, vec![2])]);
+    let rebuild = rig.rebuild();
+    assert_eq!((rebuild.source, rebuild.target), (B, A));
+    rig.step(Input::CopyBegun(rebuild));
+    rig.step(Input::CutoverWanted(rebuild));
+    assert_eq!(rig.board.cutover_state(rebuild), CutoverState::Draining, "the source is still executing");
+    rig.applied(B);
+    rig.recorded(lane(), B);
+    assert_eq!(rig.board.cutover_state(rebuild), ready(&[2]));
+    rig.in_place(rebuild);
+    assert_eq!((rig.state_of(A), rig.fresh()), (LaneState::Diverged, vec![B]), "not durable yet");
+    rig.recorded(lane(), A);
+    assert_eq!((rig.state_of(A), rig.fresh()), (LaneState::InStep, vec![A, B]));
+}
+
+#[test]
+fn r14_while_the_lane_is_held_nothing_new_is_sent_and_then_it_goes_to_both() {
+    let mut rig = Rig::diverged();
+    let rebuild = rig.held();
+    assert_eq!(sends(&rig.write(Kind::Upsert)), []);
+    rig.in_place(rebuild);
+    let effects = rig.recorded(lane(), A);
+    assert_eq!(sends(&effects), [(A, vec![2])]);
+    assert_eq!(sends(&rig.applied(A)), [(B, vec![2])]);
+}
+
+#[test]
+fn r14_what_cannot_be_any_more_holds_nobody() {
+    let mut rig = Rig::diverged();
+    let rebuild = rig.rebuild();
+    rig.write(Kind::Upsert);
+    rig.step(Input::CopyBegun(rebuild));
+    rig.step(Input::CutoverWanted(rebuild));
+    rig.write(Kind::Upsert);
+    rig.reach(A, Reach::Away);
+    assert_eq!(rig.board.cutover_state(rebuild), CutoverState::GivenUp);
+    rig.applied(B);
+    assert_eq!(sends(&rig.recorded(lane(), B)), [(B, vec![3])]);
+}
+
+#[test]
+fn r14_a_copy_whose_names_are_in_doubt_rests_before_the_next_attempt() {
+    let mut rig = Rig::diverged();
+    let rebuild = rig.held();
+    rig.step(Input::CutoverEnded { rebuild, outcome: CutoverOutcome::InDoubt });
+    assert_eq!(rig.board.rebuilds(), []);
+    rig.quiesced(lane(), A);
+    assert_ne!(rig.rebuild(), rebuild, "what was wanted before the wait is late");
+}
+
+/// Whoever gives up late ends neither an admission that is becoming durable nor the hold of its lane.
+#[test]
+fn r14_an_admission_that_becomes_durable_is_not_given_up() {
+    let mut rig = Rig::diverged();
+    let rebuild = rig.held();
+    rig.in_place(rebuild);
+    rig.write(Kind::Upsert);
+    let effects = rig.step(Input::CutoverEnded { rebuild, outcome: CutoverOutcome::NotBegun });
+    assert_eq!((sends(&effects), rig.board.admits(rebuild)), (vec![], true));
+    assert_eq!(sends(&rig.recorded(lane(), A)), [(A, vec![2])]);
+    assert_eq!(rig.state_of(A), LaneState::InStep);
+}
+
+#[test]
+fn r14_a_quarantined_copy_is_made_anew() {
+    let mut rig = Rig::new(2);
+    let unvouched = Profile { vouching: Vouching::Unvouched, ..profile(Kind::Delete) };
+    rig.submit(lane(), unvouched, Intent::Plain, AckPolicy::Durable);
+    rig.outcome(lane(), A, Outcome::Died { company: Company::Alone, about: None });
+    rig.reach(A, Reach::Away);
+    rig.recorded(lane(), A);
+    rig.recorded(lane(), B);
+    assert_eq!((rig.state_of(A), rig.board.rebuilds()), (LaneState::Quarantined, vec![]), "it is away");
+    rig.reach(A, Reach::Here);
+    rig.quiesced(lane(), A);
+    assert!(rig.board.comparisons().is_empty(), "its old copy is not read");
+    let rebuild = rig.held();
+    assert_eq!(rig.board.cutover_state(rebuild), ready(&[]));
+    rig.in_place(rebuild);
+    rig.recorded(lane(), A);
+    assert_eq!((rig.state_of(A), rig.fresh()), (LaneState::InStep, vec![A, B]));
+}
