@@ -197,23 +197,21 @@ impl Board {
         let Some(slot) = lane.slot(seq) else { return };
         let class = slot.entry.profile.class();
         let suspected = self.suspects.contains_key(&(id, instance));
-        let (enough, cause) = match slot.entry.profile.vouching {
-            Vouching::Unvouched => (company == Company::Alone || suspected, DivergenceCause::Quarantined),
-            Vouching::Vouched => (slot.deaths(instance) >= DEATHS_ELSEWHERE_APPLIED, DivergenceCause::Unverified),
+        let enough = match slot.entry.profile.vouching {
+            Vouching::Unvouched => company == Company::Alone || suspected,
+            Vouching::Vouched => slot.deaths(instance) >= DEATHS_ELSEWHERE_APPLIED,
         };
+        // Reading what it has of the entry may cost it its life as well.
+        let cause = DivergenceCause::Quarantined;
         match (enough, id, about) {
             (true, LaneId::Records(_), _) => {
                 let diverged = self.diverge_to(cause, vec![(id, instance)]);
                 persist_divergence(diverged, cause, effects);
             }
             (true, LaneId::Catalog, Some(collection)) => {
-                let place = self.diverge_to(cause, vec![(LaneId::Records(collection), instance)]);
+                let quarantined = self.diverge_to(cause, vec![(LaneId::Records(collection), instance)]);
                 effects.push(Effect::Perform(Action::Inspect { instance }));
-                let (quarantined, diverged) = match cause {
-                    DivergenceCause::Quarantined => (place, Vec::new()),
-                    DivergenceCause::Unverified | DivergenceCause::LeftBehind => (Vec::new(), place),
-                };
-                let record = Record { through: Some(seq), quarantined, diverged, ..Record::default() };
+                let record = Record { through: Some(seq), quarantined, ..Record::default() };
                 self.begin_record(id, instance, record, Pending::default(), effects);
             }
             // What is about no collection that exists is never passed over (as in rule R12).
