@@ -17,6 +17,7 @@ mod error;
 mod feature;
 mod limits;
 mod lookup;
+mod marker;
 mod merge;
 mod reserved;
 mod rewrite;
@@ -44,6 +45,7 @@ pub use error::{ErrorBody, ErrorName, Recovery};
 pub use feature::Feature;
 pub use limits::{Exceeded, IndexFault, Limit, Measured, RequestLimits, Unit};
 pub use lookup::{Looked, Lookup};
+pub use marker::{MARKER_NAME, marker_change, marker_creation, read_marker};
 pub use merge::merge;
 pub use reserved::{RESERVED_PREFIX, is_reserved};
 pub use rewrite::{
@@ -57,6 +59,6 @@ pub use scan::{
     CreateScan, Dimension, Existing, HnswMetadata, Refusal, Scan, Scanned, UpdateScan, scan_create_collection,
     scan_create_database, scan_create_tenant, scan_read, scan_records, scan_update_collection,
 };
-pub use scratch::{hidden, is_scratch, reserved_database, scratch_scope};
+pub use scratch::{hidden, is_reserved_database, is_scratch, marker_scope, reserved_database, scratch_scope};
 pub use shape::{Number, Numbers, Shape, Verb};
 pub use sizes::IndexShape;

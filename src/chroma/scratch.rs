@@ -1,7 +1,8 @@
-//! The database in which a server is tried out: reserved, and hidden from clients in the edge's own answers.
+//! The edge's own databases on a server, reserved and hidden from clients in the edge's own answers: the one in which a
+//! server is tried out, and the one that holds its marker.
 //!
-//! It exists for a moment at a time, or until the next look where a crash left it behind. It is never adopted, since
-//! looks leave it out, and its collections have no id that clients could know.
+//! The first exists for a moment at a time, or until the next look where a crash left it behind. Neither is ever adopted,
+//! since looks leave them out, and their collections have no id that clients could know.
 
 use super::answer::EdgeAnswer;
 use super::error::{ErrorBody, ErrorName};
@@ -10,35 +11,46 @@ use crate::ids::Scope;
 use crate::order::DEFAULT_TENANT;
 
 const DATABASE: &str = "chroma-edge-scratch";
+const MARKER: &str = "chroma-edge-marker";
 
-/// The reserved database.
+/// The database in which a server is tried out.
 pub fn scratch_scope() -> Scope {
     Scope::new(DEFAULT_TENANT, DATABASE)
 }
 
-/// Whether this is the reserved database.
+/// The database that holds a server's marker.
+pub fn marker_scope() -> Scope {
+    Scope::new(DEFAULT_TENANT, MARKER)
+}
+
+/// Whether this is the database in which a server is tried out.
 pub fn is_scratch(tenant: &str, database: &str) -> bool {
     tenant == DEFAULT_TENANT && database == DATABASE
 }
 
+/// Whether this is one of the edge's own databases.
+pub fn is_reserved_database(tenant: &str, database: &str) -> bool {
+    tenant == DEFAULT_TENANT && [DATABASE, MARKER].contains(&database)
+}
+
 /// The answer to a request that is about the reserved database: for clients there is none.
 pub fn hidden(operation: &Operation) -> Option<EdgeAnswer> {
-    let is_scratch = |scope: &Scope| is_scratch(&scope.tenant, &scope.database);
+    let reserved = |scope: &Scope| is_reserved_database(&scope.tenant, &scope.database);
     match operation {
-        Operation::CatalogRead(CatalogRead::GetDatabase { scope }) if is_scratch(scope) => {
-            Some(ErrorBody::database_not_found(DATABASE))
+        Operation::CatalogRead(CatalogRead::GetDatabase { scope }) if reserved(scope) => {
+            Some(ErrorBody::database_not_found(&scope.database))
         }
-        Operation::CatalogRead(CatalogRead::CountCollections { scope }) if is_scratch(scope) => {
+        Operation::CatalogRead(CatalogRead::CountCollections { scope }) if reserved(scope) => {
             Some(EdgeAnswer::json(200, "0"))
         }
-        Operation::CatalogRead(CatalogRead::ListCollections { scope, .. }) if is_scratch(scope) => {
+        Operation::CatalogRead(CatalogRead::ListCollections { scope, .. }) if reserved(scope) => {
             Some(EdgeAnswer::json(200, "[]"))
         }
-        Operation::CatalogWrite(CatalogWrite::DeleteDatabase { scope }) if is_scratch(scope) => {
-            Some(ErrorBody::database_to_delete_not_found(DATABASE))
+        Operation::CatalogWrite(CatalogWrite::DeleteDatabase { scope }) if reserved(scope) => {
+            Some(ErrorBody::database_to_delete_not_found(&scope.database))
         }
-        Operation::CatalogWrite(CatalogWrite::CreateCollection { scope }) if is_scratch(scope) => {
-            Some(ErrorBody::database_does_not_exist(DATABASE))
+        Operation::CatalogWrite(CatalogWrite::CreateCollection { scope }) if reserved(scope) => {
+            Some(ErrorBody::database_does_not_exist(&scope.database))
         }
         // By name it is looked up in the edge's catalog, which does not have it; record operations know ids alone.
         _ => None,
@@ -48,7 +60,7 @@ pub fn hidden(operation: &Operation) -> Option<EdgeAnswer> {
 /// The answer to the creation of a database of this name, where it is the reserved one.
 pub fn reserved_database(tenant: &str, name: &str) -> Option<EdgeAnswer> {
     let message = || format!("Database name [{name}] is reserved");
-    is_scratch(tenant, name).then(|| {
+    is_reserved_database(tenant, name).then(|| {
         let body = ErrorBody::new(ErrorName::InvalidArgumentError, message()).with_reason("reserved_name");
         EdgeAnswer::error(400, &body)
     })
@@ -74,6 +86,7 @@ mod tests {
         ] {
             assert_eq!(status(method, DATABASE, rest), Some(expected), "{method} {rest}");
             assert_eq!(status(method, "chroma%2Dedge-scratch", rest), Some(expected), "in another spelling");
+            assert_eq!(status(method, MARKER, rest), Some(expected), "{method} {rest}");
             assert_eq!(status(method, "chroma-edge", rest), None);
         }
         assert_eq!(reserved_database(DEFAULT_TENANT, DATABASE).map(|answer| answer.status), Some(400));

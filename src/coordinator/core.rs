@@ -144,7 +144,7 @@ impl WorkQueue {
 impl Core {
     /// The core of a restored board. What the restoring asks for is in the queue.
     pub fn new(restored: Restored, parts: CoreParts) -> (Arc<Core>, WorkQueue) {
-        let Restored { board, effects, halted } = restored;
+        let Restored { board, effects, halted, markers } = restored;
         let CoreParts { registry, store, lease, journal, requests } = parts;
         #[allow(
             clippy::disallowed_methods,
@@ -156,7 +156,7 @@ impl Core {
             board: Mutex::new(board),
             tickets: Mutex::default(),
             gaps: Mutex::default(),
-            discovery: Discovery::new(registry.ids().len()),
+            discovery: Discovery::new(registry.ids().len(), markers),
             registry,
             store,
             lease,

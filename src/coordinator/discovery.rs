@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::markers::Markers;
 use super::servers::Servers;
 use crate::ids::{InstanceId, shown};
 
@@ -26,19 +27,26 @@ pub struct Discovery {
     tenants: Mutex<BTreeSet<String>>,
     unseen: Mutex<BTreeMap<InstanceId, Vec<String>>>,
     servers: Servers,
+    markers: Markers,
     ticks: watch::Sender<u64>,
 }
 
 impl Discovery {
     /// Nothing is known of these many instances.
-    pub fn new(instances: usize) -> Discovery {
+    pub fn new(instances: usize, markers: Markers) -> Discovery {
         Discovery {
             seen: (0..instances).map(|_| AtomicBool::new(false)).collect(),
             tenants: Mutex::default(),
             unseen: Mutex::default(),
             servers: Servers::new(instances),
+            markers,
             ticks: watch::Sender::new(0),
         }
+    }
+
+    /// What is known of the servers' markers.
+    pub fn markers(&self) -> &Markers {
+        &self.markers
     }
 
     /// What the servers can do.

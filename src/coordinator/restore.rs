@@ -6,6 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use super::markers::Markers;
 use super::{fail_stop, intent};
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
@@ -23,6 +24,8 @@ pub struct Restored {
     pub effects: Vec<Effect>,
     /// Lanes in which nothing is done, and why.
     pub halted: Vec<Fault>,
+    /// What the journal knows of the servers' markers.
+    pub markers: Markers,
 }
 
 /// The board of what the store holds, for these configured instances.
@@ -58,7 +61,7 @@ fn rebuild_around(
                 for Fault { lane, times, reason, .. } in &halted {
                     tracing::error!(%lane, times, reason, "the lane is halted: nothing of it is sent, and writes to it are refused");
                 }
-                return Ok(Restored { board, effects, halted });
+                return Ok(Restored { board, effects, halted, markers: Markers::of(snapshot, instances) });
             }
             Err(panic) => panic,
         };
@@ -79,7 +82,7 @@ pub fn rebuild(
 ) -> Restored {
     let mut board = Board::new(instances.to_vec(), limits);
     let effects = fill(&mut board, snapshot, requests, instances, &BTreeSet::new());
-    Restored { board, effects, halted: Vec::new() }
+    Restored { board, effects, halted: Vec::new(), markers: Markers::of(snapshot, instances) }
 }
 
 fn fill(
@@ -291,6 +294,7 @@ mod tests {
             collections: Vec::new(),
             departed: Vec::new(),
             quarantined: Vec::new(),
+            marked: Vec::new(),
         };
         let instances = [InstanceName::new("a")];
         let limits = MergeLimits { documents: 1, bytes: 1 };

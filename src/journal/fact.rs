@@ -7,7 +7,7 @@ use bytes::Bytes;
 use super::{ApplicationDraft, EventId, LateWriteId, Status, StoredAnswer, TimingGap};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
-use crate::order::{CatalogChange, Verdict};
+use crate::order::{CatalogChange, Generation, Verdict};
 
 /// One fact to make durable. Facts handed over together become durable together, or not at all.
 #[derive(Clone, Debug)]
@@ -49,6 +49,8 @@ pub enum Fact {
     ApplicationBegan(Box<ApplicationDraft>),
     /// An application said how its operation went. Nothing, for any other transaction; the first final report stays.
     ApplicationReported { seq: Seq, report: ApplicationReport, at: Timestamp },
+    /// The instance's server carries this marker (rule R16). Generations only grow.
+    Marked { instance: InstanceName, generation: Generation },
     /// The webhook has accepted every event up to this one.
     Delivered(EventId),
 }

@@ -2,7 +2,7 @@
 
 use super::Status;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
-use crate::order::{AckPolicy, LaneState, Origin, Profile, RequestClass, Verdict};
+use crate::order::{AckPolicy, Generation, LaneState, Origin, Profile, RequestClass, Verdict};
 
 /// An entry as the rules need it after a restart.
 #[derive(Clone, Debug)]
@@ -58,6 +58,8 @@ pub struct Snapshot {
     pub progress: Vec<ProgressRow>,
     /// Entries that are quarantined in their lane, and not lifted (rule R13).
     pub quarantined: Vec<(LaneId, Seq, RequestClass)>,
+    /// The last marker that each instance's server is known to carry (rule R16).
+    pub marked: Vec<(InstanceName, Generation)>,
     pub tenants: Vec<String>,
     pub databases: Vec<(Scope, uuid::Uuid)>,
     pub collections: Vec<CollectionRow>,

@@ -353,6 +353,12 @@ impl Lane {
         }
     }
 
+    /// The first entry that the instance is not durably known to have applied.
+    pub(super) fn first_unsettled(&self, instance: InstanceId) -> Option<Seq> {
+        let from = self.index_after(self.durably_covered(instance));
+        self.slots.range(from..).map(|slot| slot.entry.seq).next()
+    }
+
     /// Whether something in doubt there will be sent again (rule R2). Nothing is sent to a diverged replica, so nothing
     /// may wait for it.
     pub(super) fn doubtful(&self, instance: InstanceId) -> bool {

@@ -1,4 +1,4 @@
-//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R15).
+//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R16).
 //!
 //! Pure: no I/O, no clock, no tokio, no randomness. What happens comes in as [`Input`]s, what is to be done
 //! goes out as [`Effect`]s: `coordinator/` answers, `executor/` does the rest and reports back. Simulated by seed in
@@ -11,6 +11,7 @@ mod catalog_change;
 mod choose;
 mod entry;
 mod failures;
+mod identity;
 mod kind;
 mod lane;
 mod merging;
@@ -30,6 +31,7 @@ pub use entry::{
     AckPolicy, AckState, ClientState, Encoding, Entry, Kind, MAX_RETRIES, Merge, Priority, Profile, Verdict,
 };
 pub use failures::{Signature, Touched, Traces, Writable};
+pub use identity::{Expected, Foreign, Generation, Identity, Marker};
 pub use lane::{Dimension, LaneState};
 pub use merging::MergeLimits;
 pub use precedence::Precedence;

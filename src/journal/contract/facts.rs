@@ -163,3 +163,17 @@ pub async fn what_was_cut_off_is_finished_at_the_start(bench: &impl Bench) {
     ];
     assert_eq!(found, expected);
 }
+
+pub(in crate::journal) async fn a_marker_never_goes_back(bench: &impl Bench) {
+    let [primary, replica] = instances();
+    let marked = |instance: &InstanceName, generation| Fact::Marked {
+        instance: instance.clone(),
+        generation: Generation::new(generation),
+    };
+    let store = bench.open();
+    record(store.as_ref(), vec![marked(&primary, 1), marked(&primary, 3), marked(&primary, 2)]).await;
+    record(store.as_ref(), vec![marked(&primary, 2), marked(&replica, 7)]).await;
+    drop(store);
+    let found = load(bench.open().as_ref()).await.marked;
+    assert_eq!(found, [(primary, Generation::new(3)), (replica, Generation::new(7))]);
+}

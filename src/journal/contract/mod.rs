@@ -24,7 +24,7 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::order::{
-    AckPolicy, CatalogChange, Conditions, Encoding, Kind, LaneState, Merge, Origin, Priority, Profile, Verdict,
+    AckPolicy, CatalogChange, Conditions, Encoding, Generation, Kind, LaneState, Merge, Origin, Priority, Profile, Verdict,
     Vouching,
 };
 
@@ -52,7 +52,7 @@ macro_rules! contract_suite {
             facts: progress_never_moves_backwards, a_settled_entry_never_changes, statuses_follow_the_rule,
                 states_in_a_lane_change_and_keep_the_progress, facts_about_nothing_are_no_error, facts_apply_in_order,
                 a_failed_attempt_is_counted_and_announces_the_next, what_is_finished_at_the_start_is_retried_no_more,
-                a_resolution_replaces_the_body_once, totals_count_every_status,
+                a_resolution_replaces_the_body_once, a_marker_never_goes_back, totals_count_every_status,
                 what_was_cut_off_is_finished_at_the_start;
             faults: faults_of_a_lane_are_counted_in_a_row_and_forgotten;
             catalog: a_new_journal_has_the_defaults, changes_are_idempotent, deleting_a_database_deletes_its_collections,

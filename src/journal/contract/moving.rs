@@ -49,6 +49,7 @@ pub(in crate::journal) async fn fill(store: &dyn Store) -> Vec<Seq> {
             by: Some(InstanceName::new("primary")),
             answer: None,
         },
+        Fact::Marked { instance: InstanceName::new("primary"), generation: Generation::new(3) },
         Fact::Suspected { seq: seqs[3], on: Some(InstanceName::new("primary")) },
         Fact::Retried { seq: seqs[3], reason: "x".to_owned(), next_retry_at: Some(LATER) },
     ]);

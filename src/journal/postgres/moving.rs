@@ -86,7 +86,7 @@ struct Table {
 use Kind::{Bigint, Boolean, Bytes, Digest, Integer, Text, Time, Uuid as Id};
 
 /// Every table, referenced ones first.
-const TABLES: [Table; 12] = [
+const TABLES: [Table; 13] = [
     Table { name: "instances", columns: &[("instance", Text), ("position", Integer)] },
     Table {
         name: "transactions",
@@ -159,6 +159,7 @@ const TABLES: [Table; 12] = [
         columns: &[("lane", Text), ("instance", Text), ("through", Bigint), ("standing", Text), ("reason", Text)],
     },
     Table { name: "floors", columns: &[("lane", Text), ("floor", Bigint)] },
+    Table { name: "markers", columns: &[("instance", Text), ("generation", Bigint)] },
     Table { name: "faults", columns: &[("lane", Text), ("times", Bigint), ("at", Time), ("reason", Text)] },
 ];
 

@@ -13,7 +13,7 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::{Named, lane_name};
 use crate::journal::{Fact, Status, StoredAnswer, TimingGap, with_statuses};
-use crate::order::{LaneState, Verdict};
+use crate::order::{Generation, LaneState, Verdict};
 
 static FINISH: LazyLock<String> = LazyLock::new(|| {
     with_statuses(
@@ -76,6 +76,7 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
         Fact::LateWriteHandled(_) => Ok(()),
         Fact::ApplicationBegan(draft) => application::begin(connection, draft),
         Fact::ApplicationReported { seq, report, at } => application::report(connection, *seq, report, *at),
+        Fact::Marked { instance, generation } => marked(connection, instance, *generation),
         Fact::Delivered(through) => events::delivered(connection, *through),
     }
 }
@@ -96,6 +97,13 @@ fn progress(connection: &Connection, lane: LaneId, instance: &InstanceName, thro
     let sql = "INSERT INTO progress (lane, instance, through) VALUES (?1, ?2, ?3)
         ON CONFLICT (lane, instance) DO UPDATE SET through = max(through, excluded.through)";
     connection.prepare_cached(sql)?.execute(params![lane_name(lane), instance.as_str(), number(through)]).map(drop)
+}
+
+fn marked(connection: &Connection, instance: &InstanceName, generation: Generation) -> rusqlite::Result<()> {
+    let sql = "INSERT INTO markers (instance, generation) VALUES (?1, ?2)
+        ON CONFLICT (instance) DO UPDATE SET generation = max(generation, excluded.generation)";
+    let generation = i64::try_from(generation.get()).unwrap_or(i64::MAX);
+    connection.prepare_cached(sql)?.execute(params![instance.as_str(), generation]).map(drop)
 }
 
 fn set_state(

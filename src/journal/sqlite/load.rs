@@ -10,6 +10,7 @@ use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope, Seq};
 use crate::journal::names::{Named, collection_named, lane_name, lane_named};
 use crate::journal::progress::LaneProgress;
 use crate::journal::{CollectionRow, EntryRow, Snapshot};
+use crate::order::Generation;
 
 /// Reads everything needed to go on. Bodies stay where they are.
 pub(super) fn load(connection: &mut Connection, configured: &[InstanceName]) -> rusqlite::Result<Snapshot> {
@@ -31,6 +32,7 @@ pub(super) fn load(connection: &mut Connection, configured: &[InstanceName]) -> 
         entries: entries(&moment, &lanes, &places, configured)?,
         progress: places.into_rows(),
         quarantined,
+        marked: marked(&moment)?,
         tenants: tenants(&moment)?,
         databases: databases(&moment)?,
         collections,
@@ -73,6 +75,15 @@ fn entries(
 fn floors(connection: &Connection) -> rusqlite::Result<Vec<(LaneId, Seq)>> {
     let mut statement = connection.prepare("SELECT lane, floor FROM floors")?;
     let read = |row: &rusqlite::Row<'_>| Ok((row::parsed(row, "lane", lane_named)?, row::seq(row, "floor")?));
+    statement.query_map([], read)?.collect()
+}
+
+fn marked(connection: &Connection) -> rusqlite::Result<Vec<(InstanceName, Generation)>> {
+    let mut statement = connection.prepare("SELECT instance, generation FROM markers ORDER BY instance")?;
+    let read = |row: &rusqlite::Row<'_>| {
+        let instance: String = row.get("instance")?;
+        Ok((InstanceName::new(&instance), Generation::new(row::unsigned(row, "generation")?)))
+    };
     statement.query_map([], read)?.collect()
 }
 

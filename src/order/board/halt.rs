@@ -19,6 +19,10 @@ impl Halted {
         self.0.contains_key(&lane)
     }
 
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
     /// Entries without a verdict in all of them.
     pub(super) fn waiting(&self) -> u64 {
         self.0.values().sum()

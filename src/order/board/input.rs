@@ -181,6 +181,11 @@ pub enum Input {
         instance: InstanceId,
         collections: Vec<CollectionId>,
     },
+    /// The instance has come back without something that it was given after this position (rule R16).
+    Older {
+        instance: InstanceId,
+        through: Seq,
+    },
     /// Another edge may have sent a write to the instance after its lease had ended.
     LateWrite {
         lane: LaneId,

@@ -16,6 +16,7 @@ mod input;
 mod inspection;
 mod late_write;
 mod launch;
+mod older;
 mod outcome;
 mod quarantine;
 mod rebuild;
@@ -137,6 +138,7 @@ impl Board {
             Input::Quiesced { lane, instance, wait } => self.quiesced(lane, instance, wait, &mut effects),
             Input::Reached { instance, reach } => self.reached(instance, reach),
             Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
+            Input::Older { instance, through } => self.came_back_older(instance, through, &mut effects),
             Input::LateWrite { lane, instance } => self.late_write(lane, instance, &mut effects),
             Input::LeftBehind { lane, instance } => self.left_behind(lane, instance, &mut effects),
             Input::ClientGone { lane, seq } => {

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use tokio::sync::Notify;
 
 use super::*;
-use crate::coordinator::{CoreParts, Restored, WorkQueue};
+use crate::coordinator::{CoreParts, Markers, Restored, WorkQueue};
 use crate::executor::{ResourceLimits, Resources};
 use crate::ids::{InstanceName, LaneId};
 use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Registry, Timeouts};
@@ -122,7 +122,7 @@ impl Fixture {
         let requests = Resources::new(Arc::clone(&store) as _, 1, Arc::clone(&self.late_writes), &limits);
         let (journal, _never_run) = Journal::open(Arc::clone(&store) as _, JournalOptions::default());
         let parts = CoreParts { registry, store, lease: Arc::clone(&self.lease), journal, requests };
-        let (core, work) = Core::new(Restored { board, effects: Vec::new(), halted: Vec::new() }, parts);
+        let (core, work) = Core::new(Restored { board, effects: Vec::new(), halted: Vec::new(), markers: Markers::new(uuid::Uuid::nil(), vec![None]) }, parts);
         self.holder.loaded(Arc::clone(&core));
         (core, work, folder)
     }

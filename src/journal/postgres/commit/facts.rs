@@ -48,6 +48,10 @@ const STATES: &str = "
     SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[])
     ON CONFLICT (lane, instance) DO UPDATE SET standing = excluded.standing, reason = excluded.reason";
 
+const MARKED: &str = "
+    INSERT INTO chroma_edge.markers AS m (instance, generation) SELECT * FROM unnest($1::text[], $2::bigint[])
+    ON CONFLICT (instance) DO UPDATE SET generation = greatest(m.generation, excluded.generation)";
+
 /// A settled entry's verdict and answer never change (rule R3), and neither does a final status: whatever the commit's
 /// facts were, a transaction's row is written once.
 static TRANSACTIONS: LazyLock<String> = LazyLock::new(|| {
@@ -120,7 +124,7 @@ pub(in crate::journal::postgres) fn record<'a>(
     now: Timestamp,
     queries: &mut Vec<Query<'a>>,
 ) {
-    let Folded { progress, states, transactions, resolved, catalog, handled, begun, reports, delivered, lifted } =
+    let Folded { progress, states, transactions, resolved, catalog, handled, begun, reports, delivered, marked, lifted } =
         fold(facts);
     let [lifted_before, lifted_after] = lifted;
     if !progress.is_empty() {
@@ -156,6 +160,13 @@ pub(in crate::journal::postgres) fn record<'a>(
     application::record(&begun, &reports, given, queries);
     if let Some(through) = delivered {
         queries.push(events::delivered(through));
+    }
+    if !marked.is_empty() {
+        let (names, generations): (Vec<&str>, Vec<i64>) = marked
+            .into_iter()
+            .map(|(instance, generation)| (instance.as_str(), i64::try_from(generation.get()).unwrap_or(i64::MAX)))
+            .unzip();
+        queries.push(query!(MARKED, names, generations));
     }
     if !handled.is_empty() {
         queries.push(query!(HANDLED, handled.iter().map(|id| id.0).collect::<Vec<i64>>()));

@@ -14,7 +14,7 @@ use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::{
     ApplicationDraft, ApplicationReport, EventId, Fact, LateWriteId, Status, StoredAnswer, TimingGap,
 };
-use crate::order::{CatalogChange, LaneState, Verdict};
+use crate::order::{CatalogChange, Generation, LaneState, Verdict};
 
 /// What a commit's facts leave behind.
 #[derive(Debug, Default)]
@@ -29,6 +29,7 @@ pub(in crate::journal::postgres) struct Folded<'a> {
     pub(in crate::journal::postgres) begun: Vec<&'a ApplicationDraft>,
     pub(super) reports: Vec<(Seq, &'a ApplicationReport, Timestamp)>,
     pub(in crate::journal::postgres) delivered: Option<EventId>,
+    pub(super) marked: BTreeMap<&'a InstanceName, Generation>,
     /// Lifted before the commit's own quarantines, and after them.
     pub(super) lifted: [BTreeSet<Seq>; 2],
 }
@@ -149,6 +150,10 @@ impl<'a> Folded<'a> {
             Fact::LateWriteHandled(id) => self.handled.push(*id),
             Fact::ApplicationBegan(draft) => self.begun.push(draft),
             Fact::ApplicationReported { seq, report, at } => self.reports.push((*seq, report, *at)),
+            Fact::Marked { instance, generation } => {
+                let last = self.marked.entry(instance).or_insert(*generation);
+                *last = (*last).max(*generation);
+            }
             Fact::Delivered(through) => self.delivered = self.delivered.max(Some(*through)),
         }
     }

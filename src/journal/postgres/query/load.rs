@@ -16,6 +16,7 @@ use crate::journal::postgres::commit::fence::FOUND;
 use crate::journal::postgres::connection::connect::Exclusive;
 use crate::journal::progress::LaneProgress;
 use crate::journal::{CollectionRow, EntryRow, ReadError, Snapshot};
+use crate::order::Generation;
 
 /// Above the lane's lowest progress; and what has no verdict, wherever it is. Each by its index.
 fn entries_sql() -> String {
@@ -65,6 +66,7 @@ pub(in crate::journal::postgres) async fn load(
     let databases =
         rows(&moment, "SELECT tenant, database, database_id FROM chroma_edge.databases ORDER BY tenant, database")
             .await?;
+    let marked = rows(&moment, "SELECT instance, generation FROM chroma_edge.markers ORDER BY instance").await?;
     Ok(Snapshot {
         journal_id: get(found, "journal_id")?,
         last: row::seq(found, "last_seq")?,
@@ -72,6 +74,7 @@ pub(in crate::journal::postgres) async fn load(
         entries: entries(&moment, &lanes, &places, configured).await?,
         progress: places.into_rows(),
         quarantined,
+        marked: marked.iter().map(marker).collect::<Result<_, _>>()?,
         tenants: tenants.iter().map(|row| row::text(row, "tenant")).collect::<Result<_, _>>()?,
         databases: databases
             .iter()
@@ -80,6 +83,11 @@ pub(in crate::journal::postgres) async fn load(
         collections,
         departed,
     })
+}
+
+fn marker(row: &Row) -> Result<(InstanceName, Generation), ReadError> {
+    let generation = Generation::new(row::unsigned(row, "generation")?);
+    Ok((InstanceName::new(&row::text(row, "instance")?), generation))
 }
 
 async fn rows(moment: &Transaction<'_>, sql: &str) -> Result<Vec<Row>, ReadError> {

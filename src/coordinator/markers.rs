@@ -1,0 +1,74 @@
+//! What the journal knows of the servers' markers (rule R16), and which servers are not what they should be.
+//!
+//! It decides nothing: `rejoin/` reads, writes and reports here, the pages ask.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use uuid::Uuid;
+
+use crate::ids::{InstanceId, InstanceName};
+use crate::journal::Snapshot;
+use crate::order::{Foreign, Generation};
+
+#[derive(Clone, Debug, Default)]
+struct Known {
+    /// The last marker that the server is known to carry, durably.
+    marked: Option<Generation>,
+    foreign: Option<Foreign>,
+}
+
+/// What is known of the markers.
+#[derive(Debug)]
+pub struct Markers {
+    journal: Uuid,
+    known: Mutex<Vec<Known>>,
+}
+
+impl Markers {
+    /// Those of a journal with this identity, by instance.
+    pub fn new(journal: Uuid, marked: Vec<Option<Generation>>) -> Markers {
+        let known = marked.into_iter().map(|marked| Known { marked, foreign: None }).collect();
+        Markers { journal, known: Mutex::new(known) }
+    }
+
+    /// Those of this snapshot, for these configured instances.
+    pub(super) fn of(snapshot: &Snapshot, instances: &[InstanceName]) -> Markers {
+        let of = |name: &InstanceName| {
+            snapshot.marked.iter().find(|(marked, _)| marked == name).map(|(_, generation)| *generation)
+        };
+        Markers::new(snapshot.journal_id, instances.iter().map(of).collect())
+    }
+
+    /// The journal's identity.
+    pub fn journal(&self) -> Uuid {
+        self.journal
+    }
+
+    /// The last marker that the instance's server is known to carry.
+    pub fn marked(&self, instance: InstanceId) -> Option<Generation> {
+        self.known()[instance.0].marked
+    }
+
+    /// Whose data the instance's server holds in place of its own.
+    pub fn foreign(&self, instance: InstanceId) -> Option<Foreign> {
+        self.known()[instance.0].foreign.clone()
+    }
+
+    /// The server carries this marker, durably.
+    pub(crate) fn note_marked(&self, instance: InstanceId, generation: Generation) {
+        let marked = &mut self.known()[instance.0].marked;
+        *marked = (*marked).max(Some(generation));
+    }
+
+    /// Whether that is new.
+    pub(crate) fn note_foreign(&self, instance: InstanceId, found: Option<Foreign>) -> bool {
+        let foreign = &mut self.known()[instance.0].foreign;
+        let new = *foreign != found;
+        *foreign = found;
+        new
+    }
+
+    fn known(&self) -> MutexGuard<'_, Vec<Known>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
