@@ -287,22 +287,35 @@ impl<'a> Copy<'a> {
                 serde_json::from_slice(&answer.body).map_err(|error| HealError::Target(error.to_string()))?;
             offset += listed.len();
             let more = listed.len() == LISTED;
-            // The old copy stays until the new one serves, whatever it is called.
-            let mapped = |id: Uuid| {
-                let board = self.core.board();
-                let known = board.catalog().by_id(id).and_then(|known| known.mappings[self.rebuild.target.0]);
-                known.is_some_and(|mapped| mapped.uuid() == id)
-            };
-            let leftover = |one: &Listed| is_reserved(&one.name) && !mapped(one.id);
-            left.extend(listed.into_iter().filter(leftover).map(|one| one.name));
+            left.extend(listed.into_iter().filter(|one| self.is_left_behind(one)));
             if !more {
                 break;
             }
         }
-        for name in left {
-            self.discard(&name).await;
+        for Listed { id, name } in left {
+            if is_reserved(&name) {
+                self.discard(&name).await;
+            } else {
+                // By its id: the name may be given to another collection meanwhile.
+                let hidden = hidden_name("left");
+                self.called(InstanceCollectionId::new(id), &hidden).await.map_err(target)?;
+                self.discard(&hidden).await;
+            }
         }
         Ok(())
+    }
+
+    /// Whether this is of no use to anybody: a copy under a hidden name, or one that took its place and was never admitted, and
+    /// whose collection has been renamed since.
+    fn is_left_behind(&self, one: &Listed) -> bool {
+        let board = self.core.board();
+        let known = board.catalog().by_id(one.id);
+        let mapped = known.is_some_and(|known| {
+            // The old copy stays until the new one serves, whatever it is called.
+            known.mappings.iter().flatten().any(|mapped| mapped.uuid() == one.id)
+        });
+        let misnamed = known.is_some_and(|known| known.scope != self.scope || known.name != one.name);
+        !mapped && (is_reserved(&one.name) || misnamed)
     }
 }
 

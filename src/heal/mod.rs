@@ -203,6 +203,8 @@ impl Healer {
             }
             Err(error) => {
                 copy.remove().await;
+                // It may have taken its place all the same.
+                swept.remove(&(rebuild.target, copy.scope.clone()));
                 Err(error)
             }
         }

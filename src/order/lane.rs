@@ -444,15 +444,16 @@ impl Lane {
         end
     }
 
-    /// Forgets entries that every in-step instance has durably.
+    /// Forgets entries that every instance has durably which is in step, or about to be.
     pub(super) fn trim(&mut self) {
-        let low = self
-            .replicas
-            .iter()
-            .filter(|p| p.state == LaneState::InStep)
-            .map(ReplicaProgress::scan_from)
-            .min()
-            .unwrap_or(Seq::ZERO);
+        let passed = |progress: &ReplicaProgress| match (progress.state, progress.in_flight) {
+            (LaneState::InStep, _) => Some(progress.scan_from()),
+            (_, InFlight::Recording { through }) if progress.pending.admission == Admission::WhenDurable => {
+                Some(through)
+            }
+            _ => None,
+        };
+        let low = self.replicas.iter().filter_map(passed).min().unwrap_or(Seq::ZERO);
         let kept = if proof::broken(Rule::ReplayOne) { KEPT } else { 0 };
         while self.slots.len() > kept
             && self.slots.front().is_some_and(|slot| slot.entry.seq <= low && slot.answer_given)

@@ -201,7 +201,8 @@ impl World {
                 continue;
             }
             let unvouched = row.profile.vouching == Vouching::Unvouched;
-            let carried = matches!(request.work, Work::Send { purpose: Purpose::Replicate, .. });
+            let settled = [Purpose::Replicate, Purpose::ExpectRefusal];
+            let carried = matches!(request.work, Work::Send { purpose, .. } if settled.contains(&purpose));
             if carried {
                 let times = self.deaths.carried.entry((*seq, instance)).or_default();
                 *times += 1;

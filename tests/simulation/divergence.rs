@@ -44,6 +44,9 @@ pub struct Taints {
     ids: BTreeMap<(InstanceId, Uuid), Cause>,
     /// Instances that may hold more or less than the catalog says.
     strange: BTreeSet<InstanceId>,
+    /// Instances that have passed a creation without an answer that counts (rule R12): what they have created is adopted when
+    /// they are looked at, which is not simulated.
+    passed: BTreeSet<InstanceId>,
     /// Applied first where the content was not what it should be.
     verdicts: BTreeSet<Seq>,
 }
@@ -55,6 +58,10 @@ impl Taints {
 
     pub fn is_strange(&self, instance: InstanceId) -> bool {
         self.strange.contains(&instance)
+    }
+
+    pub fn may_hold_what_was_passed(&self, instance: InstanceId) -> bool {
+        self.passed.contains(&instance)
     }
 
     pub fn verdict_from_elsewhere(&self, seq: Seq) -> bool {
@@ -126,6 +133,9 @@ impl World {
             LaneId::Records(collection) => self.taints.of(collection, instance).is_some(),
             LaneId::Catalog => self.taints.is_strange(instance),
         };
+        if lane == LaneId::Catalog && record.diverged.iter().any(|(_, at)| *at == instance) {
+            self.taints.passed.insert(instance);
+        }
         if astray {
             let applied = record.verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Applied);
             self.taints.verdicts.extend(applied.map(|(seq, _)| *seq));

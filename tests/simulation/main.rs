@@ -49,7 +49,17 @@ const STEPS: u64 = 2000;
 
 /// A late write reported during a deletion was forgotten (3, 97, 120); one reported during a settle time
 /// or a request was forgotten when that ended (3020, 3361). A deletion and what it had deleted waited for each other (5398).
-const FIXED: &[(u64, u64)] = &[(3, 900), (97, 800), (120, 900), (3020, 1400), (3361, 2000), (5398, 2000)];
+const FIXED: &[(u64, u64)] = &[
+    (3, 900),
+    (97, 800),
+    (120, 900),
+    (395, 2000),
+    (1569, 2000),
+    (2098, 2000),
+    (3020, 1400),
+    (3361, 2000),
+    (5398, 2000),
+];
 
 fn number(variable: &str) -> Option<u64> {
     std::env::var(variable).ok().and_then(|text| text.parse().ok())

@@ -19,6 +19,8 @@ use crate::world::{Weather, World};
 #[derive(Default)]
 pub struct Rebuilding {
     copies: Vec<(Rebuild, Stored)>,
+    /// Copies that were put in their places, durably known: those that were not admitted are removed before the next one.
+    made: Vec<(InstanceId, InstanceCollectionId)>,
 }
 
 impl Rebuilding {
@@ -180,7 +182,14 @@ impl World {
         }
         server.create_database(&copy.scope);
         server.delete_collection(&copy.scope, &copy.name);
-        Some(InstanceCollectionId::new(server.give(copy)))
+        for (_, left) in self.rebuilding.made.iter().filter(|(at, _)| *at == target) {
+            if catalog.by_id(left.uuid()).is_none_or(|owner| owner.mappings[target.0] != Some(*left)) {
+                server.collections.remove(&left.uuid());
+            }
+        }
+        let id = InstanceCollectionId::new(server.give(copy));
+        self.rebuilding.made.push((target, id));
+        Some(id)
     }
 
     fn end_rebuild(&mut self, rebuild: Rebuild, outcome: CutoverOutcome) {

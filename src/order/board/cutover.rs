@@ -5,7 +5,7 @@
 //! copying itself, before and at that position, is the shell's.
 
 use super::rebuild::{CutoverOutcome, Rebuild};
-use super::{Action, Board, Consistency, Effect, Reach, Record, WaitReason};
+use super::{Action, Board, Consistency, Effect, Reach, Record, WaitReason, known};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::admission::Admission;
 use crate::order::catalog_change::CatalogChange;
@@ -238,14 +238,15 @@ impl Board {
         self.release_cutover(id);
         match (outcome, cutover.stage) {
             (CutoverOutcome::InPlace(on_target), Stage::Running(at)) if stands => {
-                // What was skipped meanwhile is skipped by the new copy too.
-                let covered = self.lanes.get(&id).map(|lane| lane.covered(source));
-                debug_assert!(covered >= Some(at), "the source's place went back while its lane was held");
+                // What was skipped meanwhile is skipped by the new copy too, and may be forgotten already.
+                let Some(through) = known(self.lanes.get(&id)).map(|lane| lane.covered(source)) else { return };
+                debug_assert!(through >= at, "the source's place went back while its lane was held");
                 let instance = self.catalog.instance(target).clone();
                 let changes = vec![CatalogChange::Mapped { collection, instance, id: on_target }];
                 let pending =
                     Pending { changes: changes.clone(), admission: Admission::WhenDurable, ..Pending::default() };
-                let record = Record { through: Some(at), changes, admitted: vec![(id, target)], ..Record::default() };
+                let record =
+                    Record { through: Some(through), changes, admitted: vec![(id, target)], ..Record::default() };
                 if let Some(lane) = self.lanes.get_mut(&id) {
                     lane.progress_mut(target).doubt = Seq::ZERO;
                 }
