@@ -104,6 +104,7 @@ impl Admin {
             "not_seen": self.core.discovery().unseen_on(id),
             "capabilities": self.core.discovery().servers().capabilities(id).map(shown_capabilities),
             "unsupported": self.core.discovery().servers().why_unsupported(id),
+            "foreign": self.core.discovery().markers().foreign(id).map(|foreign| foreign.to_string()),
         })
     }
 

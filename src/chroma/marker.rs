@@ -69,7 +69,9 @@ mod tests {
         let id = Uuid::from_u128(8);
         let shown = json!({ "id": id, "name": MARKER_NAME, "metadata": created["metadata"], "dimension": null });
         assert_eq!(read_marker(shown.to_string().as_bytes()), Some((id, marker)));
-        for other in [json!({ "id": id, "metadata": null }), json!({ "id": id, "metadata": { "journal": 1 } }), json!([])] {
+        for other in
+            [json!({ "id": id, "metadata": null }), json!({ "id": id, "metadata": { "journal": 1 } }), json!([])]
+        {
             assert_eq!(read_marker(other.to_string().as_bytes()), None, "{other}");
         }
     }

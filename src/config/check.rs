@@ -337,8 +337,9 @@ fn heal(edge: &Section<'_>) -> Heal {
     let modes = [("true", HealMode::Automatic), ("false", HealMode::Off)];
     let mode = section.choice("enabled", "true", &modes, HealMode::Automatic);
     let hold = section.duration("hold", secs(1), ms(50)..=secs(60));
+    let marker_interval = section.duration("marker_interval", secs(10), secs(1)..=secs(3600));
     section.finish();
-    Heal { mode, hold }
+    Heal { mode, hold, marker_interval }
 }
 
 fn adopt(edge: &Section<'_>) -> Adopt {

@@ -197,6 +197,8 @@ pub struct Heal {
     pub mode: HealMode,
     /// How long writers of one collection may wait for that.
     pub hold: Duration,
+    /// How often each server is marked anew while it is written to.
+    pub marker_interval: Duration,
 }
 
 /// Reads the file, if one is named, and the environment through `lookup`.

@@ -10,7 +10,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::discovery::Discovery;
 use super::restore::Restored;
@@ -21,7 +21,8 @@ use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TraceId, TransactionId};
 use crate::instance::{Answer, Registry};
 use crate::journal::retention::{Capacity, RetentionSink};
 use crate::journal::{
-    Appended, DurableSink, Fact, Fault, Journal, LateWrite, LateWriteId, Request, Resolution, Store, TimingGap,
+    AppendError, Appended, DurableSink, Fact, Fault, Journal, LateWrite, LateWriteId, Request, Resolution, Store,
+    TimingGap,
 };
 use crate::lease::Lease;
 use crate::order::{
@@ -54,6 +55,8 @@ pub(crate) enum Work {
     Perform { action: Action, answer: Option<Arc<Answer>> },
     /// This late write is dealt with once everything before it is durable.
     Handled(LateWriteId),
+    /// Everything before it has been handed to the journal.
+    HandedOver(oneshot::Sender<()>),
 }
 
 /// The board, to be read. Nobody but [`Core::step`] can change it.
@@ -135,6 +138,7 @@ impl WorkQueue {
                 Work::Persist { persist, .. } => format!("{persist:?}"),
                 Work::Perform { action, .. } => format!("{action:?}"),
                 Work::Handled(LateWriteId(id)) => format!("handled {id}"),
+                Work::HandedOver(_) => "handed over".to_owned(),
             });
         }
         lines
@@ -306,6 +310,19 @@ impl Core {
             }
         }
         let _ = self.work.send(Work::Handled(id));
+    }
+
+    /// Waits until everything that the board has asked for so far is durable, at most for the journal's time limit.
+    ///
+    /// # Errors
+    /// It may not be.
+    pub async fn persisted(&self) -> Result<(), AppendError> {
+        let (reached, handed_over) = oneshot::channel();
+        let _ = self.work.send(Work::HandedOver(reached));
+        if handed_over.await.is_err() {
+            return Err(AppendError::Unavailable("the edge is being stopped".to_owned()));
+        }
+        self.journal.record_in_time(Vec::new()).await
     }
 
     /// A place for the answer of a write that is about to be journaled.

@@ -14,8 +14,15 @@ use crate::order::{Foreign, Generation};
 struct Known {
     /// The last marker that the server is known to carry, durably.
     marked: Option<Generation>,
+    /// What it carried when it was looked at or marked last, whoever gave it that.
+    carried: Option<Carried>,
+    /// Everything that it had was deleted on purpose, its marker too.
+    reset: bool,
     foreign: Option<Foreign>,
 }
+
+/// A marker, as far as one is told from another.
+pub(crate) type Carried = (Uuid, Generation);
 
 /// What is known of the markers.
 #[derive(Debug)]
@@ -27,7 +34,7 @@ pub struct Markers {
 impl Markers {
     /// Those of a journal with this identity, by instance.
     pub fn new(journal: Uuid, marked: Vec<Option<Generation>>) -> Markers {
-        let known = marked.into_iter().map(|marked| Known { marked, foreign: None }).collect();
+        let known = marked.into_iter().map(|marked| Known { marked, ..Known::default() }).collect();
         Markers { journal, known: Mutex::new(known) }
     }
 
@@ -56,8 +63,38 @@ impl Markers {
 
     /// The server carries this marker, durably.
     pub(crate) fn note_marked(&self, instance: InstanceId, generation: Generation) {
-        let marked = &mut self.known()[instance.0].marked;
-        *marked = (*marked).max(Some(generation));
+        let known = &mut self.known()[instance.0];
+        known.marked = known.marked.max(Some(generation));
+        known.carried = Some((self.journal, generation));
+        known.reset = false;
+    }
+
+    /// The server was looked at, and carries this.
+    pub(crate) fn note_carried(&self, instance: InstanceId, carried: Option<Carried>) {
+        self.known()[instance.0].carried = carried;
+    }
+
+    /// The server has just executed a reset: nothing is left of its marker.
+    pub(crate) fn note_reset(&self, instance: InstanceId) {
+        let known = &mut self.known()[instance.0];
+        known.carried = None;
+        known.reset = true;
+    }
+
+    /// What the server should carry, as far as it was looked at.
+    pub(crate) fn carried(&self, instance: InstanceId) -> Option<Carried> {
+        self.known()[instance.0].carried
+    }
+
+    /// Whether the server was reset since it was marked last.
+    pub(crate) fn was_reset(&self, instance: InstanceId) -> bool {
+        self.known()[instance.0].reset
+    }
+
+    /// Whether the server does not carry the marker that it is known by.
+    pub(crate) fn lacks_its_own(&self, instance: InstanceId) -> bool {
+        let known = &self.known()[instance.0];
+        known.marked.is_none() || known.carried != known.marked.map(|generation| (self.journal, generation))
     }
 
     /// Whether that is new.

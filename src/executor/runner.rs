@@ -106,6 +106,7 @@ impl Runner {
                         runner.perform(action, answer).await;
                     });
                 }
+                Work::HandedOver(reached) => drop(reached.send(())),
                 // The journal keeps the order of facts, so this one becomes durable only after those before it.
                 Work::Handled(late_write) => drop(self.core.journal().record(vec![Fact::LateWriteHandled(late_write)])),
             }

@@ -55,6 +55,8 @@ pub enum Observation {
     Broken,
     /// A definite answer to real traffic: applied, or rejected.
     Answered,
+    /// Another server answers there, or one with other data.
+    Replaced,
 }
 
 /// How much it takes.
@@ -106,7 +108,7 @@ impl Condition {
             Observation::ProbeOk => self.probed(now),
             Observation::ProbeFailed => self.probe_failed(rules),
             // The process is gone, and with it whatever it was held down for: the next one starts afresh.
-            Observation::Refused => Condition { held_until: None, ..self.down() },
+            Observation::Refused | Observation::Replaced => Condition { held_until: None, ..self.down() },
             Observation::Unanswered => self.suspected(),
             Observation::Broken => self.found_broken(now, rules),
             Observation::Answered => self.answered(),

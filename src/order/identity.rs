@@ -77,7 +77,9 @@ pub enum Identity {
 /// Whose data it is.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Foreign {
-    #[error("it carries the marker of the instance {0}: two addresses lead to one server, or data folders were swapped")]
+    #[error(
+        "it carries the marker of the instance {0}: two addresses lead to one server, or data folders were swapped"
+    )]
     Instance(InstanceName),
     #[error("it carries the marker of another journal, {0}")]
     Journal(Uuid),

@@ -100,8 +100,8 @@ impl Look<'_> {
             let before = contents.listed;
             let listed = self.list::<ListedDatabase>(&chroma::databases_path(tenant)).await;
             for found in contents.take(listed, tenant, None) {
-                if chroma::is_scratch(tenant, &found.name) {
-                    contents.has_scratch = true;
+                if chroma::is_reserved_database(tenant, &found.name) {
+                    contents.has_scratch |= chroma::is_scratch(tenant, &found.name);
                     continue;
                 }
                 scopes.insert(Scope::new(tenant, &found.name), Some(found.id));

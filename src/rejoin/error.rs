@@ -1,6 +1,7 @@
 //! Why an instance could not be looked at. It decides nothing; who looks does.
 
 use crate::ids::shown;
+use crate::order::Foreign;
 
 /// An instance that could not be looked at.
 #[derive(Debug, thiserror::Error)]
@@ -18,6 +19,9 @@ pub enum InspectError {
     /// It is Chroma, and not supported; said once, by who found it out.
     #[error("this server is not supported: {0}")]
     Unsupported(String),
+    /// Said once, by who found it out.
+    #[error("{0}")]
+    Foreign(Foreign),
     #[error("its answer to {} cannot be read: {error}", shown(.path))]
     Unreadable { path: String, error: serde_json::Error },
 }
@@ -27,7 +31,10 @@ impl InspectError {
     pub(super) fn is_definite(&self) -> bool {
         match self {
             InspectError::Refused { status, .. } => (400..500).contains(status) && !matches!(status, 408 | 429),
-            InspectError::TooLong { .. } | InspectError::PathTooLong { .. } | InspectError::Unsupported(_) => true,
+            InspectError::TooLong { .. }
+            | InspectError::PathTooLong { .. }
+            | InspectError::Unsupported(_)
+            | InspectError::Foreign(_) => true,
             InspectError::Unanswered(_) | InspectError::Succeeded | InspectError::Unreadable { .. } => false,
         }
     }

@@ -17,6 +17,7 @@ use super::capabilities;
 use super::completeness::complete;
 use super::contents::{Contents, Look};
 use super::error::InspectError;
+use super::marker::{self, Marked};
 use crate::chroma::is_reserved;
 use crate::clock::{self, Timestamp};
 use crate::coordinator::Core;
@@ -25,7 +26,7 @@ use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Scope, 
 use crate::instance::Client;
 use crate::journal::{Fact, TimingGap};
 use crate::lasting::LastingStates;
-use crate::order::{AckPolicy, Input};
+use crate::order::{AckPolicy, Identity, Input};
 
 /// Looks at instances.
 pub struct Inspector {
@@ -36,6 +37,8 @@ pub struct Inspector {
     deadline: Duration,
     /// How often in a row a part of an instance could not be listed.
     failures: Mutex<HashMap<(InstanceId, String), u32>>,
+    /// Collections of which a server that came back older may have missed the deletion: not adopted.
+    withheld: Mutex<HashSet<(InstanceId, Uuid)>>,
     /// Instances that lack so many collections: for the log.
     lacking: LastingStates<(InstanceId, usize)>,
 }
@@ -66,20 +69,43 @@ fn completed(seq: Seq) -> Fact {
 impl Inspector {
     /// Run it in the runtime that `client` is to belong to.
     pub fn new(core: Arc<Core>, client: Client, tenants: Vec<String>, deadline: Duration) -> Self {
-        Inspector { core, client, tenants, deadline, failures: Mutex::default(), lacking: LastingStates::default() }
+        Inspector {
+            core,
+            client,
+            tenants,
+            deadline,
+            failures: Mutex::default(),
+            withheld: Mutex::default(),
+            lacking: LastingStates::default(),
+        }
+    }
+
+    /// Whether the server still carries the marker that it carried, as far as it answers.
+    pub(super) async fn is_unchanged(&self, instance: InstanceId) -> bool {
+        marker::is_unchanged(&self.core, &self.look(instance)).await
+    }
+
+    /// Gives the server a marker that claims everything up to here.
+    pub(super) async fn mark(&self, instance: InstanceId, through: Seq) -> Marked {
+        marker::write(&self.core, &self.look(instance), through).await
+    }
+
+    fn look(&self, instance: InstanceId) -> Look<'_> {
+        Look { client: &self.client, instance, deadline: self.deadline }
     }
 
     /// Whether the instance has a collection of this id, as far as it answers.
     pub(super) async fn has(&self, instance: InstanceId, id: InstanceCollectionId) -> bool {
-        Look { client: &self.client, instance, deadline: self.deadline }.has(id.uuid()).await
+        self.look(instance).has(id.uuid()).await
     }
 
     /// Looks at everything on the instance, completes its tenants and databases, reports what is missing, proposes what is
     /// unknown.
     pub(super) async fn inspect(&self, instance: InstanceId, adopting: Adopting) -> Result<Adopted, InspectError> {
-        let look = Look { client: &self.client, instance, deadline: self.deadline };
+        let look = self.look(instance);
         // First: of a server that is not supported, nothing else is believed either.
         let scratch = capabilities::learn(&self.core, &look).await?;
+        let identity = marker::identify(&self.core, &look).await?;
         let (expected, wait, tenants, scopes) = {
             let board = self.core.board();
             let catalog = board.catalog();
@@ -94,6 +120,9 @@ impl Inspector {
             scratch.sweep().await;
         }
         contents.tenants = self.unknown_tenants(&look).await;
+        if matches!(identity, Identity::Older { .. }) {
+            self.withhold(instance, &contents);
+        }
         self.go_without(instance, &contents)?;
         let missing = self.missing(&look, expected, &contents).await;
         // Another edge may have the journal by now: what differs may be its doing.
@@ -118,6 +147,23 @@ impl Inspector {
             self.core.discovery.saw(instance);
         }
         Ok(adopted)
+    }
+
+    /// What the catalog does not know may be a collection that was deleted after the server's content was saved.
+    fn withhold(&self, instance: InstanceId, contents: &Contents) {
+        let board = self.core.board();
+        let catalog = board.catalog();
+        let unknown = contents.collections.iter().filter(|found| {
+            let named = catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
+            !is_reserved(&found.name) && named.is_none() && catalog.by_id(found.id).is_none()
+        });
+        let mut withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
+        for found in unknown {
+            let (instance_name, name) = (self.core.registry.name(instance), shown(&found.name));
+            if withheld.insert((instance, found.id)) {
+                warn!(instance = %instance_name, collection = %name, "this collection may have been deleted after what the server holds: it is not adopted");
+            }
+        }
     }
 
     /// What could not be listed is asked for again, unless it never will be: then the instance is admitted without it.
@@ -185,12 +231,13 @@ impl Inspector {
     ) -> Result<Adopted, InspectError> {
         let name = self.core.registry.name(instance).to_string();
         let adoption = {
+            let withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
             let board = self.core.board();
             let catalog = board.catalog();
             let unknown_database =
                 |found: &FoundDatabase| catalog.database(&Scope::new(&found.tenant, &found.name)).is_none();
             let unknown = |found: &FoundCollection| {
-                if is_reserved(&found.name) {
+                if is_reserved(&found.name) || withheld.contains(&(instance, found.id)) {
                     return false;
                 }
                 let named = catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);

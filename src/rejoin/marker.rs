@@ -3,10 +3,10 @@
 //! What a marker shows of a server is decided by [`Expected::identify`], what it may claim by the board. A marker says more
 //! only once everything that it relies on is durable in the journal.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use http::Method;
-use serde_json::{Value, json};
+use serde_json::json;
 use tracing::{debug, error, warn};
 use uuid::Uuid;
 
@@ -14,14 +14,12 @@ use super::contents::Look;
 use super::error::InspectError;
 use crate::chroma::{self, MARKER_NAME, marker_change, marker_creation, marker_scope, read_marker};
 use crate::coordinator::Core;
-use crate::ids::{InstanceId, InstanceName};
-use crate::instance::{Answer, Licence, Outgoing};
+use crate::ids::{InstanceName, Seq};
+use crate::instance::{Answer, Licence, Observation, Outgoing};
 use crate::journal::Fact;
 use crate::order::{Expected, Generation, Identity, Input, Marker};
 
 const ANSWER_BYTES: usize = 64 * 1024;
-/// How long the journal may take to make durable what a marker relies on.
-const DURABLE: Duration = Duration::from_secs(5);
 
 /// The server's marker, with the id of the collection that holds it.
 ///
@@ -47,14 +45,14 @@ pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<Identity, I
     let found = read(look).await?.map(|(_, marker)| marker);
     let markers = core.discovery().markers();
     let names: Vec<InstanceName> = core.registry().ids().map(|id| core.registry().name(id).clone()).collect();
+    let instance = core.registry().name(look.instance);
     let expected = Expected {
         journal: markers.journal(),
-        instance: core.registry().name(look.instance),
+        instance,
         configured: &names,
-        marked: markers.marked(look.instance),
+        marked: markers.marked(look.instance).filter(|_| !markers.was_reset(look.instance)),
     };
     let identity = expected.identify(found.as_ref());
-    let instance = core.registry().name(look.instance);
     let foreign = match &identity {
         Identity::Foreign(foreign) => Some(foreign.clone()),
         Identity::New | Identity::Same | Identity::Older { .. } => None,
@@ -64,27 +62,37 @@ pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<Identity, I
     {
         error!(%instance, %foreign, "this server holds somebody else's data: nothing is sent to it or served from it");
     }
-    if let Some(foreign) = foreign {
-        return Err(InspectError::Foreign(foreign));
-    }
     match &identity {
+        Identity::Foreign(foreign) => {
+            // It may have been replaced between two probes.
+            core.registry().observe_because(look.instance, Observation::Replaced, &foreign.to_string());
+            return Err(InspectError::Foreign(foreign.clone()));
+        }
         Identity::Older { through } => {
-            error!(%instance, %through, "this server has come back without what it was given after that position: every collection that has changed since is compared, or made anew");
+            error!(%instance, %through, "this server lacks what it was given after this position: what has changed since is compared, or copied anew");
             core.step(Input::Older { instance: look.instance, through: *through });
         }
-        Identity::New if found.as_ref().is_some_and(|marker| marker.journal != expected.journal) => {
-            warn!(%instance, "this server was marked by another journal, and this one has never marked it: its data is adopted");
+        Identity::New if found.is_some() => {
+            warn!(%instance, "another journal has marked this server, and this one never has: what it holds is adopted");
         }
-        Identity::New | Identity::Same | Identity::Foreign(_) => {}
+        Identity::New | Identity::Same => {}
     }
+    markers.note_carried(look.instance, found.map(|marker| (marker.journal, marker.generation)));
     Ok(identity)
+}
+
+/// Whether the server still carries what it carried when it was looked at, as far as it answers.
+pub(super) async fn is_unchanged(core: &Core, look: &Look<'_>) -> bool {
+    let Ok(found) = read(look).await else { return true };
+    let found = found.map(|(_, marker)| (marker.journal, marker.generation));
+    found == core.discovery().markers().carried(look.instance)
 }
 
 /// What an attempt to mark a server came to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Marked {
     Done,
-    /// It carries another marker than the one that it should: it has to be looked at.
+    /// It carries another marker than it did: it has to be looked at.
     Unexpected,
     /// Not this time.
     NotNow,
@@ -92,26 +100,28 @@ pub(super) enum Marked {
 
 /// Gives the server its next marker. A crash at any point leaves it with the one before or with this one, and the journal
 /// with the one before: either way it is the same server.
-pub(super) async fn write(core: &Core, look: &Look<'_>) -> Marked {
+pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked {
     let markers = core.discovery().markers();
     let instance = look.instance;
-    // Before anything else: what is claimed was true when the server was last seen with its marker.
-    let through = core.board().settled_through(instance);
-    let known = markers.marked(instance);
     let Ok(found) = read(look).await else { return Marked::NotNow };
-    let carried = found.as_ref().map(|(_, marker)| marker.generation);
-    let ours = found.as_ref().is_none_or(|(_, marker)| marker.journal == markers.journal());
-    if known.is_some() && (carried < known || !ours) {
+    let carried = found.as_ref().map(|(_, marker)| (marker.journal, marker.generation));
+    if carried != markers.carried(instance) {
         return Marked::Unexpected;
     }
     // What it is known to lack is durably diverged before a marker says that it lacks nothing.
-    core.journal().settle_within(DURABLE).await;
-    let next = carried.max(known).map_or(Generation::new(1), Generation::next);
+    if core.persisted().await.is_err() {
+        return Marked::NotNow;
+    }
+    let known = markers.marked(instance).max(carried.map(|(_, generation)| generation));
+    let next = known.map_or(Generation::new(1), Generation::next);
     let name = core.registry().name(instance).clone();
     let marker = Marker { journal: markers.journal(), instance: name.clone(), generation: next, through };
     if !put(core, look, found.map(|(id, _)| id), &marker).await {
+        // It may have been taken all the same.
+        markers.note_carried(instance, read(look).await.ok().flatten().map(|(_, m)| (m.journal, m.generation)));
         return Marked::NotNow;
     }
+    markers.note_carried(instance, Some((marker.journal, next)));
     if core.journal().record_in_time(vec![Fact::Marked { instance: name, generation: next }]).await.is_err() {
         return Marked::NotNow;
     }
@@ -145,20 +155,33 @@ async fn send(core: &Core, look: &Look<'_>, method: Method, path: String, body: 
     sent.ok()
 }
 
-/// Decides when a server is marked again.
+/// When a server was marked last, and where the journal ended then.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LastMark {
-    at: Option<std::time::Instant>,
-    through: Option<crate::ids::Seq>,
-}
+pub(super) struct LastMark(Option<(Seq, Instant)>);
 
 impl LastMark {
-    /// Whether something has been settled since, and the interval is over.
-    pub(super) fn is_due(&self, through: crate::ids::Seq, now: std::time::Instant, interval: Duration) -> bool {
-        self.through != Some(through) && self.at.is_none_or(|at| now.duration_since(at) >= interval)
+    pub(super) fn at(end: Seq, now: Instant) -> LastMark {
+        LastMark(Some((end, now)))
     }
 
-    pub(super) fn note(&mut self, through: crate::ids::Seq, now: std::time::Instant) {
-        *self = LastMark { at: Some(now), through: Some(through) };
+    /// Whether the journal has more by now, and the interval is over.
+    pub(super) fn is_due(self, end: Seq, now: Instant, interval: Duration) -> bool {
+        self.0.is_none_or(|(last, at)| end > last && now.duration_since(at) >= interval)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock;
+
+    #[test]
+    fn a_server_is_marked_again_when_it_has_got_more_and_the_interval_is_over() {
+        let (now, interval) = (clock::now(), Duration::from_secs(10));
+        let last = LastMark::at(Seq::new(7), now);
+        assert!(LastMark::default().is_due(Seq::ZERO, now, interval));
+        assert!(!last.is_due(Seq::new(8), now + Duration::from_secs(9), interval));
+        assert!(last.is_due(Seq::new(8), now + interval, interval));
+        assert!(!last.is_due(Seq::new(7), now + 2 * interval, interval));
     }
 }

@@ -9,6 +9,7 @@ mod completeness;
 mod contents;
 mod error;
 mod inspect;
+mod marker;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -20,6 +21,7 @@ use self::compare::{Found, compare};
 use self::error::InspectError;
 pub use self::inspect::Inspector;
 use self::inspect::{Adopted, Adopting};
+use self::marker::{LastMark, Marked};
 use crate::clock;
 use crate::coordinator::{Core, Inspections};
 use crate::ids::{CollectionId, InstanceId, Seq};
@@ -35,6 +37,8 @@ pub struct RejoinOptions {
     /// The time limit of one read of a comparison.
     pub deadline: Duration,
     pub first_look: FirstLook,
+    /// How often a server is marked anew while writes flow.
+    pub marker_interval: Duration,
 }
 
 /// What must be done before the edge serves clients.
@@ -85,6 +89,8 @@ pub struct Rejoin {
     unequal: Mutex<HashMap<(CollectionId, InstanceId), Seq>>,
     /// Instances that cannot be looked at, and those with collections that cannot be compared: for the log.
     unseen: LastingStates<InstanceId>,
+    /// When each server was marked last.
+    marks: Mutex<HashMap<InstanceId, LastMark>>,
     unclear: LastingStates<InstanceId>,
 }
 
@@ -94,7 +100,8 @@ impl Rejoin {
         let all = core.registry.ids().collect();
         let (adopt_later, begun) = (Mutex::new(all), clock::now());
         let (unequal, unseen, unclear) = (Mutex::default(), LastingStates::default(), LastingStates::default());
-        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, unclear }
+        let marks = Mutex::default();
+        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, marks, unclear }
     }
 
     /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
@@ -213,7 +220,7 @@ impl Rejoin {
                 registry.admit(instance, generation)
             }
             // Said once, when it was found out: it stays so until another server is there.
-            Err(InspectError::Unsupported(_)) => Admission::Superseded,
+            Err(InspectError::Unsupported(_) | InspectError::Foreign(_)) => Admission::Superseded,
             Err(error) => {
                 if let Some(times) = self.unseen.seen(instance, clock::now()).times() {
                     let instance = registry.name(instance);
@@ -280,6 +287,7 @@ impl Rejoin {
             tokio::time::sleep(self.options.interval).await;
             self.core.step(Input::LookAgain);
             self.spot_check(round).await;
+            self.mark().await;
             round = round.wrapping_add(1);
             copies = self.watch_copies(copies);
         }
@@ -291,10 +299,38 @@ impl Rejoin {
         let registry = self.core.registry();
         for instance in registry.ids().filter(|id| registry.usable(*id)) {
             let sample = self.core.board().served_sample(instance, round);
-            if let Some(id) = sample
-                && !self.inspector.has(instance, id).await
-            {
+            let lost = match sample {
+                Some(id) => !self.inspector.has(instance, id).await,
+                None => false,
+            };
+            if lost || !self.inspector.is_unchanged(instance).await {
                 self.core.doubt_contents(instance);
+            }
+        }
+    }
+
+    /// Marks each server anew that has got something since it was marked last, and each that does not carry its marker.
+    async fn mark(&self) {
+        let registry = self.core.registry();
+        for instance in registry.ids().filter(|id| registry.usable(*id)) {
+            // Before the server is asked what it carries: what is claimed was there then.
+            let (through, last) = {
+                let board = self.core.board();
+                (board.settled_through(instance), board.last())
+            };
+            let lacks = self.core.discovery().markers().lacks_its_own(instance);
+            let due =
+                self.marks.lock().unwrap_or_else(PoisonError::into_inner).get(&instance).copied().unwrap_or_default();
+            if !lacks && !due.is_due(last, clock::now(), self.options.marker_interval) {
+                continue;
+            }
+            match self.inspector.mark(instance, through).await {
+                Marked::Done => {
+                    let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
+                    marks.insert(instance, LastMark::at(last, clock::now()));
+                }
+                Marked::Unexpected => self.core.doubt_contents(instance),
+                Marked::NotNow => {}
             }
         }
     }

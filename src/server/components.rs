@@ -142,7 +142,12 @@ impl Components {
         let deadline = self.config.attempt_timeout;
         let tenants = self.config.adopt.tenants.clone();
         let inspector = Inspector::new(Arc::clone(core), self.client(), tenants, deadline);
-        let options = RejoinOptions { interval: self.config.recovery_interval, deadline, first_look };
+        let options = RejoinOptions {
+            interval: self.config.recovery_interval,
+            deadline,
+            first_look,
+            marker_interval: self.config.heal.marker_interval,
+        };
         Rejoin::new(Arc::clone(core), inspector, self.client(), options)
     }
 

@@ -206,6 +206,20 @@ impl ChromaServer {
         store
     }
 
+    /// A copy of its data.
+    pub fn save(&self) -> tempfile::TempDir {
+        assert!(self.child.is_none(), "kill it first");
+        let saved = tempfile::tempdir().expect("a folder");
+        copy(&self.dir.join("data"), &saved.path().join("data"));
+        saved
+    }
+
+    /// Puts this copy of some server's data in the place of its own.
+    pub fn put_back(&mut self, saved: &tempfile::TempDir) {
+        self.wipe();
+        copy(&saved.path().join("data"), &self.dir.join("data"));
+    }
+
     /// Throws its data away: it comes back blank.
     pub fn wipe(&mut self) {
         assert!(self.child.is_none(), "kill it first");
@@ -228,6 +242,18 @@ impl Drop for ChromaServer {
                 self.port.number,
                 log.lines().count()
             );
+        }
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).expect("a folder");
+    for entry in std::fs::read_dir(from).expect("a folder").map(|entry| entry.expect("an entry")) {
+        let target = to.join(entry.file_name());
+        if entry.file_type().expect("its type").is_dir() {
+            copy(&entry.path(), &target);
+        } else {
+            std::fs::copy(entry.path(), target).expect("a copy");
         }
     }
 }

@@ -31,6 +31,7 @@ mod limits;
 mod log_lines;
 mod nobody_there;
 mod numbers;
+mod older;
 mod once;
 mod pair;
 mod postgres_away;

@@ -42,6 +42,7 @@ impl Journal {
             entries,
             quarantined: lanes.iter().flat_map(|lane| self.quarantined(*lane)).collect(),
             progress: places.map(|(lane, instance)| self.progress(lane, instance)).collect(),
+            marked: Vec::new(),
             tenants: self.catalog.tenants().map(str::to_owned).collect(),
             databases: databases.collect(),
             collections,

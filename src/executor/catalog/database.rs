@@ -84,6 +84,7 @@ pub(super) async fn reset(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<At
     let (class, answer) = send_as_is(attempt, entry).await?;
     if class == Class::Applied {
         attempt.observe(class, &answer);
+        attempt.core.discovery.markers().note_reset(attempt.instance);
         return Ok(Attempted::of(applied(vec![CatalogChange::Reset]), Some(answer)));
     }
     Ok(plain(attempt, class, answer, Vec::new()))

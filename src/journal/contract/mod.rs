@@ -24,8 +24,8 @@ use super::*;
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::order::{
-    AckPolicy, CatalogChange, Conditions, Encoding, Generation, Kind, LaneState, Merge, Origin, Priority, Profile, Verdict,
-    Vouching,
+    AckPolicy, CatalogChange, Conditions, Encoding, Generation, Kind, LaneState, Merge, Origin, Priority, Profile,
+    Verdict, Vouching,
 };
 
 /// Where a store is tested: the same journal, opened again after the store before it was dropped.

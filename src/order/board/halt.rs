@@ -100,6 +100,7 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
         Input::Journaled(_)
         | Input::Reached { .. }
         | Input::Missing { .. }
+        | Input::Older { .. }
         | Input::LateWrite { .. }
         | Input::Lift { .. }
         | Input::Reconsider { .. }

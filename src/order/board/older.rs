@@ -2,18 +2,24 @@
 
 use super::{Board, DivergenceCause, Effect, persist_divergence};
 use crate::ids::{InstanceId, LaneId, Seq};
-use crate::order::lane::LaneState;
+use crate::order::lane::{Lane, LaneState};
 
 impl Board {
-    /// Everything up to here is durably known to be applied or skipped on the instance, in every lane in which it is in step.
+    /// Everything up to here is durably known to be applied or skipped on the instance, in every lane. A lane in which it is
+    /// not in step holds that back: what is found equal there later may have been executed after the marker.
     pub fn settled_through(&self, instance: InstanceId) -> Seq {
         // What is in a halted lane is not on the board.
         if !self.halted.is_empty() {
             return Seq::ZERO;
         }
-        let in_step = self.lanes.values().filter(|lane| lane.progress(instance).state == LaneState::InStep);
-        let open = in_step.filter_map(|lane| lane.first_unsettled(instance));
-        open.map(Seq::prior).min().unwrap_or(self.last)
+        let settled = |lane: &Lane| {
+            let progress = lane.progress(instance);
+            match progress.state {
+                LaneState::InStep => lane.first_unsettled(instance).map(Seq::prior),
+                LaneState::Diverged | LaneState::Quarantined => Some(progress.durable),
+            }
+        };
+        self.lanes.values().filter_map(settled).min().unwrap_or(self.last)
     }
 
     /// Every copy that something has changed after this position is diverged there: it is compared, or made anew. The others

@@ -122,7 +122,15 @@ impl Fixture {
         let requests = Resources::new(Arc::clone(&store) as _, 1, Arc::clone(&self.late_writes), &limits);
         let (journal, _never_run) = Journal::open(Arc::clone(&store) as _, JournalOptions::default());
         let parts = CoreParts { registry, store, lease: Arc::clone(&self.lease), journal, requests };
-        let (core, work) = Core::new(Restored { board, effects: Vec::new(), halted: Vec::new(), markers: Markers::new(uuid::Uuid::nil(), vec![None]) }, parts);
+        let (core, work) = Core::new(
+            Restored {
+                board,
+                effects: Vec::new(),
+                halted: Vec::new(),
+                markers: Markers::new(uuid::Uuid::nil(), vec![None]),
+            },
+            parts,
+        );
         self.holder.loaded(Arc::clone(&core));
         (core, work, folder)
     }

@@ -124,8 +124,19 @@ pub(in crate::journal::postgres) fn record<'a>(
     now: Timestamp,
     queries: &mut Vec<Query<'a>>,
 ) {
-    let Folded { progress, states, transactions, resolved, catalog, handled, begun, reports, delivered, marked, lifted } =
-        fold(facts);
+    let Folded {
+        progress,
+        states,
+        transactions,
+        resolved,
+        catalog,
+        handled,
+        begun,
+        reports,
+        delivered,
+        marked,
+        lifted,
+    } = fold(facts);
     let [lifted_before, lifted_after] = lifted;
     if !progress.is_empty() {
         let (lanes, names) = keys(&progress);
