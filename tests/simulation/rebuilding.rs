@@ -20,7 +20,7 @@ use crate::world::{Weather, World};
 pub struct Rebuilding {
     copies: Vec<(Rebuild, Stored)>,
     /// Copies that were put in their places, durably known: those that were not admitted are removed before the next one.
-    made: Vec<(InstanceId, InstanceCollectionId)>,
+    made: Vec<(CollectionId, InstanceId, InstanceCollectionId)>,
 }
 
 impl Rebuilding {
@@ -182,13 +182,13 @@ impl World {
         }
         server.create_database(&copy.scope);
         server.delete_collection(&copy.scope, &copy.name);
-        for (_, left) in self.rebuilding.made.iter().filter(|(at, _)| *at == target) {
+        for (.., left) in self.rebuilding.made.iter().filter(|(of, at, _)| (*of, *at) == (collection, target)) {
             if catalog.by_id(left.uuid()).is_none_or(|owner| owner.mappings[target.0] != Some(*left)) {
                 server.collections.remove(&left.uuid());
             }
         }
         let id = InstanceCollectionId::new(server.give(copy));
-        self.rebuilding.made.push((target, id));
+        self.rebuilding.made.push((collection, target, id));
         Some(id)
     }
 
