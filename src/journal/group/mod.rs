@@ -5,6 +5,7 @@
 //! became durable, in order, and puts it into the lanes.
 
 mod breach;
+mod commit;
 mod hold;
 mod queue;
 mod stats;

@@ -22,6 +22,14 @@ pub(super) struct Waiting {
     pub(super) reply: oneshot::Sender<Result<Seq, AppendError>>,
 }
 
+impl Waiting {
+    /// The same append with a reply of its own, which the receiver gets.
+    pub(super) fn again(&self) -> (Waiting, oneshot::Receiver<Result<Seq, AppendError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Waiting { ticket: self.ticket, draft: self.draft.clone(), reply }, answer)
+    }
+}
+
 /// Facts that become durable together, and whom to notify, if anyone waits.
 pub(super) struct Facts {
     pub(super) facts: Vec<Fact>,
