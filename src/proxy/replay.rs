@@ -6,7 +6,7 @@ use tokio::time::{Duration, timeout_at};
 
 use super::Edge;
 use super::failure::Failure;
-use super::write::unanswered;
+use super::unanswered::unanswered;
 use crate::clock;
 use crate::journal::{ClientKey, Lookup, TransactionRow};
 use crate::order::Verdict;

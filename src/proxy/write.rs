@@ -12,8 +12,9 @@ use super::context::{Completion, Context, Stage};
 use super::failure::{Failure, KeyOrigin};
 use super::prepare::{Identity, Preparation, Prepared, WriteRequest, prepare};
 use super::single_flight::{Arrival, Ended, Follower};
+use super::unanswered::unanswered;
 use super::{discovery, forwarded, quarantine, replay};
-use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Operation};
+use crate::chroma::Operation;
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Settlement, Ticket, Withdrawal};
 use crate::ids::{LaneId, Seq, TransactionId};
@@ -301,22 +302,6 @@ async fn everywhere(edge: &Edge, lane: LaneId, seq: Seq) {
             return;
         }
     }
-}
-
-/// The answer to a write that no instance has answered: its collection was deleted, rule R10 abandoned it, or rule R13
-/// quarantined it.
-pub fn unanswered(verdict: Verdict, lane: LaneId) -> Reply {
-    if verdict == Verdict::Quarantined {
-        let text = "An instance died while it executed the write: it is quarantined, and is not executed unless an \
-                    operator sends it again (/admin/quarantine)";
-        let error = ErrorBody::new(ErrorName::InternalError, text).with_reason("quarantine");
-        return Reply::from(EdgeAnswer::error(500, &error));
-    }
-    if let (Verdict::Void, LaneId::Records(collection)) = (verdict, lane) {
-        return Reply::from(ErrorBody::collection_id_not_found(collection));
-    }
-    let error = ErrorBody::new(ErrorName::InternalError, "No instance answered the write, and none has it");
-    Reply::from(EdgeAnswer::error(500, &error))
 }
 
 fn answered(edge: &Edge, context: &mut Context, settlement: &Settlement, lane: LaneId, shown_id: &str) -> Reply {

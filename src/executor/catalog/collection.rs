@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::existing::{self, show};
-use super::{Entry, already, applied, database, field, plain, send, send_as_is, uuid_field};
+use super::made::{created, doubtful};
+use super::{Entry, already, applied, database, field, plain, send, send_as_is};
 use crate::chroma::{self, Class, ErrorBody, Existing, Scanned, scan_create_collection, scan_update_collection};
 use crate::executor::attempt::{Attempt, Attempted, judge};
 use crate::executor::records::content_type;
-use crate::ids::{CollectionId, InstanceCollectionId, Scope};
+use crate::ids::{CollectionId, Scope};
 use crate::instance::{Answer, Outgoing};
-use crate::order::{CatalogChange, Collection, Health, Kind, LaneState, Origin, Outcome};
-use crate::proof::{self, CrashPoint};
+use crate::order::{CatalogChange, Collection, Kind, LaneState, Outcome};
 
 const CONFLICT: u16 = 409;
 const NOT_FOUND: u16 = 404;
@@ -72,44 +72,11 @@ pub(super) async fn send_in_scope(
     send(attempt, Kind::CreateCollection, outgoing).await
 }
 
-/// The request before has changed the instance, or may have: what follows it failed.
-pub(super) fn doubtful(failed: Attempted) -> Attempted {
-    Attempted { outcome: Outcome::InDoubt { instance_was: Health::Healthy }, ..failed }
-}
-
 /// `get_or_create` is judged by the catalog: sent as it is, it would return whatever the instance has by this name.
 fn without_reuse(body: &Bytes) -> Bytes {
     let Ok(mut fields) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(body) else { return body.clone() };
     fields.remove("get_or_create");
     serde_json::to_vec(&fields).map_or_else(|_| body.clone(), Bytes::from)
-}
-
-pub(super) fn created(
-    attempt: &Attempt<'_>,
-    entry: &Entry<'_>,
-    (scope, name): (&Scope, &str),
-    mut changes: Vec<CatalogChange>,
-    body: &[u8],
-) -> Outcome {
-    let Some(id) = uuid_field(body, "id") else {
-        return Outcome::InDoubt { instance_was: Health::Healthy };
-    };
-    let collection = CollectionId::new(id);
-    changes.push(CatalogChange::CollectionCreated {
-        collection,
-        scope: scope.clone(),
-        name: name.to_owned(),
-        created: entry.request.seq,
-        origin: Origin::Created,
-    });
-    changes.push(mapped(attempt, collection, id));
-    applied(changes)
-}
-
-pub(super) fn mapped(attempt: &Attempt<'_>, collection: CollectionId, id: Uuid) -> CatalogChange {
-    proof::pass(CrashPoint::BeforeMapping);
-    let instance = attempt.core.registry.name(attempt.instance).clone();
-    CatalogChange::Mapped { collection, instance, id: InstanceCollectionId::new(id) }
 }
 
 /// Rename, metadata and configuration. The journaled path holds the stable id.

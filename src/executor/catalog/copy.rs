@@ -7,7 +7,8 @@
 use http::Method;
 use uuid::Uuid;
 
-use super::collection::{mapped, send_in_scope};
+use super::collection::send_in_scope;
+use super::made::mapped;
 use super::{Entry, already, applied, existing, send, uuid_field};
 use crate::chroma::{self, Class, Scanned, copy_requests, scan_create_collection};
 use crate::executor::attempt::{Attempt, Attempted, judge};

@@ -8,9 +8,12 @@ mod collection;
 mod copy;
 mod database;
 mod existing;
+mod made;
 mod refusal;
 
 use serde_json::Value;
+
+pub use self::made::{Content, Creation, origin_of_found};
 
 use super::attempt::{Attempt, Attempted, judge};
 use super::records::content_type;
