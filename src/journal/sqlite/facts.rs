@@ -18,8 +18,7 @@ use crate::order::{LaneState, Verdict};
 static FINISH: LazyLock<String> = LazyLock::new(|| {
     with_statuses(
         "UPDATE transactions SET
-            status = CASE WHEN status = {attempting} THEN {completed} WHEN verdict = :applied THEN {recovered}
-                ELSE {abandoned} END,
+            status = {finished},
             response_status = coalesce(answer_status, response_status),
             completed_at = :at, next_retry_at = NULL
         WHERE verdict IS NOT NULL AND status IN ({open})",
@@ -36,8 +35,7 @@ static RETRIED: LazyLock<String> = LazyLock::new(|| {
 
 /// Finishes what has a verdict and was cut off before its client's answer was recorded.
 pub(super) fn finish_statuses(connection: &Connection, at: Timestamp) -> rusqlite::Result<()> {
-    let values = named_params! { ":applied": Verdict::Applied.name(), ":at": at.millis() };
-    connection.prepare_cached(&FINISH)?.execute(values).map(drop)
+    connection.prepare_cached(&FINISH)?.execute(named_params! { ":at": at.millis() }).map(drop)
 }
 
 /// Records the fact.

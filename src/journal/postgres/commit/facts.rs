@@ -100,8 +100,7 @@ static FINISH: LazyLock<String> = LazyLock::new(|| {
     with_statuses(
         "
     UPDATE chroma_edge.transactions SET
-        status = CASE WHEN status = {attempting} THEN {completed} WHEN verdict = 'applied' THEN {recovered}
-            ELSE {abandoned} END,
+        status = {finished},
         response_status = coalesce(answer_status, response_status),
         completed_at = $1, next_retry_at = NULL
     WHERE verdict IS NOT NULL AND status IN ({open})",
