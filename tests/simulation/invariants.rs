@@ -8,7 +8,7 @@ use chroma_edge::order::{
 
 use crate::body::Body;
 use crate::divergence::{Divergence, Known};
-use crate::journal::{LIMITS, Row};
+use crate::journal::Row;
 use crate::requests::Request;
 use crate::world::World;
 
@@ -48,7 +48,6 @@ impl World {
             Action::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
                 self.check_turn(*lane, *instance, seqs, *send_priority);
                 self.r1_one_in_doubt(*lane, *instance, seqs);
-                self.r9_mergeable(seqs);
                 self.r7_deletion_waits(*instance, seqs[0]);
                 self.count_send(seqs, *purpose, *repeat);
             }
@@ -138,22 +137,6 @@ impl World {
         let abandoned = self.abandoned.iter().filter(loaded);
         if let Some(request) = self.requests.iter().chain(abandoned).find(|request| under(request)) {
             violated("R7", &format!("the deletion {seq} is sent to {instance:?} over {request:?}"));
-        }
-    }
-
-    /// R9: only checked neighbours of one kind and encoding share a request, within the limits.
-    fn r9_mergeable(&mut self, seqs: &[Seq]) {
-        if seqs.len() == 1 {
-            return;
-        }
-        let rows: Vec<_> = seqs.iter().map(|seq| &self.journal.rows[seq]).collect();
-        let merges: Vec<_> = rows.iter().filter_map(|row| row.profile.merge).collect();
-        let alike = rows.iter().all(|row| row.profile.kind == rows[0].profile.kind)
-            && merges.len() == rows.len()
-            && merges.iter().all(|merge| merge.encoding == merges[0].encoding);
-        let docs: u32 = merges.iter().map(|merge| merge.docs).sum();
-        if !alike || docs > LIMITS.documents {
-            violated("R9", &format!("{seqs:?} share a request"));
         }
     }
 

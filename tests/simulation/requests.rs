@@ -143,6 +143,9 @@ impl World {
             Work::Send { seqs, purpose: Purpose::Execute, .. } if self.refused_by_the_edge(seqs[0]) => {
                 self.requests[at].answer = Some(Answer::Conflict);
             }
+            Work::Send { seqs, purpose: Purpose::Replicate, .. } if lane == LaneId::Catalog && self.was_found(seqs[0]) => {
+                self.requests[at].answer = Some(Answer::Done);
+            }
             Work::Send { seqs, purpose: Purpose::ExpectRefusal, .. } if lane == LaneId::Catalog => {
                 self.requests[at].answer = Some(self.execute_to_be_refused(instance, seqs[0]));
             }
