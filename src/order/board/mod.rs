@@ -223,6 +223,7 @@ impl Board {
     /// Whether the instance lacks the collection, and its catalog lane will not bring it: it needs a rebuild, and
     /// nothing may wait for it until then (rule R11).
     pub(super) fn never_mapped(&self, id: LaneId, instance: InstanceId) -> bool {
+        // Only collections are mapped.
         let LaneId::Records(collection) = id else { return false };
         let stopped =
             self.lanes.get(&LaneId::Catalog).is_some_and(|lane| lane.progress(instance).state != LaneState::InStep);
@@ -230,6 +231,7 @@ impl Board {
     }
 
     fn quiesced(&mut self, id: LaneId, instance: InstanceId, wait: WaitId, effects: &mut Vec<Effect>) {
+        // Late: the lane's collection was deleted during the wait.
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let closed = lane.closed_by.is_some();
         let progress = lane.progress_mut(instance);
@@ -280,6 +282,7 @@ impl Board {
     /// Rule R11: only a collection's lane, and only if two others in step durably have more. The instance may have moved
     /// since it was found to be the last.
     fn left_behind(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
+        // Late: the collection was deleted since.
         let Some(lane) = self.lanes.get(&id).filter(|_| id != LaneId::Catalog) else { return };
         let has = lane.durably_covered(instance);
         let ahead =

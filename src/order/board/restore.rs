@@ -188,7 +188,7 @@ impl Board {
 
     /// Which collections the catalog entries were about is not known any more: each counts for all (rule R5).
     fn touch_collections(&mut self) {
-        let Some(answered) = self.lanes.get(&LaneId::Catalog).map(|lane| lane.answered) else { return };
+        let Some(answered) = known(self.lanes.get(&LaneId::Catalog)).map(|lane| lane.answered) else { return };
         let all: Vec<_> = self.catalog.collections().map(|collection| collection.id).collect();
         for collection in all {
             self.catalog.touch(collection, answered);
