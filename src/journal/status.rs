@@ -51,7 +51,7 @@ impl Status {
         }
     }
 
-    /// The status after `reported` arrived. A final one stays: whoever finished first told the truth, and what
+    /// The status after `reported` arrived. A final one stays: the first end that was reported is the true one, and what
     /// comes later is a late or repeated report.
     pub const fn after(self, reported: Status) -> Status {
         if self.is_final() { self } else { reported }

@@ -56,7 +56,7 @@ pub async fn replay(edge: &Edge, first: TransactionRow, key: &ClientKey, deadlin
         }
         let look = deadline.min(clock::now() + LOOK_AGAIN);
         tokio::select! {
-            _ = timeout_at(look.into(), watch.told()) => {}
+            _ = timeout_at(look.into(), watch.changed()) => {}
             () = edge.admission.stopping() => return Err(running),
         }
         if clock::now() >= deadline {

@@ -86,7 +86,7 @@ pub(super) fn was_found(attempt: &Attempt<'_>, collection: CollectionId) -> bool
     known.is_some_and(|known| known.origin == Origin::Adopted)
 }
 
-/// The instance's collection of this name, if it is nobody's and empty: only then may it be this entry's own.
+/// The instance's collection of this name, if it is empty and not mapped: only then may it be this entry's own.
 pub(super) async fn unmapped_and_empty(
     attempt: &Attempt<'_>,
     scope: &Scope,

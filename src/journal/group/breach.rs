@@ -1,7 +1,7 @@
 //! What commits instead, where G1 is broken on purpose (`crate::proof`): nothing here is built otherwise.
 //!
 //! Writes enter their lanes, and their callers go on, under the positions that they are going to have; they become
-//! durable some time later. Whatever ends the process in between takes them with it. What a commit does is not
+//! durable some time later. If the process ends in between, they are lost. What a commit does is not
 //! changed: this stands around it, and around the sink to which it reports.
 
 use std::collections::HashSet;
@@ -54,7 +54,8 @@ impl<C: Commits> ExecuteFirst<C> {
         loop {
             let (copies, answers): (Vec<_>, Vec<_>) = appends.iter().map(Waiting::again).unzip();
             let next = self.inner.commit(Taken { appends: copies, facts: Vec::new() }).await;
-            let taken = answers.into_iter().map(|mut answer| matches!(answer.try_recv(), Ok(Err(AppendError::Taken(_)))));
+            let taken =
+                answers.into_iter().map(|mut answer| matches!(answer.try_recv(), Ok(Err(AppendError::Taken(_)))));
             let left = appends.into_iter().zip(taken).filter(|(_, is_taken)| !is_taken).map(|(waiting, _)| waiting);
             appends = left.filter(|waiting| self.sink.is_early(waiting.draft.transaction_id)).collect();
             if appends.is_empty() || matches!(next, Next::Never(_)) {
@@ -68,7 +69,7 @@ impl<C: Commits> ExecuteFirst<C> {
 #[async_trait]
 impl<C: Commits> Commits for ExecuteFirst<C> {
     async fn commit(&self, mut taken: Taken) -> Next {
-        // An application's own operations take positions that are reported to nobody.
+        // An application's own operations take positions that are not reported.
         let facts = taken.facts.iter().flat_map(|group| &group.facts);
         let is_unknown = facts.into_iter().any(|fact| matches!(fact, Fact::ApplicationBegan(_)));
         let Some(seqs) = self.sink.positions(&taken) else {
@@ -93,7 +94,7 @@ impl<C: Commits> Commits for ExecuteFirst<C> {
 
 impl Once {
     /// The positions that the appends are going to have, if they may be reported early: not the first ones, whose
-    /// positions nobody knows; not those with an id of a client's among them, which may be a repetition and get no
+    /// positions are not known; not those with an id of a client's among them, which may be a repetition and get no
     /// position; not those with one of the catalog, which is executed as the journal has it; and not while a lane waits
     /// for its progress to be recorded, and would execute nothing.
     fn positions(&self, taken: &Taken) -> Option<Vec<Seq>> {
@@ -105,7 +106,8 @@ impl Once {
     }
 
     fn report_early(&self, appends: &[Waiting], seqs: &[Seq]) {
-        let entries = appends.iter().zip(seqs).map(|(waiting, seq)| Appended { seq: *seq, draft: waiting.draft.clone() });
+        let entries =
+            appends.iter().zip(seqs).map(|(waiting, seq)| Appended { seq: *seq, draft: waiting.draft.clone() });
         let entries: Vec<_> = entries.collect();
         self.known().early.extend(entries.iter().map(|entry| entry.draft.transaction_id));
         self.sink.appended(entries);

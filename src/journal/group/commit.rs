@@ -227,7 +227,7 @@ impl Committer {
 
 fn recorded(groups: Vec<Facts>) {
     for reply in groups.into_iter().filter_map(|group| group.reply) {
-        // Whoever waited may have gone; the facts are durable.
+        // The caller may have gone; the facts are durable.
         let _ = reply.send(());
     }
 }

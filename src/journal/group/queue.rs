@@ -141,7 +141,7 @@ impl Queue {
         Ok((answer, hold))
     }
 
-    /// Queues facts that nobody waits for. When more facts wait than appends may, counts of retries are dropped: only
+    /// Queues facts for which no caller waits. When more facts wait than appends may, counts of retries are dropped: only
     /// operators see them, and during a long outage of the journal they would accumulate without limit. Everything else
     /// is bounded by the transactions and lanes it is about, and kept.
     pub(super) fn record_later(&self, mut facts: Vec<Fact>) {

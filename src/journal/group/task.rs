@@ -97,7 +97,7 @@ impl JournalTask {
 }
 
 impl Drop for JournalTask {
-    /// However the task ended, nobody keeps waiting for it.
+    /// However the task ends, no caller keeps waiting for it.
     fn drop(&mut self) {
         self.queue.abandon();
     }

@@ -81,7 +81,7 @@ impl Board {
     }
 }
 
-/// No request of this place can be executed any more, as far as the lane's content counts.
+/// No request to this replica can be executed any more, as far as the lane's content counts.
 pub(super) fn is_quiescent(progress: &ReplicaProgress) -> bool {
     progress.state != LaneState::InStep || progress.in_flight == InFlight::None
 }

@@ -52,7 +52,7 @@ impl Board {
             let progress = lane.progress(instance);
             progress.busy()
                 || progress.in_flight == InFlight::InDoubt
-                // Its rest begins as soon as a record is durable.
+                // Its wait begins as soon as a record is durable.
                 || progress.late_write_check == LateWriteCheck::WaitDue
                 || (lane.may_still_execute(instance) && lane.closed_by.is_none())
         };

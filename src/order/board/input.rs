@@ -196,7 +196,7 @@ pub enum Input {
         lane: LaneId,
         seq: Seq,
     },
-    /// The client of this entry is to be answered, and should be told to send it again: take it back, if nothing of it can
+    /// The client of this entry is to be answered that it may send the write again: take it back, if nothing of it can
     /// have been executed (rule R15). Ignored otherwise.
     Withdraw {
         lane: LaneId,
@@ -250,6 +250,6 @@ pub enum Input {
         rebuild: Rebuild,
         outcome: CutoverOutcome,
     },
-    /// Periodic: sends whatever may be sent, even if no input announced it.
+    /// Periodic: sends what may be sent, even if no input announced it.
     LookAgain,
 }

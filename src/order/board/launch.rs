@@ -163,8 +163,8 @@ impl Board {
     /// waits, or an instance may have executed it before (rule R2).
     pub(super) fn declined_by_all(&self, id: LaneId, seq: Seq) -> bool {
         self.lanes.get(&id).is_some_and(|lane| {
-            let attended = lane.slot(seq).is_some_and(|slot| slot.client == ClientState::Waiting);
-            attended && lane.replicas.iter().all(|progress| progress.declined == Some(seq) && progress.doubt < seq)
+            let waiting = lane.slot(seq).is_some_and(|slot| slot.client == ClientState::Waiting);
+            waiting && lane.replicas.iter().all(|progress| progress.declined == Some(seq) && progress.doubt < seq)
         })
     }
 }

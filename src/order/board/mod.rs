@@ -248,7 +248,7 @@ impl Board {
         self.examine_when_quiescent(id, effects);
     }
 
-    /// The net under every wake-up: costs one look at each lane.
+    /// For a wake-up that was missed: costs one look at each lane.
     fn look_again(&mut self, effects: &mut Vec<Effect>) {
         let held: Vec<_> = self.held.keys().copied().collect();
         for id in held {

@@ -13,7 +13,7 @@ use crate::proof::{self, Rule};
 pub enum Consistency {
     /// Every acknowledged write of the collection is visible.
     Fresh,
-    /// Whatever an instance that is not diverged has.
+    /// What an instance that is not diverged has.
     Any,
 }
 

@@ -1,4 +1,4 @@
-//! When a journaled write is taken back, so that its client may be told to send it again (rule R15).
+//! When a journaled write is taken back, so that its client may send it again (rule R15).
 //!
 //! Decides that only from what the board knows of the entry: no request for it can have been executed anywhere, nor can
 //! any be from now on. Whether its client wants that is the proxy's.

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn r7_a_deletion_waits_for_the_flights_under_it_on_that_instance() {
+fn r7_a_deletion_waits_for_what_is_in_flight_under_it_on_that_instance() {
     let mut rig = Rig::new(1);
     rig.write(Kind::Add);
     assert!(sends(&rig.delete_collection()).is_empty());
