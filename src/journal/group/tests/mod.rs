@@ -1,6 +1,7 @@
 //! The group commit before a store that does what a test tells it.
 
 mod appends;
+mod breach;
 mod facts;
 mod failures;
 mod fake;
