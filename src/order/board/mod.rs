@@ -272,7 +272,7 @@ impl Board {
     fn missing(&mut self, instance: InstanceId, collections: &[CollectionId], effects: &mut Vec<Effect>) {
         let lanes: Vec<_> = collections
             .iter()
-            .filter(|id| self.catalog.mapping(**id, instance).is_some() && self.first_deletion(**id) == Seq::MAX)
+            .filter(|id| self.catalog.mapping(**id, instance).is_some() && !self.may_be_going(**id, instance))
             .map(|id| LaneId::Records(*id))
             .collect();
         let diverged = self.diverge(lanes.into_iter().map(|lane| (lane, instance)).collect());
