@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// Between two lines about the same state.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// A state whose end nobody sees is over when it has not been seen for so long: longer than any pause between two attempts.
+/// A state whose end is not reported is over when it has not been seen for so long: longer than any pause between two attempts.
 const QUIET: Duration = Duration::from_secs(45);
 /// States of one kind that are told apart; what comes beyond is not logged.
 const KEPT: usize = 1000;

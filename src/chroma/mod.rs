@@ -4,7 +4,7 @@
 //! Pure: no I/O, no clock, no tokio. It decides what a request is ([`route`]), what its body promises
 //! ([`scan_records`] and its sisters), how bodies, paths and ids are rewritten, and what an answer means
 //! ([`classify`]). It does not decide where a request goes, when, or whether it is sent at all: that is
-//! `order/`, `replication/` and `proxy/`. Every input here is untrusted; nothing panics on it.
+//! `order/`, `executor/` and `proxy/`. Every input here is untrusted; nothing panics on it.
 
 mod answer;
 mod capabilities;
@@ -15,6 +15,7 @@ mod difference;
 mod envelope;
 mod error;
 mod feature;
+mod limit_table;
 mod limits;
 mod lookup;
 mod merge;
@@ -42,7 +43,8 @@ pub use difference::{blank_definition_difference, definition_difference};
 pub use envelope::{Envelope, Likeness};
 pub use error::{ErrorBody, ErrorName, Recovery};
 pub use feature::Feature;
-pub use limits::{Exceeded, IndexFault, Limit, Measured, RequestLimits, Unit};
+pub use limit_table::{Exceeded, IndexFault, Limit, Unit};
+pub use limits::{Measured, RequestLimits};
 pub use lookup::{Looked, Lookup};
 pub use merge::merge;
 pub use reserved::{RESERVED_PREFIX, is_reserved};

@@ -28,12 +28,12 @@ pub struct Resources {
     pub(super) bodies: Bodies,
     pub(super) warmed: Warmed,
     pub(super) late_writes: Arc<LateWrites>,
-    /// One for each instance: requests that hang on one take no place from those to another.
+    /// One for each instance: requests that hang on one take no permit from those to another.
     limiters: Vec<Arc<AttemptLimiter>>,
 }
 
 impl Resources {
-    /// For so many instances. `late_writes`: whoever holds the lease reads them.
+    /// For so many instances. `late_writes`: the holder of the lease reads them.
     pub fn new(
         store: Arc<dyn Store>,
         instances: usize,
@@ -60,6 +60,6 @@ impl RequestSink for Resources {
     }
 
     fn awaited(&self, lane: LaneId, precedence: Precedence) {
-        self.limiters.iter().for_each(|gate| gate.raise(lane, precedence));
+        self.limiters.iter().for_each(|limiter| limiter.raise(lane, precedence));
     }
 }

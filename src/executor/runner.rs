@@ -152,7 +152,7 @@ impl Runner {
         });
     }
 
-    /// Once for each entry: whoever runs the servers should know.
+    /// Once for each entry: the servers' operator should know.
     fn tell(&self, persist: &Persist) {
         match persist {
             Persist::Suspected { seq, on: Some(instance) } => {
@@ -389,7 +389,7 @@ impl Runner {
         }
     }
 
-    /// How long the place rests. The same for the same failure: what operators are told is what is done.
+    /// How long the replica waits. The same for the same failure: operators are shown what is done.
     fn span(&self, place: (LaneId, InstanceId), why: WaitReason) -> Duration {
         let longest = backoff::longest_pause(self.core.registry.typical_outage(place.1));
         let pause = |in_a_row| {

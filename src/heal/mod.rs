@@ -2,7 +2,7 @@
 //!
 //! A copy is made beside the old one, under a name of the edge's own that no client sees, and takes the old one's place in
 //! a moment in which the lane stands still. When that may be is `order/`'s decision; this room reads, writes and renames.
-//! What existed before the edge and differs from what is served is left alone: nobody knows which copy is right.
+//! What existed before the edge and differs from what is served is left alone: no one can say which copy is right.
 //! A quarantined copy is replaced unread.
 
 mod align;

@@ -26,6 +26,7 @@ pub mod sqlite;
 mod status;
 mod status_facts;
 mod store;
+mod stored_profile;
 mod transaction;
 
 pub use audit::*;

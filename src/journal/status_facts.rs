@@ -19,7 +19,7 @@ impl Fact {
         Fact::Status { seq, status, response_status, failure_reason, timing_gap, executed_on, at }
     }
 
-    /// The client was told 503: the write is journaled, and recovery executes it.
+    /// The client was answered 503: the write is journaled, and recovery executes it.
     pub fn recovery_pending(seq: Seq, at: Timestamp) -> Fact {
         Fact::Status {
             seq,
@@ -32,7 +32,7 @@ impl Fact {
         }
     }
 
-    /// The client was told 503, and to send it again: nothing of the write was ever executed, nor will be (rule R15).
+    /// The client was answered 503 and may send it again: nothing of the write was or will be executed (rule R15).
     pub fn withdrawn(seq: Seq, at: Timestamp) -> Fact {
         Fact::Status {
             seq,

@@ -408,7 +408,7 @@ impl Lane {
         run
     }
 
-    /// The end of what may have been under way on the instance before a crash, whatever is known of the entries now:
+    /// The end of what may have been under way on the instance before a crash, also of entries that have a verdict by now:
     /// everything up to there counts as in doubt (rule R2). `None`: nothing was. Because skips are recorded before
     /// anything newer is sent, it started right after the durable progress.
     ///

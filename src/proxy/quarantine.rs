@@ -13,7 +13,7 @@ use crate::order::{Conditions, ReadSubject, Refusal, Standing, Vouching};
 ///
 /// # Errors
 /// What it would meet.
-pub(super) async fn gate(core: &Core, vouch: &Vouch, draft: &Draft) -> Result<(), Failure> {
+pub(super) async fn check(core: &Core, vouch: &Vouch, draft: &Draft) -> Result<(), Failure> {
     let profile = &draft.profile;
     if profile.vouching == Vouching::Vouched {
         return Ok(());
@@ -29,7 +29,7 @@ pub(super) async fn gate(core: &Core, vouch: &Vouch, draft: &Draft) -> Result<()
     }
 }
 
-/// Refuses a read whose condition a write is suspected or convicted of.
+/// Refuses a read with the condition class of a suspect or quarantined write.
 ///
 /// # Errors
 /// What it would meet.
@@ -40,14 +40,14 @@ pub(super) fn by_writes(core: &Core, subject: ReadSubject) -> Result<(), Failure
     }
     match core.board().read_refusal(LaneId::Records(subject.collection), conditions) {
         Some(refusal) => {
-            let (standing, seq) = told(refusal);
+            let (standing, seq) = answer_of(refusal);
             Err(Failure::Quarantine(Refused::write(format!("journal position {seq}"), standing)))
         }
         None => Ok(()),
     }
 }
 
-const fn told(refusal: Refusal) -> (Standing, Seq) {
+const fn answer_of(refusal: Refusal) -> (Standing, Seq) {
     match refusal {
         Refusal::Suspect { seq } => (Standing::Suspect, seq),
         Refusal::Quarantined { seq } => (Standing::Quarantined, seq),
@@ -56,7 +56,7 @@ const fn told(refusal: Refusal) -> (Standing, Seq) {
 
 /// By the transaction, where the journal can be asked for it.
 async fn named(core: &Core, refusal: Refusal) -> Refused {
-    let (standing, seq) = told(refusal);
+    let (standing, seq) = answer_of(refusal);
     let listed = match standing {
         Standing::Quarantined => core.store().quarantines().await.unwrap_or_default(),
         Standing::Suspect => Vec::new(),

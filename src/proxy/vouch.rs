@@ -274,7 +274,7 @@ impl Stake {
         self.vouching
     }
 
-    /// An instance has answered: whatever it said, it lives.
+    /// An instance has answered, so it lives.
     pub fn answered(&self, status: u16) {
         if status == 200 {
             self.vouch.known().likeness.succeeded(&self.shape);

@@ -123,9 +123,9 @@ async fn by_behaviour(look: &Look<'_>) -> Result<Described, InspectError> {
     if heartbeat.status != 200 || !beats {
         return Err(InspectError::Unanswered("what answers there is no Chroma server".to_owned()));
     }
-    let nobody = InstanceCollectionId::new(Uuid::from_u128(1));
+    let absent = InstanceCollectionId::new(Uuid::from_u128(1));
     let name = TRIAL_NAMES[0].to_owned();
-    let mut lookup = Lookup::new(ByIdRoute::Present, chroma::scratch_scope(), nobody, name);
+    let mut lookup = Lookup::new(ByIdRoute::Present, chroma::scratch_scope(), absent, name);
     let shown = answer(look, lookup.path()).await?;
     // Only a server with the route says in Chroma's words that there is no such collection.
     let has_route = lookup.take(shown.status, &shown.body) == Looked::Absent;

@@ -206,7 +206,7 @@ impl Inspector {
         if adoption.tenants.is_empty() && adoption.databases.is_empty() && adoption.collections.is_empty() {
             return Ok(Adopted::Everything);
         }
-        // Nothing is adopted while the catalog lane is halted. Before it is at rest, what is unknown may be the edge's own
+        // Nothing is adopted while the catalog lane is halted. Before it has quiesced, what is unknown may be the edge's own
         // doing.
         if self.core.board().is_halted(LaneId::Catalog)
             || wait.is_none()

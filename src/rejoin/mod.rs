@@ -30,7 +30,7 @@ use crate::order::{Comparison, Input, Origin, Reach};
 /// Options of rejoin.
 #[derive(Clone, Debug)]
 pub struct RejoinOptions {
-    /// The interval of the safety net that re-examines every lane and phase.
+    /// The interval at which every lane and phase is looked at again.
     pub interval: Duration,
     /// The time limit of one read of a comparison.
     pub deadline: Duration,
@@ -253,7 +253,7 @@ impl Rejoin {
         };
     }
 
-    /// Inspects what somebody has doubts about. An inspection that fails is repeated: of an instance that stays up nobody else
+    /// Inspects instances whose contents are doubted. A failed inspection is repeated: of an instance that stays up nothing else
     /// would ask again, and a late write in the catalog lane shows in nothing else.
     async fn inspect_on_demand(&self, inspections: &Inspections) {
         let mut failed = BTreeSet::new();
@@ -272,7 +272,7 @@ impl Rejoin {
         }
     }
 
-    /// The safety net: looks at every lane again, every so often.
+    /// Looks at every lane again, at intervals, for wake-ups that were missed.
     async fn scan(&self) {
         let mut copies = Copies::Enough { since_last: 0 };
         let mut round: usize = 0;

@@ -210,12 +210,12 @@ impl World {
         if self.board.state_of(collection, target) == LaneState::InStep {
             violated("R14", &format!("{target:?} serves {collection:?} before its new mapping is durable"));
         }
-        match self.taints.of(collection, source) {
+        match self.divergences.of(collection, source) {
             Some(divergence) if divergence.known == Known::ToTheBoard => {
                 violated("R14", &format!("{collection:?} is copied from {source:?}, which is known to be astray"))
             }
-            Some(divergence) => self.taints.spoil_again(collection, target, divergence),
-            None => self.taints.forget(collection, target),
+            Some(divergence) => self.divergences.diverge_again(collection, target, divergence),
+            None => self.divergences.forget(collection, target),
         }
     }
 }

@@ -149,15 +149,15 @@ impl World {
         // What the catalog holds is compared in `crate::ending`.
         held.insert(LaneId::Catalog.to_string(), Vec::new());
         for collection in self.board.catalog().collections() {
-            let place = (instance.0.to_string(), name(collection.id));
+            let replica = (instance.0.to_string(), name(collection.id));
             let nothing_there = self.journal.step(LaneId::Catalog, instance) != LaneState::InStep;
             let diverges = nothing_there || self.board.state_of(collection.id, instance) != LaneState::InStep;
-            if diverges || self.taints.of(collection.id, instance).is_some() {
-                diverged.insert(place.clone());
+            if diverges || self.divergences.of(collection.id, instance).is_some() {
+                diverged.insert(replica.clone());
             }
             let mapped = collection.mappings[instance.0];
             if let Some(stored) = mapped.and_then(|id| self.instances[instance.0].collections.get(&id.uuid())) {
-                held.insert(place.1, stored.records.clone());
+                held.insert(replica.1, stored.records.clone());
             }
         }
         held

@@ -9,7 +9,8 @@ use super::metadata::{Findings, Holds, Metadata, Owner};
 use super::refusal::Refusal;
 use super::visit::{Key, Looking, is_array};
 use crate::chroma::feature::Feature;
-use crate::chroma::limits::{Limit, Measured};
+use crate::chroma::limit_table::Limit;
+use crate::chroma::limits::Measured;
 use crate::chroma::reserved::is_reserved;
 
 /// What a scan made of a body.

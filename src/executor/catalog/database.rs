@@ -19,7 +19,7 @@ pub(super) async fn create_tenant(attempt: &Attempt<'_>, entry: &Entry<'_>) -> R
     };
     let known = attempt.core.board().catalog().tenants().any(|name| name == tenant);
     let changes = vec![CatalogChange::TenantCreated { tenant }];
-    if answer.status == CONFLICT && (entry.carried() || (entry.retry() && !known)) {
+    if answer.status == CONFLICT && (entry.has_verdict() || (entry.retry() && !known)) {
         return Ok(already(changes));
     }
     Ok(plain(attempt, class, answer, changes))
@@ -41,7 +41,7 @@ pub(super) async fn create_database(
         return Ok(plain(attempt, class, answer, Vec::new()));
     };
     let scope = Scope::new(tenant, &name);
-    if entry.carried() {
+    if entry.has_verdict() {
         return Ok(if answer.status == CONFLICT {
             already(Vec::new())
         } else {
@@ -72,9 +72,9 @@ pub(super) async fn delete_database(
     let (class, answer) = send_as_is(attempt, entry).await?;
     let known = attempt.core.board().catalog().database(scope).is_some();
     let changes = vec![CatalogChange::DatabaseDeleted { scope: scope.clone() }];
-    if answer.status == NOT_FOUND && class == Class::Rejected && (entry.carried() || known) {
+    if answer.status == NOT_FOUND && class == Class::Rejected && (entry.has_verdict() || known) {
         // Known, never asked to delete it, and yet gone: this instance is not what it should be.
-        let expected = entry.carried() || entry.retry();
+        let expected = entry.has_verdict() || entry.retry();
         return Ok(if expected { already(changes) } else { Attempted::of(Outcome::Unfit, Some(answer)) });
     }
     Ok(plain(attempt, class, answer, changes))

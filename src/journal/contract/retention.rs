@@ -199,7 +199,7 @@ pub async fn what_is_held_is_told_by_lane_and_instance(bench: &impl Bench) {
 struct Heard(std::sync::Mutex<Vec<(LaneId, InstanceName)>>);
 
 impl RetentionSink for Heard {
-    fn fullness(&self, _: &Capacity) {}
+    fn capacity(&self, _: &Capacity) {}
 
     fn left_behind(&self, lane: LaneId, instance: &InstanceName) {
         self.0.lock().unwrap().push((lane, instance.clone()));
@@ -242,8 +242,8 @@ pub async fn room_is_made_before_the_time_and_the_oldest_goes_first(bench: &impl
     // Room for five of sixteen, which begins with the eight of three days ago.
     let options = RetentionOptions { max_bytes: used - 750_000, batch: 1, ..Default::default() };
     let heard = Heard::default();
-    let fullness = make_room(&*store, &instances(), &options, &heard).await.unwrap();
-    assert!(fullness.used <= fullness.limit && fullness.held_back_by.is_none(), "{fullness:?}");
+    let capacity = make_room(&*store, &instances(), &options, &heard).await.unwrap();
+    assert!(capacity.used <= capacity.limit && capacity.held_back_by.is_none(), "{capacity:?}");
     let left: Vec<bool> = store
         .requests(&(1..=16).map(Seq::new).collect::<Vec<_>>())
         .await
@@ -267,9 +267,9 @@ pub async fn a_journal_over_its_limit_names_who_holds_it(bench: &impl Bench) {
     record(&*store, vec![progress(lane, "primary", seqs[7]), progress(lane, "replica", seqs[1])]).await;
     let options = RetentionOptions { max_bytes: 400_000, ..Default::default() };
     let heard = Heard::default();
-    let fullness = make_room(&*store, &instances(), &options, &heard).await.unwrap();
-    assert_eq!(fullness.held_back_by, Some(InstanceName::new("replica")));
-    assert!(fullness.used > fullness.limit);
+    let capacity = make_room(&*store, &instances(), &options, &heard).await.unwrap();
+    assert_eq!(capacity.held_back_by, Some(InstanceName::new("replica")));
+    assert!(capacity.used > capacity.limit);
     assert_eq!(store.requests(&seqs).await.unwrap().len(), 6, "what the replica lacks stays");
     assert!(heard.0.lock().unwrap().is_empty(), "of two instances none is left behind");
     // A third one that has everything: now two others do.
@@ -278,6 +278,6 @@ pub async fn a_journal_over_its_limit_names_who_holds_it(bench: &impl Bench) {
     make_room(&*store, &three, &options, &heard).await.unwrap();
     assert_eq!(*heard.0.lock().unwrap(), [(lane, InstanceName::new("replica"))]);
     record(&*store, vec![diverged("replica", lane)]).await;
-    let fullness = make_room(&*store, &three, &options, &heard).await.unwrap();
-    assert!(fullness.used <= fullness.limit && fullness.held_back_by.is_none(), "{fullness:?}");
+    let capacity = make_room(&*store, &three, &options, &heard).await.unwrap();
+    assert!(capacity.used <= capacity.limit && capacity.held_back_by.is_none(), "{capacity:?}");
 }

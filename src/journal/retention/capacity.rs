@@ -1,7 +1,7 @@
 //! Who holds a journal that is over its byte limit back, and whom to leave behind (rule R11). Pure.
 //!
 //! What can be removed is removed before this is asked. What is left is kept for instances that have not got it, or
-//! because fewer than two hold it. Nobody is left behind for whom two others do not stand ready, and never in the
+//! because fewer than two hold it. No instance is left behind unless two others stand ready, and never in the
 //! catalog lane: an instance without the catalog is an instance without anything.
 
 use std::collections::BTreeMap;
@@ -44,7 +44,7 @@ fn kept_for(lane: &HeldLane) -> Vec<(&InstanceName, u64)> {
     diverged.into_iter().map(|place| (&place.instance, all)).collect()
 }
 
-/// The last of some places, all at the same entry, and what goes when nobody waits for them.
+/// The last of some replicas, all at the same entry, and what can be removed when nothing waits for them.
 struct Behind<'a> {
     last: Vec<&'a HeldProgress>,
     others: usize,

@@ -58,7 +58,7 @@ pub struct Capacity {
 /// Receives what retention finds.
 pub trait RetentionSink: Send + Sync + 'static {
     /// The journal is this full now.
-    fn fullness(&self, fullness: &Capacity);
+    fn capacity(&self, capacity: &Capacity);
 
     /// The instance is not waited for any more in this lane: it is to be diverged there.
     fn left_behind(&self, lane: LaneId, instance: &InstanceName);
@@ -98,9 +98,9 @@ pub async fn run(
                     Err(error) => tracing::warn!(%error, "cannot remove old transactions from the journal"),
                 },
                 _ = looks.tick() => match make_room(store.as_ref(), &configured, &options, sink.as_ref()).await {
-                    Ok(fullness) => {
+                    Ok(capacity) => {
                         unread.ended(clock::now());
-                        tell(fullness, &mut named, sink.as_ref());
+                        tell(capacity, &mut named, sink.as_ref());
                     }
                     Err(error) => if let Some(times) = unread.seen(clock::now()).times() {
                         tracing::warn!(%error, times, "look at the journal's size");
@@ -116,8 +116,8 @@ pub async fn run(
 }
 
 /// Says who holds the journal back, once per change.
-fn tell(fullness: Capacity, named: &mut Option<InstanceName>, sink: &dyn RetentionSink) {
-    let Capacity { used, limit, held_back_by } = &fullness;
+fn tell(capacity: Capacity, named: &mut Option<InstanceName>, sink: &dyn RetentionSink) {
+    let Capacity { used, limit, held_back_by } = &capacity;
     if named != held_back_by {
         match held_back_by {
             Some(instance) => {
@@ -127,7 +127,7 @@ fn tell(fullness: Capacity, named: &mut Option<InstanceName>, sink: &dyn Retenti
         }
         named.clone_from(held_back_by);
     }
-    sink.fullness(&fullness);
+    sink.capacity(&capacity);
 }
 
 /// One round: batch after batch, until nothing is left to remove. Returns how many transactions went.

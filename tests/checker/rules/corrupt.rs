@@ -1,6 +1,6 @@
-//! Ways to spoil a correct run, each with the kinds of violation that it must be found as.
+//! Ways to corrupt a correct run, each with the kinds of violation that it must be found as.
 //!
-//! Each gives `None` where the run offers nothing to spoil in that way, and is certain to be wrong otherwise.
+//! Each gives `None` where the run offers nothing to corrupt in that way, and is certain to be wrong otherwise.
 
 use super::generate::Truth;
 use super::toy::{State, Toy, ToyRun, entry_in};

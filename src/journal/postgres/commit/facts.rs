@@ -36,7 +36,7 @@ const SYNCED: &str = "
     UPDATE chroma_edge.transactions AS t SET synced_at = $4 FROM places AS p
     WHERE p.becomes > p.was AND t.lane = p.lane AND t.seq > p.was AND t.seq <= p.becomes AND t.synced_at IS NULL";
 
-/// Progress only moves forwards, in whatever order it arrives.
+/// Progress only moves forwards, in any order of arrival.
 const PROGRESS: &str = "
     INSERT INTO chroma_edge.progress AS p (lane, instance, through)
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
@@ -95,13 +95,12 @@ const LIFTED: &str = "DELETE FROM chroma_edge.quarantines WHERE seq = ANY ($1::b
 
 const HANDLED: &str = "DELETE FROM chroma_edge.suspects WHERE id = ANY ($1::bigint[])";
 
-/// Finishes what has a verdict and was cut off before its client's side was marked.
+/// Finishes what has a verdict and was cut off before its client's side was recorded.
 static FINISH: LazyLock<String> = LazyLock::new(|| {
     with_statuses(
         "
     UPDATE chroma_edge.transactions SET
-        status = CASE WHEN status = {attempting} THEN {completed} WHEN verdict = 'applied' THEN {recovered}
-            ELSE {abandoned} END,
+        status = {finished},
         response_status = coalesce(answer_status, response_status),
         completed_at = $1, next_retry_at = NULL
     WHERE verdict IS NOT NULL AND status IN ({open})",
