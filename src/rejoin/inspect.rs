@@ -19,7 +19,7 @@ use super::contents::{Contents, Look};
 use super::error::InspectError;
 use crate::chroma::is_reserved;
 use crate::clock::{self, Timestamp};
-use crate::coordinator::Core;
+use crate::coordinator::{Core, Mark};
 use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Scope, Seq, shown};
 use crate::instance::Client;
@@ -88,11 +88,13 @@ impl Inspector {
             (board.expected_on(instance), board.catalog_quiescent(instance), tenants, scopes)
         };
         let tenants = tenants.into_iter().chain(self.tenants.iter().cloned()).chain(self.core.discovery.tenants());
+        let mark = self.core.discovery.indexes().mark();
         let mut contents = look.contents(&tenants.collect(), scopes.into_iter()).await?;
         if contents.has_scratch {
             // A crash left it behind, or another edge that is no more.
             scratch.sweep().await;
         }
+        self.note_indexes(&contents, mark);
         contents.tenants = self.unknown_tenants(&look).await;
         self.go_without(instance, &contents)?;
         let missing = self.missing(&look, expected, &contents).await;
@@ -118,6 +120,21 @@ impl Inspector {
             self.core.discovery.saw(instance);
         }
         Ok(adopted)
+    }
+
+    /// Before what is unknown can be adopted: no write to it is taken for one into an ordinary index.
+    fn note_indexes(&self, contents: &Contents, since: Mark) {
+        let (indexes, board) = (self.core.discovery.indexes(), self.core.board());
+        let catalog = board.catalog();
+        for (found, index) in contents.collections.iter().zip(&contents.indexes) {
+            if is_reserved(&found.name) {
+                continue;
+            }
+            let named = || catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
+            let known = catalog.by_id(found.id).or_else(named);
+            indexes.shown(known.map_or_else(|| CollectionId::new(found.id), |known| known.id), *index);
+        }
+        indexes.forget(since, |collection| catalog.get(collection).is_some());
     }
 
     /// What could not be listed is asked for again, unless it never will be: then the instance is admitted without it.

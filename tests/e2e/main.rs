@@ -52,5 +52,6 @@ mod takeover;
 mod tls;
 mod trace;
 mod versions;
+mod vouching;
 mod way_out;
 mod webhook;

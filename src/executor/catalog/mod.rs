@@ -8,6 +8,7 @@ mod collection;
 mod copy;
 mod database;
 mod existing;
+mod index;
 mod refusal;
 
 use serde_json::Value;
@@ -49,6 +50,7 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempt
         };
     }
     let ended = execute(attempt, entry).await.unwrap_or_else(|failed| failed);
+    index::note(attempt, entry, &ended);
     if entry.carried() { on_this_instance_only(ended) } else { ended }
 }
 
