@@ -19,7 +19,7 @@ use super::contents::{Contents, Look};
 use super::error::InspectError;
 use crate::chroma::is_reserved;
 use crate::clock::{self, Timestamp};
-use crate::coordinator::{Core, Mark};
+use crate::coordinator::{Core, Mark, Settlement};
 use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Scope, Seq, shown};
 use crate::instance::Client;
@@ -59,8 +59,8 @@ pub(super) enum Adopting {
     NotYet,
 }
 
-fn completed(seq: Seq) -> Fact {
-    Fact::completed(seq, None, None, TimingGap::No, Timestamp::now())
+fn completed(settlement: &Settlement) -> Fact {
+    Fact::completed(settlement.seq, settlement.verdict, None, None, TimingGap::No, Timestamp::now())
 }
 
 impl Inspector {
@@ -246,7 +246,7 @@ impl Inspector {
         )]
         tokio::spawn(async move {
             if let Some(settlement) = ticket.settled().await {
-                journal.record_later(vec![completed(settlement.seq)]);
+                journal.record_later(vec![completed(&settlement)]);
             }
         });
         Ok(Adopted::Everything)
