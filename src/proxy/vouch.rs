@@ -18,13 +18,15 @@ use crate::ids::{CollectionId, InstanceId};
 use crate::instance::{Observation, Phase};
 use crate::journal::Draft;
 use crate::order::{
-    Case, CaseId, CaseState, Company, Conditions, Consistency, Permission, ReadSubject, ReadSuspects, Sight,
-    Standing, Trial, Verdict, Vouching,
+    Case, CaseId, CaseState, Company, Conditions, Consistency, Permission, ReadSubject, ReadSuspects, Sight, Standing,
+    Trial, Verdict, Vouching,
 };
 use crate::web::idempotency_key;
 
 /// Classes of reads that are suspects or quarantined at once; then the oldest open one is forgotten.
 const CASES: usize = 256;
+/// After so many waits others go on beside a case that is open.
+const WAITS_OF_OTHERS: u32 = 3;
 /// Requests that are known by heart.
 const REMEMBERED: usize = 4096;
 
@@ -49,6 +51,8 @@ struct Suspects {
     rules: ReadSuspects,
     /// Until when an instance that is away is waited for.
     waits: HashMap<CaseId, Instant>,
+    /// When each case was first seen.
+    since: HashMap<CaseId, Instant>,
 }
 
 /// A map that forgets its oldest entry.
@@ -79,7 +83,7 @@ impl Vouch {
     /// Nothing is known yet; a suspect waits so long for its instance.
     pub fn new(core: Arc<Core>, envelope: Envelope, wait: Duration) -> Arc<Vouch> {
         let known = Known { likeness: Likeness::new(envelope), condemned: Recent::new() };
-        let suspects = Suspects { rules: ReadSuspects::new(CASES), waits: HashMap::new() };
+        let suspects = Suspects { rules: ReadSuspects::new(CASES), waits: HashMap::new(), since: HashMap::new() };
         Arc::new(Vouch { core, wait, known: Mutex::new(known), suspects: Mutex::new(suspects) })
     }
 
@@ -96,7 +100,7 @@ impl Vouch {
         suspects
     }
 
-    fn look(&self, Suspects { rules, waits }: &mut Suspects) {
+    fn look(&self, Suspects { rules, waits, since }: &mut Suspects) {
         let (board, registry, now) = (self.core.board(), self.core.registry(), clock::now());
         let serves = |case: &Case, instance: InstanceId| {
             registry.usable(instance) && board.serves(case.subject.collection, instance, Consistency::Any)
@@ -117,6 +121,13 @@ impl Vouch {
         for id in away {
             waits.entry(id).or_insert(now + self.wait);
         }
+        let known: HashSet<CaseId> = rules.cases().iter().map(|case| case.id).collect();
+        since.retain(|id, _| known.contains(id));
+        for id in known {
+            since.entry(id).or_insert(now);
+        }
+        let patience = self.wait * WAITS_OF_OTHERS;
+        rules.let_others_go(|case| since.get(&case.id).is_some_and(|since| now >= *since + patience));
     }
 
     /// The classes of reads that are suspects or quarantined.
@@ -153,13 +164,9 @@ impl Vouch {
         Executed { vouch: Arc::clone(self), shape, fingerprint }
     }
 
-    /// The read that a write with such conditions would follow to where it was lost.
-    pub(super) fn refuses_conditions(
-        &self,
-        collection: CollectionId,
-        conditions: Conditions,
-    ) -> Option<(CaseId, Standing)> {
-        self.suspects().rules.refuses_conditions(collection, conditions)
+    /// The read whose verdict a write with such conditions waits for, or that it would follow to where it was lost.
+    pub(super) fn refuses_write(&self, collection: CollectionId, conditions: Conditions) -> Option<(CaseId, Standing)> {
+        self.suspects().rules.refuses_write(collection, conditions)
     }
 
     /// What is at stake with a read of this shape; it may then be sent to the instance that is returned alone.
