@@ -122,7 +122,7 @@ mod tests {
     #[test]
     fn what_one_instance_shows_out_of_the_ordinary_stays_so() {
         let indexes = Indexes::default();
-        for shape in [IndexShape::ORDINARY, odd(1), IndexShape::ORDINARY, odd(1)] {
+        for shape in [IndexShape::ORDINARY, odd(1), IndexShape::ORDINARY, odd(2), IndexShape::ORDINARY] {
             indexes.shown(collection(1), shape);
         }
         assert_eq!(indexes.of(collection(1)), odd(1));
