@@ -80,6 +80,11 @@ impl Measured {
         self.sizes.index
     }
 
+    /// What is wrong with it.
+    pub(super) const fn index_fault(&self) -> Option<IndexFault> {
+        self.index
+    }
+
     /// Keeps the higher count.
     pub(super) fn note(&mut self, limit: Limit, count: usize) {
         let count = u64::try_from(count).unwrap_or(u64::MAX);

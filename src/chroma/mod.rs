@@ -56,8 +56,9 @@ pub use route::{
     CatalogRead, CatalogWrite, CollectionRef, Operation, Page, RecordReadKind, UnknownWrite, Unsupported, Window, route,
 };
 pub use scan::{
-    CreateScan, Dimension, Existing, HnswMetadata, Refusal, Scan, Scanned, UpdateScan, scan_create_collection,
-    scan_create_database, scan_create_tenant, scan_read, scan_records, scan_update_collection,
+    CreateScan, Dimension, Existing, HnswMetadata, Refusal, Scan, Scanned, ShownDefinition, UpdateScan,
+    scan_create_collection, scan_create_database, scan_create_tenant, scan_read, scan_records, scan_update_collection,
+    shown_index,
 };
 pub use scratch::{hidden, is_scratch, reserved_database, scratch_scope};
 pub use shape::{Number, Numbers, Shape, Verb};

@@ -20,7 +20,7 @@ use super::resources::Resources;
 use super::{absence, backoff, limited, records, touched, writable};
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Core, Inspections, Work, WorkQueue, facts_of, intent};
-use crate::ids::{InstanceId, LaneId, Seq};
+use crate::ids::{InstanceId, LaneId, Seq, shown};
 use crate::instance::{Answer, Client, Generation};
 use crate::journal::{Fact, Request};
 use crate::lasting::LastingStates;
@@ -120,6 +120,15 @@ impl Runner {
         for (_, lasted) in self.unreadable.quiet(clock::now()) {
             info!(seconds = lasted.time.as_secs(), times = lasted.times, "journaled writes can be read again");
         }
+        for ((lane, finding), lasted) in self.resources.findings.quiet(clock::now()) {
+            let seconds = lasted.time.as_secs();
+            info!(%lane, finding, seconds, times = lasted.times, "not found of the lane's writes any more");
+        }
+        for (scope, instance, lasted) in self.resources.recreated_no_more(clock::now()) {
+            let (instance, times) = (self.core.registry.name(instance), lasted.times);
+            let (tenant, database) = (shown(&scope.tenant), shown(&scope.database));
+            info!(%instance, %tenant, %database, times, "the instance no longer lacks the database");
+        }
     }
 
     /// Hands facts to the journal now, in the order of the effects across lanes; a task waits until they are durable. A
@@ -200,7 +209,8 @@ impl Runner {
             Action::CompareTouched { lane, seq, instances } => {
                 let comparison = match self.request(seq).await {
                     Some(request) => {
-                        touched::compare(&self.core, &self.client, lane, &request, &instances, answer.as_deref()).await
+                        let (lane, failure) = ((lane, &self.resources.findings), answer.as_deref());
+                        touched::compare(&self.core, &self.client, lane, &request, &instances, failure).await
                     }
                     None => Touched::default(),
                 };
@@ -209,7 +219,10 @@ impl Runner {
             Action::Examine { lane, seq } => {
                 tokio::time::sleep(self.options.settle_time).await;
                 let shows = match self.request(seq).await {
-                    Some(request) => absence::examine(&self.core, &self.client, lane, &request).await,
+                    Some(request) => {
+                        let lane = (lane, &self.resources.findings);
+                        absence::examine(&self.core, &self.client, lane, &request).await
+                    }
                     None => Examination::Unclear,
                 };
                 self.core.step(Input::Examined { lane, seq, shows });

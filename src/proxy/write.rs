@@ -316,6 +316,7 @@ fn answered(edge: &Edge, context: &mut Context, settlement: &Settlement, lane: L
     }
     context.stage = Stage::Answered(Completion {
         seq: settlement.seq,
+        verdict: settlement.verdict,
         status: reply.status,
         executed_on: settlement.from,
         timing_gap: settlement.timing_gap,

@@ -14,13 +14,13 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::capabilities;
-use super::completeness::complete;
+use super::completeness::{Recreated, complete};
 use super::contents::{Contents, Look};
 use super::error::InspectError;
 use crate::chroma::is_reserved;
 use crate::clock::{self, Timestamp};
-use crate::coordinator::Core;
 use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
+use crate::coordinator::{Core, Mark, Settlement};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Scope, Seq, shown};
 use crate::instance::Client;
 use crate::journal::{Fact, TimingGap};
@@ -38,6 +38,9 @@ pub struct Inspector {
     failures: Mutex<HashMap<(InstanceId, String), u32>>,
     /// Instances that lack so many collections: for the log.
     lacking: LastingStates<(InstanceId, usize)>,
+    /// Servers that could not be tried out, and what had to be created on an instance again and again: for the log.
+    untried: LastingStates<InstanceId>,
+    recreated: Recreated,
 }
 
 /// So often a list that is not answered is asked for again, before the instance is admitted without it.
@@ -59,14 +62,23 @@ pub(super) enum Adopting {
     NotYet,
 }
 
-fn completed(seq: Seq) -> Fact {
-    Fact::completed(seq, None, None, TimingGap::No, Timestamp::now())
+fn completed(settlement: &Settlement) -> Fact {
+    Fact::completed(settlement.seq, settlement.verdict, None, None, TimingGap::No, Timestamp::now())
 }
 
 impl Inspector {
     /// Run it in the runtime that `client` is to belong to.
     pub fn new(core: Arc<Core>, client: Client, tenants: Vec<String>, deadline: Duration) -> Self {
-        Inspector { core, client, tenants, deadline, failures: Mutex::default(), lacking: LastingStates::default() }
+        Inspector {
+            core,
+            client,
+            tenants,
+            deadline,
+            failures: Mutex::default(),
+            lacking: LastingStates::default(),
+            untried: LastingStates::default(),
+            recreated: Recreated::default(),
+        }
     }
 
     /// Whether the instance has a collection of this id, as far as it answers.
@@ -79,7 +91,7 @@ impl Inspector {
     pub(super) async fn inspect(&self, instance: InstanceId, adopting: Adopting) -> Result<Adopted, InspectError> {
         let look = Look { client: &self.client, instance, deadline: self.deadline };
         // First: of a server that is not supported, nothing else is believed either.
-        let scratch = capabilities::learn(&self.core, &look).await?;
+        let scratch = capabilities::learn(&self.core, &look, &self.untried).await?;
         let (expected, wait, tenants, scopes) = {
             let board = self.core.board();
             let catalog = board.catalog();
@@ -88,11 +100,13 @@ impl Inspector {
             (board.expected_on(instance), board.catalog_quiescent(instance), tenants, scopes)
         };
         let tenants = tenants.into_iter().chain(self.tenants.iter().cloned()).chain(self.core.discovery.tenants());
+        let mark = self.core.discovery.indexes().mark();
         let mut contents = look.contents(&tenants.collect(), scopes.into_iter()).await?;
         if contents.has_scratch {
             // A crash left it behind, or another edge that is no more.
             scratch.sweep().await;
         }
+        self.note_indexes(&contents, mark);
         contents.tenants = self.unknown_tenants(&look).await;
         self.go_without(instance, &contents)?;
         let missing = self.missing(&look, expected, &contents).await;
@@ -100,6 +114,12 @@ impl Inspector {
         let succeeded = self.core.lease.has_begun() && self.core.lease.check().is_err();
         if !missing.is_empty() && succeeded {
             return Err(InspectError::Succeeded);
+        }
+        let is_over = |(of, collections): &(InstanceId, usize)| *of == instance && *collections != missing.len();
+        let over = self.lacking.ended_where(clock::now(), is_over);
+        if let Some((_, lasted)) = over.first().filter(|_| missing.is_empty()) {
+            let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
+            info!(%instance, seconds, "the instance no longer lacks collections that it had");
         }
         if !missing.is_empty() {
             // It is looked at again and again; another number is another state.
@@ -110,7 +130,7 @@ impl Inspector {
             self.core.step(Input::Missing { instance, collections: missing });
         }
         if !succeeded {
-            complete(&self.core, &look, &contents).await?;
+            complete(&self.core, &look, &contents, &self.recreated).await?;
         }
         let wait = wait.filter(|_| adopting == Adopting::Now && !succeeded);
         let adopted = self.propose(instance, wait, contents).await?;
@@ -118,6 +138,21 @@ impl Inspector {
             self.core.discovery.saw(instance);
         }
         Ok(adopted)
+    }
+
+    /// Before what is unknown can be adopted: no write to it is taken for one into an ordinary index.
+    fn note_indexes(&self, contents: &Contents, since: Mark) {
+        let (indexes, board) = (self.core.discovery.indexes(), self.core.board());
+        let catalog = board.catalog();
+        for (found, index) in contents.collections.iter().zip(&contents.indexes) {
+            if is_reserved(&found.name) {
+                continue;
+            }
+            let named = || catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
+            let known = catalog.by_id(found.id).or_else(named);
+            indexes.shown(known.map_or_else(|| CollectionId::new(found.id), |known| known.id), *index);
+        }
+        indexes.forget(since, |collection| catalog.get(collection).is_some());
     }
 
     /// What could not be listed is asked for again, unless it never will be: then the instance is admitted without it.
@@ -214,7 +249,6 @@ impl Inspector {
         {
             return Ok(Adopted::Later);
         }
-        info!(instance = %name, databases = adoption.databases.len(), collections = adoption.collections.len(), "adopting what existed before");
         let journal = self.core.journal().clone();
         let draft = adoption_draft(&adoption);
         let mut ticket = self.core.ticket(draft.transaction_id, AckPolicy::Durable, None);
@@ -222,6 +256,7 @@ impl Inspector {
         if journal.append(draft).await.is_err() {
             return Ok(Adopted::Later);
         }
+        info!(instance = %name, databases = adoption.databases.len(), collections = adoption.collections.len(), "adopting what existed before");
         // Not awaited here: it may be this very instance that has to be admitted before the entry can be executed.
         #[allow(
             clippy::disallowed_methods,
@@ -229,7 +264,7 @@ impl Inspector {
         )]
         tokio::spawn(async move {
             if let Some(settlement) = ticket.settled().await {
-                journal.record_later(vec![completed(settlement.seq)]);
+                journal.record_later(vec![completed(&settlement)]);
             }
         });
         Ok(Adopted::Everything)

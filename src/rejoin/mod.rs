@@ -7,6 +7,7 @@ mod capabilities;
 mod compare;
 mod completeness;
 mod contents;
+mod copies;
 mod error;
 mod inspect;
 
@@ -17,6 +18,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use self::compare::{Found, compare};
+use self::copies::{Copies, Line};
 use self::error::InspectError;
 pub use self::inspect::Inspector;
 use self::inspect::{Adopted, Adopting};
@@ -63,16 +65,6 @@ struct Backlog {
     up_to: Seq,
 }
 
-/// What the log last said about second copies.
-#[derive(Clone, Copy)]
-enum Copies {
-    /// Nothing was logged; at the last check this many collections lacked one, which may be temporary.
-    Enough {
-        since_last: usize,
-    },
-    Missing,
-}
-
 /// The background service `rejoin`.
 pub struct Rejoin {
     core: Arc<Core>,
@@ -86,6 +78,8 @@ pub struct Rejoin {
     /// Instances that cannot be looked at, and those with collections that cannot be compared: for the log.
     unseen: LastingStates<InstanceId>,
     unclear: LastingStates<InstanceId>,
+    /// Copies that were compared and differ: for the log.
+    differing: LastingStates<(CollectionId, InstanceId)>,
 }
 
 impl Rejoin {
@@ -94,7 +88,8 @@ impl Rejoin {
         let all = core.registry.ids().collect();
         let (adopt_later, begun) = (Mutex::new(all), clock::now());
         let (unequal, unseen, unclear) = (Mutex::default(), LastingStates::default(), LastingStates::default());
-        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, unclear }
+        let differing = LastingStates::default();
+        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, unclear, differing }
     }
 
     /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
@@ -274,14 +269,14 @@ impl Rejoin {
 
     /// Looks at every lane again, at intervals, for wake-ups that were missed.
     async fn scan(&self) {
-        let mut copies = Copies::Enough { since_last: 0 };
+        let mut copies = Copies::default();
         let mut round: usize = 0;
         loop {
             tokio::time::sleep(self.options.interval).await;
             self.core.step(Input::LookAgain);
             self.spot_check(round).await;
             round = round.wrapping_add(1);
-            copies = self.watch_copies(copies);
+            self.watch_copies(&mut copies);
         }
     }
 
@@ -300,22 +295,17 @@ impl Rejoin {
     }
 
     /// Logs when some collection has had no second copy in step for a while, and when that is over.
-    fn watch_copies(&self, before: Copies) -> Copies {
-        let (count, first) = self.core.board().without_second_copy(1);
-        match (before, count) {
-            (Copies::Enough { .. }, 0) => Copies::Enough { since_last: 0 },
-            // A collection that has just been created is being copied.
-            (Copies::Enough { since_last: 0 }, _) => Copies::Enough { since_last: count },
-            (Copies::Enough { .. }, _) => {
+    fn watch_copies(&self, copies: &mut Copies) {
+        let (collections, first) = self.core.board().without_second_copy(1);
+        match copies.look(collections, clock::now()) {
+            Line::Nothing => {}
+            Line::Missing { times } => {
                 let example = first.first().map(ToString::to_string);
-                warn!(collections = count, example, "collections without a second copy in step: see /status");
-                Copies::Missing
+                warn!(collections, example, times, "collections without a second copy in step: see /status");
             }
-            (Copies::Missing, 0) => {
-                info!("every collection has a second copy in step again");
-                Copies::Enough { since_last: 0 }
+            Line::Over(lasted) => {
+                info!(seconds = lasted.time.as_secs(), "every collection has a second copy in step again");
             }
-            (Copies::Missing, _) => Copies::Missing,
         }
     }
 
@@ -330,6 +320,7 @@ impl Rejoin {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .retain(|key, _| comparisons.iter().any(|c| (c.collection, c.instance) == *key));
+            self.tell_of_the_end(&comparisons);
             for comparison in &comparisons {
                 // Neither side has changed since they were found to differ.
                 if !self.is_known_unequal(comparison) {
@@ -337,6 +328,16 @@ impl Rejoin {
                 }
             }
             tokio::time::sleep(MOMENT).await;
+        }
+    }
+
+    /// A copy that is made anew, deleted, or on an instance that is away is not compared any more. Nor is one for a moment,
+    /// while a write to it is under way.
+    fn tell_of_the_end(&self, comparisons: &[Comparison]) {
+        let is_over = |key: &(_, _)| !comparisons.iter().any(|one| (one.collection, one.instance) == *key);
+        for ((collection, instance), lasted) in self.differing.quiet_where(clock::now(), is_over) {
+            let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
+            info!(%collection, %instance, seconds, times = lasted.times, "no longer compared");
         }
     }
 
@@ -360,12 +361,17 @@ impl Rejoin {
         let collection = comparison.collection;
         match compare(&self.core, &self.client, comparison, self.options.deadline).await {
             Found::Equal { records } => {
-                self.unclear.ended(&comparison.instance, clock::now());
+                self.compared(comparison.instance);
+                self.differing.ended(&(collection, comparison.instance), clock::now());
                 info!(%collection, %instance, records, "equal content: admitted");
                 self.core.step(Input::FoundEqual(comparison.clone()));
             }
             Found::Different(why) => {
-                warn!(%collection, %instance, why, "still diverged: content differs");
+                self.compared(comparison.instance);
+                // Compared again whenever its collection is written to.
+                if let Some(times) = self.differing.seen((collection, comparison.instance), clock::now()).times() {
+                    warn!(%collection, %instance, why, times, "still diverged: content differs");
+                }
                 let mut unequal = self.unequal.lock().unwrap_or_else(PoisonError::into_inner);
                 unequal.insert((collection, comparison.instance), comparison.at);
             }
@@ -374,6 +380,13 @@ impl Rejoin {
                     info!(%collection, %instance, why, times, "not compared yet");
                 }
             }
+        }
+    }
+
+    fn compared(&self, instance: InstanceId) {
+        if let Some(lasted) = self.unclear.ended(&instance, clock::now()) {
+            let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
+            info!(%instance, seconds, times = lasted.times, "its collections can be compared again");
         }
     }
 }

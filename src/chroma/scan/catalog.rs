@@ -173,7 +173,7 @@ const LEGACY: [(&str, &str); 7] = [
 ];
 
 /// `hnsw:M` configures an index as `max_neighbors` does, and so do the others. Of a repeated key every value counts.
-fn note_legacy_index(metadata: &RawValue, measured: &mut Measured) {
+pub(super) fn note_legacy_index(metadata: &RawValue, measured: &mut Measured) {
     struct Neighbors<'a>(&'a mut Measured);
     impl<'de> Visitor<'de> for Neighbors<'_> {
         type Value = ();
@@ -194,7 +194,7 @@ fn note_legacy_index(metadata: &RawValue, measured: &mut Measured) {
             Ok(())
         }
     }
-    // It has just been read as an object: this cannot fail.
+    // What is no object has no settings.
     let _ = serde_json::Deserializer::from_str(metadata.get()).deserialize_map(Neighbors(measured));
 }
 

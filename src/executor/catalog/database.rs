@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Entry, already, applied, field, plain, send_as_is, uuid_field};
 use crate::chroma::{self, Class, Scanned, scan_create_database, scan_create_tenant};
+use crate::clock;
 use crate::executor::attempt::{Attempt, Attempted};
 use crate::ids::{Scope, shown};
 use crate::instance::{Answer, Outgoing};
@@ -110,12 +111,11 @@ pub(super) async fn create_again(attempt: &Attempt<'_>, scope: &Scope) -> Result
             _ => return Err(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)),
         }
     }
-    tracing::warn!(
-        instance = %attempt.core.registry.name(attempt.instance),
-        tenant = %shown(&scope.tenant),
-        database = %shown(&scope.database),
-        "the instance lacked a database: created there again"
-    );
+    if let Some(times) = attempt.resources.recreated.seen((attempt.instance, scope.clone()), clock::now()).times() {
+        let (instance, tenant) = (attempt.core.registry.name(attempt.instance), shown(&scope.tenant));
+        let database = shown(&scope.database);
+        tracing::warn!(%instance, %tenant, %database, times, "the instance lacked a database: created there again");
+    }
     Ok(())
 }
 

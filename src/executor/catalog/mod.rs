@@ -8,6 +8,7 @@ mod collection;
 mod copy;
 mod database;
 mod existing;
+mod index;
 mod made;
 mod refusal;
 
@@ -52,6 +53,7 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempt
         };
     }
     let ended = execute(attempt, entry).await.unwrap_or_else(|failed| failed);
+    index::note(attempt, entry, &ended);
     if entry.has_verdict() { on_this_instance_only(ended) } else { ended }
 }
 

@@ -11,6 +11,16 @@ use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::{HeldLane, HeldProgress};
 use crate::order::LaneState;
 
+/// How full the journal is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// Bytes that its transactions take, as far as they count for the limit.
+    pub used: u64,
+    pub limit: u64,
+    /// While it is over the limit and nothing may be removed: the instance for which most is kept.
+    pub held_back_by: Option<InstanceName>,
+}
+
 /// What is to be done about a journal from which nothing more can be removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Judgement {

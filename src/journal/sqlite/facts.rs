@@ -12,17 +12,17 @@ use super::{application, catalog, events, quarantine};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::{Named, lane_name};
-use crate::journal::{Fact, Status, StoredAnswer, TimingGap, with_statuses};
+use crate::journal::{Fact, Status, StoredAnswer, TimingGap, with_reasons, with_statuses};
 use crate::order::{LaneState, Verdict};
 
 static FINISH: LazyLock<String> = LazyLock::new(|| {
-    with_statuses(
+    with_reasons(&with_statuses(
         "UPDATE transactions SET
             status = {finished},
-            response_status = coalesce(answer_status, response_status),
+            response_status = coalesce(answer_status, response_status), failure_reason = {reason},
             completed_at = :at, next_retry_at = NULL
         WHERE verdict IS NOT NULL AND status IN ({open})",
-    )
+    ))
 });
 
 static RETRIED: LazyLock<String> = LazyLock::new(|| {

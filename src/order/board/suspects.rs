@@ -8,7 +8,7 @@ use super::{known, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::entry::{AckPolicy, AckState, Kind};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
-use crate::order::vouching::{Company, RequestClass, Vouching};
+use crate::order::vouching::{Company, Conditions, Refusal, RequestClass, Vouching};
 
 /// So many deaths of one vouched entry, which others have, and an instance leaves the lane.
 const DEATHS_ELSEWHERE_APPLIED: u32 = 3;
@@ -281,6 +281,18 @@ impl Board {
     /// Whether an instance died while it had this open entry, and it is bound to that one.
     pub(super) fn is_suspect(&self, id: LaneId, seq: Seq) -> bool {
         self.in_lane(id).any(|(_, suspect)| suspect.role == Role::Open && suspect.seq == seq)
+    }
+
+    /// The suspect whose verdict a read with such conditions that is not vouched for waits for: one of its collection, or,
+    /// for no longer than others wait for it, one that searches as the read does. Only what searches has something in
+    /// common across operations.
+    pub fn holds_back(&self, collection: CollectionId, conditions: Conditions) -> Option<Refusal> {
+        let holds = |((id, _), suspect): &(&(LaneId, InstanceId), &Suspect)| {
+            let here = *id == LaneId::Records(collection) || suspect.about == Some(collection);
+            let alike = suspect.class.conditions == conditions && conditions.is_searching() && suspect.is_fresh();
+            suspect.role == Role::Open && (here || alike)
+        };
+        self.suspects.iter().find(holds).map(|(_, suspect)| Refusal::Suspect { seq: suspect.seq })
     }
 
     fn in_lane(&self, id: LaneId) -> impl Iterator<Item = (InstanceId, &Suspect)> {

@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::{Named, lane_name};
-use crate::journal::{Fact, with_statuses};
+use crate::journal::{Fact, with_reasons, with_statuses};
 
 use super::append::Plain;
 use super::application;
@@ -97,14 +97,14 @@ const HANDLED: &str = "DELETE FROM chroma_edge.suspects WHERE id = ANY ($1::bigi
 
 /// Finishes what has a verdict and was cut off before its client's side was recorded.
 static FINISH: LazyLock<String> = LazyLock::new(|| {
-    with_statuses(
+    with_reasons(&with_statuses(
         "
     UPDATE chroma_edge.transactions SET
         status = {finished},
-        response_status = coalesce(answer_status, response_status),
+        response_status = coalesce(answer_status, response_status), failure_reason = {reason},
         completed_at = $1, next_retry_at = NULL
     WHERE verdict IS NOT NULL AND status IN ({open})",
-    )
+    ))
 });
 
 /// The statement that finishes the statuses of what was cut off.

@@ -1,5 +1,7 @@
 //! R13: who is blamed for a death, where a suspect may go, and what a quarantine leaves.
 
+mod reads;
+
 use super::*;
 use crate::ids::InstanceCollectionId;
 use crate::order::vouching::{Company, Conditions, Refusal, RequestClass, Vouching};
