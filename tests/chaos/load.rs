@@ -199,7 +199,10 @@ impl Worker {
                 (Said::Final(outcome), answer) => break (outcome, answer),
                 // The same write was sent before, and may have been taken then.
                 (Said::Elsewhere(why), answer) if open.is_none() => {
-                    self.turn_away();
+                    // What refuses a class of writes serves all others.
+                    if !answer.as_ref().is_some_and(refuses_a_class) {
+                        self.turn_away();
+                    }
                     break (Outcome::Refused(why), answer);
                 }
                 (Said::Elsewhere(why) | Said::Open(why), _) => open = Some(why),
@@ -263,6 +266,10 @@ impl Worker {
         let bytes = if request.body.is_null() { Vec::new() } else { request.body.to_string().into_bytes() };
         match connection.request(request.method, &request.path, headers, &bytes) {
             Ok(answer) => {
+                if stands_by(&answer) {
+                    // It has taken nothing: as if there were no connection.
+                    return Attempt::NotSent;
+                }
                 if answer.header("connection") != Some("close") {
                     self.connection = Some(connection);
                 }
@@ -278,6 +285,14 @@ impl Worker {
         self.door = (self.door + 1) % self.shared.doors.len();
         thread::sleep(PAUSE);
     }
+}
+
+fn stands_by(answer: &Answer) -> bool {
+    answer.status == 503 && answer.text().contains("\"standby\"")
+}
+
+fn refuses_a_class(answer: &Answer) -> bool {
+    answer.text().contains("\"quarantine\"")
 }
 
 fn lost(error: &io::Error) -> String {
