@@ -103,11 +103,16 @@ pub enum Rule {
     OnceOnly,
     /// R1: a delete is replicated late, behind the write that follows it, and one with a limit as it was received.
     DeleteInPlace,
+    /// R13: a suspect, bound to the instance that died while it had it, is sent to another one.
+    SuspectBound,
+    /// R12: an instance that fails what another one has applied skips it, as if it had been rejected; and what may have been
+    /// acknowledged is rejected by agreement.
+    AppliedStands,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 8] = [
+    pub const ALL: [Rule; 10] = [
         Rule::JournalFirst,
         Rule::ReplayOne,
         Rule::KeepOrder,
@@ -116,6 +121,8 @@ impl Rule {
         Rule::RememberDoubt,
         Rule::OnceOnly,
         Rule::DeleteInPlace,
+        Rule::SuspectBound,
+        Rule::AppliedStands,
     ];
 
     /// How its breach is named in the environment.
@@ -129,6 +136,8 @@ impl Rule {
             Rule::RememberDoubt => "forget_in_doubt",
             Rule::OnceOnly => "execute_twice",
             Rule::DeleteInPlace => "late_delete_where",
+            Rule::SuspectBound => "send_suspect_twice",
+            Rule::AppliedStands => "reject_what_was_applied",
         }
     }
 }

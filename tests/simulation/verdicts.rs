@@ -119,7 +119,8 @@ impl World {
             Some(Verdict::Void) if deleted_since => history::Verdict::Applied,
             Some(Verdict::Applied) => history::Verdict::Applied,
             Some(Verdict::Rejected) => history::Verdict::Rejected,
-            Some(Verdict::Void | Verdict::Abandoned | Verdict::Quarantined) => history::Verdict::Void,
+            Some(Verdict::Void | Verdict::Abandoned) => history::Verdict::Void,
+            Some(Verdict::Quarantined) => history::Verdict::Quarantined,
             None => history::Verdict::Open,
         };
         let status = match row.verdict {

@@ -9,6 +9,7 @@ use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::entry::{AckState, Kind, MAX_RETRIES, Verdict};
 use crate::order::failures::{Failures, PUT_OFF, Signature, Touched, Traces, Writable};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
+use crate::proof::{self, Rule};
 
 /// An instance that fails an entry this often although another one has settled it becomes diverged.
 const FAILED_ELSEWHERE: u32 = 5;
@@ -75,6 +76,9 @@ impl Board {
         about: Option<CollectionId>,
         effects: &mut Vec<Effect>,
     ) {
+        if proof::broken(Rule::AppliedStands) && self.rejected_all_the_same(id, instance, seq, effects) {
+            return;
+        }
         match (id, about) {
             (LaneId::Records(_), _) if times >= FAILED_ELSEWHERE => {
                 let diverged = self.diverge(vec![(id, instance)]);
@@ -163,7 +167,7 @@ impl Board {
     fn agreed(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) -> bool {
         let Some(slot) = known(self.lanes.get(&id).and_then(|lane| lane.slot(seq))) else { return false };
         let Some(failures) = known(slot.failures.as_ref()) else { return false };
-        if slot.ack_state == AckState::MaybeAcknowledged {
+        if slot.ack_state == AckState::MaybeAcknowledged && !proof::broken(Rule::AppliedStands) {
             return false;
         }
         let peers = self.peers(id, slot, failures);

@@ -4,7 +4,7 @@
 //! and tried there once more, alone, or it has had its chance. What a quarantine is made of is in [`super::quarantine`].
 
 use super::{Action, Board, DivergenceCause, Effect, Health, Held, Persist, Reach, Record, Retry, WaitId};
-use super::{known, persist_divergence};
+use super::{breach, known, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::entry::{AckPolicy, AckState, Kind};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
@@ -237,7 +237,7 @@ impl Board {
         let open = slot.entry.verdict.is_none();
         if open && self.is_suspect(id, seq) {
             // Bound to another instance.
-            return false;
+            return breach::sends_suspects_on(id);
         }
         if slot.entry.profile.vouching == Vouching::Vouched {
             return true;
