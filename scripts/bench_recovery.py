@@ -17,7 +17,7 @@ import time
 from pathlib import Path
 
 from bench_writes import COLLECTIONS, body
-from cluster import Cluster, Failed, http as ask
+from cluster import Cluster, Failed, http as ask, run_script
 
 
 def promised(port, path, bodies, failures):
@@ -104,16 +104,15 @@ def main():
     took = []
     with tempfile.TemporaryDirectory(prefix="chroma-edge-bench-") as folder:
         for number in range(options.rounds):
-            cluster = Cluster(Path(folder) / str(number), more="  write_wait: 100ms\n")
-            try:
+
+            def measure(clusters, number=number):
+                cluster = Cluster(Path(folder) / str(number), more="  write_wait: 100ms\n")
+                clusters.append(cluster)
                 took.append(run(cluster, options.writes, options.collections, options.clients, number))
-            except KeyboardInterrupt:
-                return 130
-            except Failed as failure:
-                print(f"bench: {failure}", file=sys.stderr)
-                return 1
-            finally:
-                cluster.stop()
+
+            code = run_script("bench", measure)
+            if code:
+                return code
     print(f"\n  from its return to the last RECOVERED: {min(took):.2f} to {max(took):.2f} s")
     return 0
 

@@ -20,7 +20,7 @@ import threading
 import time
 from pathlib import Path
 
-from cluster import Cluster, Failed, http as ask
+from cluster import Cluster, Failed, http as ask, run_script
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 DIMENSION = 384
@@ -116,9 +116,9 @@ def main():
     options.add_argument("--writes", type=int, default=10, help="per client and round")
     options.add_argument("--rounds", type=int, default=9)
     options = options.parse_args()
-    clusters = []
     with tempfile.TemporaryDirectory(prefix="chroma-edge-bench-") as folder:
-        try:
+
+        def bench(clusters):
             for name, lines in [("bare", ""), ("merged", ""), ("single", "  limits: { merge_documents: 1 }\n")]:
                 cluster = Cluster(Path(folder) / name, more=lines)
                 clusters.append(cluster)
@@ -140,15 +140,8 @@ def main():
                     for target in targets:
                         target.rates.clear(), target.waits.clear()
             report(targets)
-            return 0
-        except KeyboardInterrupt:
-            return 130
-        except Failed as failure:
-            print(f"bench: {failure}", file=sys.stderr)
-            return 1
-        finally:
-            for cluster in clusters:
-                cluster.stop()
+
+        return run_script("bench", bench)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 import urllib.error
 import urllib.request
@@ -163,3 +164,21 @@ class Cluster:
 
     def status(self):
         return http(self.edge.url + "/status", timeout=3.0)
+
+
+def run_script(name, work, stopped=130):
+    """The exit code of work(clusters), or of what ended it early. The clusters that it has listed are stopped."""
+    # SIGTERM is like Ctrl-C: the children are stopped.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    clusters = []
+    try:
+        return work(clusters) or 0
+    except KeyboardInterrupt:
+        print(f"\n{name}: stopped", file=sys.stderr, flush=True)
+        return stopped
+    except Failed as failure:
+        print(f"{name}: {failure}", file=sys.stderr)
+        return 1
+    finally:
+        for cluster in clusters:
+            cluster.stop()

@@ -9,7 +9,6 @@ import argparse
 import os
 import random
 import shutil
-import signal
 import sys
 import tempfile
 import threading
@@ -22,7 +21,7 @@ os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1"
 
 import chromadb  # noqa: E402
 
-from cluster import Cluster, Failed  # noqa: E402
+from cluster import Cluster, Failed, run_script  # noqa: E402
 from compare import collections, compare, records  # noqa: E402
 
 DIMENSION = 16
@@ -210,24 +209,17 @@ def main():
     options.add_argument("--threads", type=int, default=6)
     options.add_argument("--writes", type=int, default=150, help="per thread")
     options = options.parse_args()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    cluster = None
     with tempfile.TemporaryDirectory(prefix="chroma-edge-demo-") as folder:
-        try:
+
+        def show(clusters):
             cluster = Cluster(Path(folder))
+            clusters.append(cluster)
             cluster.start()
             writers = play(cluster, options.threads, options.writes)
             writers += lose_a_disk(cluster, options.threads, options.writes)
             return report(cluster, writers)
-        except KeyboardInterrupt:
-            print("\ndemo: stopped", file=sys.stderr)
-            return 130
-        except Failed as failure:
-            print(f"demo: {failure}", file=sys.stderr)
-            return 1
-        finally:
-            if cluster:
-                cluster.stop()
+
+        return run_script("demo", show)
 
 
 if __name__ == "__main__":

@@ -5,11 +5,10 @@ Everything it writes is in ./data; everything it starts it stops. Standard libra
 
 import select
 import shlex
-import signal
 import sys
 import time
 
-from cluster import ROOT, Cluster, Failed
+from cluster import ROOT, Cluster, Failed, run_script
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 
@@ -100,25 +99,13 @@ def follow(cluster):
             pass  # The edge is busy or ending; the next round tells.
 
 
-def main():
-    cluster = None
-    # Being told to end is like Ctrl-C: the children are stopped.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        cluster = Cluster(ROOT / "data", edge_port=8000, chroma_ports=(8101, 8102))
-        cluster.start()
-        welcome(cluster)
-        follow(cluster)
-    except KeyboardInterrupt:
-        print("\nstopping", flush=True)
-        return 0
-    except Failed as failure:
-        print(f"run: {failure}", file=sys.stderr)
-        return 1
-    finally:
-        if cluster:
-            cluster.stop()
+def serve(clusters):
+    cluster = Cluster(ROOT / "data", edge_port=8000, chroma_ports=(8101, 8102))
+    clusters.append(cluster)
+    cluster.start()
+    welcome(cluster)
+    follow(cluster)
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(run_script("run", serve, stopped=0))

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 /// Between two lines about the same state.
 const INTERVAL: Duration = Duration::from_secs(60);
-/// A state whose end nobody sees is over when it has not been seen for so long: longer than any pause between two attempts.
+/// A state whose end is not reported is over when it has not been seen for so long: longer than any pause between two attempts.
 const QUIET: Duration = Duration::from_secs(45);
 /// States of one kind that are told apart; what comes beyond is not logged.
 const KEPT: usize = 1000;
@@ -56,6 +56,16 @@ impl Due {
 }
 
 impl Lasting {
+    /// It has not begun.
+    pub const fn new() -> Lasting {
+        Lasting(None)
+    }
+
+    /// Whether it has begun, and not ended.
+    pub const fn has_begun(&self) -> bool {
+        self.0.is_some()
+    }
+
     /// The state was seen now.
     pub fn seen(&mut self, now: Instant) -> Due {
         let Some(since) = &mut self.0 else {
@@ -76,7 +86,8 @@ impl Lasting {
         self.0.take().map(|since| since.lasted(now))
     }
 
-    fn is_quiet(&self, now: Instant) -> bool {
+    /// Whether it has not been seen for a while.
+    pub fn is_quiet(&self, now: Instant) -> bool {
         self.0.is_none_or(|since| now.saturating_duration_since(since.last) >= QUIET)
     }
 }
@@ -108,9 +119,23 @@ impl<K: Ord + Clone> LastingStates<K> {
 
     /// The states that have not been seen for a while: they are over.
     pub fn quiet(&self, now: Instant) -> Vec<(K, Lasted)> {
+        self.quiet_where(now, |_| true)
+    }
+
+    /// As [`LastingStates::quiet`], of these names alone.
+    pub fn quiet_where(&self, now: Instant, is_meant: impl Fn(&K) -> bool) -> Vec<(K, Lasted)> {
+        self.end(now, |name, state| is_meant(name) && state.is_quiet(now))
+    }
+
+    /// The states of these names are over. Returned: those that had begun.
+    pub fn ended_where(&self, now: Instant, is_over: impl Fn(&K) -> bool) -> Vec<(K, Lasted)> {
+        self.end(now, |name, _| is_over(name))
+    }
+
+    fn end(&self, now: Instant, is_over: impl Fn(&K, &Lasting) -> bool) -> Vec<(K, Lasted)> {
         let mut states = self.states();
-        let names: Vec<K> =
-            states.iter().filter(|(_, state)| state.is_quiet(now)).map(|(name, _)| name.clone()).collect();
+        let over = states.iter().filter(|(name, state)| is_over(name, state));
+        let names: Vec<K> = over.map(|(name, _)| name.clone()).collect();
         let ended = |name: K| states.remove(&name).and_then(|mut state| state.ended(now)).map(|lasted| (name, lasted));
         names.into_iter().filter_map(ended).collect()
     }
@@ -159,6 +184,13 @@ mod tests {
         let quiet = states.quiet(at(9 + 45));
         assert_eq!(quiet, [("a", Lasted { time: Duration::from_secs(54), times: 2 })]);
         assert_eq!(states.quiet(at(200)), []);
+        let (begun, seconds) = (states.seen("a", at(201)), |lasted: Lasted| lasted.time.as_secs());
+        states.seen("b", at(201));
+        let over = states.ended_where(at(204), |name| *name == "a");
+        assert_eq!((begun, over.len(), seconds(over[0].1)), (Due::Begins, 1, 3));
+        assert_eq!(states.seen("b", at(205)), Due::Nothing, "not that one");
+        assert_eq!(states.quiet_where(at(300), |name| *name == "a"), []);
+        assert_eq!(states.quiet_where(at(300), |name| *name == "b").len(), 1);
     }
 
     #[test]

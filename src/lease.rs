@@ -1,6 +1,6 @@
 //! Whether this process may still send writes to instances.
 //!
-//! One journal serves one edge at a time, and an instance cannot tell an old edge from the new one. So whoever sends
+//! One journal serves one edge at a time, and an instance cannot tell an old edge from the new one. So an edge that sends
 //! asks here before a write's first byte, before every piece of its body, and once more when its last byte is handed
 //! over. This room only remembers until when; who may hold a journal, and for how long, is decided by the store that
 //! holds it.
@@ -31,7 +31,7 @@ pub struct Lease {
 }
 
 impl Lease {
-    /// Never ends: nobody else can have the journal while this process lives.
+    /// Never ends: no other process can have the journal while this one lives.
     pub const fn for_life() -> Lease {
         Lease::until(u64::MAX)
     }
@@ -54,7 +54,7 @@ impl Lease {
     /// `Ok` as long as the lease lasts.
     ///
     /// # Errors
-    /// Once its time is over; it may be renewed later, if nobody else has taken it. And before it has begun.
+    /// Once its time is over; it may be renewed later, if no other edge has taken it. And before it has begun.
     pub fn check(&self) -> Result<(), LeaseEnded> {
         let until = self.until.load(Ordering::SeqCst);
         if until == u64::MAX {
@@ -128,7 +128,7 @@ impl Lease {
     }
 }
 
-/// A write on its way to an instance. Counted until it is handed over in time, or dropped: whoever learns that it was
+/// A write on its way to an instance. Counted until it is handed over in time, or dropped: the caller that learns that it was
 /// too late tells of it before that.
 #[derive(Debug)]
 pub struct Sending<'a> {
@@ -212,7 +212,7 @@ mod tests {
         assert_eq!(in_time.handed_over(), Ok(()));
         lease.end();
         assert_eq!(late.handed_over(), Err(LeaseEnded));
-        assert_eq!(lease.sending.load(Ordering::SeqCst), 1, "not told of yet");
+        assert_eq!(lease.sending.load(Ordering::SeqCst), 1, "not reported yet");
         tokio::join!(biased; lease.sends_done(), async { drop(late) });
         drop(in_time);
         assert_eq!(lease.sending.load(Ordering::SeqCst), 0);

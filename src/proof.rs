@@ -7,7 +7,7 @@
 //!
 //! * `CHROMA_EDGE_CRASH_AT=after_append:17`: the process ends by SIGKILL when it passes that point the 17th time;
 //! * `CHROMA_EDGE_BREAK_RULE=swap_two_entries`: that rule is not kept;
-//! * `CHROMA_EDGE_PANIC_AT_BYTES=4321`: the step of the board that is told how a request went panics, if the request has an
+//! * `CHROMA_EDGE_PANIC_AT_BYTES=4321`: the step of the board that gets a request's outcome panics, if the request has an
 //!   entry of so many bytes.
 
 #[cfg(feature = "proof")]
@@ -94,7 +94,7 @@ pub enum Rule {
     /// G9: an applied entry that failed three times on another instance is given up there. That the instance was away when
     /// it could have been sent counts as a failure.
     DropNothing,
-    /// R5: any instance that is up serves reads, whatever it has not applied yet.
+    /// R5: any instance that is up serves reads, however far behind it is.
     FreshReads,
     /// R2, G4: a request whose answer was lost counts as done where it was sent, and the lane goes on behind it; after a
     /// restart nothing is in doubt.
@@ -103,11 +103,16 @@ pub enum Rule {
     OnceOnly,
     /// R1: a delete is replicated late, behind the write that follows it, and one with a limit as it was received.
     DeleteInPlace,
+    /// R13: a suspect, bound to the instance that died while it had it, is sent to another one.
+    SuspectBound,
+    /// R12: an instance that fails what another one has applied skips it, as if it had been rejected; and what may have been
+    /// acknowledged is rejected by agreement.
+    AppliedStands,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 8] = [
+    pub const ALL: [Rule; 10] = [
         Rule::JournalFirst,
         Rule::ReplayOne,
         Rule::KeepOrder,
@@ -116,6 +121,8 @@ impl Rule {
         Rule::RememberDoubt,
         Rule::OnceOnly,
         Rule::DeleteInPlace,
+        Rule::SuspectBound,
+        Rule::AppliedStands,
     ];
 
     /// How its breach is named in the environment.
@@ -129,6 +136,8 @@ impl Rule {
             Rule::RememberDoubt => "forget_in_doubt",
             Rule::OnceOnly => "execute_twice",
             Rule::DeleteInPlace => "late_delete_where",
+            Rule::SuspectBound => "send_suspect_twice",
+            Rule::AppliedStands => "reject_what_was_applied",
         }
     }
 }
@@ -149,7 +158,7 @@ pub fn check() -> Result<(), Mistake> {
     Ok(())
 }
 
-/// Passes this point; the process ends here if it was told to.
+/// Passes this point; the process ends here if the environment asks for it.
 #[inline(always)]
 pub fn pass(point: CrashPoint) {
     #[cfg(feature = "proof")]

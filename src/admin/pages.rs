@@ -147,7 +147,7 @@ impl Admin {
 
     /// For whom the journal is kept over its limit.
     fn held_back_by(&self) -> Option<String> {
-        self.core.fullness().held_back_by.map(|instance| instance.to_string())
+        self.core.capacity().held_back_by.map(|instance| instance.to_string())
     }
 
     /// Collections that one server alone holds, or none: how many, and the first of them.
@@ -220,7 +220,7 @@ impl Admin {
             }
         };
         let stats = self.core.journal().stats();
-        let fullness = self.core.fullness();
+        let capacity = self.core.capacity();
         let body = json!({
             "available": true,
             "store": self.store.as_str(),
@@ -231,8 +231,8 @@ impl Admin {
             "transactions": totals.transactions,
             "by_status": by_status(&totals).into_iter().collect::<serde_json::Map<_, _>>(),
             "bytes": totals.bytes,
-            "used_bytes": fullness.used,
-            "max_bytes": fullness.limit,
+            "used_bytes": capacity.used,
+            "max_bytes": capacity.limit,
             "held_back_by": self.held_back_by(),
             "queue": stats.appends_waiting(),
             "commits": stats.commits(),
@@ -277,7 +277,7 @@ impl Admin {
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let totals = self.core.store().totals().await;
         let mut gauges = Gauges::default();
-        let fullness = self.core.fullness();
+        let capacity = self.core.capacity();
         for id in registry.ids() {
             gauges.instances.push(InstanceGauges {
                 name: registry.name(id).to_string(),
@@ -285,7 +285,7 @@ impl Admin {
                 pending: count(picture.behind(id)),
                 in_flight: number(registry.in_flight(id)),
                 diverged: number(picture.diverged(id)),
-                holds_journal: i64::from(fullness.held_back_by.as_ref() == Some(registry.name(id))),
+                holds_journal: i64::from(capacity.held_back_by.as_ref() == Some(registry.name(id))),
             });
         }
         let limits = self.admission.limits();
@@ -306,8 +306,8 @@ impl Admin {
             (Number::BufferedBytesLimit, number(limits.buffered_bytes)),
             (Number::BodyBytesLimit, number(limits.body_bytes)),
             (Number::JournalReadable, i64::from(totals.is_ok())),
-            (Number::JournalUsedBytes, count(fullness.used)),
-            (Number::JournalBytesLimit, count(fullness.limit)),
+            (Number::JournalUsedBytes, count(capacity.used)),
+            (Number::JournalBytesLimit, count(capacity.limit)),
         ];
         let stats = self.core.journal().stats();
         gauges.numbers.push((Number::JournalQueue, number(stats.appends_waiting())));

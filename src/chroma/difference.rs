@@ -11,6 +11,11 @@ pub fn definition_difference(one: &[u8], other: &[u8]) -> Option<String> {
     differing(one, other, &["metadata", "configuration_json", "dimension"])
 }
 
+/// How two Collection objects that should have one name differ in it.
+pub fn name_difference(one: &[u8], other: &[u8]) -> Option<String> {
+    differing(one, other, &["name"])
+}
+
 /// As [`definition_difference`], of a collection and a copy that has no records yet, hence no dimension.
 pub fn blank_definition_difference(one: &[u8], blank: &[u8]) -> Option<String> {
     differing(one, blank, &["metadata", "configuration_json"])

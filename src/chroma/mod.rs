@@ -4,7 +4,7 @@
 //! Pure: no I/O, no clock, no tokio. It decides what a request is ([`route`]), what its body promises
 //! ([`scan_records`] and its sisters), how bodies, paths and ids are rewritten, and what an answer means
 //! ([`classify`]). It does not decide where a request goes, when, or whether it is sent at all: that is
-//! `order/`, `replication/` and `proxy/`. Every input here is untrusted; nothing panics on it.
+//! `order/`, `executor/` and `proxy/`. Every input here is untrusted; nothing panics on it.
 
 mod answer;
 mod capabilities;
@@ -15,6 +15,7 @@ mod difference;
 mod envelope;
 mod error;
 mod feature;
+mod limit_table;
 mod limits;
 mod lookup;
 mod marker;
@@ -39,11 +40,12 @@ pub use classify::{
 };
 pub use copy::{CopiedBy, CopyPlan, copy_requests, same_definition};
 pub use delete::{deleted_unknown, deletes_by_condition};
-pub use difference::{blank_definition_difference, definition_difference};
+pub use difference::{blank_definition_difference, definition_difference, name_difference};
 pub use envelope::{Envelope, Likeness};
 pub use error::{ErrorBody, ErrorName, Recovery};
 pub use feature::Feature;
-pub use limits::{Exceeded, IndexFault, Limit, Measured, RequestLimits, Unit};
+pub use limit_table::{Exceeded, IndexFault, Limit, Unit};
+pub use limits::{Measured, RequestLimits};
 pub use lookup::{Looked, Lookup};
 pub use marker::{MARKER_NAME, marker_change, marker_creation, read_marker};
 pub use merge::merge;
@@ -56,8 +58,9 @@ pub use route::{
     CatalogRead, CatalogWrite, CollectionRef, Operation, Page, RecordReadKind, UnknownWrite, Unsupported, Window, route,
 };
 pub use scan::{
-    CreateScan, Dimension, Existing, HnswMetadata, Refusal, Scan, Scanned, UpdateScan, scan_create_collection,
-    scan_create_database, scan_create_tenant, scan_read, scan_records, scan_update_collection,
+    CreateScan, Dimension, Existing, HnswMetadata, Refusal, Scan, Scanned, ShownDefinition, UpdateScan,
+    scan_create_collection, scan_create_database, scan_create_tenant, scan_read, scan_records, scan_update_collection,
+    shown_index,
 };
 pub use scratch::{hidden, is_reserved_database, is_scratch, marker_scope, reserved_database, scratch_scope};
 pub use shape::{Number, Numbers, Shape, Verb};

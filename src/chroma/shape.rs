@@ -3,7 +3,8 @@
 //!
 //! The scans count, this file names. What follows from a shape is decided in [`envelope`](super::envelope).
 
-use super::limits::{Limit, Measured, Unit};
+use super::limit_table::{Limit, Unit};
+use super::limits::Measured;
 use super::route::RecordReadKind;
 use super::sizes::IndexShape;
 use crate::order::{Conditions, Kind};

@@ -1,6 +1,8 @@
 //! What a scan sees of a request besides what is limited: how much it is about, how it says so, and the index that it
 //! defines. What all of it amounts to is [`shape`](super::shape)'s.
 
+use uuid::Uuid;
+
 use crate::order::Conditions;
 
 /// The index definition of a collection, as far as it is out of the ordinary: equal definitions are equal here.
@@ -17,6 +19,11 @@ impl IndexShape {
         let hash = bytes
             .fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3));
         IndexShape(self.0.wrapping_add(hash).max(1))
+    }
+
+    /// The index of a collection that nobody has seen yet: not ordinary, and like no other.
+    pub fn unknown(collection: Uuid) -> IndexShape {
+        IndexShape::ORDINARY.and("unknown", &collection.to_string())
     }
 
     /// A definition changed by another.

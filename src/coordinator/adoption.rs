@@ -167,7 +167,7 @@ mod tests {
         let mut catalog = blank();
         folded(&mut catalog, &found("a", "docs", 7), HOME, &[OTHER]);
         assert_eq!(folded(&mut catalog, &found("a", "docs", 7), HOME, &[OTHER]), Consequences::default());
-        let stray = folded(&mut catalog, &found("a", "docs", 9), HOME, &[OTHER]);
-        assert_eq!(stray, Consequences::default(), "a second collection of that name on a mapped instance is not it");
+        let another = folded(&mut catalog, &found("a", "docs", 9), HOME, &[OTHER]);
+        assert_eq!(another, Consequences::default(), "a second collection of that name on a mapped instance is not it");
     }
 }

@@ -29,7 +29,7 @@ use crate::order::{
     AckPolicy, Action, Board, ClientAnswer, ClientState, Effect, Input, Persist, Precedence, Submission,
 };
 
-/// Whoever sends what the board asks for. It receives each new request before it is to be sent, and must not block.
+/// Sends what the board asks for. It receives each new request before the request is to be sent, and must not block.
 pub trait RequestSink: Send + Sync + 'static {
     /// The request of a durable entry that is about to enter its lane: the board may ask for it at once.
     fn arrived(&self, request: Request, trace: Option<TraceId>);
@@ -59,7 +59,7 @@ pub(crate) enum Work {
     HandedOver(oneshot::Sender<()>),
 }
 
-/// The board, to be read. Nobody but [`Core::step`] can change it.
+/// The board, to be read. Only [`Core::step`] can change it.
 pub struct BoardView<'a>(MutexGuard<'a, Board>);
 
 impl Deref for BoardView<'_> {
@@ -102,7 +102,7 @@ pub struct Core {
     requests: Arc<dyn RequestSink>,
     /// Lanes in which nothing is done, and why.
     halted: Vec<Fault>,
-    fullness: Mutex<Capacity>,
+    capacity: Mutex<Capacity>,
     work: mpsc::UnboundedSender<Work>,
     changed: watch::Sender<u64>,
     hurried: watch::Sender<u64>,
@@ -168,7 +168,7 @@ impl Core {
             journal,
             requests,
             halted,
-            fullness: Mutex::default(),
+            capacity: Mutex::default(),
             work,
             changed: watch::Sender::new(0),
             hurried: watch::Sender::new(0),
@@ -188,7 +188,7 @@ impl Core {
         BoardView(self.locked())
     }
 
-    /// Whoever panicked with the lock was reading: a panic in a step ends the process before the lock is released.
+    /// A thread that panicked with the lock was reading: a panic in a step ends the process before the lock is released.
     fn locked(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(|poisoned| {
             self.board.clear_poison();
@@ -207,8 +207,8 @@ impl Core {
     }
 
     /// The journal's size and limit as of retention's last check.
-    pub fn fullness(&self) -> Capacity {
-        self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    pub fn capacity(&self) -> Capacity {
+        self.capacity.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Whether an instance stands ready to take this entry from `instance`, which has not settled it.
@@ -272,7 +272,7 @@ impl Core {
                 self.hand_out(effects, answer);
             }));
             if let Err(panic) = stepped {
-                // Under the lock: nobody acts on a board that is half changed.
+                // Under the lock: no other thread acts on a board that is half changed.
                 fail_stop::end(&self.store, board.at(), fail_stop::text(&*panic));
             }
         }
@@ -325,7 +325,7 @@ impl Core {
         self.journal.record_in_time(Vec::new()).await
     }
 
-    /// A place for the answer of a write that is about to be journaled.
+    /// The ticket of a write that is about to be journaled: it gets the answer.
     pub fn ticket(&self, id: TransactionId, ack_policy: AckPolicy, trace: Option<TraceId>) -> Ticket {
         self.tickets().open(id, ack_policy, trace)
     }
@@ -389,7 +389,7 @@ impl Core {
         if self.tickets().settle(seq, settlement) == ClientState::Waiting {
             return;
         }
-        // Nobody waits: recovery finished it.
+        // No client waits: recovery finished it.
         let executed_on = from.map(|instance| self.registry.name(instance).clone());
         let at = Timestamp::now();
         let fact = Fact::recovered(seq, verdict, ack_state, answered, executed_on, timing_gap, at);
@@ -406,15 +406,15 @@ impl Core {
         Withdrawal::Begun
     }
 
-    /// The client of this entry has been told "recovery pending", or has gone.
+    /// The client of this entry was answered "recovery pending", or has gone.
     pub fn detach(&self, lane: LaneId, seq: Seq) {
         self.step(Input::ClientGone { lane, seq });
     }
 }
 
 impl RetentionSink for Core {
-    fn fullness(&self, fullness: &Capacity) {
-        self.fullness.lock().unwrap_or_else(PoisonError::into_inner).clone_from(fullness);
+    fn capacity(&self, capacity: &Capacity) {
+        self.capacity.lock().unwrap_or_else(PoisonError::into_inner).clone_from(capacity);
     }
 
     fn left_behind(&self, lane: LaneId, instance: &InstanceName) {

@@ -1,5 +1,5 @@
 //! What the edge knows of the instances' contents: whether each has been inspected since the edge began, which tenants
-//! clients have named, and what could not be inspected.
+//! clients have named, what could not be inspected, and the collections' indexes.
 //!
 //! It decides nothing: `rejoin/` looks and reports here, the executor and the proxy ask.
 
@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::indexes::Indexes;
 use super::markers::Markers;
 use super::servers::Servers;
 use crate::ids::{InstanceId, shown};
@@ -28,6 +29,7 @@ pub struct Discovery {
     unseen: Mutex<BTreeMap<InstanceId, Vec<String>>>,
     servers: Servers,
     markers: Markers,
+    indexes: Indexes,
     ticks: watch::Sender<u64>,
 }
 
@@ -40,6 +42,7 @@ impl Discovery {
             unseen: Mutex::default(),
             servers: Servers::new(instances),
             markers,
+            indexes: Indexes::default(),
             ticks: watch::Sender::new(0),
         }
     }
@@ -52,6 +55,11 @@ impl Discovery {
     /// What the servers can do.
     pub fn servers(&self) -> &Servers {
         &self.servers
+    }
+
+    /// The collections' indexes.
+    pub fn indexes(&self) -> &Indexes {
+        &self.indexes
     }
 
     /// Whether everything that the instance held when the edge began is in the catalog, or on its way there.

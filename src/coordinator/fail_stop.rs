@@ -43,7 +43,7 @@ pub(super) fn text(panic: &(dyn Any + Send)) -> &str {
 /// Ends the process. `lane`: in which lane it happened, if that is known.
 ///
 /// A crash before the note is durable, a disk that is full or a database that is away cost one more restart, and nothing
-/// else: whatever was answered is durable or in doubt as after any crash.
+/// else: every answer is durable, or in doubt, as after any crash.
 pub(super) fn end(store: &Arc<dyn Store>, lane: Option<LaneId>, reason: &str) -> ! {
     match lane {
         Some(lane) => {
@@ -69,7 +69,7 @@ fn note(store: &Arc<dyn Store>, lane: LaneId, reason: &str) -> Result<(), String
             }
             Err(error) => Err(error.to_string()),
         };
-        // Whoever waited for it has ended the process, or is about to.
+        // The thread that waited for it has ended the process, or is about to.
         let _ = done.send(noted);
     };
     let thread = std::thread::Builder::new().name("fault".to_owned());

@@ -9,6 +9,7 @@ mod core;
 mod discovery;
 mod facts;
 mod fail_stop;
+mod indexes;
 mod inspections;
 pub mod intent;
 mod markers;
@@ -21,6 +22,7 @@ pub use self::core::{BoardView, Core, CoreParts, PanicGuard, RequestSink, Withdr
 pub use self::discovery::Discovery;
 pub use self::facts::facts_of;
 pub use self::fail_stop::EXIT_CODE;
+pub use self::indexes::{Indexes, Mark};
 pub use self::inspections::Inspections;
 pub use self::markers::Markers;
 pub use self::restore::{Restored, rebuild, restore};

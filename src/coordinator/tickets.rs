@@ -34,7 +34,7 @@ impl Ticket {
         (&mut self.settlement).await.ok()
     }
 
-    /// Stops waiting. An answer that came in the last moment is handed out; any later one finds nobody.
+    /// Stops waiting. An answer that came in the last moment is handed out; any later one is dropped.
     pub fn close(&mut self) -> Option<Settlement> {
         self.settlement.close();
         self.settlement.try_recv().ok()

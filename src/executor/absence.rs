@@ -7,6 +7,8 @@ use serde_json::{Value, json};
 use tracing::warn;
 
 use super::collection_reader::reader;
+use super::resources::LaneFindings;
+use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceId, LaneId};
 use crate::instance::Client;
@@ -14,10 +16,16 @@ use crate::journal::Request;
 use crate::order::{Examination, Kind, LaneState};
 
 const DEADLINE: Duration = Duration::from_secs(10);
+const ABSENT: &str = "every instance left a write unanswered, and none holds its records";
 
 /// Only a write that adds records can be shown to be absent, and only if none of its ids exists. Every other entry
 /// stays unclear and is retried until it has a verdict.
-pub(super) async fn examine(core: &Core, client: &Client, lane: LaneId, request: &Request) -> Examination {
+pub(super) async fn examine(
+    core: &Core,
+    client: &Client,
+    (lane, findings): (LaneId, &LaneFindings),
+    request: &Request,
+) -> Examination {
     let LaneId::Records(collection) = lane else { return Examination::Unclear };
     if !matches!(request.profile.kind, Kind::Add | Kind::Upsert) {
         return Examination::Unclear;
@@ -35,7 +43,9 @@ pub(super) async fn examine(core: &Core, client: &Client, lane: LaneId, request:
             Ok(false) | Err(_) => return Examination::Unclear,
         }
     }
-    warn!(%lane, seq = %request.seq, "every instance left a write unanswered, and none holds its records");
+    if let Some(times) = findings.seen((lane, ABSENT), clock::now()).times() {
+        warn!(%lane, seq = %request.seq, times, "{ABSENT}");
+    }
     Examination::AbsentEverywhere
 }
 

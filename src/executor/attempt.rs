@@ -89,7 +89,7 @@ impl Attempt<'_> {
         let wait = Wait { attempt: self.patience.attempt, answer: self.patience.longest, worth: &worth };
         let sent = self.client.send(self.instance, outgoing, wait, Licence::Lease(&sending)).await;
         if matches!(sent, Err(SendError::LeaseEnded(Sent::Whole))) {
-            // Before it stops to count as being sent: whoever ends this edge waits for that, and reads the notes then.
+            // Before it stops to count as being sent: the end of this edge waits for that, and reads the notes then.
             self.resources.late_writes.note(self.lanes, self.instance);
         }
         drop(sending);

@@ -20,7 +20,7 @@ pub(super) fn longest_pause(typical_outage: Option<Duration>) -> Duration {
     typical_outage.map_or(LONGEST_AT_FIRST, |outage| (outage / PART_OF_AN_OUTAGE).clamp(shortest, longest))
 }
 
-/// The pause after this many failures in a row: half of it fixed, so that nobody is hammered, half by chance (of 0 to
+/// The pause after this many failures in a row: half of it fixed, so that no instance is hammered, half by chance (of 0 to
 /// 1), so that lanes that failed together do not come back together.
 pub(super) fn pause(in_a_row: u32, longest: Duration, chance: f64) -> Duration {
     if in_a_row == 0 {

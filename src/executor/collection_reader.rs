@@ -58,10 +58,10 @@ impl CollectionReader<'_> {
         Err(format!("{name} answered {}", answer.status))
     }
 
-    /// A delete of an id that nobody has: changes nothing, and makes everything committed visible.
+    /// A delete of an id that no record has: changes nothing, and makes everything committed visible.
     pub(crate) async fn flush(&self) -> Result<(), String> {
-        let nobody = format!("chroma-edge-{}", uuid::Uuid::new_v4());
-        self.send(Method::POST, format!("{}/delete", self.path), json!({ "ids": [nobody] })).await.map(|_| ())
+        let absent = format!("chroma-edge-{}", uuid::Uuid::new_v4());
+        self.send(Method::POST, format!("{}/delete", self.path), json!({ "ids": [absent] })).await.map(|_| ())
     }
 
     /// The collection as its instance shows it.

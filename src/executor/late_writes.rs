@@ -26,7 +26,7 @@ impl LateWrites {
         self.places().iter().copied().collect()
     }
 
-    /// The lease was renewed: nobody else has sent anything meanwhile, so there is nothing to report.
+    /// The lease was renewed: no other edge has sent anything meanwhile, so there is nothing to report.
     pub fn forget(&self) {
         self.places().clear();
     }

@@ -34,27 +34,27 @@ struct State {
 /// The right to send one request; given back when dropped.
 #[derive(Debug)]
 pub(super) struct Permit {
-    gate: Option<Arc<AttemptLimiter>>,
+    limiter: Option<Arc<AttemptLimiter>>,
     client: ClientState,
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if let Some(gate) = self.gate.take() {
-            gate.detach(self.client);
+        if let Some(limiter) = self.limiter.take() {
+            limiter.detach(self.client);
         }
     }
 }
 
 /// Removes a dropped request from the queue.
 struct Queued<'a> {
-    gate: &'a AttemptLimiter,
+    limiter: &'a AttemptLimiter,
     lane: LaneId,
 }
 
 impl Drop for Queued<'_> {
     fn drop(&mut self) {
-        let mut state = self.gate.state();
+        let mut state = self.limiter.state();
         if let Some((precedence, _)) = state.waiting.remove(&self.lane) {
             state.queue.remove(&(precedence, self.lane));
         }
@@ -87,7 +87,7 @@ impl AttemptLimiter {
             state.queue.insert((precedence, lane));
             granted
         };
-        let queued = Queued { gate: self, lane };
+        let queued = Queued { limiter: self, lane };
         // Dropped here, it leaves the queue, and a permit that it was just given goes back.
         let permit = granted.await.ok();
         // It left the queue when it got its permit.
@@ -129,13 +129,13 @@ impl AttemptLimiter {
                 Ok(()) => state.take(precedence.client),
                 // The request was dropped. Its permit was never taken and must not be returned, since the state is
                 // locked.
-                Err(mut permit) => permit.gate = None,
+                Err(mut permit) => permit.limiter = None,
             }
         }
     }
 
     fn permit(self: &Arc<Self>, client: ClientState) -> Permit {
-        Permit { gate: Some(Arc::clone(self)), client }
+        Permit { limiter: Some(Arc::clone(self)), client }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -180,15 +180,15 @@ mod tests {
         precedence(ClientState::Gone, Priority::Normal, seq)
     }
 
-    fn attended(seq: u64) -> Precedence {
+    fn awaited(seq: u64) -> Precedence {
         precedence(ClientState::Waiting, Priority::Normal, seq)
     }
 
     type Waits = Pin<Box<dyn Future<Output = Option<Permit>>>>;
 
-    fn enter(gate: &Arc<AttemptLimiter>, number: u64, precedence: Precedence) -> Waits {
-        let gate = Arc::clone(gate);
-        Box::pin(async move { gate.enter(lane(number), precedence).await })
+    fn enter(limiter: &Arc<AttemptLimiter>, number: u64, precedence: Precedence) -> Waits {
+        let limiter = Arc::clone(limiter);
+        Box::pin(async move { limiter.enter(lane(number), precedence).await })
     }
 
     fn poll(mut waits: Pin<&mut (impl Future<Output = Option<Permit>> + ?Sized)>) -> Option<Permit> {
@@ -219,69 +219,69 @@ mod tests {
 
     #[test]
     fn those_who_wait_go_in_by_their_precedence() {
-        let gate = AttemptLimiter::new(1);
-        let held = poll(pin!(gate.enter(lane(0), normal(1)))).unwrap();
+        let limiter = AttemptLimiter::new(1);
+        let held = poll(pin!(limiter.enter(lane(0), normal(1)))).unwrap();
         let wanted = [
             (1, normal(5)),
             (2, normal(4)),
             (3, precedence(ClientState::Gone, Priority::Low, 2)),
             (4, precedence(ClientState::Gone, Priority::High, 9)),
             (5, precedence(ClientState::Waiting, Priority::Low, 10)),
-            (6, attended(11)),
+            (6, awaited(11)),
         ];
-        let mut waits: Vec<_> = wanted.iter().map(|(number, p)| (*number, enter(&gate, *number, *p))).collect();
+        let mut waits: Vec<_> = wanted.iter().map(|(number, p)| (*number, enter(&limiter, *number, *p))).collect();
         assert!(waits.iter_mut().all(|(_, wait)| poll(wait.as_mut()).is_none()));
         assert_eq!(order(held, &mut waits), [6, 5, 4, 2, 1, 3]);
     }
 
     #[test]
     fn a_request_that_is_given_up_takes_no_place() {
-        let gate = AttemptLimiter::new(1);
-        let held = poll(pin!(gate.enter(lane(0), normal(1)))).unwrap();
-        let (mut early, mut late) = (enter(&gate, 1, normal(2)), enter(&gate, 2, normal(3)));
+        let limiter = AttemptLimiter::new(1);
+        let held = poll(pin!(limiter.enter(lane(0), normal(1)))).unwrap();
+        let (mut early, mut late) = (enter(&limiter, 1, normal(2)), enter(&limiter, 2, normal(3)));
         assert!(poll(early.as_mut()).is_none() && poll(late.as_mut()).is_none());
         drop(early);
         drop(held);
         drop(poll(late.as_mut()).expect("the one that still waits"));
         // One that is dropped after it was let in, and before it knew, gives its permit back.
-        let held = poll(pin!(gate.enter(lane(0), normal(1)))).unwrap();
-        let mut unaware = enter(&gate, 1, normal(2));
+        let held = poll(pin!(limiter.enter(lane(0), normal(1)))).unwrap();
+        let mut unaware = enter(&limiter, 1, normal(2));
         assert!(poll(unaware.as_mut()).is_none());
         drop(held);
         drop(unaware);
-        let state = gate.state();
+        let state = limiter.state();
         assert_eq!((state.free, state.free_unattended, state.queue.len(), state.waiting.len()), (1, 1, 0, 0));
     }
 
     #[test]
     fn a_part_of_the_permits_is_kept_for_waiting_clients() {
-        let gate = AttemptLimiter::new(4);
-        let held: Vec<_> = (0..3).map(|n| poll(pin!(gate.enter(lane(n), normal(n)))).unwrap()).collect();
-        let mut fourth = enter(&gate, 3, normal(3));
+        let limiter = AttemptLimiter::new(4);
+        let held: Vec<_> = (0..3).map(|n| poll(pin!(limiter.enter(lane(n), normal(n)))).unwrap()).collect();
+        let mut fourth = enter(&limiter, 3, normal(3));
         assert!(poll(fourth.as_mut()).is_none());
-        let kept = poll(pin!(gate.enter(lane(4), attended(4)))).expect("kept for it");
-        assert!(poll(pin!(gate.enter(lane(5), attended(5)))).is_none(), "no more than there are");
+        let kept = poll(pin!(limiter.enter(lane(4), awaited(4)))).expect("kept for it");
+        assert!(poll(pin!(limiter.enter(lane(5), awaited(5)))).is_none(), "no more than there are");
         drop(kept);
         assert!(poll(fourth.as_mut()).is_none(), "still kept");
         drop(held);
         assert!(poll(fourth.as_mut()).is_some());
-        assert_eq!(gate.state().free, 4);
+        assert_eq!(limiter.state().free, 4);
     }
 
     #[test]
     fn a_client_that_comes_later_raises_the_request_that_it_waits_for() {
-        let gate = AttemptLimiter::new(1);
-        let held = poll(pin!(gate.enter(lane(0), normal(1)))).unwrap();
-        let mut waits = vec![(1, enter(&gate, 1, normal(2))), (2, enter(&gate, 2, normal(3)))];
+        let limiter = AttemptLimiter::new(1);
+        let held = poll(pin!(limiter.enter(lane(0), normal(1)))).unwrap();
+        let mut waits = vec![(1, enter(&limiter, 1, normal(2))), (2, enter(&limiter, 2, normal(3)))];
         assert!(waits.iter_mut().all(|(_, wait)| poll(wait.as_mut()).is_none()));
-        gate.raise(lane(2), attended(9));
-        gate.raise(lane(7), attended(1));
+        limiter.raise(lane(2), awaited(9));
+        limiter.raise(lane(7), awaited(1));
         assert_eq!(order(held, &mut waits), [2, 1]);
-        let gate = AttemptLimiter::new(4);
-        let _held: Vec<_> = (0..3).map(|n| poll(pin!(gate.enter(lane(n), normal(n)))).unwrap()).collect();
-        let mut fourth = enter(&gate, 3, normal(3));
+        let limiter = AttemptLimiter::new(4);
+        let _held: Vec<_> = (0..3).map(|n| poll(pin!(limiter.enter(lane(n), normal(n)))).unwrap()).collect();
+        let mut fourth = enter(&limiter, 3, normal(3));
         assert!(poll(fourth.as_mut()).is_none());
-        gate.raise(lane(3), attended(9));
+        limiter.raise(lane(3), awaited(9));
         assert!(poll(fourth.as_mut()).is_some(), "the permit that is kept is for it now");
     }
 }

@@ -21,6 +21,7 @@ mod touched;
 mod warmed;
 mod writable;
 
+pub use self::catalog::{Content, Creation, origin_of_found};
 pub(crate) use self::collection_reader::{CollectionReader, PAGE, reader};
 pub use self::late_writes::LateWrites;
 pub use self::resources::{ResourceLimits, Resources};

@@ -68,7 +68,7 @@ async fn warm_up(attempt: &Attempt<'_>, write: &Outgoing, collection: Collection
     }
     let Some(path) = get_beside(&write.path) else { return Ok(()) };
     let read = Outgoing::json(http::Method::POST, path, Bytes::from_static(br#"{"limit":1,"include":[]}"#));
-    // A read: whatever becomes of it, nothing has been written.
+    // A read: it writes nothing, however it ends.
     let unsent = |failed| Attempted { outcome: Outcome::NotSent { retry: Retry::AfterBackoff }, ..failed };
     let answer = attempt.read(&read).await.map_err(unsent)?;
     if answer.status == 200 {

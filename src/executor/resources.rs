@@ -4,14 +4,16 @@
 //! It decides nothing. The coordinator reaches it as a [`RequestSink`] only.
 
 use std::sync::Arc;
+use std::time::Instant;
 
 use super::bodies::Bodies;
 use super::late_writes::LateWrites;
 use super::limiter::AttemptLimiter;
 use super::warmed::Warmed;
 use crate::coordinator::RequestSink;
-use crate::ids::{InstanceId, LaneId, TraceId};
+use crate::ids::{InstanceId, LaneId, Scope, TraceId};
 use crate::journal::{Request, Store};
+use crate::lasting::{Lasted, LastingStates};
 use crate::order::Precedence;
 
 /// The limits of the executor.
@@ -23,17 +25,23 @@ pub struct ResourceLimits {
     pub concurrent_attempts: usize,
 }
 
+/// What is found of a lane's writes, in words.
+pub(super) type LaneFindings = LastingStates<(LaneId, &'static str)>;
+
 /// Shared by everything that the runner starts.
 pub struct Resources {
     pub(super) bodies: Bodies,
     pub(super) warmed: Warmed,
     pub(super) late_writes: Arc<LateWrites>,
-    /// One for each instance: requests that hang on one take no place from those to another.
+    /// What keeps being found of a lane's writes, and databases that an instance had to be given again: for the log.
+    pub(super) findings: LaneFindings,
+    pub(super) recreated: LastingStates<(InstanceId, Scope)>,
+    /// One for each instance: requests that hang on one take no permit from those to another.
     limiters: Vec<Arc<AttemptLimiter>>,
 }
 
 impl Resources {
-    /// For so many instances. `late_writes`: whoever holds the lease reads them.
+    /// For so many instances. `late_writes`: the holder of the lease reads them.
     pub fn new(
         store: Arc<dyn Store>,
         instances: usize,
@@ -44,8 +52,16 @@ impl Resources {
             bodies: Bodies::new(store, limits.cached_bytes),
             warmed: Warmed::default(),
             late_writes,
+            findings: LaneFindings::default(),
+            recreated: LastingStates::default(),
             limiters: (0..instances).map(|_| AttemptLimiter::new(limits.concurrent_attempts)).collect(),
         })
+    }
+
+    /// Databases that an instance was given again more than once, and has not been for a while.
+    pub(super) fn recreated_no_more(&self, now: Instant) -> impl Iterator<Item = (Scope, InstanceId, Lasted)> {
+        let over = self.recreated.quiet(now).into_iter().filter(|(_, lasted)| lasted.times > 1);
+        over.map(|((instance, scope), lasted)| (scope, instance, lasted))
     }
 
     /// The instance's limiter.
@@ -60,6 +76,6 @@ impl RequestSink for Resources {
     }
 
     fn awaited(&self, lane: LaneId, precedence: Precedence) {
-        self.limiters.iter().for_each(|gate| gate.raise(lane, precedence));
+        self.limiters.iter().for_each(|limiter| limiter.raise(lane, precedence));
     }
 }

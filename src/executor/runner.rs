@@ -20,7 +20,7 @@ use super::resources::Resources;
 use super::{absence, backoff, limited, records, touched, writable};
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Core, Inspections, Work, WorkQueue, facts_of, intent};
-use crate::ids::{InstanceId, LaneId, Seq};
+use crate::ids::{InstanceId, LaneId, Seq, shown};
 use crate::instance::{Answer, Client, Generation};
 use crate::journal::{Fact, Request};
 use crate::lasting::LastingStates;
@@ -121,6 +121,15 @@ impl Runner {
         for (_, lasted) in self.unreadable.quiet(clock::now()) {
             info!(seconds = lasted.time.as_secs(), times = lasted.times, "journaled writes can be read again");
         }
+        for ((lane, finding), lasted) in self.resources.findings.quiet(clock::now()) {
+            let seconds = lasted.time.as_secs();
+            info!(%lane, finding, seconds, times = lasted.times, "not found of the lane's writes any more");
+        }
+        for (scope, instance, lasted) in self.resources.recreated_no_more(clock::now()) {
+            let (instance, times) = (self.core.registry.name(instance), lasted.times);
+            let (tenant, database) = (shown(&scope.tenant), shown(&scope.database));
+            info!(%instance, %tenant, %database, times, "the instance no longer lacks the database");
+        }
     }
 
     /// Hands facts to the journal now, in the order of the effects across lanes; a task waits until they are durable. A
@@ -153,7 +162,7 @@ impl Runner {
         });
     }
 
-    /// Once for each entry: whoever runs the servers should know.
+    /// Once for each entry: the servers' operator should know.
     fn tell(&self, persist: &Persist) {
         match persist {
             Persist::Suspected { seq, on: Some(instance) } => {
@@ -201,7 +210,8 @@ impl Runner {
             Action::CompareTouched { lane, seq, instances } => {
                 let comparison = match self.request(seq).await {
                     Some(request) => {
-                        touched::compare(&self.core, &self.client, lane, &request, &instances, answer.as_deref()).await
+                        let (lane, failure) = ((lane, &self.resources.findings), answer.as_deref());
+                        touched::compare(&self.core, &self.client, lane, &request, &instances, failure).await
                     }
                     None => Touched::default(),
                 };
@@ -210,7 +220,10 @@ impl Runner {
             Action::Examine { lane, seq } => {
                 tokio::time::sleep(self.options.settle_time).await;
                 let shows = match self.request(seq).await {
-                    Some(request) => absence::examine(&self.core, &self.client, lane, &request).await,
+                    Some(request) => {
+                        let lane = (lane, &self.resources.findings);
+                        absence::examine(&self.core, &self.client, lane, &request).await
+                    }
                     None => Examination::Unclear,
                 };
                 self.core.step(Input::Examined { lane, seq, shows });
@@ -390,7 +403,7 @@ impl Runner {
         }
     }
 
-    /// How long the place rests. The same for the same failure: what operators are told is what is done.
+    /// How long the replica waits. The same for the same failure: operators are shown what is done.
     fn span(&self, place: (LaneId, InstanceId), why: WaitReason) -> Duration {
         let longest = backoff::longest_pause(self.core.registry.typical_outage(place.1));
         let pause = |in_a_row| {

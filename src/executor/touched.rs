@@ -10,7 +10,9 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::collection_reader::{CollectionReader, PAGE, reader};
+use super::resources::LaneFindings;
 use crate::chroma;
+use crate::clock;
 use crate::coordinator::{Core, intent};
 use crate::ids::{InstanceId, LaneId};
 use crate::instance::{Answer, Client};
@@ -18,6 +20,8 @@ use crate::journal::Request;
 use crate::order::{Kind, Touched, Traces};
 
 const DEADLINE: Duration = Duration::from_secs(10);
+const UNREADABLE: &str = "cannot read an instance for the comparison after a failed write";
+const COMPARED: &str = "every instance that could be asked failed a write: contents compared";
 
 #[derive(Deserialize)]
 struct Ids {
@@ -30,7 +34,7 @@ struct Ids {
 pub(super) async fn compare(
     core: &Core,
     client: &Client,
-    lane: LaneId,
+    (lane, findings): (LaneId, &LaneFindings),
     request: &Request,
     instances: &[InstanceId],
     failure: Option<&Answer>,
@@ -52,7 +56,9 @@ pub(super) async fn compare(
         match content {
             Ok(content) => held.push((*instance, content)),
             Err(error) => {
-                tracing::warn!(%lane, %seq, error, "cannot read an instance for the comparison after a failed write")
+                if let Some(times) = findings.seen((lane, UNREADABLE), clock::now()).times() {
+                    tracing::warn!(%lane, %seq, error, times, "{UNREADABLE}");
+                }
             }
         }
     }
@@ -67,7 +73,9 @@ pub(super) async fn compare(
         touched.traces = Traces::None;
     }
     let (same, differ) = (touched.same.len(), touched.differ.len());
-    tracing::info!(%lane, %seq, same, differ, "every instance that could be asked failed a write: contents compared");
+    if let Some(times) = findings.seen((lane, COMPARED), clock::now()).times() {
+        tracing::info!(%lane, %seq, same, differ, times, "{COMPARED}");
+    }
     touched
 }
 

@@ -1,4 +1,4 @@
-//! Whether an instance that failed an entry executes other writes in the same place (rule R12): a write of the edge's
+//! Whether an instance that failed an entry executes other writes in the same lane (rule R12): a write of the edge's
 //! own that changes nothing.
 //!
 //! It decides nothing: what the result means for the entry is the board's.
@@ -16,7 +16,7 @@ use crate::order::{DEFAULT_TENANT, Writable};
 
 const DEADLINE: Duration = Duration::from_secs(5);
 
-/// In a collection, the delete of an id that nobody has: it passes the log, the compactor and the index, and makes
+/// In a collection, the delete of an id that no record has: it passes the log, the compactor and the index, and makes
 /// everything committed visible. In the catalog, the creation of a tenant that exists: the server reads its tables and
 /// gets the right to write; that it can write a page is not shown.
 pub(super) async fn check(core: &Core, client: &Client, lane: LaneId, instance: InstanceId) -> Writable {

@@ -188,7 +188,7 @@ impl<'a> Copy<'a> {
     /// The old copy gives its name up, and the new one takes it. Both are named by their ids: executed once more, or late, a
     /// request does no harm as long as nothing has renamed them since.
     ///
-    /// A crash here leaves the replica diverged, whatever is called what: the next copy takes the name from whoever has it.
+    /// A crash here leaves the replica diverged, under any name: the next copy takes the name from the collection that has it.
     pub async fn rename(&self, created: &Created<'_>) -> Renamed {
         match self.holder().await {
             Ok((Some(id), Holder::Replaceable { .. } | Holder::Quarantined)) if id != created.id.uuid() => {

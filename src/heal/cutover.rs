@@ -20,7 +20,7 @@ use crate::order::{CutoverOutcome, CutoverState, Input, LaneState, Rebuild};
 
 /// More touched records than these are not repaired while writers wait.
 const MOST_TOUCHED: usize = 5_000;
-/// How long the admission may take to become durable before nobody waits for it.
+/// How long to wait for the admission to become durable.
 const DURABLE: Duration = Duration::from_secs(30);
 
 /// One attempt: a comparison, and the cutover if it is worth one. A lane that is held goes on when it is dropped.
@@ -31,7 +31,7 @@ pub(super) struct Cutover<'a> {
     outcome: CutoverOutcome,
 }
 
-/// Whoever ends it, the lane goes on: also when the edge takes the task away.
+/// The lane goes on however it ends: also when the edge ends the task.
 impl Drop for Cutover<'_> {
     fn drop(&mut self) {
         self.core.step(Input::CutoverEnded { rebuild: self.rebuild, outcome: self.outcome });

@@ -2,7 +2,7 @@
 //!
 //! A copy is made beside the old one, under a name of the edge's own that no client sees, and takes the old one's place in
 //! a moment in which the lane stands still. When that may be is `order/`'s decision; this room reads, writes and renames.
-//! What existed before the edge and differs from what is served is left alone: nobody knows which copy is right.
+//! What existed before the edge and differs from what is served is left alone: no one can say which copy is right.
 //! A quarantined copy is replaced unread.
 
 mod align;
@@ -28,6 +28,7 @@ use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceId, Scope, shown};
 use crate::instance::Client;
+use crate::lasting::LastingStates;
 use crate::order::Rebuild;
 
 /// How copies are made.
@@ -103,12 +104,14 @@ pub struct Healer {
     options: HealOptions,
     progress: Arc<HealProgress>,
     made: Made,
+    /// Instances on which copies could not be made: for the log. `/status` tells of each copy.
+    failing: LastingStates<InstanceId>,
 }
 
 impl Healer {
     /// Run it in the runtime that `client` is to belong to.
     pub fn new(core: Arc<Core>, client: Client, options: HealOptions, progress: Arc<HealProgress>) -> Self {
-        Healer { core, client, options, progress, made: Made::default() }
+        Healer { core, client, options, progress, made: Made::default(), failing: LastingStates::default() }
     }
 
     /// Makes one copy after the other until the future is dropped. A copy that is cut off is left behind under its hidden
@@ -137,7 +140,10 @@ impl Healer {
                     continue;
                 }
                 match self.make_anew(rebuild, &copy, &mut swept).await {
-                    Ok(()) => state.made(),
+                    Ok(()) => {
+                        state.made();
+                        self.succeeded(rebuild);
+                    }
                     Err(error) => self.failed(rebuild, state, &error),
                 }
             }
@@ -150,7 +156,16 @@ impl Healer {
         let instance = self.core.registry().name(rebuild.target);
         let collection = rebuild.collection;
         self.progress.failed(rebuild, &error.to_string());
-        warn!(%collection, %instance, %error, failures = state.failures, "a copy could not be made, and will be tried again");
+        if let Some(times) = self.failing.seen(rebuild.target, clock::now()).times() {
+            warn!(%collection, %instance, %error, times, "a copy could not be made, and will be tried again");
+        }
+    }
+
+    fn succeeded(&self, rebuild: Rebuild) {
+        if let Some(lasted) = self.failing.ended(&rebuild.target, clock::now()) {
+            let (instance, seconds) = (self.core.registry().name(rebuild.target), lasted.time.as_secs());
+            info!(%instance, seconds, times = lasted.times, "copies can be made there again");
+        }
     }
 
     /// Whether the copy is to be made without asking: where there is none, an empty or a quarantined one, and where it is the

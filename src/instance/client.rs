@@ -358,12 +358,12 @@ async fn write_body(
         licence.check().map_err(|_| SendError::LeaseEnded(Sent::Part))?;
         progress.last_piece.store(index + 1 == pieces, Ordering::Relaxed);
         if let Err(error) = session.write_body(piece).await {
-            return last_words(session, error).await;
+            return early_answer(session, error).await;
         }
     }
     match session.finish_body().await {
         Ok(_) => Ok(Written::Whole),
-        Err(error) => last_words(session, error).await,
+        Err(error) => early_answer(session, error).await,
     }
 }
 
@@ -377,7 +377,7 @@ async fn answered_early(session: &mut HttpSession) -> Result<bool, SendError> {
 }
 
 /// An instance that refuses a body answers and closes without reading the rest; the answer is still to be read.
-async fn last_words(session: &mut HttpSession, error: BError) -> Result<Written, SendError> {
+async fn early_answer(session: &mut HttpSession, error: BError) -> Result<Written, SendError> {
     match tokio::time::timeout(EARLY_ANSWER, read_final_header(session)).await {
         Ok(Ok(())) => Ok(Written::AnsweredEarly),
         Ok(Err(_)) | Err(_) => Err(in_doubt(&error)),

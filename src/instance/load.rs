@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use crate::clock;
 
-/// At a death all connections break at once, and whoever asks first must see the others that are still counted as
+/// At a death all connections break at once, and the first to ask must see the others that are still counted as
 /// well as those that have just been noticed.
 const AT_ONCE: Duration = Duration::from_millis(250);
 /// No moment at all.

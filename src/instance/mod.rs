@@ -16,6 +16,7 @@ mod options;
 mod outages;
 mod peer;
 mod phase;
+mod presence;
 mod registry;
 mod resolve;
 mod sent;

@@ -16,6 +16,7 @@ use super::options::{HealthOptions, InstanceOptions, Timeouts};
 use super::outages::Outages;
 use super::peer::{self, SetupError};
 use super::phase::{Condition, Observation, Phase, Rules};
+use super::presence::{Line, Presence};
 use super::url::InstanceUrl;
 use crate::clock::{self, Timestamp};
 use crate::ids::{InstanceId, InstanceName};
@@ -52,6 +53,7 @@ struct State {
     since: Timestamp,
     generation: Generation,
     outages: Outages,
+    presence: Presence,
     last_error: Option<String>,
     address: Option<SocketAddr>,
     peer: HttpPeer,
@@ -225,13 +227,25 @@ impl Registry {
     fn change(&self, id: InstanceId, mut state: MutexGuard<'_, State>, condition: Condition) {
         let (before, after) = (state.condition.phase(), condition.phase());
         state.condition = condition;
+        let now = clock::now();
+        let line = match (before, after) {
+            (Phase::Down, Phase::Down) => state.presence.missed(now),
+            (_, Phase::Down) => state.presence.left(now),
+            // For the first time: nobody was told that it is down.
+            (Phase::Unknown, Phase::Returned) => Line::Nothing,
+            (Phase::Down, Phase::Returned) => state.presence.returned(),
+            (Phase::Returned, Phase::Up) => state.presence.came(),
+            (Phase::Up, Phase::Up) => state.presence.stays(now),
+            _ => Line::Nothing,
+        };
+        self.tell(id, line, &state);
         if before == after {
             return;
         }
         state.since = Timestamp::now();
         match after {
-            Phase::Down => state.outages.begins(clock::now()),
-            Phase::Up => state.outages.ends(clock::now()),
+            Phase::Down => state.outages.begins(now),
+            Phase::Up => state.outages.ends(now),
             Phase::Unknown | Phase::Suspect | Phase::Returned => {}
         }
         if after == Phase::Returned {
@@ -240,16 +254,28 @@ impl Registry {
         }
         let reason = state.last_error.clone().unwrap_or_default();
         drop(state);
-        let instance = self.name(id);
-        match (before, after) {
-            (_, Phase::Down) => tracing::warn!(%instance, reason, "instance is down"),
-            (Phase::Unknown, Phase::Returned) => tracing::debug!(%instance, "instance answers and is to be inspected"),
-            (_, Phase::Returned) => tracing::info!(%instance, "instance has returned and is to be inspected"),
-            (Phase::Returned, _) => tracing::info!(%instance, "instance is up"),
-            (_, Phase::Suspect) => tracing::debug!(%instance, reason, "instance is suspect"),
-            (_, Phase::Up | Phase::Unknown) => tracing::debug!(%instance, "instance answers again"),
-        }
+        let (instance, before, after) = (self.name(id), before.as_str(), after.as_str());
+        tracing::debug!(%instance, before, after, reason, "an instance's phase has changed");
         self.changes.send_modify(|tick| *tick += 1);
+    }
+
+    fn tell(&self, id: InstanceId, line: Line, state: &State) {
+        let instance = self.name(id);
+        let reason = state.last_error.as_deref().unwrap_or_default();
+        match line {
+            Line::Nothing => {}
+            Line::Down => tracing::warn!(%instance, reason, "instance is down"),
+            Line::StillDown(lasted) => {
+                let (seconds, times) = (lasted.time.as_secs(), lasted.times);
+                tracing::warn!(%instance, reason, seconds, times, "instance is still down, or down again");
+            }
+            Line::Returned => tracing::info!(%instance, "instance has returned and is to be inspected"),
+            Line::Up => tracing::info!(%instance, "instance is up"),
+            Line::UpForGood(lasted) => {
+                let (seconds, times) = (lasted.time.as_secs(), lasted.times);
+                tracing::info!(%instance, seconds, times, "instance no longer goes down again and again");
+            }
+        }
     }
 }
 
@@ -265,6 +291,7 @@ impl Instance {
             since: Timestamp::now(),
             generation: Generation(0),
             outages: Outages::default(),
+            presence: Presence::new(),
             last_error: None,
             address,
             peer,

@@ -18,6 +18,7 @@ pub(super) async fn resolve(registry: &Registry, limit: Duration) {
         let url = registry.url(id);
         if url.literal().is_none() && (registry.address(id).is_none() || !well(registry.phase(id))) {
             let (host, port) = (url.host().to_owned(), url.port());
+            #[allow(clippy::disallowed_methods, reason = "one for each host name, and each ends at its time limit")]
             lookups.spawn(async move { (id, look_up(host, port, limit).await) });
         }
     }

@@ -58,7 +58,7 @@ pub fn is_given(key: &str, id: TransactionId) -> bool {
 }
 
 /// When the client of a transaction with this key may be answered: one that brought no id of its own goes by the one that
-/// the edge gave it, and is answered before its outcome is durable. Catalog writes never are, whatever this says, nor what
+/// the edge gave it, and is answered before its outcome is durable. Catalog writes never are, in spite of it, nor what
 /// is not vouched for: it may yet be set aside (rule R13).
 pub(super) fn ack_policy(client_key: Option<&str>, given: TransactionId, vouching: Vouching) -> AckPolicy {
     match (client_key, vouching) {

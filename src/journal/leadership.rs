@@ -1,7 +1,7 @@
 //! Who may write to the journal: one edge at a time, and what one edge leaves for the next.
 //!
 //! A store says who holds it and for how long; it refuses the commits of everyone else. When to claim it, to renew it
-//! and to give up is decided by whoever starts the edge.
+//! and to give up is decided by the room that starts the edge.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::ids::{InstanceName, LaneId};
 /// How long the journal is held, from the moment before it was asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LeaseTerm {
-    /// As long as this process lives: nobody else can have it.
+    /// As long as this process lives: no other can have it.
     ForLife,
     /// This long, unless it is renewed.
     For(Duration),
@@ -71,17 +71,17 @@ pub struct LateWrite {
 /// The right to write to the journal.
 #[async_trait]
 pub trait Leadership: Send + Sync + 'static {
-    /// Takes the journal if nobody holds it, or if its holder's term is over. Asking again while holding it is a renewal.
+    /// Takes the journal if no edge holds it, or if its holder's term is over. Asking again while holding it is a renewal.
     async fn claim(&self) -> Result<Claim, LeadershipError>;
 
-    /// Goes on holding it, for another term from now. A term that ran out is renewed too, if nobody took the journal.
+    /// Goes on holding it, for another term from now. A term that ran out is renewed too, if no other edge took the journal.
     async fn renew(&self) -> Result<LeaseTerm, LeadershipError>;
 
     /// Leaves word of requests that ended after the lease. The only thing that an edge may still write when another has
     /// taken over.
     async fn report_late_writes(&self, late_writes: &[LateWrite]) -> Result<(), ReadError>;
 
-    /// What earlier edges left word of and nobody has handled ([`super::Fact::LateWriteHandled`]).
+    /// Late writes that earlier edges recorded and none has handled ([`super::Fact::LateWriteHandled`]).
     async fn late_writes(&self) -> Result<Vec<(LateWriteId, LateWrite)>, ReadError>;
 
     /// Gives the journal back in good order, after the last commit: the next edge need not wait.

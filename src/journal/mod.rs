@@ -1,7 +1,7 @@
 //! The durable, totally ordered log of transactions, with the catalog and the progress of every instance.
 //!
 //! The only room that knows SQL. It decides what is durable and in which order; it does not decide what is
-//! executed where (`order/`), nor by whom (`replication/`). A [`Store`] commits batches; [`Journal`] is the
+//! executed where (`order/`), nor how (`executor/`). A [`Store`] commits batches; [`Journal`] is the
 //! group commit in front of any store: many writers, one flush.
 
 mod audit;
@@ -26,6 +26,7 @@ pub mod sqlite;
 mod status;
 mod status_facts;
 mod store;
+mod stored_profile;
 mod transaction;
 
 pub use audit::*;
@@ -44,4 +45,4 @@ pub use snapshot::{CollectionRow, EntryRow, ProgressRow, Snapshot};
 pub use status::{Status, TimingGap};
 pub use store::{Batch, CommitError, Store, Totals};
 pub use transaction::{Lookup, OperationType, QuarantineRow, Request, Resolution, StoredAnswer, TransactionRow};
-use {draft::ack_policy, removal::ROW_BYTES, status::with_statuses};
+use {draft::ack_policy, removal::ROW_BYTES, status::with_statuses, status_facts::with_reasons};

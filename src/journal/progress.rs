@@ -54,7 +54,7 @@ impl LaneProgress {
     /// Up to here the lane may be trimmed; `None`: not at all. `open`: whether the lane takes new entries.
     pub(super) fn trimmable(&self, lane: &str, open: bool, configured: &[InstanceName], why: Trimming) -> Option<Seq> {
         if !open {
-            // Its collection is gone: no instance executes these any more, whatever its progress says.
+            // Its collection is gone: no instance executes these any more, however far it is.
             return Some(Seq::MAX);
         }
         let lane = lane_named(lane).ok()?;

@@ -1,4 +1,4 @@
-//! A read of the journal that failed, whatever was asked, with what caused it.
+//! Any read of the journal that failed, with its cause.
 
 use std::error::Error;
 use std::sync::Arc;

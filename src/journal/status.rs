@@ -51,7 +51,7 @@ impl Status {
         }
     }
 
-    /// The status after `reported` arrived. A final one stays: whoever finished first told the truth, and what
+    /// The status after `reported` arrived. A final one stays: the first end that was reported is the true one, and what
     /// comes later is a late or repeated report.
     pub const fn after(self, reported: Status) -> Status {
         if self.is_final() { self } else { reported }
@@ -65,12 +65,17 @@ pub enum TimingGap {
     No,
 }
 
-/// A statement with its statuses filled in: `{open}` lists those that can still change, and each status stands under its
-/// own name in lower case (`{failed}`).
+/// The status of a transaction that has a verdict and was cut off before its client's side was recorded. The same as
+/// [`Fact::recovered`](super::Fact::recovered) reports, if its client had been answered "pending".
+const FINISHED: &str = "CASE WHEN status = {attempting} THEN {completed}
+    WHEN verdict = 'applied' THEN {recovered} ELSE {abandoned} END";
+
+/// A statement with its statuses filled in: `{open}` lists those that can still change, `{finished}` is the status of what
+/// was cut off ([`FINISHED`]), and each status stands under its own name in lower case (`{failed}`).
 pub(super) fn with_statuses(sql: &str) -> String {
     let quoted = |status: Status| format!("'{}'", status.as_str());
     let open: Vec<String> = Status::ALL.into_iter().filter(|status| !status.is_final()).map(quoted).collect();
-    let sql = sql.replace("{open}", &open.join(", "));
+    let sql = sql.replace("{open}", &open.join(", ")).replace("{finished}", FINISHED);
     let named = |sql: String, status: Status| {
         sql.replace(&format!("{{{}}}", status.as_str().to_ascii_lowercase()), &quoted(status))
     };
@@ -105,6 +110,13 @@ mod tests {
     fn statements_list_the_open_statuses() {
         let sql = with_statuses("status IN ({open}) AND status <> {failed}");
         assert_eq!(sql, "status IN ('ATTEMPTING', 'FAILED') AND status <> 'FAILED'");
+    }
+
+    #[test]
+    fn what_was_cut_off_is_finished_as_its_status_and_its_verdict_say() {
+        let sql = with_statuses("SET status = {finished}");
+        assert!(sql.contains("'ATTEMPTING' THEN 'COMPLETED'"), "{sql}");
+        assert!(sql.contains("'applied' THEN 'RECOVERED' ELSE 'ABANDONED' END") && !sql.contains('{'), "{sql}");
     }
 
     /// The lists of statuses in a migration, each sorted.

@@ -1,25 +1,44 @@
 //! The facts that report a transaction's status: which status each end of a write has. What may follow which is the rule in
 //! `status.rs`.
 
+use super::names::Named;
 use super::{Fact, Status, TimingGap};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
 use crate::order::{AckState, Verdict};
 
+/// Why a write failed whose answer is no instance's own.
+const fn reason_of(verdict: Verdict) -> Option<&'static str> {
+    match verdict {
+        Verdict::Quarantined => Some("quarantined: an instance died while it executed the write"),
+        Verdict::Abandoned => Some("abandoned: no instance answered the write, and none has it"),
+        Verdict::Applied | Verdict::Rejected | Verdict::Void => None,
+    }
+}
+
+/// A statement with the reason of each verdict filled in for `{reason}`, where there is one.
+pub(super) fn with_reasons(sql: &str) -> String {
+    let reason = |(verdict, name): &(Verdict, &str)| Some(format!(" WHEN '{name}' THEN '{}'", reason_of(*verdict)?));
+    let reasons: String = Verdict::NAMES.iter().filter_map(reason).collect();
+    sql.replace("{reason}", &format!("CASE verdict{reasons} ELSE failure_reason END"))
+}
+
 impl Fact {
-    /// The client has a definite answer, `response_status`; `None` where no client asked.
+    /// The client has a definite answer, `response_status`; `None` where no client asked. Where no instance gave it, the
+    /// reason says why.
     pub fn completed(
         seq: Seq,
+        verdict: Verdict,
         response_status: Option<u16>,
         executed_on: Option<InstanceName>,
         timing_gap: TimingGap,
         at: Timestamp,
     ) -> Fact {
-        let (status, failure_reason) = (Status::Completed, None);
+        let (status, failure_reason) = (Status::Completed, reason_of(verdict).map(str::to_owned));
         Fact::Status { seq, status, response_status, failure_reason, timing_gap, executed_on, at }
     }
 
-    /// The client was told 503: the write is journaled, and recovery executes it.
+    /// The client was answered 503: the write is journaled, and recovery executes it.
     pub fn recovery_pending(seq: Seq, at: Timestamp) -> Fact {
         Fact::Status {
             seq,
@@ -32,7 +51,7 @@ impl Fact {
         }
     }
 
-    /// The client was told 503, and to send it again: nothing of the write was ever executed, nor will be (rule R15).
+    /// The client was answered 503 and may send it again: nothing of the write was or will be executed (rule R15).
     pub fn withdrawn(seq: Seq, at: Timestamp) -> Fact {
         Fact::Status {
             seq,
@@ -68,5 +87,27 @@ impl Fact {
             }
         };
         Fact::Status { seq, status, response_status, failure_reason, timing_gap, executed_on, at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn completed(verdict: Verdict) -> (Status, Option<String>) {
+        match Fact::completed(Seq::new(1), verdict, Some(500), None, TimingGap::No, Timestamp::from_millis(1)) {
+            Fact::Status { status, failure_reason, .. } => (status, failure_reason),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn what_no_instance_answered_is_completed_with_a_reason() {
+        for (verdict, _) in Verdict::NAMES.iter().copied() {
+            let (status, reason) = completed(verdict);
+            assert_eq!(status, Status::Completed);
+            let own = matches!(verdict, Verdict::Quarantined | Verdict::Abandoned);
+            assert_eq!(reason.is_some_and(|reason| reason.starts_with(verdict.as_str())), own, "{verdict:?}");
+        }
     }
 }

@@ -62,7 +62,7 @@ pub trait Store: Send + Sync + 'static {
     /// Begins to work with these instances, in the configured order, which the views show. At start, once.
     ///
     /// Finishes the statuses of transactions that have a verdict and were cut off before their client's side was
-    /// marked: COMPLETED if it was being answered, RECOVERED or ABANDONED if it had been answered "pending".
+    /// recorded: COMPLETED if it was being answered, RECOVERED or ABANDONED if it had been answered "pending".
     async fn begin(&self, configured: &[InstanceName], at: Timestamp) -> Result<(), CommitError>;
 
     /// One transaction with how far the instances are in its lane. "Absent" is as final as in [`Store::transaction`].

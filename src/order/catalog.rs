@@ -47,7 +47,7 @@ pub struct Catalog {
     names: BTreeMap<(Scope, String), CollectionId>,
     aliases: HashMap<Uuid, CollectionId>,
     /// Deleted collections, by what deleted them, while an instance may still hold them: entries before the
-    /// deletion are carried to it under the collection's id there.
+    /// deletion are replicated to it under the collection's id there.
     departed: HashMap<CollectionId, (Seq, Collection)>,
 }
 
@@ -202,7 +202,7 @@ impl Catalog {
         self.collections.get(&id).and_then(|collection| collection.mappings[instance.0])
     }
 
-    /// The id under which an instance knows the collection, to which something is carried, or which is being read there:
+    /// The id under which an instance knows the collection, to which something is replicated, or which is being read there:
     /// that of a deleted collection too, as long as an instance may hold it.
     pub fn mapping_while_held(&self, id: CollectionId, instance: InstanceId) -> Option<InstanceCollectionId> {
         let departed = || self.departed.get(&id).and_then(|(_, collection)| collection.mappings[instance.0]);

@@ -140,7 +140,7 @@ impl Priority {
         }
     }
 
-    /// What a client asked for, in any case. It is advice: whatever is no priority is normal, and refuses no write.
+    /// What a client asked for, in any case. It is advice: any other value is normal, and refuses no write.
     pub fn asked_for(text: &str) -> Priority {
         let named = |priority: &Priority| priority.as_str().eq_ignore_ascii_case(text.trim());
         Priority::ALL.into_iter().find(named).unwrap_or_default()

@@ -47,7 +47,7 @@ pub enum Traces {
     Possible,
 }
 
-/// Whether an instance that failed an entry executes other writes in the same place (rule R12).
+/// Whether an instance that failed an entry executes other writes in the same lane (rule R12).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Writable {
     Yes,

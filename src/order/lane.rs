@@ -414,7 +414,7 @@ impl Lane {
         run
     }
 
-    /// The end of what may have been under way on the instance before a crash, whatever is known of the entries now:
+    /// The end of what may have been under way on the instance before a crash, also of entries that have a verdict by now:
     /// everything up to there counts as in doubt (rule R2). `None`: nothing was. Because skips are recorded before
     /// anything newer is sent, it started right after the durable progress.
     ///
@@ -444,9 +444,14 @@ impl Lane {
         end
     }
 
-    /// Forgets entries that every instance has durably which is in step, or about to be.
+    /// Forgets entries that every instance has durably which is in step, or about to be; not those that a request is about: it
+    /// may have been sent before they could be skipped.
     pub(super) fn trim(&mut self) {
         let passed = |progress: &ReplicaProgress| match (progress.state, progress.in_flight) {
+            (LaneState::InStep, InFlight::Sent { first: seq, .. })
+            | (LaneState::InStep, InFlight::Resolving { seq } | InFlight::Checking { seq }) => {
+                Some(progress.scan_from().min(seq.prior()))
+            }
             (LaneState::InStep, _) => Some(progress.scan_from()),
             (_, InFlight::Recording { through }) if progress.pending.admission == Admission::WhenDurable => {
                 Some(through)

@@ -3,7 +3,9 @@
 //! A read that is not vouched for and whose instance dies is a suspect: with it all of its class on its collection.
 //! Alone at the death it is quarantined; in company the next of its class goes alone, to the same instance, when that
 //! is back. An answer clears it, a second death quarantines it, and so does an instance that does not come back while
-//! others are there. Reads change nothing, so all of this is forgotten with the process.
+//! others are there. Until then nothing that is not vouched for is sent to its collection, nor anything of its class to
+//! another one; but not without end, since its client may never ask again. Reads change nothing, so all of this is
+//! forgotten with the process.
 //!
 //! No clock: whoever asks says first what has become of the instances ([`ReadSuspects::look`]).
 
@@ -68,6 +70,16 @@ pub struct Case {
     pub instance: InstanceId,
     pub state: CaseState,
     pub deaths: u32,
+    pub holds: Holds,
+}
+
+/// What a case that is open holds back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Holds {
+    /// What is not vouched for on its collection, and its class elsewhere.
+    Others,
+    /// Its class on its collection: others have waited long enough.
+    Itself,
 }
 
 /// Whether a read that is not vouched for may be sent.
@@ -139,35 +151,57 @@ impl ReadSuspects {
         }
     }
 
-    /// Whether a read that is not vouched for may be sent now.
-    pub fn ask(&mut self, subject: ReadSubject) -> Permission {
-        if let Some(case) = self.cases.iter_mut().find(|case| case.subject == subject) {
-            return match case.state {
-                CaseState::Quarantined => Permission::Refused(case.id, Standing::Quarantined),
-                CaseState::Away | CaseState::Trying => Permission::Refused(case.id, Standing::Suspect),
-                CaseState::Back => {
-                    case.state = CaseState::Trying;
-                    Permission::Alone(case.id, case.instance)
-                }
-            };
-        }
-        // The same on another collection could cost another instance its life.
-        let alike = |case: &&Case| case.state == CaseState::Away && case.subject.class == subject.class;
-        match self.cases.iter().find(alike) {
-            Some(case) => Permission::Refused(case.id, Standing::Suspect),
-            None => Permission::Anywhere,
+    /// Those whose verdict others have waited for long enough: nobody may ask again for what would bring it.
+    pub fn let_others_go(&mut self, have_waited: impl Fn(&Case) -> bool) {
+        for case in &mut self.cases {
+            if have_waited(case) {
+                case.holds = Holds::Itself;
+            }
         }
     }
 
-    /// Whether a write of this condition class would meet what a read is suspected or convicted of.
-    pub fn refuses_conditions(&self, collection: CollectionId, conditions: Conditions) -> Option<(CaseId, Standing)> {
-        let about = |case: &&Case| case.subject.collection == collection && case.subject.class.conditions == conditions;
-        let case = self.cases.iter().find(about).filter(|_| is_searching(conditions))?;
-        match case.state {
-            CaseState::Quarantined => Some((case.id, Standing::Quarantined)),
-            CaseState::Away | CaseState::Trying => Some((case.id, Standing::Suspect)),
-            CaseState::Back => None,
+    /// Whether a read that is not vouched for may be sent now.
+    pub fn ask(&mut self, subject: ReadSubject) -> Permission {
+        let Some(at) = self.cases.iter().position(|case| case.subject == subject) else {
+            // The same on another collection could cost another instance its life, and so could another one on this.
+            let held = |case: &&Case| {
+                case.holds_others()
+                    && (case.subject.collection == subject.collection || case.subject.class == subject.class)
+            };
+            return match self.cases.iter().find(held) {
+                Some(case) => Permission::Refused(case.id, Standing::Suspect),
+                None => Permission::Anywhere,
+            };
+        };
+        let Case { id, instance, state, .. } = self.cases[at];
+        match state {
+            CaseState::Quarantined => Permission::Refused(id, Standing::Quarantined),
+            CaseState::Away | CaseState::Trying => Permission::Refused(id, Standing::Suspect),
+            // Two at once would not be alone.
+            CaseState::Back if self.is_trying(instance) => Permission::Refused(id, Standing::Suspect),
+            CaseState::Back => {
+                self.cases[at].state = CaseState::Trying;
+                Permission::Alone(id, instance)
+            }
         }
+    }
+
+    fn is_trying(&self, instance: InstanceId) -> bool {
+        self.cases.iter().any(|case| case.instance == instance && case.state == CaseState::Trying)
+    }
+
+    /// Whether a write to this collection that is not vouched for waits for the verdict on a read, or would meet what a
+    /// read is convicted of. Only what searches has something in common across operations.
+    pub fn refuses_write(&self, collection: CollectionId, conditions: Conditions) -> Option<(CaseId, Standing)> {
+        let here = |case: &Case| case.subject.collection == collection;
+        let alike = |case: &Case| case.subject.class.conditions == conditions && conditions.is_searching();
+        let convicted = |case: &&Case| case.state == CaseState::Quarantined && here(case) && alike(case);
+        let suspected = |case: &&Case| {
+            case.is_open() && here(case) && alike(case) && case.state != CaseState::Back
+                || case.holds_others() && (here(case) || alike(case))
+        };
+        let found = self.cases.iter().find(convicted).map(|case| (case.id, Standing::Quarantined));
+        found.or_else(|| self.cases.iter().find(suspected).map(|case| (case.id, Standing::Suspect)))
     }
 
     /// The instance died with this read under way.
@@ -187,7 +221,7 @@ impl ReadSuspects {
             Company::Alone => CaseState::Quarantined,
             Company::Others => CaseState::Away,
         };
-        self.cases.push(Case { id, subject, instance, state, deaths: 1 });
+        self.cases.push(Case { id, subject, instance, state, deaths: 1, holds: Holds::Others });
         id
     }
 
@@ -215,9 +249,15 @@ impl ReadSuspects {
     }
 }
 
-/// Whether requests of the class search: only those have something in common across operations.
-const fn is_searching(conditions: Conditions) -> bool {
-    matches!(conditions, Conditions::Metadata | Conditions::Document | Conditions::Both)
+impl Case {
+    /// Whether there is no verdict yet.
+    fn is_open(&self) -> bool {
+        self.state != CaseState::Quarantined
+    }
+
+    fn holds_others(&self) -> bool {
+        self.is_open() && self.holds == Holds::Others
+    }
 }
 
 #[cfg(test)]
@@ -262,15 +302,49 @@ mod tests {
         let refused = Permission::Refused(id, Standing::Suspect);
         assert_eq!(suspects.ask(one()), refused);
         assert_eq!(suspects.ask(subject(2, Conditions::Metadata)), refused, "its class elsewhere");
+        assert_eq!(suspects.ask(subject(1, Conditions::Document)), refused, "its collection");
         assert_eq!(suspects.ask(subject(2, Conditions::Document)), Permission::Anywhere);
         suspects.look(|_| Sight::Serves);
+        assert_eq!(suspects.ask(subject(2, Conditions::Metadata)), refused, "it is back, and not tried yet");
         assert_eq!(suspects.ask(one()), Permission::Alone(id, HERE));
         assert_eq!(suspects.ask(one()), refused, "one at a time");
-        assert_eq!(suspects.ask(subject(2, Conditions::Metadata)), Permission::Anywhere);
+        assert_eq!(suspects.ask(subject(2, Conditions::Metadata)), refused, "until the verdict");
         suspects.tried(id, Trial::Unclear);
         assert_eq!(suspects.ask(one()), Permission::Alone(id, HERE));
         suspects.tried(id, Trial::Answered);
         assert_eq!((suspects.ask(one()), suspects.cases().len()), (Permission::Anywhere, 0));
+    }
+
+    #[test]
+    fn r13_nobody_waits_without_end_for_a_read_that_is_not_asked_for_again() {
+        let (mut suspects, id) = after(Company::Others);
+        let others = [subject(2, Conditions::Metadata), subject(1, Conditions::Document)];
+        for sight in [Sight::Away, Sight::Serves] {
+            suspects.look(|_| sight);
+            suspects.let_others_go(|_| false);
+            assert!(others.into_iter().all(|other| suspects.ask(other) == Permission::Refused(id, Standing::Suspect)));
+        }
+        suspects.let_others_go(|case| case.id == id);
+        assert!(others.into_iter().all(|other| suspects.ask(other) == Permission::Anywhere));
+        assert_eq!(suspects.refuses_write(one().collection, Conditions::None), None);
+        assert_eq!(suspects.ask(one()), Permission::Alone(id, HERE), "itself, still there alone");
+    }
+
+    #[test]
+    fn r13_suspect_reads_of_one_instance_are_tried_one_after_the_other() {
+        let (mut suspects, id) = after(Company::Others);
+        let second = suspects.died(subject(2, Conditions::Document), HERE, Company::Others);
+        let elsewhere = suspects.died(subject(3, Conditions::Both), InstanceId(1), Company::Others);
+        suspects.look(|_| Sight::Serves);
+        assert_eq!(suspects.ask(one()), Permission::Alone(id, HERE));
+        assert_eq!(
+            suspects.ask(subject(2, Conditions::Document)),
+            Permission::Refused(second, Standing::Suspect),
+            "alone is alone"
+        );
+        assert_eq!(suspects.ask(subject(3, Conditions::Both)), Permission::Alone(elsewhere, InstanceId(1)));
+        suspects.tried(id, Trial::Answered);
+        assert_eq!(suspects.ask(subject(2, Conditions::Document)), Permission::Alone(second, HERE));
     }
 
     #[test]
@@ -302,15 +376,33 @@ mod tests {
     #[test]
     fn r13_a_suspect_read_speaks_for_writes_with_such_conditions() {
         let (mut suspects, id) = after(Company::Others);
-        let collection = one().collection;
-        let asked = |suspects: &ReadSuspects, conditions| suspects.refuses_conditions(collection, conditions);
-        assert_eq!(asked(&suspects, Conditions::Metadata), Some((id, Standing::Suspect)));
-        assert_eq!(asked(&suspects, Conditions::Document), None);
-        suspects.look(|_| Sight::Serves);
-        assert_eq!(asked(&suspects, Conditions::Metadata), None);
+        let asked = |suspects: &ReadSuspects, collection, conditions| {
+            suspects.refuses_write(subject(collection, conditions).collection, conditions)
+        };
+        let suspect = Some((id, Standing::Suspect));
+        for sight in [Sight::Away, Sight::Serves] {
+            suspects.look(|_| sight);
+            assert_eq!(asked(&suspects, 1, Conditions::Metadata), suspect);
+            assert_eq!(asked(&suspects, 1, Conditions::None), suspect, "its collection");
+            assert_eq!(asked(&suspects, 2, Conditions::Metadata), suspect, "its conditions elsewhere");
+            assert_eq!(asked(&suspects, 2, Conditions::Document), None);
+        }
+        suspects.look(|_| Sight::Away);
+        suspects.let_others_go(|_| true);
+        assert_eq!(asked(&suspects, 1, Conditions::Metadata), suspect);
+        let others = [(1, Conditions::None), (2, Conditions::Metadata)];
+        assert!(others.into_iter().all(|(collection, conditions)| asked(&suspects, collection, conditions).is_none()));
+        let mut plain = ReadSuspects::new(1);
+        let id = plain.died(subject(1, Conditions::Both), HERE, Company::Alone);
+        assert_eq!(asked(&plain, 1, Conditions::Both), Some((id, Standing::Quarantined)));
+        assert_eq!(
+            [asked(&plain, 1, Conditions::None), asked(&plain, 2, Conditions::Both)],
+            [None; 2],
+            "for that alone"
+        );
         let mut plain = ReadSuspects::new(1);
         plain.died(subject(1, Conditions::None), HERE, Company::Alone);
-        assert_eq!(asked(&plain, Conditions::None), None, "an add has nothing in common with it");
+        assert_eq!(asked(&plain, 1, Conditions::None), None, "an add has nothing in common with it");
     }
 
     #[derive(Clone, Debug)]
@@ -344,11 +436,14 @@ mod tests {
                 match step {
                     Step::Ask(on) => {
                         let subject = subject(on, Conditions::Metadata);
-                        let before = suspects.cases().iter().find(|case| case.subject == subject).copied();
+                        let before_all = suspects.cases().to_vec();
+                        let before = before_all.iter().find(|case| case.subject == subject).copied();
                         let permission = suspects.ask(subject);
                         if let Some(before) = before {
                             let alone = matches!(permission, Permission::Alone(..));
-                            prop_assert_eq!(alone, before.state == CaseState::Back);
+                            let trying = |case: &Case| case.state == CaseState::Trying && before.instance == case.instance;
+                            let tried = before_all.iter().any(trying);
+                            prop_assert_eq!(alone, before.state == CaseState::Back && !tried);
                             prop_assert!(permission != Permission::Anywhere);
                         }
                         if let Permission::Alone(id, _) = permission {

@@ -22,6 +22,11 @@ impl Conditions {
     pub const ALL: [Conditions; 5] =
         [Conditions::None, Conditions::Ids, Conditions::Metadata, Conditions::Document, Conditions::Both];
 
+    /// Whether such requests search.
+    pub const fn is_searching(self) -> bool {
+        matches!(self, Conditions::Metadata | Conditions::Document | Conditions::Both)
+    }
+
     /// As it is stored and shown.
     pub const fn as_str(self) -> &'static str {
         match self {

@@ -17,9 +17,9 @@ const PANIC_AT_BYTES: &str = "CHROMA_EDGE_PANIC_AT_BYTES";
 /// EX_USAGE of sysexits.h, as for a mistake in the configuration.
 const USAGE: i32 = 64;
 
-/// What this process was told.
+/// What the environment asks of this process.
 #[derive(Debug, Default)]
-struct Told {
+struct Settings {
     crash: Option<Crash>,
     broken: Option<Rule>,
     panic_at_bytes: Option<u64>,
@@ -31,52 +31,53 @@ struct Crash {
     passes_left: AtomicU64,
 }
 
-static TOLD: LazyLock<Result<Told, Mistake>> =
+static SETTINGS: LazyLock<Result<Settings, Mistake>> =
     LazyLock::new(|| read([CRASH_AT, BREAK_RULE, PANIC_AT_BYTES].map(std::env::var_os)));
 
-fn read([crash_at, break_rule, panic_at_bytes]: [Option<OsString>; 3]) -> Result<Told, Mistake> {
-    Ok(Told {
+fn read([crash_at, break_rule, panic_at_bytes]: [Option<OsString>; 3]) -> Result<Settings, Mistake> {
+    Ok(Settings {
         crash: crash_at.map(crash).transpose()?,
         broken: break_rule.map(rule).transpose()?,
         panic_at_bytes: panic_at_bytes.map(bytes).transpose()?,
     })
 }
 
-fn bytes(told: OsString) -> Result<u64, Mistake> {
-    let read = told.to_str().and_then(|told| told.parse().ok());
-    read.ok_or_else(|| Mistake(format!("{PANIC_AT_BYTES}={told:?} is not a number of bytes")))
+fn bytes(value: OsString) -> Result<u64, Mistake> {
+    let read = value.to_str().and_then(|text| text.parse().ok());
+    read.ok_or_else(|| Mistake(format!("{PANIC_AT_BYTES}={value:?} is not a number of bytes")))
 }
 
-fn crash(told: OsString) -> Result<Crash, Mistake> {
+fn crash(value: OsString) -> Result<Crash, Mistake> {
     let names = || CrashPoint::ALL.map(CrashPoint::as_str).join(", ");
-    let mistake =
-        || Mistake(format!("{CRASH_AT}={told:?} is not POINT:PASSES, with PASSES from 1 and POINT one of {}", names()));
-    let (name, passes) = told.to_str().and_then(|told| told.split_once(':')).ok_or_else(mistake)?;
+    let mistake = || {
+        Mistake(format!("{CRASH_AT}={value:?} is not POINT:PASSES, with PASSES from 1 and POINT one of {}", names()))
+    };
+    let (name, passes) = value.to_str().and_then(|text| text.split_once(':')).ok_or_else(mistake)?;
     let point = CrashPoint::ALL.into_iter().find(|point| point.as_str() == name).ok_or_else(mistake)?;
     let passes = passes.parse().ok().filter(|passes| *passes > 0).ok_or_else(mistake)?;
     Ok(Crash { point, passes_left: AtomicU64::new(passes) })
 }
 
-fn rule(told: OsString) -> Result<Rule, Mistake> {
-    let found = Rule::ALL.into_iter().find(|rule| told == rule.breach());
+fn rule(value: OsString) -> Result<Rule, Mistake> {
+    let found = Rule::ALL.into_iter().find(|rule| value == rule.breach());
     let names = || Rule::ALL.map(Rule::breach).join(", ");
-    found.ok_or_else(|| Mistake(format!("{BREAK_RULE}={told:?} is not one of {}", names())))
+    found.ok_or_else(|| Mistake(format!("{BREAK_RULE}={value:?} is not one of {}", names())))
 }
 
 pub(super) fn check() -> Result<(), Mistake> {
-    TOLD.as_ref().map(drop).map_err(Clone::clone)
+    SETTINGS.as_ref().map(drop).map_err(Clone::clone)
 }
 
-/// Whoever does not check, as a test that has the rules in its own process, is ended by the first question.
-fn told() -> &'static Told {
-    TOLD.as_ref().unwrap_or_else(|mistake| {
+/// A process that does not check, as a test that has the rules in its own process, is ended by the first question.
+fn settings() -> &'static Settings {
+    SETTINGS.as_ref().unwrap_or_else(|mistake| {
         eprintln!("{mistake}");
         std::process::exit(USAGE)
     })
 }
 
 pub(super) fn pass(point: CrashPoint) {
-    let Some(crash) = told().crash.as_ref().filter(|crash| crash.point == point) else { return };
+    let Some(crash) = settings().crash.as_ref().filter(|crash| crash.point == point) else { return };
     if crash.passes_left.fetch_sub(1, Ordering::SeqCst) != 1 {
         return;
     }
@@ -89,20 +90,20 @@ pub(super) fn pass(point: CrashPoint) {
 }
 
 pub(super) fn broken(rule: Rule) -> bool {
-    told().broken == Some(rule)
+    settings().broken == Some(rule)
 }
 
 pub(super) fn panics_at(bytes: u64) -> bool {
-    told().panic_at_bytes == Some(bytes)
+    settings().panic_at_bytes == Some(bytes)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn said(crash_at: Option<&str>, break_rule: Option<&str>) -> Result<Told, String> {
-        let told = [crash_at, break_rule, None].map(|told| told.map(OsString::from));
-        read(told).map_err(|mistake| mistake.to_string())
+    fn said(crash_at: Option<&str>, break_rule: Option<&str>) -> Result<Settings, String> {
+        let values = [crash_at, break_rule, None].map(|value| value.map(OsString::from));
+        read(values).map_err(|mistake| mistake.to_string())
     }
 
     #[test]
@@ -132,7 +133,7 @@ mod tests {
 
     #[test]
     fn bytes_are_a_number() {
-        let said = |told: &str| read([None, None, Some(OsString::from(told))]).map(|told| told.panic_at_bytes);
+        let said = |text: &str| read([None, None, Some(OsString::from(text))]).map(|settings| settings.panic_at_bytes);
         assert_eq!(said("4321"), Ok(Some(4321)));
         assert!(said("").is_err() && said("4k").is_err());
     }

@@ -16,12 +16,12 @@ const RETRY_BUFFER: usize = 64 * 1024;
 pub struct Body {
     pub bytes: Bytes,
     pub memory: Memory,
-    pub passing: Passing,
+    pub pass_through: PassThrough,
 }
 
 /// Whether Pingora can still send the body: it does only if its own retry buffer holds the body's end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Passing {
+pub enum PassThrough {
     Possible,
     /// A chunked body above Pingora's buffer: the request is executed by the edge itself.
     Impossible,
@@ -74,12 +74,12 @@ pub async fn read_up_to(session: &mut Session, admission: &Arc<Admission>, limit
             break;
         }
     }
-    let passing = if whole.is_empty() || downstream.get_retry_buffer().is_some() {
-        Passing::Possible
+    let pass_through = if whole.is_empty() || downstream.get_retry_buffer().is_some() {
+        PassThrough::Possible
     } else {
-        Passing::Impossible
+        PassThrough::Impossible
     };
-    Ok(Body { bytes: whole.freeze(), memory, passing })
+    Ok(Body { bytes: whole.freeze(), memory, pass_through })
 }
 
 fn content_length(header: &RequestHeader) -> Option<usize> {

@@ -8,6 +8,7 @@ use crate::clock::{self, Timestamp};
 use crate::ids::{InstanceId, Seq};
 use crate::instance::Registry;
 use crate::journal::{Fact, TimingGap};
+use crate::order::Verdict;
 use crate::web::TraceId;
 use crate::web::idempotency_key::BroughtKey;
 
@@ -24,6 +25,7 @@ pub enum Stage {
 /// What a journaled write's client was answered.
 pub struct Completion {
     pub seq: Seq,
+    pub verdict: Verdict,
     pub status: u16,
     pub executed_on: Option<InstanceId>,
     pub timing_gap: TimingGap,
@@ -33,7 +35,7 @@ impl Completion {
     /// The same, as the journal records it.
     pub(super) fn fact(&self, registry: &Registry) -> Fact {
         let executed_on = self.executed_on.map(|instance| registry.name(instance).clone());
-        Fact::completed(self.seq, Some(self.status), executed_on, self.timing_gap, Timestamp::now())
+        Fact::completed(self.seq, self.verdict, Some(self.status), executed_on, self.timing_gap, Timestamp::now())
     }
 }
 

@@ -16,7 +16,7 @@ use crate::clock;
 use crate::instance::Phase;
 use crate::web::{Reply, TraceId};
 
-/// Between two looks at a phase, which nobody announces here.
+/// Between two looks at a phase, whose changes are not announced here.
 const MOMENT: Duration = Duration::from_millis(50);
 
 /// Waits until every instance that answers has been inspected and what it holds is in the catalog, for so long at most.

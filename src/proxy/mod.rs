@@ -23,6 +23,7 @@ mod respond;
 mod reused;
 mod rewrite;
 mod single_flight;
+mod unanswered;
 mod vouch;
 mod write;
 

@@ -123,7 +123,7 @@ pub fn prepare(
     let profile = vouched(profile, shape.as_ref(), vouch, &key);
     let ack_policy = match (&brought, profile.vouching) {
         (None, Vouching::Vouched) => AckPolicy::Applied,
-        // So that it can still be quarantined: nobody has been told that it was applied.
+        // So that it can still be quarantined: no client was answered that it is applied.
         (Some(_), _) | (None, Vouching::Unvouched) => AckPolicy::Durable,
     };
     let key_origin = if brought.is_some() { KeyOrigin::Client } else { KeyOrigin::Edge };
@@ -189,7 +189,7 @@ fn understood<T>(scanned: Result<Scanned<T>, Refusal>) -> Result<T, Failure> {
     }
 }
 
-/// What only some of the servers have is used by nobody: the copies would differ.
+/// A request may not use what only some of the servers have: the copies would differ.
 fn even(core: &Core, measured: &Measured) -> Result<(), Failure> {
     let servers = core.discovery().servers();
     let mut used = Feature::ALL.into_iter().filter(|feature| measured.uses(*feature));

@@ -7,13 +7,13 @@ use super::vouch::Vouch;
 use crate::coordinator::Core;
 use crate::ids::{LaneId, Seq};
 use crate::journal::Draft;
-use crate::order::{Conditions, ReadSubject, Refusal, Standing, Vouching};
+use crate::order::{ReadSubject, Refusal, Standing, Vouching};
 
 /// Lets the write pass, unless it is like one that cost an instance its life, or may have.
 ///
 /// # Errors
 /// What it would meet.
-pub(super) async fn gate(core: &Core, vouch: &Vouch, draft: &Draft) -> Result<(), Failure> {
+pub(super) async fn check(core: &Core, vouch: &Vouch, draft: &Draft) -> Result<(), Failure> {
     let profile = &draft.profile;
     if profile.vouching == Vouching::Vouched {
         return Ok(());
@@ -23,31 +23,32 @@ pub(super) async fn gate(core: &Core, vouch: &Vouch, draft: &Draft) -> Result<()
         return Err(Failure::Quarantine(named(core, refusal).await));
     }
     let LaneId::Records(collection) = draft.lane else { return Ok(()) };
-    match vouch.refuses_conditions(collection, profile.conditions) {
+    match vouch.refuses_write(collection, profile.conditions) {
         Some((case, standing)) => Err(Failure::Quarantine(Refused::read(case, standing))),
         None => Ok(()),
     }
 }
 
-/// Refuses a read whose condition a write is suspected or convicted of.
+/// Refuses a read that waits for the verdict on a write, or whose condition a write is convicted of.
 ///
 /// # Errors
 /// What it would meet.
 pub(super) fn by_writes(core: &Core, subject: ReadSubject) -> Result<(), Failure> {
-    let conditions = subject.class.conditions;
-    if !matches!(conditions, Conditions::Metadata | Conditions::Document | Conditions::Both) {
-        return Ok(());
-    }
-    match core.board().read_refusal(LaneId::Records(subject.collection), conditions) {
+    let (conditions, lane) = (subject.class.conditions, LaneId::Records(subject.collection));
+    let board = core.board();
+    let convicted = || board.read_refusal(lane, conditions).filter(|_| conditions.is_searching());
+    let refusal = board.holds_back(subject.collection, conditions).or_else(convicted);
+    drop(board);
+    match refusal {
         Some(refusal) => {
-            let (standing, seq) = told(refusal);
+            let (standing, seq) = answer_of(refusal);
             Err(Failure::Quarantine(Refused::write(format!("journal position {seq}"), standing)))
         }
         None => Ok(()),
     }
 }
 
-const fn told(refusal: Refusal) -> (Standing, Seq) {
+const fn answer_of(refusal: Refusal) -> (Standing, Seq) {
     match refusal {
         Refusal::Suspect { seq } => (Standing::Suspect, seq),
         Refusal::Quarantined { seq } => (Standing::Quarantined, seq),
@@ -56,7 +57,7 @@ const fn told(refusal: Refusal) -> (Standing, Seq) {
 
 /// By the transaction, where the journal can be asked for it.
 async fn named(core: &Core, refusal: Refusal) -> Refused {
-    let (standing, seq) = told(refusal);
+    let (standing, seq) = answer_of(refusal);
     let listed = match standing {
         Standing::Quarantined => core.store().quarantines().await.unwrap_or_default(),
         Standing::Suspect => Vec::new(),

@@ -50,7 +50,7 @@ pub struct Reading {
     last: LastAttempt,
 }
 
-/// How long an attempt waits for its instance. Pingora cannot be told that the probes have given an instance up.
+/// How long an attempt waits for its instance. Pingora cannot learn that the probes have given an instance up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Patience {
     /// Until the probes must have noticed an instance that hangs.
@@ -281,7 +281,7 @@ impl Reading {
         }
     }
 
-    /// Whether the client is owed an answer whatever Pingora's error says of it.
+    /// Whether the client is owed an answer, in spite of Pingora's error.
     pub fn is_given_up(&self) -> bool {
         matches!(self.last, LastAttempt::NotMade(_))
     }

@@ -10,7 +10,7 @@ use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora::Result;
 use pingora::proxy::Session;
 
-use super::body::{BodyError, Passing, read_up_to, read_whole};
+use super::body::{BodyError, PassThrough, read_up_to, read_whole};
 use super::context::{Context, Stage};
 use super::failure::Failure;
 use super::forwarded::page_request;
@@ -97,7 +97,7 @@ impl Edge {
             if let Some(body_bytes) = self.pages.takes(&method, own) {
                 context.permit = Some(self.admission.pass());
                 context.operation = "own_page";
-                return self.own_page(session, context, body_bytes).await.map(Received::Answer);
+                return self.edge_page(session, context, body_bytes).await.map(Received::Answer);
             }
         }
         context.permit = Some(self.admission.enter().await?);
@@ -120,7 +120,7 @@ impl Edge {
     }
 
     /// Never refused by the limits on requests: the edge's own pages must answer when everything else waits.
-    async fn own_page(
+    async fn edge_page(
         &self,
         session: &mut Session,
         context: &mut Context,
@@ -179,7 +179,7 @@ impl Edge {
             context.memory = Some(body.memory);
             read::reject_crashing(&read.operation, &body.bytes)?;
             read::stake(self, &mut read, &body.bytes)?;
-            if body.passing == Passing::Impossible {
+            if body.pass_through == PassThrough::Impossible {
                 let header = session.req_header();
                 let request = ReadRequest::of(header.method.clone(), &header.headers, body.bytes, context.trace);
                 return Ok(Some(read::fetch(self, &read, &request, Attempts::default()).await?));

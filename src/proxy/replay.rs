@@ -6,7 +6,7 @@ use tokio::time::{Duration, timeout_at};
 
 use super::Edge;
 use super::failure::Failure;
-use super::write::unanswered;
+use super::unanswered::unanswered;
 use crate::clock;
 use crate::journal::{ClientKey, Lookup, TransactionRow};
 use crate::order::Verdict;
@@ -56,7 +56,7 @@ pub async fn replay(edge: &Edge, first: TransactionRow, key: &ClientKey, deadlin
         }
         let look = deadline.min(clock::now() + LOOK_AGAIN);
         tokio::select! {
-            _ = timeout_at(look.into(), watch.told()) => {}
+            _ = timeout_at(look.into(), watch.changed()) => {}
             () = edge.admission.stopping() => return Err(running),
         }
         if clock::now() >= deadline {

@@ -9,24 +9,25 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use uuid::Uuid;
 
 use super::failure::{Failure, Refused};
-use crate::chroma::{Envelope, IndexShape, Likeness, Shape, Verb};
+use crate::chroma::{Envelope, IndexShape, Likeness, Shape};
 use crate::clock;
 use crate::coordinator::{Core, Settlement};
 use crate::ids::{CollectionId, InstanceId};
 use crate::instance::{Observation, Phase};
 use crate::journal::Draft;
 use crate::order::{
-    Case, CaseId, CaseState, Company, Conditions, Consistency, Kind, Permission, ReadSubject, ReadSuspects, Sight,
-    Standing, Trial, Verdict, Vouching,
+    Case, CaseId, CaseState, Company, Conditions, Consistency, Permission, ReadSubject, ReadSuspects, Sight, Standing,
+    Trial, Verdict, Vouching,
 };
 use crate::web::idempotency_key;
 
 /// Classes of reads that are suspects or quarantined at once; then the oldest open one is forgotten.
 const CASES: usize = 256;
-/// Requests that are known by heart, and collections with an index out of the ordinary.
+/// After so many waits others go on beside a case that is open.
+const WAITS_OF_OTHERS: u32 = 3;
+/// Requests that are known by heart.
 const REMEMBERED: usize = 4096;
 
 /// A request, exactly.
@@ -42,8 +43,6 @@ pub struct Vouch {
 
 struct Known {
     likeness: Likeness,
-    /// Of those collections only whose index is out of the ordinary, as far as this process has seen it defined.
-    indexes: Recent<CollectionId, IndexShape>,
     /// Requests that were vouched for and cost two instances their lives.
     condemned: Recent<Fingerprint, ()>,
 }
@@ -52,6 +51,8 @@ struct Suspects {
     rules: ReadSuspects,
     /// Until when an instance that is away is waited for.
     waits: HashMap<CaseId, Instant>,
+    /// When each case was first seen.
+    since: HashMap<CaseId, Instant>,
 }
 
 /// A map that forgets its oldest entry.
@@ -81,8 +82,8 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
 impl Vouch {
     /// Nothing is known yet; a suspect waits so long for its instance.
     pub fn new(core: Arc<Core>, envelope: Envelope, wait: Duration) -> Arc<Vouch> {
-        let known = Known { likeness: Likeness::new(envelope), indexes: Recent::new(), condemned: Recent::new() };
-        let suspects = Suspects { rules: ReadSuspects::new(CASES), waits: HashMap::new() };
+        let known = Known { likeness: Likeness::new(envelope), condemned: Recent::new() };
+        let suspects = Suspects { rules: ReadSuspects::new(CASES), waits: HashMap::new(), since: HashMap::new() };
         Arc::new(Vouch { core, wait, known: Mutex::new(known), suspects: Mutex::new(suspects) })
     }
 
@@ -99,7 +100,7 @@ impl Vouch {
         suspects
     }
 
-    fn look(&self, Suspects { rules, waits }: &mut Suspects) {
+    fn look(&self, Suspects { rules, waits, since }: &mut Suspects) {
         let (board, registry, now) = (self.core.board(), self.core.registry(), clock::now());
         let serves = |case: &Case, instance: InstanceId| {
             registry.usable(instance) && board.serves(case.subject.collection, instance, Consistency::Any)
@@ -120,6 +121,13 @@ impl Vouch {
         for id in away {
             waits.entry(id).or_insert(now + self.wait);
         }
+        let known: HashSet<CaseId> = rules.cases().iter().map(|case| case.id).collect();
+        since.retain(|id, _| known.contains(id));
+        for id in known {
+            since.entry(id).or_insert(now);
+        }
+        let patience = self.wait * WAITS_OF_OTHERS;
+        rules.let_others_go(|case| since.get(&case.id).is_some_and(|since| now >= *since + patience));
     }
 
     /// The classes of reads that are suspects or quarantined.
@@ -134,9 +142,9 @@ impl Vouch {
         Some(lifted)
     }
 
-    /// The index of this collection, as far as it is known to be out of the ordinary.
+    /// The index of this collection.
     pub(super) fn index_of(&self, collection: CollectionId) -> IndexShape {
-        self.known().indexes.map.get(&collection).copied().unwrap_or_default()
+        self.core.discovery().indexes().of(collection)
     }
 
     fn vouching(&self, shape: &Shape, fingerprint: impl FnOnce() -> Fingerprint) -> Vouching {
@@ -153,20 +161,12 @@ impl Vouch {
     /// Remembers the write until it has ended.
     pub(super) fn watch(self: &Arc<Self>, shape: Shape, draft: &Draft) -> Executed {
         let fingerprint = draft.client_key.as_ref().map(|key| key.fingerprint);
-        let about = match draft.profile.kind {
-            Kind::UpdateCollection => collection_in(&draft.path),
-            _ => None,
-        };
-        Executed { vouch: Arc::clone(self), shape, fingerprint, about }
+        Executed { vouch: Arc::clone(self), shape, fingerprint }
     }
 
-    /// The read that a write with such conditions would follow to where it was lost.
-    pub(super) fn refuses_conditions(
-        &self,
-        collection: CollectionId,
-        conditions: Conditions,
-    ) -> Option<(CaseId, Standing)> {
-        self.suspects().rules.refuses_conditions(collection, conditions)
+    /// The read whose verdict a write with such conditions waits for, or that it would follow to where it was lost.
+    pub(super) fn refuses_write(&self, collection: CollectionId, conditions: Conditions) -> Option<(CaseId, Standing)> {
+        self.suspects().rules.refuses_write(collection, conditions)
     }
 
     /// What is at stake with a read of this shape; it may then be sent to the instance that is returned alone.
@@ -202,8 +202,6 @@ pub(super) struct Executed {
     vouch: Arc<Vouch>,
     shape: Shape,
     fingerprint: Option<Fingerprint>,
-    /// The collection that is changed.
-    about: Option<CollectionId>,
 }
 
 impl Executed {
@@ -211,10 +209,7 @@ impl Executed {
     pub fn ended(self, settlement: &Settlement) {
         let mut known = self.vouch.known();
         match settlement.verdict {
-            Verdict::Applied => {
-                known.likeness.succeeded(&self.shape);
-                self.note_index(&mut known, settlement);
-            }
+            Verdict::Applied => known.likeness.succeeded(&self.shape),
             Verdict::Quarantined => {
                 known.likeness.died(&self.shape);
                 if let Some(fingerprint) = self.fingerprint {
@@ -224,34 +219,6 @@ impl Executed {
             Verdict::Rejected | Verdict::Void | Verdict::Abandoned => {}
         }
     }
-
-    /// A collection that has been defined out of the ordinary is so from now on.
-    fn note_index(&self, known: &mut Known, settlement: &Settlement) {
-        let Verb::Write(kind @ (Kind::CreateCollection | Kind::UpdateCollection)) = self.shape.verb else { return };
-        if self.shape.index == IndexShape::ORDINARY {
-            return;
-        }
-        let created = || {
-            #[derive(serde::Deserialize)]
-            struct Created {
-                id: Uuid,
-            }
-            let created: Created = serde_json::from_slice(&settlement.answer.as_ref()?.body).ok()?;
-            Some(CollectionId::new(created.id))
-        };
-        let collection = if kind == Kind::CreateCollection { created() } else { self.about };
-        if let Some(collection) = collection {
-            let before = known.indexes.map.get(&collection).copied().unwrap_or_default();
-            known.indexes.insert(collection, before.changed(self.shape.index));
-        }
-    }
-}
-
-/// The collection in a journaled path, which names it by its id.
-fn collection_in(path: &str) -> Option<CollectionId> {
-    let path = path.split('?').next()?;
-    let segment = path.split_once("/collections/")?.1.split('/').next()?;
-    Uuid::try_parse(segment).ok().map(CollectionId::new)
 }
 
 fn fingerprint(subject: ReadSubject, body: &[u8]) -> Fingerprint {
@@ -274,7 +241,7 @@ impl Stake {
         self.vouching
     }
 
-    /// An instance has answered: whatever it said, it lives.
+    /// An instance has answered, so it lives.
     pub fn answered(&self, status: u16) {
         if status == 200 {
             self.vouch.known().likeness.succeeded(&self.shape);

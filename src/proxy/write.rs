@@ -12,8 +12,9 @@ use super::context::{Completion, Context, Stage};
 use super::failure::{Failure, KeyOrigin};
 use super::prepare::{Identity, Preparation, Prepared, WriteRequest, prepare};
 use super::single_flight::{Arrival, Ended, Follower};
+use super::unanswered::unanswered;
 use super::{discovery, forwarded, quarantine, replay};
-use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Operation};
+use crate::chroma::Operation;
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Settlement, Ticket, Withdrawal};
 use crate::ids::{LaneId, Seq, TransactionId};
@@ -58,18 +59,18 @@ pub async fn write(
         client_ip: forwarded::client_of(session, &edge.options.trusted_proxies),
         identity,
     };
-    Ok(in_turn(edge, context, request).await?)
+    Ok(once(edge, context, request).await?)
 }
 
 /// Executes the write, or finds the answer of an earlier one with the same id.
-async fn in_turn(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) -> Result<Reply, Failure> {
+async fn once(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) -> Result<Reply, Failure> {
     let Identity { id, key, brought } = request.identity.clone();
     let Some(shown_id) = brought else { return first(edge, context, request).await };
     let deadline = context.started + edge.options.request_timeout;
     let answer = match edge.single_flight.take(&key, id) {
-        Arrival::Leader(turn) => {
+        Arrival::Leader(leader) => {
             let answer = first_or_known(edge, context, request, &key, deadline).await;
-            turn.end(match &answer {
+            leader.end(match &answer {
                 Err(failure) if failure.transaction_id().is_none() => Ended::Refused(failure.clone()),
                 Ok(_) | Err(_) => Ended::Journaled,
             });
@@ -179,7 +180,7 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     let Prepared { draft, ack_policy, key_origin, shape } = prepared;
     let (id, lane) = (draft.transaction_id, draft.lane);
     // Before the journal: once it is there it must be executed, or cost an instance its life.
-    quarantine::gate(&edge.core, &edge.vouch, &draft).await?;
+    quarantine::check(&edge.core, &edge.vouch, &draft).await?;
     let executed = shape.map(|shape| edge.vouch.watch(shape, &draft));
     {
         let board = edge.core.board();
@@ -243,7 +244,7 @@ async fn settled(edge: &Edge, ticket: &mut Ticket, lane: LaneId, started: Instan
 }
 
 /// Takes the write back, since its client would send it again as another one. If it may have been sent, it stays, and its
-/// client is told that its outcome is unknown. A crash in here: the client has no answer, and the write is executed unless
+/// client is answered that its outcome is unknown. A crash in here: the client has no answer, and the write is executed unless
 /// the withdrawal was durable.
 async fn withdrawn(
     edge: &Edge,
@@ -303,22 +304,6 @@ async fn everywhere(edge: &Edge, lane: LaneId, seq: Seq) {
     }
 }
 
-/// The answer to a write that no instance has answered: its collection was deleted, rule R10 abandoned it, or rule R13
-/// quarantined it.
-pub fn unanswered(verdict: Verdict, lane: LaneId) -> Reply {
-    if verdict == Verdict::Quarantined {
-        let text = "An instance died while it executed the write: it is quarantined, and is not executed unless an \
-                    operator sends it again (/admin/quarantine)";
-        let error = ErrorBody::new(ErrorName::InternalError, text).with_reason("quarantine");
-        return Reply::from(EdgeAnswer::error(500, &error));
-    }
-    if let (Verdict::Void, LaneId::Records(collection)) = (verdict, lane) {
-        return Reply::from(ErrorBody::collection_id_not_found(collection));
-    }
-    let error = ErrorBody::new(ErrorName::InternalError, "No instance answered the write, and none has it");
-    Reply::from(EdgeAnswer::error(500, &error))
-}
-
 fn answered(edge: &Edge, context: &mut Context, settlement: &Settlement, lane: LaneId, shown_id: &str) -> Reply {
     let mut reply = match &settlement.answer {
         // Shared by every write of a merged request; its body is not copied.
@@ -331,6 +316,7 @@ fn answered(edge: &Edge, context: &mut Context, settlement: &Settlement, lane: L
     }
     context.stage = Stage::Answered(Completion {
         seq: settlement.seq,
+        verdict: settlement.verdict,
         status: reply.status,
         executed_on: settlement.from,
         timing_gap: settlement.timing_gap,

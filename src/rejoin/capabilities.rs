@@ -20,9 +20,11 @@ use crate::chroma::{
     self, ByIdRoute, Capabilities, CopiedBy, Described, DocumentError, Looked, Lookup, MetadataArrays, TRIAL_NAMES,
     Trial, describe,
 };
+use crate::clock;
 use crate::coordinator::{Core, DocumentHash, Support};
-use crate::ids::InstanceCollectionId;
+use crate::ids::{InstanceCollectionId, InstanceId};
 use crate::instance::{Answer, Licence, Outgoing, SendError};
+use crate::lasting::LastingStates;
 
 const DOCUMENT: &str = "/openapi.json";
 /// Chroma 1.5.9's has 86 KB.
@@ -51,7 +53,11 @@ enum Tried {
 ///
 /// # Errors
 /// When the server did not answer, or is not supported.
-pub(super) async fn learn<'a>(core: &'a Core, look: &'a Look<'a>) -> Result<Scratch<'a>, InspectError> {
+pub(super) async fn learn<'a>(
+    core: &'a Core,
+    look: &'a Look<'a>,
+    untried: &LastingStates<InstanceId>,
+) -> Result<Scratch<'a>, InspectError> {
     let scratch = Scratch { core, look };
     let servers = core.discovery().servers();
     let document = match look.get(DOCUMENT.to_owned(), DOCUMENT_BYTES).await {
@@ -78,15 +84,23 @@ pub(super) async fn learn<'a>(core: &'a Core, look: &'a Look<'a>) -> Result<Scra
         None => scratch.try_copies().await?,
     };
     let (copied_by, hash) = match tried {
-        Tried::Copies(by) => (by, hash),
+        Tried::Copies(by) => {
+            if let Some(lasted) = untried.ended(&look.instance, clock::now()) {
+                let (instance, seconds) = (core.registry().name(look.instance), lasted.time.as_secs());
+                info!(%instance, seconds, times = lasted.times, "this server could be tried after all");
+            }
+            (by, hash)
+        }
         Tried::Inexactly => {
             let why = "the definition of a collection cannot be copied exactly there".to_owned();
             return Err(unsupported(core, look, hash, why));
         }
         // As the weaker servers; every copy is read back and compared in any case.
         Tried::Undecided(why) => {
-            let instance = core.registry().name(look.instance);
-            warn!(%instance, why, "how definitions are copied exactly to this server could not be tried");
+            if let Some(times) = untried.seen(look.instance, clock::now()).times() {
+                let instance = core.registry().name(look.instance);
+                warn!(%instance, why, times, "how definitions are copied exactly to this server could not be tried");
+            }
             (CopiedBy::Configuration, None)
         }
     };
@@ -123,9 +137,9 @@ async fn by_behaviour(look: &Look<'_>) -> Result<Described, InspectError> {
     if heartbeat.status != 200 || !beats {
         return Err(InspectError::Unanswered("what answers there is no Chroma server".to_owned()));
     }
-    let nobody = InstanceCollectionId::new(Uuid::from_u128(1));
+    let absent = InstanceCollectionId::new(Uuid::from_u128(1));
     let name = TRIAL_NAMES[0].to_owned();
-    let mut lookup = Lookup::new(ByIdRoute::Present, chroma::scratch_scope(), nobody, name);
+    let mut lookup = Lookup::new(ByIdRoute::Present, chroma::scratch_scope(), absent, name);
     let shown = answer(look, lookup.path()).await?;
     // Only a server with the route says in Chroma's words that there is no such collection.
     let has_route = lookup.take(shown.status, &shown.body) == Looked::Absent;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::chroma::definition_difference;
+use crate::chroma::{definition_difference, name_difference};
 use crate::coordinator::Core;
 use crate::executor::{CollectionReader, PAGE, reader};
 use crate::instance::Client;
@@ -37,7 +37,8 @@ async fn compare_sides(reference: &CollectionReader<'_>, other: &CollectionReade
     // Chroma can have committed a write that it shows only after the next one to that collection.
     other.flush().await?;
     let (ours, theirs) = (reference.shown().await?, other.shown().await?);
-    if let Some(difference) = definition_difference(&ours, &theirs) {
+    // A server that came back older may have missed a renaming.
+    if let Some(difference) = definition_difference(&ours, &theirs).or_else(|| name_difference(&ours, &theirs)) {
         return Ok(Found::Different(format!("definitions differ: {difference}")));
     }
     let mut offset = 0;

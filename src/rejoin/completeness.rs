@@ -5,22 +5,39 @@
 
 use http::Method;
 use serde_json::{Value, json};
-use tracing::warn;
+use tracing::{info, warn};
 
 use super::contents::{Contents, Look};
 use super::error::InspectError;
 use crate::chroma;
+use crate::clock;
 use crate::coordinator::Core;
-use crate::ids::{Scope, shown};
+use crate::ids::{InstanceId, Scope, shown};
 use crate::instance::{Licence, Outgoing};
+use crate::lasting::LastingStates;
 
 const CONFLICT: u16 = 409;
+
+/// What had to be created again, for the log: an instance that never shows it would be given it at each look.
+pub(super) type Recreated = LastingStates<(InstanceId, Scope)>;
 
 /// Creates there what the catalog has and these contents lack.
 ///
 /// # Errors
 /// When the instance did not take one of them, and may take it later.
-pub(super) async fn complete(core: &Core, look: &Look<'_>, contents: &Contents) -> Result<(), InspectError> {
+pub(super) async fn complete(
+    core: &Core,
+    look: &Look<'_>,
+    contents: &Contents,
+    recreated: &Recreated,
+) -> Result<(), InspectError> {
+    let now = clock::now();
+    for ((_, scope), lasted) in recreated.quiet(now) {
+        if lasted.times > 1 {
+            let (tenant, database) = (shown(&scope.tenant), shown(&scope.database));
+            info!(%tenant, %database, times = lasted.times, "no longer created there again and again");
+        }
+    }
     let (tenants, scopes) = lacking(core, contents);
     for tenant in tenants {
         // What cannot even be asked for is left out, and reported with the databases that could not be listed.
@@ -28,7 +45,10 @@ pub(super) async fn complete(core: &Core, look: &Look<'_>, contents: &Contents) 
         let wanted = lacks && core.board().catalog().has_tenant(&tenant);
         if wanted {
             create(core, look, chroma::tenants_path(), json!({ "name": tenant })).await?;
-            warn!(instance = %core.registry.name(look.instance), tenant = %shown(&tenant), "the instance lacked a tenant: created there again");
+            if let Some(times) = recreated.seen((look.instance, Scope::new(&tenant, "")), now).times() {
+                let (instance, tenant) = (core.registry.name(look.instance), shown(&tenant));
+                warn!(%instance, %tenant, times, "the instance lacked a tenant: created there again");
+            }
         }
     }
     for scope in scopes {
@@ -39,12 +59,11 @@ pub(super) async fn complete(core: &Core, look: &Look<'_>, contents: &Contents) 
         if wanted {
             let path = chroma::databases_path(&scope.tenant);
             create(core, look, path, json!({ "name": scope.database })).await?;
-            warn!(
-                instance = %core.registry.name(look.instance),
-                tenant = %shown(&scope.tenant),
-                database = %shown(&scope.database),
-                "the instance lacked a database: created there again"
-            );
+            if let Some(times) = recreated.seen((look.instance, scope.clone()), now).times() {
+                let (instance, tenant) = (core.registry.name(look.instance), shown(&scope.tenant));
+                let database = shown(&scope.database);
+                warn!(%instance, %tenant, %database, times, "the instance lacked a database: created there again");
+            }
         }
     }
     Ok(())

@@ -8,10 +8,11 @@ use std::time::Duration;
 
 use serde::Deserialize;
 use serde::de::IgnoredAny;
+use serde_json::value::RawValue;
 use uuid::Uuid;
 
 use super::error::InspectError;
-use crate::chroma;
+use crate::chroma::{self, IndexShape, ShownDefinition};
 use crate::coordinator::adoption::{FoundCollection, FoundDatabase};
 use crate::ids::{InstanceId, Scope};
 use crate::instance::{Answer, Client, LONGEST_PATH, Outgoing, SendError};
@@ -31,6 +32,8 @@ pub(super) struct Contents {
     pub tenants: Vec<String>,
     pub databases: Vec<FoundDatabase>,
     pub collections: Vec<FoundCollection>,
+    /// The index of each of them, in the same order.
+    pub indexes: Vec<IndexShape>,
     /// The database in which servers are tried out is there; it is none of the contents.
     pub has_scratch: bool,
     /// What could not be listed.
@@ -63,11 +66,35 @@ struct ListedDatabase {
     name: String,
 }
 
+/// Reduced to this as it is read: definitions can be large, and many.
 #[derive(Deserialize)]
+#[serde(from = "ShownCollection")]
 struct ListedCollection {
     id: Uuid,
     name: String,
     dimension: Option<u64>,
+    index: IndexShape,
+}
+
+#[derive(Deserialize)]
+struct ShownCollection {
+    id: Uuid,
+    name: String,
+    dimension: Option<u64>,
+    #[serde(default)]
+    metadata: Option<Box<RawValue>>,
+    #[serde(default)]
+    configuration_json: Option<Box<RawValue>>,
+    #[serde(default)]
+    schema: Option<Box<RawValue>>,
+}
+
+impl From<ShownCollection> for ListedCollection {
+    fn from(shown: ShownCollection) -> ListedCollection {
+        let ShownCollection { id, name, dimension, metadata, configuration_json, schema } = shown;
+        let index = ShownDefinition { metadata, configuration_json, schema }.index();
+        ListedCollection { id, name, dimension, index }
+    }
 }
 
 /// What one page came to.
@@ -118,9 +145,10 @@ impl Look<'_> {
             }
             let listed = self.list::<ListedCollection>(&chroma::collections_path(&scope)).await;
             for found in contents.take(listed, &tenant, Some(database.as_str())) {
-                let ListedCollection { id, name, dimension } = found;
+                let ListedCollection { id, name, dimension, index } = found;
                 let (tenant, database) = (tenant.clone(), database.clone());
                 contents.collections.push(FoundCollection { tenant, database, name, id, dimension });
+                contents.indexes.push(index);
             }
         }
         if contents.listed == 0

@@ -14,14 +14,14 @@ use tracing::{error, info, warn};
 use uuid::Uuid;
 
 use super::capabilities;
-use super::completeness::complete;
+use super::completeness::{Recreated, complete};
 use super::contents::{Contents, Look};
 use super::error::InspectError;
 use super::marker::{self, Marked};
 use crate::chroma::is_reserved;
 use crate::clock::{self, Timestamp};
-use crate::coordinator::Core;
 use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
+use crate::coordinator::{Core, Mark, Settlement};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Scope, Seq, shown};
 use crate::instance::Client;
 use crate::journal::{Fact, TimingGap};
@@ -41,6 +41,9 @@ pub struct Inspector {
     withheld: Mutex<HashSet<(InstanceId, Uuid)>>,
     /// Instances that lack so many collections: for the log.
     lacking: LastingStates<(InstanceId, usize)>,
+    /// Servers that could not be tried out, and what had to be created on an instance again and again: for the log.
+    untried: LastingStates<InstanceId>,
+    recreated: Recreated,
 }
 
 /// So often a list that is not answered is asked for again, before the instance is admitted without it.
@@ -62,8 +65,8 @@ pub(super) enum Adopting {
     NotYet,
 }
 
-fn completed(seq: Seq) -> Fact {
-    Fact::completed(seq, None, None, TimingGap::No, Timestamp::now())
+fn completed(settlement: &Settlement) -> Fact {
+    Fact::completed(settlement.seq, settlement.verdict, None, None, TimingGap::No, Timestamp::now())
 }
 
 impl Inspector {
@@ -77,6 +80,8 @@ impl Inspector {
             failures: Mutex::default(),
             withheld: Mutex::default(),
             lacking: LastingStates::default(),
+            untried: LastingStates::default(),
+            recreated: Recreated::default(),
         }
     }
 
@@ -104,7 +109,7 @@ impl Inspector {
     pub(super) async fn inspect(&self, instance: InstanceId, adopting: Adopting) -> Result<Adopted, InspectError> {
         let look = self.look(instance);
         // First: of a server that is not supported, nothing else is believed either.
-        let scratch = capabilities::learn(&self.core, &look).await?;
+        let scratch = capabilities::learn(&self.core, &look, &self.untried).await?;
         let identity = marker::identify(&self.core, &look).await?;
         let (expected, wait, tenants, scopes) = {
             let board = self.core.board();
@@ -114,11 +119,13 @@ impl Inspector {
             (board.expected_on(instance), board.catalog_quiescent(instance), tenants, scopes)
         };
         let tenants = tenants.into_iter().chain(self.tenants.iter().cloned()).chain(self.core.discovery.tenants());
+        let mark = self.core.discovery.indexes().mark();
         let mut contents = look.contents(&tenants.collect(), scopes.into_iter()).await?;
         if contents.has_scratch {
             // A crash left it behind, or another edge that is no more.
             scratch.sweep().await;
         }
+        self.note_indexes(&contents, mark);
         contents.tenants = self.unknown_tenants(&look).await;
         if matches!(identity, Identity::Older { .. }) {
             self.withhold(instance, &contents);
@@ -130,6 +137,12 @@ impl Inspector {
         if !missing.is_empty() && succeeded {
             return Err(InspectError::Succeeded);
         }
+        let is_over = |(of, collections): &(InstanceId, usize)| *of == instance && *collections != missing.len();
+        let over = self.lacking.ended_where(clock::now(), is_over);
+        if let Some((_, lasted)) = over.first().filter(|_| missing.is_empty()) {
+            let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
+            info!(%instance, seconds, "the instance no longer lacks collections that it had");
+        }
         if !missing.is_empty() {
             // It is looked at again and again; another number is another state.
             if let Some(times) = self.lacking.seen((instance, missing.len()), clock::now()).times() {
@@ -139,7 +152,7 @@ impl Inspector {
             self.core.step(Input::Missing { instance, collections: missing });
         }
         if !succeeded {
-            complete(&self.core, &look, &contents).await?;
+            complete(&self.core, &look, &contents, &self.recreated).await?;
         }
         let wait = wait.filter(|_| adopting == Adopting::Now && !succeeded);
         let adopted = self.propose(instance, wait, contents).await?;
@@ -164,6 +177,21 @@ impl Inspector {
                 warn!(instance = %instance_name, collection = %name, "this collection may have been deleted after what the server holds: it is not adopted");
             }
         }
+    }
+
+    /// Before what is unknown can be adopted: no write to it is taken for one into an ordinary index.
+    fn note_indexes(&self, contents: &Contents, since: Mark) {
+        let (indexes, board) = (self.core.discovery.indexes(), self.core.board());
+        let catalog = board.catalog();
+        for (found, index) in contents.collections.iter().zip(&contents.indexes) {
+            if is_reserved(&found.name) {
+                continue;
+            }
+            let named = || catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
+            let known = catalog.by_id(found.id).or_else(named);
+            indexes.shown(known.map_or_else(|| CollectionId::new(found.id), |known| known.id), *index);
+        }
+        indexes.forget(since, |collection| catalog.get(collection).is_some());
     }
 
     /// What could not be listed is asked for again, unless it never will be: then the instance is admitted without it.
@@ -253,7 +281,7 @@ impl Inspector {
         if adoption.tenants.is_empty() && adoption.databases.is_empty() && adoption.collections.is_empty() {
             return Ok(Adopted::Everything);
         }
-        // Nothing is adopted while the catalog lane is halted. Before it is at rest, what is unknown may be the edge's own
+        // Nothing is adopted while the catalog lane is halted. Before it has quiesced, what is unknown may be the edge's own
         // doing.
         if self.core.board().is_halted(LaneId::Catalog)
             || wait.is_none()
@@ -261,7 +289,6 @@ impl Inspector {
         {
             return Ok(Adopted::Later);
         }
-        info!(instance = %name, databases = adoption.databases.len(), collections = adoption.collections.len(), "adopting what existed before");
         let journal = self.core.journal().clone();
         let draft = adoption_draft(&adoption);
         let mut ticket = self.core.ticket(draft.transaction_id, AckPolicy::Durable, None);
@@ -269,6 +296,7 @@ impl Inspector {
         if journal.append(draft).await.is_err() {
             return Ok(Adopted::Later);
         }
+        info!(instance = %name, databases = adoption.databases.len(), collections = adoption.collections.len(), "adopting what existed before");
         // Not awaited here: it may be this very instance that has to be admitted before the entry can be executed.
         #[allow(
             clippy::disallowed_methods,
@@ -276,7 +304,7 @@ impl Inspector {
         )]
         tokio::spawn(async move {
             if let Some(settlement) = ticket.settled().await {
-                journal.record_later(vec![completed(settlement.seq)]);
+                journal.record_later(vec![completed(&settlement)]);
             }
         });
         Ok(Adopted::Everything)

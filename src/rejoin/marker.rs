@@ -85,7 +85,10 @@ pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<Identity, I
 pub(super) async fn is_unchanged(core: &Core, look: &Look<'_>) -> bool {
     let Ok(found) = read(look).await else { return true };
     let found = found.map(|(_, marker)| (marker.journal, marker.generation));
-    found == core.discovery().markers().carried(look.instance)
+    let carried = core.discovery().markers().carried(look.instance);
+    // A newer one of this journal's was written while this one was read.
+    let newer = found > carried && found.is_some_and(|(journal, _)| journal == core.discovery().markers().journal());
+    found == carried || newer
 }
 
 /// What an attempt to mark a server came to.

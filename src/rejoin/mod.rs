@@ -7,6 +7,8 @@ mod capabilities;
 mod compare;
 mod completeness;
 mod contents;
+mod copies;
+mod departures;
 mod error;
 mod inspect;
 mod marker;
@@ -18,6 +20,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use self::compare::{Found, compare};
+use self::copies::{Copies, Line};
 use self::error::InspectError;
 pub use self::inspect::Inspector;
 use self::inspect::{Adopted, Adopting};
@@ -25,14 +28,14 @@ use self::marker::{LastMark, Marked};
 use crate::clock;
 use crate::coordinator::{Core, Inspections};
 use crate::ids::{CollectionId, InstanceId, Seq};
-use crate::instance::{Admission, Client, Phase};
+use crate::instance::{Admission, Client, Observation, Phase};
 use crate::lasting::LastingStates;
 use crate::order::{Comparison, Input, Origin, Reach};
 
 /// Options of rejoin.
 #[derive(Clone, Debug)]
 pub struct RejoinOptions {
-    /// The interval of the safety net that re-examines every lane and phase.
+    /// The interval at which every lane and phase is looked at again.
     pub interval: Duration,
     /// The time limit of one read of a comparison.
     pub deadline: Duration,
@@ -67,16 +70,6 @@ struct Backlog {
     up_to: Seq,
 }
 
-/// What the log last said about second copies.
-#[derive(Clone, Copy)]
-enum Copies {
-    /// Nothing was logged; at the last check this many collections lacked one, which may be temporary.
-    Enough {
-        since_last: usize,
-    },
-    Missing,
-}
-
 /// The background service `rejoin`.
 pub struct Rejoin {
     core: Arc<Core>,
@@ -92,6 +85,8 @@ pub struct Rejoin {
     /// When each server was marked last.
     marks: Mutex<HashMap<InstanceId, LastMark>>,
     unclear: LastingStates<InstanceId>,
+    /// Copies that were compared and differ: for the log.
+    differing: LastingStates<(CollectionId, InstanceId)>,
 }
 
 impl Rejoin {
@@ -100,8 +95,8 @@ impl Rejoin {
         let all = core.registry.ids().collect();
         let (adopt_later, begun) = (Mutex::new(all), clock::now());
         let (unequal, unseen, unclear) = (Mutex::default(), LastingStates::default(), LastingStates::default());
-        let marks = Mutex::default();
-        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, marks, unclear }
+        let (marks, differing) = (Mutex::default(), LastingStates::default());
+        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, marks, unclear, differing }
     }
 
     /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
@@ -113,7 +108,9 @@ impl Rejoin {
             self.first_look().await;
             ready();
         };
-        tokio::join!(returns, first_look, self.inspect_on_demand(&inspections), self.heal(), self.scan());
+        let watches = self.core.registry.ids().map(|id| departures::watch(&self.core, &self.inspector, id));
+        let departures = futures::future::join_all(watches);
+        tokio::join!(returns, departures, first_look, self.inspect_on_demand(&inspections), self.heal(), self.scan());
     }
 
     /// Serving waits for the first comparisons: once one of two equal adopted collections has been written to, they can
@@ -260,7 +257,7 @@ impl Rejoin {
         };
     }
 
-    /// Inspects what somebody has doubts about. An inspection that fails is repeated: of an instance that stays up nobody else
+    /// Inspects instances whose contents are doubted. A failed inspection is repeated: of an instance that stays up nothing else
     /// would ask again, and a late write in the catalog lane shows in nothing else.
     async fn inspect_on_demand(&self, inspections: &Inspections) {
         let mut failed = BTreeSet::new();
@@ -279,9 +276,9 @@ impl Rejoin {
         }
     }
 
-    /// The safety net: looks at every lane again, every so often.
+    /// Looks at every lane again, at intervals, for wake-ups that were missed.
     async fn scan(&self) {
-        let mut copies = Copies::Enough { since_last: 0 };
+        let mut copies = Copies::default();
         let mut round: usize = 0;
         loop {
             tokio::time::sleep(self.options.interval).await;
@@ -289,7 +286,7 @@ impl Rejoin {
             self.spot_check(round).await;
             self.mark().await;
             round = round.wrapping_add(1);
-            copies = self.watch_copies(copies);
+            self.watch_copies(&mut copies);
         }
     }
 
@@ -299,14 +296,20 @@ impl Rejoin {
         let registry = self.core.registry();
         for instance in registry.ids().filter(|id| registry.usable(*id)) {
             let sample = self.core.board().served_sample(instance, round);
-            let lost = match sample {
-                Some(id) => !self.inspector.has(instance, id).await,
-                None => false,
-            };
-            if lost || !self.inspector.is_unchanged(instance).await {
+            if let Some(id) = sample
+                && !self.inspector.has(instance, id).await
+            {
                 self.core.doubt_contents(instance);
             }
+            if !self.inspector.is_unchanged(instance).await {
+                self.is_replaced(instance);
+            }
         }
+    }
+
+    /// Nothing more is sent there before it has been looked at.
+    fn is_replaced(&self, instance: InstanceId) {
+        self.core.registry().observe_because(instance, Observation::Replaced, "its marker is not the one that it had");
     }
 
     /// Marks each server anew that has got something since it was marked last, and each that does not carry its marker.
@@ -329,29 +332,24 @@ impl Rejoin {
                     let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
                     marks.insert(instance, LastMark::at(last, clock::now()));
                 }
-                Marked::Unexpected => self.core.doubt_contents(instance),
+                Marked::Unexpected => self.is_replaced(instance),
                 Marked::NotNow => {}
             }
         }
     }
 
     /// Logs when some collection has had no second copy in step for a while, and when that is over.
-    fn watch_copies(&self, before: Copies) -> Copies {
-        let (count, first) = self.core.board().without_second_copy(1);
-        match (before, count) {
-            (Copies::Enough { .. }, 0) => Copies::Enough { since_last: 0 },
-            // A collection that has just been created is being copied.
-            (Copies::Enough { since_last: 0 }, _) => Copies::Enough { since_last: count },
-            (Copies::Enough { .. }, _) => {
+    fn watch_copies(&self, copies: &mut Copies) {
+        let (collections, first) = self.core.board().without_second_copy(1);
+        match copies.look(collections, clock::now()) {
+            Line::Nothing => {}
+            Line::Missing { times } => {
                 let example = first.first().map(ToString::to_string);
-                warn!(collections = count, example, "collections without a second copy in step: see /status");
-                Copies::Missing
+                warn!(collections, example, times, "collections without a second copy in step: see /status");
             }
-            (Copies::Missing, 0) => {
-                info!("every collection has a second copy in step again");
-                Copies::Enough { since_last: 0 }
+            Line::Over(lasted) => {
+                info!(seconds = lasted.time.as_secs(), "every collection has a second copy in step again");
             }
-            (Copies::Missing, _) => Copies::Missing,
         }
     }
 
@@ -366,6 +364,7 @@ impl Rejoin {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .retain(|key, _| comparisons.iter().any(|c| (c.collection, c.instance) == *key));
+            self.tell_of_the_end(&comparisons);
             for comparison in &comparisons {
                 // Neither side has changed since they were found to differ.
                 if !self.is_known_unequal(comparison) {
@@ -373,6 +372,16 @@ impl Rejoin {
                 }
             }
             tokio::time::sleep(MOMENT).await;
+        }
+    }
+
+    /// A copy that is made anew, deleted, or on an instance that is away is not compared any more. Nor is one for a moment,
+    /// while a write to it is under way.
+    fn tell_of_the_end(&self, comparisons: &[Comparison]) {
+        let is_over = |key: &(_, _)| !comparisons.iter().any(|one| (one.collection, one.instance) == *key);
+        for ((collection, instance), lasted) in self.differing.quiet_where(clock::now(), is_over) {
+            let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
+            info!(%collection, %instance, seconds, times = lasted.times, "no longer compared");
         }
     }
 
@@ -396,12 +405,17 @@ impl Rejoin {
         let collection = comparison.collection;
         match compare(&self.core, &self.client, comparison, self.options.deadline).await {
             Found::Equal { records } => {
-                self.unclear.ended(&comparison.instance, clock::now());
+                self.compared(comparison.instance);
+                self.differing.ended(&(collection, comparison.instance), clock::now());
                 info!(%collection, %instance, records, "equal content: admitted");
                 self.core.step(Input::FoundEqual(comparison.clone()));
             }
             Found::Different(why) => {
-                warn!(%collection, %instance, why, "still diverged: content differs");
+                self.compared(comparison.instance);
+                // Compared again whenever its collection is written to.
+                if let Some(times) = self.differing.seen((collection, comparison.instance), clock::now()).times() {
+                    warn!(%collection, %instance, why, times, "still diverged: content differs");
+                }
                 let mut unequal = self.unequal.lock().unwrap_or_else(PoisonError::into_inner);
                 unequal.insert((collection, comparison.instance), comparison.at);
             }
@@ -410,6 +424,13 @@ impl Rejoin {
                     info!(%collection, %instance, why, times, "not compared yet");
                 }
             }
+        }
+    }
+
+    fn compared(&self, instance: InstanceId) {
+        if let Some(lasted) = self.unclear.ended(&instance, clock::now()) {
+            let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
+            info!(%instance, seconds, times = lasted.times, "its collections can be compared again");
         }
     }
 }

@@ -40,7 +40,7 @@ pub(super) struct Components {
     pub hand_out: HandOut,
     /// Where events are posted.
     pub target: Option<Target>,
-    /// Told when a commit shows that another edge has the journal.
+    /// Notified when a commit shows that another edge has the journal.
     pub lost: mpsc::Sender<String>,
     pub journal_stopped: oneshot::Receiver<()>,
 }

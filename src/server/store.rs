@@ -20,7 +20,7 @@ pub(super) struct Opened {
 /// Whether the journal is ours by being opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Claiming {
-    /// Nobody else can have it while this process lives; what is wrong with it shows at once.
+    /// No other process can have it while this one lives; what is wrong with it shows at once.
     Ours,
     /// It may be held by another edge, or out of reach.
     Needed,

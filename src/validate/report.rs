@@ -30,7 +30,7 @@ pub struct Report {
     pub left_behind: Vec<Left>,
     /// Of other runs; this one has not touched them.
     pub left_by_other_runs: Vec<Left>,
-    /// What the removals need of whoever runs them.
+    /// What the removals need of the operator.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub removals_need: Option<String>,
 }

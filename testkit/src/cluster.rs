@@ -68,6 +68,18 @@ impl Cluster {
         create(&self.client(), name)
     }
 
+    /// A new collection of records `r0`, `r1`, ... that are marked as old, once every server has them: its id.
+    #[track_caller]
+    pub fn filled(&self, name: &str, records: usize) -> String {
+        let collection = self.create(name);
+        let ids: Vec<String> = (0..records).map(|number| format!("r{number}")).collect();
+        let vectors: Vec<_> = (0..records).map(|number| json!([number, 1, 2])).collect();
+        let body = json!({ "ids": ids, "embeddings": vectors, "metadatas": vec![json!({ "old": true }); records] });
+        self.client().post(&record_path(&collection, "add"), &body).expect(201);
+        self.edge.wait_until_in_sync(CATCH_UP);
+        collection
+    }
+
     /// Waits until everything is replicated everywhere, then compares all servers with each other, with the journal's
     /// fold, and with what the edge itself shows. Returns the common content.
     #[track_caller]

@@ -30,6 +30,8 @@ pub struct Transaction {
     /// What the client called its session.
     #[allow(dead_code, reason = "the chaos run knows writes by it")]
     pub client_session: Option<String>,
+    /// `unvouched`, or nothing.
+    pub vouching: Option<String>,
 }
 
 impl Transaction {
@@ -42,7 +44,7 @@ impl Transaction {
 pub fn transactions(journal: &Path) -> Vec<Transaction> {
     let store = open(journal);
     let sql = "SELECT seq, transaction_id, lane, method, path, COALESCE(resolved, body), verdict, answer_body, status, \
-               client_session FROM transactions JOIN bodies USING (seq) ORDER BY seq";
+               client_session, vouching FROM transactions JOIN bodies USING (seq) ORDER BY seq";
     let mut statement = store.prepare(sql).expect("the journal's table");
     let read = |row: &Row<'_>| {
         Ok(Transaction {
@@ -56,6 +58,7 @@ pub fn transactions(journal: &Path) -> Vec<Transaction> {
             answer: bytes(row, 7)?,
             status: row.get(8)?,
             client_session: row.get(9)?,
+            vouching: row.get(10)?,
         })
     };
     let rows = statement.query_map([], read).expect("the journal's rows");
@@ -73,7 +76,7 @@ pub fn transactions_of(server: &Postgres) -> Vec<Transaction> {
     let text = |column: &str| format!("encode(convert_to({column}, 'UTF8'), 'hex')");
     let bytes = |column: &str| format!("coalesce(encode({column}, 'hex'), '-')");
     let sql = format!(
-        "SELECT seq, transaction_id, lane, {}, {}, {}, coalesce(verdict, '-'), {}, status, coalesce({}, '-')
+        "SELECT seq, transaction_id, lane, {}, {}, {}, coalesce(verdict, '-'), {}, status, coalesce({}, '-'), coalesce(vouching, '-')
         FROM chroma_edge.transactions JOIN chroma_edge.bodies USING (seq) ORDER BY seq",
         text("method"),
         text("path"),
@@ -84,8 +87,8 @@ pub fn transactions_of(server: &Postgres) -> Vec<Transaction> {
     let answer = server.sql(&sql);
     let read = |line: &str| {
         let columns: Vec<&str> = line.split('|').collect();
-        let [seq, id, lane, method, path, body, verdict, answer, status, session] = columns[..] else {
-            panic!("ten columns: {line}")
+        let [seq, id, lane, method, path, body, verdict, answer, status, session, vouching] = columns[..] else {
+            panic!("eleven columns: {line}")
         };
         let text = |hex| String::from_utf8(unhex(hex).expect("a value")).expect("text");
         Transaction {
@@ -99,6 +102,7 @@ pub fn transactions_of(server: &Postgres) -> Vec<Transaction> {
             status: status.to_owned(),
             answer: unhex(answer),
             client_session: unhex(session).map(|bytes| String::from_utf8(bytes).expect("text")),
+            vouching: (vouching != "-").then(|| vouching.to_owned()),
         }
     };
     whole(answer.lines().map(read).collect())

@@ -28,6 +28,7 @@ pub mod relay;
 pub mod scripts;
 pub mod shared;
 pub mod supervised;
+pub mod trap;
 pub mod webhook;
 pub mod workload;
 

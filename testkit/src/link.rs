@@ -1,13 +1,14 @@
 //! A TCP link that fails as networks do, in front of any server.
 //!
-//! It knows bytes and connections, nothing of what they mean. What it holds is dropped as soon as its client closes, and
-//! a black hole delivers nothing afterwards: a request that its sender has given up is never delivered late, which one
-//! TCP connection could not do either. While its server is known to be dead it refuses, as the server's port would.
+//! It knows bytes and connections, nothing of what they mean, but for marks that it is told to look for (`trap.rs`). What
+//! it holds is dropped as soon as its client closes, and a black hole delivers nothing afterwards: a request that its
+//! sender has given up is never delivered late, which one TCP connection could not do either. While its server is known to
+//! be dead it refuses, as the server's port would.
 
 use std::io;
 use std::net::SocketAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -18,6 +19,10 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::watch;
 
 use crate::place::Port;
+use crate::trap::{self, Deed, Passed, Trap};
+
+/// How long what still comes of a failed request is read.
+const REST: Duration = Duration::from_secs(1);
 
 /// What a link does to its connections, for as long as it is set.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -78,9 +83,14 @@ struct Shared {
     setting: watch::Sender<Setting>,
     /// What the fault that is set has met so far: connections, or pieces of them.
     hits: AtomicU64,
+    traps: Mutex<Vec<Trap>>,
 }
 
 impl Shared {
+    fn traps(&self) -> MutexGuard<'_, Vec<Trap>> {
+        self.traps.lock().expect("no thread panics here")
+    }
+
     fn now(&self) -> Setting {
         *self.setting.borrow()
     }
@@ -107,6 +117,7 @@ impl FaultLink {
             server: SocketAddr::from(([127, 0, 0, 1], server)),
             setting: watch::Sender::new(setting),
             hits: AtomicU64::new(0),
+            traps: Mutex::default(),
         });
         let listener = runtime.block_on(TcpListener::bind(("127.0.0.1", number))).expect("our own port");
         runtime.spawn(listen(number, listener, Arc::clone(&shared)));
@@ -122,6 +133,16 @@ impl FaultLink {
     pub fn set(&self, fault: LinkFault) {
         self.shared.hits.store(0, Ordering::Relaxed);
         self.shared.setting.send_modify(|setting| *setting = Setting { fault, count: setting.count + 1, ..*setting });
+    }
+
+    /// From now on, requests with this mark come to their end here, beside whatever fault is set.
+    pub fn lay(&self, trap: Trap) {
+        self.shared.traps().push(trap);
+    }
+
+    /// From now on, this mark is one like any other.
+    pub fn lift(&self, mark: &str) {
+        self.shared.traps().retain(|trap| trap.mark != mark);
     }
 
     /// The server behind it has died, or runs again.
@@ -185,6 +206,8 @@ enum End {
     Reset,
     /// The client sees an end in good order; the server is reset.
     Cut,
+    /// The client is answered that its request failed; the server is reset.
+    Failed,
 }
 
 async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
@@ -198,8 +221,37 @@ async fn serve(mut client: TcpStream, shared: Arc<Shared>) {
     if end != End::ServerDone {
         let _ = server.set_zero_linger();
     }
-    if end == End::Reset {
-        let _ = client.set_zero_linger();
+    match end {
+        End::Reset => {
+            let _ = client.set_zero_linger();
+        }
+        End::Failed => {
+            drop(server);
+            // Whatever comes of it, the connection ends.
+            let _ = fail(&mut client).await;
+        }
+        End::ClientGone | End::ServerDone | End::Cut => {}
+    }
+}
+
+/// Answers, and reads what still comes: closed before that, the connection would be reset, and the answer lost with it.
+async fn fail(client: &mut TcpStream) -> io::Result<()> {
+    client.write_all(trap::failure().as_bytes()).await?;
+    client.shutdown().await?;
+    let mut rest = tokio::io::sink();
+    let rest = tokio::io::copy(client, &mut rest);
+    tokio::time::timeout(REST, rest).await.map_or(Ok(()), |read| read.map(drop))
+}
+
+/// What a trap that was stepped into means for the connection.
+fn spring(shared: &Shared, trap: &Trap, name: &str) -> End {
+    (trap.told)(name);
+    match trap.deed {
+        Deed::Kill => {
+            shared.setting.send_modify(|setting| setting.server = Server::Dead);
+            End::Reset
+        }
+        Deed::Fail => End::Failed,
     }
 }
 
@@ -285,6 +337,7 @@ async fn deliver(
 ) -> End {
     use Direction::{Answers, Requests};
     let mut budget = Budget::default();
+    let mut passed = Passed::default();
     while let Some(piece) = pieces.recv().await {
         let now = shared.now();
         let mut allowed = piece.len();
@@ -307,6 +360,12 @@ async fn deliver(
                 allowed = budget.spend(now, limit, piece.len());
             }
             _ => {}
+        }
+        if direction == Requests {
+            let traps = shared.traps().clone();
+            if let Some((trap, name)) = passed.steps_into(&traps, &piece[..allowed]) {
+                return spring(shared, trap, &name);
+            }
         }
         if to.write_all(&piece[..allowed]).await.is_err() {
             return if direction == Requests { End::Reset } else { End::ClientGone };

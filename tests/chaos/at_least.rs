@@ -37,7 +37,7 @@ pub const REPEATED: u64 = 5;
 pub const UNKNOWN: u64 = 5;
 
 /// Faults that took effect, for each minute, wherever they were made.
-pub const FAULTS: [(&str, u64); 10] = [
+pub const FAULTS: [(&str, u64); 12] = [
     ("refuse", 1),
     ("delay", 1),
     ("reset", 1),
@@ -48,6 +48,8 @@ pub const FAULTS: [(&str, u64); 10] = [
     ("kill", 2),
     ("stop", 2),
     ("slow start", 2),
+    ("poison", 2),
+    ("failure", 1),
 ];
 
 /// Of each crash point, for each minute; those that need a second edge only where there is one.
@@ -56,11 +58,14 @@ pub const CRASHES: u64 = 1;
 /// Operations that had to finish, since faults were tolerable.
 pub const JUDGED: u64 = 200;
 
+/// Deaths of marked writes that an edge could note.
+pub const DEATHS: u64 = 1;
+
 /// What happened too seldom.
 pub fn missing(
     plan: &Plan,
     judged: u64,
-    operations: &BTreeMap<Kind, Tally>,
+    (operations, deaths): (&BTreeMap<Kind, Tally>, usize),
     faults: &BTreeMap<(&'static str, &'static str), u64>,
     crashes: &BTreeMap<&'static str, u64>,
 ) -> Vec<Violation> {
@@ -83,6 +88,7 @@ pub fn missing(
     need("repeated writes", operations.values().map(|tally| tally.repeated).sum(), REPEATED);
     need("unknown outcomes", operations.values().map(|tally| tally.unknown).sum(), UNKNOWN);
     need("operations under tolerable faults", judged, JUDGED);
+    need("deaths that could be noted", deaths as u64, DEATHS);
     for (fault, least) in FAULTS {
         let found = faults.iter().filter(|((_, kind), _)| *kind == fault).map(|(_, count)| count).sum();
         need(fault, found, least);

@@ -4,9 +4,12 @@
 //! names it. A fault of a link counts only when it met something. What did not take effect is done again at the end.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
+use super::marks::{Mark, Marks};
+use super::poison::Poison;
 use super::proof_points::POINTS;
 use super::schedule::{Fault, Schedule, Step, Target};
 use super::system::{Life, System};
@@ -36,6 +39,8 @@ pub enum Part {
 #[derive(Clone, Debug, Default)]
 pub struct Done {
     pub disturbances: Vec<Disturbance>,
+    /// What marked writes did to instances.
+    pub wounds: Vec<Disturbance>,
     /// Faults that took effect, by kind of target and of fault.
     pub faults: BTreeMap<(&'static str, &'static str), u64>,
     /// Crash points that were met.
@@ -52,6 +57,8 @@ struct Active {
     edge: usize,
     /// For a crash point: how often it had been met before.
     met: u64,
+    /// Of marked writes: what they bear.
+    mark: Option<Mark>,
 }
 
 impl Active {
@@ -82,6 +89,7 @@ pub struct Driver<'a> {
     fallen: Vec<(usize, Tick, Instant)>,
     waiting: Vec<Waiting>,
     missed: Vec<Step>,
+    poison: Poison,
 }
 
 const TICK: Duration = Duration::from_millis(10);
@@ -98,7 +106,7 @@ const STANDBY: Duration = Duration::from_secs(4);
 const TAKEOVER: Duration = Duration::from_secs(6);
 
 impl Driver<'_> {
-    pub fn new(system: &mut System, clock: Clock) -> Driver<'_> {
+    pub fn new<'a>(system: &'a mut System, clock: Clock, marks: &Arc<Marks>) -> Driver<'a> {
         let read = vec![0; system.edges.len()];
         Driver {
             system,
@@ -109,6 +117,7 @@ impl Driver<'_> {
             fallen: Vec::new(),
             waiting: Vec::new(),
             missed: Vec::new(),
+            poison: Poison::new(marks, clock),
         }
     }
 
@@ -129,6 +138,7 @@ impl Driver<'_> {
             self.play(&again);
         }
         self.count_crashes();
+        self.done.wounds.extend(self.poison.healed());
         self.done
     }
 
@@ -162,7 +172,9 @@ impl Driver<'_> {
             Fault::Crash(point, _) => self.done.crashes.get(point.as_str()).copied().unwrap_or(0),
             _ => 0,
         };
+        let mut mark = None;
         match (step.target, step.fault) {
+            (target, Fault::Marked(effect)) => mark = Some(self.poison.begin(self.system, target, effect)),
             (_, Fault::Link(fault)) => self.links(step.target, edge).into_iter().for_each(|link| link.set(fault)),
             (Target::Instance(index), Fault::Kill) => self.system.kill_server(index),
             (Target::Instance(index), Fault::Stop) => self.system.stop_server(index),
@@ -182,7 +194,7 @@ impl Driver<'_> {
             }
             (_, Fault::Crash(point, passes)) => self.arm(edge, &format!("{point}:{passes}")),
         }
-        self.active.push(Active { step, from, edge, met });
+        self.active.push(Active { step, from, edge, met, mark });
     }
 
     /// The active edge, or the one that is most likely to be.
@@ -209,16 +221,19 @@ impl Driver<'_> {
     fn end(&mut self, over: Active) {
         self.count_crashes();
         let met = over.is_met(&self.done.crashes);
-        let Active { step, from, edge, .. } = over;
+        let Active { step, from, edge, mark, .. } = over;
         let effect = match step.fault {
             Fault::Link(_) => self.links(step.target, edge).into_iter().map(FaultLink::hits).sum::<u64>() > 0,
             Fault::Crash(..) => met,
             Fault::Kill | Fault::Stop | Fault::SlowStart => true,
+            Fault::Marked(_) => mark.is_some_and(|mark| self.poison.end(self.system, mark)),
         };
         match step.target {
+            _ if mark.is_some() => {}
             Target::Clients | Target::ToInstance(_) | Target::ToJournal => {
                 self.links(step.target, edge).into_iter().for_each(|link| link.set(LinkFault::None));
             }
+            Target::Instances => {}
             Target::Instance(index) => {
                 self.system.continue_server(index);
                 self.system.start_server(index);
@@ -240,6 +255,9 @@ impl Driver<'_> {
         }
         self.note(format!("end   {step}{}", if effect { "" } else { ": met nothing" }));
         let part = match step.target {
+            // What came of marks, and to whom, is noted by itself.
+            Target::Instances => return,
+            _ if mark.is_some() => return,
             Target::Instance(index) | Target::ToInstance(index) => Part::Instance(index),
             Target::ToJournal | Target::Postgres => Part::Journal,
             Target::Clients | Target::Edge => Part::Edge,
@@ -253,12 +271,21 @@ impl Driver<'_> {
             Target::Clients => self.system.links.iter().map(|links| &links.clients).collect(),
             Target::ToInstance(index) => self.system.links.iter().map(|links| &links.instances[index]).collect(),
             Target::ToJournal => self.system.links[edge].journal.iter().collect(),
-            Target::Instance(_) | Target::Edge | Target::Postgres => Vec::new(),
+            Target::Instances | Target::Instance(_) | Target::Edge | Target::Postgres => Vec::new(),
         }
     }
 
     /// Starts again what has ended by itself, and notes why it did.
     fn supervise(&mut self) {
+        let held = |one: &Active| match (one.step.target, one.mark) {
+            (Target::Instance(index), None) => Some(index),
+            _ => None,
+        };
+        let held: Vec<usize> = self.active.iter().filter_map(held).collect();
+        for index in self.poison.supervise(self.system, &held) {
+            self.note(format!("instance {index} has ended"));
+        }
+        self.done.wounds.extend(self.poison.allow_again(self.system));
         for index in self.system.fallen() {
             let why = self.why(index);
             self.note(format!("edge {index} has ended: {why}"));

@@ -22,6 +22,8 @@ pub enum Kind {
     Drop,
     /// Something that Chroma refuses.
     BadWrite,
+    /// One that bears a mark: instances die of it, or fail it.
+    Marked,
     Read,
     /// Of a collection that is gone.
     ReadGone,
@@ -51,6 +53,7 @@ impl Kind {
             Kind::Modify => "change metadata",
             Kind::Drop => "drop",
             Kind::BadWrite => "bad write",
+            Kind::Marked => "marked write",
             Kind::Read => "read",
             Kind::ReadGone => "read what is gone",
             Kind::ReadAny => "read, any",

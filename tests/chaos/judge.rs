@@ -4,8 +4,9 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::history::{Kind, Operation, Seen};
+use super::marks::Met;
 use super::report::Violation;
-use testkit::checker::history::{Entry, Outcome, Read, Run, Shown, Tick, Verdict, Write};
+use testkit::checker::history::{Death, Entry, Outcome, Read, Run, Shown, Tick, Verdict, Vouching, Write};
 use testkit::checker::{Summary, check};
 use testkit::chroma_model::journal::entries;
 use testkit::chroma_model::{ChromaSemantics, ChromaState, ChromaWrite};
@@ -21,8 +22,13 @@ pub struct Judgement {
     pub emptied: usize,
 }
 
-/// Everything that the checker finds, and what it looked at.
-pub fn judge(history: &[Operation], journal: &[Transaction], instances: &[(String, Content)]) -> Judgement {
+/// Everything that the checker finds, and what it looked at. `deaths`: those that an edge could see and note.
+pub fn judge(
+    history: &[Operation],
+    journal: &[Transaction],
+    instances: &[(String, Content)],
+    deaths: &[Met],
+) -> Judgement {
     let mut judgement = Judgement::default();
     let violations = &mut judgement.violations;
     // Servers were blank when the run began: whatever was adopted is the edge's own, forgotten.
@@ -33,6 +39,7 @@ pub fn judge(history: &[Operation], journal: &[Transaction], instances: &[(Strin
         let what = format!("no client asked for entry {}: {} {} {body}", one.seq, one.method, one.path);
         violations.push(Violation::of("G6", "NobodyAsked", what));
     }
+    let deaths = deaths.iter().map(|met| death(met, &asked)).collect();
     let token = |one: &Transaction| one.client_session.clone().unwrap_or_default();
     let (journal, names) = match entries(&asked, token) {
         Ok(read) => read,
@@ -51,6 +58,7 @@ pub fn judge(history: &[Operation], journal: &[Transaction], instances: &[(Strin
         reads,
         journal,
         instances: instances.iter().map(|(name, content)| (name.clone(), names.held(content))).collect(),
+        deaths,
         ..Run::default()
     };
     let Ok(findings) = catch_unwind(AssertUnwindSafe(|| check(&ChromaSemantics, &run))) else {
@@ -96,6 +104,17 @@ fn is_emptied(read: &Read<ChromaState>, drops: &Drops) -> bool {
     empty && drops.get(&read.lane).is_some_and(|drops| drops.iter().any(meanwhile))
 }
 
+/// Whether the write was vouched for is in the journal, where the edge has it from, too.
+fn death(met: &Met, journal: &[Transaction]) -> Death {
+    let entry = journal.iter().find(|one| one.client_session.as_ref() == Some(&met.token));
+    let unvouched = entry.is_none_or(|entry| entry.vouching.as_deref() == Some("unvouched"));
+    Death {
+        token: met.token.clone(),
+        instance: format!("instance {}", met.instance),
+        vouching: if unvouched { Vouching::Unvouched } else { Vouching::Vouched },
+    }
+}
+
 fn write(one: &Operation) -> Write {
     Write { token: one.token.clone(), invoked: one.invoked, ended: one.ended, outcome: one.outcome.clone() }
 }
@@ -133,6 +152,7 @@ mod tests {
             status: "COMPLETED".to_owned(),
             answer: Some(answer.as_bytes().to_vec()),
             client_session: Some(token.to_owned()),
+            vouching: None,
         }
     }
 
@@ -158,7 +178,7 @@ mod tests {
 
     fn kinds(read: (Tick, Tick), seen: Seen) -> (Vec<String>, usize) {
         let (history, journal) = run(read, seen);
-        let judgement = judge(&history, &journal, &[]);
+        let judgement = judge(&history, &journal, &[], &[]);
         (judgement.violations.into_iter().map(|one| one.kind).collect(), judgement.emptied)
     }
 
@@ -195,7 +215,8 @@ mod tests {
     fn an_acknowledged_write_that_is_not_in_the_journal_and_an_entry_that_nobody_asked_for_are_found() {
         let (history, mut journal) = run((31, 39), x());
         journal[1].client_session = None;
-        let kinds: Vec<String> = judge(&history, &journal, &[]).violations.into_iter().map(|one| one.kind).collect();
+        let kinds: Vec<String> =
+            judge(&history, &journal, &[], &[]).violations.into_iter().map(|one| one.kind).collect();
         assert!(
             kinds.contains(&"NobodyAsked".to_owned()) && kinds.contains(&"AcknowledgedMissing".to_owned()),
             "{kinds:?}"

@@ -40,8 +40,8 @@ pub fn keep(
         fs::copy(edge.log_path(), dir.join(format!("edge-{index}.log")))?;
         fs::copy(edge.dir().join("edge.yaml"), dir.join(format!("edge-{index}.yaml")))?;
     }
-    for (index, server) in system.servers.iter().enumerate() {
-        fs::copy(server.log_path(), dir.join(format!("instance-{index}.log")))?;
+    for index in 0..system.instances() {
+        fs::copy(system.server_log(index), dir.join(format!("instance-{index}.log")))?;
     }
     if let Some(postgres) = &system.postgres {
         fs::write(dir.join("postgres.log"), postgres.log())?;

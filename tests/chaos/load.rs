@@ -14,6 +14,7 @@ use serde_json::Value;
 
 use super::clock::Clock;
 use super::history::{Kind, Operation, Seen};
+use super::marks::Marks;
 use super::plan::Plan;
 use super::requests::{self, Mix, Request};
 use testkit::checker::history::{Outcome, Tick};
@@ -45,6 +46,7 @@ struct Shared {
     doors: Vec<Client>,
     clock: Clock,
     mix: Mix,
+    marks: Arc<Marks>,
     stop: AtomicBool,
     known: Mutex<Known>,
     history: Mutex<Vec<Operation>>,
@@ -65,12 +67,13 @@ pub struct Load {
 
 impl Load {
     /// The plan's clients, of these edges.
-    pub fn start(doors: Vec<Client>, clock: Clock, plan: &Plan) -> Load {
+    pub fn start(doors: Vec<Client>, clock: Clock, plan: &Plan, marks: &Arc<Marks>) -> Load {
         let doors = doors.iter().map(|door| door.with_timeout(CLIENT_TIMEOUT)).collect();
         let shared = Arc::new(Shared {
             doors,
             clock,
             mix: plan.mix,
+            marks: Arc::clone(marks),
             stop: AtomicBool::new(false),
             known: Mutex::default(),
             history: Mutex::default(),
@@ -132,18 +135,29 @@ enum Said {
 impl Worker {
     fn run(mut self) {
         while !self.shared.stop.load(Ordering::Relaxed) {
-            let request = {
-                let known = self.shared.known();
-                requests::draw(&mut self.random, &known, self.shared.mix)
-            };
-            self.perform(request);
+            self.count += 1;
+            let token = format!("w{}-{}", self.number, self.count);
+            let request = self.draw(&token);
+            self.perform(request, token);
             thread::sleep(Duration::from_millis(self.random.below(THINKING_MS)));
         }
     }
 
-    fn perform(&mut self, request: Request) {
-        self.count += 1;
-        let token = format!("w{}-{}", self.number, self.count);
+    /// While a mark is on, some requests bear it.
+    fn draw(&mut self, token: &str) -> Request {
+        let known = self.shared.known();
+        let (random, marks) = (&mut self.random, &self.shared.marks);
+        let on = marks.now_on();
+        if !on.is_empty() && random.percent(self.shared.mix.marked) {
+            let marked = (*random.pick(&on), token);
+            if let Some(request) = requests::marked(random, &known, marked, marks.growth()) {
+                return request;
+            }
+        }
+        requests::draw(random, &known, self.shared.mix)
+    }
+
+    fn perform(&mut self, request: Request, token: String) {
         let before: Vec<(String, String)> = self.shared.known().live.clone();
         let operation = if request.kind.is_write() { self.write(&request, token) } else { self.read(&request, token) };
         let Some((operation, answer)) = operation else { return };
@@ -185,7 +199,10 @@ impl Worker {
                 (Said::Final(outcome), answer) => break (outcome, answer),
                 // The same write was sent before, and may have been taken then.
                 (Said::Elsewhere(why), answer) if open.is_none() => {
-                    self.turn_away();
+                    // What refuses a class of writes serves all others.
+                    if !answer.as_ref().is_some_and(refuses_a_class) {
+                        self.turn_away();
+                    }
                     break (Outcome::Refused(why), answer);
                 }
                 (Said::Elsewhere(why) | Said::Open(why), _) => open = Some(why),
@@ -249,6 +266,10 @@ impl Worker {
         let bytes = if request.body.is_null() { Vec::new() } else { request.body.to_string().into_bytes() };
         match connection.request(request.method, &request.path, headers, &bytes) {
             Ok(answer) => {
+                if stands_by(&answer) {
+                    // It has taken nothing: as if there were no connection.
+                    return Attempt::NotSent;
+                }
                 if answer.header("connection") != Some("close") {
                     self.connection = Some(connection);
                 }
@@ -264,6 +285,14 @@ impl Worker {
         self.door = (self.door + 1) % self.shared.doors.len();
         thread::sleep(PAUSE);
     }
+}
+
+fn stands_by(answer: &Answer) -> bool {
+    answer.status == 503 && answer.text().contains("\"standby\"")
+}
+
+fn refuses_a_class(answer: &Answer) -> bool {
+    answer.text().contains("\"quarantine\"")
 }
 
 fn lost(error: &io::Error) -> String {

@@ -3,6 +3,7 @@
 
 mod at_least;
 mod clock;
+mod deaths;
 mod driver;
 mod history;
 mod judge;
@@ -12,8 +13,10 @@ mod link_tests;
 mod liveness;
 mod load;
 mod machine;
+mod marks;
 mod numbers;
 mod plan;
+mod poison;
 mod proof_of_proof;
 mod proof_points;
 mod report;
@@ -21,6 +24,8 @@ mod requests;
 mod run;
 mod schedule;
 mod system;
+#[cfg(test)]
+mod trap_tests;
 
 use std::time::Duration;
 

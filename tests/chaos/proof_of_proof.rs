@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chroma_edge::proof::{CrashPoint as Named, Rule};
 
+use super::marks::Effect;
 use super::plan::{Faults, Plan, Store};
 use super::proof_points::CrashPoint;
 use super::report::Report;
@@ -96,6 +97,17 @@ fn case(rule: Rule) -> Case {
         }
         // The replica has a backlog: entries before a delete wait there.
         Rule::DeleteInPlace => Case::new(8, 6000, vec![(1500, REPLICA, Fault::Stop, 3500)], ANOTHER_CONTENT),
+        // In company of other writes, instances die of some.
+        Rule::SuspectBound => Case::new(
+            9,
+            8000,
+            vec![(1500, Target::Instances, Fault::Marked(Effect::Kills), 5000)],
+            &[Breach::TooManyDeaths],
+        ),
+        // The replica fails some writes that the first instance has applied.
+        Rule::AppliedStands => {
+            Case::new(10, 6000, vec![(1500, REPLICA, Fault::Marked(Effect::Fails), 3000)], &[Breach::InstanceDiffers])
+        }
     }
 }
 
@@ -118,7 +130,7 @@ impl Case {
         };
         let faults = Faults::Given { instances: 2, steps: self.faults.iter().map(step).collect() };
         // What went wrong in a collection that is dropped is seen only by a read before that.
-        let mix = Mix { pool: self.pool, catalog: 1 };
+        let mix = Mix { pool: self.pool, catalog: 1, marked: 10 };
         Plan { faults, mix, patience: PATIENCE, ..Plan::new(self.seed, millis(self.lasting_ms), Store::told()) }
     }
 
@@ -264,4 +276,28 @@ fn late_delete_where() {
 #[ignore = "run by make proof-of-proof"]
 fn late_delete_where_kept() {
     kept(Rule::DeleteInPlace);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn send_suspect_twice() {
+    broken(Rule::SuspectBound);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn send_suspect_twice_kept() {
+    kept(Rule::SuspectBound);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn reject_what_was_applied() {
+    broken(Rule::AppliedStands);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn reject_what_was_applied_kept() {
+    kept(Rule::AppliedStands);
 }

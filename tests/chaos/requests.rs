@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::history::Kind;
 use super::load::Known;
+use super::marks::Mark;
 use testkit::http::{DEFAULT, record_path};
 use testkit::model::Verb;
 use testkit::ops;
@@ -18,11 +19,13 @@ pub struct Mix {
     pub pool: u64,
     /// Of a hundred requests, those that create, change, rename or drop a collection.
     pub catalog: u64,
+    /// Of a hundred requests, those that bear a mark, while one is on.
+    pub marked: u64,
 }
 
 impl Default for Mix {
     fn default() -> Mix {
-        Mix { pool: 50, catalog: 5 }
+        Mix { pool: 50, catalog: 5, marked: 4 }
     }
 }
 
@@ -99,6 +102,40 @@ fn read(kind: Kind, id: &str) -> Request {
 fn list() -> Request {
     let path = format!("{DEFAULT}/collections");
     Request { kind: Kind::List, method: "GET", path, body: Value::Null, collection: None, name: None }
+}
+
+/// More than what is vouched for unseen (`edge.vouch`), and below every limit.
+const KEYS: u64 = 201;
+const TERMS: u64 = 101;
+/// So much larger they become, at most.
+const GROWTH: u64 = 800;
+
+/// A write that is not vouched for and bears this mark behind its token: the larger, the later it is drawn, since what has
+/// succeeded vouches for what is no larger. Chroma skips a field that it does not know; a condition is sent as it is, also
+/// where the ids that it means are read first.
+pub fn marked(random: &mut Random, known: &Known, (mark, token): (Mark, &str), growth: u64) -> Option<Request> {
+    let id = (!known.live.is_empty()).then(|| random.pick(&known.live).0.clone())?;
+    let growth = growth % GROWTH;
+    let name = format!("{token}{mark}");
+    let metadata: serde_json::Map<String, Value> = (0..KEYS + growth).map(|n| (format!("k{n}"), json!(n))).collect();
+    let write = |id: &str| json!({ "ids": [id], "metadatas": [metadata], "mark": name });
+    let condition = || {
+        let terms = (1..TERMS + growth).map(|n| json!({ "nothing": n }));
+        json!({ "$or": terms.chain([json!({ "nothing": name })]).collect::<Vec<_>>() })
+    };
+    let (operation, body) = match random.below(5) {
+        // What has an effect has it on one record of its own.
+        drawn @ 0..2 => {
+            let operation = if drawn == 0 { "add" } else { "upsert" };
+            let mut body = write("marked");
+            body["embeddings"] = json!([random.vector(ops::DIMENSION)]);
+            (operation, body)
+        }
+        2 => ("update", write("nobody")),
+        3 => ("delete", json!({ "where": condition() })),
+        _ => ("delete", json!({ "where": condition(), "limit": 2 })),
+    };
+    Some(records(Kind::Marked, &id, operation, body))
 }
 
 /// What Chroma refuses, whatever it holds: it must have no effect.

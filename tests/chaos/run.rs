@@ -1,6 +1,7 @@
 //! One run from its plan to its report: start, load, faults, healing, and the questions at the end.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
@@ -8,11 +9,12 @@ use super::driver::{Disturbance, Driver, Part};
 use super::history::Operation;
 use super::load::Load;
 use super::machine::Machine;
+use super::marks::{Marks, Met};
 use super::plan::{Faults, Plan};
 use super::report::{Report, Violation, tallies};
 use super::schedule::Schedule;
 use super::system::System;
-use super::{at_least, judge, keep, liveness, numbers};
+use super::{at_least, deaths, judge, keep, liveness, numbers};
 use testkit::Edge;
 use testkit::cluster::TENANT;
 use testkit::content::{self, Content};
@@ -29,8 +31,9 @@ pub fn run(plan: &Plan) -> Report {
     let mut system = System::start(plan);
     let clock = Clock::start();
     let machine = Machine::watch(clock, &std::env::temp_dir());
-    let load = Load::start(system.doors(), clock, plan);
-    let mut done = Driver::new(&mut system, clock).run(&schedule);
+    let marks = Arc::new(Marks::default());
+    let load = Load::start(system.doors(), clock, plan, &marks);
+    let mut done = Driver::new(&mut system, clock, &marks).run(&schedule);
     // Where the faults were few, clients have their time all the same.
     std::thread::sleep(plan.lasting.saturating_sub(Duration::from_nanos(clock.now())));
     done.disturbances.extend(healed(&mut system, clock));
@@ -41,7 +44,12 @@ pub fn run(plan: &Plan) -> Report {
     findings.figures.push(("the machine stood still, times", (still.len() / 2).to_string()));
     done.disturbances.extend(still);
     findings.violations.extend(wrong.into_iter().map(|what| Violation::of("run", "Client", what)));
-    let journal = look(&mut findings, plan, &mut system, &history);
+    let died = marks.deaths();
+    findings.figures.push(("deaths of marked writes", died.len().to_string()));
+    let deaths = deaths::noted(died, &done.disturbances);
+    findings.figures.push(("that the edge could note", deaths.len().to_string()));
+    let journal = look(&mut findings, plan, &mut system, (&history, &deaths));
+    done.disturbances.append(&mut done.wounds);
     let (slow, judged) = liveness::check(&history, &done.disturbances, schedule.instances);
     findings.violations.extend(slow);
     findings.figures.push(("operations that had to finish", judged.to_string()));
@@ -49,7 +57,13 @@ pub fn run(plan: &Plan) -> Report {
     let operations = tallies(&history);
     match &plan.faults {
         Faults::Drawn => {
-            findings.violations.extend(at_least::missing(plan, judged, &operations, &done.faults, &done.crashes));
+            findings.violations.extend(at_least::missing(
+                plan,
+                judged,
+                (&operations, deaths.len()),
+                &done.faults,
+                &done.crashes,
+            ));
         }
         Faults::Given { steps, .. } => findings.violations.extend(at_least::undone(steps, &done.faults)),
     }
@@ -98,15 +112,21 @@ fn healed(system: &mut System, clock: Clock) -> Vec<Disturbance> {
     let from = clock.now();
     system.heal();
     let to = clock.now();
-    let parts = (0..system.servers.len()).map(Part::Instance).chain([Part::Edge, Part::Journal]);
+    let parts = (0..system.instances()).map(Part::Instance).chain([Part::Edge, Part::Journal]);
     parts.map(|part| Disturbance { part, from, to, what: "healing".to_owned() }).collect()
 }
 
 /// The questions to what is left. Returns the journal.
-fn look(findings: &mut Findings, plan: &Plan, system: &mut System, history: &[Operation]) -> Vec<Transaction> {
+fn look(
+    findings: &mut Findings,
+    plan: &Plan,
+    system: &mut System,
+    (history, deaths): (&[Operation], &[Met]),
+) -> Vec<Transaction> {
     let waited = Instant::now();
     let active = system.await_sync(plan.patience);
     findings.figures.push(("caught up after the end", format!("{:.1} s", waited.elapsed().as_secs_f64())));
+    findings.figures.push(("copies made anew", system.copies_made().to_string()));
     let system = &*system;
     let active = match active {
         Ok(active) => Some(active),
@@ -128,8 +148,8 @@ fn look(findings: &mut Findings, plan: &Plan, system: &mut System, history: &[Op
         findings.figures.push(("takeovers", system.edges.iter().map(took).sum::<usize>().to_string()));
     }
     let mut places: Vec<(String, Content)> = Vec::new();
-    for (index, server) in system.servers.iter().enumerate() {
-        let held = findings.attempt("Content", || Content::of(&server.client(), TENANT));
+    for index in 0..system.instances() {
+        let held = findings.attempt("Content", || without_hidden(Content::of(&system.server(index), TENANT)));
         places.extend(held.map(|held| (format!("instance {index}"), held)));
     }
     let edge = clients.and_then(|edge| findings.attempt("Content", || Content::of(&edge, TENANT)));
@@ -142,15 +162,22 @@ fn look(findings: &mut Findings, plan: &Plan, system: &mut System, history: &[Op
             findings.violations.extend(what.map(|what| Violation::of("G2", "Content", what)));
         }
     }
-    let judgement = judge::judge(history, &journal, &places);
+    let judgement = judge::judge(history, &journal, &places, deaths);
     findings.violations.extend(judgement.violations);
     findings.figures.push(("reads emptied by a drop", judgement.emptied.to_string()));
     if let Some(summary) = judgement.summary {
+        findings.figures.push(("quarantined", summary.quarantined.to_string()));
         findings.figures.push(("reads checked", summary.reads.to_string()));
         findings.figures.push(("unknown, and applied", summary.unknown_applied.to_string()));
         findings.figures.push(("records compared", summary.records_compared.to_string()));
     }
     journal
+}
+
+/// What a killed edge has left of a copy that it was making is no client's, and goes before the next one is made.
+fn without_hidden(mut held: Content) -> Content {
+    held.collections.retain(|key, _| !key.name.starts_with("chroma-edge."));
+    held
 }
 
 /// Panics and ERROR lines that no edge should have said.

@@ -1,12 +1,13 @@
 //! Which faults come when: data, drawn from a seed before anything runs.
 //!
 //! A minute has two rounds. In each, faults of every component overlap for a while; then there are none; then one instance
-//! alone is disturbed, so that what is promised while faults are tolerable can be asked of the product. The faults come
-//! from a deck that holds each kind: shuffled, not thinned.
+//! alone is disturbed, so that what is promised while faults are tolerable can be asked of the product. A minute ends with
+//! writes of which instances die. The faults come from a deck that holds each kind: shuffled, not thinned.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::marks::Effect;
 use super::plan::{Faults, Plan, Store};
 use crate::proof_points::{CrashPoint, POINTS};
 use testkit::link::LinkFault;
@@ -22,6 +23,8 @@ pub enum Fault {
     Stop,
     /// SIGKILL; started at once under SIGSTOP (PostgreSQL: started late), SIGCONT afterwards.
     SlowStart,
+    /// Clients send writes of which the target dies, or which it fails, and which are not vouched for.
+    Marked(Effect),
     /// The edge that serves next dies by itself when it passes this point for this many times.
     Crash(CrashPoint, u64),
 }
@@ -34,6 +37,8 @@ impl Fault {
             Fault::Kill => "kill",
             Fault::Stop => "stop",
             Fault::SlowStart => "slow start",
+            Fault::Marked(Effect::Kills) => "poison",
+            Fault::Marked(Effect::Fails) => "failure",
             Fault::Crash(..) => "crash point",
         }
     }
@@ -49,6 +54,8 @@ pub enum Target {
     /// The connections between the active edge and PostgreSQL.
     ToJournal,
     Instance(usize),
+    /// Every instance.
+    Instances,
     /// The active edge.
     Edge,
     Postgres,
@@ -62,6 +69,7 @@ impl Target {
             Target::ToInstance(_) => "edge-instance",
             Target::ToJournal => "edge-postgres",
             Target::Instance(_) => "instance",
+            Target::Instances => "instances",
             Target::Edge => "edge",
             Target::Postgres => "postgres",
         }
@@ -119,6 +127,11 @@ impl fmt::Display for Schedule {
 const STORM: Duration = Duration::from_secs(17);
 const CALM: Duration = Duration::from_secs(5);
 const WARM_UP: Duration = Duration::from_secs(2);
+/// At the end of a minute: writes of which instances die, and nothing else, so that every death can be noted.
+const POISONED: Duration = Duration::from_secs(4);
+/// How long copies may take to be in step again.
+const RESCUE: Duration = Duration::from_secs(8);
+const POISON: Fault = Fault::Marked(Effect::Kills);
 
 impl Schedule {
     /// The faults of this plan: the same plan has the same ones.
@@ -139,6 +152,9 @@ impl Schedule {
                 start = alone.end() + CALM;
                 steps.push(alone);
             }
+            let poison = Step { at: start, target: Target::Instances, fault: POISON, lasting: POISONED };
+            start = poison.end() + RESCUE;
+            steps.push(poison);
         }
         steps.sort_by_key(|step| step.at);
         Schedule { seed: plan.seed, instances, steps }
@@ -167,6 +183,10 @@ fn deck(random: &mut Random, store: Store, instances: usize, minute: u64) -> Vec
         if store == Store::Postgres {
             cards.push((Target::Postgres, fault));
         }
+    }
+    for effect in [Effect::Kills, Effect::Fails] {
+        cards.push((Target::Instances, Fault::Marked(effect)));
+        cards.push((Target::Instance(instance(random)), Fault::Marked(effect)));
     }
     for point in POINTS.into_iter().filter(|point| store == Store::Postgres || !point.needs_two_edges()) {
         cards.push((Target::Edge, Fault::Crash(point, 1 + random.below(point.most_passes()))));
@@ -232,6 +252,7 @@ fn lasting(random: &mut Random, fault: Fault) -> Duration {
     let (least, span) = match fault {
         Fault::Kill => (100, 1500),
         Fault::Stop | Fault::SlowStart => (300, 2700),
+        Fault::Marked(_) => (1000, 2000),
         // Ends when it is met. A lease has to run out, and the settle time to pass.
         Fault::Crash(..) => (4000, 500),
         Fault::Link(LinkFault::Delay(_)) => (500, 2000),
@@ -275,7 +296,7 @@ mod tests {
             for store in [Store::Sqlite, Store::Postgres] {
                 let schedule = Schedule::draw(&plan(seed, store));
                 let kinds: BTreeSet<_> = schedule.steps.iter().map(|step| step.fault.kind()).collect();
-                assert_eq!(kinds.len(), 11, "{kinds:?}");
+                assert_eq!(kinds.len(), 13, "{kinds:?}");
                 let points: BTreeSet<_> = schedule.steps.iter().filter_map(point).collect();
                 let all = POINTS.into_iter().filter(|point| store == Store::Postgres || !point.needs_two_edges());
                 assert_eq!(points, all.collect());

@@ -3,24 +3,32 @@
 //! It starts, stops, kills and cuts on request, and knows what is running. It decides nothing, and reports what it
 //! was asked to do.
 
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tokio::runtime::Runtime;
 
+use super::clock::Clock;
+use super::marks::{Effect, Mark, Marks, Met};
 use super::plan::{Plan, Store};
 use testkit::http::Client;
 use testkit::link::{FaultLink, LinkFault, Server};
 use testkit::postgres::Postgres;
+use testkit::trap::{Deed, Trap};
 use testkit::{ChromaServer, Edge};
 
 /// Shorter waits than the defaults, so that a minute has room for many faults; longer probes, since the machine is busy.
 const TIMES: &str = "  settle_time: 1s\n  journal_timeout: 2s\n  request_timeout: 20s\n  attempt_timeout: 10s\n  \
-                     write_wait: 3s\n  health: { interval: 500ms, timeout: 450ms }";
+                     write_wait: 3s\n  health: { interval: 500ms, timeout: 450ms }\n  quarantine: { wait: 4s }\n  \
+                     heal: { enabled: true }";
 const LEASE: &str = "lease: 1500ms";
 const CRASH_AT: &str = "CHROMA_EDGE_CRASH_AT";
 const BREAK_RULE: &str = "CHROMA_EDGE_BREAK_RULE";
+/// What an edge says of a copy that it has made anew.
+const COPY_MADE: &str = "the copy is made and serves";
 const PROBE: Duration = Duration::from_millis(500);
 
 /// Whether a process can be sent a signal to.
@@ -29,6 +37,27 @@ pub enum Life {
     Running,
     Stopped,
     Dead,
+}
+
+/// What an edge says of its copies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Copies {
+    InStep,
+    /// Some are diverged, or may become so.
+    Apart,
+}
+
+/// A server, and whether a marked write has killed it since it was started.
+#[derive(Debug)]
+struct Mortal {
+    server: ChromaServer,
+    shot: bool,
+}
+
+type Shared = Arc<Mutex<Mortal>>;
+
+fn locked(server: &Shared) -> MutexGuard<'_, Mortal> {
+    server.lock().expect("no thread panics with a server")
 }
 
 /// The links of one edge.
@@ -45,7 +74,7 @@ pub struct System {
     // Dropped first: an edge that loses its servers has every reason to complain.
     pub edges: Vec<Edge>,
     pub links: Vec<Links>,
-    pub servers: Vec<ChromaServer>,
+    servers: Vec<Shared>,
     pub postgres: Option<Postgres>,
     edge_lives: Vec<Life>,
     server_lives: Vec<Life>,
@@ -85,7 +114,7 @@ impl System {
             postgres_life: Life::Running,
             edges,
             links,
-            servers,
+            servers: servers.into_iter().map(|server| Arc::new(Mutex::new(Mortal { server, shot: false }))).collect(),
             postgres,
             _runtime: runtime,
         };
@@ -96,6 +125,11 @@ impl System {
     /// Where clients connect, by edge.
     pub fn doors(&self) -> Vec<Client> {
         self.links.iter().map(|links| Client::new(links.clients.port())).collect()
+    }
+
+    /// How many copies the edges have made anew, by their logs.
+    pub fn copies_made(&self) -> usize {
+        self.edges.iter().map(|edge| edge.log().matches(COPY_MADE).count()).sum()
     }
 
     /// The edge that says it is active, now, asked without a link.
@@ -162,32 +196,98 @@ impl System {
         self.edge_lives[index]
     }
 
+    /// What asks this server, past every link.
+    pub fn server(&self, index: usize) -> Client {
+        locked(&self.servers[index]).server.client()
+    }
+
+    pub fn server_log(&self, index: usize) -> PathBuf {
+        locked(&self.servers[index]).server.log_path()
+    }
+
+    pub fn instances(&self) -> usize {
+        self.servers.len()
+    }
+
+    /// The servers that have ended by themselves since the last call, or of a marked write.
+    pub fn fallen_servers(&mut self) -> Vec<usize> {
+        let fallen =
+            |index: &usize| self.server_lives[*index] != Life::Dead && locked(&self.servers[*index]).server.has_ended();
+        let fallen: Vec<usize> = (0..self.servers.len()).filter(fallen).collect();
+        fallen.iter().for_each(|index| self.is_dead(*index));
+        fallen
+    }
+
+    fn is_dead(&mut self, index: usize) {
+        self.server_lives[index] = Life::Dead;
+        self.links.iter().for_each(|links| links.instances[index].server_is(Server::Dead));
+    }
+
+    /// From now on this instance dies of what bears the mark, or fails it; each time it is noted.
+    pub fn lay(&self, index: usize, mark: Mark, marks: &Arc<Marks>, clock: Clock) {
+        let (server, marks) = (Arc::clone(&self.servers[index]), Arc::clone(marks));
+        let told = move |token: &str| {
+            let met = Met { mark, token: token.to_owned(), instance: index, at: clock.now() };
+            if mark.effect == Effect::Fails {
+                return marks.note(met);
+            }
+            let mut mortal = locked(&server);
+            // Two such writes at one moment: it dies once, of the first.
+            if !mortal.shot && !mortal.server.has_ended() {
+                mortal.shot = true;
+                mortal.server.shoot();
+                marks.note(met);
+            }
+        };
+        let deed = match mark.effect {
+            Effect::Kills => Deed::Kill,
+            Effect::Fails => Deed::Fail,
+        };
+        let trap = Trap { mark: mark.to_string(), deed, told: Arc::new(told) };
+        self.links.iter().for_each(|links| links.instances[index].lay(trap.clone()));
+    }
+
+    /// From now on the mark is one like any other, everywhere.
+    pub fn lift(&self, mark: Mark) {
+        self.all_links().for_each(|link| link.lift(&mark.to_string()));
+    }
+
     pub fn kill_server(&mut self, index: usize) {
         if self.server_lives[index] != Life::Dead {
-            self.servers[index].kill();
-            self.server_lives[index] = Life::Dead;
-            self.links.iter().for_each(|links| links.instances[index].server_is(Server::Dead));
+            let mut mortal = locked(&self.servers[index]);
+            if !mortal.server.has_ended() {
+                mortal.server.kill();
+            }
+            drop(mortal);
+            self.is_dead(index);
         }
     }
 
     pub fn start_server(&mut self, index: usize) {
         if self.server_lives[index] == Life::Dead {
-            self.servers[index].start_again();
+            let mut mortal = locked(&self.servers[index]);
+            mortal.server.start_again();
+            mortal.shot = false;
+            drop(mortal);
             self.server_lives[index] = Life::Running;
             self.links.iter().for_each(|links| links.instances[index].server_is(Server::Running));
         }
     }
 
     pub fn stop_server(&mut self, index: usize) {
-        if self.server_lives[index] == Life::Running {
-            self.servers[index].stop();
+        let mut mortal = locked(&self.servers[index]);
+        if self.server_lives[index] == Life::Running && !mortal.server.has_ended() {
+            mortal.server.stop();
+            drop(mortal);
             self.server_lives[index] = Life::Stopped;
         }
     }
 
     pub fn continue_server(&mut self, index: usize) {
-        if self.server_lives[index] == Life::Stopped {
-            self.servers[index].cont();
+        let mut mortal = locked(&self.servers[index]);
+        if self.server_lives[index] == Life::Stopped && !mortal.server.has_ended() {
+            mortal.server.cont();
+            drop(mortal);
             self.server_lives[index] = Life::Running;
         }
     }
@@ -229,6 +329,7 @@ impl System {
         self.all_links().for_each(|link| link.set(LinkFault::None));
         self.continue_postgres();
         self.start_postgres();
+        self.fallen_servers();
         for index in 0..self.servers.len() {
             self.continue_server(index);
             self.start_server(index);
@@ -238,7 +339,30 @@ impl System {
             self.kill_edge(index);
             self.start_edge(index, None);
         }
-        self.servers.iter().for_each(ChromaServer::await_heartbeat);
+        for server in &self.servers {
+            locked(server).server.await_heartbeat();
+        }
+    }
+
+    /// Lifts every quarantine, as an operator does. `None`: no edge says whether there are any, or it could not be done.
+    /// Otherwise, whether every copy is in step, and nothing had to be lifted.
+    pub fn allow_again(&self) -> Option<Copies> {
+        let edge = self.edges[self.active()?].client().with_timeout(PROBE);
+        let answer = edge.send("GET", "/status", "", b"").ok()?;
+        let status: Value = serde_json::from_slice(&answer.body).ok()?;
+        if !is_quarantined(&status) {
+            let diverged = status["diverged"].as_array().is_none_or(|all| !all.is_empty());
+            let suspects = status["quarantine"]["suspects"].as_u64() != Some(0);
+            return Some(if diverged || suspects { Copies::Apart } else { Copies::InStep });
+        }
+        let answer = edge.send("GET", "/admin/quarantine", "", b"").ok()?;
+        let listed: Value = serde_json::from_slice(&answer.body).ok()?;
+        let all = ["writes", "reads"].into_iter().flat_map(|what| listed[what].as_array().into_iter().flatten());
+        for id in all.filter(|one| one["state"] == "quarantined").filter_map(|one| one["id"].as_str()) {
+            let lift = json!({ "action": "lift" }).to_string();
+            edge.send("POST", &format!("/admin/quarantine/{id}"), "application/json", lift.as_bytes()).ok()?;
+        }
+        Some(Copies::Apart)
     }
 
     /// Waits until an edge is active and says that nothing is left to do, or says what is left.
@@ -252,6 +376,9 @@ impl System {
             }
             if let Some(active) = self.active() {
                 last = status(&self.edges[active]).unwrap_or_default();
+                if is_quarantined(&last) {
+                    let _ = self.allow_again();
+                }
                 if testkit::edge::is_in_sync(&last) {
                     return Ok(active);
                 }
@@ -261,6 +388,10 @@ impl System {
         }
         Err(format!("not in sync within {timeout:?}: {last:#}"))
     }
+}
+
+fn is_quarantined(status: &Value) -> bool {
+    ["writes", "reads"].iter().any(|what| status["quarantine"][what].as_u64().is_some_and(|count| count > 0))
 }
 
 fn status(edge: &Edge) -> Option<Value> {

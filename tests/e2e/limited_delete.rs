@@ -10,16 +10,6 @@ use testkit::place::wait_for;
 
 const RECORDS: usize = 10;
 
-fn filled(cluster: &Cluster) -> String {
-    let collection = cluster.create("things");
-    let names: Vec<String> = (0..RECORDS).map(|number| format!("r{number}")).collect();
-    let vectors: Vec<_> = (0..RECORDS).map(|number| json!([number, 1, 2])).collect();
-    let body = json!({ "ids": names, "embeddings": vectors, "metadatas": vec![json!({ "old": true }); RECORDS] });
-    cluster.client().post(&record_path(&collection, "add"), &body).expect(201);
-    cluster.edge.wait_until_in_sync(CATCH_UP);
-    collection
-}
-
 fn delete_four(cluster: &Cluster, collection: &str) -> Answer {
     let body = json!({ "where": { "old": true }, "limit": 4 });
     cluster.client().post(&record_path(collection, "delete"), &body)
@@ -43,7 +33,7 @@ fn assert_four_deleted(cluster: &Cluster, collection: &str, relays: &[Relay]) {
 #[test]
 fn the_replica_is_away() {
     let (mut cluster, relays) = Cluster::relayed(|edge| edge);
-    let collection = filled(&cluster);
+    let collection = cluster.filled("things", RECORDS);
     cluster.replica().kill();
     assert_eq!(delete_four(&cluster, &collection).expect(200).json(), json!({ "deleted": 4 }));
     cluster.replica().restart();
@@ -53,7 +43,7 @@ fn the_replica_is_away() {
 #[test]
 fn the_answer_is_lost_and_another_instance_takes_over() {
     let (cluster, relays) = Cluster::relayed(|edge| edge);
-    let collection = filled(&cluster);
+    let collection = cluster.filled("things", RECORDS);
     // Executed by the primary, and its answer is lost: the replica executes it, then the primary once more.
     relays[0].lose_answers(Some("/delete"));
     assert_eq!(delete_four(&cluster, &collection).expect(200).json(), json!({ "deleted": 4 }));
@@ -65,7 +55,7 @@ fn the_answer_is_lost_and_another_instance_takes_over() {
 #[test]
 fn the_primary_dies_with_it_under_way() {
     let (mut cluster, relays) = Cluster::relayed(|edge| edge);
-    let collection = filled(&cluster);
+    let collection = cluster.filled("things", RECORDS);
     relays[0].hold("/delete");
     let answer = std::thread::scope(|scope| {
         let writer = scope.spawn(|| delete_four(&cluster, &collection));

@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use rusqlite::Connection;
+use serde_json::json;
 
-use testkit::Cluster;
-use testkit::Edge;
 use testkit::cluster::{CATCH_UP, add};
+use testkit::http::{DEFAULT, record_path};
 use testkit::place::wait_for;
+use testkit::{Cluster, Edge, Supervised};
 
 const WRITERS: usize = 8;
+/// A server that has died is started again after that.
+const PAUSE: Duration = Duration::from_millis(300);
 /// How long a state is kept up: far longer than any pause between two attempts.
 const LASTS: Duration = Duration::from_secs(8);
 
@@ -95,4 +98,48 @@ fn writes_that_the_journal_refuses() {
     let begun = complaints(&cluster.edge).get("the journal refused a commit").copied().unwrap_or_default();
     let over = cluster.edge.log().matches("the journal takes commits again").count();
     assert!(begun >= 1 && over >= 1, "it began {begun} times and ended {over} times");
+}
+
+#[test]
+fn a_server_that_dies_again_and_again() {
+    let servers = [Supervised::fresh(PAUSE), Supervised::fresh(PAUSE)];
+    let edge = servers.iter().fold(Edge::builder(), |edge, server| edge.instance_url(&server.url()));
+    let edge = edge.config("  health: { interval: 100ms, timeout: 90ms, failures: 1 }").start();
+    let until = Instant::now() + LASTS;
+    let mut deaths = 0;
+    while Instant::now() < until {
+        servers[1].kill();
+        edge.wait_until_healthy("replica", false, CATCH_UP);
+        edge.wait_until_healthy("replica", true, CATCH_UP);
+        deaths += 1;
+    }
+    assert!(deaths > 4, "{deaths}");
+    assert_few(&edge);
+    let told = |text: &str| edge.log().matches(text).count();
+    // Both are up once at the start.
+    let lines = ["instance is down", "instance has returned", "instance is up"].map(told);
+    assert_eq!(lines, [3, 3, 5], "after {deaths} deaths");
+}
+
+#[test]
+fn a_copy_that_differs_while_its_collection_is_written_to() {
+    let cluster = Cluster::with(2, |edge| edge.config("  heal: { enabled: false }"));
+    cluster.edge.announce("diverged");
+    let collection = cluster.create("things");
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    // From now on the replica refuses what the primary takes.
+    let replica = cluster.servers[1].client();
+    let there = replica.get(&format!("{DEFAULT}/collections/things")).expect(200).json();
+    let id = there["id"].as_str().expect("an id");
+    replica.post(&record_path(id, "add"), &json!({ "ids": ["stranger"], "embeddings": [[1.0]] })).expect(201);
+    let until = Instant::now() + LASTS;
+    let mut written = 0;
+    while Instant::now() < until {
+        add(&cluster.client(), &collection, &format!("r{written}")).expect(201);
+        written += 1;
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    assert!(written > 20, "{written}");
+    assert_few(&cluster.edge);
+    assert_eq!(cluster.edge.log().matches("still diverged: content differs").count(), 1);
 }

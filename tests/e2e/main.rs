@@ -54,5 +54,6 @@ mod takeover;
 mod tls;
 mod trace;
 mod versions;
+mod vouching;
 mod way_out;
 mod webhook;

@@ -27,14 +27,14 @@ struct Away {
 
 /// What a write was answered while the journal was away.
 #[derive(Debug, PartialEq, Eq)]
-enum Told {
+enum Answered {
     Refused,
     /// Its commit was under way: what became of it is found out later.
     Unknown,
 }
 
 #[track_caller]
-fn told(answer: &Answer) -> Told {
+fn answered(answer: &Answer) -> Answered {
     assert_eq!(answer.status, 503, "{answer}");
     let body = answer.json();
     if body["reason"] == "journal_in_doubt" {
@@ -42,12 +42,12 @@ fn told(answer: &Answer) -> Told {
         assert!(answer.header("retry-after").is_none(), "{answer}");
         assert_eq!(body["recovery"], "unknown", "{answer}");
         assert!(answer.header("transaction-id").is_some(), "{answer}");
-        return Told::Unknown;
+        return Answered::Unknown;
     }
     assert!(answer.header("retry-after").is_some(), "{answer}");
     assert_eq!(body["reason"], "journal_unavailable", "{answer}");
     assert!(body.get("recovery").is_none(), "refused means no effect: {answer}");
-    Told::Refused
+    Answered::Refused
 }
 
 impl Away {
@@ -72,10 +72,10 @@ impl Away {
             let id = format!("{how}-{number}");
             let (answer, took) = timed(|| add(&client, &self.collection, &id));
             assert!(took < JOURNAL_TIMEOUT + SLACK, "{how}: {took:?}");
-            match told(&answer) {
-                Told::Unknown if number == 0 => self.doubtful.push(id),
-                Told::Unknown => panic!("{how}: nothing is sent to a journal in doubt: {answer}"),
-                Told::Refused => {}
+            match answered(&answer) {
+                Answered::Unknown if number == 0 => self.doubtful.push(id),
+                Answered::Unknown => panic!("{how}: nothing is sent to a journal in doubt: {answer}"),
+                Answered::Refused => {}
             }
             let begun = Instant::now();
             let shown = ids(&client, &self.collection);
@@ -84,7 +84,7 @@ impl Away {
         }
         let collections = format!("{DEFAULT}/collections");
         let refused = client.post(&collections, &json!({ "name": format!("{how}-refused") }));
-        assert_eq!(told(&refused), Told::Refused, "{how}");
+        assert_eq!(answered(&refused), Answered::Refused, "{how}");
         client.get(&format!("{collections}/{how}-refused")).expect(404);
         client.get("/status").expect(200);
         assert_eq!(self.sent(), before, "{how}: no byte of a write that is not durable");
@@ -102,7 +102,7 @@ impl Away {
             // Its lease may have run out: then it is finished later, by itself.
             let pending = answer.text().contains("\"recovery\"");
             assert!(!pending && begun.elapsed() < RETURN, "after {:?}: {answer}", begun.elapsed());
-            told(&answer);
+            answered(&answer);
         }
         self.known.push(id.to_owned());
         self.shared.cluster.edge.wait_until_in_sync(CATCH_UP);

@@ -18,16 +18,6 @@ fn impatient() -> (Cluster, Vec<Relay>) {
     Cluster::relayed(|edge| edge.config("  attempt_timeout: 1s\n  request_timeout: 60s"))
 }
 
-fn filled(cluster: &Cluster) -> String {
-    let collection = cluster.create("things");
-    let names: Vec<String> = (0..RECORDS).map(|number| format!("r{number}")).collect();
-    let vectors: Vec<_> = (0..RECORDS).map(|number| json!([number, 1, 2])).collect();
-    let body = json!({ "ids": names, "embeddings": vectors, "metadatas": vec![json!({ "old": true }); RECORDS] });
-    cluster.client().post(&record_path(&collection, "add"), &body).expect(201);
-    cluster.edge.wait_until_in_sync(CATCH_UP);
-    collection
-}
-
 fn delete(cluster: &Cluster, collection: &str, body: &Value) -> Answer {
     cluster.client().post(&record_path(collection, "delete"), body)
 }
@@ -51,7 +41,7 @@ fn slowly<T: Send>(relay: &Relay, ending: &'static str, call: impl FnOnce() -> T
 #[test]
 fn a_slow_delete_is_waited_for_and_not_repeated() {
     let (cluster, relays) = impatient();
-    let collection = filled(&cluster);
+    let collection = cluster.filled("things", RECORDS);
     let answer = slowly(&relays[0], "/delete", || delete(&cluster, &collection, &old()));
     assert_eq!(answer.expect(200).json(), json!({ "deleted": RECORDS }));
     assert_eq!(cluster.assert_converged().record_count(), 0);
@@ -62,7 +52,7 @@ fn a_slow_delete_is_waited_for_and_not_repeated() {
 #[test]
 fn any_slow_write_is_waited_for_where_no_other_server_could_take_it() {
     let (mut cluster, relays) = impatient();
-    let collection = filled(&cluster);
+    let collection = cluster.filled("things", RECORDS);
     cluster.replica().kill();
     cluster.edge.wait_until_healthy("replica", false, CATCH_UP);
     let before = relays[0].seen_at("/add").len();
@@ -75,7 +65,7 @@ fn any_slow_write_is_waited_for_where_no_other_server_could_take_it() {
 #[test]
 fn a_server_that_is_slow_to_catch_up_is_waited_for() {
     let (cluster, relays) = impatient();
-    let collection = filled(&cluster);
+    let collection = cluster.filled("things", RECORDS);
     let upsert = json!({ "ids": ["one"], "embeddings": [[1, 2, 3]] });
     let (answer, wait) =
         slowly(&relays[1], "/upsert", || timed(|| cluster.client().post(&record_path(&collection, "upsert"), &upsert)));
@@ -89,7 +79,7 @@ fn a_server_that_is_slow_to_catch_up_is_waited_for() {
 #[test]
 fn a_slow_delete_on_a_server_that_stops_goes_on_elsewhere() {
     let (cluster, relays) = impatient();
-    let collection = filled(&cluster);
+    let collection = cluster.filled("things", RECORDS);
     relays[0].hold("/delete");
     let (answer, wait) = std::thread::scope(|scope| {
         let writer = scope.spawn(|| timed(|| delete(&cluster, &collection, &old())));
@@ -109,7 +99,7 @@ fn a_slow_delete_on_a_server_that_stops_goes_on_elsewhere() {
 #[test]
 fn a_repetition_that_cannot_know_the_number_claims_none() {
     let (mut cluster, relays) = impatient();
-    let collection = filled(&cluster);
+    let collection = cluster.filled("things", RECORDS);
     cluster.replica().kill();
     cluster.edge.wait_until_healthy("replica", false, CATCH_UP);
     let lost = |body: Value, key: &str| {

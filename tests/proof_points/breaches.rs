@@ -13,7 +13,7 @@ use testkit::edge::Builder;
 use testkit::fold::transactions;
 use testkit::http::{Client, record_path};
 use testkit::place::wait_for;
-use testkit::{ChromaServer, Relay};
+use testkit::{ChromaServer, Edge, Relay, Supervised};
 
 const VARIABLE: &str = "CHROMA_EDGE_BREAK_RULE";
 const SOON: Duration = Duration::from_secs(30);
@@ -229,6 +229,58 @@ fn late_delete_where() {
         stage.write("delete", &condition).expect(200);
         stage.write("upsert", &one("after", 2)).expect(200);
         stage.relays[1].release();
+        stage.assert_equal(kept);
+    });
+}
+
+/// The primary dies of a write, in company of another one, and is tried once more: no other server gets what it died of.
+#[test]
+fn send_suspect_twice() {
+    const MARK: &str = "deadly";
+    twice(Rule::SuspectBound, |kept| {
+        let servers = [Supervised::fresh(Duration::from_millis(700)), Supervised::fresh(Duration::from_millis(700))];
+        let relays: Vec<Relay> = servers.iter().map(|server| Relay::to(server.client())).collect();
+        let edge = relays.iter().fold(Edge::builder(), |edge, relay| edge.instance_url(&relay.url()));
+        let edge = kept.configure(edge.config("  quarantine: { wait: 20s }")).start();
+        let client = edge.client();
+        let [things, others] = ["things", "others"].map(|name| testkit::cluster::create(&client, name));
+        for id in [&things, &others] {
+            client.post(&record_path(id, "add"), &one("first", 0)).expect(201);
+        }
+        edge.wait_until_in_sync(CATCH_UP);
+        for (server, relay) in servers.iter().zip(&relays) {
+            relay.deadly(MARK, server.killer());
+        }
+        relays[0].hold("/upsert");
+        let company = std::thread::spawn({
+            let client = client.clone();
+            move || client.post(&record_path(&others, "upsert"), &one("company", 1))
+        });
+        wait_for("company", SOON, || (!relays[0].seen_at("/upsert").is_empty()).then_some(()));
+        // So many keys are not vouched for.
+        let keys: serde_json::Map<String, Value> = (0..300).map(|n| (format!("{MARK}{n}"), json!(n))).collect();
+        let body = json!({ "ids": ["x"], "embeddings": [[1, 2, 3]], "metadatas": [keys] });
+        let suspect = std::thread::spawn(move || client.post(&record_path(&things, "add"), &body));
+        wait_for("a death", SOON, || (servers[0].deaths() == 1).then_some(()));
+        relays[0].release();
+        let answer = suspect.join().expect("an answer");
+        assert!(answer.status == 500 && answer.text().contains("\"quarantine\""), "{answer}");
+        company.join().expect("an answer").expect(200);
+        let died = [servers[0].deaths(), servers[1].deaths()];
+        let within_the_rule = died[1] == 0 && died[0] <= 2;
+        assert_eq!(within_the_rule, kept == Kept::Yes, "{died:?}");
+    });
+}
+
+/// The replica fails what the primary has applied, and executes it when it is sent again.
+#[test]
+fn reject_what_was_applied() {
+    twice(Rule::AppliedStands, |kept| {
+        let stage = Stage::set(kept);
+        stage.relays[1].fail(Some("failed there"));
+        stage.write("upsert", &json!({ "ids": ["failed there"], "embeddings": [[1, 2, 3]] })).expect(200);
+        wait_for("a failure", SOON, || (!stage.relays[1].seen_at("/upsert").is_empty()).then_some(()));
+        stage.relays[1].fail(None);
         stage.assert_equal(kept);
     });
 }

@@ -110,7 +110,7 @@ impl World {
     /// Nothing is expected of a replica whose divergence is not known to the board.
     fn read_is_answered(&mut self, begun: Begun) {
         let Begun { collection, instance, at } = begun;
-        if self.instances[instance.0].power != Power::Up || self.taints.of(collection, instance).is_some() {
+        if self.instances[instance.0].power != Power::Up || self.divergences.of(collection, instance).is_some() {
             return;
         }
         if self.facts.amid_a_run(instance, LaneId::Records(collection)) {

@@ -13,18 +13,21 @@ pub enum Holds {
 pub struct Assumptions {
     /// When a settle time that began after a request is over, that request can be executed no more: no network and no
     /// instance holds it back for longer, and no clock lets the settle time end early.
-    pub calm_is_true: Holds,
+    pub quiescence_is_real: Holds,
     /// An edge notices what it sent after its lease: its clock counts the time that the machine was suspended.
     pub lateness_is_noticed: Holds,
     /// What it noticed gets into the journal: it is not killed before that, and reaches the database.
-    pub word_is_left: Holds,
+    pub late_writes_are_recorded: Holds,
 }
 
 impl Assumptions {
-    pub const KEPT: Assumptions =
-        Assumptions { calm_is_true: Holds::Always, lateness_is_noticed: Holds::Always, word_is_left: Holds::Always };
+    pub const KEPT: Assumptions = Assumptions {
+        quiescence_is_real: Holds::Always,
+        lateness_is_noticed: Holds::Always,
+        late_writes_are_recorded: Holds::Always,
+    };
 
     pub fn kept(&self) -> bool {
-        [self.calm_is_true, self.lateness_is_noticed, self.word_is_left] == [Holds::Always; 3]
+        [self.quiescence_is_real, self.lateness_is_noticed, self.late_writes_are_recorded] == [Holds::Always; 3]
     }
 }

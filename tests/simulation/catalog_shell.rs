@@ -1,5 +1,7 @@
 //! The shell's part in catalog entries (rule R8): what is executed, and what the answer means for the catalog.
 
+use chroma_edge::chroma::Existing;
+use chroma_edge::executor::{Content, Creation, origin_of_found};
 use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope, Seq};
 use chroma_edge::order::{CatalogChange, Consequences, Consistency, LaneState, Origin, Outcome, Purpose, Repeat};
 use uuid::Uuid;
@@ -176,33 +178,38 @@ impl World {
         answer: Answer,
     ) -> Outcome {
         let known = self.board.catalog().by_name(scope, name).is_some();
-        let id = match answer {
-            Answer::Created(id) => id,
+        let (id, origin) = match answer {
+            Answer::Created(id) => (id, Origin::Created),
             Answer::Found(_) if known => {
                 self.counters.count("get_or_create found it");
                 return Outcome::Void;
             }
             Answer::Conflict | Answer::Found(_) if known => return REFUSED,
-            Answer::Conflict | Answer::Found(_) => match self.unclaimed(instance, scope, name) {
-                Some(id) if repeat != Repeat::First || existing == OnExisting::Get => {
-                    self.counters.count("created again after a lost answer");
-                    id
+            Answer::Conflict | Answer::Found(_) => {
+                let existing = if existing == OnExisting::Get { Existing::Reuse } else { Existing::Conflict };
+                let found = self.unclaimed(instance, scope, name);
+                match found.and_then(|id| Some((id, origin_of_found(repeat, Content::Empty, existing)?))) {
+                    Some(found) => found,
+                    None => return REFUSED,
                 }
-                _ => return REFUSED,
-            },
+            }
             Answer::Done | Answer::Refused | Answer::NotFound | Answer::Failed => return REFUSED,
         };
-        let collection = CollectionId::new(id);
-        applied(vec![
-            CatalogChange::CollectionCreated {
-                collection,
-                scope: scope.clone(),
-                name: name.to_owned(),
-                created: seq,
-                origin: Origin::Created,
-            },
-            self.mapping(collection, instance, id),
-        ])
+        match (answer, origin) {
+            (Answer::Created(_), _) => {}
+            (_, Origin::Created) => self.counters.count("created again after a lost answer"),
+            (_, Origin::Adopted) => self.counters.count("adopted by get_or_create"),
+        }
+        let creation = Creation { scope, name, created: seq, instance: &self.journal.names[instance.0], id };
+        Outcome::Applied(creation.consequences(origin, self.journal.instances().filter(|other| *other != instance)))
+    }
+
+    /// Whether an entry was adopted where it was first executed: the other instances get no copy of its definition alone.
+    pub fn was_found(&self, seq: Seq) -> bool {
+        let catalog = self.board.catalog();
+        let created = self.journal.rows[&seq].created;
+        let known = created.and_then(|id| catalog.get(id).or_else(|| catalog.departed(id)));
+        known.is_some_and(|known| known.origin == Origin::Adopted)
     }
 
     fn judge_copy(&mut self, instance: InstanceId, created: Option<CollectionId>, answer: Answer) -> Outcome {
@@ -220,9 +227,9 @@ impl World {
                     None => diverged(collection),
                 }
             }
-            Answer::Done | Answer::Refused | Answer::NotFound | Answer::Failed => {
-                Outcome::Rejected { about: Some(collection) }
-            }
+            // It was adopted: there is nothing to copy.
+            Answer::Done => applied(Vec::new()),
+            Answer::Refused | Answer::NotFound | Answer::Failed => Outcome::Rejected { about: Some(collection) },
         }
     }
 

@@ -41,7 +41,7 @@ pub struct Deaths {
     fallen: BTreeSet<InstanceId>,
     /// Of entries without a verdict, since anybody knew.
     open: BTreeMap<Seq, Vec<InstanceId>>,
-    carried: BTreeMap<(Seq, InstanceId), usize>,
+    replicated: BTreeMap<(Seq, InstanceId), usize>,
     /// They may have been acknowledged before the edge ended, and are tried for as long as it takes.
     never_set_aside: BTreeSet<Seq>,
 }
@@ -58,7 +58,7 @@ impl Deaths {
             returns: Vec::new(),
             fallen: BTreeSet::new(),
             open: BTreeMap::new(),
-            carried: BTreeMap::new(),
+            replicated: BTreeMap::new(),
             never_set_aside: BTreeSet::new(),
         }
     }
@@ -202,9 +202,9 @@ impl World {
             }
             let unvouched = row.profile.vouching == Vouching::Unvouched;
             let settled = [Purpose::Replicate, Purpose::ExpectRefusal];
-            let carried = matches!(request.work, Work::Send { purpose, .. } if settled.contains(&purpose));
-            if carried {
-                let times = self.deaths.carried.entry((*seq, instance)).or_default();
+            let replicated = matches!(request.work, Work::Send { purpose, .. } if settled.contains(&purpose));
+            if replicated {
+                let times = self.deaths.replicated.entry((*seq, instance)).or_default();
                 *times += 1;
                 if *times > if unvouched { 2 } else { 3 } {
                     violated(
@@ -216,9 +216,9 @@ impl World {
             }
             let deaths = self.deaths.open.entry(*seq).or_default();
             deaths.push(instance);
-            let places: BTreeSet<_> = deaths.iter().collect();
+            let replicas: BTreeSet<_> = deaths.iter().collect();
             let (most, most_places) = if unvouched { (2, 1) } else { (3, 2) };
-            if deaths.len() > most || places.len() > most_places {
+            if deaths.len() > most || replicas.len() > most_places {
                 violated("R13", &format!("{seq} of {lane:?}, unvouched: {unvouched}, killed {deaths:?}"));
             }
         }
@@ -227,7 +227,7 @@ impl World {
     /// The edge starts again: it knows of a death what was durable.
     pub fn deaths_are_forgotten(&mut self) {
         self.deaths.returns.clear();
-        self.deaths.carried.clear();
+        self.deaths.replicated.clear();
         self.deaths.never_set_aside.clear();
         for row in self.journal.rows.values().filter(|row| row.verdict.is_none()) {
             let at_once = row.lane != LaneId::Catalog && row.ack_policy == AckPolicy::Applied;
@@ -279,7 +279,7 @@ impl World {
             self.tell(Input::Lift { lane, seq });
         }
         let copies = self.journal.states.iter().filter(|(_, state)| **state == LaneState::Quarantined);
-        let mut copies: Vec<_> = copies.map(|(place, _)| *place).collect();
+        let mut copies: Vec<_> = copies.map(|(replica, _)| *replica).collect();
         copies.sort();
         if !copies.is_empty() {
             let (lane, instance) = copies[self.deaths.fate.index(copies.len())];
@@ -316,7 +316,7 @@ impl World {
     pub fn alike(&self, collection: CollectionId) {
         let in_step = |instance: &InstanceId| {
             self.board.state_of(collection, *instance) == LaneState::InStep
-                && self.taints.of(collection, *instance).is_none()
+                && self.divergences.of(collection, *instance).is_none()
         };
         let held = |instance: InstanceId| -> Option<&Stored> {
             let mapped = self.board.catalog().mapping(collection, instance)?;

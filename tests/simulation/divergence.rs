@@ -38,8 +38,8 @@ pub struct Divergence {
 pub type Held = BTreeMap<Uuid, Stored>;
 
 #[derive(Default)]
-pub struct Taints {
-    places: BTreeMap<(CollectionId, InstanceId), Divergence>,
+pub struct Divergences {
+    replicas: BTreeMap<(CollectionId, InstanceId), Divergence>,
     /// Of collections that had no mapping at that time.
     ids: BTreeMap<(InstanceId, Uuid), Cause>,
     /// Instances that may hold more or less than the catalog says.
@@ -51,9 +51,9 @@ pub struct Taints {
     verdicts: BTreeSet<Seq>,
 }
 
-impl Taints {
+impl Divergences {
     pub fn of(&self, collection: CollectionId, instance: InstanceId) -> Option<Divergence> {
-        self.places.get(&(collection, instance)).copied()
+        self.replicas.get(&(collection, instance)).copied()
     }
 
     pub fn is_strange(&self, instance: InstanceId) -> bool {
@@ -69,44 +69,44 @@ impl Taints {
     }
 
     pub fn forget(&mut self, collection: CollectionId, instance: InstanceId) {
-        self.places.remove(&(collection, instance));
+        self.replicas.remove(&(collection, instance));
     }
 
-    pub fn spoil(&mut self, collection: CollectionId, instance: InstanceId, cause: Cause) {
-        self.places.entry((collection, instance)).or_insert(Divergence { cause, known: Known::ToNobody });
+    pub fn diverge(&mut self, collection: CollectionId, instance: InstanceId, cause: Cause) {
+        self.replicas.entry((collection, instance)).or_insert(Divergence { cause, known: Known::ToNobody });
     }
 
     /// Found equal to a replica that has the same defect.
-    pub fn spoil_again(&mut self, collection: CollectionId, instance: InstanceId, divergence: Divergence) {
-        self.places.insert((collection, instance), Divergence { known: Known::ToNobody, ..divergence });
+    pub fn diverge_again(&mut self, collection: CollectionId, instance: InstanceId, divergence: Divergence) {
+        self.replicas.insert((collection, instance), Divergence { known: Known::ToNobody, ..divergence });
     }
 
     fn tell(&mut self, collection: CollectionId, instance: InstanceId, cause: Cause) {
         let divergence =
-            self.places.entry((collection, instance)).or_insert(Divergence { cause, known: Known::ToNobody });
+            self.replicas.entry((collection, instance)).or_insert(Divergence { cause, known: Known::ToNobody });
         divergence.known = Known::ToTheBoard;
     }
 }
 
 impl World {
     /// Whatever has changed on the instance since `before` changed without the edge knowing.
-    pub fn taint_changes(&mut self, instance: InstanceId, before: &Held, cause: Cause) {
-        self.taints.strange.insert(instance);
+    pub fn note_changes(&mut self, instance: InstanceId, before: &Held, cause: Cause) {
+        self.divergences.strange.insert(instance);
         let held = &self.instances[instance.0].collections;
         let ids: BTreeSet<Uuid> = before.keys().chain(held.keys()).copied().collect();
         let changed: Vec<_> = ids.into_iter().filter(|id| before.get(id) != held.get(id)).collect();
         for id in changed {
             match self.journal.mapped_to(instance, id) {
-                Some(collection) => self.taints.spoil(collection, instance, cause),
+                Some(collection) => self.divergences.diverge(collection, instance, cause),
                 None => {
-                    self.taints.ids.insert((instance, id), cause);
+                    self.divergences.ids.insert((instance, id), cause);
                 }
             }
         }
     }
 
     /// The board knows of these replicas: none of them may serve any more.
-    pub fn told_of(&mut self, instance: InstanceId, collections: &[CollectionId], cause: Cause) {
+    pub fn reported_to_the_board(&mut self, instance: InstanceId, collections: &[CollectionId], cause: Cause) {
         for collection in collections {
             if self.board.catalog().mapping(*collection, instance).is_none() {
                 continue;
@@ -114,13 +114,13 @@ impl World {
             if self.board.state_of(*collection, instance) == LaneState::InStep {
                 violated("G9", &format!("{collection:?} is not what it was on {instance:?}, and still trusted"));
             }
-            self.taints.tell(*collection, instance, cause);
+            self.divergences.tell(*collection, instance, cause);
         }
     }
 
     /// The edge starts again: it no longer knows what was not durable.
     pub fn board_forgets(&mut self) {
-        for ((collection, instance), divergence) in &mut self.taints.places {
+        for ((collection, instance), divergence) in &mut self.divergences.replicas {
             if self.journal.step(LaneId::Records(*collection), *instance) == LaneState::InStep {
                 divergence.known = Known::ToNobody;
             }
@@ -128,22 +128,22 @@ impl World {
     }
 
     /// What is made durable by a replica whose content is not what it should be.
-    pub fn taint_record(&mut self, lane: LaneId, instance: InstanceId, record: &Record) {
+    pub fn note_record(&mut self, lane: LaneId, instance: InstanceId, record: &Record) {
         let astray = match lane {
-            LaneId::Records(collection) => self.taints.of(collection, instance).is_some(),
-            LaneId::Catalog => self.taints.is_strange(instance),
+            LaneId::Records(collection) => self.divergences.of(collection, instance).is_some(),
+            LaneId::Catalog => self.divergences.is_strange(instance),
         };
         if lane == LaneId::Catalog && record.diverged.iter().any(|(_, at)| *at == instance) {
-            self.taints.passed.insert(instance);
+            self.divergences.passed.insert(instance);
         }
         if astray {
             let applied = record.verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Applied);
-            self.taints.verdicts.extend(applied.map(|(seq, _)| *seq));
+            self.divergences.verdicts.extend(applied.map(|(seq, _)| *seq));
         }
         for change in &record.changes {
             let CatalogChange::Mapped { collection, id, .. } = change else { continue };
-            if let Some(cause) = self.taints.ids.get(&(instance, id.uuid())) {
-                self.taints.spoil(*collection, instance, *cause);
+            if let Some(cause) = self.divergences.ids.get(&(instance, id.uuid())) {
+                self.divergences.diverge(*collection, instance, *cause);
             }
         }
     }

@@ -57,10 +57,10 @@ impl World {
                 continue;
             }
             // One of the instances stays as the catalog knows it.
-            let strands = request.lane != chroma_edge::ids::LaneId::Catalog || request.instance == self.unlucky();
+            let may_be_late = request.lane != chroma_edge::ids::LaneId::Catalog || request.instance == self.unlucky();
             match self.rng.index(5) {
                 0 => self.abandoned.push(Request { left: self.now, ..request }),
-                1..4 if strands => self.strand(request),
+                1..4 if may_be_late => self.leave_half_sent(request),
                 _ => {}
             }
         }
@@ -70,14 +70,14 @@ impl World {
 
     fn start(&mut self) {
         self.account.cut(self.now, "the edge is gone");
-        self.rests.clear();
+        self.waits.clear();
         self.examinations.clear();
         self.failures.shell_forgets();
         self.inspections.clear();
         self.notices.clear();
         self.compared.clear();
         self.rebuilding.shell_forgets();
-        self.heeded.clear();
+        self.handled_late_writes.clear();
         self.facts.new_epoch();
         let rows = &self.journal.rows;
         self.facts.withdrawn.retain(|seq| rows[seq].verdict.is_some());
@@ -93,12 +93,12 @@ impl World {
             self.counters.count("below the floor");
         }
         self.take(effects);
-        self.drop_what_was_told();
+        self.drop_what_was_acknowledged();
     }
 
     /// Somebody drops a collection with a write that was acknowledged, and whose outcome was not durable when the edge died.
     /// Nothing is drawn for it: seeds without such a write stay what they were.
-    fn drop_what_was_told(&mut self) {
+    fn drop_what_was_acknowledged(&mut self) {
         let open =
             self.journal.rows.values().filter(|row| row.verdict.is_none() && self.account.acknowledged(row.number));
         let mut collections = open.filter_map(|row| match row.lane {

@@ -10,7 +10,7 @@ use crate::instance::{Instance, Power, Stored};
 use crate::invariants::violated;
 use crate::world::{Weather, World};
 
-const STEPS_TO_REST: u64 = 40_000;
+const STEPS_TO_FINISH: u64 = 40_000;
 
 /// A late write that no edge recorded.
 pub const LATE_UNSEEN: &str = "differs for good, since a late write was not seen";
@@ -26,14 +26,14 @@ impl World {
         self.failures.broken.clear();
         self.deaths.quiet_down();
         self.unequal.clear();
-        let until = self.now + STEPS_TO_REST;
-        while !self.at_rest() {
+        let until = self.now + STEPS_TO_FINISH;
+        while !self.is_finished() {
             if self.catalog_waits_for_good() {
                 self.counters.count("runs whose catalog waits for a collection that no instance has any more");
                 return self.answers_stand();
             }
             if self.now > until {
-                violated("liveness", &self.unrest());
+                violated("liveness", &self.unfinished());
             }
             self.advance();
         }
@@ -42,11 +42,11 @@ impl World {
         self.judge_run(astray);
     }
 
-    fn at_rest(&self) -> bool {
+    fn is_finished(&self) -> bool {
         self.requests.is_empty()
             && self.notices.is_empty()
             && self.journal.queue.is_empty()
-            && self.rests.is_empty()
+            && self.waits.is_empty()
             && self.examinations.is_empty()
             && self.inspections.is_empty()
             && self.failures.is_idle()
@@ -56,8 +56,8 @@ impl World {
             && self.rebuilding.is_idle()
             && self.board.rebuilds().iter().all(|rebuild| self.cannot_be_copied(*rebuild))
             && self.late_requests.is_empty()
-            && self.overruns.is_empty()
-            && self.journal.suspicions().is_empty()
+            && self.unrecorded_late_writes.is_empty()
+            && self.journal.late_writes().is_empty()
             && self.reach.iter().all(|reach| *reach == chroma_edge::order::Reach::Here)
             && self.board.comparisons().iter().all(|c| self.unequal.contains(&(c.collection, c.instance)))
             && self.journal.rows.values().all(|row| row.verdict.is_some() || self.nobody_in_step(row.lane))
@@ -77,7 +77,7 @@ impl World {
         let held = |(mapped, server): (&Option<_>, &Instance)| {
             mapped.is_some_and(|id: InstanceCollectionId| server.collections.contains_key(&id.uuid()))
         };
-        let rollback = self.journal.instances().any(|instance| self.taints.is_strange(instance));
+        let rollback = self.journal.instances().any(|instance| self.divergences.is_strange(instance));
         rollback && !known.mappings.iter().zip(&self.instances).any(held)
     }
 
@@ -86,7 +86,7 @@ impl World {
         lane != LaneId::Catalog && self.journal.instances().all(|i| self.journal.step(lane, i) != LaneState::InStep)
     }
 
-    fn unrest(&self) -> String {
+    fn unfinished(&self) -> String {
         let open: Vec<_> = self.journal.rows.values().filter(|row| row.verdict.is_none()).map(|row| row.seq).collect();
         let busy: Vec<_> = self
             .board
@@ -96,14 +96,14 @@ impl World {
             .map(|view| format!("{view:?}"))
             .collect();
         format!(
-            "no rest: open {open:?}, {} strays, {} to be told, {} requests, {} notices, {} to commit, rests {:?}, \
+            "not finished: open {open:?}, {} late requests, {} late writes to act upon, {} requests, {} notices, {} to commit, waits {:?}, \
              {} to examine, {} to inspect\n{}",
             self.late_requests.len(),
-            self.overruns.len() + self.journal.suspicions().len(),
+            self.unrecorded_late_writes.len() + self.journal.late_writes().len(),
             self.requests.len(),
             self.notices.len(),
             self.journal.queue.len(),
-            self.rests,
+            self.waits,
             self.examinations.len(),
             self.inspections.len(),
             busy.join("\n")
@@ -121,13 +121,13 @@ impl World {
 
     /// G6: what a client was answered is what the journal says in the end.
     fn answers_stand(&self) {
-        for (seq, ack_state) in self.facts.answers() {
+        for (seq, answered) in self.facts.answers() {
             let row = &self.journal.rows[&seq];
             // Where no copy is trusted any more, the verdict that was not durable waits for a comparison.
             let waits = row.verdict.is_none() && self.nobody_in_step(row.lane);
-            let went = row.verdict == Some(Verdict::Void) && self.went_since_it_was_told(row.lane, seq);
-            if row.verdict != Some(ack_state) && !waits && !went {
-                violated("G6", &format!("{seq} was answered {ack_state:?} and is {:?}", row.verdict));
+            let went = row.verdict == Some(Verdict::Void) && self.went_since_it_was_acknowledged(row.lane, seq);
+            if row.verdict != Some(answered) && !waits && !went {
+                violated("G6", &format!("{seq} was answered {answered:?} and is {:?}", row.verdict));
             }
         }
     }
@@ -140,7 +140,7 @@ impl World {
         fold.astray.records.extend(&shown);
         shown.into_iter().for_each(|collection| self.alike(collection));
         for row in self.journal.rows.values().filter(|row| row.verdict == Some(Verdict::Applied)) {
-            fold.apply(row, self.taints.verdict_from_elsewhere(row.seq));
+            fold.apply(row, self.divergences.verdict_from_elsewhere(row.seq));
         }
         fold.ids.retain(|_, id| fold.reference.collections.contains_key(id));
         if fold.astray.catalog {
@@ -154,7 +154,7 @@ impl World {
             {
                 self.equals(instance, *collection, &fold.reference.collections[id]);
             }
-            if !fold.astray.catalog && !self.taints.is_strange(instance) {
+            if !fold.astray.catalog && !self.divergences.is_strange(instance) {
                 self.same_catalog(instance, &fold.reference);
             }
         }
@@ -174,7 +174,7 @@ impl World {
             violated("G2", &format!("{instance:?} has other databases: {:?}", server.databases));
         }
         let orphans = server.collections.keys().filter(|id| self.board.catalog().by_id(**id).is_none()).count();
-        let passed = self.taints.may_hold_what_was_passed(instance);
+        let passed = self.divergences.may_hold_what_was_passed(instance);
         if orphans > 0 && !passed && server.collections.len() > reference.collections.len() {
             violated("G2", &format!("{instance:?} holds {orphans} collections that the catalog does not know"));
         }
@@ -184,7 +184,7 @@ impl World {
         if self.board.state_of(collection, instance) != LaneState::InStep {
             return;
         }
-        if let Some(divergence) = self.taints.of(collection, instance) {
+        if let Some(divergence) = self.divergences.of(collection, instance) {
             return self.count_damage(instance, collection, expected, divergence);
         }
         let Some(mapped) = self.board.catalog().mapping(collection, instance) else {
@@ -230,7 +230,7 @@ impl World {
         for instance in self.journal.instances() {
             if self.board.state_of(collection, instance) != LaneState::InStep {
                 diverged = true;
-            } else if self.taints.of(collection, instance).is_some() {
+            } else if self.divergences.of(collection, instance).is_some() {
             } else if let Some(mapped) = catalog.mapping(collection, instance) {
                 dimensions.push(self.instances[instance.0].collections.get(&mapped.uuid()).map(|c| c.dimension));
             }

@@ -10,7 +10,7 @@ use crate::assumptions::Holds;
 use crate::divergence::{Cause, Known};
 use crate::instance::Power;
 use crate::invariants::violated;
-use crate::late_requests::{ON_THE_WAY, Stray};
+use crate::late_requests::{LateRequest, ON_THE_WAY};
 use crate::requests::Request;
 use crate::world::{Weather, World};
 
@@ -26,7 +26,7 @@ impl World {
             0..345 => self.some_request(),
             345..495 => self.flush(),
             495..650 => self.some_notice(),
-            650..730 => self.some_calm(),
+            650..730 => self.some_quiescence(),
             730..770 => self.some_probe(),
             770..774 => self.some_examination(),
             774..778 => self.some_touched(),
@@ -34,10 +34,10 @@ impl World {
             782..797 => self.some_comparison(),
             797..812 => self.some_check(),
             812..832 => self.inspect(),
-            832..838 => self.some_stray(),
-            838..850 => self.some_word(),
+            832..838 => self.some_late_request(),
+            838..850 => self.some_late_write(),
             850..862 => {
-                self.some_stray_lands();
+                self.some_late_request_lands();
             }
             _ if !storm => self.some_notice(),
             // Lulls, so that lanes become quiescent now and then and can be compared.
@@ -72,7 +72,7 @@ impl World {
 
     pub fn some_request(&mut self) {
         if let Some(at) = self.pick(self.requests.len())
-            && let Some(at) = self.at_the_gate(at)
+            && let Some(at) = self.at_the_limiter(at)
         {
             self.progress(at);
         }
@@ -80,9 +80,9 @@ impl World {
 
     pub fn flush(&mut self) {
         let most = 1 + self.rng.index(6);
-        let ack_state = self.journal.flush(most);
-        self.check_durable(&ack_state);
-        self.notices.extend(ack_state);
+        let reports = self.journal.flush(most);
+        self.check_durable(&reports);
+        self.notices.extend(reports);
     }
 
     pub fn some_notice(&mut self) {
@@ -91,13 +91,13 @@ impl World {
         }
     }
 
-    fn some_calm(&mut self) {
-        let ready: Vec<_> = self.rests.keys().copied().filter(|(_, instance, _)| self.there(*instance)).collect();
+    fn some_quiescence(&mut self) {
+        let ready: Vec<_> = self.waits.keys().copied().filter(|(_, instance, _)| self.there(*instance)).collect();
         let Some(at) = self.pick(ready.len()) else { return };
         let (lane, instance, wait) = ready[at];
-        let Some(since) = self.rests.remove(&ready[at]) else { return };
+        let Some(since) = self.waits.remove(&ready[at]) else { return };
         self.end_abandoned(lane, instance, since);
-        self.strays_end(lane, instance, since);
+        self.late_requests_end(lane, instance, since);
         self.tell(Input::Quiesced { lane, instance, wait });
     }
 
@@ -107,10 +107,10 @@ impl World {
         let (ended, others): (Vec<_>, Vec<_>) = std::mem::take(&mut self.abandoned).into_iter().partition(here);
         self.abandoned = others;
         for request in ended {
-            let strands = lane != LaneId::Catalog || instance == self.unlucky();
-            if self.assumptions.calm_is_true == Holds::NotAlways && strands && self.rng.per_mille(600) {
+            let may_be_late = lane != LaneId::Catalog || instance == self.unlucky();
+            if self.assumptions.quiescence_is_real == Holds::NotAlways && may_be_late && self.rng.per_mille(600) {
                 let (lanes, lands) = (vec![request.lane], self.now + self.rng.index(ON_THE_WAY) as u64);
-                self.late_requests.push(Stray { request, lanes, sent: Some(self.now), lands });
+                self.late_requests.push(LateRequest { request, lanes, sent: Some(self.now), lands });
             } else if self.weather == Weather::Storm && self.rng.per_mille(300) {
                 self.counters.count("executed at the last moment before quiescence");
                 self.lands(request);
@@ -174,13 +174,13 @@ impl World {
         possible.sort_by_key(|comparison| (comparison.collection, comparison.instance));
         if let Some(at) = self.pick(possible.len()) {
             let comparison = possible[at].clone();
-            let place = (comparison.collection, comparison.instance);
+            let replica = (comparison.collection, comparison.instance);
             if !(self.there(comparison.instance) && self.there(comparison.reference)) {
                 return;
             }
             if self.same_content(&comparison) {
                 self.compared.push(comparison);
-            } else if self.unequal.insert(place) {
+            } else if self.unequal.insert(replica) {
                 self.counters.count("found unequal");
             }
         }
@@ -196,19 +196,20 @@ impl World {
             return;
         }
         // One of them was rolled back since, and nobody has seen it.
-        let rolled_back =
-            |place| self.taints.of(collection, place).is_some_and(|divergence| divergence.known == Known::ToNobody);
+        let rolled_back = |place| {
+            self.divergences.of(collection, place).is_some_and(|divergence| divergence.known == Known::ToNobody)
+        };
         if !self.same_content(&comparison) && ![reference, instance].into_iter().any(rolled_back) {
             violated("R4", &format!("{instance:?} is admitted to {collection:?} and differs from {reference:?}"));
         }
         self.may_still_land(collection, instance);
-        match self.taints.of(collection, reference) {
-            Some(divergence) => self.taints.spoil_again(collection, instance, divergence),
+        match self.divergences.of(collection, reference) {
+            Some(divergence) => self.divergences.diverge_again(collection, instance, divergence),
             None => {
-                if self.taints.of(collection, instance).is_some() {
-                    self.counters.count("admitted again after it was suspected");
+                if self.divergences.of(collection, instance).is_some() {
+                    self.counters.count("admitted again after a late write or a loss");
                 }
-                self.taints.forget(collection, instance);
+                self.divergences.forget(collection, instance);
             }
         }
     }
@@ -217,13 +218,11 @@ impl World {
     fn may_still_land(&self, collection: CollectionId, instance: InstanceId) {
         let lane = LaneId::Records(collection);
         let here = |request: &Request| (request.lane, request.instance) == (lane, instance);
-        let ack_state =
-            self.taints.of(collection, instance).is_some_and(|divergence| divergence.known == Known::ToTheBoard);
-        let known = ack_state && self.assumptions.kept();
-        let stray =
-            self.late_requests.iter().find(|stray| stray.sent.is_some() && here(&stray.request)).filter(|_| known);
-        if let Some(request) = self.abandoned.iter().find(|request| here(request)).or(stray.map(|stray| &stray.request))
-        {
+        let reported =
+            self.divergences.of(collection, instance).is_some_and(|divergence| divergence.known == Known::ToTheBoard);
+        let known = reported && self.assumptions.kept();
+        let late = self.late_requests.iter().find(|late| late.sent.is_some() && here(&late.request)).filter(|_| known);
+        if let Some(request) = self.abandoned.iter().find(|request| here(request)).or(late.map(|late| &late.request)) {
             violated("R4", &format!("{instance:?} is admitted while {request:?} may be executed"));
         }
     }
@@ -246,7 +245,7 @@ impl World {
         if !collections.is_empty() {
             self.counters.count("missing reported");
             self.tell(Input::Missing { instance, collections: collections.clone() });
-            self.told_of(instance, &collections, Cause::Older);
+            self.reported_to_the_board(instance, &collections, Cause::Older);
         }
     }
 

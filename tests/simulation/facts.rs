@@ -6,21 +6,21 @@ use chroma_edge::ids::{InstanceId, LaneId, Seq};
 use chroma_edge::order::Verdict;
 
 use crate::load::Load;
-use crate::world::Places;
+use crate::world::PerReplica;
 
 /// What has happened, as an all-knowing observer sees it. Survives crashes of the edge.
 #[derive(Default)]
 pub struct Facts {
     pub executed: HashSet<(InstanceId, Seq)>,
-    pub highest: Places<Seq>,
+    pub highest: PerReplica<Seq>,
     /// The end of what was executed last.
-    pub latest: Places<Seq>,
+    pub latest: PerReplica<Seq>,
     /// Found equal up to here.
-    pub admitted: Places<Seq>,
+    pub admitted: PerReplica<Seq>,
     /// How many there were.
     pub admissions: u64,
     /// Durable progress up to here has been checked.
-    pub checked: Places<Seq>,
+    pub checked: PerReplica<Seq>,
     pub answers: HashMap<Seq, Verdict>,
     pub answered_since_start: HashSet<Seq>,
     pub acknowledged: HashMap<LaneId, Vec<Seq>>,
@@ -52,8 +52,10 @@ impl Facts {
     /// A run that had no answer is being executed again, one by one: the content already has its last entries, and gets
     /// its first ones again.
     pub fn amid_a_run(&self, instance: InstanceId, lane: LaneId) -> bool {
-        let place = (instance, lane);
-        self.latest.get(&place).is_some_and(|latest| self.highest.get(&place).is_some_and(|highest| latest < highest))
+        let replica = (instance, lane);
+        self.latest
+            .get(&replica)
+            .is_some_and(|latest| self.highest.get(&replica).is_some_and(|highest| latest < highest))
     }
 
     pub fn answers(&self) -> impl Iterator<Item = (Seq, Verdict)> {

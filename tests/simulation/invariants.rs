@@ -8,7 +8,7 @@ use chroma_edge::order::{
 
 use crate::body::Body;
 use crate::divergence::{Divergence, Known};
-use crate::journal::{LIMITS, Row};
+use crate::journal::Row;
 use crate::requests::Request;
 use crate::world::World;
 
@@ -31,7 +31,7 @@ impl World {
             }
             Effect::Persist(Persist::Record { record, lane, instance }) => {
                 self.see_record(*lane, *instance, record);
-                self.taint_record(*lane, *instance, record);
+                self.note_record(*lane, *instance, record);
             }
             Effect::Persist(Persist::Voids { .. }) => self.counters.count("void by deletion"),
             Effect::Persist(Persist::Withdrawal { lane, seq }) => self.r15_never_sent(*lane, *seq),
@@ -46,18 +46,17 @@ impl World {
     fn check_action(&mut self, action: &Action) {
         match action {
             Action::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
-                self.check_turn(*lane, *instance, seqs, *send_priority);
+                self.check_send_priority(*lane, *instance, seqs, *send_priority);
                 self.r1_one_in_doubt(*lane, *instance, seqs);
-                self.r9_mergeable(seqs);
                 self.r7_deletion_waits(*instance, seqs[0]);
                 self.count_send(seqs, *purpose, *repeat);
             }
             Action::ReadIds { lane, instance, seq, send_priority } => {
-                self.check_turn(*lane, *instance, &[*seq], *send_priority);
+                self.check_send_priority(*lane, *instance, &[*seq], *send_priority);
                 self.r1_one_in_doubt(*lane, *instance, &[*seq]);
             }
             Action::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
-            Action::AwaitQuiescence { lane, instance, why, .. } => self.check_rest(*lane, *instance, *why),
+            Action::AwaitQuiescence { lane, instance, why, .. } => self.check_wait(*lane, *instance, *why),
             Action::CompareTouched { lane, seq, instances } => self.r12_nothing_left(*lane, *seq, instances),
             Action::Inspect { .. } | Action::CheckWritable { .. } | Action::AwaitReturn { .. } => {}
         }
@@ -99,19 +98,19 @@ impl World {
         if last > self.journal.last {
             violated("R6", &format!("{last} is sent and not durable"));
         }
-        let mark = self.journal.mark(lane, instance);
-        if mark < self.journal.floor(lane) || first <= self.journal.floor(lane) {
-            violated("R11", &format!("{first} is sent to {instance:?}, marked {mark}, below the floor"));
+        let durable = self.journal.durable(lane, instance);
+        if durable < self.journal.floor(lane) || first <= self.journal.floor(lane) {
+            violated("R11", &format!("{first} is sent to {instance:?}, durable through {durable}, below the floor"));
         }
-        if first <= mark {
-            violated("R1", &format!("{first} is sent again to {instance:?}, marked {mark}"));
+        if first <= durable {
+            violated("R1", &format!("{first} is sent again to {instance:?}, durable through {durable}"));
         }
         if let LaneId::Records(collection) = lane
             && self.board.state_of(collection, instance) != LaneState::InStep
         {
             violated("G9", &format!("{first} is sent to {instance:?}, which is diverged"));
         }
-        if let Some(row) = self.journal.between(lane, mark, prior(first)).next() {
+        if let Some(row) = self.journal.between(lane, durable, prior(first)).next() {
             violated("R1", &format!("{first} is sent to {instance:?} before {}: {:?}", row.seq, row.verdict));
         }
         let whole: Vec<_> = self.journal.between(lane, prior(first), last).map(|row| row.seq).collect();
@@ -138,22 +137,6 @@ impl World {
         let abandoned = self.abandoned.iter().filter(loaded);
         if let Some(request) = self.requests.iter().chain(abandoned).find(|request| under(request)) {
             violated("R7", &format!("the deletion {seq} is sent to {instance:?} over {request:?}"));
-        }
-    }
-
-    /// R9: only checked neighbours of one kind and encoding share a request, within the limits.
-    fn r9_mergeable(&mut self, seqs: &[Seq]) {
-        if seqs.len() == 1 {
-            return;
-        }
-        let rows: Vec<_> = seqs.iter().map(|seq| &self.journal.rows[seq]).collect();
-        let merges: Vec<_> = rows.iter().filter_map(|row| row.profile.merge).collect();
-        let alike = rows.iter().all(|row| row.profile.kind == rows[0].profile.kind)
-            && merges.len() == rows.len()
-            && merges.iter().all(|merge| merge.encoding == merges[0].encoding);
-        let docs: u32 = merges.iter().map(|merge| merge.docs).sum();
-        if !alike || docs > LIMITS.documents {
-            violated("R9", &format!("{seqs:?} share a request"));
         }
     }
 
@@ -195,7 +178,7 @@ impl World {
             violated("G6", &format!("{seq} is answered twice"));
         }
         let before = self.facts.answers.insert(seq, verdict);
-        let went = verdict == Verdict::Void && self.went_since_it_was_told(lane, seq);
+        let went = verdict == Verdict::Void && self.went_since_it_was_acknowledged(lane, seq);
         if before.is_some_and(|before| before != verdict) && !went {
             violated("R3", &format!("the answer to {seq} changes from {before:?} to {verdict:?}"));
         }
@@ -220,7 +203,7 @@ impl World {
     }
 
     /// Its client may have been answered before that was durable, and its collection is gone now.
-    pub fn went_since_it_was_told(&self, lane: LaneId, seq: Seq) -> bool {
+    pub fn went_since_it_was_acknowledged(&self, lane: LaneId, seq: Seq) -> bool {
         self.deleted(lane) && !self.recorded_answers(seq)
     }
 
@@ -271,8 +254,8 @@ impl World {
         if lane == LaneId::Catalog {
             self.counters.count("withdrawn from the catalog lane");
         }
-        let strays = self.late_requests.iter().map(|stray| &stray.request);
-        let mut requests = self.requests.iter().chain(&self.abandoned).chain(strays);
+        let late = self.late_requests.iter().map(|late| &late.request);
+        let mut requests = self.requests.iter().chain(&self.abandoned).chain(late);
         if let Some(request) = requests.find(|request| request.seqs().contains(&seq)) {
             violated("R15", &format!("{seq} is withdrawn, and {request:?} may execute it"));
         }
@@ -284,8 +267,8 @@ impl World {
 
     /// R4, G9: durable progress covers an applied entry only where it was executed. R10: what is abandoned was
     /// never acknowledged, and exists on no instance.
-    pub fn check_durable(&mut self, ack_state: &[(Input, Vec<(Seq, Verdict)>)]) {
-        for (input, verdicts) in ack_state {
+    pub fn check_durable(&mut self, reports: &[(Input, Vec<(Seq, Verdict)>)]) {
+        for (input, verdicts) in reports {
             if let Input::Recorded { lane, instance } = input {
                 self.r4_nothing_skipped(*lane, *instance);
             }
@@ -303,14 +286,16 @@ impl World {
     }
 
     fn r4_nothing_skipped(&mut self, lane: LaneId, instance: InstanceId) {
-        let mark = self.journal.mark(lane, instance);
-        let checked = self.facts.checked.insert((instance, lane), mark).unwrap_or(Seq::ZERO);
+        let durable = self.journal.durable(lane, instance);
+        let checked = self.facts.checked.insert((instance, lane), durable).unwrap_or(Seq::ZERO);
         if self.journal.step(lane, instance) != LaneState::InStep {
             return;
         }
-        for row in self.journal.between(lane, checked, mark) {
+        for row in self.journal.between(lane, checked, durable) {
             match row.verdict {
-                None => violated("R1", &format!("{instance:?} is marked {mark} beyond the open {}", row.seq)),
+                None => {
+                    violated("R1", &format!("{instance:?} is durable through {durable}, beyond the open {}", row.seq))
+                }
                 Some(Verdict::Applied)
                     if !self.facts.holds(instance, lane, row.seq) && !self.excused(row, instance) =>
                 {
@@ -354,7 +339,7 @@ impl World {
         let lane = LaneId::Records(collection);
         for reader in self.board.readers(collection, Consistency::Fresh) {
             let instance = reader.instance;
-            match self.taints.of(collection, instance) {
+            match self.divergences.of(collection, instance) {
                 Some(Divergence { known: Known::ToTheBoard, cause }) => {
                     violated("R5", &format!("{instance:?} serves {collection:?}, and is known to be {cause:?}"));
                 }

@@ -67,13 +67,13 @@ pub struct Journal {
     pub last: Seq,
     /// What each applied deletion deleted.
     pub closed: HashMap<Seq, Vec<CollectionId>>,
-    pub marks: HashMap<(LaneId, InstanceId), Seq>,
+    pub durable: HashMap<(LaneId, InstanceId), Seq>,
     pub states: HashMap<(LaneId, InstanceId), LaneState>,
     pub floors: BTreeMap<LaneId, Seq>,
     pub dimensioned: BTreeSet<CollectionId>,
     changes: Vec<CatalogChange>,
-    suspicions: BTreeMap<u64, (LaneId, InstanceId)>,
-    suspected: u64,
+    late_writes: BTreeMap<u64, (LaneId, InstanceId)>,
+    late_writes_recorded: u64,
 }
 
 impl Journal {
@@ -86,35 +86,35 @@ impl Journal {
             queue: VecDeque::new(),
             last: Seq::ZERO,
             closed: HashMap::new(),
-            marks: HashMap::new(),
+            durable: HashMap::new(),
             states: HashMap::new(),
             floors: BTreeMap::new(),
             dimensioned: BTreeSet::new(),
             changes: Vec::new(),
-            suspicions: BTreeMap::new(),
-            suspected: 0,
+            late_writes: BTreeMap::new(),
+            late_writes_recorded: 0,
         }
     }
 
     /// The only thing that an edge may still write when it was succeeded.
-    pub fn suspect(&mut self, place: (LaneId, InstanceId)) {
-        self.suspected += 1;
-        self.suspicions.insert(self.suspected, place);
+    pub fn record_late_write(&mut self, replica: (LaneId, InstanceId)) {
+        self.late_writes_recorded += 1;
+        self.late_writes.insert(self.late_writes_recorded, replica);
     }
 
-    pub fn suspicions(&self) -> Vec<(u64, (LaneId, InstanceId))> {
-        self.suspicions.iter().map(|(id, place)| (*id, *place)).collect()
+    pub fn late_writes(&self) -> Vec<(u64, (LaneId, InstanceId))> {
+        self.late_writes.iter().map(|(id, replica)| (*id, *replica)).collect()
     }
 
-    pub fn mark(&self, lane: LaneId, instance: InstanceId) -> Seq {
-        self.marks.get(&(lane, instance)).copied().unwrap_or(Seq::ZERO)
+    pub fn durable(&self, lane: LaneId, instance: InstanceId) -> Seq {
+        self.durable.get(&(lane, instance)).copied().unwrap_or(Seq::ZERO)
     }
 
     /// Its durable progress, and the entries after it that may be skipped.
-    pub fn passed(&self, lane: LaneId, instance: InstanceId) -> Seq {
-        let mark = self.mark(lane, instance);
+    pub fn scan_from(&self, lane: LaneId, instance: InstanceId) -> Seq {
+        let durable = self.durable(lane, instance);
         let left_out = |row: &&Row| row.verdict.is_some_and(|verdict| verdict != Verdict::Applied);
-        self.between(lane, mark, Seq::MAX).take_while(left_out).last().map_or(mark, |row| row.seq)
+        self.between(lane, durable, Seq::MAX).take_while(left_out).last().map_or(durable, |row| row.seq)
     }
 
     pub fn step(&self, lane: LaneId, instance: InstanceId) -> LaneState {
@@ -160,7 +160,7 @@ impl Journal {
 
     /// Makes up to `most` commits durable, and returns the reports to the edge.
     pub fn flush(&mut self, most: usize) -> Vec<(Input, Vec<(Seq, Verdict)>)> {
-        let mut ack_state = Vec::new();
+        let mut reports = Vec::new();
         let mut appended = Vec::new();
         for _ in 0..most {
             let Some(commit) = self.queue.pop_front() else { break };
@@ -169,14 +169,14 @@ impl Journal {
                 continue;
             }
             if !appended.is_empty() {
-                ack_state.push((Input::Journaled(std::mem::take(&mut appended)), Vec::new()));
+                reports.push((Input::Journaled(std::mem::take(&mut appended)), Vec::new()));
             }
-            ack_state.extend(self.commit(commit));
+            reports.extend(self.commit(commit));
         }
         if !appended.is_empty() {
-            ack_state.push((Input::Journaled(appended), Vec::new()));
+            reports.push((Input::Journaled(appended), Vec::new()));
         }
-        ack_state
+        reports
     }
 
     fn append(&mut self, mut row: Row) -> Submission {
@@ -199,7 +199,7 @@ impl Journal {
                 None
             }
             Commit::Handled(id) => {
-                self.suspicions.remove(&id);
+                self.late_writes.remove(&id);
                 None
             }
             Commit::Persist(persist) => {
@@ -247,8 +247,8 @@ impl Journal {
                 self.states.insert((lane, self.id_of(&instance)), LaneState::Quarantined);
             }
             Fact::Progress { lane, instance, through } => {
-                let mark = self.marks.entry((lane, self.id_of(&instance))).or_insert(Seq::ZERO);
-                *mark = (*mark).max(through);
+                let durable = self.durable.entry((lane, self.id_of(&instance))).or_insert(Seq::ZERO);
+                *durable = (*durable).max(through);
             }
             other => violated("the shell", &format!("the board makes {other:?} durable")),
         }
@@ -279,12 +279,12 @@ impl Journal {
     /// more when the board decided; its own last progress may have become durable since.)
     fn r11_left_behind(&self, replicas: &[(LaneId, InstanceId)]) {
         for (lane, instance) in replicas {
-            let mark = self.mark(*lane, *instance);
+            let durable = self.durable(*lane, *instance);
             let ahead = |other: &InstanceId| {
-                self.step(*lane, *other) == LaneState::InStep && self.passed(*lane, *other) >= mark
+                self.step(*lane, *other) == LaneState::InStep && self.scan_from(*lane, *other) >= durable
             };
             if *lane == LaneId::Catalog || self.instances().filter(ahead).count() < 2 {
-                violated("R11", &format!("{instance:?} is left behind in {lane:?} at {mark}"));
+                violated("R11", &format!("{instance:?} is left behind in {lane:?}, durable through {durable}"));
             }
         }
     }
@@ -303,7 +303,7 @@ impl Journal {
     /// The lowest progress of the in-step instances: nothing above it may be trimmed.
     pub fn low(&self, lane: LaneId) -> Seq {
         let in_step = self.instances().filter(|instance| self.step(lane, *instance) == LaneState::InStep);
-        in_step.map(|instance| self.mark(lane, instance)).min().unwrap_or(Seq::ZERO)
+        in_step.map(|instance| self.durable(lane, instance)).min().unwrap_or(Seq::ZERO)
     }
 
     /// Retention: forgets what every in-step instance has. Returns whether there was anything.

@@ -19,7 +19,7 @@ use crate::world::{Weather, World};
 pub const LANDED: &str = "landed behind the edge's back";
 
 #[derive(Clone, Debug)]
-pub struct Stray {
+pub struct LateRequest {
     pub request: Request,
     /// Whose content it may change, as its edge knew the catalog.
     pub lanes: Vec<LaneId>,
@@ -34,9 +34,9 @@ pub const ON_THE_WAY: usize = 300;
 
 impl World {
     /// The old edge is stopped in the middle of sending this request.
-    pub fn strand(&mut self, request: Request) {
+    pub fn leave_half_sent(&mut self, request: Request) {
         let lanes = self.lanes_of(&request);
-        self.late_requests.push(Stray { request, lanes, sent: None, lands: 0 });
+        self.late_requests.push(LateRequest { request, lanes, sent: None, lands: 0 });
     }
 
     fn lanes_of(&self, request: &Request) -> Vec<LaneId> {
@@ -50,7 +50,7 @@ impl World {
     }
 
     /// An earlier edge is continued: it gives the write up, or has sent it already.
-    pub fn some_stray(&mut self) {
+    pub fn some_late_request(&mut self) {
         let held: Vec<_> = (0..self.late_requests.len()).filter(|at| self.late_requests[*at].sent.is_none()).collect();
         if held.is_empty() {
             return;
@@ -67,56 +67,57 @@ impl World {
         let (lanes, instance) = (self.late_requests[at].lanes.clone(), self.late_requests[at].request.instance);
         self.note(|| format!("an earlier edge sends too late to {instance:?}, {lanes:?}"));
         if self.assumptions.lateness_is_noticed == Holds::Always {
-            self.overruns.extend(lanes.into_iter().map(|lane| (lane, instance)));
+            self.unrecorded_late_writes.extend(lanes.into_iter().map(|lane| (lane, instance)));
         }
     }
 
     /// Earlier edges record late writes, and this one reads them.
-    pub fn some_word(&mut self) {
+    pub fn some_late_write(&mut self) {
         if self.rng.per_mille(500) {
-            let overruns = std::mem::take(&mut self.overruns);
-            if self.assumptions.word_is_left == Holds::Always {
-                overruns.into_iter().for_each(|place| self.journal.suspect(place));
+            let unrecorded_late_writes = std::mem::take(&mut self.unrecorded_late_writes);
+            if self.assumptions.late_writes_are_recorded == Holds::Always {
+                unrecorded_late_writes.into_iter().for_each(|replica| self.journal.record_late_write(replica));
             }
             return;
         }
-        for (id, (lane, instance)) in self.journal.suspicions() {
-            if self.heeded.insert(id) {
+        for (id, (lane, instance)) in self.journal.late_writes() {
+            if self.handled_late_writes.insert(id) {
                 self.counters.count("late write acted upon");
-                self.suspected(lane, instance);
+                self.act_on_late_write(lane, instance);
                 // After the commits that were handed over before it.
                 self.journal.queue.push_back(Commit::Handled(id));
             }
         }
     }
 
-    fn suspected(&mut self, lane: LaneId, instance: InstanceId) {
+    fn act_on_late_write(&mut self, lane: LaneId, instance: InstanceId) {
         let busy = self.requests.iter().any(|request| (request.lane, request.instance) == (lane, instance));
         if busy {
-            self.counters.count("suspected while a request is under way");
+            self.counters.count("late write reported while a request is under way");
         }
-        if self.rests.keys().any(|(other, at, _)| (*other, *at) == (lane, instance)) {
-            self.counters.count("suspected in the middle of a rest");
+        if self.waits.keys().any(|(other, at, _)| (*other, *at) == (lane, instance)) {
+            self.counters.count("late write reported during a wait");
         }
         self.tell(Input::LateWrite { lane, instance });
         let collections: Vec<CollectionId> = match lane {
             LaneId::Records(collection) => vec![collection],
             LaneId::Catalog => Vec::new(),
         };
-        self.told_of(instance, &collections, Cause::Late);
+        self.reported_to_the_board(instance, &collections, Cause::Late);
     }
 
     /// One of them is executed. Returns whether there was one.
-    pub fn some_stray_lands(&mut self) -> bool {
-        let up = |stray: &Stray| stray.lands <= self.now && self.instances[stray.request.instance.0].power == Power::Up;
+    pub fn some_late_request_lands(&mut self) -> bool {
+        let up =
+            |late: &LateRequest| late.lands <= self.now && self.instances[late.request.instance.0].power == Power::Up;
         let ready: Vec<_> = (0..self.late_requests.len())
             .filter(|at| self.late_requests[*at].sent.is_some() && up(&self.late_requests[*at]))
             .collect();
         if ready.is_empty() {
             return false;
         }
-        let stray = self.late_requests.swap_remove(ready[self.rng.index(ready.len())]);
-        self.lands_late(&stray.request);
+        let late = self.late_requests.swap_remove(ready[self.rng.index(ready.len())]);
+        self.lands_late(&late.request);
         true
     }
 
@@ -133,18 +134,18 @@ impl World {
         self.note(|| format!("late and unseen on {instance:?} {lane:?}: {:?}: {answer:?}", request.seqs()));
         if before != self.instances[instance.0].collections || lane == LaneId::Catalog {
             self.counters.count("changed something behind the edge's back");
-            self.taint_changes(instance, &before, Cause::Late);
+            self.note_changes(instance, &before, Cause::Late);
         }
     }
 
     /// A settle time is over: what was sent there before it began can be executed no more.
-    pub fn strays_end(&mut self, lane: LaneId, instance: InstanceId, since: u64) {
-        if self.assumptions.calm_is_true == Holds::NotAlways {
+    pub fn late_requests_end(&mut self, lane: LaneId, instance: InstanceId, since: u64) {
+        if self.assumptions.quiescence_is_real == Holds::NotAlways {
             return;
         }
-        self.late_requests.retain(|stray| {
-            let here = (stray.request.lane, stray.request.instance) == (lane, instance);
-            !here || stray.sent.is_none_or(|sent| sent >= since)
+        self.late_requests.retain(|late| {
+            let here = (late.request.lane, late.request.instance) == (lane, instance);
+            !here || late.sent.is_none_or(|sent| sent >= since)
         });
     }
 }

@@ -40,12 +40,12 @@ impl Load {
             }
             Input::ClientGone { lane, seq } => self.stops_waiting(*lane, *seq),
             Input::Attempted { lane, instance, outcome } if serves(board, *lane, *instance) => {
-                let place = self.in_a_row.entry((*lane, *instance)).or_default();
+                let replica = self.in_a_row.entry((*lane, *instance)).or_default();
                 match outcome {
                     Outcome::NotSent { retry: Retry::AfterBackoff }
-                    | Outcome::InDoubt { instance_was: Health::Healthy } => place.fails(),
-                    Outcome::Unfit | Outcome::Failed { .. } => place.most += 1,
-                    Outcome::Applied(_) | Outcome::Rejected { .. } => place.least = 0,
+                    | Outcome::InDoubt { instance_was: Health::Healthy } => replica.fails(),
+                    Outcome::Unfit | Outcome::Failed { .. } => replica.most += 1,
+                    Outcome::Applied(_) | Outcome::Rejected { .. } => replica.least = 0,
                     Outcome::NotSent { .. } | Outcome::InDoubt { .. } | Outcome::Died { .. } | Outcome::Void => {}
                 }
             }
@@ -68,9 +68,9 @@ impl Load {
     }
 
     /// A write was applied there, as it should be.
-    pub fn answered(&mut self, place: (LaneId, InstanceId), board: &Board) {
-        if serves(board, place.0, place.1) {
-            self.in_a_row.remove(&place);
+    pub fn answered(&mut self, replica: (LaneId, InstanceId), board: &Board) {
+        if serves(board, replica.0, replica.1) {
+            self.in_a_row.remove(&replica);
         }
     }
 
@@ -83,9 +83,9 @@ impl Load {
     /// A waiting client, the priority, the age: of these entries, and of what waits behind them.
     fn precedence(&self, lane: LaneId, own: impl Iterator<Item = Priority>, first: Seq) -> Precedence {
         let awaited = self.waiting.get(&lane).and_then(|waiting| waiting.first()).map(|(priority, _)| *priority);
-        let attended = lane == LaneId::Catalog || awaited.is_some();
+        let has_client = lane == LaneId::Catalog || awaited.is_some();
         Precedence {
-            client: if attended { ClientState::Waiting } else { ClientState::Gone },
+            client: if has_client { ClientState::Waiting } else { ClientState::Gone },
             priority: own.chain(awaited).min().unwrap_or_default(),
             seq: first,
         }
@@ -108,7 +108,13 @@ fn serves(board: &Board, lane: LaneId, instance: InstanceId) -> bool {
 
 impl World {
     /// A request's priority follows from its entries and the clients that wait for them, and counts failures.
-    pub fn check_turn(&mut self, lane: LaneId, instance: InstanceId, seqs: &[Seq], send_priority: SendPriority) {
+    pub fn check_send_priority(
+        &mut self,
+        lane: LaneId,
+        instance: InstanceId,
+        seqs: &[Seq],
+        send_priority: SendPriority,
+    ) {
         let own = seqs.iter().map(|seq| self.journal.rows[seq].profile.priority);
         let expected = self.facts.load.precedence(lane, own, seqs[0]);
         if send_priority.precedence != expected {
@@ -122,7 +128,7 @@ impl World {
     }
 
     /// The backoff is counted from the first failure, and grows with each.
-    pub fn check_rest(&mut self, lane: LaneId, instance: InstanceId, why: WaitReason) {
+    pub fn check_wait(&mut self, lane: LaneId, instance: InstanceId, why: WaitReason) {
         let InARow { most, .. } = self.facts.load.in_a_row.get(&(lane, instance)).copied().unwrap_or_default();
         let (in_a_row, most) = match why {
             WaitReason::Backoff { in_a_row } | WaitReason::Settle { in_a_row } => (in_a_row, most),
@@ -130,15 +136,15 @@ impl World {
         };
         let least = if matches!(why, WaitReason::Backoff { .. }) { 1 } else { 0 };
         if !(least..=most.max(least)).contains(&in_a_row) {
-            violated("pacing", &format!("{instance:?} rests for {in_a_row} failures of {most}"));
+            violated("pacing", &format!("{instance:?} waits for {in_a_row} failures of {most}"));
         }
         if in_a_row >= 3 {
-            self.counters.count("rested after three failures in a row");
+            self.counters.count("waited after three failures in a row");
         }
     }
 
     /// The request that proceeds when this one is chosen: one that may not pass the limiter yet lets another go first.
-    pub fn at_the_gate(&mut self, at: usize) -> Option<usize> {
+    pub fn at_the_limiter(&mut self, at: usize) -> Option<usize> {
         if self.requests[at].entered {
             return Some(at);
         }

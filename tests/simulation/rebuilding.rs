@@ -20,7 +20,7 @@ use crate::world::{Weather, World};
 pub struct Rebuilding {
     copies: Vec<(Rebuild, Stored)>,
     /// Copies that were put in their places, durably known: those that were not admitted are removed before the next one.
-    made: Vec<(InstanceId, InstanceCollectionId)>,
+    made: Vec<(CollectionId, InstanceId, InstanceCollectionId)>,
 }
 
 impl Rebuilding {
@@ -182,13 +182,13 @@ impl World {
         }
         server.create_database(&copy.scope);
         server.delete_collection(&copy.scope, &copy.name);
-        for (_, left) in self.rebuilding.made.iter().filter(|(at, _)| *at == target) {
+        for (.., left) in self.rebuilding.made.iter().filter(|(of, at, _)| (*of, *at) == (collection, target)) {
             if catalog.by_id(left.uuid()).is_none_or(|owner| owner.mappings[target.0] != Some(*left)) {
                 server.collections.remove(&left.uuid());
             }
         }
         let id = InstanceCollectionId::new(server.give(copy));
-        self.rebuilding.made.push((target, id));
+        self.rebuilding.made.push((collection, target, id));
         Some(id)
     }
 
@@ -210,12 +210,12 @@ impl World {
         if self.board.state_of(collection, target) == LaneState::InStep {
             violated("R14", &format!("{target:?} serves {collection:?} before its new mapping is durable"));
         }
-        match self.taints.of(collection, source) {
+        match self.divergences.of(collection, source) {
             Some(divergence) if divergence.known == Known::ToTheBoard => {
                 violated("R14", &format!("{collection:?} is copied from {source:?}, which is known to be astray"))
             }
-            Some(divergence) => self.taints.spoil_again(collection, target, divergence),
-            None => self.taints.forget(collection, target),
+            Some(divergence) => self.divergences.diverge_again(collection, target, divergence),
+            None => self.divergences.forget(collection, target),
         }
     }
 }

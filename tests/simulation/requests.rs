@@ -143,6 +143,11 @@ impl World {
             Work::Send { seqs, purpose: Purpose::Execute, .. } if self.refused_by_the_edge(seqs[0]) => {
                 self.requests[at].answer = Some(Answer::Conflict);
             }
+            Work::Send { seqs, purpose: Purpose::Replicate, .. }
+                if lane == LaneId::Catalog && self.was_found(seqs[0]) =>
+            {
+                self.requests[at].answer = Some(Answer::Done);
+            }
             Work::Send { seqs, purpose: Purpose::ExpectRefusal, .. } if lane == LaneId::Catalog => {
                 self.requests[at].answer = Some(self.execute_to_be_refused(instance, seqs[0]));
             }
@@ -224,7 +229,7 @@ impl World {
     /// The process has died: each request it had received was executed before, or never will be.
     pub fn kill(&mut self, instance: InstanceId) {
         self.abandoned.retain(|request| request.instance != instance);
-        self.late_requests.retain(|stray| stray.request.instance != instance || stray.sent.is_none());
+        self.late_requests.retain(|late| late.request.instance != instance || late.sent.is_none());
         let there: Vec<_> = (0..self.requests.len()).filter(|at| self.requests[*at].instance == instance).collect();
         let several =
             self.requests.iter().filter(|request| request.instance == instance && request.entered).count() > 1;

@@ -57,7 +57,7 @@ impl World {
             server.collections = collections;
         }
         self.note(|| format!("{instance:?} comes back older"));
-        self.taint_changes(instance, &before, Cause::Older);
+        self.note_changes(instance, &before, Cause::Older);
         if self.rng.per_mille(500) {
             self.set_power(instance, Power::Up);
         }

@@ -27,12 +27,12 @@ impl Journal {
 
     fn snapshot(&self) -> Snapshot {
         // A lane without entries counts too: that an instance diverged there stays known.
-        let recorded = self.marks.keys().chain(self.states.keys()).map(|(lane, _)| lane);
+        let recorded = self.durable.keys().chain(self.states.keys()).map(|(lane, _)| lane);
         let lanes: BTreeSet<LaneId> = self.lanes.keys().chain(recorded).chain(self.floors.keys()).copied().collect();
         let lanes: Vec<LaneId> = lanes.into_iter().filter(|lane| self.is_loaded(*lane)).collect();
         let mut entries: Vec<EntryRow> = lanes.iter().flat_map(|lane| self.entries(*lane)).collect();
         entries.sort_by_key(|entry| entry.seq);
-        let places = lanes.iter().flat_map(|lane| self.instances().map(|instance| (*lane, instance)));
+        let replicas = lanes.iter().flat_map(|lane| self.instances().map(|instance| (*lane, instance)));
         let (collections, departed) = self.collections();
         let databases = self.catalog.databases().map(|scope| (scope.clone(), Uuid::nil()));
         Snapshot {
@@ -41,7 +41,7 @@ impl Journal {
             floors: lanes.iter().map(|lane| (*lane, self.floor(*lane))).collect(),
             entries,
             quarantined: lanes.iter().flat_map(|lane| self.quarantined(*lane)).collect(),
-            progress: places.map(|(lane, instance)| self.progress(lane, instance)).collect(),
+            progress: replicas.map(|(lane, instance)| self.progress(lane, instance)).collect(),
             marked: Vec::new(),
             tenants: self.catalog.tenants().map(str::to_owned).collect(),
             databases: databases.collect(),
@@ -85,7 +85,7 @@ impl Journal {
     fn progress(&self, lane: LaneId, instance: InstanceId) -> ProgressRow {
         let name = self.names[instance.0].clone();
         let state = self.step(lane, instance);
-        ProgressRow { lane, instance: name, through: self.mark(lane, instance), state, reason: None }
+        ProgressRow { lane, instance: name, through: self.durable(lane, instance), state, reason: None }
     }
 
     /// The living collections, and the deleted ones, each with what created and deleted it.

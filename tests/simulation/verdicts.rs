@@ -119,7 +119,8 @@ impl World {
             Some(Verdict::Void) if deleted_since => history::Verdict::Applied,
             Some(Verdict::Applied) => history::Verdict::Applied,
             Some(Verdict::Rejected) => history::Verdict::Rejected,
-            Some(Verdict::Void | Verdict::Abandoned | Verdict::Quarantined) => history::Verdict::Void,
+            Some(Verdict::Void | Verdict::Abandoned) => history::Verdict::Void,
+            Some(Verdict::Quarantined) => history::Verdict::Quarantined,
             None => history::Verdict::Open,
         };
         let status = match row.verdict {
@@ -149,15 +150,15 @@ impl World {
         // What the catalog holds is compared in `crate::ending`.
         held.insert(LaneId::Catalog.to_string(), Vec::new());
         for collection in self.board.catalog().collections() {
-            let place = (instance.0.to_string(), name(collection.id));
+            let replica = (instance.0.to_string(), name(collection.id));
             let nothing_there = self.journal.step(LaneId::Catalog, instance) != LaneState::InStep;
             let diverges = nothing_there || self.board.state_of(collection.id, instance) != LaneState::InStep;
-            if diverges || self.taints.of(collection.id, instance).is_some() {
-                diverged.insert(place.clone());
+            if diverges || self.divergences.of(collection.id, instance).is_some() {
+                diverged.insert(replica.clone());
             }
             let mapped = collection.mappings[instance.0];
             if let Some(stored) = mapped.and_then(|id| self.instances[instance.0].collections.get(&id.uuid())) {
-                held.insert(place.1, stored.records.clone());
+                held.insert(replica.1, stored.records.clone());
             }
         }
         held

@@ -15,13 +15,13 @@ use crate::assumptions::Assumptions;
 use crate::body::{Body, Flaw};
 use crate::counters::Counters;
 use crate::deaths::Deaths;
-use crate::divergence::Taints;
+use crate::divergence::Divergences;
 use crate::edge::Succession;
 use crate::facts::Facts;
 use crate::failing::Failing;
 use crate::instance::Instance;
 use crate::journal::{Commit, Journal, LIMITS};
-use crate::late_requests::Stray;
+use crate::late_requests::LateRequest;
 use crate::rebuilding::Rebuilding;
 use crate::requests::Request;
 use crate::rollback::Snapshot;
@@ -90,16 +90,16 @@ pub struct World {
     /// Abandoned requests: they may be executed until quiescence is reported for their lane and instance.
     pub abandoned: Vec<Request>,
     /// Requests of earlier edges that ended, or may end, after the lease.
-    pub late_requests: Vec<Stray>,
+    pub late_requests: Vec<LateRequest>,
     /// Where earlier edges know that they sent too late, and have not recorded it.
-    pub overruns: Vec<(LaneId, InstanceId)>,
+    pub unrecorded_late_writes: Vec<(LaneId, InstanceId)>,
     /// Late writes reported to this board.
-    pub heeded: BTreeSet<u64>,
+    pub handled_late_writes: BTreeSet<u64>,
     pub succession: Succession,
     /// Nothing is sent before this step: requests of another edge may still arrive.
     pub lease_begins: u64,
     /// What the shell waits for, and the step at which it began.
-    pub rests: BTreeMap<(LaneId, InstanceId, WaitId), u64>,
+    pub waits: BTreeMap<(LaneId, InstanceId, WaitId), u64>,
     pub examinations: Vec<(LaneId, Seq)>,
     pub failures: Failing,
     pub deaths: Deaths,
@@ -112,7 +112,7 @@ pub struct World {
     pub heard_of: Vec<CollectionId>,
     /// A backup of each instance, of an earlier step.
     pub snapshots: Vec<Option<Snapshot>>,
-    pub taints: Taints,
+    pub divergences: Divergences,
     pub facts: Facts,
     pub account: Account,
     pub counters: Counters,
@@ -141,11 +141,11 @@ impl World {
             requests: Vec::new(),
             abandoned: Vec::new(),
             late_requests: Vec::new(),
-            overruns: Vec::new(),
-            heeded: BTreeSet::new(),
+            unrecorded_late_writes: Vec::new(),
+            handled_late_writes: BTreeSet::new(),
             succession: Succession::None,
             lease_begins: 0,
-            rests: BTreeMap::new(),
+            waits: BTreeMap::new(),
             examinations: Vec::new(),
             failures: Failing::default(),
             deaths: Deaths::new(seed),
@@ -156,7 +156,7 @@ impl World {
             unequal: HashSet::new(),
             heard_of: Vec::new(),
             snapshots: (0..count).map(|_| None).collect(),
-            taints: Taints::default(),
+            divergences: Divergences::default(),
             facts: Facts::default(),
             account: Account::default(),
             counters: Counters::default(),
@@ -191,8 +191,8 @@ impl World {
         self.raise(&input);
         let answered = applied_to_records(&input);
         let effects = self.board.step(input);
-        if let Some(place) = answered {
-            self.facts.load.answered(place, &self.board);
+        if let Some(replica) = answered {
+            self.facts.load.answered(replica, &self.board);
         }
         self.take(effects);
     }
@@ -225,7 +225,7 @@ impl World {
                 self.requests.push(Request::read(lane, instance, seq, send_priority));
             }
             Action::AwaitQuiescence { lane, instance, wait, .. } => {
-                self.rests.insert((lane, instance, wait), self.now);
+                self.waits.insert((lane, instance, wait), self.now);
             }
             Action::AwaitReturn { lane, instance, wait } => self.deaths.await_return(lane, instance, wait),
             Action::Inspect { instance } => {
@@ -261,4 +261,4 @@ pub fn name(index: usize) -> InstanceName {
 }
 
 /// By instance and lane.
-pub type Places<T> = HashMap<(InstanceId, LaneId), T>;
+pub type PerReplica<T> = HashMap<(InstanceId, LaneId), T>;

@@ -9,6 +9,7 @@ mod imports;
 mod rooms;
 mod sizes;
 mod source;
+mod words;
 
 /// Fails with everything that was found, one a line.
 fn none(rule: &str, mut found: Vec<String>) {

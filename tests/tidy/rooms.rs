@@ -19,7 +19,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("lease", &["clock"]),
     // What is durable; one Chroma server. Neither knows the other, nor what is executed where.
     ("journal", &["clock", "ids", "lasting", "order", "proof"]),
-    ("instance", &["clock", "ids", "lease", "proof"]),
+    ("instance", &["clock", "ids", "lasting", "lease", "proof"]),
     // The coordinator moves the board. It never imports the executor, which carries out what the board wants.
     ("coordinator", &["chroma", "clock", "ids", "instance", "journal", "lease", "order"]),
     (
@@ -27,7 +27,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         &["chroma", "clock", "coordinator", "ids", "instance", "journal", "lasting", "lease", "order", "proof"],
     ),
     ("rejoin", &["chroma", "clock", "coordinator", "executor", "ids", "instance", "journal", "lasting", "order"]),
-    ("heal", &["chroma", "clock", "coordinator", "ids", "instance", "journal", "order"]),
+    ("heal", &["chroma", "clock", "coordinator", "ids", "instance", "journal", "lasting", "order"]),
     ("events", &["clock", "ids", "instance", "journal", "lasting", "metrics", "order"]),
     // What clients and operators reach. None sends a write to an instance.
     // The HTTP that proxy, pages and configuration share.

@@ -69,7 +69,7 @@ impl Safety {
             }
             let look = deadline.min(clock::now() + LOOK_AGAIN);
             tokio::select! {
-                _ = timeout_at(look.into(), watch.told()) => {}
+                _ = timeout_at(look.into(), watch.changed()) => {}
                 () = self.admission.stopping() => return Ok(details),
             }
         }

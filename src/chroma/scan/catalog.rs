@@ -9,7 +9,8 @@ use super::metadata::{Findings, Holds, Metadata, Owner};
 use super::refusal::Refusal;
 use super::visit::{Key, Looking, is_array};
 use crate::chroma::feature::Feature;
-use crate::chroma::limits::{Limit, Measured};
+use crate::chroma::limit_table::Limit;
+use crate::chroma::limits::Measured;
 use crate::chroma::reserved::is_reserved;
 
 /// What a scan made of a body.
@@ -172,7 +173,7 @@ const LEGACY: [(&str, &str); 7] = [
 ];
 
 /// `hnsw:M` configures an index as `max_neighbors` does, and so do the others. Of a repeated key every value counts.
-fn note_legacy_index(metadata: &RawValue, measured: &mut Measured) {
+pub(super) fn note_legacy_index(metadata: &RawValue, measured: &mut Measured) {
     struct Neighbors<'a>(&'a mut Measured);
     impl<'de> Visitor<'de> for Neighbors<'_> {
         type Value = ();
@@ -193,7 +194,7 @@ fn note_legacy_index(metadata: &RawValue, measured: &mut Measured) {
             Ok(())
         }
     }
-    // It has just been read as an object: this cannot fail.
+    // What is no object has no settings.
     let _ = serde_json::Deserializer::from_str(metadata.get()).deserialize_map(Neighbors(measured));
 }
 

@@ -5,7 +5,7 @@ use serde::de::{MapAccess, SeqAccess};
 use super::metadata::{Findings, Holds, Metadata, Owner};
 use super::refusal::Refusal;
 use super::visit::{Look, Looking, skip_map, skip_seq};
-use crate::chroma::limits::Limit;
+use crate::chroma::limit_table::Limit;
 
 /// What was found in one array.
 #[derive(Clone, Copy, Default)]

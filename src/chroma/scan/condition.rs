@@ -6,7 +6,8 @@
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
 use super::visit::{Key, Look, Looking, skip_map};
-use crate::chroma::limits::{Limit, Measured};
+use crate::chroma::limit_table::Limit;
+use crate::chroma::limits::Measured;
 use crate::order;
 
 /// What a request's conditions amount to, both fields together.

@@ -9,7 +9,8 @@ use serde_json::value::RawValue;
 
 use super::refusal::Refusal;
 use super::visit::{Key, Look, Looking, skip_seq};
-use crate::chroma::limits::{IndexFault, Limit, Measured};
+use crate::chroma::limit_table::{IndexFault, Limit};
+use crate::chroma::limits::Measured;
 
 /// Where the walk stands.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -7,7 +7,8 @@ use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 use super::refusal::Refusal;
 use super::visit::{Key, Look, Looking, skip_map, skip_seq};
 use crate::chroma::feature::Feature;
-use crate::chroma::limits::{Limit, Measured};
+use crate::chroma::limit_table::Limit;
+use crate::chroma::limits::Measured;
 
 /// Whose metadata it is.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -14,6 +14,7 @@ mod metadata;
 mod reads;
 mod records;
 mod refusal;
+mod shown;
 mod visit;
 
 #[cfg(test)]
@@ -26,3 +27,4 @@ pub use catalog::{
 pub use reads::scan_read;
 pub use records::{Dimension, Scan, scan_records};
 pub use refusal::Refusal;
+pub use shown::{ShownDefinition, shown_index};

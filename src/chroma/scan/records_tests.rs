@@ -110,7 +110,7 @@ fn an_unknown_field_hides_nothing_whatever_it_holds() {
 
 #[test]
 fn sizes_are_measured_of_each_record() {
-    use crate::chroma::limits::Limit;
+    use crate::chroma::limit_table::Limit;
     let items = vec!["7"; 30].join(",");
     let body = format!(
         r#"{{"ids":["a","bcd"],{E}],"documents":["four",null],"metadatas":[{{"k":[{items}],"l":["x","yy"]}},{{"a":1,"b":2,"c":"z"}}]}}"#

@@ -2,7 +2,7 @@
 
 use crate::chroma::answer::EdgeAnswer;
 use crate::chroma::error::{ErrorBody, ErrorName};
-use crate::chroma::limits::{Exceeded, IndexFault};
+use crate::chroma::limit_table::{Exceeded, IndexFault};
 use crate::chroma::reserved::RESERVED_PREFIX;
 
 /// Why a body must not reach an instance. The texts are Chroma's own wherever Chroma has one.

@@ -10,7 +10,7 @@ use crate::order::{Consequences, Outcome};
 /// Executes the entry without sending anything.
 pub(super) fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempted {
     let nothing = || EdgeAnswer::json(200, "{}");
-    if entry.carried() {
+    if entry.has_verdict() {
         // Folded when it was first executed: what was deleted since must not come back.
         return Attempted::by_the_edge(Outcome::Applied(Consequences::default()), nothing());
     }

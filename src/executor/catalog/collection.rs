@@ -7,14 +7,14 @@ use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::existing::{self, show};
-use super::{Entry, already, applied, database, field, plain, send, send_as_is, uuid_field};
+use super::made::{created, doubtful};
+use super::{Entry, already, applied, database, field, plain, send, send_as_is};
 use crate::chroma::{self, Class, ErrorBody, Existing, Scanned, scan_create_collection, scan_update_collection};
 use crate::executor::attempt::{Attempt, Attempted, judge};
 use crate::executor::records::content_type;
-use crate::ids::{CollectionId, InstanceCollectionId, Scope};
+use crate::ids::{CollectionId, Scope};
 use crate::instance::{Answer, Outgoing};
-use crate::order::{CatalogChange, Collection, Health, Kind, LaneState, Origin, Outcome};
-use crate::proof::{self, CrashPoint};
+use crate::order::{CatalogChange, Collection, Kind, LaneState, Outcome};
 
 const CONFLICT: u16 = 409;
 const NOT_FOUND: u16 = 404;
@@ -72,44 +72,11 @@ pub(super) async fn send_in_scope(
     send(attempt, Kind::CreateCollection, outgoing).await
 }
 
-/// The request before has changed the instance, or may have: what follows it failed.
-pub(super) fn doubtful(failed: Attempted) -> Attempted {
-    Attempted { outcome: Outcome::InDoubt { instance_was: Health::Healthy }, ..failed }
-}
-
 /// `get_or_create` is judged by the catalog: sent as it is, it would return whatever the instance has by this name.
 fn without_reuse(body: &Bytes) -> Bytes {
     let Ok(mut fields) = serde_json::from_slice::<BTreeMap<String, Box<RawValue>>>(body) else { return body.clone() };
     fields.remove("get_or_create");
     serde_json::to_vec(&fields).map_or_else(|_| body.clone(), Bytes::from)
-}
-
-pub(super) fn created(
-    attempt: &Attempt<'_>,
-    entry: &Entry<'_>,
-    (scope, name): (&Scope, &str),
-    mut changes: Vec<CatalogChange>,
-    body: &[u8],
-) -> Outcome {
-    let Some(id) = uuid_field(body, "id") else {
-        return Outcome::InDoubt { instance_was: Health::Healthy };
-    };
-    let collection = CollectionId::new(id);
-    changes.push(CatalogChange::CollectionCreated {
-        collection,
-        scope: scope.clone(),
-        name: name.to_owned(),
-        created: entry.request.seq,
-        origin: Origin::Created,
-    });
-    changes.push(mapped(attempt, collection, id));
-    applied(changes)
-}
-
-pub(super) fn mapped(attempt: &Attempt<'_>, collection: CollectionId, id: Uuid) -> CatalogChange {
-    proof::pass(CrashPoint::BeforeMapping);
-    let instance = attempt.core.registry.name(attempt.instance).clone();
-    CatalogChange::Mapped { collection, instance, id: InstanceCollectionId::new(id) }
 }
 
 /// Rename, metadata and configuration. The journaled path holds the stable id.
@@ -118,17 +85,17 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
         let board = attempt.core.board();
         let living = board.catalog().by_id(id);
         // Deleted since: replicated all the same, so that the deletion finds the name that it deletes.
-        let departed = || board.catalog().departed(CollectionId::new(id)).filter(|_| entry.carried());
+        let departed = || board.catalog().departed(CollectionId::new(id)).filter(|_| entry.has_verdict());
         living.or_else(departed).cloned()
     });
     let Some(collection) = found else {
         // Deleted in the meantime: by an earlier entry if this is its first execution, by a later one if not.
         let answer = ErrorBody::collection_id_not_found(id.unwrap_or_default());
-        let outcome = if entry.carried() { applied(Vec::new()) } else { Outcome::Rejected { about: None } };
+        let outcome = if entry.has_verdict() { applied(Vec::new()) } else { Outcome::Rejected { about: None } };
         return Ok(Attempted::by_the_edge(outcome, answer));
     };
     let Some(on_instance) = collection.mappings[attempt.instance.0] else {
-        return Ok(if entry.carried() {
+        return Ok(if entry.has_verdict() {
             already(Vec::new())
         } else if is_lost(attempt, collection.id) {
             let answer = ErrorBody::collection_id_not_found(id.unwrap_or_default());
@@ -141,7 +108,7 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
         Ok(Scanned::Read(update)) => update.new_name,
         _ => None,
     };
-    if !entry.carried() && rename.as_deref().is_some_and(|name| is_taken(attempt, &collection, name)) {
+    if !entry.has_verdict() && rename.as_deref().is_some_and(|name| is_taken(attempt, &collection, name)) {
         return Ok(Attempted::by_the_edge(Outcome::Rejected { about: None }, ErrorBody::name_is_taken()));
     }
     let outgoing = Outgoing {
@@ -154,10 +121,10 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
     if answer.status >= 400 {
         answer.body = chroma::error_text(&answer.body, on_instance, collection.id).into();
     }
-    // In Chroma's own words: an earlier entry has deleted it here, or the instance has lost it. Nobody else can be asked for
+    // In Chroma's own words: an earlier entry has deleted it here, or the instance has lost it. No other can be asked for
     // this instance's copy, nor for anything when all have lost theirs, and the catalog lane never stops (rule R4).
     let gone = answer.status == NOT_FOUND && field(&answer.body, "error").is_some();
-    if gone && (entry.carried() || is_lost(attempt, collection.id)) {
+    if gone && (entry.has_verdict() || is_lost(attempt, collection.id)) {
         attempt.core.doubt_contents(attempt.instance);
         let about = attempt.core.board().catalog().get(collection.id).map(|living| living.id);
         return Ok(Attempted::of(Outcome::Rejected { about }, Some(answer)));
@@ -165,7 +132,7 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
     // Renaming to the same name marks that the catalog entry was about this collection (rule R5).
     let name = rename.unwrap_or_else(|| collection.name.clone());
     let change = CatalogChange::CollectionRenamed { collection: collection.id, name };
-    let changes = if entry.carried() { Vec::new() } else { vec![change] };
+    let changes = if entry.has_verdict() { Vec::new() } else { vec![change] };
     Ok(judge(attempt, class, answer, |_| applied(changes), Some(collection.id)))
 }
 
@@ -189,12 +156,12 @@ pub(super) async fn delete(
 ) -> Result<Attempted, Attempted> {
     let found = attempt.core.board().catalog().by_name(scope, name).cloned();
     // Before the first look at this instance, what it holds is not known yet: it answers for itself.
-    if !entry.carried() && found.is_none() && attempt.core.discovery.is_seen(attempt.instance) {
+    if !entry.has_verdict() && found.is_none() && attempt.core.discovery.is_seen(attempt.instance) {
         let answer = ErrorBody::collection_not_found(name);
         return Ok(Attempted::by_the_edge(Outcome::Rejected { about: None }, answer));
     }
     let (class, answer) = send_as_is(attempt, entry).await?;
-    if entry.carried() {
+    if entry.has_verdict() {
         return Ok(if answer.status == NOT_FOUND {
             already(Vec::new())
         } else {

@@ -1,13 +1,14 @@
 //! A collection that one instance has created, copied to another (rule R8): its definition, from the journaled entry and
 //! the first instance's stored answer, never from what any instance has now.
 //!
-//! What came of it is read back and compared, whatever the servers' versions: a copy that is defined differently is mapped
+//! The copy is read back and compared, between servers of any versions: one that is defined differently is mapped
 //! and diverged. In which way a server copies exactly was found out when it was looked at.
 
 use http::Method;
 use uuid::Uuid;
 
-use super::collection::{mapped, send_in_scope};
+use super::collection::send_in_scope;
+use super::made::mapped;
 use super::{Entry, already, applied, existing, send, uuid_field};
 use crate::chroma::{self, Class, Scanned, copy_requests, scan_create_collection};
 use crate::executor::attempt::{Attempt, Attempted, judge};

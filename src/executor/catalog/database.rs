@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Entry, already, applied, field, plain, send_as_is, uuid_field};
 use crate::chroma::{self, Class, Scanned, scan_create_database, scan_create_tenant};
+use crate::clock;
 use crate::executor::attempt::{Attempt, Attempted};
 use crate::ids::{Scope, shown};
 use crate::instance::{Answer, Outgoing};
@@ -19,7 +20,7 @@ pub(super) async fn create_tenant(attempt: &Attempt<'_>, entry: &Entry<'_>) -> R
     };
     let known = attempt.core.board().catalog().tenants().any(|name| name == tenant);
     let changes = vec![CatalogChange::TenantCreated { tenant }];
-    if answer.status == CONFLICT && (entry.carried() || (entry.retry() && !known)) {
+    if answer.status == CONFLICT && (entry.has_verdict() || (entry.retry() && !known)) {
         return Ok(already(changes));
     }
     Ok(plain(attempt, class, answer, changes))
@@ -41,7 +42,7 @@ pub(super) async fn create_database(
         return Ok(plain(attempt, class, answer, Vec::new()));
     };
     let scope = Scope::new(tenant, &name);
-    if entry.carried() {
+    if entry.has_verdict() {
         return Ok(if answer.status == CONFLICT {
             already(Vec::new())
         } else {
@@ -72,9 +73,9 @@ pub(super) async fn delete_database(
     let (class, answer) = send_as_is(attempt, entry).await?;
     let known = attempt.core.board().catalog().database(scope).is_some();
     let changes = vec![CatalogChange::DatabaseDeleted { scope: scope.clone() }];
-    if answer.status == NOT_FOUND && class == Class::Rejected && (entry.carried() || known) {
+    if answer.status == NOT_FOUND && class == Class::Rejected && (entry.has_verdict() || known) {
         // Known, never asked to delete it, and yet gone: this instance is not what it should be.
-        let expected = entry.carried() || entry.retry();
+        let expected = entry.has_verdict() || entry.retry();
         return Ok(if expected { already(changes) } else { Attempted::of(Outcome::Unfit, Some(answer)) });
     }
     Ok(plain(attempt, class, answer, changes))
@@ -111,12 +112,11 @@ pub(super) async fn create_again(attempt: &Attempt<'_>, scope: &Scope) -> Result
             _ => return Err(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)),
         }
     }
-    tracing::warn!(
-        instance = %attempt.core.registry.name(attempt.instance),
-        tenant = %shown(&scope.tenant),
-        database = %shown(&scope.database),
-        "the instance lacked a database: created there again"
-    );
+    if let Some(times) = attempt.resources.recreated.seen((attempt.instance, scope.clone()), clock::now()).times() {
+        let (instance, tenant) = (attempt.core.registry.name(attempt.instance), shown(&scope.tenant));
+        let database = shown(&scope.database);
+        tracing::warn!(%instance, %tenant, %database, times, "the instance lacked a database: created there again");
+    }
     Ok(())
 }
 

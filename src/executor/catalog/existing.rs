@@ -4,8 +4,9 @@
 //! never waits for an adoption, since the adoption's entry would stand behind it in the same lane.
 
 use serde_json::Value;
+use uuid::Uuid;
 
-use super::collection::{created, doubtful, mapped};
+use super::made::{Content, created, creation, doubtful, origin_of_found};
 use super::{Entry, database, field, plain, uuid_field};
 use crate::chroma::{self, Class, EdgeAnswer, ErrorBody, ErrorName, Existing};
 use crate::executor::attempt::{Attempt, Attempted};
@@ -38,44 +39,42 @@ pub(super) async fn conflict(
         attempt.core.step(Input::Missing { instance: attempt.instance, collections: vec![known] });
         return rejected(answer);
     }
-    if entry.retry() && is_empty(attempt, scope, id).await? {
-        let changes = database::unknown_scope(attempt, scope).await.map_err(doubtful)?;
-        let outcome = created(attempt, entry, (scope, name), changes, &found.body);
-        return Ok(Attempted::of(outcome, Some(found)));
-    }
-    attempt.core.doubt_contents(attempt.instance);
-    match existing {
-        Existing::Conflict => rejected(answer),
-        Existing::Reuse => adopt(attempt, entry, (scope, name), found).await,
+    // Only a repeated creation can have made it: for a first one, what is in it makes no difference.
+    let looks_empty = entry.retry() && is_empty(attempt, scope, id).await?;
+    let content = if looks_empty { Content::Empty } else { Content::Other };
+    match origin_of_found(entry.repeat, content, existing) {
+        Some(Origin::Created) => {
+            let changes = database::unknown_scope(attempt, scope).await.map_err(doubtful)?;
+            let outcome = created(attempt, entry, (scope, name), changes, &found.body);
+            Ok(Attempted::of(outcome, Some(found)))
+        }
+        Some(Origin::Adopted) => {
+            attempt.core.doubt_contents(attempt.instance);
+            adopt(attempt, entry, (scope, name), (id, found)).await
+        }
+        None => {
+            attempt.core.doubt_contents(attempt.instance);
+            rejected(answer)
+        }
     }
 }
 
-/// What was there before the edge is the client's collection. This instance serves it; any other one does when its content
-/// has been found equal.
+/// What was there before the edge is the client's collection.
 async fn adopt(
     attempt: &Attempt<'_>,
     entry: &Entry<'_>,
     (scope, name): (&Scope, &str),
-    found: Answer,
+    (id, found): (Uuid, Answer),
 ) -> Result<Attempted, Attempted> {
-    let Some(id) = uuid_field(&found.body, "id") else { return Err(doubtful(Attempted::of(Outcome::Unfit, None))) };
     let collection = CollectionId::new(id);
     let mut changes = database::unknown_scope(attempt, scope).await?;
-    changes.push(CatalogChange::CollectionCreated {
-        collection,
-        scope: scope.clone(),
-        name: name.to_owned(),
-        created: entry.request.seq,
-        origin: Origin::Adopted,
-    });
-    changes.push(mapped(attempt, collection, id));
+    let mut consequences = creation(attempt, entry, (scope, name), id, Origin::Adopted);
+    changes.append(&mut consequences.changes);
     if field(&found.body, "dimension").is_some_and(|dimension| dimension.is_u64()) {
         changes.push(CatalogChange::Dimensioned { collection });
     }
-    let others = attempt.core.registry.ids().filter(|other| *other != attempt.instance);
-    let diverged = others.map(|other| (collection, other)).collect();
     tracing::info!(%collection, name = %shown(name), "a client asks for a collection that existed before the edge: adopted");
-    Ok(Attempted::of(Outcome::Applied(Consequences { changes, diverged }), Some(found)))
+    Ok(Attempted::of(Outcome::Applied(Consequences { changes, ..consequences }), Some(found)))
 }
 
 /// Whether the creation of this collection found it there instead: no other instance is given a copy of its definition
@@ -87,7 +86,7 @@ pub(super) fn was_found(attempt: &Attempt<'_>, collection: CollectionId) -> bool
     known.is_some_and(|known| known.origin == Origin::Adopted)
 }
 
-/// The instance's collection of this name, if it is nobody's and empty: only then may it be this entry's own.
+/// The instance's collection of this name, if it is empty and not mapped: only then may it be this entry's own.
 pub(super) async fn unmapped_and_empty(
     attempt: &Attempt<'_>,
     scope: &Scope,
@@ -101,7 +100,7 @@ pub(super) async fn unmapped_and_empty(
     Ok(is_empty(attempt, scope, id).await?.then_some(found))
 }
 
-async fn is_empty(attempt: &Attempt<'_>, scope: &Scope, id: uuid::Uuid) -> Result<bool, Attempted> {
+async fn is_empty(attempt: &Attempt<'_>, scope: &Scope, id: Uuid) -> Result<bool, Attempted> {
     let path = format!("{}/count", chroma::collection_path(scope, &id.to_string()));
     let count = attempt.get(path).await.map_err(doubtful)?;
     Ok(serde_json::from_slice::<Value>(&count.body).is_ok_and(|count| count.as_u64() == Some(0)))

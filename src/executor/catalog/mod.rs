@@ -8,9 +8,13 @@ mod collection;
 mod copy;
 mod database;
 mod existing;
+mod index;
+mod made;
 mod refusal;
 
 use serde_json::Value;
+
+pub use self::made::{Content, Creation, origin_of_found};
 
 use super::attempt::{Attempt, Attempted, judge};
 use super::records::content_type;
@@ -34,7 +38,7 @@ impl Entry<'_> {
     }
 
     /// Applied on another instance: only the effect matters here, its answer has been given.
-    pub(super) fn carried(&self) -> bool {
+    pub(super) fn has_verdict(&self) -> bool {
         self.purpose != Purpose::Execute
     }
 }
@@ -49,7 +53,8 @@ pub(super) async fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempt
         };
     }
     let ended = execute(attempt, entry).await.unwrap_or_else(|failed| failed);
-    if entry.carried() { on_this_instance_only(ended) } else { ended }
+    index::note(attempt, entry, &ended);
+    if entry.has_verdict() { on_this_instance_only(ended) } else { ended }
 }
 
 async fn execute(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, Attempted> {
@@ -63,7 +68,7 @@ async fn execute(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<Attempted, 
         CatalogWrite::UpdateTenant { .. } => database::update_tenant(attempt, entry).await,
         CatalogWrite::CreateDatabase { tenant } => database::create_database(attempt, entry, &tenant).await,
         CatalogWrite::DeleteDatabase { scope } => database::delete_database(attempt, entry, &scope).await,
-        CatalogWrite::CreateCollection { scope } if entry.carried() => copy::copy(attempt, entry, &scope).await,
+        CatalogWrite::CreateCollection { scope } if entry.has_verdict() => copy::copy(attempt, entry, &scope).await,
         CatalogWrite::CreateCollection { scope } => collection::create(attempt, entry, &scope).await,
         CatalogWrite::UpdateCollection { collection, .. } => {
             collection::update(attempt, entry, collection.as_id()).await

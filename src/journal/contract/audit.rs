@@ -1,4 +1,4 @@
-//! The audit log: pages, filters, and counts that equal the truth whatever happened.
+//! The audit log: pages, filters, and counts that equal the truth after any history.
 
 use std::collections::BTreeMap;
 

@@ -166,6 +166,31 @@ pub async fn what_is_cut_off_has_its_event(bench: &impl Bench) {
     assert_eq!(events, [(seqs[0], Status::Completed), (seqs[1], Status::Recovered)]);
 }
 
+pub async fn what_no_instance_answered_says_why(bench: &impl Bench) {
+    let store = bench.open();
+    let seqs = append(&*store, vec![of("a"), of("a"), of("a"), of("a")]).await;
+    let settled = |seq, verdict| Fact::Verdict { seq, verdict, by: None, answer: None };
+    let answered =
+        |seq, verdict| Fact::completed(seq, verdict, Some(500), None, TimingGap::No, Timestamp::from_millis(2));
+    let retried = Fact::Retried { seq: seqs[0], reason: "connection reset".to_owned(), next_retry_at: None };
+    record(&*store, vec![retried, settled(seqs[0], Verdict::Quarantined), answered(seqs[0], Verdict::Quarantined)])
+        .await;
+    // Cut off between the verdict and the answer.
+    record(&*store, vec![settled(seqs[1], Verdict::Quarantined), settled(seqs[2], Verdict::Abandoned)]).await;
+    record(&*store, vec![settled(seqs[3], Verdict::Rejected)]).await;
+    drop(store);
+    let store = bench.open();
+    store.begin(&instances(), LATER).await.unwrap();
+    let events = page(&*store, EventScope::All, EventId::FIRST).await.events;
+    let ends = events.into_iter().filter(|row| row.status == Status::Completed).map(|row| row.transaction);
+    let mut ends: Vec<_> = ends.map(|ended| (ended.seq, ended.failure_reason.unwrap_or_default())).collect();
+    ends.sort_by_key(|(seq, _)| *seq);
+    assert_eq!(ends.iter().map(|(seq, _)| *seq).collect::<Vec<_>>(), seqs);
+    let begin = |at: usize| ends[at].1.split(':').next().unwrap_or_default().to_owned();
+    assert_eq!([0, 1, 2, 3].map(begin), ["quarantined", "quarantined", "abandoned", ""]);
+    assert_eq!(ends[0].1, ends[1].1, "the same words");
+}
+
 pub async fn what_is_removed_is_said(bench: &impl Bench) {
     let store = bench.open();
     let seqs = append(&*store, vec![of("a"), of("a"), of("a")]).await;

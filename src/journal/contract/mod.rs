@@ -47,8 +47,8 @@ macro_rules! contract_suite {
                 a_key_alone_finds_the_newest;
             events: each_change_is_one_event, an_operation_that_fails_often_is_one_event,
                 a_gap_comes_before_its_end, a_session_sees_its_own,
-                events_come_in_pages_and_stay, what_is_cut_off_has_its_event, what_is_removed_is_said,
-                a_delivery_is_remembered;
+                events_come_in_pages_and_stay, what_is_cut_off_has_its_event, what_no_instance_answered_says_why,
+                what_is_removed_is_said, a_delivery_is_remembered;
             facts: progress_never_moves_backwards, a_settled_entry_never_changes, statuses_follow_the_rule,
                 states_in_a_lane_change_and_keep_the_progress, facts_about_nothing_are_no_error, facts_apply_in_order,
                 a_failed_attempt_is_counted_and_announces_the_next, what_is_finished_at_the_start_is_retried_no_more,

@@ -1,7 +1,7 @@
 //! Retention: what may go, what must stay, and that positions never come again (rule R11).
 
 use super::*;
-use crate::journal::retention::{Capacity, RetentionOptions, RetentionSink, make_room, round};
+use crate::journal::retention::{RetentionOptions, make_room, round};
 
 const ALL: u32 = 1000;
 
@@ -195,17 +195,6 @@ pub async fn what_is_held_is_told_by_lane_and_instance(bench: &impl Bench) {
     assert_eq!(held[0].places[0].bytes_through, 0);
 }
 
-#[derive(Default)]
-struct Heard(std::sync::Mutex<Vec<(LaneId, InstanceName)>>);
-
-impl RetentionSink for Heard {
-    fn fullness(&self, _: &Capacity) {}
-
-    fn left_behind(&self, lane: LaneId, instance: &InstanceName) {
-        self.0.lock().unwrap().push((lane, instance.clone()));
-    }
-}
-
 /// Eight finished transactions of 100 KB; the newer half ended just now.
 async fn eight(store: &dyn Store, lane: LaneId) -> Vec<Seq> {
     let body: &'static str = Box::leak("x".repeat(100_000).into_boxed_str());
@@ -241,9 +230,9 @@ pub async fn room_is_made_before_the_time_and_the_oldest_goes_first(bench: &impl
     assert!(used > 1_600_000, "{used}");
     // Room for five of sixteen, which begins with the eight of three days ago.
     let options = RetentionOptions { max_bytes: used - 750_000, batch: 1, ..Default::default() };
-    let heard = Heard::default();
-    let fullness = make_room(&*store, &instances(), &options, &heard).await.unwrap();
-    assert!(fullness.used <= fullness.limit && fullness.held_back_by.is_none(), "{fullness:?}");
+    let room = make_room(&*store, &instances(), &options).await.unwrap();
+    let capacity = room.capacity;
+    assert!(capacity.used <= capacity.limit && capacity.held_back_by.is_none(), "{capacity:?}");
     let left: Vec<bool> = store
         .requests(&(1..=16).map(Seq::new).collect::<Vec<_>>())
         .await
@@ -253,9 +242,9 @@ pub async fn room_is_made_before_the_time_and_the_oldest_goes_first(bench: &impl
         .collect();
     assert!((8..=9).contains(&left.len()), "no more than needed: {}", left.len());
     assert!(left.iter().filter(|newer| **newer).count() == 8, "what ended just now stays");
-    assert!(heard.0.lock().unwrap().is_empty());
+    assert!(room.removed > 0 && room.leave.is_empty());
     // Within the limit there is nothing to do.
-    assert_eq!(make_room(&*store, &instances(), &options, &heard).await.unwrap().held_back_by, None);
+    assert_eq!(make_room(&*store, &instances(), &options).await.unwrap().capacity.held_back_by, None);
 }
 
 pub async fn a_journal_over_its_limit_names_who_holds_it(bench: &impl Bench) {
@@ -266,18 +255,18 @@ pub async fn a_journal_over_its_limit_names_who_holds_it(bench: &impl Bench) {
     let seqs = eight(&*store, lane).await;
     record(&*store, vec![progress(lane, "primary", seqs[7]), progress(lane, "replica", seqs[1])]).await;
     let options = RetentionOptions { max_bytes: 400_000, ..Default::default() };
-    let heard = Heard::default();
-    let fullness = make_room(&*store, &instances(), &options, &heard).await.unwrap();
-    assert_eq!(fullness.held_back_by, Some(InstanceName::new("replica")));
-    assert!(fullness.used > fullness.limit);
+    let room = make_room(&*store, &instances(), &options).await.unwrap();
+    let capacity = room.capacity;
+    assert_eq!(capacity.held_back_by, Some(InstanceName::new("replica")));
+    assert!(capacity.used > capacity.limit);
     assert_eq!(store.requests(&seqs).await.unwrap().len(), 6, "what the replica lacks stays");
-    assert!(heard.0.lock().unwrap().is_empty(), "of two instances none is left behind");
+    assert!(room.leave.is_empty(), "of two instances none is left behind");
     // A third one that has everything: now two others do.
     let three = ["primary", "third", "replica"].map(InstanceName::new);
     record(&*store, vec![progress(lane, "third", seqs[7])]).await;
-    make_room(&*store, &three, &options, &heard).await.unwrap();
-    assert_eq!(*heard.0.lock().unwrap(), [(lane, InstanceName::new("replica"))]);
+    let leave = make_room(&*store, &three, &options).await.unwrap().leave;
+    assert_eq!(leave, [(lane, InstanceName::new("replica"))]);
     record(&*store, vec![diverged("replica", lane)]).await;
-    let fullness = make_room(&*store, &three, &options, &heard).await.unwrap();
-    assert!(fullness.used <= fullness.limit && fullness.held_back_by.is_none(), "{fullness:?}");
+    let capacity = make_room(&*store, &three, &options).await.unwrap().capacity;
+    assert!(capacity.used <= capacity.limit && capacity.held_back_by.is_none(), "{capacity:?}");
 }

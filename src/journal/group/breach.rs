@@ -1,63 +1,141 @@
-//! What the task does instead, where G1 is broken on purpose (`crate::proof`): nothing of it is reached otherwise.
+//! What commits instead, where G1 is broken on purpose (`crate::proof`): nothing here is built otherwise.
 //!
 //! Writes enter their lanes, and their callers go on, under the positions that they are going to have; they become
-//! durable some time later. Whatever ends the process in between takes them with it.
+//! durable some time later. If the process ends in between, they are lost. What a commit does is not
+//! changed: this stands around it, and around the sink to which it reports.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
+use async_trait::async_trait;
 
-use super::queue::{Facts, Taken};
-use super::{Appended, DurableSink};
-use crate::ids::{LaneId, Seq};
+use super::commit::{Commits, Next, PAUSE};
+use super::queue::{Taken, Waiting};
+use super::{AppendError, Appended, DurableSink};
+use crate::ids::{LaneId, Seq, TransactionId};
 use crate::journal::{Draft, Fact};
 use crate::proof::{self, CrashPoint};
 
 /// Long enough for an instance to execute a write and for its client to be answered.
 const LATE: Duration = Duration::from_millis(200);
 
-/// The last position that was given out; 0: unknown.
-static LAST: AtomicU64 = AtomicU64::new(0);
+/// Reports and answers an append before the commit that makes it durable.
+pub(super) struct ExecuteFirst<C> {
+    inner: C,
+    sink: Arc<Once>,
+}
 
-/// Whether the writes were handed on before their commit: not the first ones, whose positions nobody knows; not those
-/// with an id of a client's among them, which may be a repetition and get no position; not those with one of the
-/// catalog, which is executed as the journal has it; and not while a lane waits for its progress to be recorded, and
-/// would execute nothing.
-pub(super) async fn execute_first(sink: &dyn DurableSink, taken: &mut Taken) -> bool {
-    let last = LAST.load(Ordering::SeqCst);
-    if last == 0
-        || taken.appends.is_empty()
-        || !taken.facts.is_empty()
-        || !taken.appends.iter().all(|waiting| is_plain(&waiting.draft))
-    {
-        return false;
+/// Passes on what was not reported early, and learns the positions.
+struct Once {
+    sink: Arc<dyn DurableSink>,
+    known: Mutex<Known>,
+}
+
+#[derive(Default)]
+struct Known {
+    /// The last position that was given out, unless it is unknown.
+    last: Option<Seq>,
+    /// Reported and not durable yet.
+    early: HashSet<TransactionId>,
+}
+
+impl<C: Commits> ExecuteFirst<C> {
+    pub(super) fn around(
+        commits: impl FnOnce(Arc<dyn DurableSink>) -> C,
+        sink: Arc<dyn DurableSink>,
+    ) -> ExecuteFirst<C> {
+        let sink = Arc::new(Once { sink, known: Mutex::default() });
+        ExecuteFirst { inner: commits(Arc::clone(&sink) as Arc<dyn DurableSink>), sink }
     }
-    let seqs: Vec<_> = (last + 1..).map(Seq::new).take(taken.appends.len()).collect();
-    let entries = taken.appends.iter().zip(&seqs);
-    sink.appended(entries.map(|(waiting, seq)| Appended { seq: *seq, draft: waiting.draft.clone() }).collect());
-    for (waiting, seq) in taken.appends.iter_mut().zip(&seqs) {
-        let reply = std::mem::replace(&mut waiting.reply, oneshot::channel().0);
-        // The caller may have given up.
-        let _ = reply.send(Ok(*seq));
+
+    /// Commits what is executed already, as soon as the journal is available.
+    async fn journal_late(&self, mut appends: Vec<Waiting>) -> Next {
+        loop {
+            let (copies, answers): (Vec<_>, Vec<_>) = appends.iter().map(Waiting::again).unzip();
+            let next = self.inner.commit(Taken { appends: copies, facts: Vec::new() }).await;
+            let taken =
+                answers.into_iter().map(|mut answer| matches!(answer.try_recv(), Ok(Err(AppendError::Taken(_)))));
+            let left = appends.into_iter().zip(taken).filter(|(_, is_taken)| !is_taken).map(|(waiting, _)| waiting);
+            appends = left.filter(|waiting| self.sink.is_early(waiting.draft.transaction_id)).collect();
+            if appends.is_empty() || matches!(next, Next::Never(_)) {
+                return next;
+            }
+            tokio::time::sleep(PAUSE.0).await;
+        }
     }
-    tokio::time::sleep(LATE).await;
-    // Where it has just become durable, if the rule is kept.
-    proof::pass(CrashPoint::AfterAppend);
-    true
+}
+
+#[async_trait]
+impl<C: Commits> Commits for ExecuteFirst<C> {
+    async fn commit(&self, mut taken: Taken) -> Next {
+        // An application's own operations take positions that are not reported.
+        let facts = taken.facts.iter().flat_map(|group| &group.facts);
+        let is_unknown = facts.into_iter().any(|fact| matches!(fact, Fact::ApplicationBegan(_)));
+        let Some(seqs) = self.sink.positions(&taken) else {
+            let next = self.inner.commit(taken).await;
+            if is_unknown {
+                self.sink.known().last = None;
+            }
+            return next;
+        };
+        self.sink.report_early(&taken.appends, &seqs);
+        for (waiting, seq) in taken.appends.iter_mut().zip(&seqs) {
+            let (again, _) = waiting.again();
+            // The caller may have given up.
+            let _ = std::mem::replace(waiting, again).reply.send(Ok(*seq));
+        }
+        tokio::time::sleep(LATE).await;
+        // Where it has just become durable, if the rule is kept.
+        proof::pass(CrashPoint::AfterAppend);
+        self.journal_late(taken.appends).await
+    }
+}
+
+impl Once {
+    /// The positions that the appends are going to have, if they may be reported early: not the first ones, whose
+    /// positions are not known; not those with an id of a client's among them, which may be a repetition and get no
+    /// position; not those with one of the catalog, which is executed as the journal has it; and not while a lane waits
+    /// for its progress to be recorded, and would execute nothing.
+    fn positions(&self, taken: &Taken) -> Option<Vec<Seq>> {
+        let last = self.known().last?;
+        let are_plain = taken.appends.iter().all(|waiting| is_plain(&waiting.draft));
+        let first = last.get() + 1;
+        let fits = !taken.appends.is_empty() && taken.facts.is_empty() && are_plain;
+        fits.then(|| (first..).map(Seq::new).take(taken.appends.len()).collect())
+    }
+
+    fn report_early(&self, appends: &[Waiting], seqs: &[Seq]) {
+        let entries =
+            appends.iter().zip(seqs).map(|(waiting, seq)| Appended { seq: *seq, draft: waiting.draft.clone() });
+        let entries: Vec<_> = entries.collect();
+        self.known().early.extend(entries.iter().map(|entry| entry.draft.transaction_id));
+        self.sink.appended(entries);
+    }
+
+    fn is_early(&self, id: TransactionId) -> bool {
+        self.known().early.contains(&id)
+    }
+
+    fn known(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl DurableSink for Once {
+    fn appended(&self, mut entries: Vec<Appended>) {
+        {
+            let mut known = self.known();
+            known.last = entries.last().map(|entry| entry.seq);
+            entries.retain(|entry| !known.early.remove(&entry.draft.transaction_id));
+        }
+        if !entries.is_empty() {
+            self.sink.appended(entries);
+        }
+    }
 }
 
 fn is_plain(draft: &Draft) -> bool {
     let given = draft.transaction_id.to_string();
     draft.lane != LaneId::Catalog && draft.client_key.as_ref().is_none_or(|one| one.key == given)
-}
-
-/// A commit gave out these positions; an application's own operations take some that are reported to nobody.
-pub(super) fn learn(seqs: &[Seq], facts: &[Facts]) {
-    let unknown = facts.iter().flat_map(|group| &group.facts).any(|fact| matches!(fact, Fact::ApplicationBegan(_)));
-    match seqs.last() {
-        _ if unknown => LAST.store(0, Ordering::SeqCst),
-        Some(last) => LAST.store(last.get(), Ordering::SeqCst),
-        None => {}
-    }
 }

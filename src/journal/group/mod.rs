@@ -5,6 +5,7 @@
 //! became durable, in order, and puts it into the lanes.
 
 mod breach;
+mod commit;
 mod hold;
 mod queue;
 mod stats;
@@ -106,7 +107,7 @@ impl Journal {
         (Journal { queue: Arc::clone(&queue) }, Unconnected { store, queue })
     }
 
-    /// The handle, and the task that does the work: whoever starts the journal runs it.
+    /// The handle, and the task that does the work, which the caller runs.
     pub fn start(store: Arc<dyn Store>, options: JournalOptions, sink: Arc<dyn DurableSink>) -> (Journal, JournalTask) {
         let (journal, unconnected) = Journal::open(store, options);
         (journal, unconnected.connect(sink))
@@ -156,7 +157,7 @@ impl Journal {
 
     /// Waits until everything that was handed over before is durable, at most for so long.
     pub async fn settle_within(&self, patience: Duration) {
-        // Whoever asks looks at the store then, and sees what is durable.
+        // The caller then reads the store, and sees what is durable.
         let _ = self.record_within(Vec::new(), patience).await;
     }
 
@@ -180,7 +181,7 @@ impl Journal {
         self.queue.watches.watch(seq)
     }
 
-    /// Puts the facts into the next commit, after all facts handed over before. For statuses, which nobody waits for.
+    /// Puts the facts into the next commit, after all facts handed over before. For statuses, for which no caller waits.
     /// While more facts wait than [`JournalOptions::queue_entries`], [`Fact::Retried`] is dropped and counted; all
     /// others are kept.
     pub fn record_later(&self, facts: Vec<Fact>) {

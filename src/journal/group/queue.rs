@@ -22,6 +22,14 @@ pub(super) struct Waiting {
     pub(super) reply: oneshot::Sender<Result<Seq, AppendError>>,
 }
 
+impl Waiting {
+    /// The same append with a reply of its own, which the receiver gets.
+    pub(super) fn again(&self) -> (Waiting, oneshot::Receiver<Result<Seq, AppendError>>) {
+        let (reply, answer) = oneshot::channel();
+        (Waiting { ticket: self.ticket, draft: self.draft.clone(), reply }, answer)
+    }
+}
+
 /// Facts that become durable together, and whom to notify, if anyone waits.
 pub(super) struct Facts {
     pub(super) facts: Vec<Fact>,
@@ -133,7 +141,7 @@ impl Queue {
         Ok((answer, hold))
     }
 
-    /// Queues facts that nobody waits for. When more facts wait than appends may, counts of retries are dropped: only
+    /// Queues facts for which no caller waits. When more facts wait than appends may, counts of retries are dropped: only
     /// operators see them, and during a long outage of the journal they would accumulate without limit. Everything else
     /// is bounded by the transactions and lanes it is about, and kept.
     pub(super) fn record_later(&self, mut facts: Vec<Fact>) {

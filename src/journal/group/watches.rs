@@ -8,24 +8,24 @@ use tokio::sync::watch;
 use crate::ids::Seq;
 use crate::journal::Fact;
 
-/// All watches. Whoever makes them bounds their number.
+/// All watches. Their number is bounded where they are made.
 #[derive(Default)]
 pub(super) struct Watches {
     waiting: Mutex<HashMap<Seq, watch::Sender<()>>>,
 }
 
 /// Notified of one transaction's facts that become durable after it was made.
-#[must_use = "nobody is woken who does not wait"]
+#[must_use = "it notifies only while it is awaited"]
 pub struct Watch {
     watches: Arc<Watches>,
     seq: Seq,
-    told: watch::Receiver<()>,
+    changed: watch::Receiver<()>,
 }
 
 impl Watches {
     pub(super) fn watch(self: &Arc<Self>, seq: Seq) -> Watch {
-        let told = self.waiting().entry(seq).or_insert_with(|| watch::Sender::new(())).subscribe();
-        Watch { watches: Arc::clone(self), seq, told }
+        let changed = self.waiting().entry(seq).or_insert_with(|| watch::Sender::new(())).subscribe();
+        Watch { watches: Arc::clone(self), seq, changed }
     }
 
     /// Notifies the watches of these facts, which are durable.
@@ -51,8 +51,8 @@ impl Watches {
 impl Watch {
     /// Returns when something about the transaction has become durable since the last call, or since the watch was
     /// made.
-    pub async fn told(&mut self) {
-        if self.told.changed().await.is_err() {
+    pub async fn changed(&mut self) {
+        if self.changed.changed().await.is_err() {
             // The sender lives as long as a watch does.
             std::future::pending::<()>().await;
         }
@@ -76,20 +76,20 @@ mod tests {
     use crate::journal::{Fact, Status};
 
     #[tokio::test]
-    async fn whoever_watches_hears_of_what_is_told_since() {
+    async fn a_watch_is_notified_of_what_is_reported_since() {
         let watches = Arc::new(Watches::default());
         let (mut one, mut same) = (watches.watch(Seq::new(1)), watches.watch(Seq::new(1)));
         let mut other = watches.watch(Seq::new(2));
         watches.tell(finished(&[Seq::new(1)]).iter());
-        one.told().await;
-        same.told().await;
-        let still = tokio::time::timeout(std::time::Duration::from_millis(20), other.told()).await;
-        assert!(still.is_err(), "nothing was told of it");
+        one.changed().await;
+        same.changed().await;
+        let still = tokio::time::timeout(std::time::Duration::from_millis(20), other.changed()).await;
+        assert!(still.is_err(), "nothing was reported of it");
         watches.tell([status(Seq::new(2), Status::Failed)].iter());
-        other.told().await;
+        other.changed().await;
         let retried = Fact::Retried { seq: Seq::new(1), reason: String::new(), next_retry_at: None };
         watches.tell([retried].iter());
-        assert!(!one.told.has_changed().unwrap(), "one attempt is no outcome");
+        assert!(!one.changed.has_changed().unwrap(), "one attempt is no outcome");
         drop((one, other));
         assert_eq!(watches.waiting().len(), 1);
         drop(same);

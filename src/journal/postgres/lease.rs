@@ -37,14 +37,14 @@ const FENCE: &str = "
     WHERE halted IS NULL AND EXISTS (SELECT FROM chroma_edge.lease WHERE holder = $1)
     RETURNING epoch, journal_id, last_seq, commits";
 
-/// Goes on holding it, if nobody else does.
+/// Goes on holding it, if no other edge does.
 const RENEW: &str = "
     UPDATE chroma_edge.lease SET holder = $1, holder_name = $2, expires_at = clock_timestamp() + make_interval(secs => $3)
     WHERE holder = $1 OR (holder IS NULL AND EXISTS (SELECT FROM chroma_edge.journal WHERE epoch_holder = $1))";
 
 const RELEASE: &str =
     "UPDATE chroma_edge.lease SET holder = NULL, holder_name = NULL, expires_at = NULL WHERE holder = $1";
-/// Whatever of this process is still on its way to the server comes too late.
+/// Commits of this process that are still on their way to the server come too late.
 const UNFENCE: &str = "
     UPDATE chroma_edge.journal SET epoch = epoch + 1, commits = commits + 1, epoch_holder = NULL
     WHERE epoch_holder = $1";
@@ -97,7 +97,7 @@ impl Lease {
         if found.reads_only {
             return Err(LeadershipError::Unavailable(READ_ONLY.to_owned()));
         }
-        // Whoever held it while this edge stood by may have been a newer binary.
+        // The edge that held it while this one stood by may have been a newer binary.
         schema::known(session).await.map_err(unusable)?;
         self.take(session, &found).await
     }

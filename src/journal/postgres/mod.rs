@@ -48,7 +48,7 @@ pub use schema::{Applied, Difference, SchemaError, bring_up_to_date, validate};
 /// Reads that run at once; the others wait.
 const READERS: usize = 4;
 /// How long the store's end may take to give the lease back.
-const LAST_WORDS: Duration = Duration::from_secs(1);
+const RELEASE_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// How long things may take.
 #[derive(Clone, Debug)]
@@ -183,7 +183,7 @@ impl Drop for PostgresStore {
     /// Gives the lease back, if that is possible at once, and closes all connections.
     fn drop(&mut self) {
         let parts = Arc::clone(&self.parts);
-        self.thread.finish(async move { tokio::time::timeout(LAST_WORDS, parts.lease.release()).await });
+        self.thread.finish(async move { tokio::time::timeout(RELEASE_TIMEOUT, parts.lease.release()).await });
     }
 }
 

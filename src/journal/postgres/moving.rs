@@ -1,6 +1,6 @@
 //! Moving a journal from an SQLite file into an empty PostgreSQL database, as it is: ids, positions, progress.
 //!
-//! One transaction: the database holds all of it or nothing. The file stays as it was, and nobody may use it meanwhile;
+//! One transaction: the database holds all of it or nothing. The file stays as it was, and no process may use it meanwhile;
 //! what is in the database is counted before it is committed.
 
 use futures::pin_mut;
@@ -182,7 +182,7 @@ pub async fn move_from(source: &Source, url: &DatabaseUrl) -> Result<Moved, Move
         connection.query_row("SELECT journal_id, last_seq FROM meta", [], |row| Ok((row.get(0)?, row.get(1)?)))?;
     let sql = "UPDATE chroma_edge.journal SET journal_id = $1, last_seq = $2, commits = commits + 1, epoch = epoch + 1";
     transaction.execute(sql, &[&Uuid::from_bytes(journal_id), &last]).await?;
-    // Whoever listens goes on where he was.
+    // A listener goes on where it was.
     let of_events: (i64, i64, Option<i64>) =
         connection.query_row("SELECT last_event, forgotten_event, delivered_event FROM meta", [], |row| {
             Ok((row.get(0)?, row.get(1)?, row.get(2)?))

@@ -121,7 +121,7 @@ impl Schema {
     }
 }
 
-/// Makes sure that nobody has brought the schema further than this binary knows.
+/// Makes sure that no newer binary has brought the schema further than this one knows.
 pub(super) async fn known(session: &Session) -> Result<(), SchemaError> {
     refuse(&applied(session).await?)
 }

@@ -1,7 +1,7 @@
 //! Who holds a journal that is over its byte limit back, and whom to leave behind (rule R11). Pure.
 //!
 //! What can be removed is removed before this is asked. What is left is kept for instances that have not got it, or
-//! because fewer than two hold it. Nobody is left behind for whom two others do not stand ready, and never in the
+//! because fewer than two hold it. No instance is left behind unless two others stand ready, and never in the
 //! catalog lane: an instance without the catalog is an instance without anything.
 
 use std::collections::BTreeMap;
@@ -10,6 +10,16 @@ use std::time::Duration;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::{HeldLane, HeldProgress};
 use crate::order::LaneState;
+
+/// How full the journal is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capacity {
+    /// Bytes that its transactions take, as far as they count for the limit.
+    pub used: u64,
+    pub limit: u64,
+    /// While it is over the limit and nothing may be removed: the instance for which most is kept.
+    pub held_back_by: Option<InstanceName>,
+}
 
 /// What is to be done about a journal from which nothing more can be removed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -44,7 +54,7 @@ fn kept_for(lane: &HeldLane) -> Vec<(&InstanceName, u64)> {
     diverged.into_iter().map(|place| (&place.instance, all)).collect()
 }
 
-/// The last of some places, all at the same entry, and what goes when nobody waits for them.
+/// The last of some replicas, all at the same entry, and what can be removed when nothing waits for them.
 struct Behind<'a> {
     last: Vec<&'a HeldProgress>,
     others: usize,

@@ -5,6 +5,7 @@
 //! (R11): never what a configured instance in step still needs; for room, never what fewer than two hold.
 
 mod capacity;
+mod told;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -12,10 +13,12 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
+pub use self::capacity::Capacity;
+use self::capacity::Judgement;
+use self::told::Told;
 use super::{CommitError, ReadError, Store, Trimming};
 use crate::clock::{self, Timestamp};
 use crate::ids::{InstanceName, LaneId};
-use crate::lasting::Lasting;
 
 /// How long transactions are kept.
 #[derive(Clone, Debug)]
@@ -45,20 +48,10 @@ impl Default for RetentionOptions {
     }
 }
 
-/// How full the journal is.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Capacity {
-    /// Bytes that its transactions take, as far as they count for the limit.
-    pub used: u64,
-    pub limit: u64,
-    /// While it is over the limit and nothing may be removed: the instance for which most is kept.
-    pub held_back_by: Option<InstanceName>,
-}
-
 /// Receives what retention finds.
 pub trait RetentionSink: Send + Sync + 'static {
     /// The journal is this full now.
-    fn fullness(&self, fullness: &Capacity);
+    fn capacity(&self, capacity: &Capacity);
 
     /// The instance is not waited for any more in this lane: it is to be diverged there.
     fn left_behind(&self, lane: LaneId, instance: &InstanceName);
@@ -88,23 +81,17 @@ pub async fn run(
         ticks
     };
     let (mut rounds, mut looks) = (ticks(options.every), ticks(options.look));
-    let (mut named, mut unread) = (None, Lasting::default());
+    let mut told = Told::default();
     let work = async {
         loop {
             tokio::select! {
-                _ = rounds.tick() => match round(store.as_ref(), &configured, &options, Timestamp::now()).await {
-                    Ok(0) => {}
-                    Ok(transactions) => tracing::info!(transactions, "removed old transactions from the journal"),
-                    Err(error) => tracing::warn!(%error, "cannot remove old transactions from the journal"),
+                _ = rounds.tick() => {
+                    let removed = round(store.as_ref(), &configured, &options, Timestamp::now()).await;
+                    told.round(removed, clock::now());
                 },
-                _ = looks.tick() => match make_room(store.as_ref(), &configured, &options, sink.as_ref()).await {
-                    Ok(fullness) => {
-                        unread.ended(clock::now());
-                        tell(fullness, &mut named, sink.as_ref());
-                    }
-                    Err(error) => if let Some(times) = unread.seen(clock::now()).times() {
-                        tracing::warn!(%error, times, "look at the journal's size");
-                    },
+                _ = looks.tick() => match make_room(store.as_ref(), &configured, &options).await {
+                    Ok(room) => tell(&room, &mut told, sink.as_ref()),
+                    Err(error) => told.unread(&error, clock::now()),
                 },
             }
         }
@@ -115,19 +102,25 @@ pub async fn run(
     }
 }
 
-/// Says who holds the journal back, once per change.
-fn tell(fullness: Capacity, named: &mut Option<InstanceName>, sink: &dyn RetentionSink) {
-    let Capacity { used, limit, held_back_by } = &fullness;
-    if named != held_back_by {
-        match held_back_by {
-            Some(instance) => {
-                tracing::error!(%instance, used, limit, "the journal is over its limit, and kept for this instance");
-            }
-            None => tracing::info!(used, limit, "no instance holds the journal over its limit any more"),
-        }
-        named.clone_from(held_back_by);
+/// What a look at the bytes came to.
+#[derive(Debug)]
+pub(super) struct Room {
+    pub capacity: Capacity,
+    /// Transactions that went before their time.
+    pub removed: u64,
+    /// Who is not waited for any more.
+    pub leave: Vec<(LaneId, InstanceName)>,
+}
+
+fn tell(room: &Room, told: &mut Told, sink: &dyn RetentionSink) {
+    let now = clock::now();
+    told.read(room.removed, now);
+    for (lane, instance) in &room.leave {
+        told.left_behind(*lane, instance, now);
+        sink.left_behind(*lane, instance);
     }
-    sink.fullness(&fullness);
+    told.capacity(&room.capacity, now);
+    sink.capacity(&room.capacity);
 }
 
 /// One round: batch after batch, until nothing is left to remove. Returns how many transactions went.
@@ -154,27 +147,23 @@ pub(super) async fn make_room(
     store: &dyn Store,
     configured: &[InstanceName],
     options: &RetentionOptions,
-    sink: &dyn RetentionSink,
-) -> Result<Capacity, CapacityError> {
+) -> Result<Room, CapacityError> {
     let limit = options.max_bytes;
+    let enough = |used, removed| {
+        let capacity = Capacity { used, limit, held_back_by: None };
+        Room { capacity, removed, leave: Vec::new() }
+    };
     let used = store.used_bytes(limit).await?;
     if used <= limit {
-        return Ok(Capacity { used, limit, held_back_by: None });
+        return Ok(enough(used, 0));
     }
-    let (transactions, exhausted) = trim_down(store, configured, options, used).await?;
-    if transactions > 0 {
-        tracing::info!(transactions, "removed transactions early: the journal is over its limit");
-    }
+    let (removed, exhausted) = trim_down(store, configured, options, used).await?;
     let used = store.used_bytes(limit).await?;
     if used <= limit || !exhausted {
-        return Ok(Capacity { used, limit, held_back_by: None });
+        return Ok(enough(used, removed));
     }
-    let judgement = capacity::judge(&store.held(configured).await?, used - limit);
-    for (lane, instance) in &judgement.leave {
-        tracing::error!(%instance, %lane, "left behind: the journal is over its limit, and two others have all of it");
-        sink.left_behind(*lane, instance);
-    }
-    Ok(Capacity { used, limit, held_back_by: judgement.holder })
+    let Judgement { holder, leave } = capacity::judge(&store.held(configured).await?, used - limit);
+    Ok(Room { capacity: Capacity { used, limit, held_back_by: holder }, removed, leave })
 }
 
 /// Returns how many transactions went, and whether no more may.

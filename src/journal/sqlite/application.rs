@@ -1,6 +1,6 @@
 //! An application's own operations: rows among the transactions, in no lane, without a verdict, for ever.
 //!
-//! They are appended by a fact, not by an append: nothing executes them, so their position is reported to nobody.
+//! They are appended by a fact, not by an append: nothing executes them, so their position is not reported.
 
 use rusqlite::{Connection, OptionalExtension, named_params, params};
 

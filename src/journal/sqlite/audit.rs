@@ -70,7 +70,7 @@ pub(super) fn audit(connection: &mut Connection, query: &AuditQuery) -> rusqlite
     Ok(AuditPage { transactions, next, counts })
 }
 
-/// The places on the page, and one more if there is one.
+/// The positions on the page, and one more if there is one.
 fn places(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<Vec<AuditCursor>> {
     let filter = &query.filter;
     if let Some(session) = &filter.session {

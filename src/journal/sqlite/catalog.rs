@@ -50,7 +50,7 @@ pub(super) fn apply(connection: &Connection, change: &CatalogChange) -> rusqlite
             connection.prepare_cached(sql)?.execute([key(*collection)]).map(drop)
         }
         CatalogChange::Mapped { collection, instance, id } => {
-            // Told late about a collection that is gone: nothing to map.
+            // Recorded late, about a collection that is gone: nothing to map.
             let sql = "INSERT INTO collection_instances (collection, instance, instance_collection_id)
                 SELECT collection, ?2, ?3 FROM collections WHERE collection = ?1
                 ON CONFLICT (collection, instance) DO UPDATE SET instance_collection_id = excluded.instance_collection_id";

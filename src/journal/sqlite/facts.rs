@@ -12,18 +12,17 @@ use super::{application, catalog, events, quarantine};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::{Named, lane_name};
-use crate::journal::{Fact, Status, StoredAnswer, TimingGap, with_statuses};
+use crate::journal::{Fact, Status, StoredAnswer, TimingGap, with_reasons, with_statuses};
 use crate::order::{Generation, LaneState, Verdict};
 
 static FINISH: LazyLock<String> = LazyLock::new(|| {
-    with_statuses(
+    with_reasons(&with_statuses(
         "UPDATE transactions SET
-            status = CASE WHEN status = {attempting} THEN {completed} WHEN verdict = :applied THEN {recovered}
-                ELSE {abandoned} END,
-            response_status = coalesce(answer_status, response_status),
+            status = {finished},
+            response_status = coalesce(answer_status, response_status), failure_reason = {reason},
             completed_at = :at, next_retry_at = NULL
         WHERE verdict IS NOT NULL AND status IN ({open})",
-    )
+    ))
 });
 
 static RETRIED: LazyLock<String> = LazyLock::new(|| {
@@ -36,8 +35,7 @@ static RETRIED: LazyLock<String> = LazyLock::new(|| {
 
 /// Finishes what has a verdict and was cut off before its client's answer was recorded.
 pub(super) fn finish_statuses(connection: &Connection, at: Timestamp) -> rusqlite::Result<()> {
-    let values = named_params! { ":applied": Verdict::Applied.name(), ":at": at.millis() };
-    connection.prepare_cached(&FINISH)?.execute(values).map(drop)
+    connection.prepare_cached(&FINISH)?.execute(named_params! { ":at": at.millis() }).map(drop)
 }
 
 /// Records the fact.
@@ -72,7 +70,7 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
             },
         ),
         Fact::Retried { seq, reason, next_retry_at } => retry(connection, *seq, reason, *next_retry_at),
-        // Nobody can take over the file from a living edge, so nothing is ever suspected here.
+        // No edge can take over the file from a living one, so there are no late writes here.
         Fact::LateWriteHandled(_) => Ok(()),
         Fact::ApplicationBegan(draft) => application::begin(connection, draft),
         Fact::ApplicationReported { seq, report, at } => application::report(connection, *seq, report, *at),
@@ -92,7 +90,7 @@ fn retry(connection: &Connection, seq: Seq, reason: &str, next_retry_at: Option<
     connection.prepare_cached(&RETRIED)?.execute(values).map(drop)
 }
 
-/// Progress only moves forwards, in whatever order it arrives.
+/// Progress only moves forwards, in any order of arrival.
 fn progress(connection: &Connection, lane: LaneId, instance: &InstanceName, through: Seq) -> rusqlite::Result<()> {
     let sql = "INSERT INTO progress (lane, instance, through) VALUES (?1, ?2, ?3)
         ON CONFLICT (lane, instance) DO UPDATE SET through = max(through, excluded.through)";

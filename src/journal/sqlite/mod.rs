@@ -241,7 +241,7 @@ impl Leadership for SqliteStore {
         Ok(LeaseTerm::ForLife)
     }
 
-    /// Nobody can have taken over while this process lives.
+    /// No other edge can have taken over while this process lives.
     async fn report_late_writes(&self, _: &[LateWrite]) -> Result<(), ReadError> {
         Ok(())
     }

@@ -11,12 +11,13 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
 use crate::journal::bodies::{self, Stored};
 use crate::journal::names::{APPLICATION, Named, lane_named};
+use crate::journal::stored_profile::StoredProfile;
 use crate::journal::transaction::transaction_columns;
 use crate::journal::{
     ClientKey, EntryRow, OperationType, ProgressRow, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
     ack_policy,
 };
-use crate::order::{Conditions, LaneState, Merge, Profile, RequestClass, Verdict};
+use crate::order::{Conditions, LaneState, Profile, RequestClass, Verdict};
 
 /// A position as stored. A journal holds fewer than 2^63 transactions.
 pub(super) fn number(seq: Seq) -> i64 {
@@ -79,19 +80,15 @@ fn transaction_id(row: &Row<'_>) -> rusqlite::Result<TransactionId> {
 }
 
 fn profile(row: &Row<'_>) -> rusqlite::Result<Profile> {
-    let docs: Option<u32> = row.get("merge_docs")?;
-    let encoding = named(row, "merge_encoding")?;
-    let merge = docs.zip(encoding).map(|(docs, encoding)| Merge { docs, encoding });
-    Ok(Profile {
+    let stored = StoredProfile {
         kind: parsed(row, "kind", Named::named)?,
-        merge,
         bytes: unsigned(row, "bytes")?,
-        // Entries from before there were priorities have none.
-        priority: named(row, "priority")?.unwrap_or_default(),
-        // Neither had those from before there were quarantines.
-        vouching: named(row, "vouching")?.unwrap_or_default(),
-        conditions: conditions(row)?,
-    })
+        merge: (row.get("merge_docs")?, named(row, "merge_encoding")?),
+        priority: named(row, "priority")?,
+        vouching: named(row, "vouching")?,
+        conditions: named(row, "conditions")?,
+    };
+    Ok(stored.read())
 }
 
 /// How the write says which records it is about.

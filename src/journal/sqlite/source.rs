@@ -6,7 +6,7 @@ use rusqlite::Connection;
 
 use super::open::{self, Locked, OpenError};
 
-/// A journal file of this binary's schema that nobody else uses.
+/// A journal file of this binary's schema that no other process uses.
 pub struct Source {
     connection: Connection,
     _locked: Locked,

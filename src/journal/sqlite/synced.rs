@@ -15,7 +15,7 @@ use crate::journal::names::lane_name;
 /// Where the last configured instance of each lane was.
 pub(super) type LaneProgress = Vec<(String, Seq)>;
 
-/// The places of the lanes in which these facts move an instance.
+/// The replicas that these facts move.
 pub(super) fn places(connection: &Connection, facts: &[Fact]) -> rusqlite::Result<LaneProgress> {
     let mut moved: Vec<LaneId> = facts
         .iter()

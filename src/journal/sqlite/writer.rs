@@ -84,10 +84,10 @@ impl Writer {
         Writer { connection: Some(connection), doubt, trims: 0, patience, compression, locked }
     }
 
-    /// Serves commands until nobody can send one.
+    /// Serves commands until all senders are gone.
     pub(super) fn run(mut self, mut commands: mpsc::Receiver<Command>) {
         while let Some(command) = commands.blocking_recv() {
-            // Whoever asked may have gone: what was done stays done.
+            // The caller may have gone: what was done stays done.
             match command {
                 Command::Commit { batch, reply } => drop(reply.send(self.commit(&batch))),
                 Command::Trim { before, configured, why, most, reply } => {

@@ -33,6 +33,7 @@ impl Board {
 
     /// Asks for the examination once nothing is under way or in doubt on any in-step instance.
     pub(super) fn examine_when_quiescent(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
+        // Nothing in the lane waits for quiescence.
         let Some(Held::UntilQuiescent(seq)) = self.held.get(&id).copied() else { return };
         let Some(lane) = known(self.lanes.get(&id)) else { return };
         if lane.replicas.iter().all(is_quiescent) {
@@ -80,7 +81,7 @@ impl Board {
     }
 }
 
-/// No request of this place can be executed any more, as far as the lane's content counts.
+/// No request to this replica can be executed any more, as far as the lane's content counts.
 pub(super) fn is_quiescent(progress: &ReplicaProgress) -> bool {
     progress.state != LaneState::InStep || progress.in_flight == InFlight::None
 }

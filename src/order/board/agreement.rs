@@ -9,6 +9,7 @@ use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::entry::{AckState, Kind, MAX_RETRIES, Verdict};
 use crate::order::failures::{Failures, PUT_OFF, Signature, Touched, Traces, Writable};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
+use crate::proof::{self, Rule};
 
 /// An instance that fails an entry this often although another one has settled it becomes diverged.
 const FAILED_ELSEWHERE: u32 = 5;
@@ -75,6 +76,9 @@ impl Board {
         about: Option<CollectionId>,
         effects: &mut Vec<Effect>,
     ) {
+        if proof::broken(Rule::AppliedStands) && self.rejected_all_the_same(id, instance, seq, effects) {
+            return;
+        }
         match (id, about) {
             (LaneId::Records(_), _) if times >= FAILED_ELSEWHERE => {
                 let diverged = self.diverge(vec![(id, instance)]);
@@ -111,8 +115,9 @@ impl Board {
             progress.doubt = Seq::ZERO;
             return;
         }
+        // The entry has its verdict since the check began.
         let Some(slot) = lane.slot_mut(seq).filter(|slot| slot.entry.verdict.is_none()) else { return };
-        let Some(failures) = &mut slot.failures else { return };
+        let Some(failures) = known(slot.failures.as_mut()) else { return };
         let failed = &mut failures.by[instance.0];
         failed.writable = Some(shows);
         if shows == Writable::Yes {
@@ -125,7 +130,8 @@ impl Board {
 
     /// Whether an instance that has failed the entry waits until the others have been asked as often.
     pub(super) fn others_come_first(&self, id: LaneId, seq: Seq, instance: InstanceId) -> bool {
-        let Some(slot) = self.lanes.get(&id).and_then(|lane| lane.slot(seq)) else { return false };
+        let Some(slot) = known(self.lanes.get(&id).and_then(|lane| lane.slot(seq))) else { return false };
+        // No instance has failed it.
         let Some(failures) = &slot.failures else { return false };
         let own = failures.by[instance.0].own;
         let first = |peer: &InstanceId| asked(slot, failures, *peer) < own && failures.by[peer.0].put_off < PUT_OFF;
@@ -142,7 +148,7 @@ impl Board {
 
     /// The instances whose answer counts: reachable, in step, near, and not known to fail every write there.
     fn peers(&self, id: LaneId, slot: &Slot, failures: &Failures) -> Vec<InstanceId> {
-        let Some(lane) = self.lanes.get(&id) else { return Vec::new() };
+        let Some(lane) = known(self.lanes.get(&id)) else { return Vec::new() };
         let seq = slot.entry.seq;
         let counts = |instance: &InstanceId| {
             let progress = lane.progress(*instance);
@@ -159,9 +165,9 @@ impl Board {
     /// Rejects the entry if every instance that can be asked has failed it by its own fault: first compared, where
     /// instances may differ in what it did. Never what may have been acknowledged.
     fn agreed(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) -> bool {
-        let Some(slot) = self.lanes.get(&id).and_then(|lane| lane.slot(seq)) else { return false };
-        let Some(failures) = &slot.failures else { return false };
-        if slot.ack_state == AckState::MaybeAcknowledged {
+        let Some(slot) = known(self.lanes.get(&id).and_then(|lane| lane.slot(seq))) else { return false };
+        let Some(failures) = known(slot.failures.as_ref()) else { return false };
+        if slot.ack_state == AckState::MaybeAcknowledged && !proof::broken(Rule::AppliedStands) {
             return false;
         }
         let peers = self.peers(id, slot, failures);

@@ -57,6 +57,22 @@ impl Board {
         elsewhere
     }
 
+    /// R12: whether an entry that the instance fails, and another one has applied, is passed by as if it had been rejected.
+    pub(super) fn rejected_all_the_same(
+        &mut self,
+        id: LaneId,
+        instance: InstanceId,
+        seq: Seq,
+        effects: &mut Vec<Effect>,
+    ) -> bool {
+        let slot = self.lanes.get(&id).filter(|_| id != LaneId::Catalog).and_then(|lane| lane.slot(seq));
+        let applied = slot.is_some_and(|slot| slot.entry.verdict == Some(Verdict::Applied));
+        if applied {
+            self.pass_by(id, instance, seq, effects);
+        }
+        applied
+    }
+
     /// Marks what was not executed there.
     fn pass_by(&mut self, id: LaneId, instance: InstanceId, through: Seq, effects: &mut Vec<Effect>) {
         let record = Record { through: Some(through), ..Record::default() };
@@ -80,6 +96,11 @@ fn failed_again(lane: &mut Lane, instance: InstanceId) -> Option<Seq> {
         }
     }
     through
+}
+
+/// R13: whether a suspect of this lane is sent to an instance that it is not bound to.
+pub(super) fn sends_suspects_on(id: LaneId) -> bool {
+    broken(Rule::SuspectBound) && id != LaneId::Catalog
 }
 
 /// R1, R2: the instance is set back to some entries before the one in doubt. Only applied ones: with one that was

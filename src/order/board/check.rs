@@ -1,4 +1,4 @@
-//! What must be true of the board after each step, whatever the instances did: asked in debug builds and in tests, never in
+//! What must be true of the board after each step, however the instances behave: checked in debug builds and in tests, never in
 //! a release.
 //!
 //! Only what the board itself can know. What has to be compared with the journal and the instances is the simulation's

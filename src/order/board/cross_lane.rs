@@ -52,7 +52,7 @@ impl Board {
             let progress = lane.progress(instance);
             progress.busy()
                 || progress.in_flight == InFlight::InDoubt
-                // Its rest begins as soon as a record is durable.
+                // Its wait begins as soon as a record is durable.
                 || progress.late_write_check == LateWriteCheck::WaitDue
                 || (lane.may_still_execute(instance) && lane.closed_by.is_none())
         };
@@ -66,6 +66,7 @@ impl Board {
 
     /// Whether a deletion without a verdict may have been executed on the instance, and have taken the lane's collection.
     pub(super) fn may_be_deleted(&self, id: LaneId, instance: InstanceId) -> bool {
+        // A deletion takes collections, never the catalog.
         let LaneId::Records(collection) = id else { return false };
         let sent = self.lanes.get(&LaneId::Catalog).map_or(Seq::ZERO, |catalog| catalog.progress(instance).doubt);
         self.first_deletion(collection) <= sent
@@ -77,6 +78,7 @@ impl Board {
             // What waited because a name might change may go on, even if it did not change.
             self.dirty.extend(self.lanes.keys().copied());
         }
+        // The entry deletes nothing.
         let Some(deletion) = self.deletions.remove(&seq) else { return };
         if verdict == Verdict::Applied {
             let closed: Vec<_> = self.catalog.hit_by(&deletion).into_iter().map(LaneId::Records).collect();
@@ -90,6 +92,7 @@ impl Board {
 
     /// The lane's collection was deleted by the entry at `seq`.
     pub(super) fn close(&mut self, id: LaneId, seq: Seq, effects: &mut Vec<Effect>) {
+        // A collection that has no entries has no lane.
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         lane.closed_by = Some(seq);
         for progress in &mut lane.replicas {
@@ -98,7 +101,7 @@ impl Board {
             }
         }
         self.held.remove(&id);
-        // What may happen in the lane happens no more.
+        // Nothing is sent in the lane any more, so no class of writes has to be refused.
         self.quarantined.remove(&id);
         self.void_open_entries(id, effects);
     }

@@ -96,7 +96,7 @@ pub enum Action {
     AwaitReturn { lane: LaneId, instance: InstanceId, wait: WaitId },
     /// Check that the instance still holds what it should.
     Inspect { instance: InstanceId },
-    /// Send a write that changes nothing to the same place; report
+    /// Send a write that changes nothing to the same replica; report
     /// [`Input::WriteChecked`](super::Input::WriteChecked) (rule R12).
     CheckWritable { lane: LaneId, instance: InstanceId, seq: Seq },
     /// Compare what the entry was about on these instances, which all failed it; report

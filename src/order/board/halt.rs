@@ -1,6 +1,6 @@
 //! Lanes that are halted: a step has panicked in them again after a restart, or while they were restored.
 //!
-//! Decides what is still true of such a lane, and what is not done: nothing is sent, marked, answered or forgotten, and what
+//! Decides what is still true of such a lane, and what is not done: nothing is sent, recorded, answered or forgotten, and what
 //! its entries are is not looked at. Instances that have all of it go on serving reads (rule R5). Which lanes are halted,
 //! and until when, is the coordinator's.
 
@@ -60,7 +60,7 @@ impl Board {
         };
         let replicas = restored.replicas.iter().map(|at| ReplicaProgress::new(at.durable, state(at.durable, at.state)));
         let mut lane = Lane::new(replicas.collect(), Dimension::Known);
-        // Whatever may have been answered counts as answered: only who has all of it serves reads.
+        // What may have been answered counts as answered: only an instance that has all of it serves reads.
         lane.answered = restored.entries.last().map_or(Seq::ZERO, |entry| entry.seq);
         self.lanes.insert(restored.id, lane);
         let open = restored.entries.iter().filter(|entry| entry.verdict.is_none()).count() as u64;

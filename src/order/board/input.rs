@@ -166,7 +166,7 @@ pub enum Input {
         instance: InstanceId,
         wait: WaitId,
     },
-    /// The wait for the instance that a suspect is bound to is over (rule R13).
+    /// The wait for the instance that a suspect is bound to is over (rule R13). May be late: it is no suspect any more.
     ReturnAwaited {
         lane: LaneId,
         instance: InstanceId,
@@ -201,7 +201,7 @@ pub enum Input {
         lane: LaneId,
         seq: Seq,
     },
-    /// The client of this entry is to be answered, and should be told to send it again: take it back, if nothing of it can
+    /// The client of this entry is to be answered that it may send the write again: take it back, if nothing of it can
     /// have been executed (rule R15). Ignored otherwise.
     Withdraw {
         lane: LaneId,
@@ -231,12 +231,13 @@ pub enum Input {
         seq: Seq,
         comparison: Touched,
     },
-    /// An operator has dealt with this quarantined entry (rule R13).
+    /// An operator has dealt with this quarantined entry (rule R13). May be late: it is lifted, or its collection is gone.
     Lift {
         lane: LaneId,
         seq: Seq,
     },
-    /// An operator lets the instance's quarantined copy be looked at again: it is diverged like any other.
+    /// An operator lets the instance's quarantined copy be compared again: it is diverged like any other. May be late: it is
+    /// not quarantined any more.
     Reconsider {
         lane: LaneId,
         instance: InstanceId,
@@ -244,16 +245,16 @@ pub enum Input {
     /// The two instances hold the same content for the lane's collection. May be late.
     FoundEqual(Comparison),
     /// A new copy of a diverged replica is about to be compared with its source from the beginning: what enters the lane from
-    /// now on may have touched what was compared already (rule R14).
+    /// now on may have touched what was compared already (rule R14). May be late: the lane is gone.
     CopyBegun(Rebuild),
     /// The new copy is nearly equal to its source: the lane is held from now on, until it stands still and
-    /// [`Input::CutoverEnded`] says how it went (rule R14).
+    /// [`Input::CutoverEnded`] says how it went (rule R14). May be late: the copy cannot be made any more.
     CutoverWanted(Rebuild),
-    /// The copy is in its place, or given up: whoever began it says so.
+    /// The copy is in its place, or given up. May be late: the board has given the cutover up itself.
     CutoverEnded {
         rebuild: Rebuild,
         outcome: CutoverOutcome,
     },
-    /// Periodic safety net: sends whatever may be sent, even if no input announced it.
+    /// Periodic: sends what may be sent, even if no input announced it.
     LookAgain,
 }

@@ -8,13 +8,25 @@ use crate::order::entry::Kind;
 use crate::order::lane::{InFlight, LaneState};
 
 impl Board {
-    /// The collections that must be on the instance: mapped there, and no deletion under way.
+    /// The collections that must be on the instance: mapped there, and taken by no deletion that may have been sent there.
     pub fn expected_on(&self, instance: InstanceId) -> Vec<(CollectionId, InstanceCollectionId)> {
         self.catalog
             .collections()
             .filter_map(|collection| Some((collection.id, collection.mappings[instance.0]?)))
-            .filter(|(id, _)| self.first_deletion(*id) == Seq::MAX)
+            .filter(|(id, _)| !self.may_be_going(*id, instance))
             .collect()
+    }
+
+    /// Whether a deletion without a durable verdict may have been executed on the instance, and have taken the collection. One
+    /// that waits takes nothing: what is missing meanwhile is lost, and the deletion may wait for just that to be seen (rule
+    /// R7).
+    pub(super) fn may_be_going(&self, collection: CollectionId, instance: InstanceId) -> bool {
+        let in_flight = self
+            .lanes
+            .get(&LaneId::Catalog)
+            .is_some_and(|catalog| !matches!(catalog.progress(instance).in_flight, InFlight::None | InFlight::Paused));
+        let deletion_waits = self.first_deletion(collection) != Seq::MAX;
+        (deletion_waits && in_flight) || self.may_be_deleted(LaneId::Records(collection), instance)
     }
 
     /// One of the collections that the instance serves, another one for each number: its id there.

@@ -1,7 +1,7 @@
 //! What another edge may have sent after its lease (docs/one-active-edge.md).
 //!
-//! Decides that a place is not trusted, and from when on it may be looked at: not before a rest that began after the
-//! late write is over, since what was sent may be executed until then. The look itself is the shell's.
+//! Decides that a replica is not trusted, and from when on it may be compared: not before a settle time that began after the
+//! late write is over, since what was sent may be executed until then. The comparison itself is the shell's.
 
 use super::{Action, Board, DivergenceCause, Effect, WaitReason, known, persist_divergence};
 use crate::ids::{InstanceId, LaneId};
@@ -9,8 +9,8 @@ use crate::order::lane::{InFlight, LateWriteCheck};
 
 impl Board {
     /// A collection's lane stops there until it has been compared: also if a deletion without a verdict may take the
-    /// collection, for that may be refused. The catalog lane only rests; what was done to it shows when the instance is
-    /// looked at.
+    /// collection, for that may be rejected. The catalog lane only waits for a settle time; what was done to it shows when
+    /// the instance is inspected.
     pub(super) fn late_write(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
         match id {
             LaneId::Records(collection) => {
@@ -28,10 +28,10 @@ impl Board {
         }
     }
 
-    /// A rest that is over already, or nearly, says nothing of what was sent meanwhile: another one begins.
+    /// A settle time that is over already, or nearly, proves nothing about what was sent meanwhile: another one begins.
     pub(super) fn await_late_writes(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
-            let Some(lane) = self.lanes.get_mut(&id) else { return };
+            let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
             let progress = lane.progress_mut(instance);
             let free = matches!(progress.in_flight, InFlight::None | InFlight::Paused | InFlight::InDoubt);
             if progress.late_write_check == LateWriteCheck::WaitDue && free {

@@ -17,19 +17,20 @@ impl Board {
     pub(super) fn launch_all(&mut self, effects: &mut Vec<Effect>) {
         self.give_up_cutovers();
         while let Some(id) = self.dirty.pop_first() {
-            if self.halted.contains(id) {
+            // Not on the board: a change of the catalog marks the lane of a collection that has no entries, or none any more.
+            if self.halted.contains(id) || !self.lanes.contains_key(&id) {
                 continue;
             }
             self.at = Some(id);
             self.await_late_writes(id, effects);
-            if let Some(lane) = self.lanes.get_mut(&id) {
+            if let Some(lane) = known(self.lanes.get_mut(&id)) {
                 lane.pass_skipped();
             }
             self.settle_suspects(id, effects);
             self.mark_skips(id, effects);
             self.replicate(id, effects);
             self.execute(id, effects);
-            if let Some(lane) = self.lanes.get_mut(&id) {
+            if let Some(lane) = known(self.lanes.get_mut(&id)) {
                 lane.trim();
             }
             if cfg!(debug_assertions) {
@@ -45,7 +46,7 @@ impl Board {
     /// newer one.
     fn mark_skips(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
-            let Some(lane) = self.lanes.get(&id) else { return };
+            let Some(lane) = known(self.lanes.get(&id)) else { return };
             let progress = lane.progress(instance);
             let idle =
                 progress.state == LaneState::InStep && progress.in_flight == InFlight::None && lane.closed_by.is_none();
@@ -76,7 +77,7 @@ impl Board {
         let mut open: Vec<(Seq, Candidate)> = Vec::new();
         for instance in self.instances() {
             let Some(next) = self.sendable(id, instance) else { continue };
-            let Some(lane) = self.lanes.get(&id) else { return };
+            let Some(lane) = known(self.lanes.get(&id)) else { return };
             let held = lane.slot(next.seq).is_some_and(|slot| slot.examined)
                 || (next.verdict.is_none()
                     && (self.others_come_first(id, next.seq, instance) || !self.may_risk(id, instance, next.seq)));
@@ -89,6 +90,7 @@ impl Board {
                 open.push((next.seq, Candidate { instance, health, in_flight: 0 }));
             }
         }
+        // No instance can take an open entry now.
         let Some(first) = open.iter().map(|(seq, _)| *seq).min() else { return };
         let candidates: Vec<_> = open.iter().filter(|(seq, _)| *seq == first).map(|(_, c)| *c).collect();
         if let Some(instance) = choose(&candidates, Preference::Configured).first() {
@@ -161,8 +163,8 @@ impl Board {
     /// waits, or an instance may have executed it before (rule R2).
     pub(super) fn declined_by_all(&self, id: LaneId, seq: Seq) -> bool {
         self.lanes.get(&id).is_some_and(|lane| {
-            let attended = lane.slot(seq).is_some_and(|slot| slot.client == ClientState::Waiting);
-            attended && lane.replicas.iter().all(|progress| progress.declined == Some(seq) && progress.doubt < seq)
+            let waiting = lane.slot(seq).is_some_and(|slot| slot.client == ClientState::Waiting);
+            waiting && lane.replicas.iter().all(|progress| progress.declined == Some(seq) && progress.doubt < seq)
         })
     }
 }

@@ -225,6 +225,7 @@ impl Board {
     /// Whether the instance lacks the collection, and its catalog lane will not bring it: it needs a rebuild, and
     /// nothing may wait for it until then (rule R11).
     pub(super) fn never_mapped(&self, id: LaneId, instance: InstanceId) -> bool {
+        // Only collections are mapped.
         let LaneId::Records(collection) = id else { return false };
         let stopped =
             self.lanes.get(&LaneId::Catalog).is_some_and(|lane| lane.progress(instance).state != LaneState::InStep);
@@ -232,6 +233,7 @@ impl Board {
     }
 
     fn quiesced(&mut self, id: LaneId, instance: InstanceId, wait: WaitId, effects: &mut Vec<Effect>) {
+        // Late: the lane's collection was deleted during the wait.
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let closed = lane.closed_by.is_some();
         let progress = lane.progress_mut(instance);
@@ -248,7 +250,7 @@ impl Board {
         self.examine_when_quiescent(id, effects);
     }
 
-    /// The net under every wake-up: costs one look at each lane.
+    /// For a wake-up that was missed: costs one look at each lane.
     fn look_again(&mut self, effects: &mut Vec<Effect>) {
         let held: Vec<_> = self.held.keys().copied().collect();
         for id in held {
@@ -272,7 +274,7 @@ impl Board {
     fn missing(&mut self, instance: InstanceId, collections: &[CollectionId], effects: &mut Vec<Effect>) {
         let lanes: Vec<_> = collections
             .iter()
-            .filter(|id| self.catalog.mapping(**id, instance).is_some() && self.first_deletion(**id) == Seq::MAX)
+            .filter(|id| self.catalog.mapping(**id, instance).is_some() && !self.may_be_going(**id, instance))
             .map(|id| LaneId::Records(*id))
             .collect();
         let diverged = self.diverge(lanes.into_iter().map(|lane| (lane, instance)).collect());
@@ -282,6 +284,7 @@ impl Board {
     /// Rule R11: only a collection's lane, and only if two others in step durably have more. The instance may have moved
     /// since it was found to be the last.
     fn left_behind(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
+        // Late: the collection was deleted since.
         let Some(lane) = self.lanes.get(&id).filter(|_| id != LaneId::Catalog) else { return };
         let has = lane.durably_covered(instance);
         let ahead =

@@ -32,7 +32,7 @@ impl Board {
         if is_answer(&outcome) {
             self.cleared(id, instance, effects);
         }
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let progress = lane.progress_mut(instance);
         match outcome {
             // The outcome no longer matters: the replica is diverged, or its collection is deleted.
@@ -309,7 +309,7 @@ impl Board {
             }
             Resolved::Failed { .. } | Resolved::Died { .. } => {}
         }
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         match resolved {
             Resolved::Durable => {
                 if let Some(slot) = lane.slot_mut(seq) {
@@ -343,6 +343,7 @@ const fn is_answer(outcome: &Outcome) -> bool {
 
 /// The first write with embeddings that is applied gives the collection its dimension (rule R4).
 fn note_dimension(id: LaneId, lane: &mut Lane, last: Seq, changes: &mut Vec<CatalogChange>) {
+    // The catalog has no dimension.
     let LaneId::Records(collection) = id else { return };
     let sets = lane.slot(last).is_some_and(|slot| {
         let writes = matches!(slot.entry.profile.kind, Kind::Add | Kind::Upsert | Kind::Update);

@@ -73,7 +73,7 @@ impl Board {
     }
 
     fn forget_settled_deletions(&mut self) {
-        let Some(catalog) = self.lanes.get(&LaneId::Catalog) else { return };
+        let Some(catalog) = known(self.lanes.get(&LaneId::Catalog)) else { return };
         let low = self
             .instances()
             .filter(|i| catalog.progress(*i).state == LaneState::InStep)
@@ -113,6 +113,7 @@ impl Board {
             return;
         }
         let quiet = self.quiet(collection, reference);
+        // Late: the collection was deleted during the comparison.
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let unmoved = quiet && lane.covered(reference) == at;
         let progress = lane.progress_mut(instance);

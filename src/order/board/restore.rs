@@ -1,4 +1,4 @@
-//! The board after a restart: whatever is not known durably counts as in doubt (rule R2) and as answered (rule R5).
+//! The board after a restart: what is not known durably counts as in doubt (rule R2) and as answered (rule R5).
 
 use std::collections::BTreeSet;
 
@@ -25,7 +25,7 @@ pub struct RestoredEntry {
     pub suspect_on: Option<(InstanceId, Option<CollectionId>)>,
 }
 
-/// An instance's place as the journal has it.
+/// A replica's progress as the journal has it.
 #[derive(Clone, Debug)]
 pub struct RestoredProgress {
     pub durable: Seq,
@@ -43,7 +43,7 @@ pub struct RestoredLane {
     pub quarantined: Vec<(Seq, RequestClass)>,
     /// In `seq` order.
     pub entries: Vec<RestoredEntry>,
-    /// By the instances' places in the configuration.
+    /// In the order of the configuration.
     pub replicas: Vec<RestoredProgress>,
 }
 
@@ -137,7 +137,7 @@ impl Board {
         }
     }
 
-    /// Whatever follows the durable progress may have been sent before the crash, in the longest run that could have
+    /// What follows the durable progress may have been sent before the crash, in the longest run that could have
     /// been. So may an entry that has been refused elsewhere since, and would be skipped now.
     fn doubt_heads(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         if proof::broken(Rule::RememberDoubt) && id != LaneId::Catalog {
@@ -153,14 +153,14 @@ impl Board {
             let Some(lane) = known(self.lanes.get(&id)) else { return };
             if lane.progress(instance).state != LaneState::InStep {
                 // What it was sent before it diverged may still be executed: it cannot be compared yet.
-                self.rest_restored(id, instance, Seq::ZERO, effects);
+                self.await_restored(id, instance, Seq::ZERO, effects);
             } else if mapped && let Some(doubt) = lane.doubtful_end(instance, before, limits) {
-                self.rest_restored(id, instance, doubt, effects);
+                self.await_restored(id, instance, doubt, effects);
             }
         }
     }
 
-    fn rest_restored(&mut self, id: LaneId, instance: InstanceId, doubt: Seq, effects: &mut Vec<Effect>) {
+    fn await_restored(&mut self, id: LaneId, instance: InstanceId, doubt: Seq, effects: &mut Vec<Effect>) {
         let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
         let progress = lane.progress_mut(instance);
         progress.doubt = doubt;
@@ -177,7 +177,7 @@ impl Board {
             let last = self.lanes.get(id).and_then(|lane| lane.slots.back()).map_or(Seq::ZERO, |slot| slot.entry.seq);
             for instance in self.instances() {
                 if self.lanes.get(id).is_some_and(|lane| lane.progress(instance).durable < last) {
-                    self.rest_restored(*id, instance, Seq::ZERO, effects);
+                    self.await_restored(*id, instance, Seq::ZERO, effects);
                 }
             }
         }
@@ -188,7 +188,7 @@ impl Board {
 
     /// Which collections the catalog entries were about is not known any more: each counts for all (rule R5).
     fn touch_collections(&mut self) {
-        let Some(answered) = self.lanes.get(&LaneId::Catalog).map(|lane| lane.answered) else { return };
+        let Some(answered) = known(self.lanes.get(&LaneId::Catalog)).map(|lane| lane.answered) else { return };
         let all: Vec<_> = self.catalog.collections().map(|collection| collection.id).collect();
         for collection in all {
             self.catalog.touch(collection, answered);
@@ -205,7 +205,7 @@ fn counts_as_answered(id: LaneId, verdict: Option<Verdict>) -> bool {
     }
 }
 
-/// What lies below the floor is gone: a place that needs it cannot be brought up entry by entry (rule R11).
+/// What lies below the floor is gone: a replica that needs it cannot catch up entry by entry (rule R11).
 fn rebuild(restored: RestoredLane, below_floor: &mut Vec<(LaneId, InstanceId)>) -> Lane {
     let mut replicas = Vec::new();
     for (index, progress) in restored.replicas.iter().enumerate() {

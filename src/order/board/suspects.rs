@@ -4,11 +4,11 @@
 //! and tried there once more, alone, or it has had its chance. What a quarantine is made of is in [`super::quarantine`].
 
 use super::{Action, Board, DivergenceCause, Effect, Health, Held, Persist, Reach, Record, Retry, WaitId};
-use super::{known, persist_divergence};
+use super::{breach, known, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::entry::{AckPolicy, AckState, Kind};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
-use crate::order::vouching::{Company, RequestClass, Vouching};
+use crate::order::vouching::{Company, Conditions, Refusal, RequestClass, Vouching};
 
 /// So many deaths of one vouched entry, which others have, and an instance leaves the lane.
 const DEATHS_ELSEWHERE_APPLIED: u32 = 3;
@@ -237,7 +237,7 @@ impl Board {
         let open = slot.entry.verdict.is_none();
         if open && self.is_suspect(id, seq) {
             // Bound to another instance.
-            return false;
+            return breach::sends_suspects_on(id);
         }
         if slot.entry.profile.vouching == Vouching::Vouched {
             return true;
@@ -281,6 +281,18 @@ impl Board {
     /// Whether an instance died while it had this open entry, and it is bound to that one.
     pub(super) fn is_suspect(&self, id: LaneId, seq: Seq) -> bool {
         self.in_lane(id).any(|(_, suspect)| suspect.role == Role::Open && suspect.seq == seq)
+    }
+
+    /// The suspect whose verdict a read with such conditions that is not vouched for waits for: one of its collection, or,
+    /// for no longer than others wait for it, one that searches as the read does. Only what searches has something in
+    /// common across operations.
+    pub fn holds_back(&self, collection: CollectionId, conditions: Conditions) -> Option<Refusal> {
+        let holds = |((id, _), suspect): &(&(LaneId, InstanceId), &Suspect)| {
+            let here = *id == LaneId::Records(collection) || suspect.about == Some(collection);
+            let alike = suspect.class.conditions == conditions && conditions.is_searching() && suspect.is_fresh();
+            suspect.role == Role::Open && (here || alike)
+        };
+        self.suspects.iter().find(holds).map(|(_, suspect)| Refusal::Suspect { seq: suspect.seq })
     }
 
     fn in_lane(&self, id: LaneId) -> impl Iterator<Item = (InstanceId, &Suspect)> {

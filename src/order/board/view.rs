@@ -13,7 +13,7 @@ use crate::proof::{self, Rule};
 pub enum Consistency {
     /// Every acknowledged write of the collection is visible.
     Fresh,
-    /// Whatever an instance that is not diverged has.
+    /// What an instance that is not diverged has.
     Any,
 }
 
@@ -73,6 +73,7 @@ impl Board {
 
     /// Whether the instance may serve reads of the collection.
     pub fn serves(&self, collection: CollectionId, instance: InstanceId, consistency: Consistency) -> bool {
+        // Deleted since it was asked for.
         let Some(entry) = self.catalog.get(collection) else { return false };
         if entry.mappings[instance.0].is_none() || self.state_of(collection, instance) != LaneState::InStep {
             return false;
@@ -83,13 +84,14 @@ impl Board {
         consistency == Consistency::Any || (catalog_covered() >= entry.touched && records_fresh())
     }
 
-    /// The instance's standing for the collection.
+    /// The instance's state in the collection's lane.
     pub fn state_of(&self, collection: CollectionId, instance: InstanceId) -> LaneState {
         self.lanes.get(&LaneId::Records(collection)).map_or(LaneState::InStep, |lane| lane.progress(instance).state)
     }
 
     /// Whether every reachable instance has executed the entry, diverged ones aside.
     pub fn everywhere_here(&self, id: LaneId, seq: Seq) -> bool {
+        // A lane is forgotten when nothing is left to wait for.
         let Some(lane) = self.lanes.get(&id) else { return true };
         self.instances().all(|instance| {
             self.reach[instance.0] == Reach::Away
@@ -100,6 +102,7 @@ impl Board {
 
     /// Whether some instance could take the entry, now or as soon as what is under way has ended.
     pub fn has_taker(&self, id: LaneId) -> bool {
+        // Nothing of it is left to take.
         let Some(lane) = self.lanes.get(&id) else { return false };
         self.instances().any(|instance| {
             let progress = lane.progress(instance);

@@ -1,9 +1,9 @@
-//! When a journaled write is taken back, so that its client may be told to send it again (rule R15).
+//! When a journaled write is taken back, so that its client may send it again (rule R15).
 //!
 //! Decides that only from what the board knows of the entry: no request for it can have been executed anywhere, nor can
 //! any be from now on. Whether its client wants that is the proxy's.
 
-use super::{Board, ClientAnswer, Effect, Persist};
+use super::{Board, ClientAnswer, Effect, Persist, known};
 use crate::ids::{LaneId, Seq};
 use crate::order::entry::{AckState, ClientState, Verdict};
 
@@ -24,7 +24,7 @@ impl Board {
         if !self.withdrawable(id, seq) {
             return;
         }
-        let Some(slot) = self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(seq)) else { return };
+        let Some(slot) = known(self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(seq))) else { return };
         slot.entry.verdict = Some(Verdict::Abandoned);
         effects.push(Effect::Persist(Persist::Withdrawal { lane: id, seq }));
         self.dirty.insert(id);
@@ -36,7 +36,8 @@ impl Board {
             self.catalog_settled(seq, Verdict::Abandoned, effects);
         }
         self.dirty.insert(id);
-        let Some(lane) = self.lanes.get_mut(&id) else { return };
+        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        // Reported before: it is answered, and every instance has skipped it.
         let Some(slot) = lane.slot_mut(seq) else { return };
         slot.client = ClientState::Gone;
         if std::mem::replace(&mut slot.answer_given, true) {

@@ -54,7 +54,7 @@ impl Losses {
         if let Some(stake) = &read.stake {
             let company = match (vouching, loss.flights) {
                 (Vouching::Unvouched, Flights::One) => Company::Alone,
-                // One that is like what has succeeded gets a second trial, whatever it looked like.
+                // One that is like what has succeeded gets a second trial in any case.
                 _ => Company::Others,
             };
             stake.died(loss.instance, company);

@@ -1,6 +1,6 @@
 //! What is at stake with a read: what it amounts to, and whether it may be sent now, and where (rule R13).
 //!
-//! The rules are those of `order` and `chroma`; reads without a body harm nobody.
+//! The rules are those of `order` and `chroma`; reads without a body harm no instance.
 
 use std::sync::Arc;
 

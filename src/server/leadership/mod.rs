@@ -20,6 +20,7 @@ use crate::clock::{self, Awake};
 use crate::coordinator::Core;
 use crate::executor::LateWrites;
 use crate::journal::{Claim, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Predecessor};
+use crate::lasting::Lasting;
 use crate::lease::Lease;
 use crate::proof::{self, CrashPoint};
 use crate::proxy::{StandbyReason, StandbyState};
@@ -96,6 +97,7 @@ impl LeaseHolder {
 
     /// Asks for the journal until it is granted. `refused` is called each time it is not.
     async fn claim(&self, mut refused: impl FnMut() + Send) -> Result<LeaseTerm, LeadershipError> {
+        let mut unreachable = Lasting::new();
         loop {
             let waiting = {
                 let mut holding = self.not_over().await;
@@ -111,12 +113,15 @@ impl LeaseHolder {
                     Err(unusable @ LeadershipError::Unusable(_)) => return Err(unusable),
                 }
             };
-            if self.standby.set(waiting.clone()) {
-                match waiting {
-                    StandbyReason::Held { by } => info!(by, "standing by: another edge holds the journal"),
-                    StandbyReason::Unreachable { why } => warn!(why, "standing by: the journal cannot be reached"),
-                    StandbyReason::Starting => {}
+            let is_new = self.standby.set(waiting.clone());
+            match waiting {
+                StandbyReason::Held { by } if is_new => info!(by, "standing by: another edge holds the journal"),
+                StandbyReason::Unreachable { why } => {
+                    if let Some(times) = unreachable.seen(clock::now()).times() {
+                        warn!(why, times, "standing by: the journal cannot be reached");
+                    }
                 }
+                StandbyReason::Held { .. } | StandbyReason::Starting => {}
             }
             refused();
             sleep(POLL).await;
@@ -143,14 +148,14 @@ impl LeaseHolder {
     /// Renews the term until that is over for good. `losses`: what a commit has shown.
     async fn keep(&self, mut term: LeaseTerm, losses: &mut mpsc::Receiver<String>) -> LeadershipError {
         let mut seen = HashSet::new();
-        let mut away = false;
+        let mut away = Lasting::new();
         loop {
             let due = async {
                 match term {
                     LeaseTerm::ForLife => std::future::pending().await,
                     // The pause below is as long as a standby's between two claims: when the database returns, the standby
                     // must not be the only one to ask.
-                    LeaseTerm::For(_) if away => {}
+                    LeaseTerm::For(_) if away.has_begun() => {}
                     LeaseTerm::For(term) => sleep(term / 3).await,
                 }
             };
@@ -162,15 +167,16 @@ impl LeaseHolder {
             match self.renew().await {
                 Ok(renewed) => {
                     term = renewed;
-                    if std::mem::take(&mut away) {
-                        info!("the journal is back, and still held by this edge");
+                    if let Some(lasted) = away.ended(clock::now()) {
+                        let seconds = lasted.time.as_secs();
+                        info!(seconds, "the journal is back, and still held by this edge");
                     }
                     // For no longer than a renewal may wait.
                     let _ = timeout(LATE_WRITES_LIMIT, self.take_late_writes(&mut seen)).await;
                 }
                 Err(LeadershipError::Unavailable(why)) => {
-                    if !std::mem::replace(&mut away, true) {
-                        warn!(why, "the journal cannot be reached: nothing is sent once the lease has ended");
+                    if let Some(times) = away.seen(clock::now()).times() {
+                        warn!(why, times, "the journal cannot be reached: nothing is sent once the lease has ended");
                     }
                     // `arrived` is ready as long as late writes are not reported: pause, or this loop would spin.
                     sleep(POLL).await;

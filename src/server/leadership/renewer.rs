@@ -80,9 +80,9 @@ async fn hold(
         Err(unusable) => return unusable,
     };
     // In a task of its own: loading may keep a thread busy for longer than a lease's term.
-    let keeper = Arc::clone(holder);
+    let renewing = Arc::clone(holder);
     #[allow(clippy::disallowed_methods, reason = "one task for the process: it ends when the journal is lost")]
-    let keeping = tokio::spawn(async move { keeper.keep(term, &mut losses).await });
+    let keeping = tokio::spawn(async move { renewing.keep(term, &mut losses).await });
     let serving = async {
         let restored = load(holder, &components, &mut ready).await?;
         serve(holder, components.activate(restored, first_look), &mut ready).await;

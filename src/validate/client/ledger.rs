@@ -52,7 +52,7 @@ impl Ledger {
         self.left().into_iter().filter(|name| name.check() == check).collect()
     }
 
-    /// What the removals need of whoever runs them.
+    /// What the removals need of the operator.
     pub fn needs(&self) -> Option<String> {
         match self.guarded {
             Guarded::ByToken => Some(format!("{TOKEN_VARIABLE} must be set to the token")),

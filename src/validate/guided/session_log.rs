@@ -12,8 +12,8 @@ use crate::validate::sample;
 
 /// Records of each group that are there before the outage.
 const EACH: u16 = 10;
-/// Ids that the pulse uses, one after the other: an outage may last.
-const PULSES: u16 = 200;
+/// Ids that the prober writes, one after the other: an outage may last.
+const PROBES: u16 = 200;
 
 /// A collection and what it must hold.
 #[derive(Debug)]
@@ -47,8 +47,8 @@ impl SessionLog {
     /// The n-th small write, to the collection from before.
     pub fn prober(&mut self, run: &Run, n: u32) -> Result<Record, Stop> {
         let base = self.there.first_mut().ok_or_else(|| Stop("there is nothing to go on with".to_owned()))?;
-        let id = u16::try_from(n % u32::from(PULSES)).unwrap_or(0);
-        let record = Record { document: Some(format!("pulse {n}")), ..sample::chunk("pulse", id) };
+        let id = u16::try_from(n % u32::from(PROBES)).unwrap_or(0);
+        let record = Record { document: Some(format!("probe {n}")), ..sample::chunk("probe", id) };
         let body = content::body(std::slice::from_ref(&record));
         run.edge.records(&base.collection, By::Id, Verb::Upsert, &body)?;
         base.records.retain(|one| one.id != record.id);

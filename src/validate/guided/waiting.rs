@@ -1,4 +1,4 @@
-//! Waiting for what the operator does, by looking at `/status`; with an end, and a pulse all the while.
+//! Waiting for what the operator does, by looking at `/status`; with an end; the prober writes all the while.
 
 use std::time::{Duration, Instant};
 
@@ -10,8 +10,8 @@ use crate::validate::findings::Stop;
 
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
-/// Between two beats of the pulse.
-const BEAT: Duration = Duration::from_secs(1);
+/// Between two writes of the prober.
+const PROBE: Duration = Duration::from_secs(1);
 
 /// What the return took.
 #[derive(Debug, Default)]
@@ -81,12 +81,12 @@ impl Watch {
     fn look(&mut self, walk: &mut Walk<'_>, prober: &mut Prober) -> Result<Option<Instance>, Stop> {
         if clock::now() >= self.next_beat {
             prober.beat(walk.run, &mut walk.session_log);
-            self.next_beat = clock::now() + BEAT;
+            self.next_beat = clock::now() + PROBE;
         }
         let instances = match Endpoint::ask(walk.run.edge.wire()) {
             Endpoint::Active { instances, .. } => instances,
             Endpoint::Standby(why) | Endpoint::NotAnEdge(why) => return Err(Stop(why)),
-            // A look that failed is no verdict about the instance; the pulse counts what clients see.
+            // A look that failed is no verdict about the instance; the prober counts what clients see.
             Endpoint::Unreachable(why) => {
                 walk.progress.say(&why);
                 return Ok(None);

@@ -15,7 +15,10 @@ fn judge<M: Semantics>(index: &Index<'_, M>, entry: &Entry<M::Write>) -> Option<
         (_, Status::Abandoned) if told => (Breach::AcknowledgedAbandoned, "was acknowledged, and is ABANDONED"),
         (_, Status::Pending) => (Breach::WrongStatus, "is settled, and its status is still ATTEMPTING or FAILED"),
         (Verdict::Applied, Status::Abandoned) => (Breach::WrongStatus, "is applied, and its status is ABANDONED"),
-        (Verdict::Applied | Verdict::Rejected | Verdict::Void, Status::Done | Status::Abandoned) => return None,
+        (
+            Verdict::Applied | Verdict::Rejected | Verdict::Void | Verdict::Quarantined,
+            Status::Done | Status::Abandoned,
+        ) => return None,
     };
     Some(index.about(breach, entry, what.to_owned()))
 }

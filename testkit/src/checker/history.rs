@@ -75,6 +75,8 @@ pub enum Verdict {
     Rejected,
     /// Its collection was deleted before it, or no instance has it and none ever will.
     Void,
+    /// Set aside, since an instance died of it: executed for nobody.
+    Quarantined,
     Open,
 }
 
@@ -86,6 +88,21 @@ pub enum Status {
     Abandoned,
     /// ATTEMPTING or FAILED.
     Pending,
+}
+
+/// An instance died, because a request for this write reached it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Death {
+    pub token: String,
+    pub instance: String,
+    pub vouching: Vouching,
+}
+
+/// Whether a write was like what had succeeded before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Vouching {
+    Vouched,
+    Unvouched,
 }
 
 /// All of it.
@@ -100,6 +117,8 @@ pub struct Run<W, S> {
     /// The instances and lanes that the edge itself says are diverged: they are counted, not compared. A run in
     /// which nothing may diverge looks at that count.
     pub diverged: BTreeSet<(String, String)>,
+    /// Those that an edge saw and could note, each with the write that caused it.
+    pub deaths: Vec<Death>,
 }
 
 impl<W, S> Default for Run<W, S> {
@@ -110,6 +129,7 @@ impl<W, S> Default for Run<W, S> {
             journal: Vec::new(),
             instances: Vec::new(),
             diverged: BTreeSet::new(),
+            deaths: Vec::new(),
         }
     }
 }

@@ -3,6 +3,7 @@
 //! Decides whether a run kept them, one file per question. [`Semantics`] says what a write means, [`Run`] what was
 //! seen. It knows no Chroma, no journal and no edge: `chroma_model`, beside it, is the model of the real ones.
 
+mod deaths;
 mod finality;
 pub mod history;
 mod index;
@@ -38,6 +39,7 @@ pub fn check<M: Semantics>(model: &M, run: &Run<M::Write, M::State>) -> Findings
     violations.extend(reads::check(&index));
     violations.extend(finality::check(&index));
     violations.extend(instances::check(&index));
+    violations.extend(deaths::check(&index));
     Findings { violations, summary: Summary::of(&index) }
 }
 

@@ -26,6 +26,7 @@ pub struct Summary {
     pub applied: usize,
     pub rejected: usize,
     pub void: usize,
+    pub quarantined: usize,
     pub open: usize,
     pub abandoned: usize,
     /// Lanes in which something was applied, or that began or ended.
@@ -33,6 +34,8 @@ pub struct Summary {
     /// Contents of one lane on one instance that were compared with the fold, and their records.
     pub compared: usize,
     pub records_compared: usize,
+    /// Deaths that were looked at.
+    pub deaths: usize,
     /// Places that were not compared, since the edge reports them as diverged.
     pub diverged: usize,
 }
@@ -66,11 +69,13 @@ impl Summary {
             applied: verdicts(Verdict::Applied),
             rejected: verdicts(Verdict::Rejected),
             void: verdicts(Verdict::Void),
+            quarantined: verdicts(Verdict::Quarantined),
             open: verdicts(Verdict::Open),
             abandoned: run.journal.iter().filter(|entry| entry.status == Status::Abandoned).count(),
             lanes: index.timelines.len(),
             compared: compared.len(),
             records_compared: compared.iter().map(|(_, (_, state))| index.model.records(state).len()).sum(),
+            deaths: run.deaths.len(),
             diverged: run.diverged.len(),
         }
     }
@@ -96,13 +101,20 @@ impl fmt::Display for Summary {
         )?;
         writeln!(
             f,
-            "entries: {} in {} lanes ({} applied, {} rejected, {} void, {} open; {} ABANDONED)",
-            self.entries, self.lanes, self.applied, self.rejected, self.void, self.open, self.abandoned
+            "entries: {} in {} lanes ({} applied, {} rejected, {} void, {} quarantined, {} open; {} ABANDONED)",
+            self.entries,
+            self.lanes,
+            self.applied,
+            self.rejected,
+            self.void,
+            self.quarantined,
+            self.open,
+            self.abandoned
         )?;
         write!(
             f,
-            "instances: {} contents with {} records compared, {} diverged",
-            self.compared, self.records_compared, self.diverged
+            "instances: {} contents with {} records compared, {} diverged; {} deaths",
+            self.compared, self.records_compared, self.diverged, self.deaths
         )
     }
 }

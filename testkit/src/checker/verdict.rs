@@ -21,6 +21,8 @@ pub enum Promise {
     G9,
     /// Honest numbers.
     G10,
+    /// One request never stops the others.
+    G11,
     /// None of the product: what the run recorded contradicts itself.
     Harness,
 }
@@ -60,12 +62,14 @@ pub enum Breach {
     InstanceLacks,
     /// An instance has a collection that the journal does not make.
     InstanceHasMore,
+    /// A write cost more servers their lives, or one more often, than it may.
+    TooManyDeaths,
     /// What was recorded cannot have happened.
     Malformed,
 }
 
 impl Breach {
-    pub const ALL: [Breach; 17] = [
+    pub const ALL: [Breach; 18] = [
         Breach::AcknowledgedMissing,
         Breach::AcknowledgedNotApplied,
         Breach::RefusedHasEffect,
@@ -82,6 +86,7 @@ impl Breach {
         Breach::InstanceDiffers,
         Breach::InstanceLacks,
         Breach::InstanceHasMore,
+        Breach::TooManyDeaths,
         Breach::Malformed,
     ];
 
@@ -100,6 +105,7 @@ impl Breach {
             Breach::RefusedHasEffect => Promise::G7,
             Breach::AcknowledgedAbandoned => Promise::G9,
             Breach::WrongStatus => Promise::G10,
+            Breach::TooManyDeaths => Promise::G11,
             Breach::Malformed => Promise::Harness,
         }
     }

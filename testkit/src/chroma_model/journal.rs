@@ -58,7 +58,8 @@ fn verdict(transaction: &Transaction) -> Result<Verdict, String> {
     Ok(match transaction.verdict.as_deref() {
         Some("applied") => Verdict::Applied,
         Some("rejected") => Verdict::Rejected,
-        Some("void" | "abandoned" | "quarantined") => Verdict::Void,
+        Some("void" | "abandoned") => Verdict::Void,
+        Some("quarantined") => Verdict::Quarantined,
         None => Verdict::Open,
         Some(verdict) => return Err(format!("an unknown verdict, {verdict}")),
     })

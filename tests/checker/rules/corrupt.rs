@@ -1,11 +1,11 @@
-//! Ways to spoil a correct run, each with the kinds of violation that it must be found as.
+//! Ways to corrupt a correct run, each with the kinds of violation that it must be found as.
 //!
-//! Each gives `None` where the run offers nothing to spoil in that way, and is certain to be wrong otherwise.
+//! Each gives `None` where the run offers nothing to corrupt in that way, and is certain to be wrong otherwise.
 
 use super::generate::Truth;
 use super::toy::{State, Toy, ToyRun, entry_in};
 use testkit::checker::Breach;
-use testkit::checker::history::{Entry, Outcome, Read, Shown, Status, Tick, Verdict, Write};
+use testkit::checker::history::{Death, Entry, Outcome, Read, Shown, Status, Tick, Verdict, Vouching, Write};
 use testkit::random::Random;
 
 type Corrupt = fn(&Truth, &mut Random) -> Option<ToyRun>;
@@ -31,6 +31,7 @@ pub const ALL: &[(&str, Corrupt, &[Breach])] = &[
     ("an instance with a collection too many", instance_more, &[Breach::InstanceHasMore]),
     ("an instance with a deleted collection", instance_undead, &[Breach::DeletedReturns]),
     ("an instance with a deleted record", instance_resurrected, &[Breach::DeletedReturns]),
+    ("a write of which two servers die", deaths_of_two, &[Breach::TooManyDeaths]),
     ("a journal out of order", disordered, &[Breach::Malformed]),
 ];
 
@@ -253,6 +254,15 @@ fn instance_resurrected(truth: &Truth, random: &mut Random) -> Option<ToyRun> {
     let mut run = truth.run.clone();
     let (lane, Shown::Content(state)) = deleted_record(truth, random)? else { return None };
     run.instances[1].1.insert(lane, state);
+    Some(run)
+}
+
+fn deaths_of_two(truth: &Truth, random: &mut Random) -> Option<ToyRun> {
+    let mut run = truth.run.clone();
+    let token = random.pick(&run.writes).token.clone();
+    let death =
+        |instance: &str| Death { token: token.clone(), instance: instance.to_owned(), vouching: Vouching::Unvouched };
+    run.deaths = ["one", "two"].map(death).to_vec();
     Some(run)
 }
 

@@ -4,6 +4,7 @@
 mod chroma;
 mod corrupt;
 mod generate;
+mod hand_deaths;
 mod hand_reads;
 mod hand_writes;
 mod random;

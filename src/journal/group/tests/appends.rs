@@ -12,14 +12,14 @@ async fn writers_share_a_commit_and_the_sink_hears_first_and_in_order() {
         appends.push(fixture.append(draft.clone()));
         fixture.waiting(n + 1).await;
     }
-    assert!(fixture.told().is_empty(), "nothing is in a lane before it is durable");
+    assert!(fixture.received().is_empty(), "nothing is in a lane before it is durable");
     release.send(()).unwrap();
     for (n, append) in appends.into_iter().enumerate() {
         assert_eq!(append.await.unwrap(), Ok(Seq::new(n as u64 + 1)));
-        assert_eq!(fixture.told().len(), 3);
+        assert_eq!(fixture.received().len(), 3);
     }
     let expected: Vec<_> = drafts.iter().zip(1..).map(|(draft, n)| (Seq::new(n), draft.transaction_id)).collect();
-    assert_eq!(fixture.told(), expected);
+    assert_eq!(fixture.received(), expected);
     assert_eq!(fixture.store.script.lock().unwrap().commits, 2);
 }
 
@@ -44,7 +44,7 @@ async fn an_append_that_waits_too_long_is_withdrawn_for_good() {
     assert!(matches!(answer, Err(AppendError::Unavailable(_))), "{answer:?}");
     release.send(()).unwrap();
     assert_eq!(fixture.journal.append(some()).await, Ok(Seq::new(1)));
-    assert_eq!(fixture.told().len(), 1);
+    assert_eq!(fixture.received().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -57,7 +57,7 @@ async fn an_append_in_a_slow_commit_is_in_doubt_and_enters_its_lane_later() {
     assert!(matches!(answer, Err(AppendError::InDoubt(_))), "{answer:?}");
     release.send(()).unwrap();
     fixture.lanes.changed.notified().await;
-    assert_eq!(fixture.told(), [(Seq::new(1), draft.transaction_id)]);
+    assert_eq!(fixture.received(), [(Seq::new(1), draft.transaction_id)]);
 }
 
 #[tokio::test]

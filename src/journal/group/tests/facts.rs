@@ -26,8 +26,8 @@ async fn facts_that_wait_too_long_are_withdrawn_for_good_unless_a_commit_has_the
     assert_eq!(fixture.journal.record_in_time(vec![fact(2)]).await, Ok(()));
     let (release, released) = oneshot::channel();
     fixture.store.plan(Plan::Hold(released));
-    let carried = fixture.journal.record_in_time(vec![fact(3)]).await;
-    assert!(matches!(carried, Err(AppendError::InDoubt(_))), "{carried:?}");
+    let withdrawn_late = fixture.journal.record_in_time(vec![fact(3)]).await;
+    assert!(matches!(withdrawn_late, Err(AppendError::InDoubt(_))), "{withdrawn_late:?}");
     release.send(()).unwrap();
     fixture.journal.record(Vec::new()).await;
     assert_eq!(fixture.store.facts(), [fact(0), fact(2), fact(3)].map(|fact| format!("{fact:?}")));
@@ -40,9 +40,9 @@ async fn a_watch_is_woken_after_the_commit() {
     let mut watch = fixture.journal.watch(Seq::new(5));
     fixture.journal.record_later(crate::journal::contract::finished(&[Seq::new(5)]));
     tokio::task::yield_now().await;
-    let told = tokio::time::timeout(Duration::from_millis(20), watch.told()).await;
-    assert!(told.is_err(), "not while the commit is only asked for");
+    let changed = tokio::time::timeout(Duration::from_millis(20), watch.changed()).await;
+    assert!(changed.is_err(), "not while the commit is only asked for");
     release.send(()).unwrap();
-    watch.told().await;
+    watch.changed().await;
     assert_eq!(fixture.store.facts().len(), 3);
 }

@@ -19,7 +19,7 @@ async fn a_refused_commit_fails_its_appends_and_keeps_its_facts_in_front() {
     let expected: Vec<_> = (0..=4).map(|n| format!("{:?}", fact(n))).collect();
     assert_eq!(fixture.store.facts(), expected);
     assert_eq!(fixture.journal.stats().commits_failed(), 2);
-    assert_eq!(fixture.told(), []);
+    assert_eq!(fixture.received(), []);
 }
 
 #[tokio::test]
@@ -44,7 +44,7 @@ async fn an_append_in_doubt_that_is_found_is_durable() {
     fixture.store.plan(Plan::DoubtKept);
     let draft = some();
     assert_eq!(fixture.journal.append(draft.clone()).await, Ok(Seq::new(1)));
-    assert_eq!(fixture.told(), [(Seq::new(1), draft.transaction_id)]);
+    assert_eq!(fixture.received(), [(Seq::new(1), draft.transaction_id)]);
 }
 
 #[tokio::test]
@@ -54,7 +54,7 @@ async fn an_append_in_doubt_that_is_absent_had_no_effect() {
     let answer = fixture.journal.append(some()).await;
     assert!(matches!(answer, Err(AppendError::Unavailable(_))), "{answer:?}");
     assert_eq!(fixture.journal.append(some()).await, Ok(Seq::new(1)));
-    assert_eq!(fixture.told().len(), 1);
+    assert_eq!(fixture.received().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
@@ -71,10 +71,10 @@ async fn an_append_in_doubt_is_looked_up_until_it_is_found_and_nothing_overtakes
     for _ in 0..3 {
         fixture.store.looked_up.notified().await;
     }
-    assert!(fixture.told().is_empty());
+    assert!(fixture.received().is_empty());
     fixture.store.script.lock().unwrap().lookups_fail = false;
     assert_eq!(next.await.unwrap(), Ok(Seq::new(2)));
-    assert_eq!(fixture.told(), [(Seq::new(1), doubtful.transaction_id), (Seq::new(2), behind.transaction_id)]);
+    assert_eq!(fixture.received(), [(Seq::new(1), doubtful.transaction_id), (Seq::new(2), behind.transaction_id)]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,6 +1,7 @@
 //! The group commit before a store that does what a test tells it.
 
 mod appends;
+mod breach;
 mod facts;
 mod failures;
 mod fake;
@@ -26,14 +27,14 @@ use crate::journal::{
 
 #[derive(Default)]
 struct Lanes {
-    told: Mutex<Vec<(Seq, TransactionId)>>,
+    received: Mutex<Vec<(Seq, TransactionId)>>,
     changed: Notify,
 }
 
 impl DurableSink for Lanes {
     fn appended(&self, entries: Vec<Appended>) {
-        let told = entries.into_iter().map(|entry| (entry.seq, entry.draft.transaction_id));
-        self.told.lock().unwrap().extend(told);
+        let received = entries.into_iter().map(|entry| (entry.seq, entry.draft.transaction_id));
+        self.received.lock().unwrap().extend(received);
         self.changed.notify_one();
     }
 }
@@ -55,8 +56,8 @@ impl Fixture {
         Fixture { store, lanes, journal, stop, running }
     }
 
-    fn told(&self) -> Vec<(Seq, TransactionId)> {
-        self.lanes.told.lock().unwrap().clone()
+    fn received(&self) -> Vec<(Seq, TransactionId)> {
+        self.lanes.received.lock().unwrap().clone()
     }
 
     fn append(&self, draft: Draft) -> JoinHandle<Result<Seq, AppendError>> {

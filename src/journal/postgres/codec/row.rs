@@ -15,12 +15,13 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
 use crate::journal::names::{APPLICATION, Named, lane_named};
 use crate::journal::postgres::connection::connect::explain;
+use crate::journal::stored_profile::StoredProfile;
 use crate::journal::transaction::transaction_columns;
 use crate::journal::{
     ClientKey, EntryRow, OperationType, ReadError, Request, Resolution, StoredAnswer, TimingGap, TransactionRow,
     ack_policy,
 };
-use crate::order::{Conditions, Merge, Profile, RequestClass, Verdict};
+use crate::order::{Conditions, Profile, RequestClass, Verdict};
 
 /// The last moment that is stored as it is, in milliseconds: the end of the year 9999.
 const LAST_MILLIS: i64 = 253_402_300_799_999;
@@ -132,18 +133,15 @@ fn small<T: TryFrom<i64>>(column: &str, value: impl Into<i64>) -> Result<T, Read
 fn profile(row: &Row) -> Result<Profile, ReadError> {
     let docs: Option<i64> = get(row, "merge_docs")?;
     let docs: Option<u32> = docs.map(|docs| small("merge_docs", docs)).transpose()?;
-    let encoding = named(row, "merge_encoding")?;
-    let merge = docs.zip(encoding).map(|(docs, encoding)| Merge { docs, encoding });
-    Ok(Profile {
+    let stored = StoredProfile {
         kind: parsed(row, "kind", Named::named)?,
-        merge,
         bytes: unsigned(row, "bytes")?,
-        // Entries from before there were priorities have none.
-        priority: named(row, "priority")?.unwrap_or_default(),
-        // Neither had those from before there were quarantines.
-        vouching: named(row, "vouching")?.unwrap_or_default(),
-        conditions: conditions(row)?,
-    })
+        merge: (docs, named(row, "merge_encoding")?),
+        priority: named(row, "priority")?,
+        vouching: named(row, "vouching")?,
+        conditions: named(row, "conditions")?,
+    };
+    Ok(stored.read())
 }
 
 /// How the write says which records it is about.

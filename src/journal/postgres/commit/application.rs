@@ -1,6 +1,6 @@
 //! An application's own operations: rows among the transactions, in no lane, without a verdict, for ever.
 //!
-//! They are appended by a fact, not by an append: nothing executes them, so their position is reported to nobody. Those
+//! They are appended by a fact, not by an append: nothing executes them, so their position is not reported. Those
 //! of a commit take its first positions, before its appends.
 
 use std::sync::LazyLock;

@@ -27,7 +27,7 @@ const RENAMED: &str =
 const DELETED: &str = "
     UPDATE chroma_edge.collections SET deleted = (SELECT last_seq FROM chroma_edge.journal) - $2, updated_at = $3
     WHERE collection = $1 AND deleted IS NULL";
-/// Told late about a collection that is gone: nothing to map.
+/// Recorded late, about a collection that is gone: nothing to map.
 const MAPPED: &str = "
     INSERT INTO chroma_edge.collection_instances AS m (collection, instance, instance_collection_id)
     SELECT collection, $2, $3 FROM chroma_edge.collections WHERE collection = $1

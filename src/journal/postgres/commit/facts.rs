@@ -9,7 +9,7 @@ use std::sync::LazyLock;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::{Named, lane_name};
-use crate::journal::{Fact, with_statuses};
+use crate::journal::{Fact, with_reasons, with_statuses};
 
 use super::append::Plain;
 use super::application;
@@ -36,7 +36,7 @@ const SYNCED: &str = "
     UPDATE chroma_edge.transactions AS t SET synced_at = $4 FROM places AS p
     WHERE p.becomes > p.was AND t.lane = p.lane AND t.seq > p.was AND t.seq <= p.becomes AND t.synced_at IS NULL";
 
-/// Progress only moves forwards, in whatever order it arrives.
+/// Progress only moves forwards, in any order of arrival.
 const PROGRESS: &str = "
     INSERT INTO chroma_edge.progress AS p (lane, instance, through)
     SELECT * FROM unnest($1::text[], $2::text[], $3::bigint[])
@@ -99,17 +99,16 @@ const LIFTED: &str = "DELETE FROM chroma_edge.quarantines WHERE seq = ANY ($1::b
 
 const HANDLED: &str = "DELETE FROM chroma_edge.suspects WHERE id = ANY ($1::bigint[])";
 
-/// Finishes what has a verdict and was cut off before its client's side was marked.
+/// Finishes what has a verdict and was cut off before its client's side was recorded.
 static FINISH: LazyLock<String> = LazyLock::new(|| {
-    with_statuses(
+    with_reasons(&with_statuses(
         "
     UPDATE chroma_edge.transactions SET
-        status = CASE WHEN status = {attempting} THEN {completed} WHEN verdict = 'applied' THEN {recovered}
-            ELSE {abandoned} END,
-        response_status = coalesce(answer_status, response_status),
+        status = {finished},
+        response_status = coalesce(answer_status, response_status), failure_reason = {reason},
         completed_at = $1, next_retry_at = NULL
     WHERE verdict IS NOT NULL AND status IN ({open})",
-    )
+    ))
 });
 
 /// The statement that finishes the statuses of what was cut off.

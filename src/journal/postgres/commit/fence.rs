@@ -181,7 +181,7 @@ pub(in crate::journal::postgres) fn behind(known: Known, found: Known) -> Option
     ))
 }
 
-/// Halts a journal that came back behind, so that a restart does not hide it: nobody may commit to it or take it over
+/// Halts a journal that came back behind, so that a restart does not hide it: no edge may commit to it or take it over
 /// until somebody has looked. Positions that were given out once are not given out again after that.
 const HALT: &str = "
     UPDATE chroma_edge.journal SET halted = coalesce(halted, $1), commits = greatest(commits, $2),

@@ -34,7 +34,7 @@ pub(in crate::journal::postgres) struct Folded<'a> {
     pub(super) lifted: [BTreeSet<Seq>; 2],
 }
 
-/// What the facts about one transaction leave behind, whatever its status is in the journal.
+/// What the facts about one transaction change, for each status that it may have in the journal.
 #[derive(Debug, Default)]
 pub(in crate::journal::postgres) struct Change<'a> {
     /// Of use only while the transaction has none.
@@ -141,7 +141,7 @@ impl<'a> Folded<'a> {
                 let change = self.of(*seq);
                 change.retries += 1;
                 change.timing_gap = true;
-                // One that is told after the end announces nothing.
+                // One that is reported after the end announces nothing.
                 let ended = !Status::is_open_to_reports(change.open.status);
                 change.open.next_retry = NextRetry::Set(next_retry_at.filter(|_| !ended));
                 change.open.failure_reason = Some(reason);

@@ -2,7 +2,7 @@
 //!
 //! One commit at a time. After one that is in doubt nothing is committed, and no lookup answered, before a new
 //! connection has raised the epoch: that takes the row lock which every commit holds until its end, so it waits for the
-//! doubtful one to end, and whatever of it the server reads later is refused.
+//! doubtful one to end, and what the server reads of it later is refused.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -24,7 +24,7 @@ use crate::journal::{Batch, CommitError, Compression, ReadError};
 
 const GUARD: &str = "SELECT g.*, j.journal_id FROM chroma_edge.guard($1, $2, $3) AS g, chroma_edge.journal AS j";
 
-/// Only of this process's own epoch: whoever took over stays untouched.
+/// Only of this process's own epoch: the edge that took over stays untouched.
 const RAISE: &str = "
     UPDATE chroma_edge.journal SET epoch = epoch + 1, commits = commits + 1
     WHERE epoch_holder = $1 AND halted IS NULL RETURNING epoch, journal_id, last_seq, commits";
@@ -201,7 +201,7 @@ impl Writer {
             self.doubt.store(false, Ordering::Release);
             return Ok(());
         }
-        // The epoch is not this process's: whoever has it raised it, and fenced this one's doubt with it.
+        // The epoch is not this process's: its owner raised it, and fenced this one's doubt with it.
         let Some(session) = &self.session else {
             return Err(CommitError::Refused("the connection is gone".to_owned()));
         };

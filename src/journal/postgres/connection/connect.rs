@@ -97,7 +97,7 @@ pub(in crate::journal::postgres) type Sessions = Pool<Opener>;
 /// A connection on loan from its pool.
 pub(in crate::journal::postgres) type Loan = deadpool::managed::Object<Opener>;
 
-/// A connection that is closed when it is let go: whatever it was at ends with it.
+/// A connection that is closed when it is dropped: its statement ends with it.
 pub(in crate::journal::postgres) struct Exclusive(Option<Loan>);
 
 impl Exclusive {
@@ -164,7 +164,7 @@ impl Opener {
         for index in (0..count).map(|step| (begin + step) % count) {
             let target = &self.targets[index];
             let patience = target.get_connect_timeout().copied().unwrap_or(self.patience.connect);
-            // A silent host must not use up the time of whoever waits, again and again.
+            // A silent host must not use up the caller's time again and again.
             let patience = if count == 1 { patience } else { patience.min(self.patience.connect) };
             let attempt = tokio::time::timeout(patience, self.open_one(target)).await;
             match attempt.unwrap_or_else(|_| Err(ConnectError::Unreachable("it did not answer in time".to_owned()))) {

@@ -37,7 +37,7 @@ pub(in crate::journal::postgres) enum Outcome {
     Failed(Box<DbError>, Connection),
     /// It was not sent up to its COMMIT: nothing is or will be durable. The connection is of no more use.
     Lost(String),
-    /// Nobody knows. The connection is of no more use.
+    /// Unknown. The connection is of no more use.
     InDoubt(String),
 }
 

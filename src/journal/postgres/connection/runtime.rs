@@ -30,7 +30,7 @@ impl OwnThread {
         Ok(OwnThread { handle, stop: Some(stop), thread: Some(thread) })
     }
 
-    /// Runs `work` there. It goes on when whoever waits for it goes; `None`: it panicked, or the thread has ended.
+    /// Runs `work` there. It goes on when its caller stops waiting; `None`: it panicked, or the thread has ended.
     #[allow(clippy::disallowed_methods, reason = "one task for each call: the store's time limits end it")]
     pub(in crate::journal::postgres) async fn run<T: Send + 'static>(
         &self,
@@ -39,7 +39,7 @@ impl OwnThread {
         self.handle.spawn(work).await.ok()
     }
 
-    /// Runs `work` there, the caller's thread blocked. For whoever cannot wait otherwise: the store's end.
+    /// Runs `work` there, the caller's thread blocked. For the store's end, which cannot wait otherwise.
     pub(in crate::journal::postgres) fn finish<T: Send + 'static>(
         &self,
         work: impl Future<Output = T> + Send + 'static,
@@ -48,7 +48,7 @@ impl OwnThread {
         #[allow(clippy::disallowed_methods, reason = "its caller is blocked until it ends")]
         self.handle.spawn(async move {
             let done = done;
-            // Whoever waits is below.
+            // The receiver is below.
             drop(done.send(work.await));
         });
         result.recv().ok()

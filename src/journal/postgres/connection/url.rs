@@ -85,7 +85,7 @@ fn encryption(mode: Option<&str>, root: Option<&str>) -> Result<Encryption, Stri
     match mode {
         // As libpq: the system's certificates are of use only when the name is checked as well.
         None if root == Some("system") => Ok(Encryption::Verified),
-        // Asking without encryption first, as libpq's `allow` does, protects nobody: better is no surprise.
+        // Asking without encryption first, as libpq's `allow` does, protects no one: better is no surprise.
         None | Some("prefer" | "allow") => Ok(Encryption::Preferred),
         Some("disable") => Ok(Encryption::Disabled),
         Some("require") => Ok(Encryption::Required),

@@ -101,7 +101,7 @@ pub(in crate::journal::postgres) async fn audit(
     Ok(AuditPage { transactions, next, counts: counts(&moment, &query.filter).await? })
 }
 
-/// The places on the page, and one more if there is one.
+/// The positions on the page, and one more if there is one.
 async fn places(moment: &Transaction<'_>, query: &AuditQuery) -> Result<Vec<AuditCursor>, ReadError> {
     let filter = &query.filter;
     if filter.session.is_some() || filter.statuses.is_empty() {

@@ -89,7 +89,7 @@ pub(in crate::journal::postgres) async fn transaction(
     rows.map_err(failed)?.first().map(row::transaction).transpose()
 }
 
-/// Every late write that nobody has handled.
+/// Every late write that no edge has handled.
 pub(in crate::journal::postgres) async fn late_writes(
     session: &Exclusive,
 ) -> Result<Vec<(LateWriteId, LateWrite)>, ReadError> {

@@ -22,7 +22,7 @@ async fn commit(store: &PostgresStore, draft: &Draft) -> Result<Vec<Seq>, Commit
     store.commit(Batch { appends: vec![draft.clone()], facts: Vec::new() }).await
 }
 
-/// Appends, and is told that nobody knows.
+/// Appends, and is answered that the outcome is unknown.
 async fn doubt(store: &PostgresStore, draft: &Draft) {
     match commit(store, draft).await {
         Err(CommitError::InDoubt(_)) => {}
@@ -105,7 +105,7 @@ async fn what_was_kept_is_refused_after_a_lookup() {
     assert_eq!(append(&store, vec![written]).await, [Seq::new(2)]);
 }
 
-/// Commits until one is in doubt: a server that was told to wait for replicas does so from some moment on. Returns that
+/// Commits until one is in doubt: a server that was configured to wait for replicas does so from some moment on. Returns that
 /// one, and the position that it has.
 async fn until_in_doubt(store: &PostgresStore) -> (Draft, Seq, String) {
     let (begun, mut last) = (Instant::now(), load(store).await.last);

@@ -158,7 +158,7 @@ async fn a_commit_half_sent_keeps_nobody_from_taking_over() {
 }
 
 #[tokio::test]
-async fn a_suspicion_is_left_by_whoever_lost_the_lease_and_handled_once() {
+async fn a_late_write_is_recorded_after_the_lease_is_lost_and_handled_once() {
     let server = Postgres::fresh();
     let (old, new) = (brief(&server, "the old one"), brief(&server, "the new one"));
     take_over(&old).await;

@@ -97,7 +97,7 @@ const SHARED: [(&str, &str); 7] = [
     ("floors", "lane, floor"),
 ];
 
-/// What there is to be told of, and how far it was.
+/// The events that there are, and how far they were delivered.
 async fn events(store: &dyn Store) -> (Vec<(EventId, Seq, Status)>, EventId, EventId, Option<EventId>) {
     let EventPage { events, last, forgotten, delivered } =
         store.events(&EventScope::All, EventId::FIRST, 1000).await.unwrap();
@@ -148,7 +148,7 @@ async fn a_moved_journal_is_the_same_journal() {
     let claimed = super::support::holder(&postgres.url(), "the new edge").await;
     assert_eq!(format!("{:#?}", contract::moving::sorted(load(&claimed).await)), expected);
     assert_eq!(format!("{:?}", claimed.requests(&seqs).await.unwrap()), requests);
-    assert_eq!(events(&claimed).await, told, "whoever listens goes on where he was");
+    assert_eq!(events(&claimed).await, told, "a listener goes on where it was");
     // It goes on where it was.
     let last = load(&claimed).await.last;
     claimed.begin(&instances(), contract::LATER).await.unwrap();

@@ -9,7 +9,7 @@ fn unanswered_everywhere(rig: &mut Rig) -> Vec<Effect> {
             last = rig.in_doubt(instance);
             assert!(!examines(&last), "round {round}: the abandoned requests may still be executed");
             if !(round == MAX_RETRIES - 1 && instance == B) {
-                // The other one is asked as soon as this one rests.
+                // The other one is asked as soon as this one waits.
                 rig.quiesced(lane(), if instance == A { B } else { A });
             }
         }
@@ -24,7 +24,7 @@ fn rig() -> Rig {
 }
 
 #[test]
-fn r10_an_entry_is_examined_only_after_calm_everywhere() {
+fn r10_an_entry_is_examined_only_when_every_instance_has_quiesced() {
     let mut rig = rig();
     unanswered_everywhere(&mut rig);
     assert!(!examines(&rig.quiesced(lane(), A)) && sends(&rig.quiesced(lane(), A)).is_empty());

@@ -144,7 +144,7 @@ fn r12_instances_that_differ_after_it_leave_the_lane() {
 }
 
 #[test]
-fn r12_who_was_not_asked_leaves_the_lane_where_traces_are_possible() {
+fn r12_an_instance_that_was_not_asked_leaves_the_lane_where_traces_are_possible() {
     let mut rig = Rig::new(2);
     rig.reach(B, Reach::Away);
     rig.write(Kind::Upsert);

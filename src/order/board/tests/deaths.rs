@@ -1,5 +1,7 @@
 //! R13: who is blamed for a death, where a suspect may go, and what a quarantine leaves.
 
+mod reads;
+
 use super::*;
 use crate::ids::InstanceCollectionId;
 use crate::order::vouching::{Company, Conditions, Refusal, RequestClass, Vouching};
@@ -39,7 +41,7 @@ impl Rig {
         effects
     }
 
-    /// It is back, and rested.
+    /// It is back, and has quiesced.
     fn returns(&mut self, lane: LaneId, instance: InstanceId) -> Vec<Effect> {
         self.reach(instance, Reach::Here);
         self.quiesced(lane, instance)
@@ -101,7 +103,7 @@ fn r13_what_was_in_company_is_tried_once_more_alone_where_it_was() {
     assert!(effects.contains(&Effect::Persist(Persist::Suspected { seq: Seq::new(2), on: Some(A) })), "durable");
     assert!(waits_for(&effects, A));
     assert_eq!((sent(&effects), set_aside(&effects, 2)), (vec![], None));
-    assert_eq!(sent(&rig.step(Input::LookAgain)), [], "nobody else gets it");
+    assert_eq!(sent(&rig.step(Input::LookAgain)), [], "no other instance gets it");
     assert_eq!(sent(&rig.returns(lane(), A)), [(lane(), A, 2)]);
     let effects = rig.applied(A);
     assert!(effects.contains(&Effect::Persist(Persist::Suspected { seq: Seq::new(2), on: None })));
@@ -123,7 +125,7 @@ fn r13_alone_it_is_quarantined_at_once_and_the_lane_goes_on() {
     let effects = rig.recorded(lane(), A);
     assert_eq!(answers(&effects), [(2, Verdict::Quarantined)]);
     assert_eq!((rig.state_of(A), rig.fresh()), (LaneState::Quarantined, vec![B]));
-    // What is skipped is marked first.
+    // The skip is recorded first.
     assert_eq!(sent(&rig.recorded(lane(), B)), [(lane(), B, 3)]);
     rig.applied(B);
     rig.recorded(lane(), B);
@@ -163,7 +165,7 @@ fn r13_the_wait_for_an_instance_counts_only_while_another_one_is_there() {
     rig.dies(lane(), A, Company::Others);
     for _ in 0..3 {
         let effects = rig.awaited(lane(), A);
-        assert!(waits_for(&effects, A), "nobody waits for the verdict");
+        assert!(waits_for(&effects, A), "nothing waits for the verdict");
         assert_eq!(set_aside(&effects, 2), None);
     }
     rig.reach(B, Reach::Here);
@@ -382,7 +384,7 @@ fn r13_a_quarantined_copy_is_compared_when_an_operator_says_so() {
     rig.quiesced(lane(), A);
     assert!(rig.board.comparisons().is_empty());
     rig.step(Input::Reconsider { lane: lane(), instance: A });
-    assert!(rig.board.comparisons().is_empty(), "not before it has rested");
+    assert!(rig.board.comparisons().is_empty(), "not before it has quiesced");
     rig.quiesced(lane(), A);
     let comparison = rig.board.comparisons().pop().expect("comparable");
     rig.step(Input::FoundEqual(comparison));

@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn r7_a_deletion_waits_for_the_flights_under_it_on_that_instance() {
+fn r7_a_deletion_waits_for_what_is_in_flight_under_it_on_that_instance() {
     let mut rig = Rig::new(1);
     rig.write(Kind::Add);
     assert!(sends(&rig.delete_collection()).is_empty());
@@ -135,4 +135,30 @@ fn r7_a_deletion_that_took_what_is_in_doubt_does_not_wait_for_it() {
         effects.contains(&Effect::Persist(Persist::Voids { lane: lane(), seqs: vec![Seq::new(2)] })),
         "{effects:?}"
     );
+}
+
+/// Without this, an entry that an instance cannot execute, since it has lost the collection, and a deletion that waits for
+/// that entry would wait for each other, and all clients of the catalog with them.
+#[test]
+fn r7_a_collection_that_is_lost_is_missed_while_a_deletion_waits() {
+    let mut rig = Rig::new(2);
+    rig.write(Kind::Add);
+    rig.in_doubt(A);
+    rig.in_doubt(B);
+    assert!(sends(&rig.delete_collection()).is_empty(), "it waits for what is in doubt");
+    assert_eq!(rig.board.expected_on(A).len(), 1);
+    rig.step(Input::Missing { instance: A, collections: vec![collection()] });
+    assert_eq!(rig.state_of(A), LaneState::Diverged);
+}
+
+#[test]
+fn r7_a_collection_is_not_missed_where_its_deletion_may_have_been_executed() {
+    let mut rig = Rig::new(2);
+    assert_eq!(sends(&rig.delete_collection()), [(A, vec![2])]);
+    assert_eq!((rig.board.expected_on(A).len(), rig.board.expected_on(B).len()), (0, 1), "in flight");
+    rig.step(Input::Missing { instance: A, collections: vec![collection()] });
+    rig.outcome(LaneId::Catalog, A, Outcome::InDoubt { instance_was: Health::Healthy });
+    assert!(rig.board.expected_on(A).is_empty(), "in doubt");
+    rig.step(Input::Missing { instance: A, collections: vec![collection()] });
+    assert_eq!(rig.state_of(A), LaneState::InStep);
 }

@@ -1,4 +1,4 @@
-//! What an earlier edge may have sent too late: the place is not trusted, and not looked at before its own rest is over.
+//! What an earlier edge may have sent too late: the replica is not trusted, and not compared before a settle time of its own.
 
 use super::*;
 
@@ -6,8 +6,8 @@ fn late_write(rig: &mut Rig, lane: LaneId) -> Vec<Effect> {
     rig.step(Input::LateWrite { lane, instance: B })
 }
 
-/// Which rests of the second instance begin.
-fn rests(effects: &[Effect]) -> Vec<WaitId> {
+/// Which waits of the second instance begin.
+fn waits(effects: &[Effect]) -> Vec<WaitId> {
     let wait = |effect: &Effect| match effect {
         Effect::Perform(Action::AwaitQuiescence { instance: B, wait, .. }) => Some(*wait),
         _ => None,
@@ -20,7 +20,7 @@ fn inspects(effects: &[Effect]) -> bool {
 }
 
 #[test]
-fn r4_a_suspicion_is_kept_while_a_deletion_is_under_way() {
+fn r4_a_late_write_is_kept_while_a_deletion_is_under_way() {
     let mut rig = Rig::new(2);
     rig.delete_collection();
     late_write(&mut rig, lane());
@@ -30,38 +30,38 @@ fn r4_a_suspicion_is_kept_while_a_deletion_is_under_way() {
 }
 
 #[test]
-fn r4_a_suspected_place_begins_a_rest_of_its_own() {
+fn r4_a_late_write_begins_a_wait_of_its_own() {
     let mut rig = Rig::new(2);
     rig.reach(A, Reach::Away);
     rig.write(Kind::Upsert);
-    let before = rests(&rig.in_doubt(B));
+    let before = waits(&rig.in_doubt(B));
     rig.reach(A, Reach::Here);
-    let own = rests(&late_write(&mut rig, lane()));
+    let own = waits(&late_write(&mut rig, lane()));
     assert!(own > before, "{own:?} after {before:?}");
     rig.step(Input::Quiesced { lane: lane(), instance: B, wait: before[0] });
     let effects = rig.applied(A);
     rig.settle(effects);
-    assert_eq!(rig.board.comparisons(), [], "the rest that began before the suspicion says nothing");
+    assert_eq!(rig.board.comparisons(), [], "the wait that began before the late write proves nothing");
     rig.quiesced(lane(), B);
     assert_eq!(rig.board.comparisons().len(), 1);
 }
 
 #[test]
-fn r4_a_busy_suspected_place_rests_when_its_request_has_ended() {
+fn r4_the_wait_for_a_late_write_begins_when_the_request_in_flight_has_ended() {
     let mut rig = Rig::new(2);
     let effects = rig.write(Kind::Upsert);
     assert_eq!(sends(&effects), [(A, vec![2])]);
     rig.applied(A);
     rig.recorded(lane(), A);
-    assert!(rests(&late_write(&mut rig, lane())).is_empty(), "its request is under way");
-    assert_eq!(rests(&rig.applied(B)).len(), 1);
+    assert!(waits(&late_write(&mut rig, lane())).is_empty(), "its request is under way");
+    assert_eq!(waits(&rig.applied(B)).len(), 1);
     assert_eq!(rig.board.comparisons(), []);
     rig.quiesced(lane(), B);
     assert_eq!(rig.board.comparisons().len(), 1);
 }
 
 #[test]
-fn r4_what_was_compared_before_a_suspicion_admits_nobody() {
+fn r4_a_comparison_before_a_late_write_admits_no_instance() {
     let mut rig = Rig::new(2);
     late_write(&mut rig, lane());
     rig.quiesced(lane(), B);
@@ -76,14 +76,14 @@ fn r4_what_was_compared_before_a_suspicion_admits_nobody() {
 }
 
 #[test]
-fn r8_a_suspected_catalog_is_looked_at_again_after_its_rest() {
+fn r8_after_a_late_write_the_catalog_is_inspected_again_when_quiesced() {
     let mut rig = Rig::new(2);
     let effects = late_write(&mut rig, LaneId::Catalog);
     assert!(inspects(&effects), "{effects:?}");
-    assert_eq!(rests(&effects).len(), 1);
+    assert_eq!(waits(&effects).len(), 1);
     let effects = rig.quiesced(LaneId::Catalog, B);
     assert!(inspects(&effects), "{effects:?}");
-    // Only for that rest.
+    // Only for that wait.
     rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Plain, AckPolicy::Durable);
     rig.outcome(LaneId::Catalog, A, Outcome::Applied(Consequences::default()));
     rig.recorded(LaneId::Catalog, A);

@@ -18,7 +18,7 @@ fn detach(rig: &mut Rig, lane: LaneId, instance: InstanceId) -> Vec<Effect> {
 }
 
 #[test]
-fn r11_who_is_left_behind_is_diverged_durably_and_nothing_waits_for_it() {
+fn r11_an_instance_left_behind_is_diverged_durably_and_nothing_waits_for_it() {
     let mut rig = one_behind(3);
     assert_eq!(rig.board.backlog(C), 1);
     let effects = detach(&mut rig, lane(), C);
@@ -34,7 +34,7 @@ fn r11_who_is_left_behind_is_diverged_durably_and_nothing_waits_for_it() {
 }
 
 #[test]
-fn r11_nobody_is_left_behind_unless_two_others_have_more() {
+fn r11_no_instance_is_left_behind_unless_two_others_have_more() {
     let mut rig = one_behind(3);
     assert!(detach(&mut rig, lane(), A).is_empty(), "it has everything");
     rig.step(Input::Missing { instance: B, collections: vec![collection()] });
@@ -48,7 +48,7 @@ fn r11_nobody_is_left_behind_unless_two_others_have_more() {
 }
 
 #[test]
-fn r11_nobody_is_left_behind_in_the_catalog_lane() {
+fn r11_no_instance_is_left_behind_in_the_catalog_lane() {
     let mut rig = Rig::new(3);
     rig.reach(C, Reach::Away);
     rig.delete_collection();

@@ -1,4 +1,4 @@
-//! Each rule of docs/rules.md, by the failure that it prevents: small stories, told step by step.
+//! Each rule of docs/rules.md, by the failure that it prevents: short scenarios, step by step.
 
 mod abandoning;
 mod agreement;
@@ -156,13 +156,13 @@ impl Rig {
         self.step(Input::Recorded { lane, instance })
     }
 
-    /// The place's rest is over.
+    /// The replica's wait is over.
     pub fn quiesced(&mut self, lane: LaneId, instance: InstanceId) -> Vec<Effect> {
         let wait = self.board.lanes[&lane].progress(instance).wait;
         self.step(Input::Quiesced { lane, instance, wait })
     }
 
-    /// Applies and records whatever is open or carried in the collection's lane, on all instances, until rest.
+    /// Applies and records whatever is open or replicated in the collection's lane, on all instances, until nothing is left to send.
     pub fn settle(&mut self, mut effects: Vec<Effect>) {
         while let Some(effect) = effects.pop() {
             effects.extend(match effect {
@@ -227,7 +227,7 @@ pub(super) fn sends(effects: &[Effect]) -> Vec<(InstanceId, Vec<u64>)> {
         .collect()
 }
 
-/// What clients are told.
+/// What clients are answered.
 pub(super) fn answers(effects: &[Effect]) -> Vec<(u64, Verdict)> {
     effects
         .iter()

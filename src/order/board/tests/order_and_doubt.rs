@@ -3,7 +3,7 @@
 use super::*;
 
 #[test]
-fn r1_the_next_request_waits_until_the_last_one_is_marked_durably() {
+fn r1_the_next_request_waits_until_the_progress_of_the_last_is_durable() {
     let mut rig = Rig::new(1);
     assert_eq!(sends(&rig.write(Kind::Delete)), [(A, vec![2])]);
     assert!(sends(&rig.write(Kind::Delete)).is_empty(), "one is under way");
@@ -12,7 +12,7 @@ fn r1_the_next_request_waits_until_the_last_one_is_marked_durably() {
 }
 
 #[test]
-fn r1_a_late_report_of_an_earlier_rest_starts_nothing() {
+fn r1_a_late_report_of_an_earlier_wait_starts_nothing() {
     let mut rig = Rig::new(1);
     rig.write(Kind::Delete);
     rig.in_doubt(A);
@@ -23,7 +23,7 @@ fn r1_a_late_report_of_an_earlier_rest_starts_nothing() {
 }
 
 #[test]
-fn r2_a_refusal_is_durable_before_the_client_is_told_and_before_others_skip_it() {
+fn r2_a_rejection_is_durable_before_the_client_is_answered_and_before_others_skip_it() {
     let mut rig = Rig::new(2);
     rig.write(Kind::Delete);
     rig.write(Kind::Delete);
@@ -145,7 +145,7 @@ fn r9_a_refused_merged_request_refuses_no_entry_but_is_split() {
 }
 
 #[test]
-fn r1_a_skip_is_marked_before_anything_newer_is_sent() {
+fn r1_a_skip_is_durable_before_anything_newer_is_sent() {
     let mut rig = Rig::new(2);
     rig.write(Kind::Delete);
     rig.write(Kind::Delete);

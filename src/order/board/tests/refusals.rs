@@ -115,7 +115,7 @@ fn r4_the_catalog_lane_never_stops_the_collection_does() {
 }
 
 #[test]
-fn r4_a_diverged_place_is_admitted_only_if_the_reference_has_not_moved() {
+fn r4_a_diverged_replica_is_admitted_only_if_the_reference_has_not_moved() {
     let mut rig = Rig::new(2);
     rig.step(Input::Missing { instance: B, collections: vec![collection()] });
     let comparison = rig.board.comparisons().remove(0);
@@ -137,7 +137,7 @@ fn r4_a_diverged_place_is_admitted_only_if_the_reference_has_not_moved() {
 fn r5_only_instances_with_every_acknowledged_write_are_fresh() {
     let mut rig = Rig::new(2);
     rig.write(Kind::Add);
-    assert_eq!(rig.fresh(), [A, B], "nobody was told anything");
+    assert_eq!(rig.fresh(), [A, B], "no client was answered");
     rig.applied(A);
     assert_eq!(rig.fresh(), [A], "before the mark is durable");
     rig.applied(B);
@@ -156,7 +156,7 @@ fn r5_a_change_of_the_collection_itself_counts_too() {
 }
 
 #[test]
-fn r8_a_creation_is_durable_before_the_client_is_told_and_before_it_is_used() {
+fn r8_a_creation_is_durable_before_the_client_is_answered_and_before_it_is_used() {
     let mut board = Board::new(names(2), LIMITS);
     board.step(Input::Reached { instance: A, reach: Reach::Here });
     let mut rig = Rig { board, seq: 0 };
@@ -172,7 +172,7 @@ fn r8_a_creation_is_durable_before_the_client_is_told_and_before_it_is_used() {
 }
 
 #[test]
-fn r8_what_precedes_a_deletion_is_carried_under_the_id_of_the_deleted_collection() {
+fn r8_what_precedes_a_deletion_is_replicated_under_the_id_of_the_deleted_collection() {
     let mut rig = Rig::new(2);
     rig.reach(B, Reach::Away);
     rig.delete_collection();

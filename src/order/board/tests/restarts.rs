@@ -7,7 +7,7 @@ fn board(lanes: Vec<RestoredLane>, count: usize, last: u64) -> (Board, Vec<Effec
 }
 
 #[test]
-fn r2_every_unmarked_head_counts_as_in_doubt_after_a_restart() {
+fn r2_every_head_beyond_the_durable_progress_is_in_doubt_after_a_restart() {
     let entries = vec![restored_entry(2, Kind::Add, None), restored_entry(3, Kind::Add, None)];
     let mut rig = Rig::restored(1, Dimension::Known, vec![restored_lane(1, entries)]);
     assert_eq!(rig.board.lanes[&lane()].progress(A).doubt, Seq::new(3), "the longest run that could have been sent");
@@ -44,7 +44,7 @@ fn r5_after_a_restart_a_change_of_any_collection_counts_for_all() {
 }
 
 #[test]
-fn r4_a_diverged_place_is_not_compared_before_it_is_calm_after_a_restart() {
+fn r4_a_diverged_replica_is_not_compared_before_it_has_quiesced_after_a_restart() {
     let mut lanes = restored_lane(2, Vec::new());
     lanes.replicas[1].state = LaneState::Diverged;
     let mut rig = Rig::restored(2, Dimension::Known, vec![lanes]);
@@ -54,7 +54,7 @@ fn r4_a_diverged_place_is_not_compared_before_it_is_calm_after_a_restart() {
 }
 
 #[test]
-fn r7_a_deletion_after_a_restart_waits_for_calm_under_it() {
+fn r7_a_deletion_after_a_restart_waits_for_quiescence_under_it() {
     let deletion = restored_entry(3, Kind::DeleteCollection, Some(Verdict::Applied));
     let catalog_lane = restored_catalog(1, vec![deletion]);
     let records = restored_lane(1, vec![restored_entry(2, Kind::Add, None)]);
@@ -68,7 +68,7 @@ fn r7_a_deletion_after_a_restart_waits_for_calm_under_it() {
 }
 
 #[test]
-fn g9_who_may_have_been_told_that_it_was_applied_is_known_when_its_collection_is_gone() {
+fn g9_a_write_that_may_be_acknowledged_is_known_as_such_when_its_collection_is_gone() {
     let deletion = restored_entry(4, Kind::DeleteCollection, Some(Verdict::Applied));
     let perhaps = RestoredEntry { ack_state: AckState::MaybeAcknowledged, ..restored_entry(2, Kind::Add, None) };
     let records = restored_lane(1, vec![perhaps, restored_entry(3, Kind::Add, None)]);
@@ -84,7 +84,7 @@ fn g9_who_may_have_been_told_that_it_was_applied_is_known_when_its_collection_is
 }
 
 #[test]
-fn r11_a_place_below_the_floor_is_diverged_and_never_starts_at_what_is_left() {
+fn r11_a_replica_below_the_floor_is_diverged_and_never_starts_at_what_is_left() {
     let mut lanes = restored_lane(2, vec![restored_entry(9, Kind::Add, Some(Verdict::Applied))]);
     lanes.floor = Seq::new(8);
     lanes.replicas[0].durable = Seq::new(9);
@@ -112,7 +112,7 @@ fn what_an_earlier_edge_may_have_sent_too_late_stops_the_place_until_it_is_compa
     let mut rig = Rig::new(2);
     let effects = rig.step(Input::LateWrite { lane: lane(), instance: B });
     let noted = |effect: &Effect| matches!(effect, Effect::Persist(Persist::Divergence { replicas, .. }) if *replicas == [(lane(), B)]);
-    assert!(effects.iter().any(noted), "durable before the suspicion counts as handled");
+    assert!(effects.iter().any(noted), "durable before the late write counts as handled");
     assert_eq!((rig.state_of(B), rig.fresh()), (LaneState::Diverged, vec![A]));
     assert!(rig.board.comparisons().is_empty(), "what was sent may still be executed: it is not compared yet");
     rig.quiesced(lane(), B);
@@ -123,7 +123,7 @@ fn what_an_earlier_edge_may_have_sent_too_late_stops_the_place_until_it_is_compa
 }
 
 #[test]
-fn a_suspicion_finds_the_place_at_work_and_what_was_found_equal_before_it_does_not_count() {
+fn a_late_write_is_reported_during_a_request_and_no_earlier_comparison_counts() {
     let mut rig = Rig::new(2);
     let effects = rig.write(Kind::Upsert);
     assert_eq!(sends(&effects), [(A, vec![2])]);
@@ -142,7 +142,7 @@ fn a_suspicion_finds_the_place_at_work_and_what_was_found_equal_before_it_does_n
 }
 
 #[test]
-fn a_suspicion_of_the_catalog_lane_is_looked_at_and_one_of_a_deleted_collection_is_nothing() {
+fn a_late_write_in_the_catalog_lane_is_inspected_and_one_of_a_deleted_collection_changes_nothing() {
     let mut rig = Rig::new(2);
     let effects = rig.step(Input::LateWrite { lane: LaneId::Catalog, instance: B });
     assert_eq!(effects[0], Effect::Perform(Action::Inspect { instance: B }));

@@ -23,7 +23,7 @@ fn nobody_there() -> Rig {
 }
 
 #[test]
-fn r15_a_withdrawn_entry_is_durable_before_its_client_is_told_and_is_never_sent() {
+fn r15_a_withdrawal_is_durable_before_its_client_is_answered_and_is_never_sent() {
     let mut rig = nobody_there();
     rig.write(Kind::Add);
     rig.write(Kind::Update);

@@ -1,0 +1,42 @@
+//! What a catalog write that was executed says of a collection's index, wherever it is executed: noted before anybody is
+//! told, so that the first write into an index out of the ordinary is known for one (rule R13).
+
+use super::{Entry, uuid_field};
+use crate::chroma::{self, CatalogWrite, Operation, Scanned, route, scan_update_collection};
+use crate::executor::attempt::{Attempt, Attempted};
+use crate::ids::CollectionId;
+use crate::order::{Kind, Outcome};
+
+/// Notes the index that the entry has defined or changed.
+pub(super) fn note(attempt: &Attempt<'_>, entry: &Entry<'_>, ended: &Attempted) {
+    if !matches!(ended.outcome, Outcome::Applied(_) | Outcome::Void) {
+        return;
+    }
+    match entry.request.profile.kind {
+        Kind::CreateCollection => created(attempt, entry, ended),
+        Kind::UpdateCollection => changed(attempt, entry),
+        _ => {}
+    }
+}
+
+/// The stored answer, of the instance that created it first, names a collection by its id for life.
+fn created(attempt: &Attempt<'_>, entry: &Entry<'_>, ended: &Attempted) {
+    let stored = entry.request.answer.as_ref().filter(|_| entry.has_verdict()).map(|answer| &answer.body);
+    let own = ended.answer.as_ref().filter(|_| !entry.has_verdict()).map(|answer| &answer.body);
+    let Some(shown) = stored.or(own) else { return };
+    if let (Some(id), Some(index)) = (uuid_field(shown, "id"), chroma::shown_index(shown)) {
+        attempt.core.discovery.indexes().shown(CollectionId::new(id), index);
+    }
+}
+
+fn changed(attempt: &Attempt<'_>, entry: &Entry<'_>) {
+    let Operation::CatalogWrite(CatalogWrite::UpdateCollection { collection, .. }) =
+        route(&entry.request.method, &entry.request.path)
+    else {
+        return;
+    };
+    let known = collection.as_id().and_then(|id| attempt.core.board().catalog().by_id(id).map(|known| known.id));
+    if let (Some(id), Ok(Scanned::Read(scan))) = (known, scan_update_collection(&entry.request.body)) {
+        attempt.core.discovery.indexes().changed(id, entry.request.seq, scan.measured.index_shape());
+    }
+}

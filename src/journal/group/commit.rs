@@ -1,0 +1,233 @@
+//! One commit: what is in it, and what its outcome means for those who wait.
+//!
+//! Refused: the appends fail, the facts are kept and tried again ahead of newer ones. In doubt: nothing else is
+//! committed until the store can say what became of the appends, because the sink must receive entries in `seq` order.
+//! Committing facts twice has no effect; appends are never committed twice. Which commit comes when is the task's
+//! (`task.rs`).
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::queue::{Facts, Queue, Taken, Waiting};
+use super::{AppendError, Appended, DurableSink};
+use crate::clock;
+use crate::ids::{Seq, TransactionId};
+use crate::journal::{Batch, CommitError, Draft, Lookup, ReadError, Store};
+use crate::lasting::Lasting;
+
+/// The first pause after a failure, and the longest. Appends wait during it as well, so it is at most a quarter of
+/// their timeout: they are answered by the next attempt.
+pub(super) const PAUSE: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+/// The pause after another failure.
+pub(super) fn longer(pause: Duration, timeout: Duration) -> Duration {
+    (pause * 2).min(PAUSE.1).min(timeout / 4)
+}
+
+/// What a commit means for the next one.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Next {
+    Now,
+    /// The store refused the facts; they are kept, and retried after a pause.
+    Later,
+    /// There will be none: another edge has the journal.
+    Never(String),
+}
+
+/// Commits what the task takes from the queue.
+#[async_trait]
+pub(super) trait Commits: Send + Sync {
+    /// Commits it, and answers everyone who waits for it.
+    async fn commit(&self, taken: Taken) -> Next;
+}
+
+/// Commits to the store, and reports what became durable to the sink.
+pub(super) struct Committer {
+    store: Arc<dyn Store>,
+    queue: Arc<Queue>,
+    sink: Arc<dyn DurableSink>,
+    /// The store takes no commit, or does not say what became of one. Only the task itself asks.
+    away: Mutex<Lasting>,
+}
+
+#[async_trait]
+impl Commits for Committer {
+    async fn commit(&self, mut taken: Taken) -> Next {
+        loop {
+            let batch = Batch {
+                appends: taken.appends.iter().map(|waiting| waiting.draft.clone()).collect(),
+                facts: taken.facts.iter().flat_map(|group| group.facts.iter().cloned()).collect(),
+            };
+            let began = clock::now();
+            let outcome = self.store.commit(batch).await;
+            // A key that is taken is a client's repetition, not a failure of the journal.
+            if matches!(outcome, Err(CommitError::Refused(_) | CommitError::InDoubt(_) | CommitError::Superseded(_))) {
+                self.queue.stats.failed();
+            }
+            match outcome {
+                Ok(seqs) if seqs.len() == taken.appends.len() => {
+                    self.queue.stats.committed(began.elapsed());
+                    self.back();
+                    self.durable(taken.appends.into_iter().zip(seqs));
+                    self.queue.reported(taken.facts.iter().flat_map(|group| &group.facts));
+                    self.queue.watches.tell(taken.facts.iter().flat_map(|group| &group.facts));
+                    recorded(taken.facts);
+                    return Next::Now;
+                }
+                Ok(seqs) => {
+                    let text = format!("{} positions for {} appends", seqs.len(), taken.appends.len());
+                    return self.in_doubt(taken, &text).await;
+                }
+                Err(CommitError::InDoubt(text)) => return self.in_doubt(taken, &text).await,
+                Err(CommitError::Refused(text)) => return self.refused(taken, &text),
+                Err(CommitError::Superseded(text)) => {
+                    self.refused(taken, &text);
+                    return Next::Never(text);
+                }
+                Err(CommitError::Taken(_)) => match self.answer_taken(&mut taken.appends).await {
+                    // The others are committed without them.
+                    Ok(0) => return self.refused(taken, "a transaction id is taken, and none is found to be"),
+                    Ok(_) if taken.is_empty() => return Next::Now,
+                    Ok(_) => {}
+                    Err(error) => return self.refused(taken, &error.to_string()),
+                },
+            }
+        }
+    }
+}
+
+impl Committer {
+    pub(super) fn new(store: Arc<dyn Store>, queue: Arc<Queue>, sink: Arc<dyn DurableSink>) -> Committer {
+        Committer { store, queue, sink, away: Mutex::default() }
+    }
+
+    fn durable(&self, appends: impl Iterator<Item = (Waiting, Seq)>) {
+        let mut entries = Vec::new();
+        let mut replies = Vec::new();
+        for (Waiting { draft, reply, .. }, seq) in appends {
+            entries.push(Appended { seq, draft });
+            replies.push((reply, seq));
+        }
+        if !entries.is_empty() {
+            self.sink.appended(entries);
+        }
+        for (reply, seq) in replies {
+            // The caller may have given up; the entry is in its lane anyway.
+            let _ = reply.send(Ok(seq));
+        }
+    }
+
+    fn refused(&self, taken: Taken, text: &str) -> Next {
+        if let Some(times) = self.failed() {
+            tracing::warn!(appends = taken.appends.len(), reason = text, times, "the journal refused a commit");
+        }
+        for waiting in taken.appends {
+            let _ = waiting.reply.send(Err(AppendError::Unavailable(text.to_owned())));
+        }
+        self.keep(taken.facts)
+    }
+
+    /// How often in a row that was, where the log is to say it.
+    fn failed(&self) -> Option<u64> {
+        self.away.lock().unwrap_or_else(PoisonError::into_inner).seen(clock::now()).times()
+    }
+
+    fn back(&self) {
+        if let Some(lasted) = self.away.lock().unwrap_or_else(PoisonError::into_inner).ended(clock::now()) {
+            tracing::info!(seconds = lasted.time.as_secs(), times = lasted.times, "the journal takes commits again");
+        }
+    }
+
+    fn keep(&self, facts: Vec<Facts>) -> Next {
+        if facts.is_empty() {
+            return Next::Now;
+        }
+        self.queue.keep(facts);
+        Next::Later
+    }
+
+    /// Answers the appends whose key belongs to an earlier transaction, and takes them out of `appends`.
+    async fn answer_taken(&self, appends: &mut Vec<Waiting>) -> Result<usize, ReadError> {
+        let mut holders: Vec<Option<TransactionId>> = Vec::with_capacity(appends.len());
+        for waiting in appends.iter() {
+            let holder = match &waiting.draft.client_key {
+                None => None,
+                Some(key) => {
+                    let lookup = Lookup::ClientKey { tenant: key.tenant.clone(), key: key.key.clone() };
+                    self.store.transaction(&lookup).await?
+                }
+            };
+            holders.push(holder.map(|row| row.transaction_id));
+        }
+        let before = appends.len();
+        let asked = std::mem::take(appends);
+        for (waiting, holder) in asked.into_iter().zip(holders) {
+            match holder {
+                None => appends.push(waiting),
+                Some(id) => drop(waiting.reply.send(Err(AppendError::Taken(id)))),
+            }
+        }
+        Ok(before - appends.len())
+    }
+
+    /// Asks the store what became of the appends until it knows. Callers get "in doubt" after the first lookup that
+    /// fails; the sink gets what is found, however late.
+    ///
+    /// A crash during this leaves the answer to the next start, which reads what is durable.
+    async fn in_doubt(&self, taken: Taken, text: &str) -> Next {
+        if let Some(times) = self.failed() {
+            tracing::warn!(appends = taken.appends.len(), reason = text, times, "a commit of the journal is in doubt");
+        }
+        let Taken { appends, facts } = taken;
+        facts.iter().for_each(super::queue::Facts::doubt);
+        // Queued first: no other fact is committed before the lookup has ended.
+        let next = self.keep(facts);
+        let (mut appends, mut replies): (Vec<_>, Vec<_>) =
+            appends.into_iter().map(|waiting| (waiting.draft, Some(waiting.reply))).unzip();
+        let mut pause = PAUSE.0;
+        let found = loop {
+            match self.look_up(&appends).await {
+                Ok(found) => break found,
+                Err(error) => {
+                    if let Some(times) = self.failed() {
+                        tracing::warn!(%error, times, "look up appends in doubt");
+                    }
+                    for reply in replies.iter_mut().filter_map(Option::take) {
+                        let _ = reply.send(Err(AppendError::InDoubt(text.to_owned())));
+                    }
+                    tokio::time::sleep(pause).await;
+                    pause = longer(pause, self.queue.options.timeout);
+                }
+            }
+        };
+        let durable = appends.drain(..).zip(&found);
+        let mut entries: Vec<_> = durable.filter_map(|(draft, seq)| seq.map(|seq| Appended { seq, draft })).collect();
+        entries.sort_by_key(|entry| entry.seq);
+        if !entries.is_empty() {
+            self.sink.appended(entries);
+        }
+        for (reply, seq) in replies.into_iter().zip(found) {
+            let answer = seq.ok_or_else(|| AppendError::Unavailable(text.to_owned()));
+            let _ = reply.map(|reply| reply.send(answer));
+        }
+        next
+    }
+
+    async fn look_up(&self, drafts: &[Draft]) -> Result<Vec<Option<Seq>>, ReadError> {
+        let mut found = Vec::with_capacity(drafts.len());
+        for draft in drafts {
+            let row = self.store.transaction(&Lookup::Id(draft.transaction_id)).await?;
+            found.push(row.map(|row| row.seq));
+        }
+        Ok(found)
+    }
+}
+
+fn recorded(groups: Vec<Facts>) {
+    for reply in groups.into_iter().filter_map(|group| group.reply) {
+        // The caller may have gone; the facts are durable.
+        let _ = reply.send(());
+    }
+}

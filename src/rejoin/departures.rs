@@ -1,0 +1,74 @@
+//! A connection to each server that carries nothing. When it ends, so may have the process: the next one could answer before
+//! any probe has missed the first, with another data folder.
+//!
+//! Decides only when somebody looks: whether the server is another one, its marker shows.
+
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::inspect::Inspector;
+use crate::coordinator::Core;
+use crate::ids::InstanceId;
+use crate::instance::{Generation, Observation};
+
+const CONNECT: Duration = Duration::from_secs(5);
+/// Between two connections to one server, and between two looks for one that is away.
+const PAUSE: Duration = Duration::from_millis(200);
+/// What a request met that was under way is told first; no server starts faster.
+const AFTER_THE_END: Duration = Duration::from_millis(50);
+
+/// Watches the instance's process until the future is dropped.
+pub(super) async fn watch(core: &Core, inspector: &Inspector, instance: InstanceId) {
+    let registry = core.registry();
+    loop {
+        let generation = registry.generation(instance);
+        if registry.usable(instance)
+            && let Some(address) = registry.address(instance)
+            && let Some(connection) = connect(address).await
+        {
+            ended(core, instance, connection, generation).await;
+            if registry.usable(instance) && registry.generation(instance) == generation {
+                tokio::time::sleep(AFTER_THE_END).await;
+                look(core, inspector, instance, address).await;
+            }
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn connect(address: SocketAddr) -> Option<TcpStream> {
+    tokio::time::timeout(CONNECT, TcpStream::connect(address)).await.ok()?.ok()
+}
+
+/// Waits until the server closes the connection, or is known to have gone.
+async fn ended(core: &Core, instance: InstanceId, mut connection: TcpStream, generation: Generation) {
+    let mut changes = core.registry().changes();
+    let mut byte = [0];
+    loop {
+        tokio::select! {
+            // Nothing is asked for, so nothing is answered: a byte is as good as an end.
+            _ = connection.read(&mut byte) => return,
+            changed = changes.changed() => {
+                if changed.is_err() || core.registry().generation(instance) != generation {
+                    return;
+                }
+            }
+        }
+    }
+}
+
+async fn look(core: &Core, inspector: &Inspector, instance: InstanceId, address: SocketAddr) {
+    let registry = core.registry();
+    if connect(address).await.is_none() {
+        registry.observe_because(instance, Observation::Refused, "its connections have ended, and it takes no new one");
+    } else if !inspector.is_unchanged(instance).await {
+        registry.observe_because(
+            instance,
+            Observation::Replaced,
+            "another server answers there, or one with other data",
+        );
+    }
+}
