@@ -1,7 +1,8 @@
 //! How much one request may ask for: every limit has a name, a default, and a refusal that names both.
 //!
 //! The scans measure, this file compares. The defaults lie where Chroma 1.5.9 stops working, never below what it
-//! executes, but for comparisons, which it executes for minutes (`docs/chroma-limits.md` has the measurements). Nothing here
+//! executes, but for comparisons and regular expressions, which it executes for minutes (`docs/chroma-limits.md` has the
+//! measurements). Nothing here
 //! is applied to what is journaled already.
 
 use super::feature::Feature;
@@ -27,6 +28,7 @@ pub enum Limit {
     ConditionValues,
     ConditionPatternBytes,
     ConditionRegexBytes,
+    ConditionRegexWork,
     HnswMaxNeighbors,
 }
 
@@ -58,7 +60,7 @@ const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
 impl Limit {
-    pub const ALL: [Limit; 17] = [
+    pub const ALL: [Limit; 18] = [
         Limit::NameBytes,
         Limit::CollectionMetadataKeys,
         Limit::CollectionMetadataBytes,
@@ -75,6 +77,7 @@ impl Limit {
         Limit::ConditionValues,
         Limit::ConditionPatternBytes,
         Limit::ConditionRegexBytes,
+        Limit::ConditionRegexWork,
         Limit::HnswMaxNeighbors,
     ];
 
@@ -112,6 +115,8 @@ impl Limit {
                 "bytes in $contains", Bytes, 49_998, GIB),
             Limit::ConditionRegexBytes => row("condition_regex_bytes", "limit_condition_regex_bytes",
                 "bytes in $regex", Bytes, 100_000, GIB),
+            Limit::ConditionRegexWork => row("condition_regex_work", "limit_condition_regex_work",
+                "steps to compile all $regex of a condition", Count, 5_000_000, 1_000_000_000),
             Limit::HnswMaxNeighbors => row("hnsw_max_neighbors", "limit_hnsw_max_neighbors",
                 "max_neighbors (hnsw:M)", Count, 1024, 4096),
         }

@@ -5,6 +5,7 @@
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
+use super::regex;
 use super::visit::{Key, Look, Looking, skip_map};
 use crate::chroma::limits::{Limit, Measured};
 use crate::order;
@@ -24,6 +25,8 @@ pub(super) struct Conditions {
     values: usize,
     pattern_bytes: usize,
     regex_bytes: usize,
+    /// Of all of them: each is compiled.
+    regex_work: u64,
 }
 
 impl Conditions {
@@ -53,6 +56,7 @@ impl Conditions {
         measured.note(Limit::ConditionValues, self.values.saturating_add(ids));
         measured.note(Limit::ConditionPatternBytes, self.pattern_bytes);
         measured.note(Limit::ConditionRegexBytes, self.regex_bytes);
+        measured.note(Limit::ConditionRegexWork, usize::try_from(self.regex_work).unwrap_or(usize::MAX));
     }
 }
 
@@ -205,7 +209,10 @@ impl<'de> Look<'de> for Operand<'_> {
         self.found.bytes += text.len();
         let longest = match self.matches {
             Matches::Contains if self.document => &mut self.found.pattern_bytes,
-            Matches::Regex => &mut self.found.regex_bytes,
+            Matches::Regex => {
+                self.found.regex_work = self.found.regex_work.saturating_add(regex::cost(text));
+                &mut self.found.regex_bytes
+            }
             Matches::Contains | Matches::Value => return,
         };
         *longest = text.len().max(*longest);
