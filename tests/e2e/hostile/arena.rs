@@ -199,7 +199,11 @@ impl Arena {
             let Some(id) = one["id"].as_str().filter(|_| one["state"] == "quarantined") else { continue };
             self.client.post(&format!("/admin/quarantine/{id}"), &json!({ "action": "lift" }));
         }
-        self.pair.edge.wait_until_in_sync(CATCH_UP);
+        // Not until nothing is pending: bystanders are at work.
+        wait_for("every copy to serve again", CATCH_UP, || {
+            let status = self.pair.edge.status();
+            status["diverged"].as_array().is_some_and(Vec::is_empty).then_some(())
+        });
     }
 
     /// Everything is restarted; afterwards all is well, and equal. Returned: what is not.
@@ -220,6 +224,7 @@ impl Arena {
         wrong.extend(self.goes_on().into_iter().map(|one| format!("after the restart: {one}")));
         add(&self.client, &self.room.target, "after the restart");
         self.lift_all();
+        self.pair.edge.wait_until_in_sync(CATCH_UP);
         let held = [0, 1].map(|at: usize| Content::of(&self.pair.servers[at].client(), TENANT));
         let shown = Content::of(&self.client, TENANT);
         for (what, one) in [("the replica", &held[1]), ("the edge", &shown)] {

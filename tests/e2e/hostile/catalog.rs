@@ -45,7 +45,7 @@ fn index(random: &mut Random) -> String {
     if random.percent(30) {
         let _ = write!(text, ",\"space\":{}", setting(random));
     }
-    text.push_str("}");
+    text.push('}');
     if random.percent(15) {
         let _ = write!(text, ",\"embedding_function\":{}", odd::value(random, 1));
     }
