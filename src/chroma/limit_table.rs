@@ -1,7 +1,7 @@
 //! How much one request may ask for: every limit has a name, a default, and a refusal that names both.
 //!
-//! The defaults lie where Chroma 1.5.9 stops working, never below what it executes, but for comparisons, which it executes
-//! for minutes (`docs/chroma-limits.md` has the measurements). What is compared with them is in `limits.rs`.
+//! The defaults lie where Chroma 1.5.9 stops working, never below what it executes, but for comparisons and regular
+//! expressions, which it executes for minutes (`docs/chroma-limits.md` has the measurements). What is compared with them is in `limits.rs`.
 
 /// What is counted of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,6 +22,7 @@ pub enum Limit {
     ConditionValues,
     ConditionPatternBytes,
     ConditionRegexBytes,
+    ConditionRegexWork,
     HnswMaxNeighbors,
 }
 
@@ -53,7 +54,7 @@ const MIB: u64 = 1024 * KIB;
 const GIB: u64 = 1024 * MIB;
 
 impl Limit {
-    pub const ALL: [Limit; 17] = [
+    pub const ALL: [Limit; 18] = [
         Limit::NameBytes,
         Limit::CollectionMetadataKeys,
         Limit::CollectionMetadataBytes,
@@ -70,6 +71,7 @@ impl Limit {
         Limit::ConditionValues,
         Limit::ConditionPatternBytes,
         Limit::ConditionRegexBytes,
+        Limit::ConditionRegexWork,
         Limit::HnswMaxNeighbors,
     ];
 
@@ -107,6 +109,8 @@ impl Limit {
                 "bytes in $contains", Bytes, 49_998, GIB),
             Limit::ConditionRegexBytes => row("condition_regex_bytes", "limit_condition_regex_bytes",
                 "bytes in $regex", Bytes, 100_000, GIB),
+            Limit::ConditionRegexWork => row("condition_regex_work", "limit_condition_regex_work",
+                "steps to compile all $regex of a condition", Count, 5_000_000, 1_000_000_000),
             Limit::HnswMaxNeighbors => row("hnsw_max_neighbors", "limit_hnsw_max_neighbors",
                 "max_neighbors (hnsw:M)", Count, 1024, 4096),
         }

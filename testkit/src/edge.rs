@@ -315,6 +315,15 @@ impl Edge {
         status
     }
 
+    /// The most memory that it has held so far, in bytes.
+    pub fn peak_memory(&self) -> u64 {
+        let id = self.child.as_ref().expect("a running edge").id();
+        let status = std::fs::read_to_string(format!("/proc/{id}/status")).expect("our own child's status");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("its peak");
+        let kilobytes: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number");
+        kilobytes * 1024
+    }
+
     /// What `/status` says.
     pub fn status(&self) -> Value {
         self.client().get("/status").expect(200).json()

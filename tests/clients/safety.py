@@ -43,7 +43,7 @@ def heard():
     assert sys.stdin.readline(), "whoever drives this is gone"
 
 
-class Heard:
+class Events:
     """Events of operations on several threads."""
 
     def __init__(self):
@@ -85,12 +85,12 @@ async def scenario(url, asynchronous):
     session = f"safety-py-{uuid.uuid4()}"
     embed = lambda documents: [[len(text), 1, 0.5] for text in documents]  # noqa: E731
     client = kind(url, policy=POLICY, session=session, embed=embed)
-    heard = Heard()
-    client.on("*", heard)
+    events = Events()
+    client.on("*", events)
     name = f"safety_{uuid.uuid4().hex}"
     collection = (await run(client.create_collection, name)).data
     where = urlparse(url)
-    official = await run(safe_http_client, where.hostname, where.port, policy=POLICY, session=session, on_event=heard)
+    official = await run(safe_http_client, where.hostname, where.port, policy=POLICY, session=session, on_event=events)
     same = await run(official.get_collection, name, embedding_function=None)
     await run(same.add, ids=["before"], embeddings=[[1.0, 2.0, 3.0]])
 
@@ -102,7 +102,7 @@ async def scenario(url, asynchronous):
     own = asyncio.ensure_future(run(client.add, collection["id"], record, transaction_id=own_id))
     upload = asyncio.ensure_future(run(client.upload_file_with_safety, file, name, name="gap.txt"))
     under = asyncio.ensure_future(run(same.add, ids=["official"], embeddings=[[7.0, 8.0, 9.0]]))
-    await run(heard.held, 3)
+    await run(events.held, 3)
     assert (await run(client.get_transaction, own_id))["is_timing_gap_failure"]
     reading = asyncio.ensure_future(messages(client, own_id))
     say("restart")
@@ -110,7 +110,7 @@ async def scenario(url, asynchronous):
     result, uploaded, _, seen = await asyncio.gather(own, upload, under, reading)
     assert result.recovered and result.status == 201, result
     assert uploaded.transactions[0].recovered, uploaded
-    assert heard.recovered == heard.gaps, (heard.recovered, heard.gaps)
+    assert events.recovered == events.gaps, (events.recovered, events.gaps)
     assert seen == ["transaction:timing_gap", "transaction:recovered"], seen
 
     again = await run(client.add, collection["id"], record, transaction_id=own_id)

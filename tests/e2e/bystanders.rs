@@ -14,7 +14,8 @@ pub struct Bystanders {
     over: Arc<AtomicBool>,
     rounds: Arc<AtomicU32>,
     well: Arc<AtomicU32>,
-    threads: Vec<JoinHandle<()>>,
+    /// Each returns how many of its adds were acknowledged.
+    threads: Vec<JoinHandle<u32>>,
 }
 
 impl Bystanders {
@@ -26,6 +27,7 @@ impl Bystanders {
             let (over, rounds, well) = (Arc::clone(&over), Arc::clone(&rounds), Arc::clone(&well));
             let (client, id) = (client.with_timeout(Duration::from_secs(20)), id.clone());
             std::thread::spawn(move || {
+                let mut acknowledged = 0;
                 for n in 0.. {
                     if over.load(Ordering::Relaxed) {
                         break;
@@ -36,11 +38,14 @@ impl Bystanders {
                     let found = client.try_call("POST", &record_path(&id, "get"), &find);
                     rounds.fetch_add(1, Ordering::Relaxed);
                     let is = |answer: std::io::Result<Answer>, status| answer.is_ok_and(|one| one.status == status);
-                    if is(added, 201) && is(found, 200) {
+                    let added = is(added, 201);
+                    acknowledged += u32::from(added);
+                    if added && is(found, 200) {
                         well.fetch_add(1, Ordering::Relaxed);
                     }
                     std::thread::sleep(Duration::from_millis(5));
                 }
+                acknowledged
             })
         });
         let threads = threads.collect();
@@ -49,13 +54,19 @@ impl Bystanders {
 
     /// They stop, and say how it went for them.
     #[track_caller]
-    pub fn finish(mut self) {
+    pub fn finish(self) {
+        self.acknowledged();
+    }
+
+    /// As [`Bystanders::finish`]; returned: how many adds were acknowledged, collection by collection.
+    #[track_caller]
+    pub fn acknowledged(mut self) -> Vec<u32> {
         self.over.store(true, Ordering::Relaxed);
-        for thread in std::mem::take(&mut self.threads) {
-            thread.join().expect("a bystander");
-        }
+        let threads = std::mem::take(&mut self.threads);
+        let acknowledged = threads.into_iter().map(|thread| thread.join().expect("a bystander")).collect();
         let (rounds, well) = (self.rounds.load(Ordering::Relaxed), self.well.load(Ordering::Relaxed));
         assert!(rounds >= 20 && well * 100 >= rounds * 95, "{well} of {rounds} rounds of the bystanders went well");
+        acknowledged
     }
 }
 

@@ -26,11 +26,16 @@ pub struct Pair {
 impl Pair {
     /// Two supervised servers, and an edge that lets everything through.
     pub fn start() -> Pair {
+        Self::configured(
+            "  limits: { condition_terms: 100000, condition_comparisons: 100000 }\n  quarantine: { wait: 4s }",
+        )
+    }
+
+    /// Two supervised servers, and an edge with these lines in its configuration.
+    pub fn configured(lines: &str) -> Pair {
         let servers = [Supervised::fresh(PAUSE), Supervised::fresh(PAUSE)];
         let edge = servers.iter().fold(Edge::builder(), |edge, server| edge.instance_url(&server.url()));
-        let edge = edge
-            .config("  limits: { condition_terms: 100000, condition_comparisons: 100000 }\n  quarantine: { wait: 4s }\n  heal: { enabled: true }")
-            .start();
+        let edge = edge.config(&format!("{lines}\n  heal: {{ enabled: true }}")).start();
         edge.announce("diverged");
         Pair { edge, servers }
     }

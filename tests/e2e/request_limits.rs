@@ -70,6 +70,10 @@ fn conditions_that_chroma_cannot_take() {
         (json!({ "where_document": { "$contains": long } }), "limit_condition_pattern_bytes"),
         (json!({ "where": { "#document": { "$not_contains": long } } }), "limit_condition_pattern_bytes"),
         (json!({ "where_document": { "$regex": "z".repeat(200_000) } }), "limit_condition_regex_bytes"),
+        (
+            json!({ "where_document": { "$or": vec![json!({ "$regex": r"\w{100}" }); 100] } }),
+            "limit_condition_regex_work",
+        ),
         (json!({ "where": { "k": { "$in": (0..40_000).collect::<Vec<_>>() } } }), "limit_condition_values"),
     ];
     for (condition, reason) in conditions {

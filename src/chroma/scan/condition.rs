@@ -5,6 +5,7 @@
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 
+use super::regex;
 use super::visit::{Key, Look, Looking, skip_map};
 use crate::chroma::limit_table::Limit;
 use crate::chroma::limits::Measured;
@@ -25,6 +26,8 @@ pub(super) struct Conditions {
     values: usize,
     pattern_bytes: usize,
     regex_bytes: usize,
+    /// Of all of them: each is compiled.
+    regex_work: u64,
 }
 
 impl Conditions {
@@ -54,6 +57,7 @@ impl Conditions {
         measured.note(Limit::ConditionValues, self.values.saturating_add(ids));
         measured.note(Limit::ConditionPatternBytes, self.pattern_bytes);
         measured.note(Limit::ConditionRegexBytes, self.regex_bytes);
+        measured.note(Limit::ConditionRegexWork, usize::try_from(self.regex_work).unwrap_or(usize::MAX));
     }
 }
 
@@ -206,7 +210,10 @@ impl<'de> Look<'de> for Operand<'_> {
         self.found.bytes += text.len();
         let longest = match self.matches {
             Matches::Contains if self.document => &mut self.found.pattern_bytes,
-            Matches::Regex => &mut self.found.regex_bytes,
+            Matches::Regex => {
+                self.found.regex_work = self.found.regex_work.saturating_add(regex::cost(text));
+                &mut self.found.regex_bytes
+            }
             Matches::Contains | Matches::Value => return,
         };
         *longest = text.len().max(*longest);

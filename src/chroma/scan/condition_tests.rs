@@ -65,6 +65,15 @@ fn values_patterns_and_bytes() {
 }
 
 #[test]
+fn regular_expressions_count_together() {
+    let work = |body: &str| measured(body)(Limit::ConditionRegexWork);
+    let many = vec![r#"{"$regex":"\\w{100}"}"#; 100].join(",");
+    assert_eq!(work(&format!(r#"{{"where_document":{{"$or":[{many}]}}}}"#)), 10_000_000);
+    assert_eq!(work(r##"{"where":{"#document":{"$not_regex":"abc"}},"where_document":{"$regex":"de"}}"##), 5);
+    assert_eq!(work(r#"{"where_document":{"$contains":"abc"}}"#), 0);
+}
+
+#[test]
 fn what_is_too_deep_to_be_read_is_refused_and_unknown_fields_are_skipped_at_any_depth() {
     let deep = format!(r#"{{"where":{}{{"k":1}}{}}}"#, r#"{"$and":["#.repeat(100_000), "]}".repeat(100_000));
     assert!(scan_read(deep.as_bytes()).is_err());

@@ -14,6 +14,7 @@ mod metadata;
 mod reads;
 mod records;
 mod refusal;
+mod regex;
 mod shown;
 mod visit;
 

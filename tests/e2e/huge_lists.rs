@@ -1,0 +1,110 @@
+//! What is on the servers already may be as large as Chroma takes it: lists of collections with huge metadata cost the edge
+//! little memory, hold up nobody's admission, and are answered or refused.
+
+use std::time::Instant;
+
+use serde_json::{Value, json};
+
+use testkit::cluster::{CATCH_UP, Cluster, add, create};
+use testkit::http::{Answer, Client, DEFAULT};
+use testkit::place::wait_for;
+
+use crate::definite::{self, DEFINITE};
+
+const COLLECTIONS: usize = 7;
+const READERS: usize = 12;
+/// Collections that are longer than a page.
+const LONG: usize = 3;
+/// Below it lies what a list of 38 MB costs that is held as it came and as it goes, once for each of the readers that the
+/// edge lets in at a time.
+const MEMORY: u64 = 700 * 1024 * 1024;
+
+/// So many collections with so many bytes of metadata each, made where no edge sees it.
+fn fill(client: &Client, collections: usize, bytes: usize) {
+    let text = "m".repeat(bytes);
+    for n in 0..collections {
+        let body = format!(r#"{{"name":"huge{n}","metadata":{{"k":"{text}"}}}}"#);
+        let answer = client.send("POST", &format!("{DEFAULT}/collections"), "application/json", body.as_bytes());
+        assert_eq!(answer.expect("an answer").status, 200);
+    }
+}
+
+/// So many clients list at once; all are answered definitely.
+#[track_caller]
+fn list(client: &Client, path: &str, readers: usize) -> Vec<Answer> {
+    let started = Instant::now();
+    let threads: Vec<_> = (0..readers)
+        .map(|_| {
+            let (client, path) = (client.clone(), path.to_owned());
+            std::thread::spawn(move || definite::ask(&client, "GET", &path, b"").expect("a definite answer").answer)
+        })
+        .collect();
+    let answers: Vec<Answer> = threads.into_iter().map(|reader| reader.join().expect("a reader")).collect();
+    println!("{readers} readers of {path}: {:?}", started.elapsed());
+    answers
+}
+
+fn names(answer: &Answer) -> usize {
+    answer.json().as_array().map_or(0, Vec::len)
+}
+
+/// Everything is restarted; the servers are admitted again, and clients served.
+fn restart(cluster: &mut Cluster, client: &Client, collection: &str, expected: usize) {
+    cluster.edge.kill();
+    cluster.servers.iter_mut().for_each(|server| {
+        server.kill();
+        server.restart();
+    });
+    cluster.edge.restart();
+    wait_for("a write after the restart", DEFINITE, || (add(client, collection, "again").status == 201).then_some(()));
+    create(client, "created");
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let count = client.get(&format!("{DEFAULT}/collections_count")).expect(200).json();
+    assert_eq!(count, json!(expected), "all are known, and all are served");
+}
+
+#[test]
+fn lists_of_huge_metadata_cost_little_memory_and_hold_up_nobody() {
+    let mut cluster = Cluster::with(2, |edge| edge);
+    let client = cluster.client();
+    let collection = create(&client, "things");
+    add(&client, &collection, "first").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    cluster.edge.kill();
+    cluster.servers.iter().for_each(|server| fill(&server.client(), COLLECTIONS, 38_000_000 / COLLECTIONS));
+    cluster.edge.restart();
+    restart(&mut cluster, &client, &collection, COLLECTIONS + 2);
+    let path = format!("{DEFAULT}/collections");
+    for answer in list(&client, &path, READERS) {
+        assert_eq!((answer.status, names(&answer)), (200, COLLECTIONS + 2));
+    }
+    for answer in list(&client, &format!("{path}?limit=2&offset=1"), READERS) {
+        assert_eq!((answer.status, names(&answer)), (200, 2));
+    }
+    let peak = cluster.edge.peak_memory();
+    println!("38 MB in all: the edge held {} MB at most", peak / 1_000_000);
+    assert!(peak < MEMORY, "{peak} bytes");
+}
+
+/// Each is longer than a page of an inspection, and all together longer than a request may be.
+#[test]
+fn collections_that_are_longer_than_a_page_hold_up_nobody() {
+    let mut cluster = Cluster::with(2, |edge| edge);
+    let client = cluster.client();
+    let collection = create(&client, "things");
+    add(&client, &collection, "first").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    cluster.edge.kill();
+    cluster.servers.iter().for_each(|server| fill(&server.client(), LONG, 15_000_000));
+    cluster.edge.restart();
+    restart(&mut cluster, &client, &collection, LONG + 2);
+    for answer in list(&client, &format!("{DEFAULT}/collections"), READERS / 3) {
+        assert_eq!((answer.status, names(&answer)), (200, LONG + 2));
+    }
+    let one: Value = client.get(&format!("{DEFAULT}/collections/huge2")).expect(200).json();
+    assert_eq!(one["name"], "huge2");
+    add(&client, &collection, "after").expect(201);
+    let peak = cluster.edge.peak_memory();
+    println!("45 MB in all: the edge held {} MB at most", peak / 1_000_000);
+    assert!(peak < MEMORY, "{peak} bytes");
+}
