@@ -36,6 +36,8 @@ pub(super) struct Copy<'a> {
     pub source: Place<'a>,
     /// Its id there.
     from: Uuid,
+    /// The old copy's id on the target.
+    old: Option<InstanceCollectionId>,
     /// The database on the target.
     beside: Place<'a>,
     pub scope: Scope,
@@ -121,14 +123,17 @@ impl<'a> Copy<'a> {
         made: &'a Made,
         deadline: std::time::Duration,
     ) -> Result<Self, HealError> {
-        let mapped = core.board().catalog().mapping(rebuild.collection, rebuild.source);
-        let from = mapped.ok_or(HealError::Overtaken)?;
+        let [from, old] = {
+            let board = core.board();
+            [rebuild.source, rebuild.target].map(|at| board.catalog().mapping(rebuild.collection, at))
+        };
+        let from = from.ok_or(HealError::Overtaken)?;
         let path = |id: &str| chroma::collection_path(scope, id);
         let source = Place::new(core, client, rebuild.source, path(&from.to_string()), deadline);
         let beside = Place::new(core, client, rebuild.target, chroma::collections_path(scope), deadline);
         let (scope, name) = (scope.clone(), name.to_owned());
         let (hidden, discarded) = (hidden_name("copy"), hidden_name("old"));
-        Ok(Copy { core, rebuild, made, source, from: from.uuid(), beside, scope, name, hidden, discarded })
+        Ok(Copy { core, rebuild, made, source, from: from.uuid(), old, beside, scope, name, hidden, discarded })
     }
 
     fn named(&self, name: &str) -> Place<'a> {
@@ -251,9 +256,14 @@ impl<'a> Copy<'a> {
         place.write(Method::PUT, place.path.clone(), body).await.map(drop)
     }
 
-    /// The new copy serves: the old one is of no use any more.
+    /// The new copy serves: the old one is of no use any more, whatever it was called.
     pub async fn remove_old(&self) {
         self.discard(&self.discarded).await;
+        // A server that came back older has it under the name of that time.
+        let Some(old) = self.old else { return };
+        if self.called(old, &self.discarded).await.is_ok() {
+            self.discard(&self.discarded).await;
+        }
     }
 
     /// The copy was given up.

@@ -69,7 +69,7 @@ pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<Identity, I
             return Err(InspectError::Foreign(foreign.clone()));
         }
         Identity::Older { through } => {
-            error!(%instance, %through, "this server lacks what it was given after this position: what has changed since is compared, or copied anew");
+            warn!(%instance, %through, "this server lacks what it was given after this position: what has changed since is compared, or copied anew");
             core.step(Input::Older { instance: look.instance, through: *through });
         }
         Identity::New if found.is_some() => {

@@ -38,7 +38,7 @@ fn update(client: &Client, collection: &str, id: &str, document: &str) {
 fn comes_back_older(lost: usize) {
     let mut cluster = Cluster::with(2, |edge| edge.config(ON));
     cluster.edge.announce("lacks what it was given");
-    cluster.edge.announce("may have been deleted");
+    cluster.edge.announce("lacks collections");
     cluster.edge.announce("diverged");
     let client = cluster.client();
     let [changed, untouched, renamed] = ["changed", "untouched", "renamed"].map(|name| cluster.create(name));
