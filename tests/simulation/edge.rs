@@ -77,6 +77,7 @@ impl World {
         self.notices.clear();
         self.compared.clear();
         self.rebuilding.shell_forgets();
+        self.marking.shell_forgets();
         self.handled_late_writes.clear();
         self.facts.new_epoch();
         let rows = &self.journal.rows;

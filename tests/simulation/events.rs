@@ -56,6 +56,7 @@ impl World {
             _ => self.configure_another(),
         }
         self.fate_takes_its_course();
+        self.some_mark();
         self.check_state();
     }
 
@@ -118,7 +119,7 @@ impl World {
         }
     }
 
-    fn there(&self, instance: InstanceId) -> bool {
+    pub fn there(&self, instance: InstanceId) -> bool {
         self.instances[instance.0].power == Power::Up && self.reach[instance.0] != Reach::Away
     }
 
@@ -237,6 +238,7 @@ impl World {
     }
 
     fn look_at(&mut self, instance: InstanceId) {
+        self.identify(instance);
         let held = &self.instances[instance.0].collections;
         let expected = self.board.expected_on(instance);
         let mut collections: Vec<_> =

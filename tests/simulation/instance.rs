@@ -5,8 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use chroma_edge::ids::Scope;
-use chroma_edge::order::{DEFAULT_DATABASE, DEFAULT_TENANT, Kind};
+use chroma_edge::ids::{Scope, Seq};
+use chroma_edge::order::{DEFAULT_DATABASE, DEFAULT_TENANT, Generation, Kind};
 use uuid::Uuid;
 
 use crate::body::{Doc, Flaw, OnExisting};
@@ -69,6 +69,8 @@ pub struct Instance {
     pub power: Power,
     pub databases: BTreeSet<Scope>,
     pub collections: BTreeMap<Uuid, Stored>,
+    /// What it carries, if it has been marked.
+    pub marker: Option<(Generation, Seq)>,
     index: u128,
     given: u128,
 }
@@ -79,6 +81,7 @@ impl Instance {
             power: Power::Up,
             databases: BTreeSet::new(),
             collections: BTreeMap::new(),
+            marker: None,
             index: index as u128 + 1,
             given: 0,
         };

@@ -24,6 +24,7 @@ mod invariants;
 mod journal;
 mod late_requests;
 mod load;
+mod marking;
 mod rebuilding;
 mod requests;
 mod rollback;

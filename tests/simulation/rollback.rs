@@ -1,11 +1,12 @@
 //! An instance that is rolled back: a backup is restored, or the tail of its writes is lost, or all of it.
 //!
-//! An inspection notices missing collections. It does not notice older content, in this version: nothing is checked on
-//! such a replica, and everything on all others.
+//! An inspection notices missing collections, and content that is older than the last marker (rule R16). It does not notice
+//! what was lost since: nothing is checked on such a replica, and everything on all others.
 
 use std::collections::BTreeSet;
 
-use chroma_edge::ids::{InstanceId, Scope};
+use chroma_edge::ids::{InstanceId, Scope, Seq};
+use chroma_edge::order::Generation;
 
 use crate::divergence::{Cause, Held};
 use crate::instance::Power;
@@ -16,6 +17,7 @@ use crate::world::World;
 pub struct Snapshot {
     databases: BTreeSet<Scope>,
     collections: Held,
+    marker: Option<(Generation, Seq)>,
 }
 
 impl World {
@@ -32,7 +34,7 @@ impl World {
         if self.snapshots[instance.0].is_none() || self.rng.per_mille(300) {
             let server = &self.instances[instance.0];
             let (databases, collections) = (server.databases.clone(), server.collections.clone());
-            self.snapshots[instance.0] = Some(Snapshot { databases, collections });
+            self.snapshots[instance.0] = Some(Snapshot { databases, collections, marker: server.marker });
             return;
         }
         self.comes_back_older(instance);
@@ -52,9 +54,11 @@ impl World {
         let server = &mut self.instances[instance.0];
         let before = server.collections.clone();
         server.reset();
-        if let Some(Snapshot { databases, collections }) = snapshot {
+        server.marker = None;
+        if let Some(Snapshot { databases, collections, marker }) = snapshot {
             server.databases = databases;
             server.collections = collections;
+            server.marker = marker;
         }
         self.note(|| format!("{instance:?} comes back older"));
         self.note_changes(instance, &before, Cause::Older);

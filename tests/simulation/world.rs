@@ -22,6 +22,7 @@ use crate::failing::Failing;
 use crate::instance::Instance;
 use crate::journal::{Commit, Journal, LIMITS};
 use crate::late_requests::LateRequest;
+use crate::marking::Marking;
 use crate::rebuilding::Rebuilding;
 use crate::requests::Request;
 use crate::rollback::Snapshot;
@@ -103,6 +104,7 @@ pub struct World {
     pub examinations: Vec<(LaneId, Seq)>,
     pub failures: Failing,
     pub deaths: Deaths,
+    pub marking: Marking,
     pub inspections: BTreeSet<InstanceId>,
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
     /// Comparisons made, not yet reported.
@@ -149,6 +151,7 @@ impl World {
             examinations: Vec::new(),
             failures: Failing::default(),
             deaths: Deaths::new(seed),
+            marking: Marking::new(seed),
             inspections: BTreeSet::new(),
             notices: VecDeque::new(),
             compared: Vec::new(),
