@@ -100,7 +100,11 @@ impl Lookup {
     }
 }
 
-/// Only Chroma's own words say that something is not there; a server without the route answers with nothing.
+/// Whether Chroma itself says that it has no such thing. A gateway's 404 does not, nor does a server's without the route.
+pub fn is_not_found(status: u16, body: &[u8]) -> bool {
+    status == 404 && is_chromas(body)
+}
+
 fn is_chromas(body: &[u8]) -> bool {
     #[derive(Deserialize)]
     struct NotFound {

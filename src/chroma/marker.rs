@@ -16,7 +16,7 @@ pub const MARKER_NAME: &str = "marker";
 #[derive(Deserialize)]
 struct Shown {
     id: Uuid,
-    metadata: Option<Metadata>,
+    metadata: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -28,11 +28,15 @@ struct Metadata {
 }
 
 /// The marker in this Collection object, with the collection's id on the server. `None`: it is none of the edge's.
-pub fn read_marker(object: &[u8]) -> Option<(Uuid, Marker)> {
-    let Shown { id, metadata } = serde_json::from_slice(object).ok()?;
-    let Metadata { journal, instance, generation, through } = metadata?;
+///
+/// # Errors
+/// When this is no Collection object.
+pub fn read_marker(object: &[u8]) -> Result<Option<(Uuid, Marker)>, serde_json::Error> {
+    let Shown { id, metadata } = serde_json::from_slice(object)?;
+    let Some(Ok(found)) = metadata.map(serde_json::from_value::<Metadata>) else { return Ok(None) };
+    let Metadata { journal, instance, generation, through } = found;
     let (instance, through) = (InstanceName::new(&instance), Seq::new(through));
-    Some((id, Marker { journal, instance, generation: Generation::new(generation), through }))
+    Ok(Some((id, Marker { journal, instance, generation: Generation::new(generation), through })))
 }
 
 /// The body of the creation of the collection with this marker.
@@ -68,11 +72,10 @@ mod tests {
         assert_eq!(created["metadata"], changed["new_metadata"]);
         let id = Uuid::from_u128(8);
         let shown = json!({ "id": id, "name": MARKER_NAME, "metadata": created["metadata"], "dimension": null });
-        assert_eq!(read_marker(shown.to_string().as_bytes()), Some((id, marker)));
-        for other in
-            [json!({ "id": id, "metadata": null }), json!({ "id": id, "metadata": { "journal": 1 } }), json!([])]
-        {
-            assert_eq!(read_marker(other.to_string().as_bytes()), None, "{other}");
+        assert_eq!(read_marker(shown.to_string().as_bytes()).unwrap(), Some((id, marker)));
+        for other in [json!({ "id": id, "metadata": null }), json!({ "id": id, "metadata": { "journal": 1 } })] {
+            assert_eq!(read_marker(other.to_string().as_bytes()).unwrap(), None, "{other}");
         }
+        assert!(read_marker(b"<html>").is_err() && read_marker(b"[]").is_err());
     }
 }

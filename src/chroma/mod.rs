@@ -46,7 +46,7 @@ pub use error::{ErrorBody, ErrorName, Recovery};
 pub use feature::Feature;
 pub use limit_table::{Exceeded, IndexFault, Limit, Unit};
 pub use limits::{Measured, RequestLimits};
-pub use lookup::{Looked, Lookup};
+pub use lookup::{Looked, Lookup, is_not_found};
 pub use marker::{MARKER_NAME, marker_change, marker_creation, read_marker};
 pub use merge::merge;
 pub use reserved::{RESERVED_PREFIX, is_reserved};

@@ -30,10 +30,14 @@ pub(super) async fn read(look: &Look<'_>) -> Result<Option<(Uuid, Marker)>, Insp
     let answer = look.get(path.clone(), ANSWER_BYTES).await;
     match answer.map_err(|error| InspectError::Unanswered(error.to_string()))? {
         // A collection of that name which is no marker is as none.
-        Answer { status: 200, body, .. } => Ok(read_marker(&body)),
-        // Neither the database nor the collection is there.
-        Answer { status: 400..=499, .. } => Ok(None),
-        Answer { status, .. } => Err(InspectError::Refused { status, path }),
+        Answer { status: 200, body, .. } => {
+            read_marker(&body).map_err(|error| InspectError::Unreadable { path, error })
+        }
+        // The collection, or its database, is not there. A gateway that says so knows nothing of it.
+        Answer { status, body, .. } if chroma::is_not_found(status, &body) => Ok(None),
+        Answer { status, .. } => {
+            Err(InspectError::Unanswered(format!("it answered {status} when asked for its marker")))
+        }
     }
 }
 
