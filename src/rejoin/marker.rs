@@ -35,9 +35,7 @@ pub(super) async fn read(look: &Look<'_>) -> Result<Option<(Uuid, Marker)>, Insp
         }
         // The collection, or its database, is not there. A gateway that says so knows nothing of it.
         Answer { status, body, .. } if chroma::is_not_found(status, &body) => Ok(None),
-        Answer { status, .. } => {
-            Err(InspectError::Unanswered(format!("it answered {status} when asked for its marker")))
-        }
+        Answer { status, .. } => Err(InspectError::Refused { status, path }),
     }
 }
 
@@ -46,8 +44,13 @@ pub(super) async fn read(look: &Look<'_>) -> Result<Option<(Uuid, Marker)>, Insp
 /// # Errors
 /// When the server did not say, or holds somebody else's data.
 pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<Identity, InspectError> {
-    let found = read(look).await?.map(|(_, marker)| marker);
     let markers = core.discovery().markers();
+    let found = match read(look).await {
+        Ok(found) => found.map(|(_, marker)| marker),
+        // A gateway that lets only some databases through: such a server is never marked.
+        Err(error) if error.is_definite() && markers.marked(look.instance).is_none() => None,
+        Err(error) => return Err(error),
+    };
     let names: Vec<InstanceName> = core.registry().ids().map(|id| core.registry().name(id).clone()).collect();
     let instance = core.registry().name(look.instance);
     let expected = Expected {
