@@ -10,6 +10,7 @@ use tokio::io::AsyncReadExt;
 use tokio::net::TcpStream;
 
 use super::inspect::Inspector;
+use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::InstanceId;
 use crate::instance::{Generation, Observation};
@@ -17,14 +18,19 @@ use crate::instance::{Generation, Observation};
 const CONNECT: Duration = Duration::from_secs(5);
 /// Between two connections to one server, and between two looks for one that is away.
 const PAUSE: Duration = Duration::from_millis(200);
+/// A connection that ends sooner was ended by what stands in front of the server: it is made anew less and less often.
+const SHORT: Duration = Duration::from_secs(2);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What a request met that was under way is told first; no server starts faster.
 const AFTER_THE_END: Duration = Duration::from_millis(50);
 
 /// Watches the instance's process until the future is dropped.
 pub(super) async fn watch(core: &Core, inspector: &Inspector, instance: InstanceId) {
     let registry = core.registry();
+    let mut pause = PAUSE;
     loop {
         let generation = registry.generation(instance);
+        let begun = clock::now();
         if registry.usable(instance)
             && let Some(address) = registry.address(instance)
             && let Some(connection) = connect(address).await
@@ -34,8 +40,10 @@ pub(super) async fn watch(core: &Core, inspector: &Inspector, instance: Instance
                 tokio::time::sleep(AFTER_THE_END).await;
                 look(core, inspector, instance, address).await;
             }
+            let stays = registry.generation(instance) == generation;
+            pause = if stays && begun.elapsed() < SHORT { (2 * pause).min(LONGEST_PAUSE) } else { PAUSE };
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
 }
 
