@@ -27,7 +27,7 @@ impl Pair {
     /// Two supervised servers, and an edge that lets everything through.
     pub fn start() -> Pair {
         Self::configured(
-            "  limits: { condition_terms: 100000, condition_comparisons: 100000 }\n  quarantine: { wait: 4s }",
+            "  limits: { condition_terms: 100000, condition_comparisons: 100000 }\n  quarantine: { wait: 4s }\n  heal: { enabled: true }",
         )
     }
 
@@ -35,7 +35,7 @@ impl Pair {
     pub fn configured(lines: &str) -> Pair {
         let servers = [Supervised::fresh(PAUSE), Supervised::fresh(PAUSE)];
         let edge = servers.iter().fold(Edge::builder(), |edge, server| edge.instance_url(&server.url()));
-        let edge = edge.config(&format!("{lines}\n  heal: {{ enabled: true }}")).start();
+        let edge = edge.config(lines).start();
         edge.announce("diverged");
         Pair { edge, servers }
     }

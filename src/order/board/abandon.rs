@@ -13,7 +13,7 @@ impl Board {
     /// enough, each time alone and while healthy. Unreachable instances never count.
     pub(super) fn consider_examination(&mut self, id: LaneId, seq: Seq) {
         let reach = &self.reach;
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         if id == LaneId::Catalog || lane.closed_by.is_some() {
             return;
         }
@@ -35,7 +35,7 @@ impl Board {
     pub(super) fn examine_when_quiescent(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         // Nothing in the lane waits for quiescence.
         let Some(Held::UntilQuiescent(seq)) = self.held.get(&id).copied() else { return };
-        let Some(lane) = known(self.lanes.get(&id)) else { return };
+        let lane = known(self.lanes.get(&id));
         if lane.replicas.iter().all(is_quiescent) {
             self.held.insert(id, Held::Asked(seq));
             effects.push(Effect::Perform(Action::Examine { lane: id, seq }));
@@ -63,9 +63,9 @@ impl Board {
             return;
         }
         self.held.remove(&id);
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let quiesced = lane.replicas.iter().all(is_quiescent);
-        let Some(slot) = known(lane.slot_mut(seq)) else { return };
+        let slot = known(lane.slot_mut(seq));
         slot.examined = false;
         slot.unanswered.fill(0);
         if shows == Examination::Unclear || slot.entry.verdict.is_some() || !quiesced {

@@ -27,7 +27,7 @@ impl Board {
         about: Option<CollectionId>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let progress = lane.progress_mut(instance);
         progress.doubt = progress.doubt.max(last);
         progress.over = progress.doubt;
@@ -47,9 +47,9 @@ impl Board {
         about: Option<CollectionId>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let count = lane.replicas.len();
-        let Some(slot) = known(lane.slot_mut(seq)) else { return };
+        let slot = known(lane.slot_mut(seq));
         let failures = slot.failures.get_or_insert_with(|| Box::new(Failures::new(count)));
         if slot.entry.verdict.is_some() {
             failures.by[instance.0].settled += 1;
@@ -104,11 +104,11 @@ impl Board {
     ) {
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let closed = lane.closed_by.is_some();
         let progress = lane.progress_mut(instance);
         if progress.in_flight != (InFlight::Checking { seq }) {
-            return never("a check ended, and none was under way");
+            never("a check ended, and none was under way");
         }
         progress.in_flight = InFlight::None;
         if closed || progress.state != LaneState::InStep {
@@ -117,7 +117,7 @@ impl Board {
         }
         // The entry has its verdict since the check began.
         let Some(slot) = lane.slot_mut(seq).filter(|slot| slot.entry.verdict.is_none()) else { return };
-        let Some(failures) = known(slot.failures.as_mut()) else { return };
+        let failures = known(slot.failures.as_mut());
         let failed = &mut failures.by[instance.0];
         failed.writable = Some(shows);
         if shows == Writable::Yes {
@@ -130,7 +130,7 @@ impl Board {
 
     /// Whether an instance that has failed the entry waits until the others have been asked as often.
     pub(super) fn others_come_first(&self, id: LaneId, seq: Seq, instance: InstanceId) -> bool {
-        let Some(slot) = known(self.lanes.get(&id).and_then(|lane| lane.slot(seq))) else { return false };
+        let slot = known(self.lanes.get(&id).and_then(|lane| lane.slot(seq)));
         // No instance has failed it.
         let Some(failures) = &slot.failures else { return false };
         let own = failures.by[instance.0].own;
@@ -148,7 +148,7 @@ impl Board {
 
     /// The instances whose answer counts: reachable, in step, near, and not known to fail every write there.
     fn peers(&self, id: LaneId, slot: &Slot, failures: &Failures) -> Vec<InstanceId> {
-        let Some(lane) = known(self.lanes.get(&id)) else { return Vec::new() };
+        let lane = known(self.lanes.get(&id));
         let seq = slot.entry.seq;
         let counts = |instance: &InstanceId| {
             let progress = lane.progress(*instance);
@@ -165,8 +165,8 @@ impl Board {
     /// Rejects the entry if every instance that can be asked has failed it by its own fault: first compared, where
     /// instances may differ in what it did. Never what may have been acknowledged.
     fn agreed(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) -> bool {
-        let Some(slot) = known(self.lanes.get(&id).and_then(|lane| lane.slot(seq))) else { return false };
-        let Some(failures) = known(slot.failures.as_ref()) else { return false };
+        let slot = known(self.lanes.get(&id).and_then(|lane| lane.slot(seq)));
+        let failures = known(slot.failures.as_ref());
         if slot.ack_state == AckState::MaybeAcknowledged && !proof::broken(Rule::AppliedStands) {
             return false;
         }
@@ -199,8 +199,8 @@ impl Board {
             return;
         }
         self.held.remove(&id);
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
-        let Some(slot) = known(lane.slot_mut(seq)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
+        let slot = known(lane.slot_mut(seq));
         slot.examined = false;
         let about = slot.failures.as_ref().and_then(|failures| failures.about);
         if slot.entry.verdict.is_some() || lane.closed_by.is_some() {

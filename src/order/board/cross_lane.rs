@@ -131,7 +131,7 @@ impl Board {
     ///
     /// A verdict that is on its way into the journal stands: the journal never holds two (rule R3).
     pub(super) fn void_open_entries(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
-        let Some(lane) = known(self.lanes.get(&id)) else { return };
+        let lane = known(self.lanes.get(&id));
         let on_their_way: BTreeSet<Seq> =
             lane.replicas.iter().flat_map(|progress| &progress.pending.verdicts).map(|(seq, _)| *seq).collect();
         let open = lane.slots.iter().filter(|slot| slot.entry.verdict.is_none()).map(|slot| slot.entry.seq);
@@ -141,7 +141,7 @@ impl Board {
 
     /// These open entries are answered "no such collection" once that is durable.
     pub(super) fn void(&mut self, id: LaneId, seqs: Vec<Seq>, effects: &mut Vec<Effect>) {
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         for seq in &seqs {
             if let Some(slot) = lane.slot_mut(*seq) {
                 slot.entry.verdict = Some(Verdict::Void);

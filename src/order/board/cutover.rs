@@ -239,7 +239,7 @@ impl Board {
         match (outcome, cutover.stage) {
             (CutoverOutcome::InPlace(on_target), Stage::Running(at)) if stands => {
                 // What was skipped meanwhile is skipped by the new copy too, and may be forgotten already.
-                let Some(through) = known(self.lanes.get(&id)).map(|lane| lane.covered(source)) else { return };
+                let through = known(self.lanes.get(&id)).covered(source);
                 debug_assert!(through >= at, "the source's place went back while its lane was held");
                 let instance = self.catalog.instance(target).clone();
                 let changes = vec![CatalogChange::Mapped { collection, instance, id: on_target }];

@@ -31,7 +31,7 @@ impl Board {
     /// A settle time that is over already, or nearly, proves nothing about what was sent meanwhile: another one begins.
     pub(super) fn await_late_writes(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
-            let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+            let lane = known(self.lanes.get_mut(&id));
             let progress = lane.progress_mut(instance);
             let free = matches!(progress.in_flight, InFlight::None | InFlight::Paused | InFlight::InDoubt);
             if progress.late_write_check == LateWriteCheck::WaitDue && free {
@@ -43,7 +43,7 @@ impl Board {
     }
 
     pub(super) fn late_write_wait_over(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let progress = lane.progress_mut(instance);
         if progress.late_write_check == LateWriteCheck::Waiting {
             progress.late_write_check = LateWriteCheck::None;

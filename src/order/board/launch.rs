@@ -23,16 +23,12 @@ impl Board {
             }
             self.at = Some(id);
             self.await_late_writes(id, effects);
-            if let Some(lane) = known(self.lanes.get_mut(&id)) {
-                lane.pass_skipped();
-            }
+            known(self.lanes.get_mut(&id)).pass_skipped();
             self.settle_suspects(id, effects);
             self.mark_skips(id, effects);
             self.replicate(id, effects);
             self.execute(id, effects);
-            if let Some(lane) = known(self.lanes.get_mut(&id)) {
-                lane.trim();
-            }
+            known(self.lanes.get_mut(&id)).trim();
             if cfg!(debug_assertions) {
                 self.check_lane(id);
             }
@@ -46,7 +42,7 @@ impl Board {
     /// newer one.
     fn mark_skips(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         for instance in self.instances() {
-            let Some(lane) = known(self.lanes.get(&id)) else { return };
+            let lane = known(self.lanes.get(&id));
             let progress = lane.progress(instance);
             let idle =
                 progress.state == LaneState::InStep && progress.in_flight == InFlight::None && lane.closed_by.is_none();
@@ -77,7 +73,7 @@ impl Board {
         let mut open: Vec<(Seq, Candidate)> = Vec::new();
         for instance in self.instances() {
             let Some(next) = self.sendable(id, instance) else { continue };
-            let Some(lane) = known(self.lanes.get(&id)) else { return };
+            let lane = known(self.lanes.get(&id));
             let held = lane.slot(next.seq).is_some_and(|slot| slot.examined)
                 || (next.verdict.is_none()
                     && (self.others_come_first(id, next.seq, instance) || !self.may_risk(id, instance, next.seq)));
@@ -130,8 +126,8 @@ impl Board {
     fn send(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
         let limits = self.limits;
         let before = self.run_bound(id);
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
-        let Some(slot) = known(lane.slot(seq)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
+        let slot = known(lane.slot(seq));
         if slot.entry.profile.kind == Kind::DeleteLimited && !slot.resolved && !proof::broken(Rule::DeleteInPlace) {
             let send_priority = send_priority(id, lane, instance, &[seq]);
             lane.progress_mut(instance).in_flight = InFlight::Resolving { seq };

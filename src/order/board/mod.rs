@@ -197,7 +197,7 @@ impl Board {
         debug_assert!(durable, "what is not vouched for is answered when it is durable (R13)");
         let diverged = self.ensure_lane(id);
         persist_divergence(diverged, DivergenceCause::Unverified, effects);
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         lane.push(Entry { seq, profile, verdict: None }, ack_policy, ClientState::Waiting);
         self.copies.get_mut(&id).into_iter().for_each(|log| log.note(seq));
         self.dirty.insert(id);
@@ -338,16 +338,18 @@ pub(super) fn persist_divergence(
     }
 }
 
-/// What a lane or an entry that is worked on must be. A debug build panics where it is not; a release does nothing, as for a
-/// report that comes too late.
+/// What must be on the board, since it is worked on. A step that finds it missing panics: the process ends, and the journal
+/// restores what is true (decision 0026).
 #[track_caller]
-pub(super) fn known<T>(found: Option<T>) -> Option<T> {
-    debug_assert!(found.is_some(), "worked on, and not on the board");
-    found
+pub(super) fn known<T>(found: Option<T>) -> T {
+    match found {
+        Some(found) => found,
+        None => panic!("worked on, and not on the board"),
+    }
 }
 
 /// What cannot have happened, as [`known`].
 #[track_caller]
-pub(super) fn never(what: &str) {
-    debug_assert!(false, "{what}");
+pub(super) fn never(what: &str) -> ! {
+    panic!("{what}")
 }

@@ -18,9 +18,9 @@ impl Board {
     pub(super) fn attempted(&mut self, id: LaneId, instance: InstanceId, outcome: Outcome, effects: &mut Vec<Effect>) {
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let InFlight::Sent { first, last } = lane.progress(instance).in_flight else {
-            return never("an attempt ended, and none was under way");
+            never("an attempt ended, and none was under way");
         };
         breach::panic_at_marked(lane, first, last);
         let progress = lane.progress_mut(instance);
@@ -32,7 +32,7 @@ impl Board {
         if is_answer(&outcome) {
             self.cleared(id, instance, effects);
         }
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let progress = lane.progress_mut(instance);
         match outcome {
             // The outcome no longer matters: the replica is diverged, or its collection is deleted.
@@ -74,7 +74,7 @@ impl Board {
     }
 
     pub(super) fn wait(&mut self, id: LaneId, instance: InstanceId, retry: Retry, effects: &mut Vec<Effect>) {
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         if retry == Retry::AfterBackoff {
             let progress = lane.progress_mut(instance);
             let wait = progress.begin_wait(InFlight::Paused);
@@ -92,7 +92,7 @@ impl Board {
         consequences: Consequences,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let durable = lane.progress(instance).durable;
         let mut record = Record { through: Some(last), changes: consequences.changes, ..Record::default() };
         let mut pending = Pending { diverged: consequences.diverged, ..Pending::default() };
@@ -172,7 +172,7 @@ impl Board {
         about: Option<CollectionId>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         lane.progress_mut(instance).answered();
         match lane.slot(seq).and_then(|slot| slot.entry.verdict) {
             None => {
@@ -238,7 +238,7 @@ impl Board {
         instance_was: Health,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let single = first == last;
         for slot in lane.between_mut(first.prior(), last) {
             slot.solo = true;
@@ -272,7 +272,7 @@ impl Board {
     fn unfit(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
         effects.push(Effect::Perform(Action::Inspect { instance }));
         let deleted = self.may_be_deleted(id, instance);
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let progress = lane.progress_mut(instance);
         progress.declined = Some(seq);
         // It was answered, and whatever had no answer before it was over then: a deletion does not wait for it.
@@ -294,9 +294,9 @@ impl Board {
         self.dirty.insert(id);
         // A deletion may have waited for the read to end.
         self.dirty.insert(LaneId::Catalog);
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let InFlight::Resolving { seq } = lane.progress(instance).in_flight else {
-            return never("ids were read, and no read was under way");
+            never("ids were read, and no read was under way");
         };
         lane.progress_mut(instance).in_flight = InFlight::None;
         if lane.closed_by.is_some() {
@@ -309,7 +309,7 @@ impl Board {
             }
             Resolved::Failed { .. } | Resolved::Died { .. } => {}
         }
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         match resolved {
             Resolved::Durable => {
                 if let Some(slot) = lane.slot_mut(seq) {

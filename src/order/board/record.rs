@@ -16,7 +16,7 @@ impl Board {
         pending: Pending,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let progress = lane.progress_mut(instance);
         progress.in_flight = InFlight::Recording { through: record.through.unwrap_or(progress.durable) };
         progress.pending = pending;
@@ -27,10 +27,10 @@ impl Board {
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
         self.admission_recorded(id, instance);
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let progress = lane.progress_mut(instance);
         let InFlight::Recording { through } = progress.in_flight else {
-            return never("recorded, and nothing was recording");
+            never("recorded, and nothing was recording");
         };
         progress.in_flight = InFlight::None;
         progress.durable = progress.durable.max(through);
@@ -73,7 +73,7 @@ impl Board {
     }
 
     fn forget_settled_deletions(&mut self) {
-        let Some(catalog) = known(self.lanes.get(&LaneId::Catalog)) else { return };
+        let catalog = known(self.lanes.get(&LaneId::Catalog));
         let low = self
             .instances()
             .filter(|i| catalog.progress(*i).state == LaneState::InStep)
@@ -87,7 +87,7 @@ impl Board {
     }
 
     fn give_answers(&mut self, id: LaneId, instance: InstanceId, seqs: &[Seq], effects: &mut Vec<Effect>) {
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         for seq in seqs {
             let Some(slot) = lane.slot_mut(*seq) else { continue };
             let Some(verdict) = slot.entry.verdict else { continue };
@@ -129,7 +129,7 @@ impl Board {
 
     pub(super) fn voids_recorded(&mut self, id: LaneId, seqs: &[Seq], effects: &mut Vec<Effect>) {
         self.dirty.insert(id);
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         for seq in seqs {
             let Some(slot) = lane.slot_mut(*seq) else { continue };
             if !std::mem::replace(&mut slot.answer_given, true) {

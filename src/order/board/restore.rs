@@ -150,7 +150,7 @@ impl Board {
                 LaneId::Catalog => true,
                 LaneId::Records(collection) => self.catalog.mapping(collection, instance).is_some(),
             };
-            let Some(lane) = known(self.lanes.get(&id)) else { return };
+            let lane = known(self.lanes.get(&id));
             if lane.progress(instance).state != LaneState::InStep {
                 // What it was sent before it diverged may still be executed: it cannot be compared yet.
                 self.await_restored(id, instance, Seq::ZERO, effects);
@@ -161,7 +161,7 @@ impl Board {
     }
 
     fn await_restored(&mut self, id: LaneId, instance: InstanceId, doubt: Seq, effects: &mut Vec<Effect>) {
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let progress = lane.progress_mut(instance);
         progress.doubt = doubt;
         let wait = progress.begin_wait(InFlight::InDoubt);
@@ -188,7 +188,7 @@ impl Board {
 
     /// Which collections the catalog entries were about is not known any more: each counts for all (rule R5).
     fn touch_collections(&mut self) {
-        let Some(answered) = known(self.lanes.get(&LaneId::Catalog)).map(|lane| lane.answered) else { return };
+        let answered = known(self.lanes.get(&LaneId::Catalog)).answered;
         let all: Vec<_> = self.catalog.collections().map(|collection| collection.id).collect();
         for collection in all {
             self.catalog.touch(collection, answered);

@@ -65,7 +65,7 @@ impl Board {
         about: Option<CollectionId>,
         effects: &mut Vec<Effect>,
     ) {
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         let instances = lane.replicas.len();
         lane.between_mut(first.prior(), last).for_each(|slot| slot.note_death(instance, instances));
         self.doubt(id, instance, first, last, Health::Gone, effects);

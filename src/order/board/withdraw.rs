@@ -24,7 +24,7 @@ impl Board {
         if !self.withdrawable(id, seq) {
             return;
         }
-        let Some(slot) = known(self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(seq))) else { return };
+        let slot = known(self.lanes.get_mut(&id).and_then(|lane| lane.slot_mut(seq)));
         slot.entry.verdict = Some(Verdict::Abandoned);
         effects.push(Effect::Persist(Persist::Withdrawal { lane: id, seq }));
         self.dirty.insert(id);
@@ -36,7 +36,7 @@ impl Board {
             self.catalog_settled(seq, Verdict::Abandoned, effects);
         }
         self.dirty.insert(id);
-        let Some(lane) = known(self.lanes.get_mut(&id)) else { return };
+        let lane = known(self.lanes.get_mut(&id));
         // Reported before: it is answered, and every instance has skipped it.
         let Some(slot) = lane.slot_mut(seq) else { return };
         slot.client = ClientState::Gone;
