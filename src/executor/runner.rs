@@ -1,7 +1,7 @@
 //! The runner: a background service that carries out the board's effects, each in a task of its own.
 //!
-//! It uses one HTTP client for all lanes and purposes. It decides nothing: each task but an inspection ends with an
-//! input to the board.
+//! It uses one HTTP client for all lanes and purposes. It decides nothing: each task, except an inspection, ends with
+//! an input to the board.
 
 use std::collections::hash_map::RandomState;
 use std::hash::BuildHasher;
@@ -33,17 +33,17 @@ use crate::proof::{self, CrashPoint};
 /// How the runner sends.
 #[derive(Clone, Debug)]
 pub struct RunnerOptions {
-    /// The time limit of one attempt, and of the wait for a write's answer ([`Patience`]). Both are doubled by each attempt
-    /// that went unanswered before, so that a slow write is not re-sent for ever.
+    /// The time limit of one attempt, and of the wait for a write's answer ([`Patience`]). Each earlier attempt that
+    /// went unanswered doubles both, so that a slow write is not sent again for ever.
     pub attempt_timeout: Duration,
     pub request_timeout: Duration,
-    /// How long an abandoned request may still be executed by an instance that is there.
+    /// How long an instance that is there may still execute a request that was given up.
     pub settle_time: Duration,
     /// How long a suspect waits for the instance that died while it had it (rule R13).
     pub quarantine_wait: Duration,
 }
 
-/// Between two looks whether another instance could take what waits for its turn.
+/// The pause between two checks whether another instance could take what waits for its turn.
 const LOOK: Duration = Duration::from_millis(250);
 
 /// The background service `executor`.
@@ -62,11 +62,11 @@ pub struct Runner {
     deaths: Deaths,
 }
 
-/// Between two looks whether a state that is logged is over.
+/// The pause between two checks whether a logged state is over.
 const SWEEP: Duration = Duration::from_secs(5);
 
 impl Runner {
-    /// Run it in the runtime that `client` is to belong to. `inspections`: the queue of instances to inspect.
+    /// Run the runner in the runtime that `client` is to belong to. `inspections`: the queue of instances to inspect.
     pub fn new(
         core: Arc<Core>,
         resources: Arc<Resources>,
@@ -162,7 +162,7 @@ impl Runner {
         });
     }
 
-    /// Once for each entry: the servers' operator should know.
+    /// Logs a line, once for each entry: the servers' operator should know.
     fn tell(&self, persist: &Persist) {
         match persist {
             Persist::Suspected { seq, on: Some(instance) } => {
@@ -291,7 +291,7 @@ impl Runner {
             seqs.iter().for_each(|seq| self.resources.bodies.forget(*seq));
         }
         let Some(first) = seqs.first().copied() else { return Attempted::not_sent("no request") };
-        // Before the bodies are read: what waits here would hold them in memory.
+        // This comes before the bodies are read: what waits here would hold them in memory.
         let Some(_permit) = self.enter((lane, first), instance, send_priority).await else {
             return Attempted::not_sent(
                 "another instance can take it, or another request of its lane is about to be sent",
@@ -326,7 +326,8 @@ impl Runner {
         self.blamed(attempted, (instance, since), request).await
     }
 
-    /// A lost answer may have been a death. A crash while this looks forgets it. `request`: of a catalog entry.
+    /// Finds out whether a lost answer was a death. A crash meanwhile forgets the death. `request`: that of a catalog
+    /// entry.
     async fn blamed(
         &self,
         attempted: Attempted,
@@ -348,7 +349,7 @@ impl Runner {
         Timeouts { attempt: self.options.attempt_timeout, request: self.options.request_timeout }
     }
 
-    /// Waits for its turn on the instance; `None` when there is something better to do. Requests that take long may hold
+    /// Waits for the entry's turn on the instance; `None` when there is something better to do. Long requests may hold
     /// every permit there is.
     async fn enter(&self, entry: (LaneId, Seq), instance: InstanceId, priority: SendPriority) -> Option<Permit> {
         let waits_long = async {
@@ -403,7 +404,7 @@ impl Runner {
         }
     }
 
-    /// How long the replica waits. The same for the same failure: operators are shown what is done.
+    /// How long the replica waits. The same failure gives the same span, so that operators are shown what is done.
     fn span(&self, place: (LaneId, InstanceId), why: WaitReason) -> Duration {
         let longest = backoff::longest_pause(self.core.registry.typical_outage(place.1));
         let pause = |in_a_row| {
@@ -423,7 +424,7 @@ impl Runner {
         match why {
             WaitReason::Settle { .. } | WaitReason::Deaths { .. } => self.settle(place.1, span).await,
             WaitReason::Backoff { .. } => {
-                // Without a lease nothing would be sent: no attempt is made for that, and none is missed when it is back.
+                // Without a lease nothing would be sent: no attempt is made, and none is missed when the lease is back.
                 self.core.lease.held().await;
                 self.pause(place.1, span).await;
             }

@@ -1,5 +1,5 @@
-//! A new copy on its instance, beside the old one: created from the source's definition under a hidden name, renamed into
-//! its place, removed when it is not wanted.
+//! A new copy on its instance, beside the old one: created from the source's definition under a hidden name, renamed
+//! into its place, removed when it is not wanted.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, PoisonError};
@@ -24,7 +24,7 @@ use crate::instance::Client;
 use crate::journal::Fact;
 use crate::order::{CatalogChange, LaneState, Origin, Rebuild};
 
-/// Collections that are listed at once.
+/// How many collections are listed at once.
 const LISTED: usize = 250;
 
 /// The copy of one collection that is being made.
@@ -34,7 +34,7 @@ pub(super) struct Copy<'a> {
     /// Ids of the copies that this process has made.
     made: &'a Made,
     pub source: Place<'a>,
-    /// Its id there.
+    /// The collection's id on the source.
     from: Uuid,
     /// The old copy's id on the target.
     old: Option<InstanceCollectionId>,
@@ -43,7 +43,7 @@ pub(super) struct Copy<'a> {
     pub scope: Scope,
     /// What clients call the collection.
     pub name: String,
-    /// What the copy is called until it takes its place, and the old one from then on.
+    /// What the copy is called until it takes its place (`hidden`), and the old one from then on (`discarded`).
     hidden: String,
     discarded: String,
 }
@@ -70,7 +70,7 @@ pub(super) enum Holder {
     Replaceable {
         records: u64,
     },
-    /// The instance died of a write to it: it may go, and is not read before. It was in step until then.
+    /// The instance died of a write to it, and was in step until then: it may go, and is not read before that.
     Quarantined,
     /// Somebody else's records, or another collection's: never touched.
     Foreign,
@@ -105,12 +105,12 @@ fn id_of(object: &[u8]) -> Option<Uuid> {
     serde_json::from_slice::<Identified>(object).ok().map(|object| object.id)
 }
 
-/// How far a renaming came.
+/// How far a renaming got.
 pub(super) enum Renamed {
     InPlace,
     /// Nothing was renamed.
     NotBegun(HealError),
-    /// It may still be.
+    /// Something may still be renamed.
     InDoubt(HealError),
 }
 
@@ -144,7 +144,7 @@ impl<'a> Copy<'a> {
         self.named(&id.to_string())
     }
 
-    /// Creates it, and reads its definition back.
+    /// Creates the copy, and reads its definition back.
     pub async fn create(&self) -> Result<Created<'a>, HealError> {
         let original = self.original().await?;
         let copied_by = self.core.discovery().servers().copied_by(self.rebuild.target);
@@ -164,7 +164,7 @@ impl<'a> Copy<'a> {
         if same { Ok(Created { place, id, embeddings }) } else { Err(HealError::Definition) }
     }
 
-    /// The Collection object of the source, by its name: what has that name there must be the collection.
+    /// The source's Collection object, read by name: what has that name there must be this collection.
     async fn original(&self) -> Result<bytes::Bytes, HealError> {
         let by_name = self.source.at(chroma::collection_path(&self.scope, &self.name));
         let found = by_name.definition().await.map_err(HealError::Source)?;
@@ -178,7 +178,7 @@ impl<'a> Copy<'a> {
         Ok(made.is_some_and(|made| definition_difference(&original, &made).is_none()))
     }
 
-    /// A refused write can have set the source's dimension, of which its records say nothing.
+    /// Gives the copy the source's dimension: a rejected write can have set it, and then no record shows it.
     pub async fn give_dimension(&self, created: &Created<'_>) -> Result<(), HealError> {
         let wanted = dimension(&self.original().await?);
         let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
@@ -190,10 +190,11 @@ impl<'a> Copy<'a> {
         place.delete(&[id]).await.map_err(target)
     }
 
-    /// The old copy gives its name up, and the new one takes it. Both are named by their ids: executed once more, or late, a
-    /// request does no harm as long as nothing has renamed them since.
+    /// The old copy gives up its name, and the new one takes it. The requests name both by their ids: executed once
+    /// more, or late, they do no harm as long as nothing has renamed the copies since.
     ///
-    /// A crash here leaves the replica diverged, under any name: the next copy takes the name from the collection that has it.
+    /// A crash here leaves the replica diverged, and the copies under any name: the next copy takes the name from the
+    /// collection that has it.
     pub async fn rename(&self, created: &Created<'_>) -> Renamed {
         match self.holder().await {
             Ok((Some(id), Holder::Replaceable { .. } | Holder::Quarantined)) if id != created.id.uuid() => {
@@ -213,8 +214,8 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Who has the name on the target, and whether the new copy may take it. What existed before the edge and has records is
-    /// the user's, whatever the catalog says of it.
+    /// Which collection has the name on the target, and whether the new copy may take it. A collection that existed
+    /// before the edge and has records is the user's, whatever the catalog says of it.
     pub async fn holder(&self) -> Result<(Option<Uuid>, Holder), HealError> {
         let found = self.named(&self.name).definition().await.map_err(HealError::Target)?;
         let Some(id) = found.as_deref().and_then(id_of) else { return Ok((None, Holder::Nobody)) };
@@ -224,7 +225,7 @@ impl<'a> Copy<'a> {
             let owner = catalog.by_id(id).map(|owner| owner.id);
             let collection = catalog.get(self.rebuild.collection).ok_or(HealError::Overtaken)?;
             let mapped = collection.mappings[self.rebuild.target.0].map(|mapped| mapped.uuid());
-            // A twin that was adopted is mapped; a copy that an earlier edge has made is known without being mapped.
+            // A copy that was adopted is mapped; a copy that an earlier edge has made is known without being mapped.
             let own = collection.origin == Origin::Created || mapped != Some(id);
             (owner, own, board.state_of(self.rebuild.collection, self.rebuild.target))
         };
@@ -241,8 +242,8 @@ impl<'a> Copy<'a> {
         Ok((Some(id), holder))
     }
 
-    /// Makes durable that the collection of this id is a copy of the edge's own, before it can be found under a name that is
-    /// not the edge's. A crash after that leaves a copy that may be replaced.
+    /// Makes durable that the collection with this id is a copy of the edge's own, before it can be found under a name
+    /// that is not the edge's. A crash after that leaves a copy that may be replaced.
     pub async fn note_made(&self, created: &Created<'_>) {
         self.made.note(created.id.uuid());
         let instance = InstanceName::new(&format!("{}{COPY}", self.core.registry().name(self.rebuild.target)));
@@ -256,22 +257,22 @@ impl<'a> Copy<'a> {
         place.write(Method::PUT, place.path.clone(), body).await.map(drop)
     }
 
-    /// The new copy serves: the old one is of no use any more, whatever it was called.
+    /// Removes the old copy, whatever it was called: the new one serves.
     pub async fn remove_old(&self) {
         self.discard(&self.discarded).await;
-        // A server that came back older has it under the name of that time.
+        // A server that came back older holds it under the name that it had then.
         let Some(old) = self.old else { return };
         if self.called(old, &self.discarded).await.is_ok() {
             self.discard(&self.discarded).await;
         }
     }
 
-    /// The copy was given up.
+    /// Removes the new copy, which was given up.
     pub async fn remove(&self) {
         self.discard(&self.hidden).await;
     }
 
-    /// What cannot be removed now is removed before the next copy is made here, after a restart.
+    /// What cannot be removed now is removed after a restart, before the next copy is made here.
     async fn discard(&self, name: &str) {
         let place = self.named(name);
         match place.definition().await {
@@ -285,8 +286,8 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Removes what an earlier edge, or an earlier attempt, has left behind in this database. Nothing else is being made
-    /// there.
+    /// Removes what an earlier edge, or an earlier attempt, has left behind in this database. Nothing else is being
+    /// made there.
     pub async fn sweep(&self) -> Result<(), HealError> {
         let mut offset = 0;
         let mut left = Vec::new();
@@ -315,8 +316,8 @@ impl<'a> Copy<'a> {
         Ok(())
     }
 
-    /// Whether this is of no use to anybody: a copy under a hidden name, or one that took its place and was never admitted, and
-    /// whose collection has been renamed since.
+    /// Whether nobody needs this collection: it is a copy under a hidden name, or one that took its place and was never
+    /// admitted, and whose collection has been renamed since.
     fn is_left_behind(&self, one: &Listed) -> bool {
         let board = self.core.board();
         let known = board.catalog().by_id(one.id);
@@ -329,7 +330,8 @@ impl<'a> Copy<'a> {
     }
 }
 
-/// Behind an instance's name: whose copies are known, and none is served. No configured instance can be called so.
+/// Appended to an instance's name: under such a name copies are known, and none is served. No configured instance can
+/// have such a name.
 const COPY: &str = "#copy";
 
 /// A name that no client can give.

@@ -1,8 +1,8 @@
-//! Making diverged copies anew (rule R14): whole from a fresh instance, while clients read and write.
+//! Makes diverged copies anew (rule R14): in full, from a fresh instance, while clients read and write.
 //!
-//! A copy is made beside the old one, under a name of the edge's own that no client sees, and takes the old one's place in
-//! a moment in which the lane stands still. When that may be is `order/`'s decision; this room reads, writes and renames.
-//! What existed before the edge and differs from what is served is left alone: no one can say which copy is right.
+//! A copy is made beside the old one, under a name of the edge's own that no client sees, and takes the old one's place
+//! at a moment when the lane stands still. `order/` decides when that may be; this room reads, writes and renames. A
+//! copy that existed before the edge and differs from what is served is left alone: nobody can say which copy is right.
 //! A quarantined copy is replaced unread.
 
 mod align;
@@ -41,31 +41,31 @@ pub struct HealOptions {
     pub deadline: Duration,
 }
 
-/// Whether copies are made without anybody's word. In the file: `heal.enabled`.
+/// Whether copies are made without an operator's word. In the configuration file: `heal.enabled`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealMode {
     Automatic,
     Off,
 }
 
-/// Between two looks for copies that are diverged.
+/// The pause between two searches for diverged copies.
 const MOMENT: Duration = Duration::from_millis(250);
-/// How long a copy that is there may still be found equal by the comparison, which costs less.
+/// How long an existing copy is left to the comparison, which costs less and may find it equal.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// The longest pause after failures that may have cost the target its life.
 const LONGEST_PAUSE_UNANSWERED: Duration = Duration::from_secs(3600);
-/// So many times a copy is compared with its source before it is given up for now.
+/// How often a copy is compared with its source before it is given up for now.
 const PASSES: usize = 12;
-/// A copy that differed in fewer records than this is worth a cutover.
+/// A copy that differed in no more records than this is worth a cutover.
 const NEARLY_EQUAL: usize = 500;
 
 /// What is known of a copy that has to be made.
 struct Due {
     since: Instant,
     failures: u32,
-    /// Those of the last failures at which the target did not answer.
+    /// How many of the last failures, in a row, had a target that did not answer.
     unanswered: u32,
     not_before: Instant,
 }
@@ -75,7 +75,8 @@ impl Due {
         Due { since: now, failures: 0, unanswered: 0, not_before: now }
     }
 
-    /// How long nothing is sent. A target that may die of the copy itself is left alone for longer each time.
+    /// How long nothing is sent after this failure. A target that may die of the copy itself is left alone for longer
+    /// each time.
     fn pause_after(&mut self, error: &HealError) -> Duration {
         self.failures = self.failures.saturating_add(1);
         let (exponent, longest) = match error {
@@ -104,18 +105,18 @@ pub struct Healer {
     options: HealOptions,
     progress: Arc<HealProgress>,
     made: Made,
-    /// Instances on which copies could not be made: for the log. `/status` tells of each copy.
+    /// Instances on which copies could not be made, for the log; `/status` shows each copy.
     failing: LastingStates<InstanceId>,
 }
 
 impl Healer {
-    /// Run it in the runtime that `client` is to belong to.
+    /// Run the healer in the runtime that `client` is to belong to.
     pub fn new(core: Arc<Core>, client: Client, options: HealOptions, progress: Arc<HealProgress>) -> Self {
         Healer { core, client, options, progress, made: Made::default(), failing: LastingStates::default() }
     }
 
-    /// Makes one copy after the other until the future is dropped. A copy that is cut off is left behind under its hidden
-    /// name, and removed before the next one is made there.
+    /// Makes one copy after another until the future is dropped. A copy that is cut off stays behind under its hidden
+    /// name, and is removed before the next one is made there.
     pub async fn run(self) {
         if self.options.mode == HealMode::Off {
             return std::future::pending().await;
@@ -168,8 +169,8 @@ impl Healer {
         }
     }
 
-    /// Whether the copy is to be made without asking: where there is none, an empty or a quarantined one, and where it is the
-    /// edge's own and was not found equal. What is somebody else's is left alone.
+    /// Whether the copy is to be made without asking. It is if the target has no copy, an empty or a quarantined one,
+    /// or one of the edge's own that was not found equal. Somebody else's is left alone.
     async fn is_due(&self, copy: &Copy<'_>, rebuild: Rebuild, since: Instant) -> bool {
         match copy.holder().await {
             Ok((_, Holder::Nobody | Holder::Quarantined | Holder::Replaceable { records: 0 })) => true,
@@ -182,7 +183,7 @@ impl Healer {
         }
     }
 
-    /// The copy that this would be.
+    /// The copy that this rebuild would make.
     fn copy(&self, rebuild: Rebuild) -> Result<Copy<'_>, HealError> {
         let (scope, name) = {
             let board = self.core.board();
@@ -218,7 +219,7 @@ impl Healer {
             }
             Err(error) => {
                 copy.remove().await;
-                // It may have taken its place all the same.
+                // The copy may have taken its place nevertheless.
                 swept.remove(&(rebuild.target, copy.scope.clone()));
                 Err(error)
             }

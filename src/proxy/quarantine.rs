@@ -1,6 +1,8 @@
-//! Before the journal, and before a read is sent: whether it is of a class that is a suspect or quarantined (rule R13).
+//! Checks a write before the journal, and a read before it is sent: whether its class is suspect or quarantined (rule
+//! R13).
 //!
-//! Only what is not vouched for is asked. The verdicts are the board's, and those on reads the rules' of `order`.
+//! Only requests that are not vouched for are checked. The board gives the verdicts; the rules in `order` give those on
+//! reads.
 
 use super::failure::{Failure, Refused};
 use super::vouch::Vouch;
@@ -9,10 +11,10 @@ use crate::ids::{LaneId, Seq};
 use crate::journal::Draft;
 use crate::order::{ReadSubject, Refusal, Standing, Vouching};
 
-/// Lets the write pass, unless it is like one that cost an instance its life, or may have.
+/// Lets the write pass, unless it is like one that cost, or may have cost, an instance its life.
 ///
 /// # Errors
-/// What it would meet.
+/// The suspect or quarantined request that it is like.
 pub(super) async fn check(core: &Core, vouch: &Vouch, draft: &Draft) -> Result<(), Failure> {
     let profile = &draft.profile;
     if profile.vouching == Vouching::Vouched {
@@ -29,10 +31,10 @@ pub(super) async fn check(core: &Core, vouch: &Vouch, draft: &Draft) -> Result<(
     }
 }
 
-/// Refuses a read that waits for the verdict on a write, or whose condition a write is convicted of.
+/// Refuses a read that has to wait for the verdict on a write, or whose condition is that of a quarantined write.
 ///
 /// # Errors
-/// What it would meet.
+/// The suspect or quarantined request that it is like.
 pub(super) fn by_writes(core: &Core, subject: ReadSubject) -> Result<(), Failure> {
     let (conditions, lane) = (subject.class.conditions, LaneId::Records(subject.collection));
     let board = core.board();
@@ -55,7 +57,7 @@ const fn answer_of(refusal: Refusal) -> (Standing, Seq) {
     }
 }
 
-/// By the transaction, where the journal can be asked for it.
+/// Names the write by its transaction, if the journal can be asked for it.
 async fn named(core: &Core, refusal: Refusal) -> Refused {
     let (standing, seq) = answer_of(refusal);
     let listed = match standing {

@@ -1,7 +1,7 @@
-//! The markers of the servers (rule R16): read at every look, written while writes flow.
+//! The servers' markers (rule R16): read at each look at a server, written while writes flow.
 //!
-//! What a marker shows of a server is decided by [`Expected::identify`], what it may claim by the board. A marker says more
-//! only once everything that it relies on is durable in the journal.
+//! [`Expected::identify`] decides what a marker shows of a server; the board decides what it may claim. A marker says
+//! more only once everything that it relies on is durable in the journal.
 
 use std::time::{Duration, Instant};
 
@@ -24,12 +24,12 @@ const ANSWER_BYTES: usize = 64 * 1024;
 /// The server's marker, with the id of the collection that holds it.
 ///
 /// # Errors
-/// When the server did not say.
+/// When the server did not say whether it carries one.
 pub(super) async fn read(look: &Look<'_>) -> Result<Option<(Uuid, Marker)>, InspectError> {
     let path = chroma::collection_path(&marker_scope(), MARKER_NAME);
     let answer = look.get(path.clone(), ANSWER_BYTES).await;
     match answer.map_err(|error| InspectError::Unanswered(error.to_string()))? {
-        // A collection of that name which is no marker is as none.
+        // A collection of that name that is no marker counts as none.
         Answer { status: 200, body, .. } => {
             read_marker(&body).map_err(|error| InspectError::Unreadable { path, error })
         }
@@ -39,10 +39,10 @@ pub(super) async fn read(look: &Look<'_>) -> Result<Option<(Uuid, Marker)>, Insp
     }
 }
 
-/// Finds out whether the server is the one that it was, and tells the board if it has come back older.
+/// Finds out whether the server is still the same, and tells the board if it has come back older.
 ///
 /// # Errors
-/// When the server did not say, or holds somebody else's data.
+/// When the server did not say what it carries, or holds somebody else's data.
 pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<Identity, InspectError> {
     let markers = core.discovery().markers();
     let found = match read(look).await {
@@ -88,28 +88,28 @@ pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<Identity, I
     Ok(identity)
 }
 
-/// Whether the server still carries what it carried when it was looked at, as far as it answers.
+/// Whether the server still carries what it carried when it was looked at. Without an answer, it does.
 pub(super) async fn is_unchanged(core: &Core, look: &Look<'_>) -> bool {
     let Ok(found) = read(look).await else { return true };
     let found = found.map(|(_, marker)| (marker.journal, marker.generation));
     let carried = core.discovery().markers().carried(look.instance);
-    // A newer one of this journal's was written while this one was read.
+    // A newer marker of this journal was written while this one was being read.
     let newer = found > carried && found.is_some_and(|(journal, _)| journal == core.discovery().markers().journal());
     found == carried || newer
 }
 
-/// What an attempt to mark a server came to.
+/// How an attempt to mark a server ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Marked {
     Done,
-    /// It carries another marker than it did: it has to be looked at.
+    /// The server carries another marker than it did: it has to be looked at.
     Unexpected,
     /// Not this time.
     NotNow,
 }
 
-/// Gives the server its next marker. A crash at any point leaves it with the one before or with this one, and the journal
-/// with the one before: either way it is the same server.
+/// Gives the server its next marker. A crash at any point leaves the server with the previous marker or with this one,
+/// and the journal with the previous one: either way it is the same server.
 pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked {
     let markers = core.discovery().markers();
     let instance = look.instance;
@@ -118,7 +118,7 @@ pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked 
     if carried != markers.carried(instance) {
         return Marked::Unexpected;
     }
-    // What it is known to lack is durably diverged before a marker says that it lacks nothing.
+    // Before a marker says that the server lacks nothing, what it is known to lack is durably diverged.
     if core.persisted().await.is_err() {
         return Marked::NotNow;
     }
@@ -127,7 +127,7 @@ pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked 
     let name = core.registry().name(instance).clone();
     let marker = Marker { journal: markers.journal(), instance: name.clone(), generation: next, through };
     if !put(core, look, found.map(|(id, _)| id), &marker).await {
-        // It may have been taken all the same.
+        // The server may have taken it nevertheless.
         markers.note_carried(instance, read(look).await.ok().flatten().map(|(_, m)| (m.journal, m.generation)));
         return Marked::NotNow;
     }
@@ -140,7 +140,7 @@ pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked 
     Marked::Done
 }
 
-/// Whether the server has taken the marker.
+/// Sends the marker, and says whether the server has taken it.
 async fn put(core: &Core, look: &Look<'_>, id: Option<Uuid>, marker: &Marker) -> bool {
     let scope = marker_scope();
     if let Some(id) = id {
@@ -174,7 +174,7 @@ impl LastMark {
         LastMark(Some((end, now)))
     }
 
-    /// Whether the journal has more by now, and the interval is over.
+    /// Whether the journal has grown since, and the interval is over.
     pub(super) fn is_due(self, end: Seq, now: Instant, interval: Duration) -> bool {
         self.0.is_none_or(|(last, at)| end > last && now.duration_since(at) >= interval)
     }

@@ -1,8 +1,8 @@
 //! When a new copy may take the place of a diverged or a quarantined one (rule R14).
 //!
 //! Decides which replicas can be made anew, from which instance, and at which position of the lane the new copy is
-//! admitted: one at which nothing is in flight to the source, and nothing is sent until the copy is in its place. The
-//! copying itself, before and at that position, is the shell's.
+//! admitted. At that position nothing is in flight to the source, and nothing is sent until the copy is in its place.
+//! The shell does the copying itself, before and at that position.
 
 use super::rebuild::{CutoverOutcome, Rebuild};
 use super::{Action, Board, Consistency, Effect, Reach, Record, WaitReason, known};
@@ -11,16 +11,16 @@ use crate::order::admission::Admission;
 use crate::order::catalog_change::CatalogChange;
 use crate::order::lane::{InFlight, Lane, LaneState, LateWriteCheck, Pending};
 
-/// How far a cutover is, for the one who wants it.
+/// How far a cutover is, for the task that asked for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CutoverState {
     /// What is in flight to the source has not ended.
     Draining,
-    /// Nothing moves the source, and nothing changes the names on both instances, until
-    /// [`Input::CutoverEnded`](super::Input::CutoverEnded). What entered the lane since
-    /// [`Input::CopyBegun`](super::Input::CopyBegun) is `touched`; `None`: too much, the copy must be compared again.
+    /// Until [`Input::CutoverEnded`](super::Input::CutoverEnded), nothing moves the source, and nothing changes the
+    /// names on either instance. `touched` is what entered the lane since
+    /// [`Input::CopyBegun`](super::Input::CopyBegun); `None`: too much, the copy must be compared again.
     Ready { touched: Option<Vec<Seq>> },
-    /// It cannot be any more.
+    /// It has become impossible.
     GivenUp,
 }
 
@@ -54,9 +54,9 @@ pub(in crate::order) struct Cutover {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stage {
-    /// Until what is in flight to the source has ended.
+    /// What is in flight to the source has not ended.
     Draining,
-    /// Whoever wanted it may put the copy in its place, at this position.
+    /// The task that asked for it may put the copy in its place, at this position.
     Running(Seq),
     /// The admission is becoming durable: until then the old mapping counts.
     Admitting,
@@ -78,11 +78,11 @@ impl Board {
 
     fn rebuilds_in(&self, id: LaneId, lane: &Lane) -> Vec<Rebuild> {
         let LaneId::Records(collection) = id else { return Vec::new() };
-        // Most lanes, and the cheapest question. What is halted is looked at by an operator first.
+        // Most lanes return here, and this check is the cheapest. An operator looks at a halted lane first.
         if self.halted.contains(id) || lane.replicas.iter().all(|progress| progress.state == LaneState::InStep) {
             return Vec::new();
         }
-        // The preferred instance is spared where another one can be read.
+        // The preferred instance is spared if another one can be read.
         let serves = |source: &InstanceId| {
             self.reach[source.0] == Reach::Here && self.serves(collection, *source, Consistency::Fresh)
         };
@@ -91,7 +91,7 @@ impl Board {
         self.instances().map(rebuild).filter(|rebuild| self.can_be_rebuilt(lane, *rebuild)).collect()
     }
 
-    /// Whether the target is out of step, there, and nothing that was sent to it before can still be executed.
+    /// Whether the target is out of step and not away, and nothing that was sent to it before can still be executed.
     fn can_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
         let progress = lane.progress(rebuild.target);
         self.may_be_rebuilt(lane, rebuild)
@@ -100,7 +100,8 @@ impl Board {
             && self.knows_collection(rebuild.collection, rebuild.target)
     }
 
-    /// As [`Board::can_be_rebuilt`], but for what ends by itself: a change of the catalog that is under way.
+    /// Like [`Board::can_be_rebuilt`], but without what ends by itself, such as a change of the catalog that is under
+    /// way.
     fn may_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
         let Rebuild { collection, target, wait, .. } = rebuild;
         let progress = lane.progress(target);
@@ -123,7 +124,7 @@ impl Board {
             && catalog.covered(instance) >= known.touched
     }
 
-    /// What the source has yet to execute is not in what is read from it now.
+    /// The log begins with what the source has yet to execute, since reading the source now does not show it.
     pub(super) fn copy_begun(&mut self, rebuild: Rebuild) {
         let id = LaneId::Records(rebuild.collection);
         let Some(lane) = self.lanes.get(&id) else { return };
@@ -158,12 +159,12 @@ impl Board {
         }
     }
 
-    /// Whether it can be, now.
+    /// Whether the cutover is possible now.
     fn cutover_stands(&self, rebuild: Rebuild) -> bool {
         self.lane_of(rebuild).is_some_and(|lane| self.can_be_rebuilt(lane, rebuild))
     }
 
-    /// Whether it can be, now or when what is under way has ended.
+    /// Whether the cutover is possible, now or when what is under way has ended.
     fn stands_or_may(&self, rebuild: Rebuild) -> bool {
         self.lane_of(rebuild).is_some_and(|lane| self.may_be_rebuilt(lane, rebuild))
     }
@@ -175,7 +176,8 @@ impl Board {
         (self.reach[source.0] != Reach::Away && lane.progress(source).state == LaneState::InStep).then_some(lane)
     }
 
-    /// Whether nothing new is sent to this place: the source must not move, and the names on both must not change.
+    /// Whether nothing new is sent to this instance in this lane: the source must not move, and the names on source and
+    /// target must not change.
     pub(super) fn held_for_cutover(&self, id: LaneId, instance: InstanceId) -> bool {
         match id {
             LaneId::Records(_) => self.cutovers.contains_key(&id),
@@ -186,14 +188,14 @@ impl Board {
         }
     }
 
-    /// Those that cannot come to be any more hold nobody.
+    /// Gives up each cutover that has become impossible, so that it holds no lane.
     pub(super) fn give_up_cutovers(&mut self) {
         let lost: Vec<_> =
             self.draining().filter(|(_, rebuild)| !self.stands_or_may(*rebuild)).map(|(id, _)| id).collect();
         lost.into_iter().for_each(|id| self.release_cutover(id));
     }
 
-    /// Begins those whose lane stands still.
+    /// Begins each cutover whose lane stands still.
     pub(super) fn begin_cutovers(&mut self) {
         let ready: Vec<_> =
             self.draining().filter_map(|(id, rebuild)| Some((id, rebuild, self.stands_still(id, rebuild)?))).collect();
@@ -207,7 +209,7 @@ impl Board {
         self.cutovers.iter().filter(waits).map(|(id, cutover)| (*id, cutover.rebuild))
     }
 
-    /// Where the source stands, if nothing is under way or in doubt there.
+    /// The source's position, if nothing is under way or in doubt there.
     fn stands_still(&self, id: LaneId, rebuild: Rebuild) -> Option<Seq> {
         let Rebuild { collection, source, .. } = rebuild;
         let lane = self.lanes.get(&id)?;
@@ -221,14 +223,15 @@ impl Board {
         stands.then(|| lane.covered(source))
     }
 
-    /// The lane goes on. A copy that is in its place is admitted at the position at which the lane was held, unless the
-    /// target has been doubted since: then the old mapping stays, and everything begins again.
+    /// Lets the lane go on. A copy that is in its place is admitted at the position at which the lane was held. If the
+    /// target has come into doubt since, the old mapping stays, and everything begins again.
     pub(super) fn cutover_ended(&mut self, rebuild: Rebuild, outcome: CutoverOutcome, effects: &mut Vec<Effect>) {
         let id = LaneId::Records(rebuild.collection);
         if self.copies.get(&id).is_some_and(|log| log.rebuild == rebuild) {
             self.copies.remove(&id);
         }
-        // Late: it was given up, another one is under way, or the copy is in its place and its admission becomes durable.
+        // This input is late: the cutover was given up, another one is under way, or the copy is in its place and its
+        // admission is becoming durable.
         let wanted = |cutover: &Cutover| cutover.rebuild == rebuild && cutover.stage != Stage::Admitting;
         let Some(cutover) = self.cutovers.get(&id).copied().filter(wanted) else {
             return;
@@ -238,7 +241,7 @@ impl Board {
         self.release_cutover(id);
         match (outcome, cutover.stage) {
             (CutoverOutcome::InPlace(on_target), Stage::Running(at)) if stands => {
-                // What was skipped meanwhile is skipped by the new copy too, and may be forgotten already.
+                // The new copy also skips what was skipped meanwhile; the lane may have forgotten that already.
                 let through = known(self.lanes.get(&id)).covered(source);
                 debug_assert!(through >= at, "the source's place went back while its lane was held");
                 let instance = self.catalog.instance(target).clone();
@@ -258,7 +261,8 @@ impl Board {
         }
     }
 
-    /// What may still be renamed there is over when the target has been there for a settle time.
+    /// Waits until a renaming can no longer be executed on the target: until the target has been there for a settle
+    /// time.
     fn rest_target(&mut self, id: LaneId, target: InstanceId, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let progress = lane.progress_mut(target);
@@ -269,7 +273,7 @@ impl Board {
         }
     }
 
-    /// A record of the target is durable: the admission, if one was under way.
+    /// A record of the target is durable. If an admission was under way, it is that record.
     pub(super) fn admission_recorded(&mut self, id: LaneId, instance: InstanceId) {
         let admitting = |cutover: &Cutover| cutover.stage == Stage::Admitting && cutover.rebuild.target == instance;
         if self.cutovers.get(&id).is_some_and(admitting) {

@@ -17,7 +17,8 @@ impl Board {
     pub(super) fn launch_all(&mut self, effects: &mut Vec<Effect>) {
         self.give_up_cutovers();
         while let Some(id) = self.dirty.pop_first() {
-            // Not on the board: a change of the catalog marks the lane of a collection that has no entries, or none any more.
+            // A lane may not be on the board: a change of the catalog also marks the lane of a collection that has no
+            // entries, or none any more.
             if self.halted.contains(id) || !self.lanes.contains_key(&id) {
                 continue;
             }
@@ -37,7 +38,7 @@ impl Board {
         self.begin_cutovers();
     }
 
-    /// A skip is recorded durably before anything newer is sent to the instance. After a restart, therefore, exactly
+    /// A skip is recorded durably before anything newer is sent to the instance. Therefore, after a restart, exactly
     /// what follows the durable progress is in doubt, and an entry that another instance rejected is never sent after a
     /// newer one.
     fn mark_skips(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
@@ -155,8 +156,8 @@ impl Board {
         effects.push(Effect::Perform(Action::Send { lane: id, instance, seqs, purpose, repeat, send_priority }));
     }
 
-    /// Whether every configured instance answered `Unfit`. Then the entry is rejected, unless its client no longer
-    /// waits, or an instance may have executed it before (rule R2).
+    /// Whether the entry is rejected because every configured instance answered `Unfit`. It is not if its client no
+    /// longer waits, or if an instance may have executed it before (rule R2).
     pub(super) fn declined_by_all(&self, id: LaneId, seq: Seq) -> bool {
         self.lanes.get(&id).is_some_and(|lane| {
             let waiting = lane.slot(seq).is_some_and(|slot| slot.client == ClientState::Waiting);

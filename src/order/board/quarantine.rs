@@ -1,6 +1,6 @@
 //! What becomes of an entry that is set aside, and what an operator may ask and say about it (rule R13).
 //!
-//! Whether an entry is set aside is decided in [`super::suspects`].
+//! [`super::suspects`] decides whether an entry is set aside.
 
 use super::suspects::Role;
 use super::{Board, DivergenceCause, Effect, Held, Persist, Reach, Record, persist_divergence};
@@ -9,21 +9,21 @@ use crate::order::entry::{Kind, Verdict};
 use crate::order::lane::{InFlight, LaneState, LateWriteCheck, Pending};
 use crate::order::vouching::{Conditions, Refusal, RequestClass, Vouching};
 
-/// Who goes on with a collection, and who leaves it, when an entry is set aside.
+/// The instances that leave a collection when an entry is set aside. The others go on with it.
 #[derive(Default)]
 struct Apart {
-    /// They died of it.
+    /// They died of the entry.
     died: Vec<(LaneId, InstanceId)>,
-    /// They may hold it, or not, unlike the one that goes on.
+    /// They may differ from the one that goes on: they may hold the entry, or lack it.
     unlike: Vec<(LaneId, InstanceId)>,
 }
 
 impl Board {
-    /// Sets the entry aside for good: its client is told so once that is durable, the lane goes on behind it, and who may
-    /// hold something of it leaves the collection. A crash before that is durable leaves a suspect.
+    /// Sets the entry aside for good: its client is told so once that is durable, the lane goes on behind it, and each
+    /// instance that may hold something of it leaves the collection. A crash before that is durable leaves a suspect.
     ///
-    /// `bearer`: whose record carries it; nothing is in flight there that could still be answered. `died`: who died of it
-    /// last. `about`: the collection that a catalog entry is about.
+    /// `bearer`: the instance whose record carries the verdict; nothing in flight there could still be answered.
+    /// `died`: the instance that died of the entry last. `about`: the collection that a catalog entry is about.
     pub(super) fn quarantine(
         &mut self,
         id: LaneId,
@@ -48,7 +48,8 @@ impl Board {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let progress = lane.progress_mut(bearer);
         if progress.in_flight == InFlight::InDoubt {
-            // What was given up there may still be executed: another rest begins when the record is durable.
+            // A request that was given up there may still be executed: another settle time begins when the record is
+            // durable.
             progress.late_write_check = LateWriteCheck::WaitDue;
         }
         let verdicts = vec![(seq, Verdict::Quarantined)];
@@ -57,14 +58,15 @@ impl Board {
         self.begin_record(id, bearer, record, pending, effects);
     }
 
-    /// One goes on, and whoever is surely like it: preferably one that is there and has never had the entry. Where only the
-    /// one that died is left, it stays, and what it holds is what counts.
+    /// One instance goes on, preferably one that is there and has never had the entry; so does each that is surely like
+    /// it. If only the one that died is left, it stays, and what it holds counts.
     fn apart(&self, id: LaneId, seq: Seq, died: Option<InstanceId>, about: Option<CollectionId>) -> Apart {
         let Some(lane) = self.lanes.get(&id) else { return Apart::default() };
         let Some(slot) = lane.slot(seq) else { return Apart::default() };
         let place = match id {
             LaneId::Records(collection) => Some(collection),
-            // What another entry of the catalog may have left is undone where it was in doubt (rule R4).
+            // What any other entry of the catalog may have left behind is undone where the entry was in doubt (rule
+            // R4).
             LaneId::Catalog => about.filter(|_| slot.entry.profile.kind == Kind::UpdateCollection),
         };
         let Some(collection) = place else { return Apart::default() };
@@ -90,7 +92,7 @@ impl Board {
         apart
     }
 
-    /// Whether the entry is refused with its class, without having been sent: one of it is quarantined in the lane.
+    /// Whether the entry is refused unsent, because an entry of its class is quarantined in the lane.
     pub(super) fn shares_a_quarantine(&self, id: LaneId, seq: Seq) -> bool {
         let Some(quarantined) = self.quarantined.get(&id) else { return false };
         let Some(lane) = self.lanes.get(&id) else { return false };
@@ -113,7 +115,7 @@ impl Board {
         self.suspects_changed();
     }
 
-    /// Whether a new write of this class that is not vouched for is refused in this lane, and because of which entry.
+    /// Whether this lane refuses a new write of this class that is not vouched for, and because of which entry.
     pub fn refusal(&self, lane: LaneId, class: RequestClass) -> Option<Refusal> {
         self.refused(lane, |suspected, other| suspected == lane || other == class, |other| other == class)
     }
@@ -138,7 +140,7 @@ impl Board {
         found.map(|(seq, _)| Refusal::Quarantined { seq: *seq })
     }
 
-    /// The open entries that are bound to an instance that died while it had them, and that instance.
+    /// The open entries that are bound to an instance that died while it had them, each with that instance.
     pub fn suspects(&self) -> impl Iterator<Item = (LaneId, Seq, InstanceId)> {
         let open = self.suspects.iter().filter(|(_, suspect)| suspect.role == Role::Open);
         open.map(|((lane, instance), suspect)| (*lane, suspect.seq, *instance))
@@ -160,7 +162,7 @@ impl Board {
         effects.push(Effect::Persist(Persist::Lifted { seq }));
     }
 
-    /// It is compared once nothing can be executed there any more.
+    /// The replica is compared once nothing can be executed there any more.
     pub(super) fn reconsider(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let progress = lane.progress_mut(instance);

@@ -1,7 +1,8 @@
 //! What an instance died of, as far as can be told (rule R13).
 //!
-//! Decides what a death means for the entry that was in flight: it goes elsewhere, it is bound to the instance that died
-//! and tried there once more, alone, or it has had its chance. What a quarantine is made of is in [`super::quarantine`].
+//! Decides what a death means for the entry that was in flight: it goes elsewhere; it is bound to the instance that
+//! died, and tried there once more, alone; or it has had its chance. [`super::quarantine`] says what a quarantine
+//! consists of.
 
 use super::{Action, Board, DivergenceCause, Effect, Health, Held, Persist, Reach, Record, Retry, WaitId};
 use super::{breach, known, persist_divergence};
@@ -10,15 +11,16 @@ use crate::order::entry::{AckPolicy, AckState, Kind};
 use crate::order::lane::{InFlight, LaneState, Pending, Slot};
 use crate::order::vouching::{Company, Conditions, Refusal, RequestClass, Vouching};
 
-/// So many deaths of one vouched entry, which others have, and an instance leaves the lane.
+/// After this many deaths of one vouched entry that other instances have, an instance leaves the lane.
 const DEATHS_ELSEWHERE_APPLIED: u32 = 3;
-/// So many deaths of one entry on one instance, and each further one makes the instance wait longer for it.
+/// After this many deaths of one entry on one instance, each further one makes the instance wait longer for it.
 pub(super) const DEATHS_WITHOUT_PAUSE: u32 = 3;
-/// So many attempts alone without an answer, though the instance was there, and the entry has had its chance.
+/// After this many attempts alone without an answer, although the instance was there, the entry has had its chance.
 const UNANSWERED_ALONE: u32 = 2;
-/// So often the wait for an instance may end while it is there, and the entry has still not been tried again.
+/// How often the wait for an instance may end while the instance is there and the entry has not been tried again.
 const WAITS_WHILE_HERE: u32 = 3;
-/// After so many waits what is like it waits for it no longer: nobody may be left who could end it.
+/// After this many waits, what is like the suspect no longer waits for it: perhaps nobody is left who could end the
+/// wait.
 const WAITS_OF_OTHERS: u32 = 3;
 
 /// An entry that an instance may have died of.
@@ -29,9 +31,9 @@ pub(super) struct Suspect {
     pub role: Role,
     /// The collection that a catalog entry is about.
     pub about: Option<CollectionId>,
-    /// The wait that began with the death: which [`Action::AwaitReturn`] counts.
+    /// The wait that began with the death: it tells which [`Action::AwaitReturn`] counts.
     pub wait: WaitId,
-    /// How often that ended, and how often while the instance was there.
+    /// How often the wait has ended (`waits`), and how often while the instance was there (`waited`).
     pub waits: u32,
     pub waited: u32,
     pub chance: Chance,
@@ -40,9 +42,9 @@ pub(super) struct Suspect {
 /// What depends on a suspect.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Role {
-    /// No instance has given a verdict: no other one gets it.
+    /// No instance has given a verdict, and no other one gets the entry.
     Open,
-    /// Others have it; this instance dies of it.
+    /// Other instances have the entry; this one dies of it.
     Carried,
 }
 
@@ -55,7 +57,7 @@ pub(super) enum Chance {
 }
 
 impl Board {
-    /// The instance died while it had this request. In doubt there, like any request without an answer.
+    /// The instance died while it had this request. The request is in doubt there, like any without an answer.
     pub(super) fn died(
         &mut self,
         id: LaneId,
@@ -69,7 +71,7 @@ impl Board {
         let instances = lane.replicas.len();
         lane.between_mut(first.prior(), last).for_each(|slot| slot.note_death(instance, instances));
         self.doubt(id, instance, first, last, Health::Gone, effects);
-        // Which entry of a merged request it was shows when they go one by one.
+        // Which entry of a merged request was to blame shows when they are sent one by one.
         if first == last {
             self.blame(id, instance, first, company, about, effects);
         }
@@ -108,8 +110,8 @@ impl Board {
         if slot.entry.verdict.is_some() {
             return self.died_of_what_is_settled(id, instance, seq, company, about, effects);
         }
-        // What may have been acknowledged is tried for as long as it takes, and so is a deletion: what it may have taken
-        // away on the instance that died is not put back.
+        // An entry that may have been acknowledged is tried for as long as it takes. So is a deletion: what it may have
+        // removed from the instance that died is not put back.
         let deletes = matches!(slot.entry.profile.kind, Kind::DeleteCollection | Kind::DeleteDatabase | Kind::Reset);
         if slot.ack_state == AckState::MaybeAcknowledged || deletes {
             return;
@@ -121,7 +123,8 @@ impl Board {
         let chance = match (vouching, company) {
             (Vouching::Unvouched, Company::Alone) => Chance::Had,
             (Vouching::Unvouched, Company::Others) => Chance::Left,
-            // It was most likely in company of what was killed: others are asked at once, until one of them has died too, or this one again.
+            // Most likely the entry was only there when the instance was killed: others are asked at once, until one of
+            // them has died too, or this one has died again.
             (Vouching::Vouched, Company::Alone | Company::Others) => {
                 let elsewhere = slot.deaths.iter().enumerate().any(|(at, deaths)| at != instance.0 && *deaths > 0);
                 if !elsewhere && slot.deaths(instance) < 2 {
@@ -133,14 +136,14 @@ impl Board {
         self.suspect(id, instance, seq, (chance, about), effects);
     }
 
-    /// Whether the instance could be sent entries of the lane.
+    /// Whether entries of the lane could be sent to the instance.
     pub(super) fn takes(&self, id: LaneId, instance: InstanceId) -> bool {
         let in_step = |lane: &super::Lane| lane.progress(instance).state == LaneState::InStep;
         self.reach[instance.0] != Reach::Away && self.lanes.get(&id).is_some_and(in_step)
     }
 
-    /// From now on no other instance gets the entry. Durable, so that the next edge does not send it elsewhere: a crash
-    /// before that forgets the death.
+    /// From now on no other instance gets the entry. That becomes durable, so that the next edge does not send it
+    /// elsewhere; a crash before that forgets the death.
     fn suspect(
         &mut self,
         id: LaneId,
@@ -153,7 +156,7 @@ impl Board {
         let wait = lane.progress(instance).wait;
         let Some(slot) = lane.slot_mut(seq) else { return };
         slot.unanswered[instance.0] = 0;
-        // From here on nobody is told that it was applied before that is durable: it may yet be set aside, by the next edge.
+        // From here on nobody is told that it was applied before that is durable: the next edge may yet set it aside.
         slot.ack_policy = AckPolicy::Durable;
         let class = slot.entry.profile.class();
         if matches!(self.held.get(&id), Some(Held::UntilQuiescent(held)) if *held == seq) {
@@ -168,7 +171,7 @@ impl Board {
         }
     }
 
-    /// After a restart: it was bound to this instance.
+    /// After a restart: the entry was bound to this instance.
     pub(super) fn suspect_again(
         &mut self,
         id: LaneId,
@@ -180,9 +183,9 @@ impl Board {
         self.suspect(id, instance, seq, (Chance::Left, about), effects);
     }
 
-    /// Another instance has settled the entry, and this one dies of it: it leaves the lane; in the catalog lane, which never
-    /// stops, the collection that the entry is about is diverged there. Slower for what is vouched for: an instance that is
-    /// killed again and again for another reason dies of nothing.
+    /// Another instance has settled the entry, and this one dies of it: this one leaves the lane. The catalog lane
+    /// never stops: in it, the collection that the entry is about becomes diverged on this instance. What is vouched
+    /// for takes more deaths: an instance that is killed again and again for another reason dies of no entry.
     fn died_of_what_is_settled(
         &mut self,
         id: LaneId,
@@ -214,7 +217,7 @@ impl Board {
                 let record = Record { through: Some(seq), quarantined, ..Record::default() };
                 self.begin_record(id, instance, record, Pending::default(), effects);
             }
-            // What is about no collection that exists is never passed over (as in rule R12).
+            // An entry about no existing collection is never passed over (as in rule R12).
             (true, LaneId::Catalog, None) | (false, ..) => {
                 if slot.entry.profile.vouching == Vouching::Unvouched && !suspected {
                     let (role, chance) = (Role::Carried, Chance::Left);
@@ -249,12 +252,12 @@ impl Board {
         }
         let fresh = self.suspects.iter().filter(|(_, suspect)| suspect.is_fresh());
         let mut here = fresh.map(|(place, _)| place).filter(|(_, at)| *at == instance).peekable();
-        // What is in doubt there is sent again all the same: a suspect may wait for that.
+        // What is in doubt there is sent again nevertheless: a suspect may be waiting for that.
         let in_doubt = self.lanes.get(&id).is_some_and(|lane| seq <= lane.progress(instance).doubt);
         here.peek().is_none() || (in_doubt && !here.any(|(lane, _)| self.is_busy(*lane, instance)))
     }
 
-    /// Whether nothing else is in flight there that is not vouched for.
+    /// Whether nothing else that is not vouched for is in flight there.
     fn alone(&self, id: LaneId, instance: InstanceId) -> bool {
         let risks = |lane: &super::Lane| {
             let seq = match lane.progress(instance).in_flight {
@@ -278,14 +281,14 @@ impl Board {
         self.lanes.get(&id).is_some_and(|lane| lane.progress(instance).busy())
     }
 
-    /// Whether an instance died while it had this open entry, and it is bound to that one.
+    /// Whether this open entry is bound to an instance that died while it had it.
     pub(super) fn is_suspect(&self, id: LaneId, seq: Seq) -> bool {
         self.in_lane(id).any(|(_, suspect)| suspect.role == Role::Open && suspect.seq == seq)
     }
 
-    /// The suspect whose verdict a read with such conditions that is not vouched for waits for: one of its collection, or,
-    /// for no longer than others wait for it, one that searches as the read does. Only what searches has something in
-    /// common across operations.
+    /// The suspect, if any, for whose verdict a read with these conditions waits if it is not vouched for. It is a
+    /// suspect of the read's collection, or one that searches as the read does; the read waits for the latter no longer
+    /// than others do. Only requests that search have something in common across operations.
     pub fn holds_back(&self, collection: CollectionId, conditions: Conditions) -> Option<Refusal> {
         let holds = |((id, _), suspect): &(&(LaneId, InstanceId), &Suspect)| {
             let here = *id == LaneId::Records(collection) || suspect.about == Some(collection);
@@ -313,7 +316,7 @@ impl Board {
         self.suspects_changed();
     }
 
-    /// A request of an instance with suspects has ended: one of them may have waited to be alone.
+    /// A request to an instance with suspects has ended: one of them may have waited to be alone.
     pub(super) fn wake_suspects(&mut self, instance: InstanceId) {
         if !self.suspects.is_empty() {
             let lanes = self.suspects.keys().filter(|(_, at)| *at == instance).map(|(lane, _)| *lane);
@@ -321,12 +324,12 @@ impl Board {
         }
     }
 
-    /// Whatever waited for a suspect is looked at again.
+    /// Looks again at whatever waited for a suspect.
     pub(super) fn suspects_changed(&mut self) {
         self.dirty.extend(self.lanes.keys().copied());
     }
 
-    /// An attempt alone had no answer, and no death was seen: after some of these it is not tried again.
+    /// An attempt alone had no answer, and no death was seen. After some of these the entry is not tried again.
     pub(super) fn unanswered_alone(&mut self, id: LaneId, instance: InstanceId, seq: Seq) {
         let Some(slot) = self.lanes.get(&id).and_then(|lane| lane.slot(seq)) else { return };
         let enough = slot.unanswered[instance.0] >= UNANSWERED_ALONE;
@@ -339,7 +342,8 @@ impl Board {
         }
     }
 
-    /// The wait for the instance is over. While nobody else is there nobody waits for the verdict: then it goes on.
+    /// The wait for the instance is over. While no other instance is there, nobody waits for the verdict: the wait goes
+    /// on.
     pub(super) fn return_awaited(&mut self, id: LaneId, instance: InstanceId, wait: WaitId, effects: &mut Vec<Effect>) {
         let here = self.reach[instance.0] != Reach::Away;
         let busy = self.is_busy(id, instance);
@@ -362,8 +366,8 @@ impl Board {
         }
     }
 
-    /// Ends what the lane's suspects are about: those that have had their chance are quarantined, and so is one whose
-    /// instance has left the lane, since no other one gets it.
+    /// Settles the lane's suspects. It quarantines each that has had its chance, and each whose instance has left the
+    /// lane, since no other one gets it.
     pub(super) fn settle_suspects(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         if self.suspects.is_empty() {
             return;
@@ -388,7 +392,7 @@ impl Board {
                 }
                 (Role::Open, Some(None)) => {}
                 (Role::Carried, Some(Some(_))) if in_step && progress.durable < suspect.seq => {}
-                // It has a verdict, or the instance has passed it or left the lane.
+                // The entry has a verdict, or the instance has passed it or left the lane.
                 (Role::Open | Role::Carried, _) => self.forget_suspect(id, instance),
             }
         }
