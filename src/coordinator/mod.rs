@@ -24,6 +24,7 @@ pub use self::facts::facts_of;
 pub use self::fail_stop::EXIT_CODE;
 pub use self::indexes::{Indexes, Mark};
 pub use self::inspections::Inspections;
+pub(crate) use self::markers::Carried;
 pub use self::markers::Markers;
 pub use self::restore::{Restored, rebuild, restore};
 pub use self::servers::{DocumentHash, Servers, Support};

@@ -261,7 +261,12 @@ impl<'a> Copy<'a> {
     pub async fn remove_old(&self) {
         self.discard(&self.discarded).await;
         // A server that came back older holds it under the name that it had then.
-        let Some(old) = self.old else { return };
+        // What existed before the edge may have been renamed by somebody who wants to keep it.
+        let adopted = {
+            let board = self.core.board();
+            board.catalog().get(self.rebuild.collection).is_none_or(|known| known.origin != Origin::Created)
+        };
+        let Some(old) = self.old.filter(|old| !adopted || self.made.has(old.uuid())) else { return };
         if self.called(old, &self.discarded).await.is_ok() {
             self.discard(&self.discarded).await;
         }

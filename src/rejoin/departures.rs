@@ -3,6 +3,7 @@
 //!
 //! Decides only when somebody looks: whether the server is another one, its marker shows.
 
+use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::time::Duration;
 
@@ -33,10 +34,12 @@ pub(super) async fn watch(core: &Core, inspector: &Inspector, instance: Instance
         let begun = clock::now();
         if registry.usable(instance)
             && let Some(address) = registry.address(instance)
-            && let Some(connection) = connect(address).await
+            && let Ok(connection) = connect(address).await
         {
             ended(core, instance, connection, generation).await;
             if registry.usable(instance) && registry.generation(instance) == generation {
+                // Others are preferred until it is known to be the same.
+                registry.observe_because(instance, Observation::Unanswered, "its connection has ended");
                 tokio::time::sleep(AFTER_THE_END).await;
                 look(core, inspector, instance, address).await;
             }
@@ -47,8 +50,8 @@ pub(super) async fn watch(core: &Core, inspector: &Inspector, instance: Instance
     }
 }
 
-async fn connect(address: SocketAddr) -> Option<TcpStream> {
-    tokio::time::timeout(CONNECT, TcpStream::connect(address)).await.ok()?.ok()
+async fn connect(address: SocketAddr) -> std::io::Result<TcpStream> {
+    tokio::time::timeout(CONNECT, TcpStream::connect(address)).await?
 }
 
 /// Waits until the server closes the connection, or is known to have gone.
@@ -70,7 +73,8 @@ async fn ended(core: &Core, instance: InstanceId, mut connection: TcpStream, gen
 
 async fn look(core: &Core, inspector: &Inspector, instance: InstanceId, address: SocketAddr) {
     let registry = core.registry();
-    if connect(address).await.is_none() {
+    let refused = connect(address).await.is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+    if refused {
         registry.observe_because(instance, Observation::Refused, "its connections have ended, and it takes no new one");
     } else if !inspector.is_unchanged(instance).await {
         registry.observe_because(
@@ -79,4 +83,5 @@ async fn look(core: &Core, inspector: &Inspector, instance: InstanceId, address:
             "another server answers there, or one with other data",
         );
     }
+    // Else its next answer, to a probe or a request, ends the doubt.
 }

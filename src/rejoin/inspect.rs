@@ -127,9 +127,10 @@ impl Inspector {
         }
         self.note_indexes(&contents, mark);
         contents.tenants = self.unknown_tenants(&look).await;
-        if matches!(identity, Identity::Older { .. }) {
+        if matches!(identity.0, Identity::Older { .. }) {
             self.withhold(instance, &contents);
         }
+        marker::accept(&self.core, instance, identity);
         self.go_without(instance, &contents)?;
         let missing = self.missing(&look, expected, &contents).await;
         // Another edge may have the journal by now: what differs may be its doing.
@@ -177,6 +178,14 @@ impl Inspector {
                 warn!(instance = %instance_name, collection = %name, "this collection may have been deleted after what the server holds: it is not adopted");
             }
         }
+    }
+
+    /// Forgets what was noted of collections that are gone.
+    pub(super) fn forget_indexes(&self) {
+        let indexes = self.core.discovery.indexes();
+        let now = indexes.mark();
+        let board = self.core.board();
+        indexes.forget(now, |collection| board.catalog().get(collection).is_some());
     }
 
     /// Before what is unknown can be adopted: no write to it is taken for one into an ordinary index.

@@ -13,8 +13,8 @@ use uuid::Uuid;
 use super::contents::Look;
 use super::error::InspectError;
 use crate::chroma::{self, MARKER_NAME, marker_change, marker_creation, marker_scope, read_marker};
-use crate::coordinator::Core;
-use crate::ids::{InstanceName, Seq};
+use crate::coordinator::{Carried, Core};
+use crate::ids::{InstanceId, InstanceName, Seq};
 use crate::instance::{Answer, Licence, Observation, Outgoing};
 use crate::journal::Fact;
 use crate::order::{Expected, Generation, Identity, Input, Marker};
@@ -39,26 +39,23 @@ pub(super) async fn read(look: &Look<'_>) -> Result<Option<(Uuid, Marker)>, Insp
     }
 }
 
-/// Finds out whether the server is still the same, and tells the board if it has come back older.
+/// Finds out whether the server is still the same, and what it carries.
 ///
 /// # Errors
 /// When the server did not say what it carries, or holds somebody else's data.
-pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<Identity, InspectError> {
+pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<(Identity, Option<Carried>), InspectError> {
     let markers = core.discovery().markers();
+    // Before the server is asked: it may be marked meanwhile.
+    let marked = markers.marked(look.instance).filter(|_| !markers.was_reset(look.instance));
     let found = match read(look).await {
         Ok(found) => found.map(|(_, marker)| marker),
         // A gateway that lets only some databases through: such a server is never marked.
-        Err(error) if error.is_definite() && markers.marked(look.instance).is_none() => None,
+        Err(error) if error.is_definite() && marked.is_none() => None,
         Err(error) => return Err(error),
     };
     let names: Vec<InstanceName> = core.registry().ids().map(|id| core.registry().name(id).clone()).collect();
     let instance = core.registry().name(look.instance);
-    let expected = Expected {
-        journal: markers.journal(),
-        instance,
-        configured: &names,
-        marked: markers.marked(look.instance).filter(|_| !markers.was_reset(look.instance)),
-    };
+    let expected = Expected { journal: markers.journal(), instance, configured: &names, marked };
     let identity = expected.identify(found.as_ref());
     let foreign = match &identity {
         Identity::Foreign(foreign) => Some(foreign.clone()),
@@ -75,27 +72,36 @@ pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<Identity, I
             core.registry().observe_because(look.instance, Observation::Replaced, &foreign.to_string());
             return Err(InspectError::Foreign(foreign.clone()));
         }
-        Identity::Older { through } => {
-            warn!(%instance, %through, "this server lacks what it was given after this position: what has changed since is compared, or copied anew");
-            core.step(Input::Older { instance: look.instance, through: *through });
-        }
         Identity::New if found.is_some() => {
             warn!(%instance, "another journal has marked this server, and this one never has: what it holds is adopted");
         }
-        Identity::New | Identity::Same => {}
+        Identity::New | Identity::Same | Identity::Older { .. } => {}
     }
-    markers.note_carried(look.instance, found.map(|marker| (marker.journal, marker.generation)));
-    Ok(identity)
+    Ok((identity, found.map(|marker| (marker.journal, marker.generation))))
 }
 
-/// Whether the server still carries what it carried when it was looked at. Without an answer, it does.
+/// The server was looked at, and is known to be this: the board is told if it has come back older.
+pub(super) fn accept(core: &Core, instance: InstanceId, (identity, carried): (Identity, Option<Carried>)) {
+    if let Identity::Older { through } = identity {
+        let name = core.registry().name(instance);
+        warn!(instance = %name, %through, "this server lacks what it was given after this position: what has changed since is compared, or copied anew");
+        core.step(Input::Older { instance, through });
+    }
+    core.discovery().markers().note_carried(instance, carried);
+}
+
+/// Whether the server still carries what it carried when it was looked at, or a newer marker of this journal: one may have
+/// been written meanwhile, or its answer was lost. Without an answer, it does.
 pub(super) async fn is_unchanged(core: &Core, look: &Look<'_>) -> bool {
-    let Ok(found) = read(look).await else { return true };
-    let found = found.map(|(_, marker)| (marker.journal, marker.generation));
     let carried = core.discovery().markers().carried(look.instance);
-    // A newer marker of this journal was written while this one was being read.
-    let newer = found > carried && found.is_some_and(|(journal, _)| journal == core.discovery().markers().journal());
-    found == carried || newer
+    let Ok(found) = read(look).await else { return true };
+    goes_on(core, carried, found.map(|(_, marker)| (marker.journal, marker.generation)))
+}
+
+fn goes_on(core: &Core, before: Option<Carried>, found: Option<Carried>) -> bool {
+    let ours = |carried: &Carried| carried.0 == core.discovery().markers().journal();
+    let older = before.filter(ours) > found.filter(ours);
+    found == before || (found.is_some_and(|found| ours(&found)) && !older)
 }
 
 /// How an attempt to mark a server ended.
@@ -111,24 +117,27 @@ pub(super) enum Marked {
 /// Gives the server its next marker. A crash at any point leaves the server with the previous marker or with this one,
 /// and the journal with the previous one: either way it is the same server.
 pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked {
-    let markers = core.discovery().markers();
-    let instance = look.instance;
-    let Ok(found) = read(look).await else { return Marked::NotNow };
-    let carried = found.as_ref().map(|(_, marker)| (marker.journal, marker.generation));
-    if carried != markers.carried(instance) {
-        return Marked::Unexpected;
-    }
+    let (markers, registry, instance) = (core.discovery().markers(), core.registry(), look.instance);
+    let (generation, before) = (registry.generation(instance), markers.carried(instance));
     // Before a marker says that the server lacks nothing, what it is known to lack is durably diverged.
     if core.persisted().await.is_err() {
         return Marked::NotNow;
     }
+    let Ok(found) = read(look).await else { return Marked::NotNow };
+    let carried = found.as_ref().map(|(_, marker)| (marker.journal, marker.generation));
+    if !goes_on(core, before, carried) {
+        return Marked::Unexpected;
+    }
+    // Another server may have answered there since `through` was true.
+    if !registry.usable(instance) || registry.generation(instance) != generation {
+        return Marked::NotNow;
+    }
     let known = markers.marked(instance).max(carried.map(|(_, generation)| generation));
     let next = known.map_or(Generation::new(1), Generation::next);
-    let name = core.registry().name(instance).clone();
+    let name = registry.name(instance).clone();
     let marker = Marker { journal: markers.journal(), instance: name.clone(), generation: next, through };
     if !put(core, look, found.map(|(id, _)| id), &marker).await {
-        // The server may have taken it nevertheless.
-        markers.note_carried(instance, read(look).await.ok().flatten().map(|(_, m)| (m.journal, m.generation)));
+        // The server may have taken it nevertheless: then it carries a newer one than is known.
         return Marked::NotNow;
     }
     markers.note_carried(instance, Some((marker.journal, next)));
@@ -136,7 +145,7 @@ pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked 
         return Marked::NotNow;
     }
     markers.note_marked(instance, next);
-    debug!(instance = %core.registry().name(instance), generation = %next, %through, "marked");
+    debug!(instance = %registry.name(instance), generation = %next, %through, "marked");
     Marked::Done
 }
 
@@ -165,18 +174,26 @@ async fn send(core: &Core, look: &Look<'_>, method: Method, path: String, body: 
     sent.ok()
 }
 
-/// When a server was marked last, and where the journal ended then.
+/// Up to where a server could be marked, and the journal's end then.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Claim {
+    pub through: Seq,
+    pub end: Seq,
+}
+
+/// When a server was marked last, and with what.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct LastMark(Option<(Seq, Instant)>);
+pub(super) struct LastMark(Option<(Claim, Instant)>);
 
 impl LastMark {
-    pub(super) fn at(end: Seq, now: Instant) -> LastMark {
-        LastMark(Some((end, now)))
+    pub(super) fn at(claim: Claim, now: Instant) -> LastMark {
+        LastMark(Some((claim, now)))
     }
 
-    /// Whether the journal has grown since, and the interval is over.
-    pub(super) fn is_due(self, end: Seq, now: Instant, interval: Duration) -> bool {
-        self.0.is_none_or(|(last, at)| end > last && now.duration_since(at) >= interval)
+    /// Whether more could be claimed, or was journaled, by now, and the interval is over.
+    pub(super) fn is_due(self, claim: Claim, now: Instant, interval: Duration) -> bool {
+        let more = |last: Claim| claim.end > last.end || claim.through > last.through;
+        self.0.is_none_or(|(last, at)| more(last) && now.duration_since(at) >= interval)
     }
 }
 
@@ -188,10 +205,12 @@ mod tests {
     #[test]
     fn a_server_is_marked_again_when_it_has_got_more_and_the_interval_is_over() {
         let (now, interval) = (clock::now(), Duration::from_secs(10));
-        let last = LastMark::at(Seq::new(7), now);
-        assert!(LastMark::default().is_due(Seq::ZERO, now, interval));
-        assert!(!last.is_due(Seq::new(8), now + Duration::from_secs(9), interval));
-        assert!(last.is_due(Seq::new(8), now + interval, interval));
-        assert!(!last.is_due(Seq::new(7), now + 2 * interval, interval));
+        let claim = |through, end| Claim { through: Seq::new(through), end: Seq::new(end) };
+        let last = LastMark::at(claim(5, 7), now);
+        assert!(LastMark::default().is_due(claim(0, 0), now, interval));
+        assert!(!last.is_due(claim(5, 8), now + Duration::from_secs(9), interval));
+        assert!(last.is_due(claim(5, 8), now + interval, interval));
+        assert!(last.is_due(claim(7, 7), now + interval, interval), "it has caught up");
+        assert!(!last.is_due(claim(5, 7), now + 2 * interval, interval));
     }
 }

@@ -24,7 +24,7 @@ use self::copies::{Copies, Line};
 use self::error::InspectError;
 pub use self::inspect::Inspector;
 use self::inspect::{Adopted, Adopting};
-use self::marker::{LastMark, Marked};
+use self::marker::{Claim, LastMark, Marked};
 use crate::clock;
 use crate::coordinator::{Core, Inspections};
 use crate::ids::{CollectionId, InstanceId, Seq};
@@ -82,8 +82,6 @@ pub struct Rejoin {
     unequal: Mutex<HashMap<(CollectionId, InstanceId), Seq>>,
     /// Instances that cannot be looked at, and those with collections that cannot be compared: for the log.
     unseen: LastingStates<InstanceId>,
-    /// When each server was marked last.
-    marks: Mutex<HashMap<InstanceId, LastMark>>,
     unclear: LastingStates<InstanceId>,
     /// Copies that were compared and differ: for the log.
     differing: LastingStates<(CollectionId, InstanceId)>,
@@ -95,8 +93,8 @@ impl Rejoin {
         let all = core.registry.ids().collect();
         let (adopt_later, begun) = (Mutex::new(all), clock::now());
         let (unequal, unseen, unclear) = (Mutex::default(), LastingStates::default(), LastingStates::default());
-        let (marks, differing) = (Mutex::default(), LastingStates::default());
-        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, marks, unclear, differing }
+        let differing = LastingStates::default();
+        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, unclear, differing }
     }
 
     /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
@@ -110,7 +108,8 @@ impl Rejoin {
         };
         let watches = self.core.registry.ids().map(|id| departures::watch(&self.core, &self.inspector, id));
         let departures = futures::future::join_all(watches);
-        tokio::join!(returns, departures, first_look, self.inspect_on_demand(&inspections), self.heal(), self.scan());
+        let (demands, heals, scans) = (self.inspect_on_demand(&inspections), self.heal(), self.scan());
+        tokio::join!(returns, departures, first_look, demands, heals, scans, self.keep_marked());
     }
 
     /// Serving waits for the first comparisons: once one of two equal adopted collections has been written to, they can
@@ -284,9 +283,9 @@ impl Rejoin {
             tokio::time::sleep(self.options.interval).await;
             self.core.step(Input::LookAgain);
             self.spot_check(round).await;
-            self.mark().await;
             round = round.wrapping_add(1);
             self.watch_copies(&mut copies);
+            self.inspector.forget_indexes();
         }
     }
 
@@ -313,27 +312,27 @@ impl Rejoin {
     }
 
     /// Marks each server anew that has got something since it was marked last, and each that does not carry its marker.
-    async fn mark(&self) {
+    async fn keep_marked(&self) {
         let registry = self.core.registry();
-        for instance in registry.ids().filter(|id| registry.usable(*id)) {
-            // Before the server is asked what it carries: what is claimed was there then.
-            let (through, last) = {
-                let board = self.core.board();
-                (board.settled_through(instance), board.last())
-            };
-            let lacks = self.core.discovery().markers().lacks_its_own(instance);
-            let due =
-                self.marks.lock().unwrap_or_else(PoisonError::into_inner).get(&instance).copied().unwrap_or_default();
-            if !lacks && !due.is_due(last, clock::now(), self.options.marker_interval) {
-                continue;
-            }
-            match self.inspector.mark(instance, through).await {
-                Marked::Done => {
-                    let mut marks = self.marks.lock().unwrap_or_else(PoisonError::into_inner);
-                    marks.insert(instance, LastMark::at(last, clock::now()));
+        let mut marks: HashMap<InstanceId, LastMark> = HashMap::new();
+        loop {
+            tokio::time::sleep(SOON).await;
+            for instance in registry.ids().filter(|id| registry.usable(*id)) {
+                // Before the server is asked what it carries: what is claimed was there then.
+                let claim = {
+                    let board = self.core.board();
+                    Claim { through: board.settled_through(instance), end: board.last() }
+                };
+                let lacks = self.core.discovery().markers().lacks_its_own(instance);
+                let last = marks.get(&instance).copied().unwrap_or_default();
+                if !lacks && !last.is_due(claim, clock::now(), self.options.marker_interval) {
+                    continue;
                 }
-                Marked::Unexpected => self.is_replaced(instance),
-                Marked::NotNow => {}
+                match self.inspector.mark(instance, claim.through).await {
+                    Marked::Done => drop(marks.insert(instance, LastMark::at(claim, clock::now()))),
+                    Marked::Unexpected => self.is_replaced(instance),
+                    Marked::NotNow => {}
+                }
             }
         }
     }

@@ -88,7 +88,12 @@ impl World {
             let lane = chroma_edge::ids::LaneId::Records(*collection);
             let mark = self.journal.durable(lane, instance);
             let mapped = self.board.catalog().mapping(*collection, instance).is_some();
-            if mapped && mark > through {
+            let others = |other: &InstanceId| {
+                let mapped = self.board.catalog().mapping(*collection, *other).is_some();
+                *other != instance && mapped && self.board.state_of(*collection, *other) == LaneState::InStep
+            };
+            let only_copy = !self.journal.instances().any(|other| others(&other));
+            if mapped && mark > through && !only_copy {
                 let text =
                     format!("{instance:?} lost what came after {through}, and serves {collection:?} up to {mark}");
                 crate::invariants::violated("R16", &text);

@@ -2,6 +2,7 @@
 
 use super::{Board, DivergenceCause, Effect, persist_divergence};
 use crate::ids::{InstanceId, LaneId, Seq};
+use crate::order::catalog::Collection;
 use crate::order::lane::{Lane, LaneState};
 
 impl Board {
@@ -22,12 +23,19 @@ impl Board {
         self.lanes.values().filter_map(settled).min().unwrap_or(self.last)
     }
 
-    /// Every copy that something has changed after this position is diverged there: it is compared, or made anew. The others
-    /// are what they were.
+    /// Every copy that something may have changed after this position is diverged there: it is compared, or made anew. The
+    /// others are what they were. Which collections a change of the catalog was about is not known after a restart: then it may
+    /// have been any. The only copy stays, whatever it lacks: nothing else could serve, or make it whole.
     pub(super) fn came_back_older(&mut self, instance: InstanceId, through: Seq, effects: &mut Vec<Effect>) {
+        let moved = |id| self.lanes.get(&id).is_some_and(|lane| lane.progress(instance).durable > through);
+        let catalog = moved(LaneId::Catalog);
+        let others = |known: &Collection| {
+            let in_step = |other: InstanceId| self.state_of(known.id, other) == LaneState::InStep;
+            self.instances().any(|other| other != instance && known.mappings[other.0].is_some() && in_step(other))
+        };
         let changed = self.catalog.collections().filter(|known| {
-            let written = self.lanes.get(&LaneId::Records(known.id)).map(|lane| lane.progress(instance).durable);
-            known.mappings[instance.0].is_some() && (known.touched > through || written.is_some_and(|at| at > through))
+            let changed = catalog || known.touched > through || moved(LaneId::Records(known.id));
+            known.mappings[instance.0].is_some() && changed && others(known)
         });
         let replicas = changed.map(|known| (LaneId::Records(known.id), instance)).collect();
         let diverged = self.diverge(replicas);

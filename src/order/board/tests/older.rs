@@ -37,6 +37,16 @@ fn r16_what_has_changed_since_the_marker_is_diverged_and_nothing_else() {
 }
 
 #[test]
+fn r16_the_only_copy_stays_whatever_it_lacks() {
+    let mut rig = Rig::new(2);
+    let effects = rig.write(Kind::Upsert);
+    rig.settle(effects);
+    rig.step(Input::Older { instance: A, through: Seq::ZERO });
+    rig.step(Input::Older { instance: B, through: Seq::ZERO });
+    assert_eq!((rig.state_of(A), rig.fresh()), (LaneState::Diverged, vec![B]));
+}
+
+#[test]
 fn r16_a_marker_claims_what_is_durable_in_every_lane() {
     let mut rig = Rig::new(2);
     assert_eq!(rig.board.settled_through(A), Seq::new(1));
