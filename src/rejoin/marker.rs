@@ -190,6 +190,12 @@ impl LastMark {
         LastMark(Some((claim, now)))
     }
 
+    /// Whether the interval is over, and more may be claimed than last time; what exactly costs a look at every lane.
+    pub(super) fn may_be_due(self, end: Seq, now: Instant, interval: Duration) -> bool {
+        let more = |last: Claim| end > last.end || last.through < last.end;
+        self.0.is_none_or(|(last, at)| more(last) && now.duration_since(at) >= interval)
+    }
+
     /// Whether more could be claimed, or was journaled, by now, and the interval is over.
     pub(super) fn is_due(self, claim: Claim, now: Instant, interval: Duration) -> bool {
         let more = |last: Claim| claim.end > last.end || claim.through > last.through;
@@ -212,5 +218,8 @@ mod tests {
         assert!(last.is_due(claim(5, 8), now + interval, interval));
         assert!(last.is_due(claim(7, 7), now + interval, interval), "it has caught up");
         assert!(!last.is_due(claim(5, 7), now + 2 * interval, interval));
+        assert!(last.may_be_due(Seq::new(7), now + interval, interval), "it may have caught up");
+        let whole = LastMark::at(claim(7, 7), now);
+        assert!(!whole.may_be_due(Seq::new(7), now + interval, interval));
     }
 }

@@ -318,14 +318,19 @@ impl Rejoin {
         loop {
             tokio::time::sleep(SOON).await;
             for instance in registry.ids().filter(|id| registry.usable(*id)) {
+                let (now, interval) = (clock::now(), self.options.marker_interval);
+                let lacks = self.core.discovery().markers().lacks_its_own(instance);
+                let last = marks.get(&instance).copied().unwrap_or_default();
                 // Before the server is asked what it carries: what is claimed was there then.
                 let claim = {
                     let board = self.core.board();
-                    Claim { through: board.settled_through(instance), end: board.last() }
+                    let end = board.last();
+                    if !lacks && !last.may_be_due(end, now, interval) {
+                        continue;
+                    }
+                    Claim { through: board.settled_through(instance), end }
                 };
-                let lacks = self.core.discovery().markers().lacks_its_own(instance);
-                let last = marks.get(&instance).copied().unwrap_or_default();
-                if !lacks && !last.is_due(claim, clock::now(), self.options.marker_interval) {
+                if !lacks && !last.is_due(claim, now, interval) {
                     continue;
                 }
                 match self.inspector.mark(instance, claim.through).await {

@@ -46,9 +46,9 @@ impl ReadRequest {
 pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts: Attempts) -> Result<Reply, Failure> {
     // The last indefinite answer; it is passed on if no instance is left.
     let mut failed: Option<Reply> = None;
+    let mut wait = Wait::ForFresh;
     let mut losses = Losses::default();
     loop {
-        let wait = if failed.is_some() { Wait::ForPauseOnly } else { Wait::ForFresh };
         let instance = match next(edge, read, &attempts, wait).await {
             Ok(instance) => instance,
             Err(failure) => return failed.ok_or(failure),
@@ -97,8 +97,12 @@ pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts
         match class.read_advice() {
             ReadAdvice::PassOn => return Ok(reply),
             ReadAdvice::Elsewhere if attempts.agrees(reply.status) => return Ok(reply),
-            ReadAdvice::Elsewhere => attempts.exclude(instance),
-            ReadAdvice::Again => {}
+            ReadAdvice::Elsewhere => {
+                attempts.exclude(instance);
+                wait = Wait::ForPauseOnly;
+            }
+            // It passes: while a collection is dropped no instance may be left to ask, and then it is known to be gone.
+            ReadAdvice::Again => wait = Wait::ForFresh,
         }
         // Do not pass on a gateway's error page.
         let passable = (class != Class::Gateway).then_some(reply);
