@@ -39,6 +39,10 @@ pub(super) async fn read(look: &Look<'_>) -> Result<Option<(Uuid, Marker)>, Insp
     }
 }
 
+fn to_carried(marker: &Marker) -> Carried {
+    (marker.journal, marker.generation)
+}
+
 /// Finds out whether the server is still the same, and what it carries.
 ///
 /// # Errors
@@ -77,7 +81,7 @@ pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<(Identity, 
         }
         Identity::New | Identity::Same | Identity::Older { .. } => {}
     }
-    Ok((identity, found.map(|marker| (marker.journal, marker.generation))))
+    Ok((identity, found.as_ref().map(to_carried)))
 }
 
 /// The server was looked at, and is known to be this: the board is told if it has come back older.
@@ -95,7 +99,7 @@ pub(super) fn accept(core: &Core, instance: InstanceId, (identity, carried): (Id
 pub(super) async fn is_unchanged(core: &Core, look: &Look<'_>) -> bool {
     let carried = core.discovery().markers().carried(look.instance);
     let Ok(found) = read(look).await else { return true };
-    goes_on(core, carried, found.map(|(_, marker)| (marker.journal, marker.generation)))
+    goes_on(core, carried, found.as_ref().map(|(_, marker)| to_carried(marker)))
 }
 
 fn goes_on(core: &Core, before: Option<Carried>, found: Option<Carried>) -> bool {
@@ -124,7 +128,7 @@ pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked 
         return Marked::NotNow;
     }
     let Ok(found) = read(look).await else { return Marked::NotNow };
-    let carried = found.as_ref().map(|(_, marker)| (marker.journal, marker.generation));
+    let carried = found.as_ref().map(|(_, marker)| to_carried(marker));
     if !goes_on(core, before, carried) {
         return Marked::Unexpected;
     }
@@ -140,7 +144,7 @@ pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked 
         // The server may have taken it nevertheless: then it carries a newer one than is known.
         return Marked::NotNow;
     }
-    markers.note_carried(instance, Some((marker.journal, next)));
+    markers.note_carried(instance, Some(to_carried(&marker)));
     if core.journal().record_in_time(vec![Fact::Marked { instance: name, generation: next }]).await.is_err() {
         return Marked::NotNow;
     }
@@ -192,14 +196,16 @@ impl LastMark {
 
     /// Whether the interval is over, and more may be claimed than last time; what exactly costs a look at every lane.
     pub(super) fn may_be_due(self, end: Seq, now: Instant, interval: Duration) -> bool {
-        let more = |last: Claim| end > last.end || last.through < last.end;
-        self.0.is_none_or(|(last, at)| more(last) && now.duration_since(at) >= interval)
+        self.is_due_if(now, interval, |last| end > last.end || last.through < last.end)
     }
 
     /// Whether more could be claimed, or was journaled, by now, and the interval is over.
     pub(super) fn is_due(self, claim: Claim, now: Instant, interval: Duration) -> bool {
-        let more = |last: Claim| claim.end > last.end || claim.through > last.through;
-        self.0.is_none_or(|(last, at)| more(last) && now.duration_since(at) >= interval)
+        self.is_due_if(now, interval, |last| claim.end > last.end || claim.through > last.through)
+    }
+
+    fn is_due_if(self, now: Instant, interval: Duration, is_more: impl FnOnce(Claim) -> bool) -> bool {
+        self.0.is_none_or(|(last, at)| is_more(last) && now.duration_since(at) >= interval)
     }
 }
 
