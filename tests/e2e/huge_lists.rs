@@ -63,16 +63,23 @@ fn restart(cluster: &mut Cluster, client: &Client, collection: &str, expected: u
     assert_eq!(count, json!(expected), "all are known, and all are served");
 }
 
-#[test]
-fn lists_of_huge_metadata_cost_little_memory_and_hold_up_nobody() {
+/// An edge that is started over servers with so many collections more, each with so many bytes of metadata; and the id of
+/// a collection that it has known before.
+fn start_filled(collections: usize, bytes: usize) -> (Cluster, Client, String) {
     let mut cluster = Cluster::with(2, |edge| edge);
     let client = cluster.client();
     let collection = create(&client, "things");
     add(&client, &collection, "first").expect(201);
     cluster.edge.wait_until_in_sync(CATCH_UP);
     cluster.edge.kill();
-    cluster.servers.iter().for_each(|server| fill(&server.client(), COLLECTIONS, 38_000_000 / COLLECTIONS));
+    cluster.servers.iter().for_each(|server| fill(&server.client(), collections, bytes));
     cluster.edge.restart();
+    (cluster, client, collection)
+}
+
+#[test]
+fn lists_of_huge_metadata_cost_little_memory_and_hold_up_nobody() {
+    let (mut cluster, client, collection) = start_filled(COLLECTIONS, 38_000_000 / COLLECTIONS);
     restart(&mut cluster, &client, &collection, COLLECTIONS + 2);
     let path = format!("{DEFAULT}/collections");
     for answer in list(&client, &path, READERS) {
@@ -89,14 +96,7 @@ fn lists_of_huge_metadata_cost_little_memory_and_hold_up_nobody() {
 /// Each is longer than a page of an inspection, and all together longer than a request may be.
 #[test]
 fn collections_that_are_longer_than_a_page_hold_up_nobody() {
-    let mut cluster = Cluster::with(2, |edge| edge);
-    let client = cluster.client();
-    let collection = create(&client, "things");
-    add(&client, &collection, "first").expect(201);
-    cluster.edge.wait_until_in_sync(CATCH_UP);
-    cluster.edge.kill();
-    cluster.servers.iter().for_each(|server| fill(&server.client(), LONG, 15_000_000));
-    cluster.edge.restart();
+    let (mut cluster, client, collection) = start_filled(LONG, 15_000_000);
     restart(&mut cluster, &client, &collection, LONG + 2);
     for answer in list(&client, &format!("{DEFAULT}/collections"), READERS / 3) {
         assert_eq!((answer.status, names(&answer)), (200, LONG + 2));

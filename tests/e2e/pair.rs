@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use testkit::cluster::CATCH_UP;
+use testkit::cluster::{CATCH_UP, add, create};
+use testkit::http::Client;
 use testkit::{Edge, Relay, Supervised};
 
 /// A server is back after that.
@@ -48,6 +49,14 @@ impl Pair {
         let edge = edge.config("  quarantine: { wait: 4s }\n  heal: { enabled: true }").start();
         edge.announce("diverged");
         (Pair { edge, servers }, relays)
+    }
+
+    /// A collection with one record, on both: its id.
+    pub fn create_things(&self, client: &Client) -> String {
+        let id = create(client, "things");
+        add(client, &id, "first").expect(201);
+        self.edge.wait_until_in_sync(CATCH_UP);
+        id
     }
 
     /// From now on whatever holds the mark kills.

@@ -87,9 +87,7 @@ fn small(body: &Value) -> Value {
 fn a_read_that_was_alone_costs_one_death_and_an_operator_lifts_its_class() {
     let pair = Pair::start();
     let client = pair.edge.client();
-    let id = create(&client, "things");
-    add(&client, &id, "first").expect(201);
-    pair.edge.wait_until_in_sync(CATCH_UP);
+    let id = pair.create_things(&client);
     std::thread::sleep(Duration::from_millis(500));
     let (verb, deadly) = &deadly_reads()[0];
     let path = record_path(&id, verb);
@@ -118,9 +116,7 @@ fn a_read_that_was_alone_costs_one_death_and_an_operator_lifts_its_class() {
 fn a_read_that_was_in_company_and_is_innocent_is_allowed_again() {
     let pair = Pair::start();
     let client = pair.edge.client();
-    let id = create(&client, "things");
-    add(&client, &id, "first").expect(201);
-    pair.edge.wait_until_in_sync(CATCH_UP);
+    let id = pair.create_things(&client);
     let bystanders = Bystanders::start(&client, &[create(&client, "bystander1"), create(&client, "bystander2")]);
     let slow = json!({ "where": condition(800) });
     let path = record_path(&id, "get");
@@ -181,9 +177,7 @@ fn what_is_vouched_for_is_repeated_elsewhere_at_once() {
 fn a_read_that_kills_although_it_is_vouched_for_is_given_up_after_two_deaths() {
     let (pair, relays) = Pair::relayed();
     let client = pair.edge.client();
-    let id = create(&client, "things");
-    add(&client, &id, "first").expect(201);
-    pair.edge.wait_until_in_sync(CATCH_UP);
+    let id = pair.create_things(&client);
     pair.arm(&relays);
     let path = record_path(&id, "get");
     let marked = json!({ "where": { "source": MARK } });

@@ -127,9 +127,7 @@ fn a_write_that_kills_and_is_not_vouched_for_costs_one_server() {
     let (pair, relays) = Pair::relayed();
     let client = pair.edge.client();
     let others: Vec<String> = ["bystander1", "bystander2"].map(|name| create(&client, name)).to_vec();
-    let id = create(&client, "things");
-    add(&client, &id, "first").expect(201);
-    pair.edge.wait_until_in_sync(CATCH_UP);
+    let id = pair.create_things(&client);
     for (n, write) in marked_writes(&id, 1).iter().enumerate() {
         pair.arm(&relays);
         let bystanders = Bystanders::start(&client, &others);
@@ -147,9 +145,7 @@ fn a_write_that_kills_although_it_is_vouched_for_costs_each_server_one_death() {
     let (pair, relays) = Pair::relayed();
     let client = pair.edge.client();
     let others: Vec<String> = ["bystander1", "bystander2"].map(|name| create(&client, name)).to_vec();
-    let id = create(&client, "things");
-    add(&client, &id, "first").expect(201);
-    pair.edge.wait_until_in_sync(CATCH_UP);
+    let id = pair.create_things(&client);
     pair.arm(&relays);
     let bystanders = Bystanders::start(&client, &others);
     let write = ("POST", record_path(&id, "add"), testkit::cluster::record(MARK));
@@ -163,9 +159,7 @@ fn a_write_that_kills_although_it_is_vouched_for_costs_each_server_one_death() {
 fn an_operator_sends_a_quarantined_write_again() {
     let (pair, relays) = Pair::relayed();
     let client = pair.edge.client();
-    let id = create(&client, "things");
-    add(&client, &id, "first").expect(201);
-    pair.edge.wait_until_in_sync(CATCH_UP);
+    let id = pair.create_things(&client);
     pair.arm(&relays);
     let write = &marked_writes(&id, 1)[0];
     survive(&pair, &client, write, &id, [0, 2]);
