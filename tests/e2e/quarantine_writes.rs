@@ -139,9 +139,9 @@ fn a_write_that_kills_and_is_not_vouched_for_costs_one_server() {
     }
 }
 
-/// What is like ordinary writes fails over at once: one death on each, and none after that.
+/// It fails over at once: one death here, and on the other server a second attempt, alone, tells it from a double kill.
 #[test]
-fn a_write_that_kills_although_it_is_vouched_for_costs_each_server_one_death() {
+fn a_write_that_kills_although_it_is_vouched_for_costs_a_server_two_deaths_at_most() {
     let (pair, relays) = Pair::relayed();
     let client = pair.edge.client();
     let others: Vec<String> = ["bystander1", "bystander2"].map(|name| create(&client, name)).to_vec();
