@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::copy_doubts::CopyDoubts;
 use super::indexes::Indexes;
 use super::markers::Markers;
 use super::servers::Servers;
@@ -30,6 +31,7 @@ pub struct Discovery {
     servers: Servers,
     markers: Markers,
     indexes: Indexes,
+    doubts: CopyDoubts,
     ticks: watch::Sender<u64>,
 }
 
@@ -43,6 +45,7 @@ impl Discovery {
             servers: Servers::new(instances),
             markers,
             indexes: Indexes::default(),
+            doubts: CopyDoubts::default(),
             ticks: watch::Sender::new(0),
         }
     }
@@ -55,6 +58,11 @@ impl Discovery {
     /// What the servers can do.
     pub fn servers(&self) -> &Servers {
         &self.servers
+    }
+
+    /// Copies that are to be checked.
+    pub fn doubts(&self) -> &CopyDoubts {
+        &self.doubts
     }
 
     /// The collections' indexes.

@@ -5,6 +5,7 @@
 //! [`core`].
 
 pub mod adoption;
+mod copy_doubts;
 mod core;
 mod discovery;
 mod facts;
@@ -17,6 +18,7 @@ mod restore;
 mod servers;
 mod tickets;
 
+pub use self::copy_doubts::CopyDoubts;
 pub(crate) use self::core::Work;
 pub use self::core::{BoardView, Core, CoreParts, PanicGuard, RequestSink, Withdrawal, WorkQueue};
 pub use self::discovery::Discovery;
