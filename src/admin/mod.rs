@@ -3,6 +3,7 @@
 //! Every number is read from the board, the registry or the journal when it is asked for (G10); nothing here is
 //! counted on the side.
 
+mod audit;
 mod client;
 mod faults;
 mod pages;
@@ -21,6 +22,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use self::safety::{Safety, SafetyPage};
+use crate::audit::AuditReport;
 use crate::chroma::EdgeAnswer;
 use crate::clock;
 use crate::coordinator::Core;
@@ -43,6 +45,7 @@ pub struct Admin {
     started: Instant,
     listeners: Listeners,
     healing: Arc<HealProgress>,
+    audits: Arc<AuditReport>,
     safety: Safety,
     vouch: Arc<Vouch>,
 }
@@ -106,14 +109,25 @@ impl Admin {
         health: Arc<Health>,
         listeners: Listeners,
         vouch: Arc<Vouch>,
-        healing: Arc<HealProgress>,
+        (healing, audits): (Arc<HealProgress>, Arc<AuditReport>),
         options: &AdminOptions,
     ) -> Admin {
         let hub = Arc::clone(&listeners.hub);
         let (interval, key_headers) = (options.recovery_interval, options.key_headers.clone());
         let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, interval, key_headers);
         let AdminOptions { backlog_limit, store, .. } = *options;
-        Admin { core, admission, backlog_limit, store, started: clock::now(), listeners, healing, safety, vouch }
+        Admin {
+            core,
+            admission,
+            backlog_limit,
+            store,
+            started: clock::now(),
+            listeners,
+            healing,
+            audits,
+            safety,
+            vouch,
+        }
     }
 
     async fn page(&self, path: &str) -> Option<Page> {
@@ -158,6 +172,9 @@ impl OwnPages for Admin {
         if PAGES.contains(&path) {
             return Some(0);
         }
+        if path == audit::PATH {
+            return Some(if *method == Method::POST { audit::BODY_BYTES } else { 0 });
+        }
         if path == client::PATH || lane_of_faults(path).is_some() {
             return Some(0);
         }
@@ -173,6 +190,9 @@ impl OwnPages for Admin {
         }
         if let Some(id) = quarantined_at(&request.path) {
             return self.on_quarantined(&id, &request).await.into();
+        }
+        if request.path == audit::PATH {
+            return self.on_audit(&request).into();
         }
         if request.path == client::PATH {
             return client::respond(&request).into();
