@@ -37,8 +37,6 @@ pub use self::standby::StandbyPages;
 pub struct Admin {
     core: Arc<Core>,
     admission: Arc<Admission>,
-    /// The configured limit of entries in memory.
-    backlog_limit: usize,
     store: StoreKind,
     started: Instant,
     listeners: Listeners,
@@ -81,8 +79,6 @@ enum Page {
 /// What the pages need of the configuration.
 #[derive(Clone, Debug)]
 pub struct AdminOptions {
-    /// The configured limit of entries in memory.
-    pub backlog_limit: usize,
     /// Between two runs of recovery when nothing has changed.
     pub recovery_interval: Duration,
     pub store: StoreKind,
@@ -112,8 +108,8 @@ impl Admin {
         let hub = Arc::clone(&listeners.hub);
         let (interval, key_headers) = (options.recovery_interval, options.key_headers.clone());
         let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, interval, key_headers);
-        let AdminOptions { backlog_limit, store, .. } = *options;
-        Admin { core, admission, backlog_limit, store, started: clock::now(), listeners, healing, safety, vouch }
+        let store = options.store;
+        Admin { core, admission, store, started: clock::now(), listeners, healing, safety, vouch }
     }
 
     async fn page(&self, path: &str) -> Option<Page> {

@@ -297,7 +297,7 @@ impl Admin {
             (Number::Collections, number(picture.collections)),
             (Number::HaltedLanes, number(self.core.halted().len())),
             (Number::BacklogEntries, number(picture.entries)),
-            (Number::BacklogLimit, number(self.backlog_limit)),
+            (Number::BacklogLimit, number(limits.backlog_entries)),
             (Number::RequestsUnderWay, number(self.admission.under_way())),
             (Number::RequestsLimit, number(limits.concurrent_requests)),
             (Number::RequestsWaiting, number(self.admission.waiting())),

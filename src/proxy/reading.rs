@@ -190,7 +190,7 @@ impl Reading {
 
     /// Holds the answer's body back, within the memory for answers.
     async fn hold(&mut self, response: &ResponseHeader) -> Result<()> {
-        let most = self.edge.options.answer_bytes;
+        let most = self.edge.client.max_answer_bytes();
         let announced = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let length: usize = announced.unwrap_or(most);
         // Held as it came, and as it goes.
@@ -219,7 +219,7 @@ impl Reading {
         if let Some(piece) = body.take() {
             held.extend_from_slice(&piece);
         }
-        if held.len() > self.edge.options.answer_bytes {
+        if held.len() > self.edge.client.max_answer_bytes() {
             return Err(internal("the answer is too long to be rewritten"));
         }
         if end_of_stream && let Some(held) = self.held.take() {
