@@ -6,7 +6,7 @@
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::waited_for;
+use super::shared::{USAGE, waited_for};
 use crate::config::{Config, JournalStore};
 use crate::journal::postgres::{self, DatabaseUrl};
 use crate::journal::sqlite;
@@ -23,7 +23,7 @@ pub(super) enum Mode {
 pub(super) fn from(config: &Config, from: &Path) -> ExitCode {
     let JournalStore::Postgres { url } = &config.journal.store else {
         eprintln!("--from moves a journal into PostgreSQL, and the configuration names none");
-        return ExitCode::from(super::USAGE);
+        return ExitCode::from(USAGE);
     };
     match move_journal(from, url) {
         Ok(moved) => done(&url.to_string(), "moved; the file is as it was, and not used any more", &moved, "moved"),

@@ -6,7 +6,7 @@
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::waited_for;
+use super::shared::waited_for;
 use crate::config::{Config, JournalStore};
 use crate::instance::{Found, InstanceOptions, identify};
 use crate::journal::postgres::{self, Difference};

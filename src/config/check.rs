@@ -16,9 +16,9 @@ use super::mistake::{Ledger, Location};
 use super::outside;
 use super::pingora_keys::EDGE;
 use super::section::{Located, Section};
+use super::settings::{Adopt, Config, ConnectionPooling, JournalConfig, JournalStore, Limits};
 use super::tree::Node;
 use super::units::{ByteSize, show_duration};
-use super::{Adopt, Config, ConnectionPooling, DEFAULT_MERGE_DOCUMENTS, JournalConfig, JournalStore, Limits};
 use crate::chroma::{Envelope, Limit, Number, Numbers, RequestLimits, Unit};
 use crate::heal::{HealMode, HealOptions};
 use crate::ids::InstanceName;
@@ -30,6 +30,8 @@ use crate::order::{Consistency, MergeLimits};
 use crate::proxy::{AdmitLimits, ProxyOptions};
 use crate::web::{Promise, ResetPolicy};
 
+/// How many documents one merged request holds unless something else is said.
+pub(super) const DEFAULT_MERGE_DOCUMENTS: usize = 500;
 /// Chroma's own `max_batch_size`; its clients never send more documents at once.
 const MAX_MERGE_DOCUMENTS: usize = 5461;
 /// Chroma refuses bodies of 40 MiB; a merged request stays well below.

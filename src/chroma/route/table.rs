@@ -5,8 +5,11 @@
 
 use percent_encoding::percent_decode_str;
 
+use super::collection_ref::CollectionRef;
+use super::method::Method;
+use super::operation::{CatalogRead, CatalogWrite, Operation, RecordReadKind};
 use super::page::page;
-use super::{CatalogRead, CatalogWrite, CollectionRef, Method, Operation, RecordReadKind, UnknownWrite, Unsupported};
+use super::unroutable::{UnknownWrite, Unsupported};
 use crate::ids::Scope;
 use crate::order::Kind;
 

@@ -1,6 +1,6 @@
 //! Executing an adoption: nothing is sent anywhere, the entry's own body says what changes in the catalog.
 
-use super::Entry;
+use super::entry::Entry;
 use crate::chroma::EdgeAnswer;
 use crate::coordinator::adoption::{Adoption, fold};
 use crate::executor::attempt::{Attempt, Attempted};

@@ -8,8 +8,9 @@ use http::Method;
 use uuid::Uuid;
 
 use super::collection::send_in_scope;
+use super::entry::{Entry, already, applied, send, uuid_field};
+use super::existing;
 use super::made::mapped;
-use super::{Entry, already, applied, existing, send, uuid_field};
 use crate::chroma::{self, Class, Scanned, copy_requests, scan_create_collection};
 use crate::executor::attempt::{Attempt, Attempted, judge};
 use crate::ids::{CollectionId, Scope, shown};

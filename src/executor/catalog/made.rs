@@ -5,7 +5,7 @@
 
 use uuid::Uuid;
 
-use super::{Entry, uuid_field};
+use super::entry::{Entry, uuid_field};
 use crate::chroma::Existing;
 use crate::executor::attempt::{Attempt, Attempted};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, InstanceName, Scope, Seq};

@@ -8,8 +8,8 @@ use bytes::Bytes;
 use http::Method;
 
 use super::collection::update;
+use super::entry::{Entry, field};
 use super::existing::unmapped_and_empty;
-use super::{Entry, field};
 use crate::chroma::{self, CatalogWrite, Scanned, scan_create_collection, scan_create_database};
 use crate::executor::attempt::{Attempt, Attempted};
 use crate::ids::Scope;

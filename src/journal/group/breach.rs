@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::commit::{Commits, Next, PAUSE};
+use super::interface::{AppendError, Appended, DurableSink};
 use super::queue::{Taken, Waiting};
-use super::{AppendError, Appended, DurableSink};
 use crate::ids::{LaneId, Seq, TransactionId};
 use crate::journal::{Draft, Fact};
 use crate::proof::{self, CrashPoint};

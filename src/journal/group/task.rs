@@ -8,8 +8,8 @@ use std::sync::Arc;
 
 use super::breach;
 use super::commit::{Commits, Committer, Next, PAUSE, longer};
+use super::interface::{Appended, DurableSink};
 use super::queue::Queue;
-use super::{Appended, DurableSink};
 use crate::journal::Store;
 use crate::proof::{self, CrashPoint, Rule};
 
