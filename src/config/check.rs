@@ -4,7 +4,6 @@
 //! `ca_file`, whose absence would otherwise show only at the first connection.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -19,7 +18,7 @@ use super::section::{Located, Section};
 use super::settings::{Adopt, Config, ConnectionPooling, JournalConfig, JournalStore, Limits};
 use super::tree::Node;
 use super::units::{ByteSize, show_duration};
-use crate::chroma::{Envelope, Limit, Number, Numbers, RequestLimits, Unit};
+use crate::chroma::{Envelope, Numbers, RequestLimits, Setting, Unit};
 use crate::heal::{HealMode, HealOptions};
 use crate::ids::InstanceName;
 use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Tls};
@@ -301,19 +300,14 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> (Limits, RequestLimits) {
         event_streams: section.count("event_streams", 1000, 0..=100_000),
         merge,
     };
-    let requests = RequestLimits::from_fn(|limit| request_limit(&section, limit));
+    let requests = RequestLimits::from_fn(|limit| number(&section, limit.setting(), 1));
     section.finish();
     (limits, requests)
 }
 
-/// One of the limits on what a request may ask for, at least 1.
-fn request_limit(section: &Section<'_>, limit: Limit) -> u64 {
-    number(section, limit.key(), limit.unit(), limit.default_value(), 1..=limit.most())
-}
-
 /// A number of bytes, or of anything else.
-fn number(section: &Section<'_>, key: &'static str, unit: Unit, default: u64, range: RangeInclusive<u64>) -> u64 {
-    let (least, most) = range.into_inner();
+fn number(section: &Section<'_>, setting: Setting, least: u64) -> u64 {
+    let Setting { key, unit, default, most } = setting;
     match unit {
         Unit::Bytes => {
             let range = ByteSize::bytes(least)..=ByteSize::bytes(most);
@@ -328,14 +322,10 @@ fn number(section: &Section<'_>, key: &'static str, unit: Unit, default: u64, ra
 
 fn vouch(edge: &Section<'_>) -> Envelope {
     let section = edge.section("vouch");
-    let numbers = Numbers::from_fn(|number| vouched(&section, number));
+    // 0 vouches for nothing that has the number.
+    let numbers = Numbers::from_fn(|vouched| number(&section, vouched.setting(), 0));
     section.finish();
     Envelope::new(numbers)
-}
-
-/// The highest value of one number that is vouched for; 0 vouches for nothing that has it.
-fn vouched(section: &Section<'_>, vouched: Number) -> u64 {
-    number(section, vouched.key(), vouched.unit(), vouched.default_value(), 0..=vouched.most())
 }
 
 fn quarantine_wait(edge: &Section<'_>) -> Duration {

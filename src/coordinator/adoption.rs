@@ -9,7 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, InstanceName, LaneId, Scope, Seq, TransactionId};
+use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::journal::Draft;
 use crate::order::{Catalog, CatalogChange, Consequences, Kind, Origin, Profile};
 
@@ -99,8 +99,7 @@ pub fn fold(catalog: &Catalog, adoption: &Adoption, home: InstanceId, others: &[
         } else {
             consequences.diverged.push((collection, home));
         }
-        let id = InstanceCollectionId::new(found.id);
-        consequences.changes.push(CatalogChange::Mapped { collection, instance: name.clone(), id });
+        consequences.changes.push(CatalogChange::mapped(collection, &name, found.id));
         if found.dimension.is_some() && is_new {
             consequences.changes.push(CatalogChange::Dimensioned { collection });
         }

@@ -2,7 +2,7 @@
 
 use chroma_edge::chroma::Existing;
 use chroma_edge::executor::{Content, Creation, origin_of_found};
-use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope, Seq};
+use chroma_edge::ids::{CollectionId, InstanceId, Scope, Seq};
 use chroma_edge::order::{CatalogChange, Consequences, Consistency, LaneState, Origin, Outcome, Purpose, Repeat};
 use uuid::Uuid;
 
@@ -277,7 +277,6 @@ impl World {
     }
 
     fn mapping(&self, collection: CollectionId, instance: InstanceId, id: Uuid) -> CatalogChange {
-        let name = self.journal.names[instance.0].clone();
-        CatalogChange::Mapped { collection, instance: name, id: InstanceCollectionId::new(id) }
+        CatalogChange::mapped(collection, &self.journal.names[instance.0], id)
     }
 }
