@@ -1,7 +1,8 @@
 //! How much one request may ask for: every limit has a name, a default, and a refusal that names both.
 //!
-//! The defaults lie where Chroma 1.5.9 stops working, never below what it executes, but for comparisons and regular
-//! expressions, which it executes for minutes (`docs/chroma-limits.md` has the measurements). What is compared with them is in `limits.rs`.
+//! The defaults lie where Chroma 1.5.9 stops working, never below what it executes. Comparisons and regular expressions are
+//! the exception, since it executes them for minutes (`docs/chroma-limits.md` has the measurements). `limits.rs` compares
+//! requests with the limits.
 
 use super::setting::{GIB, KIB, MIB, Setting, Unit};
 

@@ -1,7 +1,7 @@
-//! What a request amounts to: its operation, how it says what it is about, the index that it meets, and every number
-//! that counts. Two requests of one shape ask the same of an instance (rule R13).
+//! The shape of a request: its operation, how it names its records, the index that it meets, and every number that counts.
+//! Two requests of one shape ask the same of an instance (rule R13).
 //!
-//! The scans count, this file names. What follows from a shape is decided in [`envelope`](super::envelope).
+//! The scans count, this file names. [`envelope`](super::envelope) decides what follows from a shape.
 
 use super::limit_table::Limit;
 use super::limits::Measured;

@@ -1,7 +1,6 @@
 //! `migrate`: brings the configured journal's schema up to this binary's, or says what is missing or different.
 //!
-//! Decides what is printed and which exit code it is: 0 when the journal is as it should be, 1 when it is not, or cannot
-//! be looked at.
+//! Decides the output and the exit code: 0 when the journal is as it should be, 1 when it is not, or cannot be read.
 
 use std::path::Path;
 use std::process::ExitCode;

@@ -2,8 +2,8 @@
 //!
 //! Two steps: `file` and `environment` say what was written, `check` says whether it can be used. Every
 //! mistake is reported at once, with its line or its variable. After [`load`] nothing has to be checked
-//! again: a [`Config`] holds only what can work. What each key does is decided in the rooms that use it;
-//! every key, limit and variable is described in `docs/configuration.md`, which a test holds to the code.
+//! again: a [`Config`] holds only what can work. The rooms that use a key decide what it does;
+//! `docs/configuration.md` describes every key, limit and variable, and a test compares it with the code.
 
 mod check;
 mod environment;

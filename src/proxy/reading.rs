@@ -1,7 +1,7 @@
 //! A read on its way through Pingora: the state of its attempts, and what each hook does with it.
 //!
-//! Where it may go is decided by [`read`](super::read), what an answer means by `chroma::classify`. Pingora passes an
-//! answer on as it comes, so an answer whose meaning is in its body is not passed on: the edge then executes the read
+//! [`read`](super::read) decides where a read may go, `chroma::classify` what an answer means. Pingora passes an
+//! answer on as it comes, so it must not pass on an answer whose meaning is in its body: the edge then executes the read
 //! itself ([`Reading::finish`]).
 
 use std::sync::Arc;

@@ -1,7 +1,7 @@
 //! The table of Chroma 1.5.9's paths, and of the methods each has.
 //!
-//! One place lists the paths ([`endpoint`]), one the methods ([`operation`]). A new Chroma operation is added
-//! here or it does not exist.
+//! One place lists the paths ([`endpoint`]), one the methods ([`operation`]). The edge knows no operation that is not
+//! listed here.
 
 use percent_encoding::percent_decode_str;
 

@@ -1,8 +1,8 @@
-//! A collection that one instance has created, copied to another (rule R8): its definition, from the journaled entry and
+//! Copies a collection that one instance has created to another (rule R8). The definition comes from the journaled entry and
 //! the first instance's stored answer, never from what any instance has now.
 //!
-//! The copy is read back and compared, between servers of any versions: one that is defined differently is mapped
-//! and diverged. In which way a server copies exactly was found out when it was looked at.
+//! The edge reads the copy back and compares it, between servers of any versions; a copy with another definition is mapped
+//! and diverged. The inspection of a server finds out in which way the server copies exactly.
 
 use http::Method;
 use uuid::Uuid;

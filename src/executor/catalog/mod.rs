@@ -1,7 +1,7 @@
-//! One attempt of a catalog write on one instance: what is sent, and what an answer means, given what the catalog
+//! One attempt of a catalog write on one instance: what to send, and what an answer means, given what the catalog
 //! held before the entry (rule R8).
 //!
-//! Names are judged by the edge's catalog: what an instance has besides is adopted, never mixed in.
+//! The edge's catalog judges names: the edge adopts what an instance has besides, and never mixes it in.
 
 mod adopt;
 mod collection;

@@ -1,7 +1,7 @@
-//! A catalog entry that was refused elsewhere, and may have been executed here: whatever it left is undone, or
-//! reported (rules R4, G7).
+//! A catalog entry that another instance refused, and that this one may have executed: undoes, or reports, whatever the entry
+//! left here (rules R4, G7).
 //!
-//! Its client was answered that it has no effect. A collection left behind would be found, one day, as something that
+//! The client was told that the entry has no effect. A collection left behind would one day look like something that
 //! existed before the edge, and be adopted.
 
 use bytes::Bytes;

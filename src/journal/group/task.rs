@@ -1,7 +1,7 @@
 //! The task behind the handles: one commit at a time, and a pause after one that the store refused.
 //!
-//! What an outcome means for those who wait is decided by the commit itself (`commit.rs`). Superseded: nothing can be
-//! committed any more, so the task ends, and its appends and facts with it.
+//! The commit itself (`commit.rs`) decides what an outcome means for those who wait. Once another edge has the journal,
+//! nothing can be committed any more: the task ends, and its appends and facts with it.
 
 use std::future::Future;
 use std::sync::Arc;
