@@ -11,7 +11,8 @@ use super::collection::send_in_scope;
 use super::entry::{Entry, already, applied, send, uuid_field};
 use super::existing;
 use super::made::mapped;
-use crate::chroma::{self, Class, Scanned, copy_requests, scan_create_collection};
+use crate::chroma::{self, Class, EdgeAnswer, Scanned, copy_requests, scan_create_collection};
+use crate::coordinator::adoption::lacking;
 use crate::executor::attempt::{Attempt, Attempted, judge};
 use crate::ids::{CollectionId, Scope, shown};
 use crate::instance::{Answer, Outgoing};
@@ -30,7 +31,8 @@ pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope
     };
     let collection = CollectionId::new(id);
     if existing::was_found(attempt, collection) {
-        return Ok(already(Vec::new()));
+        let consequences = lacking(attempt.core.board().catalog(), [collection], attempt.instance);
+        return Ok(Attempted::by_the_edge(Outcome::Applied(consequences), EdgeAnswer::json(200, "{}")));
     }
     let copied_by = attempt.core.discovery.servers().copied_by(attempt.instance);
     let Some(plan) = copy_requests(&stored, &scan.name, copied_by) else {
