@@ -2,7 +2,7 @@
 //!
 //! Three kinds: [`Timestamp`] is the wall clock, for what is stored and shown; [`now`] is monotonic, for
 //! deadlines and durations; [`awake`] counts the time that the machine was suspended too, for promises made to others.
-//! No rule of `order/` reads any.
+//! No rule of `order/` reads a clock.
 
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 

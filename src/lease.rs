@@ -2,8 +2,8 @@
 //!
 //! One journal serves one edge at a time, and an instance cannot tell an old edge from the new one. So an edge that sends
 //! asks here before a write's first byte, before every piece of its body, and once more when its last byte is handed
-//! over. This room only remembers until when; who may hold a journal, and for how long, is decided by the store that
-//! holds it.
+//! over. This room only remembers until when. The store that holds the journal decides which edge may have it, and for how
+//! long.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;

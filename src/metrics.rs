@@ -57,10 +57,13 @@ pub enum Number {
     CopiesMade,
     CopiesFailed,
     CopiedRecords,
+    AuditedRecords,
+    CondemnedCopies,
+    DifferingCollections,
 }
 
 impl Number {
-    const ALL: [Number; 33] = [
+    const ALL: [Number; 36] = [
         Number::Active,
         Number::LeaseHeld,
         Number::PendingWrites,
@@ -94,6 +97,9 @@ impl Number {
         Number::CopiesMade,
         Number::CopiesFailed,
         Number::CopiedRecords,
+        Number::AuditedRecords,
+        Number::CondemnedCopies,
+        Number::DifferingCollections,
     ];
 
     const fn name_and_help(self) -> (&'static str, &'static str) {
@@ -137,6 +143,13 @@ impl Number {
             Number::CopiesMade => ("copies_made", "Diverged copies of collections made anew since the start"),
             Number::CopiesFailed => ("copies_failed", "Attempts to make a copy anew that failed since the start"),
             Number::CopiedRecords => ("copied_records", "Records of the copies that were made anew since the start"),
+            Number::AuditedRecords => ("audited_records", "Records compared by audits since the start"),
+            Number::CondemnedCopies => {
+                ("condemned_copies", "Copies that audits have shown to be wrong since the start")
+            }
+            Number::DifferingCollections => {
+                ("differing_collections", "Collections whose copies differed at their last audit")
+            }
         }
     }
 }

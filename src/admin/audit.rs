@@ -10,11 +10,6 @@ use crate::chroma::EdgeAnswer;
 use crate::ids::{CollectionId, Scope, shown};
 use crate::web::{PageRequest, Reply};
 
-/// Its path.
-pub(super) const PATH: &str = "/admin/audit";
-/// The largest body of a request for an audit.
-pub(super) const BODY_BYTES: usize = 4096;
-
 /// What an operator asks for.
 #[derive(Debug, Default, Deserialize)]
 #[serde(deny_unknown_fields)]

@@ -39,8 +39,6 @@ pub use self::standby::StandbyPages;
 pub struct Admin {
     core: Arc<Core>,
     admission: Arc<Admission>,
-    /// The configured limit of entries in memory.
-    backlog_limit: usize,
     store: StoreKind,
     started: Instant,
     listeners: Listeners,
@@ -84,8 +82,6 @@ enum Page {
 /// What the pages need of the configuration.
 #[derive(Clone, Debug)]
 pub struct AdminOptions {
-    /// The configured limit of entries in memory.
-    pub backlog_limit: usize,
     /// Between two runs of recovery when nothing has changed.
     pub recovery_interval: Duration,
     pub store: StoreKind,
@@ -115,19 +111,8 @@ impl Admin {
         let hub = Arc::clone(&listeners.hub);
         let (interval, key_headers) = (options.recovery_interval, options.key_headers.clone());
         let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, interval, key_headers);
-        let AdminOptions { backlog_limit, store, .. } = *options;
-        Admin {
-            core,
-            admission,
-            backlog_limit,
-            store,
-            started: clock::now(),
-            listeners,
-            healing,
-            audits,
-            safety,
-            vouch,
-        }
+        let store = options.store;
+        Admin { core, admission, store, started: clock::now(), listeners, healing, audits, safety, vouch }
     }
 
     async fn page(&self, path: &str) -> Option<Page> {
@@ -157,6 +142,12 @@ fn quarantined_at(path: &str) -> Option<String> {
     Some(percent_decode_str(segment).decode_utf8_lossy().into_owned())
 }
 
+/// Where audits are shown, and asked for.
+const AUDIT: &str = "/admin/audit";
+
+/// The largest body of a request for an audit.
+const AUDIT_BODY_BYTES: usize = 4096;
+
 /// Where faults are listed.
 const FAULTS: &str = "/admin/faults";
 
@@ -172,8 +163,8 @@ impl OwnPages for Admin {
         if PAGES.contains(&path) {
             return Some(0);
         }
-        if path == audit::PATH {
-            return Some(if *method == Method::POST { audit::BODY_BYTES } else { 0 });
+        if path == AUDIT {
+            return Some(if *method == Method::POST { AUDIT_BODY_BYTES } else { 0 });
         }
         if path == client::PATH || lane_of_faults(path).is_some() {
             return Some(0);
@@ -191,7 +182,7 @@ impl OwnPages for Admin {
         if let Some(id) = quarantined_at(&request.path) {
             return self.on_quarantined(&id, &request).await.into();
         }
-        if request.path == audit::PATH {
+        if request.path == AUDIT {
             return self.on_audit(&request).into();
         }
         if request.path == client::PATH {

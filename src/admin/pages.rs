@@ -271,6 +271,21 @@ impl Admin {
         Page::Json { status: 200, body: json!({ "count": mappings.len(), "mappings": mappings }) }
     }
 
+    /// What was done about copies, and found about them.
+    fn copy_numbers(&self) -> [(Number, i64); 6] {
+        let [made, failed, copied] = self.healing.totals();
+        let [audited, condemned, differing] = self.audits.totals();
+        let numbers = [
+            (Number::CopiesMade, made),
+            (Number::CopiesFailed, failed),
+            (Number::CopiedRecords, copied),
+            (Number::AuditedRecords, audited),
+            (Number::CondemnedCopies, condemned),
+            (Number::DifferingCollections, differing),
+        ];
+        numbers.map(|(number, value)| (number, i64::try_from(value).unwrap_or(i64::MAX)))
+    }
+
     pub(super) async fn metrics(&self) -> Page {
         let picture = self.picture();
         let registry = self.core.registry();
@@ -298,7 +313,7 @@ impl Admin {
             (Number::Collections, number(picture.collections)),
             (Number::HaltedLanes, number(self.core.halted().len())),
             (Number::BacklogEntries, number(picture.entries)),
-            (Number::BacklogLimit, number(self.backlog_limit)),
+            (Number::BacklogLimit, number(limits.backlog_entries)),
             (Number::RequestsUnderWay, number(self.admission.under_way())),
             (Number::RequestsLimit, number(limits.concurrent_requests)),
             (Number::RequestsWaiting, number(self.admission.waiting())),
@@ -319,10 +334,7 @@ impl Admin {
         gauges.numbers.push((Number::QuarantinedReads, number(held.reads)));
         gauges.numbers.push((Number::SuspectWrites, number(held.suspect_writes)));
         gauges.numbers.push((Number::SuspectReads, number(held.suspect_reads)));
-        let [made, failed, records] = self.healing.totals();
-        gauges.numbers.push((Number::CopiesMade, count(made)));
-        gauges.numbers.push((Number::CopiesFailed, count(failed)));
-        gauges.numbers.push((Number::CopiedRecords, count(records)));
+        gauges.numbers.extend(self.copy_numbers());
         gauges.numbers.push((Number::EventStreams, number(self.listeners.hub.streams())));
         gauges.numbers.push((Number::EventStreamsLimit, number(self.listeners.hub.limit())));
         if let Some(webhook) = &self.listeners.webhook {

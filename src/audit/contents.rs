@@ -266,7 +266,9 @@ struct Ids {
 
 impl Touched {
     fn note(&mut self, kind: Kind, body: &[u8]) {
-        let ids = serde_json::from_slice::<Ids>(body).ok().and_then(|body| body.ids).unwrap_or_default();
+        let object = body.trim_ascii_start().starts_with(b"{");
+        let ids = serde_json::from_slice::<Ids>(body).ok().filter(|_| object).and_then(|body| body.ids);
+        let ids = ids.unwrap_or_default();
         self.anything |= ids.is_empty() && kind.is_record();
         self.ids.extend(ids);
     }

@@ -1,13 +1,13 @@
-//! The definition of a collection, copied to another instance, and compared with what came of it.
+//! The definition of a collection: how to make it on another instance, and what to compare of the result.
 //!
-//! Built from the answer of the instance that created it. Where both servers have a `schema` it is name, metadata and
-//! schema, never the configuration (schema and configuration together are refused unless the configuration is the
-//! default). What a create cannot carry follows in a PUT: legacy `hnsw:*` metadata, which Chroma refuses beside a
-//! schema; and the embedding function and the thread count, which Chroma 1.5.9 replaces by its own when the schema is
-//! otherwise the default one (the stock Python client's is). Where one of them has no schema it is the configuration,
-//! which then is all that defines a collection there; beside it, too, legacy metadata follows in a PUT.
+//! The source is the answer of the instance that created the collection. Where both servers have a `schema`, the copy gets
+//! name, metadata and schema, never the configuration: Chroma refuses the two together unless the configuration is the
+//! default. A PUT brings what a create cannot: legacy `hnsw:*` metadata, which Chroma refuses beside a schema; and the
+//! embedding function and the thread count, which Chroma 1.5.9 replaces by its own when the schema is otherwise the default
+//! one (the stock Python client's is). Where one of the servers has no schema, the configuration alone defines the copy;
+//! there, too, a PUT brings legacy metadata.
 //!
-//! Whether a copy is exact is never taken for granted: it is read back and compared (`difference.rs`).
+//! No copy is taken for exact before the edge has read it back and compared it (`difference.rs`).
 
 use std::collections::BTreeMap;
 

@@ -1,6 +1,6 @@
-//! What a delete's answer tells: how many records it removed, which only its first execution knows.
+//! What the answer to a delete tells: how many records it removed, which only the first execution knows.
 //!
-//! It decides whether a repetition could know the number; who repeats what is decided by `order/`.
+//! It decides whether a repetition can know the number; `order/` decides which instance repeats what.
 
 use bytes::Bytes;
 use serde::Deserialize;

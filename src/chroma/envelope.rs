@@ -5,7 +5,7 @@
 
 use std::collections::{HashMap, VecDeque};
 
-use super::shape::{Number, Numbers, Shape, Verb};
+use super::shape::{Numbers, Shape, Verb};
 use super::sizes::IndexShape;
 use crate::order::{Conditions, Vouching};
 
@@ -23,7 +23,7 @@ pub struct Envelope(Numbers);
 
 impl Default for Envelope {
     fn default() -> Self {
-        Envelope(Numbers::from_fn(Number::default_value))
+        Envelope(Numbers::from_fn(|number| number.setting().default))
     }
 }
 
@@ -125,7 +125,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::chroma::RecordReadKind;
+    use crate::chroma::{Number, RecordReadKind};
     use crate::order::Kind;
 
     fn shape(verb: Verb, index: IndexShape, value: impl Fn(Number) -> u64) -> Shape {
@@ -143,7 +143,7 @@ mod tests {
     fn what_is_inside_is_vouched_for_and_one_more_is_not() {
         let likeness = Likeness::new(Envelope::default());
         for number in Number::ALL {
-            let most = number.default_value();
+            let most = number.setting().default;
             assert_eq!(likeness.of(&ordinary(GET, number, most)), Vouching::Vouched, "{number:?}");
             assert_eq!(likeness.of(&ordinary(GET, number, most + 1)), Vouching::Unvouched, "{number:?}");
         }
@@ -217,7 +217,7 @@ mod tests {
             let inside = Envelope::default().holds(&asked);
             let like = |shape: &&Shape| Number::ALL.into_iter().all(|number| {
                 let (has, most) = (asked.numbers.get(number), shape.numbers.get(number));
-                let ordinary = if asked.index == IndexShape::ORDINARY { number.default_value() } else { 0 };
+                let ordinary = if asked.index == IndexShape::ORDINARY { number.setting().default } else { 0 };
                 has <= (most * LIKE).max(ordinary)
             });
             let same = |shape: &&Shape| Key::of(shape) == Key::of(&asked);

@@ -1,7 +1,10 @@
 //! How much one request may ask for: every limit has a name, a default, and a refusal that names both.
 //!
-//! The defaults lie where Chroma 1.5.9 stops working, never below what it executes, but for comparisons and regular
-//! expressions, which it executes for minutes (`docs/chroma-limits.md` has the measurements). What is compared with them is in `limits.rs`.
+//! The defaults lie where Chroma 1.5.9 stops working, never below what it executes. Comparisons and regular expressions are
+//! the exception, since it executes them for minutes (`docs/chroma-limits.md` has the measurements). `limits.rs` compares
+//! requests with the limits.
+
+use super::setting::{GIB, KIB, MIB, Setting, Unit};
 
 /// What is counted of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -26,32 +29,18 @@ pub enum Limit {
     HnswMaxNeighbors,
 }
 
-/// What a limit counts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    Bytes,
-    Count,
-}
-
 /// One row of the table of limits.
 struct Row {
-    key: &'static str,
+    /// The key below `edge.limits`.
+    setting: Setting,
     reason: &'static str,
     /// What is counted, as a refusal says it.
     what: &'static str,
-    unit: Unit,
-    default: u64,
-    /// The highest value that can be configured.
-    most: u64,
 }
 
 const fn row(key: &'static str, reason: &'static str, what: &'static str, unit: Unit, default: u64, most: u64) -> Row {
-    Row { key, reason, what, unit, default, most }
+    Row { setting: Setting { key, unit, default, most }, reason, what }
 }
-
-const KIB: u64 = 1024;
-const MIB: u64 = 1024 * KIB;
-const GIB: u64 = 1024 * MIB;
 
 impl Limit {
     pub const ALL: [Limit; 18] = [
@@ -116,27 +105,14 @@ impl Limit {
         }
     }
 
-    /// The key below `edge.limits`.
-    pub const fn key(self) -> &'static str {
-        self.row().key
+    /// The key below `edge.limits`; the lowest value is 1.
+    pub const fn setting(self) -> Setting {
+        self.row().setting
     }
 
     /// The metric's label, and the `reason` of the answer.
     pub const fn reason(self) -> &'static str {
         self.row().reason
-    }
-
-    pub const fn unit(self) -> Unit {
-        self.row().unit
-    }
-
-    pub const fn default_value(self) -> u64 {
-        self.row().default
-    }
-
-    /// The highest value that can be configured; the lowest is 1.
-    pub const fn most(self) -> u64 {
-        self.row().most
     }
 }
 
@@ -171,7 +147,7 @@ pub struct Exceeded {
 impl std::fmt::Display for Exceeded {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Exceeded { limit, actual, allowed } = self;
-        let Row { key, what, .. } = limit.row();
+        let Row { what, setting: Setting { key, .. }, .. } = limit.row();
         write!(f, "Too many {what}: {actual}, and the limit is {allowed} (edge.limits.{key})")
     }
 }
@@ -184,8 +160,9 @@ mod tests {
     fn every_limit_stands_at_its_own_index_with_a_name_of_its_own() {
         for (index, limit) in Limit::ALL.into_iter().enumerate() {
             assert_eq!(limit as usize, index, "{limit:?}");
-            assert_eq!(limit.reason(), format!("limit_{}", limit.key()));
-            assert!(limit.default_value() <= limit.most());
+            let setting = limit.setting();
+            assert_eq!(limit.reason(), format!("limit_{}", setting.key));
+            assert!(setting.default <= setting.most);
         }
     }
 }

@@ -14,7 +14,7 @@ pub struct RequestLimits([u64; Limit::ALL.len()]);
 
 impl Default for RequestLimits {
     fn default() -> Self {
-        RequestLimits::from_fn(Limit::default_value)
+        RequestLimits::from_fn(|limit| limit.setting().default)
     }
 }
 
@@ -126,7 +126,8 @@ mod tests {
             measured.note(limit, allowed + 1);
             let refusal = limits.check(&measured).unwrap_err();
             let text = refusal.to_string();
-            let names = text.contains(&format!("edge.limits.{}", limit.key())) && text.contains(&allowed.to_string());
+            let names =
+                text.contains(&format!("edge.limits.{}", limit.setting().key)) && text.contains(&allowed.to_string());
             assert!(names && text.contains(&(allowed + 1).to_string()), "{text}");
             assert_eq!((refusal.answer().status, refusal.reason()), (400, limit.reason()));
         }

@@ -1,8 +1,8 @@
 //! Several requests of one kind, as one request.
 //!
 //! Chroma applies what is inside a request in order, so the concatenation means the same as the requests one after
-//! another. It decides nothing about which may share one: that is rule R9, checked by the scan before.
-//! Elements are copied as text: no number changes.
+//! another. Elements are copied as text, so no number changes. Rule R9, which the scan checks before, decides which requests
+//! may share one.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -25,6 +25,7 @@ mod rewrite;
 mod route;
 mod scan;
 mod scratch;
+mod setting;
 mod shape;
 mod sizes;
 
@@ -44,7 +45,7 @@ pub use difference::{blank_definition_difference, definition_difference, name_di
 pub use envelope::{Envelope, Likeness};
 pub use error::{ErrorBody, ErrorName, Recovery};
 pub use feature::Feature;
-pub use limit_table::{Exceeded, IndexFault, Limit, Unit};
+pub use limit_table::{Exceeded, IndexFault, Limit};
 pub use limits::{Measured, RequestLimits};
 pub use lookup::{Looked, Lookup, is_not_found};
 pub use marker::{MARKER_NAME, marker_change, marker_creation, read_marker};
@@ -63,5 +64,6 @@ pub use scan::{
     shown_index,
 };
 pub use scratch::{hidden, is_reserved_database, is_scratch, marker_scope, reserved_database, scratch_scope};
+pub use setting::{Setting, Unit};
 pub use shape::{Number, Numbers, Shape, Verb};
 pub use sizes::IndexShape;

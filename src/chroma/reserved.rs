@@ -1,4 +1,4 @@
-//! Names of the edge's own collections on instances: copies that are being made. No client sees or makes them.
+//! Names of the edge's own collections on instances: copies in the making. No client sees or makes them.
 
 /// What the name of every collection of the edge's own begins with.
 pub const RESERVED_PREFIX: &str = "chroma-edge.";

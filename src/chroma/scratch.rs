@@ -1,8 +1,8 @@
 //! The edge's own databases on a server, reserved and hidden from clients in the edge's own answers: the one in which a
 //! server is tried out, and the one that holds its marker.
 //!
-//! The first exists for a moment at a time, or until the next look where a crash left it behind. Neither is ever adopted,
-//! since looks leave them out, and their collections have no id that clients could know.
+//! The first exists for a moment; if a crash leaves it behind, the next inspection removes it. Inspections leave both out, so
+//! the edge adopts neither, and clients learn no id of a collection in them.
 
 use super::answer::EdgeAnswer;
 use super::error::{ErrorBody, ErrorName};

@@ -1,11 +1,12 @@
-//! What a request amounts to: its operation, how it says what it is about, the index that it meets, and every number
-//! that counts. Two requests of one shape ask the same of an instance (rule R13).
+//! The shape of a request: its operation, how it names its records, the index that it meets, and every number that counts.
+//! Two requests of one shape ask the same of an instance (rule R13).
 //!
-//! The scans count, this file names. What follows from a shape is decided in [`envelope`](super::envelope).
+//! The scans count, this file names. [`envelope`](super::envelope) decides what follows from a shape.
 
-use super::limit_table::{Limit, Unit};
+use super::limit_table::Limit;
 use super::limits::Measured;
 use super::route::RecordReadKind;
+use super::setting::{GIB, MIB, Setting, Unit};
 use super::sizes::IndexShape;
 use crate::order::{Conditions, Kind};
 
@@ -25,20 +26,9 @@ pub enum Number {
     ConditionRegexBytes,
 }
 
-/// The row of a number: its key below `edge.vouch`, what is vouched for unless something else is configured.
-struct Row {
-    key: &'static str,
-    unit: Unit,
-    default: u64,
-    most: u64,
+const fn row(key: &'static str, unit: Unit, default: u64, most: u64) -> Setting {
+    Setting { key, unit, default, most }
 }
-
-const fn row(key: &'static str, unit: Unit, default: u64, most: u64) -> Row {
-    Row { key, unit, default, most }
-}
-
-const MIB: u64 = 1024 * 1024;
-const GIB: u64 = 1024 * MIB;
 
 impl Number {
     pub const ALL: [Number; 11] = [
@@ -55,7 +45,8 @@ impl Number {
         Number::ConditionRegexBytes,
     ];
 
-    const fn row(self) -> Row {
+    /// The key below `edge.vouch`; the default is what is vouched for, and the lowest value is 0.
+    pub const fn setting(self) -> Setting {
         use Unit::{Bytes, Count};
         match self {
             Number::Documents => row("documents", Count, 1000, 10_000_000),
@@ -70,24 +61,6 @@ impl Number {
             Number::ConditionPatternBytes => row("condition_pattern_bytes", Bytes, 1000, GIB),
             Number::ConditionRegexBytes => row("condition_regex_bytes", Bytes, 0, GIB),
         }
-    }
-
-    /// The key below `edge.vouch`.
-    pub const fn key(self) -> &'static str {
-        self.row().key
-    }
-
-    pub const fn unit(self) -> Unit {
-        self.row().unit
-    }
-
-    pub const fn default_value(self) -> u64 {
-        self.row().default
-    }
-
-    /// The highest value that can be configured; the lowest is 0.
-    pub const fn most(self) -> u64 {
-        self.row().most
     }
 }
 
@@ -175,7 +148,7 @@ mod tests {
     fn every_number_stands_at_its_own_index_below_what_can_be_configured() {
         for (at, number) in Number::ALL.into_iter().enumerate() {
             assert_eq!(number as usize, at, "{number:?}");
-            assert!(number.default_value() <= number.most());
+            assert!(number.setting().default <= number.setting().most);
         }
     }
 

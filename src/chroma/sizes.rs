@@ -1,5 +1,5 @@
-//! What a scan sees of a request besides what is limited: how much it is about, how it says so, and the index that it
-//! defines. What all of it amounts to is [`shape`](super::shape)'s.
+//! What a scan notes of a request besides the limited numbers: how many records it concerns, how it names them, and which
+//! index it defines. [`shape`](super::shape) puts all of it together.
 
 use uuid::Uuid;
 

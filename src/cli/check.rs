@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::config::{Config, ConnectionPooling, JournalStore, show_duration};
+use crate::config::{ByteSize, Config, ConnectionPooling, JournalStore, show_duration};
 use crate::journal::Compression;
 use crate::order::Consistency;
 use crate::web::{Origins, ResetPolicy};
@@ -35,49 +35,49 @@ fn lines(config: &Config) -> Vec<(String, String)> {
         JournalStore::Postgres { url } => line("journal.postgres", url.to_string()),
     }
     line("journal.compression", compression(config.journal.compression).to_owned());
-    line("journal.max_bytes", config.journal.max_bytes.to_string());
-    line("read_consistency", consistency(config.read_consistency).to_owned());
-    line("read_replica_ratio", config.read_replica_ratio.get().to_string());
+    line("journal.max_bytes", bytes(config.journal.retention.max_bytes));
+    line("read_consistency", consistency(config.proxy.consistency).to_owned());
+    line("read_replica_ratio", config.proxy.replica_ratio.to_string());
     for (key, span) in [
         ("journal.lease", config.journal.lease),
-        ("write_wait", config.write_wait),
-        ("read_wait", config.read_wait),
-        ("catalog_wait", config.catalog_wait),
+        ("write_wait", config.proxy.write_wait),
+        ("read_wait", config.proxy.read_wait),
+        ("catalog_wait", config.proxy.catalog_wait),
         ("attempt_timeout", config.attempt_timeout),
-        ("request_timeout", config.request_timeout),
+        ("request_timeout", config.proxy.request_timeout),
         ("settle_time", config.settle_time),
         ("journal_timeout", config.journal_timeout),
         ("recovery_interval", config.recovery_interval),
-        ("retention", config.retention),
+        ("retention", config.journal.retention.keep),
         ("shutdown_grace", config.shutdown_grace),
         ("health.interval", config.health.interval),
         ("health.timeout", config.health.timeout),
-        ("limits.queue_wait", config.limits.queue_wait),
+        ("limits.queue_wait", config.limits.admission.queue_wait),
     ] {
         line(key, show_duration(span));
     }
     line("health.failures", config.health.failures.to_string());
     line("connection_pooling", (config.connection_pooling == ConnectionPooling::Enabled).to_string());
-    line("limits.body_bytes", config.limits.body_bytes.to_string());
+    line("limits.body_bytes", bytes(config.limits.admission.body_bytes as u64));
     line("limits.answer_bytes", config.limits.answer_bytes.to_string());
-    line("limits.buffered_bytes", config.limits.buffered_bytes.to_string());
-    line("limits.concurrent_requests", config.limits.concurrent_requests.to_string());
-    line("limits.queued_requests", config.limits.queued_requests.to_string());
+    line("limits.buffered_bytes", bytes(config.limits.admission.buffered_bytes as u64));
+    line("limits.concurrent_requests", config.limits.admission.concurrent_requests.to_string());
+    line("limits.queued_requests", config.limits.admission.queued_requests.to_string());
     line("limits.concurrent_attempts", config.limits.concurrent_attempts.to_string());
-    line("limits.backlog_entries", config.limits.backlog_entries.to_string());
+    line("limits.backlog_entries", config.limits.admission.backlog_entries.to_string());
     line("limits.event_streams", config.limits.event_streams.to_string());
-    line("limits.merge_documents", config.limits.merge_documents.to_string());
-    line("limits.merge_bytes", config.limits.merge_bytes.to_string());
-    line("protection.allow_reset", (config.protection.reset == ResetPolicy::Allowed).to_string());
-    line("protection.collections", format!("[{}]", config.protection.collections.join(", ")));
+    line("limits.merge_documents", config.limits.merge.documents.to_string());
+    line("limits.merge_bytes", bytes(config.limits.merge.bytes));
+    line("protection.allow_reset", (config.proxy.reset == ResetPolicy::Allowed).to_string());
+    line("protection.collections", format!("[{}]", config.proxy.protected.join(", ")));
     line("adopt.tenants", format!("[{}]", config.adopt.tenants.join(", ")));
-    let headers: Vec<&str> = config.idempotency.names().iter().map(http::HeaderName::as_str).collect();
+    let headers: Vec<&str> = config.proxy.idempotency.names().iter().map(http::HeaderName::as_str).collect();
     line("idempotency.headers", format!("[{}]", headers.join(", ")));
-    let nets: Vec<String> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+    let nets: Vec<String> = config.proxy.trusted_proxies.iter().map(ToString::to_string).collect();
     line("trusted_proxies", format!("[{}]", nets.join(", ")));
     line(
         "cors.origins",
-        match &config.origins {
+        match &config.proxy.origins {
             Origins::None => "[]".to_owned(),
             Origins::Any => "[*]".to_owned(),
             Origins::These(origins) => format!("[{}]", origins.join(", ")),
@@ -91,6 +91,10 @@ fn lines(config: &Config) -> Vec<(String, String)> {
     line("log", config.log.clone());
     line("threads", config.pingora.threads.to_string());
     lines
+}
+
+fn bytes(count: u64) -> String {
+    ByteSize::bytes(count).to_string()
 }
 
 fn compression(choice: Compression) -> &'static str {

@@ -1,12 +1,11 @@
 //! `migrate`: brings the configured journal's schema up to this binary's, or says what is missing or different.
 //!
-//! Decides what is printed and which exit code it is: 0 when the journal is as it should be, 1 when it is not, or cannot
-//! be looked at.
+//! Decides the output and the exit code: 0 when the journal is as it should be, 1 when it is not, or cannot be read.
 
 use std::path::Path;
 use std::process::ExitCode;
 
-use super::waited_for;
+use super::shared::{USAGE, waited_for};
 use crate::config::{Config, JournalStore};
 use crate::journal::postgres::{self, DatabaseUrl};
 use crate::journal::sqlite;
@@ -23,7 +22,7 @@ pub(super) enum Mode {
 pub(super) fn from(config: &Config, from: &Path) -> ExitCode {
     let JournalStore::Postgres { url } = &config.journal.store else {
         eprintln!("--from moves a journal into PostgreSQL, and the configuration names none");
-        return ExitCode::from(super::USAGE);
+        return ExitCode::from(USAGE);
     };
     match move_journal(from, url) {
         Ok(moved) => done(&url.to_string(), "moved; the file is as it was, and not used any more", &moved, "moved"),

@@ -8,6 +8,7 @@ mod check;
 mod logging;
 mod migrate;
 mod online;
+mod shared;
 mod validate;
 
 use std::ffi::OsString;
@@ -17,11 +18,9 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 
+use self::shared::USAGE;
 use crate::config::{self, Config};
 use crate::proof;
-
-/// A mistake in the command line or the configuration: EX_USAGE of sysexits.h.
-const USAGE: u8 = 64;
 
 /// One highly available Chroma, made of two or more ordinary Chroma servers.
 #[derive(Debug, Parser)]
@@ -115,12 +114,6 @@ pub fn run<T, E: Display>(
             ExitCode::SUCCESS
         }
     }
-}
-
-/// Runs `work` to its end: a command has nothing else to do meanwhile.
-fn waited_for<T>(work: impl Future<Output = T>) -> Result<T, String> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    Ok(runtime.map_err(|error| error.to_string())?.block_on(work))
 }
 
 fn with_config(path: Option<&Path>, act: impl FnOnce(Config) -> ExitCode) -> ExitCode {

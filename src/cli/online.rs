@@ -1,12 +1,12 @@
 //! `check --online`: contacts the configured servers and the journal, and says what it found, in words.
 //!
-//! Decides what is printed and whether it is a problem (exit code 1). It changes nothing: a journal that is missing, or
-//! older than this binary, is none, since `serve` makes it or brings it up to date.
+//! Decides the output, and what counts as a problem (exit code 1). It changes nothing. A journal that is missing, or
+//! older than this binary, is no problem, since `serve` makes it or brings it up to date.
 
 use std::process::ExitCode;
 use std::time::Duration;
 
-use super::waited_for;
+use super::shared::waited_for;
 use crate::config::{Config, JournalStore};
 use crate::instance::{Found, InstanceOptions, identify};
 use crate::journal::postgres::{self, Difference};

@@ -4,7 +4,6 @@
 //! `ca_file`, whose absence would otherwise show only at the first connection.
 
 use std::collections::HashMap;
-use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -16,22 +15,23 @@ use super::mistake::{Ledger, Location};
 use super::outside;
 use super::pingora_keys::EDGE;
 use super::section::{Located, Section};
+use super::settings::{Adopt, Config, ConnectionPooling, JournalConfig, JournalStore, Limits};
 use super::tree::Node;
 use super::units::{ByteSize, show_duration};
-use super::{
-    Adopt, Config, ConnectionPooling, DEFAULT_MERGE_DOCUMENTS, Heal, JournalConfig, JournalStore, Limits, Protection,
-    ReplicaRatio,
-};
 use crate::audit::AuditOptions;
-use crate::chroma::{Envelope, Limit, Number, Numbers, RequestLimits, Unit};
-use crate::heal::HealMode;
+use crate::chroma::{Envelope, Numbers, RequestLimits, Setting, Unit};
+use crate::heal::{HealMode, HealOptions};
 use crate::ids::InstanceName;
 use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Tls};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
-use crate::order::Consistency;
+use crate::journal::retention::RetentionOptions;
+use crate::order::{Consistency, MergeLimits};
+use crate::proxy::{AdmitLimits, ProxyOptions};
 use crate::web::{Promise, ResetPolicy};
 
+/// How many documents one merged request holds unless something else is said.
+pub(super) const DEFAULT_MERGE_DOCUMENTS: usize = 500;
 /// Chroma's own `max_batch_size`; its clients never send more documents at once.
 const MAX_MERGE_DOCUMENTS: usize = 5461;
 /// Chroma refuses bodies of 40 MiB; a merged request stays well below.
@@ -56,9 +56,8 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
     let edge = Section::new(EDGE, raw.root.get(EDGE), ledger);
     let instances = instances(&edge, ledger);
     let (attempt_timeout, request_timeout) = timeouts(&edge, ledger);
-    let ratio = edge.number("read_replica_ratio", 0.8, 0.0..=1.0);
-    let consistency = [("fresh", Consistency::Fresh), ("any", Consistency::Any)];
-    let promises = [("always", Promise::Always), ("with_id", Promise::WithId)];
+    let (limits, requests) = limits(&edge, ledger);
+    let (heal, marker_interval) = heal(&edge);
     let pooling = [("true", ConnectionPooling::Enabled), ("false", ConnectionPooling::Disabled)];
     let shutdown_grace = edge.duration("shutdown_grace", secs(8), ms(0)..=secs(300));
     if pingora.grace_period_seconds.is_none() {
@@ -70,31 +69,21 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         })?,
         instances,
         journal: journal(&edge),
-        read_consistency: edge.choice("read_consistency", "fresh", &consistency, Consistency::Fresh),
-        read_replica_ratio: ReplicaRatio(ratio),
-        write_wait: edge.duration("write_wait", secs(5), ms(0)..=secs(600)),
-        promise: edge.choice("promise", "always", &promises, Promise::Always),
-        read_wait: edge.duration("read_wait", secs(5), ms(0)..=secs(600)),
-        catalog_wait: edge.duration("catalog_wait", secs(3), ms(0)..=secs(600)),
+        proxy: proxy(&edge, request_timeout, requests),
         attempt_timeout,
-        request_timeout,
         settle_time: edge.duration("settle_time", secs(2), ms(0)..=secs(60)),
         journal_timeout: edge.duration("journal_timeout", secs(5), ms(100)..=secs(600)),
         recovery_interval: edge.duration("recovery_interval", secs(30), ms(100)..=HOUR),
-        retention: edge.duration("retention", 7 * DAY, secs(1)..=3650 * DAY),
         shutdown_grace,
         connection_pooling: edge.choice("connection_pooling", "true", &pooling, ConnectionPooling::Enabled),
         health: health(&edge, ledger),
-        limits: limits(&edge, ledger),
+        limits,
         vouch: vouch(&edge),
         quarantine_wait: quarantine_wait(&edge),
-        protection: protection(&edge),
         adopt: adopt(&edge),
-        heal: heal(&edge),
+        heal,
+        marker_interval,
         audit: audit(&edge),
-        idempotency: outside::idempotency(&edge),
-        trusted_proxies: outside::trusted_proxies(&edge),
-        origins: outside::origins(&edge),
         webhook: outside::webhook(&edge, ledger),
         log: edge.text("log", LOG, log_filter)?,
         pingora,
@@ -134,6 +123,27 @@ fn timeouts(edge: &Section<'_>, ledger: &Ledger) -> (Duration, Duration) {
     }
     // The default gives way to a shorter request_timeout, which needs no second key then.
     (attempt.value.min(request.value), request.value)
+}
+
+fn proxy(edge: &Section<'_>, request_timeout: Duration, limits: RequestLimits) -> ProxyOptions {
+    let consistency = [("fresh", Consistency::Fresh), ("any", Consistency::Any)];
+    let promises = [("always", Promise::Always), ("with_id", Promise::WithId)];
+    let (reset, protected) = protection(edge);
+    ProxyOptions {
+        consistency: edge.choice("read_consistency", "fresh", &consistency, Consistency::Fresh),
+        replica_ratio: edge.number("read_replica_ratio", 0.8, 0.0..=1.0),
+        write_wait: edge.duration("write_wait", secs(5), ms(0)..=secs(600)),
+        promise: edge.choice("promise", "always", &promises, Promise::Always),
+        read_wait: edge.duration("read_wait", secs(5), ms(0)..=secs(600)),
+        catalog_wait: edge.duration("catalog_wait", secs(3), ms(0)..=secs(600)),
+        request_timeout,
+        limits,
+        reset,
+        protected,
+        idempotency: outside::idempotency(edge),
+        trusted_proxies: outside::trusted_proxies(edge),
+        origins: outside::origins(edge),
+    }
 }
 
 fn instances(edge: &Section<'_>, ledger: &Ledger) -> Vec<InstanceOptions> {
@@ -233,7 +243,9 @@ fn journal(edge: &Section<'_>) -> JournalConfig {
         Some(url) => JournalStore::Postgres { url: Box::new(url.value) },
         None => JournalStore::Sqlite { path: path.unwrap_or_else(|| PathBuf::from(default)) },
     };
-    JournalConfig { store, lease, compression, max_bytes: max_bytes.value }
+    let keep = edge.duration("retention", 7 * DAY, secs(1)..=3650 * DAY);
+    let retention = RetentionOptions { keep, max_bytes: max_bytes.value.get(), ..RetentionOptions::default() };
+    JournalConfig { store, lease, compression, retention }
 }
 
 fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthOptions {
@@ -255,7 +267,8 @@ fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthOptions {
     HealthOptions { interval: interval.value, timeout: timeout.value, failures }
 }
 
-fn limits(edge: &Section<'_>, ledger: &Ledger) -> Limits {
+/// The limits, and those on what one request may ask for.
+fn limits(edge: &Section<'_>, ledger: &Ledger) -> (Limits, RequestLimits) {
     let section = edge.section("limits");
     let kib = ByteSize::bytes(1024);
     let body = section.size("body_bytes", ByteSize::mib(40), kib..=ByteSize::mib(1024));
@@ -268,32 +281,35 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> Limits {
         );
         ledger.report(place, message);
     }
-    let limits = Limits {
-        body_bytes: body.value,
-        answer_bytes: section.size("answer_bytes", ByteSize::mib(256), kib..=ByteSize::mib(16 << 10)).value,
-        buffered_bytes: buffered.value,
+    let admission = AdmitLimits {
         concurrent_requests: section.count("concurrent_requests", 1000, 1..=1_000_000),
         queued_requests: section.count("queued_requests", 2000, 0..=1_000_000),
         queue_wait: section.duration("queue_wait", secs(5), ms(0)..=secs(600)),
-        concurrent_attempts: section.count("concurrent_attempts", 64, 1..=1_000_000),
+        body_bytes: body.value.as_usize(),
+        buffered_bytes: buffered.value.as_usize(),
         backlog_entries: section.count("backlog_entries", 2_000_000, 1..=1_000_000_000),
-        event_streams: section.count("event_streams", 1000, 0..=100_000),
-        merge_documents: section.count("merge_documents", DEFAULT_MERGE_DOCUMENTS, 1..=MAX_MERGE_DOCUMENTS),
-        merge_bytes: section.size("merge_bytes", ByteSize::mib(8), kib..=MAX_MERGE_BYTES).value,
-        requests: RequestLimits::from_fn(|limit| request_limit(&section, limit)),
     };
+    let documents = section.count("merge_documents", DEFAULT_MERGE_DOCUMENTS, 1..=MAX_MERGE_DOCUMENTS);
+    let merge = MergeLimits {
+        // The limit above fits any integer.
+        documents: u32::try_from(documents).unwrap_or(u32::MAX),
+        bytes: section.size("merge_bytes", ByteSize::mib(8), kib..=MAX_MERGE_BYTES).value.get(),
+    };
+    let limits = Limits {
+        admission,
+        answer_bytes: section.size("answer_bytes", ByteSize::mib(256), kib..=ByteSize::mib(16 << 10)).value,
+        concurrent_attempts: section.count("concurrent_attempts", 64, 1..=1_000_000),
+        event_streams: section.count("event_streams", 1000, 0..=100_000),
+        merge,
+    };
+    let requests = RequestLimits::from_fn(|limit| number(&section, limit.setting(), 1));
     section.finish();
-    limits
-}
-
-/// One of the limits on what a request may ask for, at least 1.
-fn request_limit(section: &Section<'_>, limit: Limit) -> u64 {
-    number(section, limit.key(), limit.unit(), limit.default_value(), 1..=limit.most())
+    (limits, requests)
 }
 
 /// A number of bytes, or of anything else.
-fn number(section: &Section<'_>, key: &'static str, unit: Unit, default: u64, range: RangeInclusive<u64>) -> u64 {
-    let (least, most) = range.into_inner();
+fn number(section: &Section<'_>, setting: Setting, least: u64) -> u64 {
+    let Setting { key, unit, default, most } = setting;
     match unit {
         Unit::Bytes => {
             let range = ByteSize::bytes(least)..=ByteSize::bytes(most);
@@ -308,14 +324,10 @@ fn number(section: &Section<'_>, key: &'static str, unit: Unit, default: u64, ra
 
 fn vouch(edge: &Section<'_>) -> Envelope {
     let section = edge.section("vouch");
-    let numbers = Numbers::from_fn(|number| vouched(&section, number));
+    // 0 vouches for nothing that has the number.
+    let numbers = Numbers::from_fn(|vouched| number(&section, vouched.setting(), 0));
     section.finish();
     Envelope::new(numbers)
-}
-
-/// The highest value of one number that is vouched for; 0 vouches for nothing that has it.
-fn vouched(section: &Section<'_>, vouched: Number) -> u64 {
-    number(section, vouched.key(), vouched.unit(), vouched.default_value(), 0..=vouched.most())
 }
 
 fn quarantine_wait(edge: &Section<'_>) -> Duration {
@@ -325,23 +337,25 @@ fn quarantine_wait(edge: &Section<'_>) -> Duration {
     wait
 }
 
-fn protection(edge: &Section<'_>) -> Protection {
+/// Whether a reset is allowed, and the collections that no client may delete.
+fn protection(edge: &Section<'_>) -> (ResetPolicy, Vec<String>) {
     let section = edge.section("protection");
     let policies = [("true", ResetPolicy::Allowed), ("false", ResetPolicy::Refused)];
     let reset = section.choice("allow_reset", "false", &policies, ResetPolicy::Refused);
     let collections = section.texts("collections", &["global"]);
     section.finish();
-    Protection { reset, collections }
+    (reset, collections)
 }
 
-fn heal(edge: &Section<'_>) -> Heal {
+/// How copies are made, and how often each server is marked anew.
+fn heal(edge: &Section<'_>) -> (HealOptions, Duration) {
     let section = edge.section("heal");
     let modes = [("true", HealMode::Automatic), ("false", HealMode::Off)];
     let mode = section.choice("enabled", "true", &modes, HealMode::Automatic);
     let hold = section.duration("hold", secs(1), ms(50)..=secs(60));
     let marker_interval = section.duration("marker_interval", secs(10), secs(1)..=secs(3600));
     section.finish();
-    Heal { mode, hold, marker_interval }
+    (HealOptions { mode, hold }, marker_interval)
 }
 
 fn audit(edge: &Section<'_>) -> AuditOptions {

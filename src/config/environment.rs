@@ -4,6 +4,7 @@
 //! reads no environment itself: the caller passes a look-up. Empty variables count as unset, as platforms
 //! cannot always remove one.
 
+use super::check::DEFAULT_MERGE_DOCUMENTS;
 use super::file::{Notice, Raw};
 use super::mistake::{Ledger, Location};
 use super::tree::{Entry, Node, Value};
@@ -146,7 +147,7 @@ impl Environment<'_> {
             self.raw.root.get("edge").and_then(|edge| edge.get("limits")).and_then(|l| l.get("merge_documents"));
         let current = match given.map(|node| &node.value) {
             Some(Value::Scalar(text)) => text.parse::<usize>().ok(),
-            _ => Some(super::DEFAULT_MERGE_DOCUMENTS),
+            _ => Some(DEFAULT_MERGE_DOCUMENTS),
         };
         if current.is_some_and(|current| current > cap) {
             self.raw.set(&[LIMITS[0], LIMITS[1], "merge_documents"], cap.to_string(), place);

@@ -10,18 +10,10 @@ use ipnet::IpNet;
 use super::check::readable;
 use super::mistake::{Ledger, Location};
 use super::section::{Located, Section};
+use super::settings::WebhookConfig;
 use crate::events::{NAMES, Secret, WebhookOptions};
 use crate::instance::{TargetUrl, Tls};
 use crate::web::{KeyHeaders, Origins, idempotency_key};
-
-/// Where events are posted.
-#[derive(Clone, Debug)]
-pub struct WebhookConfig {
-    pub url: TargetUrl,
-    /// The certificate authority of an `https://` address, when it is not one the system trusts.
-    pub ca_file: Option<PathBuf>,
-    pub options: WebhookOptions,
-}
 
 /// Not posted by default: `completed`, one event per successful write.
 const COMPLETED: &str = "transaction:completed";

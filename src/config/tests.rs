@@ -4,6 +4,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
+use crate::web::Origins;
 
 const TWO: &str = "edge:\n  instances:\n    - { name: primary, url: \"http://127.0.0.1:8101\" }\n    - { name: replica, url: \"http://127.0.0.1:8102\" }\n";
 
@@ -201,15 +202,15 @@ fn variables_stand_above_the_file() {
     assert_eq!(config.instances[1].url.to_string(), "http://b:2");
     assert_eq!(config.instances[1].name.as_str(), "replica");
     assert_eq!(config.listen.to_string(), "0.0.0.0:9000");
-    assert_eq!(config.read_replica_ratio.get(), 0.5);
+    assert_eq!(config.proxy.replica_ratio, 0.5);
     assert_eq!(config.health.interval, Duration::from_secs(3));
-    assert_eq!(config.request_timeout, Duration::from_secs(45));
+    assert_eq!(config.proxy.request_timeout, Duration::from_secs(45));
     assert_eq!(config.recovery_interval, Duration::from_millis(500));
-    assert_eq!(config.limits.buffered_bytes, ByteSize::mib(64));
+    assert_eq!(config.limits.admission.buffered_bytes, ByteSize::mib(64).as_usize());
     assert_eq!(config.pingora.threads, 4);
-    assert_eq!(config.limits.merge_documents, 100);
-    assert_eq!(config.limits.concurrent_requests, 10);
-    assert_eq!(config.limits.queued_requests, 20);
+    assert_eq!(config.limits.merge.documents, 100);
+    assert_eq!(config.limits.admission.concurrent_requests, 10);
+    assert_eq!(config.limits.admission.queued_requests, 20);
     assert_eq!(config.connection_pooling, ConnectionPooling::Disabled);
     assert_eq!(config.log, "debug");
     assert!(config.notices[0].0.contains("ENABLE_GRANULAR_LOCKING"));
@@ -229,7 +230,7 @@ fn no_file_is_needed_when_both_addresses_are_set() {
 
 #[test]
 fn the_batch_cap_lowers_and_never_raises() {
-    let merged = |variables: &[(&str, &str)]| with(TWO, variables).unwrap().limits.merge_documents;
+    let merged = |variables: &[(&str, &str)]| with(TWO, variables).unwrap().limits.merge.documents;
     assert_eq!(merged(&[("MAX_BATCH_SIZE", "50")]), 50);
     assert_eq!(merged(&[("MAX_BATCH_SIZE", "5000")]), 500);
     assert_eq!(merged(&[("MAX_BATCH_SIZE", "50"), ("DEFAULT_BATCH_SIZE", "200")]), 50);
@@ -292,9 +293,9 @@ fn what_stands_around_the_edge_is_read() {
          {WEBHOOK}      secret: 0123456789abcdef\n      events: [recovered, transaction:completed]\n      timeout: 3s\n"
     ));
     let config = with(&text, &[]).unwrap();
-    let nets: Vec<String> = config.trusted_proxies.iter().map(ToString::to_string).collect();
+    let nets: Vec<String> = config.proxy.trusted_proxies.iter().map(ToString::to_string).collect();
     assert_eq!(nets, ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"]);
-    assert_eq!(config.origins, Origins::These(vec!["https://app.example".to_owned()]));
+    assert_eq!(config.proxy.origins, Origins::These(vec!["https://app.example".to_owned()]));
     let webhook = config.webhook.as_ref().unwrap();
     assert_eq!(webhook.options.events, ["transaction:recovered", "transaction:completed"]);
     assert_eq!(webhook.options.timeout, Duration::from_secs(3));
@@ -303,8 +304,11 @@ fn what_stands_around_the_edge_is_read() {
     let default = with(&around(&format!("{WEBHOOK}      secret: 0123456789abcdef\n")), &[]).unwrap().webhook.unwrap();
     assert!(!default.options.events.contains(&"transaction:completed"));
     assert_eq!((default.options.events.len(), default.options.timeout), (3, Duration::from_secs(10)));
-    assert_eq!(with(&around("  cors: { origins: [\"*\", \"https://a\"] }\n"), &[]).unwrap().origins, Origins::Any);
-    assert_eq!(with(TWO, &[]).unwrap().origins, Origins::None);
+    assert_eq!(
+        with(&around("  cors: { origins: [\"*\", \"https://a\"] }\n"), &[]).unwrap().proxy.origins,
+        Origins::Any
+    );
+    assert_eq!(with(TWO, &[]).unwrap().proxy.origins, Origins::None);
 }
 
 #[test]

@@ -9,7 +9,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, InstanceName, LaneId, Scope, Seq, TransactionId};
+use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::journal::Draft;
 use crate::order::{Catalog, CatalogChange, Consequences, Kind, Origin, Profile};
 
@@ -62,6 +62,13 @@ pub(crate) fn adoption_draft(adoption: &Adoption) -> Draft {
     }
 }
 
+/// Whether the catalog does not know what the instance has there: neither a collection of that name on the instance, nor that
+/// id under another name.
+pub fn is_unknown(catalog: &Catalog, found: &FoundCollection, instance: InstanceId) -> bool {
+    let named = catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
+    named.map_or_else(|| catalog.by_id(found.id).is_none(), |known| known.mappings[instance.0].is_none())
+}
+
 /// What the adoption changes in a catalog that stands right before it.
 pub fn fold(catalog: &Catalog, adoption: &Adoption, home: InstanceId, others: &[InstanceId], seq: Seq) -> Consequences {
     let mut consequences = Consequences::default();
@@ -99,13 +106,30 @@ pub fn fold(catalog: &Catalog, adoption: &Adoption, home: InstanceId, others: &[
         } else {
             consequences.diverged.push((collection, home));
         }
-        let id = InstanceCollectionId::new(found.id);
-        consequences.changes.push(CatalogChange::Mapped { collection, instance: name.clone(), id });
+        consequences.changes.push(CatalogChange::mapped(collection, &name, found.id));
         if found.dimension.is_some() && is_new {
             consequences.changes.push(CatalogChange::Dimensioned { collection });
         }
     }
     consequences
+}
+
+/// What a settled adoption means for an instance that gets it later: nothing of the catalog, since what was deleted since must
+/// not come back.
+pub fn pass_on(catalog: &Catalog, adoption: &Adoption, instance: InstanceId) -> Consequences {
+    let adopted = adoption.collections.iter().filter_map(|found| catalog.by_id(found.id));
+    lacking(catalog, adopted.map(|known| known.id), instance)
+}
+
+/// No entry brings an adopted collection to an instance that was configured later: it is diverged there.
+pub fn lacking(
+    catalog: &Catalog,
+    adopted: impl IntoIterator<Item = CollectionId>,
+    instance: InstanceId,
+) -> Consequences {
+    let unmapped = |id: &CollectionId| catalog.get(*id).is_some_and(|known| known.mappings[instance.0].is_none());
+    let diverged = adopted.into_iter().filter(unmapped).map(|id| (id, instance)).collect();
+    Consequences { changes: Vec::new(), diverged }
 }
 
 #[cfg(test)]
@@ -160,6 +184,20 @@ mod tests {
         let id = CollectionId::new(Uuid::from_u128(7));
         assert_eq!(second.diverged, [(id, OTHER)]);
         assert!(catalog.mapping(id, HOME).is_some() && catalog.mapping(id, OTHER).is_some());
+    }
+
+    #[test]
+    fn an_instance_that_was_configured_later_is_diverged_for_what_was_adopted() {
+        let names = ["a", "b", "c"].map(InstanceName::new);
+        let mut catalog = Catalog::new(names.to_vec());
+        let adoption = found("a", "docs", 7);
+        folded(&mut catalog, &adoption, HOME, &[OTHER]);
+        let id = CollectionId::new(Uuid::from_u128(7));
+        assert_eq!(pass_on(&catalog, &adoption, HOME), Consequences::default());
+        let later = pass_on(&catalog, &adoption, InstanceId(2));
+        assert_eq!((later.changes, later.diverged), (Vec::new(), vec![(id, InstanceId(2))]));
+        catalog.fold(Seq::new(2), &CatalogChange::CollectionDeleted { collection: id });
+        assert_eq!(pass_on(&catalog, &adoption, InstanceId(2)), Consequences::default());
     }
 
     #[test]

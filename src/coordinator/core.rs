@@ -1,7 +1,7 @@
-//! The one place where the board is stepped: an input goes in, answers go out at once, everything else becomes
+//! The one place that steps the board: an input goes in, answers go out at once, everything else becomes
 //! work for the runner.
 //!
-//! One lock, nothing awaits under it. Inputs may come from any runtime; the work is done in the runner's, since
+//! One lock; nothing awaits while it is held. Inputs may come from any runtime. The work happens in the runner's, since
 //! pooled connections live in the runtime that opened them.
 
 use std::collections::HashSet;

@@ -1,7 +1,7 @@
 //! How a panic in a step of the board ends the process: noted, logged, and with an exit code of its own.
 //!
-//! The board may be half changed then, and the journal restores it. Decides when a lane is halted instead of panicking for
-//! ever: in its second fault in a row. What a halted lane does is the board's.
+//! The board may then be half changed, and the journal restores it. This file decides when to halt a lane that would panic
+//! for ever: at its second fault in a row. The board decides what a halted lane does.
 
 use std::any::Any;
 use std::collections::BTreeSet;

@@ -1,9 +1,9 @@
-//! Which index each collection has, as far as it is out of the ordinary (rule R13): learned from what instances show,
-//! and from what is executed there.
+//! Which index each collection has, if it is an unusual one (rule R13). The edge learns that from what instances show, and
+//! from what they execute.
 //!
-//! An index that nobody has seen yet is one of its own, and not ordinary. One that any instance shows out of the
-//! ordinary is so everywhere: an instance that is behind still shows the definition of before. It decides nothing:
-//! `rejoin/` and the executor report here, the proxy asks.
+//! An index that the edge has not seen yet counts as unusual, and as unlike any other. If one instance shows an unusual
+//! index, the collection has it everywhere: an instance that is behind still shows the earlier definition. It decides
+//! nothing: `rejoin/` and the executor report here, the proxy asks.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -1,7 +1,7 @@
-//! What is known of each server: what it can do, or why it is not supported; and what follows for all of them together,
-//! since what one of them cannot do, no client may rely on.
+//! What each server can do, or why the edge does not support it; and what follows for all of them together: no client may
+//! rely on what one of them cannot do.
 //!
-//! It decides nothing about any one server: `rejoin/` looks and reports here.
+//! It decides nothing about any one server: `rejoin/` inspects and reports here.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 

@@ -1,8 +1,8 @@
 //! Delivers the journal's events: streams of server-sent events, and a webhook.
 //!
-//! Which events there are, and their order, is decided by the journal (`journal/events.rs`). Nothing is buffered here: each
+//! The journal (`journal/events.rs`) decides which events there are, and their order. This room buffers nothing: each
 //! consumer has a position in that order and asks the journal for what follows it, so that a slow consumer costs no memory
-//! and misses nothing. How a transaction is shown is decided by the pages ([`Show`]).
+//! and misses nothing. The pages decide how to show a transaction ([`Show`]).
 
 mod hub;
 mod message;

@@ -1,4 +1,4 @@
-//! One request to one instance: its time limit, its classification, and what is reported to the registry.
+//! One request to one instance: its time limit, the meaning of its answer, and the report to the registry.
 
 use std::borrow::Cow;
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! How long an instance is left alone after an attempt that came to nothing though it was there.
+//! How long the edge leaves an instance alone that was there, after an attempt without success.
 //!
-//! Pure: the chance is passed in. What is sent after the pause, and whether, is the board's.
+//! Pure: the caller passes the random part. The board decides what to send after the pause, if anything.
 
 use std::time::Duration;
 

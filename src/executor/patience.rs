@@ -1,8 +1,8 @@
-//! How long the answer to a request is waited for, while the connection lives and the probes are green.
+//! How long to wait for the answer to a request, while the connection lives and the probes are green.
 //!
-//! Pure, but for one look at the board. A slow write is not sent again to the instance that is at it: that would only
-//! add to its work, and lose the number that its answer brings. So it is given up early only for something better:
-//! another instance that stands ready to take it, where the request itself says that it should have been done by now.
+//! Pure, but for one look at the board. The edge does not send a slow write again to the instance that still executes it:
+//! that would only add to the instance's work, and lose the number in its answer. It gives the write up early only for
+//! something better: another instance stands ready to take it, and by its size the write should be done by now.
 
 use std::time::Duration;
 

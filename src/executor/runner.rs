@@ -30,7 +30,7 @@ use crate::order::{
 };
 use crate::proof::{self, CrashPoint};
 
-/// How the runner sends.
+/// How the runner sends. A field has its key's name, except `quarantine_wait`: `quarantine.wait`.
 #[derive(Clone, Debug)]
 pub struct RunnerOptions {
     /// The time limit of one attempt, and of the wait for a write's answer ([`Patience`]). Each earlier attempt that

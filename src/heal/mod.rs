@@ -36,16 +36,15 @@ use crate::lasting::LastingStates;
 use crate::order::Rebuild;
 
 /// How copies are made.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealOptions {
+    /// In the configuration file: `heal.enabled`.
     pub mode: HealMode,
-    /// How long writers of a collection may wait while its new copy takes its place.
+    /// How long writers of a collection may wait while its new copy takes its place: `heal.hold`.
     pub hold: Duration,
-    /// The time limit of one request.
-    pub deadline: Duration,
 }
 
-/// Whether copies are made without an operator's word. In the configuration file: `heal.enabled`.
+/// Whether the edge makes copies without an operator's word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum HealMode {
     Automatic,
@@ -106,6 +105,8 @@ impl Due {
 pub struct Healer {
     core: Arc<Core>,
     client: Client,
+    /// The time limit of one request.
+    deadline: Duration,
     options: HealOptions,
     progress: Arc<HealProgress>,
     made: Made,
@@ -114,9 +115,15 @@ pub struct Healer {
 }
 
 impl Healer {
-    /// Run the healer in the runtime that `client` is to belong to.
-    pub fn new(core: Arc<Core>, client: Client, options: HealOptions, progress: Arc<HealProgress>) -> Self {
-        Healer { core, client, options, progress, made: Made::default(), failing: LastingStates::default() }
+    /// Run the healer in the runtime that `client` is to belong to. `deadline`: the time limit of one request.
+    pub fn new(
+        core: Arc<Core>,
+        client: Client,
+        deadline: Duration,
+        options: HealOptions,
+        progress: Arc<HealProgress>,
+    ) -> Self {
+        Healer { core, client, deadline, options, progress, made: Made::default(), failing: LastingStates::default() }
     }
 
     /// Makes one copy after another until the future is dropped. A copy that is cut off stays behind under its hidden
@@ -199,7 +206,7 @@ impl Healer {
             let known = board.catalog().get(rebuild.collection).ok_or(HealError::Overtaken)?;
             (known.scope.clone(), known.name.clone())
         };
-        Copy::new(&self.core, &self.client, rebuild, (&scope, &name), &self.made, self.options.deadline)
+        Copy::new(&self.core, &self.client, rebuild, (&scope, &name), &self.made, self.deadline)
     }
 
     async fn make_anew(

@@ -86,6 +86,11 @@ impl Client {
         self
     }
 
+    /// The longest answer that is read, in bytes.
+    pub fn max_answer_bytes(&self) -> usize {
+        self.most
+    }
+
     /// Sends the request at most once. It ends within the wait (or deadline), and as soon as the instance is Down.
     ///
     /// Dropping the future closes the connection; the request is then in doubt.

@@ -1,4 +1,4 @@
-//! What listens at an instance's address: asked once, by a person who checks a configuration.
+//! What listens at an instance's address, for a person who checks a configuration.
 //!
 //! It tells a Chroma server from another web server, and TLS from plain HTTP. It changes nothing there, and decides
 //! nothing for an edge that serves: probes and inspection do.

@@ -1,6 +1,6 @@
 //! What is under way at one instance, and whether it had more than one thing to do when it died.
 //!
-//! It counts. Whom a death is blamed on is decided by the rules of `order/`.
+//! It counts. The rules of `order/` decide which entry to blame for a death.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};

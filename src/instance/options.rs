@@ -1,4 +1,4 @@
-//! What is configured about instances: `config/` reads these types from the file, this room uses them.
+//! The configuration of instances: `config/` reads these types from the file, this room uses them.
 //!
 //! It decides no limits and no spelling: `config/` does.
 

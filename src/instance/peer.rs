@@ -1,7 +1,7 @@
-//! The one place that says how an instance is connected to: address, TLS and its authorities, timeouts.
+//! The one place that says how to connect to an instance: address, TLS and its authorities, timeouts.
 //!
-//! Pingora's own connections (reads that are passed through), the client and the probes all use what is built
-//! here, so that "reachable" means the same thing to each of them.
+//! Pingora's own connections (for reads that it passes through), the client and the probes all use the peer that this file
+//! builds, so that "reachable" means the same to each of them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};

@@ -1,8 +1,8 @@
-//! The rules by which an instance's phase follows what is observed of it.
+//! The rules by which an instance's phase follows from observations.
 //!
-//! Pure: the clock is passed in. It decides when an instance is usable; who observes (probes, the client, the
-//! lanes) and who is notified (logs, waiting attempts) is decided by the registry. A green heartbeat is not trusted
-//! alone: Chroma answers it even when every write fails.
+//! Pure: the caller passes the time. It decides when an instance is usable. The registry decides who observes (probes, the
+//! client, the lanes) and who is notified (logs, waiting attempts). A green heartbeat alone proves little: Chroma
+//! answers it even when every write fails.
 
 use std::time::{Duration, Instant};
 

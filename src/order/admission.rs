@@ -1,4 +1,4 @@
-//! When a diverged replica is in step again. Decided by the board; this says only what waits for the journal.
+//! A diverged replica on its way back into step: what waits for the journal. The board decides when that happens.
 
 /// Whether a diverged replica is in step as soon as its record is durable (rule R14).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -55,3 +55,10 @@ pub enum CatalogChange {
     /// Everything goes but the default tenant and database.
     Reset,
 }
+
+impl CatalogChange {
+    /// The collection exists on the instance under this id.
+    pub fn mapped(collection: CollectionId, instance: &InstanceName, id: Uuid) -> CatalogChange {
+        CatalogChange::Mapped { collection, instance: instance.clone(), id: InstanceCollectionId::new(id) }
+    }
+}

@@ -1,4 +1,4 @@
-//! Which instance serves: one choice for reads, other requests and writes.
+//! Which instance serves: one way to choose, for reads, other requests and writes.
 
 use crate::ids::InstanceId;
 

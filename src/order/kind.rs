@@ -1,4 +1,4 @@
-//! What a write does, as far as order cares.
+//! What a write does, as far as it matters to the order.
 
 /// The operation of a write, as far as order cares.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

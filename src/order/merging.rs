@@ -6,7 +6,7 @@ use super::entry::{Merge, Profile};
 use super::vouching::Vouching;
 
 /// The limits of one merged request.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct MergeLimits {
     pub documents: u32,
     pub bytes: u64,

@@ -1,7 +1,7 @@
 //! Who goes first when more lanes want to send to an instance than may at once.
 //!
-//! Within a lane there is no choice: entries go in `seq` order (rules R1, R6). Across lanes there is, and it is made
-//! here; who keeps count of what is under way is the shell's.
+//! Within a lane there is no choice: entries go in `seq` order (rules R1, R6). Across lanes there is one, and this file
+//! makes it. The shell counts what is under way.
 
 use super::entry::{ClientState, Priority};
 use crate::ids::Seq;

@@ -1,7 +1,7 @@
-//! What a request is as far as the blame for a death goes: vouched for or not, and of which class (rule R13).
+//! What the blame for a death depends on: whether a request is vouched for, and its class (rule R13).
 //!
-//! Whether a request is vouched for is decided by `chroma::envelope` and what has succeeded before; what follows
-//! from it, by the board.
+//! `chroma::envelope`, with what has succeeded before, decides whether a request is vouched for; the board decides what
+//! follows.
 
 use super::kind::Kind;
 use crate::ids::Seq;

@@ -1,5 +1,5 @@
-//! How much the proxy takes on at once: requests, waiting requests, buffered bytes. Beyond a limit a request is refused
-//! with a reason of its own; no queue is unbounded. The limits themselves are configured.
+//! How much the proxy takes on at once: requests, waiting requests, buffered bytes, journaled entries. The proxy refuses
+//! a request beyond a limit with a reason of its own; no queue is unbounded. The configuration sets the limits.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,16 +9,20 @@ use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::failure::Failure;
 
-/// The limits of admission.
-#[derive(Clone, Debug)]
+/// What the proxy takes on at most. Each field is the key of that name under `limits`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct AdmitLimits {
     pub concurrent_requests: usize,
+    /// How many requests may wait for one of `concurrent_requests`.
     pub queued_requests: usize,
+    /// How long a request waits for one of `concurrent_requests`.
     pub queue_wait: Duration,
     /// The largest request body.
     pub body_bytes: usize,
-    /// All request bodies held in memory together.
+    /// All request bodies held in memory together; at least `body_bytes`.
     pub buffered_bytes: usize,
+    /// Journaled entries in memory, over all lanes.
+    pub backlog_entries: usize,
 }
 
 /// Counts what is under way.
@@ -219,6 +223,7 @@ mod tests {
             queue_wait: Duration::from_millis(50),
             body_bytes: 4096,
             buffered_bytes: 4096,
+            backlog_entries: 1,
         })
     }
 

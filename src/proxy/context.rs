@@ -1,4 +1,4 @@
-//! What is remembered of one request between Pingora's hooks. It decides nothing.
+//! What the proxy remembers of one request between Pingora's hooks. It decides nothing.
 
 use std::time::Instant;
 

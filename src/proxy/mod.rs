@@ -44,11 +44,12 @@ use crate::lasting::LastingStates;
 use crate::order::Consistency;
 use crate::web::{KeyHeaders, Origins, OwnPages, Promise, ResetPolicy};
 
-/// What the proxy allows and how long it waits.
+/// What the proxy allows and how long it waits. A field that does not name its key has the key's name.
 #[derive(Clone, Debug)]
 pub struct ProxyOptions {
+    /// Which instances may serve a read that says nothing itself: `read_consistency`.
     pub consistency: Consistency,
-    /// The share of reads that replicas serve, 0 to 1.
+    /// The share of reads that replicas serve, 0 to 1: `read_replica_ratio`.
     pub replica_ratio: f64,
     /// How long a write waits for an instance that can take it.
     pub write_wait: Duration,
@@ -60,20 +61,17 @@ pub struct ProxyOptions {
     pub catalog_wait: Duration,
     /// A client's request, all attempts and waits together.
     pub request_timeout: Duration,
-    /// Journaled entries that instances may be behind with, all together.
-    pub backlog_entries: usize,
-    /// The largest answer of an instance that is held in memory to be rewritten.
-    pub answer_bytes: usize,
-    /// What one request may ask for.
+    /// What one request may ask for; each limit is a key of its own under `limits`.
     pub limits: RequestLimits,
+    /// Whether `POST /api/v2/reset` may reach the instances: `protection.allow_reset`.
     pub reset: ResetPolicy,
-    /// Collections that cannot be deleted, by name, in any database.
+    /// Names of collections that no client may delete, in any database: `protection.collections`.
     pub protected: Vec<String>,
-    /// Which request headers bring the client's own id of a write.
+    /// Which request headers bring the client's own id of a write: `idempotency.headers`.
     pub idempotency: KeyHeaders,
-    /// Proxies in front of the edge whose `X-Forwarded-For` is believed.
+    /// Proxies in front of the edge whose `X-Forwarded-For` it believes.
     pub trusted_proxies: Vec<IpNet>,
-    /// Whose pages may read answers in browsers.
+    /// Whose pages may read answers in browsers: `cors.origins`.
     pub origins: Origins,
 }
 

@@ -1,7 +1,7 @@
 //! A read on its way through Pingora: the state of its attempts, and what each hook does with it.
 //!
-//! Where it may go is decided by [`read`](super::read), what an answer means by `chroma::classify`. Pingora passes an
-//! answer on as it comes, so an answer whose meaning is in its body is not passed on: the edge then executes the read
+//! [`read`](super::read) decides where a read may go, `chroma::classify` what an answer means. Pingora passes an
+//! answer on as it comes, so it must not pass on an answer whose meaning is in its body: the edge then executes the read
 //! itself ([`Reading::finish`]).
 
 use std::sync::Arc;
@@ -190,7 +190,7 @@ impl Reading {
 
     /// Holds the answer's body back, within the memory for answers.
     async fn hold(&mut self, response: &ResponseHeader) -> Result<()> {
-        let most = self.edge.options.answer_bytes;
+        let most = self.edge.client.max_answer_bytes();
         let announced = response.headers.get(CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
         let length: usize = announced.unwrap_or(most);
         // Held as it came, and as it goes.
@@ -219,7 +219,7 @@ impl Reading {
         if let Some(piece) = body.take() {
             held.extend_from_slice(&piece);
         }
-        if held.len() > self.edge.options.answer_bytes {
+        if held.len() > self.edge.client.max_answer_bytes() {
             return Err(internal("the answer is too long to be rewritten"));
         }
         if end_of_stream && let Some(held) = self.held.take() {

@@ -1,7 +1,6 @@
 //! What becomes of a request: one of the edge's own pages, a write, or a read that is planned and passed on.
 //!
-//! It sorts and admits; how a write is executed is decided in [`write`](super::write), where a read may go in
-//! [`read`](super::read).
+//! It sorts and admits. [`write`](super::write) decides how to execute a write, [`read`](super::read) where a read may go.
 
 use std::sync::Arc;
 

@@ -1,5 +1,4 @@
-//! What the edge answers to a settled write that no instance has answered. Whether there is such an answer is decided by
-//! the write's way and by its repetition.
+//! The edge's answer to a settled write that no instance has answered. `write.rs` and `replay.rs` decide when to give it.
 
 use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName};
 use crate::ids::LaneId;

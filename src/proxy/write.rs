@@ -184,7 +184,7 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     let executed = shape.map(|shape| edge.vouch.watch(shape, &draft));
     {
         let board = edge.core.board();
-        if board.entries() >= edge.options.backlog_entries {
+        if board.entries() >= edge.admission.limits().backlog_entries {
             return Err(Failure::BacklogFull);
         }
         if board.is_halted(lane) {

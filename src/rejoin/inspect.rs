@@ -20,7 +20,7 @@ use super::error::InspectError;
 use super::marker::{self, Marked};
 use crate::chroma::is_reserved;
 use crate::clock::{self, Timestamp};
-use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft};
+use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft, is_unknown};
 use crate::coordinator::{Core, Mark, Settlement};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Scope, Seq, shown};
 use crate::instance::Client;
@@ -274,11 +274,8 @@ impl Inspector {
             let unknown_database =
                 |found: &FoundDatabase| catalog.database(&Scope::new(&found.tenant, &found.name)).is_none();
             let unknown = |found: &FoundCollection| {
-                if is_reserved(&found.name) || withheld.contains(&(instance, found.id)) {
-                    return false;
-                }
-                let named = catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
-                named.map_or_else(|| catalog.by_id(found.id).is_none(), |known| known.mappings[instance.0].is_none())
+                let edges_own = is_reserved(&found.name) || withheld.contains(&(instance, found.id));
+                !edges_own && is_unknown(catalog, found, instance)
             };
             Adoption {
                 instance: name.clone(),

@@ -17,14 +17,12 @@ use crate::config::{Config, ConnectionPooling};
 use crate::coordinator::{Core, CoreParts, Inspections, Restored, restore};
 use crate::events::{Hub, Webhook};
 use crate::executor::{LateWrites, ResourceLimits, Resources, Runner, RunnerOptions};
-use crate::heal::{HealOptions, HealProgress, Healer};
+use crate::heal::{HealProgress, Healer};
 use crate::ids::InstanceName;
 use crate::instance::{Client, Health, Registry, Target, Timeouts};
-use crate::journal::retention::RetentionOptions;
 use crate::journal::{Journal, JournalOptions, Store};
 use crate::lease::Lease;
-use crate::order::MergeLimits;
-use crate::proxy::{Admission, AdmitLimits, Edge, EdgeSlot, ProxyOptions, Vouch};
+use crate::proxy::{Admission, Edge, EdgeSlot, Vouch};
 use crate::rejoin::{FirstLook, Inspector, Rejoin, RejoinOptions};
 
 /// What is there before the journal is.
@@ -58,11 +56,7 @@ impl Components {
     pub async fn load(&self) -> Result<Restored, StartError> {
         let names = self.names();
         self.store.begin(&names, Timestamp::now()).await?;
-        let limits = MergeLimits {
-            documents: u32::try_from(self.config.limits.merge_documents).unwrap_or(u32::MAX),
-            bytes: self.config.limits.merge_bytes.get(),
-        };
-        Ok(restore(self.store.as_ref(), &names, limits).await?)
+        Ok(restore(self.store.as_ref(), &names, self.config.limits.merge).await?)
     }
 
     /// Builds the rooms that need the journal and gives each service its work.
@@ -119,8 +113,9 @@ impl Components {
     }
 
     fn resources(&self) -> Arc<Resources> {
+        // No key of its own sets the cache: it has a part of what is set for bodies.
         let limits = ResourceLimits {
-            cached_bytes: self.config.limits.buffered_bytes.get() / 4,
+            cached_bytes: self.config.limits.admission.buffered_bytes as u64 / 4,
             concurrent_attempts: self.config.limits.concurrent_attempts,
         };
         let instances = self.registry.ids().len();
@@ -132,10 +127,11 @@ impl Components {
         Client::new(Arc::clone(&self.registry)).with_max_answer_bytes(most)
     }
 
+    /// Copied: other rooms use each of these values too.
     fn runner_options(&self) -> RunnerOptions {
         RunnerOptions {
             attempt_timeout: self.config.attempt_timeout,
-            request_timeout: self.config.request_timeout,
+            request_timeout: self.config.proxy.request_timeout,
             settle_time: self.config.settle_time,
             quarantine_wait: self.config.quarantine_wait,
         }
@@ -145,23 +141,20 @@ impl Components {
         let deadline = self.config.attempt_timeout;
         let tenants = self.config.adopt.tenants.clone();
         let inspector = Inspector::new(Arc::clone(core), self.client(), tenants, deadline);
+        // Copied: the pages and other rooms use the first two values too, and the start decides the third.
         let options = RejoinOptions {
             interval: self.config.recovery_interval,
             deadline,
             first_look,
-            marker_interval: self.config.heal.marker_interval,
+            marker_interval: self.config.marker_interval,
         };
         Rejoin::new(Arc::clone(core), inspector, self.client(), options)
     }
 
     fn healer(&self, core: &Arc<Core>) -> (Healer, Arc<HealProgress>) {
-        let options = HealOptions {
-            mode: self.config.heal.mode,
-            hold: self.config.heal.hold,
-            deadline: self.config.attempt_timeout,
-        };
+        let (deadline, options) = (self.config.attempt_timeout, self.config.heal);
         let progress = Arc::new(HealProgress::default());
-        (Healer::new(Arc::clone(core), self.client(), options, Arc::clone(&progress)), progress)
+        (Healer::new(Arc::clone(core), self.client(), deadline, options, Arc::clone(&progress)), progress)
     }
 
     fn auditor(&self, core: &Arc<Core>, report: &Arc<AuditReport>) -> Auditor {
@@ -173,32 +166,29 @@ impl Components {
         RetentionService {
             store: Arc::clone(&self.store),
             instances: self.names(),
-            options: RetentionOptions {
-                keep: self.config.retention,
-                max_bytes: self.config.journal.max_bytes.get(),
-                ..RetentionOptions::default()
-            },
+            options: self.config.journal.retention.clone(),
             core: Arc::clone(core),
         }
     }
 
     fn edge(&self, core: &Arc<Core>, listeners: Listeners, progress: (Arc<HealProgress>, Arc<AuditReport>)) -> Edge {
         let (health, admission) = (Arc::clone(&self.health), Arc::clone(&self.admission));
+        // Copied: `rejoin` and the proxy use the configured values too.
         let options = AdminOptions {
-            backlog_limit: self.config.limits.backlog_entries,
             recovery_interval: self.config.recovery_interval,
             store: self.kind,
-            key_headers: self.config.idempotency.clone(),
+            key_headers: self.config.proxy.idempotency.clone(),
         };
         let vouch = Vouch::new(Arc::clone(core), self.config.vouch.clone(), self.config.quarantine_wait);
         let (shared, known) = (Arc::clone(&admission), Arc::clone(&vouch));
         let pages = Admin::new(Arc::clone(core), shared, Arc::clone(&health), listeners, known, progress, &options);
         let pages = Arc::new(pages);
-        Edge::new(Arc::clone(core), health, admission, pages, self.client(), vouch, proxy_options(&self.config))
+        Edge::new(Arc::clone(core), health, admission, pages, self.client(), vouch, self.config.proxy.clone())
     }
 }
 
 pub(super) fn registry(config: &Config) -> Result<Arc<Registry>, StartError> {
+    // Derived: one key sets two of them, a switch sets the third, and none sets the last.
     let timeouts = Timeouts {
         attempt: config.attempt_timeout,
         read: config.attempt_timeout,
@@ -220,31 +210,5 @@ pub(super) fn target(config: &Config) -> Result<Option<Target>, StartError> {
 }
 
 pub(super) fn admission(config: &Config) -> Arc<Admission> {
-    Admission::new(AdmitLimits {
-        concurrent_requests: config.limits.concurrent_requests,
-        queued_requests: config.limits.queued_requests,
-        queue_wait: config.limits.queue_wait,
-        body_bytes: config.limits.body_bytes.as_usize(),
-        buffered_bytes: config.limits.buffered_bytes.as_usize(),
-    })
-}
-
-fn proxy_options(config: &Config) -> ProxyOptions {
-    ProxyOptions {
-        consistency: config.read_consistency,
-        replica_ratio: config.read_replica_ratio.get(),
-        write_wait: config.write_wait,
-        promise: config.promise,
-        read_wait: config.read_wait,
-        catalog_wait: config.catalog_wait,
-        request_timeout: config.request_timeout,
-        answer_bytes: config.limits.answer_bytes.as_usize(),
-        backlog_entries: config.limits.backlog_entries,
-        limits: config.limits.requests.clone(),
-        reset: config.protection.reset,
-        protected: config.protection.collections.clone(),
-        idempotency: config.idempotency.clone(),
-        trusted_proxies: config.trusted_proxies.clone(),
-        origins: config.origins.clone(),
-    }
+    Admission::new(config.limits.admission.clone())
 }

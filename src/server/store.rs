@@ -1,4 +1,4 @@
-//! Which store holds the journal: the one place where a store is chosen.
+//! Which store holds the journal: the one place that chooses a store.
 
 use std::sync::Arc;
 

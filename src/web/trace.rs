@@ -1,6 +1,6 @@
 //! The id of one request: in the log, in the edge's own error answers, and in the requests to instances.
 //!
-//! It decides what counts as an id; where it is written is decided by the room that answers, logs or sends.
+//! It decides what counts as an id. The rooms that answer, log or send write it down.
 
 use http::{HeaderMap, HeaderValue};
 use uuid::Uuid;

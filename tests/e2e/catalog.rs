@@ -304,6 +304,30 @@ fn what_was_there_before_the_edge_is_adopted() {
 }
 
 #[test]
+fn what_was_adopted_is_copied_to_a_server_that_is_added_later() {
+    let servers = [ChromaServer::fresh(), ChromaServer::fresh(), ChromaServer::fresh()];
+    for server in &servers[..2] {
+        let id = create(&server.client(), "equal");
+        add(&server.client(), &id, "before").expect(201);
+    }
+    let mut edge = Edge::over(&[&servers[0], &servers[1]]);
+    wait_for("adoption", Duration::from_secs(20), || {
+        (collections(&edge.client(), "default_database").len() == 1).then_some(())
+    });
+    edge.wait_until_in_sync(CATCH_UP);
+    edge.kill();
+    let all = [&servers[0], &servers[1], &servers[2]];
+    let heal = "  heal: { enabled: true }";
+    let edge = Edge::builder().instances(&all).config(heal).journal(edge.journal_path()).start();
+    add(&edge.client(), "equal", "after").expect(201);
+    wait_for("the copy on the third", CATCH_UP, || {
+        let there = servers[2].client().get(&format!("{DEFAULT}/collections/equal")).status == 200;
+        (there && ids_by_name(&servers[2], "equal") == ["before", "after"]).then_some(())
+    });
+    edge.wait_until_in_sync(CATCH_UP);
+}
+
+#[test]
 fn what_was_renamed_and_deleted_while_an_instance_was_away_leaves_nothing_there() {
     let mut cluster = Cluster::two();
     let id = cluster.create("first-name");

@@ -1,9 +1,12 @@
 //! What the simulated clients write.
 
 use chroma_edge::chroma;
+use chroma_edge::coordinator::adoption::Adoption;
 use chroma_edge::ids::{CollectionId, Scope};
 use chroma_edge::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
 use serde_json::json;
+
+use crate::instance::Stored;
 
 /// One record of a write.
 #[derive(Clone, Debug, PartialEq)]
@@ -67,6 +70,11 @@ pub enum Body {
         name: String,
     },
     Reset,
+    /// The edge's own entry, and what its instance held of it.
+    Adopt {
+        adoption: Adoption,
+        adopted: Vec<(CollectionId, Stored)>,
+    },
 }
 
 /// A request as the journal keeps it.
@@ -107,6 +115,9 @@ impl Body {
             }
             Body::DeleteCollection { scope, name } => {
                 Wire { method: "DELETE", path: chroma::collection_path(scope, name), body: String::new() }
+            }
+            Body::Adopt { adoption, .. } => {
+                Wire { method: "ADOPT", path: format!("/{}", adoption.instance), body: json!(adoption).to_string() }
             }
             Body::Reset => Wire { method: "POST", path: "/api/v2/reset".to_owned(), body: String::new() },
         }

@@ -1,8 +1,9 @@
 //! The shell's part in catalog entries (rule R8): what is executed, and what the answer means for the catalog.
 
 use chroma_edge::chroma::Existing;
+use chroma_edge::coordinator::adoption::{lacking, pass_on};
 use chroma_edge::executor::{Content, Creation, origin_of_found};
-use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope, Seq};
+use chroma_edge::ids::{CollectionId, InstanceId, Scope, Seq};
 use chroma_edge::order::{CatalogChange, Consequences, Consistency, LaneState, Origin, Outcome, Purpose, Repeat};
 use uuid::Uuid;
 
@@ -42,6 +43,8 @@ impl World {
             }
             Body::DeleteCollection { scope, name } => server.delete_collection(scope, name),
             Body::Reset => server.reset(),
+            // Nothing is sent.
+            Body::Adopt { .. } => Answer::Done,
             Body::Write { .. } | Body::DeleteIds(_) | Body::DeleteWhere(_) | Body::DeleteLimited { .. } => {
                 Answer::Refused
             }
@@ -153,6 +156,8 @@ impl World {
             Body::UpdateCollection { collection, new_name, .. } => {
                 self.judge_update(*collection, new_name.as_deref(), first, answer)
             }
+            Body::Adopt { adoption, .. } if first => self.judge_adoption(seq, adoption.clone()),
+            Body::Adopt { adoption, .. } => Outcome::Applied(pass_on(catalog, adoption, instance)),
             Body::Reset => {
                 self.counters.count("reset applied");
                 applied(if first { vec![CatalogChange::Reset] } else { Vec::new() })
@@ -228,7 +233,7 @@ impl World {
                 }
             }
             // It was adopted: there is nothing to copy.
-            Answer::Done => applied(Vec::new()),
+            Answer::Done => Outcome::Applied(lacking(self.board.catalog(), [collection], instance)),
             Answer::Refused | Answer::NotFound | Answer::Failed => Outcome::Rejected { about: Some(collection) },
         }
     }
@@ -277,7 +282,6 @@ impl World {
     }
 
     fn mapping(&self, collection: CollectionId, instance: InstanceId, id: Uuid) -> CatalogChange {
-        let name = self.journal.names[instance.0].clone();
-        CatalogChange::Mapped { collection, instance: name, id: InstanceCollectionId::new(id) }
+        CatalogChange::mapped(collection, &self.journal.names[instance.0], id)
     }
 }

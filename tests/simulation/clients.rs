@@ -1,7 +1,7 @@
 //! What clients do: they write, and some wait no longer.
 
 use chroma_edge::ids::LaneId;
-use chroma_edge::order::Input;
+use chroma_edge::order::{Input, Kind};
 
 use crate::journal::Commit;
 use crate::workload;
@@ -40,7 +40,7 @@ impl World {
             .values()
             .rev()
             .take(40)
-            .filter(|row| row.verdict.is_none() && !self.facts.answered(row.seq))
+            .filter(|row| row.verdict.is_none() && !self.facts.answered(row.seq) && row.profile.kind != Kind::Adopt)
             .map(|row| (row.lane, row.seq))
             .collect();
         if let Some(at) = self.pick(open.len()) {

@@ -7,6 +7,8 @@ pub const RARE: &[(&str, u64)] = &[
     ("a quarantined copy is looked at again", 15),
     ("abandoned", 18),
     ("acknowledged, and void since its collection was deleted", 2),
+    ("adopted", 80),
+    ("adopted as a copy of what is known", 80),
     ("admitted after comparison", 18),
     ("admitted again after a late write or a loss", 10),
     ("answered from a late failover", 200),

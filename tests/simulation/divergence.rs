@@ -143,9 +143,13 @@ impl World {
             self.divergences.verdicts.extend(applied.map(|(seq, _)| *seq));
         }
         for change in &record.changes {
-            let CatalogChange::Mapped { collection, id, .. } = change else { continue };
-            if let Some(cause) = self.divergences.ids.get(&(instance, id.uuid())) {
-                self.divergences.diverge(*collection, instance, *cause);
+            // An adoption maps what its own instance has, wherever it is executed.
+            let CatalogChange::Mapped { collection, instance, id } = change else { continue };
+            let Some(at) = self.journal.names.iter().position(|name| name == instance).map(InstanceId) else {
+                continue;
+            };
+            if let Some(cause) = self.divergences.ids.get(&(at, id.uuid())) {
+                self.divergences.diverge(*collection, at, *cause);
             }
         }
     }

@@ -62,6 +62,7 @@ impl World {
             && self.board.comparisons().iter().all(|c| self.unequal.contains(&(c.collection, c.instance)))
             && self.journal.rows.values().all(|row| row.verdict.is_some() || self.nobody_in_step(row.lane))
             && self.board.lane_views().iter().all(|view| view.behind.iter().all(|behind| *behind == 0))
+            && self.all_is_adopted()
     }
 
     /// A change of a collection is refused only if a client waits and every instance says that it has no such collection:
@@ -78,7 +79,8 @@ impl World {
             mapped.is_some_and(|id: InstanceCollectionId| server.collections.contains_key(&id.uuid()))
         };
         let rollback = self.journal.instances().any(|instance| self.divergences.is_strange(instance));
-        rollback && !known.mappings.iter().zip(&self.instances).any(held)
+        let lost = rollback || self.beforehand.lost.contains(collection);
+        lost && !known.mappings.iter().zip(&self.instances).any(held)
     }
 
     /// No copy is chosen where no copy is trusted: writes wait until an operator has compared them.
@@ -136,6 +138,7 @@ impl World {
     fn all_equal_the_fold(&mut self) -> bool {
         let mut fold = Fold::default();
         fold.astray.records.extend(&self.failures.executed_by_all);
+        fold.astray.records.extend(&self.beforehand.lost);
         let shown = self.shown_all_the_same();
         fold.astray.records.extend(&shown);
         shown.into_iter().for_each(|collection| self.alike(collection));

@@ -58,6 +58,7 @@ impl World {
         self.fate_takes_its_course();
         self.some_mark();
         self.some_condemning();
+        self.some_adoption();
         self.check_state();
     }
 

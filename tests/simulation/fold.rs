@@ -84,6 +84,10 @@ impl Fold {
                 reference.update_collection(id, new_name.as_deref(), *metadata)
             }
             Body::DeleteCollection { scope, name } => reference.delete_collection(scope, name),
+            Body::Adopt { adopted, .. } => {
+                self.ids.extend(adopted.iter().map(|(id, held)| (*id, reference.give(held.clone()))));
+                Answer::Done
+            }
             Body::Reset => reference.reset(),
         }
     }

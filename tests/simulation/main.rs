@@ -7,6 +7,7 @@
 
 mod account;
 mod assumptions;
+mod beforehand;
 mod body;
 mod catalog_shell;
 mod clients;

@@ -85,6 +85,7 @@ impl World {
                 }
             }
             (Power::Up, Some(answer)) => self.answered(at, answer),
+            (Power::Up, None) if self.is_adoption(self.requests[at].seqs()[0]) => self.adopts(at),
             (Power::Up, None) if self.kills(at) => self.dies_of(at),
             (Power::Up, None) => self.reaches(at),
         }

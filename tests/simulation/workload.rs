@@ -1,5 +1,6 @@
 //! What the simulated clients do: concurrent writes to few collections whose names are used again and again.
 
+use chroma_edge::coordinator::adoption::Adoption;
 use chroma_edge::coordinator::intent;
 use chroma_edge::ids::{CollectionId, LaneId, Scope, Seq};
 use chroma_edge::journal::Status;
@@ -31,6 +32,12 @@ fn name(rng: &mut Random) -> String {
 pub fn drop_of(scope: Scope, name: String) -> Row {
     let profile = Profile::of(Kind::DeleteCollection, 10);
     row(LaneId::Catalog, profile, AckPolicy::Durable, Body::DeleteCollection { scope, name })
+}
+
+/// The edge's own entry.
+pub fn adoption(adoption: Adoption) -> Row {
+    let body = Body::Adopt { adoption, adopted: Vec::new() };
+    row(LaneId::Catalog, Profile::of(Kind::Adopt, 10), AckPolicy::Durable, body)
 }
 
 fn catalog_write(rng: &mut Random, collections: &[CollectionId]) -> Row {

@@ -12,6 +12,7 @@ use chroma_edge::order::{
 
 use crate::account::Account;
 use crate::assumptions::Assumptions;
+use crate::beforehand::Beforehand;
 use crate::body::{Body, Flaw};
 use crate::condemning::Condemning;
 use crate::counters::Counters;
@@ -107,6 +108,7 @@ pub struct World {
     pub deaths: Deaths,
     pub marking: Marking,
     pub condemning: Condemning,
+    pub beforehand: Beforehand,
     pub inspections: BTreeSet<InstanceId>,
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
     /// Comparisons made, not yet reported.
@@ -134,13 +136,15 @@ impl World {
             temper = Temper { takeovers: 900, rollback: 0, breaks: temper.breaks.max(400), ..temper };
         }
         let names: Vec<_> = (0..count).map(name).collect();
+        let mut instances: Vec<_> = (0..count).map(Instance::new).collect();
+        let beforehand = Beforehand::new(seed, assumptions, &mut instances);
         let mut world = World {
             rng,
             temper,
             assumptions,
             board: Board::new(names.clone(), LIMITS),
             journal: Journal::new(names),
-            instances: (0..count).map(Instance::new).collect(),
+            instances,
             reach: vec![Reach::Away; count],
             requests: Vec::new(),
             abandoned: Vec::new(),
@@ -155,6 +159,7 @@ impl World {
             deaths: Deaths::new(seed),
             marking: Marking::new(seed),
             condemning: Condemning::new(seed),
+            beforehand,
             inspections: BTreeSet::new(),
             notices: VecDeque::new(),
             compared: Vec::new(),

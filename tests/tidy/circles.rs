@@ -7,16 +7,8 @@ use crate::none;
 
 /// A folder whose `mod.rs` defines what its files share and calls them: they may import it.
 const SHARED_MOD: &[(&str, &str)] = &[
-    ("src/chroma/route", "the table is the routes' data; `mod.rs` is the walk over it"),
-    ("src/cli", "`migrate` uses the exit codes of `mod.rs`"),
-    ("src/config", "`Config` is built by its files"),
-    ("src/executor/catalog", "one verb, four kinds of object; the shell they share is in `mod.rs`"),
-    ("src/journal/group", "the queue's handle and its task hold the same queue"),
-    ("src/journal/sqlite", "the store hands its writer the same settings"),
-    ("src/order/board", "the view and the rules read the board that `mod.rs` defines"),
+    ("src/order/board", "each rule is an `impl` of the board, whose private fields `mod.rs` defines"),
     ("src/proof", "`proof.rs` chooses between the armed build and constants"),
-    ("src/validate/checks", "the list of checks, and the checks"),
-    ("src/validate/guided", "one session, told in four files"),
 ];
 
 /// Two files of one folder that import each other: the import that closes the circle, and why it may.

@@ -69,7 +69,8 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     // `validate` is a client: it shares no code with the edge but the clock.
     ("validate", &["clock"]),
-    ("config", &["audit", "chroma", "events", "heal", "ids", "instance", "journal", "order", "web"]),
+    // It holds the options of the rooms that it configures; none of them imports it.
+    ("config", &["audit", "chroma", "events", "heal", "ids", "instance", "journal", "order", "proxy", "web"]),
     ("cli", &["config", "instance", "journal", "order", "proof", "validate", "web"]),
     // The composition root. No room imports it.
     (

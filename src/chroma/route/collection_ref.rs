@@ -1,7 +1,6 @@
 //! A collection as a client names it in a path: the segment's text, and the id it spells, if it does.
 //!
-//! It decides which spellings are an id; whether that id, or a name that looks like one, exists is the
-//! catalog's to say.
+//! It decides which spellings are an id. The catalog knows whether a collection has that id, or has it as its name.
 
 use uuid::Uuid;
 

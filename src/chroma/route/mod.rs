@@ -6,130 +6,18 @@
 //! a parameter may be empty unless it is last, a trailing slash is another path.
 
 mod collection_ref;
+mod method;
+mod operation;
 pub(super) mod page;
 mod table;
 mod unroutable;
 
 pub use collection_ref::CollectionRef;
+pub use operation::{CatalogRead, CatalogWrite, Operation, RecordReadKind};
 pub use page::{Page, Window};
 pub use unroutable::{UnknownWrite, Unsupported};
 
-use crate::ids::Scope;
-use crate::order::Kind;
-
-/// What a request asks for.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Operation {
-    /// Passes through unchanged to any healthy instance: heartbeat, version, docs, and every safe method on
-    /// a path that this table does not know.
-    System,
-    /// Below a collection, and cannot write.
-    RecordRead {
-        collection: CollectionRef,
-        scope: Scope,
-        kind: RecordReadKind,
-    },
-    /// `kind` is Add, Update, Upsert or Delete; the body decides whether a delete is limited.
-    RecordWrite {
-        collection: CollectionRef,
-        scope: Scope,
-        kind: Kind,
-    },
-    CatalogRead(CatalogRead),
-    CatalogWrite(CatalogWrite),
-    /// Known, and never forwarded.
-    Unsupported(Unsupported),
-    /// A method that may write, on a path or with a method this table lacks: never forwarded.
-    UnknownWrite(UnknownWrite),
-}
-
-/// The reads below a collection.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum RecordReadKind {
-    Get,
-    Query,
-    Count,
-    Search,
-    IndexingStatus,
-    ForkCount,
-    Function,
-}
-
-/// The reads of the catalog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CatalogRead {
-    GetTenant {
-        tenant: String,
-    },
-    ListDatabases {
-        tenant: String,
-        page: Page,
-    },
-    GetDatabase {
-        scope: Scope,
-    },
-    ListCollections {
-        scope: Scope,
-        page: Page,
-    },
-    CountCollections {
-        scope: Scope,
-    },
-    /// By name: Chroma answers 404 to an id here.
-    GetCollection {
-        scope: Scope,
-        name: String,
-    },
-    GetCollectionById {
-        scope: Scope,
-        collection: CollectionRef,
-    },
-}
-
-/// The writes of the catalog.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum CatalogWrite {
-    CreateTenant,
-    UpdateTenant {
-        tenant: String,
-    },
-    CreateDatabase {
-        tenant: String,
-    },
-    DeleteDatabase {
-        scope: Scope,
-    },
-    CreateCollection {
-        scope: Scope,
-    },
-    /// By id: Chroma answers 400 to a name here.
-    UpdateCollection {
-        scope: Scope,
-        collection: CollectionRef,
-    },
-    /// By name: Chroma answers 404 to an id here.
-    DeleteCollection {
-        scope: Scope,
-        name: String,
-    },
-    Reset,
-}
-
-impl CatalogWrite {
-    /// The kind of entry this write is journaled as.
-    pub const fn kind(&self) -> Kind {
-        match self {
-            CatalogWrite::CreateTenant => Kind::CreateTenant,
-            CatalogWrite::UpdateTenant { .. } => Kind::UpdateTenant,
-            CatalogWrite::CreateDatabase { .. } => Kind::CreateDatabase,
-            CatalogWrite::DeleteDatabase { .. } => Kind::DeleteDatabase,
-            CatalogWrite::CreateCollection { .. } => Kind::CreateCollection,
-            CatalogWrite::UpdateCollection { .. } => Kind::UpdateCollection,
-            CatalogWrite::DeleteCollection { .. } => Kind::DeleteCollection,
-            CatalogWrite::Reset => Kind::Reset,
-        }
-    }
-}
+use self::method::Method;
 
 /// The operation of a request. Total: every method and path has one.
 pub fn route(method: &str, path_and_query: &str) -> Operation {
@@ -155,36 +43,6 @@ pub(super) fn split_target(target: &str) -> (&str, Option<&str>) {
     match target.split_once('?') {
         Some((path, query)) => (path, Some(query)),
         None => (target, None),
-    }
-}
-
-/// Methods are case-sensitive; HEAD is answered by Chroma wherever GET is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Method {
-    Get,
-    Options,
-    Post,
-    Put,
-    Patch,
-    Delete,
-    Other,
-}
-
-impl Method {
-    fn of(text: &str) -> Self {
-        match text {
-            "GET" | "HEAD" => Method::Get,
-            "OPTIONS" => Method::Options,
-            "POST" => Method::Post,
-            "PUT" => Method::Put,
-            "PATCH" => Method::Patch,
-            "DELETE" => Method::Delete,
-            _ => Method::Other,
-        }
-    }
-
-    const fn is_safe(self) -> bool {
-        matches!(self, Method::Get | Method::Options)
     }
 }
 

@@ -1,7 +1,7 @@
 //! `limit` and `offset` of a list, read as Chroma reads them.
 //!
-//! Lists are paged by the edge, in its own order. A page that Chroma refuses (400) is left to Chroma, so that
-//! the client gets Chroma's own words: hence [`Page::Malformed`], never an error of ours.
+//! The edge pages lists, in its own order. It leaves a page that Chroma refuses (400) to Chroma, so that the client
+//! gets Chroma's own words: hence [`Page::Malformed`], never an error of the edge's.
 
 use percent_encoding::percent_decode;
 

@@ -1,12 +1,15 @@
 //! The table of Chroma 1.5.9's paths, and of the methods each has.
 //!
-//! One place lists the paths ([`endpoint`]), one the methods ([`operation`]). A new Chroma operation is added
-//! here or it does not exist.
+//! One place lists the paths ([`endpoint`]), one the methods ([`operation`]). The edge knows no operation that is not
+//! listed here.
 
 use percent_encoding::percent_decode_str;
 
+use super::collection_ref::CollectionRef;
+use super::method::Method;
+use super::operation::{CatalogRead, CatalogWrite, Operation, RecordReadKind};
 use super::page::page;
-use super::{CatalogRead, CatalogWrite, CollectionRef, Method, Operation, RecordReadKind, UnknownWrite, Unsupported};
+use super::unroutable::{UnknownWrite, Unsupported};
 use crate::ids::Scope;
 use crate::order::Kind;
 

@@ -1,6 +1,8 @@
 //! The table against what a real server answers.
 
 use super::*;
+use crate::ids::Scope;
+use crate::order::Kind;
 
 const T: &str = "/api/v2/tenants/acme/databases/main";
 

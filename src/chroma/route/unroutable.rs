@@ -1,6 +1,6 @@
-//! The requests that are never forwarded, and what the client is answered instead.
+//! The requests that the edge never forwards, and its answers to them.
 //!
-//! Forwarding a write that this edge does not know would let it happen on one instance, unlogged; so unknown
+//! Forwarding a write that this edge does not know would let it happen on one instance, unlogged. So unknown
 //! writes get what Chroma 1.5.9 answers to them: 404, 405 with its `Allow`, 410. Known operations that a
 //! single-node server cannot do get Chroma's own 501.
 

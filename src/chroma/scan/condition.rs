@@ -1,7 +1,7 @@
 //! The condition of a get, query or delete: how large it is, by everything at which SQLite or Chroma gives up.
 //!
 //! Chroma turns a condition into one SQL expression, in which `$or` and `$and` of n terms nest n deep: SQLite refuses
-//! from about a thousand levels, and from about 4,500 the process dies. Whether a condition is valid is Chroma's to say.
+//! from about a thousand levels, and from about 4,500 the process dies. Chroma decides whether a condition is valid.
 
 use serde::de::{IgnoredAny, MapAccess, SeqAccess};
 

@@ -1,10 +1,9 @@
 //! What a write's body says, learned in one pass without building its values.
 //!
-//! It decides what the rules of `order/` need to know of a body (rule R9), how large it is by every limit, and which
-//! bodies must never reach an instance because Chroma would be harmed by them, or keep a side effect of a request it
-//! refuses. It does not validate: what it has read whole and Chroma itself refuses without a trace is left to Chroma.
-//! What cannot be read to its end is refused here: every field that Chroma knows has been checked, every other is
-//! skipped by the same parser in the same manner.
+//! It decides what the rules of `order/` need to know of a body (rule R9), and how large the body is by every limit. It
+//! refuses bodies that would harm Chroma, or leave a side effect of a request that Chroma refuses. It does not validate:
+//! a body that it has read whole, and that Chroma refuses without a trace, is left to Chroma. It refuses what it cannot
+//! read to the end. It checks every field that Chroma knows, and skips every other with the same parser.
 
 mod catalog;
 mod column;

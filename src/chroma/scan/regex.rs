@@ -1,7 +1,7 @@
 //! What it costs a server to compile a regular expression: an estimate, from its text alone.
 //!
 //! A server compiles each `$regex` of a condition, and refuses one that grows over 10 MB. One costs at most a third of a
-//! second; hundreds of them keep a server at it for minutes. Whether an expression is valid is Chroma's to say.
+//! second; hundreds of them occupy a server for minutes. Chroma decides whether an expression is valid.
 
 /// A set of characters, such as `[a-z]`, `.` or `\d`.
 const SET: u64 = 30;

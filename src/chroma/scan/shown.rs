@@ -1,7 +1,7 @@
 //! The index of a collection, read from the Collection object in which a server shows it.
 //!
-//! Where it is named several times, in the schema and in the configuration, all of it counts: one definition has one
-//! shape, and the same server always shows it alike.
+//! A server may show an index several times, in the schema and in the configuration. All of it counts: one definition has
+//! one shape, and the same server always shows it alike.
 
 use serde::Deserialize;
 use serde_json::value::RawValue;

@@ -6,9 +6,10 @@ use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
+use super::database;
+use super::entry::{Entry, already, applied, field, plain, send, send_as_is};
 use super::existing::{self, show};
 use super::made::{created, doubtful};
-use super::{Entry, already, applied, database, field, plain, send, send_as_is};
 use crate::chroma::{self, Class, ErrorBody, Existing, Scanned, scan_create_collection, scan_update_collection};
 use crate::executor::attempt::{Attempt, Attempted, judge};
 use crate::executor::records::content_type;

@@ -1,16 +1,18 @@
-//! A collection that one instance has created, copied to another (rule R8): its definition, from the journaled entry and
+//! Copies a collection that one instance has created to another (rule R8). The definition comes from the journaled entry and
 //! the first instance's stored answer, never from what any instance has now.
 //!
-//! The copy is read back and compared, between servers of any versions: one that is defined differently is mapped
-//! and diverged. In which way a server copies exactly was found out when it was looked at.
+//! The edge reads the copy back and compares it, between servers of any versions; a copy with another definition is mapped
+//! and diverged. The inspection of a server finds out in which way the server copies exactly.
 
 use http::Method;
 use uuid::Uuid;
 
 use super::collection::send_in_scope;
+use super::entry::{Entry, already, applied, send, uuid_field};
+use super::existing;
 use super::made::mapped;
-use super::{Entry, already, applied, existing, send, uuid_field};
-use crate::chroma::{self, Class, Scanned, copy_requests, scan_create_collection};
+use crate::chroma::{self, Class, EdgeAnswer, Scanned, copy_requests, scan_create_collection};
+use crate::coordinator::adoption::lacking;
 use crate::executor::attempt::{Attempt, Attempted, judge};
 use crate::ids::{CollectionId, Scope, shown};
 use crate::instance::{Answer, Outgoing};
@@ -29,7 +31,8 @@ pub(super) async fn copy(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope
     };
     let collection = CollectionId::new(id);
     if existing::was_found(attempt, collection) {
-        return Ok(already(Vec::new()));
+        let consequences = lacking(attempt.core.board().catalog(), [collection], attempt.instance);
+        return Ok(Attempted::by_the_edge(Outcome::Applied(consequences), EdgeAnswer::json(200, "{}")));
     }
     let copied_by = attempt.core.discovery.servers().copied_by(attempt.instance);
     let Some(plan) = copy_requests(&stored, &scan.name, copied_by) else {

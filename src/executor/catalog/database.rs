@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Entry, already, applied, field, plain, send_as_is, uuid_field};
+use super::entry::{Entry, already, applied, field, plain, send_as_is, uuid_field};
 use crate::chroma::{self, Class, Scanned, scan_create_database, scan_create_tenant};
 use crate::clock;
 use crate::executor::attempt::{Attempt, Attempted};

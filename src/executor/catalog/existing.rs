@@ -6,8 +6,9 @@
 use serde_json::Value;
 use uuid::Uuid;
 
+use super::database;
+use super::entry::{Entry, field, plain, uuid_field};
 use super::made::{Content, created, creation, doubtful, origin_of_found};
-use super::{Entry, database, field, plain, uuid_field};
 use crate::chroma::{self, Class, EdgeAnswer, ErrorBody, ErrorName, Existing};
 use crate::executor::attempt::{Attempt, Attempted};
 use crate::ids::{CollectionId, InstanceId, Scope, shown};

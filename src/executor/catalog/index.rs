@@ -1,7 +1,7 @@
-//! What a catalog write that was executed says of a collection's index, wherever it is executed: noted before anybody is
-//! told, so that the first write into an index out of the ordinary is known for one (rule R13).
+//! What an executed catalog write says of a collection's index, whichever instance executed it. The edge notes that before it
+//! tells anybody, so that it recognises the first write into an unusual index as such (rule R13).
 
-use super::{Entry, uuid_field};
+use super::entry::{Entry, uuid_field};
 use crate::chroma::{self, CatalogWrite, Operation, Scanned, route, scan_update_collection};
 use crate::executor::attempt::{Attempt, Attempted};
 use crate::ids::CollectionId;

@@ -5,10 +5,10 @@
 
 use uuid::Uuid;
 
-use super::{Entry, uuid_field};
+use super::entry::{Entry, uuid_field};
 use crate::chroma::Existing;
 use crate::executor::attempt::{Attempt, Attempted};
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, InstanceName, Scope, Seq};
+use crate::ids::{CollectionId, InstanceId, InstanceName, Scope, Seq};
 use crate::order::{CatalogChange, Consequences, Health, Origin, Outcome, Repeat};
 use crate::proof::{self, CrashPoint};
 
@@ -56,11 +56,7 @@ impl Creation<'_> {
                 created: self.created,
                 origin,
             },
-            CatalogChange::Mapped {
-                collection,
-                instance: self.instance.clone(),
-                id: InstanceCollectionId::new(self.id),
-            },
+            CatalogChange::mapped(collection, self.instance, self.id),
         ];
         let diverged = match origin {
             Origin::Created => Vec::new(),
@@ -104,8 +100,7 @@ pub(super) fn created(
 /// The attempt's instance has a copy of the collection, under this id.
 pub(super) fn mapped(attempt: &Attempt<'_>, collection: CollectionId, id: Uuid) -> CatalogChange {
     proof::pass(CrashPoint::BeforeMapping);
-    let instance = attempt.core.registry.name(attempt.instance).clone();
-    CatalogChange::Mapped { collection, instance, id: InstanceCollectionId::new(id) }
+    CatalogChange::mapped(collection, attempt.core.registry.name(attempt.instance), id)
 }
 
 /// A request failed after an earlier one that has changed the instance, or may have: the outcome is unknown.

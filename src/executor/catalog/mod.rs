@@ -1,47 +1,28 @@
-//! One attempt of a catalog write on one instance: what is sent, and what an answer means, given what the catalog
+//! One attempt of a catalog write on one instance: what to send, and what an answer means, given what the catalog
 //! held before the entry (rule R8).
 //!
-//! Names are judged by the edge's catalog: what an instance has besides is adopted, never mixed in.
+//! The edge's catalog judges names: the edge adopts what an instance has besides, and never mixes it in.
 
 mod adopt;
 mod collection;
 mod copy;
 mod database;
+mod entry;
 mod existing;
 mod index;
 mod made;
 mod refusal;
 
-use serde_json::Value;
-
+pub(super) use self::entry::Entry;
+use self::entry::{not_executable, uuid_field};
 pub use self::made::{Content, Creation, origin_of_found};
 
-use super::attempt::{Attempt, Attempted, judge};
-use super::records::content_type;
-use crate::chroma::{self, CatalogWrite, Class, EdgeAnswer, ErrorBody, ErrorName, Operation, route};
+use super::attempt::{Attempt, Attempted};
+use crate::chroma::{CatalogWrite, Operation, route};
 use crate::coordinator::{Core, intent};
 use crate::ids::CollectionId;
-use crate::instance::{Answer, Outgoing};
 use crate::journal::Request;
-use crate::order::{CatalogChange, Consequences, Kind, Outcome, Purpose, Repeat};
-
-/// A catalog entry being sent.
-pub(super) struct Entry<'a> {
-    pub request: &'a Request,
-    pub purpose: Purpose,
-    pub repeat: Repeat,
-}
-
-impl Entry<'_> {
-    fn retry(&self) -> bool {
-        matches!(self.repeat, Repeat::Retry { .. })
-    }
-
-    /// Applied on another instance: only the effect matters here, its answer has been given.
-    pub(super) fn has_verdict(&self) -> bool {
-        self.purpose != Purpose::Execute
-    }
-}
+use crate::order::{CatalogChange, Kind, Outcome, Purpose};
 
 /// Executes the entry on the attempt's instance.
 pub(super) async fn attempt(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Attempted {
@@ -87,44 +68,6 @@ fn on_this_instance_only(mut attempted: Attempted) -> Attempted {
     attempted
 }
 
-/// The lane goes on behind what no edge of this version can send (rule R4: it never stops).
-fn not_executable(why: &'static str) -> Attempted {
-    let answer = EdgeAnswer::error(500, &ErrorBody::new(ErrorName::InternalError, why));
-    Attempted::by_the_edge(Outcome::Rejected { about: None }, answer)
-}
-
-/// Sends the journaled request as it is and classifies the answer.
-async fn send_as_is(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Result<(Class, Answer), Attempted> {
-    let request = entry.request;
-    let method = http::Method::from_bytes(request.method.as_bytes())
-        .map_err(|_| not_executable("a journaled write has no valid method"))?;
-    let outgoing = Outgoing {
-        method,
-        path: request.path.clone(),
-        headers: content_type(request.content_type.as_deref()),
-        body: request.body.clone(),
-    };
-    send(attempt, entry.request.profile.kind, &outgoing).await
-}
-
-async fn send(attempt: &Attempt<'_>, kind: Kind, outgoing: &Outgoing) -> Result<(Class, Answer), Attempted> {
-    let answer = attempt.send(outgoing).await?;
-    Ok((chroma::classify(chroma::Call::Write(kind), answer.status, &answer.body), answer))
-}
-
-fn applied(changes: Vec<CatalogChange>) -> Outcome {
-    Outcome::Applied(Consequences { changes, diverged: Vec::new() })
-}
-
-/// The goal was reached by an earlier attempt of the same entry: the answer that attempt would have had.
-fn already(changes: Vec<CatalogChange>) -> Attempted {
-    Attempted::by_the_edge(applied(changes), EdgeAnswer::json(200, "{}"))
-}
-
-fn plain(attempt: &Attempt<'_>, class: Class, answer: Answer, changes: Vec<CatalogChange>) -> Attempted {
-    judge(attempt, class, answer, |_| applied(changes), None)
-}
-
 /// The collection that a catalog entry changes, deletes, or has created.
 pub(super) fn about(core: &Core, request: &Request) -> Option<CollectionId> {
     let board = core.board();
@@ -135,13 +78,4 @@ pub(super) fn about(core: &Core, request: &Request) -> Option<CollectionId> {
         board.catalog().get(id).map(|known| known.id)
     };
     intent::about(board.catalog(), &request.method, &request.path).or_else(created)
-}
-
-/// A field of a JSON answer.
-fn field(body: &[u8], name: &str) -> Option<Value> {
-    serde_json::from_slice::<Value>(body).ok()?.get_mut(name).map(Value::take)
-}
-
-fn uuid_field(body: &[u8], name: &str) -> Option<uuid::Uuid> {
-    field(body, name)?.as_str().and_then(|text| uuid::Uuid::try_parse(text).ok())
 }

@@ -1,15 +1,15 @@
-//! A catalog entry that was refused elsewhere, and may have been executed here: whatever it left is undone, or
-//! reported (rules R4, G7).
+//! A catalog entry that another instance refused, and that this one may have executed: undoes, or reports, whatever the entry
+//! left here (rules R4, G7).
 //!
-//! Its client was answered that it has no effect. A collection left behind would be found, one day, as something that
+//! The client was told that the entry has no effect. A collection left behind would one day look like something that
 //! existed before the edge, and be adopted.
 
 use bytes::Bytes;
 use http::Method;
 
 use super::collection::update;
+use super::entry::{Entry, field};
 use super::existing::unmapped_and_empty;
-use super::{Entry, field};
 use crate::chroma::{self, CatalogWrite, Scanned, scan_create_collection, scan_create_database};
 use crate::executor::attempt::{Attempt, Attempted};
 use crate::ids::Scope;

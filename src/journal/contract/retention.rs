@@ -47,7 +47,9 @@ pub async fn trimming_waits_for_every_configured_instance(bench: &impl Bench) {
 
 pub async fn a_lanes_history_begins_at_its_floor(bench: &impl Bench) {
     let store = bench.open();
-    let lane = LaneId::Records(new_collection());
+    let collection = new_collection();
+    let lane = LaneId::Records(collection);
+    record(&*store, vec![created(collection, "a", Seq::new(1))]).await;
     let seqs =
         append(&*store, vec![draft(lane, "a"), draft(LaneId::Catalog, "x"), draft(lane, "b"), draft(lane, "c")]).await;
     record(&*store, finished(&seqs[..3])).await;

@@ -1,8 +1,8 @@
-//! What commits instead, where G1 is broken on purpose (`crate::proof`): nothing here is built otherwise.
+//! Stands in for the ordinary commit where a build breaks G1 on purpose (`crate::proof`); no other build contains it.
 //!
 //! Writes enter their lanes, and their callers go on, under the positions that they are going to have; they become
-//! durable some time later. If the process ends in between, they are lost. What a commit does is not
-//! changed: this stands around it, and around the sink to which it reports.
+//! durable some time later. If the process ends in between, they are lost. The commit itself is the ordinary one: this
+//! wraps it, and the sink to which it reports.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,8 +11,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::commit::{Commits, Next, PAUSE};
+use super::interface::{AppendError, Appended, DurableSink};
 use super::queue::{Taken, Waiting};
-use super::{AppendError, Appended, DurableSink};
 use crate::ids::{LaneId, Seq, TransactionId};
 use crate::journal::{Draft, Fact};
 use crate::proof::{self, CrashPoint};

@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
+use super::interface::{AppendError, Appended, DurableSink};
 use super::queue::{Facts, Queue, Taken, Waiting};
-use super::{AppendError, Appended, DurableSink};
 use crate::clock;
 use crate::ids::{Seq, TransactionId};
 use crate::journal::{Batch, CommitError, Draft, Lookup, ReadError, Store};

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::hold::Hold;
+use super::interface::{AppendError, JournalOptions};
+use super::stats::JournalStats;
 use super::watches::Watches;
-use super::{AppendError, JournalOptions, JournalStats};
 use crate::ids::Seq;
 use crate::journal::{ClientKey, Draft, Fact};
 

@@ -1,15 +1,15 @@
 //! The task behind the handles: one commit at a time, and a pause after one that the store refused.
 //!
-//! What an outcome means for those who wait is decided by the commit itself (`commit.rs`). Superseded: nothing can be
-//! committed any more, so the task ends, and its appends and facts with it.
+//! The commit itself (`commit.rs`) decides what an outcome means for those who wait. Once another edge has the journal,
+//! nothing can be committed any more: the task ends, and its appends and facts with it.
 
 use std::future::Future;
 use std::sync::Arc;
 
 use super::breach;
 use super::commit::{Commits, Committer, Next, PAUSE, longer};
+use super::interface::{Appended, DurableSink};
 use super::queue::Queue;
-use super::{Appended, DurableSink};
 use crate::journal::Store;
 use crate::proof::{self, CrashPoint, Rule};
 

@@ -21,15 +21,15 @@ use crate::clock::{self, Timestamp};
 use crate::ids::{InstanceName, LaneId};
 
 /// How long transactions are kept.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RetentionOptions {
-    /// Finished transactions are kept for this long.
+    /// Finished transactions are kept for this long: the key `retention`.
     pub keep: Duration,
     /// The time between two rounds.
     pub every: Duration,
     /// Transactions per commit: a few hundred, so that no append waits for long.
     pub batch: u32,
-    /// Above this, finished transactions are not kept for that long.
+    /// Above this, finished transactions are not kept for that long: the key `journal.max_bytes`.
     pub max_bytes: u64,
     /// The time between two looks at the bytes.
     pub look: Duration,

@@ -14,6 +14,7 @@ mod faults;
 mod lanes;
 mod load;
 mod open;
+mod options;
 mod quarantine;
 mod read;
 mod row;
@@ -29,44 +30,27 @@ use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
 pub use open::{OpenError, migrate};
+pub use options::SqliteOptions;
 pub use schema::differences;
 pub use source::Source;
 
 use self::read::Readers;
 use self::writer::{Command, Writer};
 use super::{
-    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, Fault,
-    HeldLane, History, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, Predecessor,
-    QuarantineRow, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed,
-    Trimming,
+    AuditPage, AuditQuery, Batch, Claim, CommitError, Details, EventId, EventPage, EventScope, Fault, HeldLane,
+    History, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, Predecessor, QuarantineRow,
+    ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 
 /// Commands that wait for the writer. Small: what waits in front of it is bounded by the group commit.
 const COMMANDS: usize = 4;
-
-/// How a journal file is used.
-#[derive(Clone, Debug)]
-pub struct SqliteOptions {
-    /// A commit waits this long for a lock that someone else holds on the file, then it is refused. Shorter than its
-    /// callers wait: one that gives up during a commit cannot learn its outcome.
-    pub patience: Duration,
-    /// How new bodies are stored.
-    pub compression: Compression,
-}
-
-impl Default for SqliteOptions {
-    fn default() -> Self {
-        SqliteOptions { patience: open::BUSY_TIMEOUT, compression: Compression::None }
-    }
-}
 
 /// A journal in one SQLite file.
 pub struct SqliteStore {

@@ -12,10 +12,10 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
-use super::SqliteOptions;
 use super::failure::{explain, is_clean, refused};
 use super::lanes::Configured;
 use super::open::{self, Locked};
+use super::options::SqliteOptions;
 use super::{append, facts, lanes, synced, trim};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};

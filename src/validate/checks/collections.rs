@@ -77,7 +77,7 @@ fn shown(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> Resu
         findings.expect(&format!("the metadata at {path}"), &json!({ "made": "by validate" }), &shown["metadata"]);
     }
     // A list of many pages can miss one while others are removed.
-    let once = || match super::listed(run)?.into_iter().filter(|(_, listed)| *listed == id).count() {
+    let once = || match super::shown::listed(run)?.into_iter().filter(|(_, listed)| *listed == id).count() {
         1 => Ok(()),
         times => Err(Stop(format!("the list shows it {times} times"))),
     };

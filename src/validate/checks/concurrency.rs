@@ -84,7 +84,7 @@ fn reachable(run: &Run, collection: &OwnCollection) -> Result<(), Stop> {
     }
     let record = sample::chunk("one", 1);
     run.edge.records(collection, By::Id, Verb::Add, &content::body(std::slice::from_ref(&record)))?;
-    let found = super::whole(run, collection, By::Name, &json!({}))?;
+    let found = super::shown::whole(run, collection, By::Name, &json!({}))?;
     match content::differences("its record", &[record], &found).first() {
         None => Ok(()),
         Some(difference) => Err(Stop(difference.to_string())),

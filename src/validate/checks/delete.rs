@@ -30,7 +30,7 @@ pub fn run(run: &Run, findings: &mut Findings) -> Result<(), Stop> {
     trimmed.retain(|one| one.id != "trimmed::1" && one.id != "trimmed::3");
     let expected = [trimmed, kept].concat();
     super::assert_everywhere(run, findings, collection.name(), &expected);
-    let found = super::whole(run, &collection, By::Id, &json!({}))?;
+    let found = super::shown::whole(run, &collection, By::Id, &json!({}))?;
     findings.differ(content::differences("through the edge", &expected, &found));
     findings.expect("the count", &json!(expected.len()), &run.edge.count(&collection)?);
     findings.count("deleted", all.len() - expected.len());

@@ -52,11 +52,11 @@ fn shown(
     expected: &[Record],
 ) -> Result<(), Stop> {
     for (by, way) in [(By::Id, "by id"), (By::Name, "by name")] {
-        let found = super::whole(run, collection, by, &json!({}))?;
+        let found = super::shown::whole(run, collection, by, &json!({}))?;
         findings.differ(content::differences(&format!("{when}, {way}"), expected, &found));
     }
     let few = [&expected[0], &expected[2]];
-    let found = super::whole(run, collection, By::Name, &json!({ "ids": few.map(|one| &one.id) }))?;
+    let found = super::shown::whole(run, collection, By::Name, &json!({ "ids": few.map(|one| &one.id) }))?;
     findings.differ(content::differences(&format!("{when}, two ids"), &few.map(Clone::clone), &found));
     Ok(())
 }

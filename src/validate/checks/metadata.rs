@@ -24,7 +24,7 @@ pub fn run(run: &Run, findings: &mut Findings) -> Result<(), Stop> {
     let mut records = sample::chunks("meta", 6);
     records.push(Record { metadata: sample::every_type(), ..sample::chunk("typed", 6) });
     run.edge.records(&collection, By::Id, Verb::Add, &content::body(&records))?;
-    let found = super::whole(run, &collection, By::Id, &json!({}))?;
+    let found = super::shown::whole(run, &collection, By::Id, &json!({}))?;
     findings.differ(content::differences("records", &records, &found));
     filters(run, findings, &collection)?;
     removed_keys(run, findings, &collection, &mut records[0])
@@ -64,7 +64,7 @@ fn filters(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> Re
     for (filter, expected) in cases {
         let id = |n: &u16| if *n == 6 { "typed::6".to_owned() } else { format!("meta::{n}") };
         let expected: BTreeSet<String> = expected.iter().map(id).collect();
-        let found = super::whole(run, collection, By::Name, &filter)?;
+        let found = super::shown::whole(run, collection, By::Name, &filter)?;
         let found: BTreeSet<String> = found.into_iter().map(|one| one.id).collect();
         findings.expect(&format!("found by {filter}"), &expected, &found);
     }
@@ -82,7 +82,7 @@ fn removed_keys(
     record.metadata.insert("new".to_owned(), json!("key"));
     let update = json!({ "ids": [record.id], "metadatas": [{ "even": null, "new": "key" }] });
     run.edge.records(collection, By::Id, Verb::Update, &update)?;
-    let found = super::whole(run, collection, By::Id, &json!({ "ids": [record.id] }))?;
+    let found = super::shown::whole(run, collection, By::Id, &json!({ "ids": [record.id] }))?;
     findings.differ(content::differences("a merged update", std::slice::from_ref(record), &found));
     Ok(())
 }

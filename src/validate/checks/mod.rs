@@ -11,15 +11,13 @@ mod health;
 mod metadata;
 mod reads;
 mod same;
+mod shown;
 mod sync;
 mod transactions;
 
 pub use self::same::assert_everywhere;
+pub use self::shown::{listed, whole};
 
-use serde_json::Value;
-
-use super::client::{By, CallError, OwnCollection, Question};
-use super::content::{self, Record};
 use super::findings::{Findings, Outcome, Stop};
 use super::run::Run;
 use crate::clock;
@@ -106,30 +104,6 @@ pub fn remove(run: &Run, check: &str, findings: &mut Findings) {
     for name in run.edge.ledger().left_by(check) {
         if let Err(error) = run.edge.remove(&name) {
             findings.fail(format!("{name} could not be removed: {error}"));
-        }
-    }
-}
-
-/// The records that a `get` with this body shows, whole.
-pub fn whole(run: &Run, collection: &OwnCollection, by: By, body: &Value) -> Result<Vec<Record>, Stop> {
-    let mut body = body.clone();
-    body["include"] = serde_json::json!(content::INCLUDED);
-    let answer = run.edge.ask(collection, by, Question::Get, &body)?;
-    content::records(&answer.body).map_err(|why| CallError::nonsense(&answer, &why).into())
-}
-
-/// Every collection in the list: name and id. It reads the names of others, and nothing else of them.
-pub fn listed(run: &Run) -> Result<Vec<(String, String)>, Stop> {
-    const PAGE: usize = 1000;
-    let mut all = Vec::new();
-    loop {
-        let path = format!("{}?limit={PAGE}&offset={}", run.edge.place().collections(), all.len());
-        let page = run.edge.page(&path)?;
-        let list = page.as_array().ok_or_else(|| Stop(format!("GET {path} answered no list")))?;
-        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-        all.extend(list.iter().map(|one| (text(&one["name"]), text(&one["id"]))));
-        if list.len() < PAGE {
-            return Ok(all);
         }
     }
 }

@@ -41,7 +41,7 @@ fn refused(run: &Run, findings: &mut Findings, collection: &OwnCollection) -> Re
         Err(error) => return Err(error.into()),
         Ok(_) => findings.fail("a record of another dimension was taken"),
     }
-    let found = super::whole(run, collection, By::Id, &json!({ "ids": ["refused"] }))?;
+    let found = super::shown::whole(run, collection, By::Id, &json!({ "ids": ["refused"] }))?;
     findings.expect("records that a refused write left", &0, &found.len());
     Ok(())
 }

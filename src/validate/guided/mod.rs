@@ -7,32 +7,20 @@ mod operations;
 mod prober;
 mod session_log;
 mod waiting;
+mod walk;
 
-use std::io::Write;
 use std::time::Duration;
 
 use self::prober::Prober;
+pub use self::session_log::NAME;
 use self::session_log::SessionLog;
+use self::walk::Walk;
 use super::checks;
 use super::endpoint::Instance;
 use super::findings::{Findings, Outcome, Stop, Verdict};
 use super::progress::Progress;
 use super::run::Run;
 use crate::clock;
-
-/// Who answers for the collections of this mode.
-pub const NAME: &str = "guided";
-
-/// What the steps share.
-struct Walk<'a> {
-    run: &'a Run,
-    target: Instance,
-    wait: Duration,
-    /// What was not healthy at the last look.
-    unhealthy: Vec<String>,
-    session_log: SessionLog,
-    progress: Progress,
-}
 
 type Step = fn(&mut Walk<'_>, &mut Findings) -> Result<(), Stop>;
 
@@ -78,25 +66,6 @@ fn target(run: &Run, instance: &str) -> Result<Instance, String> {
         let names: Vec<&str> = run.instances.iter().map(|one| one.name.as_str()).collect();
         format!("the deployment has no instance {instance:?}: it has {}", names.join(", "))
     })
-}
-
-impl Walk<'_> {
-    /// The walk ends here: what the operator has done has to be undone.
-    fn give_up(&self, Stop(why): Stop) -> Stop {
-        let resume = match self.unhealthy.as_slice() {
-            [] => "If you have suspended it, resume it.".to_owned(),
-            all => format!("Resume what you have suspended. Not healthy: {}.", all.join(", ")),
-        };
-        self.say(&format!("{why}. {resume}"));
-        Stop(why)
-    }
-
-    fn say(&self, text: &str) {
-        self.progress.end();
-        let mut out = std::io::stdout();
-        // Nobody who listens any more is no reason to leave an outage half way.
-        let _ = writeln!(out, "{text}").and_then(|()| out.flush());
-    }
 }
 
 /// Everything is well, and there is content to lose.

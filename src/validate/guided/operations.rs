@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::NAME;
-use super::session_log::{Expected, SessionLog};
+use super::session_log::{Expected, NAME, SessionLog};
 use crate::clock;
 use crate::validate::checks;
 use crate::validate::client::{By, OwnCollection, Question, Verb};

@@ -2,13 +2,15 @@
 
 use serde_json::json;
 
-use super::NAME;
 use crate::validate::checks;
 use crate::validate::client::{By, OwnCollection, OwnName, Verb};
 use crate::validate::content::{self, Record};
 use crate::validate::findings::{Findings, Stop};
 use crate::validate::run::Run;
 use crate::validate::sample;
+
+/// Who answers for the collections of this mode.
+pub const NAME: &str = "guided";
 
 /// Records of each group that are there before the outage.
 const EACH: u16 = 10;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use super::Walk;
 use super::prober::Prober;
+use super::walk::Walk;
 use crate::clock;
 use crate::validate::endpoint::{Endpoint, Instance};
 use crate::validate::findings::Stop;

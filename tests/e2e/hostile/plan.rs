@@ -3,7 +3,7 @@
 use std::cell::Cell;
 use std::fmt;
 
-use testkit::http::DEFAULT;
+use testkit::http::{DEFAULT, record_path};
 use testkit::random::Random;
 
 use super::{catalog, odd, records, rows};
@@ -45,6 +45,17 @@ pub struct Plan {
 impl Plan {
     pub fn of(attack: Attack) -> Plan {
         Plan { steps: vec![attack], own: None }
+    }
+
+    /// A collection to itself with these records, and then such a write to it.
+    pub fn apart(room: &Room, records: &str, verb: &str, body: String) -> Plan {
+        let name = room.fresh();
+        let steps = vec![
+            Attack::create(&name, "{}"),
+            Attack::post(record_path(&name, "add"), records),
+            Attack::post(record_path(&name, verb), body),
+        ];
+        Plan { steps, own: Some(name) }
     }
 }
 

@@ -187,16 +187,9 @@ fn wide(random: &mut Random, room: &Room) -> Plan {
         0 => format!("{{\"list\":[{}]}}", vec!["1"; count].join(",")),
         _ => format!("{{{}}}", (0..count).map(|n| format!("\"k{n}\":{value}")).collect::<Vec<_>>().join(",")),
     };
-    let name = room.fresh();
     let verb = *random.pick(&["add", "update", "upsert"]);
     let body = format!(r#"{{"ids":["a"],"embeddings":[[1,2,3]],"metadatas":[{metadata}]}}"#);
-    let first = r#"{"ids":["a","b"],"embeddings":[[1,2,3],[3,2,1]]}"#;
-    let steps = vec![
-        Attack::create(&name, "{}"),
-        Attack::post(record_path(&name, "add"), first),
-        Attack::post(record_path(&name, verb), body),
-    ];
-    Plan { steps, own: Some(name) }
+    Plan::apart(room, r#"{"ids":["a","b"],"embeddings":[[1,2,3],[3,2,1]]}"#, verb, body)
 }
 
 /// A request about the records of the target.

@@ -149,20 +149,13 @@ fn metadata(random: &mut Random, sizes: &[usize]) -> String {
 fn wide_record(random: &mut Random, room: &Room) -> Plan {
     let wide = metadata(random, &[5_400, 5_401, 11_000, 100_000]);
     let verb = *random.pick(&["add", "update", "upsert"]);
-    let name = room.fresh();
     let body = match random.below(2) {
         0 => format!(r#"{{"ids":["first"],"embeddings":[[1,2,3]],"metadatas":[{wide}]}}"#),
         _ => format!(
             r#"{{"metadatas":[null,{wide},{{"a":1}}],"ids":["first","b","c"],"embeddings":[[1,2,3],[1,2,3],[1,2,3]]}}"#
         ),
     };
-    let first = r#"{"ids":["zero","b"],"embeddings":[[1,2,3],[3,2,1]]}"#;
-    let steps = vec![
-        Attack::create(&name, "{}"),
-        Attack::post(record_path(&name, "add"), first),
-        Attack::post(record_path(&name, verb), body),
-    ];
-    Plan { steps, own: Some(name) }
+    Plan::apart(room, r#"{"ids":["zero","b"],"embeddings":[[1,2,3],[3,2,1]]}"#, verb, body)
 }
 
 fn wide_collection(random: &mut Random, room: &Room) -> Plan {

@@ -17,6 +17,7 @@ use tokio::task::JoinHandle;
 use self::fake::{Fake, Plan};
 use super::*;
 use crate::clock::Timestamp;
+use crate::ids::TransactionId;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::contract::{MADE, draft, keyed, progress};
 use crate::journal::{
