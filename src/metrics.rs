@@ -57,10 +57,14 @@ pub enum Number {
     CopiesMade,
     CopiesFailed,
     CopiedRecords,
+    CollectionCacheBytes,
+    CollectionCacheLimit,
+    CollectionCacheHits,
+    CollectionCacheMisses,
 }
 
 impl Number {
-    const ALL: [Number; 33] = [
+    const ALL: [Number; 37] = [
         Number::Active,
         Number::LeaseHeld,
         Number::PendingWrites,
@@ -94,6 +98,10 @@ impl Number {
         Number::CopiesMade,
         Number::CopiesFailed,
         Number::CopiedRecords,
+        Number::CollectionCacheBytes,
+        Number::CollectionCacheLimit,
+        Number::CollectionCacheHits,
+        Number::CollectionCacheMisses,
     ];
 
     const fn name_and_help(self) -> (&'static str, &'static str) {
@@ -137,6 +145,14 @@ impl Number {
             Number::CopiesMade => ("copies_made", "Diverged copies of collections made anew since the start"),
             Number::CopiesFailed => ("copies_failed", "Attempts to make a copy anew that failed since the start"),
             Number::CopiedRecords => ("copied_records", "Records of the copies that were made anew since the start"),
+            Number::CollectionCacheBytes => ("collection_cache_bytes", "Bytes of collection objects that are kept"),
+            Number::CollectionCacheLimit => ("collection_cache_bytes_limit", "The limit of collection_cache_bytes"),
+            Number::CollectionCacheHits => {
+                ("collection_cache_hits", "Collection objects that were answered from what is kept, since the start")
+            }
+            Number::CollectionCacheMisses => {
+                ("collection_cache_misses", "Collection objects that had to be read from an instance, since the start")
+            }
         }
     }
 }

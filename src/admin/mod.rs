@@ -28,7 +28,7 @@ use crate::events::{Hub, WebhookGauges};
 use crate::heal::HealProgress;
 use crate::ids::LaneId;
 use crate::instance::Health;
-use crate::proxy::{Admission, Vouch};
+use crate::proxy::{Admission, Objects, Vouch};
 use crate::web::{KeyHeaders, OwnPages, PageAnswer, PageRequest, Reply};
 
 pub use self::standby::StandbyPages;
@@ -45,6 +45,7 @@ pub struct Admin {
     healing: Arc<HealProgress>,
     safety: Safety,
     vouch: Arc<Vouch>,
+    objects: Arc<Objects>,
 }
 
 /// Where the journal is kept.
@@ -105,7 +106,7 @@ impl Admin {
         admission: Arc<Admission>,
         health: Arc<Health>,
         listeners: Listeners,
-        vouch: Arc<Vouch>,
+        (vouch, objects): (Arc<Vouch>, Arc<Objects>),
         healing: Arc<HealProgress>,
         options: &AdminOptions,
     ) -> Admin {
@@ -113,7 +114,18 @@ impl Admin {
         let (interval, key_headers) = (options.recovery_interval, options.key_headers.clone());
         let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, interval, key_headers);
         let AdminOptions { backlog_limit, store, .. } = *options;
-        Admin { core, admission, backlog_limit, store, started: clock::now(), listeners, healing, safety, vouch }
+        Admin {
+            core,
+            admission,
+            backlog_limit,
+            store,
+            started: clock::now(),
+            listeners,
+            healing,
+            safety,
+            vouch,
+            objects,
+        }
     }
 
     async fn page(&self, path: &str) -> Option<Page> {

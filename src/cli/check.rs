@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use crate::config::{Config, ConnectionPooling, JournalStore, show_duration};
+use crate::config::{ByteSize, Config, ConnectionPooling, JournalStore, Limits, show_duration};
 use crate::journal::Compression;
 use crate::order::Consistency;
 use crate::web::{Origins, ResetPolicy};
@@ -58,9 +58,9 @@ fn lines(config: &Config) -> Vec<(String, String)> {
     }
     line("health.failures", config.health.failures.to_string());
     line("connection_pooling", (config.connection_pooling == ConnectionPooling::Enabled).to_string());
-    line("limits.body_bytes", config.limits.body_bytes.to_string());
-    line("limits.answer_bytes", config.limits.answer_bytes.to_string());
-    line("limits.buffered_bytes", config.limits.buffered_bytes.to_string());
+    for (key, size) in sizes(&config.limits) {
+        line(key, size.to_string());
+    }
     line("limits.concurrent_requests", config.limits.concurrent_requests.to_string());
     line("limits.queued_requests", config.limits.queued_requests.to_string());
     line("limits.concurrent_attempts", config.limits.concurrent_attempts.to_string());
@@ -91,6 +91,15 @@ fn lines(config: &Config) -> Vec<(String, String)> {
     line("log", config.log.clone());
     line("threads", config.pingora.threads.to_string());
     lines
+}
+
+fn sizes(limits: &Limits) -> [(&'static str, ByteSize); 4] {
+    [
+        ("limits.body_bytes", limits.body_bytes),
+        ("limits.answer_bytes", limits.answer_bytes),
+        ("limits.buffered_bytes", limits.buffered_bytes),
+        ("limits.collection_cache_bytes", limits.collection_cache_bytes),
+    ]
 }
 
 fn compression(choice: Compression) -> &'static str {

@@ -270,6 +270,9 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> Limits {
         body_bytes: body.value,
         answer_bytes: section.size("answer_bytes", ByteSize::mib(256), kib..=ByteSize::mib(16 << 10)).value,
         buffered_bytes: buffered.value,
+        collection_cache_bytes: section
+            .size("collection_cache_bytes", ByteSize::mib(64), ByteSize::bytes(0)..=ByteSize::mib(16 << 10))
+            .value,
         concurrent_requests: section.count("concurrent_requests", 1000, 1..=1_000_000),
         queued_requests: section.count("queued_requests", 2000, 0..=1_000_000),
         queue_wait: section.duration("queue_wait", secs(5), ms(0)..=secs(600)),

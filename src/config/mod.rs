@@ -155,6 +155,8 @@ pub struct Limits {
     pub answer_bytes: ByteSize,
     /// All request bodies held in memory together; at least `body_bytes`.
     pub buffered_bytes: ByteSize,
+    /// What is kept of what Chroma shows of collections; 0: nothing.
+    pub collection_cache_bytes: ByteSize,
     pub concurrent_requests: usize,
     /// How many requests may wait for one of `concurrent_requests`.
     pub queued_requests: usize,

@@ -44,6 +44,8 @@ pub struct Catalog {
     tenants: BTreeSet<String>,
     databases: BTreeMap<Scope, Uuid>,
     collections: HashMap<CollectionId, Collection>,
+    /// The collections of each database that has any.
+    scopes: HashMap<Scope, BTreeSet<CollectionId>>,
     names: BTreeMap<(Scope, String), CollectionId>,
     aliases: HashMap<Uuid, CollectionId>,
     /// Deleted collections, by what deleted them, while an instance may still hold them: entries before the
@@ -59,6 +61,7 @@ impl Catalog {
             tenants: BTreeSet::new(),
             databases: BTreeMap::new(),
             collections: HashMap::new(),
+            scopes: HashMap::new(),
             names: BTreeMap::new(),
             aliases: HashMap::new(),
             departed: HashMap::new(),
@@ -118,6 +121,7 @@ impl Catalog {
         };
         self.names.insert((scope.clone(), name.to_owned()), id);
         self.aliases.insert(id.uuid(), id);
+        self.scopes.entry(scope.clone()).or_default().insert(id);
         self.collections.insert(id, collection);
     }
 
@@ -141,10 +145,19 @@ impl Catalog {
             if self.names.get(&name) == Some(id) {
                 self.names.remove(&name);
             }
+            self.remove_from_scope(&name.0, *id);
             self.departed.insert(*id, (seq, collection));
         }
         let collections = &self.collections;
         self.aliases.retain(|_, target| collections.contains_key(target));
+    }
+
+    fn remove_from_scope(&mut self, scope: &Scope, id: CollectionId) {
+        let Some(ids) = self.scopes.get_mut(scope) else { return };
+        ids.remove(&id);
+        if ids.is_empty() {
+            self.scopes.remove(scope);
+        }
     }
 
     /// Every instance has executed what is up to here: nothing is replicated to collections deleted by then.
@@ -246,9 +259,22 @@ impl Catalog {
 
     /// The collections of a database, ordered by id as Chroma lists them.
     pub fn in_scope(&self, scope: &Scope) -> Vec<CollectionId> {
-        let mut ids: Vec<_> = self.collections.values().filter(|c| c.scope == *scope).map(|c| c.id).collect();
-        ids.sort();
-        ids
+        self.listed(scope).collect()
+    }
+
+    /// The collections of a database one by one, in the order of [`Catalog::in_scope`].
+    pub fn listed(&self, scope: &Scope) -> impl Iterator<Item = CollectionId> + use<'_> {
+        self.scopes.get(scope).into_iter().flatten().copied()
+    }
+
+    /// How many collections a database has.
+    pub fn count_in(&self, scope: &Scope) -> usize {
+        self.scopes.get(scope).map_or(0, BTreeSet::len)
+    }
+
+    /// How many collections there are.
+    pub fn count(&self) -> usize {
+        self.collections.len()
     }
 
     /// The collections that a deletion would delete now (rule R7).

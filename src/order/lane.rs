@@ -192,6 +192,10 @@ pub struct Lane {
     pub(super) waiting: BTreeSet<(Priority, Seq)>,
     /// The last entry whose effect a client may rely on (rule R5).
     pub(super) answered: Seq,
+    /// The last entry that has entered, whatever became of it.
+    pub(super) entered: Seq,
+    /// How often a replica of it has left it.
+    pub(super) divergences: u32,
     pub(super) dimension: Dimension,
     /// The collection was deleted by this entry: everything unsettled here is void (rule R7).
     pub(super) closed_by: Option<Seq>,
@@ -204,6 +208,8 @@ impl Lane {
             replicas,
             waiting: BTreeSet::new(),
             answered: Seq::ZERO,
+            entered: Seq::ZERO,
+            divergences: 0,
             dimension,
             closed_by: None,
         }
@@ -211,6 +217,7 @@ impl Lane {
 
     pub(super) fn push(&mut self, entry: Entry, ack_policy: AckPolicy, client: ClientState) {
         assert!(self.slots.back().is_none_or(|last| last.entry.seq < entry.seq), "a lane is in seq order");
+        self.entered = entry.seq;
         if client == ClientState::Waiting && entry.verdict.is_none() {
             self.waiting.insert((entry.profile.priority, entry.seq));
         }

@@ -21,8 +21,9 @@ mod vouching;
 
 pub use board::{
     Action, Board, ClientAnswer, Comparison, Consequences, Consistency, CutoverOutcome, CutoverState, DivergenceCause,
-    Effect, Examination, Health, Input, Intent, LaneView, Outcome, Persist, Purpose, Reach, Rebuild, Record, Repeat,
-    Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry, SendPriority, Submission, WaitId, WaitReason,
+    Effect, Examination, Health, Input, Intent, LaneView, ObjectVersion, Outcome, Persist, Purpose, Reach, Rebuild,
+    Record, Repeat, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry, SendPriority, Submission, WaitId,
+    WaitReason,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};

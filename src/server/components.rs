@@ -23,7 +23,7 @@ use crate::journal::retention::RetentionOptions;
 use crate::journal::{Journal, JournalOptions, Store};
 use crate::lease::Lease;
 use crate::order::MergeLimits;
-use crate::proxy::{Admission, AdmitLimits, Edge, EdgeSlot, ProxyOptions, Vouch};
+use crate::proxy::{Admission, AdmitLimits, Edge, EdgeSlot, Objects, ProxyOptions, Vouch};
 use crate::rejoin::{FirstLook, Inspector, Rejoin, RejoinOptions};
 
 /// What is there before the journal is.
@@ -184,9 +184,11 @@ impl Components {
         };
         let vouch = Vouch::new(Arc::clone(core), self.config.vouch.clone(), self.config.quarantine_wait);
         let (shared, known) = (Arc::clone(&admission), Arc::clone(&vouch));
-        let pages = Admin::new(Arc::clone(core), shared, Arc::clone(&health), listeners, known, healing, &options);
-        let pages = Arc::new(pages);
-        Edge::new(Arc::clone(core), health, admission, pages, self.client(), vouch, proxy_options(&self.config))
+        let objects = Objects::new(self.config.limits.collection_cache_bytes.as_usize());
+        let of_admin = (known, Arc::clone(&objects));
+        let pages = Admin::new(Arc::clone(core), shared, Arc::clone(&health), listeners, of_admin, healing, &options);
+        let (pages, options) = (Arc::new(pages), proxy_options(&self.config));
+        Edge::new(Arc::clone(core), health, admission, pages, self.client(), (vouch, objects), options)
     }
 }
 

@@ -16,6 +16,7 @@ mod input;
 mod inspection;
 mod late_write;
 mod launch;
+mod object;
 mod older;
 mod outcome;
 mod quarantine;
@@ -37,6 +38,7 @@ pub use effect::{Action, ClientAnswer, DivergenceCause, Effect, Persist, Purpose
 pub use input::{
     Comparison, Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission,
 };
+pub use object::ObjectVersion;
 pub use rebuild::{CutoverOutcome, Rebuild};
 pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
@@ -87,6 +89,8 @@ pub struct Board {
     pub(super) cutovers: BTreeMap<LaneId, Cutover>,
     pub(super) dirty: BTreeSet<LaneId>,
     pub(super) last: Seq,
+    /// The last change of a collection that ended otherwise than applied: what it left is not known to be nothing.
+    pub(super) failed_change: Seq,
     /// Lanes in which nothing is done.
     halted: halt::Halted,
     /// The lane that is worked on: where a panic happened, if one does.
@@ -113,6 +117,7 @@ impl Board {
             cutovers: BTreeMap::new(),
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
+            failed_change: Seq::ZERO,
             halted: halt::Halted::default(),
             at: None,
         }
@@ -319,6 +324,7 @@ impl Board {
             let admitted = std::mem::take(&mut progress.pending.admission) == Admission::WhenDurable;
             if progress.state == LaneState::InStep || admitted {
                 progress.state = state;
+                lane.divergences = lane.divergences.wrapping_add(1);
                 diverged.push((id, instance));
                 self.dirty.insert(id);
             }
