@@ -165,6 +165,7 @@ def main():
                     timed(target, f"{PAGES} pages of {PAGE} of 1,000", pages)
                     timed(target, f"a list of {options.many:,}, the first time", whole(options.many))
                     timed(target, f"a list of {options.many:,}", whole(options.many))
+                    timed(target, "100 collections by name, the first time", by_name)
                     timed(target, "100 collections by name", by_name)
                     beside_listers(target, writers[target.name], round_number, options.writes)
                 print(f"  round {round_number + 1} of {options.rounds}", flush=True)

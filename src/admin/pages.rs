@@ -47,7 +47,7 @@ impl Admin {
 
     fn picture(&self) -> Picture {
         let board = self.core.board();
-        let collections = board.catalog().collections().count();
+        let collections = board.catalog().count();
         Picture { lanes: board.lane_views(), collections, entries: board.entries() }
     }
 

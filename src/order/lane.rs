@@ -196,6 +196,9 @@ pub struct Lane {
     pub(super) entered: Seq,
     /// How often a replica of it has left it.
     pub(super) divergences: u32,
+    /// How many of its entries are counted; and whether it may have changed since.
+    pub(super) counted: usize,
+    pub(super) touched: bool,
     pub(super) dimension: Dimension,
     /// The collection was deleted by this entry: everything unsettled here is void (rule R7).
     pub(super) closed_by: Option<Seq>,
@@ -210,6 +213,8 @@ impl Lane {
             answered: Seq::ZERO,
             entered: Seq::ZERO,
             divergences: 0,
+            counted: 0,
+            touched: false,
             dimension,
             closed_by: None,
         }
