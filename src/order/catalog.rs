@@ -311,12 +311,14 @@ impl Catalog {
 
     /// What is kept of the collections and is not what a look at each of them shows.
     pub(super) fn miscounted(&self) -> Option<String> {
-        let lacks = |one: &&Collection| one.mappings.iter().any(Option::is_none);
-        let incomplete: BTreeSet<_> = self.collections.values().filter(lacks).map(|one| one.id).collect();
-        let strays = self.aliases.values().filter(|id| !self.collections.contains_key(id)).count();
+        let lacks = |one: &Collection| one.mappings.iter().any(Option::is_none);
+        let wrong = |one: &&Collection| lacks(one) != self.incomplete.contains(&one.id);
+        let leftovers = self.aliases.values().filter(|id| !self.collections.contains_key(id)).count();
         let listed: usize = self.scopes.values().map(BTreeSet::len).sum();
-        let same = incomplete == self.incomplete && strays == 0 && listed == self.collections.len();
-        (!same).then(|| format!("incomplete {incomplete:?} and {:?}, {strays} strays, {listed}", self.incomplete))
+        if leftovers > 0 || listed != self.collections.len() {
+            return Some(format!("{leftovers} aliases too many, {listed} collections in databases"));
+        }
+        self.collections.values().find(wrong).map(|one| format!("{one:?}"))
     }
 
     /// How many collections there are.

@@ -96,11 +96,17 @@ impl Lanes {
     /// What of all this is not what a look at each lane shows.
     pub fn miscounted(&self) -> Option<String> {
         let entries: usize = self.all.values().map(|lane| lane.slots.len()).sum();
-        let restless: BTreeSet<_> = self.all.iter().filter(|(_, lane)| !is_quiet(lane)).map(|(id, _)| *id).collect();
-        let out_of_step: BTreeSet<_> =
-            self.all.iter().filter(|(_, lane)| !is_in_step(lane)).map(|(id, _)| *id).collect();
-        let same = entries == self.entries && restless == self.restless && out_of_step == self.out_of_step;
-        (!same).then(|| format!("{entries} entries, restless {restless:?}, out of step {out_of_step:?}: {self:?}"))
+        if entries != self.entries {
+            return Some(format!("{entries} entries, and {} counted", self.entries));
+        }
+        let wrong = |(id, lane): &(&LaneId, &Lane)| {
+            self.restless.contains(id) == is_quiet(lane) || self.out_of_step.contains(id) == is_in_step(lane)
+        };
+        let gone = |ids: &BTreeSet<LaneId>| ids.iter().any(|id| !self.all.contains_key(id));
+        if gone(&self.restless) || gone(&self.out_of_step) {
+            return Some("a lane that is gone".to_owned());
+        }
+        self.all.iter().find(wrong).map(|(id, lane)| format!("{id}: {lane:?}"))
     }
 }
 
