@@ -73,6 +73,7 @@ bench: ## the parts (benches/), then writes through the edge against a bare Chro
 	cargo bench --locked --bench scan --bench journal --bench audit
 	@cargo build --release --locked
 	@$(CACHE)/venv/bin/python scripts/bench_writes.py
+	@$(CACHE)/venv/bin/python scripts/bench_lists.py
 
 fmt: ## format everything
 	cargo fmt --all

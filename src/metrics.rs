@@ -60,10 +60,14 @@ pub enum Number {
     AuditedRecords,
     CondemnedCopies,
     DifferingCollections,
+    CollectionCacheBytes,
+    CollectionCacheLimit,
+    CollectionCacheHits,
+    CollectionCacheMisses,
 }
 
 impl Number {
-    const ALL: [Number; 36] = [
+    const ALL: [Number; 40] = [
         Number::Active,
         Number::LeaseHeld,
         Number::PendingWrites,
@@ -100,6 +104,10 @@ impl Number {
         Number::AuditedRecords,
         Number::CondemnedCopies,
         Number::DifferingCollections,
+        Number::CollectionCacheBytes,
+        Number::CollectionCacheLimit,
+        Number::CollectionCacheHits,
+        Number::CollectionCacheMisses,
     ];
 
     const fn name_and_help(self) -> (&'static str, &'static str) {
@@ -149,6 +157,14 @@ impl Number {
             }
             Number::DifferingCollections => {
                 ("differing_collections", "Collections whose copies differed at their last audit")
+            }
+            Number::CollectionCacheBytes => ("collection_cache_bytes", "Bytes of collection objects that are kept"),
+            Number::CollectionCacheLimit => ("collection_cache_bytes_limit", "The limit of collection_cache_bytes"),
+            Number::CollectionCacheHits => {
+                ("collection_cache_hits", "Collection objects that were answered from what is kept, since the start")
+            }
+            Number::CollectionCacheMisses => {
+                ("collection_cache_misses", "Collection objects that had to be read from an instance, since the start")
             }
         }
     }

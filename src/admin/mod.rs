@@ -30,7 +30,7 @@ use crate::events::{Hub, WebhookGauges};
 use crate::heal::HealProgress;
 use crate::ids::LaneId;
 use crate::instance::Health;
-use crate::proxy::{Admission, Vouch};
+use crate::proxy::{Admission, Objects, Vouch};
 use crate::web::{KeyHeaders, OwnPages, PageAnswer, PageRequest, Reply};
 
 pub use self::standby::StandbyPages;
@@ -46,6 +46,7 @@ pub struct Admin {
     audits: Arc<AuditReport>,
     safety: Safety,
     vouch: Arc<Vouch>,
+    objects: Arc<Objects>,
 }
 
 /// Where the journal is kept.
@@ -104,7 +105,7 @@ impl Admin {
         admission: Arc<Admission>,
         health: Arc<Health>,
         listeners: Listeners,
-        vouch: Arc<Vouch>,
+        (vouch, objects): (Arc<Vouch>, Arc<Objects>),
         (healing, audits): (Arc<HealProgress>, Arc<AuditReport>),
         options: &AdminOptions,
     ) -> Admin {
@@ -112,7 +113,7 @@ impl Admin {
         let (interval, key_headers) = (options.recovery_interval, options.key_headers.clone());
         let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, interval, key_headers);
         let store = options.store;
-        Admin { core, admission, store, started: clock::now(), listeners, healing, audits, safety, vouch }
+        Admin { core, admission, store, started: clock::now(), listeners, healing, audits, safety, vouch, objects }
     }
 
     async fn page(&self, path: &str) -> Option<Page> {

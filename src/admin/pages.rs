@@ -10,6 +10,7 @@ use crate::instance::Phase;
 use crate::journal::{EventId, EventScope, Status, Totals};
 use crate::metrics::{self, Gauges, InstanceGauges, Number};
 use crate::order::{LaneState, LaneView};
+use crate::proxy::Objects;
 
 /// Collections that a list on a page names at most; its count says how many there are.
 const SHOWN_COLLECTIONS: usize = 100;
@@ -46,7 +47,7 @@ impl Admin {
 
     fn picture(&self) -> Picture {
         let board = self.core.board();
-        let collections = board.catalog().collections().count();
+        let collections = board.catalog().count();
         Picture { lanes: board.lane_views(), collections, entries: board.entries() }
     }
 
@@ -329,11 +330,8 @@ impl Admin {
         gauges.numbers.push((Number::JournalQueue, number(stats.appends_waiting())));
         gauges.numbers.push((Number::JournalCommits, count(stats.commits())));
         gauges.numbers.push((Number::JournalFailedCommits, count(stats.commits_failed())));
-        let held = self.quarantine_counts();
-        gauges.numbers.push((Number::QuarantinedWrites, number(held.writes)));
-        gauges.numbers.push((Number::QuarantinedReads, number(held.reads)));
-        gauges.numbers.push((Number::SuspectWrites, number(held.suspect_writes)));
-        gauges.numbers.push((Number::SuspectReads, number(held.suspect_reads)));
+        gauges.numbers.extend(self.quarantine_numbers());
+        gauges.numbers.extend(cache_numbers(&self.objects));
         gauges.numbers.extend(self.copy_numbers());
         gauges.numbers.push((Number::EventStreams, number(self.listeners.hub.streams())));
         gauges.numbers.push((Number::EventStreamsLimit, number(self.listeners.hub.limit())));
@@ -353,6 +351,28 @@ impl Admin {
         }
         Page::Text { content_type: metrics::CONTENT_TYPE, body: metrics::page(&gauges) }
     }
+
+    fn quarantine_numbers(&self) -> [(Number, i64); 4] {
+        let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        let held = self.quarantine_counts();
+        [
+            (Number::QuarantinedWrites, number(held.writes)),
+            (Number::QuarantinedReads, number(held.reads)),
+            (Number::SuspectWrites, number(held.suspect_writes)),
+            (Number::SuspectReads, number(held.suspect_reads)),
+        ]
+    }
+}
+
+fn cache_numbers(objects: &Objects) -> [(Number, i64); 4] {
+    let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    let (hits, misses) = objects.hits_and_misses();
+    [
+        (Number::CollectionCacheBytes, count(objects.bytes() as u64)),
+        (Number::CollectionCacheLimit, count(objects.limit() as u64)),
+        (Number::CollectionCacheHits, count(hits)),
+        (Number::CollectionCacheMisses, count(misses)),
+    ]
 }
 
 fn shown_capabilities(can: Capabilities) -> Value {

@@ -53,7 +53,8 @@ pub use merge::merge;
 pub use reserved::{RESERVED_PREFIX, is_reserved};
 pub use rewrite::{
     by_id_path, collection_list, collection_path, collection_response, collections_path, database_list, database_path,
-    database_response, databases_path, error_text, instance_path, strip_page, tenant_path, tenants_path,
+    database_response, databases_path, error_text, instance_path, is_collection, listed_collections, strip_page,
+    tenant_path, tenants_path,
 };
 pub use route::{
     CatalogRead, CatalogWrite, CollectionRef, Operation, Page, RecordReadKind, UnknownWrite, Unsupported, Window, route,

@@ -4,10 +4,25 @@
 
 use std::fmt::Write;
 
-use crate::config::{ByteSize, Config, ConnectionPooling, JournalStore, show_duration};
+use crate::config::{ByteSize, Config, ConnectionPooling, JournalStore, Limits, show_duration};
 use crate::journal::Compression;
 use crate::order::Consistency;
 use crate::web::{Origins, ResetPolicy};
+
+/// The lines about `limits`.
+fn limits(limits: &Limits, line: &mut impl FnMut(&str, String)) {
+    line("limits.body_bytes", bytes(limits.admission.body_bytes as u64));
+    line("limits.answer_bytes", limits.answer_bytes.to_string());
+    line("limits.buffered_bytes", bytes(limits.admission.buffered_bytes as u64));
+    line("limits.collection_cache_bytes", limits.collection_cache_bytes.to_string());
+    line("limits.concurrent_requests", limits.admission.concurrent_requests.to_string());
+    line("limits.queued_requests", limits.admission.queued_requests.to_string());
+    line("limits.concurrent_attempts", limits.concurrent_attempts.to_string());
+    line("limits.backlog_entries", limits.admission.backlog_entries.to_string());
+    line("limits.event_streams", limits.event_streams.to_string());
+    line("limits.merge_documents", limits.merge.documents.to_string());
+    line("limits.merge_bytes", bytes(limits.merge.bytes));
+}
 
 /// One key a line, with the file's names.
 pub(super) fn summary(config: &Config) -> String {
@@ -58,16 +73,9 @@ fn lines(config: &Config) -> Vec<(String, String)> {
     }
     line("health.failures", config.health.failures.to_string());
     line("connection_pooling", (config.connection_pooling == ConnectionPooling::Enabled).to_string());
-    line("limits.body_bytes", bytes(config.limits.admission.body_bytes as u64));
-    line("limits.answer_bytes", config.limits.answer_bytes.to_string());
-    line("limits.buffered_bytes", bytes(config.limits.admission.buffered_bytes as u64));
-    line("limits.concurrent_requests", config.limits.admission.concurrent_requests.to_string());
-    line("limits.queued_requests", config.limits.admission.queued_requests.to_string());
-    line("limits.concurrent_attempts", config.limits.concurrent_attempts.to_string());
-    line("limits.backlog_entries", config.limits.admission.backlog_entries.to_string());
-    line("limits.event_streams", config.limits.event_streams.to_string());
-    line("limits.merge_documents", config.limits.merge.documents.to_string());
-    line("limits.merge_bytes", bytes(config.limits.merge.bytes));
+    limits(&config.limits, &mut line);
+    line("audit.interval", show_duration(config.audit.interval));
+    line("audit.rate", config.audit.rate.to_string());
     line("protection.allow_reset", (config.proxy.reset == ResetPolicy::Allowed).to_string());
     line("protection.collections", format!("[{}]", config.proxy.protected.join(", ")));
     line("adopt.tenants", format!("[{}]", config.adopt.tenants.join(", ")));

@@ -298,6 +298,9 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> (Limits, RequestLimits) {
     let limits = Limits {
         admission,
         answer_bytes: section.size("answer_bytes", ByteSize::mib(256), kib..=ByteSize::mib(16 << 10)).value,
+        collection_cache_bytes: section
+            .size("collection_cache_bytes", ByteSize::mib(64), ByteSize::bytes(0)..=ByteSize::mib(16 << 10))
+            .value,
         concurrent_attempts: section.count("concurrent_attempts", 64, 1..=1_000_000),
         event_streams: section.count("event_streams", 1000, 0..=100_000),
         merge,

@@ -106,6 +106,8 @@ pub struct Limits {
     pub admission: AdmitLimits,
     /// The largest answer of an instance that the edge holds in memory.
     pub answer_bytes: ByteSize,
+    /// What is kept of what Chroma shows of collections; 0: nothing.
+    pub collection_cache_bytes: ByteSize,
     /// Requests of the lanes to one instance at once; a quarter of them is kept for lanes with a waiting client.
     pub concurrent_attempts: usize,
     /// Streams of events that may be open at once.

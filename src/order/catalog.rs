@@ -9,6 +9,9 @@ use uuid::Uuid;
 use super::catalog_change::{CatalogChange, Origin};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, InstanceName, Scope, Seq};
 
+/// An odd number of 128 bits without a pattern.
+const SPREAD: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
+
 /// Chroma's default tenant and database exist from the start and survive a reset.
 pub const DEFAULT_TENANT: &str = "default_tenant";
 /// See [`DEFAULT_TENANT`].
@@ -43,9 +46,15 @@ pub struct Catalog {
     instances: Vec<InstanceName>,
     tenants: BTreeSet<String>,
     databases: BTreeMap<Scope, Uuid>,
-    collections: HashMap<CollectionId, Collection>,
+    collections: BTreeMap<CollectionId, Collection>,
+    /// The collections of each database that has any.
+    scopes: HashMap<Scope, BTreeSet<CollectionId>>,
     names: BTreeMap<(Scope, String), CollectionId>,
     aliases: HashMap<Uuid, CollectionId>,
+    /// What stands for each collection in `aliases`.
+    aliases_of: HashMap<CollectionId, Vec<Uuid>>,
+    /// Collections that some instance has not been given yet.
+    incomplete: BTreeSet<CollectionId>,
     /// Deleted collections, by what deleted them, while an instance may still hold them: entries before the
     /// deletion are replicated to it under the collection's id there.
     departed: HashMap<CollectionId, (Seq, Collection)>,
@@ -58,9 +67,12 @@ impl Catalog {
             instances,
             tenants: BTreeSet::new(),
             databases: BTreeMap::new(),
-            collections: HashMap::new(),
+            collections: BTreeMap::new(),
+            scopes: HashMap::new(),
             names: BTreeMap::new(),
             aliases: HashMap::new(),
+            aliases_of: HashMap::new(),
+            incomplete: BTreeSet::new(),
             departed: HashMap::new(),
         };
         catalog.add_defaults();
@@ -117,7 +129,11 @@ impl Catalog {
             former: Vec::new(),
         };
         self.names.insert((scope.clone(), name.to_owned()), id);
-        self.aliases.insert(id.uuid(), id);
+        self.add_alias(id.uuid(), id);
+        if !self.instances.is_empty() {
+            self.incomplete.insert(id);
+        }
+        self.scopes.entry(scope.clone()).or_default().insert(id);
         self.collections.insert(id, collection);
     }
 
@@ -141,10 +157,29 @@ impl Catalog {
             if self.names.get(&name) == Some(id) {
                 self.names.remove(&name);
             }
+            self.remove_from_scope(&name.0, *id);
+            self.incomplete.remove(id);
+            for alias in self.aliases_of.remove(id).unwrap_or_default() {
+                if self.aliases.get(&alias) == Some(id) {
+                    self.aliases.remove(&alias);
+                }
+            }
             self.departed.insert(*id, (seq, collection));
         }
-        let collections = &self.collections;
-        self.aliases.retain(|_, target| collections.contains_key(target));
+    }
+
+    fn add_alias(&mut self, alias: Uuid, id: CollectionId) {
+        if self.aliases.insert(alias, id) != Some(id) {
+            self.aliases_of.entry(id).or_default().push(alias);
+        }
+    }
+
+    fn remove_from_scope(&mut self, scope: &Scope, id: CollectionId) {
+        let Some(ids) = self.scopes.get_mut(scope) else { return };
+        ids.remove(&id);
+        if ids.is_empty() {
+            self.scopes.remove(scope);
+        }
     }
 
     /// Every instance has executed what is up to here: nothing is replicated to collections deleted by then.
@@ -167,7 +202,10 @@ impl Catalog {
             }
             None => {}
         }
-        self.aliases.insert(on_instance.uuid(), id);
+        if collection.mappings.iter().all(Option::is_some) {
+            self.incomplete.remove(&id);
+        }
+        self.add_alias(on_instance.uuid(), id);
     }
 
     /// Marks that the catalog entry at `seq` was about this collection.
@@ -239,6 +277,13 @@ impl Catalog {
         self.tenants.iter().map(String::as_str)
     }
 
+    /// Every collection, beginning with another one for each number.
+    pub(super) fn beginning_with(&self, number: usize) -> impl Iterator<Item = &Collection> {
+        // Numbers next to each other come to lie far apart.
+        let start = CollectionId::new(Uuid::from_u128((number as u128 + 1).wrapping_mul(SPREAD)));
+        self.collections.range(start..).chain(self.collections.range(..start)).map(|(_, collection)| collection)
+    }
+
     /// Every collection, in no particular order.
     pub fn collections(&self) -> impl Iterator<Item = &Collection> {
         self.collections.values()
@@ -246,9 +291,39 @@ impl Catalog {
 
     /// The collections of a database, ordered by id as Chroma lists them.
     pub fn in_scope(&self, scope: &Scope) -> Vec<CollectionId> {
-        let mut ids: Vec<_> = self.collections.values().filter(|c| c.scope == *scope).map(|c| c.id).collect();
-        ids.sort();
-        ids
+        self.listed(scope).collect()
+    }
+
+    /// The collections of a database one by one, in the order of [`Catalog::in_scope`].
+    pub fn listed(&self, scope: &Scope) -> impl Iterator<Item = CollectionId> + use<'_> {
+        self.scopes.get(scope).into_iter().flatten().copied()
+    }
+
+    /// How many collections a database has.
+    pub fn count_in(&self, scope: &Scope) -> usize {
+        self.scopes.get(scope).map_or(0, BTreeSet::len)
+    }
+
+    /// The collections that some configured instance has not been given yet.
+    pub(super) fn incomplete(&self) -> impl Iterator<Item = CollectionId> + use<'_> {
+        self.incomplete.iter().copied()
+    }
+
+    /// What is kept of the collections and is not what a look at each of them shows.
+    pub(super) fn miscounted(&self) -> Option<String> {
+        let lacks = |one: &Collection| one.mappings.iter().any(Option::is_none);
+        let wrong = |one: &&Collection| lacks(one) != self.incomplete.contains(&one.id);
+        let leftovers = self.aliases.values().filter(|id| !self.collections.contains_key(id)).count();
+        let listed: usize = self.scopes.values().map(BTreeSet::len).sum();
+        if leftovers > 0 || listed != self.collections.len() {
+            return Some(format!("{leftovers} aliases too many, {listed} collections in databases"));
+        }
+        self.collections.values().find(wrong).map(|one| format!("{one:?}"))
+    }
+
+    /// How many collections there are.
+    pub fn count(&self) -> usize {
+        self.collections.len()
     }
 
     /// The collections that a deletion would delete now (rule R7).

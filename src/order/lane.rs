@@ -10,6 +10,8 @@ use super::board::WaitId;
 use super::catalog_change::CatalogChange;
 use super::entry::{AckPolicy, AckState, ClientState, Entry, Kind, Priority, Verdict};
 use super::failures::Failures;
+pub use super::lane_state::{Dimension, LaneState};
+
 use super::merging::{MergeLimits, Room, mergeable};
 use super::precedence::Precedence;
 use crate::ids::{CollectionId, InstanceId, Seq};
@@ -43,19 +45,6 @@ pub(super) enum LateWriteCheck {
     WaitDue,
     /// The settle time is running.
     Waiting,
-}
-
-/// Whether an instance follows a lane.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum LaneState {
-    InStep,
-    /// Neither sent to nor served from (G9).
-    Diverged,
-    /// As diverged, and its copy is not read either: it died of a write to this collection (rule R13). It is made anew (rule
-    /// R14), or compared when an operator says so.
-    Quarantined,
-    /// As diverged, and known to be wrong (rule R17): it is never compared, only made anew.
-    Condemned,
 }
 
 /// One replica: how far an instance is in a lane, and what is in flight there.
@@ -178,13 +167,6 @@ pub(super) struct Slot {
     pub deaths: Vec<u32>,
 }
 
-/// Whether the collection is known to have a dimension (rule R4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dimension {
-    Unknown,
-    Known,
-}
-
 /// A lane: one order of execution.
 #[derive(Clone, Debug)]
 pub struct Lane {
@@ -194,6 +176,13 @@ pub struct Lane {
     pub(super) waiting: BTreeSet<(Priority, Seq)>,
     /// The last entry whose effect a client may rely on (rule R5).
     pub(super) answered: Seq,
+    /// The last entry that has entered, whatever became of it.
+    pub(super) entered: Seq,
+    /// How often a replica of it has left it.
+    pub(super) divergences: u32,
+    /// How many of its entries are counted; and whether it may have changed since.
+    pub(super) counted: usize,
+    pub(super) touched: bool,
     pub(super) dimension: Dimension,
     /// The collection was deleted by this entry: everything unsettled here is void (rule R7).
     pub(super) closed_by: Option<Seq>,
@@ -206,6 +195,10 @@ impl Lane {
             replicas,
             waiting: BTreeSet::new(),
             answered: Seq::ZERO,
+            entered: Seq::ZERO,
+            divergences: 0,
+            counted: 0,
+            touched: false,
             dimension,
             closed_by: None,
         }
@@ -213,6 +206,7 @@ impl Lane {
 
     pub(super) fn push(&mut self, entry: Entry, ack_policy: AckPolicy, client: ClientState) {
         assert!(self.slots.back().is_none_or(|last| last.entry.seq < entry.seq), "a lane is in seq order");
+        self.entered = entry.seq;
         if client == ClientState::Waiting && entry.verdict.is_none() {
             self.waiting.insert((entry.profile.priority, entry.seq));
         }

@@ -14,6 +14,7 @@ mod failures;
 mod identity;
 mod kind;
 mod lane;
+mod lane_state;
 mod merging;
 mod precedence;
 mod read_suspects;
@@ -21,9 +22,9 @@ mod vouching;
 
 pub use board::{
     Action, Board, ClientAnswer, Comparison, Consequences, Consistency, CutoverOutcome, CutoverState, DivergenceCause,
-    Effect, Evidence, Examination, Health, Input, Intent, LaneView, Outcome, Persist, Purpose, Reach, Rebuild, Record,
-    Repeat, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry, SendPriority, Submission, WaitId,
-    WaitReason,
+    Effect, Evidence, Examination, Health, Input, Intent, LaneView, ObjectVersion, Outcome, Persist, Purpose, Reach,
+    Rebuild, Record, Repeat, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry, SendPriority, Submission,
+    WaitId, WaitReason,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};

@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::admit::{AdmissionPermit, Memory};
+use super::admit::{AdmissionPermit, AnswerMemory, Memory};
 use super::reading::Reading;
 use crate::clock::{self, Timestamp};
 use crate::ids::{InstanceId, Seq};
@@ -47,6 +47,8 @@ pub struct Context {
     pub stage: Stage,
     pub permit: Option<AdmissionPermit>,
     pub memory: Option<Memory>,
+    /// What the answer takes that the edge itself has put together.
+    pub answer_memory: Option<AnswerMemory>,
     /// For metrics and the access log.
     pub operation: &'static str,
     pub failure: Option<&'static str>,
@@ -62,6 +64,7 @@ impl Context {
             stage: Stage::Arrived,
             permit: None,
             memory: None,
+            answer_memory: None,
             operation: "unknown",
             failure: None,
             idempotency_key: None,

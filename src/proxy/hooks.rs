@@ -203,6 +203,7 @@ impl ProxyHttp for Listener {
         );
         context.permit = None;
         context.memory = None;
+        context.answer_memory = None;
         if let Some(reading) = context.reading() {
             reading.release();
         }

@@ -13,6 +13,7 @@ mod forwarded;
 mod hooks;
 mod listener;
 mod live;
+mod objects;
 mod prepare;
 mod quarantine;
 mod read;
@@ -23,6 +24,7 @@ mod respond;
 mod reused;
 mod rewrite;
 mod single_flight;
+mod stream;
 mod unanswered;
 mod vouch;
 mod write;
@@ -36,6 +38,7 @@ use ipnet::IpNet;
 pub use self::admit::{Admission, AdmitLimits};
 pub use self::failure::read_case;
 pub use self::listener::{EdgeSlot, Listener, StandbyReason, StandbyState};
+pub use self::objects::Objects;
 pub use self::vouch::Vouch;
 use crate::chroma::RequestLimits;
 use crate::coordinator::Core;
@@ -89,6 +92,7 @@ pub struct Edge {
     pub(crate) single_flight: Arc<single_flight::SingleFlight>,
     pub(crate) reused: reused::ReusedKeys,
     pub(crate) vouch: Arc<Vouch>,
+    pub(crate) objects: Arc<Objects>,
     /// Reads that no instance answers.
     pub(crate) failed_reads: LastingStates<&'static str>,
 }
@@ -101,7 +105,7 @@ impl Edge {
         admission: Arc<Admission>,
         pages: Arc<dyn OwnPages>,
         client: Client,
-        vouch: Arc<Vouch>,
+        (vouch, objects): (Arc<Vouch>, Arc<Objects>),
         options: ProxyOptions,
     ) -> Edge {
         let registry = Arc::clone(core.registry());
@@ -117,6 +121,7 @@ impl Edge {
             single_flight: single_flight::SingleFlight::new(),
             reused: reused::ReusedKeys::default(),
             vouch,
+            objects,
             failed_reads: LastingStates::default(),
         }
     }

@@ -14,10 +14,10 @@ use super::context::{Context, Stage};
 use super::failure::Failure;
 use super::forwarded::page_request;
 use super::prepare::label;
-use super::read::{self, Attempts, Plan, ReadRequest};
+use super::read::{self, Attempts, List, Plan, Portion, ReadRequest, Rest};
 use super::reading::Reading;
 use super::rewrite::{self, Holding};
-use super::{Edge, discovery, live, respond};
+use super::{Edge, discovery, live, respond, stream};
 use crate::chroma::{self, Operation, route};
 use crate::web::{Connection, PageAnswer, Reply, TRANSACTION_ID};
 
@@ -27,6 +27,8 @@ enum Received {
     PassOn,
     /// The answer to a browser's preflight, complete with its headers about origins.
     Preflight(Reply),
+    /// A list that goes on after its first portion.
+    List(Box<(List, Portion)>),
     Answer(PageAnswer),
 }
 
@@ -42,6 +44,11 @@ impl Edge {
         match self.decide(session, context).await {
             Ok(Received::PassOn) => return Ok(false),
             Ok(Received::Preflight(reply)) => respond::write(session, reply, context.trace).await?,
+            Ok(Received::List(list)) => {
+                let (list, first) = *list;
+                let more = self.options.origins.answer(&session.req_header().headers);
+                stream::write(session, list, first, more).await?;
+            }
             Ok(Received::Answer(PageAnswer::Whole(reply))) => self.answer(session, reply, context).await?,
             Ok(Received::Answer(PageAnswer::Live(live))) => {
                 let more = self.options.origins.answer(&session.req_header().headers);
@@ -105,17 +112,16 @@ impl Edge {
         if let Some(answer) = chroma::hidden(&operation) {
             return Ok(Received::from(Some(closing(answer.into()))));
         }
-        let reply = match operation {
-            Operation::Unsupported(unsupported) => Ok(Some(closing(unsupported.answer().into()))),
-            Operation::UnknownWrite(unknown) => Ok(Some(closing(unknown.answer().into()))),
+        match operation {
+            Operation::Unsupported(unsupported) => Ok(Received::from(Some(closing(unsupported.answer().into())))),
+            Operation::UnknownWrite(unknown) => Ok(Received::from(Some(closing(unknown.answer().into())))),
             Operation::RecordWrite { .. } | Operation::CatalogWrite(_) => {
-                super::write::write(self, session, context, &operation).await.map(Some)
+                super::write::write(self, session, context, &operation).await.map(|reply| Received::from(Some(reply)))
             }
             Operation::System | Operation::RecordRead { .. } | Operation::CatalogRead(_) => {
                 self.receive_read(session, context, operation, &path).await
             }
-        };
-        reply.map(Received::from)
+        }
     }
 
     /// Never refused by the limits on requests: the edge's own pages must answer when everything else waits.
@@ -144,9 +150,9 @@ impl Edge {
         context: &mut Context,
         operation: Operation,
         path: &str,
-    ) -> Result<Option<Reply>, BodyError> {
+    ) -> Result<Received, BodyError> {
         if let Some(reply) = discovery::discover(self, &operation, context.trace).await? {
-            return Ok(Some(reply));
+            return Ok(Received::from(Some(reply)));
         }
         let headers = &session.req_header().headers;
         let mut planned = read::plan(self, operation.clone(), path, headers);
@@ -157,18 +163,22 @@ impl Edge {
             planned = read::plan(self, operation, path, headers).map_err(|failure| discovery::as_known(self, failure));
         }
         let mut read = match planned? {
-            Plan::Answer(reply) => return Ok(Some(reply)),
+            Plan::Answer(reply) => return Ok(Received::from(Some(reply))),
+            Plan::Object(read) => {
+                return Ok(Received::from(Some(closing(read::object(self, &read, context.trace).await?))));
+            }
+            Plan::List(listing) => {
+                return self.list(List::new(self, listing, context.trace), context).await.map_err(BodyError::from);
+            }
             Plan::Pass(read) => read,
         };
-        if let Some(reply) = read::assemble(self, &read, context.trace).await? {
-            return Ok(Some(reply));
-        }
         let header = session.req_header();
         // Pingora would send it chunked, which such a client cannot read.
         let unreadable = header.version < http::Version::HTTP_11 && rewrite::holding(&read, 200) == Holding::NewLength;
         if unreadable || read.needs_lookup(self) {
             let request = ReadRequest::of(header.method.clone(), &header.headers, Bytes::new(), context.trace);
-            return Ok(Some(closing(read::fetch(self, &read, &request, Attempts::default()).await?)));
+            let reply = read::fetch(self, &read, &request, Attempts::default()).await?;
+            return Ok(Received::from(Some(closing(reply))));
         }
         let mut whole = None;
         let has_body = session.req_header().headers.contains_key(CONTENT_LENGTH)
@@ -181,12 +191,22 @@ impl Edge {
             if body.pass_through == PassThrough::Impossible {
                 let header = session.req_header();
                 let request = ReadRequest::of(header.method.clone(), &header.headers, body.bytes, context.trace);
-                return Ok(Some(read::fetch(self, &read, &request, Attempts::default()).await?));
+                return Ok(Received::from(Some(read::fetch(self, &read, &request, Attempts::default()).await?)));
             }
             whole = Some(body.bytes);
         }
         context.stage = Stage::Reading(Box::new(Reading::new(Arc::clone(self), read, whole, context.trace)));
-        Ok(None)
+        Ok(Received::PassOn)
+    }
+
+    /// A short list is answered whole; of a longer one the first portion is read before its client is told anything.
+    async fn list(&self, mut list: List, context: &mut Context) -> Result<Received, Failure> {
+        let first = list.next().await?;
+        if first.rest == Rest::Follows {
+            return Ok(Received::List(Box::new((list, first))));
+        }
+        context.answer_memory = Some(first.memory);
+        Ok(Received::from(Some(closing(Reply::json(200, first.pieces.concat())))))
     }
 }
 

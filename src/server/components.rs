@@ -22,7 +22,7 @@ use crate::ids::InstanceName;
 use crate::instance::{Client, Health, Registry, Target, Timeouts};
 use crate::journal::{Journal, JournalOptions, Store};
 use crate::lease::Lease;
-use crate::proxy::{Admission, Edge, EdgeSlot, Vouch};
+use crate::proxy::{Admission, Edge, EdgeSlot, Objects, Vouch};
 use crate::rejoin::{FirstLook, Inspector, Rejoin, RejoinOptions};
 
 /// What is there before the journal is.
@@ -181,9 +181,19 @@ impl Components {
         };
         let vouch = Vouch::new(Arc::clone(core), self.config.vouch.clone(), self.config.quarantine_wait);
         let (shared, known) = (Arc::clone(&admission), Arc::clone(&vouch));
-        let pages = Admin::new(Arc::clone(core), shared, Arc::clone(&health), listeners, known, progress, &options);
+        let objects = Objects::new(self.config.limits.collection_cache_bytes.as_usize());
+        let of_admin = (known, Arc::clone(&objects));
+        let pages = Admin::new(Arc::clone(core), shared, Arc::clone(&health), listeners, of_admin, progress, &options);
         let pages = Arc::new(pages);
-        Edge::new(Arc::clone(core), health, admission, pages, self.client(), vouch, self.config.proxy.clone())
+        Edge::new(
+            Arc::clone(core),
+            health,
+            admission,
+            pages,
+            self.client(),
+            (vouch, objects),
+            self.config.proxy.clone(),
+        )
     }
 }
 

@@ -32,6 +32,7 @@ mod journal_away;
 mod late_servers;
 mod limited_delete;
 mod limits;
+mod lists;
 mod log_lines;
 mod nobody_there;
 mod numbers;

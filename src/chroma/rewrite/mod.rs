@@ -11,4 +11,7 @@ pub use path::{
     by_id_path, collection_path, collections_path, database_path, databases_path, instance_path, strip_page,
     tenant_path, tenants_path,
 };
-pub use response::{collection_list, collection_response, database_list, database_response, error_text};
+pub use response::{
+    collection_list, collection_response, database_list, database_response, error_text, is_collection,
+    listed_collections,
+};

@@ -40,6 +40,25 @@ pub fn collection_list(
     map: impl Fn(InstanceCollectionId) -> Option<CollectionId>,
     page: Window,
 ) -> Option<Vec<u8>> {
+    let mut known = known_collections(body, map)?;
+    known.sort_by_key(|(id, _)| *id);
+    join(page.select(known).into_iter().map(|(id, item)| rewritten(item, id.uuid())))
+}
+
+/// The Collection objects of a list, each for itself: those the map knows, under the ids that clients know, in the list's
+/// order.
+pub fn listed_collections(
+    body: &[u8],
+    map: impl Fn(InstanceCollectionId) -> Option<CollectionId>,
+) -> Option<Vec<(CollectionId, Vec<u8>)>> {
+    let known = known_collections(body, map)?;
+    known.into_iter().map(|(id, item)| Some((id, rewritten(item, id.uuid())?))).collect()
+}
+
+fn known_collections(
+    body: &[u8],
+    map: impl Fn(InstanceCollectionId) -> Option<CollectionId>,
+) -> Option<Vec<(CollectionId, &RawValue)>> {
     let items: Vec<&RawValue> = serde_json::from_slice(body).ok()?;
     let mut known = Vec::with_capacity(items.len());
     for item in items {
@@ -48,8 +67,13 @@ pub fn collection_list(
             known.push((id, item));
         }
     }
-    known.sort_by_key(|(id, _)| *id);
-    join(page.select(known).into_iter().map(|(id, item)| rewritten(item, id.uuid())))
+    Some(known)
+}
+
+/// Whether this is a Collection object with this id.
+pub fn is_collection(body: &[u8], id: CollectionId) -> bool {
+    let shown = serde_json::from_slice::<Identified<'_>>(body);
+    shown.is_ok_and(|shown| shown.name.is_some() && shown.uuid() == Some(id.uuid()))
 }
 
 /// One Database object with the id that clients know, found by its name. `None` also when the map lacks the name.
@@ -163,6 +187,19 @@ mod tests {
         assert_eq!(page(Some(1), Some(1)), expected(&[2]));
         assert_eq!(page(Some(0), None), expected(&[]));
         assert_eq!(collection_list(b"{}", map, Window::default()), None);
+    }
+
+    #[test]
+    fn the_objects_of_a_list_are_told_apart() {
+        let body = format!("[{}, {},{}]", collection(1, ""), collection(100, ""), collection(2, ""));
+        let found = listed_collections(body.as_bytes(), map).unwrap();
+        let shown = |n: u128| collection(n, "").replace(&id(n).to_string(), &id(1000 - n).to_string());
+        let expected = [1, 2].map(|n: u128| (CollectionId::new(id(1000 - n)), shown(n).into_bytes()));
+        assert_eq!(found, expected);
+        assert!(found.iter().all(|(id, body)| is_collection(body, *id)));
+        assert!(!is_collection(&found[0].1, found[1].0));
+        assert!(!is_collection(b"<html>", found[0].0));
+        assert_eq!(listed_collections(b"{}", map), None);
     }
 
     #[test]

@@ -21,11 +21,15 @@ pub struct Window {
 }
 
 impl Window {
+    /// The place of its first item in the whole list.
+    pub fn offset(self) -> usize {
+        self.offset.map_or(0, widen)
+    }
+
     /// The items of this page.
     pub fn select<T>(self, items: impl IntoIterator<Item = T>) -> Vec<T> {
-        let offset = self.offset.map_or(0, widen);
         let limit = self.limit.map_or(usize::MAX, widen);
-        items.into_iter().skip(offset).take(limit).collect()
+        items.into_iter().skip(self.offset()).take(limit).collect()
     }
 }
 

@@ -74,9 +74,10 @@ impl Board {
 
     /// A catalog entry has its verdict: what waited for it may go on.
     pub(super) fn catalog_settled(&mut self, seq: Seq, verdict: Verdict, effects: &mut Vec<Effect>) {
+        self.note_failed_change(seq, verdict);
         if self.renames.remove(&seq) && !self.deletions.is_empty() {
             // What waited because a name might change may go on, even if it did not change.
-            self.dirty.extend(self.lanes.keys().copied());
+            self.dirty.extend(self.lanes.restless());
         }
         // The entry deletes nothing.
         let Some(deletion) = self.deletions.remove(&seq) else { return };
@@ -85,9 +86,10 @@ impl Board {
             for id in &closed {
                 self.close(*id, seq, effects);
             }
+            self.dirty.extend(closed.iter().copied());
             self.settled_deletions.insert(seq, closed);
         }
-        self.dirty.extend(self.lanes.keys().copied());
+        self.dirty.extend(self.lanes.restless());
     }
 
     /// The lane's collection was deleted by the entry at `seq`.

@@ -65,7 +65,7 @@ enum Stage {
 impl Board {
     /// The replicas that can be made anew now, each with its source.
     pub fn rebuilds(&self) -> Vec<Rebuild> {
-        let mut found: Vec<_> = self.lanes.iter().flat_map(|(id, lane)| self.rebuilds_in(*id, lane)).collect();
+        let mut found: Vec<_> = self.lanes.out_of_step().flat_map(|(id, lane)| self.rebuilds_in(id, lane)).collect();
         found.sort();
         found
     }
@@ -78,7 +78,7 @@ impl Board {
 
     fn rebuilds_in(&self, id: LaneId, lane: &Lane) -> Vec<Rebuild> {
         let LaneId::Records(collection) = id else { return Vec::new() };
-        // Most lanes return here, and this check is the cheapest. An operator looks at a halted lane first.
+        // An operator looks at a halted lane first.
         if self.halted.contains(id) || lane.replicas.iter().all(|progress| progress.state == LaneState::InStep) {
             return Vec::new();
         }

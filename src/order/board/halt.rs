@@ -62,6 +62,7 @@ impl Board {
         let mut lane = Lane::new(replicas.collect(), Dimension::Known);
         // What may have been answered counts as answered: only an instance that has all of it serves reads.
         lane.answered = restored.entries.last().map_or(Seq::ZERO, |entry| entry.seq);
+        lane.entered = lane.answered;
         self.lanes.insert(restored.id, lane);
         let open = restored.entries.iter().filter(|entry| entry.verdict.is_none()).count() as u64;
         self.halted.0.insert(restored.id, open);
@@ -71,6 +72,7 @@ impl Board {
     pub(super) fn submit_to_halted(&mut self, id: LaneId, seq: Seq) {
         if let Some(lane) = self.lanes.get_mut(&id) {
             lane.answered = seq;
+            lane.entered = seq;
         }
         *self.halted.0.entry(id).or_default() += 1;
     }

@@ -31,12 +31,9 @@ impl Board {
 
     /// One of the collections that the instance serves, another one for each number: its id there.
     pub fn served_sample(&self, instance: InstanceId, number: usize) -> Option<InstanceCollectionId> {
-        let served = || {
-            let in_step = |id: &CollectionId| self.state_of(*id, instance) == LaneState::InStep;
-            self.catalog.collections().filter(move |one| in_step(&one.id)).filter_map(|one| one.mappings[instance.0])
-        };
-        let count = served().count();
-        if count == 0 { None } else { served().nth(number % count) }
+        let in_step = |id: CollectionId| self.state_of(id, instance) == LaneState::InStep;
+        let mut from = self.catalog.beginning_with(number);
+        from.find_map(|one| one.mappings[instance.0].filter(|_| in_step(one.id)))
     }
 
     /// Whether an adoption is in the catalog lane without a verdict.

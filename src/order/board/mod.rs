@@ -15,8 +15,10 @@ mod effect;
 mod halt;
 mod input;
 mod inspection;
+mod lanes;
 mod late_write;
 mod launch;
+mod object;
 mod older;
 mod outcome;
 mod quarantine;
@@ -31,7 +33,7 @@ mod withdraw;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use cutover::CutoverState;
 pub use effect::{
@@ -40,11 +42,13 @@ pub use effect::{
 pub use input::{
     Comparison, Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission,
 };
+pub use object::ObjectVersion;
 pub use rebuild::{CutoverOutcome, Rebuild};
 pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
 pub use wait::{WaitId, WaitReason};
 
+use self::lanes::Lanes;
 use self::suspects::Suspect;
 use super::admission::Admission;
 use super::catalog::{Catalog, Deletion};
@@ -70,7 +74,7 @@ pub(super) enum Held {
 #[derive(Clone, Debug)]
 pub struct Board {
     pub(super) reach: Vec<Reach>,
-    pub(super) lanes: HashMap<LaneId, Lane>,
+    pub(super) lanes: Lanes,
     pub(super) catalog: Catalog,
     pub(super) limits: MergeLimits,
     /// Unsettled deletions and renames of the catalog lane (rule R7).
@@ -90,6 +94,8 @@ pub struct Board {
     pub(super) cutovers: BTreeMap<LaneId, Cutover>,
     pub(super) dirty: BTreeSet<LaneId>,
     pub(super) last: Seq,
+    /// The last change of a collection that ended otherwise than applied: what it left is not known to be nothing.
+    pub(super) failed_change: Seq,
     /// Lanes in which nothing is done.
     halted: halt::Halted,
     /// The lane that is worked on: where a panic happened, if one does.
@@ -101,9 +107,12 @@ impl Board {
     pub fn new(instances: Vec<InstanceName>, limits: MergeLimits) -> Self {
         let replicas = instances.iter().map(|_| ReplicaProgress::new(Seq::ZERO, LaneState::InStep)).collect();
         let catalog_lane = Lane::new(replicas, Dimension::Known);
+        let mut lanes = Lanes::default();
+        lanes.insert(LaneId::Catalog, catalog_lane);
+        lanes.take_stock();
         Board {
             reach: vec![Reach::Away; instances.len()],
-            lanes: HashMap::from([(LaneId::Catalog, catalog_lane)]),
+            lanes,
             catalog: Catalog::new(instances),
             limits,
             deletions: BTreeMap::new(),
@@ -116,6 +125,7 @@ impl Board {
             cutovers: BTreeMap::new(),
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
+            failed_change: Seq::ZERO,
             halted: halt::Halted::default(),
             at: None,
         }
@@ -176,6 +186,7 @@ impl Board {
             Input::LookAgain => self.look_again(&mut effects),
         }
         self.launch_all(&mut effects);
+        self.lanes.take_stock();
         if cfg!(debug_assertions) {
             self.check(&effects);
         }
@@ -256,25 +267,28 @@ impl Board {
         self.examine_when_quiescent(id, effects);
     }
 
-    /// For a wake-up that was missed: costs one look at each lane.
+    /// For a wake-up that was missed: costs one look at each lane in which something may be left to be done.
     fn look_again(&mut self, effects: &mut Vec<Effect>) {
         let held: Vec<_> = self.held.keys().copied().collect();
         for id in held {
             self.examine_when_quiescent(id, effects);
         }
-        self.dirty.extend(self.lanes.keys().copied());
+        self.dirty.extend(self.lanes.restless());
     }
 
     fn reached(&mut self, instance: InstanceId, reach: Reach) {
         let before = std::mem::replace(&mut self.reach[instance.0], reach);
         if before == Reach::Away {
             // What failed there before it went away says nothing of what will fail now.
-            self.lanes.values_mut().for_each(|lane| lane.progress_mut(instance).backoffs = 0);
+            let lanes: Vec<LaneId> = self.lanes.restless().collect();
+            lanes.iter().for_each(|id| {
+                self.lanes.get_mut(id).into_iter().for_each(|lane| lane.progress_mut(instance).backoffs = 0)
+            });
         }
         if reach == Reach::Away {
             self.release_held();
         }
-        self.dirty.extend(self.lanes.keys().copied());
+        self.dirty.extend(self.lanes.restless());
     }
 
     fn missing(&mut self, instance: InstanceId, collections: &[CollectionId], effects: &mut Vec<Effect>) {
@@ -327,6 +341,7 @@ impl Board {
             let worse = state == LaneState::Condemned && progress.state == LaneState::Diverged;
             if progress.state == LaneState::InStep || admitted || worse {
                 progress.state = state;
+                lane.divergences = lane.divergences.wrapping_add(1);
                 diverged.push((id, instance));
                 self.dirty.insert(id);
             }

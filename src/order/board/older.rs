@@ -20,7 +20,8 @@ impl Board {
                 LaneState::Diverged | LaneState::Quarantined | LaneState::Condemned => Some(progress.durable),
             }
         };
-        self.lanes.values().filter_map(settled).min().unwrap_or(self.last)
+        // In every other lane everything is settled.
+        self.lanes.restless_lanes().filter_map(|(_, lane)| settled(lane)).min().unwrap_or(self.last)
     }
 
     /// Every copy that something may have changed after this position is diverged there: it is compared, or made anew. The

@@ -101,6 +101,7 @@ impl Board {
             }
         }
         self.at = None;
+        self.lanes.take_stock();
         let stopped: Vec<_> = self
             .lanes
             .keys()
@@ -117,6 +118,7 @@ impl Board {
         self.touch_collections();
         self.dirty = self.lanes.keys().copied().collect::<BTreeSet<_>>();
         self.launch_all(&mut effects);
+        self.lanes.take_stock();
         effects
     }
 

@@ -273,7 +273,7 @@ impl Board {
             lane.slot(seq).is_some_and(suspected)
         };
         let mut suspects = self.suspects.keys().filter(|(lane, at)| *lane != id && *at == instance);
-        let mut others = self.lanes.iter().filter(|(other, _)| **other != id);
+        let mut others = self.lanes.restless_lanes().filter(|(other, _)| *other != id);
         !others.any(|(_, lane)| risks(lane)) && !suspects.any(|(lane, _)| self.is_busy(*lane, instance))
     }
 
@@ -326,7 +326,7 @@ impl Board {
 
     /// Looks again at whatever waited for a suspect.
     pub(super) fn suspects_changed(&mut self) {
-        self.dirty.extend(self.lanes.keys().copied());
+        self.dirty.extend(self.lanes.restless());
     }
 
     /// An attempt alone had no answer, and no death was seen. After some of these the entry is not tried again.

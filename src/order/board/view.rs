@@ -1,5 +1,7 @@
 //! What others read from the board: who is fresh (rule R5), who is behind, what could be compared.
 
+use std::collections::BTreeSet;
+
 use super::{Board, Comparison, Reach};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::{Catalog, Collection};
@@ -138,10 +140,10 @@ impl Board {
     /// A diverged instance whose collection could be compared now, and the instance to compare it with.
     pub fn comparisons(&self) -> Vec<Comparison> {
         let mut found = Vec::new();
-        for (id, lane) in &self.lanes {
-            let LaneId::Records(collection) = *id else { continue };
-            // Most lanes, and the cheapest question: this is asked several times a second.
-            if lane.replicas.iter().all(|progress| progress.state == LaneState::InStep) || self.halted.contains(*id) {
+        // This is asked several times a second.
+        for (id, lane) in self.lanes.out_of_step() {
+            let LaneId::Records(collection) = id else { continue };
+            if self.halted.contains(id) {
                 continue;
             }
             let Some(reference) = self.instances().find(|i| self.quiet(collection, *i)) else { continue };
@@ -183,8 +185,15 @@ impl Board {
         let single = |collection: &&Collection| {
             self.instances().filter(|instance| in_step(collection, *instance)).take(2).count() < 2
         };
-        let mut found: Vec<CollectionId> = self.catalog.collections().filter(single).map(|one| one.id).collect();
-        found.sort();
+        let collection_of = |(id, _): (LaneId, _)| match id {
+            LaneId::Records(collection) => Some(collection),
+            LaneId::Catalog => None,
+        };
+        // Every other one is mapped everywhere, and in step everywhere.
+        let mut suspected: BTreeSet<CollectionId> = self.lanes.out_of_step().filter_map(collection_of).collect();
+        suspected.extend(self.catalog.incomplete());
+        let known = suspected.into_iter().filter_map(|id| self.catalog.get(id));
+        let mut found: Vec<CollectionId> = known.filter(single).map(|one| one.id).collect();
         let count = found.len();
         found.truncate(show);
         (count, found)
@@ -192,7 +201,7 @@ impl Board {
 
     /// Every lane that is behind, in doubt or diverged somewhere.
     pub fn lane_views(&self) -> Vec<LaneView> {
-        let mut views: Vec<_> = self.lanes.iter().map(|(id, lane)| self.lane_view(*id, lane)).collect();
+        let mut views: Vec<_> = self.lanes.restless_lanes().map(|(id, lane)| self.lane_view(id, lane)).collect();
         views.sort_by_key(|view| view.lane);
         views
     }
@@ -231,14 +240,17 @@ impl Board {
         !self.in_step(instance).any(|lane| lane.is_behind(instance, up_to))
     }
 
+    /// Lanes in which the instance is in step; not those in which nobody lacks anything.
     fn in_step(&self, instance: InstanceId) -> impl Iterator<Item = &super::Lane> {
-        self.lanes.values().filter(move |lane| lane.progress(instance).state == LaneState::InStep)
+        let lanes = self.lanes.restless_lanes().map(|(_, lane)| lane);
+        lanes.filter(move |lane| lane.progress(instance).state == LaneState::InStep)
     }
 
-    /// Entries without a verdict whose client waits no more: what recovery has yet to finish. Looks at every entry.
+    /// Entries without a verdict whose client waits no more: what recovery has yet to finish. Looks at every entry in memory.
     pub fn awaiting_recovery(&self) -> u64 {
         let open = |slot: &&Slot| slot.entry.verdict.is_none() && slot.client == ClientState::Gone;
-        let in_lanes: u64 = self.lanes.values().map(|lane| lane.slots.iter().filter(open).count() as u64).sum();
+        let lanes = self.lanes.restless_lanes();
+        let in_lanes: u64 = lanes.map(|(_, lane)| lane.slots.iter().filter(open).count() as u64).sum();
         in_lanes + self.halted.waiting()
     }
 
@@ -249,6 +261,6 @@ impl Board {
 
     /// Entries in memory, for the backlog's limit.
     pub fn entries(&self) -> usize {
-        self.lanes.values().map(|lane| lane.slots.len()).sum()
+        self.lanes.entries()
     }
 }

@@ -8,10 +8,10 @@ use http::{HeaderMap, Method};
 
 use super::choose::{Attempts, Wait, next};
 use super::loss::{Loss, Losses};
-use super::{Asked, Read, Rewrite, Target};
-use crate::chroma::{self, CatalogRead, Class, ErrorBody, Looked, Lookup, Operation, ReadAdvice};
+use super::{Asked, Read, Target};
+use crate::chroma::{self, Class, Looked, Lookup, ReadAdvice};
 use crate::clock;
-use crate::ids::{CollectionId, InstanceId};
+use crate::ids::InstanceId;
 use crate::instance::{Answer, Licence, Outgoing, SendError};
 use crate::order::Vouching;
 use crate::proxy::failure::Failure;
@@ -163,46 +163,4 @@ async fn look_up(
             Looked::Unclear => return Ok(answer),
         }
     }
-}
-
-/// A collection as `GET` shows it.
-pub async fn show(edge: &Edge, collection: CollectionId, trace: TraceId) -> Result<Reply, Failure> {
-    let known = edge.core.board().catalog().get(collection).map(|known| (known.scope.clone(), known.name.clone()));
-    let Some((scope, name)) = known else {
-        return Err(Failure::Chroma(ErrorBody::collection_id_not_found(collection)));
-    };
-    let operation = Operation::CatalogRead(CatalogRead::GetCollection { scope, name });
-    let (target, rewrite) = (Target::Collection(collection), Rewrite::Collection);
-    let read = Read { target, rewrite, ..Read::of(operation) };
-    fetch(edge, &read, &ReadRequest::get(trace), Attempts::default()).await
-}
-
-/// A list of collections that no single instance can answer: each collection is read from an instance that serves it.
-pub async fn assemble(edge: &Edge, read: &Read, trace: TraceId) -> Result<Option<Reply>, Failure> {
-    let (Target::Collections(scope), Rewrite::CollectionList(window)) = (&read.target, &read.rewrite) else {
-        return Ok(None);
-    };
-    let (all, complete) = {
-        let board = edge.core.board();
-        (board.catalog().in_scope(scope), !read.candidates(&board).is_empty())
-    };
-    if complete || read.pin.is_some() {
-        return Ok(None);
-    }
-    let (mut items, mut memory) = (Vec::new(), Vec::new());
-    for id in window.select(all) {
-        match show(edge, id, trace).await {
-            Ok(reply) if reply.status == 200 => {
-                // Twice the size: each item, and the joined list. `claim` does not wait, because what is held already
-                // would deadlock.
-                memory.push(edge.admission.claim(reply.body.len().saturating_mul(2))?);
-                items.push(reply.body);
-            }
-            // Deleted since the list was made.
-            Ok(_) | Err(Failure::Chroma(_)) => {}
-            Err(failure) => return Err(failure),
-        }
-    }
-    let joined = items.join(&b","[..]);
-    Ok(Some(Reply::json(200, [b"[", joined.as_slice(), b"]"].concat())))
 }

@@ -1,20 +1,25 @@
 //! A read: what must be fresh where it goes, how one instance is asked, and what becomes of the answer (rule R5).
 //!
-//! Most reads are passed on by Pingora (`reading.rs`). What Pingora cannot send twice, and what one instance alone
-//! cannot answer, the edge executes itself ([`fetch`]). This file decides neither where a read goes next ([`choose`])
+//! Most reads are passed on by Pingora (`reading.rs`). What Pingora cannot send twice, collection objects and lists of them
+//! the edge reads itself ([`fetch`], [`object()`], [`List`]). This file decides neither where a read goes next ([`choose`])
 //! nor which requests are reads (`chroma::route`).
 
 mod choose;
 mod fetch;
+mod list;
 mod loss;
+mod object;
+mod page;
 mod plan;
 mod stake;
 
 use std::sync::Arc;
 
 pub use self::choose::{Attempts, Wait, next};
-pub use self::fetch::{ReadRequest, assemble, fetch, show};
+pub use self::fetch::{ReadRequest, fetch};
+pub use self::list::{List, Listing, Portion, Rest};
 pub use self::loss::{Loss, Losses};
+pub use self::object::{object, show};
 pub use self::plan::{Plan, plan, reject_crashing};
 pub use self::stake::stake;
 

@@ -6,10 +6,10 @@ use http::HeaderMap;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{Read, Rewrite, Target};
+use super::{Listing, Read, Rewrite, Target};
 use crate::chroma::{self, CatalogRead, ErrorBody, Operation, Page, RecordReadKind};
 use crate::ids::{InstanceId, Scope};
-use crate::order::Consistency;
+use crate::order::{Catalog, Consistency};
 use crate::proxy::Edge;
 use crate::proxy::failure::Failure;
 use crate::proxy::prepare::resolve;
@@ -21,6 +21,10 @@ const CONSISTENCY: &str = "chroma-edge-consistency";
 /// What becomes of a read request.
 pub enum Plan {
     Pass(Read),
+    /// One collection object.
+    Object(Read),
+    /// A list of collections.
+    List(Listing),
     /// The edge knows the answer.
     Answer(Reply),
 }
@@ -32,6 +36,11 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
     let mut read = Read { consistency, pin, path: path.to_owned(), ..Read::of(operation) };
     let board = edge.core.board();
     let catalog = board.catalog();
+    if pin.is_none()
+        && let Some(known) = from_catalog(catalog, &read.operation, consistency)
+    {
+        return Ok(known);
+    }
     match &read.operation {
         Operation::RecordRead { collection, scope, .. } => {
             read.target = Target::Collection(resolve(catalog, collection, scope)?);
@@ -53,31 +62,10 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
             read.target = Target::Collection(found?);
             read.rewrite = Rewrite::Collection;
         }
-        Operation::CatalogRead(CatalogRead::CountCollections { scope }) => {
-            if pin.is_none() {
-                let count = catalog.in_scope(scope).len();
-                return Ok(Plan::Answer(Reply::json(200, count.to_string())));
-            }
-            read.target = Target::Catalog;
-        }
         Operation::CatalogRead(CatalogRead::ListCollections { scope, page: Page::Window(window) }) => {
             read.path = chroma::strip_page(path);
             read.target = Target::Collections(scope.clone());
             read.rewrite = Rewrite::CollectionList(*window);
-        }
-        // Never from an instance that may lack them.
-        Operation::CatalogRead(CatalogRead::GetTenant { tenant }) if pin.is_none() && catalog.has_tenant(tenant) => {
-            return Ok(Plan::Answer(tenant_shown(tenant)));
-        }
-        Operation::CatalogRead(CatalogRead::GetDatabase { scope })
-            if pin.is_none() && catalog.database(scope).is_some() =>
-        {
-            let id = catalog.database(scope).unwrap_or_default();
-            return Ok(Plan::Answer(Reply::json(200, database_shown(scope, id).to_string())));
-        }
-        Operation::CatalogRead(CatalogRead::ListDatabases { tenant, page: Page::Window(window) }) if pin.is_none() => {
-            let known = catalog.databases_of(tenant).map(|(scope, id)| database_shown(scope, id));
-            return Ok(Plan::Answer(Reply::json(200, Value::from(window.select(known)).to_string())));
         }
         Operation::CatalogRead(CatalogRead::ListDatabases { tenant, page: Page::Window(window) }) => {
             read.path = chroma::strip_page(path);
@@ -88,12 +76,36 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
             read.target = Target::Catalog;
             read.rewrite = Rewrite::Database(scope.clone());
         }
-        Operation::CatalogRead(CatalogRead::GetTenant { .. }) => read.target = Target::Catalog,
+        Operation::CatalogRead(CatalogRead::CountCollections { .. } | CatalogRead::GetTenant { .. }) => {
+            read.target = Target::Catalog;
+        }
         // A page that Chroma refuses, and everything that has nothing to do with collections.
         _ => {}
     }
     drop(board);
-    Ok(Plan::Pass(read))
+    let is_object = read.rewrite == Rewrite::Collection && pin.is_none();
+    Ok(if is_object { Plan::Object(read) } else { Plan::Pass(read) })
+}
+
+/// What the catalog answers, or lists: never from an instance that may lack some of it.
+fn from_catalog(catalog: &Catalog, operation: &Operation, consistency: Consistency) -> Option<Plan> {
+    let Operation::CatalogRead(read) = operation else { return None };
+    Some(match read {
+        CatalogRead::CountCollections { scope } => Plan::Answer(Reply::json(200, catalog.count_in(scope).to_string())),
+        CatalogRead::ListCollections { scope, page: Page::Window(window) } if catalog.database(scope).is_some() => {
+            Plan::List(Listing { scope: scope.clone(), window: *window, consistency })
+        }
+        CatalogRead::GetTenant { tenant } if catalog.has_tenant(tenant) => Plan::Answer(tenant_shown(tenant)),
+        CatalogRead::GetDatabase { scope } => {
+            let shown = database_shown(scope, catalog.database(scope)?);
+            Plan::Answer(Reply::json(200, shown.to_string()))
+        }
+        CatalogRead::ListDatabases { tenant, page: Page::Window(window) } => {
+            let known = catalog.databases_of(tenant).map(|(scope, id)| database_shown(scope, id));
+            Plan::Answer(Reply::json(200, Value::from(window.select(known)).to_string()))
+        }
+        _ => return None,
+    })
 }
 
 /// As Chroma shows it.

@@ -71,3 +71,83 @@ fn a_catalog_change_wakes_only_what_it_is_about() {
     rig.board.wake_changed(&[mapped(A)]);
     assert_eq!(rig.board.dirty.len(), 2);
 }
+
+/// A board of two instances with so many collections, each with a lane in which nothing is left to be done.
+fn settled_board(collections: u64) -> Rig {
+    let numbers = 0..u128::from(collections);
+    let id = |number: u128| CollectionId::new(Uuid::from_u128(1_000_000 + number));
+    let mut catalog = catalog(2);
+    for number in numbers.clone() {
+        let (collection, scope, name) = (id(number), scope(), format!("c{number}"));
+        let origin = Origin::Created;
+        let created = Seq::new(1);
+        catalog.fold(created, &CatalogChange::CollectionCreated { collection, scope, name, created, origin });
+        for instance in names(2) {
+            let on_instance = InstanceCollectionId::new(Uuid::from_u128(number));
+            catalog.fold(created, &CatalogChange::Mapped { collection, instance, id: on_instance });
+        }
+    }
+    let restored = |number| RestoredLane { id: LaneId::Records(id(number)), ..restored_lane(2, Vec::new()) };
+    let mut lanes: Vec<RestoredLane> = numbers.map(restored).collect();
+    lanes.extend([restored_lane(2, Vec::new()), restored_catalog(2, Vec::new())]);
+    let (board, _) = Board::restore(names(2), LIMITS, catalog, lanes, Seq::new(1));
+    let mut rig = Rig { board, seq: 1 };
+    rig.reach(A, Reach::Here);
+    rig.reach(B, Reach::Here);
+    rig
+}
+
+/// What is done for each write, each read and several times a second, so often.
+fn usual_work(rig: &mut Rig, times: u32) -> Duration {
+    let begun = Instant::now();
+    for _ in 0..times {
+        let effects = rig.write(Kind::Upsert);
+        rig.settle(effects);
+        assert_eq!((rig.board.entries(), rig.fresh()), (0, vec![A, B]));
+        rig.step(Input::LookAgain);
+        assert_eq!((rig.board.comparisons(), rig.board.rebuilds()), (Vec::new(), Vec::new()));
+        assert_eq!((rig.board.backlog(A), rig.board.awaiting_recovery()), (0, 0));
+        assert_eq!(
+            (rig.board.without_second_copy(1), rig.board.settled_through(B)),
+            ((0, Vec::new()), rig.board.last())
+        );
+        assert!(rig.board.lane_views().len() <= 1 && rig.board.has_caught_up(A, rig.board.last()));
+        assert!(rig.board.object_version(collection()).is_some() && rig.board.shows_version(collection(), A));
+    }
+    begun.elapsed()
+}
+
+/// 20,000 looks at 20,000 lanes would take minutes.
+#[test]
+fn what_is_done_for_each_request_does_not_grow_with_the_number_of_collections() {
+    let mut many = settled_board(20_000);
+    let took = usual_work(&mut many, 2_000);
+    let mut few = settled_board(100);
+    let expected = usual_work(&mut few, 2_000);
+    assert!(took < expected * 5 + Duration::from_secs(1), "{took:?}, and with few collections {expected:?}");
+    assert_eq!(many.board.lanes.miscounted(), None);
+}
+
+#[test]
+fn a_deletion_does_not_cost_a_look_at_every_other_collection() {
+    let mut rig = settled_board(10_000);
+    let begun = Instant::now();
+    for number in 0..2_000 {
+        let deletion = Deletion::Collection { scope: scope(), name: format!("c{number}") };
+        rig.submit(LaneId::Catalog, profile(Kind::DeleteCollection), Intent::Deletes(deletion), AckPolicy::Durable);
+        let collection = CollectionId::new(Uuid::from_u128(1_000_000 + number));
+        for instance in [A, B] {
+            let changes = match instance {
+                A => vec![CatalogChange::CollectionDeleted { collection }],
+                _ => Vec::new(),
+            };
+            let outcome = Outcome::Applied(Consequences { changes, diverged: Vec::new() });
+            rig.outcome(LaneId::Catalog, instance, outcome);
+            rig.recorded(LaneId::Catalog, instance);
+        }
+    }
+    assert_eq!(rig.board.catalog().count(), 8_001);
+    assert_eq!(rig.board.lanes.len(), 8_002, "their lanes are forgotten");
+    assert_eq!((rig.board.lanes.miscounted(), rig.board.catalog().miscounted()), (None, None));
+    assert!(begun.elapsed() < SOON, "{:?}", begun.elapsed());
+}

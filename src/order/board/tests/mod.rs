@@ -11,6 +11,7 @@ mod halted;
 mod inspection;
 mod late_writes;
 mod left_behind;
+mod objects;
 mod older;
 mod order_and_doubt;
 mod properties;

@@ -1,0 +1,63 @@
+//! Of which state a collection object is: what Chroma shows of a collection, its definition, metadata and dimension.
+//!
+//! Decides when an object that was read earlier is still what a fresh instance would show. Nothing changes it but the
+//! entries of the collection's lane, which may set the dimension and let the schema grow, and the changes of the
+//! collection itself in the catalog lane. It keeps no object: the proxy does.
+
+use super::{Board, Consistency};
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::order::entry::{Kind, Verdict};
+use crate::order::lane::{InFlight, Lane};
+
+/// What a collection object depends on. While it stays the same, so does the object, and everything that was
+/// acknowledged is in it (rule R5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ObjectVersion {
+    /// The last entry of the collection's lane, whatever became of it: a rejected write can have set the dimension.
+    entered: Seq,
+    /// The last applied change of the collection itself.
+    touched: Seq,
+    /// The last change of any collection that was not applied: it may have left something.
+    failed_change: Seq,
+    /// What an instance held that is no longer trusted counts no more, even if it is trusted again.
+    divergences: u32,
+}
+
+impl Board {
+    /// The version of a collection's object now; `None` if there is no such collection.
+    pub fn object_version(&self, collection: CollectionId) -> Option<ObjectVersion> {
+        let touched = self.catalog.get(collection)?.touched;
+        let lane = self.lanes.get(&LaneId::Records(collection));
+        let (entered, divergences) = lane.map_or((Seq::ZERO, 0), |lane| (lane.entered, lane.divergences));
+        Some(ObjectVersion { entered, touched, failed_change: self.failed_change, divergences })
+    }
+
+    /// Whether the instance shows the object of the present version: it has everything that has entered, and nothing that
+    /// could change the object is under way or in doubt there.
+    pub fn shows_version(&self, collection: CollectionId, instance: InstanceId) -> bool {
+        let at_rest = self.lanes.get(&LaneId::Records(collection)).is_none_or(|lane| {
+            let ended = matches!(lane.progress(instance).in_flight, InFlight::None | InFlight::Recording { .. });
+            ended && lane.covered(instance) >= lane.entered && !lane.doubtful(instance)
+        });
+        let unchanged = || {
+            let catalog = self.lanes.get(&LaneId::Catalog);
+            catalog.is_none_or(|lane| !lacks_a_change(lane, instance))
+        };
+        at_rest && self.serves(collection, instance, Consistency::Fresh) && unchanged()
+    }
+
+    /// A catalog entry has its verdict.
+    pub(super) fn note_failed_change(&mut self, seq: Seq, verdict: Verdict) {
+        let slot = self.lanes.get(&LaneId::Catalog).and_then(|lane| lane.slot(seq));
+        if verdict != Verdict::Applied && slot.is_some_and(|slot| slot.entry.profile.kind == Kind::UpdateCollection) {
+            self.failed_change = self.failed_change.max(seq);
+        }
+    }
+}
+
+/// Whether a change of some collection is under way, in doubt, or yet to be executed on the instance.
+fn lacks_a_change(catalog: &Lane, instance: InstanceId) -> bool {
+    let covered = catalog.covered(instance);
+    let after = catalog.slots.partition_point(|slot| slot.entry.seq <= covered);
+    catalog.slots.range(after..).any(|slot| slot.entry.profile.kind == Kind::UpdateCollection)
+}

@@ -1,0 +1,370 @@
+//! Collection objects that were read from instances: kept while nothing can have changed them.
+//!
+//! Decides what is kept, within `limits.collection_cache_bytes`, and which concurrent reads share one request. Until when
+//! an object is true is decided by the board ([`ObjectVersion`]); how it is read, by [`read`](super::read).
+
+use std::collections::{HashMap, VecDeque};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use bytes::Bytes;
+use tokio::sync::{Semaphore, watch};
+
+use crate::ids::{CollectionId, InstanceId};
+use crate::instance::Generation;
+use crate::order::ObjectVersion;
+
+/// What an object takes besides its bytes.
+const OVERHEAD: usize = 256;
+/// An object may take this part of the cache at most.
+const PART: usize = 4;
+/// From this size on an object is long: it is remembered, so that it is never asked for together with others.
+const LONG: usize = 256 * 1024;
+/// Long objects that are remembered.
+const LONG_KNOWN: usize = 10_000;
+/// What may be read at once, in MiB.
+const ROOM: u32 = 64;
+/// What an object is taken for, in MiB, as long as its size is not known.
+const UNKNOWN: u32 = 8;
+/// Pages of an instance's list that are read at once.
+const PAGES: usize = 2;
+
+/// What Chroma shows of a collection, under the id that clients know.
+#[derive(Clone, Debug)]
+pub struct Object {
+    pub body: Bytes,
+    /// The instance whose answer it is, and its generation then: an upgraded server may show more.
+    pub source: (InstanceId, Generation),
+    pub version: ObjectVersion,
+}
+
+/// The objects, and the reads of them that are under way.
+pub struct Objects {
+    limit: usize,
+    kept: Mutex<Kept>,
+    reads: Mutex<HashMap<CollectionId, Running>>,
+    numbers: AtomicU64,
+    room: Arc<Semaphore>,
+    pages: Arc<Semaphore>,
+    hits: AtomicU64,
+    misses: AtomicU64,
+}
+
+#[derive(Default)]
+struct Kept {
+    objects: HashMap<CollectionId, Entry>,
+    /// In the order in which they are looked at when there is no room.
+    queue: VecDeque<CollectionId>,
+    bytes: usize,
+    /// The sizes of long objects, kept or not.
+    long: HashMap<CollectionId, usize>,
+}
+
+struct Entry {
+    object: Object,
+    /// Since it was last looked at.
+    used: bool,
+}
+
+struct Running {
+    number: u64,
+    version: ObjectVersion,
+    read: watch::Receiver<Option<Object>>,
+}
+
+/// Who reads an object.
+pub enum Turn {
+    First(Flight),
+    /// Another request is reading the same version: its object, if it becomes one that can be shared.
+    Behind(watch::Receiver<Option<Object>>),
+}
+
+/// A read that others may wait for. If it is dropped, they read for themselves.
+pub struct Flight {
+    objects: Arc<Objects>,
+    collection: CollectionId,
+    number: u64,
+    read: watch::Sender<Option<Object>>,
+}
+
+impl Flight {
+    /// Hands the object to those that wait.
+    pub fn land(self, object: Object) {
+        self.read.send_replace(Some(object));
+    }
+}
+
+impl Drop for Flight {
+    fn drop(&mut self) {
+        let mut reads = self.objects.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        if reads.get(&self.collection).is_some_and(|running| running.number == self.number) {
+            reads.remove(&self.collection);
+        }
+    }
+}
+
+impl Objects {
+    /// None yet; they may take this many bytes.
+    pub fn new(limit: usize) -> Arc<Objects> {
+        Arc::new(Objects {
+            limit,
+            kept: Mutex::default(),
+            reads: Mutex::default(),
+            numbers: AtomicU64::new(0),
+            room: Arc::new(Semaphore::new(ROOM as usize)),
+            pages: Arc::new(Semaphore::new(PAGES)),
+            hits: AtomicU64::new(0),
+            misses: AtomicU64::new(0),
+        })
+    }
+
+    /// The kept objects of these versions, in the same order. `generations`: of the instances now.
+    pub fn find(
+        &self,
+        wanted: impl IntoIterator<Item = (CollectionId, ObjectVersion)>,
+        generations: &[Generation],
+    ) -> Vec<Option<Object>> {
+        let mut kept = self.kept();
+        let found: Vec<Option<Object>> =
+            wanted.into_iter().map(|(id, version)| kept.find(id, version, generations)).collect();
+        drop(kept);
+        let hits = found.iter().flatten().count();
+        self.hits.fetch_add(hits as u64, Ordering::Relaxed);
+        self.misses.fetch_add((found.len() - hits) as u64, Ordering::Relaxed);
+        found
+    }
+
+    /// Keeps the object, if it is not too long for that.
+    pub fn keep(&self, collection: CollectionId, object: Object) {
+        self.kept().insert(collection, object, self.limit);
+    }
+
+    /// Takes note of the size of an object that was read.
+    pub fn seen(&self, collection: CollectionId, bytes: usize) {
+        let mut kept = self.kept();
+        if bytes < LONG {
+            kept.long.remove(&collection);
+        } else if kept.long.len() < LONG_KNOWN {
+            kept.long.insert(collection, bytes);
+        }
+    }
+
+    /// Whether its object was long when it was last read.
+    pub fn is_long(&self, collection: CollectionId) -> bool {
+        self.kept().long.contains_key(&collection)
+    }
+
+    /// Who reads this version of the object.
+    pub fn take(self: &Arc<Self>, collection: CollectionId, version: ObjectVersion) -> Turn {
+        let mut reads = self.reads.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(running) = reads.get(&collection).filter(|running| running.version == version) {
+            return Turn::Behind(running.read.clone());
+        }
+        let (sender, read) = watch::channel(None);
+        let number = self.numbers.fetch_add(1, Ordering::Relaxed);
+        reads.insert(collection, Running { number, version, read });
+        Turn::First(Flight { objects: Arc::clone(self), collection, number, read: sender })
+    }
+
+    /// What a read of this object takes of [`Objects::room`]: it is held as it came, and as it goes.
+    pub fn weight(&self, collection: CollectionId) -> u32 {
+        let kept = self.kept();
+        if kept.objects.contains_key(&collection) {
+            return 1;
+        }
+        match kept.long.get(&collection) {
+            Some(bytes) => u32::try_from(bytes.saturating_mul(2) >> 20).unwrap_or(ROOM).saturating_add(1).min(ROOM),
+            None => UNKNOWN,
+        }
+    }
+
+    /// The room for what is being read, so that lists neither fill the memory nor keep the servers busy.
+    pub fn room(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.room)
+    }
+
+    /// The turns of those that read pages of an instance's list.
+    pub fn pages(&self) -> Arc<Semaphore> {
+        Arc::clone(&self.pages)
+    }
+
+    /// Bytes that the kept objects take.
+    pub fn bytes(&self) -> usize {
+        self.kept().bytes
+    }
+
+    /// Bytes that they may take.
+    pub fn limit(&self) -> usize {
+        self.limit
+    }
+
+    /// How often an object that was asked for was kept, and how often it was not.
+    pub fn hits_and_misses(&self) -> (u64, u64) {
+        (self.hits.load(Ordering::Relaxed), self.misses.load(Ordering::Relaxed))
+    }
+
+    fn kept(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Kept {
+    fn find(&mut self, id: CollectionId, version: ObjectVersion, generations: &[Generation]) -> Option<Object> {
+        let entry = self.objects.get_mut(&id)?;
+        let (source, generation) = entry.object.source;
+        if entry.object.version != version || generations.get(source.0) != Some(&generation) {
+            return None;
+        }
+        entry.used = true;
+        Some(entry.object.clone())
+    }
+
+    fn insert(&mut self, id: CollectionId, object: Object, limit: usize) {
+        let size = cost(&object);
+        if size > limit / PART {
+            return;
+        }
+        self.bytes += size;
+        match self.objects.insert(id, Entry { object, used: false }) {
+            Some(replaced) => self.bytes -= cost(&replaced.object),
+            None => self.queue.push_back(id),
+        }
+        while self.bytes > limit {
+            // There is one as long as anything is counted.
+            let Some(oldest) = self.queue.pop_front() else { return };
+            match self.objects.get_mut(&oldest) {
+                Some(entry) if entry.used => {
+                    entry.used = false;
+                    self.queue.push_back(oldest);
+                }
+                Some(_) | None => self.remove(oldest),
+            }
+        }
+    }
+
+    fn remove(&mut self, id: CollectionId) {
+        if let Some(removed) = self.objects.remove(&id) {
+            self.bytes -= cost(&removed.object);
+        }
+    }
+}
+
+fn cost(object: &Object) -> usize {
+    object.body.len() + OVERHEAD
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::ids::{InstanceName, LaneId, Scope, Seq};
+    use crate::order::{
+        AckPolicy, Board, Catalog, CatalogChange, Dimension, Input, Intent, Kind, LaneState, MergeLimits, Origin,
+        Profile, RestoredLane, RestoredProgress, Submission,
+    };
+
+    const NOW: [Generation; 1] = [Generation(1)];
+
+    fn id(number: u128) -> CollectionId {
+        CollectionId::new(Uuid::from_u128(number))
+    }
+
+    /// Two versions of one collection's object: before and after a write.
+    fn versions() -> [ObjectVersion; 2] {
+        let names = vec![InstanceName::new("one")];
+        let mut catalog = Catalog::new(names.clone());
+        let (scope, name, created) = (Scope::new("t", "d"), "docs".to_owned(), Seq::new(1));
+        let change =
+            CatalogChange::CollectionCreated { collection: id(1), scope, name, created, origin: Origin::Created };
+        catalog.fold(created, &change);
+        let lane = LaneId::Records(id(1));
+        let restored = |id: LaneId| RestoredLane {
+            id,
+            dimension: Dimension::Known,
+            floor: Seq::ZERO,
+            quarantined: Vec::new(),
+            entries: Vec::new(),
+            replicas: vec![RestoredProgress { durable: created, state: LaneState::InStep }],
+        };
+        let limits = MergeLimits { documents: 1, bytes: 1 };
+        let lanes = vec![restored(LaneId::Catalog), restored(lane)];
+        let (mut board, _) = Board::restore(names, limits, catalog, lanes, created);
+        let before = board.object_version(id(1)).unwrap();
+        let profile = Profile::of(Kind::Add, 1);
+        let submission =
+            Submission { seq: Seq::new(2), lane, profile, intent: Intent::Plain, ack_policy: AckPolicy::Durable };
+        board.step(Input::Journaled(vec![submission]));
+        [before, board.object_version(id(1)).unwrap()]
+    }
+
+    fn object(version: ObjectVersion, bytes: usize) -> Object {
+        Object { body: vec![b'x'; bytes].into(), source: (InstanceId(0), Generation(1)), version }
+    }
+
+    fn has(objects: &Objects, number: u128, version: ObjectVersion) -> bool {
+        objects.find([(id(number), version)], &NOW)[0].is_some()
+    }
+
+    #[test]
+    fn an_object_is_found_as_long_as_its_version_and_its_source_are_the_same() {
+        let [before, after] = versions();
+        let objects = Objects::new(1 << 20);
+        objects.keep(id(1), object(before, 10));
+        assert!(has(&objects, 1, before));
+        assert!(!has(&objects, 1, after));
+        assert!(!has(&objects, 2, before));
+        assert!(objects.find([(id(1), before)], &[Generation(2)])[0].is_none(), "its server has been away");
+        objects.keep(id(1), object(after, 20));
+        assert!(has(&objects, 1, after) && !has(&objects, 1, before));
+        assert_eq!(objects.bytes(), 20 + OVERHEAD);
+        assert_eq!(objects.hits_and_misses(), (2, 4));
+    }
+
+    #[test]
+    fn what_is_kept_has_a_limit_and_what_is_used_stays() {
+        let [version, _] = versions();
+        let objects = Objects::new(10 * (OVERHEAD + 100));
+        for number in 0..10 {
+            objects.keep(id(number), object(version, 100));
+        }
+        assert!((0..10).all(|number| has(&objects, number, version)));
+        for number in 10..15 {
+            assert!(has(&objects, 3, version));
+            objects.keep(id(number), object(version, 100));
+        }
+        assert!(objects.bytes() <= objects.limit());
+        assert!(has(&objects, 3, version) && has(&objects, 14, version));
+        assert_eq!((0..15).filter(|number| has(&objects, *number, version)).count(), 10);
+        objects.keep(id(20), object(version, objects.limit() / 2));
+        assert!(!has(&objects, 20, version), "one object does not drive out all others");
+        assert_eq!(Objects::new(0).bytes(), 0);
+    }
+
+    #[tokio::test]
+    async fn reads_of_one_version_are_made_once() {
+        let [before, after] = versions();
+        let objects = Objects::new(1 << 20);
+        let Turn::First(first) = objects.take(id(1), before) else { panic!("nobody reads it") };
+        let Turn::Behind(mut behind) = objects.take(id(1), before) else { panic!("it is being read") };
+        let Turn::First(newer) = objects.take(id(1), after) else { panic!("another version") };
+        first.land(object(before, 10));
+        assert!(behind.wait_for(Option::is_some).await.unwrap().is_some());
+        let Turn::Behind(mut behind) = objects.take(id(1), after) else { panic!("the newer one is being read still") };
+        drop(newer);
+        assert!(behind.wait_for(Option::is_some).await.is_err(), "it came to nothing");
+        assert!(matches!(objects.take(id(1), after), Turn::First(_)));
+    }
+
+    #[test]
+    fn what_is_long_is_read_with_few_others() {
+        let objects = Objects::new(0);
+        assert_eq!((objects.is_long(id(1)), objects.weight(id(1))), (false, UNKNOWN));
+        objects.seen(id(1), 5 << 20);
+        assert_eq!((objects.is_long(id(1)), objects.weight(id(1))), (true, 11));
+        objects.seen(id(1), usize::MAX);
+        assert_eq!(objects.weight(id(1)), ROOM);
+        objects.seen(id(1), 100);
+        assert!(!objects.is_long(id(1)));
+    }
+}
