@@ -51,7 +51,8 @@ impl Admin {
     }
 
     /// Ready to serve: some instance may be sent to. 503 if none. `degraded` while an instance is away, while some
-    /// collection has no second copy in step, or while a lane is halted.
+    /// collection has no second copy in step, or while a lane is halted. One instance that is configured alone is what was
+    /// asked for, hence `healthy`: `redundancy` says that nothing is kept twice.
     pub(super) fn health(&self) -> Page {
         let registry = self.core.registry();
         let healthy = registry.ids().filter(|id| registry.usable(*id)).count();
@@ -60,9 +61,14 @@ impl Admin {
             let board = self.core.board();
             (board.without_second_copy(0).0, board.lane_views().iter().map(|lane| lane.pending).sum::<u64>())
         };
+        let redundancy = match single_copies {
+            _ if all < 2 => "none",
+            0 => "complete",
+            _ => "incomplete",
+        };
         let status = match healthy {
             0 => "unavailable",
-            some if some < all || single_copies > 0 || !self.core.halted().is_empty() => "degraded",
+            some if some < all || redundancy == "incomplete" || !self.core.halted().is_empty() => "degraded",
             _ => "healthy",
         };
         let body = json!({
@@ -72,6 +78,7 @@ impl Admin {
             "healthy_instances": format!("{healthy}/{all}"),
             "total_instances": all,
             "pending_writes": pending,
+            "redundancy": redundancy,
             "collections_without_second_copy": single_copies,
             "halted_lanes": self.core.halted().len(),
             "uptime_seconds": self.started.elapsed().as_secs(),

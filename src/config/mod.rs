@@ -49,7 +49,7 @@ const DEFAULT_MERGE_DOCUMENTS: usize = 500;
 pub struct Config {
     /// Where clients connect.
     pub listen: SocketAddr,
-    /// At least two, in order of preference: the first is the primary. Names and addresses are unique.
+    /// At least one, in order of preference: the first is the primary. Names and addresses are unique.
     pub instances: Vec<InstanceOptions>,
     pub journal: JournalConfig,
     /// Which instances may serve a read that says nothing itself.

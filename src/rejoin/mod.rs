@@ -344,6 +344,10 @@ impl Rejoin {
 
     /// Logs when some collection has had no second copy in step for a while, and when that is over.
     fn watch_copies(&self, copies: &mut Copies) {
+        if self.core.registry().ids().len() < 2 {
+            // Said once, at the start.
+            return;
+        }
         let (collections, first) = self.core.board().without_second_copy(1);
         match copies.look(collections, clock::now()) {
             Line::Nothing => {}

@@ -35,6 +35,7 @@ mod nobody_there;
 mod numbers;
 mod older;
 mod once;
+mod one_server;
 mod pair;
 mod postgres_away;
 mod postgres_killed;

@@ -160,11 +160,8 @@ impl Board {
     }
 
     /// Collections of which fewer than two instances hold a copy in step: how many there are, and the first of them by id.
-    /// None, where only one instance is configured.
+    /// Where only one instance is configured: all.
     pub fn without_second_copy(&self, show: usize) -> (usize, Vec<CollectionId>) {
-        if self.reach.len() < 2 {
-            return (0, Vec::new());
-        }
         let in_step = |collection: &Collection, instance: InstanceId| {
             collection.mappings[instance.0].is_some() && self.state_of(collection.id, instance) == LaneState::InStep
         };
