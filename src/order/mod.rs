@@ -15,14 +15,16 @@ mod identity;
 mod kind;
 mod lane;
 mod merging;
+mod placement;
 mod precedence;
 mod read_suspects;
 mod vouching;
 
 pub use board::{
     Action, Board, ClientAnswer, Comparison, Consequences, Consistency, CutoverOutcome, CutoverState, DivergenceCause,
-    Effect, Examination, Health, Input, Intent, LaneView, Outcome, Persist, Purpose, Reach, Rebuild, Record, Repeat,
-    Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry, SendPriority, Submission, WaitId, WaitReason,
+    Effect, Examination, Health, Input, Intent, LaneView, LastCopies, NotReady, Outcome, Persist, Purpose, Reach,
+    Rebuild, Record, Repeat, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry, SendPriority, Submission,
+    WaitId, WaitReason,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};
@@ -34,6 +36,7 @@ pub use failures::{Signature, Touched, Traces, Writable};
 pub use identity::{Expected, Foreign, Generation, Identity, Marker};
 pub use lane::{Dimension, LaneState};
 pub use merging::MergeLimits;
+pub use placement::Duty;
 pub use precedence::Precedence;
 pub use read_suspects::{
     Case, CaseId, CaseState, Permission, ReadClass, ReadKind, ReadSubject, ReadSuspects, Sight, Standing, Trial,

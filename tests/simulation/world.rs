@@ -23,6 +23,7 @@ use crate::instance::Instance;
 use crate::journal::{Commit, Journal, LIMITS};
 use crate::late_requests::LateRequest;
 use crate::marking::Marking;
+use crate::placing::Placing;
 use crate::rebuilding::Rebuilding;
 use crate::requests::Request;
 use crate::rollback::Snapshot;
@@ -105,6 +106,7 @@ pub struct World {
     pub failures: Failing,
     pub deaths: Deaths,
     pub marking: Marking,
+    pub placing: Placing,
     pub inspections: BTreeSet<InstanceId>,
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
     /// Comparisons made, not yet reported.
@@ -152,6 +154,7 @@ impl World {
             failures: Failing::default(),
             deaths: Deaths::new(seed),
             marking: Marking::new(seed),
+            placing: Placing::new(seed, count),
             inspections: BTreeSet::new(),
             notices: VecDeque::new(),
             compared: Vec::new(),
@@ -190,7 +193,7 @@ impl World {
     /// Gives the board one input, and carries out its effects.
     pub fn tell(&mut self, input: Input) {
         self.note(|| format!("in  {input:?}"));
-        self.facts.load.hear(&input, &self.board, &self.reach);
+        self.facts.load.hear(&input, &self.board, &self.reach, &self.placing);
         self.raise(&input);
         let answered = applied_to_records(&input);
         let effects = self.board.step(input);

@@ -18,6 +18,7 @@ mod late_write;
 mod launch;
 mod older;
 mod outcome;
+mod placed;
 mod quarantine;
 mod rebuild;
 mod record;
@@ -37,6 +38,7 @@ pub use effect::{Action, ClientAnswer, DivergenceCause, Effect, Persist, Purpose
 pub use input::{
     Comparison, Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission,
 };
+pub use placed::{LastCopies, NotReady};
 pub use rebuild::{CutoverOutcome, Rebuild};
 pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
@@ -48,6 +50,7 @@ use super::catalog::{Catalog, Deletion};
 use super::entry::{AckPolicy, ClientState, Entry};
 use super::lane::{Dimension, InFlight, Lane, LaneState, ReplicaProgress};
 use super::merging::MergeLimits;
+use super::placement::{Duty, Placement};
 use super::vouching::{RequestClass, Vouching};
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use cutover::{CopyLog, Cutover};
@@ -66,7 +69,11 @@ pub(super) enum Held {
 /// Every lane and the catalog.
 #[derive(Clone, Debug)]
 pub struct Board {
+    /// How well each instance can be reached; a stopped one is away.
     pub(super) reach: Vec<Reach>,
+    /// What was reported of each instance last.
+    seen: Vec<Reach>,
+    placement: Placement,
     pub(super) lanes: HashMap<LaneId, Lane>,
     pub(super) catalog: Catalog,
     pub(super) limits: MergeLimits,
@@ -100,6 +107,8 @@ impl Board {
         let catalog_lane = Lane::new(replicas, Dimension::Known);
         Board {
             reach: vec![Reach::Away; instances.len()],
+            seen: vec![Reach::Away; instances.len()],
+            placement: Placement::new(instances.len()),
             lanes: HashMap::from([(LaneId::Catalog, catalog_lane)]),
             catalog: Catalog::new(instances),
             limits,
@@ -137,6 +146,9 @@ impl Board {
             Input::VoidsRecorded { lane, seqs } => self.voids_recorded(lane, &seqs, &mut effects),
             Input::Quiesced { lane, instance, wait } => self.quiesced(lane, instance, wait, &mut effects),
             Input::Reached { instance, reach } => self.reached(instance, reach),
+            Input::Prefer { instance } => self.prefer(instance),
+            Input::HandedOver => self.handed_over(),
+            Input::Assign { instance, duty } => self.assign(instance, duty),
             Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
             Input::Older { instance, through } => self.came_back_older(instance, through, &mut effects),
             Input::LateWrite { lane, instance } => self.late_write(lane, instance, &mut effects),
@@ -260,6 +272,13 @@ impl Board {
     }
 
     fn reached(&mut self, instance: InstanceId, reach: Reach) {
+        self.seen[instance.0] = reach;
+        if self.duty(instance) != Duty::Stopped {
+            self.comes_to(instance, reach);
+        }
+    }
+
+    fn comes_to(&mut self, instance: InstanceId, reach: Reach) {
         let before = std::mem::replace(&mut self.reach[instance.0], reach);
         if before == Reach::Away {
             // What failed there before it went away says nothing of what will fail now.

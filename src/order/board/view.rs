@@ -36,7 +36,8 @@ impl Board {
         &self.catalog
     }
 
-    /// The instances that may serve a read of this collection now, with their health. Loads are the caller's.
+    /// The instances that may serve a read of this collection now, with their health; [`Board::spared`] says which of them
+    /// are used. Loads are the caller's.
     pub fn readers(&self, collection: CollectionId, consistency: Consistency) -> Vec<Candidate> {
         let consistency = if proof::broken(Rule::FreshReads) { Consistency::Any } else { consistency };
         self.candidates(|instance| self.serves(collection, instance, consistency))

@@ -12,6 +12,7 @@ mod late_writes;
 mod left_behind;
 mod older;
 mod order_and_doubt;
+mod placed;
 mod properties;
 mod rebuilds;
 mod refusals;
