@@ -37,6 +37,7 @@ mod older;
 mod once;
 mod one_server;
 mod pair;
+mod placement;
 mod postgres_away;
 mod postgres_killed;
 mod protection;
