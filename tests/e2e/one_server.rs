@@ -174,3 +174,46 @@ fn a_server_that_was_taken_out_and_comes_back_gets_what_it_missed() {
     cluster.assert_converged();
     assert_both_equal(&cluster);
 }
+
+/// Restarts the edge with the first server alone until nothing is left of the journal's catalog lane: retention begins with a
+/// round.
+fn await_trimmed(cluster: &mut Cluster) {
+    wait_for("a journal without what is old", CATCH_UP, || {
+        reconfigure(cluster, 1);
+        let journal = rusqlite::Connection::open(cluster.edge.journal_path()).expect("the journal");
+        let catalog = "SELECT count(*) FROM transactions WHERE lane = 'catalog'";
+        let left = || journal.query_row(catalog, [], |row| row.get::<_, i64>(0)).unwrap_or(1);
+        (0..20)
+            .any(|_| {
+                std::thread::sleep(Duration::from_millis(50));
+                left() == 0
+            })
+            .then_some(())
+    });
+}
+
+/// "One server now, the second next week": by then the journal's beginning is gone.
+#[test]
+fn the_second_server_is_built_when_the_journals_beginning_is_gone() {
+    let servers = vec![ChromaServer::fresh(), ChromaServer::fresh()];
+    let edge = Edge::builder().instances(&[&servers[0]]).config(&format!("{ON}\n  retention: 1s")).start();
+    let mut cluster = Cluster { edge, servers };
+    let client = cluster.client();
+    client.post("/api/v2/tenants/default_tenant/databases", &json!({ "name": "library" })).expect(200);
+    let things = cluster.filled("things", 30);
+    client.post(&format!("{DEFAULT}/collections"), &json!({ "name": "odd", "metadata": { "m": 1 } })).expect(200);
+    let books = "/api/v2/tenants/default_tenant/databases/library/collections";
+    client.post(books, &json!({ "name": "books" })).expect(200);
+    await_trimmed(&mut cluster);
+    reconfigure(&mut cluster, 2);
+    await_two_copies(&cluster.edge);
+    assert_both_equal(&cluster);
+    // It goes on together.
+    add(&client, &things, "after").expect(201);
+    add(&client, &cluster.create("new"), "one").expect(201);
+    client.call("DELETE", &format!("{DEFAULT}/collections/odd"), &json!(null)).expect(200);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    assert_both_equal(&cluster);
+    cluster.primary().kill();
+    assert_eq!(client.get(&record_path(&things, "count")).expect(200).json(), json!(31));
+}

@@ -52,6 +52,7 @@ pub const RARE: &[(&str, u64)] = &[
     ("given up in the middle when the lease was over", 40),
     ("landed behind the edge's back", 20),
     ("late execution", 400),
+    ("joined the catalog lane", 20),
     ("left behind", 40),
     ("limited delete lost after its ids were durable", 120),
     ("limited delete resolved", 400),

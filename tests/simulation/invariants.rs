@@ -237,6 +237,10 @@ impl World {
             self.facts.admitted.insert((instance, lane), through);
             self.facts.admissions += 1;
         }
+        if record.admitted.contains(&(LaneId::Catalog, instance)) {
+            self.counters.count("joined the catalog lane");
+            self.joined.insert(instance);
+        }
     }
 
     /// R10: nothing that could still be executed is examined.

@@ -108,6 +108,8 @@ pub struct World {
     pub marking: Marking,
     pub placing: Placing,
     pub inspections: BTreeSet<InstanceId>,
+    /// New instances that joined the catalog lane when its beginning was gone.
+    pub joined: BTreeSet<InstanceId>,
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
     /// Comparisons made, not yet reported.
     pub compared: Vec<Comparison>,
@@ -156,6 +158,7 @@ impl World {
             marking: Marking::new(seed),
             placing: Placing::new(seed, count),
             inspections: BTreeSet::new(),
+            joined: BTreeSet::new(),
             notices: VecDeque::new(),
             compared: Vec::new(),
             rebuilding: Rebuilding::default(),

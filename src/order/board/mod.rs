@@ -14,6 +14,7 @@ mod effect;
 mod halt;
 mod input;
 mod inspection;
+mod joining;
 mod late_write;
 mod launch;
 mod older;
@@ -260,6 +261,9 @@ impl Board {
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
         self.examine_when_quiescent(id, effects);
+        if id == LaneId::Catalog {
+            self.join_catalog(instance, effects);
+        }
     }
 
     /// For a wake-up that was missed: costs one look at each lane.

@@ -8,6 +8,7 @@ mod deletions;
 mod going_first;
 mod halted;
 mod inspection;
+mod joining;
 mod late_writes;
 mod left_behind;
 mod older;
