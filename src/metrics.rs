@@ -175,6 +175,8 @@ impl Number {
 pub struct InstanceGauges {
     pub name: String,
     pub up: i64,
+    pub primary: i64,
+    pub drained: i64,
     pub pending: i64,
     pub in_flight: i64,
     pub diverged: i64,
@@ -187,6 +189,8 @@ struct Metrics {
     seconds: HistogramVec,
     refused: IntCounterVec,
     up: IntGaugeVec,
+    primary: IntGaugeVec,
+    drained: IntGaugeVec,
     pending: IntGaugeVec,
     in_flight: IntGaugeVec,
     diverged: IntGaugeVec,
@@ -207,6 +211,8 @@ impl Metrics {
             Ok(gauge)
         };
         let up = gauge("instance_up", "1 while requests may be sent to the instance", "instance")?;
+        let primary = gauge("instance_primary", "1 for the preferred instance", "instance")?;
+        let drained = gauge("instance_drained", "1 while the instance is drained", "instance")?;
         let pending = gauge("instance_pending_writes", "Journaled writes the instance has yet to apply", "instance")?;
         let in_flight = gauge("instance_in_flight", "Requests under way to the instance", "instance")?;
         let diverged = gauge("instance_diverged_collections", "Collections not served from the instance", "instance")?;
@@ -237,6 +243,8 @@ impl Metrics {
             seconds,
             refused,
             up,
+            primary,
+            drained,
             pending,
             in_flight,
             diverged,
@@ -274,6 +282,8 @@ pub fn page(gauges: &Gauges) -> Vec<u8> {
     for instance in &gauges.instances {
         let label = &[instance.name.as_str()];
         metrics.up.with_label_values(label).set(instance.up);
+        metrics.primary.with_label_values(label).set(instance.primary);
+        metrics.drained.with_label_values(label).set(instance.drained);
         metrics.pending.with_label_values(label).set(instance.pending);
         metrics.in_flight.with_label_values(label).set(instance.in_flight);
         metrics.diverged.with_label_values(label).set(instance.diverged);

@@ -6,6 +6,7 @@
 mod audit;
 mod client;
 mod faults;
+mod instances;
 mod pages;
 mod quarantine;
 mod safety;
@@ -134,6 +135,17 @@ impl Admin {
 const PAGES: [&str; 7] =
     ["/health", "/status", "/wal/status", "/collection/mappings", "/admin/quarantine", "/metrics", "/admin/faults"];
 
+/// Where another primary is asked for.
+const SWITCHOVER: &str = "/admin/switchover";
+/// Where a drain is asked for.
+const DRAIN: &str = "/admin/drain";
+/// Where its end is asked for.
+const UNDRAIN: &str = "/admin/undrain";
+/// The largest body of a request for one of them.
+const INSTANCE_BODY_BYTES: usize = 4096;
+/// The paths of [`Admin::on_instances`].
+const INSTANCE_PAGES: [&str; 3] = [SWITCHOVER, DRAIN, UNDRAIN];
+
 /// The largest body of a request about something that is quarantined.
 const QUARANTINE_BODY_BYTES: usize = 4096;
 
@@ -161,6 +173,9 @@ fn lane_of_faults(path: &str) -> Option<Option<LaneId>> {
 #[async_trait]
 impl OwnPages for Admin {
     fn takes(&self, method: &Method, path: &str) -> Option<usize> {
+        if INSTANCE_PAGES.contains(&path) {
+            return Some(if *method == Method::POST { INSTANCE_BODY_BYTES } else { 0 });
+        }
         if PAGES.contains(&path) {
             return Some(0);
         }
@@ -185,6 +200,9 @@ impl OwnPages for Admin {
         }
         if request.path == AUDIT {
             return self.on_audit(&request).into();
+        }
+        if INSTANCE_PAGES.contains(&request.path.as_str()) {
+            return self.on_instances(&request).into();
         }
         if request.path == client::PATH {
             return client::respond(&request).into();

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Admin, Page};
+use super::{Admin, Page, instances};
 use crate::chroma::{ByIdRoute, Capabilities, CopiedBy, MetadataArrays};
 use crate::heal::{HealStage, HealView};
 use crate::ids::{CollectionId, InstanceId, LaneId, shown};
@@ -52,18 +52,26 @@ impl Admin {
     }
 
     /// Ready to serve: some instance may be sent to. 503 if none. `degraded` while an instance is away, while some
-    /// collection has no second copy in step, or while a lane is halted.
+    /// collection has no second copy in step, or while a lane is halted. One instance that is configured alone is what was
+    /// asked for, hence `healthy`: `redundancy` says that nothing is kept twice.
     pub(super) fn health(&self) -> Page {
         let registry = self.core.registry();
-        let healthy = registry.ids().filter(|id| registry.usable(*id)).count();
+        let healthy = registry.ids().filter(|id| self.core.is_in_use(*id)).count();
         let all = registry.ids().len();
+        let drained =
+            registry.ids().filter(|id| self.core.drain_of(*id).is_some()).map(|id| registry.name(id).as_str());
         let (single_copies, pending) = {
             let board = self.core.board();
             (board.without_second_copy(0).0, board.lane_views().iter().map(|lane| lane.pending).sum::<u64>())
         };
+        let redundancy = match single_copies {
+            _ if all < 2 => "none",
+            0 => "complete",
+            _ => "incomplete",
+        };
         let status = match healthy {
             0 => "unavailable",
-            some if some < all || single_copies > 0 || !self.core.halted().is_empty() => "degraded",
+            some if some < all || redundancy == "incomplete" || !self.core.halted().is_empty() => "degraded",
             _ => "healthy",
         };
         let body = json!({
@@ -73,10 +81,12 @@ impl Admin {
             "healthy_instances": format!("{healthy}/{all}"),
             "total_instances": all,
             "pending_writes": pending,
+            "redundancy": redundancy,
             "collections_without_second_copy": single_copies,
             "halted_lanes": self.core.halted().len(),
             "uptime_seconds": self.started.elapsed().as_secs(),
             "unsupported_instances": self.unsupported(),
+            "drained_instances": drained.collect::<Vec<_>>(),
             "version": env!("CARGO_PKG_VERSION"),
         });
         Page::Json { status: if healthy == 0 { 503 } else { 200 }, body }
@@ -86,15 +96,18 @@ impl Admin {
         let registry = self.core.registry();
         let phase = registry.phase(id);
         let behind = picture.behind(id);
-        let state = match phase {
-            Phase::Up if behind > 0 => "catching_up",
-            other => other.as_str(),
+        let (drain, primary) = (self.core.drain_of(id), self.core.board().primary());
+        let state = match (phase, &drain) {
+            (phase, Some(drain)) if phase.usable() => instances::stage(drain),
+            (Phase::Up, None) if behind > 0 => "catching_up",
+            (other, _) => other.as_str(),
         };
         json!({
             "name": registry.name(id).as_str(),
             "url": registry.url(id).to_string(),
-            "role": if id == InstanceId(0) { "primary" } else { "replica" },
-            "healthy": phase.usable(),
+            "role": if id == primary { "primary" } else { "replica" },
+            "healthy": self.core.is_in_use(id),
+            "drain": drain.as_ref().map(instances::drain_shown),
             "state": state,
             "since": registry.since(id).millis(),
             "last_error": registry.last_error(id),
@@ -124,7 +137,8 @@ impl Admin {
             "role": "active",
             "journal": { "store": self.store.as_str(), "lease": if self.may_send() { "held" } else { "ended" } },
             "instances": instances,
-            "healthy_instances": registry.ids().filter(|id| registry.usable(*id)).count(),
+            "switchover": self.switchover_shown(),
+            "healthy_instances": registry.ids().filter(|id| self.core.is_in_use(*id)).count(),
             "total_instances": registry.ids().len(),
             "pending_writes": picture.pending(),
             "in_doubt": picture.in_doubt(),
@@ -287,6 +301,21 @@ impl Admin {
         numbers.map(|(number, value)| (number, i64::try_from(value).unwrap_or(i64::MAX)))
     }
 
+    fn instance_gauges(&self, id: InstanceId, picture: &Picture) -> InstanceGauges {
+        let registry = self.core.registry();
+        let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        InstanceGauges {
+            name: registry.name(id).to_string(),
+            up: i64::from(registry.usable(id)),
+            primary: i64::from(self.core.board().primary() == id),
+            drained: i64::from(self.core.drain_of(id).is_some()),
+            pending: i64::try_from(picture.behind(id)).unwrap_or(i64::MAX),
+            in_flight: number(registry.in_flight(id)),
+            diverged: number(picture.diverged(id)),
+            holds_journal: i64::from(self.core.capacity().held_back_by.as_ref() == Some(registry.name(id))),
+        }
+    }
+
     pub(super) async fn metrics(&self) -> Page {
         let picture = self.picture();
         let registry = self.core.registry();
@@ -295,16 +324,7 @@ impl Admin {
         let totals = self.core.store().totals().await;
         let mut gauges = Gauges::default();
         let capacity = self.core.capacity();
-        for id in registry.ids() {
-            gauges.instances.push(InstanceGauges {
-                name: registry.name(id).to_string(),
-                up: i64::from(registry.usable(id)),
-                pending: count(picture.behind(id)),
-                in_flight: number(registry.in_flight(id)),
-                diverged: number(picture.diverged(id)),
-                holds_journal: i64::from(capacity.held_back_by.as_ref() == Some(registry.name(id))),
-            });
-        }
+        gauges.instances.extend(registry.ids().map(|id| self.instance_gauges(id, &picture)));
         let limits = self.admission.limits();
         gauges.numbers = vec![
             (Number::Active, 1),

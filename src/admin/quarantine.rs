@@ -34,7 +34,8 @@ struct Body {
     action: Action,
 }
 
-fn refused(status: u16, name: ErrorName, reason: &'static str, text: &str) -> Reply {
+/// An answer in the form of the edge's own errors.
+pub(super) fn refused(status: u16, name: ErrorName, reason: &'static str, text: &str) -> Reply {
     Reply::from(EdgeAnswer::error(status, &ErrorBody::new(name, text).with_reason(reason)))
 }
 

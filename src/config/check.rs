@@ -10,7 +10,7 @@ use std::time::Duration;
 use pingora::server::configuration::ServerConf;
 use tracing_subscriber::EnvFilter;
 
-use super::file::Raw;
+use super::file::{Notice, Raw};
 use super::mistake::{Ledger, Location};
 use super::outside;
 use super::pingora_keys::EDGE;
@@ -37,6 +37,10 @@ const MAX_MERGE_DOCUMENTS: usize = 5461;
 /// Chroma refuses bodies of 40 MiB; a merged request stays well below.
 const MAX_MERGE_BYTES: ByteSize = ByteSize::bytes(30_000_000);
 
+/// What a deployment of one server is told at each start.
+const ONE_INSTANCE: &str = "one instance is configured: nothing is kept twice, and nothing is served while that server is away. \
+    A second one in edge.instances is given everything after the next start";
+
 /// An upper limit that no one needs to exceed.
 const MAX_JOURNAL_BYTES: ByteSize = ByteSize::mib(1 << 24);
 
@@ -55,6 +59,10 @@ const DAY: Duration = secs(86_400);
 pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Option<Config> {
     let edge = Section::new(EDGE, raw.root.get(EDGE), ledger);
     let instances = instances(&edge, ledger);
+    let mut notices = raw.notices;
+    if instances.len() == 1 {
+        notices.push(Notice(ONE_INSTANCE.to_owned()));
+    }
     let (attempt_timeout, request_timeout) = timeouts(&edge, ledger);
     let (limits, requests) = limits(&edge, ledger);
     let (heal, marker_interval) = heal(&edge);
@@ -87,7 +95,7 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         webhook: outside::webhook(&edge, ledger),
         log: edge.text("log", LOG, log_filter)?,
         pingora,
-        notices: raw.notices,
+        notices,
     };
     edge.finish();
     Some(config)
@@ -149,11 +157,9 @@ fn proxy(edge: &Section<'_>, request_timeout: Duration, limits: RequestLimits) -
 fn instances(edge: &Section<'_>, ledger: &Ledger) -> Vec<InstanceOptions> {
     let place = edge.place("instances");
     let items = edge.list("instances").unwrap_or_default();
-    if items.len() < 2 {
-        let message = format!(
-            "edge.instances must list at least two Chroma servers and lists {}; PRIMARY_URL and REPLICA_URL name two as well",
-            items.len()
-        );
+    if items.is_empty() {
+        let message =
+            "edge.instances must list the Chroma servers, at least one; PRIMARY_URL and REPLICA_URL name them as well";
         ledger.report(place, message);
     }
     let mut names = HashMap::new();

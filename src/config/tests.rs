@@ -129,10 +129,14 @@ edge:
 }
 
 #[test]
-fn two_instances_with_names_and_addresses_of_their_own_are_needed() {
-    assert!(mistake("edge:\n  listen: 127.0.0.1:1\n", &[]).contains("at least two"));
+fn one_instance_is_needed_and_two_have_names_and_addresses_of_their_own() {
+    assert!(mistake("edge:\n  listen: 127.0.0.1:1\n", &[]).contains("at least one"));
+    assert!(mistake("edge:\n  instances: []\n", &[]).contains("at least one"));
     assert!(mistake("", &[]).contains("PRIMARY_URL and REPLICA_URL"));
-    assert!(mistake("", &[("PRIMARY_URL", "http://a:1")]).contains("lists 1"));
+    let alone = with("", &[("PRIMARY_URL", "http://a:1")]).unwrap();
+    assert_eq!((alone.instances.len(), alone.instances[0].name.as_str()), (1, "primary"));
+    assert!(alone.notices.iter().any(|notice| notice.0.contains("nothing is kept twice")), "{:?}", alone.notices);
+    assert!(with(TWO, &[]).unwrap().notices.is_empty());
     let same_name = TWO.replace("name: replica", "name: primary");
     assert!(mistake(&same_name, &[]).starts_with("edge.yaml:4: edge.instances[1].name: primary is taken"));
     let same_url = TWO.replace("8102", "8101");

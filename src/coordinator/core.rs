@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::discovery::Discovery;
+use super::placements::Placements;
 use super::restore::Restored;
 use super::tickets::{Settlement, Ticket, Tickets};
 use super::{fail_stop, intent};
@@ -96,6 +97,8 @@ pub struct Core {
     pub(crate) lease: Arc<Lease>,
     /// What is known of the instances' contents.
     pub(crate) discovery: Discovery,
+    /// Switchovers and drains.
+    pub(super) placements: Placements,
     /// Set once another edge has taken over: from then on no client is answered.
     silent: AtomicBool,
     journal: Journal,
@@ -164,6 +167,7 @@ impl Core {
             registry,
             store,
             lease,
+            placements: Placements::default(),
             silent: AtomicBool::new(false),
             journal,
             requests,

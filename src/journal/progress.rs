@@ -58,7 +58,7 @@ impl LaneProgress {
             return Some(Seq::MAX);
         }
         let lane = lane_named(lane).ok()?;
-        let enough = self.in_step(lane, configured) >= why.least_in_step();
+        let enough = self.in_step(lane, configured) >= why.least_in_step(configured.len());
         self.lowest(lane, configured, Holders::InStep).filter(|_| enough)
     }
 

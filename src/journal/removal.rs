@@ -16,16 +16,17 @@ pub struct Trimmed {
 pub enum Trimming {
     /// They have been kept long enough: one instance in step is enough for a lane to be trimmed.
     Age,
-    /// The journal is over its byte limit: only where at least two configured instances are in step.
+    /// The journal is over its byte limit: only where at least two configured instances are in step, or the only one.
     Capacity,
 }
 
 impl Trimming {
-    /// How many configured instances must be in step in a lane that is trimmed.
-    pub(super) const fn least_in_step(self) -> usize {
+    /// How many of the configured instances must be in step in a lane that is trimmed. Where one alone is configured, the
+    /// journal would never become smaller otherwise.
+    pub(super) fn least_in_step(self, configured: usize) -> usize {
         match self {
             Trimming::Age => 1,
-            Trimming::Capacity => 2,
+            Trimming::Capacity => configured.clamp(1, 2),
         }
     }
 }

@@ -21,8 +21,8 @@ pub enum CandidateHealth {
 /// What is preferred among equally sound candidates.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preference {
-    /// The first in the configuration.
-    Configured,
+    /// The primary, then the first in the configuration.
+    Primary,
     /// Replicas, the least busy first; the primary only when no replica is sound.
     Replicas,
 }
@@ -30,14 +30,19 @@ pub enum Preference {
 /// The best candidates, equally good among themselves; empty only if there are none.
 ///
 /// A suspect one is chosen only when no sound one is left: the last one is never shunned.
-pub fn choose(candidates: &[Candidate], preference: Preference) -> Vec<InstanceId> {
+pub fn choose(candidates: &[Candidate], preference: Preference, primary: InstanceId) -> Vec<InstanceId> {
     let Some(best) = candidates.iter().map(|c| c.health).min() else { return Vec::new() };
     let mut pool: Vec<_> = candidates.iter().filter(|c| c.health == best).collect();
     match preference {
-        Preference::Configured => pool.iter().map(|c| c.instance).min().into_iter().collect(),
+        Preference::Primary => pool
+            .iter()
+            .map(|c| c.instance)
+            .min_by_key(|instance| (*instance != primary, *instance))
+            .into_iter()
+            .collect(),
         Preference::Replicas => {
-            if pool.iter().any(|c| c.instance != InstanceId(0)) {
-                pool.retain(|c| c.instance != InstanceId(0));
+            if pool.iter().any(|c| c.instance != primary) {
+                pool.retain(|c| c.instance != primary);
             }
             let least = pool.iter().map(|c| c.in_flight).min().unwrap_or(0);
             pool.iter().filter(|c| c.in_flight == least).map(|c| c.instance).collect()
@@ -48,6 +53,8 @@ pub fn choose(candidates: &[Candidate], preference: Preference) -> Vec<InstanceI
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const FIRST: InstanceId = InstanceId(0);
 
     fn candidate(instance: usize, health: CandidateHealth, in_flight: usize) -> Candidate {
         Candidate { instance: InstanceId(instance), health, in_flight }
@@ -60,13 +67,15 @@ mod tests {
             candidate(1, CandidateHealth::Sound, 9),
             candidate(2, CandidateHealth::Sound, 0),
         ];
-        assert_eq!(choose(&all, Preference::Configured), [InstanceId(1)]);
+        assert_eq!(choose(&all, Preference::Primary, FIRST), [InstanceId(1)]);
+        assert_eq!(choose(&all, Preference::Primary, InstanceId(2)), [InstanceId(2)], "after a switchover");
     }
 
     #[test]
     fn the_last_suspect_is_not_shunned() {
-        assert_eq!(choose(&[candidate(1, CandidateHealth::Suspect, 3)], Preference::Replicas), [InstanceId(1)]);
-        assert!(choose(&[], Preference::Replicas).is_empty());
+        let suspect = [candidate(1, CandidateHealth::Suspect, 3)];
+        assert_eq!(choose(&suspect, Preference::Replicas, FIRST), [InstanceId(1)]);
+        assert!(choose(&[], Preference::Replicas, FIRST).is_empty());
     }
 
     #[test]
@@ -77,7 +86,8 @@ mod tests {
             candidate(2, CandidateHealth::Sound, 1),
             candidate(3, CandidateHealth::Sound, 1),
         ];
-        assert_eq!(choose(&all, Preference::Replicas), [InstanceId(2), InstanceId(3)]);
-        assert_eq!(choose(&all[..1], Preference::Replicas), [InstanceId(0)], "a lone primary serves");
+        assert_eq!(choose(&all, Preference::Replicas, FIRST), [InstanceId(2), InstanceId(3)]);
+        assert_eq!(choose(&all, Preference::Replicas, InstanceId(2)), [InstanceId(0)], "the first is a replica then");
+        assert_eq!(choose(&all[..1], Preference::Replicas, FIRST), [InstanceId(0)], "a lone primary serves");
     }
 }

@@ -16,15 +16,16 @@ mod kind;
 mod lane;
 mod lane_state;
 mod merging;
+mod placement;
 mod precedence;
 mod read_suspects;
 mod vouching;
 
 pub use board::{
     Action, Board, ClientAnswer, Comparison, Consequences, Consistency, CutoverOutcome, CutoverState, DivergenceCause,
-    Effect, Evidence, Examination, Health, Input, Intent, LaneView, ObjectVersion, Outcome, Persist, Purpose, Reach,
-    Rebuild, Record, Repeat, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry, SendPriority, Submission,
-    WaitId, WaitReason,
+    Effect, Evidence, Examination, Health, Input, Intent, LaneView, LastCopies, NotReady, ObjectVersion, Outcome,
+    Persist, Purpose, Reach, Rebuild, Record, Repeat, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry,
+    SendPriority, Submission, WaitId, WaitReason,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};
@@ -36,6 +37,7 @@ pub use failures::{Signature, Touched, Traces, Writable};
 pub use identity::{Expected, Foreign, Generation, Identity, Marker};
 pub use lane::{Dimension, LaneState};
 pub use merging::MergeLimits;
+pub use placement::Duty;
 pub use precedence::Precedence;
 pub use read_suspects::{
     Case, CaseId, CaseState, Permission, ReadClass, ReadKind, ReadSubject, ReadSuspects, Sight, Standing, Trial,

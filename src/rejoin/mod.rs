@@ -109,7 +109,16 @@ impl Rejoin {
         let watches = self.core.registry.ids().map(|id| departures::watch(&self.core, &self.inspector, id));
         let departures = futures::future::join_all(watches);
         let (demands, heals, scans) = (self.inspect_on_demand(&inspections), self.heal(), self.scan());
-        tokio::join!(returns, departures, first_look, demands, heals, scans, self.keep_marked());
+        tokio::join!(
+            returns,
+            departures,
+            first_look,
+            demands,
+            heals,
+            scans,
+            self.keep_marked(),
+            self.keep_placements()
+        );
     }
 
     /// Serving waits for the first comparisons: once one of two equal adopted collections has been written to, they can
@@ -293,7 +302,7 @@ impl Rejoin {
     /// would show that it is another one. One collection a round is enough, since all of them are gone then.
     async fn spot_check(&self, round: usize) {
         let registry = self.core.registry();
-        for instance in registry.ids().filter(|id| registry.usable(*id)) {
+        for instance in registry.ids().filter(|id| self.core.is_in_use(*id)) {
             let sample = self.core.board().served_sample(instance, round);
             if let Some(id) = sample
                 && !self.inspector.has(instance, id).await
@@ -311,13 +320,21 @@ impl Rejoin {
         self.core.registry().observe_because(instance, Observation::Replaced, "its marker is not the one that it had");
     }
 
+    /// Ends switchovers and drains whose time is over.
+    async fn keep_placements(&self) {
+        loop {
+            tokio::time::sleep(MOMENT).await;
+            self.core.look_at_placements();
+        }
+    }
+
     /// Marks each server anew that has got something since it was marked last, and each that does not carry its marker.
     async fn keep_marked(&self) {
         let registry = self.core.registry();
         let mut marks: HashMap<InstanceId, LastMark> = HashMap::new();
         loop {
             tokio::time::sleep(SOON).await;
-            for instance in registry.ids().filter(|id| registry.usable(*id)) {
+            for instance in registry.ids().filter(|id| self.core.is_in_use(*id)) {
                 let (now, interval) = (clock::now(), self.options.marker_interval);
                 let lacks = self.core.discovery().markers().lacks_its_own(instance);
                 let last = marks.get(&instance).copied().unwrap_or_default();
@@ -344,6 +361,10 @@ impl Rejoin {
 
     /// Logs when some collection has had no second copy in step for a while, and when that is over.
     fn watch_copies(&self, copies: &mut Copies) {
+        if self.core.registry().ids().len() < 2 {
+            // Said once, at the start.
+            return;
+        }
         let (collections, first) = self.core.board().without_second_copy(1);
         match copies.look(collections, clock::now()) {
             Line::Nothing => {}

@@ -244,6 +244,18 @@ impl Edge {
         self.env.extend(value.map(|value| (name.to_owned(), value.to_owned())));
     }
 
+    /// From its next start on, these servers are behind it, under these names.
+    pub fn set_instances(&self, servers: &[(&str, &ChromaServer)]) {
+        let path = self.dir().join("edge.yaml");
+        let text = std::fs::read_to_string(&path).expect("the edge's configuration");
+        let lines = servers.iter().map(|(name, server)| format!("    - {{ name: {name}, url: {:?} }}\n", server.url()));
+        let listed: String = lines.collect();
+        let others = text.lines().filter(|line| !line.starts_with("    - { name: "));
+        let text: String = others.map(|line| format!("{line}\n")).collect();
+        let text = text.replace("  instances:\n", &format!("  instances:\n{listed}"));
+        std::fs::write(path, text).expect("the edge's configuration");
+    }
+
     /// Whether it has ended by itself; it can be started again then.
     #[allow(dead_code, reason = "asked by the chaos run")]
     pub fn has_ended(&mut self) -> bool {

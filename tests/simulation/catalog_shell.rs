@@ -94,6 +94,10 @@ impl World {
             Body::CreateCollection { scope, name, existing: OnExisting::Refuse } => {
                 catalog.by_name(scope, name).is_some()
             }
+            // Not created a second time where no instance serves it.
+            Body::CreateCollection { scope, name, existing: OnExisting::Get } => {
+                catalog.by_name(scope, name).is_some_and(|known| !self.is_served(known.id))
+            }
             Body::DeleteCollection { scope, name } => catalog.by_name(scope, name).is_none(),
             _ => false,
         }
@@ -106,8 +110,12 @@ impl World {
         };
         let known = self.board.catalog().by_name(scope, name).map(|known| known.id);
         let serves = |id| self.board.serves(id, instance, Consistency::Any);
-        let someone = |id| self.journal.instances().any(|other| self.board.serves(id, other, Consistency::Any));
-        known.is_some_and(|id| !serves(id) && someone(id))
+        known.is_some_and(|id| !serves(id) && self.is_served(id))
+    }
+
+    /// Whether any instance serves it, as far as the board knows.
+    fn is_served(&self, collection: CollectionId) -> bool {
+        self.journal.instances().any(|instance| self.board.serves(collection, instance, Consistency::Any))
     }
 
     /// Whether no instance can be asked for the collection any more.

@@ -23,6 +23,7 @@ impl World {
         for index in 0..self.instances.len() {
             self.set_power(InstanceId(index), Power::Up);
         }
+        self.place_for_the_end();
         self.failures.broken.clear();
         self.deaths.quiet_down();
         self.unequal.clear();

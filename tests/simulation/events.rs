@@ -59,6 +59,7 @@ impl World {
         self.some_mark();
         self.some_condemning();
         self.some_adoption();
+        self.some_placement();
         self.check_state();
     }
 
@@ -241,6 +242,11 @@ impl World {
 
     fn look_at(&mut self, instance: InstanceId) {
         self.identify(instance);
+        if self.joined.contains(&instance) {
+            // It is given its databases; the lane brings only the newer ones.
+            let lacking = self.board.catalog().databases().filter(|scope| !self.board.may_be_deleting(scope));
+            self.instances[instance.0].databases.extend(lacking.cloned());
+        }
         let held = &self.instances[instance.0].collections;
         let expected = self.board.expected_on(instance);
         let mut collections: Vec<_> =

@@ -49,11 +49,13 @@ impl World {
                 self.check_send_priority(*lane, *instance, seqs, *send_priority);
                 self.r1_one_in_doubt(*lane, *instance, seqs);
                 self.r7_deletion_waits(*instance, seqs[0]);
+                self.check_placed(*lane, *instance, seqs, *purpose);
                 self.count_send(seqs, *purpose, *repeat);
             }
             Action::ReadIds { lane, instance, seq, send_priority } => {
                 self.check_send_priority(*lane, *instance, &[*seq], *send_priority);
                 self.r1_one_in_doubt(*lane, *instance, &[*seq]);
+                self.check_placed(*lane, *instance, &[*seq], Purpose::Execute);
             }
             Action::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
             Action::AwaitQuiescence { lane, instance, why, .. } => self.check_wait(*lane, *instance, *why),
@@ -235,6 +237,10 @@ impl World {
             self.facts.admitted.insert((instance, lane), through);
             self.facts.admissions += 1;
         }
+        if record.admitted.contains(&(LaneId::Catalog, instance)) {
+            self.counters.count("joined the catalog lane");
+            self.joined.insert(instance);
+        }
     }
 
     /// R10: nothing that could still be executed is examined.
@@ -332,6 +338,7 @@ impl World {
         }
         let collection = collections[self.rng.index(collections.len())];
         self.r5_fresh(collection);
+        self.check_readers(collection);
     }
 
     /// R5: an instance that serves fresh reads has every acknowledged write.

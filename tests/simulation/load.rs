@@ -7,11 +7,12 @@ use std::collections::{BTreeSet, HashMap};
 
 use chroma_edge::ids::{InstanceId, LaneId, Seq};
 use chroma_edge::order::{
-    Board, ClientState, Health, Input, LaneState, Outcome, Precedence, Priority, Reach, Resolved, Retry, SendPriority,
-    WaitReason,
+    Board, ClientState, Duty, Health, Input, LaneState, Outcome, Precedence, Priority, Reach, Resolved, Retry,
+    SendPriority, WaitReason,
 };
 
 use crate::invariants::violated;
+use crate::placing::Placing;
 use crate::world::World;
 
 /// Failures in a row of one replica: at least and at most.
@@ -30,7 +31,7 @@ pub struct Load {
 
 impl Load {
     /// What is about to be reported to the board.
-    pub fn hear(&mut self, input: &Input, board: &Board, reach: &[Reach]) {
+    pub fn hear(&mut self, input: &Input, board: &Board, reach: &[Reach], placing: &Placing) {
         match input {
             Input::Journaled(submissions) => {
                 for submission in submissions {
@@ -60,11 +61,18 @@ impl Load {
             | Input::IdsRead { lane, instance, resolved: Resolved::Unexplained { .. } } => {
                 self.in_a_row.entry((*lane, *instance)).or_default().most += 1;
             }
-            Input::Reached { instance, .. } if reach[instance.0] == Reach::Away => {
-                self.in_a_row.retain(|(_, at), _| at != instance);
+            Input::Reached { instance, .. }
+                if reach[instance.0] == Reach::Away && placing.duty(*instance) != Duty::Stopped =>
+            {
+                self.comes_back(*instance);
             }
             _ => {}
         }
+    }
+
+    /// What failed there before says nothing any more.
+    pub fn comes_back(&mut self, instance: InstanceId) {
+        self.in_a_row.retain(|(_, at), _| *at != instance);
     }
 
     /// A write was applied there, as it should be.

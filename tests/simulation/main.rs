@@ -27,6 +27,7 @@ mod journal;
 mod late_requests;
 mod load;
 mod marking;
+mod placing;
 mod rebuilding;
 mod requests;
 mod rollback;

@@ -25,6 +25,7 @@ use crate::instance::Instance;
 use crate::journal::{Commit, Journal, LIMITS};
 use crate::late_requests::LateRequest;
 use crate::marking::Marking;
+use crate::placing::Placing;
 use crate::rebuilding::Rebuilding;
 use crate::requests::Request;
 use crate::rollback::Snapshot;
@@ -109,7 +110,10 @@ pub struct World {
     pub marking: Marking,
     pub condemning: Condemning,
     pub beforehand: Beforehand,
+    pub placing: Placing,
     pub inspections: BTreeSet<InstanceId>,
+    /// New instances that joined the catalog lane when its beginning was gone.
+    pub joined: BTreeSet<InstanceId>,
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
     /// Comparisons made, not yet reported.
     pub compared: Vec<Comparison>,
@@ -160,7 +164,9 @@ impl World {
             marking: Marking::new(seed),
             condemning: Condemning::new(seed),
             beforehand,
+            placing: Placing::new(seed, count),
             inspections: BTreeSet::new(),
+            joined: BTreeSet::new(),
             notices: VecDeque::new(),
             compared: Vec::new(),
             rebuilding: Rebuilding::default(),
@@ -198,7 +204,7 @@ impl World {
     /// Gives the board one input, and carries out its effects.
     pub fn tell(&mut self, input: Input) {
         self.note(|| format!("in  {input:?}"));
-        self.facts.load.hear(&input, &self.board, &self.reach);
+        self.facts.load.hear(&input, &self.board, &self.reach, &self.placing);
         self.raise(&input);
         let answered = applied_to_records(&input);
         let effects = self.board.step(input);

@@ -116,8 +116,7 @@ pub(super) async fn show(
 ) -> Result<Attempted, Attempted> {
     let serves = |instance: InstanceId| attempt.core.board().serves(collection, instance, Consistency::Any);
     if !serves(attempt.instance) {
-        let registry = &attempt.core.registry;
-        if registry.ids().any(|other| registry.usable(other) && serves(other)) {
+        if attempt.core.registry.ids().any(|other| attempt.core.is_in_use(other) && serves(other)) {
             return Ok(Attempted::not_sent("the collection is served by another instance"));
         }
         // The catalog lane does not wait for the return of the one instance that has it.

@@ -66,7 +66,7 @@ macro_rules! contract_suite {
                 trimming_asks_no_diverged_instance, nothing_is_trimmed_without_an_instance_in_step,
                 positions_are_never_reused, trimming_is_bounded, a_trimmed_key_is_free_again,
                 a_deleted_lane_is_forgotten, loading_starts_at_the_lowest_instance, a_round_removes_all_that_may_go,
-                for_room_two_must_be_in_step, what_is_held_is_told_by_lane_and_instance,
+                for_room_two_must_be_in_step, for_room_one_is_enough_if_one_alone_is_configured, what_is_held_is_told_by_lane_and_instance,
                 room_is_made_before_the_time_and_the_oldest_goes_first, a_journal_over_its_limit_names_who_holds_it;
         }
     };

@@ -188,11 +188,21 @@ pub async fn for_room_two_must_be_in_step(bench: &impl Bench) {
     record(&*store, vec![diverged("replica", LaneId::Catalog)]).await;
     let capacity = async || store.trim(LATER, &instances(), Trimming::Capacity, ALL).await.unwrap();
     assert_eq!(capacity().await.transactions, 0, "the journal may be the second copy");
+    let alone = store.trim(LATER, &instances()[1..], Trimming::Capacity, ALL).await.unwrap();
+    assert_eq!(alone.transactions, 0, "the only one that is configured is not in step");
     let instance = InstanceName::new("replica");
     record(&*store, vec![Fact::InStep { lane: LaneId::Catalog, instance }]).await;
     let trimmed = capacity().await;
     assert_eq!(trimmed.transactions, 2);
     assert!(trimmed.bytes > 2 * 100, "{trimmed:?}");
+}
+
+pub async fn for_room_one_is_enough_if_one_alone_is_configured(bench: &impl Bench) {
+    let store = bench.open();
+    let seqs = finish(&*store, 3).await;
+    mark(&*store, seqs[1], Seq::ZERO).await;
+    let trimmed = store.trim(LATER, &instances()[..1], Trimming::Capacity, ALL).await.unwrap();
+    assert_eq!(trimmed.transactions, 2, "not what it has yet to apply");
 }
 
 pub async fn what_is_held_is_told_by_lane_and_instance(bench: &impl Bench) {

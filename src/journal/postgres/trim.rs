@@ -202,8 +202,8 @@ const FORGET_FLOORS: &str = "
 pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why: Trimming) -> Vec<Query<'a>> {
     let (lanes, ends): (Vec<&str>, Vec<i64>) = plan.ends.iter().map(|(lane, end)| (lane.as_str(), *end)).unzip();
     let names: Vec<&str> = configured.iter().map(InstanceName::as_str).collect();
-    let mut queries =
-        vec![query!(REMOVE, lanes.clone(), ends, names, i64::try_from(why.least_in_step()).unwrap_or(i64::MAX))];
+    let least = i64::try_from(why.least_in_step(names.len())).unwrap_or(i64::MAX);
+    let mut queries = vec![query!(REMOVE, lanes.clone(), ends, names, least)];
     if plan.quarantines {
         queries.push(query!(FORGET_QUARANTINES));
     }

@@ -2,7 +2,7 @@
 //! small commits between everyone else's.
 //!
 //! Decides when and how much at a time, and whom to name when that is not enough. What may go is the store's rule
-//! (R11): never what a configured instance in step still needs; for room, never what fewer than two hold.
+//! (R11): never what a configured instance in step still needs; for room, never what fewer than two of several hold.
 
 mod capacity;
 mod told;

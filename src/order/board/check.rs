@@ -10,6 +10,7 @@ use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::entry::{Kind, Verdict};
 use crate::order::lane::{InFlight, Lane, LaneState, ReplicaProgress, Slot};
 use crate::order::merging::mergeable;
+use crate::order::placement::Duty;
 use crate::proof;
 
 /// The rule and what is wrong.
@@ -85,19 +86,21 @@ impl Board {
 
     fn check_action(&self, action: &Action) -> Result<(), Broken> {
         match action {
-            Action::Send { lane, instance, seqs, purpose, .. } => {
-                let Some(lane) = self.lanes.get(lane) else { return Err(("R1", "no such lane".to_owned())) };
+            Action::Send { lane: id, instance, seqs, purpose, .. } => {
+                let Some(lane) = self.lanes.get(id) else { return Err(("R1", "no such lane".to_owned())) };
                 r1_first_after_the_mark(lane, *instance, seqs)?;
                 r9_mergeable(lane, seqs, self.limits)?;
-                purpose_fits(lane, *instance, seqs, *purpose)
+                purpose_fits(lane, *instance, seqs, *purpose)?;
+                self.check_duty(*id, *instance, seqs, *purpose)
             }
-            Action::ReadIds { lane, instance, seq, .. } => {
-                let Some(lane) = self.lanes.get(lane) else { return Err(("R1", "no such lane".to_owned())) };
+            Action::ReadIds { lane: id, instance, seq, .. } => {
+                let Some(lane) = self.lanes.get(id) else { return Err(("R1", "no such lane".to_owned())) };
                 r1_first_after_the_mark(lane, *instance, &[*seq])?;
                 let limited = lane
                     .slot(*seq)
                     .is_some_and(|slot| slot.entry.profile.kind == Kind::DeleteLimited && !slot.resolved);
-                holds("R1", limited, || "only ids of a limited delete are read, once".to_owned())
+                holds("R1", limited, || "only ids of a limited delete are read, once".to_owned())?;
+                self.check_duty(*id, *instance, &[*seq], Purpose::Execute)
             }
             Action::Examine { lane, seq } => {
                 let fits = self.lanes.get(lane).is_some_and(|lane| {
@@ -112,6 +115,24 @@ impl Board {
             | Action::CheckWritable { .. }
             | Action::CompareTouched { .. } => Ok(()),
         }
+    }
+
+    /// Nothing goes to a stopped instance, and nothing first to a drained one while another stands ready.
+    fn check_duty(&self, id: LaneId, instance: InstanceId, seqs: &[Seq], purpose: Purpose) -> Result<(), Broken> {
+        let duty = self.duty(instance);
+        holds("placement", duty != Duty::Stopped, || "the instance is stopped".to_owned())?;
+        let (Some(first), true) = (seqs.first(), duty == Duty::SyncOnly && purpose == Purpose::Execute) else {
+            return Ok(());
+        };
+        let slot = self.lanes.get(&id).and_then(|lane| lane.slot(*first));
+        let ready = |other: &InstanceId| {
+            let next = self.sendable(id, *other).is_some_and(|next| next.seq == *first);
+            next && self.duty(*other) == Duty::Full
+                && !self.others_come_first(id, *first, *other)
+                && slot.is_some_and(|slot| self.may_be_risked(id, *other, slot))
+        };
+        let other = self.instances().find(ready);
+        holds("placement", other.is_none(), || format!("{instance:?} is drained, and {other:?} stands ready"))
     }
 
     /// An answer says what the entry's verdict is, and is given once.

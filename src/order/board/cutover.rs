@@ -86,7 +86,8 @@ impl Board {
         let serves = |source: &InstanceId| {
             self.reach[source.0] == Reach::Here && self.serves(collection, *source, Consistency::Fresh)
         };
-        let Some(source) = self.instances().filter(serves).last() else { return Vec::new() };
+        let last = self.instances().filter(serves).max_by_key(|source| self.placement.rank(*source));
+        let Some(source) = last else { return Vec::new() };
         let rebuild = |target: InstanceId| Rebuild { collection, source, target, wait: lane.progress(target).wait };
         self.instances().map(rebuild).filter(|rebuild| self.can_be_rebuilt(lane, *rebuild)).collect()
     }

@@ -102,6 +102,9 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
         }
         Input::Journaled(_)
         | Input::Reached { .. }
+        | Input::Prefer { .. }
+        | Input::HandedOver
+        | Input::Assign { .. }
         | Input::Missing { .. }
         | Input::Older { .. }
         | Input::LateWrite { .. }

@@ -10,6 +10,7 @@ use crate::order::catalog::Deletion;
 use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::{AckPolicy, Profile};
 use crate::order::failures::{Signature, Touched, Writable};
+use crate::order::placement::Duty;
 use crate::order::vouching::Company;
 
 /// What a catalog entry may do to the entries that wait behind it.
@@ -176,6 +177,17 @@ pub enum Input {
     Reached {
         instance: InstanceId,
         reach: Reach,
+    },
+    /// An operator's word: this instance is the preferred one from now on (a switchover).
+    Prefer {
+        instance: InstanceId,
+    },
+    /// The time is over during which writes wait for the instance that has become the preferred one. May be late.
+    HandedOver,
+    /// An operator's word: what the instance is used for from now on (a drain, or its end).
+    Assign {
+        instance: InstanceId,
+        duty: Duty,
     },
     /// Collections that should be on the instance and are not.
     Missing {

@@ -69,7 +69,8 @@ impl Board {
         }
     }
 
-    /// An open entry goes to one instance at a time (rule R3): the preferred one of those whose head it is.
+    /// An open entry goes to one instance at a time (rule R3): the preferred one of those whose head it is, drained ones
+    /// aside.
     fn execute(&mut self, id: LaneId, effects: &mut Vec<Effect>) {
         let mut open: Vec<(Seq, Candidate)> = Vec::new();
         for instance in self.instances() {
@@ -90,7 +91,8 @@ impl Board {
         // No instance can take an open entry now.
         let Some(first) = open.iter().map(|(seq, _)| *seq).min() else { return };
         let candidates: Vec<_> = open.iter().filter(|(seq, _)| *seq == first).map(|(_, c)| *c).collect();
-        if let Some(instance) = choose(&candidates, Preference::Configured).first() {
+        let candidates = self.placed(id, first, candidates);
+        if let Some(instance) = choose(&candidates, Preference::Primary, self.primary()).first() {
             if self.shares_a_quarantine(id, first) {
                 self.quarantine(id, *instance, first, (None, None), effects);
             } else {

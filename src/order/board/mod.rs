@@ -15,12 +15,14 @@ mod effect;
 mod halt;
 mod input;
 mod inspection;
+mod joining;
 mod lanes;
 mod late_write;
 mod launch;
 mod object;
 mod older;
 mod outcome;
+mod placed;
 mod quarantine;
 mod rebuild;
 mod record;
@@ -43,6 +45,7 @@ pub use input::{
     Comparison, Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission,
 };
 pub use object::ObjectVersion;
+pub use placed::{LastCopies, NotReady};
 pub use rebuild::{CutoverOutcome, Rebuild};
 pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
@@ -55,6 +58,7 @@ use super::catalog::{Catalog, Deletion};
 use super::entry::{AckPolicy, ClientState, Entry};
 use super::lane::{Dimension, InFlight, Lane, LaneState, ReplicaProgress};
 use super::merging::MergeLimits;
+use super::placement::{Duty, Placement};
 use super::vouching::{RequestClass, Vouching};
 use crate::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use cutover::{CopyLog, Cutover};
@@ -73,7 +77,11 @@ pub(super) enum Held {
 /// Every lane and the catalog.
 #[derive(Clone, Debug)]
 pub struct Board {
+    /// How well each instance can be reached; a stopped one is away.
     pub(super) reach: Vec<Reach>,
+    /// What was reported of each instance last.
+    seen: Vec<Reach>,
+    placement: Placement,
     pub(super) lanes: Lanes,
     pub(super) catalog: Catalog,
     pub(super) limits: MergeLimits,
@@ -112,6 +120,8 @@ impl Board {
         lanes.take_stock();
         Board {
             reach: vec![Reach::Away; instances.len()],
+            seen: vec![Reach::Away; instances.len()],
+            placement: Placement::new(instances.len()),
             lanes,
             catalog: Catalog::new(instances),
             limits,
@@ -150,6 +160,9 @@ impl Board {
             Input::VoidsRecorded { lane, seqs } => self.voids_recorded(lane, &seqs, &mut effects),
             Input::Quiesced { lane, instance, wait } => self.quiesced(lane, instance, wait, &mut effects),
             Input::Reached { instance, reach } => self.reached(instance, reach),
+            Input::Prefer { instance } => self.prefer(instance),
+            Input::HandedOver => self.handed_over(),
+            Input::Assign { instance, duty } => self.assign(instance, duty),
             Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
             Input::Older { instance, through } => self.came_back_older(instance, through, &mut effects),
             Input::Condemn { collection, instance, evidence } => {
@@ -265,6 +278,9 @@ impl Board {
         self.dirty.insert(id);
         self.dirty.insert(LaneId::Catalog);
         self.examine_when_quiescent(id, effects);
+        if id == LaneId::Catalog {
+            self.join_catalog(instance, effects);
+        }
     }
 
     /// For a wake-up that was missed: costs one look at each lane in which something may be left to be done.
@@ -277,6 +293,13 @@ impl Board {
     }
 
     fn reached(&mut self, instance: InstanceId, reach: Reach) {
+        self.seen[instance.0] = reach;
+        if self.duty(instance) != Duty::Stopped {
+            self.comes_to(instance, reach);
+        }
+    }
+
+    fn comes_to(&mut self, instance: InstanceId, reach: Reach) {
         let before = std::mem::replace(&mut self.reach[instance.0], reach);
         if before == Reach::Away {
             // What failed there before it went away says nothing of what will fail now.

@@ -38,7 +38,8 @@ impl Board {
         &self.catalog
     }
 
-    /// The instances that may serve a read of this collection now, with their health. Loads are the caller's.
+    /// The instances that may serve a read of this collection now, with their health; [`Board::spared`] says which of them
+    /// are used. Loads are the caller's.
     pub fn readers(&self, collection: CollectionId, consistency: Consistency) -> Vec<Candidate> {
         let consistency = if proof::broken(Rule::FreshReads) { Consistency::Any } else { consistency };
         self.candidates(|instance| self.serves(collection, instance, consistency))
@@ -174,11 +175,8 @@ impl Board {
     }
 
     /// Collections of which fewer than two instances hold a copy in step: how many there are, and the first of them by id.
-    /// None, where only one instance is configured.
+    /// Where only one instance is configured: all.
     pub fn without_second_copy(&self, show: usize) -> (usize, Vec<CollectionId>) {
-        if self.reach.len() < 2 {
-            return (0, Vec::new());
-        }
         let in_step = |collection: &Collection, instance: InstanceId| {
             collection.mappings[instance.0].is_some() && self.state_of(collection.id, instance) == LaneState::InStep
         };

@@ -145,9 +145,9 @@ fn pick(edge: &Edge, mut candidates: Vec<Candidate>) -> InstanceId {
     }
     let preference = match replica_turn(edge.reads.fetch_add(1, Ordering::Relaxed), edge.options.replica_ratio) {
         true => Preference::Replicas,
-        false => Preference::Configured,
+        false => Preference::Primary,
     };
-    let best = choose(&candidates, preference);
+    let best = choose(&candidates, preference, edge.core.board().primary());
     edge.health.select(&best).or(best.first().copied()).unwrap_or(candidates[0].instance)
 }
 

@@ -106,8 +106,14 @@ impl Read {
             Target::Catalog => board.catalog_readers(self.consistency),
             Target::Anything => board.usable(),
         };
-        if let Some(pin) = self.pin {
-            candidates.retain(|candidate| candidate.instance == pin);
+        let collection = match self.target {
+            Target::Collection(id) => Some(id),
+            Target::Collections(_) | Target::Catalog | Target::Anything => None,
+        };
+        match self.pin {
+            // Whoever names an instance means it, drained or not.
+            Some(pin) => candidates.retain(|candidate| candidate.instance == pin),
+            None => candidates = board.spared(collection, candidates),
         }
         candidates
     }

@@ -1,0 +1,34 @@
+//! How a new instance gets into the catalog lane when the journal no longer has the lane's beginning (rule R11).
+//!
+//! It decides where in the lane the instance begins, and that it holds nothing of what came before: its collections are made
+//! anew (rule R14). One that has executed something of the lane, and missed more than is left, stays out: what it holds may
+//! have been deleted since.
+
+use super::{Action, Board, DivergenceCause, Effect, Record, known, persist_divergence};
+use crate::ids::{InstanceId, LaneId, Seq};
+use crate::order::admission::Admission;
+use crate::order::lane::{InFlight, LaneState, Pending};
+
+impl Board {
+    /// The instance has quiesced in the catalog lane. If it is out of the lane and never had anything of it, it begins behind
+    /// what all others have.
+    pub(super) fn join_catalog(&mut self, instance: InstanceId, effects: &mut Vec<Effect>) {
+        let lane = known(self.lanes.get(&LaneId::Catalog));
+        let progress = lane.progress(instance);
+        let is_new = progress.state == LaneState::Diverged
+            && progress.durable == Seq::ZERO
+            && progress.in_flight == InFlight::None
+            && !self.halted.contains(LaneId::Catalog);
+        let in_step = |other: &InstanceId| lane.progress(*other).state == LaneState::InStep;
+        let others = self.instances().filter(in_step).map(|other| lane.durably_covered(other));
+        let Some(at) = others.min().filter(|at| is_new && *at > Seq::ZERO) else { return };
+        let all = self.catalog.collections().map(|known| (LaneId::Records(known.id), instance)).collect();
+        let diverged = self.diverge(all);
+        persist_divergence(diverged, DivergenceCause::Unverified, effects);
+        let record = Record { through: Some(at), admitted: vec![(LaneId::Catalog, instance)], ..Record::default() };
+        let pending = Pending { admission: Admission::WhenDurable, ..Pending::default() };
+        self.begin_record(LaneId::Catalog, instance, record, pending, effects);
+        // Databases that were made since it was looked at.
+        effects.push(Effect::Perform(Action::Inspect { instance }));
+    }
+}

@@ -1,0 +1,197 @@
+//! What an operator's word changes: a switchover makes another instance the preferred one, a drain takes clients' requests
+//! off one.
+//!
+//! It decides who of those that could take an open entry, or serve a read, is used. It never decides what may be sent at
+//! all: a switchover or a drain breaks no other rule, and ends in no state that a restart would have to know of.
+
+use super::{Board, Consistency, Reach};
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::order::catalog::Collection;
+use crate::order::choose::Candidate;
+use crate::order::lane::{InFlight, Lane, LaneState};
+use crate::order::placement::{Duty, Handover};
+
+/// How many entries an instance may have to pass before one that waits for it.
+const NEAR: usize = 64;
+
+/// Why an instance cannot become the preferred one now.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotReady {
+    Away,
+    Drained,
+    /// It serves so many collections not, which another instance serves.
+    Lacks(usize),
+    /// It has so many writes yet to apply, or one is in doubt there.
+    Behind(u64),
+}
+
+/// What nobody else could serve if an instance were drained.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LastCopies {
+    pub count: usize,
+    /// The first of them by id.
+    pub first: Option<CollectionId>,
+}
+
+impl Board {
+    /// The preferred instance: it executes writes first while it can, and replicas are spared by it.
+    pub fn primary(&self) -> InstanceId {
+        self.placement.primary()
+    }
+
+    /// What the instance is used for.
+    pub fn duty(&self, instance: InstanceId) -> Duty {
+        self.placement.duty(instance)
+    }
+
+    pub(super) fn prefer(&mut self, instance: InstanceId) {
+        self.placement.prefer(instance);
+        self.dirty.extend(self.lanes.keys().copied());
+    }
+
+    pub(super) fn handed_over(&mut self) {
+        self.placement.handover = Handover::Over;
+        self.dirty.extend(self.lanes.keys().copied());
+    }
+
+    /// A stopped instance is away, whatever its probes say.
+    pub(super) fn assign(&mut self, instance: InstanceId, duty: Duty) {
+        let before = self.placement.assign(instance, duty);
+        let seen = match duty {
+            Duty::Stopped => Reach::Away,
+            Duty::Full | Duty::SyncOnly => self.seen[instance.0],
+        };
+        if before != duty {
+            self.comes_to(instance, seen);
+        }
+    }
+
+    /// Of the instances that stand before this open entry, those that it may go to now. None: it waits for another one,
+    /// which is about to stand there.
+    pub(super) fn placed(&self, id: LaneId, seq: Seq, candidates: Vec<Candidate>) -> Vec<Candidate> {
+        let is_candidate = |instance| candidates.iter().any(|candidate| candidate.instance == instance);
+        let comes = |instance| !is_candidate(instance) && self.comes(id, seq, instance);
+        if !candidates.iter().any(|candidate| self.placement.is_on_duty(candidate.instance)) {
+            let other = self.instances().any(|other| self.placement.is_on_duty(other) && comes(other));
+            return if other { Vec::new() } else { candidates };
+        }
+        let primary = self.placement.primary();
+        let awaited = self.placement.handover == Handover::UnderWay
+            && self.placement.is_on_duty(primary)
+            && self.reach[primary.0] == Reach::Here
+            && comes(primary);
+        if awaited {
+            return Vec::new();
+        }
+        candidates.into_iter().filter(|candidate| self.placement.is_on_duty(candidate.instance)).collect()
+    }
+
+    /// Whether the instance will stand before this open entry in a moment: it is near, nothing is in doubt or paused there,
+    /// and nothing keeps the entry from it.
+    fn comes(&self, id: LaneId, seq: Seq, instance: InstanceId) -> bool {
+        let Some(lane) = self.lanes.get(&id) else { return false };
+        let mapped = match id {
+            LaneId::Catalog => true,
+            LaneId::Records(collection) => self.catalog.mapping(collection, instance).is_some(),
+        };
+        let unhindered = |at: Seq| lane.slot(at).is_none_or(|slot| self.may_be_risked(id, instance, slot));
+        let next = lane.head(instance).map_or(seq, |slot| slot.entry.seq);
+        mapped
+            && self.is_near(lane, seq, instance)
+            && lane.progress(instance).declined != Some(seq)
+            && unhindered(seq)
+            && unhindered(next)
+            && !self.others_come_first(id, seq, instance)
+    }
+
+    /// Whether the instance follows the lane, and has passed all but a few entries before this one.
+    fn is_near(&self, lane: &Lane, seq: Seq, instance: InstanceId) -> bool {
+        let progress = lane.progress(instance);
+        self.reach[instance.0] != Reach::Away
+            && progress.state == LaneState::InStep
+            && !matches!(progress.in_flight, InFlight::InDoubt | InFlight::Paused)
+            && lane.distance(instance, seq) <= NEAR
+    }
+
+    /// Whether the instance serves the catalog, now or in a moment.
+    fn nearly_serves_catalog(&self, instance: InstanceId) -> bool {
+        self.lanes.get(&LaneId::Catalog).is_some_and(|lane| self.is_near(lane, lane.answered, instance))
+    }
+
+    /// Whether the instance serves the collection, now or in a moment.
+    fn nearly_serves(&self, collection: CollectionId, instance: InstanceId) -> bool {
+        let lane = self.lanes.get(&LaneId::Records(collection));
+        self.serves(collection, instance, Consistency::Any)
+            && self.nearly_serves_catalog(instance)
+            && lane.is_none_or(|lane| self.is_near(lane, lane.answered, instance))
+    }
+
+    /// Of the instances that could serve a read, those that are used for it: a drained one only where no other serves, now
+    /// or in a moment.
+    pub fn spared(&self, collection: Option<CollectionId>, candidates: Vec<Candidate>) -> Vec<Candidate> {
+        let on_duty = |candidate: &Candidate| self.placement.is_on_duty(candidate.instance);
+        if candidates.iter().all(on_duty) {
+            return candidates;
+        }
+        let serves = |instance| match collection {
+            Some(collection) => self.nearly_serves(collection, instance),
+            None => self.nearly_serves_catalog(instance),
+        };
+        let other = candidates.iter().any(on_duty)
+            || self.instances().any(|other| self.placement.is_on_duty(other) && serves(other));
+        candidates.into_iter().filter(|candidate| !other || on_duty(candidate)).collect()
+    }
+
+    /// Whether requests of clients' open entries are under way on the instance.
+    pub fn executes_first(&self, instance: InstanceId) -> bool {
+        let open = |lane: &Lane| match lane.progress(instance).in_flight {
+            InFlight::Sent { last, .. } => lane.slot(last).is_some_and(|slot| slot.entry.verdict.is_none()),
+            InFlight::Resolving { .. } | InFlight::Checking { .. } => true,
+            InFlight::None | InFlight::Recording { .. } | InFlight::InDoubt | InFlight::Paused => false,
+        };
+        self.lanes.values().any(open)
+    }
+
+    /// Requests of the lanes that are under way on the instance.
+    pub fn requests_of_lanes(&self, instance: InstanceId) -> usize {
+        self.lanes.values().filter(|lane| lane.progress(instance).busy()).count()
+    }
+
+    /// Why the instance cannot become the preferred one now.
+    pub fn why_not_preferred(&self, instance: InstanceId) -> Option<NotReady> {
+        if self.reach[instance.0] != Reach::Here && self.duty(instance) != Duty::Stopped {
+            return Some(NotReady::Away);
+        }
+        if !self.placement.is_on_duty(instance) {
+            return Some(NotReady::Drained);
+        }
+        let holds = |known: &Collection, at: InstanceId| {
+            known.mappings[at.0].is_some() && self.state_of(known.id, at) == LaneState::InStep
+        };
+        let elsewhere = |known: &Collection| self.instances().any(|other| other != instance && holds(known, other));
+        let lacks = self.catalog.collections().filter(|known| !holds(known, instance) && elsewhere(known)).count();
+        if lacks > 0 {
+            return Some(NotReady::Lacks(lacks));
+        }
+        let near = |lane: &Lane| {
+            lane.closed_by.is_some()
+                || lane.progress(instance).state != LaneState::InStep
+                || self.is_near(lane, lane.answered, instance)
+        };
+        let all_near = self.lanes.values().all(near) && self.nearly_serves_catalog(instance);
+        (!all_near).then(|| NotReady::Behind(self.backlog(instance)))
+    }
+
+    /// What nobody else could serve if the instance were drained; `None`: nothing.
+    pub fn last_copies(&self, instance: InstanceId) -> Option<LastCopies> {
+        let others = || self.instances().filter(|other| *other != instance && self.placement.is_on_duty(*other));
+        let last = |known: &&Collection| {
+            self.serves(known.id, instance, Consistency::Any)
+                && !others().any(|other| self.nearly_serves(known.id, other))
+        };
+        let mut found: Vec<CollectionId> = self.catalog.collections().filter(last).map(|known| known.id).collect();
+        found.sort();
+        let anybody = others().any(|other| self.nearly_serves_catalog(other));
+        (!found.is_empty() || !anybody).then(|| LastCopies { count: found.len(), first: found.first().copied() })
+    }
+}
