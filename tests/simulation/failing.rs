@@ -114,6 +114,8 @@ impl World {
     pub fn some_touched(&mut self) {
         let Some(at) = self.pick(self.failures.touched.len()) else { return };
         let (lane, seq, instances) = self.failures.touched.swap_remove(at);
+        // Where nobody can be read, nothing is known, and the lane goes on all the same.
+        let traces = instances.iter().any(|instance| self.facts.executed(*instance, seq));
         let readable = |instance: &InstanceId| self.instances[instance.0].power == Power::Up;
         let (executed, clean): (Vec<_>, Vec<_>) =
             instances.into_iter().filter(readable).partition(|instance| self.facts.executed(*instance, seq));
@@ -124,7 +126,7 @@ impl World {
             LaneId::Records(collection) => Some(collection),
             LaneId::Catalog => self.about(seq),
         };
-        if clean.is_empty() && !executed.is_empty() {
+        if clean.is_empty() && traces {
             self.failures.executed_by_all.extend(about);
         }
         let comparison = if clean.is_empty() {

@@ -187,8 +187,11 @@ impl Board {
             LaneId::Records(collection) => Some(collection),
             LaneId::Catalog => None,
         };
-        // Every other one is mapped everywhere, and in step everywhere.
+        // Every other one is mapped everywhere, and in step everywhere: on two instances, if there are so many.
         let mut suspected: BTreeSet<CollectionId> = self.lanes.out_of_step().filter_map(collection_of).collect();
+        if self.reach.len() < 2 {
+            suspected.extend(self.catalog.collections().map(|known| known.id));
+        }
         suspected.extend(self.catalog.incomplete());
         let known = suspected.into_iter().filter_map(|id| self.catalog.get(id));
         let mut found: Vec<CollectionId> = known.filter(single).map(|one| one.id).collect();
