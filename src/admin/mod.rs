@@ -5,6 +5,7 @@
 
 mod client;
 mod faults;
+mod foreign;
 mod pages;
 mod quarantine;
 mod safety;
@@ -161,6 +162,9 @@ impl OwnPages for Admin {
         if path == client::PATH || lane_of_faults(path).is_some() {
             return Some(0);
         }
+        if path == foreign::PATH {
+            return Some(if *method == Method::POST { foreign::BODY_BYTES } else { 0 });
+        }
         if quarantined_at(path).is_some() {
             return Some(if *method == Method::POST { QUARANTINE_BODY_BYTES } else { 0 });
         }
@@ -173,6 +177,9 @@ impl OwnPages for Admin {
         }
         if let Some(id) = quarantined_at(&request.path) {
             return self.on_quarantined(&id, &request).await.into();
+        }
+        if request.path == foreign::PATH {
+            return self.on_foreign(&request).into();
         }
         if request.path == client::PATH {
             return client::respond(&request).into();

@@ -105,6 +105,7 @@ impl Admin {
             "capabilities": self.core.discovery().servers().capabilities(id).map(shown_capabilities),
             "unsupported": self.core.discovery().servers().why_unsupported(id),
             "foreign": self.core.discovery().markers().foreign(id).map(|foreign| foreign.to_string()),
+            "foreign_rebuild": self.foreign_stage(id),
         })
     }
 

@@ -34,7 +34,7 @@ struct Body {
     action: Action,
 }
 
-fn refused(status: u16, name: ErrorName, reason: &'static str, text: &str) -> Reply {
+pub(super) fn refused(status: u16, name: ErrorName, reason: &'static str, text: &str) -> Reply {
     Reply::from(EdgeAnswer::error(status, &ErrorBody::new(name, text).with_reason(reason)))
 }
 

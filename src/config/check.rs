@@ -28,7 +28,7 @@ use crate::ids::InstanceName;
 use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Tls};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
-use crate::order::Consistency;
+use crate::order::{Consistency, ForeignPolicy};
 use crate::web::{Promise, ResetPolicy};
 
 /// Chroma's own `max_batch_size`; its clients never send more documents at once.
@@ -338,8 +338,10 @@ fn heal(edge: &Section<'_>) -> Heal {
     let mode = section.choice("enabled", "true", &modes, HealMode::Automatic);
     let hold = section.duration("hold", secs(1), ms(50)..=secs(60));
     let marker_interval = section.duration("marker_interval", secs(10), secs(1)..=secs(3600));
+    let policies = [("report", ForeignPolicy::Report), ("rebuild", ForeignPolicy::Rebuild)];
+    let foreign = section.choice("foreign", "report", &policies, ForeignPolicy::Report);
     section.finish();
-    Heal { mode, hold, marker_interval }
+    Heal { mode, hold, marker_interval, foreign }
 }
 
 fn adopt(edge: &Section<'_>) -> Adopt {

@@ -36,7 +36,7 @@ use crate::heal::HealMode;
 use crate::instance::{HealthOptions, InstanceOptions};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
-use crate::order::Consistency;
+use crate::order::{Consistency, ForeignPolicy};
 use crate::web::{KeyHeaders, Origins, Promise, ResetPolicy};
 use mistake::Ledger;
 
@@ -199,6 +199,8 @@ pub struct Heal {
     pub hold: Duration,
     /// How often each server is marked anew while it is written to.
     pub marker_interval: Duration,
+    /// What becomes of a server that holds somebody else's data.
+    pub foreign: ForeignPolicy,
 }
 
 /// Reads the file, if one is named, and the environment through `lookup`.

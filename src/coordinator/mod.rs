@@ -25,7 +25,7 @@ pub use self::fail_stop::EXIT_CODE;
 pub use self::indexes::{Indexes, Mark};
 pub use self::inspections::Inspections;
 pub(crate) use self::markers::Carried;
-pub use self::markers::Markers;
+pub use self::markers::{ForeignStage, Markers};
 pub use self::restore::{Restored, rebuild, restore};
 pub use self::servers::{DocumentHash, Servers, Support};
 pub use self::tickets::{Settlement, Ticket};

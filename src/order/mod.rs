@@ -18,6 +18,7 @@ mod merging;
 mod precedence;
 mod read_suspects;
 mod vouching;
+mod wipe;
 
 pub use board::{
     Action, Board, ClientAnswer, Comparison, Consequences, Consistency, CutoverOutcome, CutoverState, DivergenceCause,
@@ -39,3 +40,4 @@ pub use read_suspects::{
     Case, CaseId, CaseState, Permission, ReadClass, ReadKind, ReadSubject, ReadSuspects, Sight, Standing, Trial,
 };
 pub use vouching::{Company, Conditions, Refusal, RequestClass, Vouching};
+pub use wipe::{ForeignPolicy, Proof, Seen, Witness, proof};

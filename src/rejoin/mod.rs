@@ -10,8 +10,10 @@ mod contents;
 mod copies;
 mod departures;
 mod error;
+mod foreign;
 mod inspect;
 mod marker;
+mod wipe;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -22,6 +24,7 @@ use tracing::{info, warn};
 use self::compare::{Found, compare};
 use self::copies::{Copies, Line};
 use self::error::InspectError;
+use self::foreign::Foreigners;
 pub use self::inspect::Inspector;
 use self::inspect::{Adopted, Adopting};
 use self::marker::{Claim, LastMark, Marked};
@@ -30,7 +33,7 @@ use crate::coordinator::{Core, Inspections};
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Observation, Phase};
 use crate::lasting::LastingStates;
-use crate::order::{Comparison, Input, Origin, Reach};
+use crate::order::{Comparison, ForeignPolicy, Input, Origin, Reach};
 
 /// Options of rejoin.
 #[derive(Clone, Debug)]
@@ -42,6 +45,10 @@ pub struct RejoinOptions {
     pub first_look: FirstLook,
     /// How often a server is marked anew while writes flow.
     pub marker_interval: Duration,
+    /// What becomes of a server that holds somebody else's data.
+    pub foreign: ForeignPolicy,
+    /// How long what was sent and not answered may still be executed.
+    pub settle_time: Duration,
 }
 
 /// What must be done before the edge serves clients.
@@ -85,6 +92,7 @@ pub struct Rejoin {
     unclear: LastingStates<InstanceId>,
     /// Copies that were compared and differ: for the log.
     differing: LastingStates<(CollectionId, InstanceId)>,
+    foreigners: Foreigners,
 }
 
 impl Rejoin {
@@ -94,7 +102,8 @@ impl Rejoin {
         let (adopt_later, begun) = (Mutex::new(all), clock::now());
         let (unequal, unseen, unclear) = (Mutex::default(), LastingStates::default(), LastingStates::default());
         let differing = LastingStates::default();
-        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, unclear, differing }
+        let foreigners = Foreigners::new(options.foreign, options.settle_time, begun);
+        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, unclear, differing, foreigners }
     }
 
     /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
@@ -216,7 +225,11 @@ impl Rejoin {
                 registry.admit(instance, generation)
             }
             // Said once, when it was found out: it stays so until another server is there.
-            Err(InspectError::Unsupported(_) | InspectError::Foreign(_)) => Admission::Superseded,
+            Err(InspectError::Unsupported(_)) => Admission::Superseded,
+            Err(InspectError::Foreign(_)) => {
+                self.foreigners.deal_with(&self.core, &self.inspector, instance).await;
+                Admission::Superseded
+            }
             Err(error) => {
                 if let Some(times) = self.unseen.seen(instance, clock::now()).times() {
                     let instance = registry.name(instance);

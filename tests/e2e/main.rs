@@ -20,6 +20,7 @@ mod edge_killed;
 mod environment;
 mod events;
 mod failover;
+mod foreign;
 mod forwarded;
 mod gateway;
 mod harness;

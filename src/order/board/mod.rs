@@ -25,6 +25,7 @@ mod restore;
 mod suspects;
 mod view;
 mod wait;
+mod wipe;
 mod withdraw;
 
 #[cfg(test)]
