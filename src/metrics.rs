@@ -57,10 +57,15 @@ pub enum Number {
     CopiesMade,
     CopiesFailed,
     CopiedRecords,
+    HealCopies,
+    HealWaiting,
+    HealRecordsLeft,
+    HealPaused,
+    ForeignServers,
 }
 
 impl Number {
-    const ALL: [Number; 33] = [
+    const ALL: [Number; 38] = [
         Number::Active,
         Number::LeaseHeld,
         Number::PendingWrites,
@@ -94,6 +99,11 @@ impl Number {
         Number::CopiesMade,
         Number::CopiesFailed,
         Number::CopiedRecords,
+        Number::HealCopies,
+        Number::HealWaiting,
+        Number::HealRecordsLeft,
+        Number::HealPaused,
+        Number::ForeignServers,
     ];
 
     const fn name_and_help(self) -> (&'static str, &'static str) {
@@ -137,6 +147,11 @@ impl Number {
             Number::CopiesMade => ("copies_made", "Diverged copies of collections made anew since the start"),
             Number::CopiesFailed => ("copies_failed", "Attempts to make a copy anew that failed since the start"),
             Number::CopiedRecords => ("copied_records", "Records of the copies that were made anew since the start"),
+            Number::HealCopies => ("heal_copies", "Copies that are being made anew now"),
+            Number::HealWaiting => ("heal_waiting", "Copies that could not be made anew, and wait"),
+            Number::HealRecordsLeft => ("heal_records_left", "Records that the copies being made still lack"),
+            Number::HealPaused => ("heal_paused", "1 while an operator has healing paused"),
+            Number::ForeignServers => ("foreign_servers", "Servers that hold somebody else's data"),
         }
     }
 }

@@ -6,6 +6,7 @@
 mod client;
 mod faults;
 mod foreign;
+mod heal;
 mod pages;
 mod quarantine;
 mod safety;
@@ -162,6 +163,9 @@ impl OwnPages for Admin {
         if path == client::PATH || lane_of_faults(path).is_some() {
             return Some(0);
         }
+        if path == heal::PATH {
+            return Some(if *method == Method::POST { heal::BODY_BYTES } else { 0 });
+        }
         if path == foreign::PATH {
             return Some(if *method == Method::POST { foreign::BODY_BYTES } else { 0 });
         }
@@ -177,6 +181,9 @@ impl OwnPages for Admin {
         }
         if let Some(id) = quarantined_at(&request.path) {
             return self.on_quarantined(&id, &request).await.into();
+        }
+        if request.path == heal::PATH {
+            return self.on_heal(&request).into();
         }
         if request.path == foreign::PATH {
             return self.on_foreign(&request).into();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Admin, Page};
 use crate::chroma::{ByIdRoute, Capabilities, CopiedBy, MetadataArrays};
-use crate::heal::{HealStage, HealView};
+use crate::heal::{HealPause, HealStage};
 use crate::ids::{CollectionId, InstanceId, LaneId, shown};
 use crate::instance::Phase;
 use crate::journal::{EventId, EventScope, Status, Totals};
@@ -132,6 +132,7 @@ impl Admin {
             "diverged": self.diverged(&picture),
             "quarantine": self.quarantine_counts().shown(),
             "healing": self.healing(),
+            "healing_paused": self.healing.pause() == HealPause::Paused,
             "without_second_copy": self.without_second_copy(),
             "halted_lanes": self.halted_lanes(),
             "journal_held_back_by": self.held_back_by(),
@@ -161,30 +162,6 @@ impl Admin {
             .map(|id| json!({ "collection_id": id.to_string(), "collection_name": name(id) }))
             .collect();
         json!({ "count": count, "first": first })
-    }
-
-    /// Copies that are being made anew, or could not be and will be tried again.
-    fn healing(&self) -> Vec<Value> {
-        let registry = self.core.registry();
-        let view = |view: HealView| {
-            let name = self.core.board().catalog().get(view.collection).map(|known| shown(&known.name).into_owned());
-            json!({
-                "collection_id": view.collection.to_string(),
-                "collection_name": name,
-                "source": registry.name(view.source).as_str(),
-                "instance": registry.name(view.target).as_str(),
-                "state": match view.stage {
-                    HealStage::Copying => "healing",
-                    HealStage::Waiting => "waiting",
-                },
-                "records": view.records,
-                "total_records": view.total,
-                "percent": (view.total > 0).then(|| 100.0 * view.records as f64 / view.total as f64),
-                "records_per_second": view.rate,
-                "last_error": view.error,
-            })
-        };
-        self.healing.views().into_iter().map(view).collect()
     }
 
     /// Collections that are not served from some instance, and where.
@@ -323,6 +300,16 @@ impl Admin {
         gauges.numbers.push((Number::CopiesMade, count(made)));
         gauges.numbers.push((Number::CopiesFailed, count(failed)));
         gauges.numbers.push((Number::CopiedRecords, count(records)));
+        let copies = self.healing.views();
+        let making = copies.iter().filter(|view| view.stage == HealStage::Copying);
+        let (under_way, left) =
+            making.fold((0, 0), |(n, left), view| (n + 1, left + view.total.saturating_sub(view.records)));
+        gauges.numbers.push((Number::HealCopies, under_way));
+        gauges.numbers.push((Number::HealWaiting, number(copies.len()) - under_way));
+        gauges.numbers.push((Number::HealRecordsLeft, count(left)));
+        gauges.numbers.push((Number::HealPaused, i64::from(self.healing.pause() == HealPause::Paused)));
+        let foreign = registry.ids().filter(|id| self.core.discovery().markers().foreign(*id).is_some()).count();
+        gauges.numbers.push((Number::ForeignServers, number(foreign)));
         gauges.numbers.push((Number::EventStreams, number(self.listeners.hub.streams())));
         gauges.numbers.push((Number::EventStreamsLimit, number(self.listeners.hub.limit())));
         if let Some(webhook) = &self.listeners.webhook {

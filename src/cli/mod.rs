@@ -5,9 +5,11 @@
 //! room knows nothing of servers.
 
 mod check;
+mod heal;
 mod logging;
 mod migrate;
 mod online;
+mod operator;
 mod validate;
 
 use std::ffi::OsString;
@@ -41,6 +43,8 @@ enum Command {
     Migrate(Migration),
     /// Check a live deployment as a client, with collections of its own; the exit code says how it went.
     Validate(Box<validate::Asked>),
+    /// See what is being healed at a live edge, and have it paused, go on, or a foreign server wiped.
+    Heal(heal::Asked),
     /// Print the version.
     Version,
 }
@@ -110,6 +114,7 @@ pub fn run<T, E: Display>(
             migrate::run(&config, mode)
         }),
         Command::Validate(asked) => validate::run(*asked),
+        Command::Heal(asked) => heal::run(asked),
         Command::Version => {
             println!("chroma-edge {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
