@@ -73,6 +73,9 @@ fn divergence(
     let reason = match cause {
         DivergenceCause::Unverified => answer.map_or_else(|| "not compared yet".to_owned(), refusal),
         DivergenceCause::LeftBehind => LEFT_BEHIND.to_owned(),
+        DivergenceCause::Condemned(evidence) => {
+            return Fact::Condemned { lane, instance, reason: evidence.as_str().to_owned() };
+        }
         DivergenceCause::Quarantined => return Fact::Quarantined { lane, instance, reason: DIED_OF_IT.to_owned() },
     };
     Fact::Diverged { lane, instance, reason }

@@ -70,8 +70,8 @@ pub(super) enum Holder {
     Replaceable {
         records: u64,
     },
-    /// The instance died of a write to it, and was in step until then: it may go, and is not read before that.
-    Quarantined,
+    /// The instance died of a write to it, or it is known to be wrong: it may go, and is not read before that.
+    Discarded,
     /// Somebody else's records, or another collection's: never touched.
     Foreign,
 }
@@ -197,7 +197,7 @@ impl<'a> Copy<'a> {
     /// collection that has it.
     pub async fn rename(&self, created: &Created<'_>) -> Renamed {
         match self.holder().await {
-            Ok((Some(id), Holder::Replaceable { .. } | Holder::Quarantined)) if id != created.id.uuid() => {
+            Ok((Some(id), Holder::Replaceable { .. } | Holder::Discarded)) if id != created.id.uuid() => {
                 match self.called(InstanceCollectionId::new(id), &self.discarded).await {
                     Ok(()) => {}
                     Err(error @ WriteError::Refused(_)) => return Renamed::NotBegun(target(error)),
@@ -232,8 +232,8 @@ impl<'a> Copy<'a> {
         if owner.is_some_and(|owner| owner != self.rebuild.collection) {
             return Ok((Some(id), Holder::Foreign));
         }
-        if state == LaneState::Quarantined && owner.is_some() {
-            return Ok((Some(id), Holder::Quarantined));
+        if matches!(state, LaneState::Quarantined | LaneState::Condemned) && owner.is_some() {
+            return Ok((Some(id), Holder::Discarded));
         }
         let place = self.with_id(InstanceCollectionId::new(id));
         let records = place.count().await.map_err(HealError::Target)?.unwrap_or_default();

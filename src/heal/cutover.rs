@@ -160,6 +160,6 @@ async fn admitted(core: &Core, rebuild: Rebuild) -> Result<(), HealError> {
     let _ = tokio::time::timeout(DURABLE, serves).await;
     match core.board().state_of(rebuild.collection, rebuild.target) {
         LaneState::InStep => Ok(()),
-        LaneState::Diverged | LaneState::Quarantined => Err(HealError::Overtaken),
+        LaneState::Diverged | LaneState::Quarantined | LaneState::Condemned => Err(HealError::Overtaken),
     }
 }

@@ -3,7 +3,7 @@
 //! A copy is made beside the old one, under a name of the edge's own that no client sees, and takes the old one's place
 //! at a moment when the lane stands still. `order/` decides when that may be; this room reads, writes and renames. A
 //! copy that existed before the edge and differs from what is served is left alone: nobody can say which copy is right.
-//! A quarantined copy is replaced unread.
+//! A quarantined or condemned copy is replaced unread.
 
 mod align;
 mod copy;
@@ -175,7 +175,7 @@ impl Healer {
     /// or one of the edge's own that was not found equal. Somebody else's is left alone.
     async fn is_due(&self, copy: &Copy<'_>, rebuild: Rebuild, since: Instant) -> bool {
         match copy.holder().await {
-            Ok((_, Holder::Nobody | Holder::Quarantined | Holder::Replaceable { records: 0 })) => true,
+            Ok((_, Holder::Nobody | Holder::Discarded | Holder::Replaceable { records: 0 })) => true,
             Ok((_, Holder::Replaceable { .. })) => since.elapsed() >= PATIENCE,
             Ok((_, Holder::Foreign)) => {
                 self.progress.refused(rebuild, &HealError::Foreign.to_string());

@@ -20,6 +20,8 @@ pub enum Fact {
     Diverged { lane: LaneId, instance: InstanceName, reason: String },
     /// As `Diverged`, until an operator says that the instance may be looked at (rule R13).
     Quarantined { lane: LaneId, instance: InstanceName, reason: String },
+    /// As `Diverged`, until the copy is made anew: it is known to be wrong (rule R17).
+    Condemned { lane: LaneId, instance: InstanceName, reason: String },
     /// The entry's verdict, by this instance, with the answer (kept for replays and copies).
     Verdict { seq: Seq, verdict: Verdict, by: Option<InstanceName>, answer: Option<StoredAnswer> },
     /// Whether the entry, which has no verdict, is bound to an instance that died while it had it (rule R13).

@@ -132,7 +132,12 @@ pub(super) fn collection_named(text: &str) -> Result<CollectionId, UnknownName> 
     parsed.map_err(|_| UnknownName { what: "collection", text: text.to_owned() })
 }
 
-named!(LaneState, "state in a lane", { InStep => "in_step", Diverged => "diverged", Quarantined => "quarantined" });
+named!(LaneState, "state in a lane", {
+    InStep => "in_step",
+    Diverged => "diverged",
+    Quarantined => "quarantined",
+    Condemned => "condemned",
+});
 
 #[cfg(test)]
 mod tests {

@@ -54,6 +54,8 @@ pub enum LaneState {
     /// As diverged, and its copy is not read either: it died of a write to this collection (rule R13). It is made anew (rule
     /// R14), or compared when an operator says so.
     Quarantined,
+    /// As diverged, and known to be wrong (rule R17): it is never compared, only made anew.
+    Condemned,
 }
 
 /// One replica: how far an instance is in a lane, and what is in flight there.

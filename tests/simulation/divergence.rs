@@ -21,6 +21,8 @@ pub enum Cause {
     Late,
     /// The instance came back with an earlier state.
     Older,
+    /// Somebody changed records behind the edge's back.
+    Tampered,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -86,6 +86,7 @@ impl World {
         let (board, effects) = self.journal.restart();
         self.board = board;
         self.board_forgets();
+        self.condemned_is_forgotten();
         self.deaths_are_forgotten();
         if effects.iter().any(|effect| matches!(effect, Effect::Perform(Action::AwaitQuiescence { .. }))) {
             self.counters.count("restored with doubt");

@@ -218,6 +218,7 @@ impl World {
         match (divergence.cause, same) {
             (_, true) => self.counters.count("not in order for a while, and equal in the end"),
             (Cause::Older, false) => self.counters.count(OLDER_UNSEEN),
+            (Cause::Tampered, false) => self.counters.count("tampered with, and nobody has seen it"),
             (Cause::Late, false) => self.counters.count(LATE_UNSEEN),
         }
     }

@@ -57,6 +57,7 @@ impl World {
         }
         self.fate_takes_its_course();
         self.some_mark();
+        self.some_condemning();
         self.check_state();
     }
 

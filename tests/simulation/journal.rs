@@ -246,6 +246,9 @@ impl Journal {
             Fact::Quarantined { lane, instance, .. } => {
                 self.states.insert((lane, self.id_of(&instance)), LaneState::Quarantined);
             }
+            Fact::Condemned { lane, instance, .. } => {
+                self.states.insert((lane, self.id_of(&instance)), LaneState::Condemned);
+            }
             Fact::Progress { lane, instance, through } => {
                 let durable = self.durable.entry((lane, self.id_of(&instance))).or_insert(Seq::ZERO);
                 *durable = (*durable).max(through);

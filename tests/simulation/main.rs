@@ -10,6 +10,7 @@ mod assumptions;
 mod body;
 mod catalog_shell;
 mod clients;
+mod condemning;
 mod counters;
 mod deaths;
 mod divergence;

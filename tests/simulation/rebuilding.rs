@@ -56,6 +56,10 @@ impl World {
     fn go_on(&mut self, at: usize) {
         let rebuild = self.rebuilding.copies[at].0;
         match self.board.cutover_state(rebuild) {
+            CutoverState::GivenUp if self.weather == Weather::Quiesced && !self.board.can_rebuild(rebuild) => {
+                self.rebuilding.copies.swap_remove(at);
+                self.end_rebuild(rebuild, CutoverOutcome::NotBegun);
+            }
             CutoverState::GivenUp if self.rng.per_mille(500) => self.tell(Input::CutoverWanted(rebuild)),
             CutoverState::Ready { touched } => {
                 let (_, copy) = self.rebuilding.copies.swap_remove(at);
@@ -201,6 +205,7 @@ impl World {
             return;
         }
         self.counters.count("made anew");
+        self.is_condemned_no_more(collection, target);
         let at = self.facts.admitted.get(&(target, lane)).copied().unwrap_or(Seq::ZERO);
         let later: BTreeSet<Seq> = self.journal.between(lane, at, Seq::MAX).map(|row| row.seq).collect();
         self.facts.executed.retain(|(instance, seq)| *instance != target || !later.contains(seq));

@@ -13,6 +13,7 @@ use chroma_edge::order::{
 use crate::account::Account;
 use crate::assumptions::Assumptions;
 use crate::body::{Body, Flaw};
+use crate::condemning::Condemning;
 use crate::counters::Counters;
 use crate::deaths::Deaths;
 use crate::divergence::Divergences;
@@ -105,6 +106,7 @@ pub struct World {
     pub failures: Failing,
     pub deaths: Deaths,
     pub marking: Marking,
+    pub condemning: Condemning,
     pub inspections: BTreeSet<InstanceId>,
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
     /// Comparisons made, not yet reported.
@@ -152,6 +154,7 @@ impl World {
             failures: Failing::default(),
             deaths: Deaths::new(seed),
             marking: Marking::new(seed),
+            condemning: Condemning::new(seed),
             inspections: BTreeSet::new(),
             notices: VecDeque::new(),
             compared: Vec::new(),

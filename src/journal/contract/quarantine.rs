@@ -128,6 +128,8 @@ pub async fn a_quarantined_copy_stays_so_until_it_is_diverged_or_in_step(bench: 
     assert_eq!((row.through, row.state, row.reason), (Seq::new(4), LaneState::Quarantined, Some(reason.clone())));
     record(&*store, vec![Fact::Diverged { lane: LANE, instance: instance.clone(), reason }]).await;
     assert_eq!(state().await, LaneState::Diverged);
-    record(&*store, vec![quarantined, Fact::InStep { lane: LANE, instance }]).await;
+    record(&*store, vec![quarantined, Fact::InStep { lane: LANE, instance: instance.clone() }]).await;
     assert_eq!(state().await, LaneState::InStep);
+    record(&*store, vec![Fact::Condemned { lane: LANE, instance, reason: "wrong".to_owned() }]).await;
+    assert_eq!(state().await, LaneState::Condemned);
 }

@@ -59,6 +59,30 @@ pub enum DivergenceCause {
     LeftBehind,
     /// They died of a write to it, and are not looked at before an operator says so (rule R13).
     Quarantined,
+    /// They are known to be wrong (rule R17).
+    Condemned(Evidence),
+}
+
+/// What shows that a copy is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Evidence {
+    /// It fails queries that another copy answers.
+    FailsQueries,
+    /// Its content is not what the journal's entries make of it.
+    ContradictsJournal,
+    /// An operator has decided for another copy.
+    OperatorsWord,
+}
+
+impl Evidence {
+    /// For operators.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Evidence::FailsQueries => "it fails queries that another copy answers: its index may be damaged",
+            Evidence::ContradictsJournal => "its content is not what the journal's writes make of it",
+            Evidence::OperatorsWord => "an operator decided for another copy",
+        }
+    }
 }
 
 /// What one replica makes durable in one commit.

@@ -2,6 +2,7 @@
 //!
 //! Plain data. What an input means is decided by the [`Board`](super::Board).
 
+use super::effect::Evidence;
 use super::rebuild::{CutoverOutcome, Rebuild};
 use super::wait::WaitId;
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
@@ -185,6 +186,12 @@ pub enum Input {
     Older {
         instance: InstanceId,
         through: Seq,
+    },
+    /// The instance's copy is known to be wrong (rule R17). May be late: no other copy is in step any more.
+    Condemn {
+        collection: CollectionId,
+        instance: InstanceId,
+        evidence: Evidence,
     },
     /// Another edge may have sent a write to the instance after its lease had ended.
     LateWrite {

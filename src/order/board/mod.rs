@@ -8,6 +8,7 @@ mod abandon;
 mod agreement;
 mod breach;
 mod check;
+mod condemn;
 mod cross_lane;
 mod cutover;
 mod effect;
@@ -34,7 +35,9 @@ mod tests;
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 pub use cutover::CutoverState;
-pub use effect::{Action, ClientAnswer, DivergenceCause, Effect, Persist, Purpose, Record, Repeat, SendPriority};
+pub use effect::{
+    Action, ClientAnswer, DivergenceCause, Effect, Evidence, Persist, Purpose, Record, Repeat, SendPriority,
+};
 pub use input::{
     Comparison, Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission,
 };
@@ -140,6 +143,9 @@ impl Board {
             Input::Reached { instance, reach } => self.reached(instance, reach),
             Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
             Input::Older { instance, through } => self.came_back_older(instance, through, &mut effects),
+            Input::Condemn { collection, instance, evidence } => {
+                self.condemn(collection, instance, evidence, &mut effects);
+            }
             Input::LateWrite { lane, instance } => self.late_write(lane, instance, &mut effects),
             Input::LeftBehind { lane, instance } => self.left_behind(lane, instance, &mut effects),
             Input::ClientGone { lane, seq } => {
@@ -297,7 +303,7 @@ impl Board {
         persist_divergence(diverged, DivergenceCause::LeftBehind, effects);
     }
 
-    /// Stops sending and serving at once. Returns the replicas that were in step until now: the caller makes that durable.
+    /// Stops sending and serving at once. Returns the replicas whose state is another one now: the caller makes that durable.
     pub(super) fn diverge(&mut self, replicas: Vec<(LaneId, InstanceId)>) -> Vec<(LaneId, InstanceId)> {
         self.diverge_to(DivergenceCause::Unverified, replicas)
     }
@@ -311,6 +317,7 @@ impl Board {
         let state = match cause {
             DivergenceCause::Unverified | DivergenceCause::LeftBehind => LaneState::Diverged,
             DivergenceCause::Quarantined => LaneState::Quarantined,
+            DivergenceCause::Condemned(_) => LaneState::Condemned,
         };
         let mut diverged = Vec::new();
         for (id, instance) in replicas {
@@ -318,7 +325,8 @@ impl Board {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             let progress = lane.progress_mut(instance);
             let admitted = std::mem::take(&mut progress.pending.admission) == Admission::WhenDurable;
-            if progress.state == LaneState::InStep || admitted {
+            let worse = state == LaneState::Condemned && progress.state == LaneState::Diverged;
+            if progress.state == LaneState::InStep || admitted || worse {
                 progress.state = state;
                 diverged.push((id, instance));
                 self.dirty.insert(id);

@@ -17,7 +17,7 @@ impl Board {
             let progress = lane.progress(instance);
             match progress.state {
                 LaneState::InStep => lane.first_unsettled(instance).map(Seq::prior),
-                LaneState::Diverged | LaneState::Quarantined => Some(progress.durable),
+                LaneState::Diverged | LaneState::Quarantined | LaneState::Condemned => Some(progress.durable),
             }
         };
         self.lanes.values().filter_map(settled).min().unwrap_or(self.last)

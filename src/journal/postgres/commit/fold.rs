@@ -109,6 +109,9 @@ impl<'a> Folded<'a> {
             Fact::Quarantined { lane, instance, reason } => {
                 self.states.insert((*lane, instance), (LaneState::Quarantined, Some(reason)));
             }
+            Fact::Condemned { lane, instance, reason } => {
+                self.states.insert((*lane, instance), (LaneState::Condemned, Some(reason)));
+            }
             Fact::Suspected { seq, on } => self.of(*seq).suspect_on = Some(on.as_ref()),
             Fact::Lifted { seq } => {
                 let known = self.transactions.get(seq).and_then(|change| change.verdict.as_ref());

@@ -3,6 +3,7 @@
 mod abandoning;
 mod agreement;
 mod capacity;
+mod condemned;
 mod deaths;
 mod deletions;
 mod going_first;

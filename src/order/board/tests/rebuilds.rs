@@ -5,7 +5,7 @@ use crate::order::vouching::{Company, Vouching};
 
 impl Rig {
     /// A's copy is out of step, A is there, and nothing can be executed there any more.
-    fn diverged() -> Rig {
+    pub fn diverged() -> Rig {
         let mut rig = Rig::new(2);
         rig.step(Input::Missing { instance: A, collections: vec![collection()] });
         rig
@@ -16,14 +16,14 @@ impl Rig {
     }
 
     /// The lane is held, and stands still.
-    fn held(&mut self) -> Rebuild {
+    pub fn held(&mut self) -> Rebuild {
         let rebuild = self.rebuild();
         self.step(Input::CopyBegun(rebuild));
         self.step(Input::CutoverWanted(rebuild));
         rebuild
     }
 
-    fn in_place(&mut self, rebuild: Rebuild) -> Vec<Effect> {
+    pub fn in_place(&mut self, rebuild: Rebuild) -> Vec<Effect> {
         let id = InstanceCollectionId::new(Uuid::from_u128(300));
         self.step(Input::CutoverEnded { rebuild, outcome: CutoverOutcome::InPlace(id) })
     }

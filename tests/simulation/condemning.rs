@@ -1,0 +1,109 @@
+//! Copies that are known to be wrong (rule R17): somebody changes records behind the edge's back; an audit, or an operator,
+//! condemns copies, rightly or not. Chance comes from a source of its own.
+
+use std::collections::BTreeMap;
+
+use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId};
+use chroma_edge::order::{Evidence, Input, LaneState};
+use testkit::random::Random;
+
+use crate::divergence::Cause;
+use crate::invariants::violated;
+use crate::world::{Weather, World};
+
+pub struct Condemning {
+    fate: Random,
+    /// What is condemned, by the id that it has there.
+    condemned: BTreeMap<(CollectionId, InstanceId), InstanceCollectionId>,
+}
+
+impl Condemning {
+    pub fn new(seed: u64) -> Self {
+        Condemning { fate: Random::scattered(seed ^ 0x1717_1717_1717), condemned: BTreeMap::new() }
+    }
+}
+
+impl World {
+    pub fn some_condemning(&mut self) {
+        self.r17_nothing_condemned_is_trusted();
+        if self.weather != Weather::Storm || !self.condemning.fate.per_mille(4) {
+            return;
+        }
+        let known: Vec<CollectionId> = self.board.catalog().collections().map(|known| known.id).collect();
+        if known.is_empty() {
+            return;
+        }
+        let mut known = known;
+        known.sort();
+        let collection = known[self.condemning.fate.index(known.len())];
+        if self.temper.rollback > 0 && self.condemning.fate.per_mille(400) {
+            return self.tamper(collection);
+        }
+        let instance = InstanceId(self.condemning.fate.index(self.instances.len()));
+        self.condemn(collection, instance);
+    }
+
+    /// The last record of the collection is removed from the one instance that may lose something.
+    fn tamper(&mut self, collection: CollectionId) {
+        let instance = self.unlucky();
+        let Some(id) = self.board.catalog().mapping(collection, instance) else { return };
+        let before = self.instances[instance.0].collections.clone();
+        let held = self.instances[instance.0].collections.get_mut(&id.uuid());
+        if held.and_then(|held| held.records.pop()).is_some() {
+            self.counters.count("tampered with");
+            self.note(|| format!("{collection:?} is tampered with on {instance:?}"));
+            self.note_changes(instance, &before, Cause::Tampered);
+        }
+    }
+
+    fn condemn(&mut self, collection: CollectionId, instance: InstanceId) {
+        let in_step = |world: &World, at: InstanceId| {
+            let mapped = world.board.catalog().mapping(collection, at).is_some();
+            mapped && world.board.state_of(collection, at) == LaneState::InStep
+        };
+        let before = self.journal.instances().filter(|at| in_step(self, *at)).count();
+        let evidence = Evidence::ContradictsJournal;
+        self.tell(Input::Condemn { collection, instance, evidence });
+        if before > 0 && !self.journal.instances().any(|at| in_step(self, at)) {
+            violated("R17", &format!("the last copy of {collection:?} is condemned"));
+        }
+        let mapped = self.board.catalog().mapping(collection, instance);
+        if let (LaneState::Condemned, Some(id)) = (self.board.state_of(collection, instance), mapped) {
+            self.counters.count("condemned");
+            self.condemning.condemned.insert((collection, instance), id);
+            if let Some(divergence) = self.divergences.of(collection, instance) {
+                self.reported_to_the_board(instance, &[collection], divergence.cause);
+            }
+        }
+    }
+
+    /// Another copy is about to be the instance's: what is said of the replica from now on is about that one.
+    pub fn is_condemned_no_more(&mut self, collection: CollectionId, instance: InstanceId) {
+        if self.condemning.condemned.remove(&(collection, instance)).is_some() {
+            self.counters.count("condemned, and made anew");
+        }
+    }
+
+    /// The edge starts again: what was not durable is not known any more.
+    pub fn condemned_is_forgotten(&mut self) {
+        let journal = &self.journal;
+        let durable = |collection: &CollectionId, instance: &InstanceId| {
+            journal.step(LaneId::Records(*collection), *instance) == LaneState::Condemned
+        };
+        self.condemning.condemned.retain(|(collection, instance), _| durable(collection, instance));
+    }
+
+    /// R17: as long as the copy is the one that was condemned, it is not trusted again.
+    fn r17_nothing_condemned_is_trusted(&mut self) {
+        let board = &self.board;
+        self.condemning
+            .condemned
+            .retain(|(collection, instance), id| board.catalog().mapping(*collection, *instance) == Some(*id));
+        for (collection, instance) in self.condemning.condemned.keys() {
+            let state = board.state_of(*collection, *instance);
+            if state != LaneState::Condemned {
+                violated("R17", &format!("{collection:?} on {instance:?} was condemned, and is {state:?}"));
+            }
+        }
+    }
+}
