@@ -115,6 +115,7 @@ fn why(state: LaneState) -> &'static str {
         LaneState::InStep => "it is in step",
         LaneState::Diverged => "its content is not known to be equal",
         LaneState::Quarantined => "the instance died of a write to it",
+        LaneState::Condemned => "it is known to be wrong",
     }
 }
 

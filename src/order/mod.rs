@@ -1,4 +1,4 @@
-//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R17).
+//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R18).
 //!
 //! Pure: no I/O, no clock, no tokio, no randomness. What happens comes in as [`Input`]s, what is to be done
 //! goes out as [`Effect`]s: `coordinator/` answers, `executor/` does the rest and reports back. Simulated by seed in
@@ -22,9 +22,9 @@ mod wipe;
 
 pub use board::{
     Action, Board, ClientAnswer, Comparison, Consequences, Consistency, CutoverOutcome, CutoverState, DivergenceCause,
-    Effect, Evidence, Examination, Health, Input, Intent, LaneView, Outcome, Persist, Purpose, Reach, Rebuild, Record,
-    Repeat, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry, SendPriority, Submission, WaitId,
-    WaitReason,
+    Effect, Evidence, Examination, Health, Input, Intent, Keeping, LaneView, Obstacle, Outcome, Persist, Purpose,
+    Reach, Rebuild, Record, Repeat, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry, SendPriority,
+    Submission, WaitId, WaitReason,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};

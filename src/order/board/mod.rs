@@ -15,6 +15,7 @@ mod effect;
 mod halt;
 mod input;
 mod inspection;
+mod keep;
 mod late_write;
 mod launch;
 mod older;
@@ -41,6 +42,7 @@ pub use effect::{
 pub use input::{
     Comparison, Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission,
 };
+pub use keep::{Keeping, Obstacle};
 pub use rebuild::{CutoverOutcome, Rebuild};
 pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
@@ -146,6 +148,7 @@ impl Board {
             Input::Condemn { collection, instance, evidence } => {
                 self.condemn(collection, instance, evidence, &mut effects);
             }
+            Input::Keep { collection, instance, evidence } => self.keep(collection, instance, evidence, &mut effects),
             Input::LateWrite { lane, instance } => self.late_write(lane, instance, &mut effects),
             Input::LeftBehind { lane, instance } => self.left_behind(lane, instance, &mut effects),
             Input::ClientGone { lane, seq } => {

@@ -9,6 +9,7 @@ mod deletions;
 mod going_first;
 mod halted;
 mod inspection;
+mod keeping;
 mod late_writes;
 mod left_behind;
 mod older;
