@@ -3,6 +3,7 @@
 //! Every number is read from the board, the registry or the journal when it is asked for (G10); nothing here is
 //! counted on the side.
 
+mod adopt;
 mod client;
 mod faults;
 mod foreign;
@@ -163,6 +164,9 @@ impl OwnPages for Admin {
         if path == client::PATH || lane_of_faults(path).is_some() {
             return Some(0);
         }
+        if path == adopt::PATH {
+            return Some(if *method == Method::POST { adopt::BODY_BYTES } else { 0 });
+        }
         if path == heal::PATH {
             return Some(if *method == Method::POST { heal::BODY_BYTES } else { 0 });
         }
@@ -181,6 +185,9 @@ impl OwnPages for Admin {
         }
         if let Some(id) = quarantined_at(&request.path) {
             return self.on_quarantined(&id, &request).await.into();
+        }
+        if request.path == adopt::PATH {
+            return self.on_adopt(&request).await.into();
         }
         if request.path == heal::PATH {
             return self.on_heal(&request).into();

@@ -178,6 +178,7 @@ impl Admin {
                     "collection_name": known.map(|known| known.name.as_str()),
                     "instance": registry.name(id).as_str(),
                     "mapped": known.is_some_and(|known| known.mappings[id.0].is_some()),
+                    "difference": self.difference(collection, id),
                 }));
             }
         }

@@ -22,6 +22,11 @@ pub(super) struct Edge {
 impl Edge {
     /// Does this at the edge, and prints what it comes to.
     pub(super) fn ask(self, work: impl FnOnce(&Operator) -> Result<String, CallError>) -> ExitCode {
+        self.ask_all(|operator| Ok((work(operator)?, ExitCode::SUCCESS)))
+    }
+
+    /// As [`Edge::ask`], for work that may succeed in part.
+    pub(super) fn ask_all(self, work: impl FnOnce(&Operator) -> Result<(String, ExitCode), CallError>) -> ExitCode {
         let from_environment =
             || std::env::var_os("CHROMA_EDGE_TOKEN").map(|token| token.to_string_lossy().into_owned());
         let token = self.token.or_else(from_environment);
@@ -33,11 +38,11 @@ impl Edge {
             }
         };
         match work(&operator) {
-            Ok(text) => {
+            Ok((text, code)) => {
                 // A closed pipe does not change the result.
                 let mut out = std::io::stdout();
                 let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
-                ExitCode::SUCCESS
+                code
             }
             Err(error) => {
                 eprintln!("{error}");

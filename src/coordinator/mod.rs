@@ -6,6 +6,7 @@
 
 pub mod adoption;
 mod core;
+mod differences;
 mod discovery;
 mod facts;
 mod fail_stop;
@@ -19,6 +20,7 @@ mod tickets;
 
 pub(crate) use self::core::Work;
 pub use self::core::{BoardView, Core, CoreParts, PanicGuard, RequestSink, Withdrawal, WorkQueue};
+pub use self::differences::{Apart, Difference, Differences};
 pub use self::discovery::Discovery;
 pub use self::facts::facts_of;
 pub use self::fail_stop::EXIT_CODE;

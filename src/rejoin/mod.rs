@@ -13,6 +13,7 @@ mod error;
 mod foreign;
 mod inspect;
 mod marker;
+mod tally;
 mod wipe;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -21,7 +22,7 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use self::compare::{Found, compare};
+use self::compare::{Found, compare, is_the_only_full_one};
 use self::copies::{Copies, Line};
 use self::error::InspectError;
 use self::foreign::Foreigners;
@@ -29,11 +30,11 @@ pub use self::inspect::Inspector;
 use self::inspect::{Adopted, Adopting};
 use self::marker::{Claim, LastMark, Marked};
 use crate::clock;
-use crate::coordinator::{Core, Inspections};
+use crate::coordinator::{Core, Difference, Inspections};
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Observation, Phase};
 use crate::lasting::LastingStates;
-use crate::order::{Comparison, ForeignPolicy, Input, Origin, Reach};
+use crate::order::{Comparison, Evidence, ForeignPolicy, Input, Keeping, LaneState, Origin, Reach};
 
 /// Options of rejoin.
 #[derive(Clone, Debug)]
@@ -381,6 +382,7 @@ impl Rejoin {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .retain(|key, _| comparisons.iter().any(|c| (c.collection, c.instance) == *key));
+            self.forget_decided();
             self.tell_of_the_end(&comparisons);
             for comparison in &comparisons {
                 // Neither side has changed since they were found to differ.
@@ -390,6 +392,12 @@ impl Rejoin {
             }
             tokio::time::sleep(MOMENT).await;
         }
+    }
+
+    fn forget_decided(&self) {
+        let board = self.core.board();
+        let diverged = |collection, instance| board.state_of(collection, instance) == LaneState::Diverged;
+        self.core.discovery().differences().retain(diverged);
     }
 
     /// A copy that is made anew, deleted, or on an instance that is away is not compared any more. Nor is one for a moment,
@@ -427,11 +435,23 @@ impl Rejoin {
                 info!(%collection, %instance, records, "equal content: admitted");
                 self.core.step(Input::FoundEqual(comparison.clone()));
             }
-            Found::Different(why) => {
+            Found::Different { why, difference } => {
                 self.compared(comparison.instance);
+                if let Some(difference) = difference
+                    && self.decided_by_itself(comparison, difference).await
+                {
+                    return;
+                }
                 // Compared again whenever its collection is written to.
                 if let Some(times) = self.differing.seen((collection, comparison.instance), clock::now()).times() {
-                    warn!(%collection, %instance, why, times, "still diverged: content differs");
+                    let served_by = self.core.registry().name(comparison.reference);
+                    match difference.map(|difference| difference.told()) {
+                        Some(told) => warn!(
+                            %collection, %instance, %served_by, why, told, times,
+                            "still diverged: these copies were there before the edge; `chroma-edge adopt --from INSTANCE` decides"
+                        ),
+                        None => warn!(%collection, %instance, why, times, "still diverged: content differs"),
+                    }
                 }
                 let mut unequal = self.unequal.lock().unwrap_or_else(PoisonError::into_inner);
                 unequal.insert((collection, comparison.instance), comparison.at);
@@ -442,6 +462,23 @@ impl Rejoin {
                 }
             }
         }
+    }
+
+    /// One copy is full, and every other one is empty: that one is kept. Else the difference is noted for an operator.
+    async fn decided_by_itself(&self, comparison: &Comparison, difference: Difference) -> bool {
+        let Comparison { collection, instance, .. } = *comparison;
+        let clear = difference.served == 0
+            && difference.records > 0
+            && self.core.board().can_keep(collection, instance) == Ok(Keeping::TakesOver)
+            && is_the_only_full_one(&self.core, &self.client, comparison, self.options.deadline).await;
+        if !clear {
+            self.core.discovery().differences().note(collection, instance, difference);
+            return false;
+        }
+        let (name, records) = (self.core.registry().name(instance), difference.records);
+        info!(%collection, instance = %name, records, "the only copy that is not empty is kept");
+        self.core.step(Input::Keep { collection, instance, evidence: Evidence::WasEmpty });
+        true
     }
 
     fn compared(&self, instance: InstanceId) {

@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
+mod adopt;
 mod bad_input;
 mod bystanders;
 mod capacity;
