@@ -9,17 +9,12 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Admin;
-use super::quarantine::refused;
+use super::refused::refused;
 use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::coordinator::Difference;
 use crate::ids::{CollectionId, InstanceId, Scope, shown};
 use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT, Evidence, Input, Keeping, LaneState, Obstacle};
 use crate::web::{PageRequest, Reply};
-
-/// Where the word is given.
-pub(super) const PATH: &str = "/admin/adopt";
-/// The largest body.
-pub(super) const BODY_BYTES: usize = 16 * 1024;
 
 #[derive(Debug, Deserialize)]
 struct Body {
@@ -53,7 +48,7 @@ impl Admin {
         let Some(difference) = self.core.discovery().differences().get(collection, instance) else {
             return Value::Null;
         };
-        let Difference { served_by, served, records, apart } = difference;
+        let Difference { served_by, served, records, apart, .. } = difference;
         json!({
             "served_by": self.core.registry().name(served_by).as_str(),
             "served_records": served,

@@ -7,16 +7,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Admin;
-use super::quarantine::refused;
+use super::refused::refused;
 use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::coordinator::ForeignStage;
 use crate::ids::{InstanceId, shown};
 use crate::web::{PageRequest, Reply};
-
-/// Where the word is given.
-pub(super) const PATH: &str = "/admin/foreign";
-/// The largest body.
-pub(super) const BODY_BYTES: usize = 4096;
 
 /// What an operator may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

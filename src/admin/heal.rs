@@ -6,18 +6,14 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::quarantine::refused;
+use super::refused::refused;
 use super::{Admin, Page};
 use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::heal::{HealPause, HealStage, HealView};
 use crate::ids::shown;
+use crate::metrics::Number;
 use crate::order::LaneState;
 use crate::web::{PageRequest, Reply};
-
-/// The page.
-pub(super) const PATH: &str = "/admin/heal";
-/// The largest body.
-pub(super) const BODY_BYTES: usize = 1024;
 
 /// What an operator may ask for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -64,6 +60,28 @@ impl Admin {
             "eta_seconds": (view.rate > 0.0 && view.stage == HealStage::Copying).then(|| left as f64 / view.rate),
             "last_error": view.error,
         })
+    }
+
+    /// The gauges of healing.
+    pub(super) fn heal_numbers(&self) -> Vec<(Number, i64)> {
+        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        let [made, failed, records] = self.healing.totals();
+        let copies = self.healing.views();
+        let making: Vec<_> = copies.iter().filter(|view| view.stage == HealStage::Copying).collect();
+        let left = making.iter().map(|view| view.total.saturating_sub(view.records)).sum();
+        let markers = self.core.discovery().markers();
+        let foreign = self.core.registry().ids().filter(|id| markers.foreign(*id).is_some()).count();
+        vec![
+            (Number::CopiesMade, count(made)),
+            (Number::CopiesFailed, count(failed)),
+            (Number::CopiedRecords, count(records)),
+            (Number::HealCopies, number(making.len())),
+            (Number::HealWaiting, number(copies.len() - making.len())),
+            (Number::HealRecordsLeft, count(left)),
+            (Number::HealPaused, i64::from(self.healing.pause() == HealPause::Paused)),
+            (Number::ForeignServers, number(foreign)),
+        ]
     }
 
     fn heal_body(&self) -> Value {

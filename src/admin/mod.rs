@@ -10,6 +10,7 @@ mod foreign;
 mod heal;
 mod pages;
 mod quarantine;
+mod refused;
 mod safety;
 mod standby;
 
@@ -146,6 +147,15 @@ fn quarantined_at(path: &str) -> Option<String> {
     Some(percent_decode_str(segment).decode_utf8_lossy().into_owned())
 }
 
+/// Where operators give their words.
+const ADOPT: &str = "/admin/adopt";
+const FOREIGN: &str = "/admin/foreign";
+const HEAL: &str = "/admin/heal";
+const WORDS: [&str; 3] = [ADOPT, FOREIGN, HEAL];
+
+/// The largest body with one.
+const WORD_BYTES: usize = 16 * 1024;
+
 /// Where faults are listed.
 const FAULTS: &str = "/admin/faults";
 
@@ -164,14 +174,8 @@ impl OwnPages for Admin {
         if path == client::PATH || lane_of_faults(path).is_some() {
             return Some(0);
         }
-        if path == adopt::PATH {
-            return Some(if *method == Method::POST { adopt::BODY_BYTES } else { 0 });
-        }
-        if path == heal::PATH {
-            return Some(if *method == Method::POST { heal::BODY_BYTES } else { 0 });
-        }
-        if path == foreign::PATH {
-            return Some(if *method == Method::POST { foreign::BODY_BYTES } else { 0 });
+        if WORDS.contains(&path) {
+            return Some(if *method == Method::POST { WORD_BYTES } else { 0 });
         }
         if quarantined_at(path).is_some() {
             return Some(if *method == Method::POST { QUARANTINE_BODY_BYTES } else { 0 });
@@ -186,14 +190,11 @@ impl OwnPages for Admin {
         if let Some(id) = quarantined_at(&request.path) {
             return self.on_quarantined(&id, &request).await.into();
         }
-        if request.path == adopt::PATH {
-            return self.on_adopt(&request).await.into();
-        }
-        if request.path == heal::PATH {
-            return self.on_heal(&request).into();
-        }
-        if request.path == foreign::PATH {
-            return self.on_foreign(&request).into();
+        match request.path.as_str() {
+            ADOPT => return self.on_adopt(&request).await.into(),
+            FOREIGN => return self.on_foreign(&request).into(),
+            HEAL => return self.on_heal(&request).into(),
+            _ => {}
         }
         if request.path == client::PATH {
             return client::respond(&request).into();

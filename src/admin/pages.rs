@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Admin, Page};
 use crate::chroma::{ByIdRoute, Capabilities, CopiedBy, MetadataArrays};
-use crate::heal::{HealPause, HealStage};
+use crate::heal::HealPause;
 use crate::ids::{CollectionId, InstanceId, LaneId, shown};
 use crate::instance::Phase;
 use crate::journal::{EventId, EventScope, Status, Totals};
@@ -297,20 +297,7 @@ impl Admin {
         gauges.numbers.push((Number::QuarantinedReads, number(held.reads)));
         gauges.numbers.push((Number::SuspectWrites, number(held.suspect_writes)));
         gauges.numbers.push((Number::SuspectReads, number(held.suspect_reads)));
-        let [made, failed, records] = self.healing.totals();
-        gauges.numbers.push((Number::CopiesMade, count(made)));
-        gauges.numbers.push((Number::CopiesFailed, count(failed)));
-        gauges.numbers.push((Number::CopiedRecords, count(records)));
-        let copies = self.healing.views();
-        let making = copies.iter().filter(|view| view.stage == HealStage::Copying);
-        let (under_way, left) =
-            making.fold((0, 0), |(n, left), view| (n + 1, left + view.total.saturating_sub(view.records)));
-        gauges.numbers.push((Number::HealCopies, under_way));
-        gauges.numbers.push((Number::HealWaiting, number(copies.len()) - under_way));
-        gauges.numbers.push((Number::HealRecordsLeft, count(left)));
-        gauges.numbers.push((Number::HealPaused, i64::from(self.healing.pause() == HealPause::Paused)));
-        let foreign = registry.ids().filter(|id| self.core.discovery().markers().foreign(*id).is_some()).count();
-        gauges.numbers.push((Number::ForeignServers, number(foreign)));
+        gauges.numbers.extend(self.heal_numbers());
         gauges.numbers.push((Number::EventStreams, number(self.listeners.hub.streams())));
         gauges.numbers.push((Number::EventStreamsLimit, number(self.listeners.hub.limit())));
         if let Some(webhook) = &self.listeners.webhook {

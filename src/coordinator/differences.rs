@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use crate::ids::{CollectionId, InstanceId};
 
@@ -17,6 +18,8 @@ pub struct Difference {
     pub records: u64,
     /// `None`: too many to be compared one by one.
     pub apart: Option<Apart>,
+    /// When that was found.
+    pub at: Instant,
 }
 
 /// How far two copies are apart, by records.
@@ -82,7 +85,8 @@ mod tests {
 
     #[test]
     fn a_superset_is_told_by_how_many_records() {
-        let told = |apart| Difference { served_by: InstanceId(0), served: 3, records: 5, apart }.told();
+        let at = crate::clock::now();
+        let told = |apart| Difference { served_by: InstanceId(0), served: 3, records: 5, apart, at }.told();
         let apart = |only_served, only_here, different| Some(Apart { only_served, only_here, different });
         assert!(told(apart(0, 2, 0)).ends_with("has all of the served ones, and 2 more"));
         assert!(told(apart(1, 0, 0)).ends_with("the served copy has all of these, and 1 more"));

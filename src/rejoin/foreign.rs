@@ -110,7 +110,8 @@ impl Foreigners {
 
     async fn wipe(&self, core: &Core, inspector: &Inspector, instance: InstanceId) -> Result<Done, Refusal> {
         let (markers, look) = (core.discovery().markers(), inspector.look(instance));
-        let Some(carries) = marker::read(&look).await?.map(|(_, marker)| marker) else { return Ok(Done::NotAsked) };
+        // Without an answer nobody has asked for anything yet.
+        let Ok(Some((_, carries))) = marker::read(&look).await else { return Ok(Done::NotAsked) };
         let wipe = Wipe::of(core, inspector, instance, carries.clone());
         let asked = self.policy == ForeignPolicy::Rebuild || markers.is_to_be_wiped(instance) || wipe.has_begun().await;
         let Some(foreign) = markers.foreign(instance).filter(|_| asked) else { return Ok(Done::NotAsked) };

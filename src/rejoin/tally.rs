@@ -4,16 +4,20 @@
 
 use std::collections::HashMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
+use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
 
+use crate::clock;
 use crate::coordinator::{Apart, Difference};
 use crate::executor::{CollectionReader, PAGE};
 use crate::ids::InstanceId;
 
 /// More records than these are counted, and not compared one by one.
 const MOST: u64 = 100_000;
+/// What was found is true for so long.
+const OFTEN: Duration = Duration::from_secs(60);
 
 /// What a comparison that found a difference is about.
 pub(super) struct Sides<'a> {
@@ -28,16 +32,18 @@ pub(super) async fn count(copy: &CollectionReader<'_>) -> Result<u64, String> {
     serde_json::from_slice(&answer.body).map_err(|error| error.to_string())
 }
 
-/// Compares both. What was found `before` is still true of as many records.
+/// Compares both, unless that was done `before`, and not long ago.
 pub(super) async fn tally(sides: &Sides<'_>, before: Option<Difference>) -> Result<Difference, String> {
+    // It is compared again after each write.
+    if let Some(before) = before.filter(|before| before.at.elapsed() < OFTEN) {
+        return Ok(before);
+    }
     let (served, records) = (count(sides.served).await?, count(sides.other).await?);
-    let unchanged = before.filter(|before| (before.served, before.records) == (served, records));
-    let apart = match unchanged.and_then(|before| before.apart) {
-        Some(apart) => Some(apart),
-        None if served.max(records) > MOST => None,
-        None => Some(apart(&hashes(sides.served).await?, hashes(sides.other).await?)),
+    let apart = match served.max(records) {
+        ..=MOST => Some(apart(&hashes(sides.served).await?, hashes(sides.other).await?)),
+        _ => None,
     };
-    Ok(Difference { served_by: sides.served_by, served, records, apart })
+    Ok(Difference { served_by: sides.served_by, served, records, apart, at: clock::now() })
 }
 
 fn apart(served: &HashMap<String, u64>, other: HashMap<String, u64>) -> Apart {

@@ -22,6 +22,7 @@ use crate::facts::Facts;
 use crate::failing::Failing;
 use crate::instance::Instance;
 use crate::journal::{Commit, Journal, LIMITS};
+use crate::keeping::Keeping;
 use crate::late_requests::LateRequest;
 use crate::marking::Marking;
 use crate::rebuilding::Rebuilding;
@@ -107,6 +108,7 @@ pub struct World {
     pub deaths: Deaths,
     pub marking: Marking,
     pub condemning: Condemning,
+    pub keeping: Keeping,
     pub inspections: BTreeSet<InstanceId>,
     pub notices: VecDeque<(Input, Vec<(Seq, Verdict)>)>,
     /// Comparisons made, not yet reported.
@@ -155,6 +157,7 @@ impl World {
             deaths: Deaths::new(seed),
             marking: Marking::new(seed),
             condemning: Condemning::new(seed),
+            keeping: Keeping::new(seed),
             inspections: BTreeSet::new(),
             notices: VecDeque::new(),
             compared: Vec::new(),
