@@ -21,7 +21,7 @@ impl World {
     /// Now and then a copy that differs is to be kept. Where something was written since, the board must refuse it. Where
     /// nothing was, the simulated operator keeps what is right: the fold of the journal knows no other content.
     pub fn some_keeping(&mut self) {
-        if self.weather != Weather::Storm || !self.keeping.fate.per_mille(60) {
+        if self.weather != Weather::Storm {
             return;
         }
         let known = self.board.catalog().collections().map(|known| known.id);
@@ -31,7 +31,11 @@ impl World {
         };
         let mut differing: Vec<_> = replicas.filter(differs).collect();
         differing.sort();
-        if differing.is_empty() {
+        // Lanes are seldom without a write: these come first.
+        let written = |(collection, _): &(CollectionId, InstanceId)| self.was_written_to(LaneId::Records(*collection));
+        let unwritten: Vec<_> = differing.iter().filter(|replica| !written(replica)).copied().collect();
+        let (differing, often) = if unwritten.is_empty() { (differing, 10) } else { (unwritten, 300) };
+        if differing.is_empty() || !self.keeping.fate.per_mille(often) {
             return;
         }
         let (collection, instance) = differing[self.keeping.fate.index(differing.len())];
