@@ -3,6 +3,7 @@
 #![cfg_attr(not(test), warn(clippy::disallowed_methods))]
 
 pub mod admin;
+pub mod audit;
 pub mod chroma;
 pub mod cli;
 pub mod clock;

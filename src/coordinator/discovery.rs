@@ -9,6 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
+use super::copy_doubts::CopyDoubts;
 use super::differences::Differences;
 use super::indexes::Indexes;
 use super::markers::Markers;
@@ -32,6 +33,7 @@ pub struct Discovery {
     markers: Markers,
     indexes: Indexes,
     differences: Differences,
+    doubts: CopyDoubts,
     ticks: watch::Sender<u64>,
 }
 
@@ -46,6 +48,7 @@ impl Discovery {
             markers,
             indexes: Indexes::default(),
             differences: Differences::default(),
+            doubts: CopyDoubts::default(),
             ticks: watch::Sender::new(0),
         }
     }
@@ -58,6 +61,11 @@ impl Discovery {
     /// What the servers can do.
     pub fn servers(&self) -> &Servers {
         &self.servers
+    }
+
+    /// Copies that are to be checked.
+    pub fn doubts(&self) -> &CopyDoubts {
+        &self.doubts
     }
 
     /// The collections' indexes.

@@ -5,6 +5,7 @@
 //! [`core`].
 
 pub mod adoption;
+mod copy_doubts;
 mod core;
 mod differences;
 mod discovery;
@@ -18,6 +19,7 @@ mod restore;
 mod servers;
 mod tickets;
 
+pub use self::copy_doubts::CopyDoubts;
 pub(crate) use self::core::Work;
 pub use self::core::{BoardView, Core, CoreParts, PanicGuard, RequestSink, Withdrawal, WorkQueue};
 pub use self::differences::{Apart, Difference, Differences};

@@ -24,6 +24,7 @@ use tracing::{info, warn};
 use self::copy::{Copy, Holder, Made};
 use self::cutover::Cutover;
 use self::error::HealError;
+pub(crate) use self::place::Place;
 pub use self::progress::{HealPause, HealProgress, HealStage, HealView};
 use crate::clock;
 use crate::coordinator::Core;
@@ -179,6 +180,11 @@ impl Healer {
             Ok((_, Holder::Replaceable { .. })) => since.elapsed() >= PATIENCE,
             Ok((_, Holder::Foreign)) => {
                 self.progress.refused(rebuild, &HealError::Foreign.to_string());
+                false
+            }
+            // A copy with a damaged index can be neither compared nor counted: it is checked.
+            Err(HealError::Target(_)) => {
+                self.core.discovery().doubts().note(rebuild.collection, rebuild.target);
                 false
             }
             Err(_) => false,

@@ -21,7 +21,7 @@ pub(super) const PAGE_IDS: usize = 10_000;
 pub(super) const NAMED: usize = 500;
 
 /// A collection on an instance.
-pub(super) struct Place<'a> {
+pub(crate) struct Place<'a> {
     core: &'a Core,
     client: &'a Client,
     instance: InstanceId,
@@ -30,21 +30,21 @@ pub(super) struct Place<'a> {
 }
 
 /// Some records in a row.
-pub(super) struct Page {
+pub(crate) struct Page {
     pub records: Vec<Record>,
     pub end: End,
 }
 
 /// Whether a collection ends with a page.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     Reached,
     Beyond,
 }
 
 /// Why something was not written.
 #[derive(Debug, thiserror::Error)]
-pub(super) enum WriteError {
+pub(crate) enum WriteError {
     #[error("{0}")]
     Refused(String),
     /// It may be executed yet.

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 /// One record. The embedding is kept as it was written: it is copied, never read.
 #[derive(Clone, Debug)]
-pub(super) struct Record {
+pub(crate) struct Record {
     pub id: String,
     embedding: Option<Box<RawValue>>,
     document: Value,

@@ -7,10 +7,11 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 
 use super::services::{
-    EventService, ExecutorService, HandOut, HealService, JournalService, RejoinService, RetentionService,
+    AuditService, EventService, ExecutorService, HandOut, HealService, JournalService, RejoinService, RetentionService,
 };
 use super::start_error::StartError;
 use crate::admin::{Admin, AdminOptions, Listeners, StoreKind, shown_in_event};
+use crate::audit::Auditor;
 use crate::clock::Timestamp;
 use crate::config::{Config, ConnectionPooling};
 use crate::coordinator::{Core, CoreParts, Inspections, Restored, restore};
@@ -99,12 +100,12 @@ impl Components {
             // The receiver is gone when the process is about to end.
             let _ = served.send(());
         });
-        let retention = self.retention(&core);
+        let (retention, auditor) = (self.retention(&core), self.auditor(&core));
         self.hand_out.give(
             JournalService { task, stop: self.journal_stopped, lost: self.lost },
             ExecutorService { runner, work },
             RejoinService { rejoin, inspections, ready },
-            HealService(healer),
+            (HealService(healer), AuditService(auditor)),
             retention,
             events,
         );
@@ -161,6 +162,10 @@ impl Components {
         };
         let progress = Arc::new(HealProgress::default());
         (Healer::new(Arc::clone(core), self.client(), options, Arc::clone(&progress)), progress)
+    }
+
+    fn auditor(&self, core: &Arc<Core>) -> Auditor {
+        Auditor::new(Arc::clone(core), self.client(), self.config.attempt_timeout)
     }
 
     fn retention(&self, core: &Arc<Core>) -> RetentionService {

@@ -14,13 +14,14 @@ mod store;
 use std::sync::Arc;
 
 use pingora::server::{RunArgs, Server};
+use pingora::services::ServiceHandle;
 use pingora::services::background::background_service;
 use tokio::sync::{mpsc, oneshot};
 use tracing::info;
 
 use self::components::Components;
 use self::leadership::{Begin, LeaseHolder, LeaseRenewer};
-use self::services::{Task, tasks};
+use self::services::{Task, Tasks, tasks};
 use self::signals::Signals;
 pub use self::start_error::StartError;
 use self::stop::Stopper;
@@ -91,13 +92,8 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
     let mut renewer = background_service("leadership", renewer);
     // Renewing must not wait for the journal's loading.
     renewer.threads = Some(2);
-    server.add_service(background_service("journal", tasks.journal));
-    server.add_service(background_service("executor", tasks.executor));
-    server.add_service(background_service("heal", tasks.heal));
-    server.add_service(background_service("retention", tasks.retention));
-    server.add_service(background_service("events", tasks.events));
     server.add_service(background_service("stop", stopper));
-    let rejoin = server.add_service(background_service("rejoin", tasks.rejoin));
+    let rejoin = add_tasks(&mut server, tasks);
     let renewer = server.add_service(renewer);
     let health = server.add_service(health);
     let proxy = server.add_service(proxy);
@@ -106,6 +102,17 @@ pub fn serve(mut config: Config) -> Result<(), StartError> {
     server.run(RunArgs { shutdown_signal: Box::new(Signals) });
     // Pingora has ended its services; what is left of the process is ended by `stop`.
     std::process::exit(0);
+}
+
+/// Adds the services that need the journal. Returned: the one that others wait for.
+fn add_tasks(server: &mut Server, tasks: Tasks) -> ServiceHandle {
+    server.add_service(background_service("journal", tasks.journal));
+    server.add_service(background_service("executor", tasks.executor));
+    server.add_service(background_service("heal", tasks.heal));
+    server.add_service(background_service("audit", tasks.audit));
+    server.add_service(background_service("retention", tasks.retention));
+    server.add_service(background_service("events", tasks.events));
+    server.add_service(background_service("rejoin", tasks.rejoin))
 }
 
 fn bind(address: std::net::SocketAddr) -> Result<std::net::TcpListener, StartError> {

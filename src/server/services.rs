@@ -9,6 +9,7 @@ use pingora::services::background::BackgroundService;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::audit::Auditor;
 use crate::coordinator::{Core, EXIT_CODE, Inspections, WorkQueue};
 use crate::events::{Hub, Webhook};
 use crate::executor::Runner;
@@ -76,6 +77,7 @@ pub(super) struct Tasks {
     pub executor: Task<ExecutorService>,
     pub rejoin: Task<RejoinService>,
     pub heal: Task<HealService>,
+    pub audit: Task<AuditService>,
     pub retention: Task<RetentionService>,
     pub events: Task<EventService>,
 }
@@ -86,6 +88,7 @@ pub(super) struct HandOut {
     executor: oneshot::Sender<ExecutorService>,
     rejoin: oneshot::Sender<RejoinService>,
     heal: oneshot::Sender<HealService>,
+    audit: oneshot::Sender<AuditService>,
     retention: oneshot::Sender<RetentionService>,
     events: oneshot::Sender<EventService>,
 }
@@ -96,6 +99,7 @@ pub(super) fn tasks() -> (HandOut, Tasks) {
     let (give_sync, executor) = Task::later();
     let (give_recovery, rejoin) = Task::later();
     let (give_heal, heal) = Task::later();
+    let (give_audit, audit) = Task::later();
     let (give_retention, retention) = Task::later();
     let (give_events, events) = Task::later();
     let hand_out = HandOut {
@@ -103,10 +107,11 @@ pub(super) fn tasks() -> (HandOut, Tasks) {
         executor: give_sync,
         rejoin: give_recovery,
         heal: give_heal,
+        audit: give_audit,
         retention: give_retention,
         events: give_events,
     };
-    (hand_out, Tasks { journal, executor, rejoin, heal, retention, events })
+    (hand_out, Tasks { journal, executor, rejoin, heal, audit, retention, events })
 }
 
 impl HandOut {
@@ -116,7 +121,7 @@ impl HandOut {
         journal: JournalService,
         executor: ExecutorService,
         rejoin: RejoinService,
-        heal: HealService,
+        (heal, audit): (HealService, AuditService),
         retention: RetentionService,
         events: EventService,
     ) {
@@ -124,6 +129,7 @@ impl HandOut {
         let _ = self.executor.send(executor);
         let _ = self.rejoin.send(rejoin);
         let _ = self.heal.send(heal);
+        let _ = self.audit.send(audit);
         let _ = self.retention.send(retention);
         let _ = self.events.send(events);
     }
@@ -179,6 +185,15 @@ pub(super) struct HealService(pub Healer);
 
 #[async_trait]
 impl Work for HealService {
+    async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        self.0.run().await;
+    }
+}
+
+pub(super) struct AuditService(pub Auditor);
+
+#[async_trait]
+impl Work for AuditService {
     async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         self.0.run().await;
     }

@@ -227,6 +227,14 @@ impl ChromaServer {
         copy(&saved.path().join("data"), &self.dir.join("data"));
     }
 
+    /// Damages every index that it has written to a file: their headers are zeros. How many there were.
+    pub fn damage_indexes(&self) -> usize {
+        assert!(self.child.is_none(), "kill it first");
+        let folders = std::fs::read_dir(self.dir.join("data")).expect("the server's data");
+        let headers = folders.map(|entry| entry.expect("an entry").path().join("header.bin"));
+        headers.filter(|file| file.exists()).map(|file| std::fs::write(file, [0; 100]).expect("an index")).count()
+    }
+
     /// Throws its data away: it comes back blank.
     pub fn wipe(&mut self) {
         assert!(self.child.is_none(), "kill it first");

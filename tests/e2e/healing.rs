@@ -17,7 +17,7 @@ const HEALED: Duration = Duration::from_secs(120);
 const ON: &str = "  heal: { enabled: true }\n  read_wait: 1s\n  recovery_interval: 1s";
 
 /// So many records of some size, in one collection.
-fn fill(client: &Client, collection: &str, count: usize) {
+pub fn fill(client: &Client, collection: &str, count: usize) {
     let mut random = Random::new(seed());
     for first in (0..count).step_by(500) {
         let ids: Vec<String> = (first..count.min(first + 500)).map(|number| format!("bulk-{number}")).collect();

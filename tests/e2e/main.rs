@@ -14,6 +14,7 @@ mod completion;
 mod conformance;
 mod convergence;
 mod cors;
+mod damaged;
 mod definite;
 mod diverged;
 mod drop_in;

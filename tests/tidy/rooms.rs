@@ -28,6 +28,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     ("rejoin", &["chroma", "clock", "coordinator", "executor", "ids", "instance", "journal", "lasting", "order"]),
     ("heal", &["chroma", "clock", "coordinator", "ids", "instance", "journal", "lasting", "order"]),
+    ("audit", &["chroma", "clock", "coordinator", "heal", "ids", "instance", "lasting", "order"]),
     ("events", &["clock", "ids", "instance", "journal", "lasting", "metrics", "order"]),
     // What clients and operators reach. None sends a write to an instance.
     // The HTTP that proxy, pages and configuration share.
@@ -74,6 +75,7 @@ const ROOMS: &[(&str, &[&str])] = &[
         "server",
         &[
             "admin",
+            "audit",
             "clock",
             "config",
             "coordinator",

@@ -20,6 +20,9 @@ pub const ATTEMPTS: usize = 4;
 /// The pause before the second attempt at an instance that has failed; before the third it is twice as long, and so on.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// What Chroma answers when something is wrong with a copy.
+const SERVER_ERROR: u16 = 500;
+
 /// The attempts of one read.
 #[derive(Clone, Debug, Default)]
 pub struct Attempts {
@@ -29,6 +32,8 @@ pub struct Attempts {
     excluded: Vec<InstanceId>,
     /// An answer whose header did not say what it means: from whom, and its status.
     unclear: Option<(InstanceId, u16)>,
+    /// Those that answered with a server's error.
+    failed: Vec<InstanceId>,
 }
 
 impl Attempts {
@@ -46,6 +51,19 @@ impl Attempts {
     /// again at once, after the others.
     pub fn unclear(&mut self, instance: InstanceId, status: u16) {
         self.unclear = Some((instance, status));
+        self.failed(instance, status);
+    }
+
+    /// The instance answered with this status, which is passed on to nobody yet.
+    pub fn failed(&mut self, instance: InstanceId, status: u16) {
+        if status == SERVER_ERROR {
+            self.failed.push(instance);
+        }
+    }
+
+    /// Those that failed what this instance has answered well.
+    pub fn failed_beside(&self, instance: InstanceId) -> impl Iterator<Item = InstanceId> {
+        self.failed.iter().copied().filter(move |failed| *failed != instance)
     }
 
     /// Whether another instance has answered with this status already: two that agree are enough.
@@ -73,7 +91,7 @@ pub enum Wait {
 /// # Errors
 /// What to answer when no instance is left to be asked.
 pub async fn next(edge: &Edge, read: &Read, attempts: &Attempts, wait: Wait) -> Result<InstanceId, Failure> {
-    let Attempts { tried, excluded, unclear } = attempts;
+    let Attempts { tried, excluded, unclear, .. } = attempts;
     let now = clock::now();
     let deadline = match wait {
         Wait::ForFresh => now + edge.options.read_wait,

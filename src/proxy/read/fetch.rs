@@ -77,13 +77,7 @@ pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts
                 continue;
             }
         };
-        for (_, lasted) in edge.failed_reads.quiet(clock::now()) {
-            tracing::info!(
-                seconds = lasted.time.as_secs(),
-                times = lasted.times,
-                "reads no longer fail on every instance"
-            );
-        }
+        reads_succeed(edge);
         if let Some(stake) = &read.stake {
             stake.answered(answer.status);
         }
@@ -95,7 +89,10 @@ pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts
         let class = chroma::classify(read.call(), answer.status, &answer.body);
         let reply = rewrite::whole(edge, read, instance, ids, answer);
         match class.read_advice() {
-            ReadAdvice::PassOn => return Ok(reply),
+            ReadAdvice::PassOn => {
+                doubt_those_that_failed(edge, read, &attempts, instance, reply.status);
+                return Ok(reply);
+            }
             ReadAdvice::Elsewhere if attempts.agrees(reply.status) => return Ok(reply),
             ReadAdvice::Elsewhere => {
                 attempts.exclude(instance);
@@ -104,12 +101,28 @@ pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts
             // It passes: while a collection is dropped no instance may be left to ask, and then it is known to be gone.
             ReadAdvice::Again => wait = Wait::ForFresh,
         }
+        attempts.failed(instance, reply.status);
         // Do not pass on a gateway's error page.
         let passable = (class != Class::Gateway).then_some(reply);
         if attempts.used_up() {
             return passable.or(failed).ok_or(Failure::InstancesFailed);
         }
         failed = passable.or(failed);
+    }
+}
+
+/// Says when a time is over in which reads failed on every instance.
+fn reads_succeed(edge: &Edge) {
+    for (_, lasted) in edge.failed_reads.quiet(clock::now()) {
+        let (seconds, times) = (lasted.time.as_secs(), lasted.times);
+        tracing::info!(seconds, times, "reads no longer fail on every instance");
+    }
+}
+
+/// A copy that fails what another one answers may be damaged: it is checked.
+fn doubt_those_that_failed(edge: &Edge, read: &Read, attempts: &Attempts, instance: InstanceId, status: u16) {
+    if let (Target::Collection(collection), 200) = (&read.target, status) {
+        attempts.failed_beside(instance).for_each(|failed| edge.core.discovery().doubts().note(*collection, failed));
     }
 }
 
