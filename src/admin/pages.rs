@@ -85,7 +85,9 @@ impl Admin {
         let registry = self.core.registry();
         let phase = registry.phase(id);
         let behind = picture.behind(id);
+        let is_foreign = self.core.discovery().markers().foreign(id).is_some();
         let state = match phase {
+            Phase::Returned if is_foreign => "foreign",
             Phase::Up if behind > 0 => "catching_up",
             other => other.as_str(),
         };

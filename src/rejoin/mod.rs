@@ -128,7 +128,7 @@ impl Rejoin {
         let registry = &self.core.registry;
         let mut changes = self.core.changes();
         let looked_at = async {
-            let awaited = |id| matches!(registry.phase(id), Phase::Unknown | Phase::Returned) && self.is_supported(id);
+            let awaited = |id| matches!(registry.phase(id), Phase::Unknown | Phase::Returned) && self.may_serve(id);
             while registry.ids().any(awaited) {
                 let _ = tokio::time::timeout(MOMENT, changes.changed()).await;
             }
@@ -252,14 +252,15 @@ impl Rejoin {
     fn adopting(&self, instance: InstanceId) -> Adopting {
         let later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = &self.core.registry;
-        let may_come = |id| registry.phase(id) != Phase::Down && self.is_supported(id);
+        let may_come = |id| registry.phase(id) != Phase::Down && self.may_serve(id);
         let preferred = registry.ids().any(|id| id < instance && later.contains(&id) && may_come(id));
         if preferred && self.begun.elapsed() < PRECEDENCE { Adopting::NotYet } else { Adopting::Now }
     }
 
-    /// Whether it is not known to be a server that is not supported.
-    fn is_supported(&self, instance: InstanceId) -> bool {
-        self.core.discovery().servers().why_unsupported(instance).is_none()
+    /// Whether it is not known to be a server that is not supported, or that holds somebody else's data.
+    fn may_serve(&self, instance: InstanceId) -> bool {
+        let discovery = self.core.discovery();
+        discovery.servers().why_unsupported(instance).is_none() && discovery.markers().foreign(instance).is_none()
     }
 
     fn note_adoption(&self, instance: InstanceId, adopted: Adopted) {

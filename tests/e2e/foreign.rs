@@ -134,6 +134,7 @@ fn foreign_data_stay_until_an_operator_has_said_so_and_an_edge_that_is_killed_go
     }
     assert_eq!(client.get("/admin/foreign").status, 405);
     assert_eq!(second(&cluster.edge)["foreign_rebuild"], json!({ "stage": "reported" }));
+    wait_for("its state", CATCH_UP, || (second(&cluster.edge)["state"] == "foreign").then_some(()));
     assert_eq!(ids_by_name(&cluster.servers[1], "things"), ["strange"]);
     assert_eq!(say(&client, &word).expect(202).json()["success"], true);
     wait_for("half of it deleted", CATCH_UP, || {

@@ -60,6 +60,8 @@ impl Board {
             LaneState::Quarantined | LaneState::Condemned => return Err(Obstacle::Unfit),
         }
         let lane = self.lanes.get(&id).ok_or(Obstacle::NothingDiffers)?;
+        // First: that does not pass.
+        self.nothing_was_written(lane)?;
         let going = self.first_deletion(collection) != Seq::MAX || lane.closed_by.is_some();
         let held = self.cutovers.contains_key(&id) || self.halted.contains(id) || self.held.contains_key(&id);
         let quiet = self.instances().all(|other| {
@@ -70,7 +72,6 @@ impl Board {
         if going || held || !quiet || !self.knows_collection(collection, instance) {
             return Err(Obstacle::Busy);
         }
-        self.nothing_was_written(lane)?;
         Ok(Keeping::TakesOver)
     }
 
