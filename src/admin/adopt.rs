@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::Admin;
-use super::refused::refused;
+use super::refused::{refused, word};
 use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::coordinator::Difference;
 use crate::ids::{CollectionId, InstanceId, Scope, shown};
@@ -75,7 +75,7 @@ impl Admin {
         if request.method != Method::POST {
             return EdgeAnswer::method_not_allowed("POST").into();
         }
-        let body = match serde_json::from_slice::<Body>(&request.body) {
+        let body = match word::<Body>(&request.body) {
             Ok(body) => body,
             Err(error) => {
                 let text = format!("Expected {{\"collection\": ID OR NAME, \"from\": INSTANCE}}: {error}");
@@ -133,7 +133,7 @@ mod tests {
 
     #[test]
     fn the_word_names_a_collection_and_an_instance() {
-        let read = |body: &str| serde_json::from_str::<Body>(body).ok().map(|body| (body.collection, body.from));
+        let read = |body: &str| word::<Body>(body.as_bytes()).ok().map(|body| (body.collection, body.from));
         assert_eq!(read(r#"{"collection":"docs","from":"b"}"#), Some(("docs".to_owned(), "b".to_owned())));
         for bad in [r#"{"collection":"docs"}"#, r#"{"from":"b"}"#, r#"{"collection":1,"from":"b"}"#, "null"] {
             assert_eq!(read(bad), None, "{bad}");

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::Admin;
-use super::refused::refused;
+use super::refused::{refused, word};
 use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::coordinator::ForeignStage;
 use crate::ids::{InstanceId, shown};
@@ -52,7 +52,7 @@ impl Admin {
         if request.method != Method::POST {
             return EdgeAnswer::method_not_allowed("POST").into();
         }
-        let body = match serde_json::from_slice::<Body>(&request.body) {
+        let body = match word::<Body>(&request.body) {
             Ok(body) => body,
             Err(error) => {
                 let text =
@@ -91,11 +91,14 @@ mod tests {
 
     #[test]
     fn the_word_names_the_server_twice() {
-        let read = |body: &str| serde_json::from_str::<Body>(body).map(|body| (body.instance, body.confirm)).ok();
+        let read = |body: &str| word::<Body>(body.as_bytes()).map(|body| (body.instance, body.confirm)).ok();
         let word = r#"{"instance":"b","action":"rebuild","confirm":"b"}"#;
         assert_eq!(read(word), Some(("b".to_owned(), "b".to_owned())));
-        for bad in [r#"{"instance":"b","action":"rebuild"}"#, r#"{"instance":"b","action":"wipe","confirm":"b"}"#, "[]"]
-        {
+        for bad in [
+            r#"{"instance":"b","action":"rebuild"}"#,
+            r#"{"instance":"b","action":"wipe","confirm":"b"}"#,
+            r#"["b","rebuild","b"]"#,
+        ] {
             assert_eq!(read(bad), None, "{bad}");
         }
     }

@@ -6,7 +6,7 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use super::refused::refused;
+use super::refused::{refused, word};
 use super::{Admin, Page};
 use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::heal::{HealPause, HealStage, HealView};
@@ -112,7 +112,7 @@ impl Admin {
         if request.method != Method::POST {
             return EdgeAnswer::method_not_allowed("GET,HEAD,POST").into();
         }
-        let Ok(Body { action }) = serde_json::from_slice(&request.body) else {
+        let Ok(Body { action }) = word(&request.body) else {
             let text = "Expected {\"action\": \"pause\" | \"resume\"}";
             return refused(400, ErrorName::InvalidArgumentError, "bad_body", text);
         };
@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn what_may_be_asked_for() {
-        let action = |body: &str| serde_json::from_str::<Body>(body).ok().map(|body| body.action);
+        let action = |body: &str| word::<Body>(body.as_bytes()).ok().map(|body| body.action);
         assert_eq!(action(r#"{"action":"pause"}"#), Some(Action::Pause));
         assert_eq!(action(r#"{"action":"resume"}"#), Some(Action::Resume));
         assert_eq!([action(r#"{"action":"stop"}"#), action("{}"), action("[1]")], [None; 3]);

@@ -4,6 +4,7 @@
 //! counted on the side.
 
 mod adopt;
+mod audit;
 mod client;
 mod faults;
 mod foreign;
@@ -25,6 +26,7 @@ use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
 use self::safety::{Safety, SafetyPage};
+use crate::audit::AuditReport;
 use crate::chroma::EdgeAnswer;
 use crate::clock;
 use crate::coordinator::Core;
@@ -47,6 +49,7 @@ pub struct Admin {
     started: Instant,
     listeners: Listeners,
     healing: Arc<HealProgress>,
+    audits: Arc<AuditReport>,
     safety: Safety,
     vouch: Arc<Vouch>,
 }
@@ -110,14 +113,25 @@ impl Admin {
         health: Arc<Health>,
         listeners: Listeners,
         vouch: Arc<Vouch>,
-        healing: Arc<HealProgress>,
+        (healing, audits): (Arc<HealProgress>, Arc<AuditReport>),
         options: &AdminOptions,
     ) -> Admin {
         let hub = Arc::clone(&listeners.hub);
         let (interval, key_headers) = (options.recovery_interval, options.key_headers.clone());
         let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, interval, key_headers);
         let AdminOptions { backlog_limit, store, .. } = *options;
-        Admin { core, admission, backlog_limit, store, started: clock::now(), listeners, healing, safety, vouch }
+        Admin {
+            core,
+            admission,
+            backlog_limit,
+            store,
+            started: clock::now(),
+            listeners,
+            healing,
+            audits,
+            safety,
+            vouch,
+        }
     }
 
     async fn page(&self, path: &str) -> Option<Page> {
@@ -151,7 +165,8 @@ fn quarantined_at(path: &str) -> Option<String> {
 const ADOPT: &str = "/admin/adopt";
 const FOREIGN: &str = "/admin/foreign";
 const HEAL: &str = "/admin/heal";
-const WORDS: [&str; 3] = [ADOPT, FOREIGN, HEAL];
+const AUDIT: &str = "/admin/audit";
+const WORDS: [&str; 4] = [ADOPT, FOREIGN, HEAL, AUDIT];
 
 /// The largest body with one.
 const WORD_BYTES: usize = 16 * 1024;
@@ -194,6 +209,7 @@ impl OwnPages for Admin {
             ADOPT => return self.on_adopt(&request).await.into(),
             FOREIGN => return self.on_foreign(&request).into(),
             HEAL => return self.on_heal(&request).into(),
+            AUDIT => return self.on_audit(&request).into(),
             _ => {}
         }
         if request.path == client::PATH {

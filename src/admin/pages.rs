@@ -243,6 +243,7 @@ impl Admin {
                     "collection_name": collection.name,
                     "tenant": collection.scope.tenant,
                     "database": collection.scope.database,
+                    "equal_as_of": self.audits.of(collection.id).and_then(|audit| audit.equal_as_of).map(|at| at.millis()),
                     "complete": collection.mappings.iter().all(Option::is_some),
                     "instances": registry.ids().map(on).collect::<Vec<_>>(),
                 })

@@ -1,148 +1,69 @@
-//! Looks for copies that are not what they should be although their servers are well, and says which.
+//! Looks for copies that are not what they should be although their servers are well: their index is damaged, or somebody has
+//! changed records behind the edge's back.
 //!
 //! It reads, compares and judges. What becomes of a copy that is wrong is the board's decision (rule R17), and how it is
 //! made anew is `heal/`.
 
 mod answers;
+mod contents;
+mod damage;
+mod fold;
+mod judge;
+mod pace;
+mod passes;
+mod report;
 
-use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
-use tracing::{info, warn};
-
-use self::answers::{Answers, to_a_query};
-use crate::chroma::{self, IndexShape};
-use crate::clock;
+pub use self::report::{AuditReport, AuditRequest, CollectionAudit, Differing, Finding, Repair, RunningAudit};
+use crate::chroma;
 use crate::coordinator::Core;
 use crate::heal::Place;
 use crate::ids::{CollectionId, InstanceId};
-use crate::instance::{Client, Generation};
+use crate::instance::Client;
 use crate::lasting::LastingStates;
-use crate::order::{Evidence, Input, LaneState};
+use crate::order::LaneState;
 
-/// Between two copies that are asked because their instance returned.
-const PACE: Duration = Duration::from_millis(50);
-/// Between two searches for instances that returned, if nothing announces one.
-const LOOK: Duration = Duration::from_secs(5);
-/// A copy fails so often before it is condemned, with this pause: some failures pass by themselves.
-const TRIES: u32 = 3;
-const PAUSE: Duration = Duration::from_secs(1);
-/// A copy that was checked because of a failed read is not checked again for so long.
-const CHECKED_FOR: Duration = Duration::from_secs(10);
-/// Copies whose last check is remembered.
-const REMEMBERED: usize = 1024;
+/// How often contents are compared, and how fast.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AuditOptions {
+    /// In which every collection is compared once. Zero: only when somebody asks for it.
+    pub interval: Duration,
+    /// Records a second that are compared without being asked for.
+    pub rate: u32,
+}
 
 /// The background service `audit`.
 pub struct Auditor {
     core: Arc<Core>,
     client: Client,
+    options: AuditOptions,
     /// The time limit of one request.
     deadline: Duration,
+    report: Arc<AuditReport>,
     /// Copies that fail queries and have no sound one beside them: for the log.
     failing: LastingStates<(CollectionId, InstanceId)>,
+    /// Collections whose copies differ, and nobody knows which one is right: for the log.
+    undecided: LastingStates<CollectionId>,
 }
 
 impl Auditor {
     /// Run it in the runtime that `client` is to belong to.
-    pub fn new(core: Arc<Core>, client: Client, deadline: Duration) -> Self {
-        Auditor { core, client, deadline, failing: LastingStates::default() }
+    pub fn new(
+        core: Arc<Core>,
+        client: Client,
+        options: AuditOptions,
+        deadline: Duration,
+        report: Arc<AuditReport>,
+    ) -> Self {
+        let (failing, undecided) = (LastingStates::default(), LastingStates::default());
+        Auditor { core, client, options, deadline, report, failing, undecided }
     }
 
     /// Runs until the future is dropped.
     pub async fn run(self) {
-        tokio::join!(self.check_what_failed(), self.check_what_returned());
-    }
-
-    /// Copies that failed a read which another copy answered.
-    async fn check_what_failed(&self) {
-        let mut checked: HashMap<(CollectionId, InstanceId), Instant> = HashMap::new();
-        loop {
-            let (collection, instance) = self.core.discovery().doubts().next().await;
-            let now = clock::now();
-            checked.retain(|_, at| now.duration_since(*at) < CHECKED_FOR);
-            if checked.len() < REMEMBERED && checked.insert((collection, instance), now).is_none() {
-                self.check(collection, instance).await;
-            }
-        }
-    }
-
-    /// Every collection on an instance that returned, one after the other: an index can have been damaged while its server
-    /// was down, and nobody may ask for it for a long time.
-    async fn check_what_returned(&self) {
-        let registry = self.core.registry();
-        let mut changes = registry.changes();
-        let mut checked: HashMap<InstanceId, Generation> = HashMap::new();
-        loop {
-            for instance in registry.ids() {
-                let generation = registry.generation(instance);
-                if !registry.usable(instance) || checked.get(&instance) == Some(&generation) {
-                    continue;
-                }
-                if self.check_all(instance, generation).await {
-                    checked.insert(instance, generation);
-                }
-            }
-            let _ = tokio::time::timeout(LOOK, changes.changed()).await;
-        }
-    }
-
-    /// Whether everything was checked before the instance went away again.
-    async fn check_all(&self, instance: InstanceId, generation: Generation) -> bool {
-        let registry = self.core.registry();
-        let collections: Vec<CollectionId> = self.core.board().catalog().collections().map(|known| known.id).collect();
-        for collection in collections {
-            if !registry.usable(instance) || registry.generation(instance) != generation {
-                return false;
-            }
-            self.check(collection, instance).await;
-            tokio::time::sleep(PACE).await;
-        }
-        true
-    }
-
-    /// Condemns the copy if it fails queries again and again, and another copy answers them.
-    async fn check(&self, collection: CollectionId, instance: InstanceId) {
-        // A query of an index out of the ordinary can cost its server its life.
-        if self.core.discovery().indexes().of(collection) != IndexShape::ORDINARY {
-            return;
-        }
-        let mut why = String::new();
-        for attempt in 0..TRIES {
-            if attempt > 0 {
-                tokio::time::sleep(PAUSE).await;
-            }
-            let Some(copy) = self.copy(collection, instance, &[LaneState::InStep, LaneState::Diverged]) else { return };
-            match to_a_query(&copy).await {
-                Answers::Fails(error) => why = error,
-                Answers::Yes => return self.is_sound(collection, instance),
-                Answers::Unknown(_) => return,
-            }
-        }
-        let name = self.core.registry().name(instance);
-        if self.another_answers(collection, instance).await {
-            warn!(%collection, instance = %name, error = why, "this copy fails queries that another one answers: it is made anew");
-            self.core.step(Input::Condemn { collection, instance, evidence: Evidence::FailsQueries });
-        } else if let Some(times) = self.failing.seen((collection, instance), clock::now()).times() {
-            warn!(%collection, instance = %name, error = why, times, "this copy fails queries, and no other one answers them");
-        }
-    }
-
-    fn is_sound(&self, collection: CollectionId, instance: InstanceId) {
-        if let Some(lasted) = self.failing.ended(&(collection, instance), clock::now()) {
-            let (instance, seconds) = (self.core.registry().name(instance), lasted.time.as_secs());
-            info!(%collection, %instance, seconds, times = lasted.times, "this copy answers queries again");
-        }
-    }
-
-    async fn another_answers(&self, collection: CollectionId, instance: InstanceId) -> bool {
-        for other in self.core.registry().ids().filter(|other| *other != instance) {
-            let Some(copy) = self.copy(collection, other, &[LaneState::InStep]) else { continue };
-            if to_a_query(&copy).await == Answers::Yes {
-                return true;
-            }
-        }
-        false
+        tokio::join!(self.check_what_failed(), self.check_what_returned(), self.compare_contents());
     }
 
     /// The copy, if the instance is there and in one of these states in the collection's lane.

@@ -22,6 +22,7 @@ use super::{
     Adopt, Config, ConnectionPooling, DEFAULT_MERGE_DOCUMENTS, Heal, JournalConfig, JournalStore, Limits, Protection,
     ReplicaRatio,
 };
+use crate::audit::AuditOptions;
 use crate::chroma::{Envelope, Limit, Number, Numbers, RequestLimits, Unit};
 use crate::heal::HealMode;
 use crate::ids::InstanceName;
@@ -90,6 +91,7 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         protection: protection(&edge),
         adopt: adopt(&edge),
         heal: heal(&edge),
+        audit: audit(&edge),
         idempotency: outside::idempotency(&edge),
         trusted_proxies: outside::trusted_proxies(&edge),
         origins: outside::origins(&edge),
@@ -342,6 +344,14 @@ fn heal(edge: &Section<'_>) -> Heal {
     let foreign = section.choice("foreign", "report", &policies, ForeignPolicy::Report);
     section.finish();
     Heal { mode, hold, marker_interval, foreign }
+}
+
+fn audit(edge: &Section<'_>) -> AuditOptions {
+    let section = edge.section("audit");
+    let interval = section.duration("interval", DAY, ms(0)..=365 * DAY);
+    let rate = section.count("rate", 1000, 1..=1_000_000);
+    section.finish();
+    AuditOptions { interval, rate: u32::try_from(rate).unwrap_or(u32::MAX) }
 }
 
 fn adopt(edge: &Section<'_>) -> Adopt {

@@ -31,6 +31,7 @@ pub use mistake::{Location, Mistake, Mistakes};
 pub use outside::WebhookConfig;
 pub use units::{ByteSize, show_duration};
 
+use crate::audit::AuditOptions;
 use crate::chroma::{Envelope, RequestLimits};
 use crate::heal::HealMode;
 use crate::instance::{HealthOptions, InstanceOptions};
@@ -88,6 +89,7 @@ pub struct Config {
     pub protection: Protection,
     pub adopt: Adopt,
     pub heal: Heal,
+    pub audit: AuditOptions,
     /// Which request headers bring the client's own id of a write. In the file: `idempotency.headers`.
     pub idempotency: KeyHeaders,
     /// Proxies in front of the edge whose `X-Forwarded-For` is believed.

@@ -24,8 +24,11 @@ use tracing::{info, warn};
 use self::copy::{Copy, Holder, Made};
 use self::cutover::Cutover;
 use self::error::HealError;
-pub(crate) use self::place::Place;
+pub(crate) use self::place::{NAMED, PAGE_IDS, Place};
 pub use self::progress::{HealPause, HealProgress, HealStage, HealView};
+#[cfg(test)]
+pub(crate) use self::records::records_of;
+pub(crate) use self::records::{Embeddings, Record};
 use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceId, Scope, shown};

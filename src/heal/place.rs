@@ -16,9 +16,9 @@ const NOT_FOUND: u16 = 404;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 const PAGE_RECORDS: usize = 2_000;
 /// Ids that are asked for at once.
-pub(super) const PAGE_IDS: usize = 10_000;
+pub(crate) const PAGE_IDS: usize = 10_000;
 /// Records that are named in one request: below SQLite's number of variables.
-pub(super) const NAMED: usize = 500;
+pub(crate) const NAMED: usize = 500;
 
 /// A collection on an instance.
 pub(crate) struct Place<'a> {

@@ -8,10 +8,10 @@ use serde_json::{Map, Value};
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
     pub id: String,
-    embedding: Option<Box<RawValue>>,
-    document: Value,
-    metadata: Value,
-    uri: Value,
+    pub embedding: Option<Box<RawValue>>,
+    pub document: Value,
+    pub metadata: Value,
+    pub uri: Value,
 }
 
 #[derive(Deserialize)]
@@ -28,7 +28,7 @@ struct Columns {
 }
 
 /// The records of an answer to `get`.
-pub(super) fn records_of(answer: &[u8]) -> Result<Vec<Record>, serde_json::Error> {
+pub(crate) fn records_of(answer: &[u8]) -> Result<Vec<Record>, serde_json::Error> {
     let columns: Columns = serde_json::from_slice(answer)?;
     let mut embeddings = columns.embeddings.unwrap_or_default().into_iter();
     let mut documents = columns.documents.unwrap_or_default().into_iter();
@@ -46,7 +46,7 @@ pub(super) fn records_of(answer: &[u8]) -> Result<Vec<Record>, serde_json::Error
 
 /// How equal two embeddings must be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Embeddings {
+pub(crate) enum Embeddings {
     Exact,
     /// Under cosine distance Chroma normalises once more per copy, and rounds.
     Rounded,
@@ -71,17 +71,22 @@ impl Embeddings {
             return true;
         }
         let numbers = |raw: &RawValue| serde_json::from_str::<Vec<f32>>(raw.get()).unwrap_or_default();
-        let (one, other) = (numbers(one), numbers(other));
+        self.close(&numbers(one), &numbers(other))
+    }
+
+    /// Whether these are the numbers of one embedding.
+    pub fn close(self, one: &[f32], other: &[f32]) -> bool {
         let close = |(one, other): (&f32, &f32)| match self {
             Embeddings::Exact => one == other,
             Embeddings::Rounded => (one - other).abs() <= ROUNDING,
         };
-        !one.is_empty() && one.len() == other.len() && one.iter().zip(&other).all(close)
+        !one.is_empty() && one.len() == other.len() && one.iter().zip(other).all(close)
     }
 }
 
 impl Record {
-    fn same(&self, other: &Record, embeddings: Embeddings) -> bool {
+    /// Whether they are equal, the embeddings as equal as they must be.
+    pub fn same(&self, other: &Record, embeddings: Embeddings) -> bool {
         let same = (&self.id, &self.document, &self.metadata, &self.uri)
             == (&other.id, &other.document, &other.metadata, &other.uri);
         same && embeddings.same(self.embedding.as_deref(), other.embedding.as_deref())

@@ -44,5 +44,7 @@ pub use removal::{HeldLane, HeldProgress, Trimmed, Trimming};
 pub use snapshot::{CollectionRow, EntryRow, ProgressRow, Snapshot};
 pub use status::{Status, TimingGap};
 pub use store::{Batch, CommitError, Store, Totals};
-pub use transaction::{Lookup, OperationType, QuarantineRow, Request, Resolution, StoredAnswer, TransactionRow};
+pub use transaction::{
+    History, Lookup, OperationType, QuarantineRow, Request, Resolution, StoredAnswer, TransactionRow,
+};
 use {draft::ack_policy, removal::ROW_BYTES, status::with_statuses, status_facts::with_reasons};

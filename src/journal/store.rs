@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::{
-    AuditPage, AuditQuery, Details, Draft, EventId, EventPage, EventScope, Fact, Fault, HeldLane, Lookup,
+    AuditPage, AuditQuery, Details, Draft, EventId, EventPage, EventScope, Fact, Fault, HeldLane, History, Lookup,
     QuarantineRow, ReadError, Recent, Request, Snapshot, Status, StatusSummary, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
@@ -54,6 +54,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The requests of these positions, in order; positions no longer stored are left out.
     async fn requests(&self, seqs: &[Seq]) -> Result<Vec<Request>, ReadError>;
+
+    /// Up to `most` of the lane's entries after this position, and where what is kept of the lane begins.
+    async fn history(&self, lane: LaneId, after: Seq, most: u32) -> Result<History, ReadError>;
 
     /// One transaction. "Absent" is final: after a commit in doubt it is not said before that commit can no longer
     /// become durable.

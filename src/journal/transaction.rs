@@ -30,6 +30,15 @@ pub struct Request {
     pub answer: Option<StoredAnswer>,
 }
 
+/// A part of what the journal keeps of a lane.
+#[derive(Clone, Debug, Default)]
+pub struct History {
+    /// Nothing is kept up to here: retention has removed it. Zero: everything is kept.
+    pub floor: Seq,
+    /// In the lane's order, each with its verdict.
+    pub entries: Vec<(Request, Option<Verdict>)>,
+}
+
 /// Whether a limited delete's ids are durable.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Resolution {

@@ -11,7 +11,7 @@ use super::services::{
 };
 use super::start_error::StartError;
 use crate::admin::{Admin, AdminOptions, Listeners, StoreKind, shown_in_event};
-use crate::audit::Auditor;
+use crate::audit::{AuditReport, Auditor};
 use crate::clock::Timestamp;
 use crate::config::{Config, ConnectionPooling};
 use crate::coordinator::{Core, CoreParts, Inspections, Restored, restore};
@@ -92,15 +92,17 @@ impl Components {
             Runner::new(Arc::clone(&core), resources, self.client(), self.runner_options(), Arc::clone(&inspections));
         let rejoin = self.rejoin(&core, first_look);
         let (healer, healing) = self.healer(&core);
+        let audits = Arc::<AuditReport>::default();
+        let auditor = self.auditor(&core, &audits);
         let (edge_slot, edge, listen) =
-            (self.edge_slot.clone(), self.edge(&core, listeners, healing), self.config.listen);
+            (self.edge_slot.clone(), self.edge(&core, listeners, (healing, audits)), self.config.listen);
         let ready = Box::new(move || {
             edge_slot.open(edge);
             tracing::info!(%listen, "serving");
             // The receiver is gone when the process is about to end.
             let _ = served.send(());
         });
-        let (retention, auditor) = (self.retention(&core), self.auditor(&core));
+        let retention = self.retention(&core);
         self.hand_out.give(
             JournalService { task, stop: self.journal_stopped, lost: self.lost },
             ExecutorService { runner, work },
@@ -164,8 +166,9 @@ impl Components {
         (Healer::new(Arc::clone(core), self.client(), options, Arc::clone(&progress)), progress)
     }
 
-    fn auditor(&self, core: &Arc<Core>) -> Auditor {
-        Auditor::new(Arc::clone(core), self.client(), self.config.attempt_timeout)
+    fn auditor(&self, core: &Arc<Core>, report: &Arc<AuditReport>) -> Auditor {
+        let (options, report) = (self.config.audit, Arc::clone(report));
+        Auditor::new(Arc::clone(core), self.client(), options, self.config.attempt_timeout, report)
     }
 
     fn retention(&self, core: &Arc<Core>) -> RetentionService {
@@ -181,7 +184,7 @@ impl Components {
         }
     }
 
-    fn edge(&self, core: &Arc<Core>, listeners: Listeners, healing: Arc<HealProgress>) -> Edge {
+    fn edge(&self, core: &Arc<Core>, listeners: Listeners, progress: (Arc<HealProgress>, Arc<AuditReport>)) -> Edge {
         let (health, admission) = (Arc::clone(&self.health), Arc::clone(&self.admission));
         let options = AdminOptions {
             backlog_limit: self.config.limits.backlog_entries,
@@ -191,7 +194,7 @@ impl Components {
         };
         let vouch = Vouch::new(Arc::clone(core), self.config.vouch.clone(), self.config.quarantine_wait);
         let (shared, known) = (Arc::clone(&admission), Arc::clone(&vouch));
-        let pages = Admin::new(Arc::clone(core), shared, Arc::clone(&health), listeners, known, healing, &options);
+        let pages = Admin::new(Arc::clone(core), shared, Arc::clone(&health), listeners, known, progress, &options);
         let pages = Arc::new(pages);
         Edge::new(Arc::clone(core), health, admission, pages, self.client(), vouch, proxy_options(&self.config))
     }

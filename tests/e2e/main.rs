@@ -3,6 +3,7 @@
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
 mod adopt;
+mod audits;
 mod bad_input;
 mod bystanders;
 mod capacity;

@@ -52,6 +52,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     (
         "admin",
         &[
+            "audit",
             "chroma",
             "clock",
             "coordinator",
@@ -68,7 +69,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ),
     // `validate` is a client: it shares no code with the edge but the clock.
     ("validate", &["clock"]),
-    ("config", &["chroma", "events", "heal", "ids", "instance", "journal", "order", "web"]),
+    ("config", &["audit", "chroma", "events", "heal", "ids", "instance", "journal", "order", "web"]),
     ("cli", &["config", "instance", "journal", "order", "proof", "validate", "web"]),
     // The composition root. No room imports it.
     (

@@ -62,7 +62,7 @@ macro_rules! contract_suite {
                 who_died_of_an_open_entry_is_remembered, what_is_quarantined_is_listed_until_it_is_lifted,
                 retention_keeps_what_is_quarantined_and_goes_on_behind_it, a_quarantine_goes_with_its_collection,
                 a_quarantined_copy_stays_so_until_it_is_diverged_or_in_step;
-            retention: trimming_waits_for_every_configured_instance, trimming_stops_at_an_open_entry,
+            retention: a_lanes_history_begins_at_its_floor, trimming_waits_for_every_configured_instance, trimming_stops_at_an_open_entry,
                 trimming_asks_no_diverged_instance, nothing_is_trimmed_without_an_instance_in_step,
                 positions_are_never_reused, trimming_is_bounded, a_trimmed_key_is_free_again,
                 a_deleted_lane_is_forgotten, loading_starts_at_the_lowest_instance, a_round_removes_all_that_may_go,

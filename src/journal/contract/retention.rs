@@ -45,6 +45,28 @@ pub async fn trimming_waits_for_every_configured_instance(bench: &impl Bench) {
     );
 }
 
+pub async fn a_lanes_history_begins_at_its_floor(bench: &impl Bench) {
+    let store = bench.open();
+    let lane = LaneId::Records(new_collection());
+    let seqs =
+        append(&*store, vec![draft(lane, "a"), draft(LaneId::Catalog, "x"), draft(lane, "b"), draft(lane, "c")]).await;
+    record(&*store, finished(&seqs[..3])).await;
+    record(&*store, vec![progress(lane, "primary", seqs[2]), progress(lane, "replica", seqs[0])]).await;
+    let history = async |after, most| {
+        let history = store.history(lane, after, most).await.unwrap();
+        let entry = |(request, verdict): &(Request, Option<Verdict>)| (request.seq, request.body.to_vec(), *verdict);
+        (history.floor, history.entries.iter().map(entry).collect::<Vec<_>>())
+    };
+    let applied = Some(Verdict::Applied);
+    let [a, b, c] =
+        [(seqs[0], b"a".to_vec(), applied), (seqs[2], b"b".to_vec(), applied), (seqs[3], b"c".to_vec(), None)];
+    assert_eq!(history(Seq::ZERO, 10).await, (Seq::ZERO, vec![a.clone(), b.clone(), c.clone()]));
+    assert_eq!(history(Seq::ZERO, 2).await, (Seq::ZERO, vec![a, b.clone()]));
+    assert_eq!(trim(&*store, ALL).await, 1);
+    assert_eq!(history(Seq::ZERO, 10).await, (seqs[0], vec![b, c.clone()]));
+    assert_eq!(history(seqs[2], 10).await, (seqs[0], vec![c]));
+}
+
 pub async fn trimming_stops_at_an_open_entry(bench: &impl Bench) {
     let store = bench.open();
     let seqs = append(&*store, (0..5).map(|_| draft(LaneId::Catalog, "x")).collect()).await;

@@ -35,8 +35,8 @@ use self::query::{audit, capacity, events, lanes, load, quarantine, read};
 use self::schema::Schema;
 use super::{
     AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, Fault,
-    HeldLane, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, QuarantineRow, ReadError, Recent,
-    Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
+    HeldLane, History, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, QuarantineRow,
+    ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
@@ -204,6 +204,10 @@ impl Store for PostgresStore {
 
     async fn requests(&self, seqs: &[Seq]) -> Result<Vec<Request>, ReadError> {
         read!(self.read, [seqs = seqs.to_vec()], |session| read::requests(session, seqs))
+    }
+
+    async fn history(&self, lane: LaneId, after: Seq, most: u32) -> Result<History, ReadError> {
+        read!(self.read, [], |session| read::history(session, lane, after, most))
     }
 
     /// After a commit in doubt this answers only once the doubt is over, and fails until then: what it does not find

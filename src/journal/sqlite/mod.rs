@@ -42,8 +42,9 @@ use self::read::Readers;
 use self::writer::{Command, Writer};
 use super::{
     AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, Fault,
-    HeldLane, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, Predecessor, QuarantineRow,
-    ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
+    HeldLane, History, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, Predecessor,
+    QuarantineRow, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed,
+    Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
@@ -146,6 +147,10 @@ impl Store for SqliteStore {
     async fn requests(&self, seqs: &[Seq]) -> Result<Vec<Request>, ReadError> {
         let seqs = seqs.to_vec();
         self.readers.read(move |connection| read::requests(connection, &seqs)).await
+    }
+
+    async fn history(&self, lane: LaneId, after: Seq, most: u32) -> Result<History, ReadError> {
+        self.readers.read(move |connection| read::history(connection, lane, after, most)).await
     }
 
     /// After a commit in doubt this answers only once the doubt is over, and fails until then: what it does not find

@@ -3,13 +3,14 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use rusqlite::{Connection, OptionalExtension};
+use rusqlite::{Connection, OptionalExtension, Row, params};
 use tokio::sync::Semaphore;
 
 use super::failure::unread;
 use super::{open, row};
-use crate::ids::Seq;
-use crate::journal::{Lookup, ReadError, Request, TransactionRow};
+use crate::ids::{LaneId, Seq};
+use crate::journal::names::lane_name;
+use crate::journal::{History, Lookup, ReadError, Request, TransactionRow};
 
 /// Reads that run at once; the others wait.
 const READERS: usize = 8;
@@ -85,6 +86,21 @@ pub(super) fn requests(connection: &Connection, seqs: &[Seq]) -> rusqlite::Resul
         .prepare_cached(&format!("SELECT {} FROM transactions JOIN bodies USING (seq) WHERE seq = ?1", row::REQUEST))?;
     let found = seqs.iter().map(|seq| statement.query_row([row::number(*seq)], row::request).optional());
     found.filter_map(Result::transpose).collect()
+}
+
+/// The floor is read last: what retention removes meanwhile lies below it.
+pub(super) fn history(connection: &Connection, lane: LaneId, after: Seq, most: u32) -> rusqlite::Result<History> {
+    let lane = lane_name(lane);
+    let select = format!(
+        "SELECT {}, verdict FROM transactions JOIN bodies USING (seq) WHERE lane = ?1 AND seq > ?2 ORDER BY seq LIMIT ?3",
+        row::REQUEST
+    );
+    let mut statement = connection.prepare_cached(&select)?;
+    let entry = |found: &Row<'_>| Ok((row::request(found)?, row::verdict(found)?));
+    let entries = statement.query_map(params![lane, row::number(after), most], entry)?.collect::<Result<_, _>>()?;
+    let floor = connection.prepare_cached("SELECT floor FROM floors WHERE lane = ?1")?;
+    let floor = { floor }.query_row([lane], |found| row::seq(found, "floor")).optional()?.unwrap_or(Seq::ZERO);
+    Ok(History { floor, entries })
 }
 
 pub(super) fn transaction(connection: &Connection, lookup: &Lookup) -> rusqlite::Result<Option<TransactionRow>> {

@@ -108,7 +108,7 @@ fn answer(row: &Row<'_>) -> rusqlite::Result<Option<StoredAnswer>> {
 }
 
 /// A verdict that may be absent.
-fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
+pub(super) fn verdict(row: &Row<'_>) -> rusqlite::Result<Option<Verdict>> {
     named(row, "verdict")
 }
 

@@ -89,6 +89,18 @@ impl Board {
         self.lanes.get(&LaneId::Records(collection)).map_or(LaneState::InStep, |lane| lane.progress(instance).state)
     }
 
+    /// Everything in the lane up to here is applied or skipped on the instance.
+    pub fn covered(&self, id: LaneId, instance: InstanceId) -> Seq {
+        self.lanes.get(&id).map_or(Seq::ZERO, |lane| lane.covered(instance))
+    }
+
+    /// The lane's newest entry, as far as the board has heard of it.
+    pub fn lane_end(&self, id: LaneId) -> Seq {
+        let Some(lane) = self.lanes.get(&id) else { return Seq::ZERO };
+        let passed = self.instances().map(|instance| lane.covered(instance)).max();
+        lane.slots.back().map(|slot| slot.entry.seq).max(passed).unwrap_or(Seq::ZERO)
+    }
+
     /// Whether every reachable instance has executed the entry, diverged ones aside.
     pub fn everywhere_here(&self, id: LaneId, seq: Seq) -> bool {
         // A lane is forgotten when nothing is left to wait for.

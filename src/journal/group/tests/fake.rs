@@ -89,6 +89,10 @@ impl Store for Fake {
         Err(ReadError::new("not asked here"))
     }
 
+    async fn history(&self, _: LaneId, _: Seq, _: u32) -> Result<History, ReadError> {
+        Err(ReadError::new("not asked here"))
+    }
+
     async fn transaction(&self, lookup: &Lookup) -> Result<Option<TransactionRow>, ReadError> {
         self.looked_up.notify_one();
         let script = self.script.lock().unwrap();

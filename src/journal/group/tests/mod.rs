@@ -20,9 +20,9 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::contract::{MADE, draft, keyed, progress};
 use crate::journal::{
-    AuditPage, AuditQuery, Batch, CommitError, Details, EventId, EventPage, EventScope, Fault, HeldLane, Lookup,
-    OperationType, QuarantineRow, ReadError, Recent, Request, Snapshot, Status, StatusSummary, TimingGap, Totals,
-    TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, Batch, CommitError, Details, EventId, EventPage, EventScope, Fault, HeldLane, History,
+    Lookup, OperationType, QuarantineRow, ReadError, Recent, Request, Snapshot, Status, StatusSummary, TimingGap,
+    Totals, TransactionRow, Trimmed, Trimming,
 };
 
 #[derive(Default)]

@@ -165,7 +165,7 @@ fn answer(row: &Row) -> Result<Option<StoredAnswer>, ReadError> {
 }
 
 /// A verdict that may be absent.
-fn verdict(row: &Row) -> Result<Option<Verdict>, ReadError> {
+pub(in crate::journal::postgres) fn verdict(row: &Row) -> Result<Option<Verdict>, ReadError> {
     named(row, "verdict")
 }
 

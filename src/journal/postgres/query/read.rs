@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use tokio_postgres::Row;
 
-use crate::ids::Seq;
+use crate::ids::{LaneId, Seq};
+use crate::journal::names::lane_name;
 use crate::journal::postgres::codec::row;
 use crate::journal::postgres::commit::append::digest_of;
 use crate::journal::postgres::connection::connect::{Exclusive, Sessions, explain};
-use crate::journal::{LateWrite, LateWriteId, Lookup, ReadError, Request, TransactionRow};
+use crate::journal::{History, LateWrite, LateWriteId, Lookup, ReadError, Request, TransactionRow};
 
 /// Connections that only read.
 pub(in crate::journal::postgres) struct Reader {
@@ -64,6 +65,29 @@ pub(in crate::journal::postgres) async fn requests(
     let statement = session.prepare_cached(&sql).await.map_err(failed)?;
     let rows = session.query(&statement, &[&seqs]).await.map_err(failed)?;
     rows.iter().map(row::request).collect()
+}
+
+/// The floor is read last: what retention removes meanwhile lies below it.
+pub(in crate::journal::postgres) async fn history(
+    session: &Exclusive,
+    lane: LaneId,
+    after: Seq,
+    most: u32,
+) -> Result<History, ReadError> {
+    let lane = lane_name(lane);
+    let sql = format!(
+        "SELECT {}, t.verdict FROM chroma_edge.transactions AS t JOIN chroma_edge.bodies AS b ON b.seq = t.seq
+        WHERE t.lane = $1 AND t.seq > $2 ORDER BY t.seq LIMIT $3",
+        row::REQUEST
+    );
+    let statement = session.prepare_cached(&sql).await.map_err(failed)?;
+    let found = session.query(&statement, &[&lane, &row::number(after), &i64::from(most)]).await.map_err(failed)?;
+    let entries = found.iter().map(|found| Ok((row::request(found)?, row::verdict(found)?)));
+    let entries = entries.collect::<Result<_, ReadError>>()?;
+    let statement = session.prepare_cached("SELECT floor FROM chroma_edge.floors WHERE lane = $1").await;
+    let floor = session.query_opt(&statement.map_err(failed)?, &[&lane]).await.map_err(failed)?;
+    let floor = floor.map(|found| row::seq(&found, "floor")).transpose()?.unwrap_or(Seq::ZERO);
+    Ok(History { floor, entries })
 }
 
 pub(in crate::journal::postgres) async fn transaction(

@@ -1,0 +1,126 @@
+//! `/admin/audit`: what the comparisons of contents have found, and how one is asked for.
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::Admin;
+use crate::audit::{CollectionAudit, Differing, Finding, Repair};
+use crate::chroma::EdgeAnswer;
+use crate::ids::{CollectionId, Scope, shown};
+use crate::web::{PageRequest, Reply};
+
+/// What an operator asks for.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked {
+    /// By id, or by name. None: all collections.
+    #[serde(default)]
+    collection: Option<String>,
+    #[serde(default)]
+    tenant: Option<String>,
+    #[serde(default)]
+    database: Option<String>,
+    /// Whether a copy that is shown to be wrong is made anew.
+    #[serde(default)]
+    repair: bool,
+}
+
+fn refused(status: u16, reason: &str, message: &str) -> Reply {
+    Reply::json(status, json!({ "error": "AuditError", "reason": reason, "message": message }).to_string())
+}
+
+impl Admin {
+    pub(super) fn on_audit(&self, request: &PageRequest) -> Reply {
+        match request.method {
+            Method::GET | Method::HEAD => Reply::json(200, self.audits_shown().to_string()),
+            Method::POST => self.ask_for_audit(&request.body),
+            _ => EdgeAnswer::method_not_allowed("GET,HEAD,POST").into(),
+        }
+    }
+
+    fn ask_for_audit(&self, body: &[u8]) -> Reply {
+        let body = if body.is_empty() { b"{}" } else { body };
+        // An array would be taken for the fields in their order.
+        let object = serde_json::from_slice::<serde_json::Map<String, Value>>(body).map(Value::Object);
+        let Ok(asked) = object.and_then(serde_json::from_value::<Asked>) else {
+            let text = "Expected {\"collection\": id or name, \"tenant\", \"database\", \"repair\": true or false}, each of them optional";
+            return refused(400, "bad_body", text);
+        };
+        let collection = match &asked.collection {
+            None => None,
+            Some(text) => match self.collection_called(text, &asked) {
+                Some(found) => Some(found),
+                None => return refused(404, "unknown_collection", "There is no such collection"),
+            },
+        };
+        let repair = if asked.repair { Repair::Yes } else { Repair::No };
+        let request = self.audits.ask(collection, repair);
+        Reply::json(202, json!({ "request": request }).to_string())
+    }
+
+    fn collection_called(&self, text: &str, asked: &Asked) -> Option<CollectionId> {
+        use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
+        let board = self.core.board();
+        let catalog = board.catalog();
+        let tenant = asked.tenant.as_deref().unwrap_or(DEFAULT_TENANT);
+        let database = asked.database.as_deref().unwrap_or(DEFAULT_DATABASE);
+        let named = catalog.by_name(&Scope::new(tenant, database), text).map(|known| known.id);
+        named.or_else(|| catalog.by_id(uuid::Uuid::try_parse(text).ok()?).map(|known| known.id))
+    }
+
+    fn audits_shown(&self) -> Value {
+        let running = self.audits.running().map(|running| {
+            json!({
+                "collection_id": running.collection.to_string(),
+                "collection_name": self.name_of(running.collection),
+                "records": running.records,
+                "records_per_second": running.records_per_second,
+            })
+        });
+        let collections: Vec<Value> =
+            self.audits.all().iter().map(|(collection, audit)| self.audit_shown(*collection, audit)).collect();
+        let [records, condemned, differing] = self.audits.totals();
+        json!({
+            "running": running,
+            "last_finished_request": self.audits.last_ended(),
+            "compared_records": records,
+            "condemned_copies": condemned,
+            "differing_collections": differing,
+            "collections": collections,
+        })
+    }
+
+    fn name_of(&self, collection: CollectionId) -> Option<String> {
+        self.core.board().catalog().get(collection).map(|known| shown(&known.name).into_owned())
+    }
+
+    fn audit_shown(&self, collection: CollectionId, audit: &CollectionAudit) -> Value {
+        let name = |instance| self.core.registry().name(instance).to_string();
+        let (state, wrong, differing, why) = match &audit.finding {
+            Finding::Equal => ("equal", None, None, None),
+            Finding::Wrong { instance, repair, differing } => {
+                let state = if *repair == Repair::Yes { "repaired" } else { "wrong" };
+                (state, Some(name(*instance)), Some(differing), None)
+            }
+            Finding::Undecided { differing } => ("undecided", None, Some(differing), None),
+            Finding::NothingToCompare => ("one_copy", None, None, None),
+            Finding::Unclear { why } => ("not_compared", None, None, Some(why)),
+        };
+        let differing = differing.map(|of: &Differing| {
+            let instances: Vec<String> = of.instances.iter().map(|instance| name(*instance)).collect();
+            json!({ "records": of.records, "first": of.first, "instances": instances, "order_alone": of.records == 0 })
+        });
+        json!({
+            "collection_id": collection.to_string(),
+            "collection_name": self.name_of(collection),
+            "state": state,
+            "at": audit.at.millis(),
+            "records": audit.records,
+            "equal_as_of": audit.equal_as_of.map(|at| at.millis()),
+            "wrong_on": wrong,
+            "differing": differing,
+            "why": why,
+        })
+    }
+}

@@ -1,0 +1,273 @@
+//! Compares what two instances hold of one collection, record by record, while clients write.
+//!
+//! A record that differs may be one that an entry has reached on one instance only. A difference counts if it is still
+//! there when both instances have executed everything up to one position, and no later entry touches the record. It
+//! decides what differs, never which copy is wrong.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+
+use super::pace::Pace;
+use crate::clock;
+use crate::coordinator::Core;
+use crate::heal::{Embeddings, NAMED, PAGE_IDS, Place, Record};
+use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::order::{Kind, LaneState};
+
+/// So many differing records are looked at again; a comparison that finds more ends there.
+const MOST: usize = 1_000;
+/// How often differing records are looked at again while the lane moves.
+const ROUNDS: usize = 8;
+/// How long both instances may take to execute everything up to a position.
+const CATCH_UP: Duration = Duration::from_secs(30);
+/// Between two looks at how far they are.
+const MOMENT: Duration = Duration::from_millis(20);
+/// Entries that are read from the journal at once.
+const ENTRIES: u32 = 8;
+
+/// One copy.
+pub(super) struct Side<'a> {
+    pub instance: InstanceId,
+    pub place: Place<'a>,
+}
+
+/// Two copies of one collection.
+pub(super) struct Pair<'a> {
+    pub core: &'a Core,
+    pub collection: CollectionId,
+    pub sides: [Side<'a>; 2],
+    pub embeddings: Embeddings,
+}
+
+/// A record that the two copies show differently.
+#[derive(Debug)]
+pub(super) struct Difference {
+    pub id: String,
+    pub shown: [Option<Record>; 2],
+}
+
+/// What a comparison found.
+#[derive(Debug)]
+pub(super) enum Compared {
+    Equal {
+        records: u64,
+    },
+    Different(Vec<Difference>),
+    /// The same records, in another order.
+    OrderDiffers,
+    /// They could not be compared, for this reason.
+    Unclear(String),
+}
+
+impl Pair<'_> {
+    fn lane(&self) -> LaneId {
+        LaneId::Records(self.collection)
+    }
+
+    /// Compares everything.
+    pub async fn compare(&self, pace: Pace, compared: &(dyn Fn(u64) + Sync)) -> Compared {
+        match self.compare_all(pace, compared).await {
+            Ok(found) => found,
+            Err(why) => Compared::Unclear(why),
+        }
+    }
+
+    async fn compare_all(&self, pace: Pace, compared: &(dyn Fn(u64) + Sync)) -> Result<Compared, String> {
+        let begun = self.executed_by_both();
+        let mut suspects = BTreeSet::new();
+        let (records, ordered) = self.scan(pace, compared, &mut suspects).await?;
+        // What was written meanwhile may have been compared before it was, or not at all.
+        suspects.extend(self.touched_after(begun).await?.ids);
+        let suspects: Vec<String> = suspects.into_iter().collect();
+        for some in suspects.chunks(MOST) {
+            if let Some(differences) = self.confirm(some.to_vec()).await? {
+                return Ok(Compared::Different(differences));
+            }
+        }
+        if !ordered && self.order_differs().await? {
+            return Ok(Compared::OrderDiffers);
+        }
+        Ok(Compared::Equal { records })
+    }
+
+    /// Up to here both have executed everything.
+    fn executed_by_both(&self) -> Seq {
+        let board = self.core.board();
+        let covered = self.sides.iter().map(|side| board.covered(self.lane(), side.instance));
+        covered.min().unwrap_or(Seq::ZERO)
+    }
+
+    /// Whether both still follow the lane.
+    fn stands(&self) -> Result<(), String> {
+        let board = self.core.board();
+        let follows = |side: &Side<'_>| {
+            self.core.registry().usable(side.instance)
+                && board.state_of(self.collection, side.instance) == LaneState::InStep
+        };
+        if self.sides.iter().all(follows) { Ok(()) } else { Err("an instance has left meanwhile".to_owned()) }
+    }
+
+    /// Notes each record that seems to differ. How many there are, and whether the ids come in the same order.
+    async fn scan(
+        &self,
+        pace: Pace,
+        compared: &(dyn Fn(u64) + Sync),
+        suspects: &mut BTreeSet<String>,
+    ) -> Result<(u64, bool), String> {
+        let [ours, theirs] = &self.sides;
+        let (mut offset, mut ordered) = (0, true);
+        loop {
+            let (own, other) = tokio::join!(ours.place.ids(offset), theirs.place.ids(offset));
+            let (own, other) = (own?, other?);
+            for ids in own.chunks(NAMED) {
+                let begun = clock::runtime_now();
+                self.stands()?;
+                suspects.extend(self.differing(ids).await?.into_iter().map(|difference| difference.id));
+                offset += ids.len();
+                compared(offset as u64);
+                if suspects.len() > MOST {
+                    return Ok((offset as u64, true));
+                }
+                pace.rest(ids.len(), begun.elapsed(), ours.place.is_busy() || theirs.place.is_busy()).await;
+            }
+            if own != other {
+                ordered = false;
+                suspects.extend(self.missing_in_ours(&other).await?);
+            }
+            if own.len() < PAGE_IDS && other.len() < PAGE_IDS {
+                return Ok((offset as u64, ordered));
+            }
+            // The other one has more: its next ids are looked at as well.
+            offset += if own.is_empty() { other.len() } else { 0 };
+        }
+    }
+
+    /// Those of these records that the two show differently now.
+    async fn differing(&self, ids: &[String]) -> Result<Vec<Difference>, String> {
+        let [ours, theirs] = &self.sides;
+        let (own, other) = tokio::join!(ours.place.named(ids), theirs.place.named(ids));
+        let by_id = |records: Vec<Record>| -> BTreeMap<String, Record> {
+            records.into_iter().map(|record| (record.id.clone(), record)).collect()
+        };
+        let (mut own, mut other) = (by_id(own?), by_id(other?));
+        let mut found = Vec::new();
+        for id in ids {
+            let shown = [own.remove(id), other.remove(id)];
+            let same = match &shown {
+                [Some(one), Some(other)] => one.same(other, self.embeddings),
+                [one, other] => one.is_none() && other.is_none(),
+            };
+            if !same {
+                found.push(Difference { id: id.clone(), shown });
+            }
+        }
+        Ok(found)
+    }
+
+    async fn missing_in_ours(&self, ids: &[String]) -> Result<Vec<String>, String> {
+        let existing: HashSet<String> = self.sides[0].place.existing(ids).await?.into_iter().collect();
+        Ok(ids.iter().filter(|id| !existing.contains(*id)).take(MOST + 1).cloned().collect())
+    }
+
+    /// The suspects that differ at one position. `None`: none does.
+    async fn confirm(&self, suspects: Vec<String>) -> Result<Option<Vec<Difference>>, String> {
+        let mut left = suspects;
+        for _ in 0..ROUNDS {
+            if left.is_empty() {
+                return Ok(None);
+            }
+            let at = self.caught_up().await?;
+            let differences = self.differing(&left).await?;
+            self.stands()?;
+            let touched = self.touched_after(at).await?;
+            left = differences.iter().map(|difference| difference.id.clone()).collect();
+            if touched.anything {
+                continue;
+            }
+            let certain = |difference: &Difference| !touched.ids.contains(&difference.id);
+            let certain: Vec<Difference> = differences.into_iter().filter(certain).collect();
+            if !certain.is_empty() {
+                return Ok(Some(certain));
+            }
+        }
+        if left.is_empty() { Ok(None) } else { Err("it changes faster than it can be compared".to_owned()) }
+    }
+
+    /// Waits until both have executed everything that is in the lane now. Returned: the last of it.
+    async fn caught_up(&self) -> Result<Seq, String> {
+        let (end, begun) = (self.core.board().lane_end(self.lane()), clock::now());
+        while self.executed_by_both() < end {
+            self.stands()?;
+            if is_over(begun) {
+                return Err("an instance is too far behind".to_owned());
+            }
+            tokio::time::sleep(MOMENT).await;
+        }
+        Ok(end)
+    }
+
+    /// The records that entries after this position may have changed.
+    async fn touched_after(&self, at: Seq) -> Result<Touched, String> {
+        let mut touched = Touched::default();
+        let mut after = at;
+        while self.core.board().lane_end(self.lane()) > after {
+            let history = self.core.store().history(self.lane(), after, ENTRIES).await;
+            let history = history.map_err(|error| error.to_string())?;
+            // Retention has removed what is everywhere: whose it was is not known any more.
+            touched.anything |= history.floor > at;
+            let Some((last, _)) = history.entries.last() else { break };
+            after = last.seq;
+            for (request, _) in &history.entries {
+                touched.note(request.profile.kind, &request.body);
+            }
+        }
+        Ok(touched)
+    }
+
+    /// Whether the ids come in another order while neither moves. An order that is seen amid writes proves nothing.
+    async fn order_differs(&self) -> Result<bool, String> {
+        let at = self.caught_up().await?;
+        let [ours, theirs] = &self.sides;
+        let mut offset = 0;
+        loop {
+            let (own, other) = tokio::join!(ours.place.ids(offset), theirs.place.ids(offset));
+            let (own, other) = (own?, other?);
+            if own != other {
+                self.stands()?;
+                return Ok(self.core.board().lane_end(self.lane()) == at);
+            }
+            if own.len() < PAGE_IDS {
+                return Ok(false);
+            }
+            offset += own.len();
+        }
+    }
+}
+
+fn is_over(begun: Instant) -> bool {
+    clock::now().duration_since(begun) > CATCH_UP
+}
+
+/// What some entries may have changed.
+#[derive(Debug, Default)]
+struct Touched {
+    ids: HashSet<String>,
+    /// Some entry names no records: a delete by a condition, or a body in another form.
+    anything: bool,
+}
+
+#[derive(Deserialize)]
+struct Ids {
+    #[serde(default)]
+    ids: Option<Vec<String>>,
+}
+
+impl Touched {
+    fn note(&mut self, kind: Kind, body: &[u8]) {
+        let ids = serde_json::from_slice::<Ids>(body).ok().and_then(|body| body.ids).unwrap_or_default();
+        self.anything |= ids.is_empty() && kind.is_record();
+        self.ids.extend(ids);
+    }
+}

@@ -1,0 +1,119 @@
+//! Copies that fail queries: when they are asked, and when they are condemned.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use tracing::{info, warn};
+
+use super::Auditor;
+use super::answers::{Answers, to_a_query};
+use crate::chroma::IndexShape;
+use crate::clock;
+use crate::ids::{CollectionId, InstanceId};
+use crate::instance::Generation;
+use crate::order::{Evidence, Input, LaneState};
+
+/// Between two copies that are asked because their instance returned.
+const PACE: Duration = Duration::from_millis(50);
+/// Between two searches for instances that returned, if nothing announces one.
+const LOOK: Duration = Duration::from_secs(5);
+/// A copy fails so often before it is condemned, with this pause: some failures pass by themselves.
+const TRIES: u32 = 3;
+const PAUSE: Duration = Duration::from_secs(1);
+/// A copy that was checked because of a failed read is not checked again for so long.
+const CHECKED_FOR: Duration = Duration::from_secs(10);
+/// Copies whose last check is remembered.
+const REMEMBERED: usize = 1024;
+
+impl Auditor {
+    /// Copies that failed a read which another copy answered.
+    pub(super) async fn check_what_failed(&self) {
+        let mut checked: HashMap<(CollectionId, InstanceId), Instant> = HashMap::new();
+        loop {
+            let (collection, instance) = self.core.discovery().doubts().next().await;
+            let now = clock::now();
+            checked.retain(|_, at| now.duration_since(*at) < CHECKED_FOR);
+            if checked.len() < REMEMBERED && checked.insert((collection, instance), now).is_none() {
+                self.check(collection, instance).await;
+            }
+        }
+    }
+
+    /// Every collection on an instance that returned, one after the other: an index can have been damaged while its server
+    /// was down, and nobody may ask for it for a long time.
+    pub(super) async fn check_what_returned(&self) {
+        let registry = self.core.registry();
+        let mut changes = registry.changes();
+        let mut checked: HashMap<InstanceId, Generation> = HashMap::new();
+        loop {
+            for instance in registry.ids() {
+                let generation = registry.generation(instance);
+                if !registry.usable(instance) || checked.get(&instance) == Some(&generation) {
+                    continue;
+                }
+                if self.check_all(instance, generation).await {
+                    checked.insert(instance, generation);
+                }
+            }
+            let _ = tokio::time::timeout(LOOK, changes.changed()).await;
+        }
+    }
+
+    /// Whether everything was checked before the instance went away again.
+    async fn check_all(&self, instance: InstanceId, generation: Generation) -> bool {
+        let registry = self.core.registry();
+        let collections: Vec<CollectionId> = self.core.board().catalog().collections().map(|known| known.id).collect();
+        for collection in collections {
+            if !registry.usable(instance) || registry.generation(instance) != generation {
+                return false;
+            }
+            self.check(collection, instance).await;
+            tokio::time::sleep(PACE).await;
+        }
+        true
+    }
+
+    /// Condemns the copy if it fails queries again and again, and another copy answers them.
+    async fn check(&self, collection: CollectionId, instance: InstanceId) {
+        // A query of an index out of the ordinary can cost its server its life.
+        if self.core.discovery().indexes().of(collection) != IndexShape::ORDINARY {
+            return;
+        }
+        let mut why = String::new();
+        for attempt in 0..TRIES {
+            if attempt > 0 {
+                tokio::time::sleep(PAUSE).await;
+            }
+            let Some(copy) = self.copy(collection, instance, &[LaneState::InStep, LaneState::Diverged]) else { return };
+            match to_a_query(&copy).await {
+                Answers::Fails(error) => why = error,
+                Answers::Yes => return self.is_sound(collection, instance),
+                Answers::Unknown(_) => return,
+            }
+        }
+        let name = self.core.registry().name(instance);
+        if self.another_answers(collection, instance).await {
+            warn!(%collection, instance = %name, error = why, "this copy fails queries that another one answers: it is made anew");
+            self.core.step(Input::Condemn { collection, instance, evidence: Evidence::FailsQueries });
+        } else if let Some(times) = self.failing.seen((collection, instance), clock::now()).times() {
+            warn!(%collection, instance = %name, error = why, times, "this copy fails queries, and no other one answers them");
+        }
+    }
+
+    fn is_sound(&self, collection: CollectionId, instance: InstanceId) {
+        if let Some(lasted) = self.failing.ended(&(collection, instance), clock::now()) {
+            let (instance, seconds) = (self.core.registry().name(instance), lasted.time.as_secs());
+            info!(%collection, %instance, seconds, times = lasted.times, "this copy answers queries again");
+        }
+    }
+
+    async fn another_answers(&self, collection: CollectionId, instance: InstanceId) -> bool {
+        for other in self.core.registry().ids().filter(|other| *other != instance) {
+            let Some(copy) = self.copy(collection, other, &[LaneState::InStep]) else { continue };
+            if to_a_query(&copy).await == Answers::Yes {
+                return true;
+            }
+        }
+        false
+    }
+}

@@ -1,0 +1,108 @@
+//! Which of two copies is wrong, if the journal shows it.
+
+use super::contents::Difference;
+use super::fold::{Beginning, Fold};
+use crate::coordinator::Core;
+use crate::heal::Embeddings;
+use crate::ids::{CollectionId, LaneId, Seq};
+use crate::order::{Origin, Verdict};
+
+/// Entries that are read from the journal at once: each may be as long as a request.
+const ENTRIES: u32 = 8;
+
+/// One of the two copies of a pair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum WhichCopy {
+    First,
+    Second,
+}
+
+/// The copy that contradicts the journal, if the other one does not. `None`: nothing shows which one is wrong.
+///
+/// # Errors
+/// The journal cannot be read.
+pub(super) async fn wrong_copy(
+    core: &Core,
+    collection: CollectionId,
+    differences: &[Difference],
+    embeddings: Embeddings,
+) -> Result<Option<WhichCopy>, String> {
+    let fold = fold(core, collection, differences).await?;
+    Ok(judge(differences, &fold, embeddings))
+}
+
+fn judge(differences: &[Difference], fold: &Fold, embeddings: Embeddings) -> Option<WhichCopy> {
+    let wrong = [0, 1]
+        .map(|copy| differences.iter().any(|one| fold.of(&one.id).contradicts(one.shown[copy].as_ref(), embeddings)));
+    match wrong {
+        [true, false] => Some(WhichCopy::First),
+        [false, true] => Some(WhichCopy::Second),
+        _ => None,
+    }
+}
+
+/// What the journal makes of the records that differ.
+async fn fold(core: &Core, collection: CollectionId, differences: &[Difference]) -> Result<Fold, String> {
+    let created = {
+        let board = core.board();
+        board.catalog().get(collection).is_some_and(|known| known.origin == Origin::Created)
+    };
+    let ids = || differences.iter().map(|difference| difference.id.clone());
+    let lane = LaneId::Records(collection);
+    let (mut fold, mut after, mut begun) = (None, Seq::ZERO, Seq::ZERO);
+    loop {
+        let history = core.store().history(lane, after, ENTRIES).await.map_err(|error| error.to_string())?;
+        let kept = created && history.floor == Seq::ZERO;
+        let fold = fold.get_or_insert_with(|| Fold::new(ids(), if kept { Beginning::Kept } else { Beginning::Lost }));
+        if after == Seq::ZERO {
+            begun = history.floor;
+        } else if history.floor > begun && history.floor > after {
+            return Err("retention has removed entries meanwhile".to_owned());
+        }
+        let Some((last, _)) = history.entries.last() else { break };
+        after = last.seq;
+        for (request, verdict) in &history.entries {
+            if *verdict == Some(Verdict::Applied) {
+                fold.apply(request.profile.kind, &request.body);
+            }
+        }
+    }
+    Ok(fold.unwrap_or_else(|| Fold::new(ids(), Beginning::Lost)))
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::heal::{Record, records_of};
+    use crate::order::Kind;
+
+    fn record(id: &str, number: f32) -> Option<Record> {
+        let answer = json!({ "ids": [id], "embeddings": [[number]], "documents": [null], "metadatas": [null] });
+        records_of(answer.to_string().as_bytes()).unwrap().pop()
+    }
+
+    fn fold() -> Fold {
+        let mut fold = Fold::new(["a", "b"].map(str::to_owned).into_iter(), Beginning::Lost);
+        fold.apply(Kind::Upsert, json!({ "ids": ["a"], "embeddings": [[1.0]] }).to_string().as_bytes());
+        fold
+    }
+
+    fn judged(differences: &[Difference]) -> Option<WhichCopy> {
+        judge(differences, &fold(), Embeddings::Exact)
+    }
+
+    #[test]
+    fn the_copy_is_wrong_that_alone_contradicts_the_journal() {
+        let tampered = Difference { id: "a".to_owned(), shown: [record("a", 1.0), record("a", 2.0)] };
+        let lost = Difference { id: "a".to_owned(), shown: [None, record("a", 1.0)] };
+        let unknown = Difference { id: "b".to_owned(), shown: [record("b", 1.0), record("b", 2.0)] };
+        assert_eq!(judged(std::slice::from_ref(&tampered)), Some(WhichCopy::Second));
+        assert_eq!(judged(std::slice::from_ref(&lost)), Some(WhichCopy::First));
+        assert_eq!(judged(std::slice::from_ref(&unknown)), None);
+        assert_eq!(judged(&[unknown, tampered]), Some(WhichCopy::Second));
+        let both = Difference { id: "a".to_owned(), shown: [record("a", 3.0), record("a", 2.0)] };
+        assert_eq!(judged(&[both]), None, "neither is what was written");
+    }
+}

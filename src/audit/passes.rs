@@ -1,0 +1,184 @@
+//! Which collections are compared, when, and what follows from what is found.
+
+use std::time::{Duration, Instant};
+
+use tracing::{error, info, warn};
+
+use super::contents::{Compared, Difference, Pair, Side};
+use super::judge::{WhichCopy, wrong_copy};
+use super::pace::Pace;
+use super::report::{AuditRequest, Differing, Finding, Repair};
+use super::{AuditOptions, Auditor};
+use crate::chroma::{self, IndexShape};
+use crate::clock;
+use crate::heal::Embeddings;
+use crate::ids::{CollectionId, InstanceId, LaneId, shown};
+use crate::order::{Evidence, Input, LaneState};
+
+/// The first audit begins so long after the start, or after the interval if that is shorter.
+const FIRST: Duration = Duration::from_secs(300);
+/// Between two searches for collections that are due.
+const LOOK: Duration = Duration::from_secs(1);
+/// Ids that are named where records differ.
+const NAMED: usize = 10;
+
+impl Auditor {
+    /// What somebody asks for comes first; what is due goes on afterwards.
+    pub(super) async fn compare_contents(&self) {
+        let begun = clock::now();
+        loop {
+            let request = tokio::select! {
+                request = self.report.asked() => request,
+                () = self.compare_what_is_due(begun) => continue,
+            };
+            self.answer(&request).await;
+        }
+    }
+
+    async fn answer(&self, request: &AuditRequest) {
+        for collection in self.oldest_first() {
+            if request.collection.is_none_or(|asked| asked == collection) {
+                self.audit(collection, Pace::Hurried, request.repair).await;
+            }
+        }
+        self.report.ended(request.number);
+    }
+
+    /// Never ends: the collection that was compared longest ago is the next one.
+    async fn compare_what_is_due(&self, begun: Instant) {
+        let AuditOptions { interval, rate } = self.options;
+        if interval.is_zero() {
+            return std::future::pending().await;
+        }
+        let first = begun + FIRST.min(interval);
+        loop {
+            let due = |collection: &CollectionId| match self.report.last(*collection) {
+                Some(last) => last.elapsed() >= interval,
+                None => clock::now() >= first,
+            };
+            match self.oldest_first().into_iter().find(due) {
+                Some(collection) => self.audit(collection, Pace::Rate(rate), Repair::Yes).await,
+                None => tokio::time::sleep(LOOK).await,
+            }
+        }
+    }
+
+    fn oldest_first(&self) -> Vec<CollectionId> {
+        let mut known: Vec<CollectionId> = {
+            let board = self.core.board();
+            self.report.keep(|collection| board.catalog().get(collection).is_some());
+            board.catalog().collections().map(|known| known.id).collect()
+        };
+        known.sort_by_cached_key(|collection| (self.report.last(*collection), *collection));
+        known
+    }
+
+    async fn audit(&self, collection: CollectionId, pace: Pace, repair: Repair) {
+        let copies: Vec<InstanceId> = self
+            .core
+            .registry()
+            .ids()
+            .filter(|instance| self.copy(collection, *instance, &[LaneState::InStep]).is_some())
+            .collect();
+        let mut finding = Finding::NothingToCompare;
+        let mut records = 0;
+        if let Some((first, others)) = copies.split_first() {
+            for other in others {
+                finding = match self.compare_pair(collection, [*first, *other], pace, repair).await {
+                    Ok((found, compared)) => {
+                        records = records.max(compared);
+                        found
+                    }
+                    Err(why) => Finding::Unclear { why },
+                };
+                if finding != Finding::Equal {
+                    break;
+                }
+            }
+        }
+        self.tell(collection, &finding);
+        self.report.found(collection, finding, records);
+    }
+
+    async fn compare_pair(
+        &self,
+        collection: CollectionId,
+        instances: [InstanceId; 2],
+        pace: Pace,
+        repair: Repair,
+    ) -> Result<(Finding, u64), String> {
+        // A read of an index out of the ordinary can cost its server its life.
+        if self.core.discovery().indexes().of(collection) != IndexShape::ORDINARY {
+            return Err("its index is out of the ordinary".to_owned());
+        }
+        if self.core.board().is_halted(LaneId::Records(collection)) {
+            return Err("its lane is halted".to_owned());
+        }
+        let side = |instance| {
+            let place = self.copy(collection, instance, &[LaneState::InStep])?;
+            Some(Side { instance, place })
+        };
+        let [Some(one), Some(other)] = instances.map(side) else { return Err("an instance has left".to_owned()) };
+        let named = {
+            let board = self.core.board();
+            let known = board.catalog().get(collection).ok_or("it is gone")?;
+            chroma::collection_path(&known.scope, &known.name)
+        };
+        let definition = one.place.at(named).definition().await?.ok_or("an instance has no such collection")?;
+        let pair = Pair { core: &self.core, collection, sides: [one, other], embeddings: Embeddings::of(&definition) };
+        let compared = pair.compare(pace, &|records| self.report.compared(collection, records)).await;
+        let differing = |differences: &[Difference]| Differing {
+            records: differences.len(),
+            first: differences.iter().take(NAMED).map(|difference| shown(&difference.id).into_owned()).collect(),
+            instances: instances.to_vec(),
+        };
+        Ok(match compared {
+            Compared::Equal { records } => (Finding::Equal, records),
+            Compared::OrderDiffers => (Finding::Undecided { differing: differing(&[]) }, 0),
+            Compared::Unclear(why) => (Finding::Unclear { why }, 0),
+            Compared::Different(differences) => {
+                let differing = differing(&differences);
+                let finding = match wrong_copy(&self.core, collection, &differences, pair.embeddings).await? {
+                    Some(WhichCopy::First) => Finding::Wrong { instance: instances[0], repair, differing },
+                    Some(WhichCopy::Second) => Finding::Wrong { instance: instances[1], repair, differing },
+                    None => Finding::Undecided { differing },
+                };
+                (finding, 0)
+            }
+        })
+    }
+
+    /// Says what was found, and condemns a copy that is wrong if that is to be done.
+    fn tell(&self, collection: CollectionId, finding: &Finding) {
+        let name = |instance: InstanceId| self.core.registry().name(instance).to_string();
+        if !matches!(finding, Finding::Undecided { .. } | Finding::Unclear { .. })
+            && let Some(lasted) = self.undecided.ended(&collection, clock::now())
+        {
+            info!(%collection, seconds = lasted.time.as_secs(), "the copies of this collection no longer differ undecidedly");
+        }
+        match finding {
+            Finding::Wrong { instance, repair, differing } => {
+                let (records, first) = (differing.records, differing.first.first());
+                let instance_name = name(*instance);
+                match repair {
+                    Repair::Yes => {
+                        warn!(%collection, instance = instance_name, records, first, "this copy is not what was written: it is made anew");
+                        let evidence = Evidence::ContradictsJournal;
+                        self.core.step(Input::Condemn { collection, instance: *instance, evidence });
+                    }
+                    Repair::No => {
+                        warn!(%collection, instance = instance_name, records, first, "this copy is not what was written");
+                    }
+                }
+            }
+            Finding::Undecided { differing } => {
+                if let Some(times) = self.undecided.seen(collection, clock::now()).times() {
+                    let instances: Vec<String> = differing.instances.iter().map(|instance| name(*instance)).collect();
+                    let (records, first) = (differing.records, differing.first.first());
+                    error!(%collection, ?instances, records, first, times, "these copies differ, and the journal does not show which one is wrong: an operator decides");
+                }
+            }
+            Finding::Equal | Finding::NothingToCompare | Finding::Unclear { .. } => {}
+        }
+    }
+}

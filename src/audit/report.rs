@@ -1,0 +1,221 @@
+//! What audits have found, for the pages, and which audit somebody has asked for.
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
+
+use tokio::sync::Notify;
+
+use crate::clock::{self, Timestamp};
+use crate::ids::{CollectionId, InstanceId};
+
+/// Whether a copy that is shown to be wrong is condemned at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repair {
+    Yes,
+    No,
+}
+
+/// An audit that somebody has asked for, and waits for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AuditRequest {
+    pub number: u64,
+    /// `None`: all.
+    pub collection: Option<CollectionId>,
+    pub repair: Repair,
+}
+
+/// What the last audit of a collection found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    Equal,
+    /// Records differ, and the journal shows which copy is wrong. It is condemned, if that was to be done.
+    Wrong {
+        instance: InstanceId,
+        repair: Repair,
+        differing: Differing,
+    },
+    /// Records differ, and nothing shows which copy is wrong: an operator decides.
+    Undecided {
+        differing: Differing,
+    },
+    /// Fewer than two copies are in step and reachable.
+    NothingToCompare,
+    Unclear {
+        why: String,
+    },
+}
+
+/// The records that differ.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Differing {
+    /// At most a thousand are counted. Zero: the same records come in another order.
+    pub records: usize,
+    /// The first of them.
+    pub first: Vec<String>,
+    pub instances: Vec<InstanceId>,
+}
+
+/// The last audit of one collection.
+#[derive(Clone, Debug)]
+pub struct CollectionAudit {
+    pub finding: Finding,
+    pub at: Timestamp,
+    pub records: u64,
+    /// When its copies were last found equal, since the edge began.
+    pub equal_as_of: Option<Timestamp>,
+}
+
+/// The audit that is under way.
+#[derive(Clone, Debug)]
+pub struct RunningAudit {
+    pub collection: CollectionId,
+    pub records: u64,
+    pub records_per_second: f64,
+}
+
+#[derive(Default)]
+struct Inner {
+    running: Option<(CollectionId, Instant, u64)>,
+    results: BTreeMap<CollectionId, (CollectionAudit, Instant)>,
+    asked: Option<AuditRequest>,
+    /// The last one that was asked for, and the last one that has ended.
+    requested: u64,
+    ended: u64,
+    records: u64,
+    condemned: u64,
+}
+
+/// Shared by the auditor and the pages.
+#[derive(Default)]
+pub struct AuditReport {
+    inner: Mutex<Inner>,
+    demand: Notify,
+}
+
+impl AuditReport {
+    fn inner(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Asks for an audit, before any other. Returned: its number. An earlier one that has not begun is replaced: it ends
+    /// with this one.
+    pub fn ask(&self, collection: Option<CollectionId>, repair: Repair) -> u64 {
+        let mut inner = self.inner();
+        inner.requested += 1;
+        let number = inner.requested;
+        let all = inner.asked.as_ref().is_some_and(|earlier| earlier.collection != collection);
+        let collection = collection.filter(|_| !all);
+        inner.asked = Some(AuditRequest { number, collection, repair });
+        drop(inner);
+        self.demand.notify_one();
+        number
+    }
+
+    /// The next audit that somebody asks for.
+    pub(super) async fn asked(&self) -> AuditRequest {
+        loop {
+            let demand = self.demand.notified();
+            if let Some(request) = self.inner().asked.take() {
+                return request;
+            }
+            demand.await;
+        }
+    }
+
+    pub(super) fn ended(&self, number: u64) {
+        self.inner().ended = number;
+    }
+
+    /// The number of the last audit that was asked for and has ended.
+    pub fn last_ended(&self) -> u64 {
+        self.inner().ended
+    }
+
+    pub(super) fn compared(&self, collection: CollectionId, records: u64) {
+        let mut inner = self.inner();
+        match &mut inner.running {
+            Some((of, _, so_far)) if *of == collection => *so_far = records,
+            running => *running = Some((collection, clock::now(), records)),
+        }
+    }
+
+    pub(super) fn found(&self, collection: CollectionId, finding: Finding, records: u64) {
+        let mut inner = self.inner();
+        let (now, at) = (clock::now(), Timestamp::now());
+        let before = inner.results.get(&collection).and_then(|(before, _)| before.equal_as_of);
+        let equal_as_of = if finding == Finding::Equal { Some(at) } else { before };
+        inner.running = None;
+        inner.records += records;
+        inner.condemned += u64::from(matches!(finding, Finding::Wrong { repair: Repair::Yes, .. }));
+        inner.results.insert(collection, (CollectionAudit { finding, at, records, equal_as_of }, now));
+    }
+
+    /// When the collection was last audited.
+    pub(super) fn last(&self, collection: CollectionId) -> Option<Instant> {
+        self.inner().results.get(&collection).map(|(_, at)| *at)
+    }
+
+    /// Forgets what is no more.
+    pub(super) fn keep(&self, is_there: impl Fn(CollectionId) -> bool) {
+        let mut inner = self.inner();
+        inner.running = None;
+        inner.results.retain(|collection, _| is_there(*collection));
+    }
+
+    /// The last audit of a collection.
+    pub fn of(&self, collection: CollectionId) -> Option<CollectionAudit> {
+        self.inner().results.get(&collection).map(|(audit, _)| audit.clone())
+    }
+
+    /// The last audit of each collection.
+    pub fn all(&self) -> Vec<(CollectionId, CollectionAudit)> {
+        self.inner().results.iter().map(|(collection, (audit, _))| (*collection, audit.clone())).collect()
+    }
+
+    /// What is compared now.
+    pub fn running(&self) -> Option<RunningAudit> {
+        let (collection, begun, records) = self.inner().running?;
+        let records_per_second = records as f64 / begun.elapsed().as_secs_f64().max(0.001);
+        Some(RunningAudit { collection, records, records_per_second })
+    }
+
+    /// Records compared, and copies condemned, since the start; collections whose copies differ now.
+    pub fn totals(&self) -> [u64; 3] {
+        let inner = self.inner();
+        let differs =
+            |audit: &CollectionAudit| matches!(audit.finding, Finding::Wrong { .. } | Finding::Undecided { .. });
+        let differing = inner.results.values().filter(|(audit, _)| differs(audit)).count();
+        [inner.records, inner.condemned, differing as u64]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn two_requests_before_the_first_begins_are_one_for_all() {
+        let report = AuditReport::default();
+        let collection = CollectionId::new(Uuid::from_u128(1));
+        assert_eq!(report.ask(Some(collection), Repair::No), 1);
+        assert_eq!(report.ask(None, Repair::Yes), 2);
+        let request = AuditRequest { number: 2, collection: None, repair: Repair::Yes };
+        assert_eq!(report.asked().await, request);
+        report.ended(2);
+        assert_eq!(report.last_ended(), 2, "both have ended");
+    }
+
+    #[test]
+    fn when_copies_were_equal_is_remembered_although_they_could_not_be_compared_since() {
+        let report = AuditReport::default();
+        let collection = CollectionId::new(Uuid::from_u128(1));
+        report.found(collection, Finding::Equal, 7);
+        report.found(collection, Finding::Unclear { why: "away".to_owned() }, 0);
+        let audit = report.of(collection).unwrap();
+        assert!(audit.equal_as_of.is_some() && audit.finding != Finding::Equal);
+        assert_eq!(report.totals(), [7, 0, 0]);
+    }
+}

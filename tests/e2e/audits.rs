@@ -1,0 +1,163 @@
+//! Records that somebody changed behind the edge's back are found by an audit; the journal shows which copy is wrong, and
+//! that one is made anew. Where it does not, both are kept and an operator is told.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use testkit::cluster::{CATCH_UP, Cluster, add, create};
+use testkit::http::{Client, DEFAULT, record_path};
+use testkit::place::wait_for;
+use testkit::random::seed;
+use testkit::workload::{Plan, Workload, acknowledged, errors};
+use testkit::{ChromaServer, Edge};
+
+use crate::healing::fill;
+
+const HEALED: Duration = Duration::from_secs(60);
+const ON: &str = "  heal: { enabled: true }\n  audit: { interval: 0s }\n  recovery_interval: 1s";
+
+/// The path of a request to a server's own copy.
+fn direct(server: &ChromaServer, name: &str, what: &str) -> String {
+    let shown = server.client().get(&format!("{DEFAULT}/collections/{name}")).expect(200).json();
+    record_path(shown["id"].as_str().expect("an id"), what)
+}
+
+/// Asks for an audit, and waits for its end. What it found of the collection of this name.
+fn audit(client: &Client, body: &Value, name: &str) -> Value {
+    let request = client.post("/admin/audit", body).expect(202).json()["request"].as_u64().expect("a number");
+    let report = wait_for("the audit", HEALED, || {
+        let report = client.get("/admin/audit").expect(200).json();
+        (report["last_finished_request"].as_u64()? >= request).then_some(report)
+    });
+    let found = report["collections"].as_array().expect("a list").iter().find(|one| one["collection_name"] == name);
+    found.unwrap_or_else(|| panic!("{name} is not in {report}")).clone()
+}
+
+fn await_made_anew(cluster: &Cluster) {
+    wait_for("the copy made anew", HEALED, || cluster.edge.log().contains("the copy is made and serves").then_some(()));
+}
+
+fn cluster() -> Cluster {
+    let cluster = Cluster::with(2, |edge| edge.config(ON));
+    cluster.edge.announce("not what was written");
+    cluster.edge.announce("diverged");
+    cluster
+}
+
+/// What somebody does to a server's copy of `docs`, which has the records `a` to `c`.
+fn tampered(lost: usize, what: &str, body: &Value) {
+    let cluster = cluster();
+    let client = cluster.client();
+    let collection = cluster.create("docs");
+    for id in ["a", "b", "c"] {
+        add(&client, &collection, id).expect(201);
+    }
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let found = audit(&client, &json!({}), "docs");
+    assert_eq!(found["state"], "equal", "{found}");
+    let server = &cluster.servers[lost];
+    let answer = server.client().post(&direct(server, "docs", what), body);
+    assert!(answer.status < 300, "{answer}");
+
+    let found = audit(&client, &json!({ "collection": "docs" }), "docs");
+    let name = ["primary", "replica"][lost];
+    assert_eq!((found["state"].as_str(), found["wrong_on"].as_str()), (Some("wrong"), Some(name)), "{found}");
+    assert_eq!(cluster.edge.status()["diverged"], json!([]), "nobody has asked for more");
+    let found = audit(&client, &json!({ "collection": collection, "repair": true }), "docs");
+    assert_eq!(found["state"], "repaired", "{found}");
+    await_made_anew(&cluster);
+    let found = audit(&client, &json!({}), "docs");
+    assert_eq!((found["state"].as_str(), found["records"].as_u64()), (Some("equal"), Some(3)), "{found}");
+    assert!(found["equal_as_of"].as_u64().is_some());
+    cluster.assert_converged();
+}
+
+#[test]
+fn a_changed_document_on_the_replica() {
+    tampered(1, "update", &json!({ "ids": ["b"], "documents": ["somebody else's"] }));
+}
+
+#[test]
+fn a_changed_vector_on_the_primary() {
+    tampered(0, "update", &json!({ "ids": ["c"], "embeddings": [[9.0, 9.0, 9.0]] }));
+}
+
+#[test]
+fn a_record_that_was_removed() {
+    tampered(0, "delete", &json!({ "ids": ["a"] }));
+}
+
+#[test]
+fn a_record_that_nobody_wrote() {
+    tampered(1, "add", &json!({ "ids": ["z"], "embeddings": [[1.0, 2.0, 3.0]], "documents": ["new"] }));
+}
+
+#[test]
+fn a_changed_metadata_value() {
+    tampered(1, "update", &json!({ "ids": ["b"], "metadatas": [{ "k": "v" }] }));
+}
+
+/// Nobody asks: the background audit finds it, while clients write to the same collection.
+#[test]
+fn the_background_audit_repairs_under_load() {
+    let cluster = Cluster::with(2, |edge| {
+        edge.config("  heal: { enabled: true }\n  audit: { interval: 2s }\n  recovery_interval: 1s")
+    });
+    cluster.edge.announce("not what was written");
+    cluster.edge.announce("diverged");
+    let client = cluster.client();
+    let bulk = cluster.create("bulk");
+    fill(&client, &bulk, 2000);
+    let load = Workload::start(&client, seed(), &Plan::records());
+    load.await_more(50, CATCH_UP);
+    let server = &cluster.servers[1];
+    let body = json!({ "ids": ["bulk-777"], "documents": ["somebody else's"] });
+    server.client().post(&direct(server, "bulk", "update"), &body).expect(200);
+    await_made_anew(&cluster);
+    load.await_more(50, CATCH_UP);
+    let events = load.finish();
+    assert_eq!(errors(&events), Vec::<String>::new());
+    assert!(acknowledged(&events).count() > 100);
+    let warned: Vec<String> =
+        cluster.edge.log().lines().filter(|l| l.contains("is not what was written")).map(str::to_owned).collect();
+    assert_eq!(warned.len(), 1, "writes under way are no differences: {warned:?}");
+    cluster.assert_converged();
+}
+
+/// What was there before the journal cannot be judged by it: both are kept.
+#[test]
+fn what_the_journal_does_not_know_is_left_to_an_operator() {
+    let servers = [ChromaServer::fresh(), ChromaServer::fresh()];
+    for server in &servers {
+        let made = create(&server.client(), "docs");
+        add(&server.client(), &made, "a").expect(201);
+    }
+    let edge = Edge::builder().instances(&[&servers[0], &servers[1]]).config(ON).start();
+    let cluster = Cluster { edge, servers: servers.into() };
+    cluster.edge.announce("an operator decides");
+    let client = cluster.client();
+    wait_for("both adopted", CATCH_UP, || (cluster.edge.status()["without_second_copy"]["count"] == 0).then_some(()));
+    let found = audit(&client, &json!({}), "docs");
+    assert_eq!(found["state"], "equal", "{found}");
+    let server = &cluster.servers[1];
+    let body = json!({ "ids": ["a"], "documents": ["another"] });
+    server.client().post(&direct(server, "docs", "update"), &body).expect(200);
+    let found = audit(&client, &json!({ "repair": true }), "docs");
+    assert_eq!((found["state"].as_str(), &found["differing"]["records"]), (Some("undecided"), &json!(1)), "{found}");
+    assert_eq!(found["differing"]["first"], json!(["a"]));
+    assert_eq!(cluster.edge.status()["diverged"], json!([]), "both are kept");
+}
+
+#[test]
+fn bad_requests_for_an_audit_are_refused() {
+    let cluster = cluster();
+    let client = cluster.client();
+    assert_eq!(client.post("/admin/audit", &json!({ "colection": "x" })).expect(400).json()["reason"], "bad_body");
+    assert_eq!(client.post("/admin/audit", &json!([])).expect(400).json()["reason"], "bad_body");
+    assert_eq!(
+        client.post("/admin/audit", &json!({ "collection": "x" })).expect(404).json()["reason"],
+        "unknown_collection"
+    );
+    client.call("PUT", "/admin/audit", &json!({})).expect(405);
+}
