@@ -64,10 +64,15 @@ pub enum Number {
     CollectionCacheLimit,
     CollectionCacheHits,
     CollectionCacheMisses,
+    HealCopies,
+    HealWaiting,
+    HealRecordsLeft,
+    HealPaused,
+    ForeignServers,
 }
 
 impl Number {
-    const ALL: [Number; 40] = [
+    const ALL: [Number; 45] = [
         Number::Active,
         Number::LeaseHeld,
         Number::PendingWrites,
@@ -108,6 +113,11 @@ impl Number {
         Number::CollectionCacheLimit,
         Number::CollectionCacheHits,
         Number::CollectionCacheMisses,
+        Number::HealCopies,
+        Number::HealWaiting,
+        Number::HealRecordsLeft,
+        Number::HealPaused,
+        Number::ForeignServers,
     ];
 
     const fn name_and_help(self) -> (&'static str, &'static str) {
@@ -166,6 +176,11 @@ impl Number {
             Number::CollectionCacheMisses => {
                 ("collection_cache_misses", "Collection objects that had to be read from an instance, since the start")
             }
+            Number::HealCopies => ("heal_copies", "Copies that are being made anew now"),
+            Number::HealWaiting => ("heal_waiting", "Copies that could not be made anew, and wait"),
+            Number::HealRecordsLeft => ("heal_records_left", "Records that the copies being made still lack"),
+            Number::HealPaused => ("heal_paused", "1 while an operator has healing paused"),
+            Number::ForeignServers => ("foreign_servers", "Servers that hold somebody else's data"),
         }
     }
 }

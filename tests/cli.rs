@@ -142,3 +142,15 @@ fn only_postgresql_can_be_moved_into() {
     assert!(shown.contains("PostgreSQL"), "{shown}");
     place.migrate(&["--from", &journal, "--validate-only"]).assert().code(64);
 }
+
+#[test]
+fn words_to_a_live_edge_end_with_1_without_one_and_with_64_for_a_mistake() {
+    let nobody = ["--url", "http://127.0.0.1:1"];
+    for words in [&["heal", "status"][..], &["heal", "pause"], &["adopt", "--from", "a", "--all"]] {
+        let output = chroma_edge().args(words).args(nobody).assert().code(1).get_output().stderr.clone();
+        assert!(String::from_utf8_lossy(&output).contains("cannot be reached"), "{words:?}");
+    }
+    mistakes(chroma_edge().args(["heal", "status", "--url", "nowhere"]));
+    mistakes(chroma_edge().args(["heal", "rebuild"]).args(nobody));
+    mistakes(chroma_edge().args(["adopt", "--from", "a", "--all", "--collection", "docs"]).args(nobody));
+}

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::quarantine::refused;
+use super::refused::refused;
 use super::{Admin, DRAIN, Page, SWITCHOVER, UNDRAIN};
 use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::clock::Timestamp;

@@ -3,12 +3,16 @@
 //! Every number is read from the board, the registry or the journal when it is asked for (G10); nothing here is
 //! counted on the side.
 
+mod adopt;
 mod audit;
 mod client;
 mod faults;
+mod foreign;
+mod heal;
 mod instances;
 mod pages;
 mod quarantine;
+mod refused;
 mod safety;
 mod standby;
 
@@ -155,11 +159,15 @@ fn quarantined_at(path: &str) -> Option<String> {
     Some(percent_decode_str(segment).decode_utf8_lossy().into_owned())
 }
 
-/// Where audits are shown, and asked for.
+/// Where operators give their words.
+const ADOPT: &str = "/admin/adopt";
+const FOREIGN: &str = "/admin/foreign";
+const HEAL: &str = "/admin/heal";
 const AUDIT: &str = "/admin/audit";
+const WORDS: [&str; 4] = [ADOPT, FOREIGN, HEAL, AUDIT];
 
-/// The largest body of a request for an audit.
-const AUDIT_BODY_BYTES: usize = 4096;
+/// The largest body with one.
+const WORD_BYTES: usize = 16 * 1024;
 
 /// Where faults are listed.
 const FAULTS: &str = "/admin/faults";
@@ -179,11 +187,11 @@ impl OwnPages for Admin {
         if PAGES.contains(&path) {
             return Some(0);
         }
-        if path == AUDIT {
-            return Some(if *method == Method::POST { AUDIT_BODY_BYTES } else { 0 });
-        }
         if path == client::PATH || lane_of_faults(path).is_some() {
             return Some(0);
+        }
+        if WORDS.contains(&path) {
+            return Some(if *method == Method::POST { WORD_BYTES } else { 0 });
         }
         if quarantined_at(path).is_some() {
             return Some(if *method == Method::POST { QUARANTINE_BODY_BYTES } else { 0 });
@@ -198,8 +206,12 @@ impl OwnPages for Admin {
         if let Some(id) = quarantined_at(&request.path) {
             return self.on_quarantined(&id, &request).await.into();
         }
-        if request.path == AUDIT {
-            return self.on_audit(&request).into();
+        match request.path.as_str() {
+            ADOPT => return self.on_adopt(&request).await.into(),
+            FOREIGN => return self.on_foreign(&request).into(),
+            HEAL => return self.on_heal(&request).into(),
+            AUDIT => return self.on_audit(&request).into(),
+            _ => {}
         }
         if INSTANCE_PAGES.contains(&request.path.as_str()) {
             return self.on_instances(&request).into();

@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::{Admin, Page, instances};
 use crate::chroma::{ByIdRoute, Capabilities, CopiedBy, MetadataArrays};
-use crate::heal::{HealStage, HealView};
+use crate::heal::HealPause;
 use crate::ids::{CollectionId, InstanceId, LaneId, shown};
 use crate::instance::Phase;
 use crate::journal::{EventId, EventScope, Status, Totals};
@@ -97,7 +97,9 @@ impl Admin {
         let phase = registry.phase(id);
         let behind = picture.behind(id);
         let (drain, primary) = (self.core.drain_of(id), self.core.board().primary());
+        let is_foreign = self.core.discovery().markers().foreign(id).is_some();
         let state = match (phase, &drain) {
+            (Phase::Returned, _) if is_foreign => "foreign",
             (phase, Some(drain)) if phase.usable() => instances::stage(drain),
             (Phase::Up, None) if behind > 0 => "catching_up",
             (other, _) => other.as_str(),
@@ -119,6 +121,7 @@ impl Admin {
             "capabilities": self.core.discovery().servers().capabilities(id).map(shown_capabilities),
             "unsupported": self.core.discovery().servers().why_unsupported(id),
             "foreign": self.core.discovery().markers().foreign(id).map(|foreign| foreign.to_string()),
+            "foreign_rebuild": self.foreign_stage(id),
         })
     }
 
@@ -146,6 +149,7 @@ impl Admin {
             "diverged": self.diverged(&picture),
             "quarantine": self.quarantine_counts().shown(),
             "healing": self.healing(),
+            "healing_paused": self.healing.pause() == HealPause::Paused,
             "without_second_copy": self.without_second_copy(),
             "halted_lanes": self.halted_lanes(),
             "journal_held_back_by": self.held_back_by(),
@@ -177,30 +181,6 @@ impl Admin {
         json!({ "count": count, "first": first })
     }
 
-    /// Copies that are being made anew, or could not be and will be tried again.
-    fn healing(&self) -> Vec<Value> {
-        let registry = self.core.registry();
-        let view = |view: HealView| {
-            let name = self.core.board().catalog().get(view.collection).map(|known| shown(&known.name).into_owned());
-            json!({
-                "collection_id": view.collection.to_string(),
-                "collection_name": name,
-                "source": registry.name(view.source).as_str(),
-                "instance": registry.name(view.target).as_str(),
-                "state": match view.stage {
-                    HealStage::Copying => "healing",
-                    HealStage::Waiting => "waiting",
-                },
-                "records": view.records,
-                "total_records": view.total,
-                "percent": (view.total > 0).then(|| 100.0 * view.records as f64 / view.total as f64),
-                "records_per_second": view.rate,
-                "last_error": view.error,
-            })
-        };
-        self.healing.views().into_iter().map(view).collect()
-    }
-
     /// Collections that are not served from some instance, and where.
     fn diverged(&self, picture: &Picture) -> Vec<Value> {
         let registry = self.core.registry();
@@ -215,6 +195,7 @@ impl Admin {
                     "collection_name": known.map(|known| known.name.as_str()),
                     "instance": registry.name(id).as_str(),
                     "mapped": known.is_some_and(|known| known.mappings[id.0].is_some()),
+                    "difference": self.difference(collection, id),
                 }));
             }
         }
@@ -353,6 +334,7 @@ impl Admin {
         gauges.numbers.extend(self.quarantine_numbers());
         gauges.numbers.extend(cache_numbers(&self.objects));
         gauges.numbers.extend(self.copy_numbers());
+        gauges.numbers.extend(self.heal_numbers());
         gauges.numbers.push((Number::EventStreams, number(self.listeners.hub.streams())));
         gauges.numbers.push((Number::EventStreamsLimit, number(self.listeners.hub.limit())));
         if let Some(webhook) = &self.listeners.webhook {

@@ -7,8 +7,9 @@ use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
+use super::refused::refused;
 use super::{Admin, Page};
-use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName};
+use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::clock::Timestamp;
 use crate::coordinator::intent;
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq, TransactionId, shown};
@@ -32,11 +33,6 @@ enum Action {
 #[derive(Deserialize)]
 struct Body {
     action: Action,
-}
-
-/// An answer in the form of the edge's own errors.
-pub(super) fn refused(status: u16, name: ErrorName, reason: &'static str, text: &str) -> Reply {
-    Reply::from(EdgeAnswer::error(status, &ErrorBody::new(name, text).with_reason(reason)))
 }
 
 fn unavailable(why: &str) -> Reply {

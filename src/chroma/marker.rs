@@ -13,6 +13,16 @@ use crate::order::{Generation, Marker};
 /// What the collection is called.
 pub const MARKER_NAME: &str = "marker";
 
+/// What the collection beside it is called that says who wipes the server: whoever finds it goes on.
+pub const WIPE_NAME: &str = "wiped";
+
+/// Who wipes a server: an instance of this journal.
+#[derive(Clone, Copy, Debug)]
+pub struct Wiper<'a> {
+    pub journal: Uuid,
+    pub instance: &'a InstanceName,
+}
+
 #[derive(Deserialize)]
 struct Shown {
     id: Uuid,
@@ -49,6 +59,27 @@ pub fn marker_change(marker: &Marker) -> String {
     json!({ "new_metadata": metadata(marker) }).to_string()
 }
 
+/// The body of the creation of the collection which says that `by` wipes the server that carries this marker.
+pub fn wipe_creation(by: &Wiper<'_>, marker: &Marker) -> String {
+    json!({ "name": WIPE_NAME, "metadata": wipe_metadata(by, marker) }).to_string()
+}
+
+/// Whether this Collection object says so.
+pub fn is_wiped_by(by: &Wiper<'_>, marker: &Marker, object: &[u8]) -> bool {
+    let shown = serde_json::from_slice::<Shown>(object).ok().and_then(|shown| shown.metadata);
+    shown.is_some_and(|metadata| metadata == wipe_metadata(by, marker))
+}
+
+fn wipe_metadata(by: &Wiper<'_>, marker: &Marker) -> Value {
+    json!({
+        "journal": by.journal.to_string(),
+        "instance": by.instance.as_str(),
+        "of_journal": marker.journal.to_string(),
+        "of_instance": marker.instance.as_str(),
+        "of_generation": marker.generation.get(),
+    })
+}
+
 fn metadata(marker: &Marker) -> Value {
     let Marker { journal, instance, generation, through } = marker;
     json!({
@@ -77,5 +108,23 @@ mod tests {
             assert_eq!(read_marker(other.to_string().as_bytes()).unwrap(), None, "{other}");
         }
         assert!(read_marker(b"<html>").is_err() && read_marker(b"[]").is_err());
+    }
+
+    #[test]
+    fn who_wipes_a_server_goes_on_and_nobody_else() {
+        let [a, b] = ["a", "b"].map(InstanceName::new);
+        let marker = |generation| Marker {
+            journal: Uuid::from_u128(7),
+            instance: a.clone(),
+            generation: Generation::new(generation),
+            through: Seq::new(9),
+        };
+        let by = Wiper { journal: Uuid::from_u128(7), instance: &b };
+        let created: Value = serde_json::from_str(&wipe_creation(&by, &marker(3))).unwrap();
+        let shown = json!({ "id": Uuid::from_u128(8), "metadata": created["metadata"] }).to_string();
+        assert!(is_wiped_by(&by, &marker(3), shown.as_bytes()));
+        assert!(!is_wiped_by(&by, &marker(4), shown.as_bytes()), "other data");
+        assert!(!is_wiped_by(&Wiper { instance: &a, ..by }, &marker(3), shown.as_bytes()), "another instance");
+        assert!(!is_wiped_by(&Wiper { journal: Uuid::from_u128(1), ..by }, &marker(3), shown.as_bytes()));
     }
 }

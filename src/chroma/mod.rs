@@ -48,7 +48,9 @@ pub use feature::Feature;
 pub use limit_table::{Exceeded, IndexFault, Limit};
 pub use limits::{Measured, RequestLimits};
 pub use lookup::{Looked, Lookup, is_not_found};
-pub use marker::{MARKER_NAME, marker_change, marker_creation, read_marker};
+pub use marker::{
+    MARKER_NAME, WIPE_NAME, Wiper, is_wiped_by, marker_change, marker_creation, read_marker, wipe_creation,
+};
 pub use merge::merge;
 pub use reserved::{RESERVED_PREFIX, is_reserved};
 pub use rewrite::{

@@ -4,10 +4,13 @@
 //! mistake in the command or the configuration, which is 2 for `validate`. What `serve` does is passed in, so that this
 //! room knows nothing of servers.
 
+mod adopt;
 mod check;
+mod heal;
 mod logging;
 mod migrate;
 mod online;
+mod operator;
 mod shared;
 mod validate;
 
@@ -40,6 +43,10 @@ enum Command {
     Migrate(Migration),
     /// Check a live deployment as a client, with collections of its own; the exit code says how it went.
     Validate(Box<validate::Asked>),
+    /// Decide which server's copy is kept of collections that were there before the edge, and differ.
+    Adopt(adopt::Asked),
+    /// See what is being healed at a live edge, and have it paused, go on, or a foreign server wiped.
+    Heal(heal::Asked),
     /// Print the version.
     Version,
 }
@@ -109,6 +116,8 @@ pub fn run<T, E: Display>(
             migrate::run(&config, mode)
         }),
         Command::Validate(asked) => validate::run(*asked),
+        Command::Adopt(asked) => adopt::run(asked),
+        Command::Heal(asked) => heal::run(asked),
         Command::Version => {
             println!("chroma-edge {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -26,7 +26,7 @@ use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Tls};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
 use crate::journal::retention::RetentionOptions;
-use crate::order::{Consistency, MergeLimits};
+use crate::order::{Consistency, ForeignPolicy, MergeLimits};
 use crate::proxy::{AdmitLimits, ProxyOptions};
 use crate::web::{Promise, ResetPolicy};
 
@@ -65,7 +65,7 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
     }
     let (attempt_timeout, request_timeout) = timeouts(&edge, ledger);
     let (limits, requests) = limits(&edge, ledger);
-    let (heal, marker_interval) = heal(&edge);
+    let (heal, marker_interval, foreign) = heal(&edge);
     let pooling = [("true", ConnectionPooling::Enabled), ("false", ConnectionPooling::Disabled)];
     let shutdown_grace = edge.duration("shutdown_grace", secs(8), ms(0)..=secs(300));
     if pingora.grace_period_seconds.is_none() {
@@ -91,6 +91,7 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         adopt: adopt(&edge),
         heal,
         marker_interval,
+        foreign,
         audit: audit(&edge),
         webhook: outside::webhook(&edge, ledger),
         log: edge.text("log", LOG, log_filter)?,
@@ -357,14 +358,16 @@ fn protection(edge: &Section<'_>) -> (ResetPolicy, Vec<String>) {
 }
 
 /// How copies are made, and how often each server is marked anew.
-fn heal(edge: &Section<'_>) -> (HealOptions, Duration) {
+fn heal(edge: &Section<'_>) -> (HealOptions, Duration, ForeignPolicy) {
     let section = edge.section("heal");
     let modes = [("true", HealMode::Automatic), ("false", HealMode::Off)];
     let mode = section.choice("enabled", "true", &modes, HealMode::Automatic);
     let hold = section.duration("hold", secs(1), ms(50)..=secs(60));
     let marker_interval = section.duration("marker_interval", secs(10), secs(1)..=secs(3600));
+    let policies = [("report", ForeignPolicy::Report), ("rebuild", ForeignPolicy::Rebuild)];
+    let foreign = section.choice("foreign", "report", &policies, ForeignPolicy::Report);
     section.finish();
-    (HealOptions { mode, hold }, marker_interval)
+    (HealOptions { mode, hold }, marker_interval, foreign)
 }
 
 fn audit(edge: &Section<'_>) -> AuditOptions {

@@ -18,7 +18,7 @@ use crate::instance::{HealthOptions, InstanceOptions, TargetUrl};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
 use crate::journal::retention::RetentionOptions;
-use crate::order::MergeLimits;
+use crate::order::{ForeignPolicy, MergeLimits};
 use crate::proxy::{AdmitLimits, ProxyOptions};
 
 /// A configuration that has passed every check. A field has the name of its key, or of its section, unless it says
@@ -58,6 +58,8 @@ pub struct Config {
     pub audit: AuditOptions,
     /// How often each server is marked anew while it is written to. In the file: `heal.marker_interval`.
     pub marker_interval: Duration,
+    /// What becomes of a server that holds somebody else's data. In the file: `heal.foreign`.
+    pub foreign: ForeignPolicy,
     /// Where events are posted. In the file: `notify.webhook`.
     pub webhook: Option<WebhookConfig>,
     /// Which log lines are written, in the syntax of `tracing_subscriber::EnvFilter`; known to parse.

@@ -10,6 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use tokio::sync::watch;
 
 use super::copy_doubts::CopyDoubts;
+use super::differences::Differences;
 use super::indexes::Indexes;
 use super::markers::Markers;
 use super::servers::Servers;
@@ -31,6 +32,7 @@ pub struct Discovery {
     servers: Servers,
     markers: Markers,
     indexes: Indexes,
+    differences: Differences,
     doubts: CopyDoubts,
     ticks: watch::Sender<u64>,
 }
@@ -45,6 +47,7 @@ impl Discovery {
             servers: Servers::new(instances),
             markers,
             indexes: Indexes::default(),
+            differences: Differences::default(),
             doubts: CopyDoubts::default(),
             ticks: watch::Sender::new(0),
         }
@@ -68,6 +71,11 @@ impl Discovery {
     /// The collections' indexes.
     pub fn indexes(&self) -> &Indexes {
         &self.indexes
+    }
+
+    /// Copies that were there before the edge, and differ.
+    pub fn differences(&self) -> &Differences {
+        &self.differences
     }
 
     /// Whether everything that the instance held when the edge began is in the catalog, or on its way there.

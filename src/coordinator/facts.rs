@@ -54,6 +54,9 @@ fn facts_of_record(
     for replica in &record.quarantined {
         facts.push(divergence(*replica, DivergenceCause::Quarantined, answer, name));
     }
+    for (replica, evidence) in &record.condemned {
+        facts.push(divergence(*replica, DivergenceCause::Condemned(*evidence), answer, name));
+    }
     for (lane, instance) in &record.admitted {
         facts.push(Fact::InStep { lane: *lane, instance: name(*instance) });
     }

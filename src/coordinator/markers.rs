@@ -19,6 +19,23 @@ struct Known {
     /// Everything that it had was deleted on purpose, its marker too.
     reset: bool,
     foreign: Option<Foreign>,
+    /// An operator has said that these data may be wiped.
+    word: Option<Foreign>,
+    stage: ForeignStage,
+}
+
+/// What is being done about a server with somebody else's data.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ForeignStage {
+    /// Nothing: nobody has said that it may be wiped.
+    #[default]
+    Reported,
+    /// It is to be wiped.
+    Asked,
+    /// It cannot be wiped now, for this reason.
+    Refused(String),
+    /// So many of its collections are deleted.
+    Wiping { deleted: usize, collections: usize },
 }
 
 /// A marker, as far as one is told from another.
@@ -61,6 +78,36 @@ impl Markers {
         self.known()[instance.0].foreign.clone()
     }
 
+    /// What is being done about that.
+    pub fn foreign_stage(&self, instance: InstanceId) -> ForeignStage {
+        self.known()[instance.0].stage.clone()
+    }
+
+    /// An operator says that the server may be wiped; returned: whose data it holds. `None`: its own.
+    pub fn ask_to_wipe(&self, instance: InstanceId) -> Option<Foreign> {
+        let known = &mut self.known()[instance.0];
+        known.word = known.foreign.clone();
+        if known.word.is_some() && known.stage == ForeignStage::Reported {
+            known.stage = ForeignStage::Asked;
+        }
+        known.word.clone()
+    }
+
+    /// Whether an operator has said that what the server holds now may be wiped.
+    pub(crate) fn is_to_be_wiped(&self, instance: InstanceId) -> bool {
+        let known = &self.known()[instance.0];
+        known.foreign.is_some() && known.word == known.foreign
+    }
+
+    /// The operator's word counts no more.
+    pub(crate) fn forget_word(&self, instance: InstanceId) {
+        self.known()[instance.0].word = None;
+    }
+
+    pub(crate) fn note_stage(&self, instance: InstanceId, stage: ForeignStage) {
+        self.known()[instance.0].stage = stage;
+    }
+
     /// The server carries this marker, durably.
     pub(crate) fn note_marked(&self, instance: InstanceId, generation: Generation) {
         let known = &mut self.known()[instance.0];
@@ -99,9 +146,12 @@ impl Markers {
 
     /// Whether that is new.
     pub(crate) fn note_foreign(&self, instance: InstanceId, found: Option<Foreign>) -> bool {
-        let foreign = &mut self.known()[instance.0].foreign;
-        let new = *foreign != found;
-        *foreign = found;
+        let known = &mut self.known()[instance.0];
+        let new = known.foreign != found;
+        if new {
+            known.stage = ForeignStage::default();
+        }
+        known.foreign = found;
         new
     }
 

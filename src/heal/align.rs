@@ -6,6 +6,7 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use futures::future::BoxFuture;
 use http::Method;
 
 use super::error::HealError;
@@ -55,8 +56,8 @@ enum Pace {
     Hurried,
 }
 
-/// Hears how many records are equal.
-pub(super) type Copied<'a> = &'a (dyn Fn(u64) + Sync);
+/// Hears how many records are equal, and may have the copying wait.
+pub(super) type Copied<'a> = &'a (dyn Fn(u64) -> BoxFuture<'a, ()> + Sync);
 
 /// Compares everything, and repairs what differs.
 pub(super) async fn contents(sides: &Sides<'_>, copied: Copied<'_>) -> Result<Fixed, HealError> {
@@ -72,7 +73,7 @@ async fn from(sides: &Sides<'_>, offset: usize, pace: Pace, copied: Copied<'_>) 
         let (moved, end) = one_page(sides, offset, &page, &mut fixed).await?;
         rounds = if moved == 0 { rounds + 1 } else { 0 };
         offset += moved;
-        copied(offset as u64);
+        copied(offset as u64).await;
         if end == End::Reached {
             fixed.total = offset as u64;
             return Ok(fixed);
@@ -143,6 +144,6 @@ pub(super) async fn order(sides: &Sides<'_>) -> Result<Fixed, HealError> {
             continue;
         }
         offset += ours.iter().zip(&theirs).take_while(|(ours, theirs)| ours == theirs).count();
-        return from(sides, offset, Pace::Hurried, &|_| {}).await;
+        return from(sides, offset, Pace::Hurried, &|_| Box::pin(std::future::ready(()))).await;
     }
 }

@@ -16,7 +16,9 @@ pub(super) enum HealError {
     NotCopyable,
     #[error("the collection changes faster than it can be copied")]
     TooBusy,
-    #[error("a collection of that name is there that the edge did not make: it is left alone")]
+    #[error(
+        "a collection of that name is there that the edge did not make: it is left alone until an operator decides"
+    )]
     Foreign,
     #[error("the instances or the collection have changed meanwhile")]
     Overtaken,

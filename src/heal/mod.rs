@@ -18,13 +18,14 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use futures::future::BoxFuture;
 use tracing::{info, warn};
 
 use self::copy::{Copy, Holder, Made};
 use self::cutover::Cutover;
 use self::error::HealError;
 pub(crate) use self::place::{NAMED, PAGE_IDS, Place};
-pub use self::progress::{HealProgress, HealStage, HealView};
+pub use self::progress::{HealPause, HealProgress, HealStage, HealView};
 #[cfg(test)]
 pub(crate) use self::records::records_of;
 pub(crate) use self::records::{Embeddings, Record};
@@ -135,6 +136,7 @@ impl Healer {
         let mut due: HashMap<(CollectionId, InstanceId), Due> = HashMap::new();
         let mut swept = HashSet::new();
         loop {
+            self.progress.unpaused().await;
             let rebuilds = self.core.board().rebuilds();
             let now = clock::now();
             let known: HashSet<_> = rebuilds.iter().map(|rebuild| (rebuild.collection, rebuild.target)).collect();
@@ -229,7 +231,8 @@ impl Healer {
             Ok(records) => {
                 let seconds = begun.elapsed().as_secs_f64();
                 self.progress.made(rebuild, records);
-                info!(collection = %rebuild.collection, target = %to, records, seconds, "the copy is made and serves");
+                let rate = (records as f64 / seconds.max(0.001)).round();
+                info!(collection = %rebuild.collection, target = %to, records, seconds, records_per_second = rate, "the copy is made and serves");
                 copy.remove_old().await;
                 Ok(())
             }
@@ -242,6 +245,20 @@ impl Healer {
         }
     }
 
+    /// Says how far a copy is: once for each tenth.
+    fn tell(&self, rebuild: Rebuild, records: u64) {
+        let Some(tenth) = self.progress.copied(rebuild, records) else { return };
+        let view = self
+            .progress
+            .views()
+            .into_iter()
+            .find(|view| (view.collection, view.target) == (rebuild.collection, rebuild.target));
+        let (total, rate) = view.map_or((records, 0.0), |view| (view.total, view.rate));
+        let (instance, percent) = (self.core.registry().name(rebuild.target), 10 * tenth);
+        let (rate, collection) = (rate.round(), rebuild.collection);
+        info!(%collection, target = %instance, percent, records, total, records_per_second = rate, "a copy is being made");
+    }
+
     /// Copies, compares until little differs, and cuts over.
     async fn bring_over(&self, rebuild: Rebuild, copy: &Copy<'_>) -> Result<u64, HealError> {
         let created = copy.create().await?;
@@ -250,7 +267,10 @@ impl Healer {
                 return Err(HealError::Overtaken);
             }
             let cutover = Cutover::begin(&self.core, rebuild, self.options.hold);
-            let copied = |records| self.progress.copied(rebuild, records);
+            let copied = |records| -> BoxFuture<'_, ()> {
+                self.tell(rebuild, records);
+                Box::pin(self.progress.unpaused())
+            };
             let fixed = align::contents(&created.sides(&copy.source), &copied).await?;
             if fixed.records > NEARLY_EQUAL {
                 continue;

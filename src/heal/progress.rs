@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
+use tokio::sync::watch;
+
 use crate::clock;
 use crate::ids::{CollectionId, InstanceId};
 use crate::order::Rebuild;
@@ -20,6 +22,8 @@ pub struct HealView {
     pub total: u64,
     /// Records a second, since it began.
     pub rate: f64,
+    /// How long ago it began, or was first given up.
+    pub seconds: f64,
     pub error: Option<String>,
 }
 
@@ -30,18 +34,28 @@ pub enum HealStage {
     Waiting,
 }
 
+/// Whether copies are made, as an operator has it. Ends with the process.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum HealPause {
+    #[default]
+    On,
+    Paused,
+}
+
 struct State {
     source: InstanceId,
     stage: HealStage,
     begun: Instant,
     records: u64,
     total: u64,
+    /// The last tenth that was logged.
+    tenths: u64,
     error: Option<String>,
 }
 
 impl State {
     fn new(rebuild: Rebuild, stage: HealStage, total: u64) -> State {
-        State { source: rebuild.source, stage, begun: clock::now(), records: 0, total, error: None }
+        State { source: rebuild.source, stage, begun: clock::now(), records: 0, total, tenths: 0, error: None }
     }
 }
 
@@ -55,11 +69,14 @@ struct Inner {
 
 /// Shared by the healer and the pages.
 #[derive(Default)]
-pub struct HealProgress(Mutex<Inner>);
+pub struct HealProgress {
+    inner: Mutex<Inner>,
+    pause: watch::Sender<HealPause>,
+}
 
 impl HealProgress {
     fn inner(&self) -> MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn begin(&self, rebuild: Rebuild, total: u64) {
@@ -67,11 +84,31 @@ impl HealProgress {
         self.inner().copies.insert((rebuild.collection, rebuild.target), state);
     }
 
-    pub(super) fn copied(&self, rebuild: Rebuild, records: u64) {
-        if let Some(state) = self.inner().copies.get_mut(&(rebuild.collection, rebuild.target)) {
-            state.records = records;
-            state.total = state.total.max(records);
-        }
+    /// So many records are equal. Returned: the tenth of all that is reached for the first time, short of the end.
+    pub(super) fn copied(&self, rebuild: Rebuild, records: u64) -> Option<u64> {
+        let mut inner = self.inner();
+        let state = inner.copies.get_mut(&(rebuild.collection, rebuild.target))?;
+        state.records = records;
+        state.total = state.total.max(records);
+        let tenths = (10 * records).checked_div(state.total)?.min(9);
+        let reached = tenths > state.tenths;
+        state.tenths = state.tenths.max(tenths);
+        (reached && records < state.total).then_some(tenths)
+    }
+
+    /// Whether copies are made.
+    pub fn pause(&self) -> HealPause {
+        *self.pause.borrow()
+    }
+
+    /// An operator has it paused, or go on. Whether that is new.
+    pub fn set_pause(&self, pause: HealPause) -> bool {
+        self.pause.send_if_modified(|before| std::mem::replace(before, pause) != pause)
+    }
+
+    /// Waits for as long as an operator has it paused.
+    pub(super) async fn unpaused(&self) {
+        let _ = self.pause.subscribe().wait_for(|pause| *pause == HealPause::On).await;
     }
 
     pub(super) fn made(&self, rebuild: Rebuild, records: u64) {
@@ -115,6 +152,7 @@ impl HealProgress {
                 records: state.records,
                 total: state.total,
                 rate: if state.stage == HealStage::Copying { state.records as f64 / seconds } else { 0.0 },
+                seconds,
                 error: state.error.clone(),
             }
         };
@@ -125,5 +163,39 @@ impl HealProgress {
     pub fn totals(&self) -> [u64; 3] {
         let inner = self.inner();
         [inner.made, inner.failed, inner.records]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::order::WaitId;
+
+    #[test]
+    fn each_tenth_is_told_once_and_the_end_is_not() {
+        let rebuild = Rebuild {
+            collection: CollectionId::new(Uuid::from_u128(1)),
+            source: InstanceId(0),
+            target: InstanceId(1),
+            wait: WaitId::default(),
+        };
+        let progress = HealProgress::default();
+        assert_eq!(progress.copied(rebuild, 5), None, "it has not begun");
+        progress.begin(rebuild, 100);
+        let told = [5, 10, 19, 35, 99, 100, 10].map(|records| progress.copied(rebuild, records));
+        assert_eq!(told, [None, Some(1), None, Some(3), Some(9), None, None]);
+    }
+
+    #[tokio::test]
+    async fn a_pause_lasts_until_it_is_ended() {
+        let progress = HealProgress::default();
+        progress.unpaused().await;
+        assert!(progress.set_pause(HealPause::Paused) && !progress.set_pause(HealPause::Paused));
+        let waits = tokio::time::timeout(std::time::Duration::from_millis(20), progress.unpaused());
+        assert!(waits.await.is_err() && progress.pause() == HealPause::Paused);
+        assert!(progress.set_pause(HealPause::On));
+        progress.unpaused().await;
     }
 }

@@ -1,4 +1,4 @@
-//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R17).
+//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R18).
 //!
 //! Pure: no I/O, no clock, no tokio, no randomness. What happens comes in as [`Input`]s, what is to be done
 //! goes out as [`Effect`]s: `coordinator/` answers, `executor/` does the rest and reports back. Simulated by seed in
@@ -20,12 +20,13 @@ mod placement;
 mod precedence;
 mod read_suspects;
 mod vouching;
+mod wipe;
 
 pub use board::{
     Action, Board, ClientAnswer, Comparison, Consequences, Consistency, CutoverOutcome, CutoverState, DivergenceCause,
-    Effect, Evidence, Examination, Health, Input, Intent, LaneView, LastCopies, NotReady, ObjectVersion, Outcome,
-    Persist, Purpose, Reach, Rebuild, Record, Repeat, Resolved, RestoredEntry, RestoredLane, RestoredProgress, Retry,
-    SendPriority, Submission, WaitId, WaitReason,
+    Effect, Evidence, Examination, Health, Input, Intent, Keeping, LaneView, LastCopies, NotReady, ObjectVersion,
+    Obstacle, Outcome, Persist, Purpose, Reach, Rebuild, Record, Repeat, Resolved, RestoredEntry, RestoredLane,
+    RestoredProgress, Retry, SendPriority, Submission, WaitId, WaitReason,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};
@@ -43,3 +44,4 @@ pub use read_suspects::{
     Case, CaseId, CaseState, Permission, ReadClass, ReadKind, ReadSubject, ReadSuspects, Sight, Standing, Trial,
 };
 pub use vouching::{Company, Conditions, Refusal, RequestClass, Vouching};
+pub use wipe::{ForeignPolicy, Proof, Seen, Witness, proof};

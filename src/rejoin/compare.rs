@@ -5,11 +5,12 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use super::tally::{Sides, count, tally};
 use crate::chroma::{definition_difference, name_difference};
-use crate::coordinator::Core;
+use crate::coordinator::{Core, Difference};
 use crate::executor::{CollectionReader, PAGE, reader};
 use crate::instance::Client;
-use crate::order::Comparison;
+use crate::order::{Comparison, Origin};
 
 /// What a comparison found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +18,11 @@ pub(super) enum Found {
     Equal {
         records: usize,
     },
-    Different(String),
+    Different {
+        why: String,
+        /// Of copies that were there before the edge.
+        difference: Option<Difference>,
+    },
     /// One of them did not answer as it should: try again later.
     Unclear(String),
 }
@@ -30,7 +35,40 @@ pub(super) async fn compare(core: &Core, client: &Client, comparison: &Compariso
     ) else {
         return Found::Unclear("the collection is not mapped on both".to_owned());
     };
-    compare_sides(&reference, &other).await.unwrap_or_else(Found::Unclear)
+    let found = compare_sides(&reference, &other).await.unwrap_or_else(Found::Unclear);
+    let Comparison { collection, instance, reference: served_by, .. } = *comparison;
+    let origin = core.board().catalog().get(collection).map(|known| known.origin);
+    match found {
+        Found::Different { why, .. } if origin == Some(Origin::Adopted) => {
+            let sides = Sides { served_by, served: &reference, other: &other };
+            let before = core.discovery().differences().get(collection, instance);
+            match tally(&sides, before).await {
+                Ok(difference) => Found::Different { why, difference: Some(difference) },
+                Err(why) => Found::Unclear(why),
+            }
+        }
+        found => found,
+    }
+}
+
+/// Whether the copy that is served, and every other one but this, holds nothing: then nobody has to decide.
+pub(super) async fn is_the_only_full_one(
+    core: &Core,
+    client: &Client,
+    comparison: &Comparison,
+    deadline: Duration,
+) -> bool {
+    for other in core.registry().ids().filter(|other| *other != comparison.instance) {
+        if core.board().catalog().mapping(comparison.collection, other).is_none() {
+            continue;
+        }
+        let Some(copy) = reader(core, client, comparison.collection, other, deadline) else { return false };
+        // What is committed may not be shown yet.
+        if copy.flush().await.is_err() || count(&copy).await != Ok(0) {
+            return false;
+        }
+    }
+    true
 }
 
 async fn compare_sides(reference: &CollectionReader<'_>, other: &CollectionReader<'_>) -> Result<Found, String> {
@@ -39,13 +77,13 @@ async fn compare_sides(reference: &CollectionReader<'_>, other: &CollectionReade
     let (ours, theirs) = (reference.shown().await?, other.shown().await?);
     // A server that came back older may have missed a renaming.
     if let Some(difference) = definition_difference(&ours, &theirs).or_else(|| name_difference(&ours, &theirs)) {
-        return Ok(Found::Different(format!("definitions differ: {difference}")));
+        return Ok(Found::Different { why: format!("definitions differ: {difference}"), difference: None });
     }
     let mut offset = 0;
     loop {
         let (ours, theirs) = (reference.page(offset).await?, other.page(offset).await?);
         if ours != theirs {
-            return Ok(Found::Different(format!("records differ from number {offset} on")));
+            return Ok(Found::Different { why: format!("records differ from number {offset} on"), difference: None });
         }
         let read = ours.get("ids").and_then(Value::as_array).map_or(0, Vec::len);
         offset += read;

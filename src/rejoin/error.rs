@@ -22,6 +22,8 @@ pub enum InspectError {
     /// Said once, by who found it out.
     #[error("{0}")]
     Foreign(Foreign),
+    #[error("another server answers there now, or one with other data")]
+    Replaced,
     #[error("its answer to {} cannot be read: {error}", shown(.path))]
     Unreadable { path: String, error: serde_json::Error },
 }
@@ -35,7 +37,10 @@ impl InspectError {
             | InspectError::PathTooLong { .. }
             | InspectError::Unsupported(_)
             | InspectError::Foreign(_) => true,
-            InspectError::Unanswered(_) | InspectError::Succeeded | InspectError::Unreadable { .. } => false,
+            InspectError::Unanswered(_)
+            | InspectError::Succeeded
+            | InspectError::Replaced
+            | InspectError::Unreadable { .. } => false,
         }
     }
 }

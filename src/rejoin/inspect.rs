@@ -95,7 +95,15 @@ impl Inspector {
         marker::write(&self.core, &self.look(instance), through).await
     }
 
-    fn look(&self, instance: InstanceId) -> Look<'_> {
+    /// The tenants to look into: those of the catalog, of the configuration, and those that clients have named.
+    pub(super) fn known_tenants(&self) -> BTreeSet<String> {
+        let mut tenants: BTreeSet<String> = self.core.board().catalog().tenants().map(str::to_owned).collect();
+        tenants.extend(self.tenants.iter().cloned());
+        tenants.extend(self.core.discovery.tenants());
+        tenants
+    }
+
+    pub(super) fn look(&self, instance: InstanceId) -> Look<'_> {
         Look { client: &self.client, instance, deadline: self.deadline }
     }
 
@@ -111,16 +119,14 @@ impl Inspector {
         // First: of a server that is not supported, nothing else is believed either.
         let scratch = capabilities::learn(&self.core, &look, &self.untried).await?;
         let identity = marker::identify(&self.core, &look).await?;
-        let (expected, wait, tenants, scopes) = {
+        let (expected, wait, scopes) = {
             let board = self.core.board();
-            let catalog = board.catalog();
-            let tenants: BTreeSet<String> = catalog.tenants().map(str::to_owned).collect();
-            let scopes: Vec<Scope> = catalog.databases().cloned().collect();
-            (board.expected_on(instance), board.catalog_quiescent(instance), tenants, scopes)
+            let scopes: Vec<Scope> = board.catalog().databases().cloned().collect();
+            (board.expected_on(instance), board.catalog_quiescent(instance), scopes)
         };
-        let tenants = tenants.into_iter().chain(self.tenants.iter().cloned()).chain(self.core.discovery.tenants());
+        let tenants = self.known_tenants();
         let mark = self.core.discovery.indexes().mark();
-        let mut contents = look.contents(&tenants.collect(), scopes.into_iter()).await?;
+        let mut contents = look.contents(&tenants, scopes.into_iter()).await?;
         if contents.has_scratch {
             // A crash left it behind, or another edge that is no more.
             scratch.sweep().await;

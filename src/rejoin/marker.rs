@@ -73,7 +73,9 @@ pub(super) async fn identify(core: &Core, look: &Look<'_>) -> Result<(Identity, 
     match &identity {
         Identity::Foreign(foreign) => {
             // It may have been replaced between two probes.
-            core.registry().observe_because(look.instance, Observation::Replaced, &foreign.to_string());
+            if core.registry().usable(look.instance) {
+                core.registry().observe_because(look.instance, Observation::Replaced, &foreign.to_string());
+            }
             return Err(InspectError::Foreign(foreign.clone()));
         }
         Identity::New if found.is_some() => {
@@ -99,10 +101,20 @@ pub(super) fn accept(core: &Core, instance: InstanceId, (identity, carried): (Id
 pub(super) async fn is_unchanged(core: &Core, look: &Look<'_>) -> bool {
     let carried = core.discovery().markers().carried(look.instance);
     let Ok(found) = read(look).await else { return true };
-    goes_on(core, carried, found.as_ref().map(|(_, marker)| to_carried(marker)))
+    goes_on(core, look.instance, carried, found.as_ref().map(|(_, marker)| marker))
 }
 
-fn goes_on(core: &Core, before: Option<Carried>, found: Option<Carried>) -> bool {
+fn goes_on(core: &Core, instance: InstanceId, before: Option<Carried>, found: Option<&Marker>) -> bool {
+    let registry = core.registry();
+    // Two addresses lead to one server: it was marked under the other one.
+    let is_anothers = |marker: &&Marker| {
+        registry.id_of(marker.instance.as_str()).is_some_and(|named| named != instance)
+            && marker.journal == core.discovery().markers().journal()
+    };
+    if found.is_some_and(|found| is_anothers(&found)) {
+        return false;
+    }
+    let found = found.map(to_carried);
     let ours = |carried: &Carried| carried.0 == core.discovery().markers().journal();
     let older = before.filter(ours) > found.filter(ours);
     found == before || (found.is_some_and(|found| ours(&found)) && !older)
@@ -129,7 +141,7 @@ pub(super) async fn write(core: &Core, look: &Look<'_>, through: Seq) -> Marked 
     }
     let Ok(found) = read(look).await else { return Marked::NotNow };
     let carried = found.as_ref().map(|(_, marker)| to_carried(marker));
-    if !goes_on(core, before, carried) {
+    if !goes_on(core, instance, before, found.as_ref().map(|(_, marker)| marker)) {
         return Marked::Unexpected;
     }
     // Another server may have answered there since `through` was true.

@@ -10,8 +10,11 @@ mod contents;
 mod copies;
 mod departures;
 mod error;
+mod foreign;
 mod inspect;
 mod marker;
+mod tally;
+mod wipe;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,18 +22,19 @@ use std::time::{Duration, Instant};
 
 use tracing::{info, warn};
 
-use self::compare::{Found, compare};
+use self::compare::{Found, compare, is_the_only_full_one};
 use self::copies::{Copies, Line};
 use self::error::InspectError;
+use self::foreign::Foreigners;
 pub use self::inspect::Inspector;
 use self::inspect::{Adopted, Adopting};
 use self::marker::{Claim, LastMark, Marked};
 use crate::clock;
-use crate::coordinator::{Core, Inspections};
+use crate::coordinator::{Core, Difference, Inspections};
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Observation, Phase};
 use crate::lasting::LastingStates;
-use crate::order::{Comparison, Input, Origin, Reach};
+use crate::order::{Comparison, Evidence, ForeignPolicy, Input, Keeping, LaneState, Origin, Reach};
 
 /// Options of rejoin.
 #[derive(Clone, Debug)]
@@ -42,6 +46,10 @@ pub struct RejoinOptions {
     pub first_look: FirstLook,
     /// How often a server is marked anew while writes flow.
     pub marker_interval: Duration,
+    /// What becomes of a server that holds somebody else's data.
+    pub foreign: ForeignPolicy,
+    /// How long what was sent and not answered may still be executed.
+    pub settle_time: Duration,
 }
 
 /// What must be done before the edge serves clients.
@@ -85,6 +93,7 @@ pub struct Rejoin {
     unclear: LastingStates<InstanceId>,
     /// Copies that were compared and differ: for the log.
     differing: LastingStates<(CollectionId, InstanceId)>,
+    foreigners: Foreigners,
 }
 
 impl Rejoin {
@@ -94,7 +103,8 @@ impl Rejoin {
         let (adopt_later, begun) = (Mutex::new(all), clock::now());
         let (unequal, unseen, unclear) = (Mutex::default(), LastingStates::default(), LastingStates::default());
         let differing = LastingStates::default();
-        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, unclear, differing }
+        let foreigners = Foreigners::new(options.foreign, options.settle_time, begun);
+        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, unclear, differing, foreigners }
     }
 
     /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
@@ -127,7 +137,7 @@ impl Rejoin {
         let registry = &self.core.registry;
         let mut changes = self.core.changes();
         let looked_at = async {
-            let awaited = |id| matches!(registry.phase(id), Phase::Unknown | Phase::Returned) && self.is_supported(id);
+            let awaited = |id| matches!(registry.phase(id), Phase::Unknown | Phase::Returned) && self.may_serve(id);
             while registry.ids().any(awaited) {
                 let _ = tokio::time::timeout(MOMENT, changes.changed()).await;
             }
@@ -225,7 +235,11 @@ impl Rejoin {
                 registry.admit(instance, generation)
             }
             // Said once, when it was found out: it stays so until another server is there.
-            Err(InspectError::Unsupported(_) | InspectError::Foreign(_)) => Admission::Superseded,
+            Err(InspectError::Unsupported(_)) => Admission::Superseded,
+            Err(InspectError::Foreign(_)) => {
+                self.foreigners.deal_with(&self.core, &self.inspector, instance).await;
+                Admission::Superseded
+            }
             Err(error) => {
                 if let Some(times) = self.unseen.seen(instance, clock::now()).times() {
                     let instance = registry.name(instance);
@@ -247,14 +261,15 @@ impl Rejoin {
     fn adopting(&self, instance: InstanceId) -> Adopting {
         let later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
         let registry = &self.core.registry;
-        let may_come = |id| registry.phase(id) != Phase::Down && self.is_supported(id);
+        let may_come = |id| registry.phase(id) != Phase::Down && self.may_serve(id);
         let preferred = registry.ids().any(|id| id < instance && later.contains(&id) && may_come(id));
         if preferred && self.begun.elapsed() < PRECEDENCE { Adopting::NotYet } else { Adopting::Now }
     }
 
-    /// Whether it is not known to be a server that is not supported.
-    fn is_supported(&self, instance: InstanceId) -> bool {
-        self.core.discovery().servers().why_unsupported(instance).is_none()
+    /// Whether it is not known to be a server that is not supported, or that holds somebody else's data.
+    fn may_serve(&self, instance: InstanceId) -> bool {
+        let discovery = self.core.discovery();
+        discovery.servers().why_unsupported(instance).is_none() && discovery.markers().foreign(instance).is_none()
     }
 
     fn note_adoption(&self, instance: InstanceId, adopted: Adopted) {
@@ -389,6 +404,7 @@ impl Rejoin {
                 .lock()
                 .unwrap_or_else(PoisonError::into_inner)
                 .retain(|key, _| comparisons.iter().any(|c| (c.collection, c.instance) == *key));
+            self.forget_decided();
             self.tell_of_the_end(&comparisons);
             for comparison in &comparisons {
                 // Neither side has changed since they were found to differ.
@@ -398,6 +414,12 @@ impl Rejoin {
             }
             tokio::time::sleep(MOMENT).await;
         }
+    }
+
+    fn forget_decided(&self) {
+        let board = self.core.board();
+        let diverged = |collection, instance| board.state_of(collection, instance) == LaneState::Diverged;
+        self.core.discovery().differences().retain(diverged);
     }
 
     /// A copy that is made anew, deleted, or on an instance that is away is not compared any more. Nor is one for a moment,
@@ -435,11 +457,23 @@ impl Rejoin {
                 info!(%collection, %instance, records, "equal content: admitted");
                 self.core.step(Input::FoundEqual(comparison.clone()));
             }
-            Found::Different(why) => {
+            Found::Different { why, difference } => {
                 self.compared(comparison.instance);
+                if let Some(difference) = difference
+                    && self.decided_by_itself(comparison, difference).await
+                {
+                    return;
+                }
                 // Compared again whenever its collection is written to.
                 if let Some(times) = self.differing.seen((collection, comparison.instance), clock::now()).times() {
-                    warn!(%collection, %instance, why, times, "still diverged: content differs");
+                    let served_by = self.core.registry().name(comparison.reference);
+                    match difference.map(|difference| difference.told()) {
+                        Some(told) => warn!(
+                            %collection, %instance, %served_by, why, told, times,
+                            "still diverged: these copies were there before the edge; `chroma-edge adopt --from INSTANCE` decides"
+                        ),
+                        None => warn!(%collection, %instance, why, times, "still diverged: content differs"),
+                    }
                 }
                 let mut unequal = self.unequal.lock().unwrap_or_else(PoisonError::into_inner);
                 unequal.insert((collection, comparison.instance), comparison.at);
@@ -450,6 +484,23 @@ impl Rejoin {
                 }
             }
         }
+    }
+
+    /// One copy is full, and every other one is empty: that one is kept. Else the difference is noted for an operator.
+    async fn decided_by_itself(&self, comparison: &Comparison, difference: Difference) -> bool {
+        let Comparison { collection, instance, .. } = *comparison;
+        let clear = difference.served == 0
+            && difference.records > 0
+            && self.core.board().can_keep(collection, instance) == Ok(Keeping::TakesOver)
+            && is_the_only_full_one(&self.core, &self.client, comparison, self.options.deadline).await;
+        if !clear {
+            self.core.discovery().differences().note(collection, instance, difference);
+            return false;
+        }
+        let (name, records) = (self.core.registry().name(instance), difference.records);
+        info!(%collection, instance = %name, records, "the only copy that is not empty is kept");
+        self.core.step(Input::Keep { collection, instance, evidence: Evidence::WasEmpty });
+        true
     }
 
     fn compared(&self, instance: InstanceId) {

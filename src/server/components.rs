@@ -147,6 +147,8 @@ impl Components {
             deadline,
             first_look,
             marker_interval: self.config.marker_interval,
+            foreign: self.config.foreign,
+            settle_time: self.config.settle_time,
         };
         Rejoin::new(Arc::clone(core), inspector, self.client(), options)
     }

@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod sample;
 
+pub use self::client::{CallError, Operator};
 pub use self::options::{Options, Task, Words, described};
 pub use self::report::Report;
 

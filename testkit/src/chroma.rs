@@ -34,6 +34,7 @@ pub enum Version {
 pub struct ChromaServer {
     child: Option<Child>,
     dir: PathBuf,
+    data: PathBuf,
     port: Port,
     reset: Reset,
     version: Version,
@@ -95,7 +96,8 @@ impl ChromaServer {
     }
 
     fn prepared(dir: PathBuf, port: Port, reset: Reset, own: Option<TempDir>) -> ChromaServer {
-        ChromaServer { child: None, dir, port, reset, version: Version::Current, lines: String::new(), _own: own }
+        let data = dir.join("data");
+        ChromaServer { child: None, dir, data, port, reset, version: Version::Current, lines: String::new(), _own: own }
     }
 
     /// Starts it (again) on the same folder and port, and waits for its heartbeat.
@@ -111,7 +113,7 @@ impl ChromaServer {
         let text = format!(
             "port: {}\nlisten_address: 127.0.0.1\npersist_path: {:?}\nallow_reset: {}\n{}",
             self.port.number,
-            self.dir.join("data"),
+            self.data,
             self.reset == Reset::Allowed,
             self.lines,
         );
@@ -212,6 +214,11 @@ impl ChromaServer {
         let saved = tempfile::tempdir().expect("a folder");
         copy(&self.dir.join("data"), &saved.path().join("data"));
         saved
+    }
+
+    /// From its next start on it is a second process on the data folder of another server, or on its own again.
+    pub fn shares_the_folder_of(&mut self, other: Option<&ChromaServer>) {
+        self.data = other.map_or_else(|| self.dir.join("data"), |other| other.data.clone());
     }
 
     /// Puts this copy of some server's data in the place of its own.

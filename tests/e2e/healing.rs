@@ -213,6 +213,57 @@ fn what_differed_before_the_edge_came_is_left_alone() {
     assert_eq!(testkit::cluster::ids_by_name(&servers[1], "notes"), ["theirs"]);
 }
 
+/// The command `heal`, and what it says.
+fn heal(edge: &Edge, word: &str) -> String {
+    let output =
+        std::process::Command::new(testkit::place::binary()).args(["heal", word, "--url", &edge.url()]).output();
+    let output = output.expect("the program");
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8_lossy(&output.stdout).into_owned()
+}
+
+#[test]
+fn an_operator_has_it_paused_and_go_on() {
+    let mut cluster = Cluster::with(2, |edge| edge.config(ON));
+    expecting_trouble(&cluster.edge);
+    let client = cluster.client();
+    let bulk = cluster.create("bulk");
+    fill(&client, &bulk, 4000);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    assert_eq!(heal(&cluster.edge, "status"), "healing: on\nnothing is being healed\n");
+    cluster.replica().kill();
+    cluster.replica().wipe();
+    cluster.replica().restart();
+    wait_for("a copy half made", HEALED, || {
+        let healing = cluster.edge.status()["healing"].as_array()?.first()?.clone();
+        (healing["records"].as_u64()? > 0 && healing["state"] == "healing").then_some(())
+    });
+    assert!(heal(&cluster.edge, "pause").starts_with("healing: paused"));
+    let page = client.get("/admin/heal").json();
+    assert_eq!((&page["paused"], &cluster.edge.status()["healing_paused"]), (&json!(true), &json!(true)));
+    // A page that was under way may end.
+    std::thread::sleep(Duration::from_secs(1));
+    let records = || client.get("/admin/heal").json()["healing"][0]["records"].as_u64();
+    let before = records().expect("a copy that waits");
+    std::thread::sleep(Duration::from_secs(3));
+    assert_eq!((records(), before < 4000), (Some(before), true), "nothing is copied meanwhile");
+    assert!(client.get("/metrics").text().contains("chroma_edge_heal_paused 1"));
+    assert!(heal(&cluster.edge, "status").contains("bulk"));
+    add(&client, &bulk, "bad-dimension").expect(400);
+    client.post(&record_path(&bulk, "add"), &wide("meanwhile")).expect(201);
+    assert!(heal(&cluster.edge, "resume").starts_with("healing: on"));
+    await_healed(&cluster.edge);
+    cluster.assert_converged();
+    let log = cluster.edge.log();
+    assert!(
+        log.contains("a copy is being made anew") && log.contains("percent=") && log.contains("records_per_second")
+    );
+    for bad in [json!({ "action": "stop" }), json!({}), json!(null)] {
+        assert_eq!(client.post("/admin/heal", &bad).expect(400).json()["reason"], "bad_body");
+    }
+    assert_eq!(client.call("DELETE", "/admin/heal", &json!(null)).status, 405);
+}
+
 #[test]
 fn names_of_the_edges_own_are_nobodys() {
     let cluster = Cluster::two();

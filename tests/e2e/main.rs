@@ -2,6 +2,7 @@
 
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
+mod adopt;
 mod audits;
 mod bad_input;
 mod bystanders;
@@ -22,6 +23,7 @@ mod edge_killed;
 mod environment;
 mod events;
 mod failover;
+mod foreign;
 mod forwarded;
 mod gateway;
 mod harness;

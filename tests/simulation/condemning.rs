@@ -67,6 +67,11 @@ impl World {
         if before > 0 && !self.journal.instances().any(|at| in_step(self, at)) {
             violated("R17", &format!("the last copy of {collection:?} is condemned"));
         }
+        self.note_condemned(collection, instance);
+    }
+
+    /// The copy is not trusted from now on, if it is condemned.
+    pub fn note_condemned(&mut self, collection: CollectionId, instance: InstanceId) {
         let mapped = self.board.catalog().mapping(collection, instance);
         if let (LaneState::Condemned, Some(id)) = (self.board.state_of(collection, instance), mapped) {
             self.counters.count("condemned");

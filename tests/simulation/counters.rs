@@ -23,6 +23,8 @@ pub const RARE: &[(&str, u64)] = &[
     ("changed something behind the edge's back", 16),
     ("condemned", 700),
     ("condemned, and made anew", 100),
+    ("kept", 1),
+    ("not kept", 100),
     ("tampered with", 100),
     ("client gave up", 1200),
     ("comparison came too late", 20),

@@ -60,6 +60,7 @@ impl World {
         self.some_condemning();
         self.some_adoption();
         self.some_placement();
+        self.some_keeping();
         self.check_state();
     }
 
@@ -219,7 +220,7 @@ impl World {
     }
 
     /// R4: nothing that the board could know of is executed there after the comparison.
-    fn may_still_land(&self, collection: CollectionId, instance: InstanceId) {
+    pub fn may_still_land(&self, collection: CollectionId, instance: InstanceId) {
         let lane = LaneId::Records(collection);
         let here = |request: &Request| (request.lane, request.instance) == (lane, instance);
         let reported =

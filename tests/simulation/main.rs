@@ -24,6 +24,7 @@ mod fold;
 mod instance;
 mod invariants;
 mod journal;
+mod keeping;
 mod late_requests;
 mod load;
 mod marking;

@@ -23,6 +23,7 @@ use crate::facts::Facts;
 use crate::failing::Failing;
 use crate::instance::Instance;
 use crate::journal::{Commit, Journal, LIMITS};
+use crate::keeping::Keeping;
 use crate::late_requests::LateRequest;
 use crate::marking::Marking;
 use crate::placing::Placing;
@@ -111,6 +112,7 @@ pub struct World {
     pub condemning: Condemning,
     pub beforehand: Beforehand,
     pub placing: Placing,
+    pub keeping: Keeping,
     pub inspections: BTreeSet<InstanceId>,
     /// New instances that joined the catalog lane when its beginning was gone.
     pub joined: BTreeSet<InstanceId>,
@@ -165,6 +167,7 @@ impl World {
             condemning: Condemning::new(seed),
             beforehand,
             placing: Placing::new(seed, count),
+            keeping: Keeping::new(seed),
             inspections: BTreeSet::new(),
             joined: BTreeSet::new(),
             notices: VecDeque::new(),

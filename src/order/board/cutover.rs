@@ -114,7 +114,7 @@ impl Board {
     }
 
     /// Whether the instance has every change of the collection itself, and none is under way or in doubt there.
-    fn knows_collection(&self, collection: CollectionId, instance: InstanceId) -> bool {
+    pub(super) fn knows_collection(&self, collection: CollectionId, instance: InstanceId) -> bool {
         let (Some(catalog), Some(known)) = (self.lanes.get(&LaneId::Catalog), self.catalog.get(collection)) else {
             return false;
         };

@@ -72,6 +72,8 @@ pub enum Evidence {
     ContradictsJournal,
     /// An operator has decided for another copy.
     OperatorsWord,
+    /// It was empty when the edge came, and another copy was not.
+    WasEmpty,
 }
 
 impl Evidence {
@@ -81,6 +83,7 @@ impl Evidence {
             Evidence::FailsQueries => "it fails queries that another copy answers: its index may be damaged",
             Evidence::ContradictsJournal => "its content is not what the journal's writes make of it",
             Evidence::OperatorsWord => "an operator decided for another copy",
+            Evidence::WasEmpty => "it was empty where another copy was not, when the edge came",
         }
     }
 }
@@ -95,6 +98,8 @@ pub struct Record {
     pub diverged: Vec<(LaneId, InstanceId)>,
     /// Diverged because they died of a write (rule R13).
     pub quarantined: Vec<(LaneId, InstanceId)>,
+    /// Condemned because another copy is kept (rule R18).
+    pub condemned: Vec<((LaneId, InstanceId), Evidence)>,
     pub admitted: Vec<(LaneId, InstanceId)>,
 }
 

@@ -95,7 +95,7 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
         | Input::Examined { lane, .. }
         | Input::WriteChecked { lane, .. }
         | Input::TouchedCompared { lane, .. } => Some(*lane),
-        Input::Condemn { collection, .. } => Some(LaneId::Records(*collection)),
+        Input::Condemn { collection, .. } | Input::Keep { collection, .. } => Some(LaneId::Records(*collection)),
         Input::FoundEqual(comparison) => Some(LaneId::Records(comparison.collection)),
         Input::CopyBegun(rebuild) | Input::CutoverWanted(rebuild) | Input::CutoverEnded { rebuild, .. } => {
             Some(LaneId::Records(rebuild.collection))

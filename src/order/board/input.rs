@@ -205,6 +205,13 @@ pub enum Input {
         instance: InstanceId,
         evidence: Evidence,
     },
+    /// Of copies that differ, this one is kept, and the others are made like it (rule R18). May be late: it cannot be kept any
+    /// more ([`Board::can_keep`](super::Board::can_keep)).
+    Keep {
+        collection: CollectionId,
+        instance: InstanceId,
+        evidence: Evidence,
+    },
     /// Another edge may have sent a write to the instance after its lease had ended.
     LateWrite {
         lane: LaneId,

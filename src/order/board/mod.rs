@@ -16,6 +16,7 @@ mod halt;
 mod input;
 mod inspection;
 mod joining;
+mod keep;
 mod lanes;
 mod late_write;
 mod launch;
@@ -30,6 +31,7 @@ mod restore;
 mod suspects;
 mod view;
 mod wait;
+mod wipe;
 mod withdraw;
 
 #[cfg(test)]
@@ -44,6 +46,7 @@ pub use effect::{
 pub use input::{
     Comparison, Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission,
 };
+pub use keep::{Keeping, Obstacle};
 pub use object::ObjectVersion;
 pub use placed::{LastCopies, NotReady};
 pub use rebuild::{CutoverOutcome, Rebuild};
@@ -168,6 +171,7 @@ impl Board {
             Input::Condemn { collection, instance, evidence } => {
                 self.condemn(collection, instance, evidence, &mut effects);
             }
+            Input::Keep { collection, instance, evidence } => self.keep(collection, instance, evidence, &mut effects),
             Input::LateWrite { lane, instance } => self.late_write(lane, instance, &mut effects),
             Input::LeftBehind { lane, instance } => self.left_behind(lane, instance, &mut effects),
             Input::ClientGone { lane, seq } => {

@@ -10,6 +10,7 @@ mod going_first;
 mod halted;
 mod inspection;
 mod joining;
+mod keeping;
 mod late_writes;
 mod left_behind;
 mod objects;

@@ -64,3 +64,15 @@ fn r16_a_marker_claims_what_is_durable_in_every_lane() {
     assert_eq!(rig.board.settled_through(A), Seq::new(3));
     assert_eq!(rig.board.settled_through(B), Seq::new(2), "not in step: only what it had before");
 }
+
+#[test]
+fn r16_what_nobody_else_serves_keeps_a_server_from_being_wiped() {
+    let mut rig = Rig::new(2);
+    assert_eq!((rig.board.lost_without(A), rig.board.lost_without(B)), (vec![], vec![]));
+    rig.step(Input::Reached { instance: B, reach: Reach::Away });
+    assert_eq!(rig.board.lost_without(A), [collection()], "the other one is away");
+    rig.step(Input::Reached { instance: B, reach: Reach::Here });
+    rig.step(Input::Missing { instance: B, collections: vec![collection()] });
+    assert_eq!(rig.board.lost_without(A), [collection()], "the other one has lost it");
+    assert_eq!(rig.board.lost_without(B), vec![]);
+}

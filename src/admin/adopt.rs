@@ -1,0 +1,150 @@
+//! `/admin/adopt`: an operator decides which copy is kept of a collection that was there before the edge, and differs (rule
+//! R18).
+//!
+//! The board decides whether that copy can be kept; this page asks it, and answers when the decision is durable.
+
+use http::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+use super::Admin;
+use super::refused::{refused, word};
+use crate::chroma::{EdgeAnswer, ErrorName};
+use crate::coordinator::Difference;
+use crate::ids::{CollectionId, InstanceId, Scope, shown};
+use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT, Evidence, Input, Keeping, LaneState, Obstacle};
+use crate::web::{PageRequest, Reply};
+
+#[derive(Debug, Deserialize)]
+struct Body {
+    /// Its id, or its name.
+    collection: String,
+    /// The instance whose copy is kept.
+    from: String,
+    tenant: Option<String>,
+    database: Option<String>,
+}
+
+/// A refusal, for the operator.
+fn conflict(reason: &'static str, text: &str) -> Reply {
+    refused(409, ErrorName::ChromaError, reason, text)
+}
+
+fn why_not(obstacle: Obstacle) -> Reply {
+    let text = obstacle.to_string();
+    match obstacle {
+        Obstacle::NoCollection => refused(404, ErrorName::NotFoundError, "unknown_collection", &text),
+        Obstacle::NoCopy => conflict("no_copy", &text),
+        Obstacle::NothingDiffers => conflict("nothing_differs", &text),
+        Obstacle::Lacks { .. } => conflict("lacks_writes", &text),
+        Obstacle::Away | Obstacle::Unfit | Obstacle::Busy => conflict("not_now", &text),
+    }
+}
+
+impl Admin {
+    /// How a copy differs from the one that is served, and how to decide; `null` where that is not for an operator.
+    pub(super) fn difference(&self, collection: CollectionId, instance: InstanceId) -> Value {
+        let Some(difference) = self.core.discovery().differences().get(collection, instance) else {
+            return Value::Null;
+        };
+        let Difference { served_by, served, records, apart, .. } = difference;
+        json!({
+            "served_by": self.core.registry().name(served_by).as_str(),
+            "served_records": served,
+            "records": records,
+            "only_served": apart.map(|apart| apart.only_served),
+            "only_here": apart.map(|apart| apart.only_here),
+            "different": apart.map(|apart| apart.different),
+            "told": difference.told(),
+            "decide": "POST /admin/adopt, or chroma-edge adopt --from INSTANCE --collection NAME",
+        })
+    }
+
+    fn meant(&self, body: &Body) -> Option<CollectionId> {
+        let board = self.core.board();
+        let catalog = board.catalog();
+        let by_id = Uuid::try_parse(&body.collection).ok().and_then(|id| catalog.by_id(id));
+        let part = |given: &Option<String>, default: &str| given.clone().unwrap_or_else(|| default.to_owned());
+        let scope = Scope::new(&part(&body.tenant, DEFAULT_TENANT), &part(&body.database, DEFAULT_DATABASE));
+        by_id.or_else(|| catalog.by_name(&scope, &body.collection)).map(|known| known.id)
+    }
+
+    /// Takes the operator's word.
+    pub(super) async fn on_adopt(&self, request: &PageRequest) -> Reply {
+        if request.method != Method::POST {
+            return EdgeAnswer::method_not_allowed("POST").into();
+        }
+        let body = match word::<Body>(&request.body) {
+            Ok(body) => body,
+            Err(error) => {
+                let text = format!("Expected {{\"collection\": ID OR NAME, \"from\": INSTANCE}}: {error}");
+                return refused(400, ErrorName::InvalidArgumentError, "bad_body", &text);
+            }
+        };
+        let Some(from) = self.core.registry().id_of(&body.from) else {
+            let text = format!("No instance is called {:?}", shown(&body.from));
+            return refused(404, ErrorName::NotFoundError, "unknown_instance", &text);
+        };
+        let Some(collection) = self.meant(&body) else { return why_not(Obstacle::NoCollection) };
+        self.keep(collection, from).await
+    }
+
+    async fn keep(&self, collection: CollectionId, from: InstanceId) -> Reply {
+        let possible = self.core.board().can_keep(collection, from);
+        match possible {
+            Ok(Keeping::Serves) => {}
+            // What it holds must have been seen: the others are about to go.
+            Ok(Keeping::TakesOver) => match self.core.discovery().differences().get(collection, from) {
+                Some(Difference { records: 0, .. }) => return conflict("empty", "That copy is empty"),
+                Some(_) => {}
+                None => return conflict("not_now", "That copy has not been compared yet: try again in a moment"),
+            },
+            Err(obstacle) => return why_not(obstacle),
+        }
+        self.core.step(Input::Keep { collection, instance: from, evidence: Evidence::OperatorsWord });
+        let registry = self.core.registry();
+        let (kept, condemned) = {
+            let board = self.core.board();
+            let is_condemned = |id: &InstanceId| board.state_of(collection, *id) == LaneState::Condemned;
+            let condemned: Vec<_> = registry.ids().filter(is_condemned).map(|id| registry.name(id).as_str()).collect();
+            (board.state_of(collection, from) == LaneState::InStep, condemned)
+        };
+        if !kept || condemned.is_empty() {
+            return conflict("not_now", "It has changed this very moment: look at /status, and try again");
+        }
+        if let Err(error) = self.core.persisted().await {
+            let text = format!("The journal did not say in time whether it has the decision: {error}");
+            return refused(503, ErrorName::InternalError, "journal_unavailable", &text);
+        }
+        let from = registry.name(from).as_str();
+        tracing::warn!(%collection, from, ?condemned, "an operator has decided which copy is kept: the others are made like it");
+        let body = json!({
+            "success": true, "collection_id": collection.to_string(), "from": from, "condemned": condemned,
+            "see": "/status: healing",
+        });
+        Reply::json(200, body.to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_word_names_a_collection_and_an_instance() {
+        let read = |body: &str| word::<Body>(body.as_bytes()).ok().map(|body| (body.collection, body.from));
+        assert_eq!(read(r#"{"collection":"docs","from":"b"}"#), Some(("docs".to_owned(), "b".to_owned())));
+        for bad in [r#"{"collection":"docs"}"#, r#"{"from":"b"}"#, r#"{"collection":1,"from":"b"}"#, "null"] {
+            assert_eq!(read(bad), None, "{bad}");
+        }
+    }
+
+    #[test]
+    fn what_lacks_writes_is_refused_with_how_many() {
+        let obstacle = Obstacle::Lacks { through: crate::ids::Seq::new(12), in_memory: 3 };
+        let reply = why_not(obstacle);
+        let body = String::from_utf8_lossy(&reply.body).into_owned();
+        assert!(reply.status == 409 && body.contains("lacks_writes") && body.contains("position 12"), "{body}");
+    }
+}

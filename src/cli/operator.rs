@@ -1,0 +1,53 @@
+//! The options that every command to a live edge has, and how such a command ends.
+//!
+//! Decides the exit codes: 0 done, 1 the edge could not be asked or refused, 64 a mistake in what was asked.
+
+use std::io::Write;
+use std::process::ExitCode;
+
+use super::USAGE;
+use crate::validate::{CallError, Operator};
+
+/// Which edge is meant.
+#[derive(Debug, clap::Args)]
+pub(super) struct Edge {
+    /// The edge's address: http:// or https://, host, perhaps a port and a path.
+    #[arg(long, value_name = "URL")]
+    url: String,
+    /// Sent as `Authorization: Bearer` and `X-Chroma-Token`; CHROMA_EDGE_TOKEN keeps it off the command line.
+    #[arg(long, value_name = "TOKEN")]
+    token: Option<String>,
+}
+
+impl Edge {
+    /// Does this at the edge, and prints what it comes to.
+    pub(super) fn ask(self, work: impl FnOnce(&Operator) -> Result<String, CallError>) -> ExitCode {
+        self.ask_all(|operator| Ok((work(operator)?, ExitCode::SUCCESS)))
+    }
+
+    /// As [`Edge::ask`], for work that may succeed in part.
+    pub(super) fn ask_all(self, work: impl FnOnce(&Operator) -> Result<(String, ExitCode), CallError>) -> ExitCode {
+        let from_environment =
+            || std::env::var_os("CHROMA_EDGE_TOKEN").map(|token| token.to_string_lossy().into_owned());
+        let token = self.token.or_else(from_environment);
+        let operator = match Operator::at(&self.url, token.as_deref()) {
+            Ok(operator) => operator,
+            Err(mistake) => {
+                eprintln!("{mistake}");
+                return ExitCode::from(USAGE);
+            }
+        };
+        match work(&operator) {
+            Ok((text, code)) => {
+                // A closed pipe does not change the result.
+                let mut out = std::io::stdout();
+                let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+                code
+            }
+            Err(error) => {
+                eprintln!("{error}");
+                ExitCode::FAILURE
+            }
+        }
+    }
+}

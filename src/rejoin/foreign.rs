@@ -1,0 +1,165 @@
+//! What is done about a server that holds somebody else's data (rule R16): nothing, or it is wiped, once somebody has said so
+//! and it is proven to be a server of its own.
+//!
+//! Decides when; [`proof`] and [`Board::lost_without`] decide whether. One server at a time: of two that turn out to be the
+//! same one, the second must find what the first has become.
+//!
+//! [`Board::lost_without`]: crate::order::Board::lost_without
+
+use std::collections::HashMap;
+use std::sync::{Mutex as Locked, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Mutex;
+use tracing::{info, warn};
+
+use super::error::InspectError;
+use super::inspect::Inspector;
+use super::marker::{self, Marked};
+use super::wipe::Wipe;
+use crate::clock;
+use crate::coordinator::{Core, ForeignStage};
+use crate::ids::InstanceId;
+use crate::lasting::LastingStates;
+use crate::order::{ForeignPolicy, Marker, Proof, Seen, Witness, proof};
+
+/// Between two attempts, unless the settle time is longer.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Servers with somebody else's data.
+pub(super) struct Foreigners {
+    policy: ForeignPolicy,
+    /// What was deleted without an answer may be deleted so much later.
+    pause: Duration,
+    begun: Instant,
+    next: Locked<HashMap<InstanceId, Instant>>,
+    one_at_a_time: Mutex<()>,
+    /// Those that could not be wiped: for the log.
+    refused: LastingStates<(InstanceId, String)>,
+}
+
+/// Why a server is not wiped now.
+#[derive(Debug, thiserror::Error)]
+enum Refusal {
+    #[error("{0}")]
+    Unproven(Proof),
+    #[error(
+        "no other server that is there serves {collections} collections, such as {example}: put the server's own data back, or wait \
+         for the others"
+    )]
+    OnlyCopies { collections: usize, example: String },
+    #[error("{0}")]
+    Failed(#[from] InspectError),
+}
+
+impl Foreigners {
+    /// `begun`: when this process did; what one before it sent may still be executed a settle time after that.
+    pub fn new(policy: ForeignPolicy, settle_time: Duration, begun: Instant) -> Foreigners {
+        Foreigners {
+            policy,
+            pause: settle_time.max(PAUSE),
+            begun,
+            next: Locked::default(),
+            one_at_a_time: Mutex::new(()),
+            refused: LastingStates::default(),
+        }
+    }
+
+    /// Wipes the instance's server, if somebody has said so. The next look finds a blank one.
+    pub async fn deal_with(&self, core: &Core, inspector: &Inspector, instance: InstanceId) {
+        let now = clock::now();
+        if now < self.next_attempt(instance) {
+            return;
+        }
+        let Ok(_turn) = self.one_at_a_time.try_lock() else { return };
+        let outcome = self.wipe(core, inspector, instance).await;
+        let markers = core.discovery().markers();
+        let over = |(of, _): &(InstanceId, String)| *of == instance;
+        match outcome {
+            Ok(Done::NotAsked) => {
+                self.refused.ended_where(now, over);
+            }
+            Ok(Done::Wiped) => {
+                self.refused.ended_where(now, over);
+                markers.forget_word(instance);
+            }
+            Err(refusal) => {
+                self.refused_for(core, instance, &refusal);
+                // A word is about what was there when it was given.
+                if matches!(refusal, Refusal::Unproven(Proof::SameAs(_))) {
+                    markers.forget_word(instance);
+                }
+            }
+        }
+    }
+
+    fn next_attempt(&self, instance: InstanceId) -> Instant {
+        let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
+        next.get(&instance).copied().unwrap_or(self.begun + self.pause)
+    }
+
+    fn refused_for(&self, core: &Core, instance: InstanceId, refusal: &Refusal) {
+        let (now, why) = (clock::now(), refusal.to_string());
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).insert(instance, now + self.pause);
+        core.discovery().markers().note_stage(instance, ForeignStage::Refused(why.clone()));
+        if let Some(times) = self.refused.seen((instance, why.clone()), now).times() {
+            let instance = core.registry().name(instance);
+            warn!(%instance, why, times, "somebody else's data on this server are not deleted");
+        }
+    }
+
+    async fn wipe(&self, core: &Core, inspector: &Inspector, instance: InstanceId) -> Result<Done, Refusal> {
+        let (markers, look) = (core.discovery().markers(), inspector.look(instance));
+        // Without an answer nobody has asked for anything yet.
+        let Ok(Some((_, carries))) = marker::read(&look).await else { return Ok(Done::NotAsked) };
+        let wipe = Wipe::of(core, inspector, instance, carries.clone());
+        let asked = self.policy == ForeignPolicy::Rebuild || markers.is_to_be_wiped(instance) || wipe.has_begun().await;
+        let Some(foreign) = markers.foreign(instance).filter(|_| asked) else { return Ok(Done::NotAsked) };
+        let lost = core.board().lost_without(instance);
+        if let Some(first) = lost.first() {
+            return Err(Refusal::OnlyCopies { collections: lost.len(), example: first.to_string() });
+        }
+        match self.prove(core, inspector, instance, &carries).await? {
+            Proof::Another => {}
+            unproven => return Err(Refusal::Unproven(unproven)),
+        }
+        let doomed = wipe.doomed().await?;
+        let (name, begun) = (core.registry().name(instance), clock::now());
+        let (collections, records) = (doomed.collections(), doomed.records);
+        warn!(instance = %name, %foreign, collections, records, "what this server holds is being deleted, as was asked for");
+        wipe.run(doomed).await?;
+        let seconds = begun.elapsed().as_secs_f64();
+        info!(instance = %name, collections, seconds, "this server is blank now, and gets everything from the others");
+        Ok(Done::Wiped)
+    }
+
+    /// Marks every other server anew, and looks whether this one still carries what it did.
+    async fn prove(
+        &self,
+        core: &Core,
+        inspector: &Inspector,
+        instance: InstanceId,
+        before: &Marker,
+    ) -> Result<Proof, InspectError> {
+        let (registry, markers) = (core.registry(), core.discovery().markers());
+        let mut witnesses = Vec::new();
+        for other in registry.ids().filter(|other| *other != instance) {
+            let through = core.board().settled_through(other);
+            let marked = registry.usable(other) && inspector.mark(other, through).await == Marked::Done;
+            let seen = match markers.marked(other) {
+                Some(generation) if marked => Seen::Marked(generation),
+                Some(_) => Seen::MarkedBefore,
+                None => Seen::NeverMarked,
+            };
+            witnesses.push(Witness { name: registry.name(other).clone(), seen });
+        }
+        let after = marker::read(&inspector.look(instance)).await?.map(|(_, marker)| marker);
+        Ok(proof(markers.journal(), before, after.as_ref(), &witnesses))
+    }
+}
+
+/// What an attempt came to.
+enum Done {
+    NotAsked,
+    Wiped,
+}
