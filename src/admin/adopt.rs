@@ -6,14 +6,13 @@
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use uuid::Uuid;
 
 use super::Admin;
 use super::refused::{refused, word};
 use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::coordinator::Difference;
-use crate::ids::{CollectionId, InstanceId, Scope, shown};
-use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT, Evidence, Input, Keeping, LaneState, Obstacle};
+use crate::ids::{CollectionId, InstanceId, shown};
+use crate::order::{Evidence, Input, Keeping, LaneState, Obstacle};
 use crate::web::{PageRequest, Reply};
 
 #[derive(Debug, Deserialize)]
@@ -61,15 +60,6 @@ impl Admin {
         })
     }
 
-    fn meant(&self, body: &Body) -> Option<CollectionId> {
-        let board = self.core.board();
-        let catalog = board.catalog();
-        let by_id = Uuid::try_parse(&body.collection).ok().and_then(|id| catalog.by_id(id));
-        let part = |given: &Option<String>, default: &str| given.clone().unwrap_or_else(|| default.to_owned());
-        let scope = Scope::new(&part(&body.tenant, DEFAULT_TENANT), &part(&body.database, DEFAULT_DATABASE));
-        by_id.or_else(|| catalog.by_name(&scope, &body.collection)).map(|known| known.id)
-    }
-
     /// Takes the operator's word.
     pub(super) async fn on_adopt(&self, request: &PageRequest) -> Reply {
         if request.method != Method::POST {
@@ -86,7 +76,11 @@ impl Admin {
             let text = format!("No instance is called {:?}", shown(&body.from));
             return refused(404, ErrorName::NotFoundError, "unknown_instance", &text);
         };
-        let Some(collection) = self.meant(&body) else { return why_not(Obstacle::NoCollection) };
+        let Some(collection) =
+            self.collection_named(&body.collection, body.tenant.as_deref(), body.database.as_deref())
+        else {
+            return why_not(Obstacle::NoCollection);
+        };
         self.keep(collection, from).await
     }
 

@@ -3,11 +3,14 @@
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
+use uuid::Uuid;
 
 use super::Admin;
+use super::refused::{refused, word};
 use crate::audit::{CollectionAudit, Differing, Finding, Repair};
-use crate::chroma::EdgeAnswer;
+use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::ids::{CollectionId, Scope, shown};
+use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
 use crate::web::{PageRequest, Reply};
 
 /// What an operator asks for.
@@ -26,10 +29,6 @@ struct Asked {
     repair: bool,
 }
 
-fn refused(status: u16, reason: &str, message: &str) -> Reply {
-    Reply::json(status, json!({ "error": "AuditError", "reason": reason, "message": message }).to_string())
-}
-
 impl Admin {
     pub(super) fn on_audit(&self, request: &PageRequest) -> Reply {
         match request.method {
@@ -41,32 +40,40 @@ impl Admin {
 
     fn ask_for_audit(&self, body: &[u8]) -> Reply {
         let body = if body.is_empty() { b"{}" } else { body };
-        // An array would be taken for the fields in their order.
-        let object = serde_json::from_slice::<serde_json::Map<String, Value>>(body).map(Value::Object);
-        let Ok(asked) = object.and_then(serde_json::from_value::<Asked>) else {
+        let Ok(asked) = word::<Asked>(body) else {
             let text = "Expected {\"collection\": id or name, \"tenant\", \"database\", \"repair\": true or false}, each of them optional";
-            return refused(400, "bad_body", text);
+            return refused(400, ErrorName::InvalidArgumentError, "bad_body", text);
         };
         let collection = match &asked.collection {
             None => None,
-            Some(text) => match self.collection_called(text, &asked) {
+            Some(text) => match self.collection_named(text, asked.tenant.as_deref(), asked.database.as_deref()) {
                 Some(found) => Some(found),
-                None => return refused(404, "unknown_collection", "There is no such collection"),
+                None => {
+                    let text = "There is no such collection";
+                    return refused(404, ErrorName::NotFoundError, "unknown_collection", text);
+                }
             },
         };
         let repair = if asked.repair { Repair::Yes } else { Repair::No };
         let request = self.audits.ask(collection, repair);
-        Reply::json(202, json!({ "request": request }).to_string())
+        Reply::json(
+            202,
+            json!({ "request": request, "collection_id": collection.map(|id| id.to_string()) }).to_string(),
+        )
     }
 
-    fn collection_called(&self, text: &str, asked: &Asked) -> Option<CollectionId> {
-        use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
+    /// The collection that an operator means: by its id, or by its name in a database.
+    pub(super) fn collection_named(
+        &self,
+        text: &str,
+        tenant: Option<&str>,
+        database: Option<&str>,
+    ) -> Option<CollectionId> {
         let board = self.core.board();
         let catalog = board.catalog();
-        let tenant = asked.tenant.as_deref().unwrap_or(DEFAULT_TENANT);
-        let database = asked.database.as_deref().unwrap_or(DEFAULT_DATABASE);
-        let named = catalog.by_name(&Scope::new(tenant, database), text).map(|known| known.id);
-        named.or_else(|| catalog.by_id(uuid::Uuid::try_parse(text).ok()?).map(|known| known.id))
+        let scope = Scope::new(tenant.unwrap_or(DEFAULT_TENANT), database.unwrap_or(DEFAULT_DATABASE));
+        let by_id = Uuid::try_parse(text).ok().and_then(|id| catalog.by_id(id));
+        by_id.or_else(|| catalog.by_name(&scope, text)).map(|known| known.id)
     }
 
     fn audits_shown(&self) -> Value {
@@ -83,6 +90,7 @@ impl Admin {
         let [records, condemned, differing] = self.audits.totals();
         json!({
             "running": running,
+            "last_request": self.audits.last_asked(),
             "last_finished_request": self.audits.last_ended(),
             "compared_records": records,
             "condemned_copies": condemned,

@@ -103,8 +103,7 @@ impl Pair<'_> {
     fn stands(&self) -> Result<(), String> {
         let board = self.core.board();
         let follows = |side: &Side<'_>| {
-            self.core.registry().usable(side.instance)
-                && board.state_of(self.collection, side.instance) == LaneState::InStep
+            self.core.is_in_use(side.instance) && board.state_of(self.collection, side.instance) == LaneState::InStep
         };
         if self.sides.iter().all(follows) { Ok(()) } else { Err("an instance has left meanwhile".to_owned()) }
     }

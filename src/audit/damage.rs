@@ -48,7 +48,7 @@ impl Auditor {
         loop {
             for instance in registry.ids() {
                 let generation = registry.generation(instance);
-                if !registry.usable(instance) || checked.get(&instance) == Some(&generation) {
+                if !self.core.is_in_use(instance) || checked.get(&instance) == Some(&generation) {
                     continue;
                 }
                 if self.check_all(instance, generation).await {
@@ -64,7 +64,7 @@ impl Auditor {
         let registry = self.core.registry();
         let collections: Vec<CollectionId> = self.core.board().catalog().collections().map(|known| known.id).collect();
         for collection in collections {
-            if !registry.usable(instance) || registry.generation(instance) != generation {
+            if !self.core.is_in_use(instance) || registry.generation(instance) != generation {
                 return false;
             }
             self.check(collection, instance).await;

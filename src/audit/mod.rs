@@ -68,7 +68,7 @@ impl Auditor {
 
     /// The copy, if the instance is there and in one of these states in the collection's lane.
     fn copy(&self, collection: CollectionId, instance: InstanceId, states: &[LaneState]) -> Option<Place<'_>> {
-        if !self.core.registry().usable(instance) {
+        if !self.core.is_in_use(instance) {
             return None;
         }
         let board = self.core.board();

@@ -127,6 +127,11 @@ impl AuditReport {
         self.inner().ended = number;
     }
 
+    /// The number of the last audit that was asked for.
+    pub fn last_asked(&self) -> u64 {
+        self.inner().requested
+    }
+
     /// The number of the last audit that was asked for and has ended.
     pub fn last_ended(&self) -> u64 {
         self.inner().ended

@@ -8,7 +8,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use serde_json::{Value, json};
 
-use super::operator::Edge;
+use super::operator::{Edge, columns};
 
 #[derive(Debug, clap::Args)]
 pub(super) struct Asked {
@@ -84,12 +84,7 @@ fn table(page: &Value) -> String {
         out.push_str("nothing is being healed\n");
         return out;
     }
-    let width = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or_default();
-    let widths: Vec<usize> = (0..COLUMNS.len()).map(width).collect();
-    for row in &rows {
-        let cells: Vec<String> = row.iter().zip(&widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        let _ = writeln!(out, "{}", cells.join("  ").trim_end());
-    }
+    out.push_str(&columns(&rows));
     out
 }
 

@@ -13,6 +13,7 @@ mod online;
 mod operator;
 mod shared;
 mod validate;
+mod verify;
 
 use std::ffi::OsString;
 use std::fmt::Display;
@@ -47,6 +48,8 @@ enum Command {
     Adopt(adopt::Asked),
     /// See what is being healed at a live edge, and have it paused, go on, or a foreign server wiped.
     Heal(heal::Asked),
+    /// Compare the servers behind a live edge now, record by record; the exit code says whether they are equal.
+    Verify(verify::Asked),
     /// Print the version.
     Version,
 }
@@ -118,6 +121,7 @@ pub fn run<T, E: Display>(
         Command::Validate(asked) => validate::run(*asked),
         Command::Adopt(asked) => adopt::run(asked),
         Command::Heal(asked) => heal::run(asked),
+        Command::Verify(asked) => verify::run(asked),
         Command::Version => {
             println!("chroma-edge {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS

@@ -13,6 +13,7 @@ mod error;
 mod foreign;
 mod inspect;
 mod marker;
+mod marking;
 mod tally;
 mod wipe;
 
@@ -28,7 +29,6 @@ use self::error::InspectError;
 use self::foreign::Foreigners;
 pub use self::inspect::Inspector;
 use self::inspect::{Adopted, Adopting};
-use self::marker::{Claim, LastMark, Marked};
 use crate::clock;
 use crate::coordinator::{Core, Difference, Inspections};
 use crate::ids::{CollectionId, InstanceId, Seq};
@@ -340,37 +340,6 @@ impl Rejoin {
         loop {
             tokio::time::sleep(MOMENT).await;
             self.core.look_at_placements();
-        }
-    }
-
-    /// Marks each server anew that has got something since it was marked last, and each that does not carry its marker.
-    async fn keep_marked(&self) {
-        let registry = self.core.registry();
-        let mut marks: HashMap<InstanceId, LastMark> = HashMap::new();
-        loop {
-            tokio::time::sleep(SOON).await;
-            for instance in registry.ids().filter(|id| self.core.is_in_use(*id)) {
-                let (now, interval) = (clock::now(), self.options.marker_interval);
-                let lacks = self.core.discovery().markers().lacks_its_own(instance);
-                let last = marks.get(&instance).copied().unwrap_or_default();
-                // Before the server is asked what it carries: what is claimed was there then.
-                let claim = {
-                    let board = self.core.board();
-                    let end = board.last();
-                    if !lacks && !last.may_be_due(end, now, interval) {
-                        continue;
-                    }
-                    Claim { through: board.settled_through(instance), end }
-                };
-                if !lacks && !last.is_due(claim, now, interval) {
-                    continue;
-                }
-                match self.inspector.mark(instance, claim.through).await {
-                    Marked::Done => drop(marks.insert(instance, LastMark::at(claim, clock::now()))),
-                    Marked::Unexpected => self.is_replaced(instance),
-                    Marked::NotNow => {}
-                }
-            }
         }
     }
 

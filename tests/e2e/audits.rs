@@ -161,3 +161,30 @@ fn bad_requests_for_an_audit_are_refused() {
     );
     client.call("PUT", "/admin/audit", &json!({})).expect(405);
 }
+
+/// `verify`, as an operator runs it.
+#[test]
+fn verify_prints_a_table_and_its_exit_code_says_whether_copies_are_equal() {
+    let cluster = cluster();
+    let collection = cluster.create("docs");
+    add(&cluster.client(), &collection, "a").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let verify = |more: &[&str]| {
+        let url = cluster.client().url();
+        let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_chroma-edge"));
+        let output = command.args(["verify", "--url", &url]).args(more).output().expect("the command");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, table) = verify(&[]);
+    assert_eq!(code, Some(0), "{table}");
+    assert!(table.contains("docs") && table.contains("equal"), "{table}");
+    let server = &cluster.servers[1];
+    server.client().post(&direct(server, "docs", "delete"), &json!({ "ids": ["a"] })).expect(200);
+    let (code, table) = verify(&["--collection", "docs", "--repair"]);
+    assert!(code == Some(1) && table.contains("the copy of replica is not what was written, first in a"), "{table}");
+    await_made_anew(&cluster);
+    cluster.edge.wait_until_in_sync(HEALED);
+    assert_eq!(verify(&[]).0, Some(0));
+    assert_eq!(verify(&["--collection", "nothing"]).0, Some(1));
+    cluster.assert_converged();
+}

@@ -1,0 +1,41 @@
+//! When servers are marked anew (rule R16): what a marker says, and how it is written, is in [`super::marker`].
+
+use std::collections::HashMap;
+
+use super::marker::{Claim, LastMark, Marked};
+use super::{Rejoin, SOON};
+use crate::clock;
+use crate::ids::InstanceId;
+
+impl Rejoin {
+    /// Marks each server anew that has got something since it was marked last, and each that does not carry its marker.
+    pub(super) async fn keep_marked(&self) {
+        let registry = self.core.registry();
+        let mut marks: HashMap<InstanceId, LastMark> = HashMap::new();
+        loop {
+            tokio::time::sleep(SOON).await;
+            for instance in registry.ids().filter(|id| self.core.is_in_use(*id)) {
+                let (now, interval) = (clock::now(), self.options.marker_interval);
+                let lacks = self.core.discovery().markers().lacks_its_own(instance);
+                let last = marks.get(&instance).copied().unwrap_or_default();
+                // Before the server is asked what it carries: what is claimed was there then.
+                let claim = {
+                    let board = self.core.board();
+                    let end = board.last();
+                    if !lacks && !last.may_be_due(end, now, interval) {
+                        continue;
+                    }
+                    Claim { through: board.settled_through(instance), end }
+                };
+                if !lacks && !last.is_due(claim, now, interval) {
+                    continue;
+                }
+                match self.inspector.mark(instance, claim.through).await {
+                    Marked::Done => drop(marks.insert(instance, LastMark::at(claim, clock::now()))),
+                    Marked::Unexpected => self.is_replaced(instance),
+                    Marked::NotNow => {}
+                }
+            }
+        }
+    }
+}
