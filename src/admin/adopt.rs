@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::Admin;
 use super::refused::{refused, word};
+use crate::audit::Finding;
 use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::coordinator::Difference;
 use crate::ids::{CollectionId, InstanceId, shown};
@@ -86,8 +87,11 @@ impl Admin {
 
     async fn keep(&self, collection: CollectionId, from: InstanceId) -> Reply {
         let possible = self.core.board().can_keep(collection, from);
+        let undecided = self.is_undecided(collection);
         match possible {
             Ok(Keeping::Serves) => {}
+            // All of them serve, and an audit found that they differ.
+            Err(Obstacle::NothingDiffers) if undecided => return self.keep_of_those_that_serve(collection, from).await,
             // What it holds must have been seen: the others are about to go.
             Ok(Keeping::TakesOver) => match self.core.discovery().differences().get(collection, from) {
                 Some(Difference { records: 0, .. }) => return conflict("empty", "That copy is empty"),
@@ -97,6 +101,31 @@ impl Admin {
             Err(obstacle) => return why_not(obstacle),
         }
         self.core.step(Input::Keep { collection, instance: from, evidence: Evidence::OperatorsWord });
+        self.kept(collection, from).await
+    }
+
+    /// Whether the last audit found that copies in step differ, and nothing showed which one is wrong.
+    fn is_undecided(&self, collection: CollectionId) -> bool {
+        self.audits.of(collection).is_some_and(|audit| matches!(audit.finding, Finding::Undecided { .. }))
+    }
+
+    async fn keep_of_those_that_serve(&self, collection: CollectionId, from: InstanceId) -> Reply {
+        let others: Vec<InstanceId> = {
+            let board = self.core.board();
+            if board.state_of(collection, from) != LaneState::InStep {
+                return why_not(Obstacle::Unfit);
+            }
+            let serves = |id: &InstanceId| *id != from && board.state_of(collection, *id) == LaneState::InStep;
+            self.core.registry().ids().filter(serves).collect()
+        };
+        for instance in others {
+            self.core.step(Input::Condemn { collection, instance, evidence: Evidence::OperatorsWord });
+        }
+        self.kept(collection, from).await
+    }
+
+    /// What the operator is answered when the decision is durable.
+    async fn kept(&self, collection: CollectionId, from: InstanceId) -> Reply {
         let registry = self.core.registry();
         let (kept, condemned) = {
             let board = self.core.board();

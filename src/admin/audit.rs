@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::Admin;
 use super::refused::{refused, word};
-use crate::audit::{CollectionAudit, Differing, Finding, Repair};
+use crate::audit::{CollectionAudit, Differing, Finding, More, Repair};
 use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::ids::{CollectionId, Scope, shown};
 use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
@@ -55,7 +55,10 @@ impl Admin {
             },
         };
         let repair = if asked.repair { Repair::Yes } else { Repair::No };
-        let request = self.audits.ask(collection, repair);
+        let Some(request) = self.audits.ask(collection, repair) else {
+            let text = "Too many audits wait already";
+            return refused(503, ErrorName::InternalError, "audits_waiting", text);
+        };
         Reply::json(
             202,
             json!({ "request": request, "collection_id": collection.map(|id| id.to_string()) }).to_string(),
@@ -117,7 +120,7 @@ impl Admin {
         };
         let differing = differing.map(|of: &Differing| {
             let instances: Vec<String> = of.instances.iter().map(|instance| name(*instance)).collect();
-            json!({ "records": of.records, "first": of.first, "instances": instances, "order_alone": of.records == 0 })
+            json!({ "records": of.records, "first": of.first, "instances": instances, "order_alone": of.records == 0 && of.more == More::No, "more": of.more == More::Yes })
         });
         json!({
             "collection_id": collection.to_string(),

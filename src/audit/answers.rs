@@ -5,14 +5,16 @@ use serde::Deserialize;
 use serde_json::json;
 use serde_json::value::RawValue;
 
+use crate::chroma::{self, Call, Class};
 use crate::heal::Place;
 use crate::instance::Answer;
 
 /// What a copy makes of a query for one of its own records.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Answers {
-    /// It answers, or it has no record to ask for.
     Yes,
+    /// It has no record to ask for: that proves nothing.
+    Empty,
     /// It fails, and says this.
     Fails(String),
     /// It could not be asked.
@@ -36,21 +38,24 @@ pub(super) async fn to_a_query(copy: &Place<'_>) -> Answers {
 async fn asked(copy: &Place<'_>) -> Result<Answers, String> {
     let get = format!("{}/get", copy.path);
     let found = copy.read(Method::POST, get, json!({ "limit": 1, "include": ["embeddings"] })).await?;
-    match found.status {
-        200 => {}
-        // What is not in the index yet is put into it for a get, too.
-        500 => return Ok(Answers::Fails(text(&found))),
-        status => return Ok(Answers::Unknown(format!("it answered {status} to a get"))),
+    // What is not in the index yet is put into it for a get, too.
+    if let Some(failed) = failed(&found) {
+        return Ok(failed);
     }
     let sample: Sample<'_> = serde_json::from_slice(&found.body).map_err(|error| error.to_string())?;
-    let Some(vector) = sample.embeddings.into_iter().flatten().next() else { return Ok(Answers::Yes) };
+    let Some(vector) = sample.embeddings.into_iter().flatten().next() else { return Ok(Answers::Empty) };
     let query = json!({ "query_embeddings": [vector], "n_results": 1, "include": [] });
     let answer = copy.read(Method::POST, format!("{}/query", copy.path), query).await?;
-    Ok(match answer.status {
-        200 => Answers::Yes,
-        500 => Answers::Fails(text(&answer)),
-        status => Answers::Unknown(format!("it answered {status} to a query")),
-    })
+    Ok(failed(&answer).unwrap_or(Answers::Yes))
+}
+
+/// What an answer that is none says of the copy. What passes by itself, and what the whole server suffers from, say nothing.
+fn failed(answer: &Answer) -> Option<Answers> {
+    match chroma::classify(Call::RecordRead, answer.status, &answer.body) {
+        Class::Applied => None,
+        Class::Failed => Some(Answers::Fails(text(answer))),
+        _ => Some(Answers::Unknown(text(answer))),
+    }
 }
 
 fn text(answer: &Answer) -> String {

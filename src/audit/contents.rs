@@ -13,11 +13,13 @@ use super::pace::Pace;
 use crate::clock;
 use crate::coordinator::Core;
 use crate::heal::{Embeddings, NAMED, PAGE_IDS, Place, Record};
-use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
-use crate::order::{Kind, LaneState};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
+use crate::order::{Duty, Kind, LaneState};
 
 /// So many differing records are looked at again; a comparison that finds more ends there.
 const MOST: usize = 1_000;
+/// More records than these that were written meanwhile are not looked at again: it is compared another time.
+const MOST_TOUCHED: usize = 100_000;
 /// How often differing records are looked at again while the lane moves.
 const ROUNDS: usize = 8;
 /// How long both instances may take to execute everything up to a position.
@@ -30,6 +32,8 @@ const ENTRIES: u32 = 8;
 /// One copy.
 pub(super) struct Side<'a> {
     pub instance: InstanceId,
+    /// Its id there: another one is another copy.
+    pub mapped: InstanceCollectionId,
     pub place: Place<'a>,
 }
 
@@ -54,7 +58,10 @@ pub(super) enum Compared {
     Equal {
         records: u64,
     },
-    Different(Vec<Difference>),
+    /// These records differ at this position of the lane.
+    Different(Vec<Difference>, Seq),
+    /// More than can be looked at one by one seem to differ.
+    TooMany,
     /// The same records, in another order.
     OrderDiffers,
     /// They could not be compared, for this reason.
@@ -77,19 +84,29 @@ impl Pair<'_> {
     async fn compare_all(&self, pace: Pace, compared: &(dyn Fn(u64) + Sync)) -> Result<Compared, String> {
         let begun = self.executed_by_both();
         let mut suspects = BTreeSet::new();
-        let (records, ordered) = self.scan(pace, compared, &mut suspects).await?;
+        let (records, scanned) = self.scan(pace, compared, &mut suspects).await?;
+        let truncated = scanned == Scanned::InPart;
         // What was written meanwhile may have been compared before it was, or not at all.
         suspects.extend(self.touched_after(begun).await?.ids);
         let suspects: Vec<String> = suspects.into_iter().collect();
         for some in suspects.chunks(MOST) {
-            if let Some(differences) = self.confirm(some.to_vec()).await? {
-                return Ok(Compared::Different(differences));
+            let begun = clock::runtime_now();
+            if let Some((differences, at)) = self.confirm(some.to_vec()).await? {
+                return Ok(if truncated { Compared::TooMany } else { Compared::Different(differences, at) });
             }
+            pace.rest(some.len(), begun.elapsed(), self.is_busy()).await;
         }
-        if !ordered && self.order_differs().await? {
+        if truncated {
+            return Err("too much was changed meanwhile".to_owned());
+        }
+        if scanned == Scanned::OutOfOrder && self.order_differs().await? {
             return Ok(Compared::OrderDiffers);
         }
         Ok(Compared::Equal { records })
+    }
+
+    fn is_busy(&self) -> bool {
+        self.sides.iter().any(|side| side.place.is_busy())
     }
 
     /// Up to here both have executed everything.
@@ -103,20 +120,25 @@ impl Pair<'_> {
     fn stands(&self) -> Result<(), String> {
         let board = self.core.board();
         let follows = |side: &Side<'_>| {
-            self.core.is_in_use(side.instance) && board.state_of(self.collection, side.instance) == LaneState::InStep
+            self.core.registry().usable(side.instance)
+                && board.duty(side.instance) != Duty::Stopped
+                && board.state_of(self.collection, side.instance) == LaneState::InStep
+                && board.catalog().mapping(self.collection, side.instance) == Some(side.mapped)
         };
         if self.sides.iter().all(follows) { Ok(()) } else { Err("an instance has left meanwhile".to_owned()) }
     }
 
-    /// Notes each record that seems to differ. How many there are, and whether the ids come in the same order.
+    /// Notes each record that seems to differ. How many there are. What is added meanwhile was touched, and is compared later.
     async fn scan(
         &self,
         pace: Pace,
         compared: &(dyn Fn(u64) + Sync),
         suspects: &mut BTreeSet<String>,
-    ) -> Result<(u64, bool), String> {
+    ) -> Result<(u64, Scanned), String> {
         let [ours, theirs] = &self.sides;
-        let (mut offset, mut ordered) = (0, true);
+        let held = ours.place.count().await?.unwrap_or_default();
+        let enough = usize::try_from(held).unwrap_or(usize::MAX).saturating_add(PAGE_IDS);
+        let (mut offset, mut scanned) = (0, Scanned::InOrder);
         loop {
             let (own, other) = tokio::join!(ours.place.ids(offset), theirs.place.ids(offset));
             let (own, other) = (own?, other?);
@@ -127,16 +149,16 @@ impl Pair<'_> {
                 offset += ids.len();
                 compared(offset as u64);
                 if suspects.len() > MOST {
-                    return Ok((offset as u64, true));
+                    return Ok((offset as u64, Scanned::InPart));
                 }
-                pace.rest(ids.len(), begun.elapsed(), ours.place.is_busy() || theirs.place.is_busy()).await;
+                pace.rest(ids.len(), begun.elapsed(), self.is_busy()).await;
             }
             if own != other {
-                ordered = false;
+                scanned = Scanned::OutOfOrder;
                 suspects.extend(self.missing_in_ours(&other).await?);
             }
-            if own.len() < PAGE_IDS && other.len() < PAGE_IDS {
-                return Ok((offset as u64, ordered));
+            if (own.len() < PAGE_IDS && other.len() < PAGE_IDS) || offset > enough {
+                return Ok((offset as u64, scanned));
             }
             // The other one has more: its next ids are looked at as well.
             offset += if own.is_empty() { other.len() } else { 0 };
@@ -146,7 +168,7 @@ impl Pair<'_> {
     /// Those of these records that the two show differently now.
     async fn differing(&self, ids: &[String]) -> Result<Vec<Difference>, String> {
         let [ours, theirs] = &self.sides;
-        let (own, other) = tokio::join!(ours.place.named(ids), theirs.place.named(ids));
+        let (own, other) = tokio::join!(named(&ours.place, ids), named(&theirs.place, ids));
         let by_id = |records: Vec<Record>| -> BTreeMap<String, Record> {
             records.into_iter().map(|record| (record.id.clone(), record)).collect()
         };
@@ -170,8 +192,8 @@ impl Pair<'_> {
         Ok(ids.iter().filter(|id| !existing.contains(*id)).take(MOST + 1).cloned().collect())
     }
 
-    /// The suspects that differ at one position. `None`: none does.
-    async fn confirm(&self, suspects: Vec<String>) -> Result<Option<Vec<Difference>>, String> {
+    /// The suspects that differ at one position, and that position. `None`: none does.
+    async fn confirm(&self, suspects: Vec<String>) -> Result<Option<(Vec<Difference>, Seq)>, String> {
         let mut left = suspects;
         for _ in 0..ROUNDS {
             if left.is_empty() {
@@ -188,7 +210,7 @@ impl Pair<'_> {
             let certain = |difference: &Difference| !touched.ids.contains(&difference.id);
             let certain: Vec<Difference> = differences.into_iter().filter(certain).collect();
             if !certain.is_empty() {
-                return Ok(Some(certain));
+                return Ok(Some((certain, at)));
             }
         }
         if left.is_empty() { Ok(None) } else { Err("it changes faster than it can be compared".to_owned()) }
@@ -221,6 +243,9 @@ impl Pair<'_> {
             for (request, _) in &history.entries {
                 touched.note(request.profile.kind, &request.body);
             }
+            if touched.ids.len() > MOST_TOUCHED {
+                return Err("too much was written meanwhile".to_owned());
+            }
         }
         Ok(touched)
     }
@@ -247,6 +272,32 @@ impl Pair<'_> {
 
 fn is_over(begun: Instant) -> bool {
     clock::now().duration_since(begun) > CATCH_UP
+}
+
+/// How far the lists of ids were read, and how they compare.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Scanned {
+    InOrder,
+    OutOfOrder,
+    /// So many records seem to differ that the rest was left.
+    InPart,
+}
+
+/// These records, asked for in smaller parts where an instance cannot show so many at once.
+async fn named(place: &Place<'_>, ids: &[String]) -> Result<Vec<Record>, String> {
+    let mut found = Vec::with_capacity(ids.len());
+    let mut parts: Vec<&[String]> = vec![ids];
+    while let Some(part) = parts.pop() {
+        match place.named(part).await {
+            Ok(records) => found.extend(records),
+            Err(_) if part.len() > 1 => {
+                let (left, right) = part.split_at(part.len() / 2);
+                parts.extend([right, left]);
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(found)
 }
 
 /// What some entries may have changed.

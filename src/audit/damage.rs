@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::Auditor;
 use super::answers::{Answers, to_a_query};
+use super::report::Finding;
 use crate::chroma::IndexShape;
 use crate::clock;
 use crate::ids::{CollectionId, InstanceId};
@@ -79,6 +80,11 @@ impl Auditor {
         if self.core.discovery().indexes().of(collection) != IndexShape::ORDINARY {
             return;
         }
+        // Nobody knows which copy is right: what one of them fails does not say that it is this one.
+        if self.report.of(collection).is_some_and(|audit| matches!(audit.finding, Finding::Undecided { .. })) {
+            return;
+        }
+        let generation = self.core.registry().generation(instance);
         let mut why = String::new();
         for attempt in 0..TRIES {
             if attempt > 0 {
@@ -87,8 +93,8 @@ impl Auditor {
             let Some(copy) = self.copy(collection, instance, &[LaneState::InStep, LaneState::Diverged]) else { return };
             match to_a_query(&copy).await {
                 Answers::Fails(error) => why = error,
-                Answers::Yes => return self.is_sound(collection, instance),
-                Answers::Unknown(_) => return,
+                Answers::Yes | Answers::Empty => return self.is_sound(collection, instance),
+                Answers::Unknown(_) => return self.note_departure(collection, instance, generation).await,
             }
         }
         let name = self.core.registry().name(instance);

@@ -17,52 +17,55 @@ pub(super) enum WhichCopy {
     Second,
 }
 
-/// The copy that contradicts the journal, if the other one does not. `None`: nothing shows which one is wrong.
+/// The copy that contradicts the journal in each of these records, if the other one does so in none. `None`: nothing shows which
+/// one is wrong, or not in each: what only this copy holds would be lost with it.
 ///
 /// # Errors
 /// The journal cannot be read.
 pub(super) async fn wrong_copy(
     core: &Core,
     collection: CollectionId,
-    differences: &[Difference],
+    (differences, at): (&[Difference], Seq),
     embeddings: Embeddings,
 ) -> Result<Option<WhichCopy>, String> {
-    let fold = fold(core, collection, differences).await?;
+    let fold = fold(core, collection, differences, at).await?;
     Ok(judge(differences, &fold, embeddings))
 }
 
 fn judge(differences: &[Difference], fold: &Fold, embeddings: Embeddings) -> Option<WhichCopy> {
-    let wrong = [0, 1]
-        .map(|copy| differences.iter().any(|one| fold.of(&one.id).contradicts(one.shown[copy].as_ref(), embeddings)));
-    match wrong {
-        [true, false] => Some(WhichCopy::First),
-        [false, true] => Some(WhichCopy::Second),
-        _ => None,
-    }
+    let wrong = |one: &Difference| {
+        let expected = fold.of(&one.id);
+        match [0, 1].map(|copy| expected.contradicts(one.shown[copy].as_ref(), embeddings)) {
+            [true, false] => Some(WhichCopy::First),
+            [false, true] => Some(WhichCopy::Second),
+            _ => None,
+        }
+    };
+    let first = wrong(differences.first()?)?;
+    differences.iter().all(|one| wrong(one) == Some(first)).then_some(first)
 }
 
-/// What the journal makes of the records that differ.
-async fn fold(core: &Core, collection: CollectionId, differences: &[Difference]) -> Result<Fold, String> {
+/// What the journal's entries up to `at` make of the records that differ.
+async fn fold(core: &Core, collection: CollectionId, differences: &[Difference], at: Seq) -> Result<Fold, String> {
     let created = {
         let board = core.board();
         board.catalog().get(collection).is_some_and(|known| known.origin == Origin::Created)
     };
     let ids = || differences.iter().map(|difference| difference.id.clone());
     let lane = LaneId::Records(collection);
-    let (mut fold, mut after, mut begun) = (None, Seq::ZERO, Seq::ZERO);
+    let (mut fold, mut after) = (None, Seq::ZERO);
     loop {
         let history = core.store().history(lane, after, ENTRIES).await.map_err(|error| error.to_string())?;
         let kept = created && history.floor == Seq::ZERO;
         let fold = fold.get_or_insert_with(|| Fold::new(ids(), if kept { Beginning::Kept } else { Beginning::Lost }));
-        if after == Seq::ZERO {
-            begun = history.floor;
-        } else if history.floor > begun && history.floor > after {
+        let Some((last, _)) = history.entries.last() else { break };
+        // What lies between the last entry that was read and the floor is gone: it is not known what it was.
+        if history.floor > last.seq || (after > Seq::ZERO && history.floor > after) {
             return Err("retention has removed entries meanwhile".to_owned());
         }
-        let Some((last, _)) = history.entries.last() else { break };
         after = last.seq;
         for (request, verdict) in &history.entries {
-            if *verdict == Some(Verdict::Applied) {
+            if *verdict == Some(Verdict::Applied) && request.seq <= at {
                 fold.apply(request.profile.kind, &request.body);
             }
         }
@@ -101,7 +104,7 @@ mod tests {
         assert_eq!(judged(std::slice::from_ref(&tampered)), Some(WhichCopy::Second));
         assert_eq!(judged(std::slice::from_ref(&lost)), Some(WhichCopy::First));
         assert_eq!(judged(std::slice::from_ref(&unknown)), None);
-        assert_eq!(judged(&[unknown, tampered]), Some(WhichCopy::Second));
+        assert_eq!(judged(&[unknown, tampered]), None, "what only the wrong copy holds would be lost");
         let both = Difference { id: "a".to_owned(), shown: [record("a", 3.0), record("a", 2.0)] };
         assert_eq!(judged(&[both]), None, "neither is what was written");
     }

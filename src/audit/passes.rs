@@ -1,5 +1,6 @@
 //! Which collections are compared, when, and what follows from what is found.
 
+use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info, warn};
@@ -7,7 +8,7 @@ use tracing::{error, info, warn};
 use super::contents::{Compared, Difference, Pair, Side};
 use super::judge::{WhichCopy, wrong_copy};
 use super::pace::Pace;
-use super::report::{AuditRequest, Differing, Finding, Repair};
+use super::report::{AuditRequest, Differing, Finding, More, Repair};
 use super::{AuditOptions, Auditor};
 use crate::chroma::{self, IndexShape};
 use crate::clock;
@@ -56,19 +57,17 @@ impl Auditor {
                 Some(last) => last.elapsed() >= interval,
                 None => clock::now() >= first,
             };
-            match self.oldest_first().into_iter().find(due) {
-                Some(collection) => self.audit(collection, Pace::Rate(rate), Repair::Yes).await,
-                None => tokio::time::sleep(LOOK).await,
+            for collection in self.oldest_first().into_iter().filter(due) {
+                self.audit(collection, Pace::Rate(rate), Repair::Yes).await;
             }
+            tokio::time::sleep(LOOK).await;
         }
     }
 
     fn oldest_first(&self) -> Vec<CollectionId> {
-        let mut known: Vec<CollectionId> = {
-            let board = self.core.board();
-            self.report.keep(|collection| board.catalog().get(collection).is_some());
-            board.catalog().collections().map(|known| known.id).collect()
-        };
+        let mut known: Vec<CollectionId> = self.core.board().catalog().collections().map(|known| known.id).collect();
+        let there: HashSet<CollectionId> = known.iter().copied().collect();
+        self.report.keep(|collection| there.contains(&collection));
         known.sort_by_cached_key(|collection| (self.report.last(*collection), *collection));
         known
     }
@@ -114,9 +113,45 @@ impl Auditor {
         if self.core.board().is_halted(LaneId::Records(collection)) {
             return Err("its lane is halted".to_owned());
         }
+        let generations = instances.map(|instance| self.core.registry().generation(instance));
+        let pair = self.pair(collection, instances).await?;
+        let compared = pair.compare(pace, &|records| self.report.compared(collection, records)).await;
+        if matches!(compared, Compared::Unclear(_)) {
+            for (instance, generation) in instances.into_iter().zip(generations) {
+                self.note_departure(collection, instance, generation).await;
+            }
+        }
+        let differing = |differences: &[Difference], more| Differing {
+            records: differences.len(),
+            first: differences.iter().take(NAMED).map(|difference| shown(&difference.id).into_owned()).collect(),
+            instances: instances.to_vec(),
+            more,
+        };
+        Ok(match compared {
+            Compared::Equal { records } => (Finding::Equal, records),
+            Compared::OrderDiffers => (Finding::Undecided { differing: differing(&[], More::No) }, 0),
+            Compared::TooMany => (Finding::Undecided { differing: differing(&[], More::Yes) }, 0),
+            Compared::Unclear(why) => (Finding::Unclear { why }, 0),
+            Compared::Different(differences, at) => {
+                let differing = differing(&differences, More::No);
+                let wrong = wrong_copy(&self.core, collection, (&differences, at), pair.embeddings).await?;
+                let finding = match wrong.map(|which| match which {
+                    WhichCopy::First => instances[0],
+                    WhichCopy::Second => instances[1],
+                }) {
+                    Some(instance) => Finding::Wrong { instance, repair, differing },
+                    None => Finding::Undecided { differing },
+                };
+                (finding, 0)
+            }
+        })
+    }
+
+    async fn pair(&self, collection: CollectionId, instances: [InstanceId; 2]) -> Result<Pair<'_>, String> {
         let side = |instance| {
+            let mapped = self.core.board().catalog().mapping(collection, instance)?;
             let place = self.copy(collection, instance, &[LaneState::InStep])?;
-            Some(Side { instance, place })
+            Some(Side { instance, mapped, place })
         };
         let [Some(one), Some(other)] = instances.map(side) else { return Err("an instance has left".to_owned()) };
         let named = {
@@ -125,27 +160,7 @@ impl Auditor {
             chroma::collection_path(&known.scope, &known.name)
         };
         let definition = one.place.at(named).definition().await?.ok_or("an instance has no such collection")?;
-        let pair = Pair { core: &self.core, collection, sides: [one, other], embeddings: Embeddings::of(&definition) };
-        let compared = pair.compare(pace, &|records| self.report.compared(collection, records)).await;
-        let differing = |differences: &[Difference]| Differing {
-            records: differences.len(),
-            first: differences.iter().take(NAMED).map(|difference| shown(&difference.id).into_owned()).collect(),
-            instances: instances.to_vec(),
-        };
-        Ok(match compared {
-            Compared::Equal { records } => (Finding::Equal, records),
-            Compared::OrderDiffers => (Finding::Undecided { differing: differing(&[]) }, 0),
-            Compared::Unclear(why) => (Finding::Unclear { why }, 0),
-            Compared::Different(differences) => {
-                let differing = differing(&differences);
-                let finding = match wrong_copy(&self.core, collection, &differences, pair.embeddings).await? {
-                    Some(WhichCopy::First) => Finding::Wrong { instance: instances[0], repair, differing },
-                    Some(WhichCopy::Second) => Finding::Wrong { instance: instances[1], repair, differing },
-                    None => Finding::Undecided { differing },
-                };
-                (finding, 0)
-            }
-        })
+        Ok(Pair { core: &self.core, collection, sides: [one, other], embeddings: Embeddings::of(&definition) })
     }
 
     /// Says what was found, and condemns a copy that is wrong if that is to be done.

@@ -1,6 +1,6 @@
 //! What audits have found, for the pages, and which audit somebody has asked for.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
@@ -8,6 +8,9 @@ use tokio::sync::Notify;
 
 use crate::clock::{self, Timestamp};
 use crate::ids::{CollectionId, InstanceId};
+
+/// So many audits may wait at once.
+const WAITING: usize = 64;
 
 /// Whether a copy that is shown to be wrong is condemned at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +52,20 @@ pub enum Finding {
 /// The records that differ.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Differing {
-    /// At most a thousand are counted. Zero: the same records come in another order.
+    /// Zero: the same records come in another order, or there are too many to be counted.
     pub records: usize,
     /// The first of them.
     pub first: Vec<String>,
     pub instances: Vec<InstanceId>,
+    pub more: More,
+}
+
+/// Whether more records differ than were looked at one by one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum More {
+    Yes,
+    #[default]
+    No,
 }
 
 /// The last audit of one collection.
@@ -78,7 +90,7 @@ pub struct RunningAudit {
 struct Inner {
     running: Option<(CollectionId, Instant, u64)>,
     results: BTreeMap<CollectionId, (CollectionAudit, Instant)>,
-    asked: Option<AuditRequest>,
+    asked: VecDeque<AuditRequest>,
     /// The last one that was asked for, and the last one that has ended.
     requested: u64,
     ended: u64,
@@ -98,25 +110,25 @@ impl AuditReport {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Asks for an audit, before any other. Returned: its number. An earlier one that has not begun is replaced: it ends
-    /// with this one.
-    pub fn ask(&self, collection: Option<CollectionId>, repair: Repair) -> u64 {
+    /// Asks for an audit, before those that nobody asked for. Returned: its number; `None`: too many wait already.
+    pub fn ask(&self, collection: Option<CollectionId>, repair: Repair) -> Option<u64> {
         let mut inner = self.inner();
+        if inner.asked.len() >= WAITING {
+            return None;
+        }
         inner.requested += 1;
         let number = inner.requested;
-        let all = inner.asked.as_ref().is_some_and(|earlier| earlier.collection != collection);
-        let collection = collection.filter(|_| !all);
-        inner.asked = Some(AuditRequest { number, collection, repair });
+        inner.asked.push_back(AuditRequest { number, collection, repair });
         drop(inner);
         self.demand.notify_one();
-        number
+        Some(number)
     }
 
     /// The next audit that somebody asks for.
     pub(super) async fn asked(&self) -> AuditRequest {
         loop {
             let demand = self.demand.notified();
-            if let Some(request) = self.inner().asked.take() {
+            if let Some(request) = self.inner().asked.pop_front() {
                 return request;
             }
             demand.await;
@@ -202,15 +214,17 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn two_requests_before_the_first_begins_are_one_for_all() {
+    async fn requests_wait_in_their_order_and_not_without_end() {
         let report = AuditReport::default();
         let collection = CollectionId::new(Uuid::from_u128(1));
-        assert_eq!(report.ask(Some(collection), Repair::No), 1);
-        assert_eq!(report.ask(None, Repair::Yes), 2);
-        let request = AuditRequest { number: 2, collection: None, repair: Repair::Yes };
-        assert_eq!(report.asked().await, request);
-        report.ended(2);
-        assert_eq!(report.last_ended(), 2, "both have ended");
+        assert_eq!(report.ask(Some(collection), Repair::No), Some(1));
+        assert_eq!(report.ask(None, Repair::Yes), Some(2));
+        let first = AuditRequest { number: 1, collection: Some(collection), repair: Repair::No };
+        assert_eq!(report.asked().await, first, "no request becomes another one");
+        report.ended(1);
+        assert_eq!((report.last_asked(), report.last_ended()), (2, 1));
+        let taken = (0..100).filter(|_| report.ask(None, Repair::No).is_some()).count();
+        assert_eq!(taken, WAITING - 1);
     }
 
     #[test]

@@ -104,6 +104,7 @@ fn row(one: &Value) -> [String; 5] {
         (Some(instance), _) => format!("the copy of {instance} is not what was written{}", first(differing)),
         (None, Some(why)) => why.to_owned(),
         (None, None) if differing["order_alone"] == true => "the same records in another order".to_owned(),
+        (None, None) if differing["more"] == true => "many records: an operator decides".to_owned(),
         (None, None) if differing.is_object() => format!("an operator decides{}", first(differing)),
         (None, None) => "-".to_owned(),
     };

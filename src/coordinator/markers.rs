@@ -150,6 +150,8 @@ impl Markers {
         let new = known.foreign != found;
         if new {
             known.stage = ForeignStage::default();
+            // An operator's word was about what was there then.
+            known.word = None;
         }
         known.foreign = found;
         new

@@ -52,7 +52,7 @@ pub(crate) enum Embeddings {
     Rounded,
 }
 
-/// So much of the longest number, which is at most 1, may be rounding.
+/// So much of the longest number, or of 1 if all are shorter, may be rounding.
 const ROUNDING: f32 = 1e-6;
 
 impl Embeddings {
@@ -76,9 +76,10 @@ impl Embeddings {
 
     /// Whether these are the numbers of one embedding.
     pub fn close(self, one: &[f32], other: &[f32]) -> bool {
+        let longest = one.iter().fold(1.0_f32, |longest, number| longest.max(number.abs()));
         let close = |(one, other): (&f32, &f32)| match self {
             Embeddings::Exact => one == other,
-            Embeddings::Rounded => (one - other).abs() <= ROUNDING,
+            Embeddings::Rounded => (one - other).abs() <= ROUNDING * longest,
         };
         !one.is_empty() && one.len() == other.len() && one.iter().zip(other).all(close)
     }

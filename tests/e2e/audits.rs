@@ -147,6 +147,15 @@ fn what_the_journal_does_not_know_is_left_to_an_operator() {
     assert_eq!((found["state"].as_str(), &found["differing"]["records"]), (Some("undecided"), &json!(1)), "{found}");
     assert_eq!(found["differing"]["first"], json!(["a"]));
     assert_eq!(cluster.edge.status()["diverged"], json!([]), "both are kept");
+
+    cluster.edge.announce("an operator has decided");
+    let word = json!({ "collection": "docs", "from": "replica" });
+    assert_eq!(client.post("/admin/adopt", &word).expect(200).json()["condemned"], json!(["primary"]));
+    await_made_anew(&cluster);
+    cluster.edge.wait_until_in_sync(HEALED);
+    assert_eq!(audit(&client, &json!({}), "docs")["state"], "equal");
+    let shown = cluster.servers[0].client().post(&direct(&cluster.servers[0], "docs", "get"), &json!({})).expect(200);
+    assert_eq!(shown.json()["documents"], json!(["another"]));
 }
 
 #[test]

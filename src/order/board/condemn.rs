@@ -4,6 +4,7 @@
 
 use super::{Board, DivergenceCause, Effect, Evidence, Reach, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId};
+use crate::order::catalog_change::Origin;
 use crate::order::lane::LaneState;
 
 impl Board {
@@ -17,6 +18,12 @@ impl Board {
         effects: &mut Vec<Effect>,
     ) {
         if self.catalog.mapping(collection, instance).is_none() || !self.another_holds(collection, instance) {
+            return;
+        }
+        // Nobody knows which copy is right: that its index fails does not say that it is this one.
+        let adopted = self.catalog.get(collection).is_some_and(|known| known.origin == Origin::Adopted);
+        let differs = self.state_of(collection, instance) == LaneState::Diverged;
+        if evidence == Evidence::FailsQueries && adopted && differs {
             return;
         }
         let id = LaneId::Records(collection);
