@@ -261,7 +261,8 @@ fn what_was_there_before_is_listed_and_a_server_that_lost_its_data_is_not_believ
     for server in &servers {
         (0..5).for_each(|number| drop(create(&server.client(), &format!("before-{number}"))));
     }
-    let edge = Edge::over(&[&servers[0], &servers[1]]);
+    let on = "  heal: { enabled: true }\n  recovery_interval: 1s";
+    let edge = Edge::builder().instances(&[&servers[0], &servers[1]]).config(on).start();
     let client = edge.client();
     let listed = wait_for("adoption", Duration::from_secs(20), || Some(list(&client)).filter(|list| list.len() == 5));
     servers[0].kill();

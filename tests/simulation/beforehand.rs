@@ -123,6 +123,16 @@ impl World {
         }
     }
 
+    /// An operator has decided whose content an adopted collection had: that is what the fold of the journal begins with.
+    pub fn what_was_there_before_is(&mut self, collection: CollectionId, instance: InstanceId) {
+        let Some(held) = self.content_of(collection, instance) else { return };
+        for row in self.journal.rows.values_mut() {
+            if let Body::Adopt { adopted, .. } = &mut row.body {
+                adopted.iter_mut().filter(|(id, _)| *id == collection).for_each(|(_, content)| *content = held.clone());
+            }
+        }
+    }
+
     /// What comes of an adoption where it is executed first. The fold of the journal gets the content as it is now.
     pub fn judge_adoption(&mut self, seq: Seq, adoption: Adoption) -> Outcome {
         let home = self.journal.names.iter().position(|name| name.as_str() == adoption.instance);

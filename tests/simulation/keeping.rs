@@ -73,6 +73,7 @@ impl World {
             violated("R18", &format!("{instance:?} takes over {collection:?}, and lacks what was acknowledged"));
         }
         self.counters.count("kept");
+        self.what_was_there_before_is(collection, instance);
         self.may_still_land(collection, instance);
         self.divergences.forget(collection, instance);
         for other in self.journal.instances().filter(|other| *other != instance) {

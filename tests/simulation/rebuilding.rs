@@ -90,7 +90,7 @@ impl World {
         !named || holder.is_some_and(|holder| holder != rebuild.collection)
     }
 
-    fn content_of(&self, collection: CollectionId, instance: InstanceId) -> Option<Stored> {
+    pub fn content_of(&self, collection: CollectionId, instance: InstanceId) -> Option<Stored> {
         let mapped = self.board.catalog().mapping(collection, instance)?;
         self.instances[instance.0].collections.get(&mapped.uuid()).cloned()
     }
