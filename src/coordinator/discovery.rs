@@ -9,7 +9,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
 
-use super::copy_doubts::CopyDoubts;
+use super::demands::CopyDoubts;
 use super::differences::Differences;
 use super::indexes::Indexes;
 use super::markers::Markers;

@@ -5,14 +5,13 @@
 //! [`core`].
 
 pub mod adoption;
-mod copy_doubts;
 mod core;
+mod demands;
 mod differences;
 mod discovery;
 mod facts;
 mod fail_stop;
 mod indexes;
-mod inspections;
 pub mod intent;
 mod markers;
 mod placements;
@@ -21,15 +20,14 @@ mod restore;
 mod servers;
 mod tickets;
 
-pub use self::copy_doubts::CopyDoubts;
 pub(crate) use self::core::Work;
 pub use self::core::{BoardView, Core, CoreParts, PanicGuard, RequestSink, Withdrawal, WorkQueue};
+pub use self::demands::{CopyDoubts, Inspections};
 pub use self::differences::{Apart, Difference, Differences};
 pub use self::discovery::Discovery;
 pub use self::facts::facts_of;
 pub use self::fail_stop::EXIT_CODE;
 pub use self::indexes::{Indexes, Mark};
-pub use self::inspections::Inspections;
 pub(crate) use self::markers::Carried;
 pub use self::markers::{ForeignStage, Markers};
 pub use self::placements::{Drain, DrainStage, Insistence, Placements, Span, Sync};

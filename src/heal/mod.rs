@@ -194,7 +194,7 @@ impl Healer {
             }
             // A copy with a damaged index can be neither compared nor counted: it is checked.
             Err(HealError::Target(_)) => {
-                self.core.discovery().doubts().note(rebuild.collection, rebuild.target);
+                self.core.discovery().doubts().ask((rebuild.collection, rebuild.target));
                 false
             }
             Err(_) => false,

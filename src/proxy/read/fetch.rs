@@ -122,7 +122,7 @@ fn reads_succeed(edge: &Edge) {
 /// A copy that fails what another one answers may be damaged: it is checked.
 fn doubt_those_that_failed(edge: &Edge, read: &Read, attempts: &Attempts, instance: InstanceId, status: u16) {
     if let (Target::Collection(collection), 200) = (&read.target, status) {
-        attempts.failed_beside(instance).for_each(|failed| edge.core.discovery().doubts().note(*collection, failed));
+        attempts.failed_beside(instance).for_each(|failed| edge.core.discovery().doubts().ask((*collection, failed)));
     }
 }
 
