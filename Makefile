@@ -50,7 +50,7 @@ compatibility: ## the table of Chroma's versions in docs/compatibility.md, made 
 	@scripts/setup.sh compatibility
 	cargo test --locked --test e2e -- versions::table::compatibility --ignored --exact --nocapture
 
-use-cases: use-case-1 use-case-2 use-case-3 use-case-4 ## the use cases, with their figures: also one by one, use-case-1 to use-case-4
+use-cases: use-case-1 use-case-2 use-case-3 use-case-4 use-case-6 ## the use cases, with their figures: also one by one
 
 use-case-%:
 	@scripts/setup.sh run

@@ -10,5 +10,6 @@ mod catalog_fixture;
 mod cms;
 mod figures;
 mod high_load;
+mod lost;
 mod normal;
 mod outage;

@@ -14,10 +14,10 @@ use testkit::place::wait_for;
 
 const NAMES: [&str; 2] = ["primary", "replica"];
 /// An instance that is killed refuses connections; one that only hangs would take the probes about 3 s.
-const LONGEST_WAIT: Duration = Duration::from_secs(4);
+pub const LONGEST_WAIT: Duration = Duration::from_secs(4);
 
 /// An editor who goes on through all of it, in a collection of her own.
-fn works_on<'a>(cluster: &Cluster, figures: &'a Figures, ready: &AtomicBool, stop: &AtomicBool) -> Cms<'a> {
+pub fn works_on<'a>(cluster: &Cluster, figures: &'a Figures, ready: &AtomicBool, stop: &AtomicBool) -> Cms<'a> {
     let mut cms = Cms::new(&cluster.client(), "editor", figures);
     cms.create("editor");
     let mut number = 0;
