@@ -20,6 +20,8 @@ use crate::order::{Duty, Kind, LaneState};
 const MOST: usize = 1_000;
 /// More records than these that were written meanwhile are not looked at again: it is compared another time.
 const MOST_TOUCHED: usize = 100_000;
+/// Records that are compared at once while clients use the instances.
+const BESIDE_CLIENTS: usize = 100;
 /// How often differing records are looked at again while the lane moves.
 const ROUNDS: usize = 8;
 /// How long both instances may take to execute everything up to a position.
@@ -142,7 +144,12 @@ impl Pair<'_> {
         loop {
             let (own, other) = tokio::join!(ours.place.ids(offset), theirs.place.ids(offset));
             let (own, other) = (own?, other?);
-            for ids in own.chunks(NAMED) {
+            let mut rest = own.as_slice();
+            while !rest.is_empty() {
+                // A client's request waits for one part at the most.
+                let part = if self.is_busy() { BESIDE_CLIENTS } else { NAMED };
+                let (ids, others) = rest.split_at(part.min(rest.len()));
+                rest = others;
                 let begun = clock::runtime_now();
                 self.stands()?;
                 suspects.extend(self.differing(ids).await?.into_iter().map(|difference| difference.id));
