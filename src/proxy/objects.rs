@@ -118,15 +118,24 @@ impl Objects {
         })
     }
 
-    /// The kept objects of these versions, in the same order. `generations`: of the instances now.
+    /// The kept objects of these versions, in the same order, up to the one with which they have so many bytes (`most`).
+    /// `generations`: of the instances now.
     pub fn find(
         &self,
         wanted: impl IntoIterator<Item = (CollectionId, ObjectVersion)>,
         generations: &[Generation],
+        most: usize,
     ) -> Vec<Option<Object>> {
         let mut kept = self.kept();
-        let found: Vec<Option<Object>> =
-            wanted.into_iter().map(|(id, version)| kept.find(id, version, generations)).collect();
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for (id, version) in wanted {
+            let object = kept.find(id, version, generations);
+            bytes += object.as_ref().map_or(0, |object| object.body.len());
+            found.push(object);
+            if bytes >= most {
+                break;
+            }
+        }
         drop(kept);
         let hits = found.iter().flatten().count();
         self.hits.fetch_add(hits as u64, Ordering::Relaxed);
@@ -151,7 +160,12 @@ impl Objects {
 
     /// Whether its object was long when it was last read.
     pub fn is_long(&self, collection: CollectionId) -> bool {
-        self.kept().long.contains_key(&collection)
+        self.long(collection).is_some()
+    }
+
+    /// The bytes of its object, if that was long when it was last read.
+    pub fn long(&self, collection: CollectionId) -> Option<usize> {
+        self.kept().long.get(&collection).copied()
     }
 
     /// Who reads this version of the object.
@@ -303,7 +317,7 @@ mod tests {
     }
 
     fn has(objects: &Objects, number: u128, version: ObjectVersion) -> bool {
-        objects.find([(id(number), version)], &NOW)[0].is_some()
+        objects.find([(id(number), version)], &NOW, usize::MAX)[0].is_some()
     }
 
     #[test]
@@ -314,7 +328,7 @@ mod tests {
         assert!(has(&objects, 1, before));
         assert!(!has(&objects, 1, after));
         assert!(!has(&objects, 2, before));
-        assert!(objects.find([(id(1), before)], &[Generation(2)])[0].is_none(), "its server has been away");
+        assert!(objects.find([(id(1), before)], &[Generation(2)], 1)[0].is_none(), "its server has been away");
         objects.keep(id(1), object(after, 20));
         assert!(has(&objects, 1, after) && !has(&objects, 1, before));
         assert_eq!(objects.bytes(), 20 + OVERHEAD);
@@ -339,6 +353,15 @@ mod tests {
         objects.keep(id(20), object(version, objects.limit() / 2));
         assert!(!has(&objects, 20, version), "one object does not drive out all others");
         assert_eq!(Objects::new(0).bytes(), 0);
+    }
+
+    #[test]
+    fn no_more_is_taken_than_has_a_use() {
+        let [version, _] = versions();
+        let objects = Objects::new(1 << 20);
+        (0..10).for_each(|number| objects.keep(id(number), object(version, 100)));
+        let taken = |most| objects.find((0..10).map(|number| (id(number), version)), &NOW, most).len();
+        assert_eq!((taken(0), taken(250), taken(300), taken(5000)), (1, 3, 3, 10));
     }
 
     #[tokio::test]

@@ -52,17 +52,18 @@ impl Before {
     }
 }
 
-/// The kept objects of these versions, in the same order.
+/// The kept objects of these versions, in the same order, up to so many bytes.
 pub(super) fn find(
     edge: &Edge,
     wanted: impl ExactSizeIterator<Item = (CollectionId, ObjectVersion)>,
+    most: usize,
 ) -> Vec<Option<Object>> {
     // Another edge may have changed what this one knows nothing of.
     if edge.core.lease().check().is_err() {
         return vec![None; wanted.len()];
     }
     let generations: Vec<Generation> = edge.registry.ids().map(|one| edge.registry.generation(one)).collect();
-    edge.objects.find(wanted, &generations)
+    edge.objects.find(wanted, &generations, most)
 }
 
 /// A collection as `GET` shows it.
@@ -105,7 +106,7 @@ pub async fn object(edge: &Edge, read: &Read, trace: TraceId) -> Result<Reply, F
     let Some(before) = before else {
         return Err(Failure::Chroma(ErrorBody::collection_id_not_found(collection)));
     };
-    if let Some(kept) = find(edge, [(collection, before.version)].into_iter()).pop().flatten() {
+    if let Some(kept) = find(edge, [(collection, before.version)].into_iter(), usize::MAX).pop().flatten() {
         return Ok(shown(edge, &kept));
     }
     let mut flight = None;
