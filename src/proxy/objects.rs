@@ -6,6 +6,7 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use tokio::sync::{Semaphore, watch};
@@ -28,6 +29,8 @@ const ROOM: u32 = 64;
 const UNKNOWN: u32 = 8;
 /// Pages of an instance's list that are read at once.
 const PAGES: usize = 2;
+/// How long an instance that was slow to show something is spared.
+const SPARED: Duration = Duration::from_secs(10);
 
 /// What Chroma shows of a collection, under the id that clients know.
 #[derive(Clone, Debug)]
@@ -46,6 +49,8 @@ pub struct Objects {
     numbers: AtomicU64,
     room: Arc<Semaphore>,
     pages: Arc<Semaphore>,
+    /// Instances that were slow to show something, and when.
+    slow: Mutex<HashMap<InstanceId, Instant>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -113,6 +118,7 @@ impl Objects {
             numbers: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(ROOM as usize)),
             pages: Arc::new(Semaphore::new(PAGES)),
+            slow: Mutex::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         })
@@ -200,6 +206,17 @@ impl Objects {
     /// The turns of those that read pages of an instance's list.
     pub fn pages(&self) -> Arc<Semaphore> {
         Arc::clone(&self.pages)
+    }
+
+    /// The instance was slow to show something: while others can, they are asked.
+    pub fn note_slow(&self, instance: InstanceId, now: Instant) {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner).insert(instance, now);
+    }
+
+    /// Whether the instance was slow a moment ago.
+    pub fn is_slow(&self, instance: InstanceId, now: Instant) -> bool {
+        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.get(&instance).is_some_and(|then| now.saturating_duration_since(*then) < SPARED)
     }
 
     /// Bytes that the kept objects take.
@@ -377,6 +394,15 @@ mod tests {
         drop(newer);
         assert!(behind.wait_for(Option::is_some).await.is_err(), "it came to nothing");
         assert!(matches!(objects.take(id(1), after), Turn::First(_)));
+    }
+
+    #[test]
+    fn an_instance_that_was_slow_is_spared_for_a_while() {
+        let (objects, now) = (Objects::new(0), crate::clock::now());
+        assert!(!objects.is_slow(InstanceId(0), now));
+        objects.note_slow(InstanceId(0), now);
+        assert!(objects.is_slow(InstanceId(0), now) && !objects.is_slow(InstanceId(1), now));
+        assert!(!objects.is_slow(InstanceId(0), now + SPARED));
     }
 
     #[test]

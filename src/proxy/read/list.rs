@@ -6,13 +6,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::join_all;
 use tokio::time::timeout;
 
 use super::object::{find, object, read_of};
-use super::page::{self, FEW, Wanted};
+use super::page::{self, FEW, Page, Wanted};
 use crate::chroma::Window;
 use crate::ids::{CollectionId, Scope};
 use crate::order::{Consistency, ObjectVersion};
@@ -26,6 +27,10 @@ use crate::web::TraceId;
 const CHUNK: usize = 256;
 /// The first page that an instance is asked for; while its answers are short, the next ones are longer.
 const FIRST_PAGE: usize = 16;
+/// So many collections are read one by one after a page that was of no use.
+const APART: usize = FIRST_PAGE;
+/// How long a list waits for its turn to read a page, before it reads one by one.
+const TURN: Duration = Duration::from_secs(1);
 /// Objects that one list reads at the same time.
 const AT_ONCE: usize = 4;
 /// A portion is at least so long, unless it is the last one.
@@ -53,6 +58,8 @@ pub struct List {
     at: usize,
     /// The length of the next page that an instance is asked for; 0: pages are of no use.
     page: usize,
+    /// The place from which on a page is worth a try again.
+    page_from: usize,
     at_hand: AtHand,
     written: Written,
     /// What the portion that is written, or put together, takes, and what is at hand.
@@ -145,6 +152,7 @@ impl List {
             ids,
             at: 0,
             page: FIRST_PAGE,
+            page_from: 0,
             at_hand: AtHand::default(),
             written: Written::Nothing,
             memory: AnswerMemory::default(),
@@ -207,14 +215,15 @@ impl List {
     /// Has the next object at hand, and what else comes with it, beside a draft of so many bytes.
     async fn look(&mut self, drafted: usize) -> Result<(), Failure> {
         let mut missing = self.look_here(drafted);
-        if self.page > 0 && missing.len() >= FEW && !self.has_next() {
+        if self.wants_page(missing.len()) {
             let edge = Arc::clone(&self.edge);
-            let turn = timeout(edge.options.read_wait, edge.objects.pages().acquire_owned()).await;
-            let _turn = turn.ok().and_then(Result::ok).ok_or(Failure::QueueTooSlow)?;
+            let turn = timeout(TURN.min(edge.options.read_wait), edge.objects.pages().acquire_owned()).await;
             // Somebody else may have read them meanwhile.
             missing = self.look_here(drafted);
-            if missing.len() >= FEW && !self.has_next() {
-                self.read_page(&missing).await?;
+            match turn {
+                Ok(Ok(_turn)) if self.wants_page(missing.len()) => self.read_page(&missing).await?,
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => self.page_from = self.at + APART,
             }
         }
         if self.has_next() {
@@ -231,6 +240,10 @@ impl List {
             self.at_hand.put(id, object?);
         }
         Ok(())
+    }
+
+    fn wants_page(&self, missing: usize) -> bool {
+        self.page > 0 && self.at >= self.page_from && missing >= FEW && !self.has_next()
     }
 
     fn has_next(&self) -> bool {
@@ -272,10 +285,15 @@ impl List {
         let Listing { scope, consistency, .. } = &self.listing;
         let (limit, trace, consistency) = (self.page, self.trace, *consistency);
         let wanted = Wanted { scope, collections: missing, limit, consistency, trace };
-        let page = page::read(&self.edge, &wanted).await?.unwrap_or_default();
-        let asked = missing.iter().take_while(|(place, _)| *place < missing[0].0 + limit).count();
-        self.page = next_page(limit, asked, page.found.len(), page.bytes);
-        page.found.into_iter().for_each(|(id, body)| self.at_hand.put(id, Some(body)));
+        match page::read(&self.edge, &wanted).await? {
+            Page::Read(found) => {
+                self.page = next_page(limit, found.asked, found.objects.len(), found.bytes);
+                found.objects.into_iter().for_each(|(id, body)| self.at_hand.put(id, Some(body)));
+            }
+            Page::NotNow => self.page_from = self.at + APART,
+            Page::TooLong => (self.page, self.page_from) = (FIRST_PAGE, self.at + APART),
+            Page::NoOrder => self.page = 0,
+        }
         Ok(())
     }
 
