@@ -155,6 +155,7 @@ impl Edge {
         if let Some(reply) = discovery::discover(self, &operation, context.trace).await? {
             return Ok(Received::from(Some(reply)));
         }
+        discovery::whole(self, &operation).await?;
         let headers = &session.req_header().headers;
         let mut planned = read::plan(self, operation.clone(), path, headers);
         if let Err(failure) = &planned
