@@ -159,7 +159,12 @@ impl Objects {
         let mut kept = self.kept();
         if bytes < LONG {
             kept.long.remove(&collection);
-        } else if kept.long.len() < LONG_KNOWN {
+        } else {
+            if kept.long.len() >= LONG_KNOWN && !kept.long.contains_key(&collection) {
+                // Any of them: it may have been deleted long since, and if not, it is known again when it is read.
+                let one = kept.long.keys().next().copied();
+                one.and_then(|one| kept.long.remove(&one));
+            }
             kept.long.insert(collection, bytes);
         }
     }
@@ -189,11 +194,10 @@ impl Objects {
     /// What a read of this object takes of [`Objects::room`]: it is held as it came, and as it goes.
     pub fn weight(&self, collection: CollectionId) -> u32 {
         let kept = self.kept();
-        if kept.objects.contains_key(&collection) {
-            return 1;
-        }
         match kept.long.get(&collection) {
             Some(bytes) => u32::try_from(bytes.saturating_mul(2) >> 20).unwrap_or(ROOM).saturating_add(1).min(ROOM),
+            // What it was before is kept: it was short when it was last read.
+            None if kept.objects.contains_key(&collection) => 1,
             None => UNKNOWN,
         }
     }
@@ -253,6 +257,11 @@ impl Kept {
     fn insert(&mut self, id: CollectionId, object: Object, limit: usize) {
         let size = cost(&object);
         if size > limit / PART {
+            // What is kept of it is of an earlier version.
+            if self.objects.contains_key(&id) {
+                self.remove(id);
+                self.queue.retain(|queued| *queued != id);
+            }
             return;
         }
         self.bytes += size;
@@ -415,5 +424,21 @@ mod tests {
         assert_eq!(objects.weight(id(1)), ROOM);
         objects.seen(id(1), 100);
         assert!(!objects.is_long(id(1)));
+    }
+
+    #[test]
+    fn what_has_become_long_is_taken_for_what_it_is_now() {
+        let [before, after] = versions();
+        let objects = Objects::new(4 << 20);
+        objects.keep(id(1), object(before, 100));
+        objects.seen(id(1), 100);
+        assert_eq!(objects.weight(id(1)), 1);
+        objects.seen(id(1), 5 << 20);
+        assert_eq!(objects.weight(id(1)), 11);
+        objects.keep(id(1), object(after, 5 << 20));
+        assert_eq!((objects.bytes(), objects.kept().queue.len()), (0, 0), "its earlier version is of no use");
+        (0..=LONG_KNOWN as u128).for_each(|number| objects.seen(id(number), LONG));
+        assert!(objects.is_long(id(LONG_KNOWN as u128)), "the last one is always known");
+        assert_eq!(objects.kept().long.len(), LONG_KNOWN);
     }
 }
