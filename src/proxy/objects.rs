@@ -9,7 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
 
 use crate::ids::{CollectionId, InstanceId};
 use crate::instance::Generation;
@@ -202,9 +203,15 @@ impl Objects {
         }
     }
 
-    /// The room for what is being read, so that lists neither fill the memory nor keep the servers busy.
-    pub fn room(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.room)
+    /// Room for what is about to be read, after so long at most: what is read neither fills the memory nor keeps the servers
+    /// busy.
+    pub async fn room(&self, weight: u32, patience: Duration) -> Option<OwnedSemaphorePermit> {
+        timeout(patience, Arc::clone(&self.room).acquire_many_owned(weight)).await.ok()?.ok()
+    }
+
+    /// The same at once.
+    pub fn try_room(&self, weight: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).try_acquire_many_owned(weight).ok()
     }
 
     /// The turns of those that read pages of an instance's list.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
-use super::object::{Before, room};
+use super::object::Before;
 use crate::chroma;
 use crate::clock;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
@@ -73,7 +73,8 @@ pub(super) async fn read(edge: &Edge, wanted: &Wanted<'_>) -> Result<Page, Failu
     if ids.len() < FEW {
         return Ok(Page::NotNow);
     }
-    let _room = room(edge, WEIGHT).await?;
+    let room = edge.objects.room(WEIGHT, edge.options.read_wait).await;
+    let _room = room.ok_or(Failure::QueueTooSlow)?;
     let (instance, asked) = {
         let board = edge.core.board();
         let instance = match in_order(edge, &board, &ids, wanted.consistency) {
