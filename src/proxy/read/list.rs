@@ -191,7 +191,10 @@ impl List {
                 continue;
             };
             self.at += 1;
-            let Some(object) = object else { continue };
+            let Some(object) = object else {
+                self.fill_up();
+                continue;
+            };
             if self.written == Written::Some {
                 draft.short.put_u8(b',');
             }
@@ -205,6 +208,17 @@ impl List {
         self.claim(draft.bytes()).await?;
         self.memory.shrink(draft.bytes() + self.at_hand.bytes);
         Ok(draft.finished(rest))
+    }
+
+    /// A collection was deleted since: the one that follows the page takes its place, so that no page is short while more
+    /// follows.
+    fn fill_up(&mut self) {
+        if self.listing.window.limit.is_none() {
+            return;
+        }
+        let Some(last) = self.ids.last().copied() else { return };
+        let next = self.edge.core.board().catalog().listed(&self.listing.scope).find(|id| *id > last);
+        self.ids.extend(next);
     }
 
     /// Claims the memory for what is at hand and so many bytes.
