@@ -21,7 +21,7 @@ use super::url::InstanceUrl;
 use crate::clock::{self, Timestamp};
 use crate::ids::{InstanceId, InstanceName};
 
-/// How many times an instance has returned: an inspection holds for the return during which it was made, and no other.
+/// How many times an instance has returned or was replaced: an inspection holds for the return during which it was made, and no other.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(pub u64);
 
@@ -122,7 +122,7 @@ impl Registry {
         self.state(id).last_error.clone()
     }
 
-    /// How many times it has returned, the first time it was found alive included.
+    /// How many times it has returned, the first time it was found alive included, or was found to be replaced.
     pub fn generation(&self, id: InstanceId) -> Generation {
         self.state(id).generation
     }
@@ -221,6 +221,10 @@ impl Registry {
             state.last_error = Some(reason.to_owned());
         }
         let condition = state.condition.after(seen, clock::now(), &self.rules);
+        if seen == Observation::Replaced {
+            // What it has said may have been said by the other server.
+            state.begin_generation();
+        }
         self.change(id, state, condition);
     }
 
@@ -249,8 +253,7 @@ impl Registry {
             Phase::Unknown | Phase::Suspect | Phase::Returned => {}
         }
         if after == Phase::Returned {
-            state.generation.0 += 1;
-            state.peer.group_key = state.generation.0;
+            state.begin_generation();
         }
         let reason = state.last_error.clone().unwrap_or_default();
         drop(state);
@@ -276,6 +279,13 @@ impl Registry {
                 tracing::info!(%instance, seconds, times, "instance no longer goes down again and again");
             }
         }
+    }
+}
+
+impl State {
+    fn begin_generation(&mut self) {
+        self.generation.0 += 1;
+        self.peer.group_key = self.generation.0;
     }
 }
 
@@ -356,6 +366,19 @@ mod tests {
         changes.mark_unchanged();
         registry.observe(ONLY, Observation::ProbeOk);
         assert!(!changes.has_changed().unwrap());
+    }
+
+    #[test]
+    fn a_server_that_was_replaced_is_another_one_at_once() {
+        let registry = registry("http://127.0.0.1:1");
+        registry.observe(ONLY, Observation::ProbeOk);
+        let seen = registry.generation(ONLY);
+        registry.observe(ONLY, Observation::Replaced);
+        let replaced = registry.generation(ONLY);
+        assert_ne!(replaced, seen, "before it returns");
+        registry.observe(ONLY, Observation::ProbeOk);
+        assert_ne!(registry.generation(ONLY), replaced);
+        assert_eq!(registry.admit(ONLY, replaced), Admission::Superseded);
     }
 
     #[test]

@@ -48,8 +48,22 @@ fn answer_units(limits: &AdmitLimits) -> usize {
 }
 
 /// A claim on the memory for an answer; given back when dropped.
+#[derive(Default)]
 pub struct AnswerMemory {
-    _permit: OwnedSemaphorePermit,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl AnswerMemory {
+    /// Gives back what is more than so many bytes.
+    pub fn shrink(&mut self, bytes: usize) {
+        if let Some(permit) = &mut self.permit {
+            drop(permit.split(permit.num_permits().saturating_sub(bytes.div_ceil(UNIT))));
+        }
+    }
+
+    fn units(&self) -> usize {
+        self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
+    }
 }
 
 /// One request among those under way.
@@ -153,13 +167,27 @@ impl Admission {
     /// A claim on this many bytes for an answer, after a bounded wait for other answers. One that is larger than all of them
     /// may be is held alone.
     pub async fn claim_for_answer(&self, bytes: usize) -> Result<AnswerMemory, Failure> {
-        let units = bytes.div_ceil(UNIT).min(answer_units(&self.limits));
+        let mut memory = AnswerMemory::default();
+        self.grow_for_answer(&mut memory, bytes).await?;
+        Ok(memory)
+    }
+
+    /// Has the claim cover this many bytes, as [`Admission::claim_for_answer`].
+    pub async fn grow_for_answer(&self, memory: &mut AnswerMemory, bytes: usize) -> Result<(), Failure> {
+        let units = bytes.div_ceil(UNIT).min(answer_units(&self.limits)).saturating_sub(memory.units());
+        if units == 0 {
+            return Ok(());
+        }
         let count = u32::try_from(units).map_err(|_| Failure::MemoryFull)?;
         let permit = Arc::clone(&self.answers).acquire_many_owned(count);
-        match tokio::time::timeout(self.limits.queue_wait, permit).await {
-            Ok(Ok(permit)) => Ok(AnswerMemory { _permit: permit }),
-            Ok(Err(_)) | Err(_) => Err(Failure::MemoryFull),
+        let Ok(Ok(more)) = tokio::time::timeout(self.limits.queue_wait, permit).await else {
+            return Err(Failure::MemoryFull);
+        };
+        match &mut memory.permit {
+            Some(permit) => permit.merge(more),
+            None => memory.permit = Some(more),
         }
+        Ok(())
     }
 
     /// Resolves when the edge is about to stop: what only waits for others ends then.
@@ -260,6 +288,21 @@ mod tests {
         tokio::task::yield_now().await;
         drop(one);
         assert_eq!(waiting.await.unwrap(), Ok(()));
+        assert_eq!(admission.buffered(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_claim_for_an_answer_grows_and_shrinks_with_it() {
+        let admission = admission(1, 1);
+        let mut memory = admission.claim_for_answer(1024).await.map_err(|f| f.reason()).unwrap();
+        let grown = admission.grow_for_answer(&mut memory, 2000).await;
+        assert_eq!((grown.map_err(|f| f.reason()), admission.buffered()), (Ok(()), 2048));
+        assert!(admission.grow_for_answer(&mut memory, 1).await.is_ok(), "it is covered");
+        assert_eq!(admission.claim_for_answer(1).await.map(drop).map_err(|f| f.reason()), Err("memory_full"));
+        memory.shrink(1);
+        assert_eq!(admission.buffered(), 1024);
+        assert!(admission.claim_for_answer(1).await.is_ok());
+        memory.shrink(0);
         assert_eq!(admission.buffered(), 0);
     }
 

@@ -21,9 +21,13 @@ const MOMENT: Duration = Duration::from_millis(50);
 
 /// Waits until every instance that answers has been inspected and what it holds is in the catalog, for so long at most.
 pub async fn first_look(edge: &Edge, patience: Duration) {
+    wait_while(edge, patience, awaits_first_look).await;
+}
+
+async fn wait_while(edge: &Edge, patience: Duration, unknown: impl Fn(&Edge) -> bool) {
     let deadline = clock::now() + patience;
     let mut changes = edge.core.discovery().changes();
-    while awaits_first_look(edge) && clock::now() < deadline {
+    while unknown(edge) && clock::now() < deadline {
         let _ = timeout_at((clock::now() + MOMENT).min(deadline).into(), changes.changed()).await;
     }
 }
@@ -47,6 +51,28 @@ fn nobody_seen(edge: &Edge) -> bool {
 /// Whether a "no such collection" may be due to an instance that is not inspected yet.
 pub fn may_be_premature(edge: &Edge, failure: &Failure) -> bool {
     matches!(failure, Failure::Chroma(answer) if answer.status == 404) && (nobody_seen(edge) || awaits_first_look(edge))
+}
+
+/// Waits before a list or a count until an instance has been inspected, and what it holds is in the catalog. For the others
+/// it does not wait: one that somebody else's data is on is never seen.
+///
+/// # Errors
+/// No instance was inspected: nothing can be said to be all there is.
+pub async fn whole(edge: &Edge, operation: &Operation) -> Result<(), Failure> {
+    let is_whole = matches!(
+        operation,
+        Operation::CatalogRead(
+            CatalogRead::ListCollections { .. }
+                | CatalogRead::CountCollections { .. }
+                | CatalogRead::ListDatabases { .. }
+        )
+    );
+    if !is_whole {
+        return Ok(());
+    }
+    let unknown = |edge: &Edge| (nobody_seen(edge) || edge.core.board().adopting()) && awaits_first_look(edge);
+    wait_while(edge, edge.options.read_wait, unknown).await;
+    if nobody_seen(edge) { Err(Failure::NoInstance) } else { Ok(()) }
 }
 
 /// What is known of a failure after the wait: before any instance was inspected, nothing can be said to be absent.

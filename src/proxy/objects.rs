@@ -6,9 +6,11 @@
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::timeout;
 
 use crate::ids::{CollectionId, InstanceId};
 use crate::instance::Generation;
@@ -28,6 +30,8 @@ const ROOM: u32 = 64;
 const UNKNOWN: u32 = 8;
 /// Pages of an instance's list that are read at once.
 const PAGES: usize = 2;
+/// How long an instance that was slow to show something is spared.
+const SPARED: Duration = Duration::from_secs(10);
 
 /// What Chroma shows of a collection, under the id that clients know.
 #[derive(Clone, Debug)]
@@ -46,6 +50,8 @@ pub struct Objects {
     numbers: AtomicU64,
     room: Arc<Semaphore>,
     pages: Arc<Semaphore>,
+    /// Instances that were slow to show something, and when.
+    slow: Mutex<HashMap<InstanceId, Instant>>,
     hits: AtomicU64,
     misses: AtomicU64,
 }
@@ -113,20 +119,30 @@ impl Objects {
             numbers: AtomicU64::new(0),
             room: Arc::new(Semaphore::new(ROOM as usize)),
             pages: Arc::new(Semaphore::new(PAGES)),
+            slow: Mutex::default(),
             hits: AtomicU64::new(0),
             misses: AtomicU64::new(0),
         })
     }
 
-    /// The kept objects of these versions, in the same order. `generations`: of the instances now.
+    /// The kept objects of these versions, in the same order, up to the one with which they have so many bytes (`most`).
+    /// `generations`: of the instances now.
     pub fn find(
         &self,
         wanted: impl IntoIterator<Item = (CollectionId, ObjectVersion)>,
         generations: &[Generation],
+        most: usize,
     ) -> Vec<Option<Object>> {
         let mut kept = self.kept();
-        let found: Vec<Option<Object>> =
-            wanted.into_iter().map(|(id, version)| kept.find(id, version, generations)).collect();
+        let (mut found, mut bytes) = (Vec::new(), 0);
+        for (id, version) in wanted {
+            let object = kept.find(id, version, generations);
+            bytes += object.as_ref().map_or(0, |object| object.body.len());
+            found.push(object);
+            if bytes >= most {
+                break;
+            }
+        }
         drop(kept);
         let hits = found.iter().flatten().count();
         self.hits.fetch_add(hits as u64, Ordering::Relaxed);
@@ -144,14 +160,24 @@ impl Objects {
         let mut kept = self.kept();
         if bytes < LONG {
             kept.long.remove(&collection);
-        } else if kept.long.len() < LONG_KNOWN {
+        } else {
+            if kept.long.len() >= LONG_KNOWN && !kept.long.contains_key(&collection) {
+                // Any of them: it may have been deleted long since, and if not, it is known again when it is read.
+                let one = kept.long.keys().next().copied();
+                one.and_then(|one| kept.long.remove(&one));
+            }
             kept.long.insert(collection, bytes);
         }
     }
 
     /// Whether its object was long when it was last read.
     pub fn is_long(&self, collection: CollectionId) -> bool {
-        self.kept().long.contains_key(&collection)
+        self.long(collection).is_some()
+    }
+
+    /// The bytes of its object, if that was long when it was last read.
+    pub fn long(&self, collection: CollectionId) -> Option<usize> {
+        self.kept().long.get(&collection).copied()
     }
 
     /// Who reads this version of the object.
@@ -169,23 +195,39 @@ impl Objects {
     /// What a read of this object takes of [`Objects::room`]: it is held as it came, and as it goes.
     pub fn weight(&self, collection: CollectionId) -> u32 {
         let kept = self.kept();
-        if kept.objects.contains_key(&collection) {
-            return 1;
-        }
         match kept.long.get(&collection) {
             Some(bytes) => u32::try_from(bytes.saturating_mul(2) >> 20).unwrap_or(ROOM).saturating_add(1).min(ROOM),
+            // What it was before is kept: it was short when it was last read.
+            None if kept.objects.contains_key(&collection) => 1,
             None => UNKNOWN,
         }
     }
 
-    /// The room for what is being read, so that lists neither fill the memory nor keep the servers busy.
-    pub fn room(&self) -> Arc<Semaphore> {
-        Arc::clone(&self.room)
+    /// Room for what is about to be read, after so long at most: what is read neither fills the memory nor keeps the servers
+    /// busy.
+    pub async fn room(&self, weight: u32, patience: Duration) -> Option<OwnedSemaphorePermit> {
+        timeout(patience, Arc::clone(&self.room).acquire_many_owned(weight)).await.ok()?.ok()
+    }
+
+    /// The same at once.
+    pub fn try_room(&self, weight: u32) -> Option<OwnedSemaphorePermit> {
+        Arc::clone(&self.room).try_acquire_many_owned(weight).ok()
     }
 
     /// The turns of those that read pages of an instance's list.
     pub fn pages(&self) -> Arc<Semaphore> {
         Arc::clone(&self.pages)
+    }
+
+    /// The instance was slow to show something: while others can, they are asked.
+    pub fn note_slow(&self, instance: InstanceId, now: Instant) {
+        self.slow.lock().unwrap_or_else(PoisonError::into_inner).insert(instance, now);
+    }
+
+    /// Whether the instance was slow a moment ago.
+    pub fn is_slow(&self, instance: InstanceId, now: Instant) -> bool {
+        let slow = self.slow.lock().unwrap_or_else(PoisonError::into_inner);
+        slow.get(&instance).is_some_and(|then| now.saturating_duration_since(*then) < SPARED)
     }
 
     /// Bytes that the kept objects take.
@@ -222,6 +264,11 @@ impl Kept {
     fn insert(&mut self, id: CollectionId, object: Object, limit: usize) {
         let size = cost(&object);
         if size > limit / PART {
+            // What is kept of it is of an earlier version.
+            if self.objects.contains_key(&id) {
+                self.remove(id);
+                self.queue.retain(|queued| *queued != id);
+            }
             return;
         }
         self.bytes += size;
@@ -303,7 +350,7 @@ mod tests {
     }
 
     fn has(objects: &Objects, number: u128, version: ObjectVersion) -> bool {
-        objects.find([(id(number), version)], &NOW)[0].is_some()
+        objects.find([(id(number), version)], &NOW, usize::MAX)[0].is_some()
     }
 
     #[test]
@@ -314,7 +361,7 @@ mod tests {
         assert!(has(&objects, 1, before));
         assert!(!has(&objects, 1, after));
         assert!(!has(&objects, 2, before));
-        assert!(objects.find([(id(1), before)], &[Generation(2)])[0].is_none(), "its server has been away");
+        assert!(objects.find([(id(1), before)], &[Generation(2)], 1)[0].is_none(), "its server has been away");
         objects.keep(id(1), object(after, 20));
         assert!(has(&objects, 1, after) && !has(&objects, 1, before));
         assert_eq!(objects.bytes(), 20 + OVERHEAD);
@@ -341,6 +388,15 @@ mod tests {
         assert_eq!(Objects::new(0).bytes(), 0);
     }
 
+    #[test]
+    fn no_more_is_taken_than_has_a_use() {
+        let [version, _] = versions();
+        let objects = Objects::new(1 << 20);
+        (0..10).for_each(|number| objects.keep(id(number), object(version, 100)));
+        let taken = |most| objects.find((0..10).map(|number| (id(number), version)), &NOW, most).len();
+        assert_eq!((taken(0), taken(250), taken(300), taken(5000)), (1, 3, 3, 10));
+    }
+
     #[tokio::test]
     async fn reads_of_one_version_are_made_once() {
         let [before, after] = versions();
@@ -357,6 +413,15 @@ mod tests {
     }
 
     #[test]
+    fn an_instance_that_was_slow_is_spared_for_a_while() {
+        let (objects, now) = (Objects::new(0), crate::clock::now());
+        assert!(!objects.is_slow(InstanceId(0), now));
+        objects.note_slow(InstanceId(0), now);
+        assert!(objects.is_slow(InstanceId(0), now) && !objects.is_slow(InstanceId(1), now));
+        assert!(!objects.is_slow(InstanceId(0), now + SPARED));
+    }
+
+    #[test]
     fn what_is_long_is_read_with_few_others() {
         let objects = Objects::new(0);
         assert_eq!((objects.is_long(id(1)), objects.weight(id(1))), (false, UNKNOWN));
@@ -366,5 +431,21 @@ mod tests {
         assert_eq!(objects.weight(id(1)), ROOM);
         objects.seen(id(1), 100);
         assert!(!objects.is_long(id(1)));
+    }
+
+    #[test]
+    fn what_has_become_long_is_taken_for_what_it_is_now() {
+        let [before, after] = versions();
+        let objects = Objects::new(4 << 20);
+        objects.keep(id(1), object(before, 100));
+        objects.seen(id(1), 100);
+        assert_eq!(objects.weight(id(1)), 1);
+        objects.seen(id(1), 5 << 20);
+        assert_eq!(objects.weight(id(1)), 11);
+        objects.keep(id(1), object(after, 5 << 20));
+        assert_eq!((objects.bytes(), objects.kept().queue.len()), (0, 0), "its earlier version is of no use");
+        (0..=LONG_KNOWN as u128).for_each(|number| objects.seen(id(number), LONG));
+        assert!(objects.is_long(id(LONG_KNOWN as u128)), "the last one is always known");
+        assert_eq!(objects.kept().long.len(), LONG_KNOWN);
     }
 }

@@ -14,8 +14,9 @@ use super::context::{Context, Stage};
 use super::failure::Failure;
 use super::forwarded::page_request;
 use super::prepare::label;
-use super::read::{self, Attempts, List, Plan, Portion, ReadRequest, Rest};
+use super::read::{self, Attempts, List, Plan, Portion, ReadRequest};
 use super::reading::Reading;
+use super::respond::Rest;
 use super::rewrite::{self, Holding};
 use super::{Edge, discovery, live, respond, stream};
 use crate::chroma::{self, Operation, route};
@@ -27,7 +28,7 @@ enum Received {
     PassOn,
     /// The answer to a browser's preflight, complete with its headers about origins.
     Preflight(Reply),
-    /// A list that goes on after its first portion.
+    /// A list that is not in one piece.
     List(Box<(List, Portion)>),
     Answer(PageAnswer),
 }
@@ -154,6 +155,7 @@ impl Edge {
         if let Some(reply) = discovery::discover(self, &operation, context.trace).await? {
             return Ok(Received::from(Some(reply)));
         }
+        discovery::whole(self, &operation).await?;
         let headers = &session.req_header().headers;
         let mut planned = read::plan(self, operation.clone(), path, headers);
         if let Err(failure) = &planned
@@ -165,7 +167,9 @@ impl Edge {
         let mut read = match planned? {
             Plan::Answer(reply) => return Ok(Received::from(Some(reply))),
             Plan::Object(read) => {
-                return Ok(Received::from(Some(closing(read::object(self, &read, context.trace).await?))));
+                let reply = read::object(self, &read, context.trace).await?;
+                context.answer_memory = Some(self.admission.claim_for_answer(reply.body.len()).await?);
+                return Ok(Received::from(Some(closing(reply))));
             }
             Plan::List(listing) => {
                 return self.list(List::new(self, listing, context.trace), context).await.map_err(BodyError::from);
@@ -201,12 +205,12 @@ impl Edge {
 
     /// A short list is answered whole; of a longer one the first portion is read before its client is told anything.
     async fn list(&self, mut list: List, context: &mut Context) -> Result<Received, Failure> {
-        let first = list.next().await?;
-        if first.rest == Rest::Follows {
+        let mut first = list.next().await?;
+        if first.rest == Rest::Follows || first.pieces.len() > 1 {
             return Ok(Received::List(Box::new((list, first))));
         }
-        context.answer_memory = Some(first.memory);
-        Ok(Received::from(Some(closing(Reply::json(200, first.pieces.concat())))))
+        context.answer_memory = Some(list.into_memory());
+        Ok(Received::from(Some(closing(Reply::json(200, first.pieces.pop().unwrap_or_default())))))
     }
 }
 

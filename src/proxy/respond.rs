@@ -1,5 +1,8 @@
 //! Writing a whole answer to the client. What is answered is decided elsewhere.
 
+use std::time::Duration;
+
+use bytes::Bytes;
 use http::Method;
 use http::header::{CONTENT_LENGTH, RETRY_AFTER};
 use pingora::Result;
@@ -8,6 +11,18 @@ use pingora::proxy::Session;
 
 use super::failure::{Failure, Retry};
 use crate::web::{Connection, Reply, TRACE_ID, TRANSACTION_ID, TraceId};
+
+/// How long a client may take to accept a piece; a slower one is disconnected, so that it holds no memory for ever.
+const SLOWEST: Duration = Duration::from_secs(30);
+/// The most bytes of a piece.
+const PIECE: usize = 256 * 1024;
+
+/// Whether something follows a body's part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    Follows,
+    Nothing,
+}
 
 impl From<&Failure> for Reply {
     fn from(failure: &Failure) -> Self {
@@ -44,9 +59,20 @@ pub async fn write(session: &mut Session, mut reply: Reply, trace: TraceId) -> R
         session.set_keepalive(None);
     }
     let bodiless = session.req_header().method == Method::HEAD || reply.body.is_empty();
+    hurry(session);
     session.write_response_header(Box::new(header), bodiless).await?;
-    if !bodiless {
-        session.write_response_body(Some(reply.body), true).await?;
+    if bodiless { Ok(()) } else { body(session, reply.body, Rest::Nothing).await }
+}
+
+/// Has the session disconnect a client that accepts nothing.
+pub fn hurry(session: &mut Session) {
+    session.as_downstream_mut().set_write_timeout(Some(SLOWEST));
+}
+
+/// Writes a part of a body, piece by piece: the longer it is, the longer its client may take.
+pub async fn body(session: &mut Session, mut part: Bytes, rest: Rest) -> Result<()> {
+    while part.len() > PIECE {
+        session.write_response_body(Some(part.split_to(PIECE)), false).await?;
     }
-    Ok(())
+    session.write_response_body(Some(part), rest == Rest::Nothing).await
 }

@@ -1,20 +1,17 @@
-//! Writing a list that is longer than one portion: piece by piece, as the client takes it.
+//! Writing a list that is not in one piece: portion by portion, as the client takes it.
 //!
 //! A list that cannot be finished is cut: its client never takes it for a whole one.
 
-use std::time::Duration;
-
-use http::header::{CONTENT_TYPE, TRANSFER_ENCODING};
+use bytes::Bytes;
+use http::header::{CONTENT_LENGTH, CONTENT_TYPE, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Version};
 use pingora::Result;
 use pingora::http::ResponseHeader;
 use pingora::proxy::Session;
 
-use super::read::{List, Portion, Rest};
+use super::read::{List, Portion};
 use super::reading::internal;
-
-/// How long a client may take to accept a piece; a slower one is disconnected.
-const SLOWEST: Duration = Duration::from_secs(30);
+use super::respond::{self, Rest};
 
 /// Writes it. An error means that the client has had a part, or is gone.
 pub(super) async fn write(session: &mut Session, mut list: List, first: Portion, more: HeaderMap) -> Result<()> {
@@ -23,12 +20,18 @@ pub(super) async fn write(session: &mut Session, mut list: List, first: Portion,
     for (name, value) in &more {
         header.append_header(name.clone(), value.clone())?;
     }
-    match session.req_header().version {
-        Version::HTTP_11 => header.insert_header(TRANSFER_ENCODING, "chunked")?,
+    match (first.rest, session.req_header().version) {
+        (Rest::Nothing, _) => {
+            header.insert_header(CONTENT_LENGTH, first.pieces.iter().map(Bytes::len).sum::<usize>())?;
+        }
+        (Rest::Follows, Version::HTTP_11) => header.insert_header(TRANSFER_ENCODING, "chunked")?,
         // It ends with the connection.
-        _ => session.set_keepalive(None),
+        (Rest::Follows, _) => session.set_keepalive(None),
     }
-    session.as_downstream_mut().set_write_timeout(Some(SLOWEST));
+    if !session.as_mut().is_body_done() {
+        session.set_keepalive(None);
+    }
+    respond::hurry(session);
     let bodiless = session.req_header().method == Method::HEAD;
     session.write_response_header(Box::new(header), bodiless).await?;
     if bodiless {
@@ -38,9 +41,8 @@ pub(super) async fn write(session: &mut Session, mut list: List, first: Portion,
     loop {
         let rest = portion.rest;
         for piece in portion.pieces.into_iter().filter(|piece| !piece.is_empty()) {
-            session.write_response_body(Some(piece), false).await?;
+            respond::body(session, piece, Rest::Follows).await?;
         }
-        drop(portion.memory);
         if rest == Rest::Nothing {
             return session.write_response_body(None, true).await;
         }

@@ -170,7 +170,11 @@ async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) ->
             Preparation::Show { collection } => match super::read::show(edge, collection, context.trace).await {
                 // Deleted meanwhile: to get or create it is a write now.
                 Err(Failure::Chroma(_)) => {}
-                shown => return shown,
+                shown => {
+                    let reply = shown?;
+                    context.answer_memory = Some(edge.admission.claim_for_answer(reply.body.len()).await?);
+                    return Ok(reply);
+                }
             },
         }
     }

@@ -6,7 +6,7 @@ use std::time::Instant;
 use serde_json::{Value, json};
 
 use testkit::cluster::{CATCH_UP, Cluster, add, create};
-use testkit::http::{Answer, Client, DEFAULT};
+use testkit::http::{Answer, Client, Connection, DEFAULT, head};
 use testkit::place::wait_for;
 
 use crate::definite::{self, DEFINITE};
@@ -93,6 +93,20 @@ fn lists_of_huge_metadata_cost_little_memory_and_hold_up_nobody() {
     assert!(peak < MEMORY, "{peak} bytes");
 }
 
+/// Clients that ask and take nothing: what is held for each of them is claimed, and given back when they have gone.
+fn assert_claimed(client: &Client, path: &str, bytes: u64) {
+    let buffered = || client.get("/status").expect(200).json()["requests"]["buffered_bytes"].as_u64().expect("bytes");
+    let ask = |_| {
+        let mut connection = client.connect().expect("a connection");
+        connection.send(&[head("GET", path, &[]), b"\r\n".to_vec()].concat()).expect("a request");
+        connection
+    };
+    let silent: Vec<Connection> = (0..2).map(ask).collect();
+    wait_for("a claim for each", DEFINITE, || (buffered() >= 2 * bytes).then_some(()));
+    silent.into_iter().for_each(Connection::hang_up);
+    wait_for("both given back", DEFINITE, || (buffered() == 0).then_some(()));
+}
+
 /// Each is longer than a page of an inspection, and all together longer than a request may be.
 #[test]
 fn collections_that_are_longer_than_a_page_hold_up_nobody() {
@@ -103,6 +117,9 @@ fn collections_that_are_longer_than_a_page_hold_up_nobody() {
     }
     let one: Value = client.get(&format!("{DEFAULT}/collections/huge2")).expect(200).json();
     assert_eq!(one["name"], "huge2");
+    for path in ["collections", "collections/huge2"] {
+        assert_claimed(&client, &format!("{DEFAULT}/{path}"), 15_000_000);
+    }
     add(&client, &collection, "after").expect(201);
     let peak = cluster.edge.peak_memory();
     println!("45 MB in all: the edge held {} MB at most", peak / 1_000_000);

@@ -77,11 +77,32 @@ fn servers_that_answer_late_are_looked_at_first() {
     assert_ne!(early.status, 404, "{early}");
     let unknown = client.get(&format!("{DEFAULT}/collections/notes"));
     assert_eq!(unknown.status, 503, "what is not known is not denied: {unknown}");
+    for path in ["collections", "collections?limit=10", "collections_count"] {
+        let unknown = client.get(&format!("{DEFAULT}/{path}"));
+        assert_eq!(unknown.status, 503, "what is not known is not left out: {unknown}");
+    }
     relays.iter().for_each(|relay| relay.release());
     let shown = insist(&client, DEFAULT, "notes");
     assert_eq!(ids(&client, shown["id"].as_str().expect("an id")), ["old"]);
     edge.wait_until_in_sync(CATCH_UP);
+    assert_eq!(client.get(&format!("{DEFAULT}/collections_count")).expect(200).json(), 1);
     create(&client, "another");
+}
+
+/// The edge begins before them: a list is unknown until they are looked at, and then whole.
+#[test]
+fn the_first_list_is_never_a_part() {
+    let mut servers = filled("notes");
+    kill(&mut servers);
+    let edge = Edge::over(&[&servers[0], &servers[1]]);
+    let client = edge.client();
+    let list = || client.get(&format!("{DEFAULT}/collections"));
+    assert_eq!(list().status, 503, "{}", list());
+    servers[1].restart();
+    let listed = wait_for("a list", SOON, || Some(list()).filter(|answer| answer.status != 503));
+    assert_eq!(listed.expect(200).json()[0]["name"], "notes", "the first that is answered");
+    servers[0].restart();
+    edge.wait_until_in_sync(CATCH_UP);
 }
 
 #[test]

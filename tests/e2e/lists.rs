@@ -2,7 +2,7 @@
 //! request to any while nothing changes.
 
 use std::collections::BTreeSet;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -80,6 +80,97 @@ fn a_first_list_costs_a_few_pages() {
     assert_eq!(page.as_array().expect("a page").len(), 10);
     let asked = reads(&relays).split_off(before);
     assert!(asked.len() <= 5 && asked.iter().all(|path| path.contains("limit=")), "{asked:?}");
+}
+
+fn uncached() -> (Cluster, Vec<Relay>) {
+    Cluster::relayed(|edge| edge.config("  limits: { collection_cache_bytes: 0B }"))
+}
+
+/// The primary has created all of them, and so its pages would be the best ones.
+#[test]
+fn a_drained_primary_is_asked_for_no_list() {
+    let (cluster, relays) = uncached();
+    let client = cluster.client();
+    (0..20).for_each(|number| drop(create(&client, &format!("listed-{number:02}"))));
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let before = reads(&relays[..1]).len();
+    assert_eq!(list(&client).len(), 20);
+    assert!(reads(&relays[..1]).len() > before, "else this shows nothing");
+    client.post("/admin/drain", &json!({ "instance": "primary", "sync": "keep" })).expect(200);
+    wait_for("drained", CATCH_UP, || {
+        let status = client.get("/status").expect(200).json();
+        (status["instances"][0]["drain"]["state"] == "drained").then_some(())
+    });
+    let (before, others) = (reads(&relays[..1]).len(), reads(&relays[1..]).len());
+    for _ in 0..3 {
+        assert_eq!(list(&client).len(), 20);
+    }
+    assert_eq!(reads(&relays[..1])[before..], [] as [String; 0]);
+    assert!(reads(&relays[1..]).len() > others);
+}
+
+/// Its heartbeat is green, and no page is answered.
+#[test]
+fn a_primary_that_hangs_holds_no_list_up() {
+    let (cluster, relays) = uncached();
+    let client = cluster.client();
+    (0..20).for_each(|number| drop(create(&client, &format!("listed-{number:02}"))));
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let before = reads(&relays[..1]).len();
+    relays[0].hold("&offset=0");
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for _ in 0..8 {
+            scope.spawn(|| assert_eq!(list(&cluster.client()).len(), 20));
+        }
+    });
+    let pages = reads(&relays[..1]).split_off(before).into_iter().filter(|path| path.ends_with("&offset=0")).count();
+    assert!((1..=2).contains(&pages), "it is asked by those that have a turn, and then spared: {pages}");
+    assert!(begun.elapsed() < Duration::from_secs(9), "{:?}", begun.elapsed());
+    relays[0].release();
+}
+
+/// As if it were busy with that one: it is asked for a moment, and then the other, and for a while the other first.
+#[test]
+fn an_instance_that_does_not_show_a_collection_holds_nobody_up() {
+    let config = "  read_replica_ratio: 0.0\n  limits: { collection_cache_bytes: 0B }";
+    let (cluster, relays) = Cluster::relayed(|edge| edge.config(config));
+    let client = cluster.client();
+    let id = create(&client, "things");
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    // It lives as long as the process.
+    relays[0].hold(format!("/by-id/{id}").leak());
+    let path = format!("{DEFAULT}/collections/things");
+    let before = reads(&relays[..1]).len();
+    let begun = Instant::now();
+    client.get(&path).expect(200);
+    assert_eq!(reads(&relays[..1]).len(), before + 1, "the primary is preferred");
+    assert!((3..8).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    client.get(&path).expect(200);
+    assert_eq!(reads(&relays[..1]).len(), before + 1, "it is spared");
+    relays[0].release();
+}
+
+#[test]
+fn a_page_is_full_although_one_of_it_is_deleted_meanwhile() {
+    let (cluster, relays) = uncached();
+    let client = cluster.client();
+    let mut ids: Vec<String> = (0..6).map(|number| create(&client, &format!("listed-{number}"))).collect();
+    ids.sort();
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let names: Vec<Value> = list(&client).iter().map(|one| one["name"].clone()).collect();
+    let before = reads(&relays).len();
+    relays.iter().for_each(|relay| relay.hold("&offset=0"));
+    let page = std::thread::scope(|scope| {
+        let page = scope.spawn(|| cluster.client().get(&format!("{DEFAULT}/collections?limit=3&offset=0")));
+        wait_for("its page", CATCH_UP, || (reads(&relays).len() > before).then_some(()));
+        let path = format!("{DEFAULT}/collections/{}", names[1].as_str().expect("a name"));
+        client.call("DELETE", &path, &Value::Null).expect(200);
+        relays.iter().for_each(Relay::release);
+        page.join().expect("a page").expect(200).json()
+    });
+    let shown: Vec<&str> = page.as_array().expect("a page").iter().filter_map(|one| one["id"].as_str()).collect();
+    assert_eq!(shown, [&ids[0], &ids[2], &ids[3]]);
 }
 
 #[test]

@@ -36,7 +36,25 @@ pub struct Attempts {
     failed: Vec<InstanceId>,
 }
 
+/// Whether an instance has been asked before by the same read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Visit {
+    First,
+    Repeated,
+}
+
 impl Attempts {
+    /// None yet, and this instance is asked after the others.
+    pub fn avoiding(instance: Option<InstanceId>) -> Attempts {
+        Attempts { tried: Vec::from_iter(instance), ..Attempts::default() }
+    }
+
+    /// Whether the latest attempt at this instance is the first one.
+    pub fn visit(&self, instance: InstanceId) -> Visit {
+        let times = self.tried.iter().filter(|tried| **tried == instance).count();
+        if times > 1 { Visit::Repeated } else { Visit::First }
+    }
+
     /// One more attempt, at this instance.
     pub fn begin(&mut self, instance: InstanceId) {
         self.tried.push(instance);

@@ -2,21 +2,28 @@
 //!
 //! What an answer means is decided by `chroma::classify`, and where the next attempt goes by [`next`].
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{HeaderMap, Method};
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::timeout;
 
-use super::choose::{Attempts, Wait, next};
+use super::choose::{Attempts, Visit, Wait, next};
 use super::loss::{Loss, Losses};
 use super::{Asked, Read, Target};
 use crate::chroma::{self, Class, Looked, Lookup, ReadAdvice};
 use crate::clock;
-use crate::ids::InstanceId;
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId};
 use crate::instance::{Answer, Licence, Outgoing, SendError};
 use crate::order::Vouching;
 use crate::proxy::failure::Failure;
 use crate::proxy::{Edge, rewrite};
 use crate::web::{Reply, TRACE_ID, TraceId};
+
+/// How long an instance may take for an object when it is first asked: meanwhile the object's room is taken from others.
+const FIRST: Duration = Duration::from_secs(3);
 
 /// A read request as it is sent to an instance, but for its path.
 #[derive(Clone, Debug)]
@@ -25,17 +32,24 @@ pub struct ReadRequest {
     content_type: Option<HeaderValue>,
     body: Bytes,
     trace: TraceId,
+    /// What its answer takes of the room for collection objects, if it is one.
+    weight: Option<u32>,
 }
 
 impl ReadRequest {
     /// The client's own request, with its whole body.
     pub fn of(method: Method, headers: &HeaderMap, body: Bytes, trace: TraceId) -> Self {
-        ReadRequest { method, content_type: headers.get(CONTENT_TYPE).cloned(), body, trace }
+        ReadRequest { method, content_type: headers.get(CONTENT_TYPE).cloned(), body, trace, weight: None }
     }
 
     /// A GET of the edge's own.
     pub fn get(trace: TraceId) -> Self {
-        ReadRequest { method: Method::GET, content_type: None, body: Bytes::new(), trace }
+        ReadRequest { method: Method::GET, content_type: None, body: Bytes::new(), trace, weight: None }
+    }
+
+    /// A GET of a collection object that is taken for so large.
+    pub fn object(trace: TraceId, weight: u32) -> Self {
+        ReadRequest { weight: Some(weight), ..ReadRequest::get(trace) }
     }
 }
 
@@ -49,19 +63,12 @@ pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts
     let mut wait = Wait::ForFresh;
     let mut losses = Losses::default();
     loop {
-        let instance = match next(edge, read, &attempts, wait).await {
-            Ok(instance) => instance,
+        let (instance, _room) = match begin(edge, read, request, &mut attempts, wait).await {
+            Ok(begun) => begun,
             Err(failure) => return failed.ok_or(failure),
         };
-        attempts.begin(instance);
-        let asked = read.on(edge, instance);
-        let lookup = read.lookup(edge, instance, &asked);
-        let Asked { path, ids } = asked;
         let since = edge.registry.generation(instance);
-        let sent = match lookup {
-            None => send(edge, read, path, instance, request).await,
-            Some(lookup) => look_up(edge, read, lookup, instance, request).await,
-        };
+        let (ids, sent) = ask(edge, read, instance, request, attempts.visit(instance)).await;
         let answer = match sent {
             Ok(answer) => answer,
             Err(error) => {
@@ -109,6 +116,56 @@ pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts
         }
         failed = passable.or(failed);
     }
+}
+
+/// Begins the next attempt: the instance, and the room for its answer. While another instance is awaited no room is taken.
+async fn begin(
+    edge: &Edge,
+    read: &Read,
+    request: &ReadRequest,
+    attempts: &mut Attempts,
+    wait: Wait,
+) -> Result<(InstanceId, Option<OwnedSemaphorePermit>), Failure> {
+    let mut instance = next(edge, read, attempts, wait).await?;
+    let mut room = None;
+    if let Some(weight) = request.weight {
+        room = edge.objects.try_room(weight);
+        if room.is_none() {
+            room = Some(edge.objects.room(weight, edge.options.read_wait).await.ok_or(Failure::QueueTooSlow)?);
+            // Time has passed.
+            instance = next(edge, read, attempts, wait).await?;
+        }
+    }
+    attempts.begin(instance);
+    Ok((instance, room))
+}
+
+/// Asks the instance. With its answer come the ids that the read's collection was asked by.
+async fn ask(
+    edge: &Edge,
+    read: &Read,
+    instance: InstanceId,
+    request: &ReadRequest,
+    visit: Visit,
+) -> (Option<(InstanceCollectionId, CollectionId)>, Result<Answer, SendError>) {
+    let asked = read.on(edge, instance);
+    let lookup = read.lookup(edge, instance, &asked);
+    let Asked { path, ids } = asked;
+    let sending = async {
+        match lookup {
+            None => send(edge, read, path, instance, request).await,
+            Some(lookup) => look_up(edge, read, lookup, instance, request).await,
+        }
+    };
+    if request.weight.is_none() || visit == Visit::Repeated {
+        return (ids, sending.await);
+    }
+    // That it takes longer says nothing against the instance: it may be busy.
+    let sent = timeout(FIRST, sending).await.unwrap_or_else(|_| {
+        edge.objects.note_slow(instance, clock::now());
+        Err(SendError::InDoubt { reason: format!("no answer within {FIRST:?}") })
+    });
+    (ids, sent)
 }
 
 /// Says when a time is over in which reads failed on every instance.

@@ -1,34 +1,42 @@
 //! A list of collections: which ones it holds the catalog says, and each is a collection object.
 //!
 //! Objects that are kept cost the instances nothing; the others are read, a page at a time where an instance's own order
-//! fits ([`page`](super::page)), else a few at a time. The list comes in portions, so that no more than one of them is in
-//! memory, however long it is. How they are written is decided elsewhere.
+//! fits ([`page`](super::page)), else a few at a time. The list comes in portions, so that little more than one of them is in
+//! memory, however long it is, and that is claimed. How they are written is decided elsewhere.
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use futures::future::join_all;
 use tokio::time::timeout;
 
 use super::object::{find, object, read_of};
-use super::page::{self, FEW, Wanted};
+use super::page::{self, FEW, Page, Wanted};
 use crate::chroma::Window;
 use crate::ids::{CollectionId, Scope};
 use crate::order::{Consistency, ObjectVersion};
 use crate::proxy::Edge;
 use crate::proxy::admit::AnswerMemory;
 use crate::proxy::failure::Failure;
+use crate::proxy::respond::Rest;
 use crate::web::TraceId;
 
 /// Collections that are looked at together: the board is locked meanwhile.
 const CHUNK: usize = 256;
 /// The first page that an instance is asked for; while its answers are short, the next ones are longer.
 const FIRST_PAGE: usize = 16;
+/// So many collections are read one by one after a page that was of no use.
+const APART: usize = FIRST_PAGE;
+/// How long a list waits for its turn to read a page, before it reads one by one.
+const TURN: Duration = Duration::from_secs(1);
 /// Objects that one list reads at the same time.
 const AT_ONCE: usize = 4;
 /// A portion is at least so long, unless it is the last one.
 pub const PORTION: usize = 1024 * 1024;
+/// What an object is taken for before it is at hand.
+const USUAL: usize = 4 * 1024;
 /// An object from this size on is passed on without a copy.
 const UNCOPIED: usize = 64 * 1024;
 
@@ -50,9 +58,38 @@ pub struct List {
     at: usize,
     /// The length of the next page that an instance is asked for; 0: pages are of no use.
     page: usize,
-    /// Objects at hand; `None`: the collection was deleted since.
-    at_hand: HashMap<CollectionId, Option<Bytes>>,
+    /// The place from which on a page is worth a try again.
+    page_from: usize,
+    at_hand: AtHand,
     written: Written,
+    /// What the portion that is written, or put together, takes, and what is at hand.
+    memory: AnswerMemory,
+}
+
+/// Objects that are not in a portion yet.
+#[derive(Default)]
+struct AtHand {
+    /// `None`: the collection was deleted since.
+    objects: HashMap<CollectionId, Option<Bytes>>,
+    bytes: usize,
+}
+
+impl AtHand {
+    fn has(&self, id: CollectionId) -> bool {
+        self.objects.contains_key(&id)
+    }
+
+    fn put(&mut self, id: CollectionId, object: Option<Bytes>) {
+        self.take(id);
+        self.bytes += object.as_ref().map_or(0, Bytes::len);
+        self.objects.insert(id, object);
+    }
+
+    fn take(&mut self, id: CollectionId) -> Option<Option<Bytes>> {
+        let taken = self.objects.remove(&id)?;
+        self.bytes -= taken.as_ref().map_or(0, Bytes::len);
+        Some(taken)
+    }
 }
 
 /// Whether the list has an item yet.
@@ -66,15 +103,42 @@ enum Written {
 pub struct Portion {
     pub pieces: Vec<Bytes>,
     pub rest: Rest,
-    /// What the portion takes until it is written.
-    pub memory: AnswerMemory,
 }
 
-/// Whether something follows a portion.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
-    Follows,
-    Nothing,
+/// A portion that is being put together.
+#[derive(Default)]
+struct Draft {
+    pieces: Vec<Bytes>,
+    /// Of the pieces.
+    length: usize,
+    /// What follows them.
+    short: BytesMut,
+    items: usize,
+}
+
+impl Draft {
+    fn bytes(&self) -> usize {
+        self.length + self.short.len()
+    }
+
+    fn add(&mut self, object: Bytes) {
+        self.items += 1;
+        if object.len() < UNCOPIED {
+            self.short.put_slice(&object);
+            return;
+        }
+        for piece in [self.short.split().freeze(), object] {
+            self.length += piece.len();
+            self.pieces.push(piece);
+        }
+    }
+
+    fn finished(mut self, rest: Rest) -> Portion {
+        if !self.short.is_empty() {
+            self.pieces.push(self.short.freeze());
+        }
+        Portion { pieces: self.pieces, rest }
+    }
 }
 
 impl List {
@@ -88,104 +152,143 @@ impl List {
             ids,
             at: 0,
             page: FIRST_PAGE,
-            at_hand: HashMap::new(),
+            page_from: 0,
+            at_hand: AtHand::default(),
             written: Written::Nothing,
+            memory: AnswerMemory::default(),
         }
     }
 
-    /// The next portion. The last one says that nothing follows.
+    /// What its last portion takes.
+    pub fn into_memory(self) -> AnswerMemory {
+        self.memory
+    }
+
+    /// The next portion, when the one before is written. The last one says that nothing follows.
     ///
     /// # Errors
     /// What to answer if nothing has been written yet.
     pub async fn next(&mut self) -> Result<Portion, Failure> {
-        let (mut pieces, mut length, mut short) = (Vec::new(), 0, BytesMut::new());
+        let mut draft = Draft::default();
+        self.memory.shrink(self.at_hand.bytes);
+        self.claim(self.ids.len().saturating_sub(self.at).saturating_mul(USUAL).min(PORTION)).await?;
         if self.at == 0 {
-            short.put_u8(b'[');
+            draft.short.put_u8(b'[');
         }
         while let Some(id) = self.ids.get(self.at).copied() {
-            if length + short.len() >= PORTION {
+            if draft.bytes() >= PORTION {
                 break;
             }
-            let Some(object) = self.at_hand.remove(&id) else {
-                self.look().await?;
+            let Some(object) = self.at_hand.take(id) else {
+                let long = self.edge.objects.long(id).unwrap_or(0);
+                // What is known to be too long begins a portion: so nothing is held while room for it is awaited.
+                if draft.items > 0 && draft.bytes() + long >= PORTION {
+                    break;
+                }
+                self.claim(draft.bytes() + long).await?;
+                self.look(draft.bytes()).await?;
+                self.claim(draft.bytes()).await?;
                 continue;
             };
             self.at += 1;
-            let Some(object) = object else { continue };
+            let Some(object) = object else {
+                self.fill_up();
+                continue;
+            };
             if self.written == Written::Some {
-                short.put_u8(b',');
+                draft.short.put_u8(b',');
             }
             self.written = Written::Some;
-            if object.len() < UNCOPIED {
-                short.put_slice(&object);
-            } else {
-                for piece in [short.split().freeze(), object] {
-                    length += piece.len();
-                    pieces.push(piece);
-                }
-            }
+            draft.add(object);
         }
         let rest = if self.at < self.ids.len() { Rest::Follows } else { Rest::Nothing };
         if rest == Rest::Nothing {
-            short.put_u8(b']');
+            draft.short.put_u8(b']');
         }
-        length += short.len();
-        pieces.push(short.freeze());
-        let memory = self.edge.admission.claim_for_answer(length).await?;
-        Ok(Portion { pieces, rest, memory })
+        self.claim(draft.bytes()).await?;
+        self.memory.shrink(draft.bytes() + self.at_hand.bytes);
+        Ok(draft.finished(rest))
     }
 
-    /// Has the next object at hand, and what else comes with it.
-    async fn look(&mut self) -> Result<(), Failure> {
-        let mut missing = self.look_here();
-        if self.page > 0 && missing.len() >= FEW {
+    /// A collection was deleted since: the one that follows the page takes its place, so that no page is short while more
+    /// follows.
+    fn fill_up(&mut self) {
+        if self.listing.window.limit.is_none() {
+            return;
+        }
+        let Some(last) = self.ids.last().copied() else { return };
+        let next = self.edge.core.board().catalog().listed(&self.listing.scope).find(|id| *id > last);
+        self.ids.extend(next);
+    }
+
+    /// Claims the memory for what is at hand and so many bytes.
+    async fn claim(&mut self, bytes: usize) -> Result<(), Failure> {
+        self.edge.admission.grow_for_answer(&mut self.memory, bytes + self.at_hand.bytes).await
+    }
+
+    /// Has the next object at hand, and what else comes with it, beside a draft of so many bytes.
+    async fn look(&mut self, drafted: usize) -> Result<(), Failure> {
+        let mut missing = self.look_here(drafted);
+        if self.wants_page(missing.len()) {
             let edge = Arc::clone(&self.edge);
-            let turn = timeout(edge.options.read_wait, edge.objects.pages().acquire_owned()).await;
-            let _turn = turn.ok().and_then(Result::ok).ok_or(Failure::QueueTooSlow)?;
+            let turn = timeout(TURN.min(edge.options.read_wait), edge.objects.pages().acquire_owned()).await;
             // Somebody else may have read them meanwhile.
-            missing = self.look_here();
-            if missing.len() >= FEW {
-                self.read_page(&missing).await?;
+            missing = self.look_here(drafted);
+            match turn {
+                Ok(Ok(_turn)) if self.wants_page(missing.len()) => self.read_page(&missing).await?,
+                Ok(Ok(_)) => {}
+                Ok(Err(_)) | Err(_) => self.page_from = self.at + APART,
             }
         }
-        missing.retain(|(_, id)| !self.at_hand.contains_key(id));
-        // One that is long is read alone, and the others when they are due.
-        let next = missing.iter().map(|(_, id)| *id);
-        let long = missing.first().is_some_and(|(_, id)| self.edge.objects.is_long(*id));
-        let few: Vec<CollectionId> = next.take(if long { 1 } else { AT_ONCE }).collect();
-        if self.ids.get(self.at).is_none_or(|id| self.at_hand.contains_key(id)) {
+        if self.has_next() {
             return Ok(());
         }
+        // One that is long is read alone, and the others when they are due.
+        let missing = missing.iter().map(|(_, id)| *id).filter(|id| !self.at_hand.has(*id)).take(AT_ONCE);
+        let long = |id: &CollectionId| self.edge.objects.is_long(*id);
+        let mut few: Vec<CollectionId> = missing.collect();
+        let together = if few.first().is_some_and(long) { 1 } else { few.iter().take_while(|id| !long(id)).count() };
+        few.truncate(together);
         let read = join_all(few.iter().map(|id| self.read_one(*id))).await;
         for (id, object) in few.into_iter().zip(read) {
-            self.at_hand.insert(id, object?);
+            self.at_hand.put(id, object?);
         }
         Ok(())
     }
 
-    /// Takes the next objects that are kept. Returns the ones that are not, with their places in the whole list.
-    fn look_here(&mut self) -> Vec<(usize, CollectionId)> {
+    fn wants_page(&self, missing: usize) -> bool {
+        self.page > 0 && self.at >= self.page_from && missing >= FEW && !self.has_next()
+    }
+
+    fn has_next(&self) -> bool {
+        self.ids.get(self.at).is_none_or(|id| self.at_hand.has(*id))
+    }
+
+    /// Takes the next objects that are kept, no more than a portion has use for. Returns the ones that are not, with their
+    /// places in the whole list.
+    fn look_here(&mut self, drafted: usize) -> Vec<(usize, CollectionId)> {
         let chunk = &self.ids[self.at..self.ids.len().min(self.at + CHUNK)];
         let unread: Vec<(usize, CollectionId)> = (self.at..).zip(chunk.iter().copied()).collect();
         let mut known: Vec<(usize, CollectionId, ObjectVersion)> = Vec::with_capacity(unread.len());
         {
             let board = self.edge.core.board();
             for (place, id) in unread {
-                if self.at_hand.contains_key(&id) {
+                if self.at_hand.has(id) {
                     continue;
                 }
                 match board.object_version(id) {
                     Some(version) => known.push((place, id, version)),
-                    None => drop(self.at_hand.insert(id, None)),
+                    None => self.at_hand.put(id, None),
                 }
             }
         }
-        let found = find(&self.edge, known.iter().map(|(_, id, version)| (*id, *version)));
+        let most = PORTION.saturating_sub(drafted + self.at_hand.bytes);
+        let found = find(&self.edge, known.iter().map(|(_, id, version)| (*id, *version)), most);
         let before = self.listing.window.offset();
         let mut missing = Vec::new();
         for ((place, id, _), kept) in known.into_iter().zip(found) {
             match kept {
-                Some(object) => drop(self.at_hand.insert(id, Some(object.body))),
+                Some(object) => self.at_hand.put(id, Some(object.body)),
                 None => missing.push((before + place, id)),
             }
         }
@@ -196,10 +299,15 @@ impl List {
         let Listing { scope, consistency, .. } = &self.listing;
         let (limit, trace, consistency) = (self.page, self.trace, *consistency);
         let wanted = Wanted { scope, collections: missing, limit, consistency, trace };
-        let page = page::read(&self.edge, &wanted).await?.unwrap_or_default();
-        let asked = missing.iter().take_while(|(place, _)| *place < missing[0].0 + limit).count();
-        self.page = next_page(limit, asked, page.found.len(), page.bytes);
-        self.at_hand.extend(page.found.into_iter().map(|(id, body)| (id, Some(body))));
+        match page::read(&self.edge, &wanted).await? {
+            Page::Read(found) => {
+                self.page = next_page(limit, found.asked, found.objects.len(), found.bytes);
+                found.objects.into_iter().for_each(|(id, body)| self.at_hand.put(id, Some(body)));
+            }
+            Page::NotNow => self.page_from = self.at + APART,
+            Page::TooLong => (self.page, self.page_from) = (FIRST_PAGE, self.at + APART),
+            Page::NoOrder => self.page = 0,
+        }
         Ok(())
     }
 
@@ -229,6 +337,24 @@ fn next_page(limit: usize, asked: usize, found: usize, bytes: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_is_at_hand_and_in_a_draft_is_counted() {
+        let (one, two) = (CollectionId::new(uuid::Uuid::from_u128(1)), CollectionId::new(uuid::Uuid::from_u128(2)));
+        let object = |bytes| Bytes::from(vec![b'x'; bytes]);
+        let mut at_hand = AtHand::default();
+        at_hand.put(one, Some(object(10)));
+        at_hand.put(one, Some(object(30)));
+        at_hand.put(two, None);
+        assert_eq!((at_hand.bytes, at_hand.has(two), at_hand.take(two)), (30, true, Some(None)));
+        let taken = at_hand.take(one).flatten().map(|object| object.len());
+        assert_eq!((taken, at_hand.bytes, at_hand.take(one)), (Some(30), 0, None));
+        let mut draft = Draft::default();
+        [10, UNCOPIED, 20, UNCOPIED + 1].into_iter().for_each(|bytes| draft.add(object(bytes)));
+        assert_eq!(draft.bytes(), 2 * UNCOPIED + 31);
+        let pieces: Vec<usize> = draft.finished(Rest::Nothing).pieces.iter().map(Bytes::len).collect();
+        assert_eq!(pieces, [10, UNCOPIED, 20, UNCOPIED + 1]);
+    }
 
     #[test]
     fn pages_grow_while_they_are_short_and_end_where_orders_differ() {

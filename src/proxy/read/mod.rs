@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 pub use self::choose::{Attempts, Wait, next};
 pub use self::fetch::{ReadRequest, fetch};
-pub use self::list::{List, Listing, Portion, Rest};
+pub use self::list::{List, Listing, Portion};
 pub use self::loss::{Loss, Losses};
 pub use self::object::{object, show};
 pub use self::plan::{Plan, plan, reject_crashing};

@@ -4,13 +4,13 @@
 //! an answer means, by [`fetch`].
 
 use bytes::Bytes;
-use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::timeout;
 
 use super::choose::Attempts;
 use super::fetch::{ReadRequest, fetch};
 use super::{Read, Rewrite, Target};
 use crate::chroma::{self, CatalogRead, ErrorBody, Operation};
+use crate::clock;
 use crate::ids::{CollectionId, InstanceId};
 use crate::instance::Generation;
 use crate::order::{Board, Consistency, ObjectVersion};
@@ -52,17 +52,18 @@ impl Before {
     }
 }
 
-/// The kept objects of these versions, in the same order.
+/// The kept objects of these versions, in the same order, up to so many bytes.
 pub(super) fn find(
     edge: &Edge,
     wanted: impl ExactSizeIterator<Item = (CollectionId, ObjectVersion)>,
+    most: usize,
 ) -> Vec<Option<Object>> {
     // Another edge may have changed what this one knows nothing of.
     if edge.core.lease().check().is_err() {
         return vec![None; wanted.len()];
     }
     let generations: Vec<Generation> = edge.registry.ids().map(|one| edge.registry.generation(one)).collect();
-    edge.objects.find(wanted, &generations)
+    edge.objects.find(wanted, &generations, most)
 }
 
 /// A collection as `GET` shows it.
@@ -91,9 +92,8 @@ pub(super) fn read_of(edge: &Edge, collection: CollectionId, consistency: Consis
 /// # Errors
 /// As [`show`].
 pub async fn object(edge: &Edge, read: &Read, trace: TraceId) -> Result<Reply, Failure> {
-    let request = ReadRequest::get(trace);
     let Target::Collection(collection) = read.target else {
-        return fetch(edge, read, &request, Attempts::default()).await;
+        return fetch(edge, read, &ReadRequest::get(trace), Attempts::default()).await;
     };
     let before = {
         let board = edge.core.board();
@@ -105,7 +105,7 @@ pub async fn object(edge: &Edge, read: &Read, trace: TraceId) -> Result<Reply, F
     let Some(before) = before else {
         return Err(Failure::Chroma(ErrorBody::collection_id_not_found(collection)));
     };
-    if let Some(kept) = find(edge, [(collection, before.version)].into_iter()).pop().flatten() {
+    if let Some(kept) = find(edge, [(collection, before.version)].into_iter(), usize::MAX).pop().flatten() {
         return Ok(shown(edge, &kept));
     }
     let mut flight = None;
@@ -121,8 +121,10 @@ pub async fn object(edge: &Edge, read: &Read, trace: TraceId) -> Result<Reply, F
             }
         }
     }
-    let _room = room(edge, edge.objects.weight(collection)).await?;
-    let reply = fetch(edge, read, &request, Attempts::default()).await?;
+    let request = ReadRequest::object(trace, edge.objects.weight(collection));
+    let now = clock::now();
+    let slow = edge.registry.ids().find(|one| edge.objects.is_slow(*one, now));
+    let reply = fetch(edge, read, &request, Attempts::avoiding(slow)).await?;
     if reply.status == 200 && chroma::is_collection(&reply.body, collection) {
         edge.objects.seen(collection, reply.body.len());
         let from = reply.headers.get(INSTANCE).and_then(|name| edge.registry.id_of(name.to_str().ok()?));
@@ -142,12 +144,4 @@ pub async fn object(edge: &Edge, read: &Read, trace: TraceId) -> Result<Reply, F
 
 fn shown(edge: &Edge, object: &Object) -> Reply {
     Reply::json(200, object.body.clone()).with(INSTANCE, edge.registry.name(object.source.0).as_str())
-}
-
-/// Room for what is about to be read, after a bounded wait.
-pub(super) async fn room(edge: &Edge, weight: u32) -> Result<OwnedSemaphorePermit, Failure> {
-    match timeout(edge.options.read_wait, edge.objects.room().acquire_many_owned(weight)).await {
-        Ok(Ok(room)) => Ok(room),
-        Ok(Err(_)) | Err(_) => Err(Failure::QueueTooSlow),
-    }
 }

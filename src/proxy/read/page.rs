@@ -5,14 +5,17 @@
 //! page is ignored, and what is not in it is read one by one ([`list`](super::list)).
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use bytes::Bytes;
+use tokio::time::timeout;
 
-use super::object::{Before, room};
+use super::object::Before;
 use crate::chroma;
-use crate::ids::{CollectionId, InstanceId, Scope};
-use crate::instance::Outgoing;
-use crate::order::{Board, Consistency};
+use crate::clock;
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
+use crate::instance::{Outgoing, SendError};
+use crate::order::{Board, Candidate, CandidateHealth, Consistency};
 use crate::proxy::Edge;
 use crate::proxy::failure::Failure;
 use crate::web::{TRACE_ID, TraceId};
@@ -23,6 +26,8 @@ pub(super) const FEW: usize = 3;
 const PAGE_BYTES: usize = 4 * 1024 * 1024;
 /// What a page is taken for, in MiB.
 const WEIGHT: u32 = 8;
+/// How long a page may take: without it each object is read for itself, so that it is not worth a longer wait.
+const LONGEST: Duration = Duration::from_secs(2);
 
 /// What is asked for: part of a list in the edge's order.
 pub(super) struct Wanted<'a> {
@@ -35,29 +40,48 @@ pub(super) struct Wanted<'a> {
     pub trace: TraceId,
 }
 
-/// What a page came to.
-#[derive(Default)]
-pub(super) struct Page {
-    pub found: Vec<(CollectionId, Bytes)>,
+/// What became of a page.
+pub(super) enum Page {
+    Read(Found),
+    /// It was of no use, or there is nobody to ask now; the next one may be.
+    NotNow,
+    /// Its answer would have been too long.
+    TooLong,
+    /// No instance has these collections in the edge's order.
+    NoOrder,
+}
+
+/// What was found in a page.
+pub(super) struct Found {
+    pub objects: Vec<(CollectionId, Bytes)>,
+    /// Of so many.
+    pub asked: usize,
     pub bytes: usize,
 }
 
-/// Reads one page from the instance whose order fits; `None` where none does, or its answer is of no use.
+/// Reads one page from the instance whose order fits.
 ///
 /// # Errors
 /// There is no room for it.
-pub(super) async fn read(edge: &Edge, wanted: &Wanted<'_>) -> Result<Option<Page>, Failure> {
-    let Some((first, _)) = wanted.collections.first().copied() else { return Ok(None) };
+pub(super) async fn read(edge: &Edge, wanted: &Wanted<'_>) -> Result<Page, Failure> {
+    let Some((first, _)) = wanted.collections.first().copied() else { return Ok(Page::NotNow) };
     let within = wanted.collections.iter().take_while(|(place, _)| *place < first + wanted.limit);
-    let ids: Vec<CollectionId> = within.clone().map(|(_, id)| *id).collect();
-    let last = within.map(|(place, _)| *place).last().unwrap_or(first);
-    if ids.len() < FEW || ids.iter().any(|id| edge.objects.is_long(*id)) {
-        return Ok(None);
+    // One that is long is read for itself, and so is not in a page.
+    let short: Vec<_> = within.take_while(|(_, id)| !edge.objects.is_long(*id)).copied().collect();
+    let ids: Vec<CollectionId> = short.iter().map(|(_, id)| *id).collect();
+    let last = short.last().map_or(first, |(place, _)| *place);
+    if ids.len() < FEW {
+        return Ok(Page::NotNow);
     }
-    let _room = room(edge, WEIGHT).await?;
+    let room = edge.objects.room(WEIGHT, edge.options.read_wait).await;
+    let _room = room.ok_or(Failure::QueueTooSlow)?;
     let (instance, asked) = {
         let board = edge.core.board();
-        let Some(instance) = in_order(edge, &board, &ids, wanted.consistency) else { return Ok(None) };
+        let instance = match in_order(edge, &board, &ids, wanted.consistency) {
+            Order::Of(instance) => instance,
+            Order::OfNobodyNow => return Ok(Page::NotNow),
+            Order::OfNobody => return Ok(Page::NoOrder),
+        };
         let known = ids.iter().filter(|id| board.serves(**id, instance, wanted.consistency));
         let asked: HashMap<CollectionId, Before> =
             known.filter_map(|id| Some((*id, Before::of(edge, &board, *id)?))).collect();
@@ -67,17 +91,35 @@ pub(super) async fn read(edge: &Edge, wanted: &Wanted<'_>) -> Result<Option<Page
     let headers = vec![(TRACE_ID, wanted.trace.header())];
     let outgoing = Outgoing { headers, ..Outgoing::get(path) };
     let deadline = edge.registry.timeouts().read;
-    let answer = edge.client.send_idempotent_within(instance, &outgoing, deadline, PAGE_BYTES).await;
-    // Whatever it is: each object is then read for itself, and that is judged.
-    let Some(answer) = answer.ok().filter(|answer| answer.status == 200) else { return Ok(None) };
+    let sent = edge.client.send_idempotent_within(instance, &outgoing, deadline, PAGE_BYTES);
+    // That it takes longer says nothing against the instance: it may be busy.
+    let Ok(answer) = timeout(LONGEST, sent).await else {
+        edge.objects.note_slow(instance, clock::now());
+        return Ok(Page::NotNow);
+    };
+    match answer {
+        Ok(answer) if answer.status == 200 => Ok(found(edge, (ids.len(), &asked), instance, &answer.body)),
+        Err(SendError::TooLong { .. }) => Ok(Page::TooLong),
+        // Whatever it is: each object is then read for itself, and that is judged.
+        Ok(_) | Err(_) => Ok(Page::NotNow),
+    }
+}
+
+/// What was asked for, as the instance shows it in this answer.
+fn found(
+    edge: &Edge,
+    (count, asked): (usize, &HashMap<CollectionId, Before>),
+    instance: InstanceId,
+    answer: &Bytes,
+) -> Page {
     let board = edge.core.board();
-    let id_of = |on_instance: crate::ids::InstanceCollectionId| {
+    let id_of = |on_instance: InstanceCollectionId| {
         let known = board.catalog().by_id(on_instance.uuid())?;
         let is_asked = known.mappings[instance.0] == Some(on_instance) && asked.contains_key(&known.id);
         is_asked.then_some(known.id)
     };
-    let Some(listed) = chroma::listed_collections(&answer.body, id_of) else { return Ok(None) };
-    let mut page = Page { found: Vec::with_capacity(listed.len()), bytes: answer.body.len() };
+    let Some(listed) = chroma::listed_collections(answer, id_of) else { return Page::NotNow };
+    let mut found = Found { objects: Vec::with_capacity(listed.len()), asked: count, bytes: answer.len() };
     for (id, body) in listed {
         let body = Bytes::from(body);
         edge.objects.seen(id, body.len());
@@ -85,13 +127,21 @@ pub(super) async fn read(edge: &Edge, wanted: &Wanted<'_>) -> Result<Option<Page
         {
             edge.objects.keep(id, object);
         }
-        page.found.push((id, body));
+        found.objects.push((id, body));
     }
-    Ok(Some(page))
+    Page::Read(found)
+}
+
+/// Whose order fits.
+enum Order {
+    Of(InstanceId),
+    /// Perhaps that of one which is not to be asked now.
+    OfNobodyNow,
+    OfNobody,
 }
 
 /// The instance that created most of these collections and serves them, if it is most of them.
-fn in_order(edge: &Edge, board: &Board, ids: &[CollectionId], consistency: Consistency) -> Option<InstanceId> {
+fn in_order(edge: &Edge, board: &Board, ids: &[CollectionId], consistency: Consistency) -> Order {
     let fits = |instance: InstanceId| {
         let own = |id: &&CollectionId| {
             board.catalog().mapping(**id, instance).is_some_and(|own| own.uuid() == id.uuid())
@@ -99,9 +149,23 @@ fn in_order(edge: &Edge, board: &Board, ids: &[CollectionId], consistency: Consi
         };
         ids.iter().filter(own).count()
     };
-    let usable = board.usable().into_iter().map(|candidate| candidate.instance);
-    let counted = usable.filter(|one| edge.registry.usable(*one)).map(|one| (fits(one), one));
+    let all = board.usable();
+    let (total, now) = (all.len(), clock::now());
+    // A page only saves requests: no instance is asked for it that reads avoid.
+    let sound = |one: &Candidate| {
+        one.health == CandidateHealth::Sound
+            && edge.registry.usable(one.instance)
+            && !edge.objects.is_slow(one.instance, now)
+    };
+    let asked: Vec<Candidate> = board.spared(None, all).into_iter().filter(sound).collect();
     // The first of equals: the preferred one.
-    let best = counted.reduce(|best, other| if other.0 > best.0 { other } else { best });
-    best.filter(|(count, _)| count * 2 > ids.len()).map(|(_, instance)| instance)
+    let best = asked
+        .iter()
+        .map(|one| (fits(one.instance), one.instance))
+        .reduce(|best, other| if other.0 > best.0 { other } else { best });
+    match best {
+        Some((count, instance)) if count * 2 > ids.len() => Order::Of(instance),
+        _ if asked.len() < total => Order::OfNobodyNow,
+        _ => Order::OfNobody,
+    }
 }
