@@ -46,12 +46,12 @@ impl Board {
 
     pub(super) fn prefer(&mut self, instance: InstanceId) {
         self.placement.prefer(instance);
-        self.dirty.extend(self.lanes.keys().copied());
+        self.dirty.extend(self.lanes.restless());
     }
 
     pub(super) fn handed_over(&mut self) {
         self.placement.handover = Handover::Over;
-        self.dirty.extend(self.lanes.keys().copied());
+        self.dirty.extend(self.lanes.restless());
     }
 
     /// A stopped instance is away, whatever its probes say.
