@@ -17,8 +17,22 @@ use crate::order::vouching::Company;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intent {
     Plain,
-    Renames,
+    /// It changes this collection, and not its name.
+    Changes(CollectionId),
+    /// It may change the name of a collection: of this one, if that is known.
+    Renames(Option<CollectionId>),
     Deletes(Deletion),
+}
+
+impl Intent {
+    /// The collection that it changes, where that is known.
+    pub(super) fn changes(&self) -> Option<CollectionId> {
+        match self {
+            Intent::Changes(collection) => Some(*collection),
+            Intent::Renames(collection) => *collection,
+            Intent::Plain | Intent::Deletes(_) => None,
+        }
+    }
 }
 
 /// A durable entry, to be put into its lane.

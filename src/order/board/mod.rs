@@ -106,7 +106,10 @@ pub struct Board {
     pub(super) dirty: BTreeSet<LaneId>,
     pub(super) last: Seq,
     /// The last change of a collection that ended otherwise than applied: what it left is not known to be nothing.
+    /// Of a collection that was not known.
     pub(super) failed_change: Seq,
+    /// Of each other collection.
+    pub(super) failed_changes: BTreeMap<CollectionId, Seq>,
     /// Lanes in which nothing is done.
     halted: halt::Halted,
     /// The lane that is worked on: where a panic happened, if one does.
@@ -139,6 +142,7 @@ impl Board {
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
             failed_change: Seq::ZERO,
+            failed_changes: BTreeMap::new(),
             halted: halt::Halted::default(),
             at: None,
         }
@@ -218,9 +222,10 @@ impl Board {
         if self.halted.contains(id) {
             return self.submit_to_halted(id, seq);
         }
+        let changes = intent.changes();
         match intent {
-            Intent::Plain => {}
-            Intent::Renames => {
+            Intent::Plain | Intent::Changes(_) => {}
+            Intent::Renames(_) => {
                 self.renames.insert(seq);
             }
             Intent::Deletes(deletion) => {
@@ -233,6 +238,7 @@ impl Board {
         persist_divergence(diverged, DivergenceCause::Unverified, effects);
         let lane = known(self.lanes.get_mut(&id));
         lane.push(Entry { seq, profile, verdict: None }, ack_policy, ClientState::Waiting);
+        lane.slots.back_mut().into_iter().for_each(|slot| slot.changes = changes);
         self.copies.get_mut(&id).into_iter().for_each(|log| log.note(seq));
         self.dirty.insert(id);
         let gone = match id {
