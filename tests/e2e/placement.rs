@@ -225,6 +225,35 @@ fn a_stopped_server_may_be_killed_and_catches_up_when_it_is_used_again() {
     cluster.assert_converged();
 }
 
+/// What is found out meanwhile by asking is given to it afterwards.
+#[test]
+fn nothing_is_created_on_a_stopped_server_before_it_is_used_again() {
+    let (cluster, relays) = Cluster::relayed(|edge| edge);
+    let client = cluster.client();
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    client.post(DRAIN, &json!({ "instance": "replica", "sync": "stop" })).expect(200);
+    await_drained(&client, "replica");
+    let since = Instant::now();
+    let about_tenants = || {
+        let seen = relays[1].seen().into_iter().filter(|seen| seen.at > since && seen.path.contains("/tenants"));
+        seen.map(|seen| format!("{} {}", seen.method, seen.path)).collect::<Vec<_>>()
+    };
+    let direct = cluster.servers[0].client();
+    direct.post("/api/v2/tenants", &json!({ "name": "acme" })).expect(200);
+    direct.post("/api/v2/tenants/acme/databases", &json!({ "name": "docs" })).expect(200);
+    client.get("/api/v2/tenants/acme").expect(200);
+    wait_for("the database is known", CATCH_UP, || {
+        (client.get("/api/v2/tenants/acme/databases/docs").status == 200).then_some(())
+    });
+    assert_eq!(about_tenants(), Vec::<String>::new());
+    client.post(UNDRAIN, &json!({ "instance": "replica" })).expect(200);
+    let replica = cluster.servers[1].client();
+    wait_for("it is there, too", CATCH_UP, || {
+        (replica.get("/api/v2/tenants/acme/databases/docs").status == 200).then_some(())
+    });
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+}
+
 #[test]
 fn a_drain_ends_by_itself_and_the_last_copy_is_not_drained_by_a_slip() {
     let cluster = Cluster::two();
