@@ -183,6 +183,33 @@ fn keep_in_sync_and_away_from_clients(drained: usize) {
     assert_eq!((log.matches("drain begins").count(), log.matches("drain ends").count()), (1, 1));
 }
 
+/// The one that is not drained hangs in every write, while its probes stay green.
+#[test]
+fn clients_are_served_by_the_drained_one_while_the_other_hangs() {
+    let cluster = Cluster::with(2, |edge| edge.config("  attempt_timeout: 2s\n  settle_time: 1s"));
+    let client = cluster.client();
+    let things = cluster.filled("things", 3);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    client.post(DRAIN, &json!({ "instance": "replica", "sync": "keep" })).expect(200);
+    await_drained(&client, "replica");
+    let lock = cluster.servers[0].hold_writes();
+    add(&client, &things, "first").expect(201);
+    // Its settle time ends again and again, and what it left unanswered is sent there once more.
+    let since = Instant::now();
+    let mut written = 0;
+    while since.elapsed() < Duration::from_secs(8) {
+        let begun = Instant::now();
+        add(&client, &things, &format!("one-{written}")).expect(201);
+        written += 1;
+        assert_eq!(ids(&client, &things).len(), 4 + written, "what was acknowledged is read");
+        assert!(begun.elapsed() < Duration::from_secs(4), "{:?} for a write and a read", begun.elapsed());
+    }
+    assert!(written >= 20, "{written} writes");
+    assert_eq!(cluster.edge.status()["instances"][0]["healthy"], true, "nobody has noticed");
+    drop(lock);
+    assert_eq!(cluster.assert_converged().record_count(), 4 + written);
+}
+
 #[test]
 fn a_drained_replica_is_kept_in_sync_and_clients_do_not_reach_it() {
     keep_in_sync_and_away_from_clients(1);

@@ -203,6 +203,9 @@ pub enum Input {
         instance: InstanceId,
         duty: Duty,
     },
+    /// Time has passed while some instance is drained: an open entry that has waited since this was said last, for another
+    /// instance than the drained one, waits no more.
+    DeferredLongEnough,
     /// Collections that should be on the instance and are not.
     Missing {
         instance: InstanceId,

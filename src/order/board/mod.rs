@@ -11,6 +11,7 @@ mod check;
 mod condemn;
 mod cross_lane;
 mod cutover;
+mod deferred;
 mod effect;
 mod halt;
 mod input;
@@ -54,6 +55,7 @@ pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
 pub use wait::{WaitId, WaitReason};
 
+use self::deferred::Deferred;
 use self::lanes::Lanes;
 use self::suspects::Suspect;
 use super::admission::Admission;
@@ -85,6 +87,8 @@ pub struct Board {
     /// What was reported of each instance last.
     seen: Vec<Reach>,
     placement: Placement,
+    /// Open entries that a drained instance does not take yet.
+    deferred: BTreeMap<LaneId, Deferred>,
     pub(super) lanes: Lanes,
     pub(super) catalog: Catalog,
     pub(super) limits: MergeLimits,
@@ -128,6 +132,7 @@ impl Board {
             reach: vec![Reach::Away; instances.len()],
             seen: vec![Reach::Away; instances.len()],
             placement: Placement::new(instances.len()),
+            deferred: BTreeMap::new(),
             lanes,
             catalog: Catalog::new(instances),
             limits,
@@ -170,6 +175,7 @@ impl Board {
             Input::Prefer { instance } => self.prefer(instance),
             Input::HandedOver => self.handed_over(),
             Input::Assign { instance, duty } => self.assign(instance, duty),
+            Input::DeferredLongEnough => self.deferred_long_enough(),
             Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
             Input::Older { instance, through } => self.came_back_older(instance, through, &mut effects),
             Input::Condemn { collection, instance, evidence } => {
