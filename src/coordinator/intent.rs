@@ -17,11 +17,16 @@ pub fn of(kind: Kind, method: &str, path: &str, body: &[u8]) -> Intent {
             Intent::Deletes(Deletion::Database { scope })
         }
         Operation::CatalogWrite(CatalogWrite::Reset) => Intent::Deletes(Deletion::Everything),
-        Operation::CatalogWrite(CatalogWrite::UpdateCollection { .. }) => match scan_update_collection(body) {
-            Ok(Scanned::Read(update)) if update.new_name.is_none() => Intent::Plain,
-            // What cannot be read may rename: better to wait.
-            _ => Intent::Renames,
-        },
+        Operation::CatalogWrite(CatalogWrite::UpdateCollection { collection, .. }) => {
+            let changed = collection.as_id().map(CollectionId::new);
+            match scan_update_collection(body) {
+                Ok(Scanned::Read(update)) if update.new_name.is_none() => {
+                    changed.map_or(Intent::Plain, Intent::Changes)
+                }
+                // What cannot be read may rename: better to wait.
+                _ => Intent::Renames(changed),
+            }
+        }
         _ => Intent::Plain,
     }
 }

@@ -88,6 +88,8 @@ pub(super) struct Placed {
     /// Until then writes wait for the new primary.
     pub handover_ends: Option<Instant>,
     pub drains: BTreeMap<InstanceId, Drain>,
+    /// When the board is told next that writes have waited for another instance than the drained one.
+    pub deferred_until: Option<Instant>,
 }
 
 /// What operators have asked for.

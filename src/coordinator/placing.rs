@@ -14,6 +14,8 @@ use crate::order::{Duty, Input, LastCopies, NotReady};
 
 /// How long the writes of a lane may wait for the instance that has become the preferred one.
 const HANDOVER: Duration = Duration::from_secs(2);
+/// A write waits for another instance than a drained one for this long at least, and twice as long at most.
+const DEFERRED: Duration = Duration::from_secs(1);
 
 impl Core {
     /// Whether requests are sent to the instance: it is usable, and not stopped by a drain.
@@ -104,6 +106,12 @@ impl Core {
         if state.handover_ends.is_some_and(|ends| ends <= now) {
             state.handover_ends = None;
             self.step(Input::HandedOver);
+        }
+        if state.drains.values().all(|drain| drain.sync == Sync::Stop) {
+            state.deferred_until = None;
+        } else if state.deferred_until.is_none_or(|until| until <= now) {
+            state.deferred_until = Some(now + DEFERRED);
+            self.step(Input::DeferredLongEnough);
         }
         if state.switched.is_some_and(|span| span.is_over(now)) {
             self.prefer(&mut state, InstanceId(0), None);

@@ -146,6 +146,8 @@ impl ReplicaProgress {
 #[derive(Clone, Debug)]
 pub(super) struct Slot {
     pub entry: Entry,
+    /// The collection that a catalog entry changes, where that is known.
+    pub changes: Option<CollectionId>,
     pub ack_policy: AckPolicy,
     pub client: ClientState,
     pub ack_state: AckState,
@@ -213,6 +215,7 @@ impl Lane {
         self.slots.push_back(Slot {
             answer_given: entry.verdict.is_some(),
             entry,
+            changes: None,
             ack_policy,
             client,
             ack_state: AckState::Unacknowledged,

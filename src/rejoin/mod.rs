@@ -34,7 +34,7 @@ use crate::coordinator::{Core, Difference, Inspections};
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Observation, Phase};
 use crate::lasting::LastingStates;
-use crate::order::{Comparison, Evidence, ForeignPolicy, Input, Keeping, LaneState, Origin, Reach};
+use crate::order::{Comparison, Duty, Evidence, ForeignPolicy, Input, Keeping, LaneState, Origin, Reach};
 
 /// Options of rejoin.
 #[derive(Clone, Debug)]
@@ -281,19 +281,24 @@ impl Rejoin {
     }
 
     /// Inspects instances whose contents are doubted. A failed inspection is repeated: of an instance that stays up nothing else
-    /// would ask again, and a late write in the catalog lane shows in nothing else.
+    /// would ask again, and a late write in the catalog lane shows in nothing else. One that a drain has stopped is inspected
+    /// when that is over: what it lacks would be created there.
     async fn inspect_on_demand(&self, inspections: &Inspections) {
-        let mut failed = BTreeSet::new();
+        let is_stopped = |instance| self.core.board().duty(instance) == Duty::Stopped;
+        let mut due = BTreeSet::new();
         loop {
             tokio::select! {
                 instance = inspections.next() => {
                     // One that is away is inspected when it returns.
-                    if self.inspect(instance).await.is_err() && self.core.registry().usable(instance) {
-                        failed.insert(instance);
+                    let later = is_stopped(instance) || self.inspect(instance).await.is_err();
+                    if later && self.core.registry().usable(instance) {
+                        due.insert(instance);
                     }
                 }
-                () = tokio::time::sleep(SOON), if !failed.is_empty() => {
-                    std::mem::take(&mut failed).into_iter().for_each(|instance| inspections.ask(instance));
+                () = tokio::time::sleep(SOON), if !due.is_empty() => {
+                    let again: Vec<_> = due.iter().copied().filter(|instance| !is_stopped(*instance)).collect();
+                    due.retain(|instance| !again.contains(instance));
+                    again.into_iter().for_each(|instance| inspections.ask(instance));
                 }
             }
         }
@@ -404,7 +409,7 @@ impl Rejoin {
     /// Instances that serve, and hold what may have to be adopted.
     fn awaiting_adoption(&self) -> Vec<InstanceId> {
         let later = self.adopt_later.lock().unwrap_or_else(PoisonError::into_inner);
-        later.iter().copied().filter(|instance| self.core.registry.usable(*instance)).collect()
+        later.iter().copied().filter(|instance| self.core.is_in_use(*instance)).collect()
     }
 
     /// Instances that can be adopted from now. As long as their catalog lane has not quiesced, an inspection could

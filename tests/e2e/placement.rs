@@ -183,6 +183,33 @@ fn keep_in_sync_and_away_from_clients(drained: usize) {
     assert_eq!((log.matches("drain begins").count(), log.matches("drain ends").count()), (1, 1));
 }
 
+/// The one that is not drained hangs in every write, while its probes stay green.
+#[test]
+fn clients_are_served_by_the_drained_one_while_the_other_hangs() {
+    let (cluster, relays) = Cluster::relayed(|edge| edge.config("  attempt_timeout: 2s\n  settle_time: 1s"));
+    let client = cluster.client();
+    let things = cluster.filled("things", 3);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    client.post(DRAIN, &json!({ "instance": "replica", "sync": "keep" })).expect(200);
+    await_drained(&client, "replica");
+    let since = Instant::now();
+    let lock = cluster.servers[0].hold_writes();
+    add(&client, &things, "first").expect(201);
+    assert_eq!(ids(&client, &things).len(), 4);
+    wait_for("what it left unanswered is sent there once more", CATCH_UP, || {
+        (writes_since(&relays[0], since).len() >= 2).then_some(())
+    });
+    let since = Instant::now();
+    for number in 0..10 {
+        add(&client, &things, &format!("one-{number}")).expect(201);
+        assert_eq!(ids(&client, &things).len(), 5 + number, "what was acknowledged is read");
+    }
+    assert!(since.elapsed() < Duration::from_secs(3), "{:?}", since.elapsed());
+    assert_eq!(cluster.edge.status()["instances"][0]["healthy"], true, "nobody has noticed");
+    drop(lock);
+    assert_eq!(cluster.assert_converged().record_count(), 14);
+}
+
 #[test]
 fn a_drained_replica_is_kept_in_sync_and_clients_do_not_reach_it() {
     keep_in_sync_and_away_from_clients(1);
@@ -223,6 +250,38 @@ fn a_stopped_server_may_be_killed_and_catches_up_when_it_is_used_again() {
     let events = load.finish();
     assert_eq!(errors(&events), Vec::<String>::new());
     cluster.assert_converged();
+}
+
+/// What is found out meanwhile by asking is given to it afterwards.
+#[test]
+fn nothing_is_created_on_a_stopped_server_before_it_is_used_again() {
+    let (cluster, relays) = Cluster::relayed(|edge| edge);
+    let client = cluster.client();
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    client.post(DRAIN, &json!({ "instance": "replica", "sync": "stop" })).expect(200);
+    await_drained(&client, "replica");
+    let since = Instant::now();
+    let about_tenants = || {
+        let seen = relays[1].seen().into_iter().filter(|seen| seen.at > since && seen.path.contains("/tenants"));
+        seen.map(|seen| format!("{} {}", seen.method, seen.path)).collect::<Vec<_>>()
+    };
+    let direct = cluster.servers[0].client();
+    // One after another, so that what the first one leads to has been done when the last one is known.
+    for tenant in ["acme", "globex", "initech", "umbrella"] {
+        direct.post("/api/v2/tenants", &json!({ "name": tenant })).expect(200);
+        direct.post(&format!("/api/v2/tenants/{tenant}/databases"), &json!({ "name": "docs" })).expect(200);
+        client.get(&format!("/api/v2/tenants/{tenant}")).expect(200);
+        wait_for("the database is known", CATCH_UP, || {
+            (client.get(&format!("/api/v2/tenants/{tenant}/databases/docs")).status == 200).then_some(())
+        });
+    }
+    assert_eq!(about_tenants(), Vec::<String>::new());
+    client.post(UNDRAIN, &json!({ "instance": "replica" })).expect(200);
+    let replica = cluster.servers[1].client();
+    wait_for("it is there, too", CATCH_UP, || {
+        (replica.get("/api/v2/tenants/acme/databases/docs").status == 200).then_some(())
+    });
+    cluster.edge.wait_until_in_sync(CATCH_UP);
 }
 
 #[test]

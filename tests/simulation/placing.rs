@@ -4,11 +4,12 @@
 use std::collections::HashSet;
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId, Seq};
-use chroma_edge::order::{Consistency, Duty, Input, LaneState, Persist, Purpose, Reach, Verdict};
+use chroma_edge::order::{Consistency, Duty, Input, LaneState, Persist, Purpose, Reach, Repeat, Verdict};
 use testkit::random::Random;
 
 use crate::invariants::violated;
 use crate::journal::Commit;
+use crate::requests::{Request, Work};
 use crate::world::{Weather, World};
 
 pub struct Placing {
@@ -53,7 +54,8 @@ impl World {
                 self.counters.count("switched over");
                 self.tell(Input::Prefer { instance });
             }
-            2 => self.tell(Input::HandedOver),
+            2 if self.placing.fate.per_mille(500) => self.tell(Input::HandedOver),
+            2 => (0..2).for_each(|_| self.tell(Input::DeferredLongEnough)),
             3 | 4 => self.assign(instance, Duty::Full),
             5 | 6 => self.assign(instance, Duty::SyncOnly),
             _ => self.assign(instance, Duty::Stopped),
@@ -132,6 +134,14 @@ impl World {
         self.journal.queue.iter().any(queued) || self.notices.iter().any(reported)
     }
 
+    /// Whether a read may wait for this instance: it is there, and nothing is sent there that it has left unanswered before.
+    fn may_be_awaited(&self, collection: CollectionId, other: InstanceId) -> bool {
+        let lanes = [LaneId::Records(collection), LaneId::Catalog];
+        let again = |request: &Request| matches!(request.work, Work::Send { repeat: Repeat::Retry { .. }, .. });
+        let here = |request: &Request| request.instance == other && lanes.contains(&request.lane);
+        self.reach[other.0] != Reach::Away && !self.requests.iter().any(|request| here(request) && again(request))
+    }
+
     /// A drained instance serves only where no other does.
     pub fn check_readers(&self, collection: CollectionId) {
         let readers = self.board.readers(collection, Consistency::Fresh);
@@ -144,6 +154,12 @@ impl World {
             (readers.iter().any(|one| on_duty(one.instance)), used.iter().any(|one| !on_duty(one.instance)));
         if full && drained {
             violated("placement", &format!("{collection:?} is read from a drained instance: {used:?}"));
+        }
+        if !readers.is_empty()
+            && used.is_empty()
+            && !self.journal.instances().any(|other| on_duty(other) && self.may_be_awaited(collection, other))
+        {
+            violated("placement", &format!("{collection:?} is served by {readers:?} only, and not read there"));
         }
         if readers.iter().any(|one| on_duty(one.instance) && !used.contains(one)) {
             violated("placement", &format!("{collection:?} is not read from an instance that serves: {used:?}"));

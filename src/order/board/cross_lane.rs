@@ -82,7 +82,11 @@ impl Board {
         // The entry deletes nothing.
         let Some(deletion) = self.deletions.remove(&seq) else { return };
         if verdict == Verdict::Applied {
-            let closed: Vec<_> = self.catalog.hit_by(&deletion).into_iter().map(LaneId::Records).collect();
+            let hit = self.catalog.hit_by(&deletion);
+            for collection in &hit {
+                self.failed_changes.remove(collection);
+            }
+            let closed: Vec<_> = hit.into_iter().map(LaneId::Records).collect();
             for id in &closed {
                 self.close(*id, seq, effects);
             }

@@ -105,6 +105,7 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
         | Input::Prefer { .. }
         | Input::HandedOver
         | Input::Assign { .. }
+        | Input::DeferredLongEnough
         | Input::Missing { .. }
         | Input::Older { .. }
         | Input::LateWrite { .. }

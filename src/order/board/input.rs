@@ -17,8 +17,22 @@ use crate::order::vouching::Company;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intent {
     Plain,
-    Renames,
+    /// It changes this collection, and not its name.
+    Changes(CollectionId),
+    /// It may change the name of a collection: of this one, if that is known.
+    Renames(Option<CollectionId>),
     Deletes(Deletion),
+}
+
+impl Intent {
+    /// The collection that it changes, where that is known.
+    pub(super) fn changes(&self) -> Option<CollectionId> {
+        match self {
+            Intent::Changes(collection) => Some(*collection),
+            Intent::Renames(collection) => *collection,
+            Intent::Plain | Intent::Deletes(_) => None,
+        }
+    }
 }
 
 /// A durable entry, to be put into its lane.
@@ -189,6 +203,9 @@ pub enum Input {
         instance: InstanceId,
         duty: Duty,
     },
+    /// Time has passed while some instance is drained: an open entry that has waited since this was said last, for another
+    /// instance than the drained one, waits no more.
+    DeferredLongEnough,
     /// Collections that should be on the instance and are not.
     Missing {
         instance: InstanceId,

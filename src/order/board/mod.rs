@@ -11,6 +11,7 @@ mod check;
 mod condemn;
 mod cross_lane;
 mod cutover;
+mod deferred;
 mod effect;
 mod halt;
 mod input;
@@ -54,6 +55,7 @@ pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
 pub use wait::{WaitId, WaitReason};
 
+use self::deferred::Deferred;
 use self::lanes::Lanes;
 use self::suspects::Suspect;
 use super::admission::Admission;
@@ -85,6 +87,8 @@ pub struct Board {
     /// What was reported of each instance last.
     seen: Vec<Reach>,
     placement: Placement,
+    /// Open entries that a drained instance does not take yet.
+    deferred: BTreeMap<LaneId, Deferred>,
     pub(super) lanes: Lanes,
     pub(super) catalog: Catalog,
     pub(super) limits: MergeLimits,
@@ -106,7 +110,10 @@ pub struct Board {
     pub(super) dirty: BTreeSet<LaneId>,
     pub(super) last: Seq,
     /// The last change of a collection that ended otherwise than applied: what it left is not known to be nothing.
+    /// Of a collection that was not known.
     pub(super) failed_change: Seq,
+    /// Of each other collection.
+    pub(super) failed_changes: BTreeMap<CollectionId, Seq>,
     /// Lanes in which nothing is done.
     halted: halt::Halted,
     /// The lane that is worked on: where a panic happened, if one does.
@@ -125,6 +132,7 @@ impl Board {
             reach: vec![Reach::Away; instances.len()],
             seen: vec![Reach::Away; instances.len()],
             placement: Placement::new(instances.len()),
+            deferred: BTreeMap::new(),
             lanes,
             catalog: Catalog::new(instances),
             limits,
@@ -139,6 +147,7 @@ impl Board {
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
             failed_change: Seq::ZERO,
+            failed_changes: BTreeMap::new(),
             halted: halt::Halted::default(),
             at: None,
         }
@@ -166,6 +175,7 @@ impl Board {
             Input::Prefer { instance } => self.prefer(instance),
             Input::HandedOver => self.handed_over(),
             Input::Assign { instance, duty } => self.assign(instance, duty),
+            Input::DeferredLongEnough => self.deferred_long_enough(),
             Input::Missing { instance, collections } => self.missing(instance, &collections, &mut effects),
             Input::Older { instance, through } => self.came_back_older(instance, through, &mut effects),
             Input::Condemn { collection, instance, evidence } => {
@@ -218,9 +228,10 @@ impl Board {
         if self.halted.contains(id) {
             return self.submit_to_halted(id, seq);
         }
+        let changes = intent.changes();
         match intent {
-            Intent::Plain => {}
-            Intent::Renames => {
+            Intent::Plain | Intent::Changes(_) => {}
+            Intent::Renames(_) => {
                 self.renames.insert(seq);
             }
             Intent::Deletes(deletion) => {
@@ -233,6 +244,7 @@ impl Board {
         persist_divergence(diverged, DivergenceCause::Unverified, effects);
         let lane = known(self.lanes.get_mut(&id));
         lane.push(Entry { seq, profile, verdict: None }, ack_policy, ClientState::Waiting);
+        lane.slots.back_mut().into_iter().for_each(|slot| slot.changes = changes);
         self.copies.get_mut(&id).into_iter().for_each(|log| log.note(seq));
         self.dirty.insert(id);
         let gone = match id {

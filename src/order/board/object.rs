@@ -4,10 +4,10 @@
 //! entries of the collection's lane, which may set the dimension and let the schema grow, and the changes of the
 //! collection itself in the catalog lane. It keeps no object: the proxy does.
 
-use super::{Board, Consistency};
+use super::{Board, Consistency, Reach};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::entry::{Kind, Verdict};
-use crate::order::lane::{InFlight, Lane};
+use crate::order::lane::{InFlight, Slot};
 
 /// What a collection object depends on. While it stays the same, so does the object, and everything that was
 /// acknowledged is in it (rule R5).
@@ -17,7 +17,7 @@ pub struct ObjectVersion {
     entered: Seq,
     /// The last applied change of the collection itself.
     touched: Seq,
-    /// The last change of any collection that was not applied: it may have left something.
+    /// The last change of it, or of a collection that is not known, that was not applied: it may have left something.
     failed_change: Seq,
     /// What an instance held that is no longer trusted counts no more, even if it is trusted again.
     divergences: u32,
@@ -29,7 +29,9 @@ impl Board {
         let touched = self.catalog.get(collection)?.touched;
         let lane = self.lanes.get(&LaneId::Records(collection));
         let (entered, divergences) = lane.map_or((Seq::ZERO, 0), |lane| (lane.entered, lane.divergences));
-        Some(ObjectVersion { entered, touched, failed_change: self.failed_change, divergences })
+        let failed_change = self.failed_changes.get(&collection).copied().max(Some(self.failed_change));
+        let failed_change = failed_change.unwrap_or(Seq::ZERO);
+        Some(ObjectVersion { entered, touched, failed_change, divergences })
     }
 
     /// Whether the instance shows the object of the present version: it has everything that has entered, and nothing that
@@ -39,25 +41,39 @@ impl Board {
             let ended = matches!(lane.progress(instance).in_flight, InFlight::None | InFlight::Recording { .. });
             ended && lane.covered(instance) >= lane.entered && !lane.doubtful(instance)
         });
-        let unchanged = || {
-            let catalog = self.lanes.get(&LaneId::Catalog);
-            catalog.is_none_or(|lane| !lacks_a_change(lane, instance))
-        };
-        at_rest && self.serves(collection, instance, Consistency::Fresh) && unchanged()
+        // Costs a look at each catalog entry that the instance lacks: comes last.
+        let unchanged = || !self.lacks_a_change(collection, instance);
+        let is_there = self.reach[instance.0] != Reach::Away;
+        is_there && at_rest && self.serves(collection, instance, Consistency::Fresh) && unchanged()
     }
 
     /// A catalog entry has its verdict.
     pub(super) fn note_failed_change(&mut self, seq: Seq, verdict: Verdict) {
         let slot = self.lanes.get(&LaneId::Catalog).and_then(|lane| lane.slot(seq));
-        if verdict != Verdict::Applied && slot.is_some_and(|slot| slot.entry.profile.kind == Kind::UpdateCollection) {
-            self.failed_change = self.failed_change.max(seq);
+        let Some(slot) = slot.filter(|slot| slot.entry.profile.kind == Kind::UpdateCollection) else { return };
+        if verdict == Verdict::Applied {
+            return;
         }
+        let failed = match self.changed_by(slot) {
+            Some(collection) => self.failed_changes.entry(collection).or_insert(Seq::ZERO),
+            None => &mut self.failed_change,
+        };
+        *failed = seq.max(*failed);
     }
-}
 
-/// Whether a change of some collection is under way, in doubt, or yet to be executed on the instance.
-fn lacks_a_change(catalog: &Lane, instance: InstanceId) -> bool {
-    let covered = catalog.covered(instance);
-    let after = catalog.slots.partition_point(|slot| slot.entry.seq <= covered);
-    catalog.slots.range(after..).any(|slot| slot.entry.profile.kind == Kind::UpdateCollection)
+    /// The collection that the entry changes; `None` if that is not known.
+    fn changed_by(&self, slot: &Slot) -> Option<CollectionId> {
+        slot.changes.filter(|collection| self.catalog.get(*collection).is_some())
+    }
+
+    /// Whether a change of the collection is under way, in doubt, or yet to be executed on the instance.
+    fn lacks_a_change(&self, collection: CollectionId, instance: InstanceId) -> bool {
+        let Some(catalog) = self.lanes.get(&LaneId::Catalog) else { return false };
+        let covered = catalog.covered(instance);
+        let after = catalog.slots.partition_point(|slot| slot.entry.seq <= covered);
+        catalog.slots.range(after..).any(|slot| {
+            let changes = slot.entry.profile.kind == Kind::UpdateCollection;
+            changes && self.changed_by(slot).is_none_or(|changed| changed == collection)
+        })
+    }
 }

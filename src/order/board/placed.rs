@@ -46,12 +46,12 @@ impl Board {
 
     pub(super) fn prefer(&mut self, instance: InstanceId) {
         self.placement.prefer(instance);
-        self.dirty.extend(self.lanes.keys().copied());
+        self.dirty.extend(self.lanes.restless());
     }
 
     pub(super) fn handed_over(&mut self) {
         self.placement.handover = Handover::Over;
-        self.dirty.extend(self.lanes.keys().copied());
+        self.dirty.extend(self.lanes.restless());
     }
 
     /// A stopped instance is away, whatever its probes say.
@@ -62,19 +62,22 @@ impl Board {
             Duty::Full | Duty::SyncOnly => self.seen[instance.0],
         };
         if before != duty {
+            self.deferred.clear();
             self.comes_to(instance, seen);
         }
     }
 
     /// Of the instances that stand before this open entry, those that it may go to now. None: it waits for another one,
     /// which is about to stand there.
-    pub(super) fn placed(&self, id: LaneId, seq: Seq, candidates: Vec<Candidate>) -> Vec<Candidate> {
+    pub(super) fn placed(&mut self, id: LaneId, seq: Seq, candidates: Vec<Candidate>) -> Vec<Candidate> {
+        if !candidates.iter().any(|candidate| self.placement.is_on_duty(candidate.instance)) {
+            let comes = |other: &InstanceId| self.placement.is_on_duty(*other) && self.comes(id, seq, *other);
+            let passed = self.instances().filter(comes).map(|other| self.covered(id, other)).max();
+            return if self.defers(id, seq, passed) { Vec::new() } else { candidates };
+        }
+        self.deferred.remove(&id);
         let is_candidate = |instance| candidates.iter().any(|candidate| candidate.instance == instance);
         let comes = |instance| !is_candidate(instance) && self.comes(id, seq, instance);
-        if !candidates.iter().any(|candidate| self.placement.is_on_duty(candidate.instance)) {
-            let other = self.instances().any(|other| self.placement.is_on_duty(other) && comes(other));
-            return if other { Vec::new() } else { candidates };
-        }
         let primary = self.placement.primary();
         let awaited = self.placement.handover == Handover::UnderWay
             && self.placement.is_on_duty(primary)
@@ -104,12 +107,14 @@ impl Board {
             && !self.others_come_first(id, seq, instance)
     }
 
-    /// Whether the instance follows the lane, and has passed all but a few entries before this one.
+    /// Whether the instance follows the lane, and has passed all but a few entries before this one. One with something in
+    /// doubt may be about to hang in it again, also while that is sent once more.
     fn is_near(&self, lane: &Lane, seq: Seq, instance: InstanceId) -> bool {
         let progress = lane.progress(instance);
         self.reach[instance.0] != Reach::Away
             && progress.state == LaneState::InStep
             && !matches!(progress.in_flight, InFlight::InDoubt | InFlight::Paused)
+            && !lane.doubtful(instance)
             && lane.distance(instance, seq) <= NEAR
     }
 

@@ -125,7 +125,7 @@ impl Board {
     fn note_intents(&mut self, lane: &RestoredLane) {
         for entry in &lane.entries {
             match (&entry.intent, entry.verdict) {
-                (Intent::Renames, None) => {
+                (Intent::Renames(_), None) => {
                     self.renames.insert(entry.seq);
                 }
                 (Intent::Deletes(deletion), None) => {
@@ -230,6 +230,7 @@ fn rebuild(restored: RestoredLane, below_floor: &mut Vec<(LaneId, InstanceId)>) 
         );
         if let Some(slot) = lane.slot_mut(entry.seq) {
             slot.resolved = entry.resolved;
+            slot.changes = entry.intent.changes();
             // By an earlier edge.
             slot.may_have_run = true;
             slot.ack_state = entry.ack_state;

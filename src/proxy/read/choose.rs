@@ -4,7 +4,7 @@
 //! whether another attempt is needed, is decided by `chroma::classify`.
 
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 
@@ -19,6 +19,8 @@ use crate::proxy::failure::Failure;
 pub const ATTEMPTS: usize = 4;
 /// The pause before the second attempt at an instance that has failed; before the third it is twice as long, and so on.
 const PAUSE: Duration = Duration::from_millis(100);
+/// How long a read leaves drained instances alone that could serve it: another one is about to, or has been asked.
+const SPARED: Duration = Duration::from_millis(500);
 
 /// What Chroma answers when something is wrong with a copy.
 const SERVER_ERROR: u16 = 500;
@@ -28,6 +30,8 @@ const SERVER_ERROR: u16 = 500;
 pub struct Attempts {
     /// In the order in which they were tried.
     tried: Vec<InstanceId>,
+    /// When the first of them was.
+    since: Option<Instant>,
     /// Those that this read does not ask again: they denied what they should have, or failed it for good.
     excluded: Vec<InstanceId>,
     /// An answer whose header did not say what it means: from whom, and its status.
@@ -58,6 +62,7 @@ impl Attempts {
     /// One more attempt, at this instance.
     pub fn begin(&mut self, instance: InstanceId) {
         self.tried.push(instance);
+        self.since.get_or_insert_with(clock::now);
     }
 
     /// This read does not ask the instance again.
@@ -109,29 +114,18 @@ pub enum Wait {
 /// # Errors
 /// What to answer when no instance is left to be asked.
 pub async fn next(edge: &Edge, read: &Read, attempts: &Attempts, wait: Wait) -> Result<InstanceId, Failure> {
-    let Attempts { tried, excluded, unclear, .. } = attempts;
+    let Attempts { tried, unclear, .. } = attempts;
     let now = clock::now();
     let deadline = match wait {
         Wait::ForFresh => now + edge.options.read_wait,
         Wait::ForPauseOnly => now,
     };
     let again_at = (now + PAUSE * u32::try_from(tried.len()).unwrap_or(u32::MAX)).min(now + edge.options.read_wait);
+    let spared_until = attempts.since.unwrap_or(now) + SPARED.min(edge.options.read_wait / 2);
     let mut changes = edge.core.changes();
     loop {
         changes.mark_unchanged();
-        let (candidates, any_usable) = {
-            let board = edge.core.board();
-            if let Some(deleted) = read.deleted(&board) {
-                return Err(deleted);
-            }
-            let mut candidates = read.candidates(&board);
-            candidates.retain(|candidate| !excluded.contains(&candidate.instance));
-            // The board learns of a departure a moment after the registry.
-            candidates.retain(|candidate| edge.registry.usable(candidate.instance));
-            (candidates, edge.registry.ids().any(|instance| edge.registry.usable(instance)))
-        };
-        let untried: Vec<Candidate> =
-            candidates.iter().filter(|candidate| !tried.contains(&candidate.instance)).copied().collect();
+        let Choice { candidates, untried, spared } = among(edge, read, attempts, spared_until)?;
         if !untried.is_empty() {
             return Ok(pick(edge, untried));
         }
@@ -150,11 +144,47 @@ pub async fn next(edge: &Edge, read: &Read, attempts: &Attempts, wait: Wait) -> 
             return Ok(pick(edge, candidates));
         }
         let until = if may_repeat { again_at } else { deadline };
-        let given_up = attempts.used_up() || timeout_at(until.into(), changes.changed()).await.is_err();
+        let until_spared = if spared { until.min(spared_until) } else { until };
+        let waited = timeout_at(until_spared.into(), changes.changed()).await;
+        let given_up = attempts.used_up() || (waited.is_err() && until_spared == until);
         if given_up && !may_repeat {
+            let any_usable = edge.registry.ids().any(|instance| edge.registry.usable(instance));
             return Err(if any_usable { Failure::NoFreshInstance } else { Failure::NoInstance });
         }
     }
+}
+
+/// What an attempt can choose from.
+struct Choice {
+    candidates: Vec<Candidate>,
+    /// Of these, those that have not been tried.
+    untried: Vec<Candidate>,
+    /// Whether a drained one could serve the read as well, and is left alone yet.
+    spared: bool,
+}
+
+fn among(edge: &Edge, read: &Read, attempts: &Attempts, spared_until: Instant) -> Result<Choice, Failure> {
+    let (mut candidates, mut able) = {
+        let board = edge.core.board();
+        if let Some(deleted) = read.deleted(&board) {
+            return Err(deleted);
+        }
+        let able = read.able(&board);
+        (read.used(&board, able.clone()), able)
+    };
+    for some in [&mut candidates, &mut able] {
+        some.retain(|candidate| !attempts.excluded.contains(&candidate.instance));
+        // The board learns of a departure a moment after the registry.
+        some.retain(|candidate| edge.registry.usable(candidate.instance));
+    }
+    let untried = |some: &[Candidate]| -> Vec<Candidate> {
+        some.iter().filter(|candidate| !attempts.tried.contains(&candidate.instance)).copied().collect()
+    };
+    let spared = untried(&candidates).is_empty() && able.len() > candidates.len();
+    if spared && clock::now() >= spared_until {
+        return Ok(Choice { untried: untried(&able), candidates: able, spared: false });
+    }
+    Ok(Choice { untried: untried(&candidates), candidates, spared })
 }
 
 fn pick(edge: &Edge, mut candidates: Vec<Candidate>) -> InstanceId {

@@ -90,8 +90,18 @@ impl Read {
         }
     }
 
-    /// The instances that may serve it now.
-    pub(super) fn candidates(&self, board: &Board) -> Vec<Candidate> {
+    /// Of the instances that may serve it now, those that are used for it.
+    pub(super) fn used(&self, board: &Board, able: Vec<Candidate>) -> Vec<Candidate> {
+        let collection = match self.target {
+            Target::Collection(id) => Some(id),
+            Target::Collections(_) | Target::Catalog | Target::Anything => None,
+        };
+        // Whoever names an instance means it, drained or not.
+        if self.pin.is_some() { able } else { board.spared(collection, able) }
+    }
+
+    /// The instances that may serve it now, drained ones too.
+    pub(super) fn able(&self, board: &Board) -> Vec<Candidate> {
         let mut candidates = match &self.target {
             Target::Collection(id) => board.readers(*id, self.consistency),
             Target::Collections(scope) => {
@@ -106,15 +116,7 @@ impl Read {
             Target::Catalog => board.catalog_readers(self.consistency),
             Target::Anything => board.usable(),
         };
-        let collection = match self.target {
-            Target::Collection(id) => Some(id),
-            Target::Collections(_) | Target::Catalog | Target::Anything => None,
-        };
-        match self.pin {
-            // Whoever names an instance means it, drained or not.
-            Some(pin) => candidates.retain(|candidate| candidate.instance == pin),
-            None => candidates = board.spared(collection, candidates),
-        }
+        candidates.retain(|candidate| self.pin.is_none_or(|pin| candidate.instance == pin));
         candidates
     }
 

@@ -83,6 +83,57 @@ fn a_change_that_is_rejected_ends_the_version_too() {
 }
 
 #[test]
+fn a_change_of_another_collection_leaves_the_version_as_it_is() {
+    let other = CollectionId::new(Uuid::from_u128(8));
+    for renames in [false, true] {
+        for (changed, is_about_it) in [(Some(other), false), (Some(collection()), true), (None, true)] {
+            let mut rig = Rig::new(1);
+            let change = CatalogChange::CollectionCreated {
+                collection: other,
+                scope: scope(),
+                name: "other".to_owned(),
+                created: Seq::new(1),
+                origin: Origin::Created,
+            };
+            rig.board.catalog.fold(Seq::new(1), &change);
+            let before = rig.version();
+            let intent = match changed {
+                _ if renames => Intent::Renames(changed),
+                Some(changed) => Intent::Changes(changed),
+                None => Intent::Plain,
+            };
+            rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), intent, AckPolicy::Durable);
+            assert_eq!(rig.shown_by().is_empty(), is_about_it, "{changed:?} is under way");
+            rig.outcome(LaneId::Catalog, A, Outcome::Rejected { about: None });
+            rig.recorded(LaneId::Catalog, A);
+            assert_eq!(rig.version() != before, is_about_it, "{changed:?} was refused");
+            assert_eq!(rig.shown_by(), [A]);
+        }
+    }
+}
+
+/// After a restart, too, and for an id that the catalog has no collection of.
+#[test]
+fn a_change_of_what_is_not_known_ends_every_version() {
+    let unknown = Intent::Changes(CollectionId::new(Uuid::from_u128(9)));
+    let entry = RestoredEntry { intent: unknown, ..restored_entry(2, Kind::UpdateCollection, None) };
+    let mut rig = Rig::restored(1, Dimension::Known, vec![restored_catalog(1, vec![entry])]);
+    let before = rig.version();
+    assert_eq!(rig.shown_by(), []);
+    rig.quiesced(LaneId::Catalog, A);
+    rig.outcome(LaneId::Catalog, A, Outcome::Rejected { about: None });
+    rig.recorded(LaneId::Catalog, A);
+    assert_ne!(rig.version(), before);
+}
+
+#[test]
+fn an_instance_that_is_away_shows_no_version() {
+    let mut rig = Rig::new(2);
+    rig.reach(A, Reach::Away);
+    assert_eq!(rig.shown_by(), [B]);
+}
+
+#[test]
 fn a_copy_that_is_no_longer_trusted_ends_the_version_even_if_it_is_trusted_again() {
     let mut rig = Rig::new(2);
     let before = rig.version();

@@ -76,6 +76,52 @@ fn placement_a_drained_instance_takes_what_nobody_else_can() {
     assert_eq!(sends(&rig.write(Kind::Delete)), [(A, vec![2])]);
 }
 
+/// A server that hangs behind a green heartbeat: its settle time is over, and what it left unanswered is sent again.
+#[test]
+fn placement_nobody_waits_for_one_that_may_hang_once_more() {
+    let mut rig = Rig::new(2);
+    assigned(&mut rig, A, Duty::SyncOnly);
+    rig.write(Kind::Delete);
+    assert_eq!(sends(&rig.in_doubt(B)), [(A, vec![2])]);
+    rig.applied(A);
+    rig.recorded(lane(), A);
+    assert_eq!(sends(&rig.quiesced(lane(), B)), [(B, vec![2])]);
+    assert_eq!(sends(&rig.write(Kind::Delete)), [(A, vec![3])]);
+    assert_eq!(read_from(&rig), [A]);
+    assert_eq!(rig.board.last_copies(A), Some(LastCopies { count: 1, first: Some(collection()) }));
+    rig.applied(A);
+    rig.recorded(lane(), A);
+    rig.applied(B);
+    assert_eq!(sends(&rig.recorded(lane(), B)), [(B, vec![3])]);
+    assert_eq!(sends(&rig.write(Kind::Delete)), [], "it is about to stand there again");
+    assert_eq!(read_from(&rig), []);
+}
+
+#[test]
+fn placement_a_write_waits_for_a_time_only_and_again_only_for_one_that_moves() {
+    let mut rig = Rig::new(2);
+    rig.write(Kind::Delete);
+    assert_eq!(sends(&rig.applied(A)), [(B, vec![2])]);
+    rig.recorded(lane(), A);
+    assigned(&mut rig, A, Duty::SyncOnly);
+    assert_eq!(sends(&rig.write(Kind::Delete)), []);
+    assert_eq!(sends(&rig.step(Input::DeferredLongEnough)), [], "it may have begun to wait a moment ago");
+    assert_eq!(sends(&rig.step(Input::DeferredLongEnough)), [(A, vec![3])]);
+    rig.applied(A);
+    rig.recorded(lane(), A);
+    assert_eq!(sends(&rig.write(Kind::Delete)), [(A, vec![4])], "B has not moved");
+    rig.applied(A);
+    rig.recorded(lane(), A);
+    rig.applied(B);
+    assert_eq!(sends(&rig.recorded(lane(), B)), [(B, vec![3])]);
+    assert_eq!(sends(&rig.write(Kind::Delete)), [], "B has moved");
+    rig.step(Input::DeferredLongEnough);
+    rig.applied(B);
+    rig.recorded(lane(), B);
+    rig.applied(B);
+    assert_eq!(sends(&rig.recorded(lane(), B)), [(B, vec![5])], "who is there in time gets it");
+}
+
 #[test]
 fn placement_a_stopped_instance_gets_nothing_until_it_is_used_again() {
     let mut rig = Rig::new(2);
