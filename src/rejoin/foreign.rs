@@ -21,7 +21,7 @@ use crate::clock;
 use crate::coordinator::{Core, ForeignStage};
 use crate::ids::InstanceId;
 use crate::lasting::LastingStates;
-use crate::order::{ForeignPolicy, Marker, Proof, Seen, Witness, proof};
+use crate::order::{Duty, ForeignPolicy, Marker, Proof, Seen, Witness, proof};
 
 /// Between two attempts, unless the settle time is longer.
 const PAUSE: Duration = Duration::from_secs(5);
@@ -68,7 +68,8 @@ impl Foreigners {
     /// Wipes the instance's server, if somebody has said so. The next look finds a blank one.
     pub async fn deal_with(&self, core: &Core, inspector: &Inspector, instance: InstanceId) {
         let now = clock::now();
-        if now < self.next_attempt(instance) {
+        // On a server that a drain has stopped somebody is at work.
+        if now < self.next_attempt(instance) || core.board().duty(instance) == Duty::Stopped {
             return;
         }
         let Ok(_turn) = self.one_at_a_time.try_lock() else { return };
