@@ -91,6 +91,10 @@ impl Auditor {
         }
         let mut left_alone = self.left_alone.lock().unwrap_or_else(PoisonError::into_inner);
         if left_alone.len() >= LEFT_ALONE {
+            let now = clock::now();
+            left_alone.retain(|_, (_, until)| now < *until);
+        }
+        if left_alone.len() >= LEFT_ALONE {
             return;
         }
         let (times, until) = left_alone.entry((collection, instance)).or_insert((0, clock::now()));
