@@ -17,14 +17,33 @@ use crate::order::{Evidence, Input, LaneState};
 /// Between two copies that are asked because their instance returned.
 const PACE: Duration = Duration::from_millis(50);
 /// Between two searches for instances that returned, if nothing announces one.
-const LOOK: Duration = Duration::from_secs(5);
+const LOOK: Duration = Duration::from_secs(2);
 /// A copy fails so often before it is condemned, with this pause: some failures pass by themselves.
 const TRIES: u32 = 3;
 const PAUSE: Duration = Duration::from_secs(1);
 /// A copy that was checked because of a failed read is not checked again for so long.
 const CHECKED_FOR: Duration = Duration::from_secs(10);
+/// So many times as long as it took to ask every copy on an instance, none is asked because a connection has ended.
+const REST: u32 = 20;
 /// Copies whose last check is remembered.
 const REMEMBERED: usize = 1024;
+
+/// The last time that every copy on an instance was asked.
+struct Checked {
+    generation: Generation,
+    endings: u64,
+    ended: Instant,
+    took: Duration,
+}
+
+impl Checked {
+    /// After an outage at once; after the end of a connection only if that costs little: something in front of the server may end
+    /// connections all the time.
+    fn is_due(&self, generation: Generation, endings: u64, now: Instant) -> bool {
+        let affordable = now.duration_since(self.ended) >= self.took * REST;
+        self.generation != generation || (self.endings != endings && affordable)
+    }
+}
 
 impl Auditor {
     /// Copies that failed a read which another copy answered.
@@ -45,15 +64,18 @@ impl Auditor {
     pub(super) async fn check_what_returned(&self) {
         let registry = self.core.registry();
         let mut changes = registry.changes();
-        let mut checked: HashMap<InstanceId, Generation> = HashMap::new();
+        let mut checked: HashMap<InstanceId, Checked> = HashMap::new();
         loop {
             for instance in registry.ids() {
-                let generation = registry.generation(instance);
-                if !self.core.is_in_use(instance) || checked.get(&instance) == Some(&generation) {
+                let (generation, begun) = (registry.generation(instance), clock::now());
+                let endings = self.core.discovery().endings(instance);
+                let due = |last: &Checked| last.is_due(generation, endings, begun);
+                if !self.core.is_in_use(instance) || !checked.get(&instance).is_none_or(due) {
                     continue;
                 }
                 if self.check_all(instance, generation).await {
-                    checked.insert(instance, generation);
+                    let ended = clock::now();
+                    checked.insert(instance, Checked { generation, endings, ended, took: ended.duration_since(begun) });
                 }
             }
             let _ = tokio::time::timeout(LOOK, changes.changed()).await;
@@ -121,5 +143,22 @@ impl Auditor {
             }
         }
         false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_an_outage_all_is_asked_and_after_a_lost_connection_if_it_costs_little() {
+        let ended = clock::now();
+        let checked = Checked { generation: Generation(1), endings: 7, ended, took: Duration::from_secs(1) };
+        let due = |generation, endings, seconds| {
+            checked.is_due(Generation(generation), endings, ended + Duration::from_secs(seconds))
+        };
+        assert!(!due(1, 7, 1_000_000), "nothing has happened");
+        assert!(due(2, 7, 0) && due(2, 8, 0), "it was away");
+        assert!(!due(1, 8, 19) && due(1, 8, 20));
     }
 }

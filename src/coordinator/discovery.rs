@@ -4,7 +4,7 @@
 //! It decides nothing: `rejoin/` looks and reports here, the executor and the proxy ask.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::watch;
@@ -34,6 +34,8 @@ pub struct Discovery {
     indexes: Indexes,
     differences: Differences,
     doubts: CopyDoubts,
+    /// How often each server's process may have been replaced unseen.
+    endings: Vec<AtomicU64>,
     ticks: watch::Sender<u64>,
 }
 
@@ -49,6 +51,7 @@ impl Discovery {
             indexes: Indexes::default(),
             differences: Differences::default(),
             doubts: CopyDoubts::default(),
+            endings: (0..instances).map(|_| AtomicU64::new(0)).collect(),
             ticks: watch::Sender::new(0),
         }
     }
@@ -61,6 +64,16 @@ impl Discovery {
     /// What the servers can do.
     pub fn servers(&self) -> &Servers {
         &self.servers
+    }
+
+    /// A connection to the server has ended: another process may answer there, with the same data.
+    pub fn may_be_another_process(&self, instance: InstanceId) {
+        self.endings[instance.0].fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often that was so.
+    pub fn endings(&self, instance: InstanceId) -> u64 {
+        self.endings[instance.0].load(Ordering::Relaxed)
     }
 
     /// Copies that are to be checked.

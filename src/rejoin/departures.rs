@@ -42,6 +42,7 @@ pub(super) async fn watch(core: &Core, inspector: &Inspector, instance: Instance
                 registry.observe_because(instance, Observation::Unanswered, "its connection has ended");
                 tokio::time::sleep(AFTER_THE_END).await;
                 look(core, inspector, instance, address).await;
+                core.discovery().may_be_another_process(instance);
             }
             let stays = registry.generation(instance) == generation;
             pause = if stays && begun.elapsed() < SHORT { (2 * pause).min(LONGEST_PAUSE) } else { PAUSE };
