@@ -7,14 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::time::{Duration, Instant};
 
-use serde::Deserialize;
-
 use super::pace::Pace;
+use crate::chroma;
 use crate::clock;
 use crate::coordinator::Core;
 use crate::heal::{Embeddings, NAMED, PAGE_IDS, Place, Record};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
-use crate::order::{Duty, Kind, LaneState};
+use crate::order::{Kind, LaneState};
 
 /// So many differing records are looked at again; a comparison that finds more ends there.
 const MOST: usize = 1_000;
@@ -120,14 +119,13 @@ impl Pair<'_> {
 
     /// Whether both still follow the lane.
     fn stands(&self) -> Result<(), String> {
+        let in_use = self.sides.iter().all(|side| self.core.is_in_use(side.instance));
         let board = self.core.board();
         let follows = |side: &Side<'_>| {
-            self.core.registry().usable(side.instance)
-                && board.duty(side.instance) != Duty::Stopped
-                && board.state_of(self.collection, side.instance) == LaneState::InStep
+            board.state_of(self.collection, side.instance) == LaneState::InStep
                 && board.catalog().mapping(self.collection, side.instance) == Some(side.mapped)
         };
-        if self.sides.iter().all(follows) { Ok(()) } else { Err("an instance has left meanwhile".to_owned()) }
+        if in_use && self.sides.iter().all(follows) { Ok(()) } else { Err("an instance has left meanwhile".to_owned()) }
     }
 
     /// Notes each record that seems to differ. How many there are. What is added meanwhile was touched, and is compared later.
@@ -315,17 +313,10 @@ struct Touched {
     anything: bool,
 }
 
-#[derive(Deserialize)]
-struct Ids {
-    #[serde(default)]
-    ids: Option<Vec<String>>,
-}
-
 impl Touched {
     fn note(&mut self, kind: Kind, body: &[u8]) {
         let object = body.trim_ascii_start().starts_with(b"{");
-        let ids = serde_json::from_slice::<Ids>(body).ok().filter(|_| object).and_then(|body| body.ids);
-        let ids = ids.unwrap_or_default();
+        let ids = if object { chroma::ids_in(body) } else { Vec::new() };
         self.anything |= ids.is_empty() && kind.is_record();
         self.ids.extend(ids);
     }

@@ -51,14 +51,13 @@ async fn fold(core: &Core, collection: CollectionId, differences: &[Difference],
         let board = core.board();
         board.catalog().get(collection).is_some_and(|known| known.origin == Origin::Created)
     };
-    let ids = || differences.iter().map(|difference| difference.id.clone());
     let lane = LaneId::Records(collection);
-    let (mut fold, mut after) = (None, Seq::ZERO);
-    loop {
-        let history = core.store().history(lane, after, ENTRIES).await.map_err(|error| error.to_string())?;
-        let kept = created && history.floor == Seq::ZERO;
-        let fold = fold.get_or_insert_with(|| Fold::new(ids(), if kept { Beginning::Kept } else { Beginning::Lost }));
-        let Some((last, _)) = history.entries.last() else { break };
+    let page = async |after| core.store().history(lane, after, ENTRIES).await.map_err(|error| error.to_string());
+    let mut history = page(Seq::ZERO).await?;
+    let beginning = if created && history.floor == Seq::ZERO { Beginning::Kept } else { Beginning::Lost };
+    let mut fold = Fold::new(differences.iter().map(|difference| difference.id.clone()), beginning);
+    let mut after = Seq::ZERO;
+    while let Some((last, _)) = history.entries.last() {
         // What lies between the last entry that was read and the floor is gone: it is not known what it was.
         if history.floor > last.seq || (after > Seq::ZERO && history.floor > after) {
             return Err("retention has removed entries meanwhile".to_owned());
@@ -69,8 +68,9 @@ async fn fold(core: &Core, collection: CollectionId, differences: &[Difference],
                 fold.apply(request.profile.kind, &request.body);
             }
         }
+        history = page(after).await?;
     }
-    Ok(fold.unwrap_or_else(|| Fold::new(ids(), Beginning::Lost)))
+    Ok(fold)
 }
 
 #[cfg(test)]

@@ -18,8 +18,10 @@ use crate::order::{Evidence, Input, LaneState};
 
 /// The first audit begins so long after the start, or after the interval if that is shorter.
 const FIRST: Duration = Duration::from_secs(300);
-/// Between two searches for collections that are due.
-const LOOK: Duration = Duration::from_secs(1);
+/// Between two searches for collections that are due: a hundredth of the interval, within these limits. Each looks at every
+/// collection.
+const SHORTEST_LOOK: Duration = Duration::from_secs(1);
+const LONGEST_LOOK: Duration = FIRST;
 /// Ids that are named where records differ.
 const NAMED: usize = 10;
 
@@ -60,7 +62,7 @@ impl Auditor {
             for collection in self.oldest_first().into_iter().filter(due) {
                 self.audit(collection, Pace::Rate(rate), Repair::Yes).await;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep((interval / 100).clamp(SHORTEST_LOOK, LONGEST_LOOK)).await;
         }
     }
 

@@ -7,6 +7,7 @@
 //! `order/`, `executor/` and `proxy/`. Every input here is untrusted; nothing panics on it.
 
 mod answer;
+mod body_ids;
 mod capabilities;
 mod classify;
 mod copy;
@@ -33,6 +34,7 @@ mod sizes;
 pub const TRACE_ID: http::HeaderName = http::HeaderName::from_static("chroma-trace-id");
 
 pub use answer::EdgeAnswer;
+pub use body_ids::ids_in;
 pub use capabilities::{
     ByIdRoute, Capabilities, Described, DocumentError, MetadataArrays, TRIAL_NAMES, Trial, describe,
 };

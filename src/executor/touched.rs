@@ -6,7 +6,6 @@
 use std::time::Duration;
 
 use http::Method;
-use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::collection_reader::{CollectionReader, PAGE, reader};
@@ -22,12 +21,6 @@ use crate::order::{Kind, Touched, Traces};
 const DEADLINE: Duration = Duration::from_secs(10);
 const UNREADABLE: &str = "cannot read an instance for the comparison after a failed write";
 const COMPARED: &str = "every instance that could be asked failed a write: contents compared";
-
-#[derive(Deserialize)]
-struct Ids {
-    #[serde(default)]
-    ids: Option<Vec<String>>,
-}
 
 /// Compares the records that the entry names and the number of all records, or the definition that it changes.
 /// `Action::CheckWritable` ran just before, so that everything committed is visible.
@@ -45,7 +38,7 @@ pub(super) async fn compare(
         LaneId::Catalog => intent::about(core.board().catalog(), &request.method, &request.path),
     };
     let Some(collection) = about else { return Touched::default() };
-    let ids = serde_json::from_slice::<Ids>(&request.body).ok().and_then(|body| body.ids).unwrap_or_default();
+    let ids = chroma::ids_in(&request.body);
     let mut held = Vec::new();
     for instance in instances {
         let Some(reader) = reader(core, client, collection, *instance, DEADLINE) else { continue };

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use serde::Deserialize;
-
 use super::error::HealError;
+use crate::chroma;
 use crate::coordinator::Core;
 use crate::ids::Seq;
 use crate::order::Kind;
@@ -18,12 +17,6 @@ pub(super) struct Touched {
     pub written: BTreeSet<String>,
     /// By their ids. Those that a delete selected otherwise show in the lists of ids.
     pub deleted: BTreeSet<String>,
-}
-
-#[derive(Deserialize)]
-struct Ids {
-    #[serde(default)]
-    ids: Option<Vec<String>>,
 }
 
 /// Reads the bodies of these entries.
@@ -44,7 +37,7 @@ pub(super) async fn touched(core: &Core, seqs: &[Seq]) -> Result<Touched, HealEr
 impl Touched {
     /// A body that cannot be read was refused by every instance.
     fn note(&mut self, kind: Kind, body: &[u8]) {
-        let ids = serde_json::from_slice::<Ids>(body).ok().and_then(|body| body.ids).unwrap_or_default();
+        let ids = chroma::ids_in(body);
         match kind {
             Kind::Delete | Kind::DeleteLimited => self.deleted.extend(ids),
             _ => self.written.extend(ids),

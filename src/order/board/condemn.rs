@@ -2,7 +2,7 @@
 //!
 //! It decides whether the copy may go; what shows that it is wrong is found by the shell, or said by an operator.
 
-use super::{Board, DivergenceCause, Effect, Evidence, Reach, persist_divergence};
+use super::{Board, DivergenceCause, Effect, Evidence, persist_divergence};
 use crate::ids::{CollectionId, InstanceId, LaneId};
 use crate::order::catalog_change::Origin;
 use crate::order::lane::LaneState;
@@ -32,15 +32,5 @@ impl Board {
         let cause = DivergenceCause::Condemned(evidence);
         let condemned = self.diverge_to(cause, vec![(id, instance)]);
         persist_divergence(condemned, cause, effects);
-    }
-
-    /// Whether another instance, which can be reached, has a copy in step.
-    fn another_holds(&self, collection: CollectionId, instance: InstanceId) -> bool {
-        self.instances().any(|other| {
-            other != instance
-                && self.reach[other.0] != Reach::Away
-                && self.catalog.mapping(collection, other).is_some()
-                && self.state_of(collection, other) == LaneState::InStep
-        })
     }
 }

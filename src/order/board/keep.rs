@@ -61,7 +61,7 @@ impl Board {
         }
         let lane = self.lanes.get(&id).ok_or(Obstacle::NothingDiffers)?;
         // First: that does not pass.
-        self.nothing_was_written(lane)?;
+        self.nothing_was_written(id, lane)?;
         let going = self.first_deletion(collection) != Seq::MAX || lane.closed_by.is_some();
         let held = self.cutovers.contains_key(&id) || self.halted.contains(id) || self.held.contains_key(&id);
         let quiet = self.instances().all(|other| {
@@ -77,10 +77,8 @@ impl Board {
 
     /// Whether no record write has ever entered the lane. A copy that was equal once may have come back older since: so its own
     /// progress proves nothing.
-    fn nothing_was_written(&self, lane: &Lane) -> Result<(), Obstacle> {
-        let covered = self.instances().map(|instance| lane.covered(instance)).max().unwrap_or(Seq::ZERO);
-        let through = lane.slots.back().map_or(covered, |slot| slot.entry.seq.max(covered));
-        match through {
+    fn nothing_was_written(&self, id: LaneId, lane: &Lane) -> Result<(), Obstacle> {
+        match self.lane_end(id) {
             Seq::ZERO => Ok(()),
             through => Err(Obstacle::Lacks { through, in_memory: lane.slots.len() }),
         }

@@ -30,10 +30,8 @@ impl Board {
     pub(super) fn came_back_older(&mut self, instance: InstanceId, through: Seq, effects: &mut Vec<Effect>) {
         let moved = |id| self.lanes.get(&id).is_some_and(|lane| lane.progress(instance).durable > through);
         let catalog = moved(LaneId::Catalog);
-        let others = |known: &Collection| {
-            let in_step = |other: InstanceId| self.state_of(known.id, other) == LaneState::InStep;
-            self.instances().any(|other| other != instance && known.mappings[other.0].is_some() && in_step(other))
-        };
+        let others =
+            |known: &Collection| self.instances().any(|other| other != instance && self.holds(known.id, other));
         let changed = self.catalog.collections().filter(|known| {
             let changed = catalog || known.touched > through || moved(LaneId::Records(known.id));
             known.mappings[instance.0].is_some() && changed && others(known)

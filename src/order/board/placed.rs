@@ -170,11 +170,10 @@ impl Board {
         if !self.placement.is_on_duty(instance) {
             return Some(NotReady::Drained);
         }
-        let holds = |known: &Collection, at: InstanceId| {
-            known.mappings[at.0].is_some() && self.state_of(known.id, at) == LaneState::InStep
-        };
-        let elsewhere = |known: &Collection| self.instances().any(|other| other != instance && holds(known, other));
-        let lacks = self.catalog.collections().filter(|known| !holds(known, instance) && elsewhere(known)).count();
+        let elsewhere =
+            |known: &Collection| self.instances().any(|other| other != instance && self.holds(known.id, other));
+        let lacks =
+            self.catalog.collections().filter(|known| !self.holds(known.id, instance) && elsewhere(known)).count();
         if lacks > 0 {
             return Some(NotReady::Lacks(lacks));
         }

@@ -104,6 +104,17 @@ impl Board {
         lane.slots.back().map(|slot| slot.entry.seq).max(passed).unwrap_or(Seq::ZERO)
     }
 
+    /// Whether the instance has a copy of the collection in step.
+    pub(super) fn holds(&self, collection: CollectionId, instance: InstanceId) -> bool {
+        self.catalog.mapping(collection, instance).is_some() && self.state_of(collection, instance) == LaneState::InStep
+    }
+
+    /// Whether another instance, which can be reached, has a copy in step.
+    pub(super) fn another_holds(&self, collection: CollectionId, instance: InstanceId) -> bool {
+        let there = |other: InstanceId| self.reach[other.0] != Reach::Away;
+        self.instances().any(|other| other != instance && there(other) && self.holds(collection, other))
+    }
+
     /// Whether every reachable instance has executed the entry, diverged ones aside.
     pub fn everywhere_here(&self, id: LaneId, seq: Seq) -> bool {
         // A lane is forgotten when nothing is left to wait for.
@@ -177,11 +188,8 @@ impl Board {
     /// Collections of which fewer than two instances hold a copy in step: how many there are, and the first of them by id.
     /// Where only one instance is configured: all.
     pub fn without_second_copy(&self, show: usize) -> (usize, Vec<CollectionId>) {
-        let in_step = |collection: &Collection, instance: InstanceId| {
-            collection.mappings[instance.0].is_some() && self.state_of(collection.id, instance) == LaneState::InStep
-        };
         let single = |collection: &&Collection| {
-            self.instances().filter(|instance| in_step(collection, *instance)).take(2).count() < 2
+            self.instances().filter(|instance| self.holds(collection.id, *instance)).take(2).count() < 2
         };
         let collection_of = |(id, _): (LaneId, _)| match id {
             LaneId::Records(collection) => Some(collection),
