@@ -4,7 +4,7 @@ CACHE := $(CHROMA_EDGE_CACHE)
 # A cmake of our own is used only where the system has none; a node only where the system's is too old.
 export PATH := $(CACHE)/node-bin:$(PATH):$(CACHE)/tools/bin
 
-.PHONY: help setup run demo test use-cases clients check bench chaos hostile proof-of-proof compatibility fmt
+.PHONY: help setup run demo test use-cases recipes clients packages check bench chaos hostile fuzz proof-of-proof compatibility fmt check-deploy deb check-deb nginx-loss use-case-7
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -17,14 +17,13 @@ run: ## two Chroma servers and the edge in front, until Ctrl-C
 	@cargo build --release --locked
 	@$(CACHE)/venv/bin/python scripts/run.py
 
-demo: ## the primary is killed under load; both servers are compared
+demo: ## the primary is killed under load, then the replica loses its disk; both servers are compared
 	@scripts/setup.sh demo
 	@cargo build --release --locked
 	@$(CACHE)/client/bin/python scripts/demo.py
 
 test: ## every test, on real Chroma servers and official clients
 	@scripts/setup.sh test
-	cargo test --doc --locked
 	cargo nextest run --locked
 	cargo nextest run --locked --features proof --test chaos --test proof_points
 	@$(MAKE) --no-print-directory clients
@@ -41,6 +40,10 @@ hostile: ## mutated requests of every kind, from a seed: [SEED=n] [SECONDS=n]
 	@HOSTILE_SEED=$(SEED) HOSTILE_SECONDS=$(if $(filter command line,$(origin SECONDS)),$(SECONDS)) \
 	cargo test --locked --test e2e -- hostile::as_told --ignored --exact --nocapture
 
+fuzz: ## mutated bytes into whatever reads bytes of strangers, from a seed: [SEED=n] [SECONDS=n]
+	@FUZZ_SEED=$(or $(SEED),$(FUZZ_SEED)) FUZZ_SECONDS=$(if $(filter command line,$(origin SECONDS)),$(SECONDS)) \
+	cargo test --locked --test fuzz -- as_told --ignored --exact --nocapture
+
 proof-of-proof: ## rules broken on purpose, and caught: [RULE=name] [STORE=sqlite|postgres], see docs/proof.md
 	@scripts/setup.sh test
 	CHAOS_STORE=$(STORE) cargo nextest run --locked --features proof --test chaos --run-ignored all --no-capture \
@@ -50,30 +53,61 @@ compatibility: ## the table of Chroma's versions in docs/compatibility.md, made 
 	@scripts/setup.sh compatibility
 	cargo test --locked --test e2e -- versions::table::compatibility --ignored --exact --nocapture
 
-use-cases: use-case-1 use-case-2 use-case-3 use-case-4 use-case-6 ## the use cases, with their figures: also one by one
+use-cases: use-case-1 use-case-2 use-case-3 use-case-4 use-case-5 use-case-6 ## the use cases, with their figures: also one by one
 
 use-case-%:
 	@scripts/setup.sh run
-	cargo test --locked --test use_cases case_$*_ -- --nocapture
+	cargo test --locked --test use_cases case_$*_ -- --nocapture --include-ignored
+
+use-case-7: ## the journal on a PostgreSQL that fails over by itself, its leader killed again and again: [ROUNDS=n], see docs/postgres-ha.md
+	@scripts/setup.sh failover
+	@cargo build --release --locked
+	@$(CACHE)/venv/bin/python scripts/failover.py $(if $(ROUNDS),--rounds $(ROUNDS))
+
+recipes: ## the programs of docs/recipes/, each from its page, while the primary is killed
+	@scripts/setup.sh recipes
+	cargo test --locked --test recipes -- --include-ignored
 
 clients: ## the client libraries' own tests, without the edge
 	@scripts/setup.sh clients
 	cd clients/js && node --test
 	cd clients/python && PYTHONPATH=src $(CACHE)/client/bin/python -m unittest discover -s . -t .
 
-check: ## format, lints, licences
+packages: ## the client libraries as packages in target/packages, installed into fresh projects and used there: [REPOSITORY=url]
+	@scripts/setup.sh packages
+	@REPOSITORY=$(REPOSITORY) python3 scripts/packages.py
+
+check: ## format, lints, licences, alerts
 	@scripts/setup.sh check
 	cargo fmt --all --check
-	cargo clippy --all-targets --locked -- -D warnings
+	cargo clippy --locked -- -D warnings
 	cargo clippy --all-targets --features proof --locked -- -D warnings
 	cargo deny --locked check bans licenses sources
+	@$(MAKE) --no-print-directory check-deploy
 
-bench: ## the parts (benches/), then writes through the edge against a bare Chroma server
-	@scripts/setup.sh run
-	cargo bench --locked --bench scan --bench journal --bench audit
+check-deploy: ## what is in deploy/: alerts, their syntax and when each fires; compose files and the chart, against their schemas
+	@scripts/setup.sh deploy
+	promtool check config deploy/prometheus/prometheus.yml
+	promtool check rules deploy/prometheus/alerts.yml
+	promtool test rules deploy/prometheus/alerts_test.yml
+	@$(CACHE)/deploy/bin/python scripts/check_deploy.py
+
+deb: ## the Debian package, in target/debian
+	@scripts/setup.sh deb
+	cargo deb --locked
+
+check-deb: ## the Debian package of the release build that is there, in a clean root: installed, started, upgraded, purged
+	@scripts/setup.sh check-deb
+	@scripts/check_deb.sh
+
+nginx-loss: ## what nginx in front of two bare servers loses when one is killed
+	@scripts/setup.sh nginx
+	@$(CACHE)/venv/bin/python scripts/nginx_loss.py
+
+bench: ## what the edge costs and saves, as one table: [ROWS=writes,reads,...], see docs/performance.md
+	@scripts/setup.sh bench
 	@cargo build --release --locked
-	@$(CACHE)/venv/bin/python scripts/bench_writes.py
-	@$(CACHE)/venv/bin/python scripts/bench_lists.py
+	@$(CACHE)/venv/bin/python scripts/bench.py --rows "$(ROWS)"
 
 fmt: ## format everything
 	cargo fmt --all

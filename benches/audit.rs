@@ -41,6 +41,7 @@ fn draft(lane: LaneId, number: u64) -> Draft {
         }),
         client_ip: None,
         user_identifier: None,
+        trace_context: None,
     }
 }
 
@@ -95,7 +96,7 @@ fn audit(criterion: &mut Criterion) {
         bencher.to_async(&runtime).iter(|| async { store.totals().await.expect("totals") });
     });
     group.bench_function("details", |bencher| {
-        let lookup = Lookup::Key { key: "nobody's".to_owned() };
+        let lookup = Lookup::Key { key: "nobody's".to_owned(), of: None, outside: None };
         bencher.to_async(&runtime).iter(|| async { store.details(&lookup).await.expect("details") });
     });
     group.finish();

@@ -43,6 +43,7 @@ fn draft(lane: LaneId, body: Bytes) -> Draft {
         client_session: None,
         client_ip: None,
         user_identifier: None,
+        trace_context: None,
     }
 }
 

@@ -1,145 +1,254 @@
 """What the edge costs, or saves, when many clients write at once: ratios taken in one run.
 
-32 clients add single documents (384 dimensions) at the same time (a) to a bare Chroma server, (b) through the edge as it is
-by default, which merges neighbouring writes into one request, (c) through the edge with `merge_documents: 1`: one
-request upstream for each request of a client. A proxy that passes each write through on its own can at best be as fast
-as (a), since Chroma executes such writes one after another. Behind (b) and (c) a replica works on the same processors.
+So many clients add single documents (384 dimensions) to one collection, each its next one as soon as it has an answer: to
+a bare Chroma server, through the edge as it is by default, through one that holds nothing (`batching`), and through one
+with `merge_documents: 1`: one request upstream for each request of a client. *Ideal* is one client that sends one request of as many documents to both servers at
+once and waits for both: what so many writers could get if they were always merged whole. A proxy that passes each write
+through on its own can at best be as fast as the bare server, since Chroma executes such writes one after another. Behind
+the edge a replica works on the same processors.
 
-The three take turns in short rounds, so that a machine that is slow for a while is slow for all; compare the ratios, not
-the numbers of different runs. Standard library only.
+All take turns in short rounds, so that a machine that is slow for a while is slow for all; compare the ratios, not the
+numbers of different runs. The clients are raw sockets in one thread: they cost next to nothing. `--edge NAME=PATH`, which
+may be repeated, compares other binaries of the edge. Standard library only.
 """
 
 import argparse
-import http.client
 import json
 import random
+import selectors
+import socket
 import statistics
 import sys
 import tempfile
-import threading
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from cluster import Cluster, Failed, http as ask, run_script
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
-DIMENSION = 384
+PATIENCE = 120.0
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What a client writes at once."""
+
+    documents: int = 1
+    dimension: int = 384
+
+
+class Connection:
+    """A client's connection: whole requests out, whole answers in."""
+
+    def __init__(self, port):
+        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self.received, self.length = bytearray(), None
+
+    def send(self, request):
+        self.socket.sendall(request)
+
+    def receive(self):
+        """Whether the answer is complete now."""
+        part = self.socket.recv(65536)
+        if not part:
+            raise Failed("a server closed a connection")
+        self.received += part
+        if self.length is None:
+            end = self.received.find(b"\r\n\r\n")
+            if end < 0:
+                return False
+            head = bytes(self.received[:end]).lower()
+            if not head.startswith(b"http/1.1 201"):
+                raise Failed(f"answered {bytes(self.received[:300])!r}")
+            at = head.find(b"content-length:")
+            if at < 0:
+                raise Failed(f"an answer without a length: {head!r}")
+            self.length = end + 4 + int(head[at + 15:].split(b"\r\n", 1)[0])
+        if len(self.received) < self.length:
+            return False
+        self.received, self.length = bytearray(), None
+        return True
 
 
 class Target:
     """One of the things compared: where its clients write, and what each round measured."""
 
-    def __init__(self, name, cluster, server):
-        self.name, self.cluster = name, cluster
-        self.port, self.url = server.port, server.url
-        self.rates, self.waits = [], []
-        self.path = ""
+    def __init__(self, name, cluster, servers):
+        self.name, self.cluster, self.servers = name, cluster, servers
+        # One client that writes what all the others do.
+        self.merged = name == "ideal"
+        # Whether the replica is there, so that a round includes its share.
+        self.follows = True
+        self.rates, self.waits, self.paths = [], [], []
 
-    def create(self, round_number):
-        created = ask(self.url + COLLECTIONS, {"name": f"bench-{round_number}"})
-        self.path = f"{COLLECTIONS}/{created['id']}/add"
+    def create(self, name):
+        made = [ask(server.url + COLLECTIONS, {"name": name}) for server in self.servers]
+        self.paths = [f"{COLLECTIONS}/{one['id']}/add" for one in made]
 
 
-def body(source, record):
+def body(source, records, dimension):
     # Six digits are what a vector of 32-bit floats takes as text.
-    embedding = [round(source.uniform(-1, 1), 6) for _ in range(DIMENSION)]
-    return json.dumps({"ids": [record], "embeddings": [embedding], "documents": [f"document {record}"]}).encode()
+    vectors = [[round(source.uniform(-1, 1), 6) for _ in range(dimension)] for _ in records]
+    documents = [f"document {record}" for record in records]
+    return json.dumps({"ids": records, "embeddings": vectors, "documents": documents}).encode()
 
 
-def client(target, bodies, begin, waits, failures):
-    connection = http.client.HTTPConnection("127.0.0.1", target.port, timeout=120)
-    try:
-        connection.connect()
-        begin.wait()
-        for one in bodies:
-            begun = time.perf_counter()
-            connection.request("POST", target.path, one, {"content-type": "application/json"})
-            answer = connection.getresponse()
-            text = answer.read()
-            waits.append(time.perf_counter() - begun)
-            if answer.status != 201:
-                raise Failed(f"{target.name} answered {answer.status}: {text[:200]!r}")
-    except Exception as error:  # Told by the main thread.
-        failures.append(error)
-        begin.abort()
-    finally:
-        connection.close()
+def requests_of(source, label, count, shape):
+    """What is sent in each step, without its first line."""
+    for step in range(count):
+        sent = body(source, [f"{label}-{step}-{number}" for number in range(shape.documents)], shape.dimension)
+        yield f"host: bench\r\ncontent-type: application/json\r\ncontent-length: {len(sent)}\r\n\r\n".encode() + sent
 
 
-def measure(target, round_number, clients, writes):
-    """One round: `clients` connections with `writes` each, all started together."""
-    target.create(round_number)
-    source = random.Random(round_number)
+def whole(path, request):
+    return f"POST {path} HTTP/1.1\r\n".encode() + request
+
+
+def closed_loop(target, bodies):
+    """Each client sends its next write, to all servers of the target at once, when all have answered the last one. The waits
+    for the answers."""
+    poll = selectors.DefaultSelector()
+    requests = [iter([[whole(path, body) for path in target.paths] for body in mine]) for mine in bodies]
+    clients = [[Connection(server.port) for server in target.servers] for _ in bodies]
+    for number, connections in enumerate(clients):
+        for connection in connections:
+            poll.register(connection.socket, selectors.EVENT_READ, (number, connection))
+    waits, begun, missing = [], {}, {}
+
+    def write(number):
+        request = next(requests[number], None)
+        if request is None:
+            begun.pop(number)
+            return
+        begun[number], missing[number] = time.perf_counter(), len(clients[number])
+        for connection, bytes_ in zip(clients[number], request):
+            connection.send(bytes_)
+
+    started = time.perf_counter()
+    for number in range(len(clients)):
+        write(number)
+    while begun:
+        ready = poll.select(PATIENCE)
+        if not ready:
+            raise Failed(f"{target.name}: no answer within {PATIENCE:.0f} s")
+        for key, _ in ready:
+            number, connection = key.data
+            if not connection.receive():
+                continue
+            missing[number] -= 1
+            if not missing[number]:
+                waits.append(time.perf_counter() - begun[number])
+                write(number)
+    took = time.perf_counter() - started
+    for connection in (connection for connections in clients for connection in connections):
+        connection.socket.close()
+    return took, waits
+
+
+def measure(target, label, clients, writes, shape=Shape()):
+    """One round: so many writes of each client. How long the replica took to follow."""
+    target.create(f"bench-{label}")
+    source = random.Random(label)
     # Made beforehand: the clients share the processors with the servers.
-    bodies = [[body(source, f"{number}-{step}") for step in range(writes)] for number in range(clients)]
-    begin, waits, failures = threading.Barrier(clients + 1), [], []
-    threads = [threading.Thread(target=client, args=(target, mine, begin, waits, failures)) for mine in bodies]
-    for thread in threads:
-        thread.start()
-    try:
-        begin.wait()
-    except threading.BrokenBarrierError:
-        pass
-    begun = time.perf_counter()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise Failed(f"{target.name}: {failures[0]!r}")
-    target.rates.append(clients * writes / (time.perf_counter() - begun))
+    each = Shape(shape.documents * clients, shape.dimension) if target.merged else shape
+    bodies = [list(requests_of(source, str(number), writes, each)) for number in range(1 if target.merged else clients)]
+    took, waits = closed_loop(target, bodies)
+    target.rates.append(clients * writes * shape.documents / took)
     target.waits.append(statistics.median(waits))
     # The replica's share must not fall into the next one's round.
-    if target.cluster.edge.running():
-        begun = time.perf_counter()
+    begun = time.perf_counter()
+    if target.follows and target.cluster.edge.running():
         while target.cluster.status()["pending_writes"]:
             time.sleep(0.01)
-        return time.perf_counter() - begun
-    return 0.0
+    return time.perf_counter() - begun
 
 
-def report(targets):
-    bare = targets[0]
-    print(f"\n  {'':<34}{'writes/s':>10}{'of bare':>9}{'median wait':>14}{'of bare':>9}")
+def quartiles(values):
+    """Low, middle, high."""
+    return statistics.quantiles(values, n=4) if len(values) > 1 else values * 3
+
+
+def spread(ratios):
+    low, middle, high = quartiles(ratios)
+    return f"{middle:.2f} ({low:.2f} to {high:.2f})"
+
+
+def report(targets, clients):
+    bare, ideal = targets[0], targets[1]
+    print(f"\n  {clients} clients: medians, and of the ratios the middle half of the rounds")
+    print(f"  {'':<26}{'writes/s':>9}{'of bare':>22}{'of ideal':>22}{'median wait':>13}")
+    rows = []
     for target in targets:
-        # Rounds are compared with the bare round beside them, then the median is taken.
-        rate = statistics.median(mine / its for mine, its in zip(target.rates, bare.rates))
-        wait = statistics.median(mine / its for mine, its in zip(target.waits, bare.waits))
-        rates, waits = statistics.median(target.rates), statistics.median(target.waits) * 1000
-        print(f"  {target.name:<34}{rates:>10.0f}{rate:>8.2f}x{waits:>11.1f} ms{wait:>8.2f}x")
-    merged, single = targets[1], targets[2]
-    gain = statistics.median(one / other for one, other in zip(merged.rates, single.rates))
-    print(f"\n  merging makes the edge {gain:.2f} times as fast\n")
+        # Rounds are compared with the round of the others beside them, then the median is taken.
+        of_bare = [mine / its for mine, its in zip(target.rates, bare.rates)]
+        of_ideal = [mine / its for mine, its in zip(target.rates, ideal.rates)]
+        rate, wait = statistics.median(target.rates), statistics.median(target.waits) * 1000
+        print(f"  {target.name:<26}{rate:>9.0f}{spread(of_bare):>22}{spread(of_ideal):>22}{wait:>10.1f} ms")
+        rows.append({"name": target.name, "rates": target.rates, "waits": target.waits})
+    return {"clients": clients, "rows": rows}
+
+
+def turns(targets, rounds, clients, writes, shape=Shape(), tell=lambda number, target, behind: None):
+    """Fills the rates and waits of the targets, one round of each after the other; the first one warms up."""
+    for number in range(rounds + 1):
+        for target in targets:
+            if number <= 1:
+                target.rates.clear(), target.waits.clear()
+            tell(number, target, measure(target, f"{clients}-{number}", clients, writes, shape))
+
+
+def run_rounds(targets, clients, options):
+    def tell(number, target, behind):
+        print(f"  {clients} clients, round {number} {target.name:<26}{target.rates[-1]:>6.0f}/s"
+              f"  the replica had it {behind:.2f} s later", flush=True)
+
+    turns(targets, options.rounds, clients, options.writes, tell=tell)
+    return report(targets, clients)
+
+
+def begin(clusters, folder, name, edge=None, more=""):
+    """Starts what is compared under this name: servers alone, or with an edge in front."""
+    cluster = Cluster(Path(folder) / f"{len(clusters)}", more=more, edge=edge)
+    clusters.append(cluster)
+    bare = {"bare": cluster.servers[:1], "ideal": cluster.servers, "by hand": cluster.servers}
+    for process in bare.get(name, [*cluster.servers, cluster.edge]):
+        process.start()
+    return Target(name, cluster, bare.get(name, [cluster.edge]))
+
+
+def edges_of(options):
+    """Name, binary (None: the release build) and further configuration of each edge that is compared."""
+    named = [one.partition("=") for one in options.edge]
+    edges = [(name, Path(path).resolve(), "") for name, _, path in named] or [("edge", None, "")]
+    if len(edges) == 1:
+        binary = edges[0][1]
+        edges.append(("edge, nothing is held", binary, "  batching: { hold: 0s, replica_lag: 0s }\n"))
+        edges.append(("edge, merge_documents: 1", binary, "  limits: { merge_documents: 1 }\n"))
+    return edges[: options.edges]
 
 
 def main():
     options = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    options.add_argument("--clients", type=int, default=32)
+    options.add_argument("--clients", type=lambda text: [int(one) for one in text.split(",")], default=[32])
     options.add_argument("--writes", type=int, default=10, help="per client and round")
     options.add_argument("--rounds", type=int, default=9)
+    options.add_argument("--edge", action="append", default=[], metavar="NAME=PATH")
+    options.add_argument("--edges", type=int, default=9, help="compare only the first so many edges")
+    options.add_argument("--json", type=Path, help="write the figures there")
     options = options.parse_args()
     with tempfile.TemporaryDirectory(prefix="chroma-edge-bench-") as folder:
 
         def bench(clusters):
-            for name, lines in [("bare", ""), ("merged", ""), ("single", "  limits: { merge_documents: 1 }\n")]:
-                cluster = Cluster(Path(folder) / name, more=lines)
-                clusters.append(cluster)
-                for process in cluster.servers[:1] if name == "bare" else [*cluster.servers, cluster.edge]:
-                    process.start()
-            bare, merged, single = clusters
-            targets = [
-                Target("bare Chroma server", bare, bare.servers[0]),
-                Target("edge, two servers", merged, merged.edge),
-                Target("edge, merge_documents: 1", single, single.edge),
-            ]
-            print(f"{options.rounds} rounds of {options.clients} clients with {options.writes} adds each")
-            for round_number in range(options.rounds + 1):
-                for target in targets:
-                    behind = measure(target, round_number, options.clients, options.writes)
-                    print(f"  round {round_number} {target.name:<28}{target.rates[-1]:>6.0f}/s"
-                          f"  the replica had it {behind:.2f} s later", flush=True)
-                if round_number == 0:  # The first one warms up.
-                    for target in targets:
-                        target.rates.clear(), target.waits.clear()
-            report(targets)
+            edges = edges_of(options)
+            targets = [begin(clusters, folder, name, edges[0][1]) for name in ("bare", "ideal")]
+            targets += [begin(clusters, folder, *edge) for edge in edges]
+            print(f"{options.rounds} rounds with {options.writes} adds for each client")
+            found = [run_rounds(targets, clients, options) for clients in options.clients]
+            if options.json:
+                options.json.parent.mkdir(parents=True, exist_ok=True)
+                options.json.write_text(json.dumps(found, indent=1))
 
         return run_script("bench", bench)
 

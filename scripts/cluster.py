@@ -58,14 +58,20 @@ def _end_with_parent():
     LIBC.prctl(PR_SET_PDEATHSIG, signal.SIGTERM)
 
 
+def _as(user):
+    """Popen's options for another account. Only root may ask for one."""
+    return {} if user is None else {"user": user, "group": user, "extra_groups": []}
+
+
 class Process:
     """One child, its log file, and the address at which it says that it is ready."""
 
-    def __init__(self, name, command, port, ready_path, log, environment=None):
+    def __init__(self, name, command, port, ready_path, log, environment=None, user=None):
         self.name, self.command, self.port, self.log = name, [str(part) for part in command], port, Path(log)
         self.url = f"http://127.0.0.1:{port}"
         self.ready_path = ready_path
         self.environment = environment
+        self.user = user
         self.child = None
 
     @property
@@ -75,11 +81,18 @@ class Process:
     def running(self):
         return self.child is not None and self.child.poll() is None
 
+    def memory(self, field="VmRSS"):
+        """Bytes, as the kernel counts them under this name."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            if line.startswith(f"{field}:"):
+                return int(line.split()[1]) * 1024
+        raise Failed(f"{self.name} has no memory")
+
     def start(self, patience=30.0):
         with open(self.log, "ab") as log:
             self.child = subprocess.Popen(
                 self.command, stdin=subprocess.DEVNULL, stdout=log, stderr=log, cwd=ROOT, env=self.environment,
-                start_new_session=True, preexec_fn=_end_with_parent,
+                start_new_session=True, preexec_fn=_end_with_parent, **_as(self.user),
             )
         until = time.monotonic() + patience
         while time.monotonic() < until:
@@ -120,11 +133,11 @@ class Process:
 class Cluster:
     """Primary, replica and edge with everything they write under `folder`.
 
-    `more`: further lines of the edge's section, indented by two spaces.
+    `more`: further lines of the edge's section, indented by two spaces. `edge`: another binary than the release build.
     """
 
-    def __init__(self, folder, edge_port=0, chroma_ports=(0, 0), more=""):
-        self.folder, self.more = Path(folder), more
+    def __init__(self, folder, edge_port=0, chroma_ports=(0, 0), more="", edge=None):
+        self.folder, self.more, self.binary = Path(folder), more, edge or EDGE
         self.folder.mkdir(parents=True, exist_ok=True)
         names = ("primary", "replica")
         self.servers = [self._chroma(name, free_port(port)) for name, port in zip(names, chroma_ports)]
@@ -141,8 +154,8 @@ class Cluster:
         return Process(name, command, port, "/api/v2/heartbeat", self.folder / f"{name}.log")
 
     def _edge(self, port):
-        if not EDGE.exists():
-            raise Failed(f"{EDGE} is missing: run cargo build --release")
+        if not self.binary.exists():
+            raise Failed(f"{self.binary} is missing: run cargo build --release")
         # JSON strings are YAML strings, whatever the folder is called.
         lines = ["version: 1", "edge:", f"  listen: 127.0.0.1:{port}", "  instances:"]
         lines += [f'    - {{ name: {server.name}, url: "{server.url}" }}' for server in self.servers]
@@ -151,7 +164,7 @@ class Cluster:
         # Variables stand above the file: one left over in this shell must not lead elsewhere.
         named = ("PRIMARY_URL", "REPLICA_URL", "PORT", "DATABASE_URL")
         environment = {key: value for key, value in os.environ.items() if key not in named}
-        command = [EDGE, "serve", "--conf", self.configuration]
+        command = [self.binary, "serve", "--conf", self.configuration]
         return Process("edge", command, port, "/health", self.folder / "edge.log", environment)
 
     def start(self):

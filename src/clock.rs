@@ -4,6 +4,7 @@
 //! deadlines and durations; [`awake`] counts the time that the machine was suspended too, for promises made to others.
 //! No rule of `order/` reads a clock.
 
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 /// Milliseconds since the Unix epoch, on this machine's wall clock.
@@ -39,6 +40,26 @@ impl Timestamp {
     }
 }
 
+/// For so long moments are told by one pair of readings: those of one trace are in order then, also when the wall clock
+/// is set meanwhile.
+const ANCHORED: Duration = Duration::from_secs(60);
+
+/// Nanoseconds since the Unix epoch of a moment of the monotonic clock: when a span of a trace began.
+#[allow(clippy::disallowed_methods, reason = "the clock's own room")]
+pub fn unix_nanos_at(moment: Instant) -> u64 {
+    static ANCHOR: Mutex<Option<(Instant, u64)>> = Mutex::new(None);
+    let nanos = |span: Duration| u64::try_from(span.as_nanos()).unwrap_or(u64::MAX);
+    let mut anchor = ANCHOR.lock().unwrap_or_else(PoisonError::into_inner);
+    let kept = anchor.filter(|(then, _)| now().saturating_duration_since(*then) < ANCHORED);
+    let (then, wall) = *anchor.insert(
+        kept.unwrap_or_else(|| (now(), nanos(SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()))),
+    );
+    match moment.checked_duration_since(then) {
+        Some(later) => wall.saturating_add(nanos(later)),
+        None => wall.saturating_sub(nanos(then.saturating_duration_since(moment))),
+    }
+}
+
 /// The monotonic clock now, for deadlines and durations.
 #[allow(clippy::disallowed_methods, reason = "the clock's own room")]
 pub fn now() -> Instant {
@@ -49,6 +70,13 @@ pub fn now() -> Instant {
 #[allow(clippy::disallowed_methods, reason = "the clock's own room")]
 pub fn runtime_now() -> tokio::time::Instant {
     tokio::time::Instant::now()
+}
+
+/// The processor time that this process has taken since its start, of all its threads.
+pub fn processor_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ProcessCPUTime);
+    let part = |value: i64| u64::try_from(value).unwrap_or_default();
+    Duration::from_secs(part(time.tv_sec)) + Duration::from_nanos(part(time.tv_nsec))
 }
 
 /// A moment on a clock that never stands still: unlike [`now`], it counts the time that the machine was suspended.

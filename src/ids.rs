@@ -4,10 +4,14 @@
 //! [`Seq`] comes from the journal's append, a [`CollectionId`] from the instance that created the
 //! collection first, an [`InstanceCollectionId`] from each instance for itself.
 
+mod trace_context;
+
 use std::fmt;
 use std::sync::Arc;
 
 use uuid::Uuid;
+
+pub use self::trace_context::{Sampling, TraceContext};
 
 /// One request's id, in Chroma's form: 32 hexadecimal digits. It names the request in logs, errors and at the instances.
 #[derive(Clone, Copy, PartialEq, Eq)]

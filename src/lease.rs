@@ -24,10 +24,14 @@ pub struct Lease {
     from: AtomicU64,
     /// Milliseconds of [`clock::awake`]; `u64::MAX`: for life.
     until: AtomicU64,
+    /// Nothing begins to be sent any more; what is under way ends within the lease.
+    closed: AtomicBool,
     changed: Notify,
     /// Writes that are being sent, and those that ended too late and are not reported yet.
     sending: AtomicUsize,
     sent: Notify,
+    /// Writes that are being sent, or whose answer is awaited.
+    unanswered: AtomicUsize,
 }
 
 impl Lease {
@@ -45,9 +49,11 @@ impl Lease {
         Lease {
             from: AtomicU64::new(0),
             until: AtomicU64::new(until),
+            closed: AtomicBool::new(false),
             changed: Notify::const_new(),
             sending: AtomicUsize::new(0),
             sent: Notify::const_new(),
+            unanswered: AtomicUsize::new(0),
         }
     }
 
@@ -87,15 +93,23 @@ impl Lease {
         self.changed.notify_waiters();
     }
 
+    /// Lets no write begin from now on, for good. Those under way may still be handed over in time.
+    pub fn close(&self) {
+        self.closed.store(true, Ordering::SeqCst);
+    }
+
     /// It is over.
     pub fn end(&self) {
         self.until.store(0, Ordering::SeqCst);
     }
 
-    /// Resolves as soon as the lease is held.
+    /// Resolves as soon as the lease is held; never, once it is closed.
     pub async fn held(&self) {
         loop {
             let changed = self.changed.notified();
+            if self.closed.load(Ordering::SeqCst) {
+                return std::future::pending().await;
+            }
             if self.check().is_ok() {
                 return;
             }
@@ -111,9 +125,16 @@ impl Lease {
 
     /// A write that is about to be sent.
     pub fn sending(&self) -> Sending<'_> {
-        // Counted before it is checked: who ends the lease either sees it here, or is seen by it.
+        // Counted before it is checked: who closes or ends the lease either sees it here, or is seen by it.
         self.sending.fetch_add(1, Ordering::SeqCst);
-        Sending { lease: self, counted: AtomicBool::new(true) }
+        self.unanswered.fetch_add(1, Ordering::SeqCst);
+        let refused = self.closed.load(Ordering::SeqCst);
+        Sending { lease: self, counted: AtomicBool::new(true), refused }
+    }
+
+    /// Whether an instance may still be executing a write of this edge.
+    pub fn is_anything_unanswered(&self) -> bool {
+        self.unanswered.load(Ordering::SeqCst) > 0
     }
 
     /// Resolves when no write is being sent, and every one that ended too late has been reported.
@@ -128,21 +149,23 @@ impl Lease {
     }
 }
 
-/// A write on its way to an instance. Counted until it is handed over in time, or dropped: the caller that learns that it was
-/// too late tells of it before that.
+/// A write on its way to an instance, and back. Its sending is counted until it is handed over in time, or dropped: the
+/// caller that learns that it was too late tells of it before that.
 #[derive(Debug)]
 pub struct Sending<'a> {
     lease: &'a Lease,
     counted: AtomicBool,
+    /// It would begin after the lease was closed.
+    refused: bool,
 }
 
 impl Sending<'_> {
     /// Whether the next byte may be sent.
     ///
     /// # Errors
-    /// When the lease does not last any more.
+    /// When the lease does not last any more, or was closed before.
     pub fn check(&self) -> Result<(), LeaseEnded> {
-        self.lease.check()
+        if self.refused { Err(LeaseEnded) } else { self.lease.check() }
     }
 
     /// Its last byte has been handed to the kernel.
@@ -150,7 +173,7 @@ impl Sending<'_> {
     /// # Errors
     /// When the lease had ended by then: another edge may have begun to send before this write was on its way.
     pub fn handed_over(&self) -> Result<(), LeaseEnded> {
-        self.lease.check()?;
+        self.check()?;
         self.done();
         Ok(())
     }
@@ -165,6 +188,7 @@ impl Sending<'_> {
 impl Drop for Sending<'_> {
     fn drop(&mut self) {
         self.done();
+        self.lease.unanswered.fetch_sub(1, Ordering::SeqCst);
     }
 }
 
@@ -206,6 +230,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn once_it_is_closed_what_is_under_way_ends_in_time_and_nothing_begins() {
+        let lease = Lease::for_life();
+        let under_way = lease.sending();
+        lease.close();
+        let late = lease.sending();
+        assert_eq!((late.check(), under_way.check()), (Err(LeaseEnded), Ok(())));
+        assert_eq!(late.handed_over(), Err(LeaseEnded));
+        drop(late);
+        tokio::join!(biased; lease.sends_done(), async { assert_eq!(under_way.handed_over(), Ok(())) });
+        let held = tokio::time::timeout(Duration::from_millis(20), lease.held()).await;
+        assert!(held.is_err(), "whoever waits to send would try again and again");
+    }
+
+    #[tokio::test]
     async fn a_write_counts_until_it_is_handed_over_in_time_or_told_of() {
         let lease = Lease::for_life();
         let (in_time, late) = (lease.sending(), lease.sending());
@@ -213,8 +251,10 @@ mod tests {
         lease.end();
         assert_eq!(late.handed_over(), Err(LeaseEnded));
         assert_eq!(lease.sending.load(Ordering::SeqCst), 1, "not reported yet");
+        assert!(lease.is_anything_unanswered());
         tokio::join!(biased; lease.sends_done(), async { drop(late) });
+        assert!(lease.is_anything_unanswered(), "sent in time, and not answered");
         drop(in_time);
-        assert_eq!(lease.sending.load(Ordering::SeqCst), 0);
+        assert_eq!((lease.sending.load(Ordering::SeqCst), lease.is_anything_unanswered()), (0, false));
     }
 }

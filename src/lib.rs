@@ -4,11 +4,13 @@
 
 pub mod admin;
 pub mod audit;
+pub mod auth;
 pub mod chroma;
 pub mod cli;
 pub mod clock;
 pub mod config;
 pub mod coordinator;
+pub mod current;
 pub mod events;
 pub mod executor;
 pub mod heal;
@@ -17,11 +19,15 @@ pub mod instance;
 pub mod journal;
 pub mod lasting;
 pub mod lease;
+
 pub mod metrics;
 pub mod order;
+pub mod process;
 pub mod proof;
 pub mod proxy;
 pub mod rejoin;
 pub mod server;
+pub mod traces;
 pub mod validate;
 pub mod web;
+pub mod wire;

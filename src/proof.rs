@@ -13,7 +13,8 @@
 #[cfg(feature = "proof")]
 mod armed;
 
-/// A step of a write's life (docs/life-of-a-write.md) at which the process can be made to die.
+/// A step of a write's life (docs/life-of-a-write.md), or of a copy that is made anew (rule R14), at which the process can be
+/// made to die.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum CrashPoint {
     /// A write is read and prepared; it is not in the journal yet.
@@ -42,11 +43,23 @@ pub enum CrashPoint {
     DuringSync,
     /// The journal is claimed from another edge that may linger; nothing is restored. Only with a shared journal.
     DuringTakeover,
+    /// A copy is about to be made anew; nothing of it is on the target.
+    BeforeCopy,
+    /// The new copy exists under its hidden name, and is empty.
+    CopyCreated,
+    /// A page of records is in the new copy.
+    AfterCopyPage,
+    /// The copy was compared; its lane is not held.
+    BeforeCutover,
+    /// The new copy has taken its name on the target; its admission is not durable.
+    NamesExchanged,
+    /// The admission is durable; the board does not know.
+    AfterCutover,
 }
 
 impl CrashPoint {
-    /// Every point, in the order of a write's life.
-    pub const ALL: [CrashPoint; 13] = [
+    /// Every point, in the order of a write's life, then of a copy's.
+    pub const ALL: [CrashPoint; 19] = [
         CrashPoint::BeforeAppend,
         CrashPoint::AfterAppend,
         CrashPoint::BeforeResolved,
@@ -60,7 +73,18 @@ impl CrashPoint {
         CrashPoint::BeforeRepeat,
         CrashPoint::DuringSync,
         CrashPoint::DuringTakeover,
+        CrashPoint::BeforeCopy,
+        CrashPoint::CopyCreated,
+        CrashPoint::AfterCopyPage,
+        CrashPoint::BeforeCutover,
+        CrashPoint::NamesExchanged,
+        CrashPoint::AfterCutover,
     ];
+
+    /// Whether it is passed only while a copy is made anew.
+    pub fn is_in_a_copy(self) -> bool {
+        self >= CrashPoint::BeforeCopy
+    }
 
     /// How it is named in the environment, and in the log of a process that ended there.
     pub fn as_str(self) -> &'static str {
@@ -78,6 +102,12 @@ impl CrashPoint {
             CrashPoint::BeforeRepeat => "before_repeat",
             CrashPoint::DuringSync => "during_sync",
             CrashPoint::DuringTakeover => "during_takeover",
+            CrashPoint::BeforeCopy => "before_copy",
+            CrashPoint::CopyCreated => "copy_created",
+            CrashPoint::AfterCopyPage => "after_copy_page",
+            CrashPoint::BeforeCutover => "before_cutover",
+            CrashPoint::NamesExchanged => "names_exchanged",
+            CrashPoint::AfterCutover => "after_cutover",
         }
     }
 }
@@ -108,11 +138,19 @@ pub enum Rule {
     /// R12: an instance that fails what another one has applied skips it, as if it had been rejected; and what may have been
     /// acknowledged is rejected by agreement.
     AppliedStands,
+    /// R5, R16: a diverged copy is found equal without being read.
+    CompareFirst,
+    /// R14: what entered the lane since the last comparison is not brought to the new copy, unless the lists of ids show it.
+    TailToo,
+    /// R14: the lane goes on, once it has stood still, while the new copy takes its place.
+    HeldLane,
+    /// R14: what was deleted on the source while the copy was made stays in the copy.
+    DeletedToo,
 }
 
 impl Rule {
     /// Every rule.
-    pub const ALL: [Rule; 10] = [
+    pub const ALL: [Rule; 14] = [
         Rule::JournalFirst,
         Rule::ReplayOne,
         Rule::KeepOrder,
@@ -123,6 +161,10 @@ impl Rule {
         Rule::DeleteInPlace,
         Rule::SuspectBound,
         Rule::AppliedStands,
+        Rule::CompareFirst,
+        Rule::TailToo,
+        Rule::HeldLane,
+        Rule::DeletedToo,
     ];
 
     /// How its breach is named in the environment.
@@ -138,6 +180,10 @@ impl Rule {
             Rule::DeleteInPlace => "late_delete_where",
             Rule::SuspectBound => "send_suspect_twice",
             Rule::AppliedStands => "reject_what_was_applied",
+            Rule::CompareFirst => "admit_without_compare",
+            Rule::TailToo => "skip_the_tail",
+            Rule::HeldLane => "switch_without_barrier",
+            Rule::DeletedToo => "copy_resurrects_deleted",
         }
     }
 }

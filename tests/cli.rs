@@ -154,3 +154,28 @@ fn words_to_a_live_edge_end_with_1_without_one_and_with_64_for_a_mistake() {
     mistakes(chroma_edge().args(["heal", "rebuild"]).args(nobody));
     mistakes(chroma_edge().args(["adopt", "--from", "a", "--all", "--collection", "docs"]).args(nobody));
 }
+
+#[test]
+fn a_new_token_is_printed_once_with_the_line_that_lets_it_in() {
+    let make = || stdout(chroma_edge().args(["token", "new", "--name", "cms", "--role", "writer"]));
+    let (one, other) = (make(), make());
+    let token = one.lines().next().unwrap().to_owned();
+    assert!(token.len() > 60 && !other.contains(&token), "{one}");
+    let line = one.lines().last().unwrap();
+    let digest = chroma_edge::auth::Digest::of(token.as_bytes()).hex();
+    assert_eq!(line, format!("- {{ name: cms, role: writer, sha256: {digest} }}"));
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("edge.yaml");
+    let minimal = std::fs::read_to_string("conf/minimal.yaml").unwrap();
+    std::fs::write(&file, format!("{minimal}  auth:\n    tokens:\n      {line}\n")).unwrap();
+    let shown = stdout(chroma_edge().arg("check").arg("--conf").arg(&file));
+    assert!(shown.contains("cms (writer)") && !shown.contains(&token), "{shown}");
+    chroma_edge().args(["token", "new", "--name", "a b", "--role", "writer"]).assert().code(64);
+    chroma_edge().args(["token", "new", "--name", "a", "--role", "owner"]).assert().code(64);
+}
+
+#[test]
+fn top_needs_a_terminal_and_says_what_there_is_without_one() {
+    let said = mistakes(chroma_edge().args(["top", "--url", "http://127.0.0.1:1"]));
+    assert!(said.contains("terminal") && said.contains("chroma-edge status --json"), "{said}");
+}

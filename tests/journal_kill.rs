@@ -42,6 +42,7 @@ fn draft() -> Draft {
         client_session: None,
         client_ip: None,
         user_identifier: None,
+        trace_context: None,
     }
 }
 

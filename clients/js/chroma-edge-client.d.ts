@@ -1,5 +1,18 @@
 /** chroma-edge-client: transaction ids, safe retries and recovery for writes to Chroma through chroma-edge. */
 
+// Pages and Node have the first four, pages alone the last. Where the program has no types for them, neither the DOM library
+// nor those of Node, what little is used here stands in for them.
+type Global = typeof globalThis;
+type Fetch = Global extends { fetch: infer Found } ? Found : (input: any, init?: any) => Promise<any>;
+type Signal = Global extends { AbortSignal: { prototype: infer Found } }
+  ? Found
+  : { readonly aborted: boolean; readonly reason: any };
+type Address = Global extends { URL: { prototype: infer Found } } ? string | Found : string;
+type Place = Global extends { HTMLElement: { prototype: infer Found } } ? string | Found : string;
+
+/** The version of this library. */
+export const VERSION: string;
+
 export type TransactionStatus = "ATTEMPTING" | "COMPLETED" | "FAILED" | "RECOVERED" | "ABANDONED";
 export type Metadata = Record<string, string | number | boolean | null | Array<string | number | boolean>>;
 export type Vector = number[] | Float32Array | Float64Array;
@@ -25,6 +38,8 @@ export interface Transaction {
   result: unknown;
   target_instance: string | null;
   client_session: string | null;
+  /** The name of the token that it came with. */
+  principal?: string | null;
   instances: Array<{ name: string; applied: boolean }>;
 }
 
@@ -35,7 +50,7 @@ export interface Clock {
   clearTimer(timer: unknown): void;
 }
 
-export type Embed = (documents: string[], context: { signal: AbortSignal }) => Promise<Vector[]> | Vector[];
+export type Embed = (documents: string[], context: { signal: Signal }) => Promise<Vector[]> | Vector[];
 
 export interface RetryOptions {
   /** How often a request is sent again at most: 5. */
@@ -65,7 +80,7 @@ export interface ClientOptions extends RetryOptions {
   chunkSize?: number;
   /** Documents in one request of an upload: 100. */
   batchSize?: number;
-  fetch?: typeof fetch;
+  fetch?: Fetch;
   clock?: Clock;
   /** From 0 to 1. */
   random?: () => number;
@@ -74,7 +89,7 @@ export interface ClientOptions extends RetryOptions {
 export interface OperationOptions extends RetryOptions {
   /** The operation's own id: the same id with the same request happens once. 1 to 255 visible ASCII characters. */
   transactionId?: string;
-  signal?: AbortSignal;
+  signal?: Signal;
   headers?: Record<string, string>;
   /** What people see in the list. */
   label?: string;
@@ -163,7 +178,7 @@ export interface EventsOptions {
   session?: string;
   transaction?: string;
   lastEventId?: string | null;
-  signal?: AbortSignal;
+  signal?: Signal;
 }
 
 export class TransactionError extends Error {
@@ -189,12 +204,13 @@ export function sha256(text: string): string;
 export function splitText(text: string, size: number): string[];
 
 export class TransactionSafetyClient {
-  constructor(baseUrl: string | URL, options?: ClientOptions);
+  constructor(baseUrl: Address, options?: ClientOptions);
   readonly baseUrl: string;
   readonly session: string;
-  on(name: TransactionEventName, handler: (event: TransactionEvent) => void): () => void;
+  /** "*": all of them. */
+  on(name: TransactionEventName | "*", handler: (event: TransactionEvent) => void): () => void;
+  /** A failure of `watch` that no retry can mend. */
   on(name: "error", handler: (event: { type: "error"; error: unknown }) => void): () => void;
-  on(name: "*", handler: (event: TransactionEvent | { type: "error"; error: unknown }) => void): () => void;
   off(name: string, handler: (event: never) => void): void;
   close(): void;
   request<Data = unknown>(method: string, path: string, options?: RequestOptions): Promise<Result<Data>>;
@@ -212,25 +228,28 @@ export class TransactionSafetyClient {
     options?: OperationOptions,
   ): Promise<Result<{ deleted: number }>>;
   uploadFileWithSafety(
-    file: string | Blob | { name?: string; text(): Promise<string> },
+    /** Its text, a `File`, a `Blob`, or what is like one. */
+    file: string | { readonly name?: string; text(): Promise<string> },
     collection: string | { id: string },
     metadata?: Metadata,
     options?: UploadOptions,
   ): Promise<Upload>;
   getTransaction(id: string, options?: OperationOptions): Promise<Transaction>;
   status(options?: OperationOptions): Promise<unknown>;
-  pollForTransactionCompletion(id: string, options?: { timeout?: number; signal?: AbortSignal }): Promise<Transaction>;
+  pollForTransactionCompletion(id: string, options?: { timeout?: number; signal?: Signal }): Promise<Transaction>;
   isTimingGapError(error: unknown): boolean;
   events(options?: EventsOptions): AsyncGenerator<EdgeMessage, void, void>;
   watch(options?: { session?: string; lastEventId?: string | null }): () => void;
-  wrapFetch(inner?: typeof fetch): typeof fetch;
+  wrapFetch(inner?: Fetch): Fetch;
 }
 
 /** Safe writes under everything that calls `target.fetch`, for the client's edge only. Returns what undoes it. */
-export function installSafeFetch(client: TransactionSafetyClient, target?: { fetch: typeof fetch }): () => void;
+export function installSafeFetch(client: TransactionSafetyClient, target?: { fetch: Fetch }): () => void;
 
 export class TransactionSafetyUI {
-  constructor(client: TransactionSafetyClient, elementId: string | HTMLElement, options?: { label?: string; maxEntries?: number });
+  constructor(client: TransactionSafetyClient, elementId: Place, options?: { label?: string; maxEntries?: number });
   clearFinished(): void;
   destroy(): void;
 }
+
+export {};

@@ -2,6 +2,9 @@
 // One self-contained ES module for browsers and Node 20; the edge serves it at /transaction/safety/client.js.
 // Types: chroma-edge-client.d.ts. What is sent and relied on: clients/PROTOCOL.md. Licence: Apache-2.0.
 
+/** The version of this library. */
+export const VERSION = "0.1.0";
+
 /** Waits longer than this the edge does not accept in one request. */
 const LONGEST_WAIT_SECONDS = 60;
 /** How much longer than asked for the answer to a waiting request may take. */
@@ -265,7 +268,7 @@ export class TransactionSafetyClient {
 
   // ---- events
 
-  /** Calls `handler` at each event of that name, or at all with "*". Returns what takes it away again. */
+  /** Calls `handler` at each event of that name, or with "*" at all of transactions. Returns what takes it away again. */
   on(name, handler) {
     if (!this.#handlers.has(name)) this.#handlers.set(name, new Set());
     this.#handlers.get(name).add(handler);
@@ -278,7 +281,7 @@ export class TransactionSafetyClient {
 
   #emit(type, details) {
     const event = { type, ...details };
-    for (const name of [type, "*"]) {
+    for (const name of type === "error" ? [type] : [type, "*"]) {
       for (const handler of [...(this.#handlers.get(name) ?? [])]) {
         try {
           handler(event);

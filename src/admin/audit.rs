@@ -88,13 +88,15 @@ impl Admin {
                 "records_per_second": running.records_per_second,
             })
         });
+        // Before the results: whoever sees that a request has ended also sees what it found.
+        let finished = self.audits.last_ended();
         let collections: Vec<Value> =
             self.audits.all().iter().map(|(collection, audit)| self.audit_shown(*collection, audit)).collect();
         let [records, condemned, differing] = self.audits.totals();
         json!({
             "running": running,
             "last_request": self.audits.last_asked(),
-            "last_finished_request": self.audits.last_ended(),
+            "last_finished_request": finished,
             "compared_records": records,
             "condemned_copies": condemned,
             "differing_collections": differing,

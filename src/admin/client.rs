@@ -5,15 +5,15 @@ use std::sync::LazyLock;
 
 use bytes::Bytes;
 use http::Method;
-use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, IF_NONE_MATCH};
+use http::header::{CACHE_CONTROL, CONTENT_TYPE, ETAG, HeaderName, IF_NONE_MATCH};
 use sha2::{Digest, Sha256};
 
 use crate::chroma::EdgeAnswer;
 use crate::web::{PageRequest, Reply};
 
-/// Where it is.
-pub(super) const PATH: &str = "/transaction/safety/client.js";
 const CLIENT: &str = include_str!("../../clients/js/chroma-edge-client.js");
+/// Whose pages may load it as a script: everybody's.
+const RESOURCE_POLICY: HeaderName = HeaderName::from_static("cross-origin-resource-policy");
 /// Browsers ask each time whether it is still the same: it changes with the edge.
 const FRESHNESS: &str = "no-cache";
 
@@ -38,7 +38,7 @@ pub(super) fn respond(request: &PageRequest) -> Reply {
     } else {
         Reply::json(200, Bytes::from_static(CLIENT.as_bytes())).with(CONTENT_TYPE, "text/javascript; charset=utf-8")
     };
-    reply.with(ETAG, &TAG).with(CACHE_CONTROL, FRESHNESS)
+    reply.with(ETAG, &TAG).with(CACHE_CONTROL, FRESHNESS).with(RESOURCE_POLICY, "cross-origin")
 }
 
 #[cfg(test)]
@@ -50,11 +50,12 @@ mod tests {
         headers.insert(IF_NONE_MATCH, if_none_match.parse().unwrap());
         respond(&PageRequest {
             method: Method::GET,
-            path: PATH.to_owned(),
+            path: crate::web::CLIENT_SCRIPT.to_owned(),
             query: String::new(),
             headers,
             body: Bytes::new(),
             client_ip: None,
+            principal: crate::auth::Principal::anonymous(crate::auth::Role::Admin),
         })
     }
 

@@ -225,6 +225,11 @@ impl Admin {
     }
 
     fn last_copy(&self, name: &str, last: &LastCopies) -> Refusal {
+        Refusal::conflict("last_copy", self.why_last_copy(name, last))
+    }
+
+    /// Why it is not drained unless somebody insists.
+    pub(super) fn why_last_copy(&self, name: &str, last: &LastCopies) -> String {
         let first = last.first.and_then(|id| {
             let board = self.core.board();
             board.catalog().get(id).map(|known| shown(&known.name).into_owned())
@@ -233,8 +238,7 @@ impl Admin {
             (0, _) => "anything".to_owned(),
             (count, first) => format!("{count} of its collections ({}, ...)", first.unwrap_or_default()),
         };
-        let text = format!("Without {name}, no other instance could serve {what}: add \"confirm\": {name:?} to insist");
-        Refusal::conflict("last_copy", text)
+        format!("Without {name}, no other instance could serve {what}: add \"confirm\": {name:?} to insist")
     }
 
     fn undrain(&self, request: &PageRequest) -> Result<Reply, Refusal> {

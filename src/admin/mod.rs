@@ -6,37 +6,50 @@
 mod adopt;
 mod audit;
 mod client;
+mod dashboard;
+mod earlier;
 mod faults;
 mod foreign;
 mod heal;
 mod instances;
+mod lag;
+mod openapi;
+mod options;
 mod pages;
 mod quarantine;
+mod ready;
 mod refused;
+mod reload;
 mod safety;
 mod standby;
+mod table;
 
+pub use self::earlier::Earlier;
+pub use self::options::{AdminOptions, EarlierOptions, Lanes, StoreKind};
+pub use self::reload::{Ask, Change as ReloadChange, Process, Reload, ReloadRefusal, Reloaded, Restart};
 pub use self::safety::shown_in_event;
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use async_trait::async_trait;
 use http::Method;
-use percent_encoding::percent_decode_str;
 use serde_json::Value;
 
-use self::safety::{Safety, SafetyPage};
+use self::dashboard::Dashboard;
+use self::safety::{Query, Refusal, Safety, SafetyPage};
+use self::table::{PageId, Route};
 use crate::audit::AuditReport;
 use crate::chroma::EdgeAnswer;
 use crate::clock;
 use crate::coordinator::Core;
+use crate::current::Current;
 use crate::events::{Hub, WebhookGauges};
 use crate::heal::HealProgress;
 use crate::ids::LaneId;
 use crate::instance::Health;
 use crate::proxy::{Admission, Objects, Vouch};
-use crate::web::{KeyHeaders, OwnPages, PageAnswer, PageRequest, Reply};
+use crate::web::{OwnPages, PageAnswer, PageRequest, Reply};
 
 pub use self::standby::StandbyPages;
 
@@ -52,23 +65,10 @@ pub struct Admin {
     safety: Safety,
     vouch: Arc<Vouch>,
     objects: Arc<Objects>,
-}
-
-/// Where the journal is kept.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum StoreKind {
-    Sqlite,
-    Postgres,
-}
-
-impl StoreKind {
-    /// As shown.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            StoreKind::Sqlite => "sqlite",
-            StoreKind::Postgres => "postgres",
-        }
-    }
+    dashboard: Dashboard,
+    reload: Arc<dyn Reload>,
+    earlier: Earlier,
+    options: Current<AdminOptions>,
 }
 
 /// A page.
@@ -85,16 +85,6 @@ enum Page {
     MethodNotAllowed,
 }
 
-/// What the pages need of the configuration.
-#[derive(Clone, Debug)]
-pub struct AdminOptions {
-    /// Between two runs of recovery when nothing has changed.
-    pub recovery_interval: Duration,
-    pub store: StoreKind,
-    /// Which request headers bring the client's own id of an operation.
-    pub key_headers: KeyHeaders,
-}
-
 /// The consumers of events.
 #[derive(Clone)]
 pub struct Listeners {
@@ -106,38 +96,34 @@ pub struct Listeners {
 impl Admin {
     /// The pages over these rooms.
     pub fn new(
-        core: Arc<Core>,
-        admission: Arc<Admission>,
-        health: Arc<Health>,
+        (core, admission, health): (Arc<Core>, Arc<Admission>, Arc<Health>),
         listeners: Listeners,
         (vouch, objects): (Arc<Vouch>, Arc<Objects>),
-        (healing, audits): (Arc<HealProgress>, Arc<AuditReport>),
-        options: &AdminOptions,
+        ((healing, audits), earlier): ((Arc<HealProgress>, Arc<AuditReport>), Earlier),
+        (options, reload): (Current<AdminOptions>, Arc<dyn Reload>),
     ) -> Admin {
         let hub = Arc::clone(&listeners.hub);
-        let (interval, key_headers) = (options.recovery_interval, options.key_headers.clone());
-        let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, interval, key_headers);
-        let store = options.store;
-        Admin { core, admission, store, started: clock::now(), listeners, healing, audits, safety, vouch, objects }
-    }
-
-    async fn page(&self, path: &str) -> Option<Page> {
-        Some(match path {
-            "/health" => self.health(),
-            "/status" => self.status().await,
-            "/wal/status" => self.wal_status().await,
-            "/collection/mappings" => self.mappings(),
-            "/admin/quarantine" => self.quarantine().await,
-            "/metrics" => self.metrics().await,
-            FAULTS => self.faults().await,
-            _ => return None,
-        })
+        let (store, dashboard) = (options.get().store, Dashboard::new(options.get().dashboards));
+        let safety = Safety::new(Arc::clone(&core), Arc::clone(&admission), health, hub, options.clone());
+        let started = clock::now();
+        Admin {
+            core,
+            admission,
+            store,
+            started,
+            listeners,
+            healing,
+            audits,
+            safety,
+            vouch,
+            objects,
+            dashboard,
+            reload,
+            earlier,
+            options,
+        }
     }
 }
-
-/// The paths of [`Admin::page`].
-const PAGES: [&str; 7] =
-    ["/health", "/status", "/wal/status", "/collection/mappings", "/admin/quarantine", "/metrics", "/admin/faults"];
 
 /// Where another primary is asked for.
 const SWITCHOVER: &str = "/admin/switchover";
@@ -145,30 +131,6 @@ const SWITCHOVER: &str = "/admin/switchover";
 const DRAIN: &str = "/admin/drain";
 /// Where its end is asked for.
 const UNDRAIN: &str = "/admin/undrain";
-/// The largest body of a request for one of them.
-const INSTANCE_BODY_BYTES: usize = 4096;
-/// The paths of [`Admin::on_instances`].
-const INSTANCE_PAGES: [&str; 3] = [SWITCHOVER, DRAIN, UNDRAIN];
-
-/// The largest body of a request about something that is quarantined.
-const QUARANTINE_BODY_BYTES: usize = 4096;
-
-/// The id of something that is quarantined, if this is the path of one.
-fn quarantined_at(path: &str) -> Option<String> {
-    let segment = path.strip_prefix("/admin/quarantine/").filter(|segment| !segment.contains('/'))?;
-    Some(percent_decode_str(segment).decode_utf8_lossy().into_owned())
-}
-
-/// Where operators give their words.
-const ADOPT: &str = "/admin/adopt";
-const FOREIGN: &str = "/admin/foreign";
-const HEAL: &str = "/admin/heal";
-const AUDIT: &str = "/admin/audit";
-const WORDS: [&str; 4] = [ADOPT, FOREIGN, HEAL, AUDIT];
-
-/// The largest body with one.
-const WORD_BYTES: usize = 16 * 1024;
-
 /// Where faults are listed.
 const FAULTS: &str = "/admin/faults";
 
@@ -181,53 +143,71 @@ fn lane_of_faults(path: &str) -> Option<Option<LaneId>> {
 #[async_trait]
 impl OwnPages for Admin {
     fn takes(&self, method: &Method, path: &str) -> Option<usize> {
-        if INSTANCE_PAGES.contains(&path) {
-            return Some(if *method == Method::POST { INSTANCE_BODY_BYTES } else { 0 });
-        }
-        if PAGES.contains(&path) {
-            return Some(0);
-        }
-        if path == client::PATH || lane_of_faults(path).is_some() {
-            return Some(0);
-        }
-        if WORDS.contains(&path) {
-            return Some(if *method == Method::POST { WORD_BYTES } else { 0 });
-        }
-        if quarantined_at(path).is_some() {
-            return Some(if *method == Method::POST { QUARANTINE_BODY_BYTES } else { 0 });
-        }
-        SafetyPage::at(path).map(|page| page.body_bytes(method))
+        table::at(path).map(|route| route.body_bytes(method))
     }
 
     async fn respond(&self, request: PageRequest) -> PageAnswer {
-        if let Some(page) = SafetyPage::at(&request.path) {
+        let Some(route) = table::at(&request.path) else { return Reply::from(EdgeAnswer::empty(404)).into() };
+        if !route.allows(&request.method) {
+            return Reply::from(EdgeAnswer::method_not_allowed(route.methods)).into();
+        }
+        if let (PageId::Safety, Some(page)) = (route.page, SafetyPage::at(&request.path)) {
             return self.safety.respond(page, &request).await;
         }
-        if let Some(id) = quarantined_at(&request.path) {
-            return self.on_quarantined(&id, &request).await.into();
+        if route.page == PageId::Dashboard {
+            return self.on_dashboard(&request).await;
         }
-        match request.path.as_str() {
-            ADOPT => return self.on_adopt(&request).await.into(),
-            FOREIGN => return self.on_foreign(&request).into(),
-            HEAL => return self.on_heal(&request).into(),
-            AUDIT => return self.on_audit(&request).into(),
-            _ => {}
-        }
-        if INSTANCE_PAGES.contains(&request.path.as_str()) {
-            return self.on_instances(&request).into();
-        }
-        if request.path == client::PATH {
-            return client::respond(&request).into();
-        }
-        if let Some(lane) = lane_of_faults(&request.path) {
-            return self.forget_faults(&request.method, lane).await.into();
-        }
-        let reads = request.method == Method::GET || request.method == Method::HEAD;
-        match reads {
-            true => self.page(&request.path).await.map_or_else(|| EdgeAnswer::empty(404).into(), Reply::from),
-            false => Reply::from(Page::MethodNotAllowed),
-        }
-        .into()
+        self.reply(route, &request).await.unwrap_or_else(|refusal| Reply::from(&refusal)).into()
+    }
+}
+
+impl Admin {
+    /// The page, by a method that it has.
+    async fn reply(&self, route: &Route, request: &PageRequest) -> Result<Reply, Refusal> {
+        let (earlier, path) = (&self.earlier, &request.path);
+        let page = |body: Value| Reply::json(200, body.to_string());
+        Ok(match route.page {
+            PageId::Health => self.health().into(),
+            PageId::Live => self.alive().into(),
+            PageId::Ready => self.ready().await.into(),
+            PageId::Status => {
+                if Query::of(&request.query).get("realtime") == Some("true") {
+                    earlier.probe().await;
+                }
+                self.status().await.into()
+            }
+            PageId::WalStatus => self.wal_status().await.into(),
+            PageId::WalCleanup => earlier.wal_cleanup(&self.safety, request).await?,
+            PageId::Mappings => self.mappings().await.into(),
+            PageId::Mapping => earlier.delete_mapping(&route.parameter(path)),
+            PageId::Metrics if earlier::wants_json(&request.headers) => page(earlier.machine()),
+            PageId::Metrics => self.metrics().await.into(),
+            PageId::MetricsJson => page(earlier.machine()),
+            PageId::OpenApi => openapi::page(),
+            PageId::ClientScript => client::respond(request),
+            PageId::Quarantine => self.quarantine().await.into(),
+            PageId::Quarantined => self.on_quarantined(&route.parameter(path), request).await,
+            PageId::Faults => self.faults().await.into(),
+            PageId::LaneFaults => self.forget_faults(&request.method, lane_of_faults(path).flatten()).await,
+            PageId::Instances => self.on_instances(request),
+            PageId::Adopt => self.on_adopt(request).await,
+            PageId::Foreign => self.on_foreign(request),
+            PageId::Heal => self.on_heal(request),
+            PageId::Audit => self.on_audit(request),
+            PageId::CollectionMappings => earlier.collection_mappings(request).await?,
+            PageId::CreateMapping => earlier.create_mapping(request).await,
+            PageId::CompleteMappings => earlier.complete_mappings(request).await,
+            PageId::InstanceList => page(earlier.instances()),
+            PageId::InstanceHealth => self.on_instance_health(&route.parameter(path), request),
+            PageId::WalCount => page(earlier.wal_count(self.pending_now()).await),
+            PageId::WalErrors => page(earlier.wal_errors().await?),
+            PageId::WalDebug => page(earlier.wal_debug(self.pending_now()).await?),
+            PageId::Scalability => page(earlier.scalability()),
+            PageId::Button => earlier.press(path, self.pending_now()).await?,
+            PageId::Reload => reload::respond(self.reload.as_ref(), request).await,
+            // Answered by their rooms.
+            PageId::Safety | PageId::Dashboard => EdgeAnswer::empty(404).into(),
+        })
     }
 }
 
@@ -244,13 +224,6 @@ impl From<Page> for Reply {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_quarantined_has_a_path() {
-        assert_eq!(quarantined_at("/admin/quarantine/read-1").as_deref(), Some("read-1"));
-        assert_eq!(quarantined_at("/admin/quarantine/a%2Fb").as_deref(), Some("a/b"));
-        assert_eq!((quarantined_at("/admin/quarantine"), quarantined_at("/admin/quarantine/a/b")), (None, None));
-    }
 
     #[test]
     fn a_path_names_the_lane_of_its_faults() {

@@ -2,36 +2,39 @@
 
 use serde_json::{Value, json};
 
+use super::earlier::{Pending, extend};
 use super::{Admin, Page, instances};
 use crate::chroma::{ByIdRoute, Capabilities, CopiedBy, MetadataArrays};
 use crate::heal::HealPause;
 use crate::ids::{CollectionId, InstanceId, LaneId, shown};
-use crate::instance::Phase;
+use crate::instance::{BreakerState, Phase};
+use crate::journal::retention::ApplicationQuota;
 use crate::journal::{EventId, EventScope, Status, Totals};
 use crate::metrics::{self, Gauges, InstanceGauges, Number};
 use crate::order::{LaneState, LaneView};
 use crate::proxy::Objects;
+use crate::traces::{self, Tracer};
 
 /// Collections that a list on a page names at most; its count says how many there are.
 const SHOWN_COLLECTIONS: usize = 100;
 
 /// The board at one moment.
-struct Picture {
-    lanes: Vec<LaneView>,
-    collections: usize,
+pub(super) struct Picture {
+    pub lanes: Vec<LaneView>,
+    pub collections: usize,
     entries: usize,
 }
 
 impl Picture {
-    fn behind(&self, instance: InstanceId) -> u64 {
+    pub fn behind(&self, instance: InstanceId) -> u64 {
         self.lanes.iter().map(|lane| lane.behind[instance.0]).sum()
     }
 
-    fn pending(&self) -> u64 {
+    pub fn pending(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.pending).sum()
     }
 
-    fn in_doubt(&self) -> u64 {
+    pub fn in_doubt(&self) -> u64 {
         self.lanes.iter().map(|lane| lane.in_doubt).sum()
     }
 
@@ -41,11 +44,11 @@ impl Picture {
 }
 
 impl Admin {
-    fn may_send(&self) -> bool {
+    pub(super) fn may_send(&self) -> bool {
         self.core.lease().check().is_ok()
     }
 
-    fn picture(&self) -> Picture {
+    pub(super) fn picture(&self) -> Picture {
         let board = self.core.board();
         let collections = board.catalog().count();
         Picture { lanes: board.lane_views(), collections, entries: board.entries() }
@@ -92,27 +95,36 @@ impl Admin {
         Page::Json { status: if healthy == 0 { 503 } else { 200 }, body }
     }
 
-    fn instance(&self, id: InstanceId, picture: &Picture) -> Value {
+    /// How it is, in a word.
+    pub(super) fn state_of(&self, id: InstanceId, picture: &Picture) -> &'static str {
+        let is_foreign = self.core.discovery().markers().foreign(id).is_some();
+        match (self.core.registry().phase(id), self.core.drain_of(id)) {
+            (Phase::Returned, _) if is_foreign => "foreign",
+            (phase, Some(drain)) if phase.usable() => instances::stage(&drain),
+            (Phase::Up, None) if picture.behind(id) > 0 => "catching_up",
+            (other, _) => other.as_str(),
+        }
+    }
+
+    pub(super) fn instance(&self, id: InstanceId, picture: &Picture) -> Value {
         let registry = self.core.registry();
-        let phase = registry.phase(id);
         let behind = picture.behind(id);
         let (drain, primary) = (self.core.drain_of(id), self.core.board().primary());
-        let is_foreign = self.core.discovery().markers().foreign(id).is_some();
-        let state = match (phase, &drain) {
-            (Phase::Returned, _) if is_foreign => "foreign",
-            (phase, Some(drain)) if phase.usable() => instances::stage(drain),
-            (Phase::Up, None) if behind > 0 => "catching_up",
-            (other, _) => other.as_str(),
-        };
+        let breaker = registry.breaker(id);
         json!({
             "name": registry.name(id).as_str(),
             "url": registry.url(id).to_string(),
             "role": if id == primary { "primary" } else { "replica" },
             "healthy": self.core.is_in_use(id),
             "drain": drain.as_ref().map(instances::drain_shown),
-            "state": state,
+            "state": self.state_of(id, picture),
             "since": registry.since(id).millis(),
             "last_error": registry.last_error(id),
+            "breaker": {
+                "state": breaker.state.as_str(),
+                "since": breaker.since.millis(),
+                "opened": breaker.opened,
+            },
             "pending_writes": behind,
             "in_flight": registry.in_flight(id),
             "diverged_collections": picture.diverged(id),
@@ -133,10 +145,15 @@ impl Admin {
     }
 
     pub(super) async fn status(&self) -> Page {
-        let picture = self.picture();
+        let (lags, picture) = (self.earlier.lags().await, self.picture());
         let registry = self.core.registry();
-        let instances: Vec<Value> = registry.ids().map(|id| self.instance(id, &picture)).collect();
-        let body = json!({
+        let shown = |(id, lag): (InstanceId, Option<f64>)| {
+            let mut shown = self.instance(id, &picture);
+            extend(&mut shown, self.earlier.instance(id, picture.behind(id), lag));
+            shown
+        };
+        let instances: Vec<Value> = registry.ids().zip(lags).map(shown).collect();
+        let mut body = json!({
             "role": "active",
             "journal": { "store": self.store.as_str(), "lease": if self.may_send() { "held" } else { "ended" } },
             "instances": instances,
@@ -146,6 +163,8 @@ impl Admin {
             "pending_writes": picture.pending(),
             "in_doubt": picture.in_doubt(),
             "collections": picture.collections,
+            "protected_collections": self.options.get().earlier.protection.collections,
+            "test_prefixes": self.options.get().earlier.protection.test_prefixes,
             "diverged": self.diverged(&picture),
             "quarantine": self.quarantine_counts().shown(),
             "healing": self.healing(),
@@ -161,7 +180,18 @@ impl Admin {
             "uptime_seconds": self.started.elapsed().as_secs(),
             "version": env!("CARGO_PKG_VERSION"),
         });
+        extend(&mut body, self.earlier.status(self.store, self.pending_in_all(&picture)));
         Page::Json { status: 200, body }
+    }
+
+    fn pending_in_all(&self, picture: &Picture) -> Pending {
+        let here = self.core.registry().ids().filter(|id| self.core.is_in_use(*id));
+        Pending { all: picture.pending(), in_reach: here.map(|id| picture.behind(id)).sum() }
+    }
+
+    /// Writes that some instance in step has yet to apply.
+    pub(super) fn pending_now(&self) -> u64 {
+        self.picture().pending()
     }
 
     /// For whom the journal is kept over its limit.
@@ -207,17 +237,19 @@ impl Admin {
         let registry = self.core.registry();
         let behind: serde_json::Map<String, Value> =
             registry.ids().map(|id| (registry.name(id).to_string(), json!(picture.behind(id)))).collect();
+        let more = self.earlier.wal_status(self.store, self.pending_in_all(&picture));
         let totals = match self.core.store().totals().await {
             Ok(totals) => totals,
             Err(error) => {
-                let body =
+                let mut body =
                     json!({ "available": false, "error": error.to_string(), "pending_writes": picture.pending() });
+                extend(&mut body, more);
                 return Page::Json { status: 200, body };
             }
         };
         let stats = self.core.journal().stats();
         let capacity = self.core.capacity();
-        let body = json!({
+        let mut body = json!({
             "available": true,
             "store": self.store.as_str(),
             "pending_writes": picture.pending(),
@@ -234,10 +266,12 @@ impl Admin {
             "commits": stats.commits(),
             "failed_commits": stats.commits_failed(),
         });
+        extend(&mut body, more);
         Page::Json { status: 200, body }
     }
 
-    pub(super) fn mappings(&self) -> Page {
+    pub(super) async fn mappings(&self) -> Page {
+        let times = self.earlier.times().await;
         let registry = self.core.registry();
         let board = self.core.board();
         let mut mappings: Vec<_> = board.catalog().collections().collect();
@@ -253,7 +287,7 @@ impl Admin {
                             && board.state_of(collection.id, id) == LaneState::InStep,
                     })
                 };
-                json!({
+                let mut shown = json!({
                     "collection_id": collection.id.to_string(),
                     "collection_name": collection.name,
                     "tenant": collection.scope.tenant,
@@ -261,10 +295,25 @@ impl Admin {
                     "equal_as_of": self.audits.of(collection.id).and_then(|audit| audit.equal_as_of).map(|at| at.millis()),
                     "complete": collection.mappings.iter().all(Option::is_some),
                     "instances": registry.ids().map(on).collect::<Vec<_>>(),
-                })
+                });
+                extend(&mut shown, self.earlier.mapping(collection, &times));
+                shown
             })
             .collect();
         Page::Json { status: 200, body: json!({ "count": mappings.len(), "mappings": mappings }) }
+    }
+
+    /// What requests may hold, and how many one client may make.
+    fn batch_numbers(&self) -> [(Number, i64); 5] {
+        let (batches, sync) = (self.core.board().batches(), self.core.sync_numbers().counts());
+        let (options, count) = (self.options.get(), |value: u64| i64::try_from(value).unwrap_or(i64::MAX));
+        [
+            (Number::ClientRateLimit, i64::from(options.client_rate)),
+            (Number::BatchDocuments, i64::from(batches.documents)),
+            (Number::BatchDocumentsLimit, i64::from(options.earlier.merge_documents)),
+            (Number::MemoryShort, count(sync.memory_short)),
+            (Number::BatchesReduced, count(sync.batches_reduced)),
+        ]
     }
 
     /// What was done about copies, and found about them.
@@ -285,13 +334,22 @@ impl Admin {
     fn instance_gauges(&self, id: InstanceId, picture: &Picture) -> InstanceGauges {
         let registry = self.core.registry();
         let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+        let breaker = registry.breaker(id);
         InstanceGauges {
             name: registry.name(id).to_string(),
             up: i64::from(registry.usable(id)),
             primary: i64::from(self.core.board().primary() == id),
             drained: i64::from(self.core.drain_of(id).is_some()),
             pending: i64::try_from(picture.behind(id)).unwrap_or(i64::MAX),
+            lag_bytes: 0,
+            lag_seconds: None,
             in_flight: number(registry.in_flight(id)),
+            breaker: match breaker.state {
+                BreakerState::Closed => 0,
+                BreakerState::HalfOpen => 1,
+                BreakerState::Open => 2,
+            },
+            breaker_opened: i64::try_from(breaker.opened).unwrap_or(i64::MAX),
             diverged: number(picture.diverged(id)),
             holds_journal: i64::from(self.core.capacity().held_back_by.as_ref() == Some(registry.name(id))),
         }
@@ -306,7 +364,8 @@ impl Admin {
         let mut gauges = Gauges::default();
         let capacity = self.core.capacity();
         gauges.instances.extend(registry.ids().map(|id| self.instance_gauges(id, &picture)));
-        let limits = self.admission.limits();
+        self.set_lags(&mut gauges).await;
+        let (limits, visitors) = (self.admission.limits(), self.admission.visitors());
         gauges.numbers = vec![
             (Number::Active, 1),
             (Number::LeaseHeld, i64::from(self.may_send())),
@@ -322,21 +381,34 @@ impl Admin {
             (Number::WaitingLimit, number(limits.queued_requests)),
             (Number::BufferedBytes, number(self.admission.buffered())),
             (Number::BufferedBytesLimit, number(limits.buffered_bytes)),
+            (Number::Connections, number(visitors.count())),
+            (Number::ConnectionsLimit, number(visitors.limits().connections)),
+            (Number::ConnectionsClosedIdle, count(visitors.sent_away())),
+            (Number::ConnectionsRefused, count(visitors.refused())),
+            (Number::IncomingBodies, number(self.admission.incoming())),
+            (Number::IncomingBodiesLimit, number(limits.incoming_bodies)),
             (Number::BodyBytesLimit, number(limits.body_bytes)),
             (Number::JournalReadable, i64::from(totals.is_ok())),
             (Number::JournalUsedBytes, count(capacity.used)),
             (Number::JournalBytesLimit, count(capacity.limit)),
         ];
+        gauges.numbers.extend(application_numbers(self.core.applications_quota()));
         let stats = self.core.journal().stats();
         gauges.numbers.push((Number::JournalQueue, number(stats.appends_waiting())));
         gauges.numbers.push((Number::JournalCommits, count(stats.commits())));
         gauges.numbers.push((Number::JournalFailedCommits, count(stats.commits_failed())));
+        gauges.numbers.extend(self.batch_numbers());
         gauges.numbers.extend(self.quarantine_numbers());
         gauges.numbers.extend(cache_numbers(&self.objects));
         gauges.numbers.extend(self.copy_numbers());
         gauges.numbers.extend(self.heal_numbers());
+        gauges.numbers.extend(self.recovery_numbers());
+        gauges.numbers.extend(span_numbers());
         gauges.numbers.push((Number::EventStreams, number(self.listeners.hub.streams())));
         gauges.numbers.push((Number::EventStreamsLimit, number(self.listeners.hub.limit())));
+        let (watching, limit) = self.dashboard.watchers();
+        gauges.numbers.push((Number::Dashboards, number(watching)));
+        gauges.numbers.push((Number::DashboardsLimit, number(limit)));
         if let Some(webhook) = &self.listeners.webhook {
             gauges.numbers.push((Number::WebhookFailed, count(webhook.failed())));
             if let Ok(last) = self.core.store().events(&EventScope::All, EventId::END, 0).await.map(|page| page.last) {
@@ -366,6 +438,12 @@ impl Admin {
     }
 }
 
+fn span_numbers() -> [(Number, i64); 2] {
+    let (waiting, most) = traces::tracer().map_or((0, 0), Tracer::waiting);
+    let count = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
+    [(Number::SpansWaiting, count(waiting)), (Number::SpansWaitingLimit, count(most))]
+}
+
 fn cache_numbers(objects: &Objects) -> [(Number, i64); 4] {
     let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     let (hits, misses) = objects.hits_and_misses();
@@ -374,6 +452,15 @@ fn cache_numbers(objects: &Objects) -> [(Number, i64); 4] {
         (Number::CollectionCacheLimit, count(objects.limit() as u64)),
         (Number::CollectionCacheHits, count(hits)),
         (Number::CollectionCacheMisses, count(misses)),
+    ]
+}
+
+fn application_numbers(quota: &ApplicationQuota) -> [(Number, i64); 3] {
+    let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+    [
+        (Number::JournalApplicationBytes, count(quota.used())),
+        (Number::JournalApplicationBytesLimit, count(quota.limit())),
+        (Number::ApplicationsRefused, count(quota.refused())),
     ]
 }
 

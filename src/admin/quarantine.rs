@@ -74,6 +74,7 @@ fn again(row: &QuarantineRow, request: Request, lane: LaneId) -> Draft {
         client_session: row.transaction.client_session.clone(),
         client_ip: row.transaction.client_ip.clone(),
         user_identifier: row.transaction.user_identifier.clone(),
+        trace_context: None,
     }
 }
 

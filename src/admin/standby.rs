@@ -7,23 +7,32 @@ use async_trait::async_trait;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::{Page, StoreKind};
+use super::options::StoreKind;
+use super::reload::{self, Reload};
+use super::{Page, earlier, openapi, ready};
 use crate::clock;
 use crate::metrics::{self, Gauges, Number};
+use crate::process::Observer;
 use crate::proxy::{StandbyReason, StandbyState};
 use crate::web::{OwnPages, PageAnswer, PageRequest, Reply};
+
+/// The pages that a standby has.
+const PAGES: [&str; 7] =
+    ["/health", "/health/live", "/health/ready", "/status", "/metrics", "/metrics.json", "/openapi.json"];
 
 /// Health, status and metrics of an edge that is not active.
 pub struct StandbyPages {
     standby: Arc<StandbyState>,
     store: StoreKind,
     started: Instant,
+    reload: Arc<dyn Reload>,
+    observer: Observer,
 }
 
 impl StandbyPages {
     /// The pages of an edge that waits for what `standby` says.
-    pub fn new(standby: Arc<StandbyState>, store: StoreKind) -> StandbyPages {
-        StandbyPages { standby, store, started: clock::now() }
+    pub fn new(standby: Arc<StandbyState>, store: StoreKind, reload: Arc<dyn Reload>) -> StandbyPages {
+        StandbyPages { standby, store, started: clock::now(), reload, observer: Observer::default() }
     }
 
     fn health(&self) -> Page {
@@ -60,15 +69,28 @@ impl StandbyPages {
 
 #[async_trait]
 impl OwnPages for StandbyPages {
-    fn takes(&self, _method: &Method, path: &str) -> Option<usize> {
-        matches!(path, "/health" | "/status" | "/metrics").then_some(0)
+    fn takes(&self, method: &Method, path: &str) -> Option<usize> {
+        if reload::takes(path) {
+            return Some(reload::body_bytes(method));
+        }
+        PAGES.contains(&path).then_some(0)
     }
 
     async fn respond(&self, request: PageRequest) -> PageAnswer {
+        if reload::takes(&request.path) {
+            return reload::respond(self.reload.as_ref(), &request).await.into();
+        }
         let page = match request.path.as_str() {
             _ if request.method != Method::GET && request.method != Method::HEAD => Page::MethodNotAllowed,
             "/health" => self.health(),
+            "/health/live" => ready::live(self.started),
+            "/health/ready" => ready::not_ready("standby", "another edge serves, or the journal is not there yet"),
             "/status" => self.status(),
+            "/openapi.json" => return openapi::page().into(),
+            "/metrics.json" => Page::Json { status: 200, body: earlier::machine_page(&self.observer) },
+            "/metrics" if earlier::wants_json(&request.headers) => {
+                Page::Json { status: 200, body: earlier::machine_page(&self.observer) }
+            }
             _ => {
                 let numbers = vec![(Number::Active, 0), (Number::LeaseHeld, 0)];
                 let body = metrics::page(&Gauges { numbers, ..Gauges::default() });
@@ -82,11 +104,21 @@ impl OwnPages for StandbyPages {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::admin::{Ask, ReloadRefusal, Reloaded};
+
+    struct Unchanged;
+
+    #[async_trait]
+    impl Reload for Unchanged {
+        async fn reload(&self, _ask: Ask) -> Result<Reloaded, ReloadRefusal> {
+            Ok(Reloaded::default())
+        }
+    }
 
     async fn page(standby: StandbyReason, path: &str) -> Option<(u16, String)> {
         let shared = Arc::new(StandbyState::default());
         shared.set(standby);
-        let pages = StandbyPages::new(shared, StoreKind::Postgres);
+        let pages = StandbyPages::new(shared, StoreKind::Postgres, Arc::new(Unchanged));
         pages.takes(&Method::GET, path)?;
         let request = PageRequest {
             method: Method::GET,
@@ -95,6 +127,7 @@ mod tests {
             headers: http::HeaderMap::new(),
             body: bytes::Bytes::new(),
             client_ip: None,
+            principal: crate::auth::Principal::anonymous(crate::auth::Role::Admin),
         };
         let PageAnswer::Whole(reply) = pages.respond(request).await else { panic!("a page has an end") };
         Some((reply.status, String::from_utf8(reply.body.to_vec()).unwrap()))
@@ -115,5 +148,12 @@ mod tests {
         let (status, body) = page(StandbyReason::Starting, "/metrics").await.unwrap();
         assert!(status == 200 && body.contains("chroma_edge_active 0\n"), "{body}");
         assert_eq!(page(StandbyReason::Starting, "/collection/mappings").await, None);
+        let (live, _) = page(StandbyReason::Starting, "/health/live").await.unwrap();
+        let (ready, body) = page(StandbyReason::Starting, "/health/ready").await.unwrap();
+        assert!(live == 200 && ready == 503 && body.contains("standby"), "{live} {ready} {body}");
+        assert!(
+            PAGES.iter().all(|path| crate::admin::table::at(path).is_some()),
+            "they are pages of an active edge, too"
+        );
     }
 }

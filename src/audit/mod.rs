@@ -23,6 +23,7 @@ pub use self::report::{AuditReport, AuditRequest, CollectionAudit, Differing, Fi
 use crate::chroma;
 use crate::clock;
 use crate::coordinator::Core;
+use crate::current::Current;
 use crate::heal::Place;
 use crate::ids::{CollectionId, InstanceId};
 use crate::instance::{Client, Generation};
@@ -50,9 +51,7 @@ pub struct AuditOptions {
 pub struct Auditor {
     core: Arc<Core>,
     client: Client,
-    options: AuditOptions,
-    /// The time limit of one request.
-    deadline: Duration,
+    options: Current<AuditOptions>,
     report: Arc<AuditReport>,
     /// Copies that fail queries and have no sound one beside them: for the log.
     failing: LastingStates<(CollectionId, InstanceId)>,
@@ -64,15 +63,9 @@ pub struct Auditor {
 
 impl Auditor {
     /// Run it in the runtime that `client` is to belong to.
-    pub fn new(
-        core: Arc<Core>,
-        client: Client,
-        options: AuditOptions,
-        deadline: Duration,
-        report: Arc<AuditReport>,
-    ) -> Self {
+    pub fn new(core: Arc<Core>, client: Client, options: Current<AuditOptions>, report: Arc<AuditReport>) -> Self {
         let (failing, undecided) = (LastingStates::default(), LastingStates::default());
-        Auditor { core, client, options, deadline, report, failing, undecided, left_alone: Mutex::default() }
+        Auditor { core, client, options, report, failing, undecided, left_alone: Mutex::default() }
     }
 
     /// Runs until the future is dropped.
@@ -120,6 +113,6 @@ impl Auditor {
         let id = known.mappings[instance.0]?;
         let path = chroma::collection_path(&known.scope, &id.to_string());
         let fits = states.contains(&board.state_of(collection, instance));
-        fits.then(|| Place::new(&self.core, &self.client, instance, path, self.deadline))
+        fits.then(|| Place::new(&self.core, &self.client, instance, path, self.core.registry().timeouts().attempt))
     }
 }

@@ -49,20 +49,22 @@ impl Auditor {
 
     /// Never ends: the collection that was compared longest ago is the next one.
     async fn compare_what_is_due(&self, begun: Instant) {
-        let AuditOptions { interval, rate } = self.options;
-        if interval.is_zero() {
-            return std::future::pending().await;
-        }
-        let first = begun + FIRST.min(interval);
         loop {
+            let options = *self.options.get();
+            let AuditOptions { interval, rate } = options;
+            let first = begun + FIRST.min(interval);
             let due = |collection: &CollectionId| match self.report.last(*collection) {
+                _ if interval.is_zero() => false,
                 Some(last) => last.elapsed() >= interval,
                 None => clock::now() >= first,
             };
             for collection in self.oldest_first().into_iter().filter(due) {
                 self.audit(collection, Pace::Rate(rate), Repair::Yes).await;
             }
-            tokio::time::sleep((interval / 100).clamp(SHORTEST_LOOK, LONGEST_LOOK)).await;
+            let next = clock::now() + (interval / 100).clamp(SHORTEST_LOOK, LONGEST_LOOK);
+            while (clock::now() < next || interval.is_zero()) && *self.options.get() == options {
+                tokio::time::sleep(SHORTEST_LOOK).await;
+            }
         }
     }
 

@@ -44,6 +44,17 @@ pub struct ErrorBody {
     pub transaction_id: Option<TransactionId>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Recovery>,
+    #[serde(flatten, skip_serializing_if = "Option::is_none")]
+    pub overload: Option<Overload>,
+}
+
+/// How much is served at once, for those that are refused because it is too much.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Overload {
+    /// Requests to one Chroma server.
+    pub concurrent_limit: usize,
+    /// Requests that may wait for that.
+    pub queue_size: usize,
 }
 
 fn transaction_text<S: serde::Serializer>(id: &Option<TransactionId>, to: S) -> Result<S::Ok, S::Error> {
@@ -56,12 +67,18 @@ fn transaction_text<S: serde::Serializer>(id: &Option<TransactionId>, to: S) -> 
 impl ErrorBody {
     /// An error with Chroma's two fields only.
     pub fn new(error: ErrorName, message: impl Into<String>) -> Self {
-        ErrorBody { error, message: message.into(), reason: None, transaction_id: None, recovery: None }
+        ErrorBody { error, message: message.into(), reason: None, transaction_id: None, recovery: None, overload: None }
     }
 
     /// The same error with a machine-readable cause.
     pub fn with_reason(mut self, reason: &'static str) -> Self {
         self.reason = Some(reason);
+        self
+    }
+
+    /// The same error with how much is served.
+    pub fn with_overload(mut self, overload: Option<Overload>) -> Self {
+        self.overload = overload;
         self
     }
 

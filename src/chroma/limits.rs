@@ -75,6 +75,11 @@ impl Measured {
         &mut self.sizes
     }
 
+    /// Whether it is a query for no results at all: Chroma's handler panics at it, and closes the connection.
+    pub const fn asks_for_none(&self) -> bool {
+        self.sizes.asks_for_none
+    }
+
     /// The index that the request defines.
     pub const fn index_shape(&self) -> IndexShape {
         self.sizes.index

@@ -45,7 +45,7 @@ pub use copy::{CopiedBy, CopyPlan, copy_requests, same_definition};
 pub use delete::{deleted_unknown, deletes_by_condition};
 pub use difference::{blank_definition_difference, definition_difference, name_difference};
 pub use envelope::{Envelope, Likeness};
-pub use error::{ErrorBody, ErrorName, Recovery};
+pub use error::{ErrorBody, ErrorName, Overload, Recovery};
 pub use feature::Feature;
 pub use limit_table::{Exceeded, IndexFault, Limit};
 pub use limits::{Measured, RequestLimits};
@@ -54,7 +54,7 @@ pub use marker::{
     MARKER_NAME, WIPE_NAME, Wiper, is_wiped_by, marker_change, marker_creation, read_marker, wipe_creation,
 };
 pub use merge::merge;
-pub use reserved::{RESERVED_PREFIX, is_reserved};
+pub use reserved::{RESERVED_PREFIX, hidden_name, is_reserved};
 pub use rewrite::{
     by_id_path, collection_list, collection_path, collection_response, collections_path, database_list, database_path,
     database_response, databases_path, error_text, instance_path, is_collection, listed_collections, strip_page,

@@ -39,6 +39,8 @@ pub(super) struct Sizes {
     pub documents: u64,
     pub dimension: u64,
     pub results: u64,
+    /// A query for no results at all.
+    pub asks_for_none: bool,
     pub conditions: Conditions,
     /// The index that the request defines, in part or whole.
     pub index: IndexShape,

@@ -1,31 +1,53 @@
 //! Log lines on standard error, one per event.
 //!
-//! Decides where lines go, which filter applies, and how much of one value a line shows. Pingora writes through the
-//! `log` crate; the subscriber takes those lines over, so that one filter rules all.
+//! Decides where lines go and which filter applies. Pingora writes through the `log` crate; the subscriber takes those lines
+//! over, so that one filter rules all.
 
-use std::fmt::{self, Debug, Write};
+use std::fmt::{self, Debug};
 use std::io::IsTerminal;
 
 use tracing::field::Field;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
 
-/// A line shows this much of each value: names and errors can hold as much as a client has sent.
-const VALUE_BYTES: usize = 1024;
+use super::json_lines::JsonLines;
+use super::shown;
+use crate::config::{LogFormat, SetLog};
 
-/// Starts logging with this filter, known to parse. Does nothing when logging runs already.
-pub(super) fn start(filter: &str) {
+/// Starts logging with this filter, known to parse; returned is what sets another one. Does nothing when logging runs already.
+pub(super) fn start(filter: &str, format: LogFormat) -> SetLog {
     // A file or a log collector must not get the codes of colours.
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let started = tracing_subscriber::fmt()
-        .with_env_filter(EnvFilter::new(filter))
-        .fmt_fields(debug_fn(write_field))
-        .with_ansi(coloured)
-        .with_writer(std::io::stderr)
-        .try_init();
-    if started.is_err() {
+    let lines = tracing_subscriber::fmt().with_writer(std::io::stderr);
+    let filter = EnvFilter::new(filter);
+    match format {
+        LogFormat::Text => {
+            let lines = lines.fmt_fields(debug_fn(write_field)).with_ansi(coloured);
+            let lines = lines.with_env_filter(filter).with_filter_reloading();
+            let handle = lines.reload_handle();
+            running(lines.try_init().is_ok(), move |filter| handle.reload(filter))
+        }
+        LogFormat::Json => {
+            let lines = lines.event_format(JsonLines).with_env_filter(filter).with_filter_reloading();
+            let handle = lines.reload_handle();
+            running(lines.try_init().is_ok(), move |filter| handle.reload(filter))
+        }
+    }
+}
+
+/// What sets another filter.
+fn running(
+    started: bool,
+    set: impl Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync + 'static,
+) -> SetLog {
+    if !started {
         tracing::debug!("logging runs already");
     }
+    Box::new(move |filter| {
+        if let Err(error) = set(EnvFilter::new(filter)) {
+            tracing::warn!(%error, "the log keeps its filter");
+        }
+    })
 }
 
 fn write_field(to: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
@@ -35,51 +57,5 @@ fn write_field(to: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Re
         "message" => {}
         name => write!(to, " {name}=")?,
     }
-    let mut shown = Shown { to: &mut *to, bytes: 0 };
-    write!(shown, "{value:?}")?;
-    let bytes = shown.bytes;
-    if bytes > VALUE_BYTES { write!(to, "... ({bytes} bytes)") } else { Ok(()) }
-}
-
-/// Passes on the first bytes, without control characters, and counts the others.
-struct Shown<'a, W: Write> {
-    to: &'a mut W,
-    bytes: usize,
-}
-
-impl<W: Write> Write for Shown<'_, W> {
-    fn write_str(&mut self, text: &str) -> fmt::Result {
-        for character in text.chars() {
-            self.bytes += character.len_utf8();
-            if self.bytes > VALUE_BYTES {
-                continue;
-            }
-            if character.is_control() && !matches!(character, '\n' | '\t') {
-                write!(self.to, "{}", character.escape_default())?;
-            } else {
-                self.to.write_char(character)?;
-            }
-        }
-        Ok(())
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn shown(text: &str) -> (String, usize) {
-        let mut to = String::new();
-        let mut shown = Shown { to: &mut to, bytes: 0 };
-        write!(shown, "{text}").unwrap();
-        let bytes = shown.bytes;
-        (to, bytes)
-    }
-
-    #[test]
-    fn a_long_value_is_cut_off_and_control_characters_are_escaped() {
-        assert_eq!(shown("plain \u{1b}[31m\n"), ("plain \\u{1b}[31m\n".to_owned(), 12));
-        let (text, bytes) = shown(&"ä".repeat(33_000));
-        assert_eq!((text.len(), bytes), (VALUE_BYTES, 66_000));
-    }
+    shown::write(to, format_args!("{value:?}"))
 }

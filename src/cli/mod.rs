@@ -1,17 +1,25 @@
 //! The command line: which command was meant, and which exit code answers it.
 //!
 //! Decides commands, options and exit codes: 0 done; 1 failed while running, or a check found something to be done; 64 a
-//! mistake in the command or the configuration, which is 2 for `validate`. What `serve` does is passed in, so that this
+//! mistake in the command or the configuration, which is 2 for `validate`; `status` has 2 for an edge that does not serve. What `serve` does is passed in, so that this
 //! room knows nothing of servers.
 
 mod adopt;
+mod cert;
 mod check;
+mod cleanup;
 mod heal;
+mod json_lines;
 mod logging;
 mod migrate;
 mod online;
 mod operator;
 mod shared;
+mod shown;
+mod status;
+mod token;
+mod top;
+mod upgrade;
 mod validate;
 mod verify;
 
@@ -23,7 +31,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use self::shared::USAGE;
-use crate::config::{self, Config};
+use crate::config::{self, Config, SetLog};
 use crate::proof;
 
 /// One highly available Chroma, made of two or more ordinary Chroma servers.
@@ -50,6 +58,20 @@ enum Command {
     Heal(heal::Asked),
     /// Compare the servers behind a live edge now, record by record; the exit code says whether they are equal.
     Verify(verify::Asked),
+    /// Have a live edge restarted in place, with the program and the configuration that are there now: no client sees an error.
+    Upgrade(upgrade::Asked),
+    /// Say whether a live edge is healthy; the exit code says it too: 0 healthy, 1 degraded, 2 it cannot be reached or does not serve.
+    Status(status::Asked),
+    /// Watch a live edge in this terminal, as its dashboard shows it; `q` ends it.
+    Top(top::Asked),
+    /// Remove collections that tests have left at a live edge: lists them, and asks first.
+    Cleanup(cleanup::Asked),
+    /// Make a certificate for a first try of TLS.
+    #[command(subcommand)]
+    Cert(cert::Asked),
+    /// Make a token for clients.
+    #[command(subcommand)]
+    Token(token::Asked),
     /// Print the version.
     Version,
 }
@@ -83,10 +105,10 @@ struct Migration {
 }
 
 /// Runs the command in `arguments`, the first of which is the program's name. `serve` gets a configuration
-/// that has passed every check, with logging set up; its error is shown and exits with 1.
+/// that has passed every check, with logging set up, and what sets its filter anew; its error is shown and exits with 1.
 pub fn run<T, E: Display>(
     arguments: impl IntoIterator<Item = OsString>,
-    serve: impl FnOnce(Config) -> Result<T, E>,
+    serve: impl FnOnce(Config, SetLog) -> Result<T, E>,
 ) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     // A check's exit codes are 0, 1 and 2, as those who run checks expect.
@@ -122,6 +144,12 @@ pub fn run<T, E: Display>(
         Command::Adopt(asked) => adopt::run(asked),
         Command::Heal(asked) => heal::run(asked),
         Command::Verify(asked) => verify::run(asked),
+        Command::Upgrade(asked) => upgrade::run(asked),
+        Command::Status(asked) => status::run(asked),
+        Command::Top(asked) => top::run(asked),
+        Command::Cleanup(asked) => cleanup::run(asked),
+        Command::Cert(asked) => cert::run(asked),
+        Command::Token(asked) => token::run(asked),
         Command::Version => {
             println!("chroma-edge {}", env!("CARGO_PKG_VERSION"));
             ExitCode::SUCCESS
@@ -139,12 +167,12 @@ fn with_config(path: Option<&Path>, act: impl FnOnce(Config) -> ExitCode) -> Exi
     }
 }
 
-fn start<T, E: Display>(config: Config, serve: impl FnOnce(Config) -> Result<T, E>) -> ExitCode {
-    logging::start(&config.log);
+fn start<T, E: Display>(config: Config, serve: impl FnOnce(Config, SetLog) -> Result<T, E>) -> ExitCode {
+    let set_log = logging::start(&config.log, config.log_format);
     for notice in &config.notices {
         tracing::warn!("{}", notice.0);
     }
-    match serve(config) {
+    match serve(config, set_log) {
         Ok(_) => ExitCode::SUCCESS,
         Err(error) => {
             tracing::error!("cannot serve: {error}");

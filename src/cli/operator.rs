@@ -21,6 +21,17 @@ pub(super) struct Edge {
 }
 
 impl Edge {
+    /// A connection to it. A mistake in the address is shown, and has the exit code of one.
+    pub(super) fn operator(self) -> Result<Operator, ExitCode> {
+        let from_environment =
+            || std::env::var_os("CHROMA_EDGE_TOKEN").map(|token| token.to_string_lossy().into_owned());
+        let token = self.token.or_else(from_environment);
+        Operator::at(&self.url, token.as_deref()).map_err(|mistake| {
+            eprintln!("{mistake}");
+            ExitCode::from(USAGE)
+        })
+    }
+
     /// Does this at the edge, and prints what it comes to.
     pub(super) fn ask(self, work: impl FnOnce(&Operator) -> Result<String, CallError>) -> ExitCode {
         self.ask_all(|operator| Ok((work(operator)?, ExitCode::SUCCESS)))
@@ -28,15 +39,9 @@ impl Edge {
 
     /// As [`Edge::ask`], for work that may succeed in part.
     pub(super) fn ask_all(self, work: impl FnOnce(&Operator) -> Result<(String, ExitCode), CallError>) -> ExitCode {
-        let from_environment =
-            || std::env::var_os("CHROMA_EDGE_TOKEN").map(|token| token.to_string_lossy().into_owned());
-        let token = self.token.or_else(from_environment);
-        let operator = match Operator::at(&self.url, token.as_deref()) {
+        let operator = match self.operator() {
             Ok(operator) => operator,
-            Err(mistake) => {
-                eprintln!("{mistake}");
-                return ExitCode::from(USAGE);
-            }
+            Err(code) => return code,
         };
         match work(&operator) {
             Ok((text, code)) => {

@@ -4,6 +4,8 @@
 //! `ca_file`, whose absence would otherwise show only at the first connection.
 
 use std::collections::HashMap;
+use std::net::SocketAddr;
+use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
@@ -12,23 +14,27 @@ use tracing_subscriber::EnvFilter;
 
 use super::file::{Notice, Raw};
 use super::mistake::{Ledger, Location};
-use super::outside;
 use super::pingora_keys::EDGE;
-use super::section::{Located, Section};
-use super::settings::{Adopt, Config, ConnectionPooling, JournalConfig, JournalStore, Limits};
+use super::section::Section;
+use super::settings::{
+    Adopt, Batching, Config, ConnectionPooling, GranularLocking, JournalConfig, JournalStore, Limits, LogFormat,
+};
 use super::tree::Node;
 use super::units::{ByteSize, show_duration};
+use super::values::{Source, Values};
+use super::{access, outside, traces, upstream, wire};
 use crate::audit::AuditOptions;
+use crate::auth::{Gate, Openness};
 use crate::chroma::{Envelope, Numbers, RequestLimits, Setting, Unit};
 use crate::heal::{HealMode, HealOptions};
 use crate::ids::InstanceName;
-use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Tls};
+use crate::instance::{BreakerRules, HealthOptions, InstanceOptions, InstanceUrl, Tls};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
-use crate::journal::retention::RetentionOptions;
+use crate::journal::retention::{APPLICATION_AGE, RetentionOptions, share_of};
 use crate::order::{Consistency, ForeignPolicy, MergeLimits};
-use crate::proxy::{AdmitLimits, ProxyOptions};
-use crate::web::{Promise, ResetPolicy};
+use crate::proxy::{AccessLog, AdmitLimits, AnswerLimits, ClientRate, Entrance, ProxyOptions};
+use crate::web::{KeyHeaders, Promise};
 
 /// How many documents one merged request holds unless something else is said.
 pub(super) const DEFAULT_MERGE_DOCUMENTS: usize = 500;
@@ -43,6 +49,7 @@ const ONE_INSTANCE: &str = "one instance is configured: nothing is kept twice, a
 
 /// An upper limit that no one needs to exceed.
 const MAX_JOURNAL_BYTES: ByteSize = ByteSize::mib(1 << 24);
+const LEAST_APPLICATION_BYTES: ByteSize = ByteSize::bytes(64 * 1024);
 
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -55,37 +62,47 @@ const fn secs(count: u64) -> Duration {
 const HOUR: Duration = secs(3_600);
 const DAY: Duration = secs(86_400);
 
+/// What a variable of the environment is set to.
+type Lookup<'a> = &'a dyn Fn(&str) -> Option<String>;
+
 /// Checks everything; None, or mistakes in the ledger, mean that it cannot be used.
-pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Option<Config> {
+pub(super) fn check(raw: Raw, mut pingora: ServerConf, lookup: Lookup<'_>, ledger: &Ledger) -> Option<Config> {
     let edge = Section::new(EDGE, raw.root.get(EDGE), ledger);
-    let instances = instances(&edge, ledger);
+    let instances = instances(&edge, lookup, ledger);
     let mut notices = raw.notices;
     if instances.len() == 1 {
         notices.push(Notice(ONE_INSTANCE.to_owned()));
     }
     let (attempt_timeout, request_timeout) = timeouts(&edge, ledger);
-    let (limits, requests) = limits(&edge, ledger);
+    let (limits, of_requests) = limits(&edge, ledger);
     let (heal, marker_interval, foreign) = heal(&edge);
+    let granular = [("true", GranularLocking::Enabled), ("false", GranularLocking::Disabled)];
+    let (key_headers, keep_ids) = outside::idempotency(&edge);
     let pooling = [("true", ConnectionPooling::Enabled), ("false", ConnectionPooling::Disabled)];
+    let formats = [("text", LogFormat::Text), ("json", LogFormat::Json)];
     let shutdown_grace = edge.duration("shutdown_grace", secs(8), ms(0)..=secs(300));
     if pingora.grace_period_seconds.is_none() {
         pingora.grace_period_seconds = Some(shutdown_grace.as_millis().div_ceil(1000) as u64);
     }
     let config = Config {
-        listen: edge.text("listen", "127.0.0.1:8000", |text| {
-            text.parse().map_err(|_| format!("{text:?} is not an address and port such as 127.0.0.1:8000"))
-        })?,
+        listen: edge.text("listen", "127.0.0.1:8000", address)?,
+        admin_listen: edge.optional("admin_listen", address).map(|found| found.value),
+        tls: wire::tls(&edge, ledger),
         instances,
-        journal: journal(&edge),
-        proxy: proxy(&edge, request_timeout, requests),
+        journal: journal(&edge, keep_ids, ledger),
+        proxy: proxy(&edge, request_timeout, of_requests, key_headers, (lookup, ledger)),
+        keep_ids,
         attempt_timeout,
         settle_time: edge.duration("settle_time", secs(2), ms(0)..=secs(60)),
         journal_timeout: edge.duration("journal_timeout", secs(5), ms(100)..=secs(600)),
         recovery_interval: edge.duration("recovery_interval", secs(30), ms(100)..=HOUR),
         shutdown_grace,
+        handover_linger: edge.duration("handover_linger", secs(6), ms(0)..=secs(300)),
         connection_pooling: edge.choice("connection_pooling", "true", &pooling, ConnectionPooling::Enabled),
+        granular_locking: edge.choice("granular_locking", "true", &granular, GranularLocking::Enabled),
         health: health(&edge, ledger),
         limits,
+        batching: batching(&edge),
         vouch: vouch(&edge),
         quarantine_wait: quarantine_wait(&edge),
         adopt: adopt(&edge),
@@ -94,12 +111,17 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
         foreign,
         audit: audit(&edge),
         webhook: outside::webhook(&edge, ledger),
+        traces: traces::traces(&edge, lookup, ledger),
         log: edge.text("log", LOG, log_filter)?,
+        log_format: edge.choice("log_format", "text", &formats, LogFormat::Text),
         pingora,
-        notices,
+        notices: Vec::new(),
+        values: Values::default(),
+        source: Source::Environment,
     };
     edge.finish();
-    Some(config)
+    notices.extend(open_to_others(&config));
+    Some(Config { notices, ..config })
 }
 
 /// The edge's own lines, and of the libraries only what someone should act on. Pingora's errors about single requests
@@ -110,11 +132,27 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, ledger: &Ledger) -> Optio
 const LOG: &str = "info,refinery_core=warn,pingora_core=warn,pingora_core::connectors=off,pingora_load_balancing=error,\
     pingora_proxy=off";
 
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an address and port such as 127.0.0.1:8000"))
+}
+
 fn log_filter(text: &str) -> Result<String, String> {
     match EnvFilter::builder().parse(text) {
         Ok(_) => Ok(text.to_owned()),
         Err(error) => Err(format!("{text:?} is not a log filter such as info or chroma_edge=debug,info: {error}")),
     }
+}
+
+/// Said at each start until it is said that this is meant.
+fn open_to_others(config: &Config) -> Option<Notice> {
+    let unsaid = matches!(config.proxy.entrance.gate, Gate::Open(Openness::Unsaid));
+    (unsaid && !config.listen.ip().is_loopback()).then(|| {
+        Notice(format!(
+            "whoever reaches {} can read, change and delete all data: no token is asked for. Set edge.auth.tokens, or \
+             edge.auth: none (AUTH=none) if that is meant",
+            config.listen
+        ))
+    })
 }
 
 fn timeouts(edge: &Section<'_>, ledger: &Ledger) -> (Duration, Duration) {
@@ -134,28 +172,44 @@ fn timeouts(edge: &Section<'_>, ledger: &Ledger) -> (Duration, Duration) {
     (attempt.value.min(request.value), request.value)
 }
 
-fn proxy(edge: &Section<'_>, request_timeout: Duration, limits: RequestLimits) -> ProxyOptions {
+fn proxy(
+    edge: &Section<'_>,
+    request_timeout: Duration,
+    (limits, answers, client_rate): (RequestLimits, AnswerLimits, Option<ClientRate>),
+    idempotency: KeyHeaders,
+    (lookup, ledger): (Lookup<'_>, &Ledger),
+) -> ProxyOptions {
     let consistency = [("fresh", Consistency::Fresh), ("any", Consistency::Any)];
     let promises = [("always", Promise::Always), ("with_id", Promise::WithId)];
-    let (reset, protected) = protection(edge);
+    let (reset, protection) = access::protection(edge, ledger);
+    let (gate, credentials) = access::auth(edge, lookup, ledger);
     ProxyOptions {
         consistency: edge.choice("read_consistency", "fresh", &consistency, Consistency::Fresh),
         replica_ratio: edge.number("read_replica_ratio", 0.8, 0.0..=1.0),
         write_wait: edge.duration("write_wait", secs(5), ms(0)..=secs(600)),
         promise: edge.choice("promise", "always", &promises, Promise::Always),
+        access_log: edge.choice(
+            "access_log",
+            "false",
+            &[("true", AccessLog::On), ("false", AccessLog::Off)],
+            AccessLog::Off,
+        ),
         read_wait: edge.duration("read_wait", secs(5), ms(0)..=secs(600)),
         catalog_wait: edge.duration("catalog_wait", secs(3), ms(0)..=secs(600)),
         request_timeout,
         limits,
+        answers,
+        client_rate,
         reset,
-        protected,
-        idempotency: outside::idempotency(edge),
-        trusted_proxies: outside::trusted_proxies(edge),
+        protection,
+        idempotency,
+        entrance: Entrance { gate, trusted: outside::trusted_proxies(edge), credentials },
+        hosts: outside::hosts(edge),
         origins: outside::origins(edge),
     }
 }
 
-fn instances(edge: &Section<'_>, ledger: &Ledger) -> Vec<InstanceOptions> {
+fn instances(edge: &Section<'_>, lookup: Lookup<'_>, ledger: &Ledger) -> Vec<InstanceOptions> {
     let place = edge.place("instances");
     let items = edge.list("instances").unwrap_or_default();
     if items.is_empty() {
@@ -165,31 +219,35 @@ fn instances(edge: &Section<'_>, ledger: &Ledger) -> Vec<InstanceOptions> {
     }
     let mut names = HashMap::new();
     let mut urls = HashMap::new();
-    items.iter().enumerate().filter_map(|(index, item)| instance(index, item, &mut names, &mut urls, ledger)).collect()
+    let mut one = |(index, item)| instance((index, item), (&mut names, &mut urls), lookup, ledger);
+    items.iter().enumerate().filter_map(&mut one).collect()
 }
 
 fn instance(
-    index: usize,
-    node: &Node,
-    names: &mut HashMap<String, usize>,
-    urls: &mut HashMap<String, usize>,
+    (index, node): (usize, &Node),
+    (names, urls): (&mut HashMap<String, usize>, &mut HashMap<String, usize>),
+    lookup: Lookup<'_>,
     ledger: &Ledger,
 ) -> Option<InstanceOptions> {
     let section = Section::new(&format!("edge.instances[{index}]"), Some(node), ledger);
     let name = section.required("name", node.place, instance_name);
     let url = section.required("url", node.place, |text| InstanceUrl::parse(text).map_err(|error| error.to_string()));
-    let ca_file = section.optional("ca_file", |text| Ok(PathBuf::from(text)));
+    let trust = upstream::trust(&section, url.as_ref().map(|url| url.value.tls()), node.place, ledger);
+    let headers = upstream::headers(&section, lookup, ledger);
     section.finish();
     if let Some(name) = &name {
         unique("name", &name.value, name.place, index, names, ledger);
     }
     if let Some(url) = &url {
         unique("url", &url.value.to_string(), url.place, index, urls, ledger);
-        transport(url, ca_file.as_ref(), ledger);
+        if url.value.tls() == Tls::Yes && !cfg!(feature = "tls") {
+            let place = url.place.unwrap_or(Location::Whole);
+            ledger.report(place, "https:// instances need a build with the feature `tls`");
+        }
     }
     let (name, url) = (name?, url?);
     let name = InstanceName::new(&name.value);
-    Some(InstanceOptions { name, url: url.value, ca_file: ca_file.map(|file| file.value) })
+    Some(InstanceOptions { name, url: url.value, trust, headers })
 }
 
 fn instance_name(text: &str) -> Result<String, String> {
@@ -214,26 +272,11 @@ fn unique(
     }
 }
 
-fn transport(url: &Located<InstanceUrl>, ca_file: Option<&Located<PathBuf>>, ledger: &Ledger) {
-    let tls = url.value.tls() == Tls::Yes;
-    if tls && !cfg!(feature = "tls") {
-        let place = url.place.unwrap_or(Location::Whole);
-        ledger.report(place, "https:// instances need a build with the feature `tls`");
-    }
-    let Some(file) = ca_file else { return };
-    let place = file.place.unwrap_or(Location::Whole);
-    if !tls {
-        ledger.report(place, "ca_file requires an https:// url");
-    } else if let Err(error) = readable(&file.value) {
-        ledger.report(place, format!("ca_file {} cannot be read: {error}", file.value.display()));
-    }
-}
-
 pub(super) fn readable(path: &Path) -> std::io::Result<()> {
     std::fs::File::open(path).map(drop)
 }
 
-fn journal(edge: &Section<'_>) -> JournalConfig {
+fn journal(edge: &Section<'_>, keep_ids: Duration, ledger: &Ledger) -> JournalConfig {
     let section = edge.section("journal");
     let url = section.optional("postgres", DatabaseUrl::parse);
     let default = "./data/journal.db";
@@ -245,14 +288,33 @@ fn journal(edge: &Section<'_>) -> JournalConfig {
     let compressions = [("none", Compression::None), ("zstd", Compression::Zstd)];
     let compression = section.choice("compression", "none", &compressions, Compression::None);
     let max_bytes = section.size("max_bytes", ByteSize::bytes(10_000_000_000), ByteSize::mib(1)..=MAX_JOURNAL_BYTES);
+    let retention = retention(edge, &section, max_bytes.value.get(), keep_ids, ledger);
     section.finish();
     let store = match url {
         Some(url) => JournalStore::Postgres { url: Box::new(url.value) },
         None => JournalStore::Sqlite { path: path.unwrap_or_else(|| PathBuf::from(default)) },
     };
-    let keep = edge.duration("retention", 7 * DAY, secs(1)..=3650 * DAY);
-    let retention = RetentionOptions { keep, max_bytes: max_bytes.value.get(), ..RetentionOptions::default() };
     JournalConfig { store, lease, compression, retention }
+}
+
+fn retention(
+    edge: &Section<'_>,
+    journal: &Section<'_>,
+    max_bytes: u64,
+    keep_ids: Duration,
+    ledger: &Ledger,
+) -> RetentionOptions {
+    let keep = edge.duration("retention", 7 * DAY, secs(1)..=3650 * DAY);
+    let share = ByteSize::bytes(share_of(max_bytes));
+    let application = journal.size("application_bytes", share, LEAST_APPLICATION_BYTES..=MAX_JOURNAL_BYTES);
+    if let Some(place) = application.place
+        && application.value.get() > max_bytes / 2
+    {
+        ledger.report(place, "application_bytes is at most half of journal.max_bytes");
+    }
+    let application_age = journal.duration("application_age", APPLICATION_AGE, HOUR..=3650 * DAY);
+    let application_bytes = application.value.get();
+    RetentionOptions { keep, max_bytes, application_bytes, application_age, keep_ids, ..RetentionOptions::default() }
 }
 
 fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthOptions {
@@ -270,12 +332,19 @@ fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthOptions {
             format!("edge.health.timeout ({timeout}) must be shorter than edge.health.interval ({interval})"),
         );
     }
+    let small = |count: usize| u32::try_from(count).unwrap_or(u32::MAX);
+    let reads = BreakerRules {
+        percent: small(section.count("breaker_percent", 50, 1..=100)),
+        reads: small(section.count("breaker_reads", 20, 0..=1_000_000)),
+        window: section.duration("breaker_window", secs(10), secs(1)..=secs(600)),
+        pause: section.duration("breaker_pause", secs(5), ms(100)..=secs(600)),
+    };
     section.finish();
-    HealthOptions { interval: interval.value, timeout: timeout.value, failures }
+    HealthOptions { interval: interval.value, timeout: timeout.value, failures, reads }
 }
 
-/// The limits, and those on what one request may ask for.
-fn limits(edge: &Section<'_>, ledger: &Ledger) -> (Limits, RequestLimits) {
+/// The limits, and those that a reload may change: on what one request may ask for, on answers, and on one client.
+fn limits(edge: &Section<'_>, ledger: &Ledger) -> (Limits, (RequestLimits, AnswerLimits, Option<ClientRate>)) {
     let section = edge.section("limits");
     let kib = ByteSize::bytes(1024);
     let body = section.size("body_bytes", ByteSize::mib(40), kib..=ByteSize::mib(1024));
@@ -294,7 +363,15 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> (Limits, RequestLimits) {
         queue_wait: section.duration("queue_wait", secs(5), ms(0)..=secs(600)),
         body_bytes: body.value.as_usize(),
         buffered_bytes: buffered.value.as_usize(),
+        incoming_bodies: section.count("incoming_bodies", 1000, 1..=1_000_000),
+        body_timeout: section.duration("body_timeout", secs(15), ms(100)..=HOUR),
+        body_rate: section
+            .size("body_rate", ByteSize::bytes(32 * 1024), ByteSize::bytes(1)..=ByteSize::mib(1024))
+            .value
+            .as_usize(),
         backlog_entries: section.count("backlog_entries", 2_000_000, 1..=1_000_000_000),
+        concurrent_attempts: section.count("concurrent_attempts", 64, 1..=1_000_000),
+        queued_attempts: section.count("queued_attempts", 10_000, 0..=1_000_000),
     };
     let documents = section.count("merge_documents", DEFAULT_MERGE_DOCUMENTS, 1..=MAX_MERGE_DOCUMENTS);
     let merge = MergeLimits {
@@ -308,13 +385,33 @@ fn limits(edge: &Section<'_>, ledger: &Ledger) -> (Limits, RequestLimits) {
         collection_cache_bytes: section
             .size("collection_cache_bytes", ByteSize::mib(64), ByteSize::bytes(0)..=ByteSize::mib(16 << 10))
             .value,
-        concurrent_attempts: section.count("concurrent_attempts", 64, 1..=1_000_000),
         event_streams: section.count("event_streams", 1000, 0..=100_000),
+        dashboards: section.count("dashboards", 20, 0..=1000),
+        event_streams_per_address: section.count("event_streams_per_address", 250, 0..=100_000),
         merge,
+        wire: wire::limits(&section, wire::clear_h2(edge, ledger)),
     };
     let requests = RequestLimits::from_fn(|limit| number(&section, limit.setting(), 1));
+    let answers = AnswerLimits {
+        held_bytes: section
+            .size("held_answer_bytes", ByteSize::bytes(256 * 1024), ByteSize::bytes(0)..=ByteSize::mib(64))
+            .value
+            .as_usize(),
+        client_write_timeout: section.duration("client_write_timeout", secs(30), secs(1)..=HOUR),
+    };
+    let client_rate = outside::client_rate(&section);
     section.finish();
-    (limits, requests)
+    (limits, (requests, answers, client_rate))
+}
+
+fn batching(edge: &Section<'_>) -> Batching {
+    let section = edge.section("batching");
+    let batching = Batching {
+        hold: section.duration("hold", ms(20), ms(0)..=secs(1)),
+        replica_lag: section.duration("replica_lag", ms(40), ms(0)..=secs(1)),
+    };
+    section.finish();
+    batching
 }
 
 /// A number of bytes, or of anything else.
@@ -347,16 +444,6 @@ fn quarantine_wait(edge: &Section<'_>) -> Duration {
     wait
 }
 
-/// Whether a reset is allowed, and the collections that no client may delete.
-fn protection(edge: &Section<'_>) -> (ResetPolicy, Vec<String>) {
-    let section = edge.section("protection");
-    let policies = [("true", ResetPolicy::Allowed), ("false", ResetPolicy::Refused)];
-    let reset = section.choice("allow_reset", "false", &policies, ResetPolicy::Refused);
-    let collections = section.texts("collections", &["global"]);
-    section.finish();
-    (reset, collections)
-}
-
 /// How copies are made, and how often each server is marked anew.
 fn heal(edge: &Section<'_>) -> (HealOptions, Duration, ForeignPolicy) {
     let section = edge.section("heal");
@@ -366,8 +453,13 @@ fn heal(edge: &Section<'_>) -> (HealOptions, Duration, ForeignPolicy) {
     let marker_interval = section.duration("marker_interval", secs(10), secs(1)..=secs(3600));
     let policies = [("report", ForeignPolicy::Report), ("rebuild", ForeignPolicy::Rebuild)];
     let foreign = section.choice("foreign", "report", &policies, ForeignPolicy::Report);
+    let rate = section.count("rate", 0, 0..=1_000_000);
+    let rate = u32::try_from(rate).ok().and_then(NonZeroU32::new);
+    let concurrent = section.count("concurrent", 1, 1..=16);
+    let memory = section.size("memory", ByteSize::mib(32), ByteSize::mib(1)..=ByteSize::mib(1024)).value;
+    let memory = usize::try_from(memory.get()).unwrap_or(usize::MAX);
     section.finish();
-    (HealOptions { mode, hold }, marker_interval, foreign)
+    (HealOptions { mode, hold, rate, concurrent, memory }, marker_interval, foreign)
 }
 
 fn audit(edge: &Section<'_>) -> AuditOptions {

@@ -4,16 +4,23 @@
 //! reads no environment itself: the caller passes a look-up. Empty variables count as unset, as platforms
 //! cannot always remove one.
 
+use std::borrow::Cow;
+
+use percent_encoding::percent_decode_str;
+
+use super::access;
 use super::check::DEFAULT_MERGE_DOCUMENTS;
-use super::file::{Notice, Raw};
+use super::file::Raw;
 use super::mistake::{Ledger, Location};
 use super::tree::{Entry, Node, Value};
 
 /// Every variable that is understood.
-pub const VARIABLES: [&str; 17] = [
+pub const VARIABLES: [&str; 29] = [
+    "AUTH",
     "PRIMARY_URL",
     "REPLICA_URL",
     "PORT",
+    "HOSTS",
     "READ_REPLICA_RATIO",
     "CHECK_INTERVAL",
     "REQUEST_TIMEOUT",
@@ -28,6 +35,16 @@ pub const VARIABLES: [&str; 17] = [
     "ENABLE_GRANULAR_LOCKING",
     "DATABASE_URL",
     "CHROMA_EDGE_LOG",
+    "CHROMA_EDGE_LOG_FORMAT",
+    "CHROMA_EDGE_ACCESS_LOG",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_TIMEOUT",
+    "OTEL_SDK_DISABLED",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_EXPORTER",
+    "OTEL_TRACES_SAMPLER",
+    "OTEL_TRACES_SAMPLER_ARG",
 ];
 
 const LIMITS: [&str; 2] = ["edge", "limits"];
@@ -44,19 +61,24 @@ pub(super) fn apply_environment(raw: &mut Raw, lookup: &dyn Fn(&str) -> Option<S
     environment.instance("PRIMARY_URL", 0, "primary");
     environment.instance("REPLICA_URL", 1, "replica");
     environment.port();
+    environment.hosts();
     environment.text("READ_REPLICA_RATIO", &["edge", "read_replica_ratio"]);
     environment.seconds("CHECK_INTERVAL", &["edge", "health", "interval"]);
     environment.seconds("REQUEST_TIMEOUT", &["edge", "request_timeout"]);
     environment.seconds("WAL_SYNC_INTERVAL", &["edge", "recovery_interval"]);
     environment.memory();
-    environment.text("MAX_CONCURRENT_REQUESTS", &[LIMITS[0], LIMITS[1], "concurrent_requests"]);
-    environment.text("REQUEST_QUEUE_SIZE", &[LIMITS[0], LIMITS[1], "queued_requests"]);
+    environment.text("MAX_CONCURRENT_REQUESTS", &[LIMITS[0], LIMITS[1], "concurrent_attempts"]);
+    environment.text("REQUEST_QUEUE_SIZE", &[LIMITS[0], LIMITS[1], "queued_attempts"]);
     environment.text("DEFAULT_BATCH_SIZE", &[LIMITS[0], LIMITS[1], "merge_documents"]);
     environment.batch_cap();
     environment.pooling();
     environment.locking();
     environment.database();
     environment.text("CHROMA_EDGE_LOG", &["edge", "log"]);
+    environment.text("CHROMA_EDGE_LOG_FORMAT", &["edge", "log_format"]);
+    environment.text("CHROMA_EDGE_ACCESS_LOG", &["edge", "access_log"]);
+    environment.traces();
+    environment.auth();
 }
 
 /// `MAX_WORKERS`, which is a key of Pingora's.
@@ -87,9 +109,14 @@ impl Environment<'_> {
 
     /// A bare number is in seconds, as it always was in such variables; `500ms` or `2m` work as well.
     fn seconds(&mut self, name: &'static str, path: &[&str]) {
+        self.duration(name, path, "s");
+    }
+
+    /// A bare number is in this unit.
+    fn duration(&mut self, name: &'static str, path: &[&str], unit: &str) {
         if let Some((text, place)) = self.get(name) {
             let bare = text.bytes().all(|byte| byte.is_ascii_digit());
-            self.raw.set(path, if bare { format!("{text}s") } else { text }, place);
+            self.raw.set(path, if bare { text + unit } else { text }, place);
         }
     }
 
@@ -123,8 +150,29 @@ impl Environment<'_> {
     fn port(&mut self) {
         let Some((text, place)) = self.get("PORT") else { return };
         match text.parse::<u16>() {
-            Ok(port @ 1..) => self.raw.set(&["edge", "listen"], format!("0.0.0.0:{port}"), place),
+            Ok(port @ 1..) => {
+                self.raw.set(&["edge", "listen"], format!("0.0.0.0:{port}"), place);
+                // Their router chooses by name, and gives the name: a stranger's never gets here.
+                if self.raw.root.get("edge").and_then(|edge| edge.get("hosts")).is_none() {
+                    self.host_names("*", place);
+                }
+            }
             Ok(0) | Err(_) => self.ledger.report(place, format!("{text:?} is not a port (1 to 65535)")),
+        }
+    }
+
+    /// Separated by commas.
+    fn hosts(&mut self) {
+        if let Some((text, place)) = self.get("HOSTS") {
+            self.host_names(&text, place);
+        }
+    }
+
+    fn host_names(&mut self, text: &str, place: Location) {
+        let names = text.split(',').map(str::trim).filter(|name| !name.is_empty());
+        let names = names.map(|name| Node::scalar(name, place)).collect();
+        if let Some(hosts) = self.raw.root.entry("edge", place).and_then(|edge| edge.entry("hosts", place)) {
+            *hosts = Node { place, value: Value::List(names) };
         }
     }
 
@@ -161,9 +209,8 @@ impl Environment<'_> {
     }
 
     fn locking(&mut self) {
-        if self.flag("ENABLE_GRANULAR_LOCKING").is_some() {
-            let notice = "ENABLE_GRANULAR_LOCKING has no effect: each collection always has an order of its own";
-            self.raw.notices.push(Notice(notice.to_owned()));
+        if let Some((text, place)) = self.flag("ENABLE_GRANULAR_LOCKING") {
+            self.raw.set(&["edge", "granular_locking"], text.to_string(), place);
         }
     }
 
@@ -171,6 +218,60 @@ impl Environment<'_> {
         if let Some((url, place)) = self.get("DATABASE_URL") {
             self.raw.set(&["edge", "journal", "postgres"], url, place);
         }
+    }
+
+    /// In OpenTelemetry's names and units: milliseconds, and headers as `name=value,name=value`, encoded as in a URL.
+    fn traces(&mut self) {
+        if self.says("OTEL_SDK_DISABLED", "true") || self.says("OTEL_TRACES_EXPORTER", "none") {
+            return;
+        }
+        self.text("OTEL_EXPORTER_OTLP_ENDPOINT", &["edge", "traces", "endpoint"]);
+        let traces = self.raw.root.get("edge").and_then(|edge| edge.get("traces"));
+        if traces.and_then(|traces| traces.get("endpoint")).is_none() {
+            return;
+        }
+        self.text("OTEL_SERVICE_NAME", &["edge", "traces", "service_name"]);
+        let ratio = ["edge", "traces", "sample_ratio"];
+        match self.get("OTEL_TRACES_SAMPLER").map(|(text, place)| (text.to_ascii_lowercase(), place)) {
+            Some((sampler, place)) if sampler.ends_with("always_off") => self.raw.set(&ratio, "0".to_owned(), place),
+            // The argument of another sampler is no share.
+            Some((sampler, _)) if !sampler.ends_with("traceidratio") => {}
+            Some(_) | None => self.text("OTEL_TRACES_SAMPLER_ARG", &ratio),
+        }
+        self.duration("OTEL_EXPORTER_OTLP_TIMEOUT", &["edge", "traces", "timeout"], "ms");
+        let Some((text, place)) = self.get("OTEL_EXPORTER_OTLP_HEADERS") else { return };
+        for header in text.split(',').map(str::trim).filter(|header| !header.is_empty()) {
+            let decoded = |text: &str| percent_decode_str(text.trim()).decode_utf8().ok().map(Cow::into_owned);
+            match header.split_once('=').map(|(name, value)| (name.trim(), decoded(value))) {
+                Some((name, Some(value))) => self.raw.set(&["edge", "traces", "headers", name], value, place),
+                // Without the text: it may be a secret.
+                Some((_, None)) | None => self.ledger.report(place, "a header is written as name=value"),
+            }
+        }
+    }
+
+    /// `none`, or tokens that take the place of the file's.
+    fn auth(&mut self) {
+        let Some((text, place)) = self.get("AUTH") else { return };
+        if text == access::NONE {
+            return self.raw.set(&["edge", "auth"], text, place);
+        }
+        let tokens = match access::from_variable(&text, place) {
+            Ok(tokens) => tokens,
+            Err(expected) => return self.ledger.report(place, expected),
+        };
+        let Some(edge) = self.raw.root.entry("edge", place) else { return };
+        let Some(auth) = edge.entry("auth", place) else { return };
+        if matches!(auth.value, Value::Scalar(_)) {
+            *auth = Node::empty_map();
+        }
+        if let Some(node) = auth.entry("tokens", place) {
+            *node = tokens;
+        }
+    }
+
+    fn says(&self, name: &'static str, word: &str) -> bool {
+        self.get(name).is_some_and(|(text, _)| text.eq_ignore_ascii_case(word))
     }
 
     fn flag(&self, name: &'static str) -> Option<(bool, Location)> {
@@ -196,7 +297,8 @@ mod tests {
         let asked = std::cell::RefCell::new(Vec::new());
         let lookup = |name: &str| {
             asked.borrow_mut().push(name.to_owned());
-            None
+            // Without a collector, nothing more is asked about traces.
+            (name == "OTEL_EXPORTER_OTLP_ENDPOINT").then(|| "http://collector:4318".to_owned())
         };
         let ledger = Ledger::default();
         apply_environment(&mut Raw::parse("", &ledger), &lookup, &ledger);
@@ -206,6 +308,34 @@ mod tests {
         asked.sort();
         listed.sort();
         assert_eq!(asked, listed);
+    }
+
+    /// What is set for every program of a machine neither stops the edge nor turns more on than it says.
+    #[test]
+    fn variables_of_opentelemetry_count_where_there_is_a_collector_and_are_taken_at_their_word() {
+        let ratio = |set: &[(&str, &str)]| {
+            let ledger = Ledger::default();
+            let mut raw = Raw::parse("", &ledger);
+            let lookup = |name: &str| set.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            apply_environment(&mut raw, &lookup, &ledger);
+            let traces = raw.root.get("edge").and_then(|edge| edge.get("traces"));
+            let scalar = |key: &str| match &traces?.get(key)?.value {
+                Value::Scalar(text) => Some(text.clone()),
+                _ => None,
+            };
+            (scalar("endpoint").is_some(), scalar("sample_ratio"))
+        };
+        let collector = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://collector:4318");
+        let sampler = |name| ("OTEL_TRACES_SAMPLER", name);
+        let argument = ("OTEL_TRACES_SAMPLER_ARG", "endpoint=http://jaeger,pollingIntervalMs=5000");
+        assert_eq!(ratio(&[sampler("jaeger_remote"), argument]), (false, None));
+        assert_eq!(ratio(&[collector, sampler("jaeger_remote"), argument]), (true, None));
+        assert_eq!(ratio(&[collector, sampler("parentbased_always_off")]), (true, Some("0".to_owned())));
+        let share = ("OTEL_TRACES_SAMPLER_ARG", "0.5");
+        assert_eq!(ratio(&[collector, sampler("parentbased_traceidratio"), share]), (true, Some("0.5".to_owned())));
+        assert_eq!(ratio(&[collector, share]), (true, Some("0.5".to_owned())));
+        assert_eq!(ratio(&[collector, share, ("OTEL_SDK_DISABLED", "true")]), (false, None));
+        assert_eq!(ratio(&[collector, share, ("OTEL_TRACES_EXPORTER", "none")]), (false, None));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! mistake is: that is `check`, `environment` and `pingora_keys`, which all write into one [`Ledger`].
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::fmt;
 
 /// Where a value, or a mistake, stands.
@@ -63,6 +64,7 @@ pub(super) struct KnownKey {
 pub(super) struct Ledger {
     mistakes: RefCell<Vec<Mistake>>,
     known: RefCell<Vec<KnownKey>>,
+    values: RefCell<BTreeMap<String, String>>,
 }
 
 impl Ledger {
@@ -71,7 +73,18 @@ impl Ledger {
     }
 
     pub fn know(&self, path: String, default: String, range: String) {
+        self.values.borrow_mut().entry(path.clone()).or_insert_with(|| default.clone());
         self.known.borrow_mut().push(KnownKey { path, default, range });
+    }
+
+    /// What is written at this key.
+    pub fn value(&self, path: String, text: String) {
+        self.values.borrow_mut().insert(path, text);
+    }
+
+    /// The value of every key that was asked for: what is written there, or its default.
+    pub fn values(&self) -> BTreeMap<String, String> {
+        self.values.borrow().clone()
     }
 
     pub fn is_clean(&self) -> bool {

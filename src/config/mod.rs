@@ -5,26 +5,44 @@
 //! again: a [`Config`] holds only what can work. The rooms that use a key decide what it does;
 //! `docs/configuration.md` describes every key, limit and variable, and a test compares it with the code.
 
+mod access;
+#[cfg(test)]
+mod access_tests;
 mod check;
 mod environment;
 mod file;
+#[cfg(test)]
+mod files_tests;
+mod jwt;
 mod mistake;
 mod outside;
 mod pingora_keys;
+mod reload;
+mod rights;
 mod section;
 mod settings;
 #[cfg(test)]
 mod tests;
+mod traces;
 mod tree;
 mod units;
+mod upstream;
+mod values;
+mod wire;
 
 use std::path::Path;
 
+pub use access::token_name;
 pub use environment::VARIABLES;
 pub use file::Notice;
 pub use mistake::{Location, Mistake, Mistakes};
-pub use settings::{Adopt, Config, ConnectionPooling, JournalConfig, JournalStore, Limits, WebhookConfig};
+pub use reload::{Difference, Effect, KEYS, Moves, effect};
+pub use settings::{
+    Adopt, Batching, Config, ConnectionPooling, GranularLocking, JournalConfig, JournalStore, Limits, LogFormat,
+    WebhookConfig, WireLimits,
+};
 pub use units::{ByteSize, show_duration};
+pub use values::{SetLog, Source, Values};
 
 use mistake::Ledger;
 
@@ -33,10 +51,20 @@ use mistake::Ledger;
 /// # Errors
 /// Every mistake found, in the order of the file, those of the environment last.
 pub fn load(path: Option<&Path>, lookup: &dyn Fn(&str) -> Option<String>) -> Result<Config, Mistakes> {
-    let Some(path) = path else { return parse("no configuration file", "", lookup) };
+    let Some(path) = path else {
+        let mut config = parse("no configuration file", "", lookup)?;
+        config.notices.extend(rights::notices(None, &config));
+        return Ok(config);
+    };
     let source = path.display().to_string();
     match std::fs::read_to_string(path) {
-        Ok(text) => parse(&source, &text, lookup),
+        Ok(text) => {
+            let mut config = parse(&source, &text, lookup)?;
+            // The process may change its folder.
+            config.notices.extend(rights::notices(Some(path), &config));
+            config.source = Source::File(std::path::absolute(path).unwrap_or_else(|_| path.to_owned()));
+            Ok(config)
+        }
         Err(error) => {
             let message = format!("the configuration file cannot be read: {error}");
             Err(Mistakes { source, list: vec![Mistake { place: Location::Whole, message }] })
@@ -67,5 +95,7 @@ fn read(text: &str, lookup: &dyn Fn(&str) -> Option<String>, ledger: &Ledger) ->
     if let Some(threads) = environment::workers(lookup, ledger) {
         pingora.threads = threads;
     }
-    check::check(raw, pingora, ledger)
+    let above = values::above_edge(&raw.root);
+    let config = check::check(raw, pingora, lookup, ledger)?;
+    Some(Config { values: Values::of(ledger.values(), above), ..config })
 }

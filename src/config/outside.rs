@@ -1,6 +1,7 @@
 //! What surrounds the edge: ids that clients bring, proxies in front of it, pages of other origins, and the webhook.
 
 use std::net::IpAddr;
+use std::num::NonZeroU32;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -13,7 +14,8 @@ use super::section::{Located, Section};
 use super::settings::WebhookConfig;
 use crate::events::{NAMES, Secret, WebhookOptions};
 use crate::instance::{TargetUrl, Tls};
-use crate::web::{KeyHeaders, Origins, idempotency_key};
+use crate::proxy::ClientRate;
+use crate::web::{HostPattern, Hosts, KeyHeaders, Origins, idempotency_key};
 
 /// Not posted by default: `completed`, one event per successful write.
 const COMPLETED: &str = "transaction:completed";
@@ -28,14 +30,28 @@ pub(super) fn trusted_proxies(edge: &Section<'_>) -> Vec<IpNet> {
 /// Headers that cannot carry an idempotency key: they are the same for many requests.
 const NO_IDS: [&str; 4] = ["host", "content-length", "content-type", "authorization"];
 
-pub(super) fn idempotency(edge: &Section<'_>) -> KeyHeaders {
+/// Which headers bring an id, and how long a cleanup leaves ids that a client may repeat.
+pub(super) fn idempotency(edge: &Section<'_>) -> (KeyHeaders, Duration) {
     let section = edge.section("idempotency");
     let names = section.parsed("headers", &idempotency_key::DEFAULT_HEADERS, |text| {
         let name = HeaderName::try_from(text).map_err(|_| format!("{text:?} is not the name of a header"))?;
         if NO_IDS.contains(&name.as_str()) { Err(format!("{text:?} cannot bring an id")) } else { Ok(name) }
     });
+    let keep = section.duration("keep", Duration::from_secs(3600), Duration::ZERO..=Duration::from_secs(7 * 86_400));
     section.finish();
-    KeyHeaders::new(names)
+    (KeyHeaders::new(names), keep)
+}
+
+/// The keys of `limits` about how many requests one client may make.
+pub(super) fn client_rate(section: &Section<'_>) -> Option<ClientRate> {
+    let per_second = section.count("client_rate", 0, 0..=1_000_000);
+    let window = section.duration(
+        "client_rate_window",
+        Duration::from_secs(10),
+        Duration::from_secs(1)..=Duration::from_secs(600),
+    );
+    let per_second = u32::try_from(per_second).ok().and_then(NonZeroU32::new)?;
+    Some(ClientRate { per_second, window })
 }
 
 pub(super) fn origins(edge: &Section<'_>) -> Origins {
@@ -46,6 +62,17 @@ pub(super) fn origins(edge: &Section<'_>) -> Origins {
         return Origins::Any;
     }
     if origins.is_empty() { Origins::None } else { Origins::These(origins) }
+}
+
+/// Names that the edge answers to; `*` is any.
+pub(super) fn hosts(edge: &Section<'_>) -> Hosts {
+    let names = edge.parsed("hosts", &[], |text| match text {
+        "*" => Ok(None),
+        _ => HostPattern::parse(text)
+            .map(Some)
+            .ok_or_else(|| format!("{text:?} is not a name such as edge.example.com or *.example.com, or *")),
+    });
+    names.into_iter().collect::<Option<Vec<_>>>().map_or(Hosts::Any, Hosts::These)
 }
 
 /// An origin in the one spelling that browsers use: the scheme's own port is left out.
@@ -77,23 +104,33 @@ pub(super) fn webhook(edge: &Section<'_>, ledger: &Ledger) -> Option<WebhookConf
 
 fn read_webhook(section: &Section<'_>, place: Location, ledger: &Ledger) -> Option<WebhookConfig> {
     let url = section.required("url", place, |text| TargetUrl::parse(text).map_err(|error| error.to_string()));
-    let ca_file = section.optional("ca_file", |text| Ok(PathBuf::from(text)));
+    let tls = url.as_ref().map_or(Tls::Yes, |url| url.value.tls());
+    let ca_file = ca_file(section, ("url", tls), place, ledger);
     let secret = secret(section, place, ledger);
     let timeout = section.duration("timeout", Duration::from_secs(10), Duration::from_millis(100)..=MINUTE);
     let mut events = section.parsed("events", &[], event_name);
     if events.is_empty() {
         events = NAMES.into_iter().filter(|name| *name != COMPLETED).collect();
     }
-    if let Some(file) = &ca_file {
-        let place = file.place.unwrap_or(place);
-        if url.as_ref().is_some_and(|url| url.value.tls() == Tls::No) {
-            ledger.report(place, "ca_file requires an https:// url");
-        } else if let Err(error) = readable(&file.value) {
-            ledger.report(place, format!("ca_file {} cannot be read: {error}", file.value.display()));
-        }
-    }
     let options = WebhookOptions { secret: secret?, events, timeout };
-    Some(WebhookConfig { url: url?.value, ca_file: ca_file.map(|file| file.value), options })
+    Some(WebhookConfig { url: url?.value, ca_file, options })
+}
+
+/// The authority of an address outside, which is given under the key `of`.
+pub(super) fn ca_file(
+    section: &Section<'_>,
+    (of, tls): (&str, Tls),
+    place: Location,
+    ledger: &Ledger,
+) -> Option<PathBuf> {
+    let file = section.optional("ca_file", |text| Ok(PathBuf::from(text)))?;
+    let place = file.place.unwrap_or(place);
+    if tls == Tls::No {
+        ledger.report(place, format!("ca_file requires an https:// {of}"));
+    } else if let Err(error) = readable(&file.value) {
+        ledger.report(place, format!("ca_file {} cannot be read: {error}", file.value.display()));
+    }
+    Some(file.value)
 }
 
 const MINUTE: Duration = Duration::from_secs(60);

@@ -170,6 +170,24 @@ impl<'a> Section<'a> {
         }
     }
 
+    /// Whether just this word stands under `key`.
+    pub fn is_word(&self, key: &'static str, word: &str) -> bool {
+        self.node(key).is_some_and(|node| matches!(&node.value, Value::Scalar(text) if text == word))
+    }
+
+    /// What stands under `key`, whose keys are for the caller to judge.
+    pub fn entries(&self, key: &'static str) -> &'a [Entry] {
+        let Some(node) = self.node(key) else { return &[] };
+        match &node.value {
+            Value::Map(entries) => entries,
+            Value::Null => &[],
+            Value::Scalar(_) | Value::List(_) => {
+                self.ledger.report(node.place, format!("{} must be a section with keys", self.full(key)));
+                &[]
+            }
+        }
+    }
+
     /// Where `key` stands, or the whole file.
     pub fn place(&self, key: &str) -> Location {
         self.entries.iter().find(|entry| entry.key == key).map_or(Location::Whole, |entry| entry.place)
@@ -190,7 +208,11 @@ impl<'a> Section<'a> {
 
     fn node(&self, key: &'static str) -> Option<&'a Node> {
         self.known.borrow_mut().push(key);
-        self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node)
+        let node = self.entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node);
+        if let Some(text) = node.and_then(Node::plain) {
+            self.ledger.value(self.full(key), text);
+        }
+        node
     }
 
     fn scalar<T>(&self, key: &'static str, parse: impl Fn(&str) -> Result<T, String>) -> Option<Located<T>> {

@@ -4,15 +4,15 @@ use std::path::Path;
 use std::time::Duration;
 
 use super::*;
-use crate::web::Origins;
+use crate::web::{HostPattern, Hosts, Origins};
 
-const TWO: &str = "edge:\n  instances:\n    - { name: primary, url: \"http://127.0.0.1:8101\" }\n    - { name: replica, url: \"http://127.0.0.1:8102\" }\n";
+pub(super) const TWO: &str = "edge:\n  instances:\n    - { name: primary, url: \"http://127.0.0.1:8101\" }\n    - { name: replica, url: \"http://127.0.0.1:8102\" }\n";
 
 fn no_environment(_: &str) -> Option<String> {
     None
 }
 
-fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
+pub(super) fn with(text: &str, variables: &[(&str, &str)]) -> Result<Config, Mistakes> {
     let lookup = |name: &str| variables.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
     parse("edge.yaml", text, &lookup)
 }
@@ -23,7 +23,7 @@ fn mistakes(text: &str, variables: &[(&str, &str)]) -> Vec<String> {
 }
 
 /// The one mistake there is.
-fn mistake(text: &str, variables: &[(&str, &str)]) -> String {
+pub(super) fn mistake(text: &str, variables: &[(&str, &str)]) -> String {
     let found = mistakes(text, variables);
     assert_eq!(found.len(), 1, "{found:#?}");
     found.concat()
@@ -53,6 +53,7 @@ fn the_minimal_file_and_the_production_file_mean_the_same() {
     let mut production = load(Some(&root("conf/production.yaml")), &no_environment).unwrap();
     production.instances.clone_from(&minimal.instances);
     production.pingora.threads = minimal.pingora.threads;
+    production.source.clone_from(&minimal.source);
     assert_eq!(format!("{production:#?}"), format!("{minimal:#?}"), "production.yaml must show the defaults");
 }
 
@@ -91,6 +92,101 @@ fn the_document_names_every_key_with_its_default_and_limits_and_every_variable()
     for variable in VARIABLES {
         assert!(text.contains(&format!("| `{variable}` |")), "docs/configuration.md lacks {variable}");
     }
+}
+
+/// Read by the check, and without a default to be known by.
+const WITHOUT_DEFAULT: [&str; 14] = [
+    "auth",
+    "admin_listen",
+    "tls.cert",
+    "tls.key",
+    "tls.more",
+    "tls.client_ca",
+    "journal.postgres",
+    "notify.webhook.url",
+    "notify.webhook.ca_file",
+    "notify.webhook.secret",
+    "notify.webhook.secret_file",
+    "traces.ca_file",
+    "traces.endpoint",
+    "traces.headers",
+];
+
+#[test]
+fn each_key_is_said_once_to_take_effect_with_a_reload_or_with_a_restart() {
+    let webhook = "  notify: { webhook: { url: 'http://a:1', secret: 0123456789abcdef } }\n";
+    let ledger = Ledger::default();
+    read(&format!("{TWO}{webhook}"), &no_environment, &ledger).unwrap();
+    let known: Vec<String> = ledger.known().into_iter().map(|key| key.path.replace("edge.", "")).collect();
+    let every = || known.iter().map(String::as_str).chain(WITHOUT_DEFAULT);
+    for (row, _) in KEYS.iter().filter(|(row, _)| !row.is_empty()) {
+        let means = |key: &str| key == *row || row.ends_with('.') && key.starts_with(*row);
+        assert!(every().any(means), "no key is called {row}");
+    }
+    let rows = |key: &str| KEYS.iter().filter(|(row, _)| *row == key).count();
+    let in_group = |key: &str| ["vouch.", "limits.", "auth."].iter().any(|group| key.starts_with(group));
+    for key in every() {
+        assert!(rows(key) == 1 || rows(key) == 0 && in_group(key), "{key} has {} rows", rows(key));
+    }
+}
+
+#[test]
+fn the_document_lists_the_keys_that_a_reload_may_change() {
+    let text = std::fs::read_to_string(root("docs/configuration.md")).unwrap();
+    let (_, after) = text.split_once("\n## Reload\n").expect("a section about it");
+    let table = after.split("\n## ").next().unwrap();
+    let listed: Vec<&str> = table
+        .lines()
+        .filter_map(|line| line.strip_prefix("| `"))
+        .flat_map(|row| row.split(" |").next().unwrap_or_default().split('`'))
+        .filter(|part| !part.is_empty() && !part.starts_with(','))
+        .collect();
+    let live = KEYS.iter().filter(|(_, effect)| *effect == Effect::Live).map(|(key, _)| *key);
+    let mut expected: Vec<String> =
+        live.map(|key| if key.ends_with('.') { format!("{key}*") } else { key.to_owned() }).collect();
+    expected.push("instances".to_owned());
+    let mut listed: Vec<String> = listed.into_iter().map(str::to_owned).collect();
+    expected.sort();
+    listed.sort();
+    assert_eq!(listed, expected);
+}
+
+#[test]
+fn a_difference_shows_no_secret_and_knows_what_needs_a_restart() {
+    let text = |more: &str| format!("threads: 1\n{TWO}{more}");
+    let one = with(&text("  write_wait: 1s\n"), &[("DATABASE_URL", "postgres://a:one@b/c")]).unwrap();
+    let same = with(&text("  write_wait: 1s\n  read_wait: 5s\n"), &[("DATABASE_URL", "postgres://a:one@b/c")]).unwrap();
+    assert!(Difference::between(&one, &same).is_empty(), "5s is the default");
+    let other =
+        with(&text("").replace("threads: 1", "threads: 3"), &[("DATABASE_URL", "postgres://a:two@b/c")]).unwrap();
+    let difference = Difference::between(&one, &other);
+    let shown: Vec<_> =
+        difference.keys.iter().map(|key| (key.key.as_str(), key.from.as_str(), key.to.as_str())).collect();
+    let secret = "(not shown)";
+    assert_eq!(shown, [("journal.postgres", secret, secret), ("threads", "1", "3"), ("write_wait", "1s", "5s")]);
+    assert_eq!(difference.needs_restart(), ["journal.postgres", "threads"]);
+    assert!(!format!("{difference:?}{one:?}").contains("two"));
+}
+
+#[test]
+fn a_difference_says_what_becomes_of_the_instances() {
+    let moves = |list: &[(&str, u16)]| {
+        let lines =
+            list.iter().map(|(name, port)| format!("    - {{ name: {name}, url: 'http://127.0.0.1:{port}' }}\n"));
+        with(&format!("edge:\n  instances:\n{}", lines.collect::<String>()), &[]).unwrap()
+    };
+    let between = |from: &[(&str, u16)], to: &[(&str, u16)]| Difference::between(&moves(from), &moves(to)).instances;
+    let (a, b, c) = (("a", 1), ("b", 2), ("c", 3));
+    let added = between(&[a, b], &[a, b, c]);
+    assert_eq!((added.added.len(), &added.reordered, added.removed.len()), (1, &None, 0));
+    assert_eq!(between(&[a, b], &[c, a, b]).reordered.unwrap(), ["c", "a", "b"], "the new one is the primary");
+    assert_eq!(between(&[a, b, c], &[a, c]).reordered, None, "one is gone, the others stay in their order");
+    let swapped = between(&[a, b], &[b, ("a", 9)]);
+    assert_eq!(swapped.reordered.unwrap(), ["b", "a"]);
+    assert_eq!(
+        (swapped.readdressed.len(), swapped.readdressed[0].1.url.to_string()),
+        (1, "http://127.0.0.1:9".to_owned())
+    );
 }
 
 #[test]
@@ -180,7 +276,7 @@ fn a_file_that_is_not_yaml_is_one_mistake() {
 
 #[test]
 fn variables_stand_above_the_file() {
-    let text = format!("threads: 3\n{TWO}  read_replica_ratio: 0.1\n  limits: {{ concurrent_requests: 7 }}\n");
+    let text = format!("threads: 3\n{TWO}  read_replica_ratio: 0.1\n  limits: {{ concurrent_attempts: 7 }}\n");
     let config = with(
         &text,
         &[
@@ -197,7 +293,7 @@ fn variables_stand_above_the_file() {
             ("MAX_CONCURRENT_REQUESTS", "10"),
             ("REQUEST_QUEUE_SIZE", "20"),
             ("ENABLE_CONNECTION_POOLING", "false"),
-            ("ENABLE_GRANULAR_LOCKING", "true"),
+            ("ENABLE_GRANULAR_LOCKING", "false"),
             ("CHROMA_EDGE_LOG", "debug"),
         ],
     )
@@ -206,6 +302,13 @@ fn variables_stand_above_the_file() {
     assert_eq!(config.instances[1].url.to_string(), "http://b:2");
     assert_eq!(config.instances[1].name.as_str(), "replica");
     assert_eq!(config.listen.to_string(), "0.0.0.0:9000");
+    assert_eq!(config.proxy.hosts, Hosts::Any, "a platform's router chooses by name");
+    let named = with(&around("  hosts: [edge.example.com]\n"), &[("PORT", "9000")]).unwrap().proxy.hosts;
+    assert_eq!(named, Hosts::These(vec![HostPattern::Exactly("edge.example.com".to_owned())]));
+    let named = with(TWO, &[("PORT", "9000"), ("HOSTS", "a.example, *.b.example")]).unwrap().proxy.hosts;
+    let below = HostPattern::Below(".b.example".to_owned());
+    assert_eq!(named, Hosts::These(vec![HostPattern::Exactly("a.example".to_owned()), below]));
+    assert_eq!(with(TWO, &[]).unwrap().proxy.hosts, Hosts::These(Vec::new()));
     assert_eq!(config.proxy.replica_ratio, 0.5);
     assert_eq!(config.health.interval, Duration::from_secs(3));
     assert_eq!(config.proxy.request_timeout, Duration::from_secs(45));
@@ -213,11 +316,11 @@ fn variables_stand_above_the_file() {
     assert_eq!(config.limits.admission.buffered_bytes, ByteSize::mib(64).as_usize());
     assert_eq!(config.pingora.threads, 4);
     assert_eq!(config.limits.merge.documents, 100);
-    assert_eq!(config.limits.admission.concurrent_requests, 10);
-    assert_eq!(config.limits.admission.queued_requests, 20);
+    assert_eq!(config.limits.admission.concurrent_attempts, 10);
+    assert_eq!(config.limits.admission.queued_attempts, 20);
     assert_eq!(config.connection_pooling, ConnectionPooling::Disabled);
     assert_eq!(config.log, "debug");
-    assert!(config.notices[0].0.contains("ENABLE_GRANULAR_LOCKING"));
+    assert_eq!(config.granular_locking, GranularLocking::Disabled);
 }
 
 #[test]
@@ -269,7 +372,12 @@ fn a_certificate_file_is_checked() {
     if cfg!(feature = "tls") {
         assert!(mistake(&with_ca("https://c:3", "/no/such.pem"), &[]).starts_with("edge.yaml:7: ca_file"));
         let file = root("Cargo.toml");
-        assert!(with(&with_ca("https://c:3", &file.display().to_string()), &[]).is_ok());
+        let file = file.display().to_string();
+        assert!(with(&with_ca("https://c:3", &file), &[]).is_ok());
+        let own = |more: &str| with_ca("https://c:3", &format!("{file}\n      cert_file: {file}{more}"));
+        assert!(with(&own(&format!("\n      key_file: {file}")), &[]).is_ok());
+        assert!(mistake(&own(""), &[]).contains("belong together"));
+        assert!(mistake(&own("\n      key_file: /no/such.key"), &[]).contains("key_file /no/such.key cannot be read"));
     } else {
         assert!(mistakes(&with_ca("https://c:3", "Cargo.toml"), &[])[0].contains("feature `tls`"));
     }
@@ -284,7 +392,7 @@ fn pingora_stops_within_the_grace_period() {
     assert_eq!(short.pingora.grace_period_seconds, Some(2));
 }
 
-fn around(lines: &str) -> String {
+pub(super) fn around(lines: &str) -> String {
     format!("{TWO}{lines}")
 }
 
@@ -297,7 +405,7 @@ fn what_stands_around_the_edge_is_read() {
          {WEBHOOK}      secret: 0123456789abcdef\n      events: [recovered, transaction:completed]\n      timeout: 3s\n"
     ));
     let config = with(&text, &[]).unwrap();
-    let nets: Vec<String> = config.proxy.trusted_proxies.iter().map(ToString::to_string).collect();
+    let nets: Vec<String> = config.proxy.entrance.trusted.iter().map(ToString::to_string).collect();
     assert_eq!(nets, ["127.0.0.1/32", "10.0.0.0/8", "fd00::/8"]);
     assert_eq!(config.proxy.origins, Origins::These(vec!["https://app.example".to_owned()]));
     let webhook = config.webhook.as_ref().unwrap();
@@ -331,6 +439,7 @@ fn mistakes_around_the_edge_are_named_and_no_secret_is_repeated() {
         ("  trusted_proxies: [10.0.0.0/33]\n".to_owned(), "10.0.0.0/33"),
         ("  trusted_proxies: [proxy.internal]\n".to_owned(), "proxy.internal"),
         ("  cors: { origins: [\"https://a/b\"] }\n".to_owned(), "https://a/b"),
+        ("  hosts: [\"https://a\"]\n".to_owned(), "https://a"),
         (WEBHOOK.to_owned(), "needs a secret"),
         (format!("{WEBHOOK}      secret: hunter2\n"), "at least 16 bytes"),
         (format!("{WEBHOOK}      secret_file: /no/such/file\n"), "cannot be read"),
@@ -340,5 +449,44 @@ fn mistakes_around_the_edge_are_named_and_no_secret_is_repeated() {
     ] {
         let found = mistake(&around(&lines), &[]);
         assert!(found.contains(expected) && !found.contains("hunter2"), "{found}");
+    }
+}
+
+#[test]
+fn traces_are_off_without_an_endpoint_and_come_from_the_file_or_the_environment() {
+    let quiet = parse("edge.yaml", &format!("{TWO}  traces: {{ sample_ratio: 0.5 }}\n"), &no_environment).unwrap();
+    assert!(quiet.traces.is_none());
+    let lookup = |name: &str| {
+        let value = match name {
+            "OTEL_EXPORTER_OTLP_ENDPOINT" => "http://collector:4318/base/",
+            "OTEL_EXPORTER_OTLP_HEADERS" => "x-key=a%20secret, authorization=Bearer b",
+            "OTEL_EXPORTER_OTLP_TIMEOUT" => "2500",
+            "OTEL_SERVICE_NAME" => "edge of the cms",
+            "OTEL_TRACES_SAMPLER_ARG" => "0.25",
+            _ => return None,
+        };
+        Some(value.to_owned())
+    };
+    let config = parse("edge.yaml", &format!("{TWO}  traces: {{ sample_ratio: 0.5, queue: 7 }}\n"), &lookup).unwrap();
+    let traces = config.traces.as_ref().unwrap();
+    assert_eq!((traces.sample_ratio, traces.queue, traces.timeout), (0.25, 7, Duration::from_millis(2500)));
+    assert_eq!(
+        (traces.service_name.as_str(), traces.url.to_string().as_str()),
+        ("edge of the cms", "http://collector:4318/…")
+    );
+    let headers: Vec<_> = traces.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    assert_eq!(headers, [("x-key", "a secret"), ("authorization", "Bearer b")]);
+    assert!(!format!("{config:?}").contains("secret"), "{config:?}");
+    for wrong in [
+        "endpoint: 'collector:4318'",
+        "endpoint: 'http://a:1', sample_ratio: 2",
+        "endpoint: 'http://a:1', queue: 0",
+        "endpoint: 'http://a:1', ca_file: /etc/hosts",
+        "endpoint: 'http://a:1', headers: { x-key: 'env:NOT_SET' }",
+        "endpoint: 'http://a:1', service_name: ''",
+        "ratio: 1",
+    ] {
+        let text = format!("{TWO}  traces: {{ {wrong} }}\n");
+        assert!(parse("edge.yaml", &text, &no_environment).is_err(), "{wrong}");
     }
 }

@@ -43,11 +43,32 @@ impl Node {
         Node { place, value: Value::Scalar(text.into()) }
     }
 
+    /// How many values it consists of.
+    fn count(&self) -> usize {
+        match &self.value {
+            Value::Null | Value::Scalar(_) => 1,
+            Value::List(items) => items.iter().map(Node::count).fold(1, usize::saturating_add),
+            Value::Map(entries) => entries.iter().map(|entry| entry.node.count()).fold(1, usize::saturating_add),
+        }
+    }
+
     /// The value of `key`, if this is a map that has it.
     pub fn get(&self, key: &str) -> Option<&Node> {
         match &self.value {
             Value::Map(entries) => entries.iter().find(|entry| entry.key == key).map(|entry| &entry.node),
             _ => None,
+        }
+    }
+
+    /// What it says, as a list or a single value is written in one line; `None` for a section, and where nothing is said.
+    pub fn plain(&self) -> Option<String> {
+        match &self.value {
+            Value::Scalar(text) => Some(text.clone()),
+            Value::List(items) => {
+                let items: Option<Vec<String>> = items.iter().map(Node::plain).collect();
+                items.map(|items| format!("[{}]", items.join(", ")))
+            }
+            Value::Null | Value::Map(_) => None,
         }
     }
 
@@ -75,8 +96,14 @@ enum Open {
     Map { place: Location, anchor: usize, entries: Vec<Entry>, key: Option<(String, Location)> },
 }
 
+/// Far more than a configuration has. Aliases may multiply a few lines to billions.
+const MOST_NODES: usize = 100_000;
+const DEEPEST: usize = 64;
+
 struct Builder<'a> {
     ledger: &'a Ledger,
+    /// Nodes so far, copies for aliases included.
+    nodes: usize,
     open: Vec<Open>,
     anchors: HashMap<usize, Node>,
     root: Option<Node>,
@@ -85,7 +112,7 @@ struct Builder<'a> {
 /// The tree of the first document in `text`. Syntax errors and duplicate keys go to the ledger; after a syntax
 /// error there is no tree, since nothing after it can be trusted.
 pub(super) fn parse(text: &str, ledger: &Ledger) -> Option<Node> {
-    let mut builder = Builder { ledger, open: Vec::new(), anchors: HashMap::new(), root: None };
+    let mut builder = Builder { ledger, nodes: 0, open: Vec::new(), anchors: HashMap::new(), root: None };
     let mut documents = 0;
     for event in Parser::new_from_str(text) {
         let (event, span) = match event {
@@ -104,11 +131,22 @@ pub(super) fn parse(text: &str, ledger: &Ledger) -> Option<Node> {
             }
         }
         builder.take(event, place);
+        if builder.nodes > MOST_NODES || builder.open.len() > DEEPEST {
+            ledger.report(place, "too much for a configuration: more than 100000 values, or more than 64 levels");
+            return None;
+        }
     }
     Some(builder.root.unwrap_or_else(Node::empty_map))
 }
 
 impl Builder<'_> {
+    /// What an alias stands for, unless that is too much.
+    fn copy(&mut self, anchor: usize) -> Option<Node> {
+        let node = self.anchors.get(&anchor)?;
+        self.nodes = self.nodes.saturating_add(node.count());
+        (self.nodes <= MOST_NODES).then(|| node.clone())
+    }
+
     fn take(&mut self, event: Event<'_>, place: Location) {
         match event {
             Event::Scalar(text, style, anchor, _) => {
@@ -116,7 +154,7 @@ impl Builder<'_> {
                 let value = if null { Value::Null } else { Value::Scalar(text.into_owned()) };
                 self.close(Node { place, value }, anchor);
             }
-            Event::Alias(anchor) => match self.anchors.get(&anchor).cloned() {
+            Event::Alias(anchor) => match self.copy(anchor) {
                 Some(node) => self.close(Node { place, ..node }, 0),
                 None => self.close(Node { place, value: Value::Null }, 0),
             },
@@ -139,8 +177,13 @@ impl Builder<'_> {
 
     /// Adds a finished node to the enclosing map or list.
     fn close(&mut self, node: Node, anchor: usize) {
+        self.nodes += 1;
         if anchor != 0 {
-            self.anchors.insert(anchor, node.clone());
+            self.nodes = self.nodes.saturating_add(node.count());
+            // Beyond, nothing will be read.
+            if self.nodes <= MOST_NODES {
+                self.anchors.insert(anchor, node.clone());
+            }
         }
         match self.open.last_mut() {
             None => self.root = Some(node),
@@ -211,6 +254,25 @@ mod tests {
         let list = ledger.into_list();
         assert_eq!(list[0].place, Location::Line(3));
         assert!(list[0].message.contains("first in line 1"), "{}", list[0].message);
+    }
+
+    #[test]
+    fn a_few_lines_do_not_become_billions_of_values() {
+        let mut bomb = String::from("a0: &a0 [x, x, x, x, x, x, x, x, x]\n");
+        for level in 1..12 {
+            let before = format!("*a{}", level - 1);
+            bomb.push_str(&format!("a{level}: &a{level} [{}]\n", vec![before; 9].join(", ")));
+        }
+        let deep = format!("a: {}{}\n", "[".repeat(5000), "]".repeat(5000));
+        let anchors: String = (0..60).map(|level| format!("&a{level} [")).collect();
+        let anchored = format!("a: {anchors}{}{}\n", "x, ".repeat(20_000), "]".repeat(60));
+        for text in [bomb, deep, anchored] {
+            let ledger = Ledger::default();
+            assert!(parse(&text, &ledger).is_none());
+            // The parser has a limit of its own on levels.
+            let found = ledger.into_list().remove(0).message;
+            assert!(found.contains("too much for a configuration") || found.contains("not valid YAML"), "{found}");
+        }
     }
 
     #[test]

@@ -59,6 +59,7 @@ pub(crate) fn adoption_draft(adoption: &Adoption) -> Draft {
         client_session: None,
         client_ip: None,
         user_identifier: None,
+        trace_context: None,
     }
 }
 

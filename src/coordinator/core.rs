@@ -9,23 +9,26 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::discovery::Discovery;
 use super::placements::Placements;
 use super::restore::Restored;
-use super::tickets::{Settlement, Ticket, Tickets};
+use super::sync_numbers::SyncNumbers;
+use super::tickets::{Settled, Settlement, Ticket, Tickets};
 use super::{fail_stop, intent};
-use crate::clock::Timestamp;
+use crate::clock::{self, Timestamp};
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq, TraceId, TransactionId};
 use crate::instance::{Answer, Registry};
-use crate::journal::retention::{Capacity, RetentionSink};
+use crate::journal::retention::{ApplicationQuota, Capacity, RetentionSink};
 use crate::journal::{
-    AppendError, Appended, DurableSink, Fact, Fault, Journal, LateWrite, LateWriteId, Request, Resolution, Store,
-    TimingGap,
+    AppendError, Appended, DurableSink, Fact, Fault, Journal, LateWrite, LateWriteId, Request, Resolution, Status,
+    Store, TimingGap,
 };
 use crate::lease::Lease;
+use crate::metrics::{self, Recovery};
 use crate::order::{
     AckPolicy, Action, Board, ClientAnswer, ClientState, Effect, Input, Persist, Precedence, Submission,
 };
@@ -106,10 +109,13 @@ pub struct Core {
     /// Lanes in which nothing is done, and why.
     halted: Vec<Fault>,
     capacity: Mutex<Capacity>,
+    applications: ApplicationQuota,
     work: mpsc::UnboundedSender<Work>,
     changed: watch::Sender<u64>,
     hurried: watch::Sender<u64>,
     recovering: AtomicBool,
+    sync_numbers: SyncNumbers,
+    started: Instant,
 }
 
 /// What became of a wish to withdraw an entry.
@@ -173,10 +179,13 @@ impl Core {
             requests,
             halted,
             capacity: Mutex::default(),
+            applications: ApplicationQuota::default(),
             work,
             changed: watch::Sender::new(0),
             hurried: watch::Sender::new(0),
             recovering: AtomicBool::new(false),
+            sync_numbers: SyncNumbers::default(),
+            started: clock::now(),
         };
         core.hand_out(effects, None);
         (Arc::new(core), WorkQueue(queue))
@@ -208,6 +217,11 @@ impl Core {
     /// To be held by a task that owes the board a report about this lane.
     pub fn ends_with_a_panic(self: &Arc<Self>, lane: Option<LaneId>) -> PanicGuard {
         PanicGuard { core: Arc::clone(self), lane }
+    }
+
+    /// What applications' own operations may take of the journal.
+    pub fn applications_quota(&self) -> &ApplicationQuota {
+        &self.applications
     }
 
     /// The journal's size and limit as of retention's last check.
@@ -248,6 +262,11 @@ impl Core {
     /// The journal's store, for queries about transactions.
     pub fn store(&self) -> &Arc<dyn Store> {
         &self.store
+    }
+
+    /// What replication has done since the edge began.
+    pub fn sync_numbers(&self) -> &SyncNumbers {
+        &self.sync_numbers
     }
 
     /// Whether recovery runs.
@@ -390,13 +409,14 @@ impl Core {
         let timing_gap = self.take_gap(seq);
         let answered = answer.as_ref().map(|answer| answer.status);
         let settlement = Settlement { seq, verdict, from, answer, timing_gap };
-        if self.tickets().settle(seq, settlement) == ClientState::Waiting {
-            return;
-        }
+        let Settled::Recovered { since } = self.tickets().settle(seq, settlement) else { return };
         // No client waits: recovery finished it.
         let executed_on = from.map(|instance| self.registry.name(instance).clone());
         let at = Timestamp::now();
         let fact = Fact::recovered(seq, verdict, ack_state, answered, executed_on, timing_gap, at);
+        let recovered = matches!(fact, Fact::Status { status: Status::Recovered, .. });
+        let outcome = if recovered { Recovery::Recovered } else { Recovery::Abandoned };
+        metrics::recovered(outcome, since.unwrap_or(self.started).elapsed());
         self.journal.record_later(vec![fact]);
     }
 
@@ -412,6 +432,7 @@ impl Core {
 
     /// The client of this entry was answered "recovery pending", or has gone.
     pub fn detach(&self, lane: LaneId, seq: Seq) {
+        self.tickets().take_over(seq, clock::now());
         self.step(Input::ClientGone { lane, seq });
     }
 }
@@ -419,6 +440,10 @@ impl Core {
 impl RetentionSink for Core {
     fn capacity(&self, capacity: &Capacity) {
         self.capacity.lock().unwrap_or_else(PoisonError::into_inner).clone_from(capacity);
+    }
+
+    fn applications(&self) -> &ApplicationQuota {
+        &self.applications
     }
 
     fn left_behind(&self, lane: LaneId, instance: &InstanceName) {
@@ -448,6 +473,7 @@ impl DurableSink for Core {
                 body: draft.body,
                 resolved: Resolution::AsReceived,
                 answer: None,
+                trace_context: draft.trace_context,
             };
             self.requests.arrived(request, trace);
         }

@@ -1,7 +1,8 @@
 //! What operators have asked for: another primary, drained instances; since when and until when.
 //!
 //! It decides nothing; what is done about it is in `placing.rs`. Nothing here is durable: a restart of the edge, or another
-//! edge that takes over, begins with the configured order and without drains.
+//! edge that takes over, begins with the configured order and without drains; a restart in place goes on with them
+//! (`handed_on.rs`).
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -24,6 +25,14 @@ impl Span {
     pub(super) fn new(length: Option<Duration>, now: Instant) -> Span {
         let since = Timestamp::now();
         Span { since, until: length.map(|length| since.after(length)), due: length.map(|length| now + length) }
+    }
+
+    /// One that has begun before.
+    pub(super) fn resumed(since: Timestamp, until: Option<Timestamp>, (wall, now): (Timestamp, Instant)) -> Span {
+        let left = |until: Timestamp| {
+            Duration::from_millis(u64::try_from(until.millis().saturating_sub(wall.millis())).unwrap_or(0))
+        };
+        Span { since, until, due: until.map(|until| now + left(until)) }
     }
 
     pub(super) fn is_over(&self, now: Instant) -> bool {

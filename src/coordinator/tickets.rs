@@ -3,13 +3,14 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use tokio::sync::oneshot;
 
 use crate::ids::{InstanceId, Seq, TraceId, TransactionId};
 use crate::instance::Answer;
 use crate::journal::TimingGap;
-use crate::order::{AckPolicy, ClientState, Verdict};
+use crate::order::{AckPolicy, Verdict};
 
 /// How a write ended.
 #[derive(Clone, Debug)]
@@ -47,11 +48,22 @@ struct Waiting {
     client: oneshot::Sender<Settlement>,
 }
 
-/// Every open ticket. Bounded by the requests that the proxy admits.
+/// Who got a write's answer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// Its client.
+    Answered,
+    /// Nobody: it was recovery's business since then. `None`: since before this edge's start.
+    Recovered { since: Option<Instant> },
+}
+
+/// Every open ticket. Bounded by the requests that the proxy admits, and those closed by the backlog's limit.
 #[derive(Default)]
 pub(crate) struct Tickets {
     unnumbered: HashMap<TransactionId, Waiting>,
     numbered: HashMap<Seq, oneshot::Sender<Settlement>>,
+    /// When recovery took over what is numbered.
+    taken_over: HashMap<Seq, Instant>,
 }
 
 impl Tickets {
@@ -73,11 +85,19 @@ impl Tickets {
         }
     }
 
+    /// From now on it is recovery's business, unless it is settled already.
+    pub fn take_over(&mut self, seq: Seq, now: Instant) {
+        if self.numbered.contains_key(&seq) {
+            self.taken_over.insert(seq, now);
+        }
+    }
+
     /// Hands over the answer; says whether anybody waited for it.
-    pub fn settle(&mut self, seq: Seq, settlement: Settlement) -> ClientState {
+    pub fn settle(&mut self, seq: Seq, settlement: Settlement) -> Settled {
+        let since = self.taken_over.remove(&seq);
         match self.numbered.remove(&seq).map(|client| client.send(settlement)) {
-            Some(Ok(())) => ClientState::Waiting,
-            Some(Err(_)) | None => ClientState::Gone,
+            Some(Ok(())) => Settled::Answered,
+            Some(Err(_)) | None => Settled::Recovered { since },
         }
     }
 }

@@ -21,6 +21,8 @@ const LOOK: u32 = 512;
 pub struct Hub {
     pub(super) store: Arc<dyn Store>,
     limit: usize,
+    /// Of one client's address.
+    limit_of_one: usize,
     listening: Mutex<Listening>,
 }
 
@@ -28,6 +30,8 @@ pub struct Hub {
 struct Listening {
     by_scope: HashMap<EventScope, HashMap<u64, Arc<Notify>>>,
     count: usize,
+    /// By the client's address; empty for a client without one.
+    by_client: HashMap<String, usize>,
     next: u64,
 }
 
@@ -35,28 +39,31 @@ struct Listening {
 pub struct Subscription {
     pub(super) hub: Arc<Hub>,
     pub(super) scope: EventScope,
+    client: String,
     number: u64,
     wake: Arc<Notify>,
 }
 
 impl Hub {
-    /// For up to `limit` streams at once.
-    pub fn new(store: Arc<dyn Store>, limit: usize) -> Arc<Hub> {
-        Arc::new(Hub { store, limit, listening: Mutex::default() })
+    /// For up to `limit` streams at once, `limit_of_one` of them by one client.
+    pub fn new(store: Arc<dyn Store>, limit: usize, limit_of_one: usize) -> Arc<Hub> {
+        Arc::new(Hub { store, limit, limit_of_one, listening: Mutex::default() })
     }
 
-    /// A subscription; `None` if the limit is reached.
-    pub fn listen(self: &Arc<Self>, scope: EventScope) -> Option<Subscription> {
+    /// A subscription of the client with this address; `None` if a limit is reached.
+    pub fn listen(self: &Arc<Self>, scope: EventScope, client: &str) -> Option<Subscription> {
         let mut listening = self.listening();
-        if listening.count >= self.limit {
+        let of_client = listening.by_client.get(client).copied().unwrap_or(0);
+        if listening.count >= self.limit || of_client >= self.limit_of_one {
             return None;
         }
+        listening.by_client.insert(client.to_owned(), of_client + 1);
         listening.count += 1;
         listening.next += 1;
         let number = listening.next;
         let wake = Arc::new(Notify::new());
         listening.by_scope.entry(scope.clone()).or_default().insert(number, Arc::clone(&wake));
-        Some(Subscription { hub: Arc::clone(self), scope, number, wake })
+        Some(Subscription { hub: Arc::clone(self), scope, client: client.to_owned(), number, wake })
     }
 
     /// Streams that are open now.
@@ -126,6 +133,12 @@ impl Drop for Subscription {
     fn drop(&mut self) {
         let mut listening = self.hub.listening();
         listening.count = listening.count.saturating_sub(1);
+        if let Some(count) = listening.by_client.get_mut(&self.client) {
+            *count -= 1;
+            if *count == 0 {
+                listening.by_client.remove(&self.client);
+            }
+        }
         if let Some(same) = listening.by_scope.get_mut(&self.scope) {
             same.remove(&self.number);
             if same.is_empty() {

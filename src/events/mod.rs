@@ -13,7 +13,7 @@ mod webhook;
 
 pub use self::hub::{Hub, Subscription};
 pub use self::message::{Show, name_of};
-pub use self::stream::{EventStream, Opened, Resume};
+pub use self::stream::{Audience, EventStream, Opened, Resume};
 pub use self::webhook::{Secret, Webhook, WebhookGauges, WebhookOptions};
 
 /// Every event's name, in the order in which a transaction can have them.

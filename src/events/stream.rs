@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep_until};
 use super::hub::Subscription;
 use super::message::{self, Show, name_of};
 use crate::clock;
-use crate::journal::{EventId, EventPage, EventScope, ReadError, Status};
+use crate::journal::{ClientKey, EventId, EventPage, EventRow, EventScope, ReadError, Status};
 use crate::metrics;
 
 /// Events in one piece of the stream.
@@ -36,10 +36,29 @@ pub enum Opened {
     Over,
 }
 
+/// Whose transactions a stream tells of.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Audience {
+    Everyone,
+    /// Those of the principal of this name.
+    Only(String),
+}
+
+impl Audience {
+    fn hears(&self, row: &EventRow) -> bool {
+        let principal = || row.transaction.client_key.as_ref().and_then(ClientKey::principal);
+        match self {
+            Audience::Everyone => true,
+            Audience::Only(name) => principal() == Some(name),
+        }
+    }
+}
+
 /// An open stream.
 pub struct EventStream {
     subscription: Subscription,
     show: Show,
+    audience: Audience,
     /// Everything up to here has been handed out.
     seen: EventId,
     /// Handed out before anything else.
@@ -59,6 +78,7 @@ impl EventStream {
     pub async fn open(
         subscription: Subscription,
         show: Show,
+        audience: Audience,
         resume: Resume,
         status: Option<Status>,
     ) -> Result<Opened, ReadError> {
@@ -79,7 +99,8 @@ impl EventStream {
         text.push('\n');
         let ping_at = clock::runtime_now() + PING;
         let first = Some(Bytes::from(text));
-        let stream = EventStream { subscription, show, seen, first, more: true, ended: false, ping_at, look_at: None };
+        let stream =
+            EventStream { subscription, show, audience, seen, first, more: true, ended: false, ping_at, look_at: None };
         let over = one && status.is_some_and(Status::is_final) && !stream.has_an_end().await?;
         Ok(if over { Opened::Over } else { Opened::Stream(stream) })
     }
@@ -130,11 +151,16 @@ impl EventStream {
 
     fn piece(&mut self, page: &EventPage) -> Option<Bytes> {
         let mut text = String::new();
+        let mut told = 0;
         for row in &page.events {
+            self.seen = row.event;
+            if !self.audience.hears(row) {
+                continue;
+            }
+            told += 1;
             let data = serde_json::Value::Object(message::data(row, self.show));
             // Writing to a String cannot fail.
             let _ = write!(text, "id: {}\nevent: {}\ndata: {data}\n\n", row.event, name_of(row.status));
-            self.seen = row.event;
             self.ended |= row.status.is_final() && matches!(self.subscription.scope, EventScope::Transaction(_));
         }
         self.more = page.events.len() >= PIECE as usize;
@@ -142,7 +168,7 @@ impl EventStream {
             // Read in one moment: nothing of the scope is missing up to here.
             self.seen = self.seen.max(page.last);
         }
-        metrics::events_sent(page.events.len());
+        metrics::events_sent(told);
         (!text.is_empty()).then(|| Bytes::from(text))
     }
 }

@@ -7,7 +7,7 @@ use tempfile::TempDir;
 use tokio::sync::watch;
 
 use super::message::tests::show;
-use super::{EventStream, Hub, Opened, Resume};
+use super::{Audience, EventStream, Hub, Opened, Resume};
 use crate::ids::{LaneId, Seq, TransactionId};
 use crate::journal::contract::{LATER, append, draft, instances, progress, record, status};
 use crate::journal::sqlite::SqliteStore;
@@ -24,7 +24,7 @@ impl Fixture {
     fn new(limit: usize) -> Fixture {
         let dir = tempfile::tempdir().unwrap();
         let store = Arc::new(SqliteStore::open(&dir.path().join("journal.db")).unwrap());
-        let hub = Hub::new(Arc::clone(&store) as Arc<dyn Store>, limit);
+        let hub = Hub::new(Arc::clone(&store) as Arc<dyn Store>, limit, limit);
         let reports = watch::Sender::new(0);
         tokio::spawn({
             let (hub, reports) = (Arc::clone(&hub), reports.subscribe());
@@ -45,8 +45,8 @@ impl Fixture {
     }
 
     async fn open(&self, scope: EventScope, resume: Resume, status: Option<Status>) -> Opened {
-        let place = self.hub.listen(scope).unwrap();
-        EventStream::open(place, show, resume, status).await.unwrap()
+        let place = self.hub.listen(scope, "").unwrap();
+        EventStream::open(place, show, Audience::Everyone, resume, status).await.unwrap()
     }
 
     async fn session(&self, resume: Resume) -> EventStream {
@@ -156,13 +156,28 @@ async fn the_stream_of_a_transaction_begins_with_what_it_has_had_and_ends_with_i
 async fn places_are_limited_and_given_back() {
     let fixture = Fixture::new(2);
     let scope = || EventScope::Session("a".to_owned());
-    let (one, two) = (fixture.hub.listen(scope()).unwrap(), fixture.hub.listen(scope()).unwrap());
-    assert!(fixture.hub.listen(scope()).is_none());
+    let (one, two) = (fixture.hub.listen(scope(), "one").unwrap(), fixture.hub.listen(scope(), "one").unwrap());
+    assert!(fixture.hub.listen(scope(), "one").is_none());
     drop(one);
     assert_eq!(fixture.hub.streams(), 1);
-    assert!(fixture.hub.listen(scope()).is_some());
+    assert!(fixture.hub.listen(scope(), "one").is_some());
     drop(two);
     assert_eq!(fixture.hub.streams(), 0);
+}
+
+#[tokio::test]
+async fn one_client_takes_a_part_of_the_places() {
+    let fixture = Fixture::new(9);
+    let hub = Hub::new(Arc::clone(&fixture.store) as Arc<dyn Store>, 3, 2);
+    let listen = |client: &str| hub.listen(EventScope::Session("a".to_owned()), client);
+    let (one, two) = (listen("one").unwrap(), listen("one").unwrap());
+    assert!(listen("one").is_none());
+    let other = listen("other").unwrap();
+    assert!(listen("other").is_none(), "all places are taken");
+    drop(one);
+    assert!(listen("one").is_some());
+    drop((two, other));
+    assert_eq!(hub.streams(), 0);
 }
 
 #[tokio::test]

@@ -11,10 +11,11 @@ use super::resources::Resources;
 use crate::chroma::{self, Class, EdgeAnswer};
 use crate::clock;
 use crate::coordinator::Core;
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq, TraceId};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq, TraceContext, TraceId};
 use crate::instance::{Answer, Client, Licence, Observation, Outgoing, Phase, Refused, SendError, Sent, Wait};
 use crate::order::{Health, Outcome, Purpose, Repeat, Retry};
 use crate::proof::{self, CrashPoint};
+use crate::traces::TRACEPARENT;
 
 /// Who sends what for whom.
 pub(super) struct Attempt<'a> {
@@ -31,6 +32,8 @@ pub(super) struct Attempt<'a> {
     pub patience: Patience,
     /// What the first entry's request is called: so is what is sent for it.
     pub trace: Option<TraceId>,
+    /// Its place in a distributed trace, if it has one.
+    pub context: Option<TraceContext>,
 }
 
 /// The outcome of an attempt, with the answer that led to it.
@@ -100,10 +103,15 @@ impl Attempt<'_> {
     }
 
     fn traced<'a>(&self, outgoing: &'a Outgoing) -> Cow<'a, Outgoing> {
-        let value = self.trace.and_then(|trace| HeaderValue::from_str(&trace.to_string()).ok());
-        let Some(value) = value else { return Cow::Borrowed(outgoing) };
+        if self.trace.is_none() && self.context.is_none() {
+            return Cow::Borrowed(outgoing);
+        }
+        let value = |text: String| HeaderValue::from_str(&text).ok();
         let mut outgoing = outgoing.clone();
-        outgoing.headers.push((chroma::TRACE_ID, value));
+        let trace = self.trace.and_then(|trace| value(trace.to_string()));
+        outgoing.headers.extend(trace.map(|value| (chroma::TRACE_ID, value)));
+        let context = self.context.and_then(|context| value(context.to_string()));
+        outgoing.headers.extend(context.map(|value| (TRACEPARENT, value)));
         Cow::Owned(outgoing)
     }
 

@@ -22,6 +22,7 @@ pub(super) struct AttemptLimiter {
 
 #[derive(Debug)]
 struct State {
+    all: usize,
     free: usize,
     /// Of these, how many may be given to lanes without a waiting client.
     free_unattended: usize,
@@ -36,6 +37,14 @@ struct State {
 pub(super) struct Permit {
     limiter: Option<Arc<AttemptLimiter>>,
     client: ClientState,
+    beside_another: bool,
+}
+
+impl Permit {
+    /// Whether another lane had one when this one was given out.
+    pub fn is_beside_another(&self) -> bool {
+        self.beside_another
+    }
 }
 
 impl Drop for Permit {
@@ -66,7 +75,7 @@ impl AttemptLimiter {
     pub fn new(permits: usize) -> Arc<AttemptLimiter> {
         let free = permits.max(1);
         let free_unattended = (free - free / KEPT).max(1);
-        let state = State { free, free_unattended, queue: BTreeSet::new(), waiting: HashMap::new() };
+        let state = State { all: free, free, free_unattended, queue: BTreeSet::new(), waiting: HashMap::new() };
         Arc::new(AttemptLimiter { state: Mutex::new(state) })
     }
 
@@ -77,8 +86,9 @@ impl AttemptLimiter {
             let mut state = self.state();
             // If a permit is available to this request, no waiting request could have used it.
             if state.admits(precedence.client) {
+                let permit = self.permit(precedence.client, &state);
                 state.take(precedence.client);
-                return Some(self.permit(precedence.client));
+                return Some(permit);
             }
             let (grant, granted) = oneshot::channel();
             if let Some((replaced, _)) = state.waiting.insert(lane, (precedence, grant)) {
@@ -125,7 +135,7 @@ impl AttemptLimiter {
             }
             state.queue.pop_first();
             let Some((_, grant)) = state.waiting.remove(&lane) else { continue };
-            match grant.send(self.permit(precedence.client)) {
+            match grant.send(self.permit(precedence.client, state)) {
                 Ok(()) => state.take(precedence.client),
                 // The request was dropped. Its permit was never taken and must not be returned, since the state is
                 // locked.
@@ -134,8 +144,8 @@ impl AttemptLimiter {
         }
     }
 
-    fn permit(self: &Arc<Self>, client: ClientState) -> Permit {
-        Permit { limiter: Some(Arc::clone(self)), client }
+    fn permit(self: &Arc<Self>, client: ClientState, state: &State) -> Permit {
+        Permit { limiter: Some(Arc::clone(self)), client, beside_another: state.free < state.all }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -91,6 +91,7 @@ mod tests {
             body,
             resolved: Resolution::AsReceived,
             answer: None,
+            trace_context: None,
         };
         let timeouts = Timeouts { attempt: 30 * SECOND, request: 120 * SECOND };
         let Patience { attempt, with_another, longest } = Patience::of(&[request], repeat, timeouts);

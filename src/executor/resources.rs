@@ -7,10 +7,12 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::bodies::Bodies;
+use super::counters::Counters;
+use super::gather::{Gathering, Holds};
 use super::late_writes::LateWrites;
-use super::limiter::AttemptLimiter;
+use super::limiter::{AttemptLimiter, Permit};
 use super::warmed::Warmed;
-use crate::coordinator::RequestSink;
+use crate::coordinator::{Core, RequestSink};
 use crate::ids::{InstanceId, LaneId, Scope, TraceId};
 use crate::journal::{Request, Store};
 use crate::lasting::{Lasted, LastingStates};
@@ -21,8 +23,21 @@ use crate::order::Precedence;
 pub struct ResourceLimits {
     /// Bodies kept in memory for lanes that are about to need them; others are read from the journal again.
     pub cached_bytes: u64,
+    /// What requests wait for.
+    pub holds: Holds,
     /// Requests under way at once to one instance, over all lanes.
     pub concurrent_attempts: usize,
+    pub record_writes: RecordWrites,
+}
+
+/// Which record writes of different collections may be under way to one instance at once. Each collection's own order is
+/// the board's, and stays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RecordWrites {
+    /// As many as there are permits.
+    SideBySide,
+    /// One request over all collections.
+    OneByOne,
 }
 
 /// What is found of a lane's writes, in words.
@@ -32,12 +47,16 @@ pub(super) type LaneFindings = LastingStates<(LaneId, &'static str)>;
 pub struct Resources {
     pub(super) bodies: Bodies,
     pub(super) warmed: Warmed,
+    pub(super) counters: Counters,
+    pub(super) gathering: Gathering,
     pub(super) late_writes: Arc<LateWrites>,
     /// What keeps being found of a lane's writes, and databases that an instance had to be given again: for the log.
     pub(super) findings: LaneFindings,
     pub(super) recreated: LastingStates<(InstanceId, Scope)>,
     /// One for each instance: requests that hang on one take no permit from those to another.
     limiters: Vec<Arc<AttemptLimiter>>,
+    /// Those of record writes, where they have one of their own.
+    one_by_one: Vec<Arc<AttemptLimiter>>,
 }
 
 impl Resources {
@@ -48,13 +67,20 @@ impl Resources {
         late_writes: Arc<LateWrites>,
         limits: &ResourceLimits,
     ) -> Arc<Resources> {
+        let single = match limits.record_writes {
+            RecordWrites::SideBySide => 0,
+            RecordWrites::OneByOne => instances,
+        };
         Arc::new(Resources {
             bodies: Bodies::new(store, limits.cached_bytes),
             warmed: Warmed::default(),
+            counters: Counters::default(),
+            gathering: Gathering::new(limits.holds),
             late_writes,
             findings: LaneFindings::default(),
             recreated: LastingStates::default(),
             limiters: (0..instances).map(|_| AttemptLimiter::new(limits.concurrent_attempts)).collect(),
+            one_by_one: (0..single).map(|_| AttemptLimiter::new(1)).collect(),
         })
     }
 
@@ -64,9 +90,25 @@ impl Resources {
         over.map(|((instance, scope), lasted)| (scope, instance, lasted))
     }
 
-    /// The instance's limiter.
-    pub(super) fn limiter(&self, instance: InstanceId) -> &Arc<AttemptLimiter> {
-        &self.limiters[instance.0]
+    /// Waits for the lane's turn on the instance, as [`AttemptLimiter::enter`].
+    pub(super) async fn permit(
+        &self,
+        core: &Core,
+        instance: InstanceId,
+        lane: LaneId,
+        precedence: Precedence,
+    ) -> Option<Permit> {
+        let permit = self.limiter(instance, lane).enter(lane, precedence).await;
+        if permit.as_ref().is_some_and(Permit::is_beside_another) {
+            core.sync_numbers().began_beside_another();
+        }
+        permit
+    }
+
+    /// The limiter of the lane's requests to the instance.
+    fn limiter(&self, instance: InstanceId, lane: LaneId) -> &Arc<AttemptLimiter> {
+        let single = self.one_by_one.get(instance.0).filter(|_| lane != LaneId::Catalog);
+        single.unwrap_or(&self.limiters[instance.0])
     }
 }
 
@@ -76,6 +118,8 @@ impl RequestSink for Resources {
     }
 
     fn awaited(&self, lane: LaneId, precedence: Precedence) {
-        self.limiters.iter().for_each(|limiter| limiter.raise(lane, precedence));
+        let all = self.limiters.iter().chain(&self.one_by_one);
+        all.for_each(|limiter| limiter.raise(lane, precedence));
+        self.gathering.came(lane);
     }
 }

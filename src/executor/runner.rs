@@ -1,10 +1,10 @@
 //! The runner: a background service that carries out the board's effects, each in a task of its own.
 //!
-//! It uses one HTTP client for all lanes and purposes. It decides nothing: each task, except an inspection, ends with
-//! an input to the board.
+//! One HTTP client serves all lanes and purposes. It decides nothing: each task but an inspection ends with an input.
+
+mod waits;
 
 use std::collections::hash_map::RandomState;
-use std::hash::BuildHasher;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,9 +17,11 @@ use super::limited::Reading;
 use super::limiter::Permit;
 use super::patience::{Patience, Timeouts};
 use super::resources::Resources;
-use super::{absence, backoff, limited, records, touched, writable};
+use super::spans::{AttemptSpan, Sending};
+use super::{absence, holds, limited, records, touched, writable};
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Core, Inspections, Work, WorkQueue, facts_of, intent};
+use crate::current::Current;
 use crate::ids::{InstanceId, LaneId, Seq, shown};
 use crate::instance::{Answer, Client, Generation};
 use crate::journal::{Fact, Request};
@@ -33,8 +35,7 @@ use crate::proof::{self, CrashPoint};
 /// How the runner sends. A field has its key's name, except `quarantine_wait`: `quarantine.wait`.
 #[derive(Clone, Debug)]
 pub struct RunnerOptions {
-    /// The time limit of one attempt, and of the wait for a write's answer ([`Patience`]). Each earlier attempt that
-    /// went unanswered doubles both, so that a slow write is not sent again for ever.
+    /// The limits of an attempt, and of a write's answer ([`Patience`]): each earlier attempt without an answer doubles both.
     pub attempt_timeout: Duration,
     pub request_timeout: Duration,
     /// How long an instance that is there may still execute a request that was given up.
@@ -51,7 +52,7 @@ pub struct Runner {
     core: Arc<Core>,
     resources: Arc<Resources>,
     client: Client,
-    options: RunnerOptions,
+    options: Current<RunnerOptions>,
     /// The source of the random part of pauses.
     chance: RandomState,
     inspections: Arc<Inspections>,
@@ -71,7 +72,7 @@ impl Runner {
         core: Arc<Core>,
         resources: Arc<Resources>,
         client: Client,
-        options: RunnerOptions,
+        options: Current<RunnerOptions>,
         inspections: Arc<Inspections>,
     ) -> Arc<Runner> {
         let (held_back, unreadable) = (LastingStates::default(), LastingStates::default());
@@ -98,6 +99,12 @@ impl Runner {
             let Some(work) = work else { return };
             match work {
                 Work::Persist { persist, answer } => self.persist(persist, answer),
+                Work::Perform { action: Action::AwaitWriters { lane, instance, after, writers }, .. } => {
+                    holds::await_writers(&self.core, &self.resources, (lane, instance), after, writers);
+                }
+                Work::Perform { action: Action::AwaitMore { lane, instance, leader, from }, .. } => {
+                    holds::await_more(&self.core, &self.resources, (lane, instance), leader, from);
+                }
                 Work::Perform { action, answer } => {
                     let runner = Arc::clone(&self);
                     let guard = self.core.ends_with_a_panic(action.lane());
@@ -144,15 +151,19 @@ impl Runner {
             proof::pass(CrashPoint::BeforeMark);
         }
         self.tell(&persist);
-        let recorded = self.core.journal().record(facts);
-        let core = Arc::clone(&self.core);
+        let (recorded, began) = (self.core.journal().record(facts), clock::now());
+        let (core, resources) = (Arc::clone(&self.core), Arc::clone(&self.resources));
         let guard = self.core.ends_with_a_panic(None);
         tokio::spawn(async move {
             let _guard = guard;
             recorded.await;
             match persist {
-                Persist::Record { lane, instance, .. } => {
+                Persist::Record { lane, instance, record } => {
                     proof::pass(CrashPoint::AfterMark);
+                    if !record.admitted.is_empty() && !record.changes.is_empty() {
+                        proof::pass(CrashPoint::AfterCutover);
+                    }
+                    resources.gathering.recorded(began.elapsed());
                     core.step_with(Input::Recorded { lane, instance }, answer);
                 }
                 Persist::Voids { lane, seqs } => core.step(Input::VoidsRecorded { lane, seqs }),
@@ -186,7 +197,10 @@ impl Runner {
     async fn perform(&self, action: Action, answer: Option<Arc<Answer>>) {
         match action {
             Action::Send { lane, instance, seqs, purpose, repeat, send_priority } => {
+                let begun = clock::now();
                 let attempted = self.attempt((lane, instance), &seqs, purpose, repeat, send_priority).await;
+                let (writes, numbers) = (seqs.len(), self.core.sync_numbers());
+                numbers.attempted(lane, purpose, writes, &attempted.outcome, begun.elapsed());
                 self.report((lane, instance), &seqs, send_priority, attempted);
             }
             Action::ReadIds { lane, instance, seq, send_priority } => {
@@ -197,8 +211,13 @@ impl Runner {
                 self.core.step(Input::Quiesced { lane, instance, wait });
             }
             Action::AwaitReturn { lane, instance, wait } => {
-                tokio::time::sleep(self.options.quarantine_wait).await;
+                tokio::time::sleep(self.options.get().quarantine_wait).await;
                 self.core.step(Input::ReturnAwaited { lane, instance, wait });
+            }
+            // Done where the work is taken: they need a task only if the wait pays.
+            Action::AwaitWriters { lane, after, .. } => self.core.step(Input::WritersAwaited { lane, after }),
+            Action::AwaitMore { lane, instance, from, .. } => {
+                self.core.step(Input::MoreAwaited { lane, instance, from });
             }
             Action::Inspect { instance } => {
                 self.inspections.ask(instance);
@@ -218,7 +237,7 @@ impl Runner {
                 self.core.step_with(Input::TouchedCompared { lane, seq, comparison }, answer);
             }
             Action::Examine { lane, seq } => {
-                tokio::time::sleep(self.options.settle_time).await;
+                tokio::time::sleep(self.options.get().settle_time).await;
                 let shows = match self.request(seq).await {
                     Some(request) => {
                         let lane = (lane, &self.resources.findings);
@@ -313,15 +332,28 @@ impl Runner {
         let (core, resources, client) = (self.core.as_ref(), self.resources.as_ref(), &self.client);
         let (lanes, entry) = (lanes.as_slice(), (lane, first));
         let patience = Patience::of(&requests, repeat, self.timeouts());
-        let attempt = Attempt { core, resources, client, lanes, entry, instance, purpose, repeat, patience, trace };
-        let since = core.registry.generation(instance);
+        let (since, began) = (core.registry.generation(instance), clock::now());
+        let sending = Sending { lane, instance: core.registry.name(instance), purpose, repeat };
+        let span = AttemptSpan::begin(&sending, &requests, began);
+        let context = span.context;
+        let attempt =
+            Attempt { core, resources, client, lanes, entry, instance, purpose, repeat, patience, trace, context };
         let attempted = match lane {
-            LaneId::Records(collection) => records::attempt(&attempt, collection, &requests).await,
+            LaneId::Records(collection) => {
+                let began = clock::now();
+                let attempted = records::attempt(&attempt, collection, &requests).await;
+                if matches!(attempted.outcome, Outcome::Applied(_)) {
+                    holds::applied(&self.resources, (lane, instance), &requests, purpose, began);
+                }
+                attempted
+            }
             LaneId::Catalog => match requests.first() {
                 Some(request) => catalog::attempt(&attempt, &Entry { request, purpose, repeat }).await,
                 None => Attempted::not_sent("no request"),
             },
         };
+        resources.counters.ended((&core.registry, instance), (purpose, &attempted.outcome), began.elapsed());
+        span.end(&attempted);
         let request = requests.first().filter(|_| lane == LaneId::Catalog);
         self.blamed(attempted, (instance, since), request).await
     }
@@ -346,26 +378,27 @@ impl Runner {
     }
 
     fn timeouts(&self) -> Timeouts {
-        Timeouts { attempt: self.options.attempt_timeout, request: self.options.request_timeout }
+        let options = self.options.get();
+        Timeouts { attempt: options.attempt_timeout, request: options.request_timeout }
     }
 
     /// Waits for the entry's turn on the instance; `None` when there is something better to do. Long requests may hold
     /// every permit there is.
     async fn enter(&self, entry: (LaneId, Seq), instance: InstanceId, priority: SendPriority) -> Option<Permit> {
         let waits_long = async {
-            tokio::time::sleep(self.options.attempt_timeout).await;
+            tokio::time::sleep(self.options.get().attempt_timeout).await;
             while !self.core.another_stands_ready(entry, instance) {
                 tokio::time::sleep(LOOK).await;
             }
         };
         tokio::select! {
-            permit = self.resources.limiter(instance).enter(entry.0, priority.precedence) => permit,
+            permit = self.resources.permit(&self.core, instance, entry.0, priority.precedence) => permit,
             () = waits_long => None,
         }
     }
 
     async fn read_ids(&self, (lane, instance): (LaneId, InstanceId), seq: Seq, send_priority: SendPriority) {
-        let permit = self.resources.limiter(instance).enter(lane, send_priority.precedence).await;
+        let permit = self.resources.permit(&self.core, instance, lane, send_priority.precedence).await;
         let seqs = [seq];
         let Reading { resolved, answer, failure } = match (lane, permit, self.request(seq).await) {
             (LaneId::Records(collection), Some(_permit), Some(request)) => {
@@ -373,9 +406,21 @@ impl Runner {
                 let patience = Patience::of(std::slice::from_ref(&request), repeat, self.timeouts());
                 let (core, resources) = (self.core.as_ref(), self.resources.as_ref());
                 let (client, lanes, entry) = (&self.client, &[lane], (lane, seq));
-                let trace = resources.bodies.trace(seq);
-                let attempt =
-                    Attempt { core, resources, client, lanes, entry, instance, purpose, repeat, patience, trace };
+                // No attempt at the write yet: its span is that of the request.
+                let (trace, context) = (resources.bodies.trace(seq), request.trace_context);
+                let attempt = Attempt {
+                    core,
+                    resources,
+                    client,
+                    lanes,
+                    entry,
+                    instance,
+                    purpose,
+                    repeat,
+                    patience,
+                    trace,
+                    context,
+                };
                 let since = core.registry.generation(instance);
                 let reading = limited::resolve(&attempt, collection, &request).await;
                 self.blamed_for_reading(reading, instance, since).await
@@ -401,73 +446,6 @@ impl Runner {
         match self.deaths.company(whom, instance, since, None).await {
             Some(company) => Reading { resolved: Resolved::Died { company }, ..reading },
             None => reading,
-        }
-    }
-
-    /// How long the replica waits. The same failure gives the same span, so that operators are shown what is done.
-    fn span(&self, place: (LaneId, InstanceId), why: WaitReason) -> Duration {
-        let longest = backoff::longest_pause(self.core.registry.typical_outage(place.1));
-        let pause = |in_a_row| {
-            let chance = self.chance.hash_one((place, in_a_row)) as f64 / u64::MAX as f64;
-            backoff::pause(in_a_row, longest, chance)
-        };
-        match why {
-            // The settle time is a pause already.
-            WaitReason::Settle { in_a_row } => self.options.settle_time + pause(in_a_row.saturating_sub(1)),
-            WaitReason::Backoff { in_a_row } => pause(in_a_row),
-            WaitReason::Deaths { in_a_row } => self.options.settle_time + backoff::pause_after_deaths(in_a_row),
-        }
-    }
-
-    async fn await_quiescence(&self, place: (LaneId, InstanceId), why: WaitReason) {
-        let span = self.span(place, why);
-        match why {
-            WaitReason::Settle { .. } | WaitReason::Deaths { .. } => self.settle(place.1, span).await,
-            WaitReason::Backoff { .. } => {
-                // Without a lease nothing would be sent: no attempt is made, and none is missed when the lease is back.
-                self.core.lease.held().await;
-                self.pause(place.1, span).await;
-            }
-        }
-    }
-
-    /// Waits until the pause is over and the instance is usable. If it went down and returned meanwhile, the pause ends
-    /// at once: earlier failures say nothing about the returned instance.
-    async fn pause(&self, instance: InstanceId, span: Duration) {
-        let registry = &self.core.registry;
-        let (mut changes, mut hurried) = (registry.changes(), self.core.hurried());
-        let begun = registry.generation(instance);
-        let over = clock::now() + span;
-        loop {
-            let usable = registry.usable(instance);
-            if usable && (clock::now() >= over || registry.generation(instance) != begun) {
-                return;
-            }
-            tokio::select! {
-                () = tokio::time::sleep_until(over.into()), if usable => {}
-                _ = hurried.changed(), if usable => return,
-                changed = changes.changed() => if changed.is_err() {
-                    return;
-                },
-            }
-        }
-    }
-
-    /// Waits until the instance has been usable for the whole settle time without interruption. A request that was
-    /// given up has been executed by then, or never will be.
-    async fn settle(&self, instance: InstanceId, span: Duration) {
-        let registry = &self.core.registry;
-        let mut changes = registry.changes();
-        loop {
-            let before = registry.generation(instance);
-            if registry.usable(instance) {
-                tokio::time::sleep(span).await;
-                if registry.usable(instance) && registry.generation(instance) == before {
-                    return;
-                }
-            } else if changes.changed().await.is_err() {
-                return;
-            }
         }
     }
 }

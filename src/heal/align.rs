@@ -13,6 +13,7 @@ use super::error::HealError;
 use super::place::{End, PAGE_IDS, Page, Place, WriteError};
 use super::records::{Embeddings, Record, repair, upsert_body};
 use crate::clock;
+use crate::proof::{self, CrashPoint};
 
 /// The first page asks for so many records; how many fit shows then.
 const FIRST_PAGE: usize = 100;
@@ -56,8 +57,8 @@ enum Pace {
     Hurried,
 }
 
-/// Hears how many records are equal, and may have the copying wait.
-pub(super) type Copied<'a> = &'a (dyn Fn(u64) -> BoxFuture<'a, ()> + Sync);
+/// Hears how many records are equal, and how many more these are, and may have the copying wait.
+pub(super) type Copied<'a> = &'a (dyn Fn(u64, u64) -> BoxFuture<'a, ()> + Sync);
 
 /// Compares everything, and repairs what differs.
 pub(super) async fn contents(sides: &Sides<'_>, copied: Copied<'_>) -> Result<Fixed, HealError> {
@@ -66,14 +67,16 @@ pub(super) async fn contents(sides: &Sides<'_>, copied: Copied<'_>) -> Result<Fi
 
 /// Compares everything from this offset on, and repairs what differs.
 async fn from(sides: &Sides<'_>, offset: usize, pace: Pace, copied: Copied<'_>) -> Result<Fixed, HealError> {
-    let (mut offset, mut size, mut fixed, mut rounds) = (offset, FIRST_PAGE, Fixed::default(), 0);
+    let (mut offset, mut size, mut fixed, mut rounds) =
+        (offset, FIRST_PAGE.min(sides.source.most_records()), Fixed::default(), 0);
     loop {
         let begun = clock::runtime_now();
         let page = sides.source.page(offset, &mut size).await.map_err(HealError::Source)?;
         let (moved, end) = one_page(sides, offset, &page, &mut fixed).await?;
+        proof::pass(CrashPoint::AfterCopyPage);
         rounds = if moved == 0 { rounds + 1 } else { 0 };
         offset += moved;
-        copied(offset as u64).await;
+        copied(offset as u64, moved as u64).await;
         if end == End::Reached {
             fixed.total = offset as u64;
             return Ok(fixed);
@@ -144,6 +147,6 @@ pub(super) async fn order(sides: &Sides<'_>) -> Result<Fixed, HealError> {
             continue;
         }
         offset += ours.iter().zip(&theirs).take_while(|(ours, theirs)| ours == theirs).count();
-        return from(sides, offset, Pace::Hurried, &|_| Box::pin(std::future::ready(()))).await;
+        return from(sides, offset, Pace::Hurried, &|_, _| Box::pin(std::future::ready(()))).await;
     }
 }

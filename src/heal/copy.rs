@@ -2,7 +2,7 @@
 //! into its place, removed when it is not wanted.
 
 use std::collections::HashSet;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use http::Method;
 use serde::Deserialize;
@@ -12,11 +12,10 @@ use uuid::Uuid;
 
 use super::align::{Sides, target};
 use super::error::HealError;
-use super::place::{Place, WriteError};
+use super::place::{PageLimits, Place, WriteError};
 use super::records::Embeddings;
 use crate::chroma::{
-    self, RESERVED_PREFIX, blank_definition_difference, copy_requests, definition_difference, is_reserved,
-    same_definition,
+    self, blank_definition_difference, copy_requests, definition_difference, hidden_name, is_reserved, same_definition,
 };
 use crate::coordinator::Core;
 use crate::ids::{InstanceCollectionId, InstanceName, Scope};
@@ -48,17 +47,39 @@ pub(super) struct Copy<'a> {
     discarded: String,
 }
 
-/// Ids of copies that were made.
+/// Ids of copies that were made, and hidden names of those that are being made.
 #[derive(Debug, Default)]
-pub(super) struct Made(Mutex<HashSet<Uuid>>);
+pub(super) struct Made {
+    ids: Mutex<HashSet<Uuid>>,
+    names: Mutex<HashSet<String>>,
+}
+
+/// Keeps the hidden names of a copy from being taken for leftovers, until it is dropped.
+pub(super) struct NamesInUse<'a> {
+    made: &'a Made,
+    names: [String; 2],
+}
+
+impl Drop for NamesInUse<'_> {
+    fn drop(&mut self) {
+        let mut names = self.made.names();
+        for name in &self.names {
+            names.remove(name);
+        }
+    }
+}
 
 impl Made {
     fn note(&self, id: Uuid) {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).insert(id);
     }
 
     fn has(&self, id: Uuid) -> bool {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+        self.ids.lock().unwrap_or_else(PoisonError::into_inner).contains(&id)
+    }
+
+    fn names(&self) -> MutexGuard<'_, HashSet<String>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -121,7 +142,7 @@ impl<'a> Copy<'a> {
         rebuild: Rebuild,
         (scope, name): (&Scope, &str),
         made: &'a Made,
-        deadline: std::time::Duration,
+        (deadline, limits): (std::time::Duration, PageLimits),
     ) -> Result<Self, HealError> {
         let [from, old] = {
             let board = core.board();
@@ -129,11 +150,19 @@ impl<'a> Copy<'a> {
         };
         let from = from.ok_or(HealError::Overtaken)?;
         let path = |id: &str| chroma::collection_path(scope, id);
-        let source = Place::new(core, client, rebuild.source, path(&from.to_string()), deadline);
-        let beside = Place::new(core, client, rebuild.target, chroma::collections_path(scope), deadline);
+        let source = Place::new(core, client, rebuild.source, path(&from.to_string()), deadline).limited(limits);
+        let beside =
+            Place::new(core, client, rebuild.target, chroma::collections_path(scope), deadline).limited(limits);
         let (scope, name) = (scope.clone(), name.to_owned());
         let (hidden, discarded) = (hidden_name("copy"), hidden_name("old"));
         Ok(Copy { core, rebuild, made, source, from: from.uuid(), old, beside, scope, name, hidden, discarded })
+    }
+
+    /// Call it before anything is created.
+    pub fn use_names(&self) -> NamesInUse<'a> {
+        let names = [self.hidden.clone(), self.discarded.clone()];
+        self.made.names().extend(names.iter().cloned());
+        NamesInUse { made: self.made, names }
     }
 
     fn named(&self, name: &str) -> Place<'a> {
@@ -291,8 +320,7 @@ impl<'a> Copy<'a> {
         }
     }
 
-    /// Removes what an earlier edge, or an earlier attempt, has left behind in this database. Nothing else is being
-    /// made there.
+    /// Removes what an earlier edge, or an earlier attempt, has left behind in this database.
     pub async fn sweep(&self) -> Result<(), HealError> {
         let mut offset = 0;
         let mut left = Vec::new();
@@ -331,18 +359,13 @@ impl<'a> Copy<'a> {
             known.mappings.iter().flatten().any(|mapped| mapped.uuid() == one.id)
         });
         let misnamed = known.is_some_and(|known| known.scope != self.scope || known.name != one.name);
-        !mapped && (is_reserved(&one.name) || misnamed)
+        !mapped && !self.made.names().contains(&one.name) && (is_reserved(&one.name) || misnamed)
     }
 }
 
 /// Appended to an instance's name: under such a name copies are known, and none is served. No configured instance can
 /// have such a name.
 const COPY: &str = "#copy";
-
-/// A name that no client can give.
-fn hidden_name(what: &str) -> String {
-    format!("{RESERVED_PREFIX}{what}.{}", Uuid::new_v4().simple())
-}
 
 fn dimension(object: &[u8]) -> Option<u64> {
     serde_json::from_slice::<Value>(object).ok()?.get("dimension")?.as_u64()

@@ -17,6 +17,7 @@ use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::Seq;
 use crate::order::{CutoverOutcome, CutoverState, Input, LaneState, Rebuild};
+use crate::proof::{self, CrashPoint, Rule};
 
 /// More touched records than these are not repaired while writers wait.
 const MOST_TOUCHED: usize = 5_000;
@@ -67,7 +68,11 @@ impl<'a> Cutover<'a> {
         // From here on it is not cut off in the middle: the names would be in doubt.
         self.outcome = CutoverOutcome::InDoubt;
         match copy.rename(created).await {
-            Renamed::InPlace => self.outcome = CutoverOutcome::InPlace(created.id),
+            Renamed::InPlace => {
+                // After a crash here the copy has its name and is not mapped: it is replaced.
+                proof::pass(CrashPoint::NamesExchanged);
+                self.outcome = CutoverOutcome::InPlace(created.id);
+            }
             Renamed::NotBegun(error) => {
                 self.outcome = CutoverOutcome::NotBegun;
                 return Err(error);
@@ -101,13 +106,19 @@ async fn repair_all(
     created: &Created<'_>,
     seqs: &[Seq],
 ) -> Result<Option<u64>, HealError> {
-    let touched = touched(core, seqs).await?;
+    let mut touched = touched(core, seqs).await?;
+    if proof::broken(Rule::TailToo) {
+        touched = Touched::default();
+    }
     if touched.written.len() + touched.deleted.len() > MOST_TOUCHED {
         return Ok(None);
     }
     let (source, place) = (&copy.source, &created.place);
     let sides = created.sides(source);
     place.flush().await.map_err(target)?;
+    if proof::broken(Rule::DeletedToo) {
+        return keep_deleted(&sides, &touched).await;
+    }
     repair_touched(&sides, &touched).await?;
     let fixed = align::order(&sides).await?;
     let ours = source.count().await.map_err(HealError::Source)?;
@@ -145,6 +156,14 @@ async fn repair_touched(sides: &Sides<'_>, touched: &Touched) -> Result<(), Heal
         copy.delete(&removed).await.map_err(target)?;
     }
     align::write(copy, &patches).await
+}
+
+/// Stands in for the repair where a rule is broken on purpose: records are written, and none is removed.
+async fn keep_deleted(sides: &Sides<'_>, touched: &Touched) -> Result<Option<u64>, HealError> {
+    let written: Vec<String> = touched.written.iter().cloned().collect();
+    let ours = sides.source.named(&written).await.map_err(HealError::Source)?;
+    align::write(sides.copy, &ours).await?;
+    sides.source.count().await.map_err(HealError::Source)
 }
 
 /// Waits until the new copy is in step, durably.

@@ -11,30 +11,39 @@ mod cutover;
 mod error;
 mod place;
 mod progress;
+mod queue;
 mod records;
+mod throttle;
 mod touched;
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use futures::StreamExt;
 use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
 use tracing::{info, warn};
 
 use self::copy::{Copy, Holder, Made};
 use self::cutover::Cutover;
 use self::error::HealError;
-pub(crate) use self::place::{NAMED, PAGE_IDS, Place};
+pub(crate) use self::place::{NAMED, PAGE_IDS, PageLimits, Place};
 pub use self::progress::{HealPause, HealProgress, HealStage, HealView};
+use self::queue::Queue;
 #[cfg(test)]
 pub(crate) use self::records::records_of;
 pub(crate) use self::records::{Embeddings, Record};
+use self::throttle::Throttle;
 use crate::clock;
 use crate::coordinator::Core;
+use crate::current::Current;
 use crate::ids::{CollectionId, InstanceId, Scope, shown};
-use crate::instance::Client;
+use crate::instance::{Client, Generation};
 use crate::lasting::LastingStates;
-use crate::order::Rebuild;
+use crate::order::{LaneState, Rebuild};
+use crate::proof::{self, CrashPoint};
 
 /// How copies are made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,6 +52,23 @@ pub struct HealOptions {
     pub mode: HealMode,
     /// How long writers of a collection may wait while its new copy takes its place: `heal.hold`.
     pub hold: Duration,
+    /// Records a second over all copies, `None` for no limit: `heal.rate`.
+    pub rate: Option<NonZeroU32>,
+    /// Copies that are made at once: `heal.concurrent`.
+    pub concurrent: usize,
+    /// Bytes that the pages of one copy take at once: `heal.memory`.
+    pub memory: usize,
+}
+
+/// A page is held as an answer and as records, of both sides, and once more as it is sent.
+const PAGES_IN_MEMORY: usize = 8;
+
+/// How an attempt to make a copy ended.
+enum Attempt {
+    Made,
+    /// Nothing was begun; it is looked at again after this pause.
+    Left(Duration),
+    Failed(HealError),
 }
 
 /// Whether the edge makes copies without an operator's word.
@@ -56,117 +82,101 @@ pub enum HealMode {
 const MOMENT: Duration = Duration::from_millis(250);
 /// How long an existing copy is left to the comparison, which costs less and may find it equal.
 const PATIENCE: Duration = Duration::from_secs(5);
-/// The longest pause after a failure.
-const LONGEST_PAUSE: Duration = Duration::from_secs(60);
-/// The longest pause after failures that may have cost the target its life.
-const LONGEST_PAUSE_UNANSWERED: Duration = Duration::from_secs(3600);
 /// How often a copy is compared with its source before it is given up for now.
 const PASSES: usize = 12;
 /// A copy that differed in no more records than this is worth a cutover.
 const NEARLY_EQUAL: usize = 500;
 
-/// What is known of a copy that has to be made.
-struct Due {
-    since: Instant,
-    failures: u32,
-    /// How many of the last failures, in a row, had a target that did not answer.
-    unanswered: u32,
-    not_before: Instant,
-}
-
-impl Due {
-    fn new(now: Instant) -> Due {
-        Due { since: now, failures: 0, unanswered: 0, not_before: now }
-    }
-
-    /// How long nothing is sent after this failure. A target that may die of the copy itself is left alone for longer
-    /// each time.
-    fn pause_after(&mut self, error: &HealError) -> Duration {
-        self.failures = self.failures.saturating_add(1);
-        let (exponent, longest) = match error {
-            HealError::Unanswered(_) => {
-                self.unanswered = self.unanswered.saturating_add(1);
-                (2 * self.unanswered, LONGEST_PAUSE_UNANSWERED)
-            }
-            _ => {
-                self.unanswered = 0;
-                (self.failures, LONGEST_PAUSE)
-            }
-        };
-        Duration::from_secs(1 << exponent.min(12)).min(longest)
-    }
-
-    fn made(&mut self) {
-        self.failures = 0;
-        self.unanswered = 0;
-    }
-}
-
 /// The background service `heal`.
 pub struct Healer {
     core: Arc<Core>,
     client: Client,
-    /// The time limit of one request.
-    deadline: Duration,
-    options: HealOptions,
+    options: Current<HealOptions>,
     progress: Arc<HealProgress>,
     made: Made,
+    throttle: Throttle,
+    /// Databases that have nothing left behind in them, as of the instance's last return.
+    swept: Mutex<HashMap<(InstanceId, Scope), Generation>>,
     /// Instances on which copies could not be made, for the log; `/status` shows each copy.
     failing: LastingStates<InstanceId>,
 }
 
 impl Healer {
-    /// Run the healer in the runtime that `client` is to belong to. `deadline`: the time limit of one request.
-    pub fn new(
-        core: Arc<Core>,
-        client: Client,
-        deadline: Duration,
-        options: HealOptions,
-        progress: Arc<HealProgress>,
-    ) -> Self {
-        Healer { core, client, deadline, options, progress, made: Made::default(), failing: LastingStates::default() }
+    /// Run the healer in the runtime that `client` is to belong to.
+    pub fn new(core: Arc<Core>, client: Client, options: Current<HealOptions>, progress: Arc<HealProgress>) -> Self {
+        Healer {
+            core,
+            client,
+            options,
+            progress,
+            made: Made::default(),
+            throttle: Throttle::default(),
+            swept: Mutex::default(),
+            failing: LastingStates::default(),
+        }
     }
 
-    /// Makes one copy after another until the future is dropped. A copy that is cut off stays behind under its hidden
-    /// name, and is removed before the next one is made there.
+    /// Makes copies until the future is dropped, a few at once. A copy that is cut off stays behind under its hidden name, and
+    /// is removed before the next one is made there.
     pub async fn run(self) {
-        if self.options.mode == HealMode::Off {
-            return std::future::pending().await;
-        }
-        let mut due: HashMap<(CollectionId, InstanceId), Due> = HashMap::new();
-        let mut swept = HashSet::new();
+        let healer = &self;
+        let mut queue = Queue::default();
+        let mut under_way = FuturesUnordered::new();
         loop {
-            self.progress.unpaused().await;
+            let options = self.options.get();
+            let most = if options.mode == HealMode::Automatic { options.concurrent } else { 0 };
             let rebuilds = self.core.board().rebuilds();
-            let now = clock::now();
-            let known: HashSet<_> = rebuilds.iter().map(|rebuild| (rebuild.collection, rebuild.target)).collect();
-            due.retain(|key, _| known.contains(key));
+            queue.is_now(&rebuilds, clock::now());
+            let known: HashSet<_> = rebuilds.iter().map(queue::key).collect();
             self.progress.keep(|collection, target| known.contains(&(collection, target)));
-            for rebuild in rebuilds {
-                let key = (rebuild.collection, rebuild.target);
-                let state = due.entry(key).or_insert(Due::new(now));
-                if state.not_before > now {
-                    continue;
-                }
-                let Ok(copy) = self.copy(rebuild) else { continue };
-                if !self.is_due(&copy, rebuild, state.since).await {
-                    state.not_before = now + PATIENCE;
-                    continue;
-                }
-                match self.make_anew(rebuild, &copy, &mut swept).await {
-                    Ok(()) => {
-                        state.made();
-                        self.succeeded(rebuild);
-                    }
-                    Err(error) => self.failed(rebuild, state, &error),
-                }
+            while self.progress.pause() == HealPause::On
+                && let Some((rebuild, since)) = queue.next(&rebuilds, |of| self.good_copies(of), (most, clock::now()))
+            {
+                under_way.push(async move { (rebuild, healer.attempt(rebuild, since).await) });
             }
-            tokio::time::sleep(MOMENT).await;
+            // Those under way go on all the time: one of them may hold a lane.
+            tokio::select! {
+                Some((rebuild, attempt)) = under_way.next(), if !under_way.is_empty() => {
+                    self.conclude(&mut queue, rebuild, attempt);
+                }
+                () = tokio::time::sleep(MOMENT) => {}
+            }
         }
     }
 
-    fn failed(&self, rebuild: Rebuild, state: &mut Due, error: &HealError) {
-        state.not_before = clock::now() + state.pause_after(error);
+    /// Copies of the collection that serve, wherever they are.
+    fn good_copies(&self, collection: CollectionId) -> usize {
+        let board = self.core.board();
+        let serves = |instance: &InstanceId| {
+            board.catalog().mapping(collection, *instance).is_some()
+                && board.state_of(collection, *instance) == LaneState::InStep
+        };
+        self.core.registry().ids().filter(serves).count()
+    }
+
+    async fn attempt(&self, rebuild: Rebuild, since: Instant) -> Attempt {
+        let Ok(copy) = self.copy(rebuild) else { return Attempt::Left(MOMENT) };
+        if !self.is_due(&copy, rebuild, since).await {
+            return Attempt::Left(PATIENCE);
+        }
+        self.make_anew(rebuild, &copy).await.map_or_else(Attempt::Failed, |()| Attempt::Made)
+    }
+
+    fn conclude(&self, queue: &mut Queue, rebuild: Rebuild, attempt: Attempt) {
+        match attempt {
+            Attempt::Made => {
+                queue.made(&rebuild);
+                self.succeeded(rebuild);
+            }
+            Attempt::Left(pause) => queue.left(&rebuild, clock::now() + pause),
+            Attempt::Failed(error) => {
+                queue.failed(&rebuild, &error, clock::now());
+                self.failed(rebuild, &error);
+            }
+        }
+    }
+
+    fn failed(&self, rebuild: Rebuild, error: &HealError) {
         let instance = self.core.registry().name(rebuild.target);
         let collection = rebuild.collection;
         self.progress.failed(rebuild, &error.to_string());
@@ -208,20 +218,26 @@ impl Healer {
             let known = board.catalog().get(rebuild.collection).ok_or(HealError::Overtaken)?;
             (known.scope.clone(), known.name.clone())
         };
-        Copy::new(&self.core, &self.client, rebuild, (&scope, &name), &self.made, self.deadline)
+        let options = self.options.get();
+        let limits =
+            PageLimits { bytes: options.memory / PAGES_IN_MEMORY, records: throttle::page_records(options.rate) };
+        let deadline = self.core.registry().timeouts().attempt;
+        Copy::new(&self.core, &self.client, rebuild, (&scope, &name), &self.made, (deadline, limits))
     }
 
-    async fn make_anew(
-        &self,
-        rebuild: Rebuild,
-        copy: &Copy<'_>,
-        swept: &mut HashSet<(InstanceId, Scope)>,
-    ) -> Result<(), HealError> {
+    async fn make_anew(&self, rebuild: Rebuild, copy: &Copy<'_>) -> Result<(), HealError> {
         let registry = self.core.registry();
         let (from, to) = (registry.name(rebuild.source), registry.name(rebuild.target));
         let begun = clock::now();
-        if swept.insert((rebuild.target, copy.scope.clone())) {
-            copy.sweep().await?;
+        let _names = copy.use_names();
+        let database = (rebuild.target, copy.scope.clone());
+        let generation = registry.generation(rebuild.target);
+        let before = self.swept().insert(database.clone(), generation);
+        if before != Some(generation)
+            && let Err(error) = copy.sweep().await
+        {
+            self.swept().remove(&database);
+            return Err(error);
         }
         let total = copy.source.count().await.map_err(HealError::Source)?.unwrap_or_default();
         info!(collection = %rebuild.collection, name = %shown(&copy.name), source = %from, target = %to, records = total, "a copy is being made anew");
@@ -239,10 +255,14 @@ impl Healer {
             Err(error) => {
                 copy.remove().await;
                 // The copy may have taken its place nevertheless.
-                swept.remove(&(rebuild.target, copy.scope.clone()));
+                self.swept().remove(&database);
                 Err(error)
             }
         }
+    }
+
+    fn swept(&self) -> MutexGuard<'_, HashMap<(InstanceId, Scope), Generation>> {
+        self.swept.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Says how far a copy is: once for each tenth.
@@ -261,15 +281,20 @@ impl Healer {
 
     /// Copies, compares until little differs, and cuts over.
     async fn bring_over(&self, rebuild: Rebuild, copy: &Copy<'_>) -> Result<u64, HealError> {
+        proof::pass(CrashPoint::BeforeCopy);
         let created = copy.create().await?;
+        proof::pass(CrashPoint::CopyCreated);
         for _ in 0..PASSES {
             if !self.core.board().can_rebuild(rebuild) {
                 return Err(HealError::Overtaken);
             }
-            let cutover = Cutover::begin(&self.core, rebuild, self.options.hold);
-            let copied = |records| -> BoxFuture<'_, ()> {
+            let cutover = Cutover::begin(&self.core, rebuild, self.options.get().hold);
+            let copied = |records, moved| -> BoxFuture<'_, ()> {
                 self.tell(rebuild, records);
-                Box::pin(self.progress.unpaused())
+                Box::pin(async move {
+                    self.throttle.pay(moved, self.options.get().rate).await;
+                    self.progress.unpaused().await;
+                })
             };
             let fixed = align::contents(&created.sides(&copy.source), &copied).await?;
             if fixed.records > NEARLY_EQUAL {
@@ -277,25 +302,11 @@ impl Healer {
             }
             copy.give_dimension(&created).await?;
             copy.note_made(&created).await;
+            proof::pass(CrashPoint::BeforeCutover);
             if let Some(records) = cutover.run(copy, &created).await? {
                 return Ok(records);
             }
         }
         Err(HealError::TooBusy)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_target_that_does_not_answer_is_left_alone_for_longer_each_time() {
-        let mut due = Due::new(clock::now());
-        let mut seconds = |error| due.pause_after(&error).as_secs();
-        let unanswered = || HealError::Unanswered(String::new());
-        assert_eq!([1, 2, 3, 4, 5, 6, 7].map(|_| seconds(unanswered())), [4, 16, 64, 256, 1024, 3600, 3600]);
-        assert_eq!(seconds(HealError::TooBusy), 60);
-        assert_eq!(seconds(unanswered()), 4, "it has answered meanwhile");
     }
 }

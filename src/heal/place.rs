@@ -12,13 +12,24 @@ use crate::ids::InstanceId;
 use crate::instance::{Answer, Client, Licence, Outgoing, SendError};
 
 const NOT_FOUND: u16 = 404;
-/// The most bytes that a page should have, and the most records.
-const PAGE_BYTES: usize = 4 * 1024 * 1024;
 const PAGE_RECORDS: usize = 2_000;
 /// Ids that are asked for at once.
 pub(crate) const PAGE_IDS: usize = 10_000;
 /// Records that are named in one request: below SQLite's number of variables.
 pub(crate) const NAMED: usize = 500;
+
+/// The most bytes that a page should have, and the most records. A single record is read whatever it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct PageLimits {
+    pub bytes: usize,
+    pub records: usize,
+}
+
+impl Default for PageLimits {
+    fn default() -> Self {
+        PageLimits { bytes: 4 * 1024 * 1024, records: PAGE_RECORDS }
+    }
+}
 
 /// A collection on an instance.
 pub(crate) struct Place<'a> {
@@ -27,6 +38,7 @@ pub(crate) struct Place<'a> {
     instance: InstanceId,
     pub path: String,
     deadline: Duration,
+    limits: PageLimits,
 }
 
 /// Some records in a row.
@@ -54,7 +66,18 @@ pub(crate) enum WriteError {
 
 impl<'a> Place<'a> {
     pub fn new(core: &'a Core, client: &'a Client, instance: InstanceId, path: String, deadline: Duration) -> Self {
-        Place { core, client, instance, path, deadline }
+        Place { core, client, instance, path, deadline, limits: PageLimits::default() }
+    }
+
+    /// The same place, read in pages of this size at most.
+    pub fn limited(self, limits: PageLimits) -> Self {
+        let records = limits.records.clamp(1, PAGE_RECORDS);
+        Place { limits: PageLimits { records, ..limits }, ..self }
+    }
+
+    /// Records that a page has at most.
+    pub fn most_records(&self) -> usize {
+        self.limits.records
     }
 
     /// The same instance, another path.
@@ -92,8 +115,8 @@ impl<'a> Place<'a> {
             match self.read(Method::POST, format!("{}/get", self.path), body).await {
                 Ok(answer) if answer.status == 200 => {
                     let found = records_of(&answer.body).map_err(|error| error.to_string())?;
-                    let fitting = found.len().saturating_mul(PAGE_BYTES) / answer.body.len().max(1);
-                    *records = fitting.clamp(1, (asked * 2).min(PAGE_RECORDS));
+                    let fitting = found.len().saturating_mul(self.limits.bytes) / answer.body.len().max(1);
+                    *records = fitting.clamp(1, (asked * 2).min(self.limits.records));
                     let end = if found.len() < asked { End::Reached } else { End::Beyond };
                     return Ok(Page { records: found, end });
                 }

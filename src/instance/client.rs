@@ -6,47 +6,48 @@
 //! but executes what it read of a half-closed one). A write goes out only while its lease lasts. What an answer
 //! *means* is classified by the caller.
 
+use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use pingora::connectors::ConnectorOptions;
-use pingora::connectors::http::v1::Connector;
 use pingora::http::RequestHeader;
+use pingora::protocols::Stream;
 use pingora::protocols::http::v1::client::HttpSession;
 use pingora::upstreams::peer::HttpPeer;
 use pingora::{BError, ErrorType};
 
+mod connections;
+mod transfer;
+
+use self::connections::{Connections, Reuse};
+use self::transfer::{
+    Written, for_licence, is_sent_at_once, read_answer, read_final_header, write_at_once, write_body,
+};
 use super::health::HEARTBEAT;
+use super::incoming::{Cause, Incoming, Unanswered, in_doubt};
 use super::message::{Answer, Outgoing};
 use super::phase::{Observation, Phase};
 use super::registry::{Generation, Registry};
 use super::sent::{Licence, Refused, SendError, Sent, Wait};
+use super::traffic::{Ended, Pooled};
 use crate::clock;
 use crate::ids::InstanceId;
 use crate::proof::{self, CrashPoint};
 
-/// A body is written in pieces of this size, with a look for an early answer between them.
-const PIECE: usize = 128 * 1024;
-/// Idle connections kept for all instances together.
-const POOL: usize = 128;
 const DEFAULT_MOST: usize = 256 * 1024 * 1024;
 /// More of a heartbeat's answer is none of Chroma's.
 const HEARTBEAT_ANSWER: usize = 64 * 1024;
 /// Between two looks whether an answer that is late is still worth waiting for.
 const LOOK: Duration = Duration::from_millis(250);
-/// How long to look for an answer after the instance stopped taking the body.
-const EARLY_ANSWER: Duration = Duration::from_millis(500);
 
 /// Sends requests to instances, over connections that are kept for the next one.
 ///
 /// One per runtime: a kept connection lives in the runtime that opened it.
 pub struct Client {
     registry: Arc<Registry>,
-    connector: Connector,
+    connections: Connections,
     most: usize,
-    /// Numbers the connections that must not come from the pool.
-    fresh: AtomicU64,
 }
 
 /// Whether an instance that lost a request is there.
@@ -63,6 +64,54 @@ pub enum Vital {
 struct Failure {
     error: SendError,
     connection: Connection,
+    cause: Cause,
+}
+
+/// A request, and the path and query that it is sent to.
+#[derive(Clone, Copy)]
+struct Addressed<'a> {
+    request: &'a Outgoing,
+    path: &'a str,
+}
+
+impl<'a> Addressed<'a> {
+    /// To its own.
+    fn of(request: &'a Outgoing) -> Self {
+        Addressed { request, path: &request.path }
+    }
+}
+
+/// How much of an answer an attempt waits for.
+#[derive(Clone, Copy)]
+enum Until {
+    /// All of it, if it is no longer than this.
+    Whole {
+        most: usize,
+    },
+    Header,
+}
+
+/// What an attempt got.
+enum Got {
+    Answer(Answer),
+    Header(Box<Incoming>),
+}
+
+impl Got {
+    /// An attempt that waits for the whole answer gets no other.
+    fn whole(self) -> Result<Answer, SendError> {
+        match self {
+            Got::Answer(answer) => Ok(answer),
+            Got::Header(_) => Err(SendError::InDoubt { reason: "a part of an answer".to_owned() }),
+        }
+    }
+}
+
+/// Whether a read that fails on a connection that had been idle is sent once more, on a fresh one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repeat {
+    Once,
+    Never,
 }
 
 /// Whether the connection was opened for the attempt or had served another before.
@@ -75,8 +124,7 @@ enum Connection {
 impl Client {
     /// A client with an empty pool; answers of more than 256 MiB are not read to their end.
     pub fn new(registry: Arc<Registry>) -> Self {
-        let connector = Connector::new(Some(ConnectorOptions::new(POOL)));
-        Client { registry, connector, most: DEFAULT_MOST, fresh: AtomicU64::new(0) }
+        Client { registry, connections: Connections::new(), most: DEFAULT_MOST }
     }
 
     /// The same client, with this many bytes as the longest answer that is read: a longer one is in doubt.
@@ -101,16 +149,17 @@ impl Client {
         wait: impl Into<Wait<'_>>,
         licence: Licence<'_>,
     ) -> Result<Answer, SendError> {
-        let started = clock::runtime_now();
-        let (wait, most) = (wait.into(), self.most);
-        match self.attempt(id, request, wait, Reuse::Allowed, licence, most).await {
+        let (started, request) = (clock::runtime_now(), Addressed::of(request));
+        let (wait, until) = (wait.into(), Until::Whole { most: self.most });
+        let result = match self.attempt(id, request, wait, Reuse::Allowed, licence, until).await {
             // A connection that the instance had closed while it was idle: nothing has happened.
-            Err(Failure { error: SendError::NotSent { .. }, connection: Connection::Reused }) => {
+            Err(Failure { error: SendError::NotSent { .. }, connection: Connection::Reused, .. }) => {
                 let left = wait.after(started.elapsed());
-                self.attempt(id, request, left, Reuse::Forbidden, licence, most).await.map_err(|failure| failure.error)
+                self.attempt(id, request, left, Reuse::Forbidden, licence, until).await
             }
-            result => result.map_err(|failure| failure.error),
-        }
+            result => result,
+        };
+        result.map_err(|failure| failure.error).and_then(Got::whole)
     }
 
     /// As [`Client::send`], for a request that may be executed twice (a read): one that fails on a connection that had
@@ -133,17 +182,61 @@ impl Client {
         deadline: Duration,
         most: usize,
     ) -> Result<Answer, SendError> {
-        let started = clock::runtime_now();
-        let (licence, most) = (Licence::NotNeeded, most.min(self.most));
-        match self.attempt(id, request, deadline.into(), Reuse::Allowed, licence, most).await {
-            Err(Failure { error: error @ SendError::TooLong { .. }, .. }) => Err(error),
+        let until = Until::Whole { most: most.min(self.most) };
+        let got = self.attempt_idempotent(id, Addressed::of(request), deadline, until).await;
+        got.map_err(|failure| failure.error).and_then(Got::whole)
+    }
+
+    /// Sends a read to this path in place of its own, and resolves with the header of its answer: the body is read by [`Incoming::piece`].
+    ///
+    /// # Errors
+    /// The instance gave no answer within the deadline. Only a refused connection is held against it here: what closed
+    /// an open one may be the handler's failure at this very request.
+    pub async fn open(
+        &self,
+        id: InstanceId,
+        (request, path): (&Outgoing, &str),
+        deadline: Duration,
+        repeat: Repeat,
+    ) -> Result<Incoming, Unanswered> {
+        let request = Addressed { request, path };
+        let got = match repeat {
+            Repeat::Once => self.attempt_idempotent(id, request, deadline, Until::Header).await,
+            Repeat::Never => {
+                self.attempt(id, request, deadline.into(), Reuse::Allowed, Licence::NotNeeded, Until::Header).await
+            }
+        };
+        match got {
+            Ok(Got::Header(incoming)) => Ok(*incoming),
+            Ok(Got::Answer(_)) => Err(Unanswered::of("an answer without a header".to_owned())),
+            Err(Failure { error, cause, .. }) => Err(Unanswered { error, cause }),
+        }
+    }
+
+    /// Keeps the connection of an answer that was read to its end.
+    pub async fn finish(&self, incoming: Incoming) {
+        if let Some((session, peer)) = incoming.into_kept() {
+            self.connections.keep(session, &peer).await;
+        }
+    }
+
+    async fn attempt_idempotent(
+        &self,
+        id: InstanceId,
+        request: Addressed<'_>,
+        deadline: Duration,
+        until: Until,
+    ) -> Result<Got, Failure> {
+        let (started, licence) = (clock::runtime_now(), Licence::NotNeeded);
+        match self.attempt(id, request, deadline.into(), Reuse::Allowed, licence, until).await {
+            Err(failure @ Failure { error: SendError::TooLong { .. }, .. }) => Err(failure),
             Err(Failure { connection: Connection::Reused, .. })
                 if started.elapsed() < deadline && self.registry.phase(id) != Phase::Down =>
             {
                 let left = deadline.saturating_sub(started.elapsed()).into();
-                self.attempt(id, request, left, Reuse::Forbidden, licence, most).await.map_err(|failure| failure.error)
+                self.attempt(id, request, left, Reuse::Forbidden, licence, until).await
             }
-            result => result.map_err(|failure| failure.error),
+            result => result,
         }
     }
 
@@ -153,11 +246,16 @@ impl Client {
         let (method, path) = (http::Method::GET, HEARTBEAT.to_owned());
         let heartbeat = Outgoing { method, path, headers: Vec::new(), body: bytes::Bytes::new() };
         // Also where the probes have given it up: they do not tell who has died from who hangs.
-        let header = heartbeat.header(&self.registry.url(id).authority());
+        let header = self.header(id, &heartbeat, HEARTBEAT);
         let (Ok(header), Some(peer)) = (header, self.registry.peer(id)) else { return Vital::Gone };
         let progress = Progress::default();
-        let how = (Reuse::Forbidden, HEARTBEAT_ANSWER);
-        let exchange = self.exchange(header, &[], &peer, how, &progress, Licence::NotNeeded);
+        let exchange = async {
+            let licence = Licence::NotNeeded;
+            let (mut session, _) = self.begin(header, &[], &peer, Reuse::Forbidden, &progress, licence).await?;
+            let answer = read_answer(&mut session, HEARTBEAT_ANSWER).await?;
+            self.connections.keep(session, &peer).await;
+            Ok(answer)
+        };
         match tokio::time::timeout(self.registry.health().timeout, exchange).await {
             // One that has gone and is back has died all the same.
             Ok(Ok(answer)) if answer.status == 200 && self.registry.generation(id) == since => Vital::Answers,
@@ -173,41 +271,91 @@ impl Client {
     async fn attempt(
         &self,
         id: InstanceId,
-        request: &Outgoing,
+        request: Addressed<'_>,
         wait: Wait<'_>,
         reuse: Reuse,
         licence: Licence<'_>,
-        most: usize,
-    ) -> Result<Answer, Failure> {
-        let _under_way = self.registry.enter(id);
-        let progress = Progress::default();
-        let fail = |error| Failure { error, connection: progress.connection() };
-        let (header, peer) = self.prepare(id, request).map_err(fail)?;
-        let result = tokio::select! {
-            biased;
-            result = self.exchange(header, &request.body, &peer, (reuse, most), &progress, licence) => result,
-            // The probes have reported it already.
-            () = self.registry.departed(id) => {
-                let error = progress.abandoned("the instance is down".to_owned());
-                return Err(fail(progress.judged(error, licence)));
+        until: Until,
+    ) -> Result<Got, Failure> {
+        let under_way = self.registry.enter(id);
+        let progress = &Progress::default();
+        let fail = |error, cause| Failure { error, connection: progress.connection(), cause };
+        let (header, peer) = self.prepare(id, request).map_err(|error| fail(error, Cause::Other))?;
+        let since = self.registry.generation(id);
+        // Polled where it is: to move it would be to copy all of its steps.
+        let exchange = pin!(async move {
+            let (mut session, written) =
+                self.begin(header, &request.request.body, &peer, reuse, progress, licence).await?;
+            match until {
+                Until::Header => {
+                    let kept = (written == Written::Whole).then_some(peer);
+                    Ok(Got::Header(Box::new(Incoming::new(session, kept, under_way))))
+                }
+                Until::Whole { most } => {
+                    let answer = read_answer(&mut session, most).await.map_err(|error| for_licence(error, licence))?;
+                    if written == Written::Whole {
+                        self.connections.keep(session, &peer).await;
+                    }
+                    Ok(Got::Answer(answer))
+                }
             }
-            waited = progress.waited_enough(wait) => Err(progress.abandoned(format!("no answer within {waited:?}"))),
+        });
+        let (result, cause) = tokio::select! {
+            biased;
+            result = exchange => (result, Cause::Other),
+            // The probes have reported it already.
+            () = self.registry.departed_since(id, since) => {
+                self.registry.traffic(id).ended(Ended::Failed);
+                let error = progress.abandoned("the instance is down".to_owned());
+                return Err(fail(progress.judged(error, licence), Cause::Other));
+            }
+            waited = progress.waited_enough(wait) => {
+                (Err(progress.abandoned(format!("no answer within {waited:?}"))), Cause::Silence)
+            }
         };
+        self.count(id, &result, progress.connection());
         result.map_err(|error| {
             let error = progress.judged(error, licence);
-            self.observe(id, &error, progress.connection());
-            fail(error)
+            // A read's lost connection may be its own handler's failure, and its silence its own slowness.
+            let of_a_read = matches!(until, Until::Header) && matches!(error, SendError::InDoubt { .. });
+            if !of_a_read {
+                self.observe(id, &error, progress.connection());
+            }
+            fail(error, cause)
         })
     }
 
+    /// Counts how a request has ended. One that failed on a connection closed long ago is repeated at once.
+    fn count(&self, id: InstanceId, result: &Result<Got, SendError>, connection: Connection) {
+        let how = match result {
+            Ok(Got::Answer(answer)) => Ended::with(answer.status),
+            Ok(Got::Header(incoming)) => Ended::with(incoming.status().as_u16()),
+            Err(SendError::TooLong { .. }) => Ended::Answered,
+            Err(SendError::NotSent { .. }) if connection == Connection::Reused => return,
+            Err(_) => Ended::Failed,
+        };
+        self.registry.traffic(id).ended(how);
+    }
+
+    /// As it is sent to this instance.
+    fn header(&self, id: InstanceId, request: &Outgoing, path: &str) -> Result<RequestHeader, BError> {
+        let mut header = request.header_at(path, &self.registry.url(id).authority())?;
+        self.registry.headers(id).put(&mut header)?;
+        Ok(header)
+    }
+
     /// Failures here are not the instance's, or are known already.
-    fn prepare(&self, id: InstanceId, request: &Outgoing) -> Result<(RequestHeader, HttpPeer), SendError> {
+    fn prepare(
+        &self,
+        id: InstanceId,
+        Addressed { request, path }: Addressed<'_>,
+    ) -> Result<(RequestHeader, Arc<HttpPeer>), SendError> {
         let refuse = |reason| SendError::NotSent { reason, refused: Refused::No };
         if self.registry.phase(id) == Phase::Down {
             return Err(refuse("the instance is down".to_owned()));
         }
+        let header = self.header(id, request, path).map_err(|error| refuse(error.to_string()))?;
         let url = self.registry.url(id);
-        let header = request.header(&url.authority()).map_err(|error| refuse(error.to_string()))?;
         let unknown = || refuse(format!("the address of {} is not known yet", url.host()));
         Ok((header, self.registry.peer(id).ok_or_else(unknown)?))
     }
@@ -226,24 +374,32 @@ impl Client {
         }
     }
 
-    async fn exchange(
+    /// Sends the request. The answer, or its final header, may have come already.
+    async fn begin(
         &self,
         header: RequestHeader,
         body: &[u8],
         peer: &HttpPeer,
-        (reuse, most): (Reuse, usize),
+        reuse: Reuse,
         progress: &Progress,
         licence: Licence<'_>,
-    ) -> Result<Answer, SendError> {
+    ) -> Result<(HttpSession, Written), SendError> {
         let not_sent = |error: BError| not_sent(&error);
-        let mut session = self.connect(peer, reuse, progress).await.map_err(not_sent)?;
+        let stream = self.connect(peer, reuse, progress).await.map_err(not_sent)?;
         licence.check().map_err(|_| SendError::LeaseEnded(Sent::Nothing))?;
         progress.sent.store(true, Ordering::Relaxed);
-        progress.last_piece.store(body.is_empty(), Ordering::Relaxed);
-        // An error here means that the kernel did not take the whole header, and a request without a whole header is
-        // none. (A cancellation here, by contrast, proves nothing.)
-        session.write_request_header(Box::new(header)).await.map_err(not_sent)?;
-        let written = write_body(&mut session, body, progress, licence).await?;
+        let (mut session, written) = if is_sent_at_once(&header, body, licence) {
+            progress.last_piece.store(true, Ordering::Relaxed);
+            write_at_once(stream, peer, &header, body).await?
+        } else {
+            progress.last_piece.store(body.is_empty(), Ordering::Relaxed);
+            let mut session = HttpSession::new_with_options(stream, peer);
+            // An error here means that the kernel did not take the whole header, and a request without a whole header is
+            // none. (A cancellation here, by contrast, proves nothing.)
+            session.write_request_header(Box::new(header)).await.map_err(not_sent)?;
+            let written = write_body(&mut session, body, &progress.last_piece, licence).await?;
+            (session, written)
+        };
         if written == Written::Whole {
             licence.handed_over().map_err(|_| SendError::LeaseEnded(Sent::Whole))?;
             progress.in_time.store(true, Ordering::Relaxed);
@@ -251,47 +407,16 @@ impl Client {
                 proof::pass(CrashPoint::AfterSend);
             }
         }
-        let answer = read_answer(&mut session, most).await.map_err(|error| match (error, licence) {
-            // A read is asked again in parts; what a write came to is not known.
-            (error @ SendError::TooLong { .. }, Licence::NotNeeded) => error,
-            (SendError::TooLong { most }, _) => {
-                SendError::InDoubt { reason: format!("an answer longer than {most} bytes") }
-            }
-            (error, _) => error,
-        })?;
-        if written == Written::Whole {
-            self.keep(session, peer).await;
-        }
-        Ok(answer)
+        read_final_header(&mut session).await.map_err(|error| in_doubt(&error))?;
+        Ok((session, written))
     }
 
-    async fn connect(&self, peer: &HttpPeer, reuse: Reuse, progress: &Progress) -> Result<HttpSession, BError> {
-        let (session, reused) = match reuse {
-            Reuse::Allowed => self.connector.get_http_session(peer).await?,
-            Reuse::Forbidden => {
-                let mut lonely = peer.clone();
-                // No connection is ever pooled under such a key.
-                lonely.group_key = u64::MAX - self.fresh.fetch_add(1, Ordering::Relaxed);
-                self.connector.get_http_session(&lonely).await?
-            }
-        };
-        progress.reused.store(reused, Ordering::Relaxed);
-        Ok(session)
+    async fn connect(&self, peer: &HttpPeer, reuse: Reuse, progress: &Progress) -> Result<Stream, BError> {
+        let (stream, pooled) = self.connections.take(peer, reuse).await?;
+        progress.reused.store(pooled == Pooled::Hit, Ordering::Relaxed);
+        self.registry.connected(peer, pooled);
+        Ok(stream)
     }
-
-    async fn keep(&self, mut session: HttpSession, peer: &HttpPeer) {
-        session.respect_keepalive();
-        // Dropping closes; releasing such a session would half-close it first.
-        if session.will_keepalive() {
-            self.connector.release_http_session(session, peer, peer.options.idle_timeout).await;
-        }
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Reuse {
-    Allowed,
-    Forbidden,
 }
 
 /// How far an attempt got, readable after it was abandoned.
@@ -342,95 +467,9 @@ impl Progress {
     }
 }
 
-/// Whether the instance took the whole body before it answered.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Written {
-    Whole,
-    AnsweredEarly,
-}
-
-async fn write_body(
-    session: &mut HttpSession,
-    body: &[u8],
-    progress: &Progress,
-    licence: Licence<'_>,
-) -> Result<Written, SendError> {
-    let pieces = body.len().div_ceil(PIECE);
-    for (index, piece) in body.chunks(PIECE).enumerate() {
-        if body.len() > PIECE && answered_early(session).await? {
-            return Ok(Written::AnsweredEarly);
-        }
-        licence.check().map_err(|_| SendError::LeaseEnded(Sent::Part))?;
-        progress.last_piece.store(index + 1 == pieces, Ordering::Relaxed);
-        if let Err(error) = session.write_body(piece).await {
-            return early_answer(session, error).await;
-        }
-    }
-    match session.finish_body().await {
-        Ok(_) => Ok(Written::Whole),
-        Err(error) => early_answer(session, error).await,
-    }
-}
-
-/// Whether a final answer is there already, without waiting for it.
-async fn answered_early(session: &mut HttpSession) -> Result<bool, SendError> {
-    tokio::select! {
-        biased;
-        read = session.read_response() => read.map(|_| is_final(session)).map_err(|error| in_doubt(&error)),
-        () = std::future::ready(()) => Ok(false),
-    }
-}
-
-/// An instance that refuses a body answers and closes without reading the rest; the answer is still to be read.
-async fn early_answer(session: &mut HttpSession, error: BError) -> Result<Written, SendError> {
-    match tokio::time::timeout(EARLY_ANSWER, read_final_header(session)).await {
-        Ok(Ok(())) => Ok(Written::AnsweredEarly),
-        Ok(Err(_)) | Err(_) => Err(in_doubt(&error)),
-    }
-}
-
-fn is_final(session: &HttpSession) -> bool {
-    session.get_status().is_some_and(|status| !status.is_informational())
-}
-
-async fn read_final_header(session: &mut HttpSession) -> Result<(), BError> {
-    while !is_final(session) {
-        session.read_response().await?;
-        // No request here asks for an upgrade; what follows a 101 is not HTTP.
-        if session.get_status() == Some(http::StatusCode::SWITCHING_PROTOCOLS) {
-            return pingora::Error::e_explain(ErrorType::InvalidHTTPHeader, "the instance switched protocols");
-        }
-    }
-    Ok(())
-}
-
-async fn read_answer(session: &mut HttpSession, most: usize) -> Result<Answer, SendError> {
-    read_final_header(session).await.map_err(|error| in_doubt(&error))?;
-    let Some(header) = session.resp_header() else {
-        return Err(SendError::InDoubt { reason: "an answer without a header".to_owned() });
-    };
-    let (status, headers) = (header.status, header.headers.clone());
-    let announced = headers.get(http::header::CONTENT_LENGTH).and_then(|length| length.to_str().ok()?.parse().ok());
-    if announced.is_some_and(|length: usize| length > most) {
-        return Err(SendError::TooLong { most });
-    }
-    let mut body = bytes::BytesMut::new();
-    while let Some(piece) = session.read_body_ref().await.map_err(|error| in_doubt(&error))? {
-        if body.len() + piece.len() > most {
-            return Err(SendError::TooLong { most });
-        }
-        body.extend_from_slice(piece);
-    }
-    Ok(Answer::new(status, headers, body.freeze()))
-}
-
 fn not_sent(error: &BError) -> SendError {
     let refused = if error.etype() == &ErrorType::ConnectRefused { Refused::Yes } else { Refused::No };
     SendError::NotSent { reason: error.to_string(), refused }
-}
-
-fn in_doubt(error: &BError) -> SendError {
-    SendError::InDoubt { reason: error.to_string() }
 }
 
 #[cfg(test)]

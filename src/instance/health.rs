@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::net::SocketAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -25,7 +25,9 @@ use pingora::{Error, ErrorType, Result};
 use super::phase::{Observation, Phase};
 use super::registry::Registry;
 use super::resolve::resolve;
+use super::traffic::Ended;
 use super::url::Tls;
+use crate::clock::{self, Timestamp};
 use crate::ids::InstanceId;
 
 /// The probe: an instance answers it even while a long write runs, and it costs next to nothing.
@@ -52,8 +54,6 @@ impl Health {
         let mut balancer = LoadBalancer::<RoundRobin>::from_backends(Backends::new(Box::new(discovery)));
         balancer.set_health_check(Box::new(Probes::new(&registry)?));
         balancer.parallel_health_check = true;
-        balancer.health_check_frequency = Some(registry.health().interval);
-        balancer.update_frequency = Some(registry.health().interval);
         let returns = Probes::new(&registry)?;
         Ok(Health { balancer, returns, registry })
     }
@@ -61,6 +61,10 @@ impl Health {
     /// One of the candidates, in rotation. The caller has made sure that they are equally good; `None` only when there
     /// are none.
     pub fn select(&self, candidates: &[InstanceId]) -> Option<InstanceId> {
+        // Almost always. The rotation looks at every instance.
+        if let [only] = candidates {
+            return Some(*only);
+        }
         let listed = |backend: &Backend, _| at(&self.registry, backend).is_some_and(|id| candidates.contains(&id));
         let steps = self.registry.ids().len();
         let chosen = self.balancer.select_with(b"", steps, listed);
@@ -68,18 +72,28 @@ impl Health {
         chosen.and_then(|backend| at(&self.registry, &backend)).or_else(|| candidates.first().copied())
     }
 
-    async fn run(&self, shutdown: ShutdownWatch) {
+    async fn run(&self, mut shutdown: ShutdownWatch) {
         tokio::select! {
-            () = self.balancer.run(shutdown, None) => {}
+            () = self.probe_regularly() => {}
             () = self.watch_for_returns() => {}
+            _ = shutdown.wait_for(|stop| *stop) => {}
+        }
+    }
+
+    /// The balancer's own loop keeps the interval that it began with.
+    async fn probe_regularly(&self) {
+        loop {
+            let next = clock::runtime_now() + self.registry.health().interval;
+            tokio::time::sleep_until(next).await;
+            self.probe().await;
         }
     }
 
     /// Probes instances that are down between the rounds too; nothing is sent while all are well.
     async fn watch_for_returns(&self) {
         let [shortest, longest] = BETWEEN_LOOKS;
-        let pause = (self.registry.health().interval / LOOKS_PER_ROUND).clamp(shortest, longest);
         loop {
+            let pause = (self.registry.health().interval / LOOKS_PER_ROUND).clamp(shortest, longest);
             tokio::time::sleep(pause).await;
             let backends = self.balancer.backends().get_backend();
             let is_down = |backend: &&Backend| {
@@ -111,6 +125,11 @@ impl BackgroundService for Health {
     }
 
     async fn start(&self, shutdown: ShutdownWatch) {
+        let mut stop = shutdown.clone();
+        tokio::select! {
+            () = self.probe() => {}
+            _ = stop.wait_for(|stop| *stop) => return,
+        }
         self.run(shutdown).await;
     }
 }
@@ -146,24 +165,43 @@ impl ServiceDiscovery for Discovery {
     }
 }
 
+/// A prepared probe, and what it was prepared for: an instance's revision, and the time limit.
+type Prepared = ((u64, Duration), Arc<HttpHealthCheck>);
+
 /// One prepared probe per instance.
 struct Probes {
     registry: Arc<Registry>,
-    probes: Vec<HttpHealthCheck>,
-    timeout: Duration,
+    probes: Mutex<HashMap<InstanceId, Prepared>>,
 }
 
 impl Probes {
     fn new(registry: &Arc<Registry>) -> Result<Self> {
-        let timeout = registry.health().timeout;
-        let probes: Result<Vec<_>> = registry.ids().map(|id| probe(registry, id, timeout)).collect();
-        Ok(Probes { registry: Arc::clone(registry), probes: probes?, timeout })
+        let probes = Probes { registry: Arc::clone(registry), probes: Mutex::default() };
+        for id in registry.ids() {
+            probes.of(id, registry.health().timeout)?;
+        }
+        Ok(probes)
+    }
+
+    fn of(&self, id: InstanceId, timeout: Duration) -> Result<Arc<HttpHealthCheck>> {
+        let fits = (self.registry.revision(id), timeout);
+        let mut probes = self.probes.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((made_for, probe)) = probes.get(&id)
+            && *made_for == fits
+        {
+            return Ok(Arc::clone(probe));
+        }
+        let made = Arc::new(probe(&self.registry, id, timeout)?);
+        probes.insert(id, (fits, Arc::clone(&made)));
+        Ok(made)
     }
 
     async fn probe(&self, id: InstanceId, target: &Backend) -> Result<()> {
-        match tokio::time::timeout(self.timeout, self.probes[id.0].check(target)).await {
+        let timeout = self.registry.health().timeout;
+        let probe = self.of(id, timeout)?;
+        match tokio::time::timeout(timeout, probe.check(target)).await {
             Ok(result) => result,
-            Err(_) => Error::e_explain(ErrorType::ReadTimedout, format!("no heartbeat within {:?}", self.timeout)),
+            Err(_) => Error::e_explain(ErrorType::ReadTimedout, format!("no heartbeat within {timeout:?}")),
         }
     }
 }
@@ -182,6 +220,7 @@ fn probe(registry: &Registry, id: InstanceId, timeout: Duration) -> Result<HttpH
     }
     probe.req = RequestHeader::build("GET", HEARTBEAT.as_bytes(), None)?;
     probe.req.insert_header("Host", url.authority())?;
+    registry.headers(id).put(&mut probe.req)?;
     Ok(probe)
 }
 
@@ -208,6 +247,8 @@ impl HealthCheck for Probes {
 }
 
 fn report(registry: &Registry, id: InstanceId, result: Result<()>) -> Result<()> {
+    let how = if result.is_ok() { Ended::Answered } else { Ended::Failed };
+    registry.traffic(id).probed(how, Timestamp::now());
     match &result {
         Ok(()) => registry.observe(id, Observation::ProbeOk),
         Err(error) if error.etype() == &ErrorType::ConnectRefused => {
@@ -220,7 +261,7 @@ fn report(registry: &Registry, id: InstanceId, result: Result<()>) -> Result<()>
 
 #[cfg(test)]
 mod tests {
-    use super::super::options::{HealthOptions, InstanceOptions, Timeouts};
+    use super::super::options::{HealthOptions, InstanceOptions, Timeouts, Trust, UpstreamHeaders};
     use super::super::url::InstanceUrl;
     use super::*;
     use crate::ids::InstanceName;
@@ -229,7 +270,8 @@ mod tests {
         let options = |(place, url): (usize, &&str)| InstanceOptions {
             name: InstanceName::new(&format!("i{place}")),
             url: InstanceUrl::parse(url).unwrap(),
-            ca_file: None,
+            trust: Trust::default(),
+            headers: UpstreamHeaders::default(),
         };
         let instances = urls.iter().enumerate().map(options).collect();
         Registry::new(instances, Timeouts::default(), HealthOptions::default()).unwrap()

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
+use super::traffic::Traffic;
 use crate::clock;
 
 /// At a death all connections break at once, and the first to ask must see the others that are still counted as
@@ -38,6 +39,7 @@ impl Drop for InFlight {
 #[derive(Debug)]
 pub(super) struct Load {
     count: AtomicUsize,
+    traffic: Traffic,
     begun: Instant,
     /// When last more than one was under way, in milliseconds since `begun`.
     shared: AtomicU64,
@@ -45,7 +47,12 @@ pub(super) struct Load {
 
 impl Load {
     pub fn new() -> Arc<Load> {
-        Arc::new(Load { count: AtomicUsize::new(0), begun: clock::now(), shared: AtomicU64::new(NEVER) })
+        Arc::new(Load {
+            count: AtomicUsize::new(0),
+            traffic: Traffic::default(),
+            begun: clock::now(),
+            shared: AtomicU64::new(NEVER),
+        })
     }
 
     pub fn count(&self) -> usize {
@@ -58,6 +65,10 @@ impl Load {
             self.note_shared();
         }
         InFlight(Arc::clone(self))
+    }
+
+    pub fn traffic(&self) -> &Traffic {
+        &self.traffic
     }
 
     /// Asked right after a request has ended: whether it was alone.

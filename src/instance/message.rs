@@ -29,7 +29,7 @@ pub struct Answer {
     pub body: Bytes,
 }
 
-const HOP_BY_HOP: [HeaderName; 8] = [
+static HOP_BY_HOP: [HeaderName; 8] = [
     header::CONNECTION,
     HeaderName::from_static("keep-alive"),
     HeaderName::from_static("proxy-connection"),
@@ -57,11 +57,17 @@ impl Outgoing {
 
     /// The header as it is sent to the instance with this `Host`.
     pub(super) fn header(&self, host: &str) -> pingora::Result<RequestHeader> {
-        if self.path.len() > LONGEST_PATH {
+        self.header_at(&self.path, host)
+    }
+
+    /// The header as it is sent to the instance with this `Host` for this path and query.
+    pub(super) fn header_at(&self, path: &str, host: &str) -> pingora::Result<RequestHeader> {
+        if path.len() > LONGEST_PATH {
             // Without the path: it is a client's, and the error is logged.
             return pingora::Error::e_explain(ErrorType::InvalidHTTPHeader, "the path is too long");
         }
-        let mut header = RequestHeader::build(self.method.clone(), self.path.as_bytes(), Some(self.headers.len() + 2))?;
+        let size = Some(self.headers.len() + 4);
+        let mut header = RequestHeader::build_no_case(self.method.clone(), path.as_bytes(), size)?;
         header.insert_header(header::HOST, host)?;
         for (name, value) in &self.headers {
             if *name != header::HOST && *name != header::EXPECT && !HOP_BY_HOP.contains(name) {
@@ -79,18 +85,22 @@ impl Outgoing {
 
 impl Answer {
     pub(super) fn new(status: StatusCode, mut headers: HeaderMap, body: Bytes) -> Self {
-        let named: Vec<HeaderName> = headers
-            .get_all(header::CONNECTION)
-            .iter()
-            .filter_map(|value| value.to_str().ok())
-            .flat_map(|value| value.split(','))
-            .filter_map(|name| name.trim().parse().ok())
-            .collect();
-        for name in named.iter().chain(&HOP_BY_HOP) {
+        for name in named_by_connection(&headers).iter().chain(&HOP_BY_HOP) {
             headers.remove(name);
         }
         Answer { status: status.as_u16(), headers, body }
     }
+}
+
+/// The fields that go from one end to the other: without those of one connection, and without Content-Length.
+pub fn end_to_end(headers: &HeaderMap) -> impl Iterator<Item = (&HeaderName, &HeaderValue)> {
+    let named = named_by_connection(headers);
+    headers.iter().filter(move |(name, _)| !HOP_BY_HOP.contains(name) && !named.contains(name))
+}
+
+fn named_by_connection(headers: &HeaderMap) -> Vec<HeaderName> {
+    let values = headers.get_all(header::CONNECTION).iter().filter_map(|value| value.to_str().ok());
+    values.flat_map(|value| value.split(',')).filter_map(|name| name.trim().parse().ok()).collect()
 }
 
 #[cfg(test)]

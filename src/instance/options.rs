@@ -2,9 +2,16 @@
 //!
 //! It decides no limits and no spelling: `config/` does.
 
+use std::fmt;
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
+use http::{HeaderName, HeaderValue};
+use pingora::http::RequestHeader;
+use sha2::{Digest as _, Sha256};
+
+use super::breaker::BreakerRules;
 use super::url::InstanceUrl;
 use crate::ids::InstanceName;
 
@@ -13,8 +20,93 @@ use crate::ids::InstanceName;
 pub struct InstanceOptions {
     pub name: InstanceName,
     pub url: InstanceUrl,
-    /// PEM file with the authorities that may sign this instance's certificate; the system's where absent.
+    pub trust: Trust,
+    /// Sent with every request to it.
+    pub headers: UpstreamHeaders,
+}
+
+/// How two ends of TLS know each other. All files are PEM.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Trust {
+    /// The authorities that may sign the server's certificate; the system's where absent.
     pub ca_file: Option<PathBuf>,
+    /// What the edge shows the server of itself.
+    pub own: Option<OwnCertificate>,
+    /// What the files held when the configuration was read.
+    pub contents: Contents,
+}
+
+impl Trust {
+    /// Whether nothing is read from files.
+    pub fn is_default(&self) -> bool {
+        *self == Trust::default()
+    }
+}
+
+/// A digest of files: whether they are the same ones still.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub struct Contents([u8; 32]);
+
+impl Contents {
+    /// Of these files, in this order.
+    pub fn of<F: AsRef<[u8]>>(files: &[F]) -> Contents {
+        let mut digest = Sha256::new();
+        for file in files {
+            let file = file.as_ref();
+            digest.update((file.len() as u64).to_be_bytes());
+            digest.update(file);
+        }
+        if files.is_empty() { Contents::default() } else { Contents(digest.finalize().into()) }
+    }
+}
+
+impl fmt::Debug for Contents {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Contents(…)")
+    }
+}
+
+/// The edge's own certificate, with those that signed it, and its key.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct OwnCertificate {
+    pub cert_file: PathBuf,
+    pub key_file: PathBuf,
+}
+
+/// Headers that a server, or a proxy in front of it, asks for. Their values are shown nowhere.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UpstreamHeaders(Arc<[(HeaderName, HeaderValue)]>);
+
+impl UpstreamHeaders {
+    /// These headers; each value is marked as sensitive.
+    pub fn new(mut headers: Vec<(HeaderName, HeaderValue)>) -> UpstreamHeaders {
+        headers.iter_mut().for_each(|(_, value)| value.set_sensitive(true));
+        UpstreamHeaders(headers.into())
+    }
+
+    /// Whether there are none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// Each of them.
+    pub fn iter(&self) -> impl Iterator<Item = &(HeaderName, HeaderValue)> {
+        self.0.iter()
+    }
+
+    /// Puts them into a request, in place of what is there under these names.
+    ///
+    /// # Errors
+    /// Never, for headers that are ones.
+    pub(crate) fn put(&self, request: &mut RequestHeader) -> pingora::Result<()> {
+        for (name, _) in self.0.iter() {
+            request.remove_header(name);
+        }
+        for (name, value) in self.0.iter() {
+            request.append_header(name.clone(), value.clone())?;
+        }
+        Ok(())
+    }
 }
 
 /// Time limits of requests to an instance.
@@ -41,7 +133,7 @@ impl Default for Timeouts {
     }
 }
 
-/// How instances are probed.
+/// How it is known whether instances are well.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct HealthOptions {
     /// From the start of one round of probes to the next.
@@ -50,6 +142,8 @@ pub struct HealthOptions {
     pub timeout: Duration,
     /// Failed probes in a row that make an instance Down. A failed probe is repeated once, at once.
     pub failures: u32,
+    /// When reads avoid an instance whose probes are green.
+    pub reads: BreakerRules,
 }
 
 impl HealthOptions {
@@ -63,6 +157,11 @@ impl HealthOptions {
 impl Default for HealthOptions {
     /// A hung server is Down after at most interval + 2 timeouts = 3 s.
     fn default() -> Self {
-        HealthOptions { interval: Duration::from_secs(2), timeout: Duration::from_millis(500), failures: 2 }
+        HealthOptions {
+            interval: Duration::from_secs(2),
+            timeout: Duration::from_millis(500),
+            failures: 2,
+            reads: BreakerRules::default(),
+        }
     }
 }

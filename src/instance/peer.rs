@@ -1,26 +1,26 @@
-//! The one place that says how to connect to an instance: address, TLS and its authorities, timeouts.
+//! The one place that says how to connect to an instance: address, TLS and whom it trusts, timeouts.
 //!
 //! Pingora's own connections (for reads that it passes through), the client and the probes all use the peer that this file
 //! builds, so that "reachable" means the same to each of them.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use pingora::protocols::TcpKeepalive;
-use pingora::protocols::tls::CaType;
 use pingora::upstreams::peer::{ALPN, HttpPeer};
 
+use super::certificates::{self, FileMistake};
 use super::options::{InstanceOptions, Timeouts};
 use super::url::Tls;
 use crate::ids::InstanceName;
 
 /// Why the instances cannot be set up as configured.
 #[derive(Clone, Debug, thiserror::Error)]
-pub enum SetupError {
-    #[error("cannot read the CA file {path} of instance {instance}: {reason}")]
-    CaFile { instance: InstanceName, path: PathBuf, reason: String },
+#[error("instance {instance}: {mistake}")]
+pub struct SetupError {
+    pub instance: InstanceName,
+    pub mistake: FileMistake,
 }
 
 /// Everything of an instance's peer but its address, which may have to be resolved first.
@@ -44,9 +44,12 @@ pub(super) fn template(options: &InstanceOptions, timeouts: &Timeouts) -> Result
         }
         Ok(())
     }));
-    if let Some(path) = &options.ca_file {
-        let fail = |reason| SetupError::CaFile { instance: options.name.clone(), path: path.clone(), reason };
-        settings.ca = Some(authorities(path).map_err(fail)?);
+    let fail = |mistake: FileMistake| SetupError { instance: options.name.clone(), mistake };
+    if let Some(path) = &options.trust.ca_file {
+        settings.ca = Some(certificates::authorities(path).map_err(fail)?);
+    }
+    if let Some(own) = &options.trust.own {
+        peer.client_cert_key = Some(certificates::own(own).map_err(fail)?);
     }
     Ok(peer)
 }
@@ -61,46 +64,5 @@ fn keepalive(attempt: Duration) -> TcpKeepalive {
         count: 4,
         #[cfg(target_os = "linux")]
         user_timeout: attempt.max(Duration::from_secs(2)),
-    }
-}
-
-#[cfg(feature = "tls")]
-fn authorities(path: &Path) -> Result<Arc<CaType>, String> {
-    use pingora::utils::tls::{WrappedX509, parse_x509};
-    use x509_parser::pem::Pem;
-
-    let text = std::fs::read(path).map_err(|error| error.to_string())?;
-    let mut certificates = Vec::new();
-    for block in Pem::iter_from_buffer(&text) {
-        let block = block.map_err(|error| error.to_string())?;
-        if block.label != "CERTIFICATE" {
-            continue;
-        }
-        // `parse_x509` panics on what this refuses.
-        block.parse_x509().map_err(|error| error.to_string())?;
-        certificates.push(WrappedX509::new(block.contents, parse_x509));
-    }
-    if certificates.is_empty() { Err("no certificate in it".to_owned()) } else { Ok(certificates.into()) }
-}
-
-#[cfg(not(feature = "tls"))]
-fn authorities(_path: &Path) -> Result<Arc<CaType>, String> {
-    Err("this edge is built without the `tls` feature".to_owned())
-}
-
-#[cfg(all(test, feature = "tls"))]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_ca_file_without_a_certificate_is_refused() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("ca.pem");
-        let garbage = "-----BEGIN CERTIFICATE-----\nMAoCAQECAQECAQE=\n-----END CERTIFICATE-----\n";
-        for text in ["", "not a certificate", garbage] {
-            std::fs::write(&path, text).unwrap();
-            assert!(authorities(&path).is_err(), "{text}");
-        }
-        assert!(authorities(&dir.path().join("absent.pem")).is_err());
     }
 }

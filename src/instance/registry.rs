@@ -12,13 +12,15 @@ use pingora::upstreams::peer::HttpPeer;
 use tokio::sync::watch;
 
 use super::load::{Flights, InFlight, Load};
-use super::options::{HealthOptions, InstanceOptions, Timeouts};
+use super::options::{HealthOptions, InstanceOptions, Timeouts, UpstreamHeaders};
 use super::outages::Outages;
 use super::peer::{self, SetupError};
 use super::phase::{Condition, Observation, Phase, Rules};
 use super::presence::{Line, Presence};
+use super::reads::Reads;
 use super::url::InstanceUrl;
 use crate::clock::{self, Timestamp};
+use crate::current::Current;
 use crate::ids::{InstanceId, InstanceName};
 
 /// How many times an instance has returned or was replaced: an inspection holds for the return during which it was made, and no other.
@@ -36,19 +38,23 @@ pub enum Admission {
 /// The configured instances, in order of preference.
 pub struct Registry {
     instances: Vec<Instance>,
-    timeouts: Timeouts,
-    health: HealthOptions,
-    rules: Rules,
-    changes: watch::Sender<u64>,
+    pub(super) timeouts: Current<Timeouts>,
+    pub(super) health: Current<HealthOptions>,
+    pub(super) changes: watch::Sender<u64>,
 }
 
-struct Instance {
-    options: InstanceOptions,
-    load: Arc<Load>,
+pub(super) struct Instance {
+    name: InstanceName,
+    pub(super) load: Arc<Load>,
+    pub(super) reads: Mutex<Reads>,
     state: Mutex<State>,
 }
 
-struct State {
+pub(super) struct State {
+    pub(super) options: InstanceOptions,
+    url: Arc<InstanceUrl>,
+    /// Changes with whatever a connection to it depends on.
+    pub(super) revision: u64,
     condition: Condition,
     since: Timestamp,
     generation: Generation,
@@ -56,20 +62,24 @@ struct State {
     presence: Presence,
     last_error: Option<String>,
     address: Option<SocketAddr>,
-    peer: HttpPeer,
+    peer: Arc<HttpPeer>,
 }
 
 impl Registry {
-    /// The registry of these instances, none of them probed yet. Reads their CA files.
+    /// The registry of these instances, none of them probed yet. Reads their files.
     pub fn new(
         instances: Vec<InstanceOptions>,
         timeouts: Timeouts,
         health: HealthOptions,
     ) -> Result<Arc<Registry>, SetupError> {
         let instances: Result<Vec<Instance>, SetupError> =
-            instances.into_iter().map(|options| Instance::new(options, &timeouts)).collect();
-        let rules = Rules::new(health.failures);
-        Ok(Arc::new(Registry { instances: instances?, timeouts, health, rules, changes: watch::Sender::new(0) }))
+            instances.into_iter().map(|options| Instance::new(options, &timeouts, &health)).collect();
+        Ok(Arc::new(Registry {
+            instances: instances?,
+            timeouts: Current::new(timeouts),
+            health: Current::new(health),
+            changes: watch::Sender::new(0),
+        }))
     }
 
     /// Every instance, the most preferred first.
@@ -77,29 +87,39 @@ impl Registry {
         (0..self.instances.len()).map(InstanceId)
     }
 
+    /// The names of the configured instances, in their order.
+    pub fn names(&self) -> Vec<InstanceName> {
+        self.ids().map(|id| self.name(id).clone()).collect()
+    }
+
     /// The instance of this name.
     pub fn id_of(&self, name: &str) -> Option<InstanceId> {
-        self.instances.iter().position(|instance| instance.options.name.as_str() == name).map(InstanceId)
+        self.ids().find(|id| self.name(*id).as_str() == name)
     }
 
     /// Its configured name.
     pub fn name(&self, id: InstanceId) -> &InstanceName {
-        &self.instances[id.0].options.name
+        &self.instance(id).name
+    }
+
+    /// What is sent with every request to it.
+    pub fn headers(&self, id: InstanceId) -> UpstreamHeaders {
+        self.state(id).options.headers.clone()
     }
 
     /// Its configured URL.
-    pub fn url(&self, id: InstanceId) -> &InstanceUrl {
-        &self.instances[id.0].options.url
+    pub fn url(&self, id: InstanceId) -> Arc<InstanceUrl> {
+        Arc::clone(&self.state(id).url)
     }
 
     /// The configured timeouts.
-    pub fn timeouts(&self) -> &Timeouts {
-        &self.timeouts
+    pub fn timeouts(&self) -> Timeouts {
+        *self.timeouts.get()
     }
 
     /// How instances are probed.
-    pub fn health(&self) -> &HealthOptions {
-        &self.health
+    pub fn health(&self) -> HealthOptions {
+        *self.health.get()
     }
 
     /// Its phase now.
@@ -134,17 +154,17 @@ impl Registry {
 
     /// Requests under way there.
     pub fn in_flight(&self, id: InstanceId) -> usize {
-        self.instances[id.0].load.count()
+        self.instance(id).load.count()
     }
 
     /// Counts one more request under way there, until the guard is dropped.
     pub fn enter(&self, id: InstanceId) -> InFlight {
-        self.instances[id.0].load.enter()
+        self.instance(id).load.enter()
     }
 
     /// Whether a request that has just ended there, because the instance died, was the only one.
     pub fn flights(&self, id: InstanceId) -> Flights {
-        self.instances[id.0].load.flights()
+        self.instance(id).load.flights()
     }
 
     /// Its address, once it is known.
@@ -154,14 +174,14 @@ impl Registry {
 
     /// How to connect to it, with every timeout set; `None` while its name is not resolved. Connections are pooled per
     /// generation: one from before it went away is never used after it returned.
-    pub fn peer(&self, id: InstanceId) -> Option<HttpPeer> {
+    pub fn peer(&self, id: InstanceId) -> Option<Arc<HttpPeer>> {
         let state = self.state(id);
-        state.address.map(|_| state.peer.clone())
+        state.address.map(|_| Arc::clone(&state.peer))
     }
 
     /// How to connect to it, the address to be filled in.
     pub(super) fn template(&self, id: InstanceId) -> HttpPeer {
-        self.state(id).peer.clone()
+        self.state(id).peer.as_ref().clone()
     }
 
     /// Takes note of something seen of the instance.
@@ -187,14 +207,16 @@ impl Registry {
 
     /// Resolves as soon as the instance is Down; at once if it is.
     pub fn departed(&self, id: InstanceId) -> impl Future<Output = ()> + Send + '_ {
-        let mut changes = self.changes.subscribe();
         // Down and back again between two looks is a departure too.
-        let before = self.generation(id);
-        async move {
-            while self.phase(id) != Phase::Down && self.generation(id) == before {
-                if changes.changed().await.is_err() {
-                    return;
-                }
+        self.departed_since(id, self.generation(id))
+    }
+
+    /// Resolves as soon as the instance is Down, or has been since it had this generation.
+    pub async fn departed_since(&self, id: InstanceId, generation: Generation) {
+        let mut changes = self.changes.subscribe();
+        while self.phase(id) != Phase::Down && self.generation(id) == generation {
+            if changes.changed().await.is_err() {
+                return;
             }
         }
     }
@@ -208,19 +230,24 @@ impl Registry {
     pub(super) fn located(&self, id: InstanceId, address: SocketAddr) {
         let mut state = self.state(id);
         state.address = Some(address);
-        state.peer._address = socket::SocketAddr::Inet(address);
+        Arc::make_mut(&mut state.peer)._address = socket::SocketAddr::Inet(address);
     }
 
-    fn state(&self, id: InstanceId) -> MutexGuard<'_, State> {
-        self.instances[id.0].state.lock().unwrap_or_else(PoisonError::into_inner)
+    pub(super) fn instance(&self, id: InstanceId) -> &Instance {
+        &self.instances[id.0]
+    }
+
+    pub(super) fn state(&self, id: InstanceId) -> MutexGuard<'_, State> {
+        self.instance(id).state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn note(&self, id: InstanceId, seen: Observation, reason: Option<&str>) {
+        let rules = Rules::new(self.health().failures);
         let mut state = self.state(id);
         if let Some(reason) = reason {
             state.last_error = Some(reason.to_owned());
         }
-        let condition = state.condition.after(seen, clock::now(), &self.rules);
+        let condition = state.condition.after(seen, clock::now(), &rules);
         if seen == Observation::Replaced {
             // What it has said may have been said by the other server.
             state.begin_generation();
@@ -257,8 +284,15 @@ impl Registry {
         }
         let reason = state.last_error.clone().unwrap_or_default();
         drop(state);
+        if after == Phase::Returned {
+            self.reads_begin_anew(id);
+        }
         let (instance, before, after) = (self.name(id), before.as_str(), after.as_str());
         tracing::debug!(%instance, before, after, reason, "an instance's phase has changed");
+        self.tick();
+    }
+
+    pub(super) fn tick(&self) {
         self.changes.send_modify(|tick| *tick += 1);
     }
 
@@ -285,18 +319,33 @@ impl Registry {
 impl State {
     fn begin_generation(&mut self) {
         self.generation.0 += 1;
-        self.peer.group_key = self.generation.0;
+        Arc::make_mut(&mut self.peer).group_key = self.generation.0;
+    }
+
+    /// Connects as these options say from now on.
+    pub(super) fn configure(&mut self, options: InstanceOptions, timeouts: &Timeouts) -> Result<(), SetupError> {
+        if options.url != self.options.url {
+            self.address = options.url.literal();
+        }
+        let mut peer = connects(&options, timeouts, self.address)?;
+        peer.group_key = self.generation.0;
+        self.peer = Arc::new(peer);
+        self.url = Arc::new(options.url.clone());
+        self.options = options;
+        self.revision += 1;
+        Ok(())
     }
 }
 
 impl Instance {
-    fn new(options: InstanceOptions, timeouts: &Timeouts) -> Result<Self, SetupError> {
-        let mut peer = peer::template(&options, timeouts)?;
+    fn new(options: InstanceOptions, timeouts: &Timeouts, health: &HealthOptions) -> Result<Self, SetupError> {
         let address = options.url.literal();
-        if let Some(address) = address {
-            peer._address = socket::SocketAddr::Inet(address);
-        }
+        let peer = connects(&options, timeouts, address)?;
+        let name = options.name.clone();
         let state = State {
+            url: Arc::new(options.url.clone()),
+            options,
+            revision: 0,
             condition: Condition::new(),
             since: Timestamp::now(),
             generation: Generation(0),
@@ -304,23 +353,41 @@ impl Instance {
             presence: Presence::new(),
             last_error: None,
             address,
-            peer,
+            peer: Arc::new(peer),
         };
-        Ok(Instance { options, load: Load::new(), state: Mutex::new(state) })
+        Ok(Instance { name, load: Load::new(), reads: Mutex::new(Reads::new(&health.reads)), state: Mutex::new(state) })
     }
+}
+
+fn connects(
+    options: &InstanceOptions,
+    timeouts: &Timeouts,
+    address: Option<SocketAddr>,
+) -> Result<HttpPeer, SetupError> {
+    let mut peer = peer::template(options, timeouts)?;
+    if let Some(address) = address {
+        peer._address = socket::SocketAddr::Inet(address);
+    }
+    Ok(peer)
 }
 
 #[cfg(test)]
 mod tests {
     use pingora::upstreams::peer::Peer;
 
+    use super::super::options::Trust;
     use super::*;
 
     const ONLY: InstanceId = InstanceId(0);
 
     fn registry(url: &str) -> Arc<Registry> {
         let url = InstanceUrl::parse(url).unwrap();
-        let options = InstanceOptions { name: InstanceName::new("primary"), url, ca_file: None };
+        let options = InstanceOptions {
+            name: InstanceName::new("primary"),
+            url,
+            trust: Trust::default(),
+            headers: UpstreamHeaders::default(),
+        };
         Registry::new(vec![options], Timeouts::default(), HealthOptions::default()).unwrap()
     }
 

@@ -28,6 +28,18 @@ pub enum SendError {
     LeaseEnded(Sent),
 }
 
+impl SendError {
+    /// The kind of it in one word.
+    pub const fn as_word(&self) -> &'static str {
+        match self {
+            SendError::NotSent { .. } => "not_sent",
+            SendError::InDoubt { .. } => "in_doubt",
+            SendError::TooLong { .. } => "too_long",
+            SendError::LeaseEnded(_) => "lease_ended",
+        }
+    }
+}
+
 /// How much of a write was sent when its lease was found to be over.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Sent {

@@ -1,4 +1,5 @@
-//! An address outside that the edge posts to: a webhook. The same connections, TLS and authorities as for instances.
+//! An address outside that the edge posts to: a webhook, a collector of traces. The same connections, TLS and authorities as
+//! for instances.
 //!
 //! One post at a time, on a connection of its own: posts are rare, and the receiver may be slow.
 
@@ -14,7 +15,7 @@ use pingora::connectors::http::v1::Connector;
 use pingora::upstreams::peer::HttpPeer;
 
 use super::message::Outgoing;
-use super::options::{InstanceOptions, Timeouts};
+use super::options::{InstanceOptions, Timeouts, Trust, UpstreamHeaders};
 use super::peer::{self, SetupError};
 use super::url::{InstanceUrl, Tls, UrlError};
 use crate::ids::InstanceName;
@@ -44,6 +45,16 @@ impl TargetUrl {
         Ok(TargetUrl { server, path })
     }
 
+    /// The same address with this path behind its own, unless it ends so.
+    #[must_use]
+    pub fn with_path_end(mut self, end: &str) -> Self {
+        let path = self.path.trim_end_matches('/');
+        if !path.ends_with(end) {
+            self.path = format!("{path}{end}");
+        }
+        self
+    }
+
     /// Whether it is https.
     pub fn tls(&self) -> Tls {
         self.server.tls()
@@ -71,12 +82,17 @@ pub struct Target {
 }
 
 impl Target {
-    /// An address, and the file of the authority that vouches for it, where the system does not.
+    /// An address, what it is called in messages, and the file of the authority that vouches for it, where the system does not.
     ///
     /// # Errors
     /// When that file cannot be used.
-    pub fn new(url: TargetUrl, ca_file: Option<PathBuf>) -> Result<Target, SetupError> {
-        let options = InstanceOptions { name: InstanceName::new("webhook"), url: url.server.clone(), ca_file };
+    pub fn new(name: &str, url: TargetUrl, ca_file: Option<PathBuf>) -> Result<Target, SetupError> {
+        let options = InstanceOptions {
+            name: InstanceName::new(name),
+            url: url.server.clone(),
+            trust: Trust { ca_file, ..Trust::default() },
+            headers: UpstreamHeaders::default(),
+        };
         let template = peer::template(&options, &Timeouts::default())?;
         Ok(Target { url, template, connector: Connector::new(None) })
     }
@@ -149,6 +165,10 @@ mod tests {
         assert_eq!((url.to_string().as_str(), url.path.as_str()), ("http://hooks.example:81/…", "/a/token?key=secret"));
         assert!(!format!("{url:?}").contains("token"));
         assert_eq!(TargetUrl::parse("http://127.0.0.1:81").unwrap().path, "/");
+        for (url, path) in [("", "/v1/traces"), ("/a/", "/a/v1/traces"), ("/v1/traces", "/v1/traces")] {
+            let url = TargetUrl::parse(&format!("http://a{url}")).unwrap();
+            assert_eq!(url.with_path_end("/v1/traces").path, path);
+        }
         for bad in ["", "/hook", "ftp://a/b", "http://u:p@a/", "http:///x", "http://a:99999/"] {
             assert!(TargetUrl::parse(bad).is_err(), "{bad}");
         }

@@ -86,6 +86,8 @@ impl ApplicationReport {
 /// Which transactions are meant. An empty list restricts nothing.
 #[derive(Clone, Debug, Default)]
 pub struct Filter {
+    /// Whose transactions: those of the principal of this name.
+    pub principal: Option<String>,
     pub session: Option<String>,
     pub statuses: Vec<Status>,
     pub operations: Vec<OperationType>,

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::ids::{LaneId, TransactionId};
+use crate::ids::{LaneId, TraceContext, TransactionId};
 use crate::order::{AckPolicy, Profile, Vouching};
 
 /// A write about to be journaled. Secrets (Authorization, X-Chroma-Token, cookies) are never part of it.
@@ -23,17 +23,45 @@ pub struct Draft {
     pub client_session: Option<String>,
     pub client_ip: Option<String>,
     pub user_identifier: Option<String>,
+    /// The span of the client's request, for what is done for the write later; `None` while nothing is traced.
+    pub trace_context: Option<TraceContext>,
 }
 
 /// An id that a client brought for its write, and what it brought it for.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClientKey {
-    /// The tenant in the path: ids are scoped by it.
+    /// What ids are scoped by: the tenant in the path and, if there is one, the principal ([`ClientKey::scope_of`]).
     pub tenant: String,
     /// Visible ASCII, up to 255 bytes.
     pub key: String,
     /// A digest of method, path and body.
     pub fingerprint: [u8; 32],
+}
+
+/// Stands around a principal in a scope. No name of a principal holds it.
+const MARK: char = '\u{1}';
+
+impl ClientKey {
+    /// The scope of a principal's ids in a tenant. Without a principal it is the tenant.
+    pub fn scope_of(principal: Option<&str>, tenant: &str) -> String {
+        principal.map_or_else(|| tenant.to_owned(), |name| ClientKey::scopes_of(name) + tenant)
+    }
+
+    /// What every scope of this principal begins with.
+    pub fn scopes_of(principal: &str) -> String {
+        format!("{MARK}{principal}{MARK}")
+    }
+
+    /// The tenant in whose path it came.
+    pub fn tenant_named(&self) -> &str {
+        let scope = self.tenant.strip_prefix(MARK).and_then(|rest| rest.split_once(MARK));
+        scope.map_or(self.tenant.as_str(), |(_, tenant)| tenant)
+    }
+
+    /// The principal whose id it is.
+    pub fn principal(&self) -> Option<&str> {
+        self.tenant.strip_prefix(MARK)?.split_once(MARK).map(|(principal, _)| principal)
+    }
 }
 
 /// An operation that an application executes itself: journaled and shown like a write, in no lane.

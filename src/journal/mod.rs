@@ -36,12 +36,13 @@ pub use events::*;
 pub use fact::{ApplicationReport, Fact};
 pub use fault::Fault;
 pub use group::{
-    AppendError, Appended, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask, Unconnected, Watch,
+    AppendError, Appended, Committed, DurableSink, Ended, Journal, JournalOptions, JournalStats, JournalTask, Judge,
+    Judgement, Unconnected, Watch,
 };
 pub use leadership::*;
 pub use read_error::ReadError;
-pub use removal::{HeldLane, HeldProgress, Trimmed, Trimming};
-pub use snapshot::{CollectionRow, EntryRow, ProgressRow, Snapshot};
+pub use removal::{APPLICATION_BYTES, HeldLane, HeldProgress, Trimmed, Trimming};
+pub use snapshot::{CollectionRow, CollectionTimes, EntryRow, ProgressRow, Snapshot};
 pub use status::{Status, TimingGap};
 pub use store::{Batch, CommitError, Store, Totals};
 pub use transaction::{

@@ -53,6 +53,9 @@ impl LaneProgress {
 
     /// Up to here the lane may be trimmed; `None`: not at all. `open`: whether the lane takes new entries.
     pub(super) fn trimmable(&self, lane: &str, open: bool, configured: &[InstanceName], why: Trimming) -> Option<Seq> {
+        if why == Trimming::Applications {
+            return None;
+        }
         if !open {
             // Its collection is gone: no instance executes these any more, however far it is.
             return Some(Seq::MAX);

@@ -18,6 +18,8 @@ pub enum Trimming {
     Age,
     /// The journal is over its byte limit: only where at least two configured instances are in step, or the only one.
     Capacity,
+    /// Applications' own operations take more than they may: no write goes.
+    Applications,
 }
 
 impl Trimming {
@@ -27,12 +29,15 @@ impl Trimming {
         match self {
             Trimming::Age => 1,
             Trimming::Capacity => configured.clamp(1, 2),
+            Trimming::Applications => usize::MAX,
         }
     }
 }
 
 /// What a transaction takes besides its body and its answer, about: rows and indices.
 pub(super) const ROW_BYTES: u64 = 600;
+/// What an application's own operation counts besides its body and its answer: as much as keeps their number small, too.
+pub const APPLICATION_BYTES: u64 = 4096;
 
 /// A lane that takes new entries, and how far its configured instances are.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! What the journal knows at start: enough to restore the board and the catalog.
 
 use super::Status;
+use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
 use crate::order::{AckPolicy, Generation, LaneState, Origin, Profile, RequestClass, Verdict};
 
@@ -41,6 +42,14 @@ pub struct CollectionRow {
     /// At or after its deletion; `None` while it exists.
     pub deleted: Option<Seq>,
     pub mappings: Vec<(InstanceName, InstanceCollectionId)>,
+}
+
+/// When a collection was created and last changed, as far as the journal has noted it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CollectionTimes {
+    pub collection: CollectionId,
+    pub created_at: Option<Timestamp>,
+    pub updated_at: Option<Timestamp>,
 }
 
 /// Everything needed to go on after a restart.

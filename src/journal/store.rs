@@ -3,8 +3,9 @@
 use async_trait::async_trait;
 
 use super::{
-    AuditPage, AuditQuery, Details, Draft, EventId, EventPage, EventScope, Fact, Fault, HeldLane, History, Lookup,
-    QuarantineRow, ReadError, Recent, Request, Snapshot, Status, StatusSummary, TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, CollectionTimes, Details, Draft, EventId, EventPage, EventScope, Fact, Fault, HeldLane,
+    History, Lookup, QuarantineRow, ReadError, Recent, Request, Snapshot, Status, StatusSummary, TransactionRow,
+    Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
@@ -83,6 +84,12 @@ pub trait Store: Send + Sync + 'static {
     /// Up to `most` events of the scope after `after`, in their order.
     async fn events(&self, scope: &EventScope, after: EventId, most: u32) -> Result<EventPage, ReadError>;
 
+    /// When each existing collection was created and last changed.
+    async fn collection_times(&self) -> Result<Vec<CollectionTimes>, ReadError>;
+
+    /// When each of these transactions was journaled; those that are no longer stored are left out.
+    async fn journaled_at(&self, seqs: &[Seq]) -> Result<Vec<(Seq, Timestamp)>, ReadError>;
+
     /// What is quarantined and not lifted, in the order of the journal; not what went with its collection.
     async fn quarantines(&self) -> Result<Vec<QuarantineRow>, ReadError>;
 
@@ -91,8 +98,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes up to `most` transactions: an application's own operations that ended before `before`, and writes that have
     /// a verdict, are completed before `before`, and lie at or below the progress of every configured in-step instance in
-    /// their lane, of which there are as many as `why` asks for (lanes of deleted collections are asked no progress);
-    /// raises the lanes' floors accordingly, in the same commit (rule R11). What is quarantined and not lifted stays.
+    /// their lane, of which there are as many as `why` asks for (with [`Trimming::Applications`] no write goes; lanes of
+    /// deleted collections are asked no progress); raises the lanes' floors accordingly, in the same commit (rule R11). What is quarantined and not lifted stays.
     async fn trim(
         &self,
         before: Timestamp,
@@ -104,6 +111,10 @@ pub trait Store: Send + Sync + 'static {
     /// The bytes that what is stored takes, room that removed transactions left behind not counted. If it is cheaper
     /// to say, and not above `limit`, a number that counts more.
     async fn used_bytes(&self, limit: u64) -> Result<u64, ReadError>;
+
+    /// What applications' own operations take, open ones and ended ones: their bodies, paths and answers, why
+    /// they failed, and [`APPLICATION_BYTES`](crate::journal::APPLICATION_BYTES) for each.
+    async fn application_bytes(&self) -> Result<u64, ReadError>;
 
     /// Counts one more fault of the lane, at once and without the connection that commits: the process is about to end.
     /// The first of a row, if the last one is long ago ([`Fault`]).

@@ -4,7 +4,7 @@ use bytes::Bytes;
 
 use super::{ClientKey, Status, TimingGap};
 use crate::clock::Timestamp;
-use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
+use crate::ids::{InstanceName, LaneId, Seq, TraceContext, TransactionId};
 use crate::order::{Conditions, Kind, Profile, Verdict};
 
 /// An instance's own answer, ids already rewritten: what the client gets, now or on a replay.
@@ -28,6 +28,8 @@ pub struct Request {
     /// Whether `body` is the resolution of a limited delete.
     pub resolved: Resolution,
     pub answer: Option<StoredAnswer>,
+    /// The span of the client's request.
+    pub trace_context: Option<TraceContext>,
 }
 
 /// A part of what the journal keeps of a lane.
@@ -107,12 +109,17 @@ pub enum OperationType {
 #[derive(Clone, Debug)]
 pub enum Lookup {
     Id(TransactionId),
+    /// By its position in the journal.
+    Position(Seq),
     ClientKey {
         tenant: String,
         key: String,
     },
-    /// The newest one with this key, whatever its tenant.
+    /// The newest one with this key, whatever its scope; `of`: only among those of this principal; `outside`: not in this
+    /// scope.
     Key {
         key: String,
+        of: Option<String>,
+        outside: Option<String>,
     },
 }

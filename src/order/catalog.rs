@@ -230,6 +230,11 @@ impl Catalog {
         self.names.get(&(scope.clone(), name.to_owned())).and_then(|id| self.collections.get(id))
     }
 
+    /// What this deletion of one collection has deleted, if not on every instance yet.
+    pub fn deleted_by(&self, seq: Seq) -> Option<&Collection> {
+        self.departed.values().find(|(deleted, _)| *deleted == seq).map(|(_, collection)| collection)
+    }
+
     /// A collection that is deleted, but not on every instance yet.
     pub fn departed(&self, id: CollectionId) -> Option<&Collection> {
         self.departed.get(&id).map(|(_, collection)| collection)

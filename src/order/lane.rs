@@ -10,7 +10,8 @@ use super::board::WaitId;
 use super::catalog_change::CatalogChange;
 use super::entry::{AckPolicy, AckState, ClientState, Entry, Kind, Priority, Verdict};
 use super::failures::Failures;
-pub use super::lane_state::{Dimension, LaneState};
+pub use super::lane_state::{Dimension, Lag, LaneState};
+pub(super) use super::lane_state::{Expected, Trail};
 
 use super::merging::{MergeLimits, Room, mergeable};
 use super::precedence::Precedence;
@@ -72,6 +73,7 @@ pub struct ReplicaProgress {
     /// The latest wait that has begun here.
     pub wait: WaitId,
     pub(super) late_write_check: LateWriteCheck,
+    pub(super) trail: Trail,
     /// What takes effect when the record under way is durable.
     pub(super) pending: Pending,
 }
@@ -101,6 +103,7 @@ impl ReplicaProgress {
             backoffs: 0,
             wait: WaitId::default(),
             late_write_check: LateWriteCheck::None,
+            trail: Trail::default(),
             pending: Pending::default(),
         }
     }
@@ -176,6 +179,8 @@ pub struct Lane {
     pub(super) replicas: Vec<ReplicaProgress>,
     /// Entries that a client waits for, the most urgent first.
     pub(super) waiting: BTreeSet<(Priority, Seq)>,
+    /// The next request waits for these.
+    pub(super) expected: Option<Expected>,
     /// The last entry whose effect a client may rely on (rule R5).
     pub(super) answered: Seq,
     /// The last entry that has entered, whatever became of it.
@@ -196,6 +201,7 @@ impl Lane {
             slots: VecDeque::new(),
             replicas,
             waiting: BTreeSet::new(),
+            expected: None,
             answered: Seq::ZERO,
             entered: Seq::ZERO,
             divergences: 0,
@@ -229,11 +235,10 @@ impl Lane {
         });
     }
 
-    /// The entry's client has its answer, or no longer waits.
-    pub(super) fn stops_waiting(&mut self, seq: Seq) {
-        if let Some(priority) = self.slot(seq).map(|slot| slot.entry.profile.priority) {
-            self.waiting.remove(&(priority, seq));
-        }
+    /// The entry's client has its answer, or no longer waits. Returned: whether one waited.
+    pub(super) fn stops_waiting(&mut self, seq: Seq) -> bool {
+        let priority = self.slot(seq).map(|slot| slot.entry.profile.priority);
+        priority.is_some_and(|priority| self.waiting.remove(&(priority, seq)))
     }
 
     /// The precedence of a request for these entries. A client that waits for a later entry of the lane waits for it,
@@ -378,8 +383,14 @@ impl Lane {
 
     /// Entries that the instance is not durably known to have applied.
     pub(super) fn behind(&self, instance: InstanceId) -> u64 {
+        self.lacked(instance).count() as u64
+    }
+
+    /// Those entries.
+    pub(super) fn lacked(&self, instance: InstanceId) -> impl Iterator<Item = Seq> {
         let from = self.index_after(self.durably_covered(instance));
-        self.slots.range(from..).filter(|slot| !self.skipped(slot, self.progress(instance))).count() as u64
+        let lacked = move |slot: &&Slot| !self.skipped(slot, self.progress(instance));
+        self.slots.range(from..).filter(lacked).map(|slot| slot.entry.seq)
     }
 
     /// Whether the instance is not durably known to have applied some entry up to this one.

@@ -12,6 +12,16 @@ pub struct MergeLimits {
     pub bytes: u64,
 }
 
+impl MergeLimits {
+    /// Every entry has a request of its own.
+    pub const SINGLE: MergeLimits = MergeLimits { documents: 1, bytes: 1 };
+
+    /// These, as far as the others allow.
+    pub(super) fn within(self, others: MergeLimits) -> MergeLimits {
+        MergeLimits { documents: self.documents.min(others.documents), bytes: self.bytes.min(others.bytes) }
+    }
+}
+
 /// What is left to be filled of one merged request.
 pub(super) struct Room {
     pub documents: u32,

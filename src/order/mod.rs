@@ -1,10 +1,11 @@
-//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R18).
+//! The rules of lanes, progress, doubt, coalescing and freshness (docs/rules.md: R1 to R19).
 //!
 //! Pure: no I/O, no clock, no tokio, no randomness. What happens comes in as [`Input`]s, what is to be done
 //! goes out as [`Effect`]s: `coordinator/` answers, `executor/` does the rest and reports back. Simulated by seed in
 //! `tests/simulation`.
 
 mod admission;
+mod batch_size;
 mod board;
 mod catalog;
 mod catalog_change;
@@ -16,12 +17,14 @@ mod kind;
 mod lane;
 mod lane_state;
 mod merging;
+mod pace;
 mod placement;
 mod precedence;
 mod read_suspects;
 mod vouching;
 mod wipe;
 
+pub use batch_size::{BatchSize, Memory, Resized};
 pub use board::{
     Action, Board, ClientAnswer, Comparison, Consequences, Consistency, CutoverOutcome, CutoverState, DivergenceCause,
     Effect, Evidence, Examination, Health, Input, Intent, Keeping, LaneView, LastCopies, NotReady, ObjectVersion,
@@ -36,8 +39,9 @@ pub use entry::{
 };
 pub use failures::{Signature, Touched, Traces, Writable};
 pub use identity::{Expected, Foreign, Generation, Identity, Marker};
-pub use lane::{Dimension, LaneState};
+pub use lane::{Dimension, Lag, LaneState};
 pub use merging::MergeLimits;
+pub use pace::{Pace, recent_mean};
 pub use placement::Duty;
 pub use precedence::Precedence;
 pub use read_suspects::{

@@ -63,6 +63,11 @@ impl Placement {
         std::mem::replace(&mut self.duties[instance.0], duty)
     }
 
+    /// Whether every instance is used for everything, and no write waits for one.
+    pub(super) fn is_ordinary(&self) -> bool {
+        self.handover == Handover::Over && self.duties.iter().all(|duty| *duty == Duty::Full)
+    }
+
     /// Whether the instance is used for everything.
     pub(super) fn is_on_duty(&self, instance: InstanceId) -> bool {
         self.duty(instance) == Duty::Full

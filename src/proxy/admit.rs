@@ -1,13 +1,18 @@
 //! How much the proxy takes on at once: requests, waiting requests, buffered bytes, journaled entries. The proxy refuses
-//! a request beyond a limit with a reason of its own; no queue is unbounded. The configuration sets the limits.
+//! a request beyond a limit with a reason of its own; no queue is unbounded. The configuration sets the limits. Which
+//! body may take how much memory is decided by [`intake`](super::intake).
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, watch};
 
 use super::failure::Failure;
+use super::intake::Intake;
+use super::lane_admission::LaneAdmission;
+use crate::chroma::Overload;
+use crate::wire::Visitors;
 
 /// What the proxy takes on at most. Each field is the key of that name under `limits`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,14 +20,44 @@ pub struct AdmitLimits {
     pub concurrent_requests: usize,
     /// How many requests may wait for one of `concurrent_requests`.
     pub queued_requests: usize,
-    /// How long a request waits for one of `concurrent_requests`.
+    /// How long a request waits for one of `concurrent_requests`, and its body for memory while none is given back.
     pub queue_wait: Duration,
     /// The largest request body.
     pub body_bytes: usize,
     /// All request bodies held in memory together; at least `body_bytes`.
     pub buffered_bytes: usize,
+    /// How many bodies may take their time; beyond, a body that is not there at once is refused.
+    pub incoming_bodies: usize,
+    /// How long a body may take, besides a second for each `body_rate` bytes of it.
+    pub body_timeout: Duration,
+    /// Bytes a second.
+    pub body_rate: usize,
     /// Journaled entries in memory, over all lanes.
     pub backlog_entries: usize,
+    /// Requests of the lanes that may be under way to one instance: the executor's limit, too.
+    pub concurrent_attempts: usize,
+    /// How many more of them may wait for one of `concurrent_attempts`.
+    pub queued_attempts: usize,
+}
+
+#[cfg(test)]
+impl AdmitLimits {
+    /// One of everything, and so many bytes.
+    pub fn of_test(bytes: usize) -> AdmitLimits {
+        AdmitLimits {
+            concurrent_requests: 1,
+            queued_requests: 1,
+            queue_wait: Duration::ZERO,
+            body_bytes: bytes,
+            buffered_bytes: bytes,
+            incoming_bodies: 10,
+            body_timeout: Duration::from_secs(1),
+            body_rate: 1024,
+            backlog_entries: 1,
+            concurrent_attempts: 1,
+            queued_attempts: 0,
+        }
+    }
 }
 
 /// Counts what is under way.
@@ -30,14 +65,21 @@ pub struct Admission {
     limits: AdmitLimits,
     requests: Arc<Semaphore>,
     waiting: AtomicUsize,
-    /// In units of [`UNIT`] bytes: a semaphore counts to 2^29 on small machines.
-    memory: Arc<Semaphore>,
-    /// Of the same units: answers that are held in memory. They wait for each other, and never for a request's body.
+    intake: Mutex<Intake>,
+    /// Memory for bodies has been given back.
+    pub(super) freed: Notify,
+    /// In units of [`UNIT`] bytes, since a semaphore counts to 2^29 on small machines: answers that are held in memory.
+    /// They wait for each other, and never for a request's body.
     answers: Arc<Semaphore>,
+    /// The connections that requests come on.
+    visitors: Arc<Visitors>,
     /// Under way or waiting: a stop waits for both.
     present: AtomicUsize,
     idle: Notify,
     stopping: watch::Sender<bool>,
+    lanes: Arc<LaneAdmission>,
+    /// Clients' requests that have ended.
+    processed: AtomicU64,
 }
 
 const UNIT: usize = 1024;
@@ -61,6 +103,13 @@ impl AnswerMemory {
         }
     }
 
+    fn add(&mut self, more: OwnedSemaphorePermit) {
+        match &mut self.permit {
+            Some(permit) => permit.merge(more),
+            None => self.permit = Some(more),
+        }
+    }
+
     fn units(&self) -> usize {
         self.permit.as_ref().map_or(0, OwnedSemaphorePermit::num_permits)
     }
@@ -70,6 +119,15 @@ impl AnswerMemory {
 pub struct AdmissionPermit {
     admission: Arc<Admission>,
     permit: Option<OwnedSemaphorePermit>,
+    whose: Whose,
+}
+
+/// Whose request it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Whose {
+    Client,
+    /// One for a page of the edge's own.
+    Page,
 }
 
 impl AdmissionPermit {
@@ -81,26 +139,26 @@ impl AdmissionPermit {
 
 impl Drop for AdmissionPermit {
     fn drop(&mut self) {
+        if self.whose == Whose::Client {
+            self.admission.processed.fetch_add(1, Ordering::Relaxed);
+        }
         if self.admission.present.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.admission.idle.notify_waiters();
         }
     }
 }
 
-/// A claim on buffer memory, growing as a body of unknown length does.
-pub struct Memory {
-    admission: Arc<Admission>,
-    permit: OwnedSemaphorePermit,
-    units: usize,
-}
-
 impl Admission {
-    /// Admission with these limits.
-    pub fn new(limits: AdmitLimits) -> Arc<Admission> {
+    /// Admission with these limits, of what comes on these connections.
+    pub fn new(limits: AdmitLimits, visitors: Arc<Visitors>) -> Arc<Admission> {
         Arc::new(Admission {
             requests: Arc::new(Semaphore::new(limits.concurrent_requests.min(Semaphore::MAX_PERMITS))),
-            memory: Arc::new(Semaphore::new(limits.buffered_bytes.div_ceil(UNIT).min(Semaphore::MAX_PERMITS))),
+            intake: Mutex::new(Intake::new(limits.buffered_bytes as u64)),
+            freed: Notify::new(),
             answers: Arc::new(Semaphore::new(answer_units(&limits))),
+            lanes: LaneAdmission::new(limits.concurrent_attempts, limits.queued_attempts),
+            processed: AtomicU64::new(0),
+            visitors,
             limits,
             waiting: AtomicUsize::new(0),
             present: AtomicUsize::new(0),
@@ -114,9 +172,34 @@ impl Admission {
         &self.limits
     }
 
+    /// The limits on clients' requests, for those that are refused.
+    pub fn overload(&self) -> Overload {
+        Overload { concurrent_limit: self.limits.concurrent_requests, queue_size: self.limits.queued_requests }
+    }
+
+    /// The connections that are open.
+    pub fn visitors(&self) -> &Arc<Visitors> {
+        &self.visitors
+    }
+
     /// Requests under way now, including the edge's own pages, excluding those that wait for a permit.
     pub fn under_way(&self) -> usize {
         self.present.load(Ordering::Acquire).saturating_sub(self.waiting())
+    }
+
+    /// Clients' requests that are admitted and have not ended.
+    pub fn clients(&self) -> usize {
+        self.limits.concurrent_requests.saturating_sub(self.requests.available_permits())
+    }
+
+    /// Clients' requests that have ended since the edge began, refused ones included.
+    pub fn processed(&self) -> u64 {
+        self.processed.load(Ordering::Relaxed)
+    }
+
+    /// The lanes in which clients wait.
+    pub fn lanes(&self) -> &Arc<LaneAdmission> {
+        &self.lanes
     }
 
     /// Requests waiting for a permit now.
@@ -126,23 +209,47 @@ impl Admission {
 
     /// Bytes of request bodies, and of answers that are being rewritten, held in memory now.
     pub fn buffered(&self) -> usize {
-        let all = self.limits.buffered_bytes.div_ceil(UNIT);
         let answers = answer_units(&self.limits).saturating_sub(self.answers.available_permits());
-        (all.saturating_sub(self.memory.available_permits()) + answers) * UNIT
+        usize::try_from(self.intake().used()).unwrap_or(usize::MAX).saturating_add(answers * UNIT)
+    }
+
+    /// How much of the memory for bodies they hold, in percent.
+    pub fn bodies_percent(&self) -> f64 {
+        self.intake().percent()
+    }
+
+    /// Request bodies that are being read now.
+    pub fn incoming(&self) -> usize {
+        self.intake().incoming()
+    }
+
+    pub(super) fn intake(&self) -> MutexGuard<'_, Intake> {
+        // Held for a few instructions, never across an await.
+        self.intake.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Admits without a permit: the edge's own pages must answer when everything else waits.
     pub fn pass(self: &Arc<Self>) -> AdmissionPermit {
         self.present.fetch_add(1, Ordering::AcqRel);
-        AdmissionPermit { admission: Arc::clone(self), permit: None }
+        AdmissionPermit { admission: Arc::clone(self), permit: None, whose: Whose::Page }
     }
 
-    /// Admits one request, at once or after a bounded wait in a bounded queue.
-    pub async fn enter(self: &Arc<Self>) -> Result<AdmissionPermit, Failure> {
-        let mut admitted = self.pass();
+    /// Counts a client's request, which has yet to [`enter`](Admission::enter).
+    pub fn arrived(self: &Arc<Self>) -> AdmissionPermit {
+        let mut arrived = self.pass();
+        arrived.whose = Whose::Client;
+        arrived
+    }
+
+    /// Gives an admitted request its permit, at once or after a bounded wait in a bounded queue. Its body is there by now:
+    /// what trickles in holds no permit.
+    pub async fn enter(self: &Arc<Self>, admitted: &mut AdmissionPermit) -> Result<(), Failure> {
+        if admitted.permit.is_some() {
+            return Ok(());
+        }
         if let Ok(permit) = Arc::clone(&self.requests).try_acquire_owned() {
             admitted.permit = Some(permit);
-            return Ok(admitted);
+            return Ok(());
         }
         let queued = Queued::join(self)?;
         let permit = tokio::time::timeout(self.limits.queue_wait, Arc::clone(&self.requests).acquire_owned()).await;
@@ -150,18 +257,10 @@ impl Admission {
         match permit {
             Ok(Ok(permit)) => {
                 admitted.permit = Some(permit);
-                Ok(admitted)
+                Ok(())
             }
-            Ok(Err(_)) | Err(_) => Err(Failure::QueueTooSlow),
+            Ok(Err(_)) | Err(_) => Err(Failure::QueueTooSlow(self.overload())),
         }
-    }
-
-    /// A claim on this many bytes.
-    pub fn claim(self: &Arc<Self>, bytes: usize) -> Result<Memory, Failure> {
-        let units = bytes.div_ceil(UNIT);
-        let count = u32::try_from(units).map_err(|_| Failure::MemoryFull)?;
-        let permit = Arc::clone(&self.memory).try_acquire_many_owned(count).map_err(|_| Failure::MemoryFull)?;
-        Ok(Memory { admission: Arc::clone(self), permit, units })
     }
 
     /// A claim on this many bytes for an answer, after a bounded wait for other answers. One that is larger than all of them
@@ -178,16 +277,25 @@ impl Admission {
         if units == 0 {
             return Ok(());
         }
-        let count = u32::try_from(units).map_err(|_| Failure::MemoryFull)?;
+        let count = u32::try_from(units).map_err(|_| Failure::MemoryFull(self.overload()))?;
         let permit = Arc::clone(&self.answers).acquire_many_owned(count);
         let Ok(Ok(more)) = tokio::time::timeout(self.limits.queue_wait, permit).await else {
-            return Err(Failure::MemoryFull);
+            return Err(Failure::MemoryFull(self.overload()));
         };
-        match &mut memory.permit {
-            Some(permit) => permit.merge(more),
-            None => memory.permit = Some(more),
-        }
+        memory.add(more);
         Ok(())
+    }
+
+    /// As [`Admission::grow_for_answer`], without a wait; `false` if that is more than there is.
+    pub fn try_grow_for_answer(&self, memory: &mut AnswerMemory, bytes: usize) -> bool {
+        let units = bytes.div_ceil(UNIT).saturating_sub(memory.units());
+        let Ok(count) = u32::try_from(units) else { return false };
+        if count == 0 {
+            return true;
+        }
+        let Ok(more) = Arc::clone(&self.answers).try_acquire_many_owned(count) else { return false };
+        memory.add(more);
+        true
     }
 
     /// Resolves when the edge is about to stop: what only waits for others ends then.
@@ -209,26 +317,13 @@ impl Admission {
     }
 }
 
-impl Memory {
-    /// Grows the claim to this many bytes.
-    pub fn grow(&mut self, bytes: usize) -> Result<(), Failure> {
-        let units = bytes.div_ceil(UNIT);
-        if units > self.units {
-            let more = self.admission.claim((units - self.units) * UNIT)?;
-            self.units = units;
-            self.permit.merge(more.permit);
-        }
-        Ok(())
-    }
-}
-
 struct Queued<'a>(&'a AtomicUsize);
 
 impl<'a> Queued<'a> {
     fn join(admission: &'a Admission) -> Result<Self, Failure> {
         if admission.waiting.fetch_add(1, Ordering::AcqRel) >= admission.limits.queued_requests {
             admission.waiting.fetch_sub(1, Ordering::AcqRel);
-            return Err(Failure::QueueFull);
+            return Err(Failure::QueueFull(admission.overload()));
         }
         Ok(Queued(&admission.waiting))
     }
@@ -242,36 +337,43 @@ impl Drop for Queued<'_> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::incoming::Waited;
     use super::*;
+    use crate::wire::VisitorLimits;
 
     fn admission(concurrent: usize, queued: usize) -> Arc<Admission> {
-        Admission::new(AdmitLimits {
+        let visitors = VisitorLimits { connections: 1, per_address: 1, proxies: Vec::new() };
+        let limits = AdmitLimits {
             concurrent_requests: concurrent,
             queued_requests: queued,
             queue_wait: Duration::from_millis(50),
-            body_bytes: 4096,
-            buffered_bytes: 4096,
-            backlog_entries: 1,
-        })
+            ..AdmitLimits::of_test(4096)
+        };
+        Admission::new(limits, Visitors::new(visitors))
+    }
+
+    async fn enter(admission: &Arc<Admission>) -> Result<AdmissionPermit, &'static str> {
+        let mut admitted = admission.pass();
+        admission.enter(&mut admitted).await.map(|()| admitted).map_err(|failure| failure.reason())
     }
 
     #[tokio::test]
     async fn a_full_queue_refuses_and_a_slow_one_gives_up() {
         let admission = admission(1, 1);
-        let first = admission.enter().await.map_err(|f| f.reason()).unwrap();
+        let first = enter(&admission).await.unwrap();
         let waiting = tokio::spawn({
             let admission = Arc::clone(&admission);
-            async move { admission.enter().await.map(drop).map_err(|failure| failure.reason()) }
+            async move { enter(&admission).await.map(drop) }
         });
         while admission.waiting() == 0 {
             tokio::task::yield_now().await;
         }
         assert_eq!(admission.under_way(), 1, "who waits is not under way");
-        assert_eq!(admission.enter().await.map(drop).map_err(|f| f.reason()), Err("queue_full"));
+        assert_eq!(enter(&admission).await.map(drop), Err("queue_full"));
         assert_eq!(waiting.await.unwrap(), Err("queue_timeout"));
         drop(first);
         admission.drained().await;
-        assert!(admission.enter().await.is_ok());
+        assert!(enter(&admission).await.is_ok());
     }
 
     #[tokio::test]
@@ -280,7 +382,9 @@ mod tests {
         let one = admission.claim_for_answer(1 << 30).await.map_err(|f| f.reason()).unwrap();
         assert_eq!(admission.buffered(), 2048, "half of the budget, however large it is");
         assert_eq!(admission.claim_for_answer(1).await.map(drop).map_err(|f| f.reason()), Err("memory_full"));
-        assert!(admission.claim(4096).is_ok(), "a request's body does not wait for answers");
+        let body = admission.incoming_body(4096);
+        assert!(body.claim(4096).await.is_ok(), "a request's body does not wait for answers");
+        drop(body);
         let waiting = {
             let admission = Arc::clone(&admission);
             tokio::spawn(async move { admission.claim_for_answer(1).await.map(drop).map_err(|f| f.reason()) })
@@ -299,21 +403,50 @@ mod tests {
         assert_eq!((grown.map_err(|f| f.reason()), admission.buffered()), (Ok(()), 2048));
         assert!(admission.grow_for_answer(&mut memory, 1).await.is_ok(), "it is covered");
         assert_eq!(admission.claim_for_answer(1).await.map(drop).map_err(|f| f.reason()), Err("memory_full"));
+        assert!(!admission.try_grow_for_answer(&mut memory, 2049), "and nothing is waited for");
         memory.shrink(1);
         assert_eq!(admission.buffered(), 1024);
+        assert!(admission.try_grow_for_answer(&mut memory, 2048));
+        assert_eq!(admission.buffered(), 2048);
+        memory.shrink(1);
         assert!(admission.claim_for_answer(1).await.is_ok());
         memory.shrink(0);
         assert_eq!(admission.buffered(), 0);
     }
 
-    #[test]
-    fn memory_is_claimed_and_given_back() {
+    #[tokio::test]
+    async fn memory_is_claimed_and_given_back() {
         let admission = admission(1, 1);
-        let mut claim = admission.claim(1024).map_err(|f| f.reason()).unwrap();
-        assert!(claim.grow(4096).is_ok());
-        assert_eq!(admission.buffered(), 4096);
-        assert_eq!(admission.claim(1).map(drop).map_err(|f| f.reason()), Err("memory_full"));
-        drop(claim);
-        assert_eq!(admission.buffered(), 0);
+        let body = admission.incoming_body(4096);
+        assert_eq!(admission.buffered(), 0, "nothing has come");
+        for _ in 0..4 {
+            assert_eq!(body.claim(1024).await.map_err(|f| f.reason()), Ok(Waited::No));
+        }
+        assert_eq!((admission.buffered(), admission.incoming()), (4096, 1));
+        let other = admission.incoming_body(1);
+        assert_eq!(other.claim(1).await.map_err(|f| f.reason()), Err("memory_full"));
+        let whole = body.finish();
+        assert_eq!((admission.buffered(), admission.incoming()), (4096, 1));
+        let waiting = tokio::spawn(async move { other.claim(1).await.map_err(|f| f.reason()) });
+        tokio::time::sleep(Duration::from_millis(10)).await;
+        drop(whole);
+        assert_eq!(waiting.await.unwrap(), Ok(Waited::Yes));
+        assert_eq!((admission.buffered(), admission.incoming()), (0, 0));
+    }
+
+    /// Others that give memory back show that it goes on: a body waits longer than once for `queue_wait`.
+    #[tokio::test(start_paused = true)]
+    async fn a_body_waits_as_long_as_memory_is_given_back() {
+        let admission = admission(1, 1);
+        let full = admission.incoming_body(4096);
+        assert!(full.claim(4096).await.is_ok());
+        let waiting = admission.incoming_body(1);
+        let claim = waiting.claim(1);
+        tokio::pin!(claim);
+        for _ in 0..4 {
+            assert!(tokio::time::timeout(Duration::from_millis(30), &mut claim).await.is_err(), "it waits still");
+            drop(admission.incoming_body(1));
+        }
+        assert_eq!(claim.await.map_err(|f| f.reason()), Err("memory_full"));
     }
 }

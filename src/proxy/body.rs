@@ -1,30 +1,28 @@
-//! Reading a request's whole body, of any framing, within the limits.
+//! Reading a request's whole body, of any framing, within the limits: on its size, on the memory for all of them, and on
+//! the time that it may take.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use bytes::{Bytes, BytesMut};
+use pingora::ErrorType;
 use pingora::http::RequestHeader;
+use pingora::protocols::http::ServerSession;
 use pingora::proxy::Session;
 
-use super::admit::{Admission, Memory};
+use super::admit::{Admission, AdmitLimits};
 use super::failure::Failure;
-use std::sync::Arc;
+use super::incoming::{Memory, Waited};
+use crate::clock;
+use crate::wire::Flaw;
 
-/// Pingora keeps up to this much of a request's body for sending it again, and forgets all of a longer one
-/// (`BODY_BUF_LIMIT` of pingora-core 0.9.1).
-const RETRY_BUFFER: usize = 64 * 1024;
+/// How long a body may take while `limits.incoming_bodies` others are coming in.
+const AT_ONCE: Duration = Duration::from_secs(1);
 
 /// A whole body.
 pub struct Body {
     pub bytes: Bytes,
     pub memory: Memory,
-    pub pass_through: PassThrough,
-}
-
-/// Whether Pingora can still send the body: it does only if its own retry buffer holds the body's end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum PassThrough {
-    Possible,
-    /// A chunked body above Pingora's buffer: the request is executed by the edge itself.
-    Impossible,
 }
 
 /// Why there is no whole body.
@@ -40,6 +38,33 @@ impl From<Failure> for BodyError {
     }
 }
 
+/// When a body that is still coming in is too slow. What the edge itself did not read does not count.
+#[derive(Clone, Copy, Debug)]
+struct Pace {
+    began: Instant,
+    patience: Duration,
+    rate: usize,
+}
+
+impl Pace {
+    fn new(began: Instant, limits: &AdmitLimits, incoming: usize) -> Pace {
+        let patience =
+            if incoming > limits.incoming_bodies { limits.body_timeout.min(AT_ONCE) } else { limits.body_timeout };
+        Pace { began, patience, rate: limits.body_rate }
+    }
+
+    /// By when the next piece must be there, if so many bytes have come.
+    fn due(&self, bytes: usize) -> Instant {
+        let earned = Duration::from_millis(bytes as u64 * 1000 / self.rate.max(1) as u64);
+        self.began + self.patience + earned
+    }
+
+    /// The edge did not read for so long.
+    fn pause(&mut self, time: Duration) {
+        self.began += time;
+    }
+}
+
 /// Reads all of it. Nothing has been journaled or sent when this fails.
 pub async fn read_whole(session: &mut Session, admission: &Arc<Admission>) -> Result<Body, BodyError> {
     read_up_to(session, admission, admission.limits().body_bytes).await
@@ -51,35 +76,57 @@ pub async fn read_up_to(session: &mut Session, admission: &Arc<Admission>, limit
     if announced.is_some_and(|length| length > limit) {
         return Err(Failure::BodyTooLarge { limit }.into());
     }
-    let mut memory = admission.claim(announced.unwrap_or(0))?;
+    let incoming = admission.incoming_body(announced.unwrap_or(limit));
+    let mut pace = Pace::new(clock::now(), admission.limits(), admission.incoming());
     let downstream = session.as_downstream_mut();
     if expects_continue(downstream.req_header()) {
         // Pingora does not send the 100 on its own.
         downstream.write_continue_response().await.map_err(BodyError::Client)?;
     }
-    let mut whole = BytesMut::with_capacity(announced.unwrap_or(0).min(limit));
+    let mut whole = BytesMut::new();
     loop {
-        // Enabled only when the rest surely fits, so that the buffer holds the body's end: then Pingora calls the body
-        // filter on every attempt, which supplies all of it.
-        if announced.is_none_or(|length| length.saturating_sub(whole.len()) <= RETRY_BUFFER) {
-            downstream.enable_retry_buffering();
-        }
-        let Some(piece) = downstream.read_request_body().await.map_err(BodyError::Client)? else { break };
+        let Some(piece) = read_piece(downstream, pace.due(whole.len())).await? else { break };
         if whole.len() + piece.len() > limit {
             return Err(Failure::BodyTooLarge { limit }.into());
         }
-        memory.grow(whole.len() + piece.len())?;
+        let waiting = clock::now();
+        if incoming.claim(piece.len()).await? == Waited::Yes {
+            pace.pause(waiting.elapsed());
+        }
+        make_room(&mut whole, piece.len(), announced);
         whole.extend_from_slice(&piece);
         if downstream.is_body_done() {
             break;
         }
     }
-    let pass_through = if whole.is_empty() || downstream.get_retry_buffer().is_some() {
-        PassThrough::Possible
-    } else {
-        PassThrough::Impossible
-    };
-    Ok(Body { bytes: whole.freeze(), memory, pass_through })
+    Ok(Body { bytes: whole.freeze(), memory: incoming.finish() })
+}
+
+/// The next piece, at most 64 KiB; `None`: that was all.
+async fn read_piece(downstream: &mut ServerSession, due: Instant) -> Result<Option<Bytes>, BodyError> {
+    match tokio::time::timeout_at(due.into(), downstream.read_request_body()).await {
+        Ok(Ok(piece)) => Ok(piece),
+        Ok(Err(error)) if is_flawed(&error) => Err(Failure::BadHead(Flaw::CHUNK).into()),
+        Ok(Err(error)) if *error.etype() == ErrorType::ReadTimedout => Err(Failure::BodyTooSlow.into()),
+        Ok(Err(error)) => Err(BodyError::Client(error)),
+        Err(_) => Err(Failure::BodyTooSlow.into()),
+    }
+}
+
+/// Whether the gate could not tell where the body ends.
+fn is_flawed(error: &pingora::Error) -> bool {
+    let cause = error.root_cause().downcast_ref::<std::io::Error>();
+    cause.is_some_and(|cause| cause.kind() == std::io::ErrorKind::InvalidData)
+}
+
+/// Takes memory as bytes come: what is announced may never come.
+fn make_room(whole: &mut BytesMut, bytes: usize, announced: Option<usize>) {
+    if whole.capacity() - whole.len() >= bytes {
+        return;
+    }
+    let doubled = whole.len().max(bytes);
+    let most = announced.map_or(usize::MAX, |length| length.saturating_sub(whole.len()));
+    whole.reserve(doubled.min(most).max(bytes));
 }
 
 fn content_length(header: &RequestHeader) -> Option<usize> {
@@ -91,4 +138,33 @@ fn content_length(header: &RequestHeader) -> Option<usize> {
 
 fn expects_continue(header: &RequestHeader) -> bool {
     header.headers.get(http::header::EXPECT).is_some_and(|value| value.as_bytes().eq_ignore_ascii_case(b"100-continue"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_body_earns_time_by_what_has_come_and_loses_none_while_it_waits() {
+        let second = Duration::from_secs(1);
+        let limits =
+            AdmitLimits { incoming_bodies: 2, body_timeout: 10 * second, body_rate: 1000, ..AdmitLimits::of_test(1) };
+        let start = Instant::now();
+        let mut pace = Pace::new(start, &limits, 2);
+        assert_eq!(pace.due(0), start + Duration::from_secs(10));
+        assert_eq!(pace.due(2500), start + Duration::from_millis(12_500));
+        pace.pause(Duration::from_secs(3));
+        assert_eq!(pace.due(0), start + Duration::from_secs(13));
+        assert_eq!(Pace::new(start, &limits, 3).due(0), start + AT_ONCE, "too many take their time already");
+    }
+
+    #[test]
+    fn memory_is_taken_as_bytes_come() {
+        let mut whole = BytesMut::new();
+        make_room(&mut whole, 10, Some(1 << 30));
+        assert!(whole.capacity() < 1000);
+        whole.extend_from_slice(&[0; 10]);
+        make_room(&mut whole, 10, Some(20));
+        assert!((20..100).contains(&whole.capacity()), "{}", whole.capacity());
+    }
 }

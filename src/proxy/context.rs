@@ -2,22 +2,23 @@
 
 use std::time::Instant;
 
-use super::admit::{AdmissionPermit, AnswerMemory, Memory};
-use super::reading::Reading;
+use super::admit::{AdmissionPermit, AnswerMemory};
+use super::incoming::Memory;
+use crate::auth::Principal;
 use crate::clock::{self, Timestamp};
 use crate::ids::{InstanceId, Seq};
 use crate::instance::Registry;
 use crate::journal::{Fact, TimingGap};
 use crate::order::Verdict;
-use crate::web::TraceId;
+use crate::traces::RequestTrace;
 use crate::web::idempotency_key::BroughtKey;
+use crate::web::{RequestName, TraceId};
+use crate::wire::Serving;
 
 /// How far a request has come.
 pub enum Stage {
-    /// Neither passed on nor journaled: any answer is the edge's own.
+    /// Not journaled, or not answered yet.
     Arrived,
-    /// Passed on to an instance.
-    Reading(Box<Reading>),
     /// A journaled write with its answer: `logging` marks it complete.
     Answered(Completion),
 }
@@ -43,11 +44,17 @@ impl Completion {
 pub struct Context {
     /// Names the request in the log, in errors, and to instances.
     pub trace: TraceId,
+    /// What is recorded of it for a distributed trace.
+    pub traced: RequestTrace,
     pub started: Instant,
     pub stage: Stage,
     pub permit: Option<AdmissionPermit>,
+    /// Its connection is not sent away meanwhile.
+    pub serving: Option<Serving>,
+    /// Who it is from, once that is known.
+    pub principal: Option<Principal>,
     pub memory: Option<Memory>,
-    /// What the answer takes that the edge itself has put together.
+    /// What the answer takes in memory.
     pub answer_memory: Option<AnswerMemory>,
     /// For metrics and the access log.
     pub operation: &'static str,
@@ -57,24 +64,26 @@ pub struct Context {
 }
 
 impl Context {
+    /// What the request is called where it is passed on.
+    pub(super) fn name(&self) -> RequestName {
+        RequestName { id: self.trace, context: self.traced.context }
+    }
+
     pub(super) fn new() -> Self {
         Context {
-            trace: TraceId::random(),
+            // Named as soon as its header has come.
+            trace: TraceId(0),
+            traced: RequestTrace::default(),
             started: clock::now(),
             stage: Stage::Arrived,
             permit: None,
+            serving: None,
+            principal: None,
             memory: None,
             answer_memory: None,
             operation: "unknown",
             failure: None,
             idempotency_key: None,
-        }
-    }
-
-    pub(super) fn reading(&mut self) -> Option<&mut Reading> {
-        match &mut self.stage {
-            Stage::Reading(reading) => Some(reading),
-            Stage::Arrived | Stage::Answered(_) => None,
         }
     }
 }

@@ -11,10 +11,11 @@ use tokio::time::timeout_at;
 use super::Edge;
 use super::failure::Failure;
 use super::read::{self, Attempts, Plan, ReadRequest};
-use crate::chroma::{self, CatalogRead, Operation};
+use crate::auth::{Principal, Role};
+use crate::chroma::{self, CatalogRead, CatalogWrite, Operation};
 use crate::clock;
 use crate::instance::Phase;
-use crate::web::{Reply, TraceId};
+use crate::web::{Reply, RequestName};
 
 /// Between two looks at a phase, whose changes are not announced here.
 const MOMENT: Duration = Duration::from_millis(50);
@@ -71,7 +72,7 @@ pub async fn whole(edge: &Edge, operation: &Operation) -> Result<(), Failure> {
         return Ok(());
     }
     let unknown = |edge: &Edge| (nobody_seen(edge) || edge.core.board().adopting()) && awaits_first_look(edge);
-    wait_while(edge, edge.options.read_wait, unknown).await;
+    Box::pin(wait_while(edge, edge.options().read_wait, unknown)).await;
     if nobody_seen(edge) { Err(Failure::NoInstance) } else { Ok(()) }
 }
 
@@ -83,22 +84,60 @@ pub fn as_known(edge: &Edge, failure: Failure) -> Failure {
     }
 }
 
+/// Finds out what a database, or all of them, holds before it is deleted: what is protected there must be known.
+///
+/// # Errors
+/// It is not known yet.
+pub async fn contents(edge: &Edge, operation: &Operation, name: RequestName) -> Result<(), Failure> {
+    let is_known = match operation {
+        Operation::CatalogWrite(CatalogWrite::DeleteDatabase { scope }) => {
+            edge.core.board().catalog().database(scope).is_some()
+        }
+        Operation::CatalogWrite(CatalogWrite::Reset) => true,
+        _ => return Ok(()),
+    };
+    if !is_known {
+        discover(edge, operation, name).await?;
+    }
+    first_look(edge, edge.options().write_wait).await;
+    let is_open = if is_known { edge.core.board().adopting() } else { awaits_first_look(edge) };
+    // A journal that is new knows the default database, and not what servers hold there that nobody has seen.
+    let is_blind = nobody_seen(edge) && !edge.options().protection.collections.is_empty();
+    if is_open || is_blind { Err(Failure::NoInstance) } else { Ok(()) }
+}
+
 /// Asks an instance for a tenant that the edge does not know, and makes known what it has. The instance's answer, if
 /// the request was for just that.
-pub async fn discover(edge: &Edge, operation: &Operation, trace: TraceId) -> Result<Option<Reply>, Failure> {
+pub async fn discover(edge: &Edge, operation: &Operation, name: RequestName) -> Result<Option<Reply>, Failure> {
     let Some(tenant) = tenant_of(operation) else { return Ok(None) };
     if is_known(edge, tenant) {
         return Ok(None);
     }
+    Box::pin(ask_for(edge, tenant, operation, name)).await
+}
+
+async fn ask_for(
+    edge: &Edge,
+    tenant: &str,
+    operation: &Operation,
+    name: RequestName,
+) -> Result<Option<Reply>, Failure> {
     let asked = Operation::CatalogRead(CatalogRead::GetTenant { tenant: tenant.to_owned() });
-    let Plan::Pass(read) = read::plan(edge, asked.clone(), &chroma::tenant_path(tenant), &HeaderMap::new())? else {
+    let Plan::Pass(read) = read::plan(
+        edge,
+        asked.clone(),
+        &chroma::tenant_path(tenant),
+        &HeaderMap::new(),
+        &Principal::anonymous(Role::Reader),
+    )?
+    else {
         return Ok(None);
     };
-    let answer = read::fetch(edge, &read, &ReadRequest::get(trace), Attempts::default()).await;
+    let answer = read::fetch(edge, &read, &ReadRequest::get(name), Attempts::default()).await;
     if answer.as_ref().is_ok_and(|reply| reply.status == 200) {
         edge.core.discovery().hear_of(tenant);
         edge.registry.ids().filter(|id| edge.registry.usable(*id)).for_each(|id| edge.core.doubt_contents(id));
-        let deadline = clock::now() + edge.options.read_wait;
+        let deadline = clock::now() + edge.options().read_wait;
         let mut changes = edge.core.changes();
         while !is_known(edge, tenant) && timeout_at(deadline.into(), changes.changed()).await.is_ok() {}
     }
@@ -111,7 +150,12 @@ fn is_known(edge: &Edge, tenant: &str) -> bool {
 }
 
 fn tenant_of(operation: &Operation) -> Option<&str> {
-    let Operation::CatalogRead(read) = operation else { return None };
+    let read = match operation {
+        Operation::CatalogRead(read) => read,
+        // Before it is deleted, it must be known what it holds.
+        Operation::CatalogWrite(CatalogWrite::DeleteDatabase { scope }) => return Some(&scope.tenant),
+        _ => return None,
+    };
     Some(match read {
         CatalogRead::GetTenant { tenant } | CatalogRead::ListDatabases { tenant, .. } => tenant,
         CatalogRead::GetDatabase { scope }

@@ -1,9 +1,11 @@
 //! Every way in which the edge itself refuses or fails a request: status, reason, retry advice and public text of each.
 //! It decides no refusal, and Chroma's own answers never come through here.
 
-use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Feature, Recovery, Refusal};
+use crate::auth::Denied;
+use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName, Feature, Overload, Recovery, Refusal};
 use crate::ids::TransactionId;
 use crate::order::{CaseId, Standing};
+use crate::wire::Flaw;
 
 /// Where a transaction's outcome is shown.
 const OUTCOMES: &str = "/transaction/safety/transaction";
@@ -13,13 +15,27 @@ const LANE_HALTED: &str = "The write was refused and has no effect: this edge ha
 /// A request that the edge itself answers with an error.
 #[derive(Clone, Debug)]
 pub enum Failure {
+    /// Its head or its framing is not what the edge reads.
+    BadHead(Flaw),
+    /// Its client has made more requests than it may.
+    TooManyRequests {
+        per_second: u32,
+        /// The next one may come after so many seconds.
+        retry_seconds: u32,
+    },
+    /// Perhaps a stranger's name that was pointed at this edge.
+    HostNotAllowed(String),
+    /// A page of this origin sent it.
+    OriginNotAllowed(String),
     BodyTooLarge {
         limit: usize,
     },
-    MemoryFull,
-    QueueFull,
-    QueueTooSlow,
-    BacklogFull,
+    /// It came in more slowly than a body may.
+    BodyTooSlow,
+    MemoryFull(Overload),
+    QueueFull(Overload),
+    QueueTooSlow(Overload),
+    BacklogFull(Overload),
     /// Nothing is done in the lane that it belongs to: the edge has failed there again and again.
     LaneHalted,
     JournalUnavailable(String),
@@ -39,10 +55,16 @@ pub enum Failure {
     Refused(Refusal),
     /// A read that makes Chroma close the connection without an answer.
     CrashesChroma(&'static str),
+    /// `confirm`: what the header that confirms must say.
     Protected {
         name: String,
+        confirm: String,
     },
-    ResetDisabled,
+    ResetDisabled {
+        confirm: String,
+    },
+    /// It may not, or it is not known who it is.
+    Denied(Denied),
     /// Some servers have this, others do not.
     UnevenServers(Feature),
     /// No server is supported, for this reason.
@@ -115,11 +137,16 @@ impl Failure {
     /// The metric's label and the `reason` of the body.
     pub const fn reason(&self) -> &'static str {
         match self {
+            Failure::BadHead(flaw) => flaw.reason(),
+            Failure::TooManyRequests { .. } => "rate_limited",
+            Failure::HostNotAllowed(_) => "host_not_allowed",
+            Failure::OriginNotAllowed(_) => "origin_not_allowed",
             Failure::BodyTooLarge { .. } => "body_too_large",
-            Failure::MemoryFull => "memory_full",
-            Failure::QueueFull => "queue_full",
-            Failure::QueueTooSlow => "queue_timeout",
-            Failure::BacklogFull => "backlog_full",
+            Failure::BodyTooSlow => "body_timeout",
+            Failure::MemoryFull(_) => "memory_full",
+            Failure::QueueFull(_) => "queue_full",
+            Failure::QueueTooSlow(_) => "queue_timeout",
+            Failure::BacklogFull(_) => "backlog_full",
             Failure::LaneHalted => "lane_halted",
             Failure::JournalUnavailable(_) | Failure::NoJournal(_) => "journal_unavailable",
             Failure::Standby(_) => "standby",
@@ -131,7 +158,8 @@ impl Failure {
             Failure::Refused(_) => "refused_input",
             Failure::CrashesChroma(_) => "refused_input",
             Failure::Protected { .. } => "protected",
-            Failure::ResetDisabled => "reset_disabled",
+            Failure::ResetDisabled { .. } => "reset_disabled",
+            Failure::Denied(denied) => denied.reason(),
             Failure::UnevenServers(_) => "uneven_servers",
             Failure::UnsupportedServers(_) => "unsupported_servers",
             Failure::BadTransactionId => "bad_transaction_id",
@@ -152,21 +180,26 @@ impl Failure {
     /// The HTTP status.
     pub fn status(&self) -> u16 {
         match self {
+            Failure::BadHead(flaw) => flaw.status(),
             Failure::Refused(refusal) => refusal.answer().status,
             Failure::CrashesChroma(_)
             | Failure::UnevenServers(_)
             | Failure::BadTransactionId
             | Failure::BadConsistency
             | Failure::UnknownInstance(_) => 400,
-            Failure::Protected { .. } | Failure::ResetDisabled => 403,
+            Failure::Protected { .. } | Failure::ResetDisabled { .. } | Failure::OriginNotAllowed(_) => 403,
+            Failure::BodyTooSlow => 408,
+            Failure::Denied(denied) => denied.status(),
             Failure::TransactionRunning(_) => 409,
             Failure::BodyTooLarge { .. } => 413,
+            Failure::HostNotAllowed(_) => 421,
             Failure::TransactionIdReused => 422,
+            Failure::TooManyRequests { .. } => 429,
             Failure::InstancesFailed | Failure::InstanceLost => 502,
-            Failure::MemoryFull
-            | Failure::QueueFull
-            | Failure::QueueTooSlow
-            | Failure::BacklogFull
+            Failure::MemoryFull(_)
+            | Failure::QueueFull(_)
+            | Failure::QueueTooSlow(_)
+            | Failure::BacklogFull(_)
             | Failure::LaneHalted
             | Failure::JournalUnavailable(_)
             | Failure::Standby(_)
@@ -187,7 +220,7 @@ impl Failure {
     /// When to try again, or, for a write that is pending, when to look for its outcome.
     pub const fn retry(&self) -> Retry {
         match self {
-            Failure::MemoryFull | Failure::QueueFull | Failure::QueueTooSlow | Failure::NoFreshInstance => {
+            Failure::MemoryFull(_) | Failure::QueueFull(_) | Failure::QueueTooSlow(_) | Failure::NoFreshInstance => {
                 Retry::AfterSeconds(1)
             }
             Failure::TransactionRunning(_) | Failure::Standby(_) => Retry::AfterSeconds(1),
@@ -199,19 +232,42 @@ impl Failure {
             | Failure::NoInstance
             | Failure::InstancesFailed
             | Failure::InstanceTimedOut => Retry::AfterSeconds(5),
-            Failure::BacklogFull => Retry::AfterSeconds(30),
+            Failure::TooManyRequests { retry_seconds, .. } => Retry::AfterSeconds(*retry_seconds),
+            Failure::BacklogFull(_) => Retry::AfterSeconds(30),
             Failure::Quarantine(Refused { standing: Standing::Suspect, .. }) => Retry::AfterSeconds(5),
             _ => Retry::Never,
         }
     }
 
-    fn text(&self) -> String {
+    /// What the client is told of a request that was refused before anybody asked what it is.
+    fn text_at_the_door(&self) -> Option<String> {
+        Some(match self {
+            Failure::BadHead(flaw) => {
+                format!("The request was not read, and its connection is closed: {}", flaw.text())
+            }
+            Failure::HostNotAllowed(host) => format!(
+                "This edge does not answer to the name [{host}]: name it in edge.hosts in the configuration, or in HOSTS"
+            ),
+            Failure::OriginNotAllowed(origin) => format!(
+                "A page of the origin [{origin}] may not use this edge: name it in edge.cors.origins in the configuration"
+            ),
+            Failure::BodyTooSlow => "The request's body came in too slowly".to_owned(),
+            Failure::TooManyRequests { per_second, retry_seconds } => format!(
+                "The request was refused and has no effect: this client makes more than {per_second} requests a second \
+                 (limits.client_rate); try again in {retry_seconds} s"
+            ),
+            Failure::MemoryFull(_) => "Too many request bodies are in memory; try again shortly".to_owned(),
+            Failure::QueueFull(_) => "Too many requests are waiting; try again shortly".to_owned(),
+            Failure::QueueTooSlow(_) => "The request waited too long to be served; try again shortly".to_owned(),
+            _ => return None,
+        })
+    }
+
+    /// What its client is told.
+    pub(super) fn text(&self) -> String {
         match self {
             Failure::BodyTooLarge { limit } => format!("Payload too large: the limit is {limit} bytes"),
-            Failure::MemoryFull => "Too many request bodies are in memory; try again shortly".to_owned(),
-            Failure::QueueFull => "Too many requests are waiting; try again shortly".to_owned(),
-            Failure::QueueTooSlow => "The request waited too long to be served; try again shortly".to_owned(),
-            Failure::BacklogFull => "Too many journaled writes wait for an instance that is away".to_owned(),
+            Failure::BacklogFull(_) => "Too many journaled writes wait for an instance that is away".to_owned(),
             Failure::LaneHalted => LANE_HALTED.to_owned(),
             Failure::JournalUnavailable(why) => format!("The write was refused and has no effect: {why}"),
             Failure::Standby(why) => why.clone(),
@@ -238,13 +294,15 @@ impl Failure {
             }
             Failure::Refused(refusal) => refusal.to_string(),
             Failure::CrashesChroma(why) => (*why).to_owned(),
-            Failure::Protected { name } => format!(
-                "Collection [{name}] is protected; to allow this, remove it from edge.protection.collections in the \
-                 configuration"
+            Failure::Protected { name, confirm } => format!(
+                "Collection [{name}] is protected; to do this on purpose, send it as an admin with the header \
+                 Chroma-Edge-Confirm: {confirm}, or remove it from edge.protection.collections in the configuration"
             ),
-            Failure::ResetDisabled => {
-                "Reset is disabled by config; to allow it, set edge.protection.allow_reset: true".to_owned()
-            }
+            Failure::ResetDisabled { confirm } => format!(
+                "Reset is disabled by config; to do it on purpose, send it as an admin with the header \
+                 Chroma-Edge-Confirm: {confirm}, or set edge.protection.allow_reset: true in the configuration"
+            ),
+            Failure::Denied(denied) => denied.to_string(),
             Failure::UnevenServers(feature) => {
                 format!("Not every Chroma server behind this edge takes {feature}: see docs/compatibility.md")
             }
@@ -272,21 +330,44 @@ impl Failure {
                 "A request of this kind cost an instance its life ({id}) and is refused for this collection until an \
                  operator lifts that: /admin/quarantine"
             ),
-            Failure::Chroma(_) => String::new(),
+            // Chroma's answer has a text of its own.
+            _ => self.text_at_the_door().unwrap_or_default(),
         }
     }
 
     const fn name(&self) -> ErrorName {
         match self {
-            Failure::Refused(_)
+            Failure::OriginNotAllowed(_) => ErrorName::AuthorizationError,
+            Failure::BadHead(_)
+            | Failure::Refused(_)
+            | Failure::HostNotAllowed(_)
             | Failure::CrashesChroma(_)
             | Failure::UnevenServers(_)
             | Failure::BadTransactionId
             | Failure::BadConsistency
             | Failure::UnknownInstance(_) => ErrorName::InvalidArgumentError,
-            Failure::QueueFull | Failure::QueueTooSlow | Failure::MemoryFull => ErrorName::RateLimitError,
-            Failure::Protected { .. } | Failure::ResetDisabled | Failure::TransactionIdReused => ErrorName::ChromaError,
+            Failure::TooManyRequests { .. }
+            | Failure::QueueFull(_)
+            | Failure::QueueTooSlow(_)
+            | Failure::MemoryFull(_) => ErrorName::RateLimitError,
+            Failure::Protected { .. } | Failure::ResetDisabled { .. } | Failure::TransactionIdReused => {
+                ErrorName::ChromaError
+            }
+            // The names for which the Python client has the codes 401 and 403.
+            Failure::Denied(denied) if denied.status() == 401 => ErrorName::AuthorizationError,
+            Failure::Denied(_) => ErrorName::AuthError,
             _ => ErrorName::InternalError,
+        }
+    }
+
+    /// How much is served at once, where the request was too much.
+    const fn overload(&self) -> Option<Overload> {
+        match self {
+            Failure::MemoryFull(overload)
+            | Failure::QueueFull(overload)
+            | Failure::QueueTooSlow(overload)
+            | Failure::BacklogFull(overload) => Some(*overload),
+            _ => None,
         }
     }
 
@@ -312,7 +393,8 @@ impl Failure {
             Failure::Refused(refusal) => return refusal.answer(),
             _ => {}
         }
-        let mut body = ErrorBody::new(self.name(), self.text()).with_reason(self.reason());
+        let mut body =
+            ErrorBody::new(self.name(), self.text()).with_reason(self.reason()).with_overload(self.overload());
         if let Some((id, recovery)) = self.transaction() {
             body = body.with_transaction(id, recovery);
         }

@@ -7,12 +7,13 @@ use http::HeaderMap;
 use ipnet::IpNet;
 use pingora::proxy::Session;
 
+use crate::auth::Principal;
 use crate::web::PageRequest;
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
 /// The page request of this session, whose body has been read.
-pub(super) fn page_request(session: &Session, body: Bytes, trusted: &[IpNet]) -> PageRequest {
+pub(super) fn page_request(session: &Session, body: Bytes, trusted: &[IpNet], principal: Principal) -> PageRequest {
     let header = session.req_header();
     PageRequest {
         method: header.method.clone(),
@@ -21,13 +22,19 @@ pub(super) fn page_request(session: &Session, body: Bytes, trusted: &[IpNet]) ->
         headers: header.headers.clone(),
         body,
         client_ip: client_of(session, trusted),
+        principal,
     }
 }
 
 /// The address of the client of this session, as it is stored; `None` for a connection without an IP address.
 pub(super) fn client_of(session: &Session, trusted: &[IpNet]) -> Option<String> {
+    address_of(session, trusted).map(|address| address.to_string())
+}
+
+/// The same, as an address.
+pub(super) fn address_of(session: &Session, trusted: &[IpNet]) -> Option<IpAddr> {
     let peer = session.client_addr().and_then(|address| address.as_inet())?.ip();
-    Some(client_ip(peer, &session.req_header().headers, trusted).to_string())
+    Some(client_ip(peer, &session.req_header().headers, trusted))
 }
 
 /// The address of the client behind `peer`.
@@ -51,7 +58,7 @@ fn client_ip(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
 }
 
 /// `192.0.2.1`, `192.0.2.1:80`, `2001:db8::1`, `[2001:db8::1]` or `[2001:db8::1]:80`.
-fn address(text: &str) -> Option<IpAddr> {
+pub(super) fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim_matches([' ', '\t']);
     let found = match text.strip_prefix('[') {
         Some(rest) => {

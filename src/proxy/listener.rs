@@ -4,18 +4,29 @@
 //! and the advice to try again. When there is an edge is decided by `server/leadership/`.
 
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::time::Duration;
 
 use bytes::Bytes;
 use http::HeaderMap;
+use http::header::UPGRADE;
 use pingora::Result;
+use pingora::http::RequestHeader;
 use pingora::proxy::Session;
 
 use super::context::Context;
 use super::failure::Failure;
 use super::forwarded::page_request;
+use super::outlet::{AnswerLimits, Outlet};
 use super::receive::refusal;
-use super::{Admission, Edge, live, respond};
-use crate::web::{OwnPages, PageAnswer};
+use super::respond::internal;
+use super::{Admission, Edge, ProxyOptions, live, respond};
+use crate::auth::page_need;
+use crate::chroma::EdgeAnswer;
+use crate::clock;
+use crate::current::Current;
+use crate::lasting::LastingStates;
+use crate::web::{Denied, Guard, OwnPages, PageAnswer, Transport, harden};
+use crate::wire::{self, Serving, Visitors};
 
 /// Why there is no edge yet.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -64,19 +75,70 @@ impl EdgeSlot {
     }
 }
 
+/// What is answered on a listener.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Door {
+    Everything,
+    /// All but the edge's own pages; of them, its health and what applications use.
+    Clients,
+    /// The edge's own pages alone.
+    Pages,
+}
+
+impl Door {
+    fn opens_for(self, path: &str, is_own_page: bool) -> bool {
+        match self {
+            Door::Everything => true,
+            Door::Clients => !is_own_page || path == "/health" || path.starts_with("/transaction/safety/"),
+            Door::Pages => is_own_page,
+        }
+    }
+}
+
 /// The proxy as Pingora knows it.
 pub struct Listener {
+    door: Door,
     edge: Arc<OnceLock<Arc<Edge>>>,
     standby: Arc<StandbyState>,
     /// The standby's own.
     pages: Arc<dyn OwnPages>,
     admission: Arc<Admission>,
+    options: Current<ProxyOptions>,
+    /// How long a connection may be idle between two requests.
+    idle_timeout: Duration,
+    turned_away: LastingStates<&'static str>,
 }
 
 impl Listener {
     /// A standby, until its slot is filled.
-    pub fn new(standby: Arc<StandbyState>, pages: Arc<dyn OwnPages>, admission: Arc<Admission>) -> Listener {
-        Listener { edge: Arc::default(), standby, pages, admission }
+    pub fn new(
+        standby: Arc<StandbyState>,
+        pages: Arc<dyn OwnPages>,
+        admission: Arc<Admission>,
+        (options, idle_timeout): (Current<ProxyOptions>, Duration),
+    ) -> Listener {
+        let turned_away = LastingStates::default();
+        let door = Door::Everything;
+        Listener { door, edge: Arc::default(), standby, pages, admission, options, idle_timeout, turned_away }
+    }
+
+    /// The connections that are open.
+    pub fn visitors(&self) -> &Arc<Visitors> {
+        self.admission.visitors()
+    }
+
+    /// The same proxy on another listener.
+    pub fn behind(&self, door: Door) -> Listener {
+        Listener {
+            door,
+            edge: Arc::clone(&self.edge),
+            standby: Arc::clone(&self.standby),
+            pages: Arc::clone(&self.pages),
+            admission: Arc::clone(&self.admission),
+            options: self.options.clone(),
+            idle_timeout: self.idle_timeout,
+            turned_away: LastingStates::default(),
+        }
     }
 
     /// Where the edge is to be put.
@@ -88,15 +150,83 @@ impl Listener {
         self.edge.get()
     }
 
+    /// Begins a request on its connection, and sets how long that may be idle afterwards.
+    pub(super) fn greet(&self, session: &mut Session) -> Result<Option<Serving>> {
+        let visitor = wire::visitor_of(session.digest());
+        let serving = match visitor.as_ref() {
+            // Sent away at this very moment: nothing has been done for the request.
+            Some(visitor) => Some(visitor.serve().ok_or_else(|| {
+                let mut gone = internal("the connection had to make room");
+                gone.as_down();
+                gone
+            })?),
+            None => None,
+        };
+        // The edge offers no other protocol on the same connection, and no instance shall be asked for one.
+        let header = session.req_header_mut();
+        header.remove_header(&UPGRADE);
+        header.remove_header("http2-settings");
+        let downstream = session.as_downstream_mut();
+        // Pingora keeps a connection for ever if its client asks for that.
+        if downstream.get_keepalive().is_some() {
+            let parting = visitor.is_some_and(|visitor| visitor.is_parting());
+            downstream.set_keepalive((!parting).then(|| self.idle_timeout.as_secs().max(1)));
+        }
+        Ok(serving)
+    }
+
+    /// Why the request is not answered at all: a browser may have been made to send it.
+    pub(super) fn turned_away(&self, session: &Session) -> Option<Failure> {
+        let header = session.req_header();
+        if let Some(flaw) = wire::flaw_of(header.uri.path()) {
+            return Some(Failure::BadHead(flaw));
+        }
+        let tls = session.digest().is_some_and(|digest| digest.ssl_digest.is_some());
+        let transport = if tls { Transport::Tls } else { Transport::Plain };
+        let options = self.options.get();
+        let guard = Guard::new(&options.hosts, &options.origins);
+        let failure = match guard.check(&header.method, &header.uri, &header.headers, transport) {
+            Ok(()) => return self.is_shut(header).then(|| Failure::Chroma(EdgeAnswer::empty(404))),
+            Err(Denied::Host(host)) => Failure::HostNotAllowed(host),
+            Err(Denied::Origin(origin)) => Failure::OriginNotAllowed(origin),
+        };
+        if let Some(times) = self.turned_away.seen(failure.reason(), clock::now()).times() {
+            tracing::warn!(reason = failure.reason(), times, "refused: {}", failure.text());
+        }
+        Some(failure)
+    }
+
+    /// Whether this is answered on another listener alone.
+    fn is_shut(&self, header: &RequestHeader) -> bool {
+        let path = header.uri.path();
+        let pages = self.edge().map_or(&self.pages, |edge| &edge.pages);
+        let is_own_page = !path.starts_with("/api/") && pages.takes(&header.method, path).is_some();
+        !self.door.opens_for(path, is_own_page)
+    }
+
     /// Answers as a standby.
     pub(super) async fn stand_by(&self, session: &mut Session, context: &mut Context) -> Result<()> {
         context.permit = Some(self.admission.pass());
         let header = session.req_header();
-        if self.pages.takes(&header.method, header.uri.path()).is_some() {
+        let need = page_need(header.method.as_str(), header.uri.path());
+        let need = need.filter(|_| self.pages.takes(&header.method, header.uri.path()).is_some());
+        let page = match need.map(|need| self.options.get().entrance.admit(session, need)) {
+            Some(Ok(principal)) => Some(self.pages.respond(page_request(session, Bytes::new(), &[], principal)).await),
+            Some(Err(failure)) => {
+                context.failure = Some(failure.reason());
+                Some(PageAnswer::Whole(refusal(&failure, None)))
+            }
+            None => None,
+        };
+        let mut outlet = Outlet::new(session, AnswerLimits::default(), None);
+        if let Some(page) = page {
             context.operation = "own_page";
-            return match self.pages.respond(page_request(session, Bytes::new(), &[])).await {
-                PageAnswer::Whole(page) => respond::write(session, page, context.trace).await,
-                PageAnswer::Live(live) => live::write(session, live, &self.admission, HeaderMap::new()).await,
+            return match page {
+                PageAnswer::Whole(mut page) => {
+                    harden(&mut page.headers);
+                    respond::write(&mut outlet, page, context.trace).await
+                }
+                PageAnswer::Live(live) => live::write(&mut outlet, live, &self.admission, HeaderMap::new()).await,
             };
         }
         let failure = match self.standby.get() {
@@ -107,6 +237,6 @@ impl Listener {
             StandbyReason::Unreachable { why } => Failure::NoJournal(why),
         };
         context.failure = Some(failure.reason());
-        respond::write(session, refusal(&failure, None), context.trace).await
+        respond::write(&mut outlet, refusal(&failure, None), context.trace).await
     }
 }

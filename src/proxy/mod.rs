@@ -4,48 +4,61 @@
 //! life of a write, [`read`] where a read may go. The only room, with `server/` and `instance/`, that knows Pingora.
 //! Order and verdicts are not decided here.
 
+mod access;
 mod admit;
 mod body;
+mod client_rate;
 mod context;
 mod discovery;
+mod entrance;
 mod failure;
 mod forwarded;
+mod guard;
 mod hooks;
+mod incoming;
+mod intake;
+mod known;
+mod lane_admission;
 mod listener;
 mod live;
 mod objects;
+mod outlet;
 mod prepare;
 mod quarantine;
 mod read;
-mod reading;
 mod receive;
 mod replay;
 mod respond;
 mod reused;
 mod rewrite;
 mod single_flight;
+mod spans;
 mod stream;
 mod unanswered;
 mod vouch;
 mod write;
+mod write_request;
 
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
-use ipnet::IpNet;
-
 pub use self::admit::{Admission, AdmitLimits};
+pub use self::client_rate::ClientRate;
+pub use self::entrance::Entrance;
 pub use self::failure::read_case;
-pub use self::listener::{EdgeSlot, Listener, StandbyReason, StandbyState};
+pub use self::listener::{Door, EdgeSlot, Listener, StandbyReason, StandbyState};
 pub use self::objects::Objects;
+pub use self::outlet::AnswerLimits;
 pub use self::vouch::Vouch;
+use crate::auth::Protection;
 use crate::chroma::RequestLimits;
 use crate::coordinator::Core;
+use crate::current::Current;
 use crate::instance::{Client, Health, Registry};
 use crate::lasting::LastingStates;
 use crate::order::Consistency;
-use crate::web::{KeyHeaders, Origins, OwnPages, Promise, ResetPolicy};
+use crate::web::{Hosts, KeyHeaders, Origins, OwnPages, Promise, ResetPolicy};
 
 /// What the proxy allows and how long it waits. A field that does not name its key has the key's name.
 #[derive(Clone, Debug)]
@@ -66,16 +79,30 @@ pub struct ProxyOptions {
     pub request_timeout: Duration,
     /// What one request may ask for; each limit is a key of its own under `limits`.
     pub limits: RequestLimits,
+    pub answers: AnswerLimits,
+    /// What one client may ask for; `None`: there is no limit. `limits.client_rate`, `limits.client_rate_window`.
+    pub client_rate: Option<ClientRate>,
     /// Whether `POST /api/v2/reset` may reach the instances: `protection.allow_reset`.
     pub reset: ResetPolicy,
-    /// Names of collections that no client may delete, in any database: `protection.collections`.
-    pub protected: Vec<String>,
+    /// Which collections are deleted on purpose alone: `protection`.
+    pub protection: Protection,
     /// Which request headers bring the client's own id of a write: `idempotency.headers`.
     pub idempotency: KeyHeaders,
-    /// Proxies in front of the edge whose `X-Forwarded-For` it believes.
-    pub trusted_proxies: Vec<IpNet>,
+    /// Who is let in: `auth`, `trusted_proxies`.
+    pub entrance: Entrance,
+    /// Under which names it may be spoken to.
+    pub hosts: Hosts,
     /// Whose pages may read answers in browsers: `cors.origins`.
     pub origins: Origins,
+    /// Whether each request has a line in the log.
+    pub access_log: AccessLog,
+}
+
+/// Whether each request has a line in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessLog {
+    On,
+    Off,
 }
 
 /// The proxy: everything that its hooks need.
@@ -85,12 +112,13 @@ pub struct Edge {
     pub(crate) health: Arc<Health>,
     pub(crate) admission: Arc<Admission>,
     pub(crate) pages: Arc<dyn OwnPages>,
-    pub(crate) options: ProxyOptions,
+    options: Current<ProxyOptions>,
     /// For requests that are read whole and answered whole. Belongs to the proxy's runtime.
     pub(crate) client: Client,
     pub(crate) reads: AtomicU64,
     pub(crate) single_flight: Arc<single_flight::SingleFlight>,
     pub(crate) reused: reused::ReusedKeys,
+    client_rates: client_rate::ClientRates,
     pub(crate) vouch: Arc<Vouch>,
     pub(crate) objects: Arc<Objects>,
     /// Reads that no instance answers.
@@ -106,7 +134,7 @@ impl Edge {
         pages: Arc<dyn OwnPages>,
         client: Client,
         (vouch, objects): (Arc<Vouch>, Arc<Objects>),
-        options: ProxyOptions,
+        options: Current<ProxyOptions>,
     ) -> Edge {
         let registry = Arc::clone(core.registry());
         Edge {
@@ -120,9 +148,15 @@ impl Edge {
             reads: AtomicU64::new(0),
             single_flight: single_flight::SingleFlight::new(),
             reused: reused::ReusedKeys::default(),
+            client_rates: client_rate::ClientRates::default(),
             vouch,
             objects,
             failed_reads: LastingStates::default(),
         }
+    }
+
+    /// What is configured at this moment.
+    pub(crate) fn options(&self) -> Arc<ProxyOptions> {
+        self.options.get()
     }
 }

@@ -1,24 +1,23 @@
 //! From a write request to a draft for the journal: which lane, which profile, which path; and what is refused
 //! before it gets there.
 
-use bytes::Bytes;
-use http::HeaderMap;
-
 use super::ProxyOptions;
 use super::failure::{Failure, KeyOrigin};
+use super::guard::{self, Guard};
+use super::known::resolve;
 use super::vouch::Vouch;
+use super::write_request::{Identity, WriteRequest, understood};
+use crate::auth::{Denied, Role};
 use crate::chroma::{
-    self, CatalogWrite, CollectionRef, ErrorBody, Existing, Feature, IndexShape, Measured, Operation, Refusal,
-    RequestLimits, Scanned, Shape, Verb, scan_create_collection, scan_create_database, scan_create_tenant,
-    scan_records, scan_update_collection,
+    self, CatalogWrite, Existing, Feature, IndexShape, Measured, Operation, RequestLimits, Shape, Verb,
+    scan_create_collection, scan_create_database, scan_create_tenant, scan_records, scan_update_collection,
 };
 use crate::clock::Timestamp;
 use crate::coordinator::Core;
-use crate::ids::{CollectionId, InstanceCollectionId, LaneId, Scope, TransactionId};
+use crate::ids::{CollectionId, InstanceCollectionId, LaneId};
 use crate::journal::{ClientKey, Draft};
-use crate::order::{AckPolicy, Catalog, Kind, Priority, Profile, Vouching};
-use crate::proof::{self, Rule};
-use crate::web::{ResetPolicy, idempotency_key};
+use crate::order::{AckPolicy, Kind, Priority, Profile, Vouching};
+use crate::web::idempotency_key;
 
 /// A write that may be journaled.
 pub struct Prepared {
@@ -27,6 +26,8 @@ pub struct Prepared {
     pub key_origin: KeyOrigin,
     /// What it amounts to, if that is anything that counts.
     pub shape: Option<Shape>,
+    /// What judges it once more at its place in the order.
+    pub guard: Option<Guard>,
 }
 
 /// What to do with a write request.
@@ -36,45 +37,6 @@ pub enum Preparation {
     Show {
         collection: CollectionId,
     },
-}
-
-/// A write request, read whole.
-#[derive(Clone)]
-pub struct WriteRequest<'a> {
-    pub operation: &'a Operation,
-    pub method: &'a str,
-    pub path: &'a str,
-    pub headers: &'a HeaderMap,
-    pub body: Bytes,
-    pub client_ip: Option<String>,
-    pub identity: Identity,
-}
-
-/// Who a write is.
-#[derive(Clone, Debug)]
-pub struct Identity {
-    pub id: TransactionId,
-    pub key: ClientKey,
-    /// The id that the client brought, as it spelled it.
-    pub brought: Option<String>,
-}
-
-impl Identity {
-    /// With the id that the client brought, or one made here.
-    pub fn of(operation: &Operation, method: &str, path: &str, brought: Option<String>, body: &[u8]) -> Self {
-        let id = TransactionId::random();
-        let fingerprint = idempotency_key::fingerprint(method, path, body);
-        let tenant = tenant_of(operation);
-        // A broken rule, for the proof: the key is stored where a repetition does not look.
-        let hidden = proof::broken(Rule::OnceOnly).then(|| format!("{tenant}, {id}"));
-        let key = idempotency_key::key(brought.as_deref(), id, hidden.as_deref().unwrap_or(tenant), fingerprint);
-        Identity { id, key, brought }
-    }
-
-    /// The id that is shown to the client.
-    pub fn shown(&self) -> String {
-        self.brought.clone().unwrap_or_else(|| self.id.to_string())
-    }
 }
 
 /// Prepares the write, or refuses it. Nothing is journaled or sent yet.
@@ -87,6 +49,7 @@ pub fn prepare(
     let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok());
     let content_type = header("content-type").map(str::to_owned);
     let priority = header("x-transaction-priority").map_or(Priority::Normal, Priority::asked_for);
+    let mut guard = None;
     let (lane, profile, path, shape) = match request.operation {
         Operation::RecordWrite { collection, scope, kind } => {
             let encoding = header("content-encoding");
@@ -95,22 +58,21 @@ pub fn prepare(
             options.limits.check(&scan.measured).map_err(Failure::Refused)?;
             even(core, &scan.measured)?;
             // The board is locked for the look-up only, never for the scan of a large body.
-            let id = resolve(core.board().catalog(), collection, scope)?;
+            let id = resolve(core.board().catalog(), collection, scope, request.principal.grants())?;
             let path = with_stable_id(&request, id);
             let profile = Profile { priority, ..scan.profile(request.body.len() as u64) };
             let shape = Shape::of(Verb::Write(scan.kind), &scan.measured, request.body.len(), vouch.index_of(id));
             (LaneId::Records(id), profile, path, Some(shape))
         }
         Operation::CatalogWrite(write) => {
-            // A write with an id of its own must be found by that id later: it is journaled.
-            if request.identity.brought.is_none()
-                && let Some(collection) = shown(write, &request.body, core)?
-            {
+            guard::within_scope(request.principal.grants(), write, &request.body)?;
+            if let Some(collection) = shown(write, &request, core)? {
                 return Ok(Preparation::Show { collection });
             }
             for name in scope_names(write) {
                 options.limits.check_name(name).map_err(Failure::Refused)?;
             }
+            guard = Guard::judged(&request, core, options)?;
             let Allowed { path, measured } = allowed(write, &request, core, options)?;
             let shape =
                 |measured| Shape::of(Verb::Write(write.kind()), &measured, request.body.len(), IndexShape::ORDINARY);
@@ -119,6 +81,9 @@ pub fn prepare(
         }
         _ => return Err(Failure::Chroma(chroma::EdgeAnswer::empty(404))),
     };
+    if !request.principal.has(Role::Writer) {
+        return Err(Failure::Denied(Denied::NeedsRole(Role::Writer)));
+    }
     let Identity { id: transaction_id, key, brought } = request.identity;
     let profile = vouched(profile, shape.as_ref(), vouch, &key);
     let ack_policy = match (&brought, profile.vouching) {
@@ -127,6 +92,7 @@ pub fn prepare(
         (Some(_), _) | (None, Vouching::Unvouched) => AckPolicy::Durable,
     };
     let key_origin = if brought.is_some() { KeyOrigin::Client } else { KeyOrigin::Edge };
+    let user = header("x-user-id").map(idempotency_key::shortened).or(request.principal.name());
     let draft = Draft {
         transaction_id,
         client_key: Some(key),
@@ -138,10 +104,11 @@ pub fn prepare(
         created_at: Timestamp::now(),
         client_session: idempotency_key::session(request.headers),
         client_ip: request.client_ip,
-        user_identifier: header("x-user-id").map(str::to_owned),
+        user_identifier: user.map(str::to_owned),
         body: request.body,
+        trace_context: None,
     };
-    Ok(Preparation::Journal(Box::new(Prepared { draft, ack_policy, key_origin, shape })))
+    Ok(Preparation::Journal(Box::new(Prepared { draft, ack_policy, key_origin, shape, guard })))
 }
 
 /// The profile with what is known of such requests. What is not vouched for goes alone.
@@ -152,41 +119,26 @@ fn vouched(profile: Profile, shape: Option<&Shape>, vouch: &Vouch, key: &ClientK
     Profile { vouching, conditions: shape.conditions, merge, ..profile }
 }
 
-/// The collection that a segment in an id's place means: an id of any instance in any spelling, else a name.
-pub fn resolve(catalog: &Catalog, reference: &CollectionRef, scope: &Scope) -> Result<CollectionId, Failure> {
-    let by_id = reference.as_id().and_then(|id| catalog.by_id(id));
-    if let Some(found) = by_id.or_else(|| catalog.by_name(scope, reference.as_str())) {
-        return Ok(found.id);
-    }
-    Err(Failure::Chroma(match reference.as_id() {
-        Some(id) => ErrorBody::collection_id_not_found(id),
-        None => ErrorBody::bad_collection_id(),
-    }))
-}
-
 /// The journaled path names the collection by its stable id: a name may mean another one by the time it is executed.
 fn with_stable_id(request: &WriteRequest<'_>, id: CollectionId) -> String {
     chroma::instance_path(request.operation, request.path, InstanceCollectionId::new(id.uuid()))
 }
 
-/// The collection that a `get_or_create` only has to show: mapped on every instance.
-fn shown(write: &CatalogWrite, body: &[u8], core: &Core) -> Result<Option<CollectionId>, Failure> {
+/// The collection that a `get_or_create` only has to show: for who may write, one that is mapped on every instance, and without an
+/// id of its own, since a write that brings one must be found by it later. For a reader it never is more than a look.
+fn shown(write: &CatalogWrite, request: &WriteRequest<'_>, core: &Core) -> Result<Option<CollectionId>, Failure> {
     let CatalogWrite::CreateCollection { scope } = write else { return Ok(None) };
-    let scan = understood(scan_create_collection(body))?;
+    let only_looks = !request.principal.has(Role::Writer);
+    if request.identity.brought.is_some() && !only_looks {
+        return Ok(None);
+    }
+    let scan = understood(scan_create_collection(&request.body))?;
     if scan.existing == Existing::Conflict {
         return Ok(None);
     }
     let board = core.board();
     let known = board.catalog().by_name(scope, &scan.name);
-    Ok(known.filter(|known| known.mappings.iter().all(Option::is_some)).map(|known| known.id))
-}
-
-/// What the scan read; what it could not read is not journaled.
-fn understood<T>(scanned: Result<Scanned<T>, Refusal>) -> Result<T, Failure> {
-    match scanned {
-        Ok(Scanned::Read(read)) => Ok(read),
-        Ok(Scanned::Malformed(refusal)) | Err(refusal) => Err(Failure::Refused(refusal)),
-    }
+    Ok(known.filter(|known| only_looks || known.mappings.iter().all(Option::is_some)).map(|known| known.id))
 }
 
 /// A request may not use what only some of the servers have: the copies would differ.
@@ -215,19 +167,7 @@ fn allowed(
     options: &ProxyOptions,
 ) -> Result<Allowed, Failure> {
     let mut measured = None;
-    let is_protected = |name: &String| options.protected.contains(name);
     match write {
-        CatalogWrite::DeleteCollection { name, .. } if is_protected(name) => {
-            return Err(Failure::Protected { name: name.clone() });
-        }
-        CatalogWrite::DeleteDatabase { scope } => {
-            let board = core.board();
-            let catalog = board.catalog();
-            let held = catalog.in_scope(scope).into_iter().filter_map(|id| catalog.get(id));
-            if let Some(held) = held.map(|collection| &collection.name).find(|name| is_protected(name)) {
-                return Err(Failure::Protected { name: held.clone() });
-            }
-        }
         CatalogWrite::CreateTenant => within(&options.limits, understood(scan_create_tenant(&request.body))?)?,
         CatalogWrite::CreateDatabase { tenant } => {
             let name = understood(scan_create_database(&request.body))?;
@@ -236,29 +176,17 @@ fn allowed(
             }
             within(&options.limits, name)?;
         }
-        CatalogWrite::Reset if options.reset == ResetPolicy::Refused => return Err(Failure::ResetDisabled),
         CatalogWrite::CreateCollection { .. } => {
             let create = understood(scan_create_collection(&request.body))?;
             options.limits.check(&create.measured).map_err(Failure::Refused)?;
             even(core, &create.measured)?;
             measured = Some(create.measured);
         }
-        CatalogWrite::Reset => {
-            let board = core.board();
-            if let Some(held) = board.catalog().collections().find(|held| is_protected(&held.name)) {
-                return Err(Failure::Protected { name: held.name.clone() });
-            }
-        }
         CatalogWrite::UpdateCollection { scope, collection } => {
             let update = understood(scan_update_collection(&request.body))?;
             options.limits.check(&update.measured).map_err(Failure::Refused)?;
             let board = core.board();
-            let id = resolve(board.catalog(), collection, scope)?;
-            // Under another name it could be deleted.
-            let renames = update.new_name.is_some();
-            if let Some(held) = board.catalog().get(id).filter(|held| renames && is_protected(&held.name)) {
-                return Err(Failure::Protected { name: held.name.clone() });
-            }
+            let id = resolve(board.catalog(), collection, scope, request.principal.grants())?;
             return Ok(Allowed { path: with_stable_id(request, id), measured: Some(update.measured) });
         }
         _ => {}
@@ -275,20 +203,10 @@ fn scope_names(write: &CatalogWrite) -> Vec<&str> {
     }
 }
 
-fn tenant_of(operation: &Operation) -> &str {
-    match operation {
-        Operation::RecordWrite { scope, .. } => &scope.tenant,
-        Operation::CatalogWrite(write) => match write {
-            CatalogWrite::UpdateTenant { tenant } | CatalogWrite::CreateDatabase { tenant } => tenant,
-            CatalogWrite::DeleteDatabase { scope }
-            | CatalogWrite::CreateCollection { scope }
-            | CatalogWrite::UpdateCollection { scope, .. }
-            | CatalogWrite::DeleteCollection { scope, .. } => &scope.tenant,
-            CatalogWrite::CreateTenant | CatalogWrite::Reset => "",
-        },
-        _ => "",
-    }
-}
+/// How requests for the edge's own pages are counted.
+pub const OWN_PAGE: &str = "own_page";
+/// And preflights of browsers.
+pub const PREFLIGHT: &str = "preflight";
 
 /// The name under which an operation is counted.
 pub fn label(operation: &Operation) -> &'static str {

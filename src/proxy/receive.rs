@@ -1,31 +1,33 @@
-//! What becomes of a request: one of the edge's own pages, a write, or a read that is planned and passed on.
+//! What becomes of a request: one of the edge's own pages, a write, or a read.
 //!
 //! It sorts and admits. [`write`](super::write) decides how to execute a write, [`read`](super::read) where a read may go.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::{CONTENT_LENGTH, TRANSFER_ENCODING};
 use pingora::Result;
 use pingora::proxy::Session;
 
-use super::body::{BodyError, PassThrough, read_up_to, read_whole};
-use super::context::{Context, Stage};
+use super::body::{BodyError, read_up_to, read_whole};
+use super::client_rate::Client;
+use super::context::Context;
 use super::failure::Failure;
-use super::forwarded::page_request;
-use super::prepare::label;
-use super::read::{self, Attempts, List, Plan, Portion, ReadRequest};
-use super::reading::Reading;
-use super::respond::Rest;
-use super::rewrite::{self, Holding};
-use super::{Edge, discovery, live, respond, stream};
+use super::forwarded::{address_of, page_request};
+use super::outlet::{Outlet, PIECE, Rest};
+use super::prepare::{OWN_PAGE, PREFLIGHT, label};
+use super::read::{self, Fetched, List, Passing, Plan, Portion, Read, ReadRequest};
+use super::{Edge, discovery, live, respond, spans, stream};
+use crate::auth::{Decision, Need, Principal, Role, decide, need, page_need};
 use crate::chroma::{self, Operation, route};
-use crate::web::{Connection, PageAnswer, Reply, TRANSACTION_ID};
+use crate::clock;
+use crate::web::{Connection, PageAnswer, Reply, TRANSACTION_ID, harden};
 
 /// What becomes of a request.
 enum Received {
-    /// A read for an instance.
-    PassOn,
+    /// A read's answer that an instance is still sending.
+    Passing(Box<(Passing, Read)>),
     /// The answer to a browser's preflight, complete with its headers about origins.
     Preflight(Reply),
     /// A list that is not in one piece.
@@ -33,52 +35,89 @@ enum Received {
     Answer(PageAnswer),
 }
 
-impl From<Option<Reply>> for Received {
-    fn from(reply: Option<Reply>) -> Self {
-        reply.map_or(Received::PassOn, |reply| Received::Answer(PageAnswer::Whole(reply)))
+impl From<Reply> for Received {
+    fn from(reply: Reply) -> Self {
+        Received::Answer(PageAnswer::Whole(reply))
     }
 }
 
 impl Edge {
-    /// Answers the request (`true`), or leaves a read in the context to be passed on (`false`).
-    pub(super) async fn receive(self: &Arc<Self>, session: &mut Session, context: &mut Context) -> Result<bool> {
-        match self.decide(session, context).await {
-            Ok(Received::PassOn) => return Ok(false),
-            Ok(Received::Preflight(reply)) => respond::write(session, reply, context.trace).await?,
+    /// Answers the request. What is not on the path of a read is on the heap: a request's future is copied as a whole, and
+    /// takes as much as its longest way.
+    pub(super) async fn receive(self: &Arc<Self>, session: &mut Session, context: &mut Context) -> Result<()> {
+        let received = self.decide(session, context).await;
+        let trace = context.trace;
+        let origins = |session: &Session| self.options().origins.answer(&session.req_header().headers);
+        match received {
+            Ok(Received::Preflight(reply)) => respond::write(&mut self.outlet(session, context), reply, trace).await,
             Ok(Received::List(list)) => {
-                let (list, first) = *list;
-                let more = self.options.origins.answer(&session.req_header().headers);
-                stream::write(session, list, first, more).await?;
+                let ((list, first), more) = (*list, origins(session));
+                Box::pin(stream::write(&mut self.outlet(session, context), list, first, more)).await
             }
-            Ok(Received::Answer(PageAnswer::Whole(reply))) => self.answer(session, reply, context).await?,
+            Ok(Received::Passing(passing)) => {
+                let (passing, read) = *passing;
+                let mut headers = passing.headers(self);
+                self.about_origins(session, &mut headers);
+                Box::pin(respond::pass(&mut self.outlet(session, context), self, &read, (passing, headers))).await
+            }
+            Ok(Received::Answer(PageAnswer::Whole(reply))) => {
+                let reply = self.counted(reply, context).await;
+                self.answer(session, reply, context).await
+            }
             Ok(Received::Answer(PageAnswer::Live(live))) => {
-                let more = self.options.origins.answer(&session.req_header().headers);
-                live::write(session, live, &self.admission, more).await?;
+                let more = origins(session);
+                Box::pin(live::write(&mut self.outlet(session, context), live, &self.admission, more)).await
             }
             Err(BodyError::Failure(failure)) => {
                 context.failure = Some(failure.reason());
                 self.note_reused(&failure, context);
                 let reply = refusal(&failure, context.idempotency_key.as_ref().map(|key| key.text.as_str()));
-                self.answer(session, reply, context).await?;
+                self.answer(session, reply, context).await
             }
             Err(BodyError::Client(mut error)) => {
-                // Else it would be counted, and answered, as a failure of the instances.
+                // Else it would be counted as a failure of the edge's.
                 error.as_down();
-                return Err(error);
+                Err(error)
             }
         }
-        Ok(true)
+    }
+
+    /// Counts what the answer takes until its client has read it. Too large a page of the edge's own is refused where there is
+    /// no memory; the answer to a write never is.
+    async fn counted(&self, reply: Reply, context: &mut Context) -> Reply {
+        let memory = context.answer_memory.get_or_insert_default();
+        if reply.body.len() <= PIECE {
+            self.admission.try_grow_for_answer(memory, reply.body.len());
+            return reply;
+        }
+        match self.admission.grow_for_answer(memory, reply.body.len()).await {
+            Err(failure) if context.operation == OWN_PAGE => {
+                context.failure = Some(failure.reason());
+                refusal(&failure, None)
+            }
+            Ok(()) | Err(_) => reply,
+        }
+    }
+
+    fn outlet<'a>(&self, session: &'a mut Session, context: &'a mut Context) -> Outlet<'a> {
+        Outlet::new(session, self.options().answers, context.permit.as_mut())
     }
 
     /// Writes the whole answer, with the headers about origins.
-    pub(super) async fn answer(&self, session: &mut Session, mut reply: Reply, context: &Context) -> Result<()> {
-        for name in self.options.origins.replaced() {
-            reply.headers.remove(name);
+    async fn answer(&self, session: &mut Session, mut reply: Reply, context: &mut Context) -> Result<()> {
+        self.about_origins(session, &mut reply.headers);
+        let trace = context.trace;
+        respond::write(&mut self.outlet(session, context), reply, trace).await
+    }
+
+    /// Replaces what an answer says about origins.
+    fn about_origins(&self, session: &Session, headers: &mut HeaderMap) {
+        for name in self.options().origins.replaced() {
+            headers.remove(name);
         }
-        for (name, value) in &self.options.origins.answer(&session.req_header().headers) {
-            reply.headers.append(name, value.clone());
+        for (name, value) in &self.options().origins.answer(&session.req_header().headers) {
+            headers.append(name, value.clone());
         }
-        respond::write(session, reply, context.trace).await
     }
 
     /// An id that many different writes come under is no id of theirs: a gateway's correlation header, most likely.
@@ -95,34 +134,63 @@ impl Edge {
         let header = session.req_header();
         let method = header.method.clone();
         let path = header.uri.path_and_query().map_or_else(|| header.uri.path(), |path| path.as_str()).to_owned();
-        if let Some(reply) = self.options.origins.preflight(&method, &header.headers) {
-            context.operation = "preflight";
+        if let Some(reply) = self.options().origins.preflight(&method, &header.headers) {
+            context.operation = PREFLIGHT;
             return Ok(Received::Preflight(closing(reply)));
         }
-        if !path.starts_with("/api/") {
-            let own = path.split_once('?').map_or(path.as_str(), |(path, _)| path);
-            if let Some(body_bytes) = self.pages.takes(&method, own) {
-                context.permit = Some(self.admission.pass());
-                context.operation = "own_page";
-                return self.edge_page(session, context, body_bytes).await.map(Received::Answer);
+        let own = path.split_once(['?', '#']).map_or(path.as_str(), |(path, _)| path);
+        if !path.starts_with("/api/")
+            && let (Some(need), Some(body_bytes)) = (page_need(method.as_str(), own), self.pages.takes(&method, own))
+        {
+            context.permit = Some(self.admission.pass());
+            context.operation = OWN_PAGE;
+            let principal = self.options().entrance.admit(session, need)?;
+            if need == Need::Whole(Role::Admin) && !method.is_safe() {
+                let who = principal.name().unwrap_or("this machine");
+                tracing::info!(principal = who, %method, path = own, trace = %context.trace, "asked by an operator");
             }
+            context.principal = Some(principal.clone());
+            let page = Box::pin(self.edge_page(session, context, body_bytes, principal)).await;
+            return page.map(Received::Answer);
         }
-        context.permit = Some(self.admission.enter().await?);
+        context.permit = Some(self.admission.arrived());
         let operation = route(method.as_str(), &path);
         context.operation = label(&operation);
+        // Before it takes a place: nobody waits behind those who may not come in.
+        let needed = need(&operation, own);
+        let principal = self.options().entrance.admit(session, needed)?;
+        context.principal = Some(principal.clone());
+        self.within_rate(session, needed, &principal)?;
+        match decide(&principal, &operation, own) {
+            Decision::Allow => {}
+            Decision::Answer(answer) => return Ok(Received::from(closing(answer.into()))),
+            Decision::Deny(denied) => return Err(Failure::Denied(denied).into()),
+        }
         if let Some(answer) = chroma::hidden(&operation) {
-            return Ok(Received::from(Some(closing(answer.into()))));
+            return Ok(Received::from(closing(answer.into())));
         }
         match operation {
-            Operation::Unsupported(unsupported) => Ok(Received::from(Some(closing(unsupported.answer().into())))),
-            Operation::UnknownWrite(unknown) => Ok(Received::from(Some(closing(unknown.answer().into())))),
+            Operation::Unsupported(unsupported) => Ok(Received::from(closing(unsupported.answer().into()))),
+            Operation::UnknownWrite(unknown) => Ok(Received::from(closing(unknown.answer().into()))),
             Operation::RecordWrite { .. } | Operation::CatalogWrite(_) => {
-                super::write::write(self, session, context, &operation).await.map(|reply| Received::from(Some(reply)))
+                let written = super::write::write(self, session, context, &operation, &principal);
+                Box::pin(written).await.map(Received::from)
             }
             Operation::System | Operation::RecordRead { .. } | Operation::CatalogRead(_) => {
-                self.receive_read(session, context, operation, &path).await
+                self.receive_read(session, context, operation, &path, &principal).await
             }
         }
+    }
+
+    /// Counts a client's request. Those that need no token are free: balancers ask for a heartbeat as often as they like.
+    fn within_rate(&self, session: &Session, needed: Need, principal: &Principal) -> Result<(), Failure> {
+        let options = self.options();
+        let Some(rate) = options.client_rate.filter(|_| needed != Need::Nothing) else { return Ok(()) };
+        let client = Client::of(principal.name(), || address_of(session, &options.entrance.trusted));
+        self.client_rates.admit(client, rate, clock::now()).map_err(|wait| Failure::TooManyRequests {
+            per_second: rate.per_second.get(),
+            retry_seconds: u32::try_from(wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX),
+        })
     }
 
     /// Never refused by the limits on requests: the edge's own pages must answer when everything else waits.
@@ -131,6 +199,7 @@ impl Edge {
         session: &mut Session,
         context: &mut Context,
         body_bytes: usize,
+        principal: Principal,
     ) -> Result<PageAnswer, BodyError> {
         let mut body = Bytes::new();
         if body_bytes > 0 {
@@ -138,9 +207,12 @@ impl Edge {
             context.memory = Some(read.memory);
             body = read.bytes;
         }
-        let request = page_request(session, body, &self.options.trusted_proxies);
+        let request = page_request(session, body, &self.options().entrance.trusted, principal);
         Ok(match self.pages.respond(request).await {
-            PageAnswer::Whole(reply) => PageAnswer::Whole(closing(reply)),
+            PageAnswer::Whole(mut reply) => {
+                harden(&mut reply.headers);
+                PageAnswer::Whole(closing(reply))
+            }
             live @ PageAnswer::Live(_) => live,
         })
     }
@@ -151,56 +223,66 @@ impl Edge {
         context: &mut Context,
         operation: Operation,
         path: &str,
+        principal: &Principal,
     ) -> Result<Received, BodyError> {
-        if let Some(reply) = discovery::discover(self, &operation, context.trace).await? {
-            return Ok(Received::from(Some(reply)));
+        let headers = &session.req_header().headers;
+        let framed = headers.contains_key(CONTENT_LENGTH) || headers.contains_key(TRANSFER_ENCODING);
+        // HTTP/2 frames a body without either.
+        let has_body = framed || !session.as_downstream_mut().is_body_empty();
+        // A permit is taken when the request is there, not while it trickles in.
+        let body = if has_body { Some(read_whole(session, &self.admission).await?) } else { None };
+        self.enter(context).await?;
+        if let Some(reply) = discovery::discover(self, &operation, context.name()).await? {
+            return Ok(Received::from(reply));
         }
         discovery::whole(self, &operation).await?;
         let headers = &session.req_header().headers;
-        let mut planned = read::plan(self, operation.clone(), path, headers);
+        let mut planned = read::plan(self, operation, path, headers, principal);
         if let Err(failure) = &planned
             && discovery::may_be_premature(self, failure)
         {
-            discovery::first_look(self, self.options.read_wait).await;
-            planned = read::plan(self, operation, path, headers).map_err(|failure| discovery::as_known(self, failure));
+            Box::pin(discovery::first_look(self, self.options().read_wait)).await;
+            let operation = route(session.req_header().method.as_str(), path);
+            planned = read::plan(self, operation, path, headers, principal)
+                .map_err(|failure| discovery::as_known(self, failure));
         }
-        let mut read = match planned? {
-            Plan::Answer(reply) => return Ok(Received::from(Some(reply))),
+        let planned = planned?;
+        spans::planned(&planned, &mut context.traced);
+        let mut read = match planned {
+            Plan::Answer(reply) => return Ok(Received::from(reply)),
             Plan::Object(read) => {
-                let reply = read::object(self, &read, context.trace).await?;
+                let reply = Box::pin(read::object(self, &read, context.name())).await?;
                 context.answer_memory = Some(self.admission.claim_for_answer(reply.body.len()).await?);
-                return Ok(Received::from(Some(closing(reply))));
+                return Ok(Received::from(closing(reply)));
             }
             Plan::List(listing) => {
-                return self.list(List::new(self, listing, context.trace), context).await.map_err(BodyError::from);
+                let list = List::new(self, listing, context.name());
+                return Box::pin(self.list(list, context)).await.map_err(BodyError::from);
             }
             Plan::Pass(read) => read,
         };
-        let header = session.req_header();
-        // Pingora would send it chunked, which such a client cannot read.
-        let unreadable = header.version < http::Version::HTTP_11 && rewrite::holding(&read, 200) == Holding::NewLength;
-        if unreadable || read.needs_lookup(self) {
-            let request = ReadRequest::of(header.method.clone(), &header.headers, Bytes::new(), context.trace);
-            let reply = read::fetch(self, &read, &request, Attempts::default()).await?;
-            return Ok(Received::from(Some(closing(reply))));
-        }
-        let mut whole = None;
-        let has_body = session.req_header().headers.contains_key(CONTENT_LENGTH)
-            || session.req_header().headers.contains_key(TRANSFER_ENCODING);
-        if has_body {
-            let body = read_whole(session, &self.admission).await?;
+        let mut whole = Bytes::new();
+        if let Some(body) = body {
             context.memory = Some(body.memory);
-            read::reject_crashing(&read.operation, &body.bytes)?;
-            read::stake(self, &mut read, &body.bytes)?;
-            if body.pass_through == PassThrough::Impossible {
-                let header = session.req_header();
-                let request = ReadRequest::of(header.method.clone(), &header.headers, body.bytes, context.trace);
-                return Ok(Received::from(Some(read::fetch(self, &read, &request, Attempts::default()).await?)));
-            }
-            whole = Some(body.bytes);
+            whole = body.bytes;
+            read::stake(self, &mut read, &whole)?;
         }
-        context.stage = Stage::Reading(Box::new(Reading::new(Arc::clone(self), read, whole, context.trace)));
-        Ok(Received::PassOn)
+        let credentials = self.options().entrance.credentials;
+        let header = session.req_header();
+        let request = ReadRequest::of(header.method.clone(), &header.headers, whole, context.name(), credentials);
+        let memory = context.answer_memory.get_or_insert_default();
+        Ok(match read::pass(self, &read, &request, memory).await? {
+            Fetched::Whole(reply) => Received::from(closing(reply)),
+            Fetched::Passing(passing) => Received::Passing(Box::new((*passing, read))),
+        })
+    }
+
+    /// Gives the request a permit, once all of it is there.
+    pub(super) async fn enter(&self, context: &mut Context) -> Result<(), Failure> {
+        match &mut context.permit {
+            Some(permit) => self.admission.enter(permit).await,
+            None => Ok(()),
+        }
     }
 
     /// A short list is answered whole; of a longer one the first portion is read before its client is told anything.
@@ -210,7 +292,7 @@ impl Edge {
             return Ok(Received::List(Box::new((list, first))));
         }
         context.answer_memory = Some(list.into_memory());
-        Ok(Received::from(Some(closing(Reply::json(200, first.pieces.pop().unwrap_or_default())))))
+        Ok(Received::from(closing(Reply::json(200, first.pieces.pop().unwrap_or_default()))))
     }
 }
 

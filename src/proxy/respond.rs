@@ -1,34 +1,26 @@
-//! Writing a whole answer to the client. What is answered is decided elsewhere.
-
-use std::time::Duration;
+//! Writing an answer to the client: a whole one, or one that an instance is still sending. What is answered is decided
+//! elsewhere.
 
 use bytes::Bytes;
-use http::Method;
-use http::header::{CONTENT_LENGTH, RETRY_AFTER};
-use pingora::Result;
+use http::header::{CONTENT_LENGTH, RETRY_AFTER, TRANSFER_ENCODING, WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode, Version};
 use pingora::http::ResponseHeader;
-use pingora::proxy::Session;
+use pingora::{Error, ErrorType, Result};
 
+use super::Edge;
 use super::failure::{Failure, Retry};
+use super::outlet::{Outlet, Rest};
+use super::read::{PassError, Passing, Read};
 use crate::web::{Connection, Reply, TRACE_ID, TRANSACTION_ID, TraceId};
-
-/// How long a client may take to accept a piece; a slower one is disconnected, so that it holds no memory for ever.
-const SLOWEST: Duration = Duration::from_secs(30);
-/// The most bytes of a piece.
-const PIECE: usize = 256 * 1024;
-
-/// Whether something follows a body's part.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Rest {
-    Follows,
-    Nothing,
-}
 
 impl From<&Failure> for Reply {
     fn from(failure: &Failure) -> Self {
         let mut reply = Reply::from(failure.answer());
         if let Retry::AfterSeconds(seconds) = failure.retry() {
             reply = reply.with(RETRY_AFTER, &seconds.to_string());
+        }
+        if matches!(failure, Failure::Denied(denied) if denied.status() == 401) {
+            reply = reply.with(WWW_AUTHENTICATE, "Bearer realm=\"chroma-edge\", Basic realm=\"chroma-edge\"");
         }
         if let Some(id) = failure.transaction_id() {
             reply = reply.with(TRANSACTION_ID, &id.to_string());
@@ -37,42 +29,87 @@ impl From<&Failure> for Reply {
     }
 }
 
+/// An error of the edge's own.
+pub(super) fn internal(why: &'static str) -> Box<Error> {
+    Error::explain(ErrorType::InternalError, why)
+}
+
 /// Writes it; an error gets the request's id unless it brings one. Fails only when the client is gone.
-pub async fn write(session: &mut Session, mut reply: Reply, trace: TraceId) -> Result<()> {
+pub(super) async fn write(outlet: &mut Outlet<'_>, mut reply: Reply, trace: TraceId) -> Result<()> {
     if reply.status >= 400 && !reply.headers.contains_key(TRACE_ID) {
         reply.headers.insert(TRACE_ID, trace.header());
     }
-    let mut header = ResponseHeader::build(reply.status, Some(reply.headers.len() + 1))?;
-    for (name, value) in &reply.headers {
-        header.append_header(name.clone(), value.clone())?;
-    }
-    // RFC 9110, section 8.6: a 204 and a 304 have none.
-    if !matches!(reply.status, 204 | 304) {
+    let mut header = header(reply.status, &reply.headers)?;
+    // RFC 9110, section 8.6: a 204 and a 304 have none; to a HEAD it is what a GET would get.
+    let known = outlet.is_head() && reply.headers.contains_key(CONTENT_LENGTH);
+    if !matches!(reply.status, 204 | 304) && !known {
         header.insert_header(CONTENT_LENGTH, reply.body.len())?;
     }
-    let close = match reply.connection {
-        Connection::Keep => false,
-        Connection::Close => true,
-        Connection::CloseUnlessRead => !session.as_mut().is_body_done(),
-    };
-    if close {
-        session.set_keepalive(None);
+    match reply.connection {
+        Connection::Keep => {}
+        Connection::Close => outlet.session.set_keepalive(None),
+        Connection::CloseUnlessRead => outlet.close_unless_read(),
     }
-    let bodiless = session.req_header().method == Method::HEAD || reply.body.is_empty();
-    hurry(session);
-    session.write_response_header(Box::new(header), bodiless).await?;
-    if bodiless { Ok(()) } else { body(session, reply.body, Rest::Nothing).await }
+    if outlet.is_head() || reply.body.is_empty() {
+        return outlet.header(header, Rest::Nothing).await;
+    }
+    outlet.header(header, Rest::Follows).await?;
+    outlet.part(reply.body, Rest::Nothing).await
 }
 
-/// Has the session disconnect a client that accepts nothing.
-pub fn hurry(session: &mut Session) {
-    session.as_downstream_mut().set_write_timeout(Some(SLOWEST));
+/// Writes what an instance is still sending, as fast as the client takes it. If the instance does not finish it, it is cut:
+/// its client never takes it for a whole one.
+pub(super) async fn pass(
+    outlet: &mut Outlet<'_>,
+    edge: &Edge,
+    read: &Read,
+    (mut passing, headers): (Passing, HeaderMap),
+) -> Result<()> {
+    let mut header = header(passing.status().as_u16(), &headers)?;
+    match passing.length() {
+        Some(length) => header.insert_header(CONTENT_LENGTH, length)?,
+        None => without_length(outlet, &mut header)?,
+    }
+    outlet.close_unless_read();
+    outlet.header(header, Rest::Follows).await?;
+    loop {
+        match passing.pass_on(edge, read, outlet).await {
+            Ok(Rest::Follows) => {}
+            Ok(Rest::Nothing) => break,
+            Err(PassError::Client(error)) => return Err(error),
+            Err(PassError::Instance(error)) => {
+                tracing::debug!(%error, "a read's answer is cut");
+                return Err(internal("the instance did not finish the answer"));
+            }
+        }
+    }
+    outlet.end().await
 }
 
-/// Writes a part of a body, piece by piece: the longer it is, the longer its client may take.
-pub async fn body(session: &mut Session, mut part: Bytes, rest: Rest) -> Result<()> {
-    while part.len() > PIECE {
-        session.write_response_body(Some(part.split_to(PIECE)), false).await?;
+/// Says how the end of a body is found whose length is not known.
+pub(super) fn without_length(outlet: &mut Outlet<'_>, header: &mut ResponseHeader) -> Result<()> {
+    match outlet.session.req_header().version {
+        Version::HTTP_11 => header.insert_header(TRANSFER_ENCODING, "chunked")?,
+        Version::HTTP_2 => {}
+        // It ends with the connection.
+        _ => outlet.session.set_keepalive(None),
     }
-    session.write_response_body(Some(part), rest == Rest::Nothing).await
+    Ok(())
+}
+
+fn header(status: u16, headers: &HeaderMap) -> Result<ResponseHeader> {
+    let status = StatusCode::from_u16(status).map_err(|_| internal("no status"))?;
+    let mut header = ResponseHeader::build_no_case(status, Some(headers.len() + 4))?;
+    for (name, value) in headers {
+        header.append_header(name.clone(), value.clone())?;
+    }
+    Ok(header)
+}
+
+/// A list's next pieces, which are written one after another.
+pub(super) async fn pieces(outlet: &mut Outlet<'_>, pieces: Vec<Bytes>) -> Result<()> {
+    for piece in pieces.into_iter().filter(|piece| !piece.is_empty()) {
+        outlet.part(piece, Rest::Follows).await?;
+    }
+    Ok(())
 }

@@ -7,26 +7,25 @@ use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, Scope};
 use crate::instance::Answer;
 use crate::web::{INSTANCE, Reply};
 
-/// What has to be known of an answer before its body comes.
+/// Whether an answer with this status is rewritten: then its body is needed whole.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Holding {
-    /// The body passes as it comes.
+pub enum Rewritten {
+    Yes,
     No,
-    /// The body is held back until it is whole, and its length stays.
-    SameLength,
-    /// The body is held back until it is whole, and its length changes.
-    NewLength,
 }
 
 /// Whether this answer is rewritten.
-pub fn holding(read: &Read, status: u16) -> Holding {
+pub fn is_rewritten(read: &Read, status: u16) -> Rewritten {
     match (&read.rewrite, status) {
-        (Rewrite::Nothing, _) => Holding::No,
-        (_, 400..) => Holding::SameLength,
-        (Rewrite::ErrorText, _) => Holding::No,
-        (Rewrite::Collection | Rewrite::CollectionList(_) | Rewrite::Database(_) | Rewrite::DatabaseList(..), _) => {
-            Holding::NewLength
-        }
+        (Rewrite::Nothing, _) | (Rewrite::ErrorText, ..400) => Rewritten::No,
+        (
+            Rewrite::ErrorText
+            | Rewrite::Collection
+            | Rewrite::CollectionList(_)
+            | Rewrite::Database(_)
+            | Rewrite::DatabaseList(..),
+            _,
+        ) => Rewritten::Yes,
     }
 }
 
@@ -75,7 +74,7 @@ pub fn whole(
     answer: Answer,
 ) -> Reply {
     let mut reply = Reply::from(answer);
-    if holding(read, reply.status) != Holding::No {
+    if is_rewritten(read, reply.status) == Rewritten::Yes {
         reply.body = body(edge, read, ids, reply.status, reply.body.to_vec()).into();
     }
     reply.with(INSTANCE, edge.registry.name(instance).as_str())

@@ -6,6 +6,7 @@
 use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use sha2::{Digest, Sha256};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
 use super::failure::Failure;
@@ -17,8 +18,16 @@ const ASIDE: usize = 16 * 1024;
 /// Ids that are remembered as having an outcome: repetitions often come soon after.
 const RECENT: usize = 4 * 1024;
 
-/// Tenant and key.
-type Name = (String, String);
+/// A digest of tenant and key: what is remembered is small, however long they are.
+type Name = [u8; 32];
+
+fn name(key: &ClientKey) -> Name {
+    let mut digest = Sha256::new();
+    digest.update((key.tenant.len() as u64).to_be_bytes());
+    digest.update(&key.tenant);
+    digest.update(&key.key);
+    digest.finalize().into()
+}
 
 /// The requests with an id that are being served now.
 pub struct SingleFlight {
@@ -86,7 +95,7 @@ impl SingleFlight {
 
     /// What a request with this key is to do; `id` is its own, for the case that it is the first.
     pub fn take(self: &Arc<Self>, key: &ClientKey, id: TransactionId) -> Arrival {
-        let name = (key.tenant.clone(), key.key.clone());
+        let name = name(key);
         let mut state = self.state();
         if let Some(running) = state.running.get(&name) {
             let ended = running.ended.clone();
@@ -96,7 +105,7 @@ impl SingleFlight {
             return Arrival::Known;
         }
         let (end, ended) = watch::channel(None);
-        state.running.insert(name.clone(), Running { id, fingerprint: key.fingerprint, ended });
+        state.running.insert(name, Running { id, fingerprint: key.fingerprint, ended });
         Arrival::Leader(Leader { single_flight: Arc::clone(self), name, end })
     }
 
@@ -115,8 +124,8 @@ impl Leader {
     pub fn end(self, ended: Ended) {
         if matches!(ended, Ended::Journaled) {
             let mut state = self.single_flight.state();
-            if state.known.insert(self.name.clone()) {
-                state.recent.push_back(self.name.clone());
+            if state.known.insert(self.name) {
+                state.recent.push_back(self.name);
             }
             if state.recent.len() > RECENT
                 && let Some(oldest) = state.recent.pop_front()
@@ -162,14 +171,14 @@ mod tests {
         let one = first(&single_flight, "a");
         let (mut second, mut third) = (behind(&single_flight, "a"), behind(&single_flight, "a"));
         drop(first(&single_flight, "b"));
-        one.end(Ended::Refused(Failure::BacklogFull));
+        one.end(Ended::Refused(Failure::LaneHalted));
         let reason = |ended: Option<Ended>| match ended {
             Some(Ended::Refused(failure)) => failure.reason(),
             Some(Ended::Journaled) => "journaled",
             None => "unknown",
         };
-        assert_eq!(reason(second.ended().await), "backlog_full");
-        assert_eq!(reason(third.ended().await), "backlog_full");
+        assert_eq!(reason(second.ended().await), "lane_halted");
+        assert_eq!(reason(third.ended().await), "lane_halted");
         let again = first(&single_flight, "a");
         let mut second = behind(&single_flight, "a");
         again.end(Ended::Journaled);

@@ -14,6 +14,7 @@ use super::failure::{Failure, Refused};
 use crate::chroma::{Envelope, IndexShape, Likeness, Shape};
 use crate::clock;
 use crate::coordinator::{Core, Settlement};
+use crate::current::Current;
 use crate::ids::{CollectionId, InstanceId};
 use crate::instance::{Observation, Phase};
 use crate::journal::Draft;
@@ -36,7 +37,7 @@ type Fingerprint = [u8; 32];
 /// What is known of requests since the start.
 pub struct Vouch {
     core: Arc<Core>,
-    wait: Duration,
+    wait: Current<Duration>,
     known: Mutex<Known>,
     suspects: Mutex<Suspects>,
 }
@@ -81,7 +82,7 @@ impl<K: Copy + Eq + Hash, V> Recent<K, V> {
 
 impl Vouch {
     /// Nothing is known yet; a suspect waits so long for its instance.
-    pub fn new(core: Arc<Core>, envelope: Envelope, wait: Duration) -> Arc<Vouch> {
+    pub fn new(core: Arc<Core>, envelope: Envelope, wait: Current<Duration>) -> Arc<Vouch> {
         let known = Known { likeness: Likeness::new(envelope), condemned: Recent::new() };
         let suspects = Suspects { rules: ReadSuspects::new(CASES), waits: HashMap::new(), since: HashMap::new() };
         Arc::new(Vouch { core, wait, known: Mutex::new(known), suspects: Mutex::new(suspects) })
@@ -119,14 +120,14 @@ impl Vouch {
             rules.cases().iter().filter(|case| case.state == CaseState::Away).map(|case| case.id).collect();
         waits.retain(|id, _| away.contains(id));
         for id in away {
-            waits.entry(id).or_insert(now + self.wait);
+            waits.entry(id).or_insert(now + *self.wait.get());
         }
         let known: HashSet<CaseId> = rules.cases().iter().map(|case| case.id).collect();
         since.retain(|id, _| known.contains(id));
         for id in known {
             since.entry(id).or_insert(now);
         }
-        let patience = self.wait * WAITS_OF_OTHERS;
+        let patience = *self.wait.get() * WAITS_OF_OTHERS;
         rules.let_others_go(|case| since.get(&case.id).is_some_and(|since| now >= *since + patience));
     }
 

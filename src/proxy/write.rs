@@ -10,16 +10,20 @@ use super::Edge;
 use super::body::{Body, BodyError, read_whole};
 use super::context::{Completion, Context, Stage};
 use super::failure::{Failure, KeyOrigin};
-use super::prepare::{Identity, Preparation, Prepared, WriteRequest, prepare};
+use super::guard::Guard;
+use super::prepare::{Preparation, Prepared, prepare};
 use super::single_flight::{Arrival, Ended, Follower};
 use super::unanswered::unanswered;
-use super::{discovery, forwarded, quarantine, replay};
+use super::write_request::{Identity, WriteRequest};
+use super::{discovery, forwarded, quarantine, replay, spans};
+use crate::auth::Principal;
 use crate::chroma::Operation;
 use crate::clock::{self, Timestamp};
 use crate::coordinator::{Settlement, Ticket, Withdrawal};
 use crate::ids::{LaneId, Seq, TransactionId};
 use crate::instance::Answer;
-use crate::journal::{AppendError, ClientKey, Fact};
+use crate::journal::{AppendError, ClientKey, Draft, Fact};
+use crate::metrics;
 use crate::order::Verdict;
 use crate::proof::{self, CrashPoint};
 use crate::web::{INSTANCE, Promise, Reply, TRANSACTION_ID, idempotency_key};
@@ -35,20 +39,24 @@ pub async fn write(
     session: &mut Session,
     context: &mut Context,
     operation: &Operation,
+    principal: &Principal,
 ) -> Result<Reply, BodyError> {
     // Read before anything is refused, so that every answer carries the client's id.
     context.idempotency_key =
-        edge.options.idempotency.read(&session.req_header().headers).map_err(|_| Failure::BadTransactionId)?;
+        edge.options().idempotency.read(&session.req_header().headers).map_err(|_| Failure::BadTransactionId)?;
     let Body { bytes, memory, .. } = read_whole(session, &edge.admission).await?;
     context.memory = Some(memory);
+    edge.enter(context).await?;
     let header = session.req_header();
-    let path = header.uri.path_and_query().map_or_else(|| header.uri.path(), |path| path.as_str()).to_owned();
+    // Without the query: Chroma's writes take none, and what is in it, such as a token, must not be stored.
+    let path = header.uri.path().to_owned();
     let identity = Identity::of(
         operation,
         header.method.as_str(),
         &path,
         context.idempotency_key.as_ref().map(|key| key.text.clone()),
         &bytes,
+        principal.name(),
     );
     let request = WriteRequest {
         operation,
@@ -56,8 +64,9 @@ pub async fn write(
         path: &path,
         headers: &header.headers,
         body: bytes,
-        client_ip: forwarded::client_of(session, &edge.options.trusted_proxies),
+        client_ip: forwarded::client_of(session, &edge.options().entrance.trusted),
         identity,
+        principal,
     };
     Ok(once(edge, context, request).await?)
 }
@@ -66,7 +75,7 @@ pub async fn write(
 async fn once(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) -> Result<Reply, Failure> {
     let Identity { id, key, brought } = request.identity.clone();
     let Some(shown_id) = brought else { return first(edge, context, request).await };
-    let deadline = context.started + edge.options.request_timeout;
+    let deadline = context.started + edge.options().request_timeout;
     let answer = match edge.single_flight.take(&key, id) {
         Arrival::Leader(leader) => {
             let answer = first_or_known(edge, context, request, &key, deadline).await;
@@ -155,19 +164,20 @@ async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) ->
     if matches!(request.operation, Operation::CatalogWrite(_)) {
         // Before the first inspections it is unknown what exists. This wait comes before the journal, so nothing waits
         // for it.
-        discovery::first_look(edge, edge.options.write_wait).await;
+        discovery::first_look(edge, edge.options().write_wait).await;
     }
+    discovery::contents(edge, request.operation, context.name()).await?;
     loop {
-        let mut prepared = prepare(request.clone(), &edge.core, &edge.options, &edge.vouch);
+        let mut prepared = prepare(request.clone(), &edge.core, &edge.options(), &edge.vouch);
         if let Err(failure) = &prepared
             && discovery::may_be_premature(edge, failure)
         {
-            discovery::first_look(edge, edge.options.write_wait).await;
-            prepared = prepare(request.clone(), &edge.core, &edge.options, &edge.vouch);
+            discovery::first_look(edge, edge.options().write_wait).await;
+            prepared = prepare(request.clone(), &edge.core, &edge.options(), &edge.vouch);
         }
         match prepared.map_err(|failure| discovery::as_known(edge, failure))? {
             Preparation::Journal(prepared) => return journaled(edge, context, *prepared, &shown_id).await,
-            Preparation::Show { collection } => match super::read::show(edge, collection, context.trace).await {
+            Preparation::Show { collection } => match super::read::show(edge, collection, context.name()).await {
                 // Deleted meanwhile: to get or create it is a write now.
                 Err(Failure::Chroma(_)) => {}
                 shown => {
@@ -181,7 +191,7 @@ async fn first(edge: &Edge, context: &mut Context, request: WriteRequest<'_>) ->
 }
 
 async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown_id: &str) -> Result<Reply, Failure> {
-    let Prepared { draft, ack_policy, key_origin, shape } = prepared;
+    let Prepared { mut draft, ack_policy, key_origin, shape, guard } = prepared;
     let (id, lane) = (draft.transaction_id, draft.lane);
     // Before the journal: once it is there it must be executed, or cost an instance its life.
     quarantine::check(&edge.core, &edge.vouch, &draft).await?;
@@ -189,7 +199,7 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     {
         let board = edge.core.board();
         if board.entries() >= edge.admission.limits().backlog_entries {
-            return Err(Failure::BacklogFull);
+            return Err(Failure::BacklogFull(edge.admission.overload()));
         }
         if board.is_halted(lane) {
             return Err(Failure::LaneHalted);
@@ -198,13 +208,15 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     if let Some(why) = edge.core.discovery().servers().why_none_is_supported() {
         return Err(Failure::UnsupportedServers(why));
     }
+    let _in_lane = edge.admission.lanes().enter(lane)?;
     let mut ticket = edge.core.ticket(id, ack_policy, Some(context.trace));
     proof::pass(CrashPoint::BeforeAppend);
     // A crash before this is durable leaves nothing; after it, recovery executes the write.
-    let seq = edge.core.journal().append(draft).await.map_err(|error| refused(error, id, key_origin))?;
+    draft.trace_context = context.traced.context;
+    let seq = append(edge, context, draft, (guard, key_origin)).await?;
     let settlement = match settled(edge, &mut ticket, lane, context.started).await {
         Some(settlement) => settlement,
-        None if edge.options.promise == Promise::WithId && key_origin == KeyOrigin::Edge => {
+        None if edge.options().promise == Promise::WithId && key_origin == KeyOrigin::Edge => {
             return withdrawn(edge, context, ticket, (lane, seq), id, shown_id).await;
         }
         None => {
@@ -221,9 +233,27 @@ async fn journaled(edge: &Edge, context: &mut Context, prepared: Prepared, shown
     Ok(answered(edge, context, &settlement, lane, shown_id))
 }
 
+/// Makes the write durable. What is protected is judged again when everything before it is on the board, and nothing of it is
+/// durable yet: a refusal has no effect.
+async fn append(
+    edge: &Edge,
+    context: &mut Context,
+    draft: Draft,
+    (guard, key_origin): (Option<Guard>, KeyOrigin),
+) -> Result<Seq, Failure> {
+    let id = draft.transaction_id;
+    let (judge, refusal) = guard.and_then(|guard| guard.at_its_place(&edge.core)).unzip();
+    let appended = spans::append(edge.core.journal(), draft, judge, &mut context.traced).await;
+    appended.map_err(|error| match refusal.as_ref().and_then(|refusal| refusal.get()) {
+        Some(failure) if error == AppendError::Declined => failure.clone(),
+        Some(_) | None => refused(error, id, key_origin),
+    })
+}
+
 fn refused(error: AppendError, id: TransactionId, key_origin: KeyOrigin) -> Failure {
     match error {
         AppendError::Full => Failure::JournalUnavailable("too many writes wait for the journal".to_owned()),
+        AppendError::Declined => Failure::JournalUnavailable(error.to_string()),
         AppendError::Unavailable(why) => Failure::JournalUnavailable(why),
         AppendError::InDoubt(_) => Failure::JournalInDoubt(id, key_origin),
         AppendError::Taken(_) => Failure::TransactionIdReused,
@@ -232,8 +262,8 @@ fn refused(error: AppendError, id: TransactionId, key_origin: KeyOrigin) -> Fail
 
 /// The write's outcome; `None` when no instance could take it in time.
 async fn settled(edge: &Edge, ticket: &mut Ticket, lane: LaneId, started: Instant) -> Option<Settlement> {
-    let deadline = started + edge.options.request_timeout;
-    let mut patience = clock::now() + edge.options.write_wait;
+    let deadline = started + edge.options().request_timeout;
+    let mut patience = clock::now() + edge.options().write_wait;
     loop {
         let look = patience.min(deadline);
         tokio::select! {
@@ -291,6 +321,7 @@ async fn pending(
         }
         return Ok(reply);
     }
+    metrics::timing_gap();
     // A lookup after this answer finds the transaction FAILED; after a crash before this, ATTEMPTING.
     let _ = timeout(RECORDING, recorded).await;
     Err(failure)
@@ -299,7 +330,7 @@ async fn pending(
 /// Waits, for a bounded time, until every reachable instance has the catalog change, so that a new collection is
 /// complete when its creation is answered.
 async fn everywhere(edge: &Edge, lane: LaneId, seq: Seq) {
-    let deadline = clock::now() + edge.options.catalog_wait;
+    let deadline = clock::now() + edge.options().catalog_wait;
     let mut changes = edge.core.changes();
     while !edge.core.board().everywhere_here(lane, seq) {
         if timeout_at(deadline.into(), changes.changed()).await.is_err() {

@@ -11,6 +11,7 @@ use crate::coordinator::{Core, Difference};
 use crate::executor::{CollectionReader, PAGE, reader};
 use crate::instance::Client;
 use crate::order::{Comparison, Origin};
+use crate::proof::{self, Rule};
 
 /// What a comparison found.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +30,9 @@ pub(super) enum Found {
 
 /// Compares definition and content. The caller has made sure that neither is being written to.
 pub(super) async fn compare(core: &Core, client: &Client, comparison: &Comparison, deadline: Duration) -> Found {
+    if proof::broken(Rule::CompareFirst) {
+        return Found::Equal { records: 0 };
+    }
     let (Some(reference), Some(other)) = (
         reader(core, client, comparison.collection, comparison.reference, deadline),
         reader(core, client, comparison.collection, comparison.instance, deadline),
@@ -83,7 +87,8 @@ async fn compare_sides(reference: &CollectionReader<'_>, other: &CollectionReade
     loop {
         let (ours, theirs) = (reference.page(offset).await?, other.page(offset).await?);
         if ours != theirs {
-            return Ok(Found::Different { why: format!("records differ from number {offset} on"), difference: None });
+            let number = offset + common_records(&ours, &theirs);
+            return Ok(Found::Different { why: format!("records differ from number {number} on"), difference: None });
         }
         let read = ours.get("ids").and_then(Value::as_array).map_or(0, Vec::len);
         offset += read;
@@ -91,4 +96,12 @@ async fn compare_sides(reference: &CollectionReader<'_>, other: &CollectionReade
             return Ok(Found::Equal { records: offset });
         }
     }
+}
+
+/// So many records at the beginning of both pages are the same.
+fn common_records(ours: &Value, theirs: &Value) -> usize {
+    let columns = || ours.as_object().into_iter().flatten();
+    let same = |index: &usize| columns().all(|(name, column)| column.get(*index) == theirs[name].get(*index));
+    let read = ours.get("ids").and_then(Value::as_array).map_or(0, Vec::len);
+    (0..read).take_while(same).count()
 }

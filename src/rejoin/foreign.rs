@@ -13,6 +13,7 @@ use std::time::{Duration, Instant};
 use tokio::sync::Mutex;
 use tracing::{info, warn};
 
+use super::RejoinOptions;
 use super::error::InspectError;
 use super::inspect::Inspector;
 use super::marker::{self, Marked};
@@ -28,9 +29,6 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// Servers with somebody else's data.
 pub(super) struct Foreigners {
-    policy: ForeignPolicy,
-    /// What was deleted without an answer may be deleted so much later.
-    pause: Duration,
     begun: Instant,
     next: Locked<HashMap<InstanceId, Instant>>,
     one_at_a_time: Mutex<()>,
@@ -54,26 +52,21 @@ enum Refusal {
 
 impl Foreigners {
     /// `begun`: when this process did; what one before it sent may still be executed a settle time after that.
-    pub fn new(policy: ForeignPolicy, settle_time: Duration, begun: Instant) -> Foreigners {
-        Foreigners {
-            policy,
-            pause: settle_time.max(PAUSE),
-            begun,
-            next: Locked::default(),
-            one_at_a_time: Mutex::new(()),
-            refused: LastingStates::default(),
-        }
+    pub fn new(begun: Instant) -> Foreigners {
+        Foreigners { begun, next: Locked::default(), one_at_a_time: Mutex::new(()), refused: LastingStates::default() }
     }
 
     /// Wipes the instance's server, if somebody has said so. The next look finds a blank one.
-    pub async fn deal_with(&self, core: &Core, inspector: &Inspector, instance: InstanceId) {
+    pub async fn deal_with(&self, core: &Core, inspector: &Inspector, instance: InstanceId, options: &RejoinOptions) {
+        // What was deleted without an answer may be deleted so much later.
+        let pause = options.settle_time.max(PAUSE);
         let now = clock::now();
         // On a server that a drain has stopped somebody is at work.
-        if now < self.next_attempt(instance) || core.board().duty(instance) == Duty::Stopped {
+        if now < self.next_attempt(instance, pause) || core.board().duty(instance) == Duty::Stopped {
             return;
         }
         let Ok(_turn) = self.one_at_a_time.try_lock() else { return };
-        let outcome = self.wipe(core, inspector, instance).await;
+        let outcome = self.wipe(core, inspector, instance, options.foreign).await;
         let markers = core.discovery().markers();
         let over = |(of, _): &(InstanceId, String)| *of == instance;
         match outcome {
@@ -85,7 +78,7 @@ impl Foreigners {
                 markers.forget_word(instance);
             }
             Err(refusal) => {
-                self.refused_for(core, instance, &refusal);
+                self.refused_for(core, (instance, pause), &refusal);
                 // A word is about what was there when it was given.
                 if matches!(refusal, Refusal::Unproven(Proof::SameAs(_))) {
                     markers.forget_word(instance);
@@ -94,14 +87,14 @@ impl Foreigners {
         }
     }
 
-    fn next_attempt(&self, instance: InstanceId) -> Instant {
+    fn next_attempt(&self, instance: InstanceId, pause: Duration) -> Instant {
         let next = self.next.lock().unwrap_or_else(PoisonError::into_inner);
-        next.get(&instance).copied().unwrap_or(self.begun + self.pause)
+        next.get(&instance).copied().unwrap_or(self.begun + pause)
     }
 
-    fn refused_for(&self, core: &Core, instance: InstanceId, refusal: &Refusal) {
+    fn refused_for(&self, core: &Core, (instance, pause): (InstanceId, Duration), refusal: &Refusal) {
         let (now, why) = (clock::now(), refusal.to_string());
-        self.next.lock().unwrap_or_else(PoisonError::into_inner).insert(instance, now + self.pause);
+        self.next.lock().unwrap_or_else(PoisonError::into_inner).insert(instance, now + pause);
         core.discovery().markers().note_stage(instance, ForeignStage::Refused(why.clone()));
         if let Some(times) = self.refused.seen((instance, why.clone()), now).times() {
             let instance = core.registry().name(instance);
@@ -109,12 +102,18 @@ impl Foreigners {
         }
     }
 
-    async fn wipe(&self, core: &Core, inspector: &Inspector, instance: InstanceId) -> Result<Done, Refusal> {
+    async fn wipe(
+        &self,
+        core: &Core,
+        inspector: &Inspector,
+        instance: InstanceId,
+        policy: ForeignPolicy,
+    ) -> Result<Done, Refusal> {
         let (markers, look) = (core.discovery().markers(), inspector.look(instance));
         // Without an answer nobody has asked for anything yet.
         let Ok(Some((_, carries))) = marker::read(&look).await else { return Ok(Done::NotAsked) };
         let wipe = Wipe::of(core, inspector, instance, carries.clone());
-        let asked = self.policy == ForeignPolicy::Rebuild || markers.is_to_be_wiped(instance) || wipe.has_begun().await;
+        let asked = policy == ForeignPolicy::Rebuild || markers.is_to_be_wiped(instance) || wipe.has_begun().await;
         let Some(foreign) = markers.foreign(instance).filter(|_| asked) else { return Ok(Done::NotAsked) };
         let lost = core.board().lost_without(instance);
         if let Some(first) = lost.first() {

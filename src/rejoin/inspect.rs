@@ -8,7 +8,6 @@
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use tracing::{error, info, warn};
 use uuid::Uuid;
@@ -18,6 +17,7 @@ use super::completeness::{Recreated, complete};
 use super::contents::{Contents, Look};
 use super::error::InspectError;
 use super::marker::{self, Marked};
+use super::withheld::{Carries, Withheld};
 use crate::chroma::is_reserved;
 use crate::clock::{self, Timestamp};
 use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft, is_unknown};
@@ -34,11 +34,10 @@ pub struct Inspector {
     client: Client,
     /// Tenants to look into besides those that the catalog knows: Chroma cannot list its tenants.
     tenants: Vec<String>,
-    deadline: Duration,
     /// How often in a row a part of an instance could not be listed.
     failures: Mutex<HashMap<(InstanceId, String), u32>>,
-    /// Collections of which a server that came back older may have missed the deletion: not adopted.
-    withheld: Mutex<HashSet<(InstanceId, Uuid)>>,
+    /// What a server that came back older holds although it may have been deleted since.
+    withheld: Withheld,
     /// Instances that lack so many collections: for the log.
     lacking: LastingStates<(InstanceId, usize)>,
     /// Servers that could not be tried out, and what had to be created on an instance again and again: for the log.
@@ -71,14 +70,13 @@ fn completed(settlement: &Settlement) -> Fact {
 
 impl Inspector {
     /// Run it in the runtime that `client` is to belong to.
-    pub fn new(core: Arc<Core>, client: Client, tenants: Vec<String>, deadline: Duration) -> Self {
+    pub fn new(core: Arc<Core>, client: Client, tenants: Vec<String>) -> Self {
         Inspector {
             core,
             client,
             tenants,
-            deadline,
             failures: Mutex::default(),
-            withheld: Mutex::default(),
+            withheld: Withheld::default(),
             lacking: LastingStates::default(),
             untried: LastingStates::default(),
             recreated: Recreated::default(),
@@ -104,7 +102,7 @@ impl Inspector {
     }
 
     pub(super) fn look(&self, instance: InstanceId) -> Look<'_> {
-        Look { client: &self.client, instance, deadline: self.deadline }
+        Look { client: &self.client, instance, deadline: self.core.registry().timeouts().attempt }
     }
 
     /// Whether the instance has a collection of this id, as far as it answers.
@@ -134,7 +132,10 @@ impl Inspector {
         self.note_indexes(&contents, mark);
         contents.tenants = self.unknown_tenants(&look).await;
         if matches!(identity.0, Identity::Older { .. }) {
-            self.withhold(instance, &contents);
+            let journal = self.core.discovery().markers().journal();
+            let ours = identity.1.is_some_and(|(of, _)| of == journal);
+            let carries = if ours { Carries::AnOlderOne } else { Carries::None };
+            self.withheld.note(&self.core, &look, &contents, carries).await?;
         }
         marker::accept(&self.core, instance, identity);
         self.go_without(instance, &contents)?;
@@ -167,23 +168,6 @@ impl Inspector {
             self.core.discovery.saw(instance);
         }
         Ok(adopted)
-    }
-
-    /// What the catalog does not know may be a collection that was deleted after the server's content was saved.
-    fn withhold(&self, instance: InstanceId, contents: &Contents) {
-        let board = self.core.board();
-        let catalog = board.catalog();
-        let unknown = contents.collections.iter().filter(|found| {
-            let named = catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
-            !is_reserved(&found.name) && named.is_none() && catalog.by_id(found.id).is_none()
-        });
-        let mut withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
-        for found in unknown {
-            let (instance_name, name) = (self.core.registry.name(instance), shown(&found.name));
-            if withheld.insert((instance, found.id)) {
-                warn!(instance = %instance_name, collection = %name, "this collection may have been deleted after what the server holds: it is not adopted");
-            }
-        }
     }
 
     /// Forgets what was noted of collections that are gone.
@@ -274,13 +258,14 @@ impl Inspector {
     ) -> Result<Adopted, InspectError> {
         let name = self.core.registry.name(instance).to_string();
         let adoption = {
-            let withheld = self.withheld.lock().unwrap_or_else(PoisonError::into_inner);
             let board = self.core.board();
             let catalog = board.catalog();
-            let unknown_database =
-                |found: &FoundDatabase| catalog.database(&Scope::new(&found.tenant, &found.name)).is_none();
+            let unknown_database = |found: &FoundDatabase| {
+                let known = catalog.database(&Scope::new(&found.tenant, &found.name)).is_some();
+                !known && !self.withheld.has_database(instance, found)
+            };
             let unknown = |found: &FoundCollection| {
-                let edges_own = is_reserved(&found.name) || withheld.contains(&(instance, found.id));
+                let edges_own = is_reserved(&found.name) || self.withheld.has(instance, found);
                 !edges_own && is_unknown(catalog, found, instance)
             };
             Adoption {

@@ -15,7 +15,7 @@ impl Rejoin {
         loop {
             tokio::time::sleep(SOON).await;
             for instance in registry.ids().filter(|id| self.core.is_in_use(*id)) {
-                let (now, interval) = (clock::now(), self.options.marker_interval);
+                let (now, interval) = (clock::now(), self.options.get().marker_interval);
                 let lacks = self.core.discovery().markers().lacks_its_own(instance);
                 let last = marks.get(&instance).copied().unwrap_or_default();
                 // Before the server is asked what it carries: what is claimed was there then.

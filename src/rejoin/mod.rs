@@ -14,8 +14,10 @@ mod foreign;
 mod inspect;
 mod marker;
 mod marking;
+mod options;
 mod tally;
 mod wipe;
+mod withheld;
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -29,37 +31,14 @@ use self::error::InspectError;
 use self::foreign::Foreigners;
 pub use self::inspect::Inspector;
 use self::inspect::{Adopted, Adopting};
+pub use self::options::{FirstLook, RejoinOptions};
 use crate::clock;
 use crate::coordinator::{Core, Difference, Inspections};
+use crate::current::Current;
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Observation, Phase};
 use crate::lasting::LastingStates;
-use crate::order::{Comparison, Duty, Evidence, ForeignPolicy, Input, Keeping, LaneState, Origin, Reach};
-
-/// Options of rejoin.
-#[derive(Clone, Debug)]
-pub struct RejoinOptions {
-    /// The interval at which every lane and phase is looked at again.
-    pub interval: Duration,
-    /// The time limit of one read of a comparison.
-    pub deadline: Duration,
-    pub first_look: FirstLook,
-    /// How often a server is marked anew while writes flow.
-    pub marker_interval: Duration,
-    /// What becomes of a server that holds somebody else's data.
-    pub foreign: ForeignPolicy,
-    /// How long what was sent and not answered may still be executed.
-    pub settle_time: Duration,
-}
-
-/// What must be done before the edge serves clients.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FirstLook {
-    /// The instances are inspected, and what existed before the edge is adopted and compared.
-    InstancesAndAdoption,
-    /// The instances are inspected. The edge before this one has adopted what was to be adopted.
-    Instances,
-}
+use crate::order::{Comparison, Duty, Evidence, Input, Keeping, LaneState, Origin, Reach};
 
 /// The interval of inspections that fail.
 const SOON: Duration = Duration::from_secs(1);
@@ -83,7 +62,8 @@ pub struct Rejoin {
     core: Arc<Core>,
     inspector: Inspector,
     client: Client,
-    options: RejoinOptions,
+    options: Current<RejoinOptions>,
+    first: FirstLook,
     begun: Instant,
     adopt_later: Mutex<HashSet<InstanceId>>,
     /// The reference's position when the comparison found a difference.
@@ -98,13 +78,32 @@ pub struct Rejoin {
 
 impl Rejoin {
     /// Run it in the runtime that the clients are to belong to.
-    pub fn new(core: Arc<Core>, inspector: Inspector, client: Client, options: RejoinOptions) -> Self {
+    pub fn new(
+        core: Arc<Core>,
+        inspector: Inspector,
+        client: Client,
+        options: Current<RejoinOptions>,
+        first: FirstLook,
+    ) -> Self {
         let all = core.registry.ids().collect();
         let (adopt_later, begun) = (Mutex::new(all), clock::now());
         let (unequal, unseen, unclear) = (Mutex::default(), LastingStates::default(), LastingStates::default());
         let differing = LastingStates::default();
-        let foreigners = Foreigners::new(options.foreign, options.settle_time, begun);
-        Rejoin { core, inspector, client, options, begun, adopt_later, unequal, unseen, unclear, differing, foreigners }
+        let foreigners = Foreigners::new(begun);
+        Rejoin {
+            core,
+            inspector,
+            client,
+            options,
+            first,
+            begun,
+            adopt_later,
+            unequal,
+            unseen,
+            unclear,
+            differing,
+            foreigners,
+        }
     }
 
     /// Runs until the future is dropped. `ready` is called once, when clients may come: what answered at the start has
@@ -143,7 +142,7 @@ impl Rejoin {
             }
         };
         let _ = tokio::time::timeout(FIRST_LOOK, looked_at).await;
-        if self.options.first_look == FirstLook::Instances {
+        if self.first == FirstLook::Instances {
             return;
         }
         let compared = async {
@@ -199,7 +198,7 @@ impl Rejoin {
             let wait = match phase {
                 Phase::Returned => SOON,
                 _ if backlog.is_some() => MOMENT,
-                _ => self.options.interval,
+                _ => self.options.get().interval,
             };
             // Nothing is missed: the phase is read again after each tick, and now and then without one.
             tokio::select! {
@@ -237,7 +236,7 @@ impl Rejoin {
             // Said once, when it was found out: it stays so until another server is there.
             Err(InspectError::Unsupported(_)) => Admission::Superseded,
             Err(InspectError::Foreign(_)) => {
-                self.foreigners.deal_with(&self.core, &self.inspector, instance).await;
+                self.foreigners.deal_with(&self.core, &self.inspector, instance, &self.options.get()).await;
                 Admission::Superseded
             }
             Err(error) => {
@@ -309,8 +308,9 @@ impl Rejoin {
         let mut copies = Copies::default();
         let mut round: usize = 0;
         loop {
-            tokio::time::sleep(self.options.interval).await;
+            tokio::time::sleep(self.options.get().interval).await;
             self.core.step(Input::LookAgain);
+            self.core.sync_numbers().round();
             self.spot_check(round).await;
             round = round.wrapping_add(1);
             self.watch_copies(&mut copies);
@@ -424,7 +424,7 @@ impl Rejoin {
     async fn compare(&self, comparison: &Comparison) {
         let instance = self.core.registry.name(comparison.instance);
         let collection = comparison.collection;
-        match compare(&self.core, &self.client, comparison, self.options.deadline).await {
+        match compare(&self.core, &self.client, comparison, self.core.registry().timeouts().attempt).await {
             Found::Equal { records } => {
                 self.compared(comparison.instance);
                 self.differing.ended(&(collection, comparison.instance), clock::now());
@@ -466,7 +466,8 @@ impl Rejoin {
         let clear = difference.served == 0
             && difference.records > 0
             && self.core.board().can_keep(collection, instance) == Ok(Keeping::TakesOver)
-            && is_the_only_full_one(&self.core, &self.client, comparison, self.options.deadline).await;
+            && is_the_only_full_one(&self.core, &self.client, comparison, self.core.registry().timeouts().attempt)
+                .await;
         if !clear {
             self.core.discovery().differences().note(collection, instance, difference);
             return false;

@@ -2,35 +2,40 @@
 //! loaded.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::options::{self, Options};
+use super::reload::Reloader;
 use super::services::{
-    AuditService, EventService, ExecutorService, HandOut, HealService, JournalService, RejoinService, RetentionService,
+    AuditService, EventService, ExecutorService, HandOut, HealService, JournalService, ObserverService, RejoinService,
+    RetentionService,
 };
 use super::start_error::StartError;
-use crate::admin::{Admin, AdminOptions, Listeners, StoreKind, shown_in_event};
+use crate::admin::{Admin, Earlier, Listeners, shown_in_event};
 use crate::audit::{AuditReport, Auditor};
 use crate::clock::Timestamp;
-use crate::config::{Config, ConnectionPooling};
+use crate::config::{Config, GranularLocking};
 use crate::coordinator::{Core, CoreParts, Inspections, Restored, restore};
+use crate::current::Current;
 use crate::events::{Hub, Webhook};
-use crate::executor::{LateWrites, ResourceLimits, Resources, Runner, RunnerOptions};
+use crate::executor::{Holds, LateWrites, MemoryInUse, MemoryWatch, RecordWrites, ResourceLimits, Resources, Runner};
 use crate::heal::{HealProgress, Healer};
-use crate::ids::InstanceName;
-use crate::instance::{Client, Health, Registry, Target, Timeouts};
+use crate::instance::{Client, Health, Registry, Target};
 use crate::journal::{Journal, JournalOptions, Store};
 use crate::lease::Lease;
+use crate::process::Observer;
 use crate::proxy::{Admission, Edge, EdgeSlot, Objects, Vouch};
-use crate::rejoin::{FirstLook, Inspector, Rejoin, RejoinOptions};
+use crate::rejoin::{FirstLook, Inspector, Rejoin};
+use crate::wire::{Descriptors, VisitorLimits, Visitors};
 
 /// What is there before the journal is.
 pub(super) struct Components {
-    pub config: Arc<Config>,
+    pub config: Current<Config>,
+    pub options: Options,
+    pub reloader: Arc<Reloader>,
     pub registry: Arc<Registry>,
     pub store: Arc<dyn Store>,
-    pub kind: StoreKind,
     pub lease: Arc<Lease>,
     pub late_writes: Arc<LateWrites>,
     pub health: Arc<Health>,
@@ -42,6 +47,8 @@ pub(super) struct Components {
     /// Notified when a commit shows that another edge has the journal.
     pub lost: mpsc::Sender<String>,
     pub journal_stopped: oneshot::Receiver<()>,
+    /// Handed on by the program that this one has replaced.
+    pub placements: Option<String>,
 }
 
 /// The edge at work.
@@ -54,15 +61,16 @@ pub(super) struct Active {
 impl Components {
     /// What the journal holds. Reads, but for the statuses that an end of an earlier edge left open.
     pub async fn load(&self) -> Result<Restored, StartError> {
-        let names = self.names();
+        let names = self.registry.names();
         self.store.begin(&names, Timestamp::now()).await?;
-        Ok(restore(self.store.as_ref(), &names, self.config.limits.merge).await?)
+        Ok(restore(self.store.as_ref(), &names, self.config.get().limits.merge).await?)
     }
 
     /// Builds the rooms that need the journal and gives each service its work.
     pub fn activate(mut self, restored: Restored, first_look: FirstLook) -> Active {
-        let resources = self.resources();
-        let journal_options = JournalOptions { timeout: self.config.journal_timeout, ..JournalOptions::default() };
+        let config = self.config.get();
+        let resources = self.resources(&config);
+        let journal_options = JournalOptions { timeout: config.journal_timeout, ..JournalOptions::default() };
         let (journal, unconnected) = Journal::open(Arc::clone(&self.store), journal_options);
         let parts = CoreParts {
             registry: Arc::clone(&self.registry),
@@ -72,9 +80,14 @@ impl Components {
             requests: Arc::clone(&resources) as _,
         };
         let (core, work) = Core::new(restored, parts);
+        // After another edge has held the journal, nobody counts on them any more.
+        if let Some(placements) = self.placements.take().filter(|_| first_look == FirstLook::InstancesAndAdoption) {
+            core.resume(&placements);
+        }
         let task = unconnected.connect(Arc::clone(&core) as _);
-        let hub = Hub::new(Arc::clone(&self.store), self.config.limits.event_streams);
-        let webhook = self.target.take().zip(self.config.webhook.as_ref()).map(|(target, webhook)| {
+        let (streams, of_one) = (config.limits.event_streams, config.limits.event_streams_per_address);
+        let hub = Hub::new(Arc::clone(&self.store), streams, of_one);
+        let webhook = self.target.take().zip(config.webhook.as_ref()).map(|(target, webhook)| {
             let options = webhook.options.clone();
             Webhook::new(Arc::clone(&self.store), journal.clone(), target, options, shown_in_event)
         });
@@ -82,14 +95,20 @@ impl Components {
         let events = EventService { hub, reports: journal.reports(), webhook };
         let inspections = Arc::new(Inspections::default());
         let (served, serving) = oneshot::channel();
-        let runner =
-            Runner::new(Arc::clone(&core), resources, self.client(), self.runner_options(), Arc::clone(&inspections));
-        let rejoin = self.rejoin(&core, first_look);
-        let (healer, healing) = self.healer(&core);
+        let runner = Runner::new(
+            Arc::clone(&core),
+            resources,
+            self.client(&config),
+            self.options.runner.clone(),
+            Arc::clone(&inspections),
+        );
+        let memory = MemoryWatch::new(Arc::clone(&core), config.limits.merge, self.memory_in_use());
+        let rejoin = self.rejoin(&core, &config, first_look);
+        let (healer, healing) = self.healer(&core, &config);
         let audits = Arc::<AuditReport>::default();
-        let auditor = self.auditor(&core, &audits);
-        let (edge_slot, edge, listen) =
-            (self.edge_slot.clone(), self.edge(&core, listeners, (healing, audits)), self.config.listen);
+        let auditor = self.auditor(&core, &config, &audits);
+        let (edge, observer) = self.edge(&core, &config, listeners, (healing, audits));
+        let (edge_slot, listen) = (self.edge_slot.clone(), config.listen);
         let ready = Box::new(move || {
             edge_slot.open(edge);
             tracing::info!(%listen, "serving");
@@ -99,128 +118,131 @@ impl Components {
         let retention = self.retention(&core);
         self.hand_out.give(
             JournalService { task, stop: self.journal_stopped, lost: self.lost },
-            ExecutorService { runner, work },
+            ExecutorService { runner, work, memory },
             RejoinService { rejoin, inspections, ready },
             (HealService(healer), AuditService(auditor)),
             retention,
-            events,
+            (events, observer),
         );
         Active { core, serving }
     }
 
-    fn names(&self) -> Vec<InstanceName> {
-        self.config.instances.iter().map(|instance| instance.name.clone()).collect()
-    }
-
-    fn resources(&self) -> Arc<Resources> {
+    fn resources(&self, config: &Config) -> Arc<Resources> {
         // No key of its own sets the cache: it has a part of what is set for bodies.
         let limits = ResourceLimits {
-            cached_bytes: self.config.limits.admission.buffered_bytes as u64 / 4,
-            concurrent_attempts: self.config.limits.concurrent_attempts,
+            cached_bytes: config.limits.admission.buffered_bytes as u64 / 4,
+            holds: Holds { writers: config.batching.hold, replicas: config.batching.replica_lag },
+            concurrent_attempts: config.limits.admission.concurrent_attempts,
+            record_writes: match config.granular_locking {
+                GranularLocking::Enabled => RecordWrites::SideBySide,
+                GranularLocking::Disabled => RecordWrites::OneByOne,
+            },
         };
         let instances = self.registry.ids().len();
         Resources::new(Arc::clone(&self.store), instances, Arc::clone(&self.late_writes), &limits)
     }
 
-    fn client(&self) -> Client {
-        let most = self.config.limits.answer_bytes.as_usize();
+    /// What is nearer to its limit: the bodies, or the process.
+    fn memory_in_use(&self) -> MemoryInUse {
+        // What the system tells of the process takes longer to read, and changes more slowly.
+        const EACH: u32 = 4;
+        let (admission, observer) = (Arc::clone(&self.admission), Observer::default());
+        let (mut looks, mut process) = (0_u32, 0.0);
+        Box::new(move || {
+            if looks.is_multiple_of(EACH) {
+                process = observer.memory().and_then(|memory| memory.percent()).unwrap_or_default();
+            }
+            looks = looks.wrapping_add(1);
+            admission.bodies_percent().max(process)
+        })
+    }
+
+    fn client(&self, config: &Config) -> Client {
+        let most = config.limits.answer_bytes.as_usize();
         Client::new(Arc::clone(&self.registry)).with_max_answer_bytes(most)
     }
 
-    /// Copied: other rooms use each of these values too.
-    fn runner_options(&self) -> RunnerOptions {
-        RunnerOptions {
-            attempt_timeout: self.config.attempt_timeout,
-            request_timeout: self.config.proxy.request_timeout,
-            settle_time: self.config.settle_time,
-            quarantine_wait: self.config.quarantine_wait,
-        }
+    fn rejoin(&self, core: &Arc<Core>, config: &Config, first_look: FirstLook) -> Rejoin {
+        let tenants = config.adopt.tenants.clone();
+        let inspector = Inspector::new(Arc::clone(core), self.client(config), tenants);
+        Rejoin::new(Arc::clone(core), inspector, self.client(config), self.options.rejoin.clone(), first_look)
     }
 
-    fn rejoin(&self, core: &Arc<Core>, first_look: FirstLook) -> Rejoin {
-        let deadline = self.config.attempt_timeout;
-        let tenants = self.config.adopt.tenants.clone();
-        let inspector = Inspector::new(Arc::clone(core), self.client(), tenants, deadline);
-        // Copied: the pages and other rooms use the first two values too, and the start decides the third.
-        let options = RejoinOptions {
-            interval: self.config.recovery_interval,
-            deadline,
-            first_look,
-            marker_interval: self.config.marker_interval,
-            foreign: self.config.foreign,
-            settle_time: self.config.settle_time,
-        };
-        Rejoin::new(Arc::clone(core), inspector, self.client(), options)
-    }
-
-    fn healer(&self, core: &Arc<Core>) -> (Healer, Arc<HealProgress>) {
-        let (deadline, options) = (self.config.attempt_timeout, self.config.heal);
+    fn healer(&self, core: &Arc<Core>, config: &Config) -> (Healer, Arc<HealProgress>) {
         let progress = Arc::new(HealProgress::default());
-        (Healer::new(Arc::clone(core), self.client(), deadline, options, Arc::clone(&progress)), progress)
+        let options = self.options.heal.clone();
+        (Healer::new(Arc::clone(core), self.client(config), options, Arc::clone(&progress)), progress)
     }
 
-    fn auditor(&self, core: &Arc<Core>, report: &Arc<AuditReport>) -> Auditor {
-        let (options, report) = (self.config.audit, Arc::clone(report));
-        Auditor::new(Arc::clone(core), self.client(), options, self.config.attempt_timeout, report)
+    fn auditor(&self, core: &Arc<Core>, config: &Config, report: &Arc<AuditReport>) -> Auditor {
+        Auditor::new(Arc::clone(core), self.client(config), self.options.audit.clone(), Arc::clone(report))
     }
 
     fn retention(&self, core: &Arc<Core>) -> RetentionService {
         RetentionService {
             store: Arc::clone(&self.store),
-            instances: self.names(),
-            options: self.config.journal.retention.clone(),
+            options: self.options.retention.clone(),
             core: Arc::clone(core),
         }
     }
 
-    fn edge(&self, core: &Arc<Core>, listeners: Listeners, progress: (Arc<HealProgress>, Arc<AuditReport>)) -> Edge {
+    /// The proxy, and who observes for its pages.
+    fn edge(
+        &self,
+        core: &Arc<Core>,
+        config: &Config,
+        listeners: Listeners,
+        progress: (Arc<HealProgress>, Arc<AuditReport>),
+    ) -> (Edge, ObserverService) {
         let (health, admission) = (Arc::clone(&self.health), Arc::clone(&self.admission));
-        // Copied: `rejoin` and the proxy use the configured values too.
-        let options = AdminOptions {
-            recovery_interval: self.config.recovery_interval,
-            store: self.kind,
-            key_headers: self.config.proxy.idempotency.clone(),
-        };
-        let vouch = Vouch::new(Arc::clone(core), self.config.vouch.clone(), self.config.quarantine_wait);
+        let vouch = Vouch::new(Arc::clone(core), config.vouch.clone(), self.options.quarantine_wait.clone());
         let (shared, known) = (Arc::clone(&admission), Arc::clone(&vouch));
-        let objects = Objects::new(self.config.limits.collection_cache_bytes.as_usize());
+        let objects = Objects::new(config.limits.collection_cache_bytes.as_usize());
+        let (options, reload) = (self.options.admin.clone(), Arc::clone(&self.reloader) as _);
         let of_admin = (known, Arc::clone(&objects));
-        let pages = Admin::new(Arc::clone(core), shared, Arc::clone(&health), listeners, of_admin, progress, &options);
+        let (parts, others) = ((Arc::clone(core), shared, Arc::clone(&health)), (progress, self.earlier(core, config)));
+        let pages = Admin::new(parts, listeners, of_admin, others, (options, reload));
         let pages = Arc::new(pages);
-        Edge::new(
-            Arc::clone(core),
-            health,
-            admission,
-            pages,
-            self.client(),
-            (vouch, objects),
-            self.config.proxy.clone(),
-        )
+        let (observer, proxy) = (ObserverService(Arc::clone(&pages)), self.options.proxy.clone());
+        let edge = Edge::new(Arc::clone(core), health, admission, pages, self.client(config), (vouch, objects), proxy);
+        (edge, observer)
+    }
+}
+
+impl Components {
+    /// The pages in an earlier system's names.
+    fn earlier(&self, core: &Arc<Core>, config: &Config) -> Earlier {
+        let (core, admission, health) = (Arc::clone(core), Arc::clone(&self.admission), Arc::clone(&self.health));
+        Earlier::new(core, admission, health, self.client(config), self.options.admin.clone())
     }
 }
 
 pub(super) fn registry(config: &Config) -> Result<Arc<Registry>, StartError> {
-    // Derived: one key sets two of them, a switch sets the third, and none sets the last.
-    let timeouts = Timeouts {
-        attempt: config.attempt_timeout,
-        read: config.attempt_timeout,
-        idle: match config.connection_pooling {
-            ConnectionPooling::Enabled => Timeouts::default().idle,
-            // Kept for no time at all.
-            ConnectionPooling::Disabled => Duration::ZERO,
-        },
-        ..Timeouts::default()
-    };
-    let registry = Registry::new(config.instances.clone(), timeouts, config.health);
+    let registry = Registry::new(config.instances.clone(), options::timeouts(config), config.health);
     registry.map_err(|error| StartError::Setup(error.to_string()))
 }
 
 /// Where events are posted, if anywhere.
 pub(super) fn target(config: &Config) -> Result<Option<Target>, StartError> {
-    let target = config.webhook.as_ref().map(|webhook| Target::new(webhook.url.clone(), webhook.ca_file.clone()));
+    let target =
+        config.webhook.as_ref().map(|webhook| Target::new("webhook", webhook.url.clone(), webhook.ca_file.clone()));
     target.transpose().map_err(|error| StartError::Setup(error.to_string()))
 }
 
-pub(super) fn admission(config: &Config) -> Arc<Admission> {
-    Admission::new(config.limits.admission.clone())
+pub(super) fn admission(config: &Config, descriptors: Descriptors) -> Arc<Admission> {
+    let (wanted, possible) = (config.limits.wire.connections, descriptors.connections());
+    if wanted > possible {
+        tracing::warn!(
+            descriptors = descriptors.0,
+            connections = possible,
+            wanted,
+            "this process may open too few files for limits.connections: raise its limit (LimitNOFILE, ulimit -n)"
+        );
+    }
+    let limits = VisitorLimits {
+        connections: wanted.min(possible),
+        per_address: config.limits.wire.connections_per_address.min(possible),
+        proxies: config.proxy.entrance.trusted.clone(),
+    };
+    Admission::new(config.limits.admission.clone(), Visitors::new(limits))
 }

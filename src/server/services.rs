@@ -9,12 +9,13 @@ use pingora::services::background::BackgroundService;
 use tokio::signal::unix::SignalKind;
 use tokio::sync::{mpsc, oneshot, watch};
 
+use crate::admin::Admin;
 use crate::audit::Auditor;
 use crate::coordinator::{Core, EXIT_CODE, Inspections, WorkQueue};
+use crate::current::Current;
 use crate::events::{Hub, Webhook};
-use crate::executor::Runner;
+use crate::executor::{MemoryWatch, Runner};
 use crate::heal::Healer;
-use crate::ids::InstanceName;
 use crate::journal::retention::{self, RetentionOptions};
 use crate::journal::{Ended, JournalTask, Store};
 use crate::rejoin::Rejoin;
@@ -80,6 +81,7 @@ pub(super) struct Tasks {
     pub audit: Task<AuditService>,
     pub retention: Task<RetentionService>,
     pub events: Task<EventService>,
+    pub observer: Task<ObserverService>,
 }
 
 /// Where their work is handed out.
@@ -91,6 +93,7 @@ pub(super) struct HandOut {
     audit: oneshot::Sender<AuditService>,
     retention: oneshot::Sender<RetentionService>,
     events: oneshot::Sender<EventService>,
+    observer: oneshot::Sender<ObserverService>,
 }
 
 /// The services, and where their work is handed out.
@@ -102,6 +105,7 @@ pub(super) fn tasks() -> (HandOut, Tasks) {
     let (give_audit, audit) = Task::later();
     let (give_retention, retention) = Task::later();
     let (give_events, events) = Task::later();
+    let (give_observer, observer) = Task::later();
     let hand_out = HandOut {
         journal: give_journal,
         executor: give_sync,
@@ -110,8 +114,9 @@ pub(super) fn tasks() -> (HandOut, Tasks) {
         audit: give_audit,
         retention: give_retention,
         events: give_events,
+        observer: give_observer,
     };
-    (hand_out, Tasks { journal, executor, rejoin, heal, audit, retention, events })
+    (hand_out, Tasks { journal, executor, rejoin, heal, audit, retention, events, observer })
 }
 
 impl HandOut {
@@ -123,7 +128,7 @@ impl HandOut {
         rejoin: RejoinService,
         (heal, audit): (HealService, AuditService),
         retention: RetentionService,
-        events: EventService,
+        (events, observer): (EventService, ObserverService),
     ) {
         let _ = self.journal.send(journal);
         let _ = self.executor.send(executor);
@@ -132,6 +137,7 @@ impl HandOut {
         let _ = self.audit.send(audit);
         let _ = self.retention.send(retention);
         let _ = self.events.send(events);
+        let _ = self.observer.send(observer);
     }
 }
 
@@ -158,12 +164,16 @@ impl Work for JournalService {
 pub(super) struct ExecutorService {
     pub runner: Arc<Runner>,
     pub work: WorkQueue,
+    pub memory: MemoryWatch,
 }
 
 #[async_trait]
 impl Work for ExecutorService {
     async fn work(self, _shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
-        self.runner.run(self.work).await;
+        tokio::select! {
+            () = self.runner.run(self.work) => {}
+            () = self.memory.run() => {}
+        }
     }
 }
 
@@ -201,8 +211,7 @@ impl Work for AuditService {
 
 pub(super) struct RetentionService {
     pub store: Arc<dyn Store>,
-    pub instances: Vec<InstanceName>,
-    pub options: RetentionOptions,
+    pub options: Current<RetentionOptions>,
     pub core: Arc<Core>,
 }
 
@@ -210,7 +219,22 @@ pub(super) struct RetentionService {
 impl Work for RetentionService {
     async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
         let stopped = async move { drop(shutdown.wait_for(|stop| *stop).await) };
-        retention::run(self.store, self.instances, self.options, self.core, stopped).await;
+        let registry = Arc::clone(self.core.registry());
+        let configured = move || registry.names();
+        retention::run(self.store, configured, self.options, self.core, stopped).await;
+    }
+}
+
+/// Observes for the dashboards.
+pub(super) struct ObserverService(pub Arc<Admin>);
+
+#[async_trait]
+impl Work for ObserverService {
+    async fn work(self, mut shutdown: ShutdownWatch, _ready: ServiceReadyNotifier) {
+        tokio::select! {
+            () = self.0.observe() => {}
+            _ = shutdown.wait_for(|stop| *stop) => {}
+        }
     }
 }
 

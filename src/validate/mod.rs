@@ -18,7 +18,7 @@ mod report;
 mod run;
 mod sample;
 
-pub use self::client::{CallError, Operator};
+pub use self::client::{CallError, Collections, Live, Operator, Prefixes, TestName};
 pub use self::options::{Options, Task, Words, described};
 pub use self::report::Report;
 

@@ -81,7 +81,7 @@ impl Origins {
         Some(reply)
     }
 
-    fn allows(&self, origin: &HeaderValue) -> bool {
+    pub(super) fn allows(&self, origin: &HeaderValue) -> bool {
         match self {
             Origins::None => false,
             Origins::Any => true,

@@ -4,17 +4,22 @@
 //! It defines these types and their rules. It opens no connection and knows neither the proxy nor the pages.
 
 pub mod idempotency_key;
+pub mod rfc3339;
 
 mod cors;
+mod guard;
+mod hardening;
 mod page;
 mod reply;
 mod trace;
 
 pub use self::cors::Origins;
+pub use self::guard::{Denied, Guard, HostPattern, Hosts, Transport};
+pub use self::hardening::harden;
 pub use self::idempotency_key::KeyHeaders;
-pub use self::page::{Live, OwnPages, PageAnswer, PageRequest};
+pub use self::page::{CLIENT_SCRIPT, Live, OwnPages, PageAnswer, PageRequest};
 pub use self::reply::{Connection, INSTANCE, REPLAYED, Reply, TRANSACTION_ID};
-pub use self::trace::{TRACE_ID, TraceId};
+pub use self::trace::{RequestName, TRACE_ID, TraceId};
 
 /// Whether `POST /api/v2/reset` may reach the instances.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

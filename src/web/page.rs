@@ -7,6 +7,10 @@ use bytes::Bytes;
 use http::HeaderMap;
 
 use super::Reply;
+use crate::auth::Principal;
+
+/// The JavaScript client: the only page that pages of other origins may load as a script.
+pub const CLIENT_SCRIPT: &str = "/transaction/safety/client.js";
 
 /// A request for one of the edge's own pages, read whole.
 #[derive(Clone, Debug)]
@@ -19,6 +23,7 @@ pub struct PageRequest {
     pub headers: HeaderMap,
     pub body: Bytes,
     pub client_ip: Option<String>,
+    pub principal: Principal,
 }
 
 /// The edge's own pages, whatever they are: the proxy only asks for them.

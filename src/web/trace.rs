@@ -1,12 +1,36 @@
-//! The id of one request: in the log, in the edge's own error answers, and in the requests to instances.
+//! What one request is called: in the log, in the edge's own error answers, in a trace, and in the requests to instances.
 //!
 //! It decides what counts as an id. The rooms that answer, log or send write it down.
 
-use http::{HeaderMap, HeaderValue};
+use std::sync::LazyLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use http::{HeaderMap, HeaderName, HeaderValue};
 use uuid::Uuid;
 
 pub use crate::chroma::TRACE_ID;
+use crate::ids::TraceContext;
 pub use crate::ids::TraceId;
+use crate::traces::TRACEPARENT;
+
+/// What a request is called where it is passed on.
+#[derive(Clone, Copy, Debug)]
+pub struct RequestName {
+    pub id: TraceId,
+    /// Its place in a trace, if it has one.
+    pub context: Option<TraceContext>,
+}
+
+impl RequestName {
+    /// As headers.
+    pub fn headers(self) -> impl Iterator<Item = (HeaderName, HeaderValue)> {
+        let context = self.context.and_then(|context| HeaderValue::from_str(&context.to_string()).ok());
+        [(TRACE_ID, self.id.header())].into_iter().chain(context.map(|context| (TRACEPARENT, context)))
+    }
+}
+
+/// The golden ratio's digits, odd: neighbours look nothing alike.
+const STEP: u128 = 0x9e37_79b9_7f4a_7c15_f39c_c060_5ced_c835;
 
 impl TraceId {
     /// The id that the request brings, if it is one; else a new one.
@@ -16,9 +40,13 @@ impl TraceId {
         brought.and_then(|text| u128::from_str_radix(text, 16).ok()).map_or_else(Self::random, TraceId)
     }
 
-    /// A new id.
+    /// A new id, which nobody has to be unable to guess: no two of a process are the same, nor, as good as certainly, of two.
     pub fn random() -> Self {
-        TraceId(Uuid::new_v4().as_u128())
+        static FIRST: LazyLock<u128> = LazyLock::new(|| Uuid::new_v4().as_u128());
+        static COUNT: AtomicU64 = AtomicU64::new(0);
+        // An odd step visits every number once.
+        let step = u128::from(COUNT.fetch_add(1, Ordering::Relaxed)).wrapping_mul(STEP);
+        TraceId(FIRST.wrapping_add(step))
     }
 
     /// As a header's value.
@@ -30,6 +58,12 @@ impl TraceId {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn new_ids_are_all_different() {
+        let ids: std::collections::HashSet<String> = (0..1000).map(|_| TraceId::random().to_string()).collect();
+        assert!(ids.len() == 1000 && ids.iter().all(|id| id.len() == 32));
+    }
 
     #[test]
     fn an_id_that_is_one_is_kept_and_anything_else_replaced() {

@@ -1,11 +1,14 @@
-//! A certificate authority of a test's own, and the TLS end of a server that it vouches for.
+//! A certificate authority of a test's own, and the TLS ends that it vouches for.
 
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use rcgen::{BasicConstraints, CertificateParams, IsCa, Issuer, KeyPair};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use tokio_rustls::rustls::crypto::ring;
 use tokio_rustls::rustls::pki_types::PrivateKeyDer;
-use tokio_rustls::rustls::{ServerConfig, version};
+use tokio_rustls::rustls::server::WebPkiClientVerifier;
+use tokio_rustls::rustls::{RootCertStore, ServerConfig, version};
 
 /// A server's end, certified for one name.
 pub struct Certified {
@@ -14,20 +17,78 @@ pub struct Certified {
     pub server: Arc<ServerConfig>,
 }
 
+/// Signs certificates.
+pub struct Authority(CertifiedIssuer<'static, KeyPair>);
+
+impl fmt::Debug for Authority {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Authority")
+    }
+}
+
+/// The two files of a certificate, both PEM.
+#[derive(Clone, Debug)]
+pub struct Files {
+    pub cert: PathBuf,
+    pub key: PathBuf,
+}
+
+impl Authority {
+    /// A new one.
+    pub fn new() -> Authority {
+        let mut params = CertificateParams::new(Vec::new()).expect("an authority");
+        params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        let key = KeyPair::generate().expect("a key");
+        Authority(CertifiedIssuer::self_signed(params, key).expect("an authority's certificate"))
+    }
+
+    /// What has to be trusted, as PEM.
+    pub fn pem(&self) -> String {
+        self.0.pem()
+    }
+
+    /// Writes a certificate for this name into the folder, with its key.
+    pub fn issue(&self, name: &str, folder: &Path) -> Files {
+        let key = KeyPair::generate().expect("a key");
+        let params = CertificateParams::new(vec![name.to_owned()]).expect("a certificate's name");
+        let certificate = params.signed_by(&key, &self.0).expect("a certificate");
+        let files = Files { cert: folder.join(format!("{name}.pem")), key: folder.join(format!("{name}.key")) };
+        std::fs::write(&files.cert, certificate.pem()).expect("a file");
+        std::fs::write(&files.key, key.serialize_pem()).expect("a file");
+        files
+    }
+
+    /// A server's end for this name; clients must show a certificate of that authority.
+    pub fn server(&self, name: &str, clients: Option<&Authority>) -> Arc<ServerConfig> {
+        let provider = Arc::new(ring::default_provider());
+        let key = KeyPair::generate().expect("a key");
+        let leaf = CertificateParams::new(vec![name.to_owned()]).expect("a certificate's name");
+        let leaf = leaf.signed_by(&key, &self.0).expect("a certificate");
+        let builder = ServerConfig::builder_with_provider(Arc::clone(&provider))
+            .with_protocol_versions(&[&version::TLS12, &version::TLS13])
+            .expect("versions of TLS");
+        let builder = match clients {
+            None => builder.with_no_client_auth(),
+            Some(authority) => {
+                let mut roots = RootCertStore::empty();
+                roots.add(authority.0.der().clone()).expect("an authority");
+                let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider);
+                builder.with_client_cert_verifier(verifier.build().expect("a verifier"))
+            }
+        };
+        let key = PrivateKeyDer::Pkcs8(key.serialize_der().into());
+        Arc::new(builder.with_single_cert(vec![leaf.der().clone()], key).expect("a server's certificate"))
+    }
+}
+
+impl Default for Authority {
+    fn default() -> Authority {
+        Authority::new()
+    }
+}
+
 /// A new authority that vouches for this name.
 pub fn certified(name: &str) -> Certified {
-    let ca_key = KeyPair::generate().expect("a key");
-    let mut ca = CertificateParams::new(Vec::new()).expect("an authority");
-    ca.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
-    let authority = ca.self_signed(&ca_key).expect("an authority's certificate").pem();
-    let key = KeyPair::generate().expect("a key");
-    let leaf = CertificateParams::new(vec![name.to_owned()]).expect("a certificate's name");
-    let leaf = leaf.signed_by(&key, &Issuer::from_params(&ca, &ca_key)).expect("a certificate");
-    let server = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_protocol_versions(&[&version::TLS12, &version::TLS13])
-        .expect("versions of TLS")
-        .with_no_client_auth()
-        .with_single_cert(vec![leaf.der().clone()], PrivateKeyDer::Pkcs8(key.serialize_der().into()))
-        .expect("a server's certificate");
-    Certified { authority, server: Arc::new(server) }
+    let authority = Authority::new();
+    Certified { authority: authority.pem(), server: authority.server(name, None) }
 }

@@ -10,7 +10,7 @@ use nix::unistd::Pid;
 use tempfile::TempDir;
 
 use super::http::Client;
-use super::place::{self, Port, wait_for};
+use super::place::{self, Port, wait_for, wait_until_stopped};
 
 const START: Duration = Duration::from_secs(30);
 const LAUNCH: &str = "import sys, chromadb_rust_bindings as server; server.cli(['chroma', 'run'] + sys.argv[1:])";
@@ -183,6 +183,7 @@ impl ChromaServer {
     /// SIGSTOP: it hangs, and connections to it are still accepted.
     pub fn stop(&self) {
         self.signal(Signal::SIGSTOP);
+        wait_until_stopped(self.child.as_ref().expect("a running server").id());
     }
 
     /// SIGCONT.
@@ -211,6 +212,11 @@ impl ChromaServer {
     /// A copy of its data.
     pub fn save(&self) -> tempfile::TempDir {
         assert!(self.child.is_none(), "kill it first");
+        self.snapshot()
+    }
+
+    /// A copy of its data as it is now. Stop it first: then it is as after a power failure.
+    pub fn snapshot(&self) -> tempfile::TempDir {
         let saved = tempfile::tempdir().expect("a folder");
         copy(&self.dir.join("data"), &saved.path().join("data"));
         saved

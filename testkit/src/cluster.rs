@@ -50,6 +50,11 @@ impl Cluster {
         (Cluster { edge: configure(edge).start(), servers }, relays)
     }
 
+    /// These servers, and an edge whose instances are where the configuration says.
+    pub fn at(servers: Vec<ChromaServer>, configure: impl FnOnce(Builder) -> Builder) -> Cluster {
+        Cluster { edge: configure(Edge::builder()).start(), servers }
+    }
+
     pub fn client(&self) -> Client {
         self.edge.client()
     }

@@ -19,8 +19,9 @@ use super::place::{self, Port, wait_for};
 const START: Duration = Duration::from_secs(30);
 const TAIL: usize = 60;
 /// What a shell may have set, and would change what is tested.
-const VARIABLES: [&str; 9] = [
+const VARIABLES: [&str; 11] = [
     "PORT",
+    "HOSTS",
     "PRIMARY_URL",
     "REPLICA_URL",
     "DATABASE_URL",
@@ -29,6 +30,7 @@ const VARIABLES: [&str; 9] = [
     "REQUEST_TIMEOUT",
     "MAX_CONCURRENT_REQUESTS",
     "REQUEST_QUEUE_SIZE",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
 ];
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -50,6 +52,7 @@ enum FileSize {
 pub struct Builder {
     instances: Vec<(String, String)>,
     listen: Listen,
+    program: Option<PathBuf>,
     file_size: FileSize,
     config: String,
     env: Vec<(String, String)>,
@@ -83,9 +86,24 @@ impl Builder {
         self
     }
 
+    /// One more server behind it, by URL, with more keys, as in `headers: { A: b }`.
+    pub fn instance_with(mut self, url: &str, keys: &str) -> Self {
+        self = self.instance_url(url);
+        if let Some((_, known)) = self.instances.last_mut() {
+            known.push_str(&format!(", {keys}"));
+        }
+        self
+    }
+
     /// The variable PORT says where it listens, against its file.
     pub fn listen_by_environment(mut self) -> Self {
         self.listen = Listen::ByEnvironment;
+        self
+    }
+
+    /// Another file to start than the binary that was built.
+    pub fn program(mut self, path: &Path) -> Self {
+        self.program = Some(path.to_owned());
         self
     }
 
@@ -168,6 +186,7 @@ impl Builder {
             port,
             journal,
             env,
+            program: self.program.unwrap_or_else(place::binary),
             configured_port: listen,
             file_size: self.file_size,
             announced: Mutex::default(),
@@ -185,6 +204,7 @@ pub struct Edge {
     port: Port,
     journal: PathBuf,
     env: Vec<(String, String)>,
+    program: PathBuf,
     configured_port: u16,
     file_size: FileSize,
     announced: Mutex<Vec<String>>,
@@ -202,7 +222,7 @@ impl Edge {
 
     fn spawn(&mut self) {
         let log = File::options().create(true).append(true).open(self.log_path()).expect("the edge's log");
-        let binary = place::binary();
+        let binary = &self.program;
         let mut command = match self.file_size {
             FileSize::Unlimited => Command::new(binary),
             FileSize::Limitable => {
@@ -223,6 +243,14 @@ impl Edge {
     fn await_answer(&self) {
         let client = self.client().with_timeout(Duration::from_secs(2));
         wait_for("the edge's first answer", START, || client.send("GET", "/status", "", b"").ok());
+    }
+
+    /// Waits until it serves; for one that asks who wants to know, and shows only its health.
+    pub fn wait_for_health(&self) {
+        let client = self.client().with_timeout(Duration::from_secs(2));
+        wait_for("the edge's health", START, || {
+            client.send("GET", "/health", "", b"").ok().filter(|answer| answer.status == 200)
+        });
     }
 
     /// Starts it again on the same configuration, journal and port.
@@ -256,6 +284,13 @@ impl Edge {
         std::fs::write(path, text).expect("the edge's configuration");
     }
 
+    /// Changes the configuration's file, which the edge reads at its next start, or when it is told to.
+    pub fn rewrite(&self, change: impl FnOnce(&str) -> String) {
+        let path = self.dir().join("edge.yaml");
+        let text = std::fs::read_to_string(&path).expect("the edge's configuration");
+        std::fs::write(path, change(&text)).expect("the edge's configuration");
+    }
+
     /// Whether it has ended by itself; it can be started again then.
     #[allow(dead_code, reason = "asked by the chaos run")]
     pub fn has_ended(&mut self) -> bool {
@@ -264,6 +299,11 @@ impl Edge {
             self.child = None;
         }
         ended
+    }
+
+    /// The id of its process.
+    pub fn process(&self) -> u32 {
+        self.child.as_ref().expect("a running edge").id()
     }
 
     pub fn client(&self) -> Client {

@@ -20,6 +20,8 @@ pub struct Message {
 pub struct Listener {
     pub connection: Connection,
     text: String,
+    /// The beginning of a character.
+    begun: Vec<u8>,
     /// The last id received, with a message or alone.
     pub last_id: String,
 }
@@ -44,7 +46,7 @@ impl Listener {
         assert_eq!(answer.status, 200, "{answer}");
         assert_eq!(answer.header("content-type"), Some("text/event-stream"), "{answer}");
         assert_eq!(answer.header("cache-control"), Some("no-store"), "{answer}");
-        let mut listener = Listener { connection, text: String::new(), last_id: String::new() };
+        let mut listener = Listener { connection, text: String::new(), begun: Vec::new(), last_id: String::new() };
         while !listener.text.contains("\n\n") {
             listener.read().expect("the stream's beginning");
         }
@@ -97,7 +99,16 @@ impl Listener {
 
     fn read(&mut self) -> io::Result<bool> {
         let chunk = self.connection.read_chunk()?;
-        self.text.push_str(std::str::from_utf8(&chunk).map_err(io::Error::other)?);
+        self.begun.extend_from_slice(&chunk);
+        // A chunk may end within a character.
+        let whole = match std::str::from_utf8(&self.begun) {
+            Ok(text) => text.len(),
+            Err(error) if error.error_len().is_none() => error.valid_up_to(),
+            Err(error) => return Err(io::Error::other(error)),
+        };
+        let rest = self.begun.split_off(whole);
+        let text = String::from_utf8(std::mem::replace(&mut self.begun, rest)).map_err(io::Error::other)?;
+        self.text.push_str(&text);
         Ok(!chunk.is_empty())
     }
 

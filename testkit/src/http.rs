@@ -142,6 +142,13 @@ impl Connection {
         self.reader.get_ref().set_read_timeout(Some(timeout)).expect("a socket of ours");
     }
 
+    /// Reads so many bytes of a body.
+    pub fn read_bytes(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = vec![0; count];
+        self.reader.read_exact(&mut bytes)?;
+        Ok(bytes)
+    }
+
     /// Reads one chunk of a chunked body; empty at its end.
     pub fn read_chunk(&mut self) -> io::Result<Vec<u8>> {
         let line = self.line()?;

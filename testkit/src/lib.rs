@@ -11,6 +11,7 @@ pub mod checker;
 pub mod chroma;
 pub mod chroma_model;
 pub mod cluster;
+pub mod collector;
 pub mod commit_link;
 pub mod content;
 pub mod conversation;

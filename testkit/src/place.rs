@@ -88,3 +88,15 @@ pub fn wait_for<T>(what: &str, timeout: Duration, mut ask: impl FnMut() -> Optio
         std::thread::sleep(Duration::from_millis(10));
     }
 }
+
+/// Waits until none of the process's threads runs any more: a signal that stops it reaches them one by one.
+pub fn wait_until_stopped(process: u32) {
+    let tasks = format!("/proc/{process}/task");
+    let is_stopped = |task: std::io::Result<std::fs::DirEntry>| {
+        let stat = task.and_then(|task| std::fs::read_to_string(task.path().join("stat"))).unwrap_or_default();
+        stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('T'))
+    };
+    wait_for("a stopped process", Duration::from_secs(10), || {
+        std::fs::read_dir(&tasks).ok()?.all(is_stopped).then_some(())
+    });
+}

@@ -19,6 +19,14 @@ pub fn js(script: &str, url: &str) -> String {
     run(Command::new("node").arg(path(script)).arg(url).env("NODE_PATH", modules), script)
 }
 
+/// As [`js`], with variables.
+pub fn js_with(script: &str, url: &str, variables: &[(&str, &str)]) -> String {
+    let modules = installed("js/node_modules");
+    let mut command = Command::new("node");
+    command.arg(path(script)).arg(url).env("NODE_PATH", modules).envs(variables.iter().copied());
+    run(&mut command, script)
+}
+
 fn path(script: &str) -> std::path::PathBuf {
     repository().join("tests/clients").join(script)
 }
@@ -65,6 +73,11 @@ impl Dialogue {
         Self::start(Command::new("node").arg(path(script)).arg(url).env("CHROMA_JS", modules), script)
     }
 
+    /// Starts this command, which is called `script` where it fails.
+    pub fn of(command: &mut Command, script: &str) -> Dialogue {
+        Self::start(command, script)
+    }
+
     fn start(command: &mut Command, script: &str) -> Dialogue {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         command.stdin(Stdio::piped()).stdout(writer.try_clone().expect("a pipe")).stderr(writer);
@@ -90,6 +103,12 @@ impl Dialogue {
                 Err(end) => panic!("{}: no `{line}` ({end}):\n{}", self.script, self.heard.join("\n")),
             }
         }
+    }
+
+    /// The next line that it says.
+    #[track_caller]
+    pub fn line(&mut self) -> String {
+        self.lines.recv_timeout(SILENCE).unwrap_or_else(|end| panic!("{}: silent ({end})", self.script))
     }
 
     /// Lets it go on.

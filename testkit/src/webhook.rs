@@ -75,7 +75,12 @@ impl Receiver {
     }
 
     pub fn url(&self) -> String {
-        format!("http://127.0.0.1:{}/hooks/chroma?key=private", self.port.number)
+        format!("{}/hooks/chroma?key=private", self.address())
+    }
+
+    /// The same without a path.
+    pub fn address(&self) -> String {
+        format!("http://127.0.0.1:{}", self.port.number)
     }
 
     /// From now on it hangs up without an answer, or answers again.

@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::history::Kind;
+use super::loss::Loss;
 use super::plan::{Plan, Store};
-use super::proof_points::POINTS;
+use super::proof_points::{CrashPoint, POINTS};
 use super::report::{Tally, Violation};
 use super::schedule::Step;
 
@@ -37,7 +38,7 @@ pub const REPEATED: u64 = 5;
 pub const UNKNOWN: u64 = 5;
 
 /// Faults that took effect, for each minute, wherever they were made.
-pub const FAULTS: [(&str, u64); 12] = [
+pub const FAULTS: [(&str, u64); 17] = [
     ("refuse", 1),
     ("delay", 1),
     ("reset", 1),
@@ -50,6 +51,11 @@ pub const FAULTS: [(&str, u64); 12] = [
     ("slow start", 2),
     ("poison", 2),
     ("failure", 1),
+    ("wipe", 1),
+    ("rollback", 1),
+    ("swap", 1),
+    ("damage index", 1),
+    ("tamper", 1),
 ];
 
 /// Of each crash point, for each minute; those that need a second edge only where there is one.
@@ -89,11 +95,15 @@ pub fn missing(
     need("unknown outcomes", operations.values().map(|tally| tally.unknown).sum(), UNKNOWN);
     need("operations under tolerable faults", judged, JUDGED);
     need("deaths that could be noted", deaths as u64, DEATHS);
-    for (fault, least) in FAULTS {
+    let drawn = |fault: &str| plan.loses_data() || !Loss::ALL.iter().any(|loss| loss.as_str() == fault);
+    for (fault, least) in FAULTS.into_iter().filter(|(fault, _)| drawn(fault)) {
         let found = faults.iter().filter(|((_, kind), _)| *kind == fault).map(|(_, count)| count).sum();
         need(fault, found, least);
     }
-    for point in POINTS.into_iter().filter(|point| plan.store == Store::Postgres || !point.needs_two_edges()) {
+    let reached = |point: &CrashPoint| plan.loses_data() || !point.is_in_a_copy();
+    for point in
+        POINTS.into_iter().filter(reached).filter(|point| plan.store == Store::Postgres || !point.needs_two_edges())
+    {
         need(&format!("crash point {point}"), crashes.get(point.as_str()).copied().unwrap_or(0), CRASHES);
     }
     missing

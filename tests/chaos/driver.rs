@@ -8,10 +8,12 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
+use super::history::Operation;
+use super::loss::{Ended, Loss, Losses, Tampered};
 use super::marks::{Mark, Marks};
 use super::poison::Poison;
 use super::proof_points::POINTS;
-use super::schedule::{Fault, Schedule, Step, Target};
+use super::schedule::{ARMED, Fault, LOSS, Schedule, Step, Target};
 use super::system::{Life, System};
 use testkit::checker::history::Tick;
 use testkit::link::{FaultLink, LinkFault};
@@ -45,6 +47,10 @@ pub struct Done {
     pub faults: BTreeMap<(&'static str, &'static str), u64>,
     /// Crash points that were met.
     pub crashes: BTreeMap<&'static str, u64>,
+    /// Collections that somebody has changed behind the edge's back.
+    pub tampered: Vec<Tampered>,
+    /// What it has written, as a client.
+    pub operations: Vec<Operation>,
     /// What it did, for people.
     pub log: Vec<String>,
 }
@@ -59,6 +65,8 @@ struct Active {
     met: u64,
     /// Of marked writes: what they bear.
     mark: Option<Mark>,
+    /// Of a loss of data that is over: how.
+    ended: Option<Ended>,
 }
 
 impl Active {
@@ -66,8 +74,14 @@ impl Active {
     fn is_met(&self, crashes: &BTreeMap<&'static str, u64>) -> bool {
         match self.step.fault {
             Fault::Crash(point, _) => crashes.get(point.as_str()).copied().unwrap_or(0) > self.met,
+            Fault::Data(_) => self.ended.is_some(),
             _ => false,
         }
+    }
+
+    /// Whether only its end ends it.
+    fn is_a_loss(&self) -> bool {
+        matches!(self.step.fault, Fault::Data(_))
     }
 }
 
@@ -90,6 +104,7 @@ pub struct Driver<'a> {
     waiting: Vec<Waiting>,
     missed: Vec<Step>,
     poison: Poison,
+    losses: Losses,
 }
 
 const TICK: Duration = Duration::from_millis(10);
@@ -106,7 +121,7 @@ const STANDBY: Duration = Duration::from_secs(4);
 const TAKEOVER: Duration = Duration::from_secs(6);
 
 impl Driver<'_> {
-    pub fn new<'a>(system: &'a mut System, clock: Clock, marks: &Arc<Marks>) -> Driver<'a> {
+    pub fn new<'a>(system: &'a mut System, clock: Clock, marks: &Arc<Marks>, seed: u64) -> Driver<'a> {
         let read = vec![0; system.edges.len()];
         Driver {
             system,
@@ -118,6 +133,7 @@ impl Driver<'_> {
             waiting: Vec::new(),
             missed: Vec::new(),
             poison: Poison::new(marks, clock),
+            losses: Losses::new(clock, marks, seed),
         }
     }
 
@@ -132,24 +148,33 @@ impl Driver<'_> {
                 // A crash is over when it has come: there is time to wait for a rare step.
                 let lasting = if matches!(step.fault, Fault::Crash(..)) { PATIENCE } else { step.lasting };
                 let step = Step { at, lasting, ..step };
-                at = step.end() + Duration::from_secs(1);
                 again.push(step);
+                // Something must be made anew that the edge can die of.
+                if matches!(step.fault, Fault::Crash(point, _) if point.is_in_a_copy()) {
+                    let target = Target::Instance(again.len() % self.system.instances());
+                    again.push(Step { at: at + ARMED, target, fault: Fault::Data(Loss::Wipe), lasting: LOSS });
+                }
+                at = step.end() + Duration::from_secs(1);
             }
             self.play(&again);
         }
         self.count_crashes();
         self.done.wounds.extend(self.poison.healed());
+        self.done.tampered = self.losses.tampered;
+        self.done.operations = self.losses.operations;
         self.done
     }
 
     fn play(&mut self, steps: &[Step]) {
         let start = Instant::now();
+        let mut stood_still = Duration::ZERO;
         let mut waiting = steps.iter().peekable();
         while waiting.peek().is_some() || !self.active.is_empty() {
-            let now = start.elapsed();
+            let (began, now) = (Instant::now(), start.elapsed().saturating_sub(stood_still));
             self.supervise();
+            self.go_on_with_a_loss();
             let crashes = &self.done.crashes;
-            let is_over = |one: &mut Active| one.step.end() <= now || one.is_met(crashes);
+            let is_over = |one: &mut Active| (one.step.end() <= now && !one.is_a_loss()) || one.is_met(crashes);
             let over: Vec<Active> = self.active.extract_if(.., is_over).collect();
             over.into_iter().for_each(|one| self.end(one));
             while let Some(step) = waiting.next_if(|step| step.at <= now) {
@@ -157,6 +182,16 @@ impl Driver<'_> {
             }
             // Faults come by the clock: that is what a schedule is.
             std::thread::sleep(TICK);
+            if self.losses.is_under_way() {
+                stood_still += began.elapsed();
+            }
+        }
+    }
+
+    fn go_on_with_a_loss(&mut self) {
+        self.losses.go_on(self.system);
+        if let Some(ended) = self.losses.ended() {
+            self.active.iter_mut().filter(|one| one.is_a_loss()).for_each(|one| one.ended = Some(ended));
         }
     }
 
@@ -174,6 +209,7 @@ impl Driver<'_> {
         };
         let mut mark = None;
         match (step.target, step.fault) {
+            (Target::Instance(index), Fault::Data(loss)) => self.losses.begin(loss, index),
             (target, Fault::Marked(effect)) => mark = Some(self.poison.begin(self.system, target, effect)),
             (_, Fault::Link(fault)) => self.links(step.target, edge).into_iter().for_each(|link| link.set(fault)),
             (Target::Instance(index), Fault::Kill) => self.system.kill_server(index),
@@ -193,8 +229,9 @@ impl Driver<'_> {
                 self.system.stop_edge(edge);
             }
             (_, Fault::Crash(point, passes)) => self.arm(edge, &format!("{point}:{passes}")),
+            (_, Fault::Data(_)) => {}
         }
-        self.active.push(Active { step, from, edge, met, mark });
+        self.active.push(Active { step, from, edge, met, mark, ended: None });
     }
 
     /// The active edge, or the one that is most likely to be.
@@ -221,10 +258,11 @@ impl Driver<'_> {
     fn end(&mut self, over: Active) {
         self.count_crashes();
         let met = over.is_met(&self.done.crashes);
-        let Active { step, from, edge, mark, .. } = over;
+        let Active { step, from, edge, mark, ended, .. } = over;
         let effect = match step.fault {
             Fault::Link(_) => self.links(step.target, edge).into_iter().map(FaultLink::hits).sum::<u64>() > 0,
             Fault::Crash(..) => met,
+            Fault::Data(_) => ended == Some(Ended::Noticed),
             Fault::Kill | Fault::Stop | Fault::SlowStart => true,
             Fault::Marked(_) => mark.is_some_and(|mark| self.poison.end(self.system, mark)),
         };
@@ -278,7 +316,7 @@ impl Driver<'_> {
     /// Starts again what has ended by itself, and notes why it did.
     fn supervise(&mut self) {
         let held = |one: &Active| match (one.step.target, one.mark) {
-            (Target::Instance(index), None) => Some(index),
+            (Target::Instance(index), None) if !one.is_a_loss() => Some(index),
             _ => None,
         };
         let held: Vec<usize> = self.active.iter().filter_map(held).collect();

@@ -84,7 +84,7 @@ pub struct Operation {
     pub outcome: Outcome,
     /// How often it was sent.
     pub sent: u32,
-    /// Of a read of everything, and of a count: the collection that was asked for, and what it showed.
+    /// Of a read of everything, `any` or not, and of a count: the collection that was asked for, and what it showed.
     pub shown: Option<(String, Seen)>,
 }
 

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::history::{Kind, Operation, Seen};
+use super::loss::Tampered;
 use super::marks::Met;
 use super::report::Violation;
 use testkit::checker::history::{Death, Entry, Outcome, Read, Run, Shown, Tick, Verdict, Vouching, Write};
@@ -20,6 +21,8 @@ pub struct Judgement {
     pub summary: Option<Summary>,
     /// Reads that say nothing, since the collection was being dropped meanwhile.
     pub emptied: usize,
+    /// Reads of a collection that somebody had changed behind the edge's back, until that was repaired.
+    pub tampered: usize,
 }
 
 /// Everything that the checker finds, and what it looked at. `deaths`: those that an edge could see and note.
@@ -28,6 +31,7 @@ pub fn judge(
     journal: &[Transaction],
     instances: &[(String, Content)],
     deaths: &[Met],
+    tampered: &[Tampered],
 ) -> Judgement {
     let mut judgement = Judgement::default();
     let violations = &mut judgement.violations;
@@ -53,6 +57,9 @@ pub fn judge(
     let drops = drops(history, &journal);
     reads.retain(|read| !is_emptied(read, &drops));
     judgement.emptied = all - reads.len();
+    let all = reads.len();
+    reads.retain(|read| !tampered.iter().any(|one| may_show(read, one)));
+    judgement.tampered = all - reads.len();
     let run = Run {
         writes: history.iter().filter(|one| one.is_write()).map(write).collect(),
         reads,
@@ -104,6 +111,11 @@ fn is_emptied(read: &Read<ChromaState>, drops: &Drops) -> bool {
     empty && drops.get(&read.lane).is_some_and(|drops| drops.iter().any(meanwhile))
 }
 
+/// An audit finds what was changed behind the edge's back; what is read before that may show it.
+fn may_show(read: &Read<ChromaState>, one: &Tampered) -> bool {
+    read.lane == one.collection && read.ended >= one.from && read.invoked <= one.to
+}
+
 /// Whether the write was vouched for is in the journal, where the edge has it from, too.
 fn death(met: &Met, journal: &[Transaction]) -> Death {
     let entry = journal.iter().find(|one| one.client_session.as_ref() == Some(&met.token));
@@ -120,14 +132,19 @@ fn write(one: &Operation) -> Write {
 }
 
 fn read(one: &Operation) -> Option<Read<ChromaState>> {
-    let fresh = matches!(one.kind, Kind::Read | Kind::ReadGone | Kind::Count);
-    let (collection, seen) = one.shown.as_ref().filter(|_| fresh)?;
+    // One that does not mind what is old may show what was there at any time before its end, and nothing else.
+    let invoked = match one.kind {
+        Kind::Read | Kind::ReadGone | Kind::Count => one.invoked,
+        Kind::ReadAny => 0,
+        _ => return None,
+    };
+    let (collection, seen) = one.shown.as_ref()?;
     let shown = match seen {
         Seen::Records(records) => Shown::Content(ChromaState::of(records.clone())),
         Seen::Count(count) => Shown::Count(*count),
         Seen::NoSuchCollection => Shown::Nothing,
     };
-    Some(Read { lane: collection.clone(), invoked: one.invoked, ended: one.ended, shown })
+    Some(Read { lane: collection.clone(), invoked, ended: one.ended, shown })
 }
 
 #[cfg(test)]
@@ -178,7 +195,7 @@ mod tests {
 
     fn kinds(read: (Tick, Tick), seen: Seen) -> (Vec<String>, usize) {
         let (history, journal) = run(read, seen);
-        let judgement = judge(&history, &journal, &[], &[]);
+        let judgement = judge(&history, &journal, &[], &[], &[]);
         (judgement.violations.into_iter().map(|one| one.kind).collect(), judgement.emptied)
     }
 
@@ -216,7 +233,7 @@ mod tests {
         let (history, mut journal) = run((31, 39), x());
         journal[1].client_session = None;
         let kinds: Vec<String> =
-            judge(&history, &journal, &[], &[]).violations.into_iter().map(|one| one.kind).collect();
+            judge(&history, &journal, &[], &[], &[]).violations.into_iter().map(|one| one.kind).collect();
         assert!(
             kinds.contains(&"NobodyAsked".to_owned()) && kinds.contains(&"AcknowledgedMissing".to_owned()),
             "{kinds:?}"

@@ -154,7 +154,10 @@ impl Worker {
                 return request;
             }
         }
-        requests::draw(random, &known, self.shared.mix)
+        let request = requests::draw(random, &known, self.shared.mix);
+        // A loss of its data has to be noticed first.
+        let spared = request.kind == Kind::Drop && request.name.as_ref().is_some_and(|name| marks.is_spared(name));
+        if spared { requests::list() } else { request }
     }
 
     fn perform(&mut self, request: Request, token: String) {
@@ -304,6 +307,16 @@ fn short(answer: &Answer) -> String {
     format!("{} {text}", answer.status)
 }
 
+/// What the outcome of a write is that is sent once.
+pub fn outcome_of(answer: &io::Result<Answer>) -> Outcome {
+    match answer.as_ref().map(judge) {
+        Ok(Said::Final(outcome)) => outcome,
+        Ok(Said::Elsewhere(why)) => Outcome::Refused(why),
+        Ok(Said::Open(why)) => Outcome::Unknown(why),
+        Err(error) => Outcome::Unknown(lost(error)),
+    }
+}
+
 /// What this answer says about the write, by the product's promises alone.
 fn judge(answer: &Answer) -> Said {
     let text = answer.text();
@@ -321,10 +334,12 @@ fn judge(answer: &Answer) -> Said {
 fn shown(request: &Request, answer: &Answer) -> Option<(String, Seen)> {
     let collection = request.collection.clone()?;
     match (request.kind, answer.status) {
-        (Kind::Read | Kind::ReadGone, 200) if is_torn(answer) => None,
-        (Kind::Read | Kind::ReadGone, 200) => Some((collection, Seen::Records(content::parse_page(answer)))),
+        (Kind::Read | Kind::ReadGone | Kind::ReadAny, 200) if is_torn(answer) => None,
+        (Kind::Read | Kind::ReadGone | Kind::ReadAny, 200) => {
+            Some((collection, Seen::Records(content::parse_page(answer))))
+        }
         (Kind::Count, 200) => Some((collection, Seen::Count(counted(answer)))),
-        (Kind::Read | Kind::ReadGone | Kind::Count, 404) => Some((collection, Seen::NoSuchCollection)),
+        (Kind::Read | Kind::ReadGone | Kind::ReadAny | Kind::Count, 404) => Some((collection, Seen::NoSuchCollection)),
         _ => None,
     }
 }

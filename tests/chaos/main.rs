@@ -3,6 +3,7 @@
 
 mod at_least;
 mod clock;
+mod data;
 mod deaths;
 mod driver;
 mod history;
@@ -12,6 +13,7 @@ mod keep;
 mod link_tests;
 mod liveness;
 mod load;
+mod loss;
 mod machine;
 mod marks;
 mod numbers;

@@ -52,6 +52,8 @@ pub struct Marks {
     given: AtomicU64,
     met: Mutex<Vec<Met>>,
     drawn: AtomicU64,
+    /// A collection that no client drops.
+    spared: Mutex<Option<String>>,
 }
 
 impl Marks {
@@ -61,6 +63,15 @@ impl Marks {
 
     fn on(&self) -> MutexGuard<'_, Vec<Mark>> {
         self.on.lock().expect("no thread panics here")
+    }
+
+    /// From now on clients do not drop what is called so, but everything else.
+    pub fn spare(&self, name: Option<String>) {
+        *self.spared.lock().expect("no thread panics here") = name;
+    }
+
+    pub fn is_spared(&self, name: &str) -> bool {
+        self.spared.lock().expect("no thread panics here").as_deref() == Some(name)
     }
 
     /// A mark that has never been on.

@@ -63,6 +63,13 @@ pub enum Faults {
     Given { instances: usize, steps: Vec<Step> },
 }
 
+/// Whether instances lose data. A run with losses takes many minutes: `CHAOS_LOSSES=1 make chaos`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Losses {
+    None,
+    Drawn,
+}
+
 /// One run.
 #[derive(Clone, Debug)]
 pub struct Plan {
@@ -71,6 +78,7 @@ pub struct Plan {
     pub lasting: Duration,
     pub store: Store,
     pub faults: Faults,
+    pub losses: Losses,
     /// A value for `CHROMA_EDGE_BREAK_RULE`.
     pub rule: Option<String>,
     /// Clients at once.
@@ -87,6 +95,7 @@ impl Plan {
             lasting,
             store,
             faults: Faults::Drawn,
+            losses: Losses::None,
             rule: None,
             workers: 12,
             mix: Mix::default(),
@@ -101,7 +110,13 @@ impl Plan {
         let store = Store::told();
         let seed = number("CHAOS_SEED").unwrap_or_else(testkit::random::fresh);
         let lasting = Duration::from_secs(number("CHAOS_SECONDS").unwrap_or(60));
-        Plan { rule: told("CHAOS_RULE"), ..Plan::new(seed, lasting, store) }
+        let losses = if told("CHAOS_LOSSES").is_some() { Losses::Drawn } else { Losses::None };
+        Plan { rule: told("CHAOS_RULE"), losses, ..Plan::new(seed, lasting, store) }
+    }
+
+    /// Whether instances lose data, too.
+    pub fn loses_data(&self) -> bool {
+        self.losses == Losses::Drawn
     }
 
     /// How many decks of faults that makes: one for each minute begun.

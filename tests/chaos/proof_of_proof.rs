@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use chroma_edge::proof::{CrashPoint as Named, Rule};
 
+use super::loss::Loss;
 use super::marks::Effect;
 use super::plan::{Faults, Plan, Store};
 use super::proof_points::CrashPoint;
@@ -45,7 +46,14 @@ const TO_REPLICA: Target = Target::ToInstance(1);
 /// The edge is started again, to die when a write has become durable: or, where it is executed first, just before.
 const APPENDED: Fault = Fault::Crash(CrashPoint(Named::AfterAppend), 6);
 
+/// The replica is slow while a copy is made on it: clients write meanwhile.
+const SLOW: Fault = Fault::Link(LinkFault::Delay(Duration::from_millis(40)));
+const WIPE: Fault = Fault::Data(Loss::Wipe);
+
 /// What an instance shows and holds if it went its own way.
+const ITS_OWN_CONTENT: &[Breach] =
+    &[Breach::InstanceDiffers, Breach::DeletedReturns, Breach::NeverThere, Breach::StaleRead];
+/// What goes wrong beside reads that are fresh.
 const ANOTHER_CONTENT: &[Breach] = &[Breach::InstanceDiffers, Breach::DeletedReturns, Breach::NeverThere];
 
 fn case(rule: Rule) -> Case {
@@ -108,7 +116,16 @@ fn case(rule: Rule) -> Case {
         Rule::AppliedStands => {
             Case::new(10, 6000, vec![(1500, REPLICA, Fault::Marked(Effect::Fails), 3000)], &[Breach::InstanceDiffers])
         }
+        Rule::CompareFirst | Rule::TailToo | Rule::HeldLane | Rule::DeletedToo => of_a_copy(rule),
     }
+}
+
+/// The replica's data are lost, and its copies are compared, or made anew while clients write.
+fn of_a_copy(rule: Rule) -> Case {
+    let rolled_back = vec![(1500, REPLICA, Fault::Data(Loss::Rollback), 100)];
+    let wiped = vec![(1500, TO_REPLICA, SLOW, 400), (1600, REPLICA, WIPE, 100)];
+    let (seed, faults) = if rule == Rule::CompareFirst { (11, rolled_back) } else { (12, wiped) };
+    Case::new(seed, 5000, faults, ITS_OWN_CONTENT).with_pool(100)
 }
 
 impl Case {
@@ -300,4 +317,52 @@ fn reject_what_was_applied() {
 #[ignore = "run by make proof-of-proof"]
 fn reject_what_was_applied_kept() {
     kept(Rule::AppliedStands);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn admit_without_compare() {
+    broken(Rule::CompareFirst);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn admit_without_compare_kept() {
+    kept(Rule::CompareFirst);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn skip_the_tail() {
+    broken(Rule::TailToo);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn skip_the_tail_kept() {
+    kept(Rule::TailToo);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn switch_without_barrier() {
+    broken(Rule::HeldLane);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn switch_without_barrier_kept() {
+    kept(Rule::HeldLane);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn copy_resurrects_deleted() {
+    broken(Rule::DeletedToo);
+}
+
+#[test]
+#[ignore = "run by make proof-of-proof"]
+fn copy_resurrects_deleted_kept() {
+    kept(Rule::DeletedToo);
 }

@@ -31,9 +31,15 @@ impl CrashPoint {
         self.0 == Named::DuringTakeover
     }
 
+    /// Only an edge that makes a copy anew passes it.
+    pub fn is_in_a_copy(self) -> bool {
+        self.0.is_in_a_copy()
+    }
+
     /// How often it is passed soon after a start, at least: it is to be met within a fault's time.
     pub fn most_passes(self) -> u64 {
         match self.0 {
+            copy if copy.is_in_a_copy() => 1,
             Named::DuringTakeover | Named::BetweenTwoRequests | Named::BeforeMapping | Named::BeforeResolved => 1,
             Named::BeforeRepeat => 2,
             Named::DuringSync => 8,

@@ -99,7 +99,17 @@ fn read(kind: Kind, id: &str) -> Request {
     records(kind, id, "get", json!({ "include": ["embeddings", "documents", "metadatas", "uris"] }))
 }
 
-fn list() -> Request {
+/// A collection of this name, with an ordinary index.
+pub fn creation(name: &str) -> Request {
+    let (path, body) = (format!("{DEFAULT}/collections"), json!({ "name": name }));
+    Request { kind: Kind::Create, method: "POST", path, body, collection: None, name: Some(name.to_owned()) }
+}
+
+pub fn addition(id: &str, body: Value) -> Request {
+    records(Kind::Add, id, "add", body)
+}
+
+pub fn list() -> Request {
     let path = format!("{DEFAULT}/collections");
     Request { kind: Kind::List, method: "GET", path, body: Value::Null, collection: None, name: None }
 }

@@ -8,6 +8,7 @@ use super::clock::Clock;
 use super::driver::{Disturbance, Driver, Part};
 use super::history::Operation;
 use super::load::Load;
+use super::loss::Tampered;
 use super::machine::Machine;
 use super::marks::{Marks, Met};
 use super::plan::{Faults, Plan};
@@ -33,12 +34,13 @@ pub fn run(plan: &Plan) -> Report {
     let machine = Machine::watch(clock, &std::env::temp_dir());
     let marks = Arc::new(Marks::default());
     let load = Load::start(system.doors(), clock, plan, &marks);
-    let mut done = Driver::new(&mut system, clock, &marks).run(&schedule);
+    let mut done = Driver::new(&mut system, clock, &marks, plan.seed).run(&schedule);
     // Where the faults were few, clients have their time all the same.
     std::thread::sleep(plan.lasting.saturating_sub(Duration::from_nanos(clock.now())));
     done.disturbances.extend(healed(&mut system, clock));
     std::thread::sleep(AFTERWARDS);
-    let (history, wrong) = load.finish();
+    let (mut history, wrong) = load.finish();
+    history.append(&mut done.operations);
     let still = machine.finish();
     let mut findings = Findings::default();
     findings.figures.push(("the machine stood still, times", (still.len() / 2).to_string()));
@@ -48,7 +50,7 @@ pub fn run(plan: &Plan) -> Report {
     findings.figures.push(("deaths of marked writes", died.len().to_string()));
     let deaths = deaths::noted(died, &done.disturbances);
     findings.figures.push(("that the edge could note", deaths.len().to_string()));
-    let journal = look(&mut findings, plan, &mut system, (&history, &deaths));
+    let journal = look(&mut findings, plan, &mut system, (&history, &deaths, &done.tampered));
     done.disturbances.append(&mut done.wounds);
     let (slow, judged) = liveness::check(&history, &done.disturbances, schedule.instances);
     findings.violations.extend(slow);
@@ -121,7 +123,7 @@ fn look(
     findings: &mut Findings,
     plan: &Plan,
     system: &mut System,
-    (history, deaths): (&[Operation], &[Met]),
+    (history, deaths, tampered): (&[Operation], &[Met], &[Tampered]),
 ) -> Vec<Transaction> {
     let waited = Instant::now();
     let active = system.await_sync(plan.patience);
@@ -162,9 +164,10 @@ fn look(
             findings.violations.extend(what.map(|what| Violation::of("G2", "Content", what)));
         }
     }
-    let judgement = judge::judge(history, &journal, &places, deaths);
+    let judgement = judge::judge(history, &journal, &places, deaths, tampered);
     findings.violations.extend(judgement.violations);
     findings.figures.push(("reads emptied by a drop", judgement.emptied.to_string()));
+    findings.figures.push(("reads of tampered copies", judgement.tampered.to_string()));
     if let Some(summary) = judgement.summary {
         findings.figures.push(("quarantined", summary.quarantined.to_string()));
         findings.figures.push(("reads checked", summary.reads.to_string()));
@@ -193,7 +196,14 @@ fn complaints(system: &System) -> Vec<Violation> {
 
 /// ERROR lines of an edge that does as it should.
 fn is_expected(line: &str) -> bool {
-    let expected = ["this edge stops", "has taken over the journal"];
+    let expected = [
+        "this edge stops",
+        "has taken over the journal",
+        // What losses of data bring about.
+        "holds somebody else's data",
+        "lacks collections that it had",
+        "an operator decides",
+    ];
     expected.iter().any(|text| line.contains(text))
 }
 

@@ -2,11 +2,13 @@
 //!
 //! A minute has two rounds. In each, faults of every component overlap for a while; then there are none; then one instance
 //! alone is disturbed, so that what is promised while faults are tolerable can be asked of the product. A minute ends with
-//! writes of which instances die. The faults come from a deck that holds each kind: shuffled, not thinned.
+//! writes of which instances die. The faults come from a deck that holds each kind: shuffled, not thinned. After each round
+//! come losses of data, one at a time, some with an edge that dies in the middle of making the copy anew.
 
 use std::fmt;
 use std::time::Duration;
 
+use super::loss::Loss;
 use super::marks::Effect;
 use super::plan::{Faults, Plan, Store};
 use crate::proof_points::{CrashPoint, POINTS};
@@ -25,6 +27,8 @@ pub enum Fault {
     SlowStart,
     /// Clients send writes of which the target dies, or which it fails, and which are not vouched for.
     Marked(Effect),
+    /// The target's data are lost or damaged. Ends when every copy is in step again.
+    Data(Loss),
     /// The edge that serves next dies by itself when it passes this point for this many times.
     Crash(CrashPoint, u64),
 }
@@ -39,6 +43,7 @@ impl Fault {
             Fault::SlowStart => "slow start",
             Fault::Marked(Effect::Kills) => "poison",
             Fault::Marked(Effect::Fails) => "failure",
+            Fault::Data(loss) => loss.as_str(),
             Fault::Crash(..) => "crash point",
         }
     }
@@ -131,6 +136,10 @@ const WARM_UP: Duration = Duration::from_secs(2);
 const POISONED: Duration = Duration::from_secs(4);
 /// How long copies may take to be in step again.
 const RESCUE: Duration = Duration::from_secs(8);
+/// A loss takes as long as it takes: the clock of the schedule stands still.
+pub const LOSS: Duration = Duration::from_millis(100);
+pub const ARMED: Duration = Duration::from_millis(200);
+const CALM_AFTER_LOSS: Duration = Duration::from_millis(500);
 const POISON: Fault = Fault::Marked(Effect::Kills);
 
 impl Schedule {
@@ -146,11 +155,15 @@ impl Schedule {
         let mut steps = Vec::new();
         let mut start = Duration::ZERO;
         for minute in 0..plan.minutes() {
-            for cards in rounds(deck(&mut random, plan.store, instances, minute)) {
+            let decks = rounds(deck(&mut random, plan.store, instances, minute));
+            for (cards, losses) in decks.into_iter().zip(losses(&mut random, instances)) {
                 let calm = storm(&mut random, &mut steps, cards, start) + CALM;
                 let alone = alone(&mut random, calm, instances);
                 start = alone.end() + CALM;
                 steps.push(alone);
+                for (loss, point) in losses.into_iter().filter(|_| plan.loses_data()) {
+                    start = lost(&mut steps, (loss, point), start) + CALM_AFTER_LOSS;
+                }
             }
             let poison = Step { at: start, target: Target::Instances, fault: POISON, lasting: POISONED };
             start = poison.end() + RESCUE;
@@ -188,7 +201,8 @@ fn deck(random: &mut Random, store: Store, instances: usize, minute: u64) -> Vec
         cards.push((Target::Instances, Fault::Marked(effect)));
         cards.push((Target::Instance(instance(random)), Fault::Marked(effect)));
     }
-    for point in POINTS.into_iter().filter(|point| store == Store::Postgres || !point.needs_two_edges()) {
+    let passed = POINTS.into_iter().filter(|point| !point.is_in_a_copy());
+    for point in passed.filter(|point| store == Store::Postgres || !point.needs_two_edges()) {
         cards.push((Target::Edge, Fault::Crash(point, 1 + random.below(point.most_passes()))));
     }
     shuffle(random, &mut cards);
@@ -228,7 +242,7 @@ fn link_faults(random: &mut Random) -> Vec<LinkFault> {
     ]
 }
 
-fn shuffle(random: &mut Random, cards: &mut [Card]) {
+fn shuffle<T>(random: &mut Random, cards: &mut [T]) {
     for last in (1..cards.len()).rev() {
         let other = usize::try_from(random.below(last as u64 + 1)).expect("an index");
         cards.swap(last, other);
@@ -255,10 +269,44 @@ fn lasting(random: &mut Random, fault: Fault) -> Duration {
         Fault::Marked(_) => (1000, 2000),
         // Ends when it is met. A lease has to run out, and the settle time to pass.
         Fault::Crash(..) => (4000, 500),
+        Fault::Data(_) => (100, 1),
         Fault::Link(LinkFault::Delay(_)) => (500, 2000),
         Fault::Link(_) => (200, 1300),
     };
     Duration::from_millis(least + random.below(span))
+}
+
+/// What is lost where, and whether an edge dies of what it does about it.
+type Lost = ((Target, Loss), Option<CrashPoint>);
+
+/// Each loss and each crash point in a copy, in pairs, for two rounds.
+fn losses(random: &mut Random, instances: usize) -> [Vec<Lost>; 2] {
+    let mut points: Vec<CrashPoint> = POINTS.into_iter().filter(|point| point.is_in_a_copy()).collect();
+    shuffle(random, &mut points);
+    let mut kinds: Vec<Loss> = Loss::ALL.to_vec();
+    shuffle(random, &mut kinds);
+    // What makes every copy anew comes once more for each point that is left.
+    kinds.extend(std::iter::repeat_n(Loss::Wipe, points.len().saturating_sub(kinds.len())));
+    let mut points = points.into_iter();
+    let mut rounds = [Vec::new(), Vec::new()];
+    for (index, kind) in kinds.into_iter().enumerate() {
+        let instance = usize::try_from(random.below(instances as u64)).expect("an index");
+        rounds[index % 2].push(((Target::Instance(instance), kind), points.next()));
+    }
+    rounds
+}
+
+/// A loss, and an edge that waits for it to die. When it is over; the driver lets everything else wait until it is.
+fn lost(steps: &mut Vec<Step>, ((target, loss), point): Lost, start: Duration) -> Duration {
+    let mut at = start;
+    if let Some(point) = point {
+        let lasting = ARMED + LOSS + ARMED;
+        steps.push(Step { at, target: Target::Edge, fault: Fault::Crash(point, 1), lasting });
+        at += ARMED;
+    }
+    let step = Step { at, target, fault: Fault::Data(loss), lasting: LOSS };
+    steps.push(step);
+    step.end() + ARMED
 }
 
 /// One instance is disturbed, and nothing else.
@@ -278,9 +326,10 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+    use crate::plan::Losses;
 
     fn plan(seed: u64, store: Store) -> Plan {
-        Plan::new(seed, Duration::from_secs(60), store)
+        Plan { losses: Losses::Drawn, ..Plan::new(seed, Duration::from_secs(60), store) }
     }
 
     #[test]
@@ -296,7 +345,7 @@ mod tests {
             for store in [Store::Sqlite, Store::Postgres] {
                 let schedule = Schedule::draw(&plan(seed, store));
                 let kinds: BTreeSet<_> = schedule.steps.iter().map(|step| step.fault.kind()).collect();
-                assert_eq!(kinds.len(), 13, "{kinds:?}");
+                assert_eq!(kinds.len(), 18, "{kinds:?}");
                 let points: BTreeSet<_> = schedule.steps.iter().filter_map(point).collect();
                 let all = POINTS.into_iter().filter(|point| store == Store::Postgres || !point.needs_two_edges());
                 assert_eq!(points, all.collect());

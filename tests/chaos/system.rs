@@ -23,7 +23,7 @@ use testkit::{ChromaServer, Edge};
 /// Shorter waits than the defaults, so that a minute has room for many faults; longer probes, since the machine is busy.
 const TIMES: &str = "  settle_time: 1s\n  journal_timeout: 2s\n  request_timeout: 20s\n  attempt_timeout: 10s\n  \
                      write_wait: 3s\n  health: { interval: 500ms, timeout: 450ms }\n  quarantine: { wait: 4s }\n  \
-                     heal: { enabled: true }";
+                     heal: { enabled: true, foreign: rebuild, marker_interval: 1s }\n  audit: { interval: 0s }";
 const LEASE: &str = "lease: 1500ms";
 const CRASH_AT: &str = "CHROMA_EDGE_CRASH_AT";
 const BREAK_RULE: &str = "CHROMA_EDGE_BREAK_RULE";
@@ -203,6 +203,16 @@ impl System {
 
     pub fn server_log(&self, index: usize) -> PathBuf {
         locked(&self.servers[index]).server.log_path()
+    }
+
+    /// Whether it runs, as far as was asked for.
+    pub fn server_life(&self, index: usize) -> Life {
+        self.server_lives[index]
+    }
+
+    /// Does something with the server; no other thread does meanwhile.
+    pub fn with_server<T>(&self, index: usize, what: impl FnOnce(&mut ChromaServer) -> T) -> T {
+        what(&mut locked(&self.servers[index]).server)
     }
 
     pub fn instances(&self) -> usize {
@@ -390,11 +400,11 @@ impl System {
     }
 }
 
-fn is_quarantined(status: &Value) -> bool {
+pub fn is_quarantined(status: &Value) -> bool {
     ["writes", "reads"].iter().any(|what| status["quarantine"][what].as_u64().is_some_and(|count| count > 0))
 }
 
-fn status(edge: &Edge) -> Option<Value> {
+pub fn status(edge: &Edge) -> Option<Value> {
     let answer = edge.client().with_timeout(PROBE).send("GET", "/status", "", b"").ok()?;
     serde_json::from_slice(&answer.body).ok()
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use testkit::cluster::record;
+use testkit::cluster::{journaled, record};
 use testkit::http::{Answer, Client, DEFAULT, record_path};
 use testkit::{ChromaServer, Cluster, Edge};
 
@@ -27,11 +27,90 @@ fn said(answer: &Answer) -> Vec<&str> {
 #[test]
 fn it_is_closed_by_default() {
     let cluster = Cluster::two();
-    let client = from(&cluster.client(), APP);
-    for path in ["/status", "/transaction/safety/client.js", "/api/v2/heartbeat"] {
-        assert!(said(&client.get(path).expect(200)).is_empty(), "{path}");
-        assert!(said(&preflight(&client, path)).is_empty(), "{path}");
+    let collection = cluster.create("things");
+    let write = record_path(&collection, "add");
+    let before = journaled(&cluster.edge);
+    for origin in [APP, "null", "http://localhost:3000", "http://127.0.0.1:1"] {
+        let client = from(&cluster.client(), origin);
+        // Without a content type: a browser sends it without asking first.
+        let body = record("a").to_string();
+        for (method, path) in [
+            ("POST", write.as_str()),
+            ("POST", "/api/v2/reset"),
+            ("POST", "/wal/cleanup"),
+            ("POST", "/admin/heal"),
+            ("POST", "/transaction/safety/begin"),
+            ("GET", "/status"),
+            ("GET", "/metrics"),
+            ("GET", "/transaction/safety/events"),
+            ("GET", "/transaction/safety/transactions"),
+            ("GET", &format!("{DEFAULT}/collections")),
+            ("POST", &record_path(&collection, "get")),
+            ("GET", "/api/v2/heartbeat"),
+            ("GET", "/no/such/page"),
+        ] {
+            let answer = client.send(method, path, "", body.as_bytes()).expect("an answer").expect(403);
+            assert_eq!(answer.json()["reason"], "origin_not_allowed", "{origin} {method} {path}: {answer}");
+            assert!(said(&answer).is_empty(), "{path}");
+            assert!(said(&preflight(&client, path)).is_empty(), "{path}");
+        }
+        client.get("/transaction/safety/client.js").expect(200);
     }
+    assert_eq!(journaled(&cluster.edge), before, "nothing was written");
+    // The host that this client names.
+    let own = from(&cluster.client(), "http://127.0.0.1");
+    own.post(&write, &record("own")).expect(201);
+    own.get("/status").expect(200);
+    assert_eq!(cluster.assert_converged().record_count(), 1);
+}
+
+/// A stranger's name that was pointed at the edge (DNS rebinding): the page has the same origin as its requests.
+#[test]
+fn a_name_that_is_not_ours_is_not_answered() {
+    let cluster = Cluster::with(2, |edge| edge.config("  hosts: [edge.example.com]"));
+    let collection = cluster.create("things");
+    let write = record_path(&collection, "add");
+    let ask = |host: &str, method: &str, path: &str| {
+        let mut connection = cluster.client().connect().expect("a connection");
+        let body = record("a").to_string();
+        let request = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\norigin: http://{host}\r\ncontent-length: {}\r\n\r\n{body}",
+            body.len()
+        );
+        connection.send(request.as_bytes()).expect("sent");
+        connection.read_answer().expect("an answer")
+    };
+    for path in ["/status", "/metrics", "/api/v2/heartbeat", "/transaction/safety/client.js", &write] {
+        let method = if path == write { "POST" } else { "GET" };
+        for host in ["evil.example", "evil.example:8000", "127.0.0.1.evil.example"] {
+            let answer = ask(host, method, path).expect(421);
+            assert_eq!(answer.json()["reason"], "host_not_allowed", "{answer}");
+        }
+    }
+    for host in ["localhost:1", "chroma-edge", "edge.example.com", "[::1]:8000"] {
+        ask(host, "GET", "/status").expect(200);
+    }
+    assert_eq!(cluster.assert_converged().record_count(), 0);
+}
+
+#[test]
+fn pages_say_what_browsers_may_do_with_them() {
+    let cluster = Cluster::two();
+    for path in ["/status", "/metrics", "/health", "/transaction/safety/transactions", "/admin/quarantine"] {
+        let answer = cluster.client().get(path).expect(200);
+        for (name, value) in [
+            ("x-content-type-options", "nosniff"),
+            ("x-frame-options", "DENY"),
+            ("referrer-policy", "no-referrer"),
+            ("cross-origin-resource-policy", "same-origin"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(answer.header(name), Some(value), "{path}: {answer}");
+        }
+        assert!(answer.header("content-security-policy").is_some_and(|policy| policy.contains("default-src 'none'")));
+    }
+    let script = cluster.client().get("/transaction/safety/client.js").expect(200);
+    assert_eq!(script.header("cross-origin-resource-policy"), Some("cross-origin"), "{script}");
 }
 
 #[test]
@@ -81,6 +160,7 @@ fn listed_origins_may_read_and_write_and_no_others() {
         assert!(answer.headers.iter().any(|(name, value)| name == "vary" && value.contains("Origin")), "{answer}");
     }
     for answer in answers(&stranger) {
+        assert_eq!(answer.status, 403, "{answer}");
         assert!(said(&answer).is_empty(), "{answer}");
     }
     let (mut connection, stream) = testkit::events::ask(&client, "client=a", None);

@@ -1,6 +1,7 @@
 //! Each variable of the environment stands above the file, and changes what is seen from outside.
 //!
-//! READ_REPLICA_RATIO: `reads`; MAX_CONCURRENT_REQUESTS and REQUEST_QUEUE_SIZE: here and in `limits`.
+//! READ_REPLICA_RATIO: `reads`; MAX_CONCURRENT_REQUESTS, REQUEST_QUEUE_SIZE and
+//! ENABLE_GRANULAR_LOCKING: `crowd`; ENABLE_CONNECTION_POOLING: `operators`.
 
 use std::net::TcpStream;
 use std::time::Duration;
@@ -92,47 +93,4 @@ fn the_time_limit_of_a_request() {
     assert!((1900..8000).contains(&wait.as_millis()), "answered after {wait:?}");
     drop(locks);
     assert_eq!(cluster.assert_converged().record_count(), 1);
-}
-
-/// What the edge says of its own limits and load, with requests held at the primary.
-fn load(variables: &[(&str, &str)], writers: usize) -> (u64, u64) {
-    let configure = |mut edge: testkit::edge::Builder| {
-        for (name, value) in variables {
-            edge = edge.env(name, value);
-        }
-        edge.config("  limits: { concurrent_requests: 40, queued_requests: 40 }")
-    };
-    let (cluster, relays) = Cluster::relayed(configure);
-    let collection = cluster.create("things");
-    relays[0].hold("/add");
-    std::thread::scope(|scope| {
-        let workers: Vec<_> = (0..writers)
-            .map(|number| {
-                let (client, collection) = (cluster.client(), &collection);
-                scope.spawn(move || add(&client, collection, &format!("w{number}")).status)
-            })
-            .collect();
-        // Each is at work, waits, or was refused; the page itself counts as one under way.
-        let settled = wait_for("every writer counted", CATCH_UP, || {
-            let requests = cluster.edge.status()["requests"].clone();
-            let (at_work, waiting) = (requests["under_way"].as_u64()? - 1, requests["waiting"].as_u64()?);
-            let refused = workers.iter().filter(|worker| worker.is_finished()).count();
-            (at_work + waiting + refused as u64 == writers as u64).then_some((at_work, waiting))
-        });
-        relays[0].release();
-        for worker in workers {
-            worker.join().expect("a writer");
-        }
-        settled
-    })
-}
-
-#[test]
-fn the_number_of_requests_at_work() {
-    assert_eq!(load(&[("MAX_CONCURRENT_REQUESTS", "3")], 8), (3, 5));
-}
-
-#[test]
-fn the_number_of_requests_that_wait() {
-    assert_eq!(load(&[("MAX_CONCURRENT_REQUESTS", "3"), ("REQUEST_QUEUE_SIZE", "2")], 8), (3, 2));
 }

@@ -70,13 +70,14 @@ fn a_write_that_a_gateway_answers_is_executed_once() {
 fn an_error_of_every_server_is_passed_on_at_once() {
     let (cluster, relays, collection) = replica_first();
     let asked = || relays.iter().map(|relay| relay.seen_at("/query").len()).sum::<usize>();
-    for message in ["Error executing plan: the index is damaged", "too many SQL variables"] {
+    // The second is about the request: no other server would say anything else.
+    for (message, times) in [("Error executing plan: the index is damaged", 2), ("too many SQL variables", 1)] {
         relays.iter().for_each(|relay| relay.answer_500("/query", message));
         let before = asked();
         let (answer, wait) = timed(|| query(&cluster, &collection));
         assert_eq!(answer.expect(500).json()["message"], message);
         assert!(wait < Duration::from_millis(500), "{wait:?}");
-        assert_eq!(asked() - before, 2, "each was asked once");
+        assert_eq!(asked() - before, times, "{message}: none was asked twice");
     }
     relays
         .iter()
@@ -99,5 +100,5 @@ fn an_error_of_one_server_alone_is_not_passed_on() {
     let (answer, wait) = timed(|| pinned.post(&record_path(&collection, "query"), &body));
     answer.expect(500);
     assert!(wait < Duration::from_millis(500), "{wait:?}");
-    assert_eq!(relays[1].seen_at("/query").len() - before, 2, "once, and once for the whole answer");
+    assert_eq!(relays[1].seen_at("/query").len() - before, 1, "once");
 }

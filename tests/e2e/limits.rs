@@ -49,7 +49,7 @@ fn a_chunked_body_over_the_limit() {
 #[test]
 fn too_many_requests_are_refused_without_effect() {
     let cluster = Cluster::with(2, |edge| {
-        edge.env("MAX_CONCURRENT_REQUESTS", "3").env("REQUEST_QUEUE_SIZE", "2").config("  write_wait: 30s")
+        edge.config("  limits: { concurrent_requests: 3, queued_requests: 2, queue_wait: 60s }\n  write_wait: 30s")
     });
     let collection = cluster.create("things");
     cluster.edge.wait_until_in_sync(CATCH_UP);

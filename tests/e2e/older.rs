@@ -120,3 +120,88 @@ fn a_server_with_the_folder_of_another_serves_nothing() {
     assert_eq!(foreign(&cluster), Value::Null);
     cluster.assert_converged();
 }
+
+/// A server comes back with what was deleted since: nobody sees it, it is in nobody's way, and a later edge does not take it for new.
+#[test]
+fn what_was_deleted_since_stays_deleted() {
+    let mut cluster = Cluster::with(2, |edge| edge.config(ON));
+    for text in ["lacks what it was given", "lacks collections", "diverged"] {
+        cluster.edge.announce(text);
+    }
+    let client = cluster.client();
+    let [kept, gone, again] = ["kept", "gone", "again"].map(|name| cluster.create(name));
+    for collection in [&kept, &gone, &again] {
+        add(&client, collection, "old").expect(201);
+    }
+    await_marked(&cluster, 1);
+    cluster.replica().kill();
+    let saved = cluster.replica().save();
+    cluster.replica().restart();
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+
+    for name in ["gone", "again"] {
+        client.call("DELETE", &format!("{DEFAULT}/collections/{name}"), &Value::Null).expect(200);
+    }
+    let again = cluster.create("again");
+    add(&client, &again, "new").expect(201);
+    await_marked(&cluster, 1);
+    cluster.replica().kill();
+    cluster.replica().put_back(&saved);
+    cluster.replica().restart();
+    wait_for("noticed", CATCH_UP, || cluster.edge.log().contains("may have been deleted").then_some(()));
+    cluster.edge.wait_until_in_sync(HEALED);
+    cluster.edge.kill();
+    cluster.edge.restart();
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    // A copy was made there: what was hidden is gone by now, too.
+    cluster.assert_converged();
+    let listed = client.get(&format!("{DEFAULT}/collections")).expect(200).json();
+    let names: Vec<&str> = listed.as_array().expect("a list").iter().filter_map(|one| one["name"].as_str()).collect();
+    assert!(!names.contains(&"gone") && names.contains(&"again"), "{names:?}");
+    cluster.primary().kill();
+    assert_eq!(ids(&client, &again), ["new"]);
+    assert_eq!(ids(&client, &kept), ["old"]);
+    cluster.primary().restart();
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+}
+
+/// Deleted under its new name while a server holds it under its old one: it is gone there, too, and no later look takes it for new.
+#[test]
+fn what_was_renamed_and_then_deleted_stays_deleted() {
+    let slowly = ON.replace("enabled: true", "enabled: true, rate: 1");
+    let mut cluster = Cluster::with(2, |edge| edge.config(&slowly));
+    for text in ["lacks what it was given", "lacks collections", "diverged"] {
+        cluster.edge.announce(text);
+    }
+    let client = cluster.client();
+    let collection = cluster.create("before");
+    for n in 0..40 {
+        add(&client, &collection, &n.to_string()).expect(201);
+    }
+    await_marked(&cluster, 0);
+    cluster.primary().kill();
+    let saved = cluster.primary().save();
+    cluster.primary().restart();
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+
+    let path = format!("{DEFAULT}/collections/{collection}");
+    client.call("PUT", &path, &json!({ "new_name": "after" })).expect(200);
+    await_marked(&cluster, 0);
+    cluster.primary().kill();
+    cluster.primary().put_back(&saved);
+    cluster.primary().restart();
+    wait_for("noticed", CATCH_UP, || cluster.edge.log().contains("lacks what it was given").then_some(()));
+    client.call("DELETE", &format!("{DEFAULT}/collections/after"), &Value::Null).expect(200);
+    client.post("/admin/sync_collections", &json!({})).expect(200);
+    cluster.edge.wait_until_in_sync(HEALED);
+    cluster.edge.kill();
+    cluster.edge.restart();
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    for client in [&client, &cluster.servers[0].client(), &cluster.servers[1].client()] {
+        let listed = client.get(&format!("{DEFAULT}/collections")).expect(200).json();
+        let names: Vec<&str> =
+            listed.as_array().expect("a list").iter().filter_map(|one| one["name"].as_str()).collect();
+        assert!(!names.contains(&"before") && !names.contains(&"after"), "{names:?}");
+    }
+    cluster.assert_converged();
+}

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use testkit::cluster::{CATCH_UP, add, create};
 use testkit::http::Client;
+use testkit::place::wait_for;
 use testkit::{Edge, Relay, Supervised};
 
 /// A server is back after that.
@@ -29,6 +30,13 @@ impl Pair {
     pub fn start() -> Pair {
         Self::configured(
             "  limits: { condition_terms: 100000, condition_comparisons: 100000 }\n  quarantine: { wait: 4s }\n  heal: { enabled: true }",
+        )
+    }
+
+    /// As [`Pair::start`], with an edge that marks its servers at its start and then no more.
+    pub fn with_rare_markers() -> Pair {
+        Self::configured(
+            "  limits: { condition_terms: 100000, condition_comparisons: 100000 }\n  quarantine: { wait: 4s }\n  heal: { enabled: true, marker_interval: 1h }",
         )
     }
 
@@ -76,6 +84,23 @@ impl Pair {
     pub fn assert_cheap(&self, most: u32) {
         let [one, two] = self.deaths();
         assert!(one.min(two) == 0 && one.max(two) <= most, "deaths: {one} and {two}, at most {most} of one allowed");
+    }
+
+    /// Waits until nothing has been under way at a server for longer than what ended together counts as company.
+    pub fn wait_until_idle(&self) {
+        let looks = 25;
+        let idle = |page: &str| {
+            let mut flights = page.lines().filter(|line| line.starts_with("chroma_edge_instance_in_flight{"));
+            flights.all(|line| line.ends_with(" 0"))
+        };
+        wait_for("servers with nothing to do", CATCH_UP, || {
+            (0..looks)
+                .all(|_| {
+                    std::thread::sleep(Duration::from_millis(20));
+                    idle(&self.edge.client().get("/metrics").expect(200).text())
+                })
+                .then_some(())
+        });
     }
 
     /// Waits for both.

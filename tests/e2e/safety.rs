@@ -175,7 +175,7 @@ fn finding_a_collection_with_an_id_is_a_transaction() {
 }
 
 #[test]
-fn ids_are_scoped_by_tenant_and_the_newest_is_shown() {
+fn ids_are_scoped_by_tenant_and_none_is_guessed() {
     let cluster = Cluster::two();
     cluster.client().post("/api/v2/tenants", &json!({ "name": "other" })).expect(200);
     cluster.client().post("/api/v2/tenants/other/databases", &json!({ "name": "stuff" })).expect(200);
@@ -184,7 +184,8 @@ fn ids_are_scoped_by_tenant_and_the_newest_is_shown() {
     client.post(&format!("{DEFAULT}/collections"), &body).expect(200);
     client.post("/api/v2/tenants/other/databases/stuff/collections", &body).expect(200);
     let shown = |query: &str| transaction(&cluster.client(), &format!("same{query}"))["path"].clone();
-    assert_eq!(shown(""), "/api/v2/tenants/other/databases/stuff/collections");
+    let unsaid = cluster.client().get("/transaction/safety/transaction/same").expect(409).json();
+    assert_eq!(unsaid["reason"], "ambiguous_id");
     assert_eq!(shown("?tenant=other"), "/api/v2/tenants/other/databases/stuff/collections");
     assert_eq!(shown("?tenant=default_tenant"), format!("{DEFAULT}/collections"));
     cluster.client().get("/transaction/safety/transaction/same?tenant=third").expect(404);

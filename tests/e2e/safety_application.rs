@@ -9,7 +9,8 @@ use testkit::http::{Answer, Client};
 const TRANSACTIONS: &str = "/transaction/safety/transactions";
 
 fn begin(client: &Client) -> Answer {
-    let headers = json!({ "Authorization": "Bearer secret", "X-Trace": "7" });
+    let headers =
+        json!({ "Authorization": "Bearer secret", "Api-Key": "secret", "X-Auth-Token": "secret", "X-Request-Id": "7" });
     let body = json!({ "method": "POST", "path": "/import", "data": { "file": "a.pdf" }, "headers": headers });
     client.post(TRANSACTIONS, &body)
 }
@@ -35,7 +36,7 @@ fn an_operation_is_remembered_and_never_executed() {
     assert_eq!((&page["status"], &page["operation_type"]), (&json!("ATTEMPTING"), &json!("application")), "{page}");
     assert_eq!((&page["method"], &page["path"]), (&json!("POST"), &json!("/import")), "{page}");
     assert_eq!((&page["client_session"], &page["instances"]), (&json!("cms"), &json!([])), "{page}");
-    assert_eq!(page["application"], json!({ "data": { "file": "a.pdf" }, "headers": { "X-Trace": "7" } }));
+    assert_eq!(page["application"], json!({ "data": { "file": "a.pdf" }, "headers": { "X-Request-Id": "7" } }));
     assert!(!page.to_string().contains("secret"), "{page}");
     assert_eq!(
         cluster.edge.status()["pending_writes"],
@@ -109,4 +110,51 @@ fn a_write_is_not_ended_by_an_application() {
         assert_eq!(refused.json()["reason"], "not_an_application_operation", "{refused}");
     }
     cluster.assert_converged();
+}
+
+/// Whoever never ends its operations fills the part of applications, and nobody else's.
+#[test]
+fn operations_that_nobody_ends_take_a_part_of_the_journal_and_no_more() {
+    let cluster = Cluster::with(2, |edge| edge.journal_keys("max_bytes: 8MiB, application_bytes: 1MiB"));
+    let client = cluster.client();
+    let collection = cluster.create("things");
+    let first = client.with_header("transaction-id", "mine");
+    let body = json!({ "ids": ["one"], "embeddings": [[1, 2, 3]] });
+    let path = testkit::http::record_path(&collection, "add");
+    let written = first.post(&path, &body).expect(201);
+    let begin = |id: &str| {
+        let data = "x".repeat(200_000);
+        let body = json!({ "method": "POST", "path": "/import", "data": data });
+        client.with_header("transaction-id", id).post(TRANSACTIONS, &body)
+    };
+    // The limit is in force from retention's first look on.
+    let number = |name: &str| {
+        let page = client.get("/metrics").expect(200).text();
+        let line = page.lines().find_map(|line| line.strip_prefix(&format!("{name} ")));
+        line.and_then(|value| value.parse::<f64>().ok()).unwrap_or_else(|| panic!("no metric {name}"))
+    };
+    testkit::place::wait_for("the limit", CATCH_UP, || {
+        (number("chroma_edge_journal_application_bytes_limit") == f64::from(1 << 20)).then_some(())
+    });
+    let mut begun = 0;
+    let refused = (0..80)
+        .map(|number| begin(&format!("import-{number}")))
+        .find(|answer| {
+            begun += usize::from(answer.status == 201);
+            answer.status != 201
+        })
+        .expect("an end");
+    assert_eq!(refused.expect(507).json()["reason"], "applications_full");
+    assert_eq!(begun, 5);
+    assert_eq!(begin("import-0").expect(201).header("idempotent-replayed"), Some("true"), "a repetition takes nothing");
+    assert!(number("chroma_edge_applications_refused") >= 1.0);
+    // What it ends with takes room, too.
+    let result = json!({ "result": "y".repeat(200_000) });
+    let refused = report(&client, "import-0", "complete", result).expect(507);
+    assert_eq!(refused.json()["reason"], "applications_full");
+    report(&client, "import-0", "complete", json!({ "result": "short" })).expect(200);
+    assert!(number("chroma_edge_journal_application_bytes") > 1e6);
+    let again = first.post(&path, &body).expect(201);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"), "nobody's finished writes had to go");
+    assert_eq!(again.text(), written.text());
 }

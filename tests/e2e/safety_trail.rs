@@ -172,9 +172,26 @@ fn a_trigger_says_what_waits_and_changes_nothing_while_nobody_is_there() {
     assert_eq!(trigger()["pending"], 0);
 }
 
+/// Else a repetition would be executed a second time.
+#[test]
+fn a_cleanup_leaves_ids_that_a_client_may_repeat() {
+    let cluster = Cluster::two();
+    let collection = cluster.create("things");
+    let client = cluster.client().with_header("transaction-id", "mine");
+    add(&client, &collection, "a").expect(201);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    completed(&cluster, 2);
+    let cleaned = cluster.client().post("/transaction/safety/cleanup", &json!({ "days_old": 0 })).expect(200).json();
+    assert_eq!(cleaned["deleted_transactions"], 0, "{cleaned}");
+    let cleaned = cluster.client().post("/wal/cleanup", &json!({ "max_age_hours": 0 })).expect(200).json();
+    assert_eq!(cleaned["deleted_entries"], 0, "{cleaned}");
+    let again = add(&client, &collection, "a").expect(201);
+    assert_eq!(again.header("idempotent-replayed"), Some("true"), "{again}");
+}
+
 #[test]
 fn a_cleanup_deletes_nothing_that_an_instance_still_needs() {
-    let mut cluster = Cluster::two();
+    let mut cluster = Cluster::with(2, |edge| edge.config("  idempotency: { keep: 0s }"));
     let collection = cluster.create("things");
     cluster.edge.wait_until_in_sync(CATCH_UP);
     cluster.replica().kill();

@@ -11,6 +11,7 @@ use std::time::{Duration, Instant};
 use chroma_edge::instance::{Admission, Client, Health, Observation, Phase, Refused, Registry, SendError};
 use pingora::services::background::BackgroundService;
 use tempfile::TempDir;
+use testkit::place::wait_until_stopped;
 use tokio::sync::watch;
 
 use crate::server::{FREE, LONG, ONLY, get, registry};
@@ -46,6 +47,11 @@ impl Chroma {
     fn signal(&self, name: &str) {
         let sent = Command::new("kill").args([name, &self.process.id().to_string()]).status().unwrap();
         assert!(sent.success());
+    }
+
+    fn stop(&self) {
+        self.signal("-STOP");
+        wait_until_stopped(self.process.id());
     }
 }
 
@@ -84,7 +90,7 @@ async fn a_stopped_server_is_down_a_continued_one_returns_a_killed_one_is_down_a
     admit(&registry);
     assert_eq!(client.send(ONLY, &get(), LONG, FREE).await.unwrap().status, 200);
 
-    chroma.signal("-STOP");
+    chroma.stop();
     let stopped = Instant::now();
     let request = get();
     // It still takes connections and requests: only the probes end this wait.

@@ -1,19 +1,28 @@
 //! Connections that are kept, and what happens when the other side did not keep them.
 
 use std::io::ErrorKind;
+use std::net::SocketAddr;
 
-use chroma_edge::instance::{Observation, SendError};
+use chroma_edge::instance::{Observation, SendError, Timeouts};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 use tokio::sync::oneshot;
 
-use crate::server::{FREE, LONG, ONLY, client_of, get, listen, post, read_request};
+use crate::server::{FREE, LONG, ONLY, client_of, client_with, get, listen, post, read_request};
 
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n";
 
 async fn answer(stream: &mut TcpStream, answer: &[u8]) {
     read_request(stream).await;
     stream.write_all(answer).await.unwrap();
+}
+
+/// A client asks once, and once more when that has happened. Both are answered.
+async fn ask_before_and_after(address: SocketAddr, happens: oneshot::Receiver<()>) {
+    let (_, client) = client_of(address);
+    client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
+    happens.await.unwrap();
+    client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
 }
 
 #[tokio::test]
@@ -49,10 +58,7 @@ async fn a_connection_closed_while_idle_is_not_used() {
         let (mut stream, _) = listener.accept().await.unwrap();
         answer(&mut stream, OK).await;
     });
-    let (_, client) = client_of(address);
-    client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
-    closing.await.unwrap();
-    client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
+    ask_before_and_after(address, closing).await;
     server.await.unwrap();
 }
 
@@ -131,4 +137,62 @@ async fn a_read_on_a_new_connection_that_dies_is_not_sent_again() {
     let listener = server.await.unwrap();
     let again = tokio::time::timeout(std::time::Duration::from_millis(50), listener.accept()).await;
     assert!(again.is_err(), "no second connection");
+}
+
+#[tokio::test]
+async fn a_read_comes_with_its_body_at_once() {
+    let (listener, address) = listen().await;
+    let body = "x".repeat(10_000);
+    let whole = body.len();
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut received = vec![0; 64 * 1024];
+        for _ in 0..3 {
+            // One look is enough: the kernel was given header and body together.
+            let length = stream.read(&mut received).await.unwrap();
+            let request = String::from_utf8_lossy(&received[..length]).into_owned();
+            let (header, body) = request.split_once("\r\n\r\n").unwrap();
+            assert!(header.starts_with("POST /api/v2/add HTTP/1.1\r\n"), "{header}");
+            assert!(header.to_ascii_lowercase().contains(&format!("content-length: {whole}")), "{header}");
+            assert_eq!(body.len(), whole);
+            stream.write_all(OK).await.unwrap();
+        }
+    });
+    let (_, client) = client_of(address);
+    for _ in 0..3 {
+        client.send_idempotent(ONLY, &post(body.clone()), LONG).await.unwrap();
+    }
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn a_connection_on_which_something_comes_unasked_is_not_used() {
+    let (listener, address) = listen().await;
+    let (closed, closing) = oneshot::channel();
+    let server = tokio::spawn(async move {
+        let (mut first, _) = listener.accept().await.unwrap();
+        answer(&mut first, OK).await;
+        first.write_all(b"HTTP/1.1 408 Request Timeout\r\ncontent-length: 0\r\n\r\n").await.unwrap();
+        assert!(first.read_u8().await.is_err(), "it is closed by itself");
+        closed.send(()).unwrap();
+        let (mut second, _) = listener.accept().await.unwrap();
+        answer(&mut second, OK).await;
+    });
+    ask_before_and_after(address, closing).await;
+    server.await.unwrap();
+}
+
+#[tokio::test]
+async fn what_is_idle_for_too_long_is_closed_by_itself() {
+    let (listener, address) = listen().await;
+    let server = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        answer(&mut stream, OK).await;
+        stream.read_u8().await.unwrap_err().kind()
+    });
+    let timeouts = Timeouts { idle: std::time::Duration::from_millis(100), ..Timeouts::default() };
+    let (_registry, client) = client_with(&format!("http://{address}"), timeouts);
+    client.send(ONLY, &post("{}"), LONG, FREE).await.unwrap();
+    let end = tokio::time::timeout(LONG, server).await.expect("nobody has to ask for it").unwrap();
+    assert_eq!(end, ErrorKind::ConnectionReset, "closed, and not half-closed");
 }

@@ -8,6 +8,7 @@ mod answers;
 mod health;
 mod keeping;
 mod leases;
+mod opening;
 mod server;
 #[cfg(feature = "tls")]
 mod tls;

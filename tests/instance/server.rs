@@ -8,6 +8,7 @@ use bytes::Bytes;
 use chroma_edge::ids::{InstanceId, InstanceName};
 use chroma_edge::instance::{
     Admission, Client, HealthOptions, InstanceOptions, InstanceUrl, Licence, Observation, Outgoing, Registry, Timeouts,
+    Trust, UpstreamHeaders,
 };
 use http::Method;
 use tokio::io::{AsyncRead, AsyncReadExt};
@@ -28,7 +29,12 @@ pub const FREE: Licence<'static> = Licence::NotNeeded;
 
 /// A registry of one instance at this URL, admitted to traffic, and a client for it.
 pub fn client(url: &str) -> (Arc<Registry>, Client) {
-    let registry = registry(url);
+    client_with(url, Timeouts::default())
+}
+
+/// As [`client`], with these timeouts.
+pub fn client_with(url: &str, timeouts: Timeouts) -> (Arc<Registry>, Client) {
+    let registry = registry_with(url, timeouts);
     registry.observe(ONLY, Observation::ProbeOk);
     assert_eq!(registry.admit(ONLY, registry.generation(ONLY)), Admission::Admitted);
     (Arc::clone(&registry), Client::new(registry))
@@ -39,9 +45,18 @@ pub fn client_of(address: SocketAddr) -> (Arc<Registry>, Client) {
 }
 
 pub fn registry(url: &str) -> Arc<Registry> {
+    registry_with(url, Timeouts::default())
+}
+
+fn registry_with(url: &str, timeouts: Timeouts) -> Arc<Registry> {
     let url = InstanceUrl::parse(url).unwrap();
-    let options = InstanceOptions { name: InstanceName::new("primary"), url, ca_file: None };
-    Registry::new(vec![options], Timeouts::default(), HealthOptions::default()).unwrap()
+    let options = InstanceOptions {
+        name: InstanceName::new("primary"),
+        url,
+        trust: Trust::default(),
+        headers: UpstreamHeaders::default(),
+    };
+    Registry::new(vec![options], timeouts, HealthOptions::default()).unwrap()
 }
 
 pub fn post(body: impl Into<Bytes>) -> Outgoing {

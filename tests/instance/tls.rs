@@ -7,7 +7,7 @@ use std::sync::Arc;
 use chroma_edge::ids::InstanceName;
 use chroma_edge::instance::{
     Client, Health, HealthOptions, InstanceOptions, InstanceUrl, Observation, Phase, Refused, Registry, SendError,
-    Timeouts,
+    Timeouts, Trust, UpstreamHeaders,
 };
 use pingora::services::background::BackgroundService;
 use tempfile::TempDir;
@@ -51,7 +51,9 @@ async fn serve(name: &str) -> Server {
 
 fn registry(url: &str, ca_file: Option<PathBuf>) -> Arc<Registry> {
     let url = InstanceUrl::parse(url).unwrap();
-    let options = InstanceOptions { name: InstanceName::new("primary"), url, ca_file };
+    let trust = Trust { ca_file, ..Trust::default() };
+    let options =
+        InstanceOptions { name: InstanceName::new("primary"), url, trust, headers: UpstreamHeaders::default() };
     let health = HealthOptions { timeout: LONG, ..HealthOptions::default() };
     Registry::new(vec![options], Timeouts::default(), health).unwrap()
 }

@@ -17,6 +17,8 @@ use testkit::{ChromaServer, Edge, Relay, Supervised};
 
 const VARIABLE: &str = "CHROMA_EDGE_BREAK_RULE";
 const SOON: Duration = Duration::from_secs(30);
+const HEALING: &str = "  heal: { enabled: true, hold: 20s, marker_interval: 1s }\n  recovery_interval: 1s";
+const MARKER: &str = "/api/v2/tenants/default_tenant/databases/chroma-edge-marker/collections/marker";
 
 /// Whether the rule of the story is kept.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -50,6 +52,32 @@ impl Stage {
         stage.write("add", &one("first", 0)).expect(201);
         stage.await_there("first");
         stage
+    }
+
+    /// As [`Stage::set`], with copies made anew, and records `a` to `c`.
+    fn healing(kept: Kept) -> Stage {
+        let (cluster, relays) = Cluster::relayed(|edge| kept.configure(edge.config(HEALING)));
+        for text in ["lacks collections", "diverged"] {
+            cluster.edge.announce(text);
+        }
+        let things = cluster.create("things");
+        let stage = Stage { cluster, relays, things };
+        for (number, id) in ["a", "b", "c"].into_iter().enumerate() {
+            stage.write("add", &one(id, number as u64)).expect(201);
+        }
+        stage.cluster.edge.wait_until_in_sync(CATCH_UP);
+        stage
+    }
+
+    /// The replica's disk is lost, and requests to it whose path ends like this wait once one is there.
+    fn lose_the_replica(&mut self, held: &'static str) {
+        self.cluster.replica().kill();
+        self.cluster.replica().wipe();
+        self.cluster.edge.wait_until_healthy("replica", false, SOON);
+        let before = self.relays[1].seen_at(held).len();
+        self.relays[1].hold(held);
+        self.cluster.replica().restart();
+        wait_for("the copy under way", SOON, || (self.relays[1].seen_at(held).len() > before).then_some(()));
     }
 
     fn client(&self) -> Client {
@@ -281,6 +309,74 @@ fn reject_what_was_applied() {
         stage.write("upsert", &json!({ "ids": ["failed there"], "embeddings": [[1, 2, 3]] })).expect(200);
         wait_for("a failure", SOON, || (!stage.relays[1].seen_at("/upsert").is_empty()).then_some(()));
         stage.relays[1].fail(None);
+        stage.assert_equal(kept);
+    });
+}
+
+/// The replica comes back older: what it lacks shows only where it is read.
+#[test]
+fn admit_without_compare() {
+    twice(Rule::CompareFirst, |kept| {
+        let mut stage = Stage::healing(kept);
+        let marker = |stage: &Stage| {
+            let answer = stage.replica().client().get(MARKER);
+            if answer.status == 200 { answer.json()["metadata"]["generation"].as_u64() } else { None }
+        };
+        wait_for("a marker", SOON, || marker(&stage));
+        stage.cluster.replica().kill();
+        let saved = stage.cluster.replica().save();
+        stage.cluster.replica().restart();
+        stage.cluster.edge.wait_until_in_sync(CATCH_UP);
+        let before = marker(&stage);
+        stage.write("update", &document("a", 7)).expect(200);
+        wait_for("a newer marker", SOON, || (marker(&stage) > before).then_some(()));
+        stage.cluster.replica().kill();
+        stage.cluster.replica().put_back(&saved);
+        stage.cluster.replica().restart();
+        let log = || stage.cluster.edge.log();
+        wait_for("it is noticed", SOON, || log().contains("lacks what it was given").then_some(()));
+        stage.assert_equal(kept);
+    });
+}
+
+/// A record is changed while the page that has it is on its way to the new copy.
+#[test]
+fn skip_the_tail() {
+    twice(Rule::TailToo, |kept| {
+        let mut stage = Stage::healing(kept);
+        stage.lose_the_replica("/upsert");
+        stage.write("update", &document("a", 7)).expect(200);
+        stage.relays[1].release();
+        stage.assert_equal(kept);
+    });
+}
+
+/// A record is deleted while the page that has it is on its way to the new copy.
+#[test]
+fn copy_resurrects_deleted() {
+    twice(Rule::DeletedToo, |kept| {
+        let mut stage = Stage::healing(kept);
+        stage.lose_the_replica("/upsert");
+        stage.write("delete", &json!({ "ids": ["b"] })).expect(200);
+        stage.relays[1].release();
+        stage.assert_equal(kept);
+    });
+}
+
+/// A record is written when the new copy has been compared for the last time, and has not taken its place.
+#[test]
+fn switch_without_barrier() {
+    twice(Rule::HeldLane, |kept| {
+        let mut stage = Stage::healing(kept);
+        stage.lose_the_replica("/count");
+        let (client, path) = (stage.client(), record_path(&stage.things, "upsert"));
+        let write = std::thread::spawn(move || client.post(&path, &one("late", 7)));
+        wait_for("the write", SOON, || match kept {
+            Kept::Yes => (stage.cluster.edge.status()["pending_writes"] == 1).then_some(()),
+            Kept::No(_) => write.is_finished().then_some(()),
+        });
+        stage.relays[1].release();
+        write.join().expect("an answer").expect(200);
         stage.assert_equal(kept);
     });
 }

@@ -88,6 +88,28 @@ fn assert_kept(cluster: &Cluster, events: &[Event]) {
     assert!(acknowledged(events).count() > 0);
 }
 
+/// It dies here while it makes copies anew on a server that has lost its disk; started again, it makes them whole.
+#[track_caller]
+fn dies_in_a_copy(point: CrashPoint, passes: u64) {
+    let configured = |edge: testkit::edge::Builder| edge.config("  heal: { enabled: true }\n  recovery_interval: 1s");
+    let mut cluster = Cluster::with(2, |edge| configured(edge).env(VARIABLE, &told(point, passes)));
+    for text in ["lacks collections", "diverged"] {
+        cluster.edge.announce(text);
+    }
+    let load = Workload::start(&cluster.client(), seed(), &Plan::unique_adds());
+    load.await_more(60, PROGRESS);
+    cluster.servers[1].kill();
+    cluster.servers[1].wipe();
+    cluster.servers[1].restart();
+    await_death(&mut cluster.edge, point);
+    let cluster = finish(cluster, load);
+    let hidden = cluster.servers[1].client().get(&format!("{DEFAULT}/collections")).expect(200).json();
+    let hidden = hidden.as_array().into_iter().flatten().filter_map(|one| one["name"].as_str());
+    let hidden: Vec<&str> = hidden.filter(|name| name.starts_with("chroma-edge.")).collect();
+    // Only a database in which nothing was left to be made is not looked through.
+    assert!(hidden.is_empty() || point == CrashPoint::AfterCutover, "{hidden:?}");
+}
+
 /// A request that may have had no answer.
 fn unanswered(client: &Client, method: &str, path: &str, body: &Value) {
     let _ = client.try_call(method, path, body);
@@ -243,4 +265,34 @@ fn during_takeover() {
         }
     }
     assert!(acknowledged(&events).count() > 0);
+}
+
+#[test]
+fn before_copy() {
+    dies_in_a_copy(CrashPoint::BeforeCopy, 1);
+}
+
+#[test]
+fn copy_created() {
+    dies_in_a_copy(CrashPoint::CopyCreated, 2);
+}
+
+#[test]
+fn after_copy_page() {
+    dies_in_a_copy(CrashPoint::AfterCopyPage, 3);
+}
+
+#[test]
+fn before_cutover() {
+    dies_in_a_copy(CrashPoint::BeforeCutover, 1);
+}
+
+#[test]
+fn names_exchanged() {
+    dies_in_a_copy(CrashPoint::NamesExchanged, 2);
+}
+
+#[test]
+fn after_cutover() {
+    dies_in_a_copy(CrashPoint::AfterCutover, 1);
 }

@@ -18,6 +18,8 @@ pub struct Assumptions {
     pub lateness_is_noticed: Holds,
     /// What it noticed gets into the journal: it is not killed before that, and reaches the database.
     pub late_writes_are_recorded: Holds,
+    /// Memory is never short: requests may hold as much as is configured. No rule relies on it.
+    pub memory_suffices: Holds,
 }
 
 impl Assumptions {
@@ -25,6 +27,7 @@ impl Assumptions {
         quiescence_is_real: Holds::Always,
         lateness_is_noticed: Holds::Always,
         late_writes_are_recorded: Holds::Always,
+        memory_suffices: Holds::Always,
     };
 
     pub fn kept(&self) -> bool {

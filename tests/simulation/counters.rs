@@ -89,6 +89,9 @@ pub const RARE: &[(&str, u64)] = &[
     ("unfit", 180),
     ("unique constraint", 20),
     ("void by deletion", 200),
+    ("replicated entries were held", 12),
+    ("waited for writers", 1500),
+    ("waited for writers in vain", 900),
     ("withdrawn", 200),
     ("withdrawn from the catalog lane", 20),
 ];

@@ -78,6 +78,7 @@ impl World {
         self.compared.clear();
         self.rebuilding.shell_forgets();
         self.marking.shell_forgets();
+        self.holding.shell_forgets(self.journal.last);
         self.placing.shell_forgets(self.instances.len());
         self.handled_late_writes.clear();
         self.facts.new_epoch();

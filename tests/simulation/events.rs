@@ -4,15 +4,19 @@
 //! with edges is in [`crate::edge`], with instances in [`crate::rollback`].
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId};
-use chroma_edge::order::{Comparison, Examination, Input, LaneState, Reach};
+use chroma_edge::order::{Comparison, Examination, Input, LaneState, MergeLimits, Reach};
 
 use crate::assumptions::Holds;
 use crate::divergence::{Cause, Known};
 use crate::instance::Power;
 use crate::invariants::violated;
+use crate::journal::LIMITS;
 use crate::late_requests::{LateRequest, ON_THE_WAY};
 use crate::requests::Request;
 use crate::world::{Weather, World};
+
+/// Memory became short, or was not any more.
+pub const RESIZED: &str = "requests may hold more or less from now on";
 
 impl World {
     /// Lets one thing happen.
@@ -57,6 +61,7 @@ impl World {
         }
         self.fate_takes_its_course();
         self.some_mark();
+        self.some_hold_ends();
         self.some_condemning();
         self.some_adoption();
         self.some_placement();
@@ -69,6 +74,13 @@ impl World {
             self.counters.count("looked again under load");
         }
         self.tell(Input::LookAgain);
+        if self.assumptions.memory_suffices == Holds::Always {
+            return;
+        }
+        let (documents, bytes) = (1 + self.rng.index(LIMITS.documents as usize), LIMITS.bytes);
+        let limits = MergeLimits { documents: u32::try_from(documents).unwrap_or(1), bytes };
+        self.counters.count(RESIZED);
+        self.tell(Input::Batches { limits });
     }
 
     pub fn pick(&mut self, count: usize) -> Option<usize> {

@@ -25,7 +25,9 @@ impl World {
     pub fn check_effect(&mut self, effect: &Effect) {
         match effect {
             Effect::Answer(ClientAnswer { lane, seq, verdict, ack_state, .. }) => {
-                self.facts.load.stops_waiting(*lane, *seq);
+                if self.facts.load.stops_waiting(*lane, *seq) {
+                    self.holding.answers(*lane);
+                }
                 self.g9_no_contrary(*seq, *verdict, *ack_state);
                 self.r2_r3_answer(*lane, *seq, *verdict);
             }
@@ -60,6 +62,8 @@ impl World {
             Action::Examine { lane, seq } => self.r10_nothing_left(*lane, *seq),
             Action::AwaitQuiescence { lane, instance, why, .. } => self.check_wait(*lane, *instance, *why),
             Action::CompareTouched { lane, seq, instances } => self.r12_nothing_left(*lane, *seq, instances),
+            Action::AwaitWriters { lane, writers, .. } => self.r19_not_alone(*lane, *writers),
+            Action::AwaitMore { lane, instance, from, .. } => self.r19_not_catching_up(*lane, *instance, *from),
             Action::Inspect { .. } | Action::CheckWritable { .. } | Action::AwaitReturn { .. } => {}
         }
     }
@@ -337,6 +341,8 @@ impl World {
             return;
         }
         let collection = collections[self.rng.index(collections.len())];
+        self.r19_every_wait_ends();
+        self.some_reader_wants(collection);
         self.r5_fresh(collection);
         self.check_readers(collection);
     }

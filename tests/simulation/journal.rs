@@ -67,6 +67,8 @@ pub struct Journal {
     pub last: Seq,
     /// What each applied deletion deleted.
     pub closed: HashMap<Seq, Vec<CollectionId>>,
+    /// The names that each deletion would take, as the board said when it was the next entry.
+    pub foretold: HashMap<Seq, Vec<String>>,
     pub durable: HashMap<(LaneId, InstanceId), Seq>,
     pub states: HashMap<(LaneId, InstanceId), LaneState>,
     pub floors: BTreeMap<LaneId, Seq>,
@@ -86,6 +88,7 @@ impl Journal {
             queue: VecDeque::new(),
             last: Seq::ZERO,
             closed: HashMap::new(),
+            foretold: HashMap::new(),
             durable: HashMap::new(),
             states: HashMap::new(),
             floors: BTreeMap::new(),
@@ -299,7 +302,16 @@ impl Journal {
         }
         row.verdict = Some(verdict);
         if let (Intent::Deletes(deletion), Verdict::Applied) = (&row.intent, verdict) {
-            self.closed.entry(seq).or_insert_with(|| self.catalog.hit_by(deletion));
+            let hit = self.catalog.hit_by(deletion);
+            let names: Vec<_> =
+                hit.iter().filter_map(|id| self.catalog.get(*id)).map(|known| known.name.clone()).collect();
+            self.closed.entry(seq).or_insert(hit);
+            // R7: what protects collections from a deletion has judged by these names.
+            if let Some(foretold) = self.foretold.remove(&seq)
+                && let Some(name) = names.iter().find(|name| !foretold.contains(name))
+            {
+                violated("R7", &format!("{seq} deletes {name}, and would have deleted {foretold:?}"));
+            }
         }
     }
 

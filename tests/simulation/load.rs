@@ -39,7 +39,9 @@ impl Load {
                     waiting.insert((submission.profile.priority, submission.seq));
                 }
             }
-            Input::ClientGone { lane, seq } => self.stops_waiting(*lane, *seq),
+            Input::ClientGone { lane, seq } => {
+                self.stops_waiting(*lane, *seq);
+            }
             Input::Attempted { lane, instance, outcome } if serves(board, *lane, *instance) => {
                 let replica = self.in_a_row.entry((*lane, *instance)).or_default();
                 match outcome {
@@ -82,10 +84,17 @@ impl Load {
         }
     }
 
-    pub fn stops_waiting(&mut self, lane: LaneId, seq: Seq) {
-        if let Some(waiting) = self.waiting.get_mut(&lane) {
-            waiting.retain(|(_, other)| *other != seq);
-        }
+    /// Returned: whether a client waited for it.
+    pub fn stops_waiting(&mut self, lane: LaneId, seq: Seq) -> bool {
+        let Some(waiting) = self.waiting.get_mut(&lane) else { return false };
+        let before = waiting.len();
+        waiting.retain(|(_, other)| *other != seq);
+        waiting.len() < before
+    }
+
+    /// How many clients wait for something in the lane.
+    pub fn waiting_in(&self, lane: LaneId) -> usize {
+        self.waiting.get(&lane).map_or(0, BTreeSet::len)
     }
 
     /// A waiting client, the priority, the age: of these entries, and of what waits behind them.

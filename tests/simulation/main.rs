@@ -21,6 +21,7 @@ mod events;
 mod facts;
 mod failing;
 mod fold;
+mod holding;
 mod instance;
 mod invariants;
 mod journal;
@@ -44,6 +45,7 @@ use std::sync::{Mutex, PoisonError};
 use assumptions::{Assumptions, Holds};
 use counters::Counters;
 use ending::LATE_UNSEEN;
+use events::RESIZED;
 use late_requests::LANDED;
 use world::World;
 
@@ -191,6 +193,16 @@ fn what_comes_of(broken: Assumptions) {
     let (unseen, landed) = (many.counters.of(LATE_UNSEEN), many.counters.of(LANDED));
     assert!(unseen > 0, "nothing came of it");
     assert!(unseen <= landed, "{unseen} copies differ, {landed} writes landed late");
+}
+
+/// How much a request may hold changes again and again.
+#[test]
+fn while_memory_is_short_every_seed_keeps_the_rules() {
+    let _one = ONE.lock().unwrap_or_else(PoisonError::into_inner);
+    let many = run_many(SEEDS_WITHOUT, STEPS, Assumptions { memory_suffices: Holds::NotAlways, ..Assumptions::KEPT });
+    many.none_failed();
+    assert!(many.counters.of(RESIZED) > 0, "nothing changed");
+    assert_eq!(many.counters.of(LATE_UNSEEN), 0);
 }
 
 #[test]

@@ -138,5 +138,6 @@ fn request(row: &Row) -> Request {
         body: Bytes::from(body),
         resolved: if row.resolved.is_some() { Resolution::Resolved } else { Resolution::AsReceived },
         answer: None,
+        trace_context: None,
     }
 }

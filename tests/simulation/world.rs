@@ -7,7 +7,8 @@ use std::sync::LazyLock;
 
 use chroma_edge::ids::{CollectionId, InstanceId, InstanceName, LaneId, Seq};
 use chroma_edge::order::{
-    AckPolicy, Action, Board, Comparison, DivergenceCause, Effect, Input, Outcome, Persist, Reach, Verdict, WaitId,
+    AckPolicy, Action, Board, Comparison, DivergenceCause, Effect, Input, Intent, Outcome, Persist, Reach, Submission,
+    Verdict, WaitId,
 };
 
 use crate::account::Account;
@@ -21,6 +22,7 @@ use crate::divergence::Divergences;
 use crate::edge::Succession;
 use crate::facts::Facts;
 use crate::failing::Failing;
+use crate::holding::Holding;
 use crate::instance::Instance;
 use crate::journal::{Commit, Journal, LIMITS};
 use crate::keeping::Keeping;
@@ -109,6 +111,7 @@ pub struct World {
     pub failures: Failing,
     pub deaths: Deaths,
     pub marking: Marking,
+    pub holding: Holding,
     pub condemning: Condemning,
     pub beforehand: Beforehand,
     pub placing: Placing,
@@ -164,6 +167,7 @@ impl World {
             failures: Failing::default(),
             deaths: Deaths::new(seed),
             marking: Marking::new(seed),
+            holding: Holding::new(seed),
             condemning: Condemning::new(seed),
             beforehand,
             placing: Placing::new(seed, count),
@@ -209,12 +213,22 @@ impl World {
         self.note(|| format!("in  {input:?}"));
         self.facts.load.hear(&input, &self.board, &self.reach, &self.placing);
         self.raise(&input);
+        self.foretell(&input);
         let answered = applied_to_records(&input);
+        self.note_input(&input);
         let effects = self.board.step(input);
         if let Some(replica) = answered {
             self.facts.load.answered(replica, &self.board);
         }
         self.take(effects);
+    }
+
+    /// What a deletion that is the first of a commit would take: nothing that comes after this may change it.
+    fn foretell(&mut self, input: &Input) {
+        let Input::Journaled(submissions) = input else { return };
+        if let Some(Submission { seq, intent: Intent::Deletes(deletion), .. }) = submissions.first() {
+            self.journal.foretold.insert(*seq, self.board.names_under(deletion));
+        }
     }
 
     pub fn take(&mut self, effects: Vec<Effect>) {
@@ -247,6 +261,8 @@ impl World {
             Action::AwaitQuiescence { lane, instance, wait, .. } => {
                 self.waits.insert((lane, instance, wait), self.now);
             }
+            Action::AwaitWriters { lane, after, .. } => self.holding.await_writers(lane, after),
+            Action::AwaitMore { lane, instance, from, .. } => self.holding.await_more(lane, instance, from),
             Action::AwaitReturn { lane, instance, wait } => self.deaths.await_return(lane, instance, wait),
             Action::Inspect { instance } => {
                 self.inspections.insert(instance);

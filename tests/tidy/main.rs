@@ -4,8 +4,10 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may fail by panic")]
 
 mod circles;
+mod deploy;
 mod documents;
 mod imports;
+mod pages;
 mod rooms;
 mod sizes;
 mod source;

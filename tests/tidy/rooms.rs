@@ -11,34 +11,73 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("ids", &[]),
     ("order", &["ids", "proof"]),
     ("chroma", &["ids", "order"]),
+    // Who may do what. It knows a moment, and asks nobody for one.
+    ("auth", &["chroma", "clock", "ids", "order"]),
     // The ground.
     ("clock", &[]),
+    ("current", &[]),
     ("proof", &[]),
     ("metrics", &[]),
     ("lasting", &[]),
     ("lease", &["clock"]),
+    ("process", &["clock"]),
     // What is durable; one Chroma server. Neither knows the other, nor what is executed where.
-    ("journal", &["clock", "ids", "lasting", "order", "proof"]),
-    ("instance", &["clock", "ids", "lasting", "lease", "proof"]),
+    ("journal", &["clock", "current", "ids", "lasting", "metrics", "order", "proof"]),
+    ("instance", &["clock", "current", "ids", "lasting", "lease", "proof"]),
+    // Spans, and their way to a collector.
+    ("traces", &["clock", "ids", "instance", "lasting", "metrics"]),
     // The coordinator moves the board. It never imports the executor, which carries out what the board wants.
-    ("coordinator", &["chroma", "clock", "ids", "instance", "journal", "lease", "order"]),
+    ("coordinator", &["chroma", "clock", "ids", "instance", "journal", "lease", "metrics", "order"]),
     (
         "executor",
-        &["chroma", "clock", "coordinator", "ids", "instance", "journal", "lasting", "lease", "order", "proof"],
-    ),
-    ("rejoin", &["chroma", "clock", "coordinator", "executor", "ids", "instance", "journal", "lasting", "order"]),
-    ("heal", &["chroma", "clock", "coordinator", "ids", "instance", "journal", "lasting", "order"]),
-    ("audit", &["chroma", "clock", "coordinator", "heal", "ids", "instance", "lasting", "order"]),
-    ("events", &["clock", "ids", "instance", "journal", "lasting", "metrics", "order"]),
-    // What clients and operators reach. None sends a write to an instance.
-    // The HTTP that proxy, pages and configuration share.
-    ("web", &["chroma", "ids", "instance", "journal"]),
-    (
-        "proxy",
         &[
             "chroma",
             "clock",
             "coordinator",
+            "current",
+            "ids",
+            "instance",
+            "journal",
+            "lasting",
+            "lease",
+            "metrics",
+            "order",
+            "proof",
+            "traces",
+        ],
+    ),
+    (
+        "rejoin",
+        &[
+            "chroma",
+            "clock",
+            "coordinator",
+            "current",
+            "executor",
+            "ids",
+            "instance",
+            "journal",
+            "lasting",
+            "order",
+            "proof",
+        ],
+    ),
+    ("heal", &["chroma", "clock", "coordinator", "current", "ids", "instance", "journal", "lasting", "order", "proof"]),
+    ("audit", &["chroma", "clock", "coordinator", "current", "heal", "ids", "instance", "lasting", "order"]),
+    ("events", &["clock", "ids", "instance", "journal", "lasting", "metrics", "order"]),
+    // What clients and operators reach. None sends a write to an instance.
+    // The HTTP that proxy, pages and configuration share.
+    ("web", &["auth", "chroma", "clock", "ids", "instance", "journal", "traces"]),
+    // A connection before its requests are parsed.
+    ("wire", &["clock", "lasting"]),
+    (
+        "proxy",
+        &[
+            "auth",
+            "chroma",
+            "clock",
+            "coordinator",
+            "current",
             "ids",
             "instance",
             "journal",
@@ -46,16 +85,20 @@ const ROOMS: &[(&str, &[&str])] = &[
             "metrics",
             "order",
             "proof",
+            "traces",
             "web",
+            "wire",
         ],
     ),
     (
         "admin",
         &[
             "audit",
+            "auth",
             "chroma",
             "clock",
             "coordinator",
+            "current",
             "events",
             "heal",
             "ids",
@@ -63,15 +106,23 @@ const ROOMS: &[(&str, &[&str])] = &[
             "journal",
             "metrics",
             "order",
+            "process",
             "proxy",
+            "traces",
             "web",
         ],
     ),
     // `validate` is a client: it shares no code with the edge but the clock.
     ("validate", &["clock"]),
     // It holds the options of the rooms that it configures; none of them imports it.
-    ("config", &["audit", "chroma", "events", "heal", "ids", "instance", "journal", "order", "proxy", "web"]),
-    ("cli", &["config", "instance", "journal", "order", "proof", "validate", "web"]),
+    (
+        "config",
+        &[
+            "audit", "auth", "chroma", "events", "heal", "ids", "instance", "journal", "order", "proxy", "traces",
+            "web", "wire",
+        ],
+    ),
+    ("cli", &["auth", "clock", "config", "instance", "journal", "order", "proof", "proxy", "validate", "web"]),
     // The composition root. No room imports it.
     (
         "server",
@@ -81,6 +132,7 @@ const ROOMS: &[(&str, &[&str])] = &[
             "clock",
             "config",
             "coordinator",
+            "current",
             "events",
             "executor",
             "heal",
@@ -91,9 +143,13 @@ const ROOMS: &[(&str, &[&str])] = &[
             "lease",
             "metrics",
             "order",
+            "process",
             "proof",
             "proxy",
             "rejoin",
+            "traces",
+            "web",
+            "wire",
         ],
     ),
 ];
@@ -109,17 +165,25 @@ const LIBRARIES: &[(&str, &[&str])] = &[
     ("deadpool", &["journal"]),
     ("deadpool_postgres", &["journal"]),
     ("refinery", &["journal"]),
-    ("pingora", &["config", "instance", "proxy", "server"]),
+    ("pingora", &["config", "instance", "proxy", "server", "wire"]),
+    ("pingora_limits", &["proxy"]),
+    ("tokio_rustls", &["wire"]),
     ("prometheus", &["metrics"]),
     ("clap", &["cli"]),
+    ("ratatui", &["cli"]),
     ("tracing_subscriber", &["cli", "config"]),
     ("saphyr_parser", &["config"]),
     ("yaml_serde", &["config"]),
     ("ureq", &["validate"]),
+    ("opentelemetry_proto", &["traces"]),
+    ("prost", &["traces"]),
+    ("subtle", &["auth"]),
+    ("jsonwebtoken", &["auth"]),
+    ("getrandom", &["cli"]),
 ];
 
 /// Rooms without I/O, clock, runtime or chance, and what gives them away.
-const PURE: &[&str] = &["ids", "order", "chroma"];
+const PURE: &[&str] = &["ids", "order", "chroma", "auth"];
 const IMPURE: &[&[&str]] = &[
     &["tokio"],
     &["futures"],

@@ -53,6 +53,14 @@ impl Figures {
         self.operations.lock().expect("no client panics here").values().map(|kind| kind.times.len()).sum()
     }
 
+    /// Of the calls of this kind.
+    pub fn median(&self, kind: &str) -> Duration {
+        let operations = self.operations.lock().expect("no client panics here");
+        let mut times = operations.get(kind).map(|kind| kind.times.clone()).unwrap_or_default();
+        times.sort();
+        times.get(times.len() / 2).copied().unwrap_or_default()
+    }
+
     pub fn longest_wait(&self) -> Duration {
         let operations = self.operations.lock().expect("no client panics here");
         operations.values().flat_map(|kind| &kind.times).max().copied().unwrap_or_default()

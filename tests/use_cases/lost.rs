@@ -27,6 +27,7 @@ fn is_whole(cluster: &Cluster) -> bool {
 }
 
 #[test]
+#[ignore = "over half a minute: run by make use-case-6"]
 fn case_6_a_server_is_lost_and_replaced() {
     let mut cluster = Cluster::with(2, |edge| edge.config(ON));
     cluster.edge.announce("lacks collections");

@@ -1,5 +1,5 @@
 //! The use cases that operators name, as real failures of real processes: what a CMS does, and what it is answered, while
-//! nothing fails, while the primary or the replica is away, and while all clients come at once.
+//! nothing fails, while the primary or the replica is away, while all clients come at once, and under different settings.
 //!
 //! `make use-case-N` runs one and prints its figures. What is stored is compared with what the CMS was answered, record by
 //! record, on every instance: the CMS's own list of documents knows nothing of the edge, its journal or its numbers.
@@ -13,3 +13,4 @@ mod high_load;
 mod lost;
 mod normal;
 mod outage;
+mod tuned;

@@ -71,9 +71,17 @@ export class Chromium {
     await this.send("Input.dispatchKeyEvent", { type: "keyUp", ...all });
   }
 
+  /** Asks it to end, with all its processes; kills what does not. A profile that they still write is left behind. */
   async close() {
-    this.process.kill("SIGKILL");
+    const grace = setTimeout(() => this.process.kill("SIGKILL"), 5000);
+    this.session = undefined;
+    this.send("Browser.close").catch(() => {});
     await this.exited;
-    rmSync(this.profile, { recursive: true, force: true, maxRetries: 5 });
+    clearTimeout(grace);
+    try {
+      rmSync(this.profile, { recursive: true, force: true, maxRetries: 20 });
+    } catch (failure) {
+      console.error(`chromium: its profile stays: ${failure.message}`);
+    }
   }
 }

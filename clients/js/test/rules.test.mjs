@@ -273,6 +273,16 @@ test("add, upsert, update and delete send what Chroma expects, and embed what ha
   }
 });
 
+test("a watch that no retry can mend is an error for those who ask for errors, and no transaction", async () => {
+  const { client, told } = setUp([json(401, { error: "AuthError", message: "m" })]);
+  const { error } = await new Promise((resolve) => {
+    client.on("error", resolve);
+    client.watch();
+  });
+  assert.equal(error.status, 401);
+  assert.deepEqual(told, []);
+});
+
 test("a digest is SHA-256", () => {
   for (const text of ["", "abc", "x".repeat(55), "x".repeat(56), "x".repeat(64), "ä€😀".repeat(999)]) {
     assert.equal(sha256(text), createHash("sha256").update(text).digest("hex"));

@@ -47,7 +47,16 @@ impl Safety {
         if days_old > MOST_DAYS {
             return Err(expected());
         }
-        let before = Timestamp::now().before(Duration::from_secs(u64::from(days_old) * 24 * 60 * 60));
+        let age = Duration::from_secs(u64::from(days_old) * 24 * 60 * 60);
+        let (deleted, message) = self.remove_older(age).await?;
+        let body = json!({ "success": true, "deleted_transactions": deleted, "message": message });
+        Ok(Reply::json(200, body.to_string()))
+    }
+
+    /// Removes what ended so long ago, as far as retention may and as much as one request does: how many transactions went,
+    /// and why no more did. Nothing goes whose id a client may still repeat: it would be executed a second time.
+    pub(in crate::admin) async fn remove_older(&self, age: Duration) -> Result<(u64, String), Refusal> {
+        let before = Timestamp::now().before(age.max(self.options.get().keep_ids));
         let registry = self.core.registry();
         let configured: Vec<_> = registry.ids().map(|id| registry.name(id).clone()).collect();
         let deadline = clock::now() + LONGEST;
@@ -65,7 +74,6 @@ impl Safety {
                 break "There may be more: ask again".to_owned();
             }
         };
-        let body = json!({ "success": true, "deleted_transactions": deleted, "message": message });
-        Ok(Reply::json(200, body.to_string()))
+        Ok((deleted, message))
     }
 }

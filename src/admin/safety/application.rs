@@ -5,18 +5,42 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Refusal, Safety};
+use crate::auth::Principal;
 use crate::clock::Timestamp;
 use crate::ids::TransactionId;
-use crate::journal::{ApplicationDraft, ApplicationReport, ClientKey, Details, Fact, Lookup, StoredAnswer, TimingGap};
+use crate::journal::{
+    APPLICATION_BYTES, AppendError, ApplicationDraft, ApplicationReport, ClientKey, Details, Fact, Lookup,
+    StoredAnswer, TimingGap,
+};
 use crate::web::{PageRequest, REPLAYED, Reply, TRANSACTION_ID, idempotency_key};
 
 /// Ids are scoped by tenant, and an application's operation has none.
 const NO_TENANT: &str = "";
 const LONGEST_METHOD: usize = 64;
 const LONGEST_PATH: usize = 8 * 1024;
-/// Headers that carry secrets: not stored.
-const SECRETS: [&str; 6] =
-    ["authorization", "proxy-authorization", "x-chroma-token", "cookie", "set-cookie", "x-api-key"];
+/// In characters. What is longer is cut: it is kept for each operation that failed.
+const LONGEST_REASON: usize = 4 * 1024;
+/// Headers that carry no secrets. All others are not stored: nobody knows every name of a secret.
+const STORED: [&str; 18] = [
+    "accept",
+    "accept-encoding",
+    "accept-language",
+    "content-encoding",
+    "content-language",
+    "content-length",
+    "content-type",
+    "idempotency-key",
+    "traceparent",
+    "transaction-id",
+    "user-agent",
+    "x-client-session",
+    "x-correlation-id",
+    "x-request-id",
+    "x-session-id",
+    "x-transaction-id",
+    "x-transaction-priority",
+    "x-user-id",
+];
 
 #[derive(Deserialize)]
 struct Begin {
@@ -56,7 +80,7 @@ fn bad(expected: &str) -> impl Fn(serde_json::Error) -> Refusal {
 impl Safety {
     /// Journals that an operation begins.
     pub(super) async fn begin(&self, request: &PageRequest) -> Result<Reply, Refusal> {
-        let brought = self.key_headers.read(&request.headers).map_err(|_| Refusal::BadTransactionId)?;
+        let brought = self.options.get().key_headers.read(&request.headers).map_err(|_| Refusal::BadTransactionId)?;
         let brought = brought.map(|key| key.text);
         let draft = draft(request, brought.as_deref())?;
         let (id, key) = (draft.transaction_id, draft.client_key.clone());
@@ -65,17 +89,36 @@ impl Safety {
         if let Some(first) = brought.as_deref().and_then(idempotency_key::given)
             && let Some(details) = self.core.store().details(&Lookup::Id(first)).await?
             && details.transaction.lane.is_none()
+            && details.transaction.client_key.as_ref().is_some_and(|first| first.tenant == key.tenant)
         {
             return self.repeated(&details, &key, &shown_id);
         }
-        let recorded = self.core.journal().record_in_time(vec![Fact::ApplicationBegan(Box::new(draft))]).await;
-        recorded.map_err(|error| Refusal::of_record(error, id))?;
         let lookup = Lookup::ClientKey { tenant: key.tenant.clone(), key: key.key.clone() };
+        let bytes = (draft.body.len() + draft.path.len()) as u64 + APPLICATION_BYTES;
+        let quota = self.core.applications_quota();
+        if !quota.claim(bytes) {
+            // Its repetition takes nothing.
+            let known = self.core.store().details(&lookup).await?;
+            let known = known.ok_or(Refusal::ApplicationsFull { limit: quota.limit() })?;
+            return self.repeated(&known, &key, &shown_id);
+        }
+        self.record_claimed(Fact::ApplicationBegan(Box::new(draft)), bytes, id).await?;
         let details = self.core.store().details(&lookup).await?.ok_or(Refusal::UnknownTransaction)?;
         if details.transaction.transaction_id == id {
             return Ok(self.show(201, &details).with(TRANSACTION_ID, &shown_id));
         }
+        quota.give_back(bytes);
         self.repeated(&details, &key, &shown_id)
+    }
+
+    /// Journals the fact, for which so many bytes were claimed: they are given back if it certainly is not journaled.
+    async fn record_claimed(&self, fact: Fact, bytes: u64, id: TransactionId) -> Result<(), Refusal> {
+        self.core.journal().record_in_time(vec![fact]).await.map_err(|error| {
+            if !matches!(error, AppendError::InDoubt(_)) {
+                self.core.applications_quota().give_back(bytes);
+            }
+            Refusal::of_record(error, id)
+        })
     }
 
     /// The answer to a repeated begin: the existing operation, if the request is the same.
@@ -93,23 +136,25 @@ impl Safety {
             return Err(Refusal::BadBody("status is an HTTP status, 100 to 599".to_owned()));
         }
         let answer = StoredAnswer { status, body: Bytes::from(result.to_string()) };
-        self.report(id, ApplicationReport::Done { answer }).await
+        self.report(id, ApplicationReport::Done { answer }, &request.principal).await
     }
 
     /// Journals that an attempt failed.
     pub(super) async fn fail(&self, id: &str, request: &PageRequest) -> Result<Reply, Refusal> {
         let expected = "{\"reason\": string, \"is_timing_gap\": bool, \"final\": bool}";
-        let Fail { reason, is_timing_gap, is_final } = serde_json::from_slice(&request.body).map_err(bad(expected))?;
+        let Fail { mut reason, is_timing_gap, is_final } =
+            serde_json::from_slice(&request.body).map_err(bad(expected))?;
+        reason.truncate(reason.char_indices().nth(LONGEST_REASON).map_or(reason.len(), |(end, _)| end));
         let timing_gap = if is_timing_gap { TimingGap::Yes } else { TimingGap::No };
         let report = match is_final {
             true => ApplicationReport::GivenUp { reason, timing_gap },
             false => ApplicationReport::Failed { reason, timing_gap },
         };
-        self.report(id, report).await
+        self.report(id, report, &request.principal).await
     }
 
-    async fn report(&self, id: &str, report: ApplicationReport) -> Result<Reply, Refusal> {
-        let before = self.find(id, None).await?;
+    async fn report(&self, id: &str, report: ApplicationReport, principal: &Principal) -> Result<Reply, Refusal> {
+        let before = self.find(id, None, principal).await?;
         let row = &before.transaction;
         if row.lane.is_some() {
             return Err(Refusal::NotAnApplicationOperation);
@@ -119,8 +164,15 @@ impl Safety {
         }
         let (id, seq) = (row.transaction_id, row.seq);
         let fact = Fact::ApplicationReported { seq, report: report.clone(), at: Timestamp::now() };
-        let recorded = self.core.journal().record_in_time(vec![fact]).await;
-        recorded.map_err(|error| Refusal::of_record(error, id))?;
+        let bytes = match &report {
+            ApplicationReport::Done { answer } => answer.body.len() as u64,
+            ApplicationReport::Failed { .. } | ApplicationReport::GivenUp { .. } => 0,
+        };
+        let quota = self.core.applications_quota();
+        if !quota.claim(bytes) {
+            return Err(Refusal::ApplicationsFull { limit: quota.limit() });
+        }
+        self.record_claimed(fact, bytes, id).await?;
         let after = self.core.store().details(&Lookup::Id(id)).await?.ok_or(Refusal::UnknownTransaction)?;
         self.if_matches(&after, &report)
     }
@@ -135,6 +187,26 @@ impl Safety {
     }
 }
 
+/// A path or URL without user and password, and without the values of its query.
+fn without_secrets(path: &str) -> String {
+    let (path, query) = path.split_once('?').map_or((path, None), |(path, query)| (path, Some(query)));
+    let path = path.split('#').next().unwrap_or_default();
+    let (scheme, rest) = path.split_once("//").map_or(("", path), |(scheme, rest)| (scheme, rest));
+    let start = if rest.len() == path.len() { String::new() } else { format!("{scheme}//") };
+    let (authority, tail) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    // Without a scheme, a colon before the @ tells a password from a name.
+    let has_secret =
+        |authority: &str| !start.is_empty() || authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':'));
+    let host = if has_secret(authority) { authority.rsplit('@').next().unwrap_or_default() } else { authority };
+    let names: Vec<&str> = query.iter().flat_map(|query| query.split('&')).map(name_of).collect();
+    let query = if names.is_empty() { String::new() } else { format!("?{}", names.join("&")) };
+    format!("{start}{host}{tail}{query}")
+}
+
+fn name_of(pair: &str) -> &str {
+    pair.split_once('=').map_or("", |(name, _)| name)
+}
+
 fn draft(request: &PageRequest, brought: Option<&str>) -> Result<ApplicationDraft, Refusal> {
     let expected = "{\"method\": string, \"path\": string, \"data\": any, \"headers\": object}";
     let Begin { method, path, data, headers } = serde_json::from_slice(&request.body).map_err(bad(expected))?;
@@ -142,15 +214,17 @@ fn draft(request: &PageRequest, brought: Option<&str>) -> Result<ApplicationDraf
         return Err(Refusal::BadBody("method has 1 to 64 bytes, path 1 to 8192".to_owned()));
     }
     let mut headers = headers.unwrap_or_default();
-    headers.retain(|name, _| !SECRETS.contains(&name.to_ascii_lowercase().as_str()));
+    headers.retain(|name, _| STORED.contains(&name.to_ascii_lowercase().as_str()));
     let body = json!({ "data": data, "headers": headers }).to_string();
     if [&method, &path, &body].iter().any(|text| text.contains('\0')) {
         return Err(Refusal::BadBody("method and path have no NUL".to_owned()));
     }
     let id = TransactionId::random();
     let fingerprint = idempotency_key::fingerprint(&method, &path, body.as_bytes());
-    let client_key: ClientKey = idempotency_key::key(brought, id, NO_TENANT, fingerprint);
-    let header = |name: &str| request.headers.get(name).and_then(|value| value.to_str().ok()).map(str::to_owned);
+    let path = without_secrets(&path);
+    let scope = ClientKey::scope_of(request.principal.name(), NO_TENANT);
+    let client_key: ClientKey = idempotency_key::key(brought, id, &scope, fingerprint);
+    let user = request.headers.get("x-user-id").and_then(|value| value.to_str().ok()).map(idempotency_key::shortened);
     Ok(ApplicationDraft {
         transaction_id: id,
         client_key,
@@ -160,6 +234,27 @@ fn draft(request: &PageRequest, brought: Option<&str>) -> Result<ApplicationDraf
         created_at: Timestamp::now(),
         client_session: idempotency_key::session(&request.headers),
         client_ip: request.client_ip.clone(),
-        user_identifier: header("x-user-id"),
+        user_identifier: user.or(request.principal.name()).map(str::to_owned),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_be_secret_is_not_stored() {
+        for (path, stored) in [
+            ("/orders/7", "/orders/7"),
+            ("/orders?token=hunter2&page=2&hunter2", "/orders?token&page&"),
+            ("https://me:hunter2@shop.example/orders?key=hunter2#hunter2", "https://shop.example/orders?key"),
+            ("https://me:a@hunter2@shop.example", "https://shop.example"),
+            ("//me:hunter2@shop.example/a@b", "//shop.example/a@b"),
+            ("/a#hunter2", "/a"),
+            ("orders@shop/x", "orders@shop/x"),
+            ("me:hunter2@shop/x", "shop/x"),
+        ] {
+            assert_eq!(without_secrets(path), stored, "{path}");
+        }
+    }
 }

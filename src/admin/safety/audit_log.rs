@@ -3,11 +3,11 @@
 use serde_json::{Map, Value, json};
 
 use super::query::Query;
-use super::{Refusal, Safety, rfc3339, view};
+use super::{Refusal, Safety, view};
 use crate::clock::Timestamp;
 use crate::ids::Seq;
 use crate::journal::{AuditCursor, AuditQuery, Filter, OperationType, Status};
-use crate::web::{PageRequest, Reply, idempotency_key};
+use crate::web::{PageRequest, Reply, idempotency_key, rfc3339};
 
 const LIMIT: u32 = 100;
 const LONGEST: u32 = 1000;
@@ -15,7 +15,8 @@ const LONGEST: u32 = 1000;
 impl Safety {
     /// The page that the query asks for.
     pub(super) async fn transactions(&self, request: &PageRequest) -> Result<Reply, Refusal> {
-        let query = asked(&Query::of(&request.query))?;
+        let mut query = asked(&Query::of(&request.query))?;
+        query.filter.principal = request.principal.sees_only().map(str::to_owned);
         let page = self.core.store().audit(&query).await?;
         let transactions: Vec<Value> = page.transactions.iter().map(|row| Value::Object(view::listed(row))).collect();
         let total: u64 = page.counts.iter().map(|(_, count)| count).sum();
@@ -34,6 +35,7 @@ impl Safety {
 fn asked(query: &Query) -> Result<AuditQuery, Refusal> {
     const TIME: &str = "a time of RFC 3339 or in seconds since 1970";
     let filter = Filter {
+        principal: None,
         session: query.read("session", "text", text)?.map(|text| idempotency_key::shortened(&text).to_owned()),
         statuses: query.read("status", "a status, or several with commas", statuses)?.unwrap_or_default(),
         operations: query.read("operation", "an operation type", operations)?.unwrap_or_default(),

@@ -8,7 +8,7 @@ use http::{HeaderMap, HeaderValue, Method};
 use super::query::Query;
 use super::{Refusal, Safety, view};
 use crate::chroma::EdgeAnswer;
-use crate::events::{EventStream, Opened, Resume};
+use crate::events::{Audience, EventStream, Opened, Resume};
 use crate::journal::{EventId, EventScope};
 use crate::web::{Live, PageAnswer, PageRequest, Reply};
 
@@ -25,7 +25,7 @@ impl Safety {
         let (scope, status) = match (query.get("client"), query.get("transaction")) {
             (Some(session), None) => (EventScope::Session(session_named(session)?), None),
             (None, Some(id)) => {
-                let found = self.find(id, None).await?.transaction;
+                let found = self.find(id, None, &request.principal).await?.transaction;
                 (EventScope::Transaction(found.transaction_id), Some(found.status))
             }
             (Some(_), Some(_)) | (None, None) => return Err(Refusal::OneOfTwo),
@@ -33,9 +33,14 @@ impl Safety {
         if request.method == Method::HEAD {
             return Ok(PageAnswer::Live(Box::new(HeadOnly)));
         }
-        let subscription = self.hub.listen(scope).ok_or(Refusal::TooManyStreams)?;
+        let subscription =
+            self.hub.listen(scope, request.client_ip.as_deref().unwrap_or_default()).ok_or(Refusal::TooManyStreams)?;
+        let audience = match request.principal.sees_only() {
+            None => Audience::Everyone,
+            Some(name) => Audience::Only(name.to_owned()),
+        };
         let resume = resume(request.headers.get(LAST_EVENT_ID));
-        Ok(match EventStream::open(subscription, view::shown_in_event, resume, status).await? {
+        Ok(match EventStream::open(subscription, view::shown_in_event, audience, resume, status).await? {
             Opened::Stream(stream) => PageAnswer::Live(Box::new(stream)),
             // 204 makes `EventSource` stop reconnecting.
             Opened::Over => Reply::from(EdgeAnswer::empty(204)).into(),

@@ -10,28 +10,27 @@ mod events;
 mod numbers;
 mod query;
 mod refusal;
-mod rfc3339;
 mod transaction;
 mod view;
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use http::Method;
 use percent_encoding::percent_decode_str;
 use tokio::sync::Semaphore;
 
+pub(super) use self::query::Query;
 pub(super) use self::refusal::Refusal;
 pub use self::view::shown_in_event;
+use super::options::AdminOptions;
 use crate::chroma::EdgeAnswer;
 use crate::coordinator::Core;
+use crate::current::Current;
 use crate::events::Hub;
 use crate::instance::Health;
 use crate::proxy::Admission;
-use crate::web::{KeyHeaders, PageAnswer, PageRequest, Reply};
+use crate::web::{PageAnswer, PageRequest, Reply};
 
-/// The largest body of a request to these pages.
-const BODY_BYTES: usize = 1024 * 1024;
 /// Requests that wait for a transaction's end at once.
 const WAITING: usize = 16 * 1024;
 
@@ -41,8 +40,7 @@ pub(super) struct Safety {
     admission: Arc<Admission>,
     health: Arc<Health>,
     hub: Arc<Hub>,
-    recovery_interval: Duration,
-    key_headers: KeyHeaders,
+    options: Current<AdminOptions>,
     waiting: Semaphore,
 }
 
@@ -91,11 +89,6 @@ impl SafetyPage {
             SafetyPage::Complete { .. } | SafetyPage::Fail { .. } | SafetyPage::Trigger | SafetyPage::Cleanup => "POST",
         }
     }
-
-    /// How much of a body a request with this method may have.
-    pub(super) fn body_bytes(&self, method: &Method) -> usize {
-        if method == Method::POST && self.methods().contains("POST") { BODY_BYTES } else { 0 }
-    }
 }
 
 impl Safety {
@@ -104,10 +97,9 @@ impl Safety {
         admission: Arc<Admission>,
         health: Arc<Health>,
         hub: Arc<Hub>,
-        recovery_interval: Duration,
-        key_headers: KeyHeaders,
+        options: Current<AdminOptions>,
     ) -> Safety {
-        Safety { core, admission, health, hub, recovery_interval, key_headers, waiting: Semaphore::new(WAITING) }
+        Safety { core, admission, health, hub, options, waiting: Semaphore::new(WAITING) }
     }
 
     pub(super) async fn respond(&self, page: SafetyPage, request: &PageRequest) -> PageAnswer {

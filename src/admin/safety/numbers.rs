@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{Safety, rfc3339};
+use super::Safety;
 use crate::clock::Timestamp;
 use crate::journal::{ReadError, Recent, Status, StatusSummary};
-use crate::web::Reply;
+use crate::web::{Reply, rfc3339};
 
 const RECENT: Duration = Duration::from_secs(2 * 60 * 60);
 const GAPS: Duration = Duration::from_secs(24 * 60 * 60);
@@ -23,7 +23,7 @@ impl Safety {
             // This page is shown by an active edge, which has its journal.
             "service_running": true,
             "recovery_service_running": recovering,
-            "recovery_interval": self.recovery_interval.as_secs_f64(),
+            "recovery_interval": self.options.get().recovery_interval.as_secs_f64(),
             "pending_recovery": self.core.board().awaiting_recovery(),
         });
         match summary {

@@ -5,10 +5,10 @@ use percent_encoding::percent_decode;
 use super::refusal::Refusal;
 
 /// A query's parameters.
-pub(super) struct Query(Vec<(String, String)>);
+pub(in crate::admin) struct Query(Vec<(String, String)>);
 
 impl Query {
-    pub(super) fn of(text: &str) -> Query {
+    pub(in crate::admin) fn of(text: &str) -> Query {
         let decoded = |part: &str| {
             let spaced: Vec<u8> = part.bytes().map(|byte| if byte == b'+' { b' ' } else { byte }).collect();
             percent_decode(&spaced).decode_utf8_lossy().into_owned()
@@ -21,12 +21,12 @@ impl Query {
     }
 
     /// The parameter's value.
-    pub(super) fn get(&self, name: &str) -> Option<&str> {
+    pub(in crate::admin) fn get(&self, name: &str) -> Option<&str> {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
     /// The parameter, understood; the refusal says what was expected.
-    pub(super) fn read<T>(
+    pub(in crate::admin) fn read<T>(
         &self,
         name: &'static str,
         expected: &'static str,

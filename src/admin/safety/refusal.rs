@@ -19,6 +19,8 @@ pub(in crate::admin) enum Refusal {
     /// A body that cannot be understood.
     BadBody(String),
     UnknownTransaction,
+    /// Several tenants, or principals, have a transaction that their client called so.
+    AmbiguousId,
     /// The transaction is a write; only the edge can end it.
     NotAnApplicationOperation,
     /// The operation has ended with another status.
@@ -28,6 +30,10 @@ pub(in crate::admin) enum Refusal {
     JournalUnavailable(String),
     /// What was asked for may be durable.
     JournalInDoubt(TransactionId),
+    /// Applications' own operations take as much of the journal as they may.
+    ApplicationsFull {
+        limit: u64,
+    },
     TooManyWait,
     /// A stream of events is either for a session or for a transaction.
     OneOfTwo,
@@ -39,12 +45,13 @@ impl Refusal {
         match self {
             Refusal::BadTransactionId | Refusal::BadParameter { .. } | Refusal::BadBody(_) | Refusal::OneOfTwo => 400,
             Refusal::UnknownTransaction => 404,
-            Refusal::NotAnApplicationOperation | Refusal::Final => 409,
+            Refusal::AmbiguousId | Refusal::NotAnApplicationOperation | Refusal::Final => 409,
             Refusal::Reused => 422,
             Refusal::JournalUnavailable(_)
             | Refusal::JournalInDoubt(_)
             | Refusal::TooManyWait
             | Refusal::TooManyStreams => 503,
+            Refusal::ApplicationsFull { .. } => 507,
         }
     }
 
@@ -54,11 +61,13 @@ impl Refusal {
             Refusal::BadParameter { .. } => "bad_parameter",
             Refusal::BadBody(_) => "bad_body",
             Refusal::UnknownTransaction => "unknown_transaction",
+            Refusal::AmbiguousId => "ambiguous_id",
             Refusal::NotAnApplicationOperation => "not_an_application_operation",
             Refusal::Final => "transaction_final",
             Refusal::Reused => "transaction_id_reused",
             Refusal::JournalUnavailable(_) => "journal_unavailable",
             Refusal::JournalInDoubt(_) => "journal_in_doubt",
+            Refusal::ApplicationsFull { .. } => "applications_full",
             Refusal::TooManyWait => "queue_full",
             Refusal::OneOfTwo => "bad_parameter",
             Refusal::TooManyStreams => "too_many_streams",
@@ -80,6 +89,10 @@ impl Refusal {
             Refusal::BadParameter { name, expected } => format!("{name} is {expected}"),
             Refusal::BadBody(why) => why.clone(),
             Refusal::UnknownTransaction => "There is no transaction with this id".to_owned(),
+            Refusal::AmbiguousId => {
+                "Several tenants have a transaction with this id: say which, with ?tenant=, or use the id that the edge gave it"
+                    .to_owned()
+            }
             Refusal::NotAnApplicationOperation => {
                 "The transaction is a write: the edge itself says how it ends".to_owned()
             }
@@ -87,6 +100,10 @@ impl Refusal {
             Refusal::Reused => "This transaction id was used for another request".to_owned(),
             Refusal::JournalUnavailable(why) => format!("Nothing was journaled: {why}"),
             Refusal::JournalInDoubt(_) => "The journal did not confirm in time".to_owned(),
+            Refusal::ApplicationsFull { limit } => format!(
+                "Nothing was journaled: applications' own operations take {limit} bytes, as much as they may \
+                 (journal.application_bytes); end those that are open"
+            ),
             Refusal::TooManyWait => "Too many requests wait for a transaction; try again shortly".to_owned(),
             Refusal::OneOfTwo => "Give either ?client=SESSION or ?transaction=ID".to_owned(),
             Refusal::TooManyStreams => "Too many streams of events are open; try again shortly".to_owned(),
@@ -108,6 +125,7 @@ impl Refusal {
     /// The refusal for facts of this transaction that the journal did not commit.
     pub(super) fn of_record(error: AppendError, id: TransactionId) -> Refusal {
         match error {
+            AppendError::Declined => Refusal::JournalUnavailable(error.to_string()),
             AppendError::Full => Refusal::JournalUnavailable("too many facts wait for the journal".to_owned()),
             AppendError::Unavailable(why) => Refusal::JournalUnavailable(why),
             AppendError::InDoubt(_) => Refusal::JournalInDoubt(id),

@@ -7,9 +7,10 @@ use uuid::Uuid;
 
 use super::query::Query;
 use super::{Refusal, Safety, view};
+use crate::auth::Principal;
 use crate::clock;
 use crate::ids::TransactionId;
-use crate::journal::{Details, Lookup};
+use crate::journal::{ClientKey, Details, Lookup, TransactionRow};
 use crate::web::{PageRequest, Reply, idempotency_key};
 
 /// The longest wait, in seconds.
@@ -26,11 +27,12 @@ impl Safety {
         let wait = query.read("wait", "a number of seconds from 0 to 60", seconds)?.unwrap_or_default();
         let tenant = query.read("tenant", "text", super::audit_log::text)?;
         let deadline = clock::now() + wait;
-        let mut details = self.find(id, tenant.as_deref()).await?;
+        let principal = &request.principal;
+        let mut details = self.find(id, tenant.as_deref(), principal).await?;
         if !details.transaction.status.is_final() {
             // An answer given a moment ago is recorded by the next commit.
             self.core.journal().settle_within(MARKING).await;
-            details = self.find(id, tenant.as_deref()).await?;
+            details = self.find(id, tenant.as_deref(), principal).await?;
         }
         if !wait.is_zero() && !details.transaction.status.is_final() {
             details = self.ended(details, deadline).await?;
@@ -38,22 +40,49 @@ impl Safety {
         Ok(self.show(200, &details))
     }
 
-    /// The transaction with this id, as the edge or the client named it: the edge's name wins, then the newest.
-    pub(super) async fn find(&self, id: &str, tenant: Option<&str>) -> Result<Details, Refusal> {
+    /// The transaction with this id, as the edge or the client named it: the edge's name wins. A client's name without its
+    /// tenant means one transaction, or none.
+    /// What is another principal's does not exist for those who do not see everything.
+    pub(super) async fn find(&self, id: &str, tenant: Option<&str>, principal: &Principal) -> Result<Details, Refusal> {
         if !idempotency_key::is_valid(id) {
             return Err(Refusal::BadTransactionId);
         }
         let key = idempotency_key::canonical(id);
         if let Some(tenant) = tenant {
-            let lookup = Lookup::ClientKey { tenant: tenant.to_owned(), key };
-            return self.core.store().details(&lookup).await?.ok_or(Refusal::UnknownTransaction);
+            let own = Lookup::ClientKey { tenant: ClientKey::scope_of(principal.name(), tenant), key: key.clone() };
+            if let Some(found) = self.core.store().details(&own).await? {
+                return Ok(found);
+            }
+            // Whoever sees everything may mean another's.
+            let newest = self.newest(key, principal, None).await?;
+            let is_there =
+                |row: &TransactionRow| row.client_key.as_ref().is_some_and(|key| key.tenant_named() == tenant);
+            return newest.filter(|found| is_there(&found.transaction)).ok_or(Refusal::UnknownTransaction);
         }
         if let Ok(uuid) = Uuid::try_parse(id)
             && let Some(found) = self.core.store().details(&Lookup::Id(TransactionId::new(uuid))).await?
+            && is_seen(&found.transaction, principal)
         {
             return Ok(found);
         }
-        self.core.store().details(&Lookup::Key { key }).await?.ok_or(Refusal::UnknownTransaction)
+        let found = self.newest(key.clone(), principal, None).await?.ok_or(Refusal::UnknownTransaction)?;
+        let scope = found.transaction.client_key.as_ref().map(|key| key.tenant.clone());
+        match self.newest(key, principal, scope).await? {
+            None => Ok(found),
+            // One of them is somebody else's.
+            Some(_) => Err(Refusal::AmbiguousId),
+        }
+    }
+
+    /// The newest transaction with this key that the principal may see, outside of this scope.
+    async fn newest(
+        &self,
+        key: String,
+        principal: &Principal,
+        outside: Option<String>,
+    ) -> Result<Option<Details>, Refusal> {
+        let of = principal.sees_only().map(str::to_owned);
+        Ok(self.core.store().details(&Lookup::Key { key, of, outside }).await?)
     }
 
     /// Waits for its end, at most until then.
@@ -79,6 +108,11 @@ impl Safety {
         let whole = view::whole(details, self.core.registry());
         Reply::json(status, whole.to_string())
     }
+}
+
+/// Whether the principal may see the transaction.
+pub(super) fn is_seen(row: &TransactionRow, principal: &Principal) -> bool {
+    principal.sees_only().is_none_or(|name| row.client_key.as_ref().and_then(ClientKey::principal) == Some(name))
 }
 
 fn seconds(text: &str) -> Option<Duration> {

@@ -2,11 +2,11 @@
 
 use serde_json::{Map, Value, json};
 
-use super::rfc3339;
 use crate::clock::Timestamp;
 use crate::instance::Registry;
 use crate::journal::{ClientKey, Details, Status, TimingGap, TransactionRow, is_given};
 use crate::order::{MAX_RETRIES, Verdict};
+use crate::web::rfc3339;
 
 /// The fields of the list; the transaction's own page has more.
 pub(super) fn listed(row: &TransactionRow) -> Map<String, Value> {
@@ -29,6 +29,7 @@ pub(super) fn listed(row: &TransactionRow) -> Map<String, Value> {
         "response_status": row.response_status,
         "target_instance": row.executed_on.as_ref().map(|instance| instance.as_str()),
         "client_session": row.client_session,
+        "principal": row.client_key.as_ref().and_then(ClientKey::principal),
     });
     match fields {
         Value::Object(fields) => fields,

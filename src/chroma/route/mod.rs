@@ -3,7 +3,8 @@
 //! It decides which operation a request asks for, and which the edge answers itself because forwarding it
 //! could write unlogged or hurt an instance. It does not read bodies, resolve names, or choose an instance.
 //! Matching is Chroma's own (axum): literal segments byte for byte, percent-decoding only inside parameters,
-//! a parameter may be empty unless it is last, a trailing slash is another path.
+//! a parameter may be empty unless it is last, a trailing slash is another path. Stricter than Chroma only where a proxy in
+//! front of it could take a path for another one: such a path is none.
 
 mod collection_ref;
 mod method;
@@ -23,18 +24,45 @@ use self::method::Method;
 pub fn route(method: &str, path_and_query: &str) -> Operation {
     let (path, query) = split_target(path_and_query);
     let method = Method::of(method);
+    if has_dots(path) {
+        return Operation::UnknownWrite(UnknownWrite::Path);
+    }
     let mut decoder = table::Decoder::default();
     let operation = match table::endpoint(path, &mut decoder) {
         Some(endpoint) => table::operation(endpoint, method, query),
         None => Operation::UnknownWrite(UnknownWrite::Path),
     };
     match (operation, decoder.not_utf8) {
-        (Operation::UnknownWrite(_) | Operation::System, _) if method.is_safe() => Operation::System,
+        (Operation::UnknownWrite(_) | Operation::System, _) if method.is_safe() => passed_on(path),
         (Operation::UnknownWrite(unknown), _) => Operation::UnknownWrite(unknown),
-        (_, Some(_)) if method.is_safe() => Operation::System,
         (_, Some(parameter)) => Operation::UnknownWrite(UnknownWrite::NotUtf8 { parameter }),
         (operation, None) => operation,
     }
+}
+
+/// A read that the edge does not know is passed on, if everybody on the way to a server takes its path for the same one.
+/// `*`, an authority, an empty segment, a backslash or an escape is no part of any path that clients of Chroma send there.
+fn passed_on(path: &str) -> Operation {
+    let is_plain = |byte: u8| byte.is_ascii_graphic() && !matches!(byte, b'%' | b'\\' | b';');
+    if path.starts_with('/') && !path.contains("//") && path.bytes().all(is_plain) {
+        return Operation::System;
+    }
+    Operation::UnknownWrite(UnknownWrite::Path)
+}
+
+/// Whether a segment means "here" or "above" to some who read it: they would take the path for another.
+fn has_dots(path: &str) -> bool {
+    let is_dots = |segment: &str| {
+        let mut rest = segment;
+        let mut dots = 0;
+        while let Some(behind) =
+            rest.strip_prefix('.').or_else(|| rest.strip_prefix("%2e")).or_else(|| rest.strip_prefix("%2E"))
+        {
+            (rest, dots) = (behind, dots + 1);
+        }
+        rest.is_empty() && (dots == 1 || dots == 2)
+    };
+    path.split('/').any(is_dots)
 }
 
 /// Path and query (without `?`). A fragment is no part of a request's target.

@@ -33,11 +33,9 @@ fn system_paths_pass_through() {
         "/docs/",
         "/docs/x",
         "/",
-        "",
         "/api/v1/collections",
-        "*",
         "/api/v2/later",
-        "//api/v2/heartbeat",
+        "/api/v2/later?x=%2e%2e/",
         "/api/v2/heartbeat/",
         "/api/v2/reset",
         "/API/v2/tenants/x",
@@ -45,6 +43,48 @@ fn system_paths_pass_through() {
         for method in ["GET", "HEAD", "OPTIONS"] {
             assert_eq!(route(method, path), Operation::System, "{method} {path}");
         }
+    }
+}
+
+/// No client of Chroma sends them: they reach no server, not even as reads.
+#[test]
+fn odd_targets_are_paths_of_nobody() {
+    let below = |segment: &str| format!("/api/v2/tenants/{segment}/databases");
+    for path in [
+        "",
+        "*",
+        "127.0.0.1:22",
+        "http://127.0.0.1/api/v2/later",
+        "//evil.example/api/v2/heartbeat",
+        "/api//v2/heartbeat",
+        "/api%2Fv2%2Fheartbeat",
+        "/api/v2/%68eartbeat",
+        "/api/v2/later%00",
+        "/api/v2/later%0d%0ahost:%20evil.example",
+        "/api\\v2\\heartbeat",
+        "/api/v2/later;a=b",
+        "/docs/../api/v2/reset",
+        "/docs/%2e%2E/api/v2/reset",
+        "/docs/x%2f..%2f..%2fapi/v2/reset",
+        "/api/v2/./heartbeat",
+        &below("."),
+        &below(".."),
+        &below("%2e"),
+        &below(".%2E"),
+        "/api/v2/tenants/acme/databases/main/collections/..",
+        "/api/v2/later\u{e9}",
+    ] {
+        for method in ["GET", "HEAD", "OPTIONS"] {
+            let expected = Operation::UnknownWrite(UnknownWrite::Path);
+            assert_eq!(route(method, path), expected, "{method} {path}");
+        }
+        for method in ["POST", "DELETE", "CONNECT"] {
+            assert!(matches!(route(method, path), Operation::UnknownWrite(_)), "{method} {path}");
+        }
+    }
+    // Names, though odd ones.
+    for segment in ["...", ".a", "a.", "..%20", "%2e%2e%2e", "a%2Fb", "%5C", "a%00b", ".git", ""] {
+        assert!(matches!(route("GET", &below(segment)), Operation::CatalogRead(_)), "{segment}");
     }
 }
 
@@ -178,7 +218,12 @@ fn parameters_that_are_not_utf8() {
             format!(r#"{{"error":"InvalidArgumentError","message":"Invalid URL: Invalid UTF-8 in `{parameter}`"}}"#);
         assert_eq!(answer(method, &path), (400, None, body), "{method} {path}");
     }
-    assert_eq!(route("GET", &format!("{T}/collections/%ff")), Operation::System);
+    let unknown = UnknownWrite::NotUtf8 { parameter: "collection_id" };
+    assert_eq!(
+        route("GET", &format!("{T}/collections/%ff")),
+        Operation::UnknownWrite(unknown),
+        "a read is none either"
+    );
 }
 
 #[test]

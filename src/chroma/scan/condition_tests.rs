@@ -81,3 +81,14 @@ fn what_is_too_deep_to_be_read_is_refused_and_unknown_fields_are_skipped_at_any_
     assert!(scan_read(unknown.as_bytes()).is_ok());
     assert!(scan_read(br#"{"where":{"k":1e400}}"#).is_err());
 }
+
+#[test]
+fn a_query_for_nothing_is_seen_wherever_it_says_so() {
+    let none = |body: &str| scan_read(body.as_bytes()).is_ok_and(|measured| measured.asks_for_none());
+    assert!(none(r#"{"query_embeddings":[[1]],"n_results":0}"#));
+    assert!(none(r#"{"n\u005fresults": 0 ,"query_embeddings":[[1]]}"#));
+    for other in [r#"{"n_results":1}"#, r#"{"n_results":null}"#, r#"{"n_results":0.0}"#, r#"{"limit":0}"#, "{}", "[0]"]
+    {
+        assert!(!none(other), "{other}");
+    }
+}

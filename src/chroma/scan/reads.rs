@@ -23,6 +23,7 @@ pub fn scan_read(body: &[u8]) -> Result<Measured, Refusal> {
     // A get without a limit answers with all that it finds; every client asks so.
     let limit = found.limit.unwrap_or(if found.vectors > 0 { QUERY_RESULTS } else { found.ids as u64 });
     sizes.results = limit.saturating_mul(found.vectors.max(1) as u64);
+    sizes.asks_for_none = found.none;
     sizes.note_dimension(found.dimension);
     Ok(measured)
 }
@@ -36,6 +37,8 @@ struct Found {
     ids: usize,
     /// `limit` or `n_results`, the highest of them.
     limit: Option<u64>,
+    /// `n_results` is 0.
+    none: bool,
     vectors: usize,
     dimension: usize,
 }
@@ -58,9 +61,11 @@ impl<'de> Look<'de> for Body<'_> {
                     found.ids += map.next_value_seed(Looking(Items))?;
                     continue;
                 }
-                "limit" | "n_results" => {
+                name @ ("limit" | "n_results") => {
                     let value: Box<RawValue> = map.next_value()?;
-                    found.limit = found.limit.max(serde_json::from_str(value.get()).ok());
+                    let value: Option<u64> = serde_json::from_str(value.get()).ok();
+                    found.none |= name == "n_results" && value == Some(0);
+                    found.limit = found.limit.max(value);
                     continue;
                 }
                 "query_embeddings" => {

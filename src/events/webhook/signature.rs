@@ -5,10 +5,11 @@ use std::fmt::Write;
 
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
+use zeroize::Zeroizing;
 
 /// What signs. Never shown.
 #[derive(Clone, PartialEq, Eq)]
-pub struct Secret(Vec<u8>);
+pub struct Secret(Zeroizing<Vec<u8>>);
 
 impl fmt::Debug for Secret {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -22,7 +23,7 @@ impl Secret {
 
     /// These bytes as a secret.
     pub fn new(bytes: impl Into<Vec<u8>>) -> Secret {
-        Secret(bytes.into())
+        Secret(Zeroizing::new(bytes.into()))
     }
 
     /// `v1=` and the HMAC-SHA256 of the time, a full stop, and the body, in hexadecimal.

@@ -2,12 +2,13 @@
 
 use bytes::Bytes;
 use http::Method;
+use serde_json::json;
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
 use uuid::Uuid;
 
 use super::database;
-use super::entry::{Entry, already, applied, field, plain, send, send_as_is};
+use super::entry::{Entry, already, applied, field, not_done, plain, remove, send, send_as_is};
 use super::existing::{self, show};
 use super::made::{created, doubtful};
 use crate::chroma::{self, Class, ErrorBody, Existing, Scanned, scan_create_collection, scan_update_collection};
@@ -162,6 +163,9 @@ pub(super) async fn delete(
         return Ok(Attempted::by_the_edge(Outcome::Rejected { about: None }, answer));
     }
     let (class, answer) = send_as_is(attempt, entry).await?;
+    if answer.status == NOT_FOUND {
+        delete_by_id(attempt, entry, scope, found.as_ref()).await?;
+    }
     if entry.has_verdict() {
         return Ok(if answer.status == NOT_FOUND {
             already(Vec::new())
@@ -177,4 +181,32 @@ pub(super) async fn delete(
         return Ok(if expected { already(changes) } else { Attempted::of(Outcome::Unfit, Some(answer)) });
     }
     Ok(plain(attempt, class, answer, changes))
+}
+
+/// A copy that is older than the collection's last rename has another name than the one that is deleted: it would be taken for
+/// a new collection later. Chroma deletes by name alone, so it is given a hidden one first. A crash in between leaves that, which
+/// nobody is shown, and which goes before the next copy is made in its database.
+async fn delete_by_id(
+    attempt: &Attempt<'_>,
+    entry: &Entry<'_>,
+    scope: &Scope,
+    living: Option<&Collection>,
+) -> Result<(), Attempted> {
+    let here = |collection: &Collection| collection.mappings[attempt.instance.0];
+    let on_instance = if entry.has_verdict() {
+        attempt.core.board().catalog().deleted_by(entry.request.seq).and_then(here)
+    } else {
+        // Where it may be in step, its absence is judged by the name: the instance is not what it should be.
+        living.filter(|_| entry.retry()).and_then(here)
+    };
+    let Some(on_instance) = on_instance else { return Ok(()) };
+    let hidden = chroma::hidden_name("deleted");
+    let body = json!({ "new_name": hidden }).to_string();
+    let rename = Outgoing::json(Method::PUT, chroma::collection_path(scope, &on_instance.to_string()), body);
+    match attempt.send(&rename).await?.status {
+        200..=299 => remove(attempt, chroma::collection_path(scope, &hidden)).await,
+        // Gone with its database, or never there.
+        404 => Ok(()),
+        _ => Err(not_done()),
+    }
 }

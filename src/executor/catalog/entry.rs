@@ -8,7 +8,7 @@ use crate::executor::attempt::{Attempt, Attempted, judge};
 use crate::executor::records::content_type;
 use crate::instance::{Answer, Outgoing};
 use crate::journal::Request;
-use crate::order::{CatalogChange, Consequences, Kind, Outcome, Purpose, Repeat};
+use crate::order::{CatalogChange, Consequences, Kind, Outcome, Purpose, Repeat, Retry};
 
 /// A catalog entry being sent.
 pub struct Entry<'a> {
@@ -52,6 +52,20 @@ pub(super) async fn send_as_is(attempt: &Attempt<'_>, entry: &Entry<'_>) -> Resu
 pub(super) async fn send(attempt: &Attempt<'_>, kind: Kind, outgoing: &Outgoing) -> Result<(Class, Answer), Attempted> {
     let answer = attempt.send(outgoing).await?;
     Ok((chroma::classify(chroma::Call::Write(kind), answer.status, &answer.body), answer))
+}
+
+/// Deletes what is at this path, if anything is.
+pub(super) async fn remove(attempt: &Attempt<'_>, path: String) -> Result<(), Attempted> {
+    let outgoing = Outgoing { method: http::Method::DELETE, path, headers: Vec::new(), body: bytes::Bytes::new() };
+    match attempt.send(&outgoing).await?.status {
+        200..=299 | 404 => Ok(()),
+        _ => Err(not_done()),
+    }
+}
+
+/// The instance does not do now what the entry needs beside its own request.
+pub(super) fn not_done() -> Attempted {
+    Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)
 }
 
 pub(super) fn applied(changes: Vec<CatalogChange>) -> Outcome {

@@ -4,17 +4,13 @@
 //! The client was told that the entry has no effect. A collection left behind would one day look like something that
 //! existed before the edge, and be adopted.
 
-use bytes::Bytes;
-use http::Method;
-
 use super::collection::update;
-use super::entry::{Entry, field};
+use super::entry::{Entry, field, remove};
 use super::existing::unmapped_and_empty;
 use crate::chroma::{self, CatalogWrite, Scanned, scan_create_collection, scan_create_database};
 use crate::executor::attempt::{Attempt, Attempted};
 use crate::ids::Scope;
-use crate::instance::{Answer, Outgoing};
-use crate::order::{Consequences, Outcome, Retry};
+use crate::order::{Consequences, Outcome};
 
 /// Sees to it that the entry has no effect on this instance.
 pub(super) async fn expect_refusal(
@@ -52,7 +48,8 @@ async fn undo_collection(attempt: &Attempt<'_>, entry: &Entry<'_>, scope: &Scope
     if known || unmapped_and_empty(attempt, scope, &scan.name).await?.is_none() {
         return Ok(());
     }
-    delete(attempt, chroma::collection_path(scope, &scan.name)).await
+    // A crash here leaves the entry in doubt: it is undone again.
+    remove(attempt, chroma::collection_path(scope, &scan.name)).await
 }
 
 async fn undo_database(attempt: &Attempt<'_>, entry: &Entry<'_>, tenant: &str) -> Result<(), Attempted> {
@@ -67,14 +64,6 @@ async fn undo_database(attempt: &Attempt<'_>, entry: &Entry<'_>, tenant: &str) -
     if !empty || field(&found.body, "id").is_none() {
         return Ok(());
     }
-    delete(attempt, chroma::database_path(&scope)).await
-}
-
-/// A crash here leaves the entry in doubt: it is undone again.
-async fn delete(attempt: &Attempt<'_>, path: String) -> Result<(), Attempted> {
-    let outgoing = Outgoing { method: Method::DELETE, path, headers: Vec::new(), body: Bytes::new() };
-    match attempt.send(&outgoing).await? {
-        Answer { status: 200..=299 | 404, .. } => Ok(()),
-        _ => Err(Attempted::of(Outcome::NotSent { retry: Retry::AfterBackoff }, None)),
-    }
+    // A crash here leaves the entry in doubt: it is undone again.
+    remove(attempt, chroma::database_path(&scope)).await
 }

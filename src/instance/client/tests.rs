@@ -6,9 +6,10 @@ use http::Method;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpListener;
 
+use super::transfer::PIECE;
 use super::*;
 use crate::ids::InstanceName;
-use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Timeouts};
+use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Timeouts, Trust, UpstreamHeaders};
 use crate::lease::Lease;
 
 const ONLY: InstanceId = InstanceId(0);
@@ -23,7 +24,12 @@ fn request(body: usize) -> Outgoing {
 async fn send(body: usize, questions: usize) -> (Result<u16, SendError>, Option<usize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = InstanceUrl::parse(&format!("http://{}", listener.local_addr().unwrap())).unwrap();
-    let options = InstanceOptions { name: InstanceName::new("primary"), url, ca_file: None };
+    let options = InstanceOptions {
+        name: InstanceName::new("primary"),
+        url,
+        trust: Trust::default(),
+        headers: UpstreamHeaders::default(),
+    };
     let registry = Registry::new(vec![options], Timeouts::default(), HealthOptions::default()).unwrap();
     registry.observe(ONLY, Observation::ProbeOk);
     registry.admit(ONLY, registry.generation(ONLY));
@@ -91,7 +97,12 @@ async fn a_server_that_has_gone_is_told_from_one_that_closed_a_connection() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let url = InstanceUrl::parse(&format!("http://{address}")).unwrap();
-    let options = InstanceOptions { name: InstanceName::new("primary"), url, ca_file: None };
+    let options = InstanceOptions {
+        name: InstanceName::new("primary"),
+        url,
+        trust: Trust::default(),
+        headers: UpstreamHeaders::default(),
+    };
     let registry = Registry::new(vec![options], Timeouts::default(), HealthOptions::default()).unwrap();
     registry.observe(ONLY, Observation::ProbeOk);
     registry.admit(ONLY, registry.generation(ONLY));

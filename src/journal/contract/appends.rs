@@ -89,6 +89,6 @@ pub async fn a_request_comes_back_as_it_went_in(bench: &impl Bench) {
     assert_eq!((request.lane, request.profile), (lane, written.profile));
     assert_eq!((&request.method, &request.path), (&written.method, &written.path));
     assert_eq!((&request.content_type, &request.body), (&written.content_type, &written.body));
-    assert_eq!(request.resolved, Resolution::AsReceived);
+    assert_eq!((request.resolved, request.trace_context), (Resolution::AsReceived, written.trace_context));
     assert_eq!(request.answer.as_ref().map(|answer| answer.status), Some(201));
 }

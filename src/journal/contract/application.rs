@@ -1,6 +1,7 @@
 //! An application's own operations: journaled and shown like writes, and nobody's work.
 
 use super::*;
+use crate::journal::retention::{RetentionOptions, give_up, make_room_for_applications};
 
 fn operation(key: &str) -> ApplicationDraft {
     ApplicationDraft {
@@ -45,11 +46,13 @@ pub async fn an_operation_is_journaled_once(bench: &impl Bench) {
     assert!(write[0] > seq, "one order for all");
     let facts = vec![Fact::ApplicationBegan(Box::new(operation("import-2"))), applied(write[0])];
     let both = store.commit(Batch { appends: vec![draft(LaneId::Catalog, "y")], facts }).await.unwrap();
-    let second = store.transaction(&Lookup::Key { key: "import-2".to_owned() }).await.unwrap().unwrap();
+    let second =
+        store.transaction(&Lookup::Key { key: "import-2".to_owned(), of: None, outside: None }).await.unwrap().unwrap();
     assert!(write[0] < second.seq && second.seq < both[0], "facts come before appends");
     drop(store);
     let store = bench.open();
-    let details = store.details(&Lookup::Key { key: "import-1".to_owned() }).await.unwrap().unwrap();
+    let details =
+        store.details(&Lookup::Key { key: "import-1".to_owned(), of: None, outside: None }).await.unwrap().unwrap();
     let row = &details.transaction;
     assert_eq!((row.transaction_id, row.status, row.lane), (first.transaction_id, Status::Attempting, None));
     assert_eq!((row.operation, row.client_key.as_ref()), (OperationType::Application, Some(&first.client_key)));
@@ -132,4 +135,56 @@ pub async fn an_operation_holds_nothing_back(bench: &impl Bench) {
     assert_eq!(trim(LATER, 3).await, 0);
     assert!(by_id(&*store, drafts[0].transaction_id).await.is_some(), "an open one stays");
     assert_eq!(load(&*store).await.floors, [(lane, write[0])]);
+}
+
+pub async fn what_operations_take_is_counted_apart(bench: &impl Bench) {
+    let store = bench.open();
+    assert_eq!(store.application_bytes().await.unwrap(), 0);
+    let write = append(&*store, vec![draft(LaneId::Catalog, "x")]).await;
+    record(&*store, finished(&write)).await;
+    let lane = LaneId::Catalog;
+    record(&*store, vec![progress(lane, "primary", write[0]), progress(lane, "replica", write[0])]).await;
+    let drafts: Vec<_> = (0..4).map(|number| operation(&format!("import-{number}"))).collect();
+    let mut seqs = Vec::new();
+    for draft in &drafts {
+        seqs.push(begin(&*store, draft).await);
+    }
+    let one = (drafts[0].body.len() + drafts[0].path.len()) as u64 + APPLICATION_BYTES;
+    assert_eq!(store.application_bytes().await.unwrap(), 4 * one);
+    record(&*store, seqs[1..].iter().map(|seq| reported(*seq, done())).collect()).await;
+    let answers = 3 * b"{\"pages\":3}".len() as u64;
+    assert_eq!(store.application_bytes().await.unwrap(), 4 * one + answers);
+    // Ended ones make room, and no write goes for them.
+    let plenty = RetentionOptions { application_bytes: 16 * one, batch: 1, ..RetentionOptions::default() };
+    assert_eq!(make_room_for_applications(&*store, &plenty).await.unwrap(), 4 * one + answers, "there is room");
+    let keep = RetentionOptions { application_bytes: one, ..plenty.clone() };
+    let kept = RetentionOptions { keep_ids: std::time::Duration::from_secs(4_000_000_000), ..keep.clone() };
+    assert_eq!(make_room_for_applications(&*store, &kept).await.unwrap(), 4 * one + answers, "ids may be repeated");
+    assert_eq!(make_room_for_applications(&*store, &keep).await.unwrap(), one, "an open one stays");
+    assert!(store.transaction(&Lookup::Id(drafts[0].transaction_id)).await.unwrap().is_some());
+    assert_eq!(store.requests(&write).await.unwrap().len(), 1);
+    assert!(load(&*store).await.floors.is_empty(), "no lane was trimmed");
+}
+
+pub async fn what_nobody_ends_is_given_up_in_its_time(bench: &impl Bench) {
+    let store = bench.open();
+    let drafts = ["open", "failed", "done"].map(operation);
+    let mut seqs = Vec::new();
+    for draft in &drafts {
+        seqs.push(begin(&*store, draft).await);
+    }
+    record(&*store, vec![reported(seqs[1], failed(TimingGap::No)), reported(seqs[2], done())]).await;
+    let write = draft(LaneId::Catalog, "x");
+    append(&*store, vec![write.clone()]).await;
+    let options = RetentionOptions::default();
+    assert_eq!(give_up(&*store, &options, MADE).await.unwrap(), 0, "not before its time");
+    let later = Timestamp::from_millis(MADE.millis() + i64::try_from(options.application_age.as_millis()).unwrap() + 1);
+    assert_eq!(give_up(&*store, &options, later).await.unwrap(), 2);
+    assert_eq!(give_up(&*store, &options, later).await.unwrap(), 0);
+    let mut statuses = Vec::new();
+    for draft in &drafts {
+        statuses.push(by_id(&*store, draft.transaction_id).await.unwrap().status);
+    }
+    assert_eq!(statuses, [Status::Abandoned, Status::Abandoned, Status::Completed]);
+    assert_eq!(by_id(&*store, write.transaction_id).await.unwrap().status, Status::Attempting, "no write is given up");
 }

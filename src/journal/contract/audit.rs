@@ -102,6 +102,8 @@ impl Numbers {
 }
 
 const HOUR: i64 = 3_600_000;
+/// One name begins like the other.
+const PRINCIPALS: [Option<&str>; 3] = [None, Some("cms"), Some("cms2")];
 
 fn any_status(numbers: &mut Numbers) -> Status {
     Status::ALL[usize::try_from(numbers.below(5)).unwrap()]
@@ -116,7 +118,11 @@ async fn anything(store: &dyn Store, numbers: &mut Numbers, seqs: &mut Vec<Seq>)
             let mut draft = || {
                 let kind = kinds[usize::try_from(numbers.below(4)).unwrap()];
                 let session = ["", "one", "two"][usize::try_from(numbers.below(3)).unwrap()];
-                made(kind, session, i64::try_from(numbers.below(5 * HOUR as u64)).unwrap())
+                let made = made(kind, session, i64::try_from(numbers.below(5 * HOUR as u64)).unwrap());
+                let principal = PRINCIPALS[usize::try_from(numbers.below(3)).unwrap()];
+                let key = made.transaction_id.to_string();
+                let tenant = ClientKey::scope_of(principal, "tenant");
+                Draft { client_key: Some(ClientKey { tenant, key, fingerprint: [7; 32] }), ..made }
             };
             let drafts = (0..some).map(|_| draft()).collect();
             seqs.extend(append(store, drafts).await);
@@ -200,6 +206,7 @@ pub async fn counts_equal_a_full_scan(bench: &impl Bench) {
         };
         for _ in 0..6 {
             let filter = Filter {
+                principal: PRINCIPALS[usize::try_from(numbers.below(3)).unwrap()].map(str::to_owned),
                 session: (numbers.below(3) == 0).then(|| "one".to_owned()),
                 statuses: if numbers.below(2) == 0 { Vec::new() } else { vec![any_status(&mut numbers)] },
                 operations: if numbers.below(2) == 0 { Vec::new() } else { OperationType::shown_as("delete") },
@@ -217,7 +224,9 @@ pub async fn counts_equal_a_full_scan(bench: &impl Bench) {
 }
 
 fn matches(row: &TransactionRow, filter: &Filter) -> bool {
+    let principal = row.client_key.as_ref().and_then(ClientKey::principal);
     (filter.session.is_none() || filter.session == row.client_session)
+        && (filter.principal.is_none() || filter.principal.as_deref() == principal)
         && (filter.statuses.is_empty() || filter.statuses.contains(&row.status))
         && (filter.operations.is_empty() || filter.operations.contains(&row.operation))
         && filter.since.is_none_or(|since| row.created_at >= since)
@@ -261,6 +270,9 @@ pub async fn details_tell_the_lane(bench: &impl Bench) {
     let rows: Vec<_> = details.progress.iter().map(|row| (row.instance.as_str(), row.through)).collect();
     assert_eq!((rows, details.application_data), (vec![("primary", seq)], None));
     assert!(store.details(&Lookup::Id(TransactionId::random())).await.unwrap().is_none());
+    let there = store.transaction(&Lookup::Position(seq)).await.unwrap();
+    assert_eq!(there.map(|row| row.transaction_id), Some(written.transaction_id));
+    assert!(store.transaction(&Lookup::Position(Seq::new(seq.get() + 1))).await.unwrap().is_none());
 }
 
 pub async fn a_key_alone_finds_the_newest(bench: &impl Bench) {
@@ -268,8 +280,18 @@ pub async fn a_key_alone_finds_the_newest(bench: &impl Bench) {
     let drafts = [keyed("two", "key"), keyed("one", "key"), keyed("one", "other")];
     append(&*store, drafts.to_vec()).await;
     let found = async |lookup| store.transaction(&lookup).await.unwrap().map(|row| row.transaction_id);
-    assert_eq!(found(Lookup::Key { key: "key".to_owned() }).await, Some(drafts[1].transaction_id));
-    assert_eq!(found(Lookup::Key { key: "none".to_owned() }).await, None);
+    assert_eq!(
+        found(Lookup::Key { key: "key".to_owned(), of: None, outside: None }).await,
+        Some(drafts[1].transaction_id)
+    );
+    assert_eq!(found(Lookup::Key { key: "none".to_owned(), of: None, outside: None }).await, None);
+    let outside = |scope: &str| Lookup::Key { key: "key".to_owned(), of: None, outside: Some(scope.to_owned()) };
+    assert_eq!(found(outside("one")).await, Some(drafts[0].transaction_id));
+    let scoped = keyed(&ClientKey::scope_of(Some("cms"), "one"), "key");
+    append(&*store, vec![scoped.clone()]).await;
+    let of = |name: &str| Lookup::Key { key: "key".to_owned(), of: Some(name.to_owned()), outside: None };
+    assert_eq!(found(of("cms")).await, Some(scoped.transaction_id));
+    assert_eq!((found(of("cm")).await, found(of("two")).await), (None, None), "a tenant is no principal");
     let in_two = Lookup::ClientKey { tenant: "two".to_owned(), key: "key".to_owned() };
     assert_eq!(found(in_two).await, Some(drafts[0].transaction_id));
 }

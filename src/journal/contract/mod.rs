@@ -13,6 +13,7 @@ pub(in crate::journal) mod moving;
 pub(in crate::journal) mod quarantine;
 pub(in crate::journal) mod retention;
 pub(in crate::journal) mod sizing;
+pub(in crate::journal) mod times;
 pub(in crate::journal) mod views;
 
 use std::sync::Arc;
@@ -22,7 +23,7 @@ use uuid::Uuid;
 
 use super::*;
 use crate::clock::Timestamp;
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TransactionId};
+use crate::ids::{CollectionId, InstanceCollectionId, InstanceName, LaneId, Scope, Seq, TraceContext, TransactionId};
 use crate::order::{
     AckPolicy, CatalogChange, Conditions, Encoding, Generation, Kind, LaneState, Merge, Origin, Priority, Profile,
     Verdict, Vouching,
@@ -41,7 +42,8 @@ macro_rules! contract_suite {
                 a_taken_key_makes_nothing_durable, keys_are_scoped_by_tenant, a_request_comes_back_as_it_went_in,
                 a_restart_knows_whose_answer_waited_for_the_journal;
             application: an_operation_is_journaled_once, an_operation_is_reported_by_the_rule,
-                only_an_operation_can_be_reported, an_operation_is_nobodys_work, an_operation_holds_nothing_back;
+                only_an_operation_can_be_reported, an_operation_is_nobodys_work, an_operation_holds_nothing_back,
+                what_operations_take_is_counted_apart, what_nobody_ends_is_given_up_in_its_time;
             audit: pages_hold_everything_once_newest_first, a_filter_matches_by_each_of_its_parts,
                 counts_equal_a_full_scan, what_is_recent_is_counted_from_its_moment, details_tell_the_lane,
                 a_key_alone_finds_the_newest;
@@ -62,6 +64,7 @@ macro_rules! contract_suite {
                 who_died_of_an_open_entry_is_remembered, what_is_quarantined_is_listed_until_it_is_lifted,
                 retention_keeps_what_is_quarantined_and_goes_on_behind_it, a_quarantine_goes_with_its_collection,
                 a_quarantined_copy_stays_so_until_it_is_diverged_or_in_step;
+            times: collections_are_created_and_changed_at_their_moments, transactions_are_journaled_at_theirs;
             retention: a_lanes_history_begins_at_its_floor, trimming_waits_for_every_configured_instance, trimming_stops_at_an_open_entry,
                 trimming_asks_no_diverged_instance, nothing_is_trimmed_without_an_instance_in_step,
                 positions_are_never_reused, trimming_is_bounded, a_trimmed_key_is_free_again,
@@ -80,6 +83,9 @@ macro_rules! contract_suite {
     };
 }
 pub(in crate::journal) use contract_suite;
+
+/// Where every draft here is in a trace.
+const TRACE: &str = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
 
 /// When every draft here was made.
 pub(crate) const MADE: Timestamp = Timestamp::from_millis(1_000);
@@ -117,6 +123,7 @@ pub(crate) fn draft(lane: LaneId, body: &'static str) -> Draft {
         client_session: Some("session".to_owned()),
         client_ip: Some("127.0.0.1".to_owned()),
         user_identifier: Some("someone".to_owned()),
+        trace_context: TraceContext::parse(TRACE),
     }
 }
 

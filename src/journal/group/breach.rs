@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use super::commit::{Commits, Next, PAUSE};
-use super::interface::{AppendError, Appended, DurableSink};
+use super::interface::{AppendError, Appended, Committed, DurableSink};
 use super::queue::{Taken, Waiting};
 use crate::ids::{LaneId, Seq, TransactionId};
 use crate::journal::{Draft, Fact};
@@ -83,7 +83,7 @@ impl<C: Commits> Commits for ExecuteFirst<C> {
         for (waiting, seq) in taken.appends.iter_mut().zip(&seqs) {
             let (again, _) = waiting.again();
             // The caller may have given up.
-            let _ = std::mem::replace(waiting, again).reply.send(Ok(*seq));
+            let _ = std::mem::replace(waiting, again).reply.send(Ok(Committed { seq: *seq, batch: 0 }));
         }
         tokio::time::sleep(LATE).await;
         // Where it has just become durable, if the rule is kept.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::interface::{AppendError, Appended, DurableSink};
+use super::interface::{AppendError, Appended, Committed, DurableSink};
 use super::queue::{Facts, Queue, Taken, Waiting};
 use crate::clock;
 use crate::ids::{Seq, TransactionId};
@@ -68,7 +68,7 @@ impl Commits for Committer {
             }
             match outcome {
                 Ok(seqs) if seqs.len() == taken.appends.len() => {
-                    self.queue.stats.committed(began.elapsed());
+                    self.queue.stats.committed(began.elapsed(), seqs.len());
                     self.back();
                     self.durable(taken.appends.into_iter().zip(seqs));
                     self.queue.reported(taken.facts.iter().flat_map(|group| &group.facts));
@@ -113,9 +113,10 @@ impl Committer {
         if !entries.is_empty() {
             self.sink.appended(entries);
         }
+        let batch = replies.len();
         for (reply, seq) in replies {
             // The caller may have given up; the entry is in its lane anyway.
-            let _ = reply.send(Ok(seq));
+            let _ = reply.send(Ok(Committed { seq, batch }));
         }
     }
 
@@ -208,8 +209,10 @@ impl Committer {
         if !entries.is_empty() {
             self.sink.appended(entries);
         }
+        let batch = found.iter().flatten().count();
         for (reply, seq) in replies.into_iter().zip(found) {
-            let answer = seq.ok_or_else(|| AppendError::Unavailable(text.to_owned()));
+            let committed = seq.map(|seq| Committed { seq, batch });
+            let answer = committed.ok_or_else(|| AppendError::Unavailable(text.to_owned()));
             let _ = reply.map(|reply| reply.send(answer));
         }
         next

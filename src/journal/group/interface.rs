@@ -30,12 +30,31 @@ impl Default for JournalOptions {
     }
 }
 
+/// Where an append is, and how many became durable with it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Committed {
+    pub seq: Seq,
+    /// Appends in the same commit, this one included; 0: that is not known.
+    pub batch: usize,
+}
+
 /// A write that is now durable.
 #[derive(Clone, Debug)]
 pub struct Appended {
     pub seq: Seq,
     pub draft: Draft,
 }
+
+/// What is to become of an append, at its place in the order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Judgement {
+    Commit,
+    /// [`AppendError::Declined`].
+    Decline,
+}
+
+/// Judges an append when everything before it is in its lane, and before it is committed itself. It must not block.
+pub type Judge = Box<dyn FnOnce() -> Judgement + Send + Sync>;
 
 /// Where durable entries go: into their lanes (rule R6).
 pub trait DurableSink: Send + Sync + 'static {
@@ -59,4 +78,7 @@ pub enum AppendError {
     /// The client's key belongs to this earlier transaction. Nothing is durable, or ever will be.
     #[error("the transaction id is taken by transaction {0}")]
     Taken(TransactionId),
+    /// Its judge said so. Nothing is durable, or ever will be.
+    #[error("the write was declined at its place in the order")]
+    Declined,
 }

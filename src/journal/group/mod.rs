@@ -19,13 +19,15 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use self::interface::{AppendError, Appended, DurableSink, JournalOptions};
+pub use self::interface::{AppendError, Appended, Committed, DurableSink, JournalOptions, Judge, Judgement};
 use self::queue::Queue;
 pub use self::stats::JournalStats;
 pub use self::task::{Ended, JournalTask};
 pub use self::watches::Watch;
 use super::{Draft, Fact, Store};
+use crate::clock;
 use crate::ids::Seq;
+use crate::metrics;
 
 /// A journal that does not know yet where durable entries go.
 #[must_use = "nothing is committed until it is connected"]
@@ -65,11 +67,24 @@ impl Journal {
     /// After the options' timeout, an append that no commit has taken is withdrawn and has no effect, guaranteed
     /// ([`AppendError::Unavailable`]); one whose commit is under way is [`AppendError::InDoubt`]. Dropping the
     /// future withdraws nothing.
+    ///
+    /// # Errors
+    /// What the [`AppendError`] says.
     pub async fn append(&self, draft: Draft) -> Result<Seq, AppendError> {
-        let (ticket, mut answer) = self.queue.append(draft)?;
+        self.append_judged(draft, None).await.map(|committed| committed.seq)
+    }
+
+    /// As [`Journal::append`], if the judge agrees when everything before the write is in its lane; and says what became
+    /// durable with it.
+    ///
+    /// # Errors
+    /// What the [`AppendError`] says.
+    pub async fn append_judged(&self, draft: Draft, judge: Option<Judge>) -> Result<Committed, AppendError> {
+        let began = clock::now();
+        let (ticket, mut answer) = self.queue.append(draft, judge)?;
         let ended = |_| Err(AppendError::InDoubt("the edge stopped during the commit".to_owned()));
         if let Ok(answer) = tokio::time::timeout(self.queue.options.timeout, &mut answer).await {
-            return answer.unwrap_or_else(ended);
+            return answer.unwrap_or_else(ended).inspect(|_| metrics::appended(began.elapsed()));
         }
         if self.queue.withdraw(ticket) {
             return Err(AppendError::Unavailable("no commit was possible in time".to_owned()));

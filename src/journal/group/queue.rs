@@ -10,24 +10,24 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::{Notify, oneshot, watch};
 
 use super::hold::Hold;
-use super::interface::{AppendError, JournalOptions};
+use super::interface::{AppendError, Committed, JournalOptions, Judge, Judgement};
 use super::stats::JournalStats;
 use super::watches::Watches;
-use crate::ids::Seq;
 use crate::journal::{ClientKey, Draft, Fact};
 
 /// An append, and where its answer goes.
 pub(super) struct Waiting {
     ticket: u64,
     pub(super) draft: Draft,
-    pub(super) reply: oneshot::Sender<Result<Seq, AppendError>>,
+    judge: Option<Judge>,
+    pub(super) reply: oneshot::Sender<Result<Committed, AppendError>>,
 }
 
 impl Waiting {
-    /// The same append with a reply of its own, which the receiver gets.
-    pub(super) fn again(&self) -> (Waiting, oneshot::Receiver<Result<Seq, AppendError>>) {
+    /// The same append, which is judged already, with a reply of its own, which the receiver gets.
+    pub(super) fn again(&self) -> (Waiting, oneshot::Receiver<Result<Committed, AppendError>>) {
         let (reply, answer) = oneshot::channel();
-        (Waiting { ticket: self.ticket, draft: self.draft.clone(), reply }, answer)
+        (Waiting { ticket: self.ticket, draft: self.draft.clone(), judge: None, reply }, answer)
     }
 }
 
@@ -56,6 +56,17 @@ pub(super) struct Taken {
 impl Taken {
     pub(super) fn is_empty(&self) -> bool {
         self.appends.is_empty() && self.facts.is_empty()
+    }
+
+    /// Answers what its judge declines, and takes it out. Everything committed before is in its lane by now.
+    pub(super) fn judged(mut self) -> Taken {
+        let is_declined =
+            |waiting: &mut Waiting| waiting.judge.take().is_some_and(|judge| judge() == Judgement::Decline);
+        for waiting in self.appends.extract_if(.., is_declined) {
+            // Its caller may have gone.
+            let _ = waiting.reply.send(Err(AppendError::Declined));
+        }
+        self
     }
 }
 
@@ -93,7 +104,8 @@ impl Queue {
     pub(super) fn append(
         &self,
         draft: Draft,
-    ) -> Result<(u64, oneshot::Receiver<Result<Seq, AppendError>>), AppendError> {
+        judge: Option<Judge>,
+    ) -> Result<(u64, oneshot::Receiver<Result<Committed, AppendError>>), AppendError> {
         let mut state = self.state();
         if state.closed {
             return Err(AppendError::Unavailable(CLOSED.to_owned()));
@@ -104,7 +116,7 @@ impl Queue {
         let ticket = state.next_ticket;
         state.next_ticket += 1;
         let (reply, answer) = oneshot::channel();
-        state.appends.push_back(Waiting { ticket, draft, reply });
+        state.appends.push_back(Waiting { ticket, draft, judge, reply });
         self.arrived(&state);
         Ok((ticket, answer))
     }
@@ -200,7 +212,8 @@ impl Queue {
         while let Some(next) = state.appends.front() {
             let capacity = taken.appends.len() < self.options.max_batch_entries
                 && bytes + next.draft.body.len() <= self.options.max_batch_bytes;
-            if !taken.appends.is_empty() && !capacity {
+            // What is judged must find what is before it in its lane.
+            if !taken.appends.is_empty() && (!capacity || next.judge.is_some()) {
                 return;
             }
             // The second of two with one key must find the first one durable, or failed.

@@ -3,6 +3,8 @@
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
+use crate::metrics;
+
 /// What the group commit has done and what waits for it.
 #[derive(Debug, Default)]
 pub struct JournalStats {
@@ -45,7 +47,8 @@ impl JournalStats {
         Duration::from_micros(self.last_commit_micros.load(Ordering::Relaxed))
     }
 
-    pub(super) fn committed(&self, took: Duration) {
+    pub(super) fn committed(&self, took: Duration, appends: usize) {
+        metrics::committed(took, appends);
         self.commits.fetch_add(1, Ordering::Relaxed);
         self.last_commit_micros.store(u64::try_from(took.as_micros()).unwrap_or(u64::MAX), Ordering::Relaxed);
     }

@@ -84,6 +84,10 @@ impl JournalTask {
                 self.queue.arrived.notified().await;
                 continue;
             }
+            let taken = taken.judged();
+            if taken.is_empty() {
+                continue;
+            }
             match self.commits.commit(taken).await {
                 Next::Now => pause = PAUSE.0,
                 Next::Later => {

@@ -15,6 +15,7 @@ use super::codec::row::get;
 use super::commit::fence::{Access, FOUND, Fence, Found, Known, READ_ONLY, behind, halt};
 use super::connection::connect::{ConnectError, Exclusive, Session, Sessions, explain};
 use super::connection::pipeline::{Outcome, query, transact};
+use super::courtesy::Courtesy;
 use super::schema::{self, Schema, SchemaError};
 use crate::journal::names::lane_name;
 use crate::journal::{Claim, LateWrite, LeadershipError, LeaseTerm, Predecessor, ReadError};
@@ -63,12 +64,13 @@ pub(super) struct Lease {
     lingers: AtomicBool,
     /// Whether the schema is known to be this binary's.
     current: AtomicBool,
+    courtesy: Courtesy,
 }
 
 impl Lease {
     pub(super) fn new(sessions: Sessions, schema: Schema, fence: Arc<Fence>, term: Duration) -> Lease {
         let (lingers, current) = (AtomicBool::new(false), AtomicBool::new(false));
-        Lease { sessions, schema, fence, term, lingers, current }
+        Lease { sessions, schema, fence, term, lingers, current, courtesy: Courtesy::default() }
     }
 
     pub(super) async fn claim(&self) -> Result<Claim, LeadershipError> {
@@ -76,6 +78,14 @@ impl Lease {
             let term = self.renew().await?;
             return Ok(Claim::Granted { term, predecessor: self.predecessor() });
         }
+        let claimed = self.claim_as_standby().await;
+        if matches!(claimed, Err(LeadershipError::Unavailable(_))) {
+            self.courtesy.database_was_away();
+        }
+        claimed
+    }
+
+    async fn claim_as_standby(&self) -> Result<Claim, LeadershipError> {
         if let Some(by) = self.bring_up_to_date().await? {
             return Ok(Claim::Held { by });
         }
@@ -90,8 +100,12 @@ impl Lease {
     async fn look_and_take(&self, session: &Session, known: Known) -> Result<Claim, LeadershipError> {
         let found = self.look(session, known).await?;
         match found.holder {
-            Some(holder) if holder != self.fence.me() && found.runs => return Ok(Claim::Held { by: found.by() }),
-            Some(holder) if holder != self.fence.me() => self.lingers.store(true, Ordering::Release),
+            Some(holder) if holder != self.fence.me() => {
+                if self.courtesy.is_due(found.runs, self.term) {
+                    return Ok(Claim::Held { by: found.by() });
+                }
+                self.lingers.store(true, Ordering::Release);
+            }
             _ => {}
         }
         if found.reads_only {
@@ -132,7 +146,13 @@ impl Lease {
         let renewed = session.execute(RENEW, &[&me, &self.fence.name(), &self.term.as_secs_f64()]).await;
         self.fence.set_access(access(&renewed));
         let renewed = renewed.map_err(|error| failed(&error))?;
+        if session.take_unreplicated() {
+            // A replica that takes this server's place knows nothing of it.
+            return Err(LeadershipError::Unavailable("no replica has confirmed the renewal".to_owned()));
+        }
         let found = self.look(session, known).await?;
+        // Confirmed by what a commit waits for, and so is everything before it.
+        self.fence.learn(found.known);
         match renewed > 0 && found.epoch_holder == Some(me) {
             true => Ok(LeaseTerm::For(self.term)),
             false => Err(LeadershipError::Superseded { by: found.by() }),
@@ -177,7 +197,7 @@ impl Lease {
         if self.current.load(Ordering::Acquire) {
             return Ok(None);
         }
-        match self.schema.bring_up_to_date(self.fence.me()).await {
+        match self.schema.bring_up_to_date(self.fence.me(), |runs| self.courtesy.is_due(runs, self.term)).await {
             Ok(by) => {
                 self.current.store(by.is_none(), Ordering::Release);
                 Ok(by)
@@ -197,7 +217,7 @@ impl Lease {
         if let Some(text) = found.halted {
             return Err(LeadershipError::Unusable(text));
         }
-        self.fence.learn(found.known);
+        self.fence.learn_by_reading(&found);
         Ok(found)
     }
 

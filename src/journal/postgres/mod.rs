@@ -7,6 +7,7 @@
 mod codec;
 mod commit;
 mod connection;
+mod courtesy;
 mod faults;
 mod lease;
 mod moving;
@@ -26,17 +27,18 @@ use tokio::sync::Mutex;
 use self::commit::facts;
 use self::commit::fence::Fence;
 use self::commit::writer::Writer;
-use self::connection::connect::{Exclusive, Patience, Purpose, pool};
+use self::connection::connect::{Exclusive, FirstHost, Patience, Purpose, pool};
 use self::connection::runtime::OwnThread;
 use self::connection::tls;
 use self::lease::Lease;
 use self::query::read::Reader;
-use self::query::{audit, capacity, events, lanes, load, quarantine, read};
+use self::query::{audit, capacity, events, lanes, load, quarantine, read, times};
 use self::schema::Schema;
 use super::{
-    AuditPage, AuditQuery, Batch, Claim, CommitError, Compression, Details, EventId, EventPage, EventScope, Fault,
-    HeldLane, History, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, QuarantineRow,
-    ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, Batch, Claim, CollectionTimes, CommitError, Compression, Details, EventId, EventPage,
+    EventScope, Fault, HeldLane, History, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup,
+    QuarantineRow, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed,
+    Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
@@ -133,9 +135,10 @@ impl PostgresStore {
         // The server's own limit must not come first: a COMMIT that it cuts short is not known to have reached the
         // replicas that it waits for.
         let commits = Patience { lock: options.commit, ..of(options.commit, options.commit * 2) };
-        let commits = pool(url, &tls, Purpose::Commits, commits, 1);
-        let reads = pool(url, &tls, Purpose::Reads, of(options.read, options.scan), READERS);
-        let leases = pool(url, &tls, Purpose::Lease, of(options.term / 3, options.term / 3), 1);
+        let first = FirstHost::default();
+        let commits = pool(url, &tls, (Purpose::Commits, &first), commits, 1);
+        let reads = pool(url, &tls, (Purpose::Reads, &first), of(options.read, options.scan), READERS);
+        let leases = pool(url, &tls, (Purpose::Lease, &first), of(options.term / 3, options.term / 3), 1);
         let writer = Writer::new(commits, Arc::clone(&fence), Arc::clone(&doubt), options.commit, options.compression);
         let lease = Lease::new(leases, Schema::new(url, &tls), fence, options.term);
         let parts = Parts { writer: Mutex::new(writer), reader: Reader::new(reads), lease, doubt };
@@ -249,6 +252,14 @@ impl Store for PostgresStore {
         begun.await.unwrap_or_else(|| Err(CommitError::InDoubt(stopped())))
     }
 
+    async fn collection_times(&self) -> Result<Vec<CollectionTimes>, ReadError> {
+        read!(self.scan, [], |session| times::of_collections(session))
+    }
+
+    async fn journaled_at(&self, seqs: &[Seq]) -> Result<Vec<(Seq, Timestamp)>, ReadError> {
+        read!(self.read, [seqs = seqs.to_vec()], |session| times::of_transactions(session, seqs))
+    }
+
     async fn quarantines(&self) -> Result<Vec<QuarantineRow>, ReadError> {
         read!(self.read, [], |session| quarantine::list(session))
     }
@@ -261,6 +272,10 @@ impl Store for PostgresStore {
     /// rows counted.
     async fn used_bytes(&self, limit: u64) -> Result<u64, ReadError> {
         read!(self.scan, [], |session| capacity::used_bytes(session, limit))
+    }
+
+    async fn application_bytes(&self) -> Result<u64, ReadError> {
+        read!(self.scan, [], |session| capacity::application_bytes(session))
     }
 
     async fn held(&self, configured: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {

@@ -125,6 +125,7 @@ const TABLES: [Table; 13] = [
             ("vouching", Text),
             ("conditions", Text),
             ("suspect_on", Text),
+            ("trace_context", Text),
         ],
     },
     Table { name: "bodies", columns: &[("seq", Bigint), ("body", Bytes), ("resolved", Bytes), ("encoding", Text)] },

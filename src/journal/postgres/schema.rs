@@ -12,7 +12,9 @@ use uuid::Uuid;
 
 use super::codec::row::get;
 use super::commit::fence::{FOUND, Found};
-use super::connection::connect::{ConnectError, Exclusive, Patience, Purpose, Session, Sessions, explain, pool};
+use super::connection::connect::{
+    ConnectError, Exclusive, FirstHost, Patience, Purpose, Session, Sessions, explain, pool,
+};
 use super::connection::tls;
 use super::connection::url::DatabaseUrl;
 use crate::journal::ReadError;
@@ -91,11 +93,16 @@ impl Schema {
         let secs = Duration::from_secs;
         let patience =
             Patience { connect: secs(5), statement: STATEMENT_PATIENCE, lock: LOCK_PATIENCE, idle: secs(60) };
-        Schema { sessions: pool(url, tls, Purpose::Schema, patience, 1) }
+        Schema { sessions: pool(url, tls, (Purpose::Schema, &FirstHost::default()), patience, 1) }
     }
 
     /// Applies what is pending, unless an edge that is not `me` holds the journal: then it is named, and nothing done.
-    pub(super) async fn bring_up_to_date(&self, me: Uuid) -> Result<Option<String>, SchemaError> {
+    /// `is_held`: whether its lease is to be respected, given whether it runs.
+    pub(super) async fn bring_up_to_date(
+        &self,
+        me: Uuid,
+        is_held: impl Fn(bool) -> bool,
+    ) -> Result<Option<String>, SchemaError> {
         let mut session = self.session().await?;
         let applied = applied(&session).await?;
         refuse(&applied)?;
@@ -105,7 +112,7 @@ impl Schema {
         if !applied.is_empty() {
             let row = session.query_one(FOUND, &[]).await.map_err(|error| unavailable(&error))?;
             let found = Found::read(&row).map_err(damaged)?;
-            if found.runs && found.holder.is_some_and(|holder| holder != me) {
+            if found.holder.is_some_and(|holder| holder != me) && is_held(found.runs) {
                 return Ok(Some(found.by()));
             }
         }

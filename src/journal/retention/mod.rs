@@ -4,6 +4,7 @@
 //! Decides when and how much at a time, and whom to name when that is not enough. What may go is the store's rule
 //! (R11): never what a configured instance in step still needs; for room, never what fewer than two of several hold.
 
+mod applications;
 mod capacity;
 mod told;
 
@@ -13,11 +14,14 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
+pub use self::applications::{AGE as APPLICATION_AGE, ApplicationQuota, share_of};
+pub(super) use self::applications::{give_up, make_room as make_room_for_applications};
 pub use self::capacity::Capacity;
 use self::capacity::Judgement;
 use self::told::Told;
 use super::{CommitError, ReadError, Store, Trimming};
 use crate::clock::{self, Timestamp};
+use crate::current::Current;
 use crate::ids::{InstanceName, LaneId};
 
 /// How long transactions are kept.
@@ -33,6 +37,12 @@ pub struct RetentionOptions {
     pub max_bytes: u64,
     /// The time between two looks at the bytes.
     pub look: Duration,
+    /// What applications' own operations may take: the key `journal.application_bytes`.
+    pub application_bytes: u64,
+    /// How long one of them may stay open: the key `journal.application_age`.
+    pub application_age: Duration,
+    /// How long an ended one stays, however little room there is: the key `idempotency.keep`.
+    pub keep_ids: Duration,
 }
 
 impl Default for RetentionOptions {
@@ -44,6 +54,9 @@ impl Default for RetentionOptions {
             batch: 500,
             max_bytes: u64::MAX,
             look: Duration::from_secs(5),
+            application_bytes: u64::MAX,
+            application_age: APPLICATION_AGE,
+            keep_ids: Duration::from_secs(60 * 60),
         }
     }
 }
@@ -52,6 +65,9 @@ impl Default for RetentionOptions {
 pub trait RetentionSink: Send + Sync + 'static {
     /// The journal is this full now.
     fn capacity(&self, capacity: &Capacity);
+
+    /// What applications' own operations take and may take.
+    fn applications(&self) -> &ApplicationQuota;
 
     /// The instance is not waited for any more in this lane: it is to be diverged there.
     fn left_behind(&self, lane: LaneId, instance: &InstanceName);
@@ -67,11 +83,11 @@ pub(super) enum CapacityError {
 }
 
 /// Trims the store, at once and then every [`RetentionOptions::every`], and looks at its bytes every
-/// [`RetentionOptions::look`], until `shutdown`. A round that fails is logged, and the next one tries again.
+/// [`RetentionOptions::look`], until `shutdown`, for the instances that are `configured` then. A round that fails is logged, and the next one tries again.
 pub async fn run(
     store: Arc<dyn Store>,
-    configured: Vec<InstanceName>,
-    options: RetentionOptions,
+    configured: impl Fn() -> Vec<InstanceName> + Send + Sync,
+    options: Current<RetentionOptions>,
     sink: Arc<dyn RetentionSink>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
@@ -80,18 +96,27 @@ pub async fn run(
         ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         ticks
     };
-    let (mut rounds, mut looks) = (ticks(options.every), ticks(options.look));
+    let first = options.get();
+    let (mut rounds, mut looks) = (ticks(first.every), ticks(first.look));
     let mut told = Told::default();
     let work = async {
         loop {
             tokio::select! {
                 _ = rounds.tick() => {
-                    let removed = round(store.as_ref(), &configured, &options, Timestamp::now()).await;
+                    let removed = round(store.as_ref(), &configured(), &options.get(), Timestamp::now()).await;
                     told.round(removed, clock::now());
+                    let kept = keep_applications(store.as_ref(), &options.get(), sink.applications()).await;
+                    kept.unwrap_or_else(|error| told.unread(&error, clock::now()));
                 },
-                _ = looks.tick() => match make_room(store.as_ref(), &configured, &options).await {
-                    Ok(room) => tell(&room, &mut told, sink.as_ref()),
-                    Err(error) => told.unread(&error, clock::now()),
+                _ = looks.tick() => {
+                    match make_room(store.as_ref(), &configured(), &options.get()).await {
+                        Ok(room) => tell(&room, &mut told, sink.as_ref()),
+                        Err(error) => told.unread(&error, clock::now()),
+                    }
+                    if sink.applications().is_tight() {
+                        let kept = look_at_applications(store.as_ref(), &options.get(), sink.applications()).await;
+                        kept.unwrap_or_else(|error| told.unread(&error, clock::now()));
+                    }
                 },
             }
         }
@@ -100,6 +125,29 @@ pub async fn run(
         () = work => {}
         () = shutdown => {}
     }
+}
+
+/// Ends what stayed open for too long, and looks at what applications' own operations take.
+async fn keep_applications(
+    store: &dyn Store,
+    options: &RetentionOptions,
+    quota: &ApplicationQuota,
+) -> Result<(), CapacityError> {
+    let ended = give_up(store, options, Timestamp::now()).await?;
+    if ended > 0 {
+        tracing::warn!(ended, "applications' own operations were given up: nobody has reported their end");
+    }
+    look_at_applications(store, options, quota).await
+}
+
+async fn look_at_applications(
+    store: &dyn Store,
+    options: &RetentionOptions,
+    quota: &ApplicationQuota,
+) -> Result<(), CapacityError> {
+    let used = make_room_for_applications(store, options).await?;
+    quota.measured(used, options.application_bytes);
+    Ok(())
 }
 
 /// What a look at the bytes came to.

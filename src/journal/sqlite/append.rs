@@ -13,10 +13,10 @@ use crate::journal::{ClientKey, CommitError, Draft, Status};
 const INSERT: &str =
     "INSERT INTO transactions (seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind,
         merge_docs, merge_encoding, bytes, status, created_at, method, path, content_type, client_session, client_ip,
-        user_identifier, priority, vouching, conditions)
+        user_identifier, priority, vouching, conditions, trace_context)
     VALUES (:seq, :transaction_id, :client_tenant, :client_key, :fingerprint, :lane, :kind, :merge_docs,
         :merge_encoding, :bytes, :status, :created_at, :method, :path, :content_type, :client_session, :client_ip,
-        :user_identifier, :priority, :vouching, :conditions)";
+        :user_identifier, :priority, :vouching, :conditions, :trace_context)";
 
 /// Inserts the drafts after the last position ever given out, and remembers the new last one.
 pub(super) fn append(
@@ -80,6 +80,7 @@ fn insert(connection: &Connection, seq: Seq, draft: &Draft, compression: Compres
         ":priority": draft.profile.priority.name(),
         ":vouching": unusual(draft.profile.vouching),
         ":conditions": unusual(draft.profile.conditions),
+        ":trace_context": draft.trace_context.map(|context| context.to_string()),
     })?;
     let sql = "INSERT INTO bodies (seq, body, encoding, utf8) VALUES (?1, ?2, ?3, ?4)";
     let packed = bodies::pack(&draft.body, compression);

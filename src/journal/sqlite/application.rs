@@ -8,9 +8,8 @@ use super::append;
 use super::row::{count, number, parsed, unsigned};
 use crate::clock::Timestamp;
 use crate::ids::Seq;
-use crate::journal::ROW_BYTES;
 use crate::journal::names::{APPLICATION, Named};
-use crate::journal::{ApplicationDraft, ApplicationReport, Status, TimingGap, Trimmed};
+use crate::journal::{APPLICATION_BYTES, ApplicationDraft, ApplicationReport, ROW_BYTES, Status, TimingGap, Trimmed};
 
 const INSERT: &str = "INSERT INTO transactions (seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind,
         bytes, status, created_at, method, path, client_session, client_ip, user_identifier)
@@ -80,6 +79,14 @@ pub(super) fn report(
         ":completed_at": status.is_final().then_some(at.millis()),
     })?;
     Ok(())
+}
+
+/// See [`crate::journal::Store::application_bytes`].
+pub(super) fn bytes(connection: &Connection) -> rusqlite::Result<u64> {
+    let sql = "SELECT coalesce(sum(bytes + length(path) + coalesce(length(failure_reason), 0)
+            + coalesce(length(answer_body), 0) + ?1), 0) AS bytes
+        FROM transactions INDEXED BY transactions_by_lane WHERE lane = 'application'";
+    connection.prepare_cached(sql)?.query_row([count(APPLICATION_BYTES)], |found| unsigned(found, "bytes"))
 }
 
 /// Removes up to `most` that ended before then. They hold nothing back, and nothing holds them.

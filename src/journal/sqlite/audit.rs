@@ -11,7 +11,8 @@ use crate::clock::Timestamp;
 use crate::journal::audit::{Hours, status_names};
 use crate::journal::names::{Named, lane_name};
 use crate::journal::{
-    AuditCursor, AuditPage, AuditQuery, Details, Filter, Lookup, Recent, RecentStatus, Status, StatusSummary, Totals,
+    AuditCursor, AuditPage, AuditQuery, ClientKey, Details, Filter, Lookup, Recent, RecentStatus, Status,
+    StatusSummary, Totals,
 };
 
 /// Conditions that grow, with their values.
@@ -31,11 +32,25 @@ impl Where {
         self.values.extend(values);
     }
 
+    /// What this principal did, as the index of principals has it.
+    fn of_principal(principal: &str) -> Where {
+        let condition = "substr(client_tenant, 1, instr(substr(client_tenant, 2), char(1)) + 1) = ?
+            AND client_tenant >= char(1) AND client_tenant < char(2)";
+        Where::new(condition, vec![text(&ClientKey::scopes_of(principal))])
+    }
+
     /// One of these; no restriction if there are none.
     fn and_in(&mut self, column: &str, names: &[&str]) {
         if !names.is_empty() {
             let places = vec!["?"; names.len()].join(", ");
             self.and(&format!("{column} IN ({places})"), names.iter().map(|name| text(name)));
+        }
+    }
+
+    fn and_principal(&mut self, filter: &Filter) {
+        if let Some(principal) = &filter.principal {
+            let scopes = ClientKey::scopes_of(principal);
+            self.and("substr(client_tenant, 1, length(?)) = ?", [text(&scopes), text(&scopes)]);
         }
     }
 
@@ -78,6 +93,11 @@ fn places(connection: &Connection, query: &AuditQuery) -> rusqlite::Result<Vec<A
         condition.and_in("status", &status_names(&filter.statuses));
         return ordered(connection, "transactions_by_session", condition, query);
     }
+    if let Some(principal) = &filter.principal {
+        let mut condition = Where::of_principal(principal);
+        condition.and_in("status", &status_names(&filter.statuses));
+        return ordered(connection, "transactions_by_principal", condition, query);
+    }
     if filter.statuses.is_empty() {
         return ordered(connection, "transactions_by_time", Where::new("TRUE", Vec::new()), query);
     }
@@ -99,6 +119,7 @@ fn ordered(
     query: &AuditQuery,
 ) -> rusqlite::Result<Vec<AuditCursor>> {
     condition.and_in("kind", &query.filter.kinds());
+    condition.and_principal(&query.filter);
     condition.and_range("created_at", &query.filter.range());
     if let Some(after) = query.after {
         let place = [after.created_at.millis(), number(after.seq)];
@@ -122,18 +143,16 @@ pub(super) fn counts(connection: &Connection, filter: &Filter) -> rusqlite::Resu
     let mut add = |status: Status, count: u64| {
         counts.iter_mut().filter(|(known, _)| *known == status).for_each(|(_, n)| *n += count);
     };
-    if let Some(session) = &filter.session {
-        let mut condition = Where::new("client_session = ?", vec![text(session)]);
+    if filter.session.is_some() || filter.principal.is_some() {
+        let (index, mut condition) = match (&filter.session, &filter.principal) {
+            (Some(session), _) => ("transactions_by_session", Where::new("client_session = ?", vec![text(session)])),
+            (None, Some(principal)) => ("transactions_by_principal", Where::of_principal(principal)),
+            (None, None) => ("transactions_by_time", Where::new("TRUE", Vec::new())),
+        };
         condition.and_in("status", &status_names(&filter.statuses));
+        condition.and_principal(filter);
         condition.and_range("created_at", &filter.range());
-        by_status(
-            connection,
-            "count(*)",
-            "transactions INDEXED BY transactions_by_session",
-            condition,
-            filter,
-            &mut add,
-        )?;
+        by_status(connection, "count(*)", &format!("transactions INDEXED BY {index}"), condition, filter, &mut add)?;
         return Ok(counts.to_vec());
     }
     let wanted = if filter.statuses.is_empty() { &Status::ALL[..] } else { &filter.statuses };

@@ -23,6 +23,7 @@ mod source;
 mod synced;
 #[cfg(test)]
 mod tests;
+mod times;
 mod trim;
 mod writer;
 
@@ -42,9 +43,10 @@ pub use source::Source;
 use self::read::Readers;
 use self::writer::{Command, Writer};
 use super::{
-    AuditPage, AuditQuery, Batch, Claim, CommitError, Details, EventId, EventPage, EventScope, Fault, HeldLane,
-    History, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, Predecessor, QuarantineRow,
-    ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, Batch, Claim, CollectionTimes, CommitError, Details, EventId, EventPage, EventScope, Fault,
+    HeldLane, History, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, Predecessor,
+    QuarantineRow, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed,
+    Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
@@ -169,6 +171,15 @@ impl Store for SqliteStore {
         self.readers.read(move |connection| events::events(connection, &scope, after, most)).await
     }
 
+    async fn collection_times(&self) -> Result<Vec<CollectionTimes>, ReadError> {
+        self.readers.read(|connection| times::of_collections(connection)).await
+    }
+
+    async fn journaled_at(&self, seqs: &[Seq]) -> Result<Vec<(Seq, Timestamp)>, ReadError> {
+        let seqs = seqs.to_vec();
+        self.readers.read(move |connection| times::of_transactions(connection, &seqs)).await
+    }
+
     async fn quarantines(&self) -> Result<Vec<QuarantineRow>, ReadError> {
         self.readers.read(|connection| quarantine::list(connection)).await
     }
@@ -198,6 +209,10 @@ impl Store for SqliteStore {
     /// The pages in use: the file itself does not shrink.
     async fn used_bytes(&self, _: u64) -> Result<u64, ReadError> {
         self.readers.read(|connection| read::used_bytes(connection)).await
+    }
+
+    async fn application_bytes(&self) -> Result<u64, ReadError> {
+        self.readers.read(|connection| application::bytes(connection)).await
     }
 
     async fn note_fault(&self, lane: LaneId, reason: &str, at: Timestamp) -> Result<(), ReadError> {

@@ -10,7 +10,7 @@ use super::failure::unread;
 use super::{open, row};
 use crate::ids::{LaneId, Seq};
 use crate::journal::names::lane_name;
-use crate::journal::{History, Lookup, ReadError, Request, TransactionRow};
+use crate::journal::{ClientKey, History, Lookup, ReadError, Request, TransactionRow};
 
 /// Reads that run at once; the others wait.
 const READERS: usize = 8;
@@ -110,15 +110,26 @@ pub(super) fn transaction(connection: &Connection, lookup: &Lookup) -> rusqlite:
             .prepare_cached(&select("transaction_id = ?1"))?
             .query_row([id.uuid().as_bytes()], row::transaction)
             .optional(),
+        Lookup::Position(seq) => {
+            connection.prepare_cached(&select("seq = ?1"))?.query_row([row::number(*seq)], row::transaction).optional()
+        }
         Lookup::ClientKey { tenant, key } => connection
             .prepare_cached(&select("client_tenant = ?1 AND client_key = ?2"))?
             .query_row([tenant, key], row::transaction)
             .optional(),
-        Lookup::Key { key } => connection
-            .prepare_cached(&select("client_key = ?1 ORDER BY seq DESC LIMIT 1"))?
-            .query_row([key], row::transaction)
+        Lookup::Key { key, of, outside } => connection
+            .prepare_cached(&select(
+                "client_key = ?1 AND substr(client_tenant, 1, length(?2)) = ?2 AND client_tenant IS NOT ?3
+                    ORDER BY seq DESC LIMIT 1",
+            ))?
+            .query_row(params![key, scopes(of.as_deref()), outside], row::transaction)
             .optional(),
     }
+}
+
+/// What the scopes of a principal's ids begin with; nothing, if anybody is meant.
+pub(super) fn scopes(principal: Option<&str>) -> String {
+    principal.map(ClientKey::scopes_of).unwrap_or_default()
 }
 
 /// The bytes of the pages that hold something.

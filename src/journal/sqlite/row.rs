@@ -8,7 +8,7 @@ use rusqlite::types::Type;
 use uuid::Uuid;
 
 use crate::clock::Timestamp;
-use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
+use crate::ids::{InstanceName, LaneId, Seq, TraceContext, TransactionId};
 use crate::journal::bodies::{self, Stored};
 use crate::journal::names::{APPLICATION, Named, lane_named};
 use crate::journal::stored_profile::StoredProfile;
@@ -135,7 +135,7 @@ pub(super) fn entry(row: &Row<'_>) -> rusqlite::Result<EntryRow> {
 
 /// The columns that [`request`] reads.
 pub(super) const REQUEST: &str = "seq, lane, kind, merge_docs, merge_encoding, bytes, priority, vouching, conditions, method, path, \
-     content_type, answer_status, answer_body, resolved IS NOT NULL AS resolved, coalesce(resolved, body) AS body, \
+     content_type, answer_status, answer_body, trace_context, resolved IS NOT NULL AS resolved, coalesce(resolved, body) AS body, \
      CASE WHEN resolved IS NULL THEN encoding ELSE 'plain' END AS encoding";
 
 /// A row of [`REQUEST`].
@@ -152,6 +152,8 @@ pub(super) fn request(row: &Row<'_>) -> rusqlite::Result<Request> {
         body: bodies::unpack(body, encoding).map_err(|error| damaged(row, "body", error))?,
         resolved: if row.get("resolved")? { Resolution::Resolved } else { Resolution::AsReceived },
         answer: answer(row)?,
+        // What cannot be read costs a link in a trace, never a write.
+        trace_context: row.get::<_, Option<String>>("trace_context")?.as_deref().and_then(TraceContext::parse),
     })
 }
 

@@ -98,6 +98,11 @@ fn failed_again(lane: &mut Lane, instance: InstanceId) -> Option<Seq> {
     through
 }
 
+/// R14: whether a lane that has stood still goes on while the new copy takes its place.
+pub(super) fn lets_lanes_go_on() -> bool {
+    broken(Rule::HeldLane)
+}
+
 /// R13: whether a suspect of this lane is sent to an instance that it is not bound to.
 pub(super) fn sends_suspects_on(id: LaneId) -> bool {
     broken(Rule::SuspectBound) && id != LaneId::Catalog

@@ -89,7 +89,7 @@ impl Board {
             Action::Send { lane: id, instance, seqs, purpose, .. } => {
                 let Some(lane) = self.lanes.get(id) else { return Err(("R1", "no such lane".to_owned())) };
                 r1_first_after_the_mark(lane, *instance, seqs)?;
-                r9_mergeable(lane, seqs, self.limits)?;
+                r9_mergeable(lane, seqs, self.batches)?;
                 purpose_fits(lane, *instance, seqs, *purpose)?;
                 self.check_duty(*id, *instance, seqs, *purpose)
             }
@@ -111,6 +111,8 @@ impl Board {
             }
             Action::AwaitQuiescence { .. }
             | Action::AwaitReturn { .. }
+            | Action::AwaitWriters { .. }
+            | Action::AwaitMore { .. }
             | Action::Inspect { .. }
             | Action::CheckWritable { .. }
             | Action::CompareTouched { .. } => Ok(()),

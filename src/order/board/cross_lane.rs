@@ -75,6 +75,7 @@ impl Board {
     /// A catalog entry has its verdict: what waited for it may go on.
     pub(super) fn catalog_settled(&mut self, seq: Seq, verdict: Verdict, effects: &mut Vec<Effect>) {
         self.note_failed_change(seq, verdict);
+        self.coming_names.settled(seq);
         if self.renames.remove(&seq) && !self.deletions.is_empty() {
             // What waited because a name might change may go on, even if it did not change.
             self.dirty.extend(self.lanes.restless());

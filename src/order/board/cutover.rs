@@ -5,7 +5,7 @@
 //! The shell does the copying itself, before and at that position.
 
 use super::rebuild::{CutoverOutcome, Rebuild};
-use super::{Action, Board, Consistency, Effect, Reach, Record, WaitReason, known};
+use super::{Action, Board, Consistency, Effect, Reach, Record, WaitReason, breach, known};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::admission::Admission;
 use crate::order::catalog_change::CatalogChange;
@@ -181,7 +181,10 @@ impl Board {
     /// target must not change.
     pub(super) fn held_for_cutover(&self, id: LaneId, instance: InstanceId) -> bool {
         match id {
-            LaneId::Records(_) => self.cutovers.contains_key(&id),
+            LaneId::Records(_) => {
+                let cutover = self.cutovers.get(&id);
+                cutover.is_some_and(|cutover| cutover.stage == Stage::Draining || !breach::lets_lanes_go_on())
+            }
             LaneId::Catalog => {
                 let names = |cutover: &Cutover| [cutover.rebuild.source, cutover.rebuild.target].contains(&instance);
                 self.cutovers.values().any(names)

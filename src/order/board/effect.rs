@@ -123,6 +123,14 @@ pub enum Action {
     /// Wait for as long as a suspect waits for its instance (rule R13); report
     /// [`Input::ReturnAwaited`](super::Input::ReturnAwaited), whether it has returned or not.
     AwaitReturn { lane: LaneId, instance: InstanceId, wait: WaitId },
+    /// So many clients that wrote to the lane were just answered, and the lane is busy: wait for as long as it pays to have
+    /// their next writes in its next request (rule R19); report [`Input::WritersAwaited`](super::Input::WritersAwaited), unless
+    /// [`Board::expects_after`](super::Board::expects_after) says that it is over. `instance`: who executed what they wrote.
+    AwaitWriters { lane: LaneId, instance: InstanceId, after: Seq, writers: u32 },
+    /// What is replicated to the instance from this entry on is held, since the lane is busy and `leader` executes more of it:
+    /// wait for as long as that pays (rule R19); report [`Input::MoreAwaited`](super::Input::MoreAwaited), unless
+    /// [`Board::trails_since`](super::Board::trails_since) says that it is over.
+    AwaitMore { lane: LaneId, instance: InstanceId, leader: InstanceId, from: Seq },
     /// Check that the instance still holds what it should.
     Inspect { instance: InstanceId },
     /// Send a write that changes nothing to the same replica; report
@@ -144,6 +152,8 @@ impl Action {
             | Action::ReadIds { lane, .. }
             | Action::AwaitQuiescence { lane, .. }
             | Action::AwaitReturn { lane, .. }
+            | Action::AwaitWriters { lane, .. }
+            | Action::AwaitMore { lane, .. }
             | Action::CheckWritable { lane, .. }
             | Action::CompareTouched { lane, .. }
             | Action::Examine { lane, .. } => Some(*lane),

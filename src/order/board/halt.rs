@@ -88,6 +88,8 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
         | Input::VoidsRecorded { lane, .. }
         | Input::Quiesced { lane, .. }
         | Input::ReturnAwaited { lane, .. }
+        | Input::WritersAwaited { lane, .. }
+        | Input::MoreAwaited { lane, .. }
         | Input::LeftBehind { lane, .. }
         | Input::ClientGone { lane, .. }
         | Input::Withdraw { lane, .. }
@@ -95,7 +97,9 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
         | Input::Examined { lane, .. }
         | Input::WriteChecked { lane, .. }
         | Input::TouchedCompared { lane, .. } => Some(*lane),
-        Input::Condemn { collection, .. } | Input::Keep { collection, .. } => Some(LaneId::Records(*collection)),
+        Input::FreshWanted { collection } | Input::Condemn { collection, .. } | Input::Keep { collection, .. } => {
+            Some(LaneId::Records(*collection))
+        }
         Input::FoundEqual(comparison) => Some(LaneId::Records(comparison.collection)),
         Input::CopyBegun(rebuild) | Input::CutoverWanted(rebuild) | Input::CutoverEnded { rebuild, .. } => {
             Some(LaneId::Records(rebuild.collection))
@@ -111,6 +115,7 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
         | Input::LateWrite { .. }
         | Input::Lift { .. }
         | Input::Reconsider { .. }
+        | Input::Batches { .. }
         | Input::LookAgain => None,
     }
 }

@@ -5,11 +5,12 @@
 use super::effect::Evidence;
 use super::rebuild::{CutoverOutcome, Rebuild};
 use super::wait::WaitId;
-use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
+use crate::ids::{CollectionId, InstanceId, LaneId, Scope, Seq};
 use crate::order::catalog::Deletion;
 use crate::order::catalog_change::CatalogChange;
 use crate::order::entry::{AckPolicy, Profile};
 use crate::order::failures::{Signature, Touched, Writable};
+use crate::order::merging::MergeLimits;
 use crate::order::placement::Duty;
 use crate::order::vouching::Company;
 
@@ -17,10 +18,12 @@ use crate::order::vouching::Company;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intent {
     Plain,
+    /// It may give the catalog collections of these names.
+    Brings(Vec<(Scope, String)>),
     /// It changes this collection, and not its name.
     Changes(CollectionId),
-    /// It may change the name of a collection: of this one, if that is known.
-    Renames(Option<CollectionId>),
+    /// It may change the name of a collection: of this one, to this name, if they are known.
+    Renames(Option<CollectionId>, Option<String>),
     Deletes(Deletion),
 }
 
@@ -29,8 +32,8 @@ impl Intent {
     pub(super) fn changes(&self) -> Option<CollectionId> {
         match self {
             Intent::Changes(collection) => Some(*collection),
-            Intent::Renames(collection) => *collection,
-            Intent::Plain | Intent::Deletes(_) => None,
+            Intent::Renames(collection, _) => *collection,
+            Intent::Plain | Intent::Brings(_) | Intent::Deletes(_) => None,
         }
     }
 }
@@ -188,6 +191,22 @@ pub enum Input {
         instance: InstanceId,
         wait: WaitId,
     },
+    /// It no longer pays to wait for the clients that were answered up to `after`. May be late: they have come, or others are
+    /// expected.
+    WritersAwaited {
+        lane: LaneId,
+        after: Seq,
+    },
+    /// What is replicated to the instance from this entry on is held no longer. May be late: it was sent.
+    MoreAwaited {
+        lane: LaneId,
+        instance: InstanceId,
+        from: Seq,
+    },
+    /// A read needs fresh copies of the collection: nothing of it that is replicated is held now.
+    FreshWanted {
+        collection: CollectionId,
+    },
     Reached {
         instance: InstanceId,
         reach: Reach,
@@ -297,6 +316,11 @@ pub enum Input {
     CutoverEnded {
         rebuild: Rebuild,
         outcome: CutoverOutcome,
+    },
+    /// From now on a merged request holds no more than this, and never more than is configured. What is under way, and what counts
+    /// as in doubt after a crash, does not change.
+    Batches {
+        limits: MergeLimits,
     },
     /// Periodic: sends what may be sent, even if no input announced it.
     LookAgain,

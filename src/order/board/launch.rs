@@ -60,9 +60,11 @@ impl Board {
             if proof::broken(Rule::DropNothing) {
                 self.drop_what_the_absent_lacks(id, instance, effects);
             }
+            self.note_level(id, instance);
             if let Some(next) = self.sendable(id, instance)
                 && next.verdict.is_some()
                 && self.may_risk(id, instance, next.seq)
+                && !self.trails(id, instance, next.seq, effects)
             {
                 self.send(id, instance, next.seq, effects);
             }
@@ -95,7 +97,7 @@ impl Board {
         if let Some(instance) = choose(&candidates, Preference::Primary, self.primary()).first() {
             if self.shares_a_quarantine(id, first) {
                 self.quarantine(id, *instance, first, (None, None), effects);
-            } else {
+            } else if !self.awaits_writers(id, *instance, first) {
                 self.send(id, *instance, first, effects);
             }
         }
@@ -127,7 +129,7 @@ impl Board {
     }
 
     fn send(&mut self, id: LaneId, instance: InstanceId, seq: Seq, effects: &mut Vec<Effect>) {
-        let limits = self.limits;
+        let limits = self.batches;
         let before = self.run_bound(id);
         let lane = known(self.lanes.get_mut(&id));
         let slot = known(lane.slot(seq));
@@ -151,7 +153,11 @@ impl Board {
         let seqs = if swapped { breach::out_of_order(lane, seqs, purpose, before) } else { seqs };
         let last = seqs.iter().max().copied().unwrap_or(seq);
         let send_priority = send_priority(id, lane, instance, &seqs);
+        if purpose == Purpose::Execute {
+            lane.expected = None;
+        }
         let progress = lane.progress_mut(instance);
+        progress.trail = progress.trail.after_sending();
         let repeat =
             if seq <= progress.doubt { Repeat::Retry { unanswered: progress.unanswered } } else { Repeat::First };
         progress.in_flight = InFlight::Sent { first: seq, last };

@@ -8,11 +8,13 @@ mod abandon;
 mod agreement;
 mod breach;
 mod check;
+mod coming_names;
 mod condemn;
 mod cross_lane;
 mod cutover;
 mod deferred;
 mod effect;
+mod gather;
 mod halt;
 mod input;
 mod inspection;
@@ -55,13 +57,14 @@ pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
 pub use wait::{WaitId, WaitReason};
 
+use self::coming_names::ComingNames;
 use self::deferred::Deferred;
 use self::lanes::Lanes;
 use self::suspects::Suspect;
 use super::admission::Admission;
 use super::catalog::{Catalog, Deletion};
 use super::entry::{AckPolicy, ClientState, Entry};
-use super::lane::{Dimension, InFlight, Lane, LaneState, ReplicaProgress};
+use super::lane::{Dimension, Expected, InFlight, Lane, LaneState, ReplicaProgress, Trail};
 use super::merging::MergeLimits;
 use super::placement::{Duty, Placement};
 use super::vouching::{RequestClass, Vouching};
@@ -91,10 +94,15 @@ pub struct Board {
     deferred: BTreeMap<LaneId, Deferred>,
     pub(super) lanes: Lanes,
     pub(super) catalog: Catalog,
+    /// What one merged request may hold at most.
     pub(super) limits: MergeLimits,
+    /// What it may hold now: less while memory is short.
+    pub(super) batches: MergeLimits,
     /// Unsettled deletions and renames of the catalog lane (rule R7).
     pub(super) deletions: BTreeMap<Seq, Deletion>,
     pub(super) renames: BTreeSet<Seq>,
+    /// The names that unsettled entries of the catalog lane may give to collections.
+    coming_names: ComingNames,
     /// Settled deletions, until every instance has them, and the lanes they closed.
     pub(super) settled_deletions: BTreeMap<Seq, Vec<LaneId>>,
     /// Entries that are being examined (rule R10) or compared (rule R12).
@@ -136,8 +144,10 @@ impl Board {
             lanes,
             catalog: Catalog::new(instances),
             limits,
+            batches: limits,
             deletions: BTreeMap::new(),
             renames: BTreeSet::new(),
+            coming_names: ComingNames::default(),
             settled_deletions: BTreeMap::new(),
             held: BTreeMap::new(),
             suspects: BTreeMap::new(),
@@ -201,6 +211,9 @@ impl Board {
             Input::TouchedCompared { lane, seq, comparison } => {
                 self.touched_compared(lane, seq, comparison, &mut effects);
             }
+            Input::WritersAwaited { lane, after } => self.writers_awaited(lane, after),
+            Input::MoreAwaited { lane, instance, from } => self.more_awaited(lane, instance, from),
+            Input::FreshWanted { collection } => self.fresh_wanted(collection),
             Input::ReturnAwaited { lane, instance, wait } => {
                 self.return_awaited(lane, instance, wait, &mut effects);
             }
@@ -210,6 +223,7 @@ impl Board {
             Input::CopyBegun(rebuild) => self.copy_begun(rebuild),
             Input::CutoverWanted(rebuild) => self.cutover_wanted(rebuild),
             Input::CutoverEnded { rebuild, outcome } => self.cutover_ended(rebuild, outcome, &mut effects),
+            Input::Batches { limits } => self.batches = self.limits.within(limits),
             Input::LookAgain => self.look_again(&mut effects),
         }
         self.launch_all(&mut effects);
@@ -229,9 +243,10 @@ impl Board {
             return self.submit_to_halted(id, seq);
         }
         let changes = intent.changes();
+        self.coming_names.note(seq, &intent);
         match intent {
-            Intent::Plain | Intent::Changes(_) => {}
-            Intent::Renames(_) => {
+            Intent::Plain | Intent::Brings(_) | Intent::Changes(_) => {}
+            Intent::Renames(..) => {
                 self.renames.insert(seq);
             }
             Intent::Deletes(deletion) => {
@@ -245,6 +260,7 @@ impl Board {
         let lane = known(self.lanes.get_mut(&id));
         lane.push(Entry { seq, profile, verdict: None }, ack_policy, ClientState::Waiting);
         lane.slots.back_mut().into_iter().for_each(|slot| slot.changes = changes);
+        lane.expected = lane.expected.and_then(Expected::one_came);
         self.copies.get_mut(&id).into_iter().for_each(|log| log.note(seq));
         self.dirty.insert(id);
         let gone = match id {
@@ -320,12 +336,18 @@ impl Board {
         if before == Reach::Away {
             // What failed there before it went away says nothing of what will fail now.
             let lanes: Vec<LaneId> = self.lanes.restless().collect();
-            lanes.iter().for_each(|id| {
-                self.lanes.get_mut(id).into_iter().for_each(|lane| lane.progress_mut(instance).backoffs = 0)
-            });
+            for lane in lanes {
+                let Some(lane) = self.lanes.get_mut(&lane) else { continue };
+                let progress = lane.progress_mut(instance);
+                progress.backoffs = 0;
+                progress.trail = Trail::CatchingUp;
+            }
         }
         if reach == Reach::Away {
             self.release_held();
+        }
+        if reach != before {
+            self.hold_nothing();
         }
         self.dirty.extend(self.lanes.restless());
     }

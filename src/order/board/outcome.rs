@@ -129,10 +129,14 @@ impl Board {
         }
         pending.changes.clone_from(&record.changes);
         lane.progress_mut(instance).answered();
+        let mut answered = 0;
         for (seq, ack_state) in answer_now {
-            lane.stops_waiting(seq);
+            answered += u32::from(lane.stops_waiting(seq));
             let verdict = Verdict::Applied;
             effects.push(Effect::Answer(ClientAnswer { lane: id, seq, from: Some(instance), verdict, ack_state }));
+        }
+        if answered > 0 {
+            self.expect_writers(id, instance, last, answered, effects);
         }
         self.begin_record(id, instance, record, pending, effects);
     }

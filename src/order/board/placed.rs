@@ -8,7 +8,7 @@ use super::{Board, Consistency, Reach};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::Collection;
 use crate::order::choose::Candidate;
-use crate::order::lane::{InFlight, Lane, LaneState};
+use crate::order::lane::{InFlight, Lane, LaneState, Trail};
 use crate::order::placement::{Duty, Handover};
 
 /// How many entries an instance may have to pass before one that waits for it.
@@ -46,6 +46,7 @@ impl Board {
 
     pub(super) fn prefer(&mut self, instance: InstanceId) {
         self.placement.prefer(instance);
+        self.hold_nothing();
         self.dirty.extend(self.lanes.restless());
     }
 
@@ -63,6 +64,7 @@ impl Board {
         };
         if before != duty {
             self.deferred.clear();
+            self.hold_nothing();
             self.comes_to(instance, seen);
         }
     }
@@ -115,7 +117,8 @@ impl Board {
             && progress.state == LaneState::InStep
             && !matches!(progress.in_flight, InFlight::InDoubt | InFlight::Paused)
             && !lane.doubtful(instance)
-            && lane.distance(instance, seq) <= NEAR
+            // What is held is sent as soon as anybody waits for it.
+            && (lane.distance(instance, seq) <= NEAR || matches!(progress.trail, Trail::Held(_)))
     }
 
     /// Whether the instance serves the catalog, now or in a moment.
@@ -193,9 +196,23 @@ impl Board {
             self.serves(known.id, instance, Consistency::Any)
                 && !others().any(|other| self.nearly_serves(known.id, other))
         };
-        let mut found: Vec<CollectionId> = self.catalog.collections().filter(last).map(|known| known.id).collect();
-        found.sort();
+        let found = self.copies(last);
         let anybody = others().any(|other| self.nearly_serves_catalog(other));
-        (!found.is_empty() || !anybody).then(|| LastCopies { count: found.len(), first: found.first().copied() })
+        (found.count > 0 || !anybody).then_some(found)
+    }
+
+    /// What nobody would hold any more if these instances were taken out; `None`: nothing. What the others still lack of
+    /// it, the journal has.
+    pub fn held_by_these_alone(&self, going: &[InstanceId]) -> Option<LastCopies> {
+        let staying = || self.instances().filter(|other| !going.contains(other));
+        let alone = |known: &&Collection| {
+            going.iter().any(|one| self.holds(known.id, *one)) && !staying().any(|other| self.holds(known.id, other))
+        };
+        Some(self.copies(alone)).filter(|found| found.count > 0)
+    }
+
+    fn copies(&self, are_meant: impl Fn(&&Collection) -> bool) -> LastCopies {
+        let found: Vec<CollectionId> = self.catalog.collections().filter(are_meant).map(|known| known.id).collect();
+        LastCopies { count: found.len(), first: found.into_iter().min() }
     }
 }

@@ -88,6 +88,7 @@ impl Board {
 
     fn give_answers(&mut self, id: LaneId, instance: InstanceId, seqs: &[Seq], effects: &mut Vec<Effect>) {
         let lane = known(self.lanes.get_mut(&id));
+        let mut answered = 0;
         for seq in seqs {
             let Some(slot) = lane.slot_mut(*seq) else { continue };
             let Some(verdict) = slot.entry.verdict else { continue };
@@ -95,12 +96,16 @@ impl Board {
                 continue;
             }
             let ack_state = slot.ack_state;
-            lane.stops_waiting(*seq);
+            let waited = lane.stops_waiting(*seq);
             if verdict == Verdict::Applied {
+                answered += u32::from(waited);
                 lane.answered = lane.answered.max(*seq);
             }
             let from = Some(instance);
             effects.push(Effect::Answer(ClientAnswer { lane: id, seq: *seq, from, verdict, ack_state }));
+        }
+        if let Some(last) = seqs.last().filter(|_| answered > 0) {
+            self.expect_writers(id, instance, *last, answered, effects);
         }
     }
 

@@ -124,8 +124,11 @@ impl Board {
 
     fn note_intents(&mut self, lane: &RestoredLane) {
         for entry in &lane.entries {
+            if entry.verdict.is_none() {
+                self.coming_names.note(entry.seq, &entry.intent);
+            }
             match (&entry.intent, entry.verdict) {
-                (Intent::Renames(_), None) => {
+                (Intent::Renames(..), None) => {
                     self.renames.insert(entry.seq);
                 }
                 (Intent::Deletes(deletion), None) => {

@@ -7,7 +7,8 @@ use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::catalog::{Catalog, Collection};
 use crate::order::choose::{Candidate, CandidateHealth};
 use crate::order::entry::{ClientState, Verdict};
-use crate::order::lane::{InFlight, LaneState, Slot};
+use crate::order::lane::{InFlight, Lag, LaneState, Slot};
+use crate::order::merging::MergeLimits;
 use crate::proof::{self, Rule};
 
 /// How fresh a read must be.
@@ -33,6 +34,11 @@ pub struct LaneView {
 }
 
 impl Board {
+    /// What one merged request may hold now.
+    pub const fn batches(&self) -> MergeLimits {
+        self.batches
+    }
+
     /// The catalog, as far as it is durable.
     pub fn catalog(&self) -> &Catalog {
         &self.catalog
@@ -233,6 +239,11 @@ impl Board {
         }
     }
 
+    /// The oldest entry that the instance has yet to apply, in the lanes where it is in step.
+    pub fn oldest_lacked(&self, instance: InstanceId) -> Option<Seq> {
+        self.in_step(instance).filter_map(|lane| lane.lacked(instance).next()).min()
+    }
+
     /// The newest entry.
     pub fn last(&self) -> Seq {
         self.last
@@ -241,6 +252,17 @@ impl Board {
     /// Entries that the instance has yet to apply, in the lanes where it is in step.
     pub fn backlog(&self, instance: InstanceId) -> u64 {
         self.in_step(instance).map(|lane| lane.behind(instance)).sum()
+    }
+
+    /// What of those entries there is.
+    pub fn lag(&self, instance: InstanceId) -> Lag {
+        let mut lag = Lag::default();
+        for lane in self.in_step(instance) {
+            let (covered, progress) = (lane.durably_covered(instance), lane.progress(instance));
+            let missing = |slot: &&Slot| slot.entry.seq > covered && !lane.skipped(slot, progress);
+            lag = lane.slots.iter().filter(missing).fold(lag, |lag, slot| lag.and(&slot.entry));
+        }
+        lag
     }
 
     /// Whether the instance has applied every entry up to this one, in the lanes where it is in step. Newer ones do

@@ -11,7 +11,7 @@ use tokio::time::timeout_at;
 use super::Read;
 use crate::clock;
 use crate::ids::InstanceId;
-use crate::order::{Candidate, Preference, choose};
+use crate::order::{Candidate, Input, Preference, Vouching, choose};
 use crate::proxy::Edge;
 use crate::proxy::failure::Failure;
 
@@ -34,8 +34,6 @@ pub struct Attempts {
     since: Option<Instant>,
     /// Those that this read does not ask again: they denied what they should have, or failed it for good.
     excluded: Vec<InstanceId>,
-    /// An answer whose header did not say what it means: from whom, and its status.
-    unclear: Option<(InstanceId, u16)>,
     /// Those that answered with a server's error.
     failed: Vec<InstanceId>,
 }
@@ -70,13 +68,6 @@ impl Attempts {
         self.excluded.push(instance);
     }
 
-    /// The instance answered with a status whose meaning is in the body, and the body was not read. It may be asked
-    /// again at once, after the others.
-    pub fn unclear(&mut self, instance: InstanceId, status: u16) {
-        self.unclear = Some((instance, status));
-        self.failed(instance, status);
-    }
-
     /// The instance answered with this status, which is passed on to nobody yet.
     pub fn failed(&mut self, instance: InstanceId, status: u16) {
         if status == SERVER_ERROR {
@@ -87,11 +78,6 @@ impl Attempts {
     /// Those that failed what this instance has answered well.
     pub fn failed_beside(&self, instance: InstanceId) -> impl Iterator<Item = InstanceId> {
         self.failed.iter().copied().filter(move |failed| *failed != instance)
-    }
-
-    /// Whether another instance has answered with this status already: two that agree are enough.
-    pub fn agrees(&self, status: u16) -> bool {
-        self.unclear.is_some_and(|(_, earlier)| earlier == status)
     }
 
     /// Whether there may be another attempt at all.
@@ -114,34 +100,31 @@ pub enum Wait {
 /// # Errors
 /// What to answer when no instance is left to be asked.
 pub async fn next(edge: &Edge, read: &Read, attempts: &Attempts, wait: Wait) -> Result<InstanceId, Failure> {
-    let Attempts { tried, unclear, .. } = attempts;
+    let tried = &attempts.tried;
     let now = clock::now();
     let deadline = match wait {
-        Wait::ForFresh => now + edge.options.read_wait,
+        Wait::ForFresh => now + edge.options().read_wait,
         Wait::ForPauseOnly => now,
     };
-    let again_at = (now + PAUSE * u32::try_from(tried.len()).unwrap_or(u32::MAX)).min(now + edge.options.read_wait);
-    let spared_until = attempts.since.unwrap_or(now) + SPARED.min(edge.options.read_wait / 2);
+    let again_at = (now + PAUSE * u32::try_from(tried.len()).unwrap_or(u32::MAX)).min(now + edge.options().read_wait);
+    let spared_until = attempts.since.unwrap_or(now) + SPARED.min(edge.options().read_wait / 2);
+    // Almost always one is there, and nothing is waited for.
+    let Choice { untried, .. } = among(edge, read, attempts, spared_until)?;
+    if !untried.is_empty() {
+        return Ok(pick(edge, read, untried));
+    }
     let mut changes = edge.core.changes();
     loop {
         changes.mark_unchanged();
         let Choice { candidates, untried, spared } = among(edge, read, attempts, spared_until)?;
         if !untried.is_empty() {
-            return Ok(pick(edge, untried));
-        }
-        // Its body was not read: asked at once, unless that has been done.
-        let unread = |candidate: &&Candidate| {
-            unclear.is_some_and(|(instance, _)| instance == candidate.instance)
-                && tried.iter().filter(|tried| **tried == candidate.instance).count() == 1
-        };
-        if let Some(candidate) = candidates.iter().find(unread) {
-            return Ok(candidate.instance);
+            return Ok(pick(edge, read, untried));
         }
         // An instance that failed is asked again, but not at once: meanwhile another may become fresh, or the probes may
         // find this one gone.
         let may_repeat = !candidates.is_empty() && !attempts.used_up();
         if may_repeat && clock::now() >= again_at {
-            return Ok(pick(edge, candidates));
+            return Ok(pick(edge, read, candidates));
         }
         let until = if may_repeat { again_at } else { deadline };
         let until_spared = if spared { until.min(spared_until) } else { until };
@@ -164,14 +147,16 @@ struct Choice {
 }
 
 fn among(edge: &Edge, read: &Read, attempts: &Attempts, spared_until: Instant) -> Result<Choice, Failure> {
-    let (mut candidates, mut able) = {
+    let (mut candidates, mut able, held) = {
         let board = edge.core.board();
         if let Some(deleted) = read.deleted(&board) {
             return Err(deleted);
         }
         let able = read.able(&board);
-        (read.used(&board, able.clone()), able)
+        (read.used(&board, able.clone()), able, read.held_copies(&board))
     };
+    // Replicas that lack only what is held on its way to them are fresh in a moment, for this read or the next one.
+    held.into_iter().for_each(|collection| edge.core.step(Input::FreshWanted { collection }));
     for some in [&mut candidates, &mut able] {
         some.retain(|candidate| !attempts.excluded.contains(&candidate.instance));
         // The board learns of a departure a moment after the registry.
@@ -187,11 +172,28 @@ fn among(edge: &Edge, read: &Read, attempts: &Attempts, spared_until: Instant) -
     Ok(Choice { untried: untried(&candidates), candidates, spared })
 }
 
-fn pick(edge: &Edge, mut candidates: Vec<Candidate>) -> InstanceId {
+/// Of those that could serve the read, those that reads do not avoid; all, if there is none of these. Now and then the one that
+/// finds out whether an avoided one answers again: if it does not, the others are asked.
+fn trusted(edge: &Edge, read: &Read, candidates: Vec<Candidate>) -> Vec<Candidate> {
+    let is_avoided = |candidate: &Candidate| edge.registry.avoided(candidate.instance);
+    if candidates.len() < 2 || !candidates.iter().any(is_avoided) {
+        return candidates;
+    }
+    let could_tell =
+        read.counts_for_breakers() && read.stake.as_ref().is_none_or(|stake| stake.vouching() == Vouching::Vouched);
+    if could_tell && let Some(tried) = candidates.iter().find(|one| edge.registry.take_turn(one.instance)) {
+        return vec![*tried];
+    }
+    let (avoided, trusted): (Vec<_>, Vec<_>) = candidates.into_iter().partition(is_avoided);
+    if trusted.is_empty() { avoided } else { trusted }
+}
+
+fn pick(edge: &Edge, read: &Read, candidates: Vec<Candidate>) -> InstanceId {
+    let mut candidates = trusted(edge, read, candidates);
     for candidate in &mut candidates {
         candidate.in_flight = edge.registry.in_flight(candidate.instance);
     }
-    let preference = match replica_turn(edge.reads.fetch_add(1, Ordering::Relaxed), edge.options.replica_ratio) {
+    let preference = match replica_turn(edge.reads.fetch_add(1, Ordering::Relaxed), edge.options().replica_ratio) {
         true => Preference::Replicas,
         false => Preference::Primary,
     };

@@ -1,171 +1,276 @@
-//! Reads that the edge executes itself instead of passing them through Pingora.
+//! A read is sent to one instance after another until one gives an answer that counts.
 //!
-//! What an answer means is decided by `chroma::classify`, and where the next attempt goes by [`next`].
+//! What an answer means is decided by `chroma::classify`, where the next attempt goes by [`next`], and how one instance is
+//! asked by [`ask`](super::ask).
 
 use std::time::Duration;
 
-use bytes::Bytes;
-use http::header::{CONTENT_TYPE, HeaderValue};
-use http::{HeaderMap, Method};
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::timeout;
 
-use super::choose::{Attempts, Visit, Wait, next};
+use super::ask::{Asker, Broken, Came, Patience, ask};
+use super::choose::{Attempts, Wait, next};
 use super::loss::{Loss, Losses};
-use super::{Asked, Read, Target};
-use crate::chroma::{self, Class, Looked, Lookup, ReadAdvice};
+use super::passing::Passing;
+use super::request::ReadRequest;
+use super::{Read, Target, attempt_span};
+use crate::chroma::{self, ReadAdvice};
 use crate::clock;
-use crate::ids::{CollectionId, InstanceCollectionId, InstanceId};
-use crate::instance::{Answer, Licence, Outgoing, SendError};
-use crate::order::Vouching;
+use crate::ids::InstanceId;
+use crate::instance::{Answer, Cause, Generation, Observation, ReadEnd, SendError, Unanswered};
+use crate::proxy::admit::AnswerMemory;
 use crate::proxy::failure::Failure;
+use crate::proxy::outlet::PIECE;
+use crate::proxy::prepare::label;
 use crate::proxy::{Edge, rewrite};
-use crate::web::{Reply, TRACE_ID, TraceId};
+use crate::traces::Span;
+use crate::web::Reply;
 
-/// How long an instance may take for an object when it is first asked: meanwhile the object's room is taken from others.
-const FIRST: Duration = Duration::from_secs(3);
-
-/// A read request as it is sent to an instance, but for its path.
-#[derive(Clone, Debug)]
-pub struct ReadRequest {
-    method: Method,
-    content_type: Option<HeaderValue>,
-    body: Bytes,
-    trace: TraceId,
-    /// What its answer takes of the room for collection objects, if it is one.
-    weight: Option<u32>,
+/// The answer to a read.
+pub enum Fetched {
+    Whole(Reply),
+    /// It is longer than what is held.
+    Passing(Box<Passing>),
 }
 
-impl ReadRequest {
-    /// The client's own request, with its whole body.
-    pub fn of(method: Method, headers: &HeaderMap, body: Bytes, trace: TraceId) -> Self {
-        ReadRequest { method, content_type: headers.get(CONTENT_TYPE).cloned(), body, trace, weight: None }
-    }
-
-    /// A GET of the edge's own.
-    pub fn get(trace: TraceId) -> Self {
-        ReadRequest { method: Method::GET, content_type: None, body: Bytes::new(), trace, weight: None }
-    }
-
-    /// A GET of a collection object that is taken for so large.
-    pub fn object(trace: TraceId, weight: u32) -> Self {
-        ReadRequest { weight: Some(weight), ..ReadRequest::get(trace) }
-    }
-}
-
-/// The whole answer of a read that the edge executes itself: from the first instance that gives a definite answer.
+/// The whole answer of a read: from the first instance that gives a definite answer. It has a room of its own, or is small.
 ///
 /// # Errors
 /// What to answer when no instance gave an answer that can be passed on.
-pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, mut attempts: Attempts) -> Result<Reply, Failure> {
-    // The last indefinite answer; it is passed on if no instance is left.
-    let mut failed: Option<Reply> = None;
-    let mut wait = Wait::ForFresh;
-    let mut losses = Losses::default();
-    loop {
-        let (instance, _room) = match begin(edge, read, request, &mut attempts, wait).await {
-            Ok(begun) => begun,
-            Err(failure) => return failed.ok_or(failure),
-        };
-        let since = edge.registry.generation(instance);
-        let (ids, sent) = ask(edge, read, instance, request, attempts.visit(instance)).await;
-        let answer = match sent {
-            Ok(answer) => answer,
-            Err(error) => {
-                if matches!(error, SendError::InDoubt { .. }) {
-                    losses.add(edge, read, Loss { instance, since, flights: edge.registry.flights(instance) }).await?;
-                }
-                if attempts.used_up() {
-                    if let Some(times) = edge.failed_reads.seen("", clock::now()).times() {
-                        tracing::warn!(%error, trace = %request.trace, times, "reads fail on every instance");
-                    }
-                    return failed.ok_or(Failure::InstancesFailed);
-                }
-                continue;
+pub async fn fetch(edge: &Edge, read: &Read, request: &ReadRequest, attempts: Attempts) -> Result<Reply, Failure> {
+    match Box::pin(Fetching::new(edge, read, request, attempts).run(None)).await? {
+        Fetched::Whole(reply) => Ok(reply),
+        // Without memory for it nothing is passed on in pieces.
+        Fetched::Passing(_) => Err(Failure::InstancesFailed),
+    }
+}
+
+/// The answer to a client's read: whole, unless it is longer than `limits.held_answer_bytes` and need not be rewritten. Until
+/// it is returned another instance can answer instead. `memory` covers what is held.
+///
+/// # Errors
+/// As [`fetch`], or there is no memory for an answer that is needed whole.
+pub async fn pass(
+    edge: &Edge,
+    read: &Read,
+    request: &ReadRequest,
+    memory: &mut AnswerMemory,
+) -> Result<Fetched, Failure> {
+    // On the heap: whoever waits for it is not as large as all of its steps together.
+    Box::pin(Fetching::new(edge, read, request, Attempts::default()).run(Some(memory))).await
+}
+
+/// A read on its way from one instance to the next.
+struct Fetching<'a> {
+    edge: &'a Edge,
+    read: &'a Read,
+    request: &'a ReadRequest,
+    attempts: Attempts,
+    /// How many attempts there were.
+    asked: usize,
+    losses: Losses,
+    patience: Patience,
+    /// Those that have failed it: if another one answers, that counts against them.
+    failing: Vec<(InstanceId, Generation)>,
+    /// The last indefinite answer; it is passed on if no instance is left.
+    failed: Option<Reply>,
+}
+
+/// What follows an attempt.
+enum Step {
+    Done(Fetched),
+    Next(Wait),
+    /// The same may be asked again in a moment: what was in the way passes.
+    Soon(Wait),
+}
+
+/// Between attempts that meet what passes by itself, such as a collection of which nothing is on disk yet.
+const MOMENT: Duration = Duration::from_millis(50);
+
+impl<'a> Fetching<'a> {
+    fn new(edge: &'a Edge, read: &'a Read, request: &'a ReadRequest, attempts: Attempts) -> Self {
+        let (losses, patience) = (Losses::default(), Patience::UntilProbed);
+        Fetching { edge, read, request, attempts, asked: 0, losses, patience, failing: Vec::new(), failed: None }
+    }
+
+    async fn run(mut self, mut memory: Option<&mut AnswerMemory>) -> Result<Fetched, Failure> {
+        let Fetching { edge, read, request, .. } = self;
+        let (mut wait, mut pause) = (Wait::ForFresh, Duration::ZERO);
+        loop {
+            if !pause.is_zero() {
+                tokio::time::sleep(pause).await;
             }
-        };
+            let (instance, _room) = match self.begin(wait).await {
+                Ok(begun) => begun,
+                Err(failure) => return self.failed.map(Fetched::Whole).ok_or(failure),
+            };
+            let since = edge.registry.generation(instance);
+            let visit = self.attempts.visit(instance);
+            let span = self.span(instance);
+            let traced = span.is_some().then(|| request.named(attempt_span::under(span.as_deref(), request.name)));
+            let request = traced.as_ref().unwrap_or(request);
+            let asker = Asker { edge, read, request, instance, since, patience: self.patience, visit };
+            let came = ask(asker, memory.as_deref_mut()).await;
+            attempt_span::attempt_ended(span, &came);
+            let step = match came {
+                Ok(Came::Whole(ids, answer)) => self.judge((instance, since), ids, answer)?,
+                Ok(Came::Denied) => {
+                    edge.core.doubt_contents(instance);
+                    self.attempts.exclude(instance);
+                    Step::Next(wait)
+                }
+                Ok(Came::Part(incoming, held)) => {
+                    reads_succeed(edge);
+                    if let Some(memory) = &mut memory {
+                        // From here on a piece at a time is in memory.
+                        memory.shrink(held.len().max(PIECE));
+                        edge.admission.grow_for_answer(memory, PIECE).await?;
+                    }
+                    self.answered((instance, since), incoming.status().as_u16());
+                    let losses = std::mem::take(&mut self.losses);
+                    let passing = Passing::new(*incoming, held, (instance, since), losses);
+                    Step::Done(Fetched::Passing(Box::new(passing)))
+                }
+                Err(Broken::Ours(failure)) => return Err(failure),
+                Err(Broken::Lost(lost)) => self.lost(instance, since, lost).await.map(|()| Step::Next(wait))?,
+            };
+            match step {
+                Step::Done(fetched) => return Ok(fetched),
+                Step::Next(next) => (wait, pause) = (next, Duration::ZERO),
+                Step::Soon(next) => (wait, pause) = (next, MOMENT),
+            }
+        }
+    }
+
+    /// What is recorded of the attempt on this instance that begins now.
+    fn span(&self, instance: InstanceId) -> Option<Box<Span>> {
+        let about = (label(&self.read.operation), attempt_span::collection_of(self.read));
+        attempt_span::attempt(self.edge, &self.request.name, about, instance, self.asked)
+    }
+
+    /// Begins the next attempt: the instance, and the room for its answer. While another instance is awaited no room is
+    /// taken.
+    async fn begin(&mut self, wait: Wait) -> Result<(InstanceId, Option<OwnedSemaphorePermit>), Failure> {
+        let edge = self.edge;
+        let mut instance = next(edge, self.read, &self.attempts, wait).await?;
+        let mut room = None;
+        if let Some(weight) = self.request.weight {
+            room = edge.objects.try_room(weight);
+            if room.is_none() {
+                let waited = edge.objects.room(weight, edge.options().read_wait).await;
+                room = Some(waited.ok_or_else(|| Failure::QueueTooSlow(edge.admission.overload()))?);
+                // Time has passed.
+                instance = next(edge, self.read, &self.attempts, wait).await?;
+            }
+        }
+        self.attempts.begin(instance);
+        self.asked += 1;
+        Ok((instance, room))
+    }
+
+    /// What a whole answer is worth.
+    fn judge(&mut self, from: (InstanceId, Generation), ids: super::Ids, answer: Answer) -> Result<Step, Failure> {
+        let (edge, read, instance) = (self.edge, self.read, from.0);
         reads_succeed(edge);
         if let Some(stake) = &read.stake {
             stake.answered(answer.status);
         }
-        if read.denied(edge, answer.status) {
-            edge.core.doubt_contents(instance);
-            attempts.exclude(instance);
-            continue;
-        }
-        let class = chroma::classify(read.call(), answer.status, &answer.body);
+        let (class, advice) = self.advice(&answer);
         let reply = rewrite::whole(edge, read, instance, ids, answer);
-        match class.read_advice() {
+        let step = match advice {
             ReadAdvice::PassOn => {
-                doubt_those_that_failed(edge, read, &attempts, instance, reply.status);
-                return Ok(reply);
+                self.answered(from, reply.status);
+                return Ok(Step::Done(Fetched::Whole(reply)));
             }
-            ReadAdvice::Elsewhere if attempts.agrees(reply.status) => return Ok(reply),
             ReadAdvice::Elsewhere => {
-                attempts.exclude(instance);
-                wait = Wait::ForPauseOnly;
+                self.attempts.exclude(instance);
+                Step::Next(Wait::ForPauseOnly)
             }
             // It passes: while a collection is dropped no instance may be left to ask, and then it is known to be gone.
-            ReadAdvice::Again => wait = Wait::ForFresh,
+            ReadAdvice::Again if class == Some(chroma::Class::Transient) && self.has_asked_all() => {
+                Step::Soon(Wait::ForFresh)
+            }
+            ReadAdvice::Again => Step::Next(Wait::ForFresh),
+        };
+        self.attempts.failed(instance, reply.status);
+        if class != Some(chroma::Class::Transient) {
+            self.failing.push(from);
         }
-        attempts.failed(instance, reply.status);
         // Do not pass on a gateway's error page.
-        let passable = (class != Class::Gateway).then_some(reply);
-        if attempts.used_up() {
-            return passable.or(failed).ok_or(Failure::InstancesFailed);
+        let passable = (class != Some(chroma::Class::Gateway)).then_some(reply);
+        if self.attempts.used_up() {
+            let last = passable.or(self.failed.take());
+            return last.map(|reply| Step::Done(Fetched::Whole(reply))).ok_or(Failure::InstancesFailed);
         }
-        failed = passable.or(failed);
+        self.failed = passable.or(self.failed.take());
+        Ok(step)
     }
-}
 
-/// Begins the next attempt: the instance, and the room for its answer. While another instance is awaited no room is taken.
-async fn begin(
-    edge: &Edge,
-    read: &Read,
-    request: &ReadRequest,
-    attempts: &mut Attempts,
-    wait: Wait,
-) -> Result<(InstanceId, Option<OwnedSemaphorePermit>), Failure> {
-    let mut instance = next(edge, read, attempts, wait).await?;
-    let mut room = None;
-    if let Some(weight) = request.weight {
-        room = edge.objects.try_room(weight);
-        if room.is_none() {
-            room = Some(edge.objects.room(weight, edge.options.read_wait).await.ok_or(Failure::QueueTooSlow)?);
-            // Time has passed.
-            instance = next(edge, read, attempts, wait).await?;
-        }
+    /// Whether each instance may have been asked: another attempt meets one that has failed already.
+    fn has_asked_all(&self) -> bool {
+        self.asked >= self.edge.registry.ids().count()
     }
-    attempts.begin(instance);
-    Ok((instance, room))
-}
 
-/// Asks the instance. With its answer come the ids that the read's collection was asked by.
-async fn ask(
-    edge: &Edge,
-    read: &Read,
-    instance: InstanceId,
-    request: &ReadRequest,
-    visit: Visit,
-) -> (Option<(InstanceCollectionId, CollectionId)>, Result<Answer, SendError>) {
-    let asked = read.on(edge, instance);
-    let lookup = read.lookup(edge, instance, &asked);
-    let Asked { path, ids } = asked;
-    let sending = async {
-        match lookup {
-            None => send(edge, read, path, instance, request).await,
-            Some(lookup) => look_up(edge, read, lookup, instance, request).await,
-        }
-    };
-    if request.weight.is_none() || visit == Visit::Repeated {
-        return (ids, sending.await);
+    fn advice(&self, answer: &Answer) -> (Option<chroma::Class>, ReadAdvice) {
+        let Answer { status, headers, body } = answer;
+        let class = match chroma::classify_header(*status, headers) {
+            Some(class) => class,
+            // It has nothing to do with collections: every instance would say the same.
+            None if self.read.target == Target::Anything && *status < 500 => return (None, ReadAdvice::PassOn),
+            None => chroma::classify(self.read.call(), *status, body),
+        };
+        (Some(class), class.read_advice())
     }
-    // That it takes longer says nothing against the instance: it may be busy.
-    let sent = timeout(FIRST, sending).await.unwrap_or_else(|_| {
-        edge.objects.note_slow(instance, clock::now());
-        Err(SendError::InDoubt { reason: format!("no answer within {FIRST:?}") })
-    });
-    (ids, sent)
+
+    /// An attempt that got no answer.
+    async fn lost(&mut self, instance: InstanceId, since: Generation, lost: Unanswered) -> Result<(), Failure> {
+        let edge = self.edge;
+        let Unanswered { error, cause } = lost;
+        // What has weight is not waited for as long as the instance may take.
+        if self.request.weight.is_none() && !matches!(error, SendError::TooLong { .. }) {
+            self.failing.push((instance, since));
+        }
+        match (cause, self.patience) {
+            (Cause::Other, _) => {}
+            // The probes have decided by now: an instance that is usable is slow at this request.
+            (Cause::Silence, Patience::UntilProbed) if edge.registry.usable(instance) => self.patience = Patience::Full,
+            (Cause::Silence, Patience::UntilProbed) => {}
+            (Cause::Silence, Patience::Full) => {
+                edge.registry.observe_because(instance, Observation::Unanswered, &error.to_string());
+            }
+        }
+        if matches!(error, SendError::InDoubt { .. }) && cause == Cause::Other {
+            let loss = Loss { instance, since, flights: edge.registry.flights(instance) };
+            self.losses.add(edge, self.read, loss).await?;
+        }
+        if !self.attempts.used_up() {
+            return Ok(());
+        }
+        if let Some(times) = edge.failed_reads.seen("", clock::now()).times() {
+            tracing::warn!(%error, trace = %self.request.name.id, times, "reads fail on every instance");
+        }
+        Err(match cause {
+            Cause::Silence => Failure::InstanceTimedOut,
+            Cause::Other => Failure::InstancesFailed,
+        })
+    }
+
+    /// The instance has given the answer, with this status. If it is a good one, whoever failed the read has failed by its own
+    /// fault: that counts against the instance, and the copy may be damaged and is checked.
+    fn answered(&mut self, (instance, since): (InstanceId, Generation), status: u16) {
+        let registry = &self.edge.registry;
+        if self.read.counts_for_breakers() {
+            registry.read_ended(instance, since, ReadEnd::Answered);
+            self.failing.retain(|(failed, _)| *failed != instance && (200..300).contains(&status));
+            self.failing.dedup();
+            for (failed, since) in self.failing.drain(..) {
+                registry.read_ended(failed, since, ReadEnd::Failed);
+            }
+        }
+        if let (Target::Collection(collection), 200) = (&self.read.target, status) {
+            let doubts = self.edge.core.discovery().doubts();
+            self.attempts.failed_beside(instance).for_each(|failed| doubts.ask((*collection, failed)));
+        }
+    }
 }
 
 /// Says when a time is over in which reads failed on every instance.
@@ -173,51 +278,5 @@ fn reads_succeed(edge: &Edge) {
     for (_, lasted) in edge.failed_reads.quiet(clock::now()) {
         let (seconds, times) = (lasted.time.as_secs(), lasted.times);
         tracing::info!(seconds, times, "reads no longer fail on every instance");
-    }
-}
-
-/// A copy that fails what another one answers may be damaged: it is checked.
-fn doubt_those_that_failed(edge: &Edge, read: &Read, attempts: &Attempts, instance: InstanceId, status: u16) {
-    if let (Target::Collection(collection), 200) = (&read.target, status) {
-        attempts.failed_beside(instance).for_each(|failed| edge.core.discovery().doubts().ask((*collection, failed)));
-    }
-}
-
-async fn send(
-    edge: &Edge,
-    read: &Read,
-    path: String,
-    instance: InstanceId,
-    request: &ReadRequest,
-) -> Result<Answer, SendError> {
-    let content_type = request.content_type.iter().map(|value| (CONTENT_TYPE, value.clone()));
-    let headers = content_type.chain([(TRACE_ID, request.trace.header())]).collect();
-    let outgoing = Outgoing { method: request.method.clone(), path, headers, body: request.body.clone() };
-    let deadline = edge.registry.timeouts().read;
-    if read.stake.as_ref().is_some_and(|stake| stake.vouching() == Vouching::Unvouched) {
-        // Once: what comes back in its place must not get it unseen.
-        return edge.client.send(instance, &outgoing, deadline, Licence::NotNeeded).await;
-    }
-    edge.client.send_idempotent(instance, &outgoing, deadline).await
-}
-
-/// Finds the collection on an instance that has no route by id. The answer is what such a route would have given.
-async fn look_up(
-    edge: &Edge,
-    read: &Read,
-    mut lookup: Lookup,
-    instance: InstanceId,
-    request: &ReadRequest,
-) -> Result<Answer, SendError> {
-    let request = ReadRequest::get(request.trace);
-    let mut path = lookup.path();
-    loop {
-        let answer = send(edge, read, path, instance, &request).await?;
-        match lookup.take(answer.status, &answer.body) {
-            Looked::Ask(next) => path = next,
-            Looked::Found(shown) => return Ok(Answer { body: shown.into(), ..answer }),
-            Looked::Absent => return Ok(Answer { status: 404, ..answer }),
-            Looked::Unclear => return Ok(answer),
-        }
     }
 }

@@ -14,14 +14,16 @@ use tokio::time::timeout;
 
 use super::object::{find, object, read_of};
 use super::page::{self, FEW, Page, Wanted};
+use crate::auth::Grants;
 use crate::chroma::Window;
 use crate::ids::{CollectionId, Scope};
 use crate::order::{Consistency, ObjectVersion};
 use crate::proxy::Edge;
 use crate::proxy::admit::AnswerMemory;
 use crate::proxy::failure::Failure;
-use crate::proxy::respond::Rest;
-use crate::web::TraceId;
+use crate::proxy::known::visible;
+use crate::proxy::outlet::Rest;
+use crate::web::RequestName;
 
 /// Collections that are looked at together: the board is locked meanwhile.
 const CHUNK: usize = 256;
@@ -46,13 +48,15 @@ pub struct Listing {
     pub scope: Scope,
     pub window: Window,
     pub consistency: Consistency,
+    /// What is not within is not listed.
+    pub grants: Arc<Grants>,
 }
 
 /// A list that is being read.
 pub struct List {
     edge: Arc<Edge>,
     listing: Listing,
-    trace: TraceId,
+    name: RequestName,
     ids: Vec<CollectionId>,
     /// The place of the next one in `ids`.
     at: usize,
@@ -143,15 +147,20 @@ impl Draft {
 
 impl List {
     /// The list as it is now.
-    pub fn new(edge: &Arc<Edge>, listing: Listing, trace: TraceId) -> List {
-        let ids = listing.window.select(edge.core.board().catalog().listed(&listing.scope));
+    pub fn new(edge: &Arc<Edge>, listing: Listing, name: RequestName) -> List {
+        let ids = {
+            let board = edge.core.board();
+            listing.window.select(visible(board.catalog(), &listing.scope, &listing.grants))
+        };
+        // An instance's pages hold other collections, too.
+        let page = if listing.grants.has_whole_databases() { FIRST_PAGE } else { 0 };
         List {
             edge: Arc::clone(edge),
             listing,
-            trace,
+            name,
             ids,
             at: 0,
-            page: FIRST_PAGE,
+            page,
             page_from: 0,
             at_hand: AtHand::default(),
             written: Written::Nothing,
@@ -217,7 +226,8 @@ impl List {
             return;
         }
         let Some(last) = self.ids.last().copied() else { return };
-        let next = self.edge.core.board().catalog().listed(&self.listing.scope).find(|id| *id > last);
+        let Listing { scope, grants, .. } = &self.listing;
+        let next = visible(self.edge.core.board().catalog(), scope, grants).find(|id| *id > last);
         self.ids.extend(next);
     }
 
@@ -231,7 +241,7 @@ impl List {
         let mut missing = self.look_here(drafted);
         if self.wants_page(missing.len()) {
             let edge = Arc::clone(&self.edge);
-            let turn = timeout(TURN.min(edge.options.read_wait), edge.objects.pages().acquire_owned()).await;
+            let turn = timeout(TURN.min(edge.options().read_wait), edge.objects.pages().acquire_owned()).await;
             // Somebody else may have read them meanwhile.
             missing = self.look_here(drafted);
             match turn {
@@ -297,8 +307,8 @@ impl List {
 
     async fn read_page(&mut self, missing: &[(usize, CollectionId)]) -> Result<(), Failure> {
         let Listing { scope, consistency, .. } = &self.listing;
-        let (limit, trace, consistency) = (self.page, self.trace, *consistency);
-        let wanted = Wanted { scope, collections: missing, limit, consistency, trace };
+        let (limit, name, consistency) = (self.page, self.name, *consistency);
+        let wanted = Wanted { scope, collections: missing, limit, consistency, name };
         match page::read(&self.edge, &wanted).await? {
             Page::Read(found) => {
                 self.page = next_page(limit, found.asked, found.objects.len(), found.bytes);
@@ -314,7 +324,7 @@ impl List {
     /// One object; `None` if the collection has been deleted since.
     async fn read_one(&self, id: CollectionId) -> Result<Option<Bytes>, Failure> {
         let Some(read) = read_of(&self.edge, id, self.listing.consistency) else { return Ok(None) };
-        match object(&self.edge, &read, self.trace).await {
+        match object(&self.edge, &read, self.name).await {
             Ok(reply) if reply.status == 200 => Ok(Some(reply.body)),
             Err(Failure::Chroma(_)) => Ok(None),
             Ok(_) if self.edge.core.board().catalog().get(id).is_none() => Ok(None),

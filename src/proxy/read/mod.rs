@@ -1,26 +1,32 @@
 //! A read: what must be fresh where it goes, how one instance is asked, and what becomes of the answer (rule R5).
 //!
-//! Most reads are passed on by Pingora (`reading.rs`). What Pingora cannot send twice, collection objects and lists of them
-//! the edge reads itself ([`fetch`], [`object()`], [`List`]). This file decides neither where a read goes next ([`choose`])
-//! nor which requests are reads (`chroma::route`).
+//! Most reads are passed on ([`pass`], [`Passing`]); collection objects and lists of them are put together here
+//! ([`object()`], [`List`]). This file decides neither where a read goes next ([`choose`]) nor which requests are reads
+//! (`chroma::route`).
 
+mod ask;
+mod attempt_span;
 mod choose;
 mod fetch;
 mod list;
 mod loss;
 mod object;
 mod page;
+mod passing;
 mod plan;
+mod request;
 mod stake;
 
 use std::sync::Arc;
 
-pub use self::choose::{Attempts, Wait, next};
-pub use self::fetch::{ReadRequest, fetch};
+pub use self::attempt_span::collection_of;
+pub use self::choose::Attempts;
+pub use self::fetch::{Fetched, fetch, pass};
 pub use self::list::{List, Listing, Portion};
-pub use self::loss::{Loss, Losses};
 pub use self::object::{object, show};
-pub use self::plan::{Plan, plan, reject_crashing};
+pub use self::passing::{PassError, Passing};
+pub use self::plan::{Plan, plan};
+pub use self::request::ReadRequest;
 pub use self::stake::stake;
 
 use super::Edge;
@@ -71,10 +77,12 @@ pub struct Read {
 pub struct Asked {
     /// Path and query.
     pub path: String,
-    /// The id of the read's collection in the path, and the one that clients know. Kept for the answer: by then the
-    /// catalog may have forgotten both.
-    pub ids: Option<(InstanceCollectionId, CollectionId)>,
+    pub ids: Ids,
 }
+
+/// The id of the read's collection in the path that was asked for, and the one that clients know. Kept for the answer: by
+/// then the catalog may have forgotten both.
+pub type Ids = Option<(InstanceCollectionId, CollectionId)>;
 
 impl Read {
     /// A read that any instance may serve, its answer as it is.
@@ -91,7 +99,7 @@ impl Read {
     }
 
     /// Of the instances that may serve it now, those that are used for it.
-    pub(super) fn used(&self, board: &Board, able: Vec<Candidate>) -> Vec<Candidate> {
+    fn used(&self, board: &Board, able: Vec<Candidate>) -> Vec<Candidate> {
         let collection = match self.target {
             Target::Collection(id) => Some(id),
             Target::Collections(_) | Target::Catalog | Target::Anything => None,
@@ -101,7 +109,7 @@ impl Read {
     }
 
     /// The instances that may serve it now, drained ones too.
-    pub(super) fn able(&self, board: &Board) -> Vec<Candidate> {
+    fn able(&self, board: &Board) -> Vec<Candidate> {
         let mut candidates = match &self.target {
             Target::Collection(id) => board.readers(*id, self.consistency),
             Target::Collections(scope) => {
@@ -118,6 +126,17 @@ impl Read {
         };
         candidates.retain(|candidate| self.pin.is_none_or(|pin| candidate.instance == pin));
         candidates
+    }
+
+    /// The collections that it must find fresh, and of which something is held on its way to an instance (rule R19).
+    pub(super) fn held_copies(&self, board: &Board) -> Vec<CollectionId> {
+        match (&self.target, self.consistency) {
+            (Target::Collection(id), Consistency::Fresh) if board.holds_copies(*id) => vec![*id],
+            (Target::Collections(scope), Consistency::Fresh) => {
+                board.catalog().in_scope(scope).iter().filter(|id| board.holds_copies(**id)).copied().collect()
+            }
+            _ => Vec::new(),
+        }
     }
 
     /// Whether the instance denies what the catalog says it has: it came back blank, or a deletion is on its way.
@@ -150,17 +169,17 @@ impl Read {
         board.catalog().get(id).is_none().then(|| Failure::Chroma(answer()))
     }
 
+    /// Whether how it ends says something about the instance: a heartbeat is answered by those that answer nothing else.
+    pub(super) fn counts_for_breakers(&self) -> bool {
+        self.target != Target::Anything
+    }
+
     /// What the answer is classified as an answer to.
     pub fn call(&self) -> Call {
         match &self.target {
             Target::Collection(_) => Call::RecordRead,
             Target::Collections(_) | Target::Catalog | Target::Anything => Call::CatalogRead,
         }
-    }
-
-    /// Whether the edge itself must find its collection on some instance: more than one request may be needed there.
-    pub fn needs_lookup(&self, edge: &Edge) -> bool {
-        self.rewrite == Rewrite::Collection && edge.core.discovery().servers().some_lack_by_id()
     }
 
     /// How its collection is found on an instance that has no route by id.

@@ -7,7 +7,8 @@ use bytes::Bytes;
 use tokio::time::timeout;
 
 use super::choose::Attempts;
-use super::fetch::{ReadRequest, fetch};
+use super::fetch::fetch;
+use super::request::ReadRequest;
 use super::{Read, Rewrite, Target};
 use crate::chroma::{self, CatalogRead, ErrorBody, Operation};
 use crate::clock;
@@ -17,7 +18,7 @@ use crate::order::{Board, Consistency, ObjectVersion};
 use crate::proxy::Edge;
 use crate::proxy::failure::Failure;
 use crate::proxy::objects::{Object, Turn};
-use crate::web::{INSTANCE, Reply, TraceId};
+use crate::web::{INSTANCE, Reply, RequestName};
 
 /// What is known of an object before it is read.
 pub(super) struct Before {
@@ -70,9 +71,9 @@ pub(super) fn find(
 ///
 /// # Errors
 /// What to answer when there is no such collection, or no instance gave an answer that can be passed on.
-pub async fn show(edge: &Edge, collection: CollectionId, trace: TraceId) -> Result<Reply, Failure> {
+pub async fn show(edge: &Edge, collection: CollectionId, name: RequestName) -> Result<Reply, Failure> {
     match read_of(edge, collection, Consistency::Fresh) {
-        Some(read) => object(edge, &read, trace).await,
+        Some(read) => object(edge, &read, name).await,
         None => Err(Failure::Chroma(ErrorBody::collection_id_not_found(collection))),
     }
 }
@@ -91,9 +92,9 @@ pub(super) fn read_of(edge: &Edge, collection: CollectionId, consistency: Consis
 ///
 /// # Errors
 /// As [`show`].
-pub async fn object(edge: &Edge, read: &Read, trace: TraceId) -> Result<Reply, Failure> {
+pub async fn object(edge: &Edge, read: &Read, name: RequestName) -> Result<Reply, Failure> {
     let Target::Collection(collection) = read.target else {
-        return fetch(edge, read, &ReadRequest::get(trace), Attempts::default()).await;
+        return fetch(edge, read, &ReadRequest::get(name), Attempts::default()).await;
     };
     let before = {
         let board = edge.core.board();
@@ -113,7 +114,7 @@ pub async fn object(edge: &Edge, read: &Read, trace: TraceId) -> Result<Reply, F
         match edge.objects.take(collection, before.version) {
             Turn::First(first) => flight = Some(first),
             Turn::Behind(mut behind) => {
-                let landed = timeout(edge.options.read_wait, behind.wait_for(Option::is_some)).await;
+                let landed = timeout(edge.options().read_wait, behind.wait_for(Option::is_some)).await;
                 let landed = landed.ok().and_then(|read| read.ok().and_then(|object| object.clone()));
                 if let Some(object) = landed {
                     return Ok(shown(edge, &object));
@@ -121,7 +122,7 @@ pub async fn object(edge: &Edge, read: &Read, trace: TraceId) -> Result<Reply, F
             }
         }
     }
-    let request = ReadRequest::object(trace, edge.objects.weight(collection));
+    let request = ReadRequest::object(name, edge.objects.weight(collection));
     let now = clock::now();
     let slow = edge.registry.ids().find(|one| edge.objects.is_slow(*one, now));
     let reply = fetch(edge, read, &request, Attempts::avoiding(slow)).await?;

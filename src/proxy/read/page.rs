@@ -10,6 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use tokio::time::timeout;
 
+use super::attempt_span;
 use super::object::Before;
 use crate::chroma;
 use crate::clock;
@@ -18,7 +19,7 @@ use crate::instance::{Outgoing, SendError};
 use crate::order::{Board, Candidate, CandidateHealth, Consistency};
 use crate::proxy::Edge;
 use crate::proxy::failure::Failure;
-use crate::web::{TRACE_ID, TraceId};
+use crate::web::RequestName;
 
 /// Fewer are read one by one.
 pub(super) const FEW: usize = 3;
@@ -37,7 +38,7 @@ pub(super) struct Wanted<'a> {
     /// Collections to be asked for at most.
     pub limit: usize,
     pub consistency: Consistency,
-    pub trace: TraceId,
+    pub name: RequestName,
 }
 
 /// What became of a page.
@@ -73,8 +74,8 @@ pub(super) async fn read(edge: &Edge, wanted: &Wanted<'_>) -> Result<Page, Failu
     if ids.len() < FEW {
         return Ok(Page::NotNow);
     }
-    let room = edge.objects.room(WEIGHT, edge.options.read_wait).await;
-    let _room = room.ok_or(Failure::QueueTooSlow)?;
+    let room = edge.objects.room(WEIGHT, edge.options().read_wait).await;
+    let _room = room.ok_or_else(|| Failure::QueueTooSlow(edge.admission.overload()))?;
     let (instance, asked) = {
         let board = edge.core.board();
         let instance = match in_order(edge, &board, &ids, wanted.consistency) {
@@ -88,12 +89,15 @@ pub(super) async fn read(edge: &Edge, wanted: &Wanted<'_>) -> Result<Page, Failu
         (instance, asked)
     };
     let path = format!("{}?limit={}&offset={first}", chroma::collections_path(wanted.scope), last - first + 1);
-    let headers = vec![(TRACE_ID, wanted.trace.header())];
+    let span = attempt_span::attempt(edge, &wanted.name, ("catalog_read", None), instance, 1);
+    let headers = attempt_span::under(span.as_deref(), wanted.name).headers().collect();
     let outgoing = Outgoing { headers, ..Outgoing::get(path) };
     let deadline = edge.registry.timeouts().read;
     let sent = edge.client.send_idempotent_within(instance, &outgoing, deadline, PAGE_BYTES);
     // That it takes longer says nothing against the instance: it may be busy.
-    let Ok(answer) = timeout(LONGEST, sent).await else {
+    let answer = timeout(LONGEST, sent).await;
+    attempt_span::page_ended(span, answer.as_ref().ok());
+    let Ok(answer) = answer else {
         edge.objects.note_slow(instance, clock::now());
         return Ok(Page::NotNow);
     };
@@ -156,6 +160,7 @@ fn in_order(edge: &Edge, board: &Board, ids: &[CollectionId], consistency: Consi
         one.health == CandidateHealth::Sound
             && edge.registry.usable(one.instance)
             && !edge.objects.is_slow(one.instance, now)
+            && !edge.registry.avoided(one.instance)
     };
     let asked: Vec<Candidate> = board.spared(None, all).into_iter().filter(sound).collect();
     // The first of equals: the preferred one.

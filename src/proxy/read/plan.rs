@@ -7,12 +7,13 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Listing, Read, Rewrite, Target};
-use crate::chroma::{self, CatalogRead, ErrorBody, Operation, Page, RecordReadKind};
+use crate::auth::{Denied, Principal};
+use crate::chroma::{self, CatalogRead, ErrorBody, Operation, Page};
 use crate::ids::{InstanceId, Scope};
 use crate::order::{Catalog, Consistency};
 use crate::proxy::Edge;
 use crate::proxy::failure::Failure;
-use crate::proxy::prepare::resolve;
+use crate::proxy::known::{resolve, visible};
 use crate::web::{INSTANCE, Reply};
 
 /// The request header that relaxes or restores freshness for one read.
@@ -30,20 +31,31 @@ pub enum Plan {
 }
 
 /// Plans a read.
-pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) -> Result<Plan, Failure> {
+pub fn plan(
+    edge: &Edge,
+    operation: Operation,
+    path: &str,
+    headers: &HeaderMap,
+    principal: &Principal,
+) -> Result<Plan, Failure> {
+    let grants = principal.grants();
     let consistency = consistency(edge, headers)?;
     let pin = pin(edge, headers)?;
+    if pin.is_some() && !grants.are_unlimited() && is_list(&operation) {
+        // An instance lists everything that it has.
+        return Err(Failure::Denied(Denied::BeyondScope));
+    }
     let mut read = Read { consistency, pin, path: path.to_owned(), ..Read::of(operation) };
     let board = edge.core.board();
     let catalog = board.catalog();
     if pin.is_none()
-        && let Some(known) = from_catalog(catalog, &read.operation, consistency)
+        && let Some(known) = from_catalog(catalog, &read.operation, consistency, principal)
     {
         return Ok(known);
     }
     match &read.operation {
         Operation::RecordRead { collection, scope, .. } => {
-            read.target = Target::Collection(resolve(catalog, collection, scope)?);
+            read.target = Target::Collection(resolve(catalog, collection, scope, grants)?);
             read.rewrite = Rewrite::ErrorText;
         }
         Operation::CatalogRead(CatalogRead::GetCollection { scope, name }) => {
@@ -55,7 +67,7 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
             }
         }
         Operation::CatalogRead(CatalogRead::GetCollectionById { scope, collection }) => {
-            let found = resolve(catalog, collection, scope).map_err(|_| match collection.as_id() {
+            let found = resolve(catalog, collection, scope, grants).map_err(|_| match collection.as_id() {
                 Some(id) => Failure::Chroma(ErrorBody::collection_not_found(&id.to_string())),
                 None => Failure::Chroma(ErrorBody::bad_collection_id_by_id()),
             });
@@ -88,24 +100,49 @@ pub fn plan(edge: &Edge, operation: Operation, path: &str, headers: &HeaderMap) 
 }
 
 /// What the catalog answers, or lists: never from an instance that may lack some of it.
-fn from_catalog(catalog: &Catalog, operation: &Operation, consistency: Consistency) -> Option<Plan> {
+fn from_catalog(
+    catalog: &Catalog,
+    operation: &Operation,
+    consistency: Consistency,
+    principal: &Principal,
+) -> Option<Plan> {
+    let grants = principal.grants();
     let Operation::CatalogRead(read) = operation else { return None };
     Some(match read {
-        CatalogRead::CountCollections { scope } => Plan::Answer(Reply::json(200, catalog.count_in(scope).to_string())),
-        CatalogRead::ListCollections { scope, page: Page::Window(window) } if catalog.database(scope).is_some() => {
-            Plan::List(Listing { scope: scope.clone(), window: *window, consistency })
+        CatalogRead::CountCollections { scope } => {
+            let count = match grants.has_whole_databases() {
+                true => catalog.count_in(scope),
+                false => visible(catalog, scope, grants).count(),
+            };
+            Plan::Answer(Reply::json(200, count.to_string()))
         }
+        CatalogRead::ListCollections { scope, page: Page::Window(window) } if catalog.database(scope).is_some() => {
+            Plan::List(Listing {
+                scope: scope.clone(),
+                window: *window,
+                consistency,
+                grants: principal.shared_grants(),
+            })
+        }
+        // What an instance has, and the catalog does not, nobody can judge.
+        CatalogRead::ListCollections { .. } if !grants.has_whole_databases() => Plan::Answer(Reply::json(200, "[]")),
         CatalogRead::GetTenant { tenant } if catalog.has_tenant(tenant) => Plan::Answer(tenant_shown(tenant)),
         CatalogRead::GetDatabase { scope } => {
             let shown = database_shown(scope, catalog.database(scope)?);
             Plan::Answer(Reply::json(200, shown.to_string()))
         }
         CatalogRead::ListDatabases { tenant, page: Page::Window(window) } => {
-            let known = catalog.databases_of(tenant).map(|(scope, id)| database_shown(scope, id));
+            let known = catalog.databases_of(tenant).filter(|(scope, _)| grants.database(scope));
+            let known = known.map(|(scope, id)| database_shown(scope, id));
             Plan::Answer(Reply::json(200, Value::from(window.select(known)).to_string()))
         }
         _ => return None,
     })
+}
+
+fn is_list(operation: &Operation) -> bool {
+    use CatalogRead::{CountCollections, ListCollections, ListDatabases};
+    matches!(operation, Operation::CatalogRead(ListDatabases { .. } | ListCollections { .. } | CountCollections { .. }))
 }
 
 /// As Chroma shows it.
@@ -119,7 +156,7 @@ fn database_shown(scope: &Scope, id: Uuid) -> Value {
 
 fn consistency(edge: &Edge, headers: &HeaderMap) -> Result<Consistency, Failure> {
     match headers.get(CONSISTENCY).map(|value| value.as_bytes().to_ascii_lowercase()) {
-        None => Ok(edge.options.consistency),
+        None => Ok(edge.options().consistency),
         Some(value) if value == b"any" => Ok(Consistency::Any),
         Some(value) if value == b"fresh" => Ok(Consistency::Fresh),
         Some(_) => Err(Failure::BadConsistency),
@@ -130,19 +167,4 @@ fn pin(edge: &Edge, headers: &HeaderMap) -> Result<Option<InstanceId>, Failure> 
     let Some(value) = headers.get(INSTANCE) else { return Ok(None) };
     let name = value.to_str().unwrap_or_default();
     edge.registry.id_of(name).map(Some).ok_or_else(|| Failure::UnknownInstance(name.to_owned()))
-}
-
-/// Refuses reads that make Chroma's handler panic and close the connection, which would look like a crash.
-pub fn reject_crashing(operation: &Operation, body: &[u8]) -> Result<(), Failure> {
-    #[derive(serde::Deserialize)]
-    struct Query {
-        n_results: Option<serde_json::Number>,
-    }
-    let Operation::RecordRead { kind: RecordReadKind::Query, .. } = operation else { return Ok(()) };
-    match serde_json::from_slice::<Query>(body) {
-        Ok(Query { n_results: Some(n) }) if n.as_u64() == Some(0) => {
-            Err(Failure::CrashesChroma("n_results must be at least 1"))
-        }
-        _ => Ok(()),
-    }
 }

@@ -22,7 +22,11 @@ pub fn stake(edge: &Edge, read: &mut Read, body: &Bytes) -> Result<(), Failure> 
         return Ok(());
     };
     let measured = chroma::scan_read(body).map_err(Failure::Refused)?;
-    edge.options.limits.check(&measured).map_err(Failure::Refused)?;
+    // It would look like a crash.
+    if kind == RecordReadKind::Query && measured.asks_for_none() {
+        return Err(Failure::CrashesChroma("n_results must be at least 1"));
+    }
+    edge.options().limits.check(&measured).map_err(Failure::Refused)?;
     let Target::Collection(collection) = read.target else { return Ok(()) };
     let shape = Shape::of(Verb::Read(kind), &measured, body.len(), edge.vouch.index_of(collection));
     let kind = if kind == RecordReadKind::Query { ReadKind::Query } else { ReadKind::Get };

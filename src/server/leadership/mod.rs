@@ -18,6 +18,7 @@ use tracing::{error, info, warn};
 pub(super) use self::renewer::{Begin, LeaseRenewer};
 use crate::clock::{self, Awake};
 use crate::coordinator::Core;
+use crate::current::Current;
 use crate::executor::LateWrites;
 use crate::journal::{Claim, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Predecessor};
 use crate::lasting::Lasting;
@@ -34,6 +35,10 @@ const LATE_WRITES_LIMIT: Duration = Duration::from_millis(200);
 /// How long a superseded edge waits for writes that are being sent: the kernel takes their bytes within microseconds, or
 /// the instance does not take them, and never gets the whole request.
 const LAST_SENDS: Duration = Duration::from_millis(500);
+/// How long the end waits for answers to what was sent.
+const LAST_ANSWERS: Duration = Duration::from_secs(1);
+/// Between two looks whether they have come.
+const LOOK: Duration = Duration::from_millis(10);
 /// How long an edge that ends tries to report its late writes for the next one.
 const REPORT_LIMIT: Duration = Duration::from_secs(2);
 const LAST_RELEASE: Duration = Duration::from_secs(1);
@@ -58,7 +63,7 @@ pub(super) struct LeaseHolder {
     late_writes: Arc<LateWrites>,
     standby: Arc<StandbyState>,
     /// How long what a predecessor sent may still be executed.
-    settle: Duration,
+    settle: Current<Duration>,
     core: OnceLock<Arc<Core>>,
     /// Locked while the store is asked: nothing is renewed after it was given back.
     holding: Mutex<Holding>,
@@ -74,7 +79,7 @@ impl LeaseHolder {
         leadership: Arc<dyn Leadership>,
         lease: Arc<Lease>,
         standby: Arc<StandbyState>,
-        settle: Duration,
+        settle: Current<Duration>,
     ) -> Arc<LeaseHolder> {
         let (core, holding, late_writes) = (OnceLock::new(), Mutex::new(Holding::Nothing), Arc::default());
         Arc::new(LeaseHolder { leadership, lease, late_writes, standby, settle, core, holding })
@@ -131,7 +136,7 @@ impl LeaseHolder {
     fn granted(&self, asked: Awake, term: LeaseTerm, predecessor: Predecessor) {
         info!(?predecessor, "this edge holds the journal");
         if predecessor == Predecessor::MayLinger {
-            self.lease.begin_at(clock::awake().after(self.settle));
+            self.lease.begin_at(clock::awake().after(*self.settle.get()));
             proof::pass(CrashPoint::DuringTakeover);
         }
         self.prolong(asked, term);
@@ -258,14 +263,27 @@ impl LeaseHolder {
             return;
         }
         *holding = Holding::Returning;
+        // What ends after the lease has to be compared by the next edge: it is given time to end before.
+        self.lease.close();
+        let _ = timeout(LAST_SENDS, self.lease.sends_done()).await;
         self.lease.end();
         let _ = timeout(LAST_SENDS, self.lease.sends_done()).await;
+        // Their answers are progress, which the next edge would have to find out anew.
+        let _ = timeout(LAST_ANSWERS, async {
+            while self.lease.is_anything_unanswered() {
+                sleep(LOOK).await;
+            }
+            // Who has just learned of an answer is about to hand it over.
+            sleep(LOOK).await;
+        })
+        .await;
     }
 
     /// Gives the journal back, if it was held and nothing is sent any more.
     pub async fn release(&self) {
         let holding = timeout(LAST_RELEASE, self.holding.lock()).await;
         if holding.is_ok_and(|holding| *holding == Holding::Returning) {
+            self.lease.end();
             self.report_late_writes().await;
             if !self.lease.has_begun() {
                 // The next edge would not wait out what this one is waiting for. A lease that runs out makes it wait.

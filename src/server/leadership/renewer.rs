@@ -84,8 +84,13 @@ async fn hold(
     #[allow(clippy::disallowed_methods, reason = "one task for the process: it ends when the journal is lost")]
     let keeping = tokio::spawn(async move { renewing.keep(term, &mut losses).await });
     let serving = async {
-        let restored = load(holder, &components, &mut ready).await?;
-        serve(holder, components.activate(restored, first_look), &mut ready).await;
+        let reloader = Arc::clone(&components.reloader);
+        let active = {
+            let _none = reloader.no_reload().await;
+            let restored = load(holder, &components, &mut ready).await?;
+            components.activate(restored, first_look)
+        };
+        serve(holder, active, &mut ready).await;
         std::future::pending::<Result<(), LeadershipError>>().await
     };
     let ended = |_| LeadershipError::Unusable("the task that renews the lease has ended".to_owned());

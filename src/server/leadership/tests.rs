@@ -8,9 +8,10 @@ use tokio::sync::Notify;
 
 use super::*;
 use crate::coordinator::{CoreParts, Markers, Restored, WorkQueue};
-use crate::executor::{ResourceLimits, Resources};
+use crate::current::Current;
+use crate::executor::{Holds, RecordWrites, ResourceLimits, Resources};
 use crate::ids::{InstanceName, LaneId};
-use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Registry, Timeouts};
+use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Registry, Timeouts, Trust, UpstreamHeaders};
 use crate::journal::sqlite::SqliteStore;
 use crate::journal::{Journal, JournalOptions, ReadError};
 use crate::order::{Board, MergeLimits};
@@ -95,7 +96,8 @@ struct Fixture {
 
 fn fixture() -> Fixture {
     let (script, lease, standby) = (Arc::new(Script::default()), Arc::new(Lease::none()), Arc::default());
-    let holder = LeaseHolder::new(Arc::clone(&script) as _, Arc::clone(&lease), Arc::clone(&standby), SETTLE);
+    let holder =
+        LeaseHolder::new(Arc::clone(&script) as _, Arc::clone(&lease), Arc::clone(&standby), Current::new(SETTLE));
     let late_writes = Arc::clone(holder.late_writes());
     Fixture { script, lease, late_writes, standby, holder }
 }
@@ -115,10 +117,16 @@ impl Fixture {
         let store = Arc::new(SqliteStore::open(&folder.path().join("journal.db")).unwrap());
         let name = InstanceName::new("a");
         let url = InstanceUrl::parse("http://127.0.0.1:1").unwrap();
-        let options = InstanceOptions { name: name.clone(), url, ca_file: None };
+        let options =
+            InstanceOptions { name: name.clone(), url, trust: Trust::default(), headers: UpstreamHeaders::default() };
         let registry = Registry::new(vec![options], Timeouts::default(), HealthOptions::default()).unwrap();
         let board = Board::new(vec![name], MergeLimits { documents: 1, bytes: 1 });
-        let limits = ResourceLimits { cached_bytes: 0, concurrent_attempts: 8 };
+        let limits = ResourceLimits {
+            cached_bytes: 0,
+            holds: Holds { writers: Duration::ZERO, replicas: Duration::ZERO },
+            concurrent_attempts: 8,
+            record_writes: RecordWrites::SideBySide,
+        };
         let requests = Resources::new(Arc::clone(&store) as _, 1, Arc::clone(&self.late_writes), &limits);
         let (journal, _never_run) = Journal::open(Arc::clone(&store) as _, JournalOptions::default());
         let parts = CoreParts { registry, store, lease: Arc::clone(&self.lease), journal, requests };

@@ -1,13 +1,17 @@
 //! An operator at a live edge: its pages are read, and words are given to it under `/admin/`.
 //!
-//! Decides only what may be asked: nothing here reaches a client's data. What a word does is the edge's.
+//! Decides only what may be asked: nothing here reaches a client's data, but for what tests have left (`collections.rs`). What a
+//! word does is the edge's.
 
 use std::time::Duration;
 
 use http::Method;
 use serde_json::Value;
 
+use super::collections::Collections;
+use super::database_path::DatabasePath;
 use super::error::CallError;
+use super::live::Live;
 use super::url::BaseUrl;
 use super::wire::{Call, Wire, WireOptions};
 
@@ -39,6 +43,32 @@ impl Operator {
     /// Without an answer, or with another one than 200.
     pub fn page(&self, path: &str) -> Result<Value, CallError> {
         self.0.get(path)?.expect(200)?.json()
+    }
+
+    /// What this page shows, even if its status says that something is wrong.
+    ///
+    /// # Errors
+    /// Without an answer, or with one that is not JSON.
+    pub fn page_whatever_its_status(&self, path: &str) -> Result<Value, CallError> {
+        self.0.get(path)?.json()
+    }
+
+    /// What this page shows, for as long as it goes on.
+    ///
+    /// # Errors
+    /// Without an answer, or with another one than 200.
+    pub fn live(&self, path: &str) -> Result<Live, CallError> {
+        Live::open(&self.0, path)
+    }
+
+    /// The address.
+    pub fn url(&self) -> String {
+        self.0.base().to_string()
+    }
+
+    /// The collections of this database.
+    pub fn collections(&self, tenant: &str, database: &str) -> Collections {
+        Collections { wire: self.0.clone(), place: DatabasePath::new(tenant, database) }
     }
 
     /// What the edge says to this word: to be posted to `/admin/` and its name.

@@ -3,9 +3,10 @@
 //! Decides how long a call may take: its own limit, and never past the end of the run. No redirect is followed, and
 //! nothing is sent twice. What may be sent is decided by those who are handed a wire.
 
+use std::io::Read;
 use std::time::{Duration, Instant};
 
-use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 use serde_json::Value;
 use ureq::{Agent, Timeout};
 
@@ -138,6 +139,34 @@ impl Wire {
         let (parts, body) = answer;
         let (status, headers) = (parts.status.as_u16(), parts.headers);
         Ok(Answer { request, status, headers, body, took: begun.elapsed() })
+    }
+
+    /// What is at this path, for as long as it goes on: the request, for messages, and the body, which fails when
+    /// nothing comes for so long.
+    pub(super) fn stream(
+        &self,
+        path: &str,
+        silence: Duration,
+    ) -> Result<(String, impl Read + Send + use<>), CallError> {
+        let request = format!("GET {path}");
+        let answer = self.opened(path, silence).map_err(|error| self.failure(&request, silence, error))?;
+        let (parts, mut body) = answer.into_parts();
+        if parts.status == StatusCode::OK {
+            return Ok((request, body.into_reader()));
+        }
+        let read = body.with_config().limit(ANSWER_BYTES).read_to_vec();
+        let body = read.map_err(|error| self.failure(&request, silence, error))?;
+        let (status, headers) = (parts.status.as_u16(), parts.headers);
+        Err(CallError::refused(&Answer { request, status, headers, body, took: Duration::ZERO }))
+    }
+
+    fn opened(&self, path: &str, silence: Duration) -> Result<http::Response<ureq::Body>, ureq::Error> {
+        let mut request = http::Request::builder().uri(self.base.at(path));
+        if let Some(headers) = request.headers_mut() {
+            headers.extend(self.headers.clone());
+        }
+        let request = self.agent.configure_request(request.body(())?);
+        self.agent.run(request.timeout_per_read(Some(silence)).build())
     }
 
     fn exchange(&self, call: &Call<'_>, limit: Duration) -> Result<(http::response::Parts, Vec<u8>), ureq::Error> {

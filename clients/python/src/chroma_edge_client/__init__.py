@@ -19,6 +19,8 @@ from ._sync import TransactionSafetyClient
 from ._transport import AsyncSafeTransport, SafeTransport
 from ._types import EdgeMessage, Policy, Result, Transaction, TransactionEvent, Upload
 
+__version__ = "0.1.0"
+
 __all__ = [
     "AsyncSafeTransport",
     "AsyncTransactionSafetyClient",
@@ -37,6 +39,7 @@ __all__ = [
     "TransactionSafetyService",
     "UnknownTransactionError",
     "Upload",
+    "__version__",
     "is_timing_gap_error",
     "safe_http_client",
 ]

@@ -93,3 +93,52 @@ async fn of_two_waiting_with_one_key_the_first_wins() {
     assert_eq!(lost.await.unwrap(), Err(AppendError::Taken(first.transaction_id)));
     assert_eq!(fixture.journal.stats().commits_failed(), 0, "a repetition is no failure of the journal");
 }
+
+#[tokio::test]
+async fn an_append_knows_how_many_became_durable_with_it() {
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    let append = || {
+        let journal = fixture.journal.clone();
+        tokio::spawn(async move { journal.append_judged(some(), None).await })
+    };
+    let appends = [append(), append(), append()];
+    fixture.waiting(3).await;
+    release.send(()).unwrap();
+    for one in appends {
+        assert_eq!(one.await.unwrap().unwrap().batch, 3);
+    }
+}
+
+/// A judge sees the lanes with all that comes before its write; whoever it declines leaves nothing behind.
+#[tokio::test]
+async fn what_is_judged_is_judged_at_its_place_in_the_order() {
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    let seen = Arc::new(Mutex::new(Vec::new()));
+    let judged = |judgement: Judgement| {
+        let (journal, lanes, seen) = (fixture.journal.clone(), fixture.lanes.clone(), Arc::clone(&seen));
+        let judge: Judge = Box::new(move || {
+            seen.lock().unwrap().push(lanes.received.lock().unwrap().len());
+            judgement
+        });
+        tokio::spawn(async move { journal.append_judged(some(), Some(judge)).await })
+    };
+    let before = fixture.append(some());
+    fixture.waiting(1).await;
+    let declined = judged(Judgement::Decline);
+    fixture.waiting(2).await;
+    let committed = judged(Judgement::Commit);
+    fixture.waiting(3).await;
+    let after = fixture.append(some());
+    fixture.waiting(4).await;
+    release.send(()).unwrap();
+    let seq = |committed: Committed| committed.seq;
+    assert_eq!(before.await.unwrap(), Ok(Seq::new(1)));
+    assert_eq!(declined.await.unwrap().map(seq), Err(AppendError::Declined));
+    assert_eq!(committed.await.unwrap().map(seq), Ok(Seq::new(2)));
+    assert_eq!(after.await.unwrap(), Ok(Seq::new(3)));
+    assert_eq!(*seen.lock().unwrap(), [1, 1], "each after what comes before it, and nothing else");
+    assert_eq!(fixture.received().len(), 3);
+    assert_eq!(fixture.journal.append(some()).await, Ok(Seq::new(4)), "the task goes on");
+}

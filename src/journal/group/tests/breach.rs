@@ -17,7 +17,7 @@ async fn a_write_is_reported_once_and_early_and_journaled_however_often_that_is_
     let committer = |sink| Committer::new(store.clone(), Arc::clone(&queue), sink);
     let commits = ExecuteFirst::around(committer, lanes.clone());
     let take = || {
-        let (_, answer) = queue.append(plain()).unwrap();
+        let (_, answer) = queue.append(plain(), None).unwrap();
         (queue.take(), answer)
     };
     let received = || lanes.received.lock().unwrap().len();
@@ -26,7 +26,7 @@ async fn a_write_is_reported_once_and_early_and_journaled_however_often_that_is_
     // Its position is not known before it is durable.
     let (first, answer) = take();
     assert_eq!(commits.commit(first).await, Next::Now);
-    assert_eq!((answer.await.unwrap(), received(), durable()), (Ok(Seq::new(1)), 1, 1));
+    assert_eq!((answer.await.unwrap().map(|at| at.seq), received(), durable()), (Ok(Seq::new(1)), 1, 1));
 
     store.plan(Plan::Refuse);
     store.plan(Plan::DoubtLost);
@@ -35,7 +35,7 @@ async fn a_write_is_reported_once_and_early_and_journaled_however_often_that_is_
     tokio::pin!(commit);
     tokio::select! {
         _ = &mut commit => panic!("it is journaled late"),
-        answer = answer => assert_eq!(answer.unwrap(), Ok(Seq::new(2))),
+        answer = answer => assert_eq!(answer.unwrap().map(|at| at.seq), Ok(Seq::new(2))),
     }
     assert_eq!((received(), durable()), (2, 1), "in its lane, and not durable");
     assert_eq!(commit.await, Next::Now);

@@ -102,7 +102,7 @@ impl Store for Fake {
         let found = script.durable.iter().position(|draft| match (lookup, &draft.client_key) {
             (Lookup::Id(id), _) => draft.transaction_id == *id,
             (Lookup::ClientKey { tenant, key }, Some(held)) => held.tenant == *tenant && held.key == *key,
-            (Lookup::ClientKey { .. } | Lookup::Key { .. }, _) => false,
+            (Lookup::Position(_) | Lookup::ClientKey { .. } | Lookup::Key { .. }, _) => false,
         });
         Ok(found.map(|place| row(&script.durable[place], Seq::new(place as u64 + 1))))
     }
@@ -112,6 +112,14 @@ impl Store for Fake {
     }
 
     async fn audit(&self, _: &AuditQuery) -> Result<AuditPage, ReadError> {
+        Err(ReadError::new("not asked here"))
+    }
+
+    async fn collection_times(&self) -> Result<Vec<CollectionTimes>, ReadError> {
+        Err(ReadError::new("not asked here"))
+    }
+
+    async fn journaled_at(&self, _: &[Seq]) -> Result<Vec<(Seq, Timestamp)>, ReadError> {
         Err(ReadError::new("not asked here"))
     }
 
@@ -133,6 +141,10 @@ impl Store for Fake {
 
     async fn totals(&self) -> Result<Totals, ReadError> {
         Err(ReadError::new("not asked here"))
+    }
+
+    async fn application_bytes(&self) -> Result<u64, ReadError> {
+        unreachable!("retention does not run")
     }
 
     async fn used_bytes(&self, _: u64) -> Result<u64, ReadError> {

@@ -21,9 +21,9 @@ use crate::ids::TransactionId;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::contract::{MADE, draft, keyed, progress};
 use crate::journal::{
-    AuditPage, AuditQuery, Batch, CommitError, Details, EventId, EventPage, EventScope, Fault, HeldLane, History,
-    Lookup, OperationType, QuarantineRow, ReadError, Recent, Request, Snapshot, Status, StatusSummary, TimingGap,
-    Totals, TransactionRow, Trimmed, Trimming,
+    AuditPage, AuditQuery, Batch, CollectionTimes, CommitError, Details, EventId, EventPage, EventScope, Fault,
+    HeldLane, History, Lookup, OperationType, QuarantineRow, ReadError, Recent, Request, Snapshot, Status,
+    StatusSummary, TimingGap, Totals, TransactionRow, Trimmed, Trimming,
 };
 
 #[derive(Default)]

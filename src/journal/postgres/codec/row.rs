@@ -12,7 +12,7 @@ use uuid::Uuid;
 
 use super::text;
 use crate::clock::Timestamp;
-use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
+use crate::ids::{InstanceName, LaneId, Seq, TraceContext, TransactionId};
 use crate::journal::names::{APPLICATION, Named, lane_named};
 use crate::journal::postgres::connection::connect::explain;
 use crate::journal::stored_profile::StoredProfile;
@@ -195,7 +195,7 @@ pub(in crate::journal::postgres) fn entry(row: &Row) -> Result<EntryRow, ReadErr
 /// The columns that [`request`] reads. What is stored of a body is unpacked there.
 pub(in crate::journal::postgres) const REQUEST: &str =
     "t.seq, t.lane, t.kind, t.merge_docs, t.merge_encoding, t.bytes, t.priority, t.vouching, t.conditions, t.method, t.path,
-    t.content_type, t.answer_status, t.answer_body, b.resolved IS NOT NULL AS resolved,
+    t.content_type, t.answer_status, t.answer_body, t.trace_context, b.resolved IS NOT NULL AS resolved,
     coalesce(b.resolved, b.body) AS body, CASE WHEN b.resolved IS NULL THEN b.encoding ELSE 'plain' END AS encoding";
 
 /// A row of [`REQUEST`].
@@ -210,6 +210,8 @@ pub(in crate::journal::postgres) fn request(row: &Row) -> Result<Request, ReadEr
         body: super::body::unpacked(get(row, "encoding")?, get(row, "body")?)?,
         resolved: if get(row, "resolved")? { Resolution::Resolved } else { Resolution::AsReceived },
         answer: answer(row)?,
+        // What cannot be read costs a link in a trace, never a write.
+        trace_context: get::<Option<&str>>(row, "trace_context")?.and_then(TraceContext::parse),
     })
 }
 

@@ -19,15 +19,15 @@ use crate::journal::{ClientKey, Compression, Draft, Status};
 const TRANSACTIONS: &str = "
     INSERT INTO chroma_edge.transactions (seq, transaction_id, client_tenant, client_key, client_digest, fingerprint, lane,
         kind, merge_docs, merge_encoding, bytes, status, created_at, method, path, content_type, client_session, client_ip,
-        user_identifier, priority, vouching, conditions)
+        user_identifier, priority, vouching, conditions, trace_context)
     SELECT (SELECT last_seq FROM chroma_edge.journal) - $1 + d.place, d.id, d.tenant, d.key, d.digest, d.fingerprint,
         d.lane, d.kind, d.docs, d.encoding, d.bytes, $2, d.created_at, d.method, d.path, d.content_type, d.session, d.ip,
-        d.user_identifier, d.priority, d.vouching, d.conditions
+        d.user_identifier, d.priority, d.vouching, d.conditions, d.trace_context
     FROM unnest($3::uuid[], $4::text[], $5::text[], $6::bytea[], $7::bytea[], $8::text[], $9::text[], $10::bigint[],
         $11::text[], $12::bigint[], $13::timestamptz[], $14::text[], $15::text[], $16::text[], $17::text[], $18::text[],
-        $19::text[], $20::text[], $21::text[], $22::text[])
+        $19::text[], $20::text[], $21::text[], $22::text[], $23::text[])
         WITH ORDINALITY AS d (id, tenant, key, digest, fingerprint, lane, kind, docs, encoding, bytes, created_at, method,
-            path, content_type, session, ip, user_identifier, priority, vouching, conditions, place)";
+            path, content_type, session, ip, user_identifier, priority, vouching, conditions, trace_context, place)";
 
 const BODIES: &str = "
     INSERT INTO chroma_edge.bodies (seq, body, encoding)
@@ -81,6 +81,7 @@ fn transactions(drafts: &[Draft], given: i64) -> Query<'_> {
         all(drafts, |draft| draft.profile.priority.name()),
         all(drafts, |draft| unusual(draft.profile.vouching)),
         all(drafts, |draft| unusual(draft.profile.conditions)),
+        all(drafts, |draft| draft.trace_context.map(|context| context.to_string())),
     )
 }
 

@@ -49,13 +49,16 @@ pub(in crate::journal::postgres) struct Found {
     pub(in crate::journal::postgres) runs: bool,
     /// Whether this connection's transactions only read, unless they say otherwise.
     pub(in crate::journal::postgres) reads_only: bool,
+    /// Whether commits wait for a replica. What is read may then be a commit that no replica has, and nobody was answered.
+    pub(in crate::journal::postgres) waits_for_replicas: bool,
 }
 
 /// What [`Found::read`] reads.
 pub(in crate::journal::postgres) const FOUND: &str = "
     SELECT j.journal_id, j.last_seq, j.commits, j.epoch_holder, j.halted, l.holder, l.holder_name,
         coalesce(l.expires_at > clock_timestamp(), false) AS runs,
-        current_setting('transaction_read_only') = 'on' AS reads_only
+        current_setting('transaction_read_only') = 'on' AS reads_only,
+        current_setting('synchronous_standby_names') <> '' AS waits_for_replicas
     FROM chroma_edge.journal AS j, chroma_edge.lease AS l";
 
 impl Found {
@@ -68,6 +71,7 @@ impl Found {
             holder_name: get(row, "holder_name")?,
             runs: get(row, "runs")?,
             reads_only: get(row, "reads_only")?,
+            waits_for_replicas: get(row, "waits_for_replicas")?,
         })
     }
 
@@ -153,6 +157,14 @@ impl Fence {
         known.journal_id = known.journal_id.or(seen.journal_id);
         known.commits = known.commits.max(seen.commits);
         known.last_seq = known.last_seq.max(seen.last_seq);
+    }
+
+    /// The journal was read, and is this far. That is no acknowledgement of commits that wait for a replica: of those that
+    /// the server gave up waiting for, a failover may know nothing, and nobody has lost anything.
+    pub(in crate::journal::postgres) fn learn_by_reading(&self, found: &Found) {
+        if !found.waits_for_replicas {
+            self.learn(found.known);
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

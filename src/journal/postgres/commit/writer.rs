@@ -176,7 +176,7 @@ impl Writer {
                 halt(&session, known, &text).await;
                 return Err(CommitError::Refused(text));
             }
-            self.fence.learn(found.known);
+            self.fence.learn_by_reading(&found);
             self.session = Some(session);
         }
         match self.doubt.load(Ordering::Acquire) {

@@ -61,7 +61,7 @@ pub(in crate::journal::postgres) struct Session {
 
 impl Session {
     /// Whether the server, since this was asked last, gave up waiting for the replicas that a commit must reach.
-    pub(super) fn take_unreplicated(&self) -> bool {
+    pub(in crate::journal::postgres) fn take_unreplicated(&self) -> bool {
         self.unreplicated.swap(false, Ordering::AcqRel)
     }
 }
@@ -86,10 +86,29 @@ pub(in crate::journal::postgres) struct Opener {
     tls: MakeRustlsConnect,
     purpose: Purpose,
     patience: Patience,
-    /// The host to begin with.
-    first: AtomicUsize,
+    first: FirstHost,
     /// What was logged once.
     warned: AtomicBool,
+}
+
+/// The host to begin with, for all pools of a store: after a failover the first of them to find the new leader spares the
+/// others the wait for a dead one that does not even refuse.
+#[derive(Clone, Debug, Default)]
+pub(in crate::journal::postgres) struct FirstHost(Arc<AtomicUsize>);
+
+impl FirstHost {
+    fn get(&self) -> usize {
+        self.0.load(Ordering::Relaxed)
+    }
+
+    fn took(&self, index: usize) {
+        self.0.store(index, Ordering::Relaxed);
+    }
+
+    /// Unless another pool has found one meanwhile.
+    fn failed(&self, index: usize, count: usize) {
+        let _ = self.0.compare_exchange(index, (index + 1) % count, Ordering::Relaxed, Ordering::Relaxed);
+    }
 }
 
 /// A pool of connections of one kind.
@@ -138,7 +157,7 @@ impl Drop for Exclusive {
 pub(in crate::journal::postgres) fn pool(
     url: &DatabaseUrl,
     tls: &MakeRustlsConnect,
-    purpose: Purpose,
+    (purpose, first): (Purpose, &FirstHost),
     patience: Patience,
     size: usize,
 ) -> Sessions {
@@ -147,7 +166,7 @@ pub(in crate::journal::postgres) fn pool(
         tls: tls.clone(),
         purpose,
         patience,
-        first: AtomicUsize::new(0),
+        first: first.clone(),
         warned: AtomicBool::new(false),
     };
     // Without timeouts of its own a pool needs nothing that its builder could miss.
@@ -160,7 +179,7 @@ impl Opener {
         let mut failures = Vec::new();
         let mut worst: fn(String) -> ConnectError = ConnectError::Unreachable;
         let count = self.targets.len();
-        let begin = self.first.load(Ordering::Relaxed);
+        let begin = self.first.get();
         for index in (0..count).map(|step| (begin + step) % count) {
             let target = &self.targets[index];
             let patience = target.get_connect_timeout().copied().unwrap_or(self.patience.connect);
@@ -169,11 +188,11 @@ impl Opener {
             let attempt = tokio::time::timeout(patience, self.open_one(target)).await;
             match attempt.unwrap_or_else(|_| Err(ConnectError::Unreachable("it did not answer in time".to_owned()))) {
                 Ok(session) => {
-                    self.first.store(index, Ordering::Relaxed);
+                    self.first.took(index);
                     return Ok(session);
                 }
                 Err(error) => {
-                    self.first.store((index + 1) % count, Ordering::Relaxed);
+                    self.first.failed(index, count);
                     failures.push(format!("{}: {error}", place(target)));
                     if matches!(error, ConnectError::Refused(_)) {
                         worst = ConnectError::Refused;

@@ -49,6 +49,10 @@ pub(super) fn split(text: &str) -> Result<Said, String> {
 fn split_url(text: &str) -> Result<Said, String> {
     // The driver takes everything before the first @ for the credentials: a ? in there begins no parameters.
     let credentials = text.find('@').map_or(0, |at| at + 1);
+    // Else what follows it in a password would be a host, or the database, and shown.
+    if text[credentials..].contains('@') {
+        return Err("there is a second @: one in a user, a password or a value is written %40".to_owned());
+    }
     let Some(query) = text[credentials..].find('?').map(|at| credentials + at) else {
         return Ok(Said { rest: text.to_owned(), ..Said::default() });
     };

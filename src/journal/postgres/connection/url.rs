@@ -217,6 +217,11 @@ mod tests {
             "host=db password='hunter2",
             "postgres://me:hunter2@db:hunter2/edge",
             "hunter2",
+            "postgres://me:a@hunter2@db/edge",
+            "postgres://me:a@hunter2/x@db/edge",
+            "postgres://me:a@hunter2?x=y@db/edge",
+            "postgres://me:a@b/hunter2@db/edge",
+            "postgresql://me:a@b?hunter2=@db/edge",
         ] {
             let error = DatabaseUrl::parse(wrong).unwrap_err();
             assert!(!error.contains("hunter2"), "{wrong}: {error}");

@@ -62,6 +62,14 @@ impl Where {
         self.sql.push_str(&format!(" AND (created_at, seq) < (${first}, ${})", first + 1));
     }
 
+    fn and_principal(&mut self, filter: &Filter) {
+        if let Some(principal) = &filter.principal {
+            // As the index of principals has it.
+            let condition = "starts_with(client_tenant, E'\\x01') AND split_part(client_tenant, E'\\x01', 2) = $::text";
+            self.and(condition, principal.clone());
+        }
+    }
+
     fn and_session(&mut self, session: &str) {
         self.and("left(client_session, 255) = $::text", stored(session).into_owned());
         self.sql.push_str(" AND client_session IS NOT NULL");
@@ -130,6 +138,7 @@ async fn ordered(
     query: &AuditQuery,
 ) -> Result<Vec<AuditCursor>, ReadError> {
     condition.and_in("kind", &query.filter.kinds());
+    condition.and_principal(&query.filter);
     condition.and_moments(&query.filter.range());
     if let Some(after) = query.after {
         condition.and_behind(after);
@@ -156,9 +165,12 @@ async fn counts(moment: &Transaction<'_>, filter: &Filter) -> Result<Vec<(Status
         condition.and_in("kind", &filter.kinds());
         condition
     };
-    if let Some(session) = &filter.session {
+    if filter.session.is_some() || filter.principal.is_some() {
         let mut condition = restricted();
-        condition.and_session(session);
+        if let Some(session) = &filter.session {
+            condition.and_session(session);
+        }
+        condition.and_principal(filter);
         condition.and_moments(&filter.range());
         found.extend(condition.query(moment, from_rows).await?);
     } else {

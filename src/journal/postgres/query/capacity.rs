@@ -3,12 +3,11 @@
 use super::lanes;
 use super::read::failed;
 use crate::ids::InstanceName;
-use crate::journal::ROW_BYTES;
 use crate::journal::names::lane_named;
 use crate::journal::postgres::codec::row::{count, get, number, unsigned};
 use crate::journal::postgres::connection::connect::Exclusive;
 use crate::journal::postgres::trim::{WITH_TRANSACTIONS, rows};
-use crate::journal::{HeldLane, ReadError};
+use crate::journal::{APPLICATION_BYTES, HeldLane, ROW_BYTES, ReadError};
 
 /// What the tables occupy, room for new rows included.
 const OCCUPIED: &str = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class
@@ -35,6 +34,14 @@ pub(in crate::journal::postgres) async fn used_bytes(session: &Exclusive, limit:
     }
     let taken = session.query_one(TAKEN, &[&count(ROW_BYTES)]).await.map_err(failed)?;
     unsigned(&taken, "bytes")
+}
+
+/// See [`crate::journal::Store::application_bytes`].
+pub(in crate::journal::postgres) async fn application_bytes(session: &Exclusive) -> Result<u64, ReadError> {
+    let sql = "SELECT coalesce(sum(bytes + length(path) + coalesce(length(failure_reason), 0)
+            + coalesce(octet_length(answer_body), 0) + $1::bigint), 0)::bigint AS bytes
+        FROM chroma_edge.transactions WHERE lane = 'application'";
+    unsigned(&session.query_one(sql, &[&count(APPLICATION_BYTES)]).await.map_err(failed)?, "bytes")
 }
 
 /// See [`crate::journal::Store::held`].

@@ -8,3 +8,4 @@ pub(super) mod lanes;
 pub(super) mod load;
 pub(super) mod quarantine;
 pub(super) mod read;
+pub(super) mod times;

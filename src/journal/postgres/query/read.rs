@@ -7,9 +7,10 @@ use tokio_postgres::Row;
 use crate::ids::{LaneId, Seq};
 use crate::journal::names::lane_name;
 use crate::journal::postgres::codec::row;
+use crate::journal::postgres::codec::text::stored;
 use crate::journal::postgres::commit::append::digest_of;
 use crate::journal::postgres::connection::connect::{Exclusive, Sessions, explain};
-use crate::journal::{History, LateWrite, LateWriteId, Lookup, ReadError, Request, TransactionRow};
+use crate::journal::{ClientKey, History, LateWrite, LateWriteId, Lookup, ReadError, Request, TransactionRow};
 
 /// Connections that only read.
 pub(in crate::journal::postgres) struct Reader {
@@ -100,14 +101,21 @@ pub(in crate::journal::postgres) async fn transaction(
             let statement = session.prepare_cached(&select("transaction_id = $1")).await.map_err(failed)?;
             session.query(&statement, &[&id.uuid()]).await
         }
+        Lookup::Position(seq) => {
+            let statement = session.prepare_cached(&select("seq = $1")).await.map_err(failed)?;
+            session.query(&statement, &[&row::number(*seq)]).await
+        }
         Lookup::ClientKey { tenant, key } => {
             let statement = session.prepare_cached(&select("client_digest = $1")).await.map_err(failed)?;
             session.query(&statement, &[&digest_of(tenant, key)]).await
         }
-        Lookup::Key { key } => {
-            let condition = "left(client_key, 255) = left($1::text, 255) AND client_key = $1 ORDER BY seq DESC LIMIT 1";
+        Lookup::Key { key, of, outside } => {
+            let condition = "left(client_key, 255) = left($1::text, 255) AND client_key = $1 \
+                AND starts_with(client_tenant, $2::text) AND client_tenant IS DISTINCT FROM $3::text ORDER BY seq DESC LIMIT 1";
             let statement = session.prepare_cached(&select(condition)).await.map_err(failed)?;
-            session.query(&statement, &[&crate::journal::postgres::codec::text::stored(key)]).await
+            let scopes = of.as_deref().map(ClientKey::scopes_of).unwrap_or_default();
+            let (key, outside) = (stored(key), outside.as_deref().map(stored));
+            session.query(&statement, &[&key, &scopes, &outside]).await
         }
     };
     rows.map_err(failed)?.first().map(row::transaction).transpose()

@@ -1,8 +1,10 @@
 //! Reaching the server: passwords, encryption, several hosts; and text that PostgreSQL does not take as it is.
 
+use std::time::Duration;
+
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
-use super::support::{holder, options, store};
+use super::support::{claimed, holder, options, store};
 use crate::ids::{LaneId, Scope, Seq};
 use crate::journal::contract::{append, created, draft, keyed, load, new_collection, record, status};
 use crate::journal::{Claim, Draft, Fact, Leadership, LeadershipError, Lookup, Status, Store};
@@ -18,7 +20,7 @@ async fn a_wrong_password_is_unusable_and_never_shown() {
         .unwrap();
     server.sql("SELECT pg_reload_conf()");
     let url = |password: &str| server.url().replace("postgres@", &format!("edge:{password}@"));
-    let claim = store(&url("hunter3"), options("the edge")).claim().await;
+    let claim = claimed(&store(&url("hunter3"), options("the edge"))).await;
     match claim {
         Err(LeadershipError::Unusable(text)) => assert!(!text.contains("hunter"), "{text}"),
         other => panic!("{other:?}"),
@@ -45,7 +47,7 @@ async fn encryption_is_as_strict_as_sslmode_says() {
     server.start();
     let attempt = async |host: &str, query: &str| {
         let url = format!("postgres://postgres@{host}:{}/postgres?{query}", server.port());
-        let claim = store(&url, options("the edge")).claim().await;
+        let claim = claimed(&store(&url, options("the edge"))).await;
         matches!(claim, Ok(Claim::Granted { .. }))
     };
     let (trusted, untrusted) = (trusted.display().to_string(), untrusted.display().to_string());
@@ -82,7 +84,7 @@ async fn the_host_that_takes_writes_is_found() {
     assert_eq!(append(&store, vec![draft(LaneId::Catalog, "x")]).await, [Seq::new(1)]);
     drop(store);
     server.sql("ALTER DATABASE reader SET default_transaction_read_only = on");
-    let claim = super::support::store(&server.url_of("reader"), options("the edge")).claim().await;
+    let claim = claimed(&super::support::store(&server.url_of("reader"), options("the edge"))).await;
     assert!(matches!(claim, Err(LeadershipError::Unavailable(_))), "{claim:?}");
 }
 
@@ -124,4 +126,24 @@ async fn no_statement_of_a_commit_does_anything_alone() {
     let mut writer = store.parts.writer.lock().await;
     let alone = writer.alone("UPDATE chroma_edge.journal SET commits = commits + 1").await;
     assert!(alone.is_err_and(|text| text.contains("25006")), "a statement outside its transaction is read-only");
+}
+
+/// A dead machine does not even refuse: each wait for it is one that a commit has not got.
+#[tokio::test]
+async fn what_one_pool_has_found_of_the_hosts_the_others_know() {
+    let server = Postgres::fresh();
+    let silent = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let both = format!("127.0.0.1:{},127.0.0.1:{}", silent.local_addr().unwrap().port(), server.port());
+    let url = server.url().replace(&format!("127.0.0.1:{}", server.port()), &both);
+    assert!(url.contains(&both), "{url}");
+    let store = holder(&url, "the edge").await;
+    let mut asked = Vec::new();
+    while let Ok(Ok((connection, _))) = tokio::time::timeout(Duration::from_millis(50), silent.accept()).await {
+        asked.push(connection);
+    }
+    assert!(!asked.is_empty(), "it is the first in the list");
+    append(&store, vec![draft(LaneId::Catalog, "x")]).await;
+    load(&store).await;
+    let again = tokio::time::timeout(Duration::from_millis(50), silent.accept()).await;
+    assert!(again.is_err(), "asked again: {again:?}");
 }

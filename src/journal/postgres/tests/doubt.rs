@@ -2,11 +2,13 @@
 
 use std::time::{Duration, Instant};
 
-use super::support::holder;
+use super::support::{holder, options, store as store_on};
 use crate::ids::{LaneId, Seq};
 use crate::journal::contract::{append, draft, load, positions};
-use crate::journal::postgres::PostgresStore;
-use crate::journal::{Batch, CommitError, Draft, Leadership, Lookup, ReadError, Store, TransactionRow};
+use crate::journal::postgres::{PostgresOptions, PostgresStore};
+use crate::journal::{
+    Batch, Claim, CommitError, Draft, Leadership, LeadershipError, Lookup, ReadError, Store, TransactionRow,
+};
 use testkit::commit_link::{AtCommit, CommitLink};
 use testkit::postgres::Postgres;
 
@@ -126,8 +128,7 @@ async fn a_lookup_waits_for_a_commit_that_hangs() {
     let store = holder(&server.url(), "the edge").await;
     append(&store, vec![draft(LaneId::Catalog, "before")]).await;
     // Replicas that are not there: a commit is durable here, and hangs until they have it too.
-    server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'");
-    server.sql("SELECT pg_reload_conf()");
+    without_its_replica(&server);
     let (written, seq, _) = until_in_doubt(&store).await;
     assert!(look_up(&store, &written).await.is_err(), "neither there nor not there");
     server.sql("ALTER SYSTEM RESET synchronous_standby_names");
@@ -135,30 +136,94 @@ async fn a_lookup_waits_for_a_commit_that_hangs() {
     assert_eq!(answer(&store, &written).await.map(|row| row.seq), Some(seq));
 }
 
+/// A store with more time than a busy machine takes.
+fn patient(server: &Postgres, name: &str) -> PostgresStore {
+    store_on(&server.url(), PostgresOptions { term: Duration::from_secs(60), ..options(name) })
+}
+
+/// One that holds the journal for as long as a test takes.
+async fn long_holder(server: &Postgres) -> PostgresStore {
+    let store = patient(server, "the edge");
+    assert!(matches!(store.claim().await, Ok(Claim::Granted { .. })));
+    store
+}
+
+/// From now on commits wait for a replica that is not there.
+fn without_its_replica(server: &Postgres) {
+    server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'");
+    server.sql("SELECT pg_reload_conf()");
+}
+
+/// Ends the wait of the next commit: it is durable here alone then.
+fn give_up_waiting(server: &Postgres) -> tokio::task::JoinHandle<()> {
+    let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'chroma-edge'";
+    let (url, bin) = (server.url(), server.psql_path());
+    let sql = format!("SELECT pg_cancel_backend(pid) {waiting}");
+    tokio::task::spawn_blocking(move || {
+        testkit::place::wait_for("a commit that waits", Duration::from_secs(10), || {
+            let output = std::process::Command::new(&bin).args(["-XAtq", "-c", &sql]).arg(&url).output().unwrap();
+            (output.stdout == b"t\n").then_some(())
+        });
+    })
+}
+
 #[tokio::test]
 async fn a_commit_that_stopped_waiting_for_replicas_is_in_doubt() {
     let server = Postgres::fresh();
     let store = holder(&server.url(), "the edge").await;
     append(&store, vec![draft(LaneId::Catalog, "before")]).await;
-    server.sql("ALTER SYSTEM SET synchronous_standby_names = 'absent'");
-    server.sql("SELECT pg_reload_conf()");
-    let waiting = "FROM pg_stat_activity WHERE wait_event = 'SyncRep' AND application_name = 'chroma-edge'";
-    let cancel = tokio::task::spawn_blocking({
-        let (url, bin) = (server.url(), server.psql_path());
-        let sql = format!("SELECT pg_cancel_backend(pid) {waiting}");
-        move || {
-            testkit::place::wait_for("a commit that waits", Duration::from_secs(10), || {
-                let output = std::process::Command::new(&bin).args(["-XAtq", "-c", &sql]).arg(&url).output().unwrap();
-                (output.stdout == b"t\n").then_some(())
-            });
-        }
-    });
+    without_its_replica(&server);
+    let cancel = give_up_waiting(&server);
     let (written, seq, text) = until_in_doubt(&store).await;
     assert!(text.contains("replicas"), "{text}");
     cancel.await.unwrap();
     server.sql("ALTER SYSTEM RESET synchronous_standby_names");
     server.sql("SELECT pg_reload_conf()");
     assert_eq!(answer(&store, &written).await.map(|row| row.seq), Some(seq));
+}
+
+/// A commit that no replica has is there to be read once the server gave up waiting. A failover does not know it, and
+/// nobody was answered: an edge that had read it must not take the journal for one that lost its tail.
+#[tokio::test]
+async fn what_was_read_and_never_acknowledged_is_not_missed() {
+    const AS_IT_WAS: &str = "SET synchronous_commit = local; UPDATE chroma_edge.journal SET (commits, last_seq)";
+    let server = Postgres::fresh();
+    let store = long_holder(&server).await;
+    append(&store, vec![draft(LaneId::Catalog, "before")]).await;
+    let before = server.sql("SELECT (commits, last_seq) FROM chroma_edge.journal");
+    let standby = patient(&server, "the standby");
+    let held = Ok(Claim::Held { by: "the edge".to_owned() });
+    assert_eq!(standby.claim().await, held);
+    without_its_replica(&server);
+    let cancel = give_up_waiting(&server);
+    until_in_doubt(&store).await;
+    cancel.await.unwrap();
+    assert_ne!(server.sql("SELECT (commits, last_seq) FROM chroma_edge.journal"), before, "it is there to be read");
+    for _ in 0..2 {
+        assert_eq!(standby.claim().await, held);
+        server.sql(&format!("{AS_IT_WAS} = ROW{before}"));
+    }
+}
+
+#[tokio::test]
+async fn a_renewal_that_no_replica_has_is_none() {
+    let server = Postgres::fresh();
+    let store = long_holder(&server).await;
+    without_its_replica(&server);
+    let cancel = give_up_waiting(&server);
+    let begun = Instant::now();
+    let renewed = loop {
+        let renewed = store.renew().await;
+        // The server waits for replicas from some moment on.
+        if renewed.is_err() || begun.elapsed() > Duration::from_secs(20) {
+            break renewed;
+        }
+    };
+    match renewed {
+        Err(LeadershipError::Unavailable(why)) => assert!(why.contains("replica"), "{why}"),
+        other => panic!("{other:?}"),
+    }
+    cancel.await.unwrap();
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::support::{holder, options, store};
+use super::support::{claimed, holder, options, store};
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::contract::{DONE, LATER, append, draft, finished, instances, load, positions, progress, record};
 use crate::journal::postgres::{PostgresOptions, PostgresStore};
@@ -53,14 +53,50 @@ fn superseded<T: std::fmt::Debug>(result: Result<T, CommitError>) {
 async fn one_edge_holds_it_and_the_next_waits_for_its_term() {
     let server = Postgres::fresh();
     let (old, new) = (brief(&server, "the old one"), brief(&server, "the new one"));
-    assert_eq!(granted(old.claim().await.unwrap()), Predecessor::Gone);
-    assert_eq!(new.claim().await.unwrap(), Claim::Held { by: "the old one".to_owned() });
-    assert_eq!(granted(old.claim().await.unwrap()), Predecessor::Gone, "asking again is a renewal");
+    assert_eq!(granted(claimed(&old).await.unwrap()), Predecessor::Gone);
+    assert_eq!(claimed(&new).await.unwrap(), Claim::Held { by: "the old one".to_owned() });
+    assert_eq!(granted(claimed(&old).await.unwrap()), Predecessor::Gone, "asking again is a renewal");
     assert_eq!(old.renew().await.unwrap(), LeaseTerm::For(TERM));
     let begun = Instant::now();
     assert_eq!(take_over(&new).await, Predecessor::MayLinger);
     assert!(begun.elapsed() >= TERM - Duration::from_millis(100), "{:?}", begun.elapsed());
     assert_eq!(old.renew().await, Err(LeadershipError::Superseded { by: "the new one".to_owned() }));
+}
+
+/// No lease can be renewed while the database is away: the holder may ask first when it is back.
+#[tokio::test]
+async fn a_lease_that_ran_out_with_the_database_away_is_left_to_its_holder_for_a_moment() {
+    let server = Postgres::fresh();
+    let link = CommitLink::to(server.port());
+    let (old, new) = (
+        brief(&server, "the old one"),
+        store(&server.url_at(link.port()), PostgresOptions { term: TERM, ..options("the new one") }),
+    );
+    take_over(&old).await;
+    let held = Ok(Claim::Held { by: "the old one".to_owned() });
+    assert_eq!(first_answer(&new).await, held);
+    link.refuse(true);
+    link.cut();
+    let away = new.claim().await;
+    assert!(matches!(away, Err(LeadershipError::Unavailable(_))), "{away:?}");
+    testkit::place::wait_for("the end of the lease", Duration::from_secs(20), || {
+        (server.sql("SELECT expires_at < clock_timestamp() FROM chroma_edge.lease") == "t").then_some(())
+    });
+    link.refuse(false);
+    assert_eq!(first_answer(&new).await, held);
+    assert_eq!(first_answer(&old).await.map(granted), Ok(Predecessor::Gone), "it holds the journal still");
+    assert_eq!(take_over(&new).await, Predecessor::MayLinger, "it asks no more, and is not waited for");
+}
+
+/// What the database says once it can be reached.
+async fn first_answer(store: &PostgresStore) -> Result<Claim, LeadershipError> {
+    for _ in 0..20 {
+        match store.claim().await {
+            Err(LeadershipError::Unavailable(_)) => {}
+            answer => return answer,
+        }
+    }
+    panic!("the database did not answer")
 }
 
 #[tokio::test]
@@ -95,11 +131,11 @@ async fn what_is_given_back_is_free_at_once() {
     take_over(&old).await;
     append(&old, vec![draft(LaneId::Catalog, "x")]).await;
     old.release().await;
-    assert_eq!(granted(new.claim().await.unwrap()), Predecessor::Gone);
+    assert_eq!(granted(claimed(&new).await.unwrap()), Predecessor::Gone);
     let late = old.commit(Batch { appends: vec![draft(LaneId::Catalog, "late")], facts: Vec::new() }).await;
     assert!(matches!(late, Err(CommitError::Refused(_))), "{late:?}");
     drop(new);
-    assert_eq!(granted(old.claim().await.unwrap()), Predecessor::Gone, "a store that ends gives it back");
+    assert_eq!(granted(claimed(&old).await.unwrap()), Predecessor::Gone, "a store that ends gives it back");
     assert_eq!(append(&old, vec![draft(LaneId::Catalog, "y")]).await, [Seq::new(2)]);
 }
 
@@ -208,7 +244,7 @@ async fn a_database_set_to_read_only_is_not_written_to() {
     let (store, other) = (brief(&server, "the edge"), brief(&server, "the other"));
     take_over(&store).await;
     append(&store, vec![draft(LaneId::Catalog, "before")]).await;
-    assert!(matches!(other.claim().await, Ok(Claim::Held { .. })));
+    assert!(matches!(claimed(&other).await, Ok(Claim::Held { .. })));
     set_read_only(&server, "on");
     let says = |text: &str| text.contains("read-only");
     renewed(&store, |renewed| matches!(renewed, Err(LeadershipError::Unavailable(text)) if says(text))).await;

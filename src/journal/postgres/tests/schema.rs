@@ -1,6 +1,6 @@
 //! The schema: what is applied, what is refused, and what is said to be missing.
 
-use super::support::{holder, options, store};
+use super::support::{claimed, holder, options, store};
 use crate::ids::{LaneId, Seq};
 use crate::journal::contract::{append, draft};
 use crate::journal::postgres::schema::EXPECTED;
@@ -57,11 +57,11 @@ async fn another_schema_is_refused() {
     server.sql("UPDATE chroma_edge.refinery_schema_history SET checksum = '1' WHERE version = 1");
     let changed = validate(&url(&server)).await.unwrap();
     assert!(matches!(changed[..], [Difference::Changed { version: 1, .. }]), "{changed:?}");
-    let claim = store(&server.url(), options("the edge")).claim().await;
+    let claim = claimed(&store(&server.url(), options("the edge"))).await;
     assert!(matches!(&claim, Err(LeadershipError::Unusable(text)) if text.contains("in another form")), "{claim:?}");
     server.sql("INSERT INTO chroma_edge.refinery_schema_history VALUES (99, 'future', '2030-01-01T00:00:00Z', '1')");
     server.sql("UPDATE chroma_edge.refinery_schema_history SET version = 98 WHERE version = 1");
-    let claim = store(&server.url(), options("the edge")).claim().await;
+    let claim = claimed(&store(&server.url(), options("the edge"))).await;
     assert!(matches!(&claim, Err(LeadershipError::Unusable(text)) if text.contains("newer binary")), "{claim:?}");
 }
 
@@ -76,7 +76,7 @@ async fn an_edge_with_another_schema_is_not_disturbed() {
     );
     if server.sql("SELECT count(*) FROM chroma_edge.refinery_schema_history") != "0" {
         let new = store(&server.url(), options("the new one"));
-        assert_eq!(new.claim().await.unwrap(), Claim::Held { by: "the old one".to_owned() });
+        assert_eq!(claimed(&new).await.unwrap(), Claim::Held { by: "the old one".to_owned() });
     }
     assert_eq!(append(&old, vec![draft(LaneId::Catalog, "x")]).await, [Seq::new(1)]);
 }
@@ -86,7 +86,7 @@ async fn a_standby_does_not_take_over_from_a_newer_binary() {
     let server = Postgres::fresh();
     let first = holder(&server.url(), "the first").await;
     let standby = store(&server.url(), options("the standby"));
-    assert_eq!(standby.claim().await.unwrap(), Claim::Held { by: "the first".to_owned() });
+    assert_eq!(claimed(&standby).await.unwrap(), Claim::Held { by: "the first".to_owned() });
     server.sql("INSERT INTO chroma_edge.refinery_schema_history VALUES (99, 'future', '2030-01-01T00:00:00Z', '1')");
     first.release().await;
     let claim = standby.claim().await;
@@ -97,6 +97,6 @@ async fn a_standby_does_not_take_over_from_a_newer_binary() {
 async fn a_database_of_another_encoding_is_refused() {
     let server = Postgres::fresh();
     server.sql("CREATE DATABASE narrow ENCODING 'SQL_ASCII' TEMPLATE template0");
-    let claim = store(&server.url_of("narrow"), options("the edge")).claim().await;
+    let claim = claimed(&store(&server.url_of("narrow"), options("the edge"))).await;
     assert!(matches!(&claim, Err(LeadershipError::Unusable(text)) if text.contains("SQL_ASCII")), "{claim:?}");
 }

@@ -22,18 +22,25 @@ pub fn store(url: &str, options: PostgresOptions) -> PostgresStore {
     PostgresStore::open(&DatabaseUrl::parse(url).unwrap(), options).unwrap()
 }
 
-/// A store that holds the journal. It asks again when a busy machine makes the database slow, as an edge does.
-pub async fn holder(url: &str, name: &str) -> PostgresStore {
+/// What a claim ends with. It asks again when a busy machine makes the database slow, as an edge does.
+pub async fn claimed(store: &PostgresStore) -> Result<Claim, LeadershipError> {
     const ATTEMPTS: usize = 20;
-    let store = store(url, options(name));
-    for _ in 0..ATTEMPTS {
+    for _ in 1..ATTEMPTS {
         match store.claim().await {
             Err(LeadershipError::Unavailable(_)) => {}
-            Ok(Claim::Granted { .. }) => return store,
-            other => panic!("{other:?}"),
+            end => return end,
         }
     }
-    panic!("the database did not answer {ATTEMPTS} times");
+    store.claim().await
+}
+
+/// A store that holds the journal.
+pub async fn holder(url: &str, name: &str) -> PostgresStore {
+    let store = store(url, options(name));
+    match claimed(&store).await {
+        Ok(Claim::Granted { .. }) => store,
+        other => panic!("{other:?}"),
+    }
 }
 
 impl Bench for Postgres {

@@ -74,7 +74,7 @@ fn r7_a_deletion_waits_for_what_is_sent_to_be_refused() {
 #[test]
 fn r7_a_refused_rename_frees_what_waited_for_the_name() {
     let mut rig = Rig::new(1);
-    rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Renames(None), AckPolicy::Durable);
+    rig.submit(LaneId::Catalog, profile(Kind::UpdateCollection), Intent::Renames(None, None), AckPolicy::Durable);
     let deletion = Deletion::Collection { scope: scope(), name: "other".to_owned() };
     let kind = Kind::DeleteCollection;
     rig.submit(LaneId::Catalog, profile(kind), Intent::Deletes(deletion), AckPolicy::Durable);

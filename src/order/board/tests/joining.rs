@@ -14,7 +14,7 @@ fn below_the_floor(durable: u64, state: LaneState) -> Rig {
     created(Seq::new(1)).iter().for_each(|change| known.fold(Seq::new(1), change));
     known.fold(Seq::new(1), &mapped(A));
     let (board, _) = Board::restore(names(2), LIMITS, known, lanes, Seq::new(9));
-    let mut rig = Rig { board, seq: 9 };
+    let mut rig = Rig::of(board, 9);
     rig.reach(A, Reach::Here);
     rig.reach(B, Reach::Here);
     rig

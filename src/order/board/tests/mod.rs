@@ -3,9 +3,11 @@
 mod abandoning;
 mod agreement;
 mod capacity;
+mod coming_names;
 mod condemned;
 mod deaths;
 mod deletions;
+mod gathering;
 mod going_first;
 mod halted;
 mod inspection;
@@ -85,6 +87,16 @@ pub(super) fn catalog(count: usize) -> Catalog {
 pub(super) struct Rig {
     pub board: Board,
     pub seq: u64,
+    holds: Holds,
+}
+
+/// What the shell does when it is asked to hold something (rule R19).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Holds {
+    /// It pays for nobody.
+    EndAtOnce,
+    /// The test ends them.
+    Last,
 }
 
 impl Rig {
@@ -105,15 +117,42 @@ impl Rig {
             restored.dimension = dimension;
         }
         let (board, _) = Board::restore(names(count), LIMITS, catalog(count), lanes, last);
-        let mut rig = Rig { board, seq: last.get() };
+        let mut rig = Rig::of(board, last.get());
         for index in 0..count {
             rig.reach(InstanceId(index), Reach::Here);
         }
         rig
     }
 
+    /// With the last entry's position.
+    pub fn of(board: Board, seq: u64) -> Self {
+        Rig { board, seq, holds: Holds::EndAtOnce }
+    }
+
+    /// Its holds are the test's to end.
+    pub fn holding(count: usize) -> Self {
+        Rig { holds: Holds::Last, ..Rig::new(count) }
+    }
+
     pub fn step(&mut self, input: Input) -> Vec<Effect> {
-        self.board.step(input)
+        let mut effects = self.board.step(input);
+        let is_hold =
+            |effect: &Effect| matches!(effect, Effect::Perform(Action::AwaitWriters { .. } | Action::AwaitMore { .. }));
+        while self.holds == Holds::EndAtOnce
+            && let Some(at) = effects.iter().position(is_hold)
+        {
+            let hold = effects.remove(at);
+            effects.extend(match hold {
+                Effect::Perform(Action::AwaitWriters { lane, after, .. }) => {
+                    self.board.step(Input::WritersAwaited { lane, after })
+                }
+                Effect::Perform(Action::AwaitMore { lane, instance, from, .. }) => {
+                    self.board.step(Input::MoreAwaited { lane, instance, from })
+                }
+                _ => Vec::new(),
+            });
+        }
+        effects
     }
 
     pub fn reach(&mut self, instance: InstanceId, reach: Reach) -> Vec<Effect> {

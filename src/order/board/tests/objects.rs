@@ -98,7 +98,7 @@ fn a_change_of_another_collection_leaves_the_version_as_it_is() {
             rig.board.catalog.fold(Seq::new(1), &change);
             let before = rig.version();
             let intent = match changed {
-                _ if renames => Intent::Renames(changed),
+                _ if renames => Intent::Renames(changed, None),
                 Some(changed) => Intent::Changes(changed),
                 None => Intent::Plain,
             };

@@ -145,6 +145,26 @@ fn r9_a_refused_merged_request_refuses_no_entry_but_is_split() {
 }
 
 #[test]
+fn r9_while_memory_is_short_requests_hold_fewer_entries_and_never_more_than_configured() {
+    let mut rig = Rig::new(1);
+    let limits = |documents| Input::Batches { limits: MergeLimits { documents, bytes: u64::MAX } };
+    rig.write(Kind::Delete);
+    for _ in 0..LIMITS.documents + 10 {
+        rig.write(Kind::Add);
+    }
+    rig.applied(A);
+    rig.step(limits(2));
+    assert_eq!(sends(&rig.recorded(lane(), A)), [(A, vec![3, 4])]);
+    rig.applied(A);
+    rig.step(Input::Batches { limits: MergeLimits::SINGLE });
+    assert_eq!(sends(&rig.recorded(lane(), A)), [(A, vec![5])]);
+    rig.applied(A);
+    rig.step(limits(u32::MAX));
+    let sent = sends(&rig.recorded(lane(), A));
+    assert_eq!(sent[0].1.len(), LIMITS.documents as usize);
+}
+
+#[test]
 fn r1_a_skip_is_durable_before_anything_newer_is_sent() {
     let mut rig = Rig::new(2);
     rig.write(Kind::Delete);

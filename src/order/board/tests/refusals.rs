@@ -159,7 +159,7 @@ fn r5_a_change_of_the_collection_itself_counts_too() {
 fn r8_a_creation_is_durable_before_the_client_is_answered_and_before_it_is_used() {
     let mut board = Board::new(names(2), LIMITS);
     board.step(Input::Reached { instance: A, reach: Reach::Here });
-    let mut rig = Rig { board, seq: 0 };
+    let mut rig = Rig::of(board, 0);
     rig.submit(LaneId::Catalog, profile(Kind::CreateCollection), Intent::Plain, AckPolicy::Durable);
     let mut changes = created(Seq::new(1));
     changes.push(mapped(A));

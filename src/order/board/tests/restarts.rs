@@ -62,7 +62,7 @@ fn r7_a_deletion_after_a_restart_waits_for_quiescence_under_it() {
         Board::restore(names(1), LIMITS, Catalog::new(names(1)), vec![records, catalog_lane], Seq::new(3));
     assert!(effects.contains(&Effect::Persist(Persist::Voids { lane: lane(), seqs: vec![Seq::new(2)] })));
     board.step(Input::Reached { instance: A, reach: Reach::Here });
-    let mut rig = Rig { board, seq: 3 };
+    let mut rig = Rig::of(board, 3);
     assert!(sends(&rig.quiesced(LaneId::Catalog, A)).is_empty());
     assert_eq!(sends(&rig.quiesced(lane(), A)), [(A, vec![3])]);
 }

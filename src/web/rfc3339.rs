@@ -7,7 +7,7 @@ const DAY_MILLIS: i64 = 86_400_000;
 const RANGE: std::ops::RangeInclusive<i64> = -62_167_219_200_000..=253_402_300_799_999;
 
 /// `2026-11-22T02:03:45.123Z`.
-pub(super) fn text(moment: Timestamp) -> String {
+pub fn text(moment: Timestamp) -> String {
     let millis = moment.millis().clamp(*RANGE.start(), *RANGE.end());
     let (days, rest) = (millis.div_euclid(DAY_MILLIS), millis.rem_euclid(DAY_MILLIS));
     let (year, month, day) = date(days);
@@ -16,7 +16,7 @@ pub(super) fn text(moment: Timestamp) -> String {
 }
 
 /// The moment that a client means; `None` if it cannot be understood.
-pub(super) fn read(text: &str) -> Option<Timestamp> {
+pub fn read(text: &str) -> Option<Timestamp> {
     let millis = if text.contains('T') || text.contains('t') { rfc3339(text)? } else { epoch_seconds(text)? };
     RANGE.contains(&millis).then(|| Timestamp::from_millis(millis))
 }

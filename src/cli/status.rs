@@ -1,0 +1,158 @@
+//! `status`: whether a live edge is healthy, for people and for scripts.
+//!
+//! Decides the words and the exit code: 0 healthy, 1 degraded, 2 it cannot be reached or does not serve. What healthy means is
+//! the edge's to say.
+
+use std::fmt::Write as _;
+use std::io::Write;
+use std::process::ExitCode;
+
+use serde_json::{Value, json};
+
+use super::operator::{Edge, columns};
+use crate::validate::{CallError, Operator};
+
+/// It cannot be reached, or does not serve.
+const AWAY: u8 = 2;
+
+#[derive(Debug, clap::Args)]
+pub(super) struct Asked {
+    #[command(flatten)]
+    edge: Edge,
+    /// Print one JSON object: `verdict`, and what `/health` and `/status` show.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs the command.
+pub(super) fn run(asked: Asked) -> ExitCode {
+    let operator = match asked.edge.operator() {
+        Ok(operator) => operator,
+        Err(code) => return code,
+    };
+    let (text, code) = match look(&operator) {
+        Ok((health, status)) => {
+            let verdict = Verdict::of(health["status"].as_str());
+            let shown = json!({ "verdict": verdict.as_str(), "health": health, "status": status });
+            (if asked.json { format!("{shown}\n") } else { told(verdict, &health, &status) }, verdict.code())
+        }
+        Err(error) if asked.json => {
+            let shown = json!({ "verdict": Verdict::Away.as_str(), "error": error.to_string() });
+            (format!("{shown}\n"), Verdict::Away.code())
+        }
+        Err(error) => (format!("{error}\n"), Verdict::Away.code()),
+    };
+    // A closed pipe does not change the result.
+    let mut out = std::io::stdout();
+    let _ = out.write_all(text.as_bytes()).and_then(|()| out.flush());
+    code
+}
+
+fn look(operator: &Operator) -> Result<(Value, Value), CallError> {
+    // It says what is wrong with a 503, too.
+    let health = operator.page_whatever_its_status("/health")?;
+    Ok((health, operator.page("/status")?))
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Verdict {
+    Healthy,
+    Degraded,
+    Away,
+}
+
+impl Verdict {
+    fn of(status: Option<&str>) -> Verdict {
+        match status {
+            Some("healthy") => Verdict::Healthy,
+            Some("degraded") => Verdict::Degraded,
+            _ => Verdict::Away,
+        }
+    }
+
+    const fn as_str(self) -> &'static str {
+        match self {
+            Verdict::Healthy => "healthy",
+            Verdict::Degraded => "degraded",
+            Verdict::Away => "unavailable",
+        }
+    }
+
+    fn code(self) -> ExitCode {
+        match self {
+            Verdict::Healthy => ExitCode::SUCCESS,
+            Verdict::Degraded => ExitCode::FAILURE,
+            Verdict::Away => ExitCode::from(AWAY),
+        }
+    }
+}
+
+fn told(verdict: Verdict, health: &Value, status: &Value) -> String {
+    let number = |value: &Value| value.as_u64().unwrap_or_default();
+    let mut text = String::new();
+    if verdict == Verdict::Away && status["role"] == "standby" {
+        return format!("standby: {}\n", health["status"].as_str().unwrap_or("this edge does not serve"));
+    }
+    // Writing to a String cannot fail.
+    let _ = writeln!(
+        text,
+        "{}: {} of {} servers in use, {} writes to apply, {} in doubt",
+        verdict.as_str(),
+        number(&status["healthy_instances"]),
+        number(&status["total_instances"]),
+        number(&status["pending_writes"]),
+        number(&status["in_doubt"]),
+    );
+    for (count, what) in [
+        (number(&status["without_second_copy"]["count"]), "collections without a second copy"),
+        (number(&health["halted_lanes"]), "halted lanes"),
+        (status["diverged"].as_array().map_or(0, Vec::len) as u64, "copies that are not served from"),
+    ] {
+        if count > 0 {
+            let _ = writeln!(text, "  {count} {what}");
+        }
+    }
+    let mut rows: Vec<[String; 6]> =
+        vec![["INSTANCE", "ROLE", "STATE", "TO APPLY", "DIVERGED", "LAST ERROR"].map(str::to_owned)];
+    for one in status["instances"].as_array().into_iter().flatten() {
+        let word = |key: &str| one[key].as_str().unwrap_or("-").to_owned();
+        let count = |key: &str| number(&one[key]).to_string();
+        let error = if one["healthy"] == true { "-".to_owned() } else { word("last_error") };
+        rows.push([
+            word("name"),
+            word("role"),
+            word("state"),
+            count("pending_writes"),
+            count("diverged_collections"),
+            error,
+        ]);
+    }
+    text + &columns(&rows)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_verdict_is_what_the_edge_says_and_anything_else_is_away() {
+        let of = |status| Verdict::of(status);
+        assert_eq!([of(Some("healthy")), of(Some("degraded"))], [Verdict::Healthy, Verdict::Degraded]);
+        assert_eq!([of(Some("unavailable")), of(Some("standby")), of(None)], [Verdict::Away; 3]);
+    }
+
+    #[test]
+    fn the_text_names_what_is_wrong_and_nothing_else() {
+        let instance = |name: &str, healthy: bool| {
+            json!({ "name": name, "role": "replica", "state": "up", "healthy": healthy, "last_error": "refused",
+                "pending_writes": 3, "diverged_collections": 0 })
+        };
+        let status = json!({ "healthy_instances": 1, "total_instances": 2, "pending_writes": 3, "in_doubt": 0,
+            "without_second_copy": { "count": 2 }, "diverged": [], "instances": [instance("a", true), instance("b", false)] });
+        let text = told(Verdict::Degraded, &json!({ "halted_lanes": 0 }), &status);
+        assert!(text.starts_with("degraded: 1 of 2 servers in use, 3 writes to apply, 0 in doubt\n"), "{text}");
+        assert!(text.contains("2 collections without a second copy") && !text.contains("halted"), "{text}");
+        let last = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
+        assert!(last("a ").ends_with(" -") && last("b ").ends_with("refused"), "{text}");
+    }
+}

@@ -1,0 +1,82 @@
+//! What connections and the heads of requests are held to, and the listener's certificates.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use super::mistake::{Ledger, Location};
+use super::section::Section;
+use super::settings::WireLimits;
+use super::units::ByteSize;
+use crate::wire::{CertificateFiles, ClearH2, FrontOptions, HeadLimits, TlsFiles, TlsOptions};
+
+const fn secs(count: u64) -> Duration {
+    Duration::from_secs(count)
+}
+
+/// The keys of `limits` about connections.
+pub(super) fn limits(section: &Section<'_>, clear_h2: ClearH2) -> WireLimits {
+    let kib = |count: u64| ByteSize::bytes(count * 1024);
+    let head = HeadLimits {
+        uri_bytes: section.size("uri_bytes", kib(16), kib(1)..=kib(128)).value.as_usize(),
+        // Pingora parses 256.
+        headers: section.count("headers", 100, 10..=250),
+        header_bytes: section.size("header_bytes", kib(64), kib(4)..=kib(512)).value.as_usize(),
+    };
+    // Longer than the usual balancers', which would else send a request on a connection that is being closed.
+    let idle_timeout = section.duration("idle_timeout", secs(75), secs(1)..=secs(3600));
+    let header_timeout = section.duration("header_timeout", secs(10), secs(1)..=secs(600));
+    WireLimits {
+        front: FrontOptions { head, header_timeout, idle_timeout, clear_h2 },
+        connections: section.count("connections", 10_000, 1..=1_000_000),
+        connections_per_address: section.count("connections_per_address", 5000, 1..=1_000_000),
+    }
+}
+
+/// Whether HTTP/2 is spoken in clear; with TLS clients choose it there.
+pub(super) fn clear_h2(edge: &Section<'_>, ledger: &Ledger) -> ClearH2 {
+    let choices = [("true", ClearH2::Accepted), ("false", ClearH2::Refused)];
+    let clear_h2 = edge.choice("h2c", "false", &choices, ClearH2::Refused);
+    if clear_h2 == ClearH2::Accepted && edge.is_given("tls") {
+        ledger.report(
+            edge.place("h2c"),
+            "edge.h2c is for a listener in clear: with edge.tls clients choose HTTP/2 by themselves",
+        );
+    }
+    clear_h2
+}
+
+/// The listener's certificates; read once, so that a mistake shows at the check.
+pub(super) fn tls(edge: &Section<'_>, ledger: &Ledger) -> Option<TlsOptions> {
+    if !edge.is_given("tls") {
+        // So that the key is known.
+        edge.section("tls").finish();
+        return None;
+    }
+    let section = edge.section("tls");
+    let place = edge.place("tls");
+    let mut certificates: Vec<CertificateFiles> = files(&section, place).into_iter().collect();
+    for item in section.list("more").unwrap_or_default() {
+        let more = Section::new("edge.tls.more[]", Some(item), ledger);
+        certificates.extend(files(&more, item.place));
+        more.finish();
+    }
+    let client_ca = section.optional("client_ca", |path| Ok(PathBuf::from(path))).map(|found| found.value);
+    section.finish();
+    if !ledger.is_clean() || certificates.is_empty() {
+        return None;
+    }
+    let options = TlsOptions { certificates, client_ca };
+    match TlsFiles::open(options.clone()) {
+        Ok(_) => Some(options),
+        Err(error) => {
+            ledger.report(place, format!("edge.tls: {error}"));
+            None
+        }
+    }
+}
+
+fn files(section: &Section<'_>, place: Location) -> Option<CertificateFiles> {
+    let cert = section.required("cert", place, |path| Ok(PathBuf::from(path)));
+    let key = section.required("key", place, |path| Ok(PathBuf::from(path)));
+    Some(CertificateFiles { cert: cert?.value, key: key?.value })
+}

@@ -1,0 +1,156 @@
+//! How long requests wait so that more writes share them: what was measured of each lane, and the waits that are under way.
+//!
+//! The board says who is expected (`order/board/gather.rs`), `order/pace.rs` how long that pays. This counts who comes, and
+//! decides nothing else. What is forgotten costs a wait that would have paid, nothing else.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use tokio::sync::Notify;
+
+use crate::ids::{InstanceId, LaneId, Seq};
+use crate::order::{Pace, recent_mean};
+
+/// Lanes and instances of which anything is remembered.
+const REMEMBERED: usize = 1024;
+
+/// How many requests are remembered that were executed, until the other instances have them.
+const EXECUTED: usize = 4096;
+
+/// The longest waits; zero: there is none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holds {
+    /// For writers that may share a request.
+    pub writers: Duration,
+    /// For more to go along with what is replicated.
+    pub replicas: Duration,
+}
+
+/// What was measured, and the waits under way.
+pub(super) struct Gathering {
+    longest: Holds,
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    paces: HashMap<(LaneId, InstanceId), Remembered>,
+    waits: HashMap<LaneId, Wait>,
+    /// How long a request's progress takes to become durable.
+    recording: Duration,
+    /// When what begins with this entry was executed first.
+    executed: BTreeMap<Seq, Instant>,
+}
+
+struct Remembered {
+    pace: Pace,
+    used: Instant,
+}
+
+struct Wait {
+    after: Seq,
+    instance: InstanceId,
+    writers: u32,
+    came: u32,
+    begun: Instant,
+    all_came: Arc<Notify>,
+}
+
+/// A wait that has begun: until the span is over, or all have come.
+pub(super) struct Begun {
+    pub span: Duration,
+    pub all_came: Arc<Notify>,
+}
+
+impl Gathering {
+    pub fn new(longest: Holds) -> Gathering {
+        Gathering { longest, state: Mutex::default() }
+    }
+
+    fn locked(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// A request of the lane was executed on the instance, from then to now.
+    pub fn took(&self, place: (LaneId, InstanceId), began: Instant, now: Instant) {
+        let mut state = self.locked();
+        if state.paces.len() >= REMEMBERED && !state.paces.contains_key(&place) {
+            let oldest = state.paces.iter().min_by_key(|(_, known)| known.used).map(|(place, _)| *place);
+            if let Some(oldest) = oldest {
+                state.paces.remove(&oldest);
+            }
+        }
+        let known = state.paces.entry(place).or_insert_with(|| Remembered { pace: Pace::default(), used: now });
+        known.used = now;
+        known.pace.took(now.saturating_duration_since(began));
+    }
+
+    /// A request's progress took so long to become durable.
+    pub fn recorded(&self, took: Duration) {
+        let mut state = self.locked();
+        state.recording = recent_mean(state.recording, took);
+    }
+
+    /// Begins a wait for these writers, if one pays.
+    pub fn begin(&self, place: (LaneId, InstanceId), after: Seq, writers: u32, now: Instant) -> Option<Begun> {
+        let mut state = self.locked();
+        let recording = state.recording;
+        let known = state.paces.get_mut(&place)?;
+        let span = known.pace.span(self.longest.writers, recording);
+        if span == Duration::ZERO {
+            return None;
+        }
+        let all_came = Arc::new(Notify::new());
+        let wait = Wait { after, instance: place.1, writers, came: 0, begun: now, all_came: Arc::clone(&all_came) };
+        state.waits.insert(place.0, wait);
+        Some(Begun { span, all_came })
+    }
+
+    /// How long what another instance lacks is held while this one executes more of the lane.
+    pub fn trailing(&self, place: (LaneId, InstanceId)) -> Duration {
+        let most = self.longest.replicas;
+        self.locked().paces.get(&place).map_or(Duration::ZERO, |known| known.pace.trailing(most))
+    }
+
+    /// What begins with this entry was executed for its clients.
+    pub fn executed(&self, first: Seq, now: Instant) {
+        let mut state = self.locked();
+        state.executed.insert(first, now);
+        if state.executed.len() > EXECUTED {
+            state.executed.pop_first();
+        }
+    }
+
+    /// What begins with this entry was replicated. Returned: how long it had been executed elsewhere, if that is remembered.
+    pub fn replicated(&self, first: Seq, now: Instant) -> Option<Duration> {
+        let state = self.locked();
+        state.executed.get(&first).map(|executed| now.saturating_duration_since(*executed))
+    }
+
+    /// Something has entered the lane.
+    pub fn came(&self, lane: LaneId) {
+        if let Some(wait) = self.locked().waits.get_mut(&lane) {
+            wait.came = wait.came.saturating_add(1);
+            if wait.came == wait.writers {
+                wait.all_came.notify_one();
+            }
+        }
+    }
+
+    /// The wait has ended. Returned: who has come, for the metric.
+    pub fn end(&self, lane: LaneId, after: Seq, now: Instant) -> Option<&'static str> {
+        let mut state = self.locked();
+        // Another one may have begun since: what came was counted there.
+        state.waits.get(&lane).filter(|wait| wait.after == after)?;
+        let wait = state.waits.remove(&lane)?;
+        let Wait { writers, came, begun, instance, .. } = wait;
+        let known = state.paces.get_mut(&(lane, instance))?;
+        known.pace.ended(writers, came, now.saturating_duration_since(begun));
+        Some(match came {
+            0 => "none",
+            _ if came < writers => "some",
+            _ => "all",
+        })
+    }
+}

@@ -1,0 +1,153 @@
+//! Which copy is made next, and when one that could not be made is tried again. Pure: the clock is passed in.
+
+use std::collections::{HashMap, HashSet};
+use std::time::{Duration, Instant};
+
+use super::error::HealError;
+use crate::ids::{CollectionId, InstanceId};
+use crate::order::Rebuild;
+
+/// The longest pause after a failure.
+const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// The longest pause after failures that may have cost the target its life.
+const LONGEST_PAUSE_UNANSWERED: Duration = Duration::from_secs(3600);
+
+pub(super) type Key = (CollectionId, InstanceId);
+
+pub(super) fn key(rebuild: &Rebuild) -> Key {
+    (rebuild.collection, rebuild.target)
+}
+
+/// What is known of a copy that has to be made.
+#[derive(Debug)]
+struct Due {
+    since: Instant,
+    failures: u32,
+    /// How many of the last failures, in a row, had a target that did not answer.
+    unanswered: u32,
+    not_before: Instant,
+}
+
+impl Due {
+    fn new(now: Instant) -> Due {
+        Due { since: now, failures: 0, unanswered: 0, not_before: now }
+    }
+
+    /// How long nothing is sent after this failure. A target that may die of the copy itself is left alone for longer
+    /// each time.
+    fn pause_after(&mut self, error: &HealError) -> Duration {
+        self.failures = self.failures.saturating_add(1);
+        let (exponent, longest) = match error {
+            HealError::Unanswered(_) => {
+                self.unanswered = self.unanswered.saturating_add(1);
+                (2 * self.unanswered, LONGEST_PAUSE_UNANSWERED)
+            }
+            _ => {
+                self.unanswered = 0;
+                (self.failures, LONGEST_PAUSE)
+            }
+        };
+        Duration::from_secs(1 << exponent.min(12)).min(longest)
+    }
+}
+
+/// The copies that have to be made.
+#[derive(Debug, Default)]
+pub(super) struct Queue {
+    due: HashMap<Key, Due>,
+    under_way: HashSet<Key>,
+}
+
+impl Queue {
+    /// These have to be made now, and no others.
+    pub fn is_now(&mut self, rebuilds: &[Rebuild], now: Instant) {
+        let known: HashSet<Key> = rebuilds.iter().map(key).collect();
+        self.due.retain(|key, _| known.contains(key) || self.under_way.contains(key));
+        for rebuild in rebuilds {
+            self.due.entry(key(rebuild)).or_insert(Due::new(now));
+        }
+    }
+
+    /// The next one, taken as under way, if fewer than `most` are: of a collection with the fewest good copies, the one that
+    /// waits longest. With it, since when it has to be made.
+    pub fn next(
+        &mut self,
+        rebuilds: &[Rebuild],
+        good: impl Fn(CollectionId) -> usize,
+        (most, now): (usize, Instant),
+    ) -> Option<(Rebuild, Instant)> {
+        if self.under_way.len() >= most {
+            return None;
+        }
+        let waits = |rebuild: &&Rebuild| {
+            let due = self.due.get(&key(rebuild));
+            !self.under_way.contains(&key(rebuild)) && due.is_some_and(|due| due.not_before <= now)
+        };
+        let since = |rebuild: &Rebuild| self.due.get(&key(rebuild)).map_or(now, |due| due.since);
+        let first = rebuilds.iter().filter(waits).min_by_key(|rebuild| (good(rebuild.collection), since(rebuild)));
+        let (rebuild, since) = first.map(|first| (*first, since(first)))?;
+        self.under_way.insert(key(&rebuild));
+        Some((rebuild, since))
+    }
+
+    /// It was left alone, and is looked at again after this pause.
+    pub fn left(&mut self, rebuild: &Rebuild, not_before: Instant) {
+        self.under_way.remove(&key(rebuild));
+        if let Some(due) = self.due.get_mut(&key(rebuild)) {
+            due.not_before = not_before;
+        }
+    }
+
+    pub fn made(&mut self, rebuild: &Rebuild) {
+        self.under_way.remove(&key(rebuild));
+        if let Some(due) = self.due.get_mut(&key(rebuild)) {
+            (due.failures, due.unanswered) = (0, 0);
+        }
+    }
+
+    pub fn failed(&mut self, rebuild: &Rebuild, error: &HealError, now: Instant) {
+        self.under_way.remove(&key(rebuild));
+        let due = self.due.entry(key(rebuild)).or_insert(Due::new(now));
+        due.not_before = now + due.pause_after(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::clock;
+    use crate::order::WaitId;
+
+    fn rebuild(collection: u128, target: usize) -> Rebuild {
+        let collection = CollectionId::new(Uuid::from_u128(collection));
+        Rebuild { collection, source: InstanceId(0), target: InstanceId(target), wait: WaitId::default() }
+    }
+
+    #[test]
+    fn a_target_that_does_not_answer_is_left_alone_for_longer_each_time() {
+        let mut due = Due::new(clock::now());
+        let mut seconds = |error| due.pause_after(&error).as_secs();
+        let unanswered = || HealError::Unanswered(String::new());
+        assert_eq!([1, 2, 3, 4, 5, 6, 7].map(|_| seconds(unanswered())), [4, 16, 64, 256, 1024, 3600, 3600]);
+        assert_eq!(seconds(HealError::TooBusy), 60);
+        assert_eq!(seconds(unanswered()), 4, "it has answered meanwhile");
+    }
+
+    #[test]
+    fn what_has_only_one_good_copy_comes_first_and_no_more_than_allowed_at_once() {
+        let (mut queue, now) = (Queue::default(), clock::now());
+        let all = [rebuild(1, 1), rebuild(2, 1), rebuild(3, 2)];
+        queue.is_now(&all, now);
+        let good = |collection| if collection == all[1].collection { 1 } else { 2 };
+        let next = |queue: &mut Queue| queue.next(&all, good, (2, now)).map(|(rebuild, _)| rebuild);
+        assert_eq!(next(&mut queue), Some(all[1]));
+        assert_eq!(next(&mut queue), Some(all[0]));
+        assert_eq!(next(&mut queue), None, "two are under way");
+        queue.made(&all[1]);
+        queue.failed(&all[0], &HealError::TooBusy, now);
+        assert_eq!(next(&mut queue), Some(all[1]), "it has to be made still");
+        assert_eq!(next(&mut queue), Some(all[2]), "the other one is left alone for a while");
+    }
+}

@@ -1,0 +1,151 @@
+//! What applications' own operations may take of the journal, and for how long one may stay open (decision 0048).
+//!
+//! An application that never ends its operations must not push everybody's finished writes, and with them their ids, out of
+//! the journal. Who is refused when it is too much is decided where an operation begins.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::{CapacityError, RetentionOptions, capacity};
+use crate::clock::Timestamp;
+use crate::journal::{
+    ApplicationReport, AuditQuery, Batch, Fact, Filter, OperationType, Status, Store, TimingGap, Trimming,
+};
+
+/// Operations that one commit ends.
+const BATCH: u32 = 500;
+
+/// What they take, and may take. It is measured now and then, and counted in between.
+#[derive(Debug)]
+pub struct ApplicationQuota {
+    used: AtomicU64,
+    limit: AtomicU64,
+    refused: AtomicU64,
+}
+
+impl Default for ApplicationQuota {
+    /// Before it is known, everybody may begin.
+    fn default() -> Self {
+        ApplicationQuota { used: AtomicU64::new(0), limit: AtomicU64::new(u64::MAX), refused: AtomicU64::new(0) }
+    }
+}
+
+impl ApplicationQuota {
+    /// Whether so many bytes more may be journaled. They count from now on.
+    pub fn claim(&self, bytes: u64) -> bool {
+        let limit = self.limit();
+        let more = |used: u64| used.checked_add(bytes).filter(|sum| *sum <= limit);
+        let claimed = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, more).is_ok();
+        if !claimed {
+            self.refused.fetch_add(1, Ordering::Relaxed);
+        }
+        claimed
+    }
+
+    /// They were not journaled.
+    pub fn give_back(&self, bytes: u64) {
+        let less = |used: u64| Some(used.saturating_sub(bytes));
+        let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
+    }
+
+    /// They take so much, of so much.
+    pub fn measured(&self, used: u64, limit: u64) {
+        self.used.store(used, Ordering::Release);
+        self.limit.store(limit, Ordering::Release);
+    }
+
+    /// What they take.
+    pub fn used(&self) -> u64 {
+        self.used.load(Ordering::Acquire)
+    }
+
+    /// What they may take.
+    pub fn limit(&self) -> u64 {
+        self.limit.load(Ordering::Acquire)
+    }
+
+    /// Operations that were refused since the start.
+    pub fn refused(&self) -> u64 {
+        self.refused.load(Ordering::Relaxed)
+    }
+
+    /// Whether it is time to make room for the next ones.
+    pub(super) fn is_tight(&self) -> bool {
+        self.used() > self.limit() / 2
+    }
+}
+
+/// Ends those that nobody has ended in their time: how many.
+pub(in crate::journal) async fn give_up(
+    store: &dyn Store,
+    options: &RetentionOptions,
+    now: Timestamp,
+) -> Result<u64, CapacityError> {
+    let filter = Filter {
+        statuses: vec![Status::Attempting, Status::Failed],
+        operations: vec![OperationType::Application],
+        until: Some(now.before(options.application_age)),
+        ..Filter::default()
+    };
+    let reason = "its end was not reported in its time (journal.application_age)";
+    let given_up = || ApplicationReport::GivenUp { reason: reason.to_owned(), timing_gap: TimingGap::No };
+    let mut ended = 0;
+    loop {
+        let page = store.audit(&AuditQuery { filter: filter.clone(), after: None, limit: BATCH }).await?;
+        let seqs = page.transactions.iter().map(|row| row.seq);
+        let facts: Vec<_> = seqs.map(|seq| Fact::ApplicationReported { seq, report: given_up(), at: now }).collect();
+        if facts.is_empty() {
+            return Ok(ended);
+        }
+        ended += facts.len() as u64;
+        store.commit(Batch { appends: Vec::new(), facts }).await?;
+    }
+}
+
+/// What they take now. While that is more than half of what they may, those that have ended go before their time, the oldest
+/// first, but none whose id may still be repeated.
+pub(in crate::journal) async fn make_room(store: &dyn Store, options: &RetentionOptions) -> Result<u64, CapacityError> {
+    let mut used = store.application_bytes().await?;
+    let ages = capacity::ages(options.keep).take_while(|age| *age > options.keep_ids);
+    for age in ages.chain([options.keep_ids]) {
+        loop {
+            if used <= options.application_bytes / 2 {
+                return Ok(used);
+            }
+            let before = Timestamp::now().before(age);
+            let trimmed = store.trim(before, &[], Trimming::Applications, options.batch).await?;
+            if trimmed.transactions == 0 {
+                break;
+            }
+            used = store.application_bytes().await?;
+        }
+    }
+    Ok(used)
+}
+
+/// A tenth of the journal: what is not said otherwise.
+pub const fn share_of(max_bytes: u64) -> u64 {
+    max_bytes / 10
+}
+
+/// How long an operation may stay open, where nothing else is said.
+pub const AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_is_claimed_than_there_may_be() {
+        let quota = ApplicationQuota::default();
+        assert!(quota.claim(u64::MAX) && !quota.claim(1), "nothing is measured yet");
+        quota.measured(40, 100);
+        assert!(!quota.is_tight() && quota.claim(60) && quota.is_tight());
+        assert!(!quota.claim(1));
+        quota.give_back(10);
+        assert!(quota.claim(10) && !quota.claim(u64::MAX));
+        assert_eq!((quota.used(), quota.refused()), (100, 3));
+        quota.measured(100, 50);
+        assert!(!quota.claim(0), "the limit is lower since a reload");
+    }
+}

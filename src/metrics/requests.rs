@@ -1,0 +1,157 @@
+//! What clients' requests came to, and how long they took.
+//!
+//! Every label has few values: the operations and reasons are constants, the instances are the configured ones, the
+//! statuses are those that this edge and Chroma answer with. Each thread finds its counters without a lock.
+
+use std::cell::RefCell;
+use std::collections::HashMap;
+use std::time::Duration;
+
+use prometheus::core::Collector;
+use prometheus::proto::Metric;
+use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Result};
+
+use super::families::{Families, SECONDS};
+
+pub(super) struct Requests {
+    answered: IntCounterVec,
+    seconds: HistogramVec,
+    refused: IntCounterVec,
+}
+
+impl Requests {
+    pub fn new(families: &mut Families) -> Result<Requests> {
+        Ok(Requests {
+            answered: families.counters("requests_total", "Requests answered", &["operation", "status"])?,
+            seconds: families.histograms(
+                "request_seconds",
+                "Time from a request's header to the end of its answer",
+                &["operation", "instance", "outcome"],
+                SECONDS,
+            )?,
+            refused: families.counters("refused_total", "Requests the edge itself refused", &["reason"])?,
+        })
+    }
+
+    /// Counts one answered request.
+    pub fn count(&self, answered: &Answered<'_>) {
+        let Answered { operation, status, refused, took, .. } = *answered;
+        let (outcome, instance) = (answered.outcome(), answered.instance.unwrap_or("edge"));
+        FOUND.with_borrow_mut(|found| {
+            if !found.contains_key(instance) {
+                found.insert(instance.to_owned(), HashMap::new());
+            }
+            let Some(found) = found.get_mut(instance) else { return };
+            let (counter, seconds) = found.entry(Key { operation, status, outcome }).or_insert_with(|| {
+                let counter = self.answered.with_label_values(&[operation, &status.to_string()]);
+                (counter, self.seconds.with_label_values(&[operation, instance, outcome]))
+            });
+            counter.inc();
+            seconds.observe(took.as_secs_f64());
+        });
+        if let Some(reason) = refused {
+            self.refused.with_label_values(&[reason]).inc();
+        }
+    }
+
+    /// How many requests were refused for this reason.
+    pub fn refused_for(&self, reason: &str) -> u64 {
+        self.refused.with_label_values(&[reason]).get()
+    }
+
+    /// What has been counted so far.
+    pub fn traffic(&self) -> Traffic {
+        let of = |metric: &Metric, label: &str, wanted: &dyn Fn(&str) -> bool| {
+            metric.get_label().iter().any(|pair| pair.name() == label && wanted(pair.value()))
+        };
+        let own = |metric: &Metric| of(metric, "operation", &|operation| matches!(operation, "own_page" | "preflight"));
+        let mut traffic = Traffic::default();
+        for family in self.answered.collect() {
+            for metric in family.get_metric().iter().filter(|metric| !own(metric)) {
+                // Counted by ones: exact far beyond any process's life.
+                let count = metric.get_counter().get_value() as u64;
+                traffic.answered += count;
+                if of(metric, "status", &|status| status.starts_with('5')) {
+                    traffic.failed += count;
+                }
+            }
+        }
+        let within = &mut traffic.within;
+        for family in self.seconds.collect() {
+            for metric in family.get_metric().iter().filter(|metric| !own(metric)) {
+                let buckets = metric.get_histogram().get_bucket();
+                within.resize(within.len().max(buckets.len()), (f64::INFINITY, 0));
+                for (bucket, sum) in buckets.iter().zip(within.iter_mut()) {
+                    *sum = (bucket.upper_bound(), sum.1 + bucket.cumulative_count());
+                }
+            }
+        }
+        traffic
+    }
+}
+
+/// Clients' requests since the start: without the edge's own pages, some of which last for hours.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Traffic {
+    pub answered: u64,
+    /// Answered with 5xx.
+    pub failed: u64,
+    /// Upper bound in seconds, and how many took at most that long.
+    pub within: Vec<(f64, u64)>,
+}
+
+/// A request whose answer has ended.
+#[derive(Clone, Copy, Debug)]
+pub struct Answered<'a> {
+    pub operation: &'static str,
+    /// 0: the client was gone before an answer.
+    pub status: u16,
+    /// Whose answer it is; `None`: the edge's own.
+    pub instance: Option<&'a str>,
+    /// Why the edge refused it, if it did.
+    pub refused: Option<&'static str>,
+    pub took: Duration,
+}
+
+impl Answered<'_> {
+    /// As the label `outcome` says it.
+    pub const fn outcome(&self) -> &'static str {
+        match (self.status, self.refused) {
+            (0, _) => "gone",
+            (500.., _) => "failed",
+            (_, Some(_)) => "refused",
+            (400.., None) => "rejected",
+            (..400, None) => "ok",
+        }
+    }
+}
+
+/// One answer's counter and histogram.
+type Handles = (IntCounter, Histogram);
+
+#[derive(PartialEq, Eq, Hash)]
+struct Key {
+    operation: &'static str,
+    status: u16,
+    outcome: &'static str,
+}
+
+thread_local! {
+    /// By instance, then by what the answer was: as many as there are series.
+    static FOUND: RefCell<HashMap<String, HashMap<Key, Handles>>> = RefCell::default();
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_outcome_says_who_is_to_look() {
+        let outcome = |status, refused| {
+            Answered { operation: "add", status, instance: None, refused, took: Duration::ZERO }.outcome()
+        };
+        assert_eq!([outcome(201, None), outcome(404, None), outcome(500, None)], ["ok", "rejected", "failed"]);
+        assert_eq!([outcome(403, Some("protected")), outcome(503, Some("queue_full"))], ["refused", "failed"]);
+        assert_eq!(outcome(0, None), "gone");
+    }
+}

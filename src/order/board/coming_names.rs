@@ -1,0 +1,74 @@
+//! The names that unsettled catalog entries may give to collections: what a deletion behind them would delete as well.
+//!
+//! Decides nothing about the deletion: what is protected is the proxy's to say.
+
+use std::collections::BTreeMap;
+
+use super::Board;
+use super::input::Intent;
+use crate::ids::{CollectionId, Scope, Seq};
+use crate::order::catalog::{Catalog, Deletion};
+
+/// What one entry may bring.
+#[derive(Clone, Debug)]
+enum Coming {
+    Collections(Vec<(Scope, String)>),
+    NewName(CollectionId, String),
+}
+
+/// What each entry without a verdict may bring.
+#[derive(Clone, Debug, Default)]
+pub(super) struct ComingNames(BTreeMap<Seq, Coming>);
+
+impl ComingNames {
+    pub(super) fn note(&mut self, seq: Seq, intent: &Intent) {
+        let coming = match intent {
+            Intent::Brings(named) => Coming::Collections(named.clone()),
+            Intent::Renames(Some(collection), Some(name)) => Coming::NewName(*collection, name.clone()),
+            // A change that cannot be read is refused before the journal.
+            Intent::Plain | Intent::Changes(_) | Intent::Renames(..) | Intent::Deletes(_) => return,
+        };
+        self.0.insert(seq, coming);
+    }
+
+    /// The entry has its verdict: what it brought is in the catalog.
+    pub(super) fn settled(&mut self, seq: Seq) {
+        self.0.remove(&seq);
+    }
+
+    fn under(&self, catalog: &Catalog, deletion: &Deletion) -> Vec<String> {
+        let named = self.0.values().flat_map(|coming| match coming {
+            Coming::Collections(named) => named.iter().map(|(scope, name)| (Some(scope), name)).collect(),
+            Coming::NewName(id, name) => vec![(catalog.get(*id).map(|known| &known.scope), name)],
+        });
+        let is_hit = |(scope, name): &(&Scope, &String)| match deletion {
+            Deletion::Collection { scope: of, name: deleted } => of == *scope && deleted == *name,
+            Deletion::Database { scope: of } => of == *scope,
+            Deletion::Everything => true,
+        };
+        // A collection that is gone gets no name any more.
+        let there = named.filter_map(|(scope, name)| Some((scope?, name)));
+        there.filter(is_hit).map(|(_, name)| name.clone()).collect()
+    }
+}
+
+impl Board {
+    /// The names of the collections that the deletion would delete, if it were the next entry of the catalog lane: of those
+    /// that are there, and of those that entries before it may bring.
+    pub fn names_under(&self, deletion: &Deletion) -> Vec<String> {
+        let held = self.catalog.hit_by(deletion);
+        let mut names: Vec<String> =
+            held.into_iter().filter_map(|id| self.catalog.get(id)).map(|known| known.name.clone()).collect();
+        names.extend(self.coming_names.under(&self.catalog, deletion));
+        names
+    }
+
+    /// The names that the collection has, or may have once the entries before the next one are settled.
+    pub fn names_of(&self, collection: CollectionId) -> Vec<String> {
+        let coming = self.coming_names.0.values().filter_map(|coming| match coming {
+            Coming::NewName(id, name) if *id == collection => Some(name.clone()),
+            Coming::NewName(..) | Coming::Collections(_) => None,
+        });
+        self.catalog.get(collection).map(|known| known.name.clone()).into_iter().chain(coming).collect()
+    }
+}

@@ -1,0 +1,150 @@
+//! What a catalog write may not do: name what is outside of its token's scope, or delete what is protected.
+//!
+//! `auth` has the rules. Here is found out what the write names, and what it would delete.
+
+use std::sync::{Arc, OnceLock};
+
+use super::ProxyOptions;
+use super::failure::Failure;
+use super::known::resolve;
+use super::write_request::{WriteRequest, understood};
+use crate::auth::{Confirmed, Denied, Grants, Protection, RESET};
+use crate::chroma::{
+    CatalogWrite, ErrorBody, Operation, scan_create_collection, scan_create_database, scan_create_tenant,
+    scan_update_collection,
+};
+use crate::coordinator::Core;
+use crate::ids::{CollectionId, Scope};
+use crate::journal::{Judge, Judgement};
+use crate::order::{Board, Deletion};
+use crate::web::ResetPolicy;
+
+/// Whether the names in the body are within the scope. Refused whether they are taken or not: the refusal tells nothing.
+pub(super) fn within_scope(grants: &Grants, write: &CatalogWrite, body: &[u8]) -> Result<(), Failure> {
+    if grants.are_unlimited() {
+        return Ok(());
+    }
+    let is_within = match write {
+        CatalogWrite::CreateTenant => grants.tenant(&understood(scan_create_tenant(body))?),
+        CatalogWrite::CreateDatabase { .. } => grants.databases.has(&understood(scan_create_database(body))?),
+        CatalogWrite::CreateCollection { .. } => {
+            grants.collections.has(&understood(scan_create_collection(body))?.name)
+        }
+        CatalogWrite::UpdateCollection { .. } => {
+            let update = understood(scan_update_collection(body))?;
+            update.new_name.is_none_or(|name| grants.collections.has(&name))
+        }
+        CatalogWrite::UpdateTenant { .. }
+        | CatalogWrite::DeleteDatabase { .. }
+        | CatalogWrite::DeleteCollection { .. }
+        | CatalogWrite::Reset => true,
+    };
+    if is_within { Ok(()) } else { Err(Failure::Denied(Denied::BeyondScope)) }
+}
+
+/// What a catalog write deletes or renames, and which of it is confirmed.
+///
+/// It is judged before anything is journaled, so that nearly every refusal costs nothing, and once more at the write's place
+/// in the order: what was journaled meanwhile may bring what is protected.
+#[derive(Clone, Debug)]
+pub struct Guard {
+    target: Target,
+    confirmed: Confirmed,
+    protection: Protection,
+    reset: ResetPolicy,
+}
+
+#[derive(Clone, Debug)]
+enum Target {
+    /// Whether there is one or not: what the edge does not know yet may be there.
+    Collection(String),
+    Database(Scope),
+    Everything,
+    /// Under another name it could be deleted.
+    Renamed(CollectionId),
+}
+
+impl Guard {
+    /// The guard of this write, if it deletes or renames anything, after a first look.
+    ///
+    /// # Errors
+    /// It cannot be read, what it names does not exist, or is protected.
+    pub fn judged(request: &WriteRequest<'_>, core: &Core, options: &ProxyOptions) -> Result<Option<Guard>, Failure> {
+        let guard = Guard::of(request, core, options)?;
+        guard.iter().try_for_each(|guard| guard.judge(&core.board()))?;
+        Ok(guard)
+    }
+
+    fn of(request: &WriteRequest<'_>, core: &Core, options: &ProxyOptions) -> Result<Option<Guard>, Failure> {
+        let Operation::CatalogWrite(write) = request.operation else { return Ok(None) };
+        let target = match write {
+            CatalogWrite::DeleteCollection { name, .. } => Target::Collection(name.clone()),
+            CatalogWrite::DeleteDatabase { scope } => {
+                // Unknown: it holds what nobody has looked at, or it does not exist.
+                if core.board().catalog().database(scope).is_none() {
+                    return Err(Failure::Chroma(ErrorBody::database_to_delete_not_found(&scope.database)));
+                }
+                Target::Database(scope.clone())
+            }
+            CatalogWrite::Reset => Target::Everything,
+            CatalogWrite::UpdateCollection { scope, collection } => {
+                if understood(scan_update_collection(&request.body))?.new_name.is_none() {
+                    return Ok(None);
+                }
+                let board = core.board();
+                Target::Renamed(resolve(board.catalog(), collection, scope, request.principal.grants())?)
+            }
+            CatalogWrite::CreateTenant
+            | CatalogWrite::UpdateTenant { .. }
+            | CatalogWrite::CreateDatabase { .. }
+            | CatalogWrite::CreateCollection { .. } => return Ok(None),
+        };
+        let confirmed = Confirmed::of(request.headers, request.principal);
+        Ok(Some(Guard { target, confirmed, protection: options.protection.clone(), reset: options.reset }))
+    }
+
+    /// Whether the write may be the next of the catalog lane.
+    ///
+    /// # Errors
+    /// It would delete, or rename, what is protected and not confirmed.
+    pub fn judge(&self, board: &Board) -> Result<(), Failure> {
+        let mut names = match &self.target {
+            Target::Collection(name) => vec![name.clone()],
+            Target::Database(scope) => board.names_under(&Deletion::Database { scope: scope.clone() }),
+            Target::Everything => board.names_under(&Deletion::Everything),
+            Target::Renamed(collection) => board.names_of(*collection),
+        };
+        names.retain(|name| self.protection.covers(name));
+        names.sort_unstable();
+        names.dedup();
+        let resets = matches!(self.target, Target::Everything) && self.reset == ResetPolicy::Refused;
+        let needed = || names.iter().map(String::as_str).chain(resets.then_some(RESET));
+        let missing = self.confirmed.missing(needed());
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let confirm = needed().collect::<Vec<_>>().join(", ");
+        Err(match names.first() {
+            _ if missing == [RESET] => Failure::ResetDisabled { confirm },
+            Some(name) => Failure::Protected { name: missing.first().unwrap_or(name).clone(), confirm },
+            None => Failure::ResetDisabled { confirm },
+        })
+    }
+
+    /// The judge at the write's place in the order, and where its refusal is then. `None` where the place changes nothing.
+    pub fn at_its_place(self, core: &Arc<Core>) -> Option<(Judge, Arc<OnceLock<Failure>>)> {
+        if matches!(self.target, Target::Collection(_)) {
+            return None;
+        }
+        let (core, refusal) = (Arc::clone(core), Arc::new(OnceLock::new()));
+        let told = Arc::clone(&refusal);
+        let judge = move || match self.judge(&core.board()) {
+            Ok(()) => Judgement::Commit,
+            Err(failure) => {
+                let _ = told.set(failure);
+                Judgement::Decline
+            }
+        };
+        Some((Box::new(judge), refusal))
+    }
+}

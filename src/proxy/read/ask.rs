@@ -1,0 +1,232 @@
+//! How one instance is asked, and how much of its answer is read before its client sees any of it.
+//!
+//! What an answer is worth, and who is asked next, is decided in [`fetch`](super::fetch).
+
+use std::time::{Duration, Instant};
+
+use bytes::{Bytes, BytesMut};
+use http::Method;
+use http::header::CONTENT_LENGTH;
+use tokio::time::timeout;
+
+use super::choose::Visit;
+use super::{Ids, Read, ReadRequest};
+use crate::chroma::{self, Looked, Lookup, ReadAdvice};
+use crate::clock;
+use crate::ids::InstanceId;
+use crate::instance::{Answer, Cause, Generation, Incoming, Outgoing, Repeat, SendError, Unanswered};
+use crate::order::Vouching;
+use crate::proxy::Edge;
+use crate::proxy::admit::AnswerMemory;
+use crate::proxy::failure::Failure;
+use crate::proxy::rewrite::{self, Rewritten};
+
+/// How long an instance may take for an object when it is first asked: meanwhile the object's room is taken from others.
+const FIRST: Duration = Duration::from_secs(3);
+
+/// How long an attempt waits for its instance.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Patience {
+    /// Until the probes must have noticed an instance that hangs.
+    UntilProbed,
+    /// The request itself is slow: the whole time limit.
+    Full,
+}
+
+/// One attempt.
+#[derive(Clone, Copy)]
+pub struct Asker<'a> {
+    pub edge: &'a Edge,
+    pub read: &'a Read,
+    pub request: &'a ReadRequest,
+    pub instance: InstanceId,
+    /// Of the instance.
+    pub since: Generation,
+    pub patience: Patience,
+    pub visit: Visit,
+}
+
+/// What came of it.
+pub enum Came {
+    /// With the ids that the read's collection was asked by.
+    Whole(Ids, Answer),
+    /// It goes on beyond what is held, and need not be whole.
+    Part(Box<Incoming>, Bytes),
+    /// The instance lacks what the catalog says it has.
+    Denied,
+}
+
+/// Why nothing came.
+pub enum Broken {
+    Lost(Unanswered),
+    /// The edge could not take the answer.
+    Ours(Failure),
+}
+
+impl From<Unanswered> for Broken {
+    fn from(lost: Unanswered) -> Self {
+        Broken::Lost(lost)
+    }
+}
+
+/// Asks the instance. With `memory`, what is read is covered by it, and an answer that may go on to its client as it comes
+/// is read no further than `limits.held_answer_bytes`, or than there is memory for.
+pub async fn ask(asker: Asker<'_>, memory: Option<&mut AnswerMemory>) -> Result<Came, Broken> {
+    let Asker { edge, request, instance, .. } = asker;
+    if request.weight.is_none() || asker.visit == Visit::Repeated {
+        return asker.exchange(memory).await;
+    }
+    // That it takes longer says nothing against the instance: it may be busy.
+    timeout(FIRST, Box::pin(asker.exchange(memory))).await.unwrap_or_else(|_| {
+        edge.objects.note_slow(instance, clock::now());
+        let error = SendError::InDoubt { reason: format!("no answer within {FIRST:?}") };
+        Err(Broken::Lost(Unanswered { error, cause: Cause::Other }))
+    })
+}
+
+impl Asker<'_> {
+    fn deadline(&self) -> Duration {
+        let limit = self.edge.registry.timeouts().read;
+        match self.patience {
+            Patience::UntilProbed => limit.min(self.edge.registry.health().verdict_within()),
+            Patience::Full => limit,
+        }
+    }
+
+    async fn exchange(&self, memory: Option<&mut AnswerMemory>) -> Result<Came, Broken> {
+        let asked = self.read.on(self.edge, self.instance);
+        match self.read.lookup(self.edge, self.instance, &asked) {
+            None => self.send(asked.path, asked.ids, memory).await,
+            Some(lookup) => Box::pin(self.look_up(lookup, asked.ids)).await,
+        }
+    }
+
+    async fn send(&self, path: String, ids: Ids, memory: Option<&mut AnswerMemory>) -> Result<Came, Broken> {
+        let Asker { edge, read, request, instance, .. } = *self;
+        let stake = read.stake.as_ref();
+        let repeat = match stake.is_some_and(|stake| stake.vouching() == Vouching::Unvouched) {
+            // What comes back in its place must not get it unseen.
+            true => Repeat::Never,
+            false => Repeat::Once,
+        };
+        let until = clock::now() + self.deadline();
+        let incoming = edge.client.open(instance, (&request.outgoing, &path), self.deadline(), repeat).await?;
+        let status = incoming.status().as_u16();
+        if read.denied(edge, status) {
+            if let Some(stake) = stake {
+                stake.answered(status);
+            }
+            return Ok(Came::Denied);
+        }
+        self.take(incoming, ids, memory, until).await
+    }
+
+    /// Reads the answer's body: all of it, or as much as is held.
+    async fn take(
+        &self,
+        mut incoming: Incoming,
+        ids: Ids,
+        mut memory: Option<&mut AnswerMemory>,
+        until: Instant,
+    ) -> Result<Came, Broken> {
+        let edge = self.edge;
+        let form = if memory.is_some() { self.form(&incoming) } else { Form::Whole };
+        let most = edge.client.max_answer_bytes();
+        let limit = if form == Form::MayPass { edge.options().answers.held_bytes.min(most) } else { most };
+        let announced = if incoming.is_done() { None } else { incoming.announced() };
+        if let Some(length) = announced {
+            let covered = length <= limit && self.cover(form, memory.as_deref_mut(), length).await?;
+            match (covered, form) {
+                (true, _) => {}
+                (false, Form::MayPass) => return Ok(Came::Part(Box::new(incoming), Bytes::new())),
+                (false, Form::Whole) => return Err(too_long(most).into()),
+            }
+        }
+        let mut body = BytesMut::with_capacity(announced.unwrap_or_default());
+        let from = (self.instance, self.since);
+        while !incoming.is_done() {
+            let within = until.saturating_duration_since(clock::now());
+            let Some(piece) = incoming.piece(&edge.registry, from, within).await? else { break };
+            body.extend_from_slice(piece);
+            if announced.is_some() {
+                continue;
+            }
+            let covered = body.len() <= limit && self.cover(form, memory.as_deref_mut(), body.len()).await?;
+            match (covered, form) {
+                (true, _) => {}
+                (false, Form::MayPass) if !incoming.is_done() => {
+                    return Ok(Came::Part(Box::new(incoming), body.freeze()));
+                }
+                // It is here already.
+                (false, Form::MayPass) => {}
+                (false, Form::Whole) => return Err(too_long(most).into()),
+            }
+        }
+        let mut answer = incoming.answer(body.freeze());
+        if self.request.outgoing.method == Method::HEAD
+            && let Some(length) = incoming.headers().and_then(|headers| headers.get(CONTENT_LENGTH))
+        {
+            answer.headers.insert(CONTENT_LENGTH, length.clone());
+        }
+        edge.client.finish(incoming).await;
+        Ok(Came::Whole(ids, answer))
+    }
+
+    fn form(&self, incoming: &Incoming) -> Form {
+        let status = incoming.status().as_u16();
+        let passed = match incoming.headers().and_then(|headers| chroma::classify_header(status, headers)) {
+            Some(class) => class.read_advice() == ReadAdvice::PassOn,
+            None => false,
+        };
+        let as_it_is = rewrite::is_rewritten(self.read, status) == Rewritten::No;
+        if passed && as_it_is { Form::MayPass } else { Form::Whole }
+    }
+
+    /// Has the memory cover a body of this length, and what it becomes. `false`: there is none for an answer that can do
+    /// without.
+    async fn cover(&self, form: Form, memory: Option<&mut AnswerMemory>, length: usize) -> Result<bool, Broken> {
+        let Some(memory) = memory else { return Ok(true) };
+        let admission = &self.edge.admission;
+        match form {
+            Form::MayPass => Ok(admission.try_grow_for_answer(memory, length)),
+            Form::Whole => {
+                let grown = admission.grow_for_answer(memory, length.saturating_mul(2)).await;
+                grown.map(|()| true).map_err(Broken::Ours)
+            }
+        }
+    }
+
+    /// Finds the collection on an instance that has no route by id. The answer is what such a route would have given.
+    async fn look_up(&self, mut lookup: Lookup, ids: Ids) -> Result<Came, Broken> {
+        let (edge, instance) = (self.edge, self.instance);
+        let request = ReadRequest::get(self.request.name);
+        let mut path = lookup.path();
+        loop {
+            let outgoing = Outgoing { path, ..request.outgoing.clone() };
+            let sent = edge.client.send_idempotent(instance, &outgoing, edge.registry.timeouts().read).await;
+            let answer = sent.map_err(|error| Unanswered { error, cause: Cause::Other })?;
+            let found = match lookup.take(answer.status, &answer.body) {
+                Looked::Ask(next) => {
+                    path = next;
+                    continue;
+                }
+                Looked::Found(shown) => Answer { body: shown.into(), ..answer },
+                Looked::Absent => Answer { status: 404, ..answer },
+                Looked::Unclear => answer,
+            };
+            return Ok(if self.read.denied(edge, found.status) { Came::Denied } else { Came::Whole(ids, found) });
+        }
+    }
+}
+
+/// Whether an answer is needed whole.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Form {
+    Whole,
+    /// It may go on to its client as it comes.
+    MayPass,
+}
+
+fn too_long(most: usize) -> Unanswered {
+    Unanswered { error: SendError::TooLong { most }, cause: Cause::Other }
+}

@@ -1,0 +1,64 @@
+//! A read's request, before it is known which instance it goes to.
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, Method};
+
+use crate::auth::{CREDENTIAL_HEADERS, ClientCredentials};
+use crate::instance::{Outgoing, end_to_end};
+use crate::traces::TRACEPARENT;
+use crate::web::{RequestName, TRACE_ID};
+
+/// A read request as it is sent to an instance, but for its path.
+#[derive(Clone, Debug)]
+pub struct ReadRequest {
+    pub(super) outgoing: Outgoing,
+    pub(super) name: RequestName,
+    /// What its answer takes of the room for collection objects, if it is one.
+    pub(super) weight: Option<u32>,
+}
+
+impl ReadRequest {
+    /// The client's own request, with its whole body; what it brought for the edge stays here, unless it is passed on.
+    pub fn of(
+        method: Method,
+        headers: &HeaderMap,
+        body: Bytes,
+        name: RequestName,
+        credentials: ClientCredentials,
+    ) -> Self {
+        let mut passed = Vec::with_capacity(headers.len() + 1);
+        let stays = |header: &HeaderName| {
+            (credentials == ClientCredentials::Kept && CREDENTIAL_HEADERS.contains(header)) || is_name(header, name)
+        };
+        let from_client = end_to_end(headers).filter(|(header, _)| !stays(header));
+        passed.extend(from_client.map(|(header, value)| (header.clone(), value.clone())));
+        passed.extend(name.headers());
+        let outgoing = Outgoing { method, path: String::new(), headers: passed, body };
+        ReadRequest { outgoing, name, weight: None }
+    }
+
+    /// A GET of the edge's own.
+    pub fn get(name: RequestName) -> Self {
+        let outgoing = Outgoing { headers: name.headers().collect(), ..Outgoing::get(String::new()) };
+        ReadRequest { outgoing, name, weight: None }
+    }
+
+    /// The same request by another name.
+    pub(super) fn named(&self, name: RequestName) -> Self {
+        let mut request = ReadRequest { name, ..self.clone() };
+        request.outgoing.headers.retain(|(header, _)| !is_name(header, name));
+        request.outgoing.headers.extend(name.headers());
+        request
+    }
+
+    /// A GET of a collection object that is taken for so large.
+    pub fn object(name: RequestName, weight: u32) -> Self {
+        ReadRequest { weight: Some(weight), ..ReadRequest::get(name) }
+    }
+}
+
+/// Whether the header is one that the name sets. While nothing is traced, a client's own `traceparent` is passed on like any
+/// other header.
+fn is_name(header: &HeaderName, name: RequestName) -> bool {
+    *header == TRACE_ID || (*header == TRACEPARENT && name.context.is_some())
+}

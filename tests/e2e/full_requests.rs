@@ -1,0 +1,77 @@
+//! Writers of a busy collection share whole requests: in front, where the next request waits for those who were just
+//! answered, and behind, where several become one (rule R19).
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use testkit::chroma::ChromaServer;
+use testkit::cluster::{CATCH_UP, Cluster, create, record};
+use testkit::http::record_path;
+use testkit::{Edge, Relay};
+
+const WRITERS: usize = 8;
+const EACH: usize = 6;
+/// What a request takes on the primary: long beside what a client needs to come again, on a slow machine, too.
+const REQUEST: Duration = Duration::from_millis(400);
+
+/// A server that takes its time for each write.
+fn slow(server: &ChromaServer, takes: Duration) -> Relay {
+    Relay::intercepted(
+        server.client(),
+        Box::new(move |seen, pass_on| {
+            if seen.path.ends_with("/upsert") {
+                std::thread::sleep(takes);
+            }
+            pass_on(&seen)
+        }),
+    )
+}
+
+fn documents(relay: &Relay) -> Vec<usize> {
+    let count = |body: &[u8]| {
+        let body: Value = serde_json::from_slice(body).expect("a JSON body");
+        body["ids"].as_array().map_or(0, Vec::len)
+    };
+    relay.seen_at("/upsert").iter().map(|seen| count(&seen.body)).collect()
+}
+
+/// How many documents each request had, at the primary and at the replica, while each writer wrote one after the other.
+fn requests_with(batching: &str) -> [Vec<usize>; 2] {
+    let servers = vec![ChromaServer::fresh(), ChromaServer::fresh()];
+    let relays = [slow(&servers[0], REQUEST), slow(&servers[1], Duration::ZERO)];
+    let edge = relays.iter().fold(Edge::builder(), |edge, relay| edge.instance_url(&relay.url()));
+    let cluster = Cluster { edge: edge.config(&format!("  batching: {batching}")).start(), servers };
+    let path = record_path(&create(&cluster.client(), "things"), "upsert");
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            let (client, path) = (cluster.client(), &path);
+            scope.spawn(move || {
+                for number in 0..EACH {
+                    client.post(path, &record(&format!("w{writer}-{number}"))).expect(200);
+                }
+            });
+        }
+    });
+    assert_eq!(cluster.assert_converged().record_count(), WRITERS * EACH);
+    let requests = [documents(&relays[0]), documents(&relays[1])];
+    for requests in &requests {
+        assert_eq!(requests.iter().sum::<usize>(), WRITERS * EACH, "each record once: {requests:?}");
+    }
+    requests
+}
+
+#[test]
+fn the_next_request_waits_for_those_who_were_answered() {
+    let [whole, _] = requests_with("{ hold: 1s, replica_lag: 0s }");
+    let [halves, _] = requests_with("{ hold: 0s, replica_lag: 0s }");
+    assert!(whole.len() <= EACH + 3, "{whole:?}");
+    assert!(halves.len() >= 2 * EACH - 2, "without a hold two parts take turns: {halves:?}");
+}
+
+#[test]
+fn several_requests_become_one_behind() {
+    let [first, replicated] = requests_with("{ hold: 0s, replica_lag: 1s }");
+    assert!(replicated.len() * 3 <= first.len() * 2, "{first:?} in front, {replicated:?} behind");
+}
