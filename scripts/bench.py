@@ -57,7 +57,7 @@ class Table:
 def writes(table, start, rounds):
     """Single documents by many clients at once, into one collection."""
     bare, ideal, edge = targets = [start(name) for name in ("bare", "ideal", "edge")]
-    for clients, count, of_ideal, of_bare in [(32, 20, "0.85", "5"), (128, 8, "0.9", "8")]:
+    for clients, count, of_ideal, of_bare in [(32, 20, "0.85", "5"), (128, 16, "0.9", "8")]:
         turns(targets, rounds, clients, count)
         table.ratio(f"{clients} writers of single documents / merged by hand", edge.rates, ideal.rates, f">= {of_ideal}")
         table.ratio(f"{clients} writers of single documents / one bare server", edge.rates, bare.rates, f">= {of_bare}")

@@ -19,7 +19,7 @@ type Name<'a> = &'a dyn Fn(InstanceId) -> InstanceName;
 /// The facts of one commit. `answer`: the instance's answer that led to it, if one did.
 pub fn facts_of(persist: &Persist, answer: Option<&Answer>, name: Name<'_>) -> Vec<Fact> {
     match persist {
-        Persist::Record { lane, instance, record } => facts_of_record(*lane, *instance, record, answer, name),
+        Persist::Record { lane, instance, record, .. } => facts_of_record(*lane, *instance, record, answer, name),
         Persist::Divergence { replicas, cause } => {
             replicas.iter().map(|replica| divergence(*replica, *cause, answer, name)).collect()
         }

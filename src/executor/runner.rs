@@ -28,7 +28,7 @@ use crate::journal::{Fact, Request};
 use crate::lasting::LastingStates;
 use crate::order::{
     Action, Examination, Health, Input, Outcome, Persist, Purpose, Repeat, Resolved, Retry, SendPriority, Touched,
-    Verdict, WaitReason,
+    Urgency, Verdict, WaitReason,
 };
 use crate::proof::{self, CrashPoint};
 
@@ -151,14 +151,18 @@ impl Runner {
             proof::pass(CrashPoint::BeforeMark);
         }
         self.tell(&persist);
-        let (recorded, began) = (self.core.journal().record(facts), clock::now());
+        let urgency = match &persist {
+            Persist::Record { urgency, .. } => *urgency,
+            _ => Urgency::Now,
+        };
+        let (recorded, began) = (self.core.journal().record_with(facts, urgency), clock::now());
         let (core, resources) = (Arc::clone(&self.core), Arc::clone(&self.resources));
         let guard = self.core.ends_with_a_panic(None);
         tokio::spawn(async move {
             let _guard = guard;
             recorded.await;
             match persist {
-                Persist::Record { lane, instance, record } => {
+                Persist::Record { lane, instance, record, .. } => {
                     proof::pass(CrashPoint::AfterMark);
                     if !record.admitted.is_empty() && !record.changes.is_empty() {
                         proof::pass(CrashPoint::AfterCutover);
@@ -180,7 +184,7 @@ impl Runner {
                 let instance = self.core.registry.name(*instance);
                 warn!(%seq, %instance, "the instance died while it had this write: no other one gets it");
             }
-            Persist::Record { lane, instance, record } => {
+            Persist::Record { lane, instance, record, .. } => {
                 let instance = self.core.registry.name(*instance);
                 for (seq, _) in record.verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Quarantined) {
                     warn!(%lane, %seq, %instance, "quarantined: writes like it are refused there until that is lifted");

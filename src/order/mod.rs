@@ -29,7 +29,7 @@ pub use board::{
     Action, Board, ClientAnswer, Comparison, Consequences, Consistency, CutoverOutcome, CutoverState, DivergenceCause,
     Effect, Evidence, Examination, Health, Input, Intent, Keeping, LaneView, LastCopies, NotReady, ObjectVersion,
     Obstacle, Outcome, Persist, Purpose, Reach, Rebuild, Record, Repeat, Resolved, RestoredEntry, RestoredLane,
-    RestoredProgress, Retry, SendPriority, Submission, WaitId, WaitReason,
+    RestoredProgress, Retry, SendPriority, Submission, Urgency, WaitId, WaitReason,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};

@@ -31,7 +31,7 @@ impl World {
                 self.g9_no_contrary(*seq, *verdict, *ack_state);
                 self.r2_r3_answer(*lane, *seq, *verdict);
             }
-            Effect::Persist(Persist::Record { record, lane, instance }) => {
+            Effect::Persist(Persist::Record { record, lane, instance, .. }) => {
                 self.see_record(*lane, *instance, record);
                 self.note_record(*lane, *instance, record);
             }

@@ -352,7 +352,7 @@ impl Journal {
 /// The report to the board once this is durable, and the verdicts in it.
 fn report(persist: Persist) -> Option<(Input, Vec<(Seq, Verdict)>)> {
     match persist {
-        Persist::Record { lane, instance, record } => Some((Input::Recorded { lane, instance }, record.verdicts)),
+        Persist::Record { lane, instance, record, .. } => Some((Input::Recorded { lane, instance }, record.verdicts)),
         Persist::Voids { lane, seqs } => {
             let verdicts = seqs.iter().map(|seq| (*seq, Verdict::Void)).collect();
             Some((Input::VoidsRecorded { lane, seqs }, verdicts))

@@ -169,7 +169,7 @@ impl Safety {
             ApplicationReport::Failed { .. } | ApplicationReport::GivenUp { .. } => 0,
         };
         let quota = self.core.applications_quota();
-        if !quota.claim(bytes) {
+        if !quota.claim_answer(bytes) {
             return Err(Refusal::ApplicationsFull { limit: quota.limit() });
         }
         self.record_claimed(fact, bytes, id).await?;

@@ -1,7 +1,7 @@
 //! The group commit in front of any store: many writers, one flush.
 //!
 //! Decides what goes into which commit and what its outcome means for each caller. It takes everything that waits,
-//! commits, and repeats: no artificial delay. It does not know what an entry means; a [`DurableSink`] receives what
+//! commits, and repeats. Only what nobody waits for is delayed, for a moment, so that it goes along with what comes. It does not know what an entry means; a [`DurableSink`] receives what
 //! became durable, in order, and puts it into the lanes.
 
 mod breach;
@@ -28,6 +28,7 @@ use super::{Draft, Fact, Store};
 use crate::clock;
 use crate::ids::Seq;
 use crate::metrics;
+use crate::order::Urgency;
 
 /// A journal that does not know yet where durable entries go.
 #[must_use = "nothing is committed until it is connected"]
@@ -98,7 +99,12 @@ impl Journal {
     /// Makes the facts durable, in one commit, after all facts handed over before. The order is that of the calls,
     /// not of the awaiting. Never fails: it waits as long as the journal is away, and for ever once the task ended.
     pub fn record(&self, facts: Vec<Fact>) -> impl Future<Output = ()> + Send + 'static {
-        let recorded = self.queue.record(facts);
+        self.record_with(facts, Urgency::Now)
+    }
+
+    /// As [`Journal::record`]; what is not urgent goes along with the next append, or is committed a moment later.
+    pub fn record_with(&self, facts: Vec<Fact>, urgency: Urgency) -> impl Future<Output = ()> + Send + 'static {
+        let recorded = self.queue.record(facts, urgency);
         async move {
             if recorded.await.is_err() {
                 // They may not be durable; the caller is about to be stopped as well.
@@ -143,7 +149,8 @@ impl Journal {
         self.queue.watches.watch(seq)
     }
 
-    /// Puts the facts into the next commit, after all facts handed over before. For statuses, for which no caller waits.
+    /// Puts the facts into the next commit, after all facts handed over before. For statuses, for which no caller waits:
+    /// they make no commit of their own at once.
     /// While more facts wait than [`JournalOptions::queue_entries`], [`Fact::Retried`] is dropped and counted; all
     /// others are kept.
     pub fn record_later(&self, facts: Vec<Fact>) {

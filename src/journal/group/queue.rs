@@ -14,6 +14,7 @@ use super::interface::{AppendError, Committed, JournalOptions, Judge, Judgement}
 use super::stats::JournalStats;
 use super::watches::Watches;
 use crate::journal::{ClientKey, Draft, Fact};
+use crate::order::Urgency;
 
 /// An append, and where its answer goes.
 pub(super) struct Waiting {
@@ -77,6 +78,8 @@ struct State {
     /// Facts in `facts`, all groups together.
     facts_len: usize,
     next_ticket: u64,
+    /// Something of it is waited for.
+    urgent: bool,
     closed: bool,
 }
 
@@ -117,7 +120,7 @@ impl Queue {
         state.next_ticket += 1;
         let (reply, answer) = oneshot::channel();
         state.appends.push_back(Waiting { ticket, draft, judge, reply });
-        self.arrived(&state);
+        self.arrived(&mut state, Urgency::Now);
         Ok((ticket, answer))
     }
 
@@ -130,10 +133,10 @@ impl Queue {
         withdrawn.is_some()
     }
 
-    /// Queues facts that a caller waits for.
-    pub(super) fn record(&self, facts: Vec<Fact>) -> oneshot::Receiver<()> {
+    /// Queues facts whose caller is told when they are durable.
+    pub(super) fn record(&self, facts: Vec<Fact>, urgency: Urgency) -> oneshot::Receiver<()> {
         let (reply, answer) = oneshot::channel();
-        self.push(Facts { facts, reply: Some(reply), hold: None });
+        self.push(Facts { facts, reply: Some(reply), hold: None }, urgency);
         answer
     }
 
@@ -150,7 +153,7 @@ impl Queue {
         }
         let (reply, answer) = oneshot::channel();
         let hold = Arc::new(Hold::default());
-        self.push(Facts { facts, reply: Some(reply), hold: Some(Arc::clone(&hold)) });
+        self.push(Facts { facts, reply: Some(reply), hold: Some(Arc::clone(&hold)) }, Urgency::Now);
         Ok((answer, hold))
     }
 
@@ -164,17 +167,17 @@ impl Queue {
             let shed = u64::try_from(before - facts.len()).unwrap_or(u64::MAX);
             self.stats.facts_shed.fetch_add(shed, Ordering::Relaxed);
         }
-        self.push(Facts { facts, reply: None, hold: None });
+        self.push(Facts { facts, reply: None, hold: None }, Urgency::WithTheNext);
     }
 
-    fn push(&self, facts: Facts) {
+    fn push(&self, facts: Facts, urgency: Urgency) {
         if facts.facts.is_empty() && facts.reply.is_none() {
             return;
         }
         let mut state = self.state();
         state.facts_len += facts.facts.len();
         state.facts.push_back(facts);
-        self.arrived(&state);
+        self.arrived(&mut state, urgency);
     }
 
     /// Puts facts back in front: their commit failed.
@@ -185,6 +188,8 @@ impl Queue {
             state.facts_len += facts.facts.len();
             state.facts.push_front(facts);
         }
+        // They have waited for long enough.
+        state.urgent = true;
         self.count(&state);
     }
 
@@ -202,8 +207,20 @@ impl Queue {
         }
         state.facts_len -= facts;
         self.take_appends(&mut state, &mut taken);
+        state.urgent &= !state.facts.is_empty() || !state.appends.is_empty();
         self.count(&state);
         taken
+    }
+
+    /// Entries have come into their lanes: they may wait for what is here.
+    pub(super) fn hurry(&self) {
+        self.state().urgent = true;
+    }
+
+    /// Whether what waits may go along with what comes next: nobody waits for it.
+    pub(super) fn may_linger(&self) -> bool {
+        let state = self.state();
+        !state.urgent && !state.closed && !state.facts.is_empty()
     }
 
     fn take_appends(&self, state: &mut State, taken: &mut Taken) {
@@ -257,9 +274,14 @@ impl Queue {
         self.count(&state);
     }
 
-    fn arrived(&self, state: &State) {
+    fn arrived(&self, state: &mut State, urgency: Urgency) {
+        let is_first = state.facts.len() + state.appends.len() == 1;
+        state.urgent = urgency == Urgency::Now || state.urgent && !is_first;
         self.count(state);
-        self.arrived.notify_one();
+        // The task knows of it already, unless it is the first one or cannot wait.
+        if is_first || state.urgent {
+            self.arrived.notify_one();
+        }
     }
 
     fn count(&self, state: &State) {

@@ -5,13 +5,21 @@
 
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::time::timeout_at;
 
 use super::breach;
 use super::commit::{Commits, Committer, Next, PAUSE, longer};
 use super::interface::{Appended, DurableSink};
 use super::queue::Queue;
+use crate::clock;
 use crate::journal::Store;
 use crate::proof::{self, CrashPoint, Rule};
+
+/// How long facts that nobody waits for wait for company: a client that was answered writes again within that time, and a
+/// commit costs its flush however little it contains. A crash meanwhile sends entries again, as one during the commit does.
+const LINGER: Duration = Duration::from_millis(2);
 
 /// Does the journal's work while it runs.
 #[must_use = "nothing is committed until it runs"]
@@ -70,10 +78,21 @@ impl JournalTask {
         Ended::Stopped
     }
 
+    /// Waits for company, as long as all that waits can.
+    async fn linger(&self) {
+        let end = clock::runtime_now() + LINGER;
+        while self.queue.may_linger() {
+            if timeout_at(end, self.queue.arrived.notified()).await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Works until the queue is closed and empty.
     async fn work(&self) -> Ended {
         let mut pause = PAUSE.0;
         loop {
+            self.linger().await;
             // Checked before `take`, so that everything queued before the close is taken.
             let closed = self.queue.is_closed();
             let taken = self.queue.take();
@@ -88,8 +107,14 @@ impl JournalTask {
             if taken.is_empty() {
                 continue;
             }
+            let brings_entries = !taken.appends.is_empty();
             match self.commits.commit(taken).await {
-                Next::Now => pause = PAUSE.0,
+                Next::Now => {
+                    pause = PAUSE.0;
+                    if brings_entries {
+                        self.queue.hurry();
+                    }
+                }
                 Next::Later => {
                     tokio::time::sleep(pause).await;
                     pause = longer(pause, self.queue.options.timeout);

@@ -9,11 +9,15 @@ use std::time::Duration;
 use super::{CapacityError, RetentionOptions, capacity};
 use crate::clock::Timestamp;
 use crate::journal::{
-    ApplicationReport, AuditQuery, Batch, Fact, Filter, OperationType, Status, Store, TimingGap, Trimming,
+    APPLICATION_BYTES, ApplicationReport, AuditQuery, Batch, Fact, Filter, OperationType, Status, Store, TimingGap,
+    Trimming,
 };
 
 /// Operations that one commit ends.
 const BATCH: u32 = 500;
+
+/// An answer that needs no room.
+const ANSWER_BYTES: u64 = APPLICATION_BYTES;
 
 /// What they take, and may take. It is measured now and then, and counted in between.
 #[derive(Debug)]
@@ -40,6 +44,16 @@ impl ApplicationQuota {
             self.refused.fetch_add(1, Ordering::Relaxed);
         }
         claimed
+    }
+
+    /// Whether an operation may end with an answer of so many bytes. A short one always may, so that an operation that could
+    /// begin can end: each does once, and took more than that when it began.
+    pub fn claim_answer(&self, bytes: u64) -> bool {
+        if bytes > ANSWER_BYTES {
+            return self.claim(bytes);
+        }
+        self.used.fetch_add(bytes, Ordering::AcqRel);
+        true
     }
 
     /// They were not journaled.
@@ -147,5 +161,14 @@ mod tests {
         assert_eq!((quota.used(), quota.refused()), (100, 3));
         quota.measured(100, 50);
         assert!(!quota.claim(0), "the limit is lower since a reload");
+    }
+
+    #[test]
+    fn what_could_begin_can_end() {
+        let quota = ApplicationQuota::default();
+        quota.measured(100, 50);
+        assert!(quota.claim_answer(0) && quota.claim_answer(ANSWER_BYTES));
+        assert!(!quota.claim_answer(ANSWER_BYTES + 1), "a long answer needs room");
+        assert_eq!((quota.used(), quota.refused()), (100 + ANSWER_BYTES, 1));
     }
 }

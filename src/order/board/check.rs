@@ -38,7 +38,7 @@ impl Board {
         for effect in effects {
             let checked = match effect {
                 Effect::Perform(action) => self.check_action(action),
-                Effect::Persist(Persist::Record { lane, instance, record }) => {
+                Effect::Persist(Persist::Record { lane, instance, record, .. }) => {
                     let is_recording = self
                         .lanes
                         .get(lane)

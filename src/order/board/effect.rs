@@ -36,7 +36,7 @@ pub struct ClientAnswer {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Persist {
     /// One replica's outcome; report [`Input::Recorded`](super::Input::Recorded).
-    Record { lane: LaneId, instance: InstanceId, record: Record },
+    Record { lane: LaneId, instance: InstanceId, record: Record, urgency: Urgency },
     /// These replicas are diverged. No report.
     Divergence { replicas: Vec<(LaneId, InstanceId)>, cause: DivergenceCause },
     /// The void verdicts of these entries; report [`Input::VoidsRecorded`](super::Input::VoidsRecorded).
@@ -48,6 +48,16 @@ pub enum Persist {
     /// This entry, which was never executed anywhere, is abandoned (rule R15); report
     /// [`Input::WithdrawalRecorded`](super::Input::WithdrawalRecorded).
     Withdrawal { lane: LaneId, seq: Seq },
+}
+
+/// How soon a record must be durable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Urgency {
+    /// A client, or the lane's next entry, waits for it.
+    Now,
+    /// Nothing waits for it: it may go along with the next append. A crash before that sends its entries again, as any crash
+    /// before the record does.
+    WithTheNext,
 }
 
 /// Why replicas are diverged, as far as operators should know.
@@ -101,6 +111,18 @@ pub struct Record {
     /// Condemned because another copy is kept (rule R18).
     pub condemned: Vec<((LaneId, InstanceId), Evidence)>,
     pub admitted: Vec<(LaneId, InstanceId)>,
+}
+
+impl Record {
+    /// Whether it says how far the replica is and what became of entries, and nothing else.
+    pub(super) fn is_progress(&self) -> bool {
+        let Record { through: _, verdicts: _, changes, diverged, quarantined, condemned, admitted } = self;
+        changes.is_empty()
+            && diverged.is_empty()
+            && quarantined.is_empty()
+            && condemned.is_empty()
+            && admitted.is_empty()
+    }
 }
 
 /// Something to be performed.

@@ -45,6 +45,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub use cutover::CutoverState;
 pub use effect::{
     Action, ClientAnswer, DivergenceCause, Effect, Evidence, Persist, Purpose, Record, Repeat, SendPriority,
+    Urgency,
 };
 pub use input::{
     Comparison, Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission,

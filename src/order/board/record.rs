@@ -1,6 +1,6 @@
 //! What waits for the journal, and what happens once it is durable (rule R2).
 
-use super::{Board, ClientAnswer, Comparison, Effect, Persist, Record, known, never};
+use super::{Board, ClientAnswer, Comparison, Effect, Persist, Record, Urgency, known, never};
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::admission::Admission;
 use crate::order::entry::{Kind, Verdict};
@@ -20,7 +20,9 @@ impl Board {
         let progress = lane.progress_mut(instance);
         progress.in_flight = InFlight::Recording { through: record.through.unwrap_or(progress.durable) };
         progress.pending = pending;
-        effects.push(Effect::Persist(Persist::Record { lane: id, instance, record }));
+        let waits = id == LaneId::Catalog || !progress.pending.answers.is_empty() || !lane.has_all(instance);
+        let urgency = if waits || !record.is_progress() { Urgency::Now } else { Urgency::WithTheNext };
+        effects.push(Effect::Persist(Persist::Record { lane: id, instance, record, urgency }));
     }
 
     pub(super) fn recorded(&mut self, id: LaneId, instance: InstanceId, effects: &mut Vec<Effect>) {

@@ -35,6 +35,11 @@ impl Fake {
         self.script.lock().unwrap().plans.push_back(plan);
     }
 
+    /// Commits that were asked for.
+    pub(super) fn commits(&self) -> usize {
+        self.script.lock().unwrap().commits
+    }
+
     pub(super) fn facts(&self) -> Vec<String> {
         self.script.lock().unwrap().facts.iter().map(|fact| format!("{fact:?}")).collect()
     }

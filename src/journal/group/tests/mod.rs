@@ -70,7 +70,7 @@ impl Fixture {
     async fn hold(&self) -> oneshot::Sender<()> {
         let (release, released) = oneshot::channel();
         self.store.plan(Plan::Hold(released));
-        self.journal.record_later(vec![fact(0)]);
+        drop(self.journal.record(vec![fact(0)]));
         self.store.entered.notified().await;
         release
     }

@@ -22,7 +22,7 @@ fn below_the_floor(durable: u64, state: LaneState) -> Rig {
 
 fn joins(effects: &[Effect]) -> Vec<Option<Seq>> {
     let joins = |effect: &Effect| match effect {
-        Effect::Persist(Persist::Record { lane: LaneId::Catalog, instance: B, record })
+        Effect::Persist(Persist::Record { lane: LaneId::Catalog, instance: B, record, .. })
             if !record.admitted.is_empty() =>
         {
             Some(record.through)

@@ -46,6 +46,29 @@ fn r2_an_applied_write_is_answered_at_once_and_one_with_its_own_id_when_recorded
 }
 
 #[test]
+fn r2_progress_that_nothing_waits_for_may_become_durable_with_the_next_write() {
+    let urgency = |effects: &[Effect]| {
+        let of = |effect: &Effect| match effect {
+            Effect::Persist(Persist::Record { urgency, .. }) => Some(*urgency),
+            _ => None,
+        };
+        effects.iter().find_map(of).expect("a record")
+    };
+    let mut rig = Rig::new(1);
+    rig.write(Kind::Delete);
+    assert_eq!(urgency(&rig.applied(A)), Urgency::WithTheNext);
+    rig.recorded(lane(), A);
+    rig.write(Kind::Delete);
+    rig.write(Kind::Delete);
+    assert_eq!(urgency(&rig.applied(A)), Urgency::Now, "the next entry waits for it");
+    rig.recorded(lane(), A);
+    assert_eq!(urgency(&rig.rejected(A)), Urgency::Now, "its client waits for it");
+    rig.recorded(lane(), A);
+    rig.submit(lane(), profile(Kind::Delete), Intent::Plain, AckPolicy::Durable);
+    assert_eq!(urgency(&rig.applied(A)), Urgency::Now, "its client waits for it");
+}
+
+#[test]
 fn r2_a_run_without_an_answer_is_sent_again_first_and_one_by_one() {
     let mut rig = Rig::new(1);
     rig.write(Kind::Add);
