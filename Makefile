@@ -4,7 +4,7 @@ CACHE := $(CHROMA_EDGE_CACHE)
 # A cmake of our own is used only where the system has none; a node only where the system's is too old.
 export PATH := $(CACHE)/node-bin:$(PATH):$(CACHE)/tools/bin
 
-.PHONY: help setup run demo test use-cases recipes clients packages check bench chaos hostile fuzz proof-of-proof compatibility fmt check-deploy deb check-deb nginx-loss use-case-7
+.PHONY: help setup run demo test use-cases recipes clients packages check bench chaos hostile fuzz fuzz-guided proof-of-proof compatibility fmt check-deploy deb check-deb nginx-loss use-case-7
 
 help: ## what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 16
@@ -43,6 +43,9 @@ hostile: ## mutated requests of every kind, from a seed: [SEED=n] [SECONDS=n]
 fuzz: ## mutated bytes into whatever reads bytes of strangers, from a seed: [SEED=n] [SECONDS=n]
 	@FUZZ_SEED=$(or $(SEED),$(FUZZ_SEED)) FUZZ_SECONDS=$(if $(filter command line,$(origin SECONDS)),$(SECONDS)) \
 	cargo test --locked --test fuzz -- as_told --ignored --exact --nocapture
+
+fuzz-guided: ## the same readers, before libFuzzer, which looks for what reaches new code: [SEED=n] [SECONDS=n]
+	@SEED=$(SEED) SECONDS_TO_RUN=$(if $(filter command line,$(origin SECONDS)),$(SECONDS)) scripts/fuzz_guided.sh
 
 proof-of-proof: ## rules broken on purpose, and caught: [RULE=name] [STORE=sqlite|postgres], see docs/proof.md
 	@scripts/setup.sh test

@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, clippy::panic, reason = "a test may fail by panic")]
 
 mod corpus;
+mod draw;
 mod mutate;
 mod targets;
 

@@ -2,6 +2,8 @@
 
 use testkit::random::Random;
 
+use crate::draw::Draw;
+
 /// What readers trip over.
 const PIECES: [&[u8]; 42] = [
     b"\"",
@@ -48,18 +50,19 @@ const PIECES: [&[u8]; 42] = [
     b"id",
 ];
 
-/// One of these, changed a few times: mostly once or twice.
-pub fn changed(random: &mut Random, corpus: &[&str]) -> Vec<u8> {
-    let mut bytes = random.pick(corpus).as_bytes().to_vec();
-    for _ in 0..=random.index(6) * random.index(2) {
-        change(random, &mut bytes, corpus);
+impl Draw for Random {
+    fn index(&mut self, below: usize) -> usize {
+        Random::index(self, below)
     }
-    bytes
-}
 
-/// The same, as text.
-pub fn text(random: &mut Random, corpus: &[&str]) -> String {
-    String::from_utf8_lossy(&changed(random, corpus)).into_owned()
+    /// One of these, changed a few times: mostly once or twice.
+    fn bytes(&mut self, corpus: &[&str]) -> Vec<u8> {
+        let mut bytes = self.pick(corpus).as_bytes().to_vec();
+        for _ in 0..=Random::index(self, 6) * Random::index(self, 2) {
+            change(self, &mut bytes, corpus);
+        }
+        bytes
+    }
 }
 
 fn change(random: &mut Random, bytes: &mut Vec<u8>, corpus: &[&str]) {

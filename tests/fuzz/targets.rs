@@ -13,16 +13,15 @@ use chroma_edge::ids::{CollectionId, InstanceCollectionId};
 use chroma_edge::order::Kind;
 use http::{HeaderMap, HeaderValue};
 use serde_json::Value;
-use testkit::random::Random;
 use uuid::Uuid;
 
 use crate::corpus::{ANSWERS, CATALOG, CONFIGURATIONS, CREDENTIALS, PATHS, RECORDS};
-use crate::mutate::{changed, text};
+use crate::draw::Draw;
 
 /// Something that reads.
 pub struct Target {
     pub name: &'static str,
-    pub run: fn(&mut Random),
+    pub run: fn(&mut dyn Draw),
 }
 
 pub const TARGETS: &[Target] = &[
@@ -37,11 +36,12 @@ pub const TARGETS: &[Target] = &[
 
 const METHODS: [&str; 8] = ["GET", "HEAD", "OPTIONS", "POST", "PUT", "PATCH", "DELETE", "get"];
 const KINDS: [Kind; 4] = [Kind::Add, Kind::Update, Kind::Upsert, Kind::Delete];
+const CALLS: [Call; 4] = [Call::Write(Kind::Add), Call::Write(Kind::Reset), Call::RecordRead, Call::CatalogRead];
 const ID: Uuid = Uuid::from_u128(0x0190_a5d8_0000_7000_8000_0000_0000_0001);
 const OTHER: Uuid = Uuid::from_u128(0x0190_a5d8_0000_7000_8000_0000_0000_00ff);
 
-fn paths(random: &mut Random) {
-    let (method, path) = (*random.pick(&METHODS), text(random, PATHS));
+fn paths(drawn: &mut dyn Draw) {
+    let (method, path) = (METHODS[drawn.index(METHODS.len())], drawn.text(PATHS));
     let operation = route(method, &path);
     let plain = path.split(['?', '#']).next().unwrap_or_default();
     let is_safe = matches!(method, "GET" | "HEAD" | "OPTIONS");
@@ -89,8 +89,8 @@ fn paths(random: &mut Random) {
     }
 }
 
-fn records(random: &mut Random) {
-    let (kind, body) = (*random.pick(&KINDS), changed(random, RECORDS));
+fn records(drawn: &mut dyn Draw) {
+    let (kind, body) = (KINDS[drawn.index(KINDS.len())], drawn.bytes(RECORDS));
     let _ = chroma::scan_read(&body);
     let _ = (chroma::deletes_by_condition(&body), chroma::ids_in(&body));
     let Ok(scan) = scan_records(kind, &body, Some("application/json"), None) else { return };
@@ -108,9 +108,9 @@ fn records(random: &mut Random) {
     }
 }
 
-fn merged(random: &mut Random) {
-    let kind = *random.pick(&KINDS);
-    let bodies: Vec<Vec<u8>> = (0..1 + random.index(4)).map(|_| changed(random, RECORDS)).collect();
+fn merged(drawn: &mut dyn Draw) {
+    let kind = KINDS[drawn.index(KINDS.len())];
+    let bodies: Vec<Vec<u8>> = (0..1 + drawn.index(4)).map(|_| drawn.bytes(RECORDS)).collect();
     let all: Vec<&[u8]> = bodies.iter().map(Vec::as_slice).collect();
     let scan = |body: &[u8]| scan_records(kind, body, None, None).ok().and_then(|scan| scan.merge);
     let found = merge(kind, &all);
@@ -130,8 +130,8 @@ fn merged(random: &mut Random) {
     assert_eq!(together.docs, merges.iter().map(|one| one.docs).sum::<u32>());
 }
 
-fn catalog(random: &mut Random) {
-    let body = changed(random, CATALOG);
+fn catalog(drawn: &mut dyn Draw) {
+    let body = drawn.bytes(CATALOG);
     let _ = (chroma::scan_create_tenant(&body), chroma::scan_create_database(&body));
     let _ = chroma::scan_update_collection(&body);
     if let Ok(Scanned::Read(create)) = chroma::scan_create_collection(&body) {
@@ -141,10 +141,10 @@ fn catalog(random: &mut Random) {
     }
 }
 
-fn answers(random: &mut Random) {
-    let body = changed(random, ANSWERS);
-    let status = u16::try_from(random.index(1000)).expect("a status");
-    let call = *random.pick(&[Call::Write(Kind::Add), Call::Write(Kind::Reset), Call::RecordRead, Call::CatalogRead]);
+fn answers(drawn: &mut dyn Draw) {
+    let status = u16::try_from(drawn.index(1000)).expect("a status");
+    let call = CALLS[drawn.index(CALLS.len())];
+    let body = drawn.bytes(ANSWERS);
     let _ = (classify(call, status, &body), chroma::signature(status, &body));
     let _ = (chroma::is_write_path_dead(&body), chroma::failed_while_reading(&body));
     let known = |id: InstanceCollectionId| (id.uuid() == ID).then(|| CollectionId::new(OTHER));
@@ -172,15 +172,15 @@ fn answers(random: &mut Random) {
     let _ = chroma::definition_difference(&body, &body);
 }
 
-fn configurations(random: &mut Random) {
-    let text = text(random, CONFIGURATIONS);
+fn configurations(drawn: &mut dyn Draw) {
+    let text = drawn.text(CONFIGURATIONS);
     match config::parse("edge.yaml", &text, &|_| None) {
         Ok(config) => assert!(!config.instances.is_empty(), "{text}"),
         Err(mistakes) => assert!(!mistakes.to_string().is_empty(), "{text}"),
     }
 }
 
-fn credentials(random: &mut Random) {
+fn credentials(drawn: &mut dyn Draw) {
     let keys = Keys::secret(b"0123456789abcdef0123456789abcdef").expect("a secret");
     let names = ["chroma_role", "chroma_tenants", "chroma_databases", "chroma_collections"].map(str::to_owned);
     let [role, tenants, databases, collections] = names;
@@ -190,8 +190,8 @@ fn credentials(random: &mut Random) {
     let gate = Gate::Asks { tokens: Vec::new().into(), issuer: Some(issuer.into()) };
     let mut headers = HeaderMap::new();
     for name in ["authorization", "x-chroma-token"] {
-        if random.percent(70)
-            && let Ok(value) = HeaderValue::from_bytes(&changed(random, CREDENTIALS))
+        if drawn.index(100) < 70
+            && let Ok(value) = HeaderValue::from_bytes(&drawn.bytes(CREDENTIALS))
         {
             headers.append(name, value);
         }
