@@ -39,6 +39,7 @@ mod full_requests;
 mod gateway;
 mod handover;
 mod handover_refused;
+mod handover_tls;
 mod harness;
 mod healing;
 mod healing_limits;
