@@ -55,8 +55,9 @@ fn what_is_there_is_said_in_words() {
     assert_eq!(text.lines().filter(|line| line.contains("is a Chroma server")).count(), 2, "{text}");
     assert!(text.contains("serve makes it"), "{text}");
     assert_problem(&primary, &some_web_server(), None, "a web server (apache), but no Chroma");
-    assert_problem(&primary, "http://127.0.0.1:1", None, "cannot be reached");
-    assert_problem(&primary, &replica, Some("postgres://nobody@127.0.0.1:1/none"), "the journal in");
+    assert_problem(&primary, "http://127.0.0.1:1", None, "cannot be reached: the connection was refused");
+    let words = "/none: cannot connect to 127.0.0.1:1: error connecting to server: Connection refused";
+    assert_problem(&primary, &replica, Some("postgres://nobody@127.0.0.1:1/none"), words);
     #[cfg(feature = "tls")]
     assert_problem(&primary, &replica.replace("http:", "https:"), None, "speaks plain HTTP");
 }

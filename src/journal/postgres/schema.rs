@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::codec::row::get;
 use super::commit::fence::{FOUND, Found};
 use super::connection::connect::{
-    ConnectError, Exclusive, FirstHost, Patience, Purpose, Session, Sessions, explain, pool,
+    ConnectError, Exclusive, FirstHost, Patience, Purpose, Session, Sessions, explain, lend, pool,
 };
 use super::connection::tls;
 use super::connection::url::DatabaseUrl;
@@ -120,9 +120,9 @@ impl Schema {
     }
 
     pub(super) async fn session(&self) -> Result<Exclusive, SchemaError> {
-        let loan = self.sessions.get().await.map_err(|error| match error {
-            deadpool::managed::PoolError::Backend(ConnectError::Refused(text)) => SchemaError::Refused(text),
-            error => SchemaError::Unavailable(error.to_string()),
+        let loan = lend(&self.sessions).await.map_err(|error| match error {
+            ConnectError::Refused(text) => SchemaError::Refused(text),
+            ConnectError::Unreachable(text) => SchemaError::Unavailable(text),
         })?;
         Ok(Exclusive::new(loan))
     }
