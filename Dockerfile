@@ -23,7 +23,7 @@ VOLUME /var/lib/chroma-edge/data
 ENV PORT=8000
 EXPOSE 8000
 # Unhealthy while it serves nobody; an edge that lacks one server is not. The start may take the time that comparing existing
-# content takes.
+# content takes. It needs no token, and speaks HTTP to this port: with edge.tls, or another edge.listen, override it.
 HEALTHCHECK --interval=10s --timeout=3s --start-period=45s \
     CMD chroma-edge status --url "http://127.0.0.1:${PORT}" >/dev/null; test $? -lt 2
 ENTRYPOINT ["chroma-edge"]

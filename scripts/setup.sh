@@ -13,6 +13,8 @@ CLIENT_VERSION=1.5.9
 JS_CLIENT_VERSION=3.5.0
 LANGCHAIN_VERSION=1.1.0
 LLAMAINDEX_VERSION=0.6.0
+HAYSTACK_VERSION=5.0.0
+HAYSTACK_AI_VERSION=3.4.1
 CMAKE_WHEEL=3.31.6
 NODE_WHEEL=22.20.0
 TYPESCRIPT_VERSION=5.9.3
@@ -115,7 +117,7 @@ need_client() { wheel "$cache/client" "chromadb-client==$CLIENT_VERSION"; }
 # The frameworks of docs/recipes/ with the whole Python library of Chroma, as their users have it: about 800 MB, some minutes.
 need_recipes() {
     wheel "$cache/recipes" \
-        "langchain-chroma==$LANGCHAIN_VERSION llama-index-vector-stores-chroma==$LLAMAINDEX_VERSION chromadb==$CHROMA_VERSION"
+        "langchain-chroma==$LANGCHAIN_VERSION llama-index-vector-stores-chroma==$LLAMAINDEX_VERSION chroma-haystack==$HAYSTACK_VERSION haystack-ai==$HAYSTACK_AI_VERSION chromadb==$CHROMA_VERSION"
 }
 
 node_is_new_enough() {

@@ -130,6 +130,7 @@ impl Admin {
             "state": state,
             "at": audit.at.millis(),
             "records": audit.records,
+            "left_out": audit.left_out.iter().map(|instance| name(*instance)).collect::<Vec<_>>(),
             "equal_as_of": audit.equal_as_of.map(|at| at.millis()),
             "wrong_on": wrong,
             "differing": differing,

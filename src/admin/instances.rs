@@ -230,14 +230,7 @@ impl Admin {
 
     /// Why it is not drained unless somebody insists.
     pub(super) fn why_last_copy(&self, name: &str, last: &LastCopies) -> String {
-        let first = last.first.and_then(|id| {
-            let board = self.core.board();
-            board.catalog().get(id).map(|known| shown(&known.name).into_owned())
-        });
-        let what = match (last.count, first) {
-            (0, _) => "anything".to_owned(),
-            (count, first) => format!("{count} of its collections ({}, ...)", first.unwrap_or_default()),
-        };
+        let what = self.core.describe(last);
         format!("Without {name}, no other instance could serve {what}: add \"confirm\": {name:?} to insist")
     }
 

@@ -1,7 +1,7 @@
 //! `/health/live` and `/health/ready`, for orchestrators.
 //!
-//! Live: the process serves; if not, it is to be restarted. Ready: it would take a write now; if not, no client is to be
-//! sent here. A standby is live and not ready.
+//! Live: the process serves; if not, it is to be restarted. Ready: it would take a write now; if not, it may still serve
+//! reads, which `/health` says. A standby is live and not ready.
 
 use std::time::Instant;
 

@@ -77,12 +77,8 @@ impl Auditor {
     }
 
     async fn audit(&self, collection: CollectionId, pace: Pace, repair: Repair) {
-        let copies: Vec<InstanceId> = self
-            .core
-            .registry()
-            .ids()
-            .filter(|instance| self.copy(collection, *instance, &[LaneState::InStep]).is_some())
-            .collect();
+        let is_there = |instance: &InstanceId| self.copy(collection, *instance, &[LaneState::InStep]).is_some();
+        let (copies, left_out): (Vec<_>, Vec<_>) = self.core.registry().ids().partition(is_there);
         let mut finding = Finding::NothingToCompare;
         let mut records = 0;
         if let Some((first, others)) = copies.split_first() {
@@ -100,7 +96,7 @@ impl Auditor {
             }
         }
         self.tell(collection, &finding);
-        self.report.found(collection, finding, records);
+        self.report.found(collection, finding, records, left_out);
     }
 
     async fn compare_pair(

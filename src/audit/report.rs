@@ -74,6 +74,8 @@ pub struct CollectionAudit {
     pub finding: Finding,
     pub at: Timestamp,
     pub records: u64,
+    /// The instances whose copy was not compared: it is not in step, or they cannot be reached.
+    pub left_out: Vec<InstanceId>,
     /// When its copies were last found equal, since the edge began.
     pub equal_as_of: Option<Timestamp>,
 }
@@ -157,7 +159,7 @@ impl AuditReport {
         }
     }
 
-    pub(super) fn found(&self, collection: CollectionId, finding: Finding, records: u64) {
+    pub(super) fn found(&self, collection: CollectionId, finding: Finding, records: u64, left_out: Vec<InstanceId>) {
         let mut inner = self.inner();
         let (now, at) = (clock::now(), Timestamp::now());
         let before = inner.results.get(&collection).and_then(|(before, _)| before.equal_as_of);
@@ -165,7 +167,7 @@ impl AuditReport {
         inner.running = None;
         inner.records += records;
         inner.condemned += u64::from(matches!(finding, Finding::Wrong { repair: Repair::Yes, .. }));
-        inner.results.insert(collection, (CollectionAudit { finding, at, records, equal_as_of }, now));
+        inner.results.insert(collection, (CollectionAudit { finding, at, records, left_out, equal_as_of }, now));
     }
 
     /// When the collection was last audited.
@@ -231,8 +233,8 @@ mod tests {
     fn when_copies_were_equal_is_remembered_although_they_could_not_be_compared_since() {
         let report = AuditReport::default();
         let collection = CollectionId::new(Uuid::from_u128(1));
-        report.found(collection, Finding::Equal, 7);
-        report.found(collection, Finding::Unclear { why: "away".to_owned() }, 0);
+        report.found(collection, Finding::Equal, 7, Vec::new());
+        report.found(collection, Finding::Unclear { why: "away".to_owned() }, 0, Vec::new());
         let audit = report.of(collection).unwrap();
         assert!(audit.equal_as_of.is_some() && audit.finding != Finding::Equal);
         assert_eq!(report.totals(), [7, 0, 0]);

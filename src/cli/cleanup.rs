@@ -1,7 +1,7 @@
 //! `cleanup`: collections that tests have left at a live edge are removed.
 //!
 //! Decides the words, and asks first. What may be removed is decided by the prefixes (`validate/`), and what is protected by
-//! the edge. Exit code: 0 nothing is left of them, 1 something is, or the edge refused, 64 a mistake in what was asked.
+//! the edge. Exit code: 0 nothing is left of them, or they were to be listed alone, 1 something is, or the edge refused, 64 a mistake in what was asked.
 
 use std::io::{BufRead, Write};
 use std::process::ExitCode;

@@ -76,7 +76,12 @@ async fn journal(store: &JournalStore) -> Finding {
         JournalStore::Sqlite { path } => {
             let place = format!("the journal at {}", path.display());
             if !path.exists() {
-                return Finding::Fine(format!("{place} is not there yet: serve makes it"));
+                return match sqlite::could_be_made(path) {
+                    Ok(()) => Finding::Fine(format!("{place} is not there yet: serve makes it")),
+                    Err(error) => {
+                        Finding::Problem(format!("{place} is not there yet, and serve cannot make it: {error}"))
+                    }
+                };
             }
             match sqlite::differences(path) {
                 Ok(lines) if lines.is_empty() => Finding::Fine(format!("{place} is as this binary needs it")),

@@ -21,11 +21,16 @@ pub(super) struct Edge {
 }
 
 impl Edge {
-    /// A connection to it. A mistake in the address is shown, and has the exit code of one.
-    pub(super) fn operator(self) -> Result<Operator, ExitCode> {
+    /// What the operator shows to the edge, if anything.
+    pub(super) fn token(&self) -> Option<String> {
         let from_environment =
             || std::env::var_os("CHROMA_EDGE_TOKEN").map(|token| token.to_string_lossy().into_owned());
-        let token = self.token.or_else(from_environment);
+        self.token.clone().or_else(from_environment).filter(|token| !token.is_empty())
+    }
+
+    /// A connection to it. A mistake in the address is shown, and has the exit code of one.
+    pub(super) fn operator(self) -> Result<Operator, ExitCode> {
+        let token = self.token();
         Operator::at(&self.url, token.as_deref()).map_err(|mistake| {
             eprintln!("{mistake}");
             ExitCode::from(USAGE)

@@ -1,7 +1,8 @@
 //! `status`: whether a live edge is healthy, for people and for scripts.
 //!
 //! Decides the words and the exit code: 0 healthy, 1 degraded, 2 it cannot be reached or does not serve. What healthy means is
-//! the edge's to say.
+//! the edge's to say. Who has no token where one is asked for, such as the health check of a container, gets the verdict too:
+//! `/health` shows it to anybody.
 
 use std::fmt::Write as _;
 use std::io::Write;
@@ -26,15 +27,16 @@ pub(super) struct Asked {
 
 /// Runs the command.
 pub(super) fn run(asked: Asked) -> ExitCode {
+    let token = asked.edge.token();
     let operator = match asked.edge.operator() {
         Ok(operator) => operator,
         Err(code) => return code,
     };
-    let (text, code) = match look(&operator) {
+    let (text, code) = match look(&operator, token.as_deref()) {
         Ok((health, status)) => {
             let verdict = Verdict::of(health["status"].as_str());
             let shown = json!({ "verdict": verdict.as_str(), "health": health, "status": status });
-            (if asked.json { format!("{shown}\n") } else { told(verdict, &health, &status) }, verdict.code())
+            (if asked.json { format!("{shown}\n") } else { told(verdict, &health, status.as_ref()) }, verdict.code())
         }
         Err(error) if asked.json => {
             let shown = json!({ "verdict": Verdict::Away.as_str(), "error": error.to_string() });
@@ -48,10 +50,15 @@ pub(super) fn run(asked: Asked) -> ExitCode {
     code
 }
 
-fn look(operator: &Operator) -> Result<(Value, Value), CallError> {
+/// `/health`, and `/status` if it is shown.
+fn look(operator: &Operator, token: Option<&str>) -> Result<(Value, Option<Value>), CallError> {
     // It says what is wrong with a 503, too.
     let health = operator.page_whatever_its_status("/health")?;
-    Ok((health, operator.page("/status")?))
+    match operator.page("/status") {
+        Ok(status) => Ok((health, Some(status))),
+        Err(error) if token.is_none() && error.asks_for_a_token() => Ok((health, None)),
+        Err(error) => Err(error),
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -87,7 +94,14 @@ impl Verdict {
     }
 }
 
-fn told(verdict: Verdict, health: &Value, status: &Value) -> String {
+fn told(verdict: Verdict, health: &Value, status: Option<&Value>) -> String {
+    let Some(status) = status else {
+        return format!(
+            "{}: {} servers in use; which, and more, is shown to a reader's token (--token, CHROMA_EDGE_TOKEN)\n",
+            health["status"].as_str().unwrap_or(verdict.as_str()),
+            health["healthy_instances"].as_str().unwrap_or("no"),
+        );
+    };
     let number = |value: &Value| value.as_u64().unwrap_or_default();
     let mut text = String::new();
     if verdict == Verdict::Away && status["role"] == "standby" {
@@ -111,6 +125,9 @@ fn told(verdict: Verdict, health: &Value, status: &Value) -> String {
         if count > 0 {
             let _ = writeln!(text, "  {count} {what}");
         }
+    }
+    if status["healing_paused"] == true {
+        text.push_str("  healing is paused: `chroma-edge heal resume` ends that\n");
     }
     let mut rows: Vec<[String; 6]> =
         vec![["INSTANCE", "ROLE", "STATE", "TO APPLY", "DIVERGED", "LAST ERROR"].map(str::to_owned)];
@@ -149,9 +166,12 @@ mod tests {
         };
         let status = json!({ "healthy_instances": 1, "total_instances": 2, "pending_writes": 3, "in_doubt": 0,
             "without_second_copy": { "count": 2 }, "diverged": [], "instances": [instance("a", true), instance("b", false)] });
-        let text = told(Verdict::Degraded, &json!({ "halted_lanes": 0 }), &status);
+        let text = told(Verdict::Degraded, &json!({ "halted_lanes": 0 }), Some(&status));
         assert!(text.starts_with("degraded: 1 of 2 servers in use, 3 writes to apply, 0 in doubt\n"), "{text}");
         assert!(text.contains("2 collections without a second copy") && !text.contains("halted"), "{text}");
+        assert!(!text.contains("paused"), "{text}");
+        let paused = json!({ "healing_paused": true });
+        assert!(told(Verdict::Healthy, &Value::Null, Some(&paused)).contains("healing is paused"), "and forgotten");
         let last = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();
         assert!(last("a ").ends_with(" -") && last("b ").ends_with("refused"), "{text}");
     }

@@ -1,6 +1,6 @@
 //! `verify`: the servers behind a live edge are compared now, record by record.
 //!
-//! Decides the words, the table and the exit code: 1 if copies differ or could not be compared. What is compared, and what is
+//! Decides the words, the table and the exit code: 1 if copies differ, or one of them could not be compared. What is compared, and what is
 //! made anew, is the edge's.
 
 use std::process::ExitCode;
@@ -87,7 +87,8 @@ fn told(report: &Value, only: Option<&str>) -> (String, ExitCode) {
     let asked = || all.iter().filter(|one| only.is_none_or(|only| one["collection_id"] == only));
     let mut rows: Vec<[String; 5]> = vec![COLUMNS.map(str::to_owned)];
     rows.extend(asked().map(row));
-    let sound = |one: &Value| matches!(one["state"].as_str(), Some("equal" | "one_copy"));
+    // A single server has one copy of each collection, and leaves nothing out.
+    let sound = |one: &Value| matches!(one["state"].as_str(), Some("equal" | "one_copy")) && left_out(one).is_none();
     let code = if asked().all(sound) { ExitCode::SUCCESS } else { ExitCode::FAILURE };
     if rows.len() == 1 {
         return ("there is nothing to compare\n".to_owned(), code);
@@ -106,9 +107,15 @@ fn row(one: &Value) -> [String; 5] {
         (None, None) if differing["order_alone"] == true => "the same records in another order".to_owned(),
         (None, None) if differing["more"] == true => "many records: an operator decides".to_owned(),
         (None, None) if differing.is_object() => format!("an operator decides{}", first(differing)),
-        (None, None) => "-".to_owned(),
+        (None, None) => left_out(one).unwrap_or_else(|| "-".to_owned()),
     };
     [name, state, number(&one["records"]), number(&differing["records"]), why]
+}
+
+/// Of which servers nothing was compared.
+fn left_out(one: &Value) -> Option<String> {
+    let names: Vec<&str> = one["left_out"].as_array()?.iter().filter_map(Value::as_str).collect();
+    (!names.is_empty()).then(|| format!("not compared with {}: away, or not in step", names.join(", ")))
 }
 
 fn first(differing: &Value) -> String {
@@ -135,6 +142,15 @@ mod tests {
         assert_eq!(rows[2], ["more", "wrong", "0", "1", "the copy of replica is not what was written, first in a"]);
         let (text, code) = told(&report, Some("1"));
         assert_eq!((text.lines().count(), code), (2, ExitCode::SUCCESS), "nobody asked for the other one");
+        let of_one = json!({ "collection_id": "1", "collection_name": "docs", "state": "one_copy", "left_out": [] });
+        assert_eq!(told(&json!({ "collections": [of_one] }), None).1, ExitCode::SUCCESS, "there is one server");
+        for state in ["equal", "one_copy"] {
+            let away =
+                json!({ "collection_id": "1", "collection_name": "docs", "state": state, "left_out": ["b", "c"] });
+            let (text, code) = told(&json!({ "collections": [away] }), None);
+            assert!(text.contains("not compared with b, c: away, or not in step"), "{text}");
+            assert_eq!(code, ExitCode::FAILURE, "{state}: what they hold is not known");
+        }
         assert_eq!(told(&json!({ "collections": [] }), None).0, "there is nothing to compare\n");
     }
 }

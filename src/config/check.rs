@@ -4,7 +4,6 @@
 //! `ca_file`, whose absence would otherwise show only at the first connection.
 
 use std::collections::HashMap;
-use std::net::SocketAddr;
 use std::num::NonZeroU32;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -84,9 +83,10 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, lookup: Lookup<'_>, ledge
     if pingora.grace_period_seconds.is_none() {
         pingora.grace_period_seconds = Some(shutdown_grace.as_millis().div_ceil(1000) as u64);
     }
+    let (listen, admin_listen) = wire::listeners(&edge, ledger)?;
     let config = Config {
-        listen: edge.text("listen", "127.0.0.1:8000", address)?,
-        admin_listen: edge.optional("admin_listen", address).map(|found| found.value),
+        listen,
+        admin_listen,
         tls: wire::tls(&edge, ledger),
         instances,
         journal: journal(&edge, keep_ids, ledger),
@@ -131,10 +131,6 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, lookup: Lookup<'_>, ledge
 /// that one was closed with something unread (it is not used again).
 const LOG: &str = "info,refinery_core=warn,pingora_core=warn,pingora_core::connectors=off,pingora_load_balancing=error,\
     pingora_proxy=off";
-
-fn address(text: &str) -> Result<SocketAddr, String> {
-    text.parse().map_err(|_| format!("{text:?} is not an address and port such as 127.0.0.1:8000"))
-}
 
 fn log_filter(text: &str) -> Result<String, String> {
     match EnvFilter::builder().parse(text) {

@@ -1,5 +1,6 @@
 //! What connections and the heads of requests are held to, and the listener's certificates.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -30,6 +31,28 @@ pub(super) fn limits(section: &Section<'_>, clear_h2: ClearH2) -> WireLimits {
         connections: section.count("connections", 10_000, 1..=1_000_000),
         connections_per_address: section.count("connections_per_address", 5000, 1..=1_000_000),
     }
+}
+
+/// Where clients are listened for, and, if it is given, where operators are.
+pub(super) fn listeners(edge: &Section<'_>, ledger: &Ledger) -> Option<(SocketAddr, Option<SocketAddr>)> {
+    let listen = edge.text("listen", "127.0.0.1:8000", address)?;
+    let admin = edge.optional("admin_listen", address).map(|found| found.value);
+    if admin.is_some_and(|admin| cannot_share(listen, admin)) {
+        let text = format!("edge.admin_listen takes the port of edge.listen ({listen}): it needs one of its own");
+        ledger.report(edge.place("admin_listen"), text);
+    }
+    Some((listen, admin))
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    text.parse().map_err(|_| format!("{text:?} is not an address and port such as 127.0.0.1:8000"))
+}
+
+/// Whether only one of them can be had; port 0 is any that is free.
+fn cannot_share(one: SocketAddr, other: SocketAddr) -> bool {
+    let (ips, everywhere) = ((one.ip(), other.ip()), one.ip().is_unspecified() || other.ip().is_unspecified());
+    let meet = ips.0 == ips.1 || (everywhere && ips.0.is_ipv4() == ips.1.is_ipv4());
+    one.port() == other.port() && one.port() != 0 && meet
 }
 
 /// Whether HTTP/2 is spoken in clear; with TLS clients choose it there.
@@ -79,4 +102,31 @@ fn files(section: &Section<'_>, place: Location) -> Option<CertificateFiles> {
     let cert = section.required("cert", place, |path| Ok(PathBuf::from(path)));
     let key = section.required("key", place, |path| Ok(PathBuf::from(path)));
     Some(CertificateFiles { cert: cert?.value, key: key?.value })
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::config::tests::{TWO, mistake, with};
+
+    #[test]
+    fn two_listeners_do_not_share_a_port() {
+        let both = |listen: &str, admin: &str| format!("{TWO}  listen: \"{listen}\"\n  admin_listen: \"{admin}\"\n");
+        for (listen, admin) in
+            [("127.0.0.1:8000", "127.0.0.1:8000"), ("0.0.0.0:8000", "127.0.0.1:8000"), ("[::1]:8000", "[::]:8000")]
+        {
+            let found = mistake(&both(listen, admin), &[]);
+            assert!(found.starts_with("edge.yaml:6: edge.admin_listen takes the port of edge.listen"), "{found}");
+        }
+        for (listen, admin) in [
+            ("127.0.0.1:8000", "127.0.0.1:8001"),
+            ("127.0.0.1:8000", "127.0.0.2:8000"),
+            ("0.0.0.0:8000", "[::1]:8000"),
+            ("127.0.0.1:0", "127.0.0.1:0"),
+        ] {
+            assert!(with(&both(listen, admin), &[]).is_ok(), "{listen} {admin}");
+        }
+        // A variable takes what the file gives the operators.
+        let file = format!("{TWO}  admin_listen: 127.0.0.1:9000\n");
+        assert!(mistake(&file, &[("PORT", "9000")]).contains("takes the port of edge.listen (0.0.0.0:9000)"));
+    }
 }

@@ -9,7 +9,7 @@ use tracing::{info, warn};
 use super::Core;
 use super::placements::{Drain, DrainStage, Insistence, Placed, Span, Sync};
 use crate::clock::{self, Timestamp};
-use crate::ids::InstanceId;
+use crate::ids::{InstanceId, shown};
 use crate::order::{Duty, Input, LastCopies, NotReady};
 
 /// How long the writes of a lane may wait for the instance that has become the preferred one.
@@ -82,6 +82,16 @@ impl Core {
         let (name, until) = (self.registry.name(instance), span.until.map(Timestamp::millis));
         info!(instance = %name, sync = sync.as_str(), until, "drain begins: no requests of clients go to this instance");
         Ok(())
+    }
+
+    /// What would be missing, for whom a request is refused.
+    pub fn describe(&self, missing: &LastCopies) -> String {
+        let named = |id| self.board().catalog().get(id).map(|known| shown(&known.name).into_owned());
+        match (missing.count, missing.first.and_then(named).unwrap_or_default()) {
+            (0, _) => "anything".to_owned(),
+            (1, first) => format!("the collection {first}"),
+            (count, first) => format!("{count} collections ({first}, ...)"),
+        }
     }
 
     /// Ends the instance's drain. Returns whether there was one.

@@ -31,6 +31,7 @@ use super::phase::{Observation, Phase};
 use super::registry::{Generation, Registry};
 use super::sent::{Licence, Refused, SendError, Sent, Wait};
 use super::traffic::{Ended, Pooled};
+use super::words::in_words;
 use crate::clock;
 use crate::ids::InstanceId;
 use crate::proof::{self, CrashPoint};
@@ -469,7 +470,7 @@ impl Progress {
 
 fn not_sent(error: &BError) -> SendError {
     let refused = if error.etype() == &ErrorType::ConnectRefused { Refused::Yes } else { Refused::No };
-    SendError::NotSent { reason: error.to_string(), refused }
+    SendError::NotSent { reason: in_words(error), refused }
 }
 
 #[cfg(test)]

@@ -27,6 +27,7 @@ use super::registry::Registry;
 use super::resolve::resolve;
 use super::traffic::Ended;
 use super::url::Tls;
+use super::words::in_words;
 use crate::clock::{self, Timestamp};
 use crate::ids::InstanceId;
 
@@ -252,9 +253,11 @@ fn report(registry: &Registry, id: InstanceId, result: Result<()>) -> Result<()>
     match &result {
         Ok(()) => registry.observe(id, Observation::ProbeOk),
         Err(error) if error.etype() == &ErrorType::ConnectRefused => {
-            registry.observe_because(id, Observation::Refused, &format!("probe: {error}"));
+            registry.observe_because(id, Observation::Refused, &format!("probe: {}", in_words(error)));
         }
-        Err(error) => registry.observe_because(id, Observation::ProbeFailed, &format!("probe: {error}")),
+        Err(error) => {
+            registry.observe_because(id, Observation::ProbeFailed, &format!("probe: {}", in_words(error)));
+        }
     }
     result
 }

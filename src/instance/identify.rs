@@ -18,7 +18,7 @@ use super::options::{HealthOptions, InstanceOptions, Timeouts};
 use super::peer::SetupError;
 use super::registry::Registry;
 use super::resolve::resolve;
-use super::sent::Licence;
+use super::sent::{Licence, SendError};
 use super::url::Tls;
 use crate::ids::InstanceId;
 
@@ -70,6 +70,7 @@ pub async fn identify(options: &InstanceOptions, limit: Duration) -> Result<Foun
             let server = answer.headers.get(header::SERVER).and_then(|value| value.to_str().ok()).map(str::to_owned);
             Found::OtherServer { status: answer.status, server }
         }
+        (_, _, Err(SendError::NotSent { reason, .. } | SendError::InDoubt { reason })) => Found::Unreachable(reason),
         (_, _, Err(error)) => Found::Unreachable(error.to_string()),
     })
 }

@@ -16,6 +16,7 @@ use super::load::InFlight;
 use super::message::{Answer, end_to_end};
 use super::registry::{Generation, Registry};
 use super::sent::SendError;
+use super::words::in_words;
 use crate::ids::InstanceId;
 
 /// An answer that is coming in. Dropping it closes its connection.
@@ -133,5 +134,5 @@ pub(super) fn announced(headers: &HeaderMap) -> Option<usize> {
 }
 
 pub(super) fn in_doubt(error: &BError) -> SendError {
-    SendError::InDoubt { reason: error.to_string() }
+    SendError::InDoubt { reason: in_words(error) }
 }

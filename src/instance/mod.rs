@@ -30,6 +30,7 @@ mod sent;
 mod target;
 mod traffic;
 mod url;
+mod words;
 
 pub use breaker::{BreakerRules, BreakerState, ReadEnd};
 pub use certificates::FileMistake;

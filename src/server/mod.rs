@@ -40,7 +40,7 @@ use self::stop::Stopper;
 use self::store::{Claiming, Opened};
 use self::traces::TraceService;
 use crate::admin::StandbyPages;
-use crate::config::{Config, SetLog};
+use crate::config::{Config, JournalStore, SetLog};
 use crate::current::Current;
 use crate::instance::Health;
 use crate::lease::Lease;
@@ -155,7 +155,12 @@ fn run(
 }
 
 fn say_what_starts(config: &Config) {
-    info!(listen = %config.listen, instances = config.instances.len(), "starting");
+    let journal = match &config.journal.store {
+        // By default it is where the process was started.
+        JournalStore::Sqlite { path } => std::path::absolute(path).as_ref().unwrap_or(path).display().to_string(),
+        JournalStore::Postgres { url } => url.to_string(),
+    };
+    info!(listen = %config.listen, instances = config.instances.len(), journal, "starting");
     info!("access: {}", config.proxy.entrance.gate.summary());
 }
 

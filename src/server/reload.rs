@@ -18,7 +18,6 @@ use super::options::{self, Options};
 use crate::admin::{Ask, Process, Reload, ReloadChange, ReloadRefusal, Reloaded, Restart};
 use crate::config::{self, Config, Difference, Mistakes, SetLog, Source};
 use crate::current::Current;
-use crate::ids::shown as shown_name;
 use crate::instance::{InstanceOptions, Registry};
 
 /// What a changed list of instances is called among the keys.
@@ -152,15 +151,12 @@ impl Reloader {
         // An edge that stands by knows nothing of it.
         let Some(core) = self.holder.core() else { return Ok(()) };
         let going: Vec<_> = removed.iter().filter_map(|name| self.registry.id_of(name)).collect();
-        let board = core.board();
-        let Some(last) = board.held_by_these_alone(&going) else { return Ok(()) };
-        let first = last.first.and_then(|id| board.catalog().get(id));
-        let first = first.map(|known| shown_name(&known.name).into_owned()).unwrap_or_default();
-        let names = removed.join(", ");
+        let Some(last) = core.board().held_by_these_alone(&going) else { return Ok(()) };
         Err(ReloadRefusal::LastCopy(format!(
-            "Without {names}, no instance holds {} of the collections ({first}, ...): make them whole elsewhere first, or \
-             name each instance that is to be taken out in \"confirm\"",
-            last.count
+            "Without {}, no instance would hold {}: make that whole elsewhere first, or name each instance that is to be taken \
+             out in \"confirm\"",
+            removed.join(", "),
+            core.describe(&last)
         )))
     }
 

@@ -221,7 +221,8 @@ impl Work for RetentionService {
         let stopped = async move { drop(shutdown.wait_for(|stop| *stop).await) };
         let registry = Arc::clone(self.core.registry());
         let configured = move || registry.names();
-        retention::run(self.store, configured, self.options, self.core, stopped).await;
+        let journal = self.core.journal().clone();
+        retention::run((self.store, journal), configured, self.options, self.core, stopped).await;
     }
 }
 

@@ -174,12 +174,12 @@ fn bad_requests_for_an_audit_are_refused() {
 /// `verify`, as an operator runs it.
 #[test]
 fn verify_prints_a_table_and_its_exit_code_says_whether_copies_are_equal() {
-    let cluster = cluster();
+    let mut cluster = cluster();
     let collection = cluster.create("docs");
     add(&cluster.client(), &collection, "a").expect(201);
     cluster.edge.wait_until_in_sync(CATCH_UP);
+    let url = cluster.client().url();
     let verify = |more: &[&str]| {
-        let url = cluster.client().url();
         let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_chroma-edge"));
         let output = command.args(["verify", "--url", &url]).args(more).output().expect("the command");
         (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
@@ -196,4 +196,11 @@ fn verify_prints_a_table_and_its_exit_code_says_whether_copies_are_equal() {
     assert_eq!(verify(&[]).0, Some(0));
     assert_eq!(verify(&["--collection", "nothing"]).0, Some(1));
     cluster.assert_converged();
+    // Nobody knows what is on a server that is away.
+    for (index, left_out) in [(1, "not compared with replica:"), (0, "not compared with primary, replica:")] {
+        cluster.servers[index].kill();
+        cluster.edge.wait_until_healthy(["primary", "replica"][index], false, CATCH_UP);
+        let (code, table) = verify(&[]);
+        assert!(code == Some(1) && table.contains(left_out), "{table}");
+    }
 }

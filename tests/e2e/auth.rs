@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use chroma_edge::auth::{Digest, Need, PAGES, Role};
-use testkit::cluster::{Cluster, add, create, ids};
+use testkit::cluster::{CATCH_UP, Cluster, add, create, ids};
 use testkit::http::{Client, DEFAULT, record_path};
+use testkit::place::{self, wait_for};
 use testkit::{ChromaServer, Edge};
 
 const TOKENS: [(&str, &str); 3] = [("reader", "reader"), ("writer", "writer"), ("admin", "admin")];
@@ -64,6 +65,26 @@ fn a_request_needs_a_token_however_it_is_brought() {
     }
     let log = cluster.edge.log();
     assert!(!log.contains("a-secret") && log.contains("needs one of 3 tokens"), "{log}");
+}
+
+/// As the health check of a container asks, which has no token.
+#[test]
+fn status_has_a_verdict_for_who_has_no_token_and_none_for_a_wrong_one() {
+    let mut cluster = guarded("");
+    let url = cluster.edge.url();
+    let status = |token: Option<&str>| {
+        let mut command = std::process::Command::new(place::binary());
+        command.env_remove("CHROMA_EDGE_TOKEN").args(["status", "--url", &url]);
+        let output = command.args(token.map(|token| format!("--token={token}"))).output().expect("the command");
+        (output.status.code(), String::from_utf8_lossy(&output.stdout).into_owned())
+    };
+    let (code, text) = status(None);
+    assert!(code == Some(0) && text.starts_with("healthy: 2/2 servers in use;"), "{text}");
+    assert!(status(Some(&secret("reader"))).1.contains("INSTANCE"));
+    assert_eq!(status(Some("wrong")).0, Some(2));
+    cluster.replica().kill();
+    cluster.primary().kill();
+    wait_for("nobody to serve from", CATCH_UP, || (status(None).0 == Some(2)).then_some(()));
 }
 
 #[test]

@@ -55,10 +55,39 @@ fn what_is_there_is_said_in_words() {
     assert_eq!(text.lines().filter(|line| line.contains("is a Chroma server")).count(), 2, "{text}");
     assert!(text.contains("serve makes it"), "{text}");
     assert_problem(&primary, &some_web_server(), None, "a web server (apache), but no Chroma");
-    assert_problem(&primary, "http://127.0.0.1:1", None, "cannot be reached");
-    assert_problem(&primary, &replica, Some("postgres://nobody@127.0.0.1:1/none"), "the journal in");
+    assert_problem(&primary, "http://127.0.0.1:1", None, "cannot be reached: the connection was refused");
+    let words = "/none: cannot connect to 127.0.0.1:1: error connecting to server: Connection refused";
+    assert_problem(&primary, &replica, Some("postgres://nobody@127.0.0.1:1/none"), words);
     #[cfg(feature = "tls")]
     assert_problem(&primary, &replica.replace("http:", "https:"), None, "speaks plain HTTP");
+}
+
+#[test]
+fn a_journal_that_could_not_be_made_is_a_problem() {
+    let (server, folder) = (ChromaServer::fresh(), place::data_dir("no-journal"));
+    let file = folder.path().join("file");
+    std::fs::write(&file, "in the way").expect("a file");
+    let url = server.client().url();
+    for (path, problem) in
+        [(folder.path().join("new/journal.db"), None), (file.join("new/journal.db"), Some("serve cannot make it"))]
+    {
+        let config = folder.path().join("edge.yaml");
+        let text =
+            format!("edge:\n  instances: [{{ name: primary, url: {url:?} }}]\n  journal: {{ path: {path:?} }}\n");
+        std::fs::write(&config, text).expect("a file");
+        let output =
+            Command::new(place::binary()).env_clear().args(["check", "--online", "--conf"]).arg(&config).output();
+        let output = output.expect("the program");
+        let said = String::from_utf8_lossy(&output.stdout);
+        let found = said.lines().find_map(|line| line.strip_prefix("problem: "));
+        assert_eq!(
+            (found.is_some(), output.status.code()),
+            (problem.is_some(), Some(i32::from(problem.is_some()))),
+            "{said}"
+        );
+        assert!(found.unwrap_or_default().contains(problem.unwrap_or_default()), "{said}");
+    }
+    assert!(!folder.path().join("new").exists(), "a check makes nothing");
 }
 
 #[cfg(feature = "tls")]

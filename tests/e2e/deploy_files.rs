@@ -90,6 +90,14 @@ fn the_debian_package_installs_what_exists_and_its_configuration_is_accepted() {
     }
 }
 
+/// A limit of 0 is left to the program that dumps go to, and keeps the edge from setting the other one itself.
+#[test]
+fn the_unit_forbids_core_dumps_altogether() {
+    let unit = read("deploy/systemd/chroma-edge.service");
+    let limits: Vec<&str> = unit.lines().filter(|line| line.starts_with("LimitCORE=")).collect();
+    assert_eq!(limits, ["LimitCORE=1"]);
+}
+
 /// Where systemd is there.
 #[test]
 fn systemd_accepts_the_unit() {

@@ -34,6 +34,10 @@ fn the_addresses_of_both_instances() {
     let status = edge.status();
     let urls: Vec<_> = status["instances"].as_array().expect("instances").iter().map(|one| &one["url"]).collect();
     assert_eq!(json!(urls), json!([servers[0].url(), servers[1].url()]));
+    // Unless the configuration says where, it is where the process was started.
+    let log = edge.log();
+    let starting = log.lines().find(|line| line.contains("starting listen=")).expect("the first line");
+    assert!(starting.contains(&format!("journal={:?}", edge.journal_path())), "{starting}");
 }
 
 #[test]

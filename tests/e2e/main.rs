@@ -39,6 +39,8 @@ mod full_requests;
 mod gateway;
 mod handover;
 mod handover_refused;
+#[cfg(feature = "tls")]
+mod handover_tls;
 mod harness;
 mod healing;
 mod healing_limits;

@@ -40,6 +40,17 @@ fn cms() {
 }
 
 #[test]
+fn open_webui() {
+    recipe("openwebui.md", "client/bin/python", 73);
+}
+
+#[test]
+#[ignore = "its packages are heavy: make recipes"]
+fn haystack() {
+    recipe("haystack.md", "recipes/bin/python", 30);
+}
+
+#[test]
 #[ignore = "its packages are heavy: make recipes"]
 fn langchain() {
     recipe("langchain.md", "recipes/bin/python", 31);

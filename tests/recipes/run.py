@@ -59,6 +59,8 @@ def main():
     asked = asked.parse_args()
     url = urlparse(asked.url)
     os.environ.update(EDGE=asked.url, EDGE_HOST=url.hostname, EDGE_PORT=str(url.port))
+    # As Open WebUI calls them; and Haystack would report itself to its makers.
+    os.environ.update(CHROMA_HTTP_HOST=url.hostname, CHROMA_HTTP_PORT=str(url.port), HAYSTACK_TELEMETRY_ENABLED="False")
     languages = {language for language, _, _ in parts(asked.page) if language}
     markers = [text for language, text, _ in parts(asked.page) if not language]
     assert languages in ({"python"}, {"sh"}) and markers == [KILL, BACK], (languages, markers)

@@ -13,7 +13,7 @@ use tokio_postgres::error::SqlState;
 
 use super::codec::row::get;
 use super::commit::fence::{Access, FOUND, Fence, Found, Known, READ_ONLY, behind, halt};
-use super::connection::connect::{ConnectError, Exclusive, Session, Sessions, explain};
+use super::connection::connect::{ConnectError, Exclusive, Session, Sessions, explain, lend};
 use super::connection::pipeline::{Outcome, query, transact};
 use super::courtesy::Courtesy;
 use super::schema::{self, Schema, SchemaError};
@@ -227,9 +227,9 @@ impl Lease {
         F: Future<Output = (Exclusive, Result<T, LeadershipError>)>,
     {
         let worked = async {
-            let loan = self.sessions.get().await.map_err(|error| match error {
-                deadpool::managed::PoolError::Backend(ConnectError::Refused(text)) => LeadershipError::Unusable(text),
-                error => LeadershipError::Unavailable(error.to_string()),
+            let loan = lend(&self.sessions).await.map_err(|error| match error {
+                ConnectError::Refused(text) => LeadershipError::Unusable(text),
+                ConnectError::Unreachable(text) => LeadershipError::Unavailable(text),
             })?;
             let (session, result) = work(Exclusive::new(loan)).await;
             if !matches!(result, Err(LeadershipError::Unavailable(_))) {

@@ -140,7 +140,7 @@ impl PostgresStore {
         let reads = pool(url, &tls, (Purpose::Reads, &first), of(options.read, options.scan), READERS);
         let leases = pool(url, &tls, (Purpose::Lease, &first), of(options.term / 3, options.term / 3), 1);
         let writer = Writer::new(commits, Arc::clone(&fence), Arc::clone(&doubt), options.commit, options.compression);
-        let lease = Lease::new(leases, Schema::new(url, &tls), fence, options.term);
+        let lease = Lease::new(leases, Schema::new(url, &tls, &first), fence, options.term);
         let parts = Parts { writer: Mutex::new(writer), reader: Reader::new(reads), lease, doubt };
         Ok(PostgresStore { parts: Arc::new(parts), options, thread })
     }

@@ -15,9 +15,8 @@ use super::codec::row::time;
 use super::codec::text::stored;
 use super::commit::append::digest_of;
 use super::connection::connect::explain;
-use super::connection::tls;
 use super::connection::url::DatabaseUrl;
-use super::schema::{Schema, SchemaError};
+use super::schema::{SchemaError, session_on};
 use crate::clock::Timestamp;
 use crate::journal::sqlite::Source;
 
@@ -170,8 +169,7 @@ const TABLES: [Table; 13] = [
 /// The database is not reachable, not empty or held by an edge, or the file cannot be read; nothing has been moved then.
 pub async fn move_from(source: &Source, url: &DatabaseUrl) -> Result<Moved, MoveError> {
     super::bring_up_to_date(url).await?;
-    let tls = tls::connector(url).map_err(SchemaError::Refused)?;
-    let mut session = Schema::new(url, &tls).session().await?;
+    let mut session = session_on(url).await?;
     let transaction = session.transaction().await?;
     make_sure_it_is_empty(&transaction).await?;
     let connection = source.connection();

@@ -13,7 +13,7 @@ use uuid::Uuid;
 use super::codec::row::get;
 use super::commit::fence::{FOUND, Found};
 use super::connection::connect::{
-    ConnectError, Exclusive, FirstHost, Patience, Purpose, Session, Sessions, explain, pool,
+    ConnectError, Exclusive, FirstHost, Patience, Purpose, Session, Sessions, explain, lend, pool,
 };
 use super::connection::tls;
 use super::connection::url::DatabaseUrl;
@@ -89,11 +89,11 @@ pub(super) struct Schema {
 }
 
 impl Schema {
-    pub(super) fn new(url: &DatabaseUrl, tls: &tokio_postgres_rustls::MakeRustlsConnect) -> Schema {
+    pub(super) fn new(url: &DatabaseUrl, tls: &tokio_postgres_rustls::MakeRustlsConnect, first: &FirstHost) -> Schema {
         let secs = Duration::from_secs;
         let patience =
             Patience { connect: secs(5), statement: STATEMENT_PATIENCE, lock: LOCK_PATIENCE, idle: secs(60) };
-        Schema { sessions: pool(url, tls, (Purpose::Schema, &FirstHost::default()), patience, 1) }
+        Schema { sessions: pool(url, tls, (Purpose::Schema, first), patience, 1) }
     }
 
     /// Applies what is pending, unless an edge that is not `me` holds the journal: then it is named, and nothing done.
@@ -120,12 +120,18 @@ impl Schema {
     }
 
     pub(super) async fn session(&self) -> Result<Exclusive, SchemaError> {
-        let loan = self.sessions.get().await.map_err(|error| match error {
-            deadpool::managed::PoolError::Backend(ConnectError::Refused(text)) => SchemaError::Refused(text),
-            error => SchemaError::Unavailable(error.to_string()),
+        let loan = lend(&self.sessions).await.map_err(|error| match error {
+            ConnectError::Refused(text) => SchemaError::Refused(text),
+            ConnectError::Unreachable(text) => SchemaError::Unavailable(text),
         })?;
         Ok(Exclusive::new(loan))
     }
+}
+
+/// A connection for who does nothing else with this database.
+pub(super) async fn session_on(url: &DatabaseUrl) -> Result<Exclusive, SchemaError> {
+    let tls = tls::connector(url).map_err(SchemaError::Refused)?;
+    Schema::new(url, &tls, &FirstHost::default()).session().await
 }
 
 /// Makes sure that no newer binary has brought the schema further than this one knows.
@@ -138,8 +144,7 @@ pub(super) async fn known(session: &Session) -> Result<(), SchemaError> {
 /// # Errors
 /// The database cannot be reached, or its schema is newer or not this program's.
 pub async fn bring_up_to_date(url: &DatabaseUrl) -> Result<Vec<Applied>, SchemaError> {
-    let tls = tls::connector(url).map_err(SchemaError::Refused)?;
-    let mut session = Schema::new(url, &tls).session().await?;
+    let mut session = session_on(url).await?;
     let applied = applied(&session).await?;
     refuse(&applied)?;
     if pending(&applied).is_empty() { Ok(Vec::new()) } else { migrate(&mut session).await }
@@ -150,8 +155,7 @@ pub async fn bring_up_to_date(url: &DatabaseUrl) -> Result<Vec<Applied>, SchemaE
 /// # Errors
 /// The database cannot be reached.
 pub async fn validate(url: &DatabaseUrl) -> Result<Vec<Difference>, SchemaError> {
-    let tls = tls::connector(url).map_err(SchemaError::Refused)?;
-    let session = Schema::new(url, &tls).session().await?;
+    let session = session_on(url).await?;
     let applied = applied(&session).await?;
     let mut differences: Vec<Difference> = pending(&applied);
     differences.extend(applied.iter().filter_map(difference));

@@ -9,8 +9,8 @@ use std::time::Duration;
 use super::{CapacityError, RetentionOptions, capacity};
 use crate::clock::Timestamp;
 use crate::journal::{
-    APPLICATION_BYTES, ApplicationReport, AuditQuery, Batch, Fact, Filter, OperationType, Status, Store, TimingGap,
-    Trimming,
+    APPLICATION_BYTES, ApplicationReport, AuditQuery, Fact, Filter, Journal, OperationType, ReadError, Status, Store,
+    TimingGap, Trimming,
 };
 
 /// Operations that one commit ends.
@@ -89,12 +89,31 @@ impl ApplicationQuota {
     }
 }
 
-/// Ends those that nobody has ended in their time: how many.
+/// Ends those that nobody has ended in their time: how many. The journal makes it durable as it does every other outcome, so
+/// that event streams, and whoever waits for the operation, hear of it. A crash amid them: the next round ends the rest.
 pub(in crate::journal) async fn give_up(
     store: &dyn Store,
+    journal: &Journal,
     options: &RetentionOptions,
     now: Timestamp,
 ) -> Result<u64, CapacityError> {
+    let mut ended = 0;
+    loop {
+        let facts = overdue(store, options, now).await?;
+        if facts.is_empty() {
+            return Ok(ended);
+        }
+        ended += facts.len() as u64;
+        journal.record_in_time(facts).await?;
+    }
+}
+
+/// What ends the oldest of those that nobody has ended in their time, as many as one commit takes.
+pub(in crate::journal) async fn overdue(
+    store: &dyn Store,
+    options: &RetentionOptions,
+    now: Timestamp,
+) -> Result<Vec<Fact>, ReadError> {
     let filter = Filter {
         statuses: vec![Status::Attempting, Status::Failed],
         operations: vec![OperationType::Application],
@@ -103,17 +122,9 @@ pub(in crate::journal) async fn give_up(
     };
     let reason = "its end was not reported in its time (journal.application_age)";
     let given_up = || ApplicationReport::GivenUp { reason: reason.to_owned(), timing_gap: TimingGap::No };
-    let mut ended = 0;
-    loop {
-        let page = store.audit(&AuditQuery { filter: filter.clone(), after: None, limit: BATCH }).await?;
-        let seqs = page.transactions.iter().map(|row| row.seq);
-        let facts: Vec<_> = seqs.map(|seq| Fact::ApplicationReported { seq, report: given_up(), at: now }).collect();
-        if facts.is_empty() {
-            return Ok(ended);
-        }
-        ended += facts.len() as u64;
-        store.commit(Batch { appends: Vec::new(), facts }).await?;
-    }
+    let page = store.audit(&AuditQuery { filter, after: None, limit: BATCH }).await?;
+    let seqs = page.transactions.iter().map(|row| row.seq);
+    Ok(seqs.map(|seq| Fact::ApplicationReported { seq, report: given_up(), at: now }).collect())
 }
 
 /// What they take now. While that is more than half of what they may, those that have ended go before their time, the oldest
@@ -147,7 +158,45 @@ pub const AGE: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::*;
+    use crate::journal::contract::application::{begin, operation};
+    use crate::journal::sqlite::SqliteStore;
+    use crate::journal::{Appended, DurableSink, JournalOptions};
+
+    struct Nowhere;
+
+    impl DurableSink for Nowhere {
+        fn appended(&self, _: Vec<Appended>) {}
+    }
+
+    #[tokio::test]
+    async fn what_is_given_up_is_told_to_streams_and_to_who_waits_for_it() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Arc::new(SqliteStore::open(&folder.path().join("journal.db")).unwrap());
+        let (journal, task) = Journal::start(Arc::clone(&store) as _, JournalOptions::default(), Arc::new(Nowhere));
+        let seq = begin(&*store, &operation("import")).await;
+        let (mut reports, mut watch) = (journal.reports(), journal.watch(seq));
+        let options = RetentionOptions { application_age: Duration::ZERO, ..RetentionOptions::default() };
+        let told = async {
+            reports.changed().await.unwrap();
+            watch.changed().await;
+            let page = store.audit(&AuditQuery { filter: Filter::default(), after: None, limit: 2 }).await.unwrap();
+            assert_eq!(page.transactions[0].status, Status::Abandoned, "durable before anybody is told");
+        };
+        let work = async {
+            assert_eq!(give_up(&*store, &journal, &options, Timestamp::now()).await.unwrap(), 1);
+            std::future::pending::<()>().await;
+        };
+        let limit = tokio::time::sleep(Duration::from_secs(10));
+        tokio::select! {
+            () = told => {}
+            () = work => unreachable!(),
+            _ = task.run(std::future::pending()) => panic!("the journal's task goes on"),
+            () = limit => panic!("nobody was told"),
+        }
+    }
 
     #[test]
     fn no_more_is_claimed_than_there_may_be() {

@@ -14,12 +14,14 @@ use std::time::Duration;
 
 use tokio::time::MissedTickBehavior;
 
+#[cfg(test)]
+pub(super) use self::applications::overdue;
 pub use self::applications::{AGE as APPLICATION_AGE, ApplicationQuota, share_of};
 pub(super) use self::applications::{give_up, make_room as make_room_for_applications};
 pub use self::capacity::Capacity;
 use self::capacity::Judgement;
 use self::told::Told;
-use super::{CommitError, ReadError, Store, Trimming};
+use super::{AppendError, CommitError, Journal, ReadError, Store, Trimming};
 use crate::clock::{self, Timestamp};
 use crate::current::Current;
 use crate::ids::{InstanceName, LaneId};
@@ -80,12 +82,14 @@ pub(super) enum CapacityError {
     Commit(#[from] CommitError),
     #[error(transparent)]
     Read(#[from] ReadError),
+    #[error(transparent)]
+    Record(#[from] AppendError),
 }
 
 /// Trims the store, at once and then every [`RetentionOptions::every`], and looks at its bytes every
 /// [`RetentionOptions::look`], until `shutdown`, for the instances that are `configured` then. A round that fails is logged, and the next one tries again.
 pub async fn run(
-    store: Arc<dyn Store>,
+    (store, journal): (Arc<dyn Store>, Journal),
     configured: impl Fn() -> Vec<InstanceName> + Send + Sync,
     options: Current<RetentionOptions>,
     sink: Arc<dyn RetentionSink>,
@@ -105,7 +109,7 @@ pub async fn run(
                 _ = rounds.tick() => {
                     let removed = round(store.as_ref(), &configured(), &options.get(), Timestamp::now()).await;
                     told.round(removed, clock::now());
-                    let kept = keep_applications(store.as_ref(), &options.get(), sink.applications()).await;
+                    let kept = keep_applications(store.as_ref(), &journal, &options.get(), sink.applications()).await;
                     kept.unwrap_or_else(|error| told.unread(&error, clock::now()));
                 },
                 _ = looks.tick() => {
@@ -130,10 +134,11 @@ pub async fn run(
 /// Ends what stayed open for too long, and looks at what applications' own operations take.
 async fn keep_applications(
     store: &dyn Store,
+    journal: &Journal,
     options: &RetentionOptions,
     quota: &ApplicationQuota,
 ) -> Result<(), CapacityError> {
-    let ended = give_up(store, options, Timestamp::now()).await?;
+    let ended = give_up(store, journal, options, Timestamp::now()).await?;
     if ended > 0 {
         tracing::warn!(ended, "applications' own operations were given up: nobody has reported their end");
     }

@@ -35,7 +35,7 @@ use std::thread::JoinHandle;
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
 
-pub use open::{OpenError, migrate};
+pub use open::{OpenError, could_be_made, migrate};
 pub use options::SqliteOptions;
 pub use schema::differences;
 pub use source::Source;

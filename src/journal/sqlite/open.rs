@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::{Connection, OpenFlags};
+use rustix::fs::Access;
 use uuid::Uuid;
 
 use super::schema;
@@ -18,6 +19,8 @@ use super::schema;
 pub enum OpenError {
     #[error("cannot create the journal's directory {path}: {source}")]
     Directory { path: PathBuf, source: io::Error },
+    #[error("nothing can be made in {path}: {source}")]
+    Unwritable { path: PathBuf, source: io::Error },
     #[error("cannot open the journal file {path}: {source}")]
     File { path: PathBuf, source: io::Error },
     #[error("the journal {path} is in use by another edge: one journal serves one edge at a time")]
@@ -66,6 +69,21 @@ pub(super) fn lock(path: &Path) -> Result<Locked, OpenError> {
         File::open(directory).and_then(|directory| directory.sync_all()).map_err(at_file)?;
     }
     Ok(Locked { path, _lock: lock })
+}
+
+/// Whether this account may make the file, and the directories that are missing above it. Makes nothing.
+///
+/// # Errors
+/// It may not, or something that is no directory is in the way.
+pub fn could_be_made(path: &Path) -> Result<(), OpenError> {
+    let there = path.ancestors().skip(1).map(|above| if above.as_os_str().is_empty() { Path::new(".") } else { above });
+    let Some(nearest) = there.into_iter().find(|above| above.symlink_metadata().is_ok()) else { return Ok(()) };
+    let access = match nearest.metadata() {
+        Ok(found) if !found.is_dir() => Err(io::ErrorKind::NotADirectory.into()),
+        Ok(_) => rustix::fs::access(nearest, Access::WRITE_OK | Access::EXEC_OK).map_err(io::Error::from),
+        Err(error) => Err(error),
+    };
+    access.map_err(|source| OpenError::Unwritable { path: nearest.to_path_buf(), source })
 }
 
 /// The one path of the file, so that two spellings of it share one lock.

@@ -25,7 +25,7 @@ pub enum NotReady {
     Behind(u64),
 }
 
-/// What nobody else could serve if an instance were drained.
+/// What nobody else could serve, or would hold, without some instances.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LastCopies {
     pub count: usize,

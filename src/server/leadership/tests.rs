@@ -1,5 +1,7 @@
 //! The hold on a journal, before a store that answers as it is told.
 
+mod giving_back;
+
 use std::collections::VecDeque;
 use std::sync::Mutex as Locked;
 

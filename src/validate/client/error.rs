@@ -61,6 +61,11 @@ impl CallError {
         }
     }
 
+    /// Whether the edge asks who that is.
+    pub fn asks_for_a_token(&self) -> bool {
+        matches!(self, CallError::Refused { status: 401, .. })
+    }
+
     /// What came is not what was expected.
     pub fn nonsense(answer: &Answer, what: &str) -> CallError {
         CallError::Nonsense { request: answer.request.clone(), what: what.to_owned() }

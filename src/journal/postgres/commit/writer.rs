@@ -18,7 +18,7 @@ use super::fence::{Access, FOUND, Fence, Found, Known, READ_ONLY, behind, halt};
 use crate::clock::Timestamp;
 use crate::ids::{Seq, TransactionId};
 use crate::journal::postgres::codec::row::get;
-use crate::journal::postgres::connection::connect::{Exclusive, Session, Sessions, explain};
+use crate::journal::postgres::connection::connect::{Exclusive, Session, Sessions, explain, lend};
 use crate::journal::postgres::connection::pipeline::{Connection, Outcome, Query, query, transact};
 use crate::journal::{Batch, CommitError, Compression, ReadError};
 
@@ -168,7 +168,7 @@ impl Writer {
     async fn ready(&mut self) -> Result<(), CommitError> {
         self.session.take_if(|session| session.is_closed());
         if self.session.is_none() {
-            let loan = self.sessions.get().await.map_err(|error| CommitError::Refused(error.to_string()))?;
+            let loan = lend(&self.sessions).await.map_err(|error| CommitError::Refused(error.to_string()))?;
             let session = Exclusive::new(loan);
             let known = self.fence.known();
             let found = found(&session).await.map_err(CommitError::Refused)?;

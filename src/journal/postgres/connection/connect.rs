@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use deadpool::managed::{Manager, Metrics, Pool, RecycleError, RecycleResult};
+use deadpool::managed::{Manager, Metrics, Pool, PoolError, RecycleError, RecycleResult};
 use deadpool_postgres::ClientWrapper;
 use tokio_postgres::config::SslMode;
 use tokio_postgres::{AsyncMessage, Config, Connection, NoTls, Row};
@@ -115,6 +115,14 @@ impl FirstHost {
 pub(in crate::journal::postgres) type Sessions = Pool<Opener>;
 /// A connection on loan from its pool.
 pub(in crate::journal::postgres) type Loan = deadpool::managed::Object<Opener>;
+
+/// A connection of this pool, or why there is none: not in the words of the pool, which says of each failure where it was met.
+pub(in crate::journal::postgres) async fn lend(sessions: &Sessions) -> Result<Loan, ConnectError> {
+    sessions.get().await.map_err(|error| match error {
+        PoolError::Backend(error) => error,
+        error => ConnectError::Unreachable(error.to_string()),
+    })
+}
 
 /// A connection that is closed when it is dropped: its statement ends with it.
 pub(in crate::journal::postgres) struct Exclusive(Option<Loan>);

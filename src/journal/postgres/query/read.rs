@@ -9,7 +9,7 @@ use crate::journal::names::lane_name;
 use crate::journal::postgres::codec::row;
 use crate::journal::postgres::codec::text::stored;
 use crate::journal::postgres::commit::append::digest_of;
-use crate::journal::postgres::connection::connect::{Exclusive, Sessions, explain};
+use crate::journal::postgres::connection::connect::{Exclusive, Sessions, explain, lend};
 use crate::journal::{ClientKey, History, LateWrite, LateWriteId, Lookup, ReadError, Request, TransactionRow};
 
 /// Connections that only read.
@@ -33,7 +33,7 @@ impl Reader {
     {
         let reading = async {
             loop {
-                let loan = self.sessions.get().await.map_err(ReadError::from_source)?;
+                let loan = lend(&self.sessions).await.map_err(ReadError::from_source)?;
                 let used = deadpool::managed::Object::metrics(&loan).recycle_count > 0;
                 let (session, result) = read(Exclusive::new(loan)).await;
                 match result {
