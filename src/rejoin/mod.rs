@@ -38,7 +38,7 @@ use crate::current::Current;
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Observation, Phase};
 use crate::lasting::LastingStates;
-use crate::order::{Comparison, Duty, Evidence, Input, Keeping, LaneState, Origin, Reach};
+use crate::order::{Comparison, Duty, Evidence, Input, Keeping, LaneState, Look, Origin, Reach};
 
 /// The interval of inspections that fail.
 const SOON: Duration = Duration::from_secs(1);
@@ -50,6 +50,11 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 const FIRST_COMPARISON: Duration = Duration::from_secs(30);
 /// How long adopting from an instance waits for a preferred instance to be adopted from first.
 const PRECEDENCE: Duration = Duration::from_secs(20);
+
+/// Lanes and collections that are looked at while the board is locked: writes wait meanwhile.
+const AT_ONCE: usize = 1024;
+/// So many times as long as a look at all that is out of step took, there is no other one.
+const REST: u32 = 20;
 
 /// What an instance had missed when it returned.
 struct Backlog {
@@ -303,17 +308,22 @@ impl Rejoin {
         }
     }
 
-    /// Looks at every lane again, at intervals, for wake-ups that were missed.
+    /// Looks at the lanes again, at intervals and in turn, for wake-ups that were missed.
     async fn scan(&self) {
         let mut copies = Copies::default();
+        let mut look = clock::now();
         let mut round: usize = 0;
         loop {
             tokio::time::sleep(self.options.get().interval).await;
-            self.core.step(Input::LookAgain);
+            self.core.step(Input::LookAgain(Look::Around));
             self.core.sync_numbers().round();
             self.spot_check(round).await;
             round = round.wrapping_add(1);
-            self.watch_copies(&mut copies);
+            let begun = clock::now();
+            if begun >= look {
+                self.watch_copies(&mut copies);
+                look = begun + begun.elapsed() * REST;
+            }
             self.inspector.forget_indexes();
         }
     }
@@ -373,20 +383,34 @@ impl Rejoin {
             for instance in self.due_for_adoption() {
                 let _ = self.inspect(instance).await;
             }
-            let comparisons = self.core.board().comparisons();
-            self.unequal
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .retain(|key, _| comparisons.iter().any(|c| (c.collection, c.instance) == *key));
+            let begun = clock::now();
+            let comparisons = self.comparisons().await;
+            let rest = begun.elapsed() * REST;
+            let compared: HashSet<_> = comparisons.iter().map(|one| (one.collection, one.instance)).collect();
+            self.unequal.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| compared.contains(key));
             self.forget_decided();
-            self.tell_of_the_end(&comparisons);
+            self.tell_of_the_end(&compared);
             for comparison in &comparisons {
                 // Neither side has changed since they were found to differ.
                 if !self.is_known_unequal(comparison) {
                     self.compare(comparison).await;
                 }
             }
-            tokio::time::sleep(MOMENT).await;
+            tokio::time::sleep(MOMENT.max(rest)).await;
+        }
+    }
+
+    /// The board is locked for some lanes at a time: after a server has lost its data, all of them are out of step.
+    async fn comparisons(&self) -> Vec<Comparison> {
+        let (mut found, mut after) = (Vec::new(), None);
+        loop {
+            let (some, last) = self.core.board().comparisons_after(after, AT_ONCE);
+            found.extend(some);
+            if last.is_none() {
+                return found;
+            }
+            after = last;
+            Core::let_others_in().await;
         }
     }
 
@@ -398,8 +422,8 @@ impl Rejoin {
 
     /// A copy that is made anew, deleted, or on an instance that is away is not compared any more. Nor is one for a moment,
     /// while a write to it is under way.
-    fn tell_of_the_end(&self, comparisons: &[Comparison]) {
-        let is_over = |key: &(_, _)| !comparisons.iter().any(|one| (one.collection, one.instance) == *key);
+    fn tell_of_the_end(&self, compared: &HashSet<(CollectionId, InstanceId)>) {
+        let is_over = |key: &(_, _)| !compared.contains(key);
         for ((collection, instance), lasted) in self.differing.quiet_where(clock::now(), is_over) {
             let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
             info!(%collection, %instance, seconds, times = lasted.times, "no longer compared");
