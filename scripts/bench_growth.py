@@ -13,6 +13,7 @@ import os
 import pwd
 import selectors
 import shutil
+import socket
 import sqlite3
 import statistics
 import subprocess
@@ -52,6 +53,8 @@ class Figures:
     """What was measured of one edge."""
 
     seconds: dict = field(default_factory=dict)
+    # Seconds of processor time until it was ready.
+    start: float = 0.0
     idle: float = 0.0
     memory: int = 0
     # By what is done: a value for each round.
@@ -214,6 +217,7 @@ class Held:
         begun = time.perf_counter()
         self.edge.start(patience=300)
         self.figures.seconds["ready"] = time.perf_counter() - begun
+        self.figures.start = processor_time(self.edge.pid) / 1e6
         while True:
             try:
                 self.write_all(1, 1)
@@ -258,7 +262,6 @@ class Held:
 
 class Client:
     def __init__(self, port, bytes_):
-        import socket
         self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.bytes, self.received, self.begun = bytes_, bytearray(), 0.0
@@ -346,14 +349,14 @@ def holdings(options):
 
 
 def show(edges):
-    print(f"\n  {'':<56}{'ready':>8}{'written':>9}{'memory':>9}{'idle':>8}" + "".join(f"{name:>17}" for name in WORK))
+    print(f"\n  {'':<56}{'ready':>8}{'cpu':>8}{'written':>9}{'memory':>9}{'idle':>8}" + "".join(f"{name:>17}" for name in WORK))
     for held in edges:
         figures = held.figures
         cells = []
         for name in WORK:
             cpu, waits = figures.cpu.get(name), figures.waits.get(name)
             cells.append(f"{statistics.median(cpu):>8.0f}/{statistics.median(waits):>5.0f} us" if cpu else f"{'-':>14}")
-        print(f"  {str(held.holding):<56}{figures.seconds['ready']:>6.2f} s{figures.seconds['first write']:>7.2f} s"
+        print(f"  {str(held.holding):<56}{figures.seconds['ready']:>6.2f} s{figures.start:>6.2f} s{figures.seconds['first write']:>7.2f} s"
               f"{figures.memory / 2**20:>6.0f} MB{figures.idle:>6.1f} %" + "".join(f"{cell:>17}" for cell in cells), flush=True)
     print("  of a write and a read: processor time of the edge / median wait\n")
 
