@@ -18,8 +18,8 @@ use crate::ids::{InstanceId, Scope};
 use crate::instance::{Answer, Client, LONGEST_PATH, Outgoing, SendError};
 use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
 
-/// Items that are asked for at once: many, since a server goes through all that come before a page.
-const PAGE: usize = 1000;
+/// Items that are asked for at once.
+const PAGE: usize = 250;
 /// The most bytes of one page: a page that is longer is asked for in smaller ones.
 const PAGE_BYTES: usize = 8 * 1024 * 1024;
 /// The most bytes of one item.

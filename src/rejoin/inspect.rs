@@ -12,12 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tracing::{error, info, warn};
 use uuid::Uuid;
 
-use super::AT_ONCE;
 use super::capabilities;
 use super::completeness::{Recreated, complete};
 use super::contents::{Contents, Look};
 use super::error::InspectError;
 use super::marker::{self, Marked};
+use super::parts::{self, AT_ONCE};
 use super::withheld::{Carries, Withheld};
 use crate::chroma::is_reserved;
 use crate::clock::{self, Timestamp};
@@ -123,7 +123,7 @@ impl Inspector {
             let scopes: Vec<Scope> = board.catalog().databases().cloned().collect();
             (board.catalog_quiescent(instance), scopes)
         };
-        let expected = self.expected_on(instance).await;
+        let expected = parts::expected_on(&self.core, instance).await;
         let tenants = self.known_tenants();
         let mut contents = look.contents(&tenants, scopes.into_iter()).await?;
         if contents.has_scratch {
@@ -192,20 +192,6 @@ impl Inspector {
                 let known = catalog.by_id(found.id).or_else(named);
                 indexes.shown(known.map_or_else(|| CollectionId::new(found.id), |known| known.id), **index);
             }
-        }
-    }
-
-    /// The collections that must be on the instance, each as of a moment before it is looked at.
-    async fn expected_on(&self, instance: InstanceId) -> Vec<(CollectionId, InstanceCollectionId)> {
-        let (mut expected, mut after) = (Vec::new(), None);
-        loop {
-            let (some, last) = self.core.board().expected_on(instance, after, AT_ONCE);
-            expected.extend(some);
-            match last {
-                Some(last) => after = Some(last),
-                None => return expected,
-            }
-            Core::let_others_in().await;
         }
     }
 

@@ -15,6 +15,7 @@ mod inspect;
 mod marker;
 mod marking;
 mod options;
+mod parts;
 mod tally;
 mod wipe;
 mod withheld;
@@ -50,11 +51,6 @@ const FIRST_LOOK: Duration = Duration::from_secs(5);
 const FIRST_COMPARISON: Duration = Duration::from_secs(30);
 /// How long adopting from an instance waits for a preferred instance to be adopted from first.
 const PRECEDENCE: Duration = Duration::from_secs(20);
-
-/// Lanes and collections that are looked at while the board is locked: writes wait meanwhile.
-const AT_ONCE: usize = 1024;
-/// So many times as long as a look at all that is out of step took, there is no other one.
-const REST: u32 = 20;
 
 /// What an instance had missed when it returned.
 struct Backlog {
@@ -322,7 +318,7 @@ impl Rejoin {
             let begun = clock::now();
             if begun >= look {
                 self.watch_copies(&mut copies);
-                look = begun + begun.elapsed() * REST;
+                look = begun + begun.elapsed() * parts::REST;
             }
             self.inspector.forget_indexes();
         }
@@ -384,8 +380,8 @@ impl Rejoin {
                 let _ = self.inspect(instance).await;
             }
             let begun = clock::now();
-            let comparisons = self.comparisons().await;
-            let rest = begun.elapsed() * REST;
+            let comparisons = parts::comparisons(&self.core).await;
+            let rest = begun.elapsed() * parts::REST;
             let compared: HashSet<_> = comparisons.iter().map(|one| (one.collection, one.instance)).collect();
             self.unequal.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| compared.contains(key));
             self.forget_decided();
@@ -397,20 +393,6 @@ impl Rejoin {
                 }
             }
             tokio::time::sleep(MOMENT.max(rest)).await;
-        }
-    }
-
-    /// The board is locked for some lanes at a time: after a server has lost its data, all of them are out of step.
-    async fn comparisons(&self) -> Vec<Comparison> {
-        let (mut found, mut after) = (Vec::new(), None);
-        loop {
-            let (some, last) = self.core.board().comparisons_after(after, AT_ONCE);
-            found.extend(some);
-            if last.is_none() {
-                return found;
-            }
-            after = last;
-            Core::let_others_in().await;
         }
     }
 

@@ -182,3 +182,31 @@ fn looking_again_costs_the_same_however_many_lanes_wait_and_reaches_them_all() {
     assert_eq!(around, [1024, 1024, 952, 0]);
     assert_eq!(look(Look::Everywhere), 0, "all are under way");
 }
+
+#[test]
+fn what_is_looked_at_in_parts_is_all_of_it() {
+    let mut rig = settled_board(600);
+    let (mut expected, mut after) = (Vec::new(), None);
+    loop {
+        let (some, last) = rig.board.expected_on(A, after, 100);
+        assert!(some.len() <= 100);
+        expected.extend(some.into_iter().map(|(collection, _)| collection));
+        let Some(last) = last else { break };
+        after = Some(last);
+    }
+    let all: Vec<CollectionId> = rig.board.catalog().collections().map(|known| known.id).collect();
+    assert_eq!((expected.len(), &expected), (601, &all), "each once, ordered by id");
+    let diverged = rig.board.diverge(all.iter().map(|collection| (LaneId::Records(*collection), B)).collect());
+    rig.board.lanes.take_stock();
+    assert_eq!(diverged.len(), 601);
+    let (mut compared, mut after) = (Vec::new(), None);
+    loop {
+        let (some, last) = rig.board.comparisons_after(after, 100);
+        compared.extend(some);
+        after = last;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((compared.len(), compared), (601, rig.board.comparisons()));
+}
