@@ -185,7 +185,7 @@ mod tests {
         let looks = std::cell::Cell::new(0);
         let is_there = |known: CollectionId| {
             looks.set(looks.get() + 1);
-            known.uuid().as_u128() % 2 == 0
+            known.uuid().as_u128().is_multiple_of(2)
         };
         // Pays for the reports.
         indexes.forget_some(is_there);

@@ -126,8 +126,8 @@ pub(super) async fn plan(
     why: Trimming,
     most: u32,
 ) -> Result<Plan, ReadError> {
-    let mut plan = Plan::default();
-    plan.quarantines = session.query_one(GONE, &[]).await.map_err(failed)?.try_get(0).map_err(failed)?;
+    let quarantines = session.query_one(GONE, &[]).await.map_err(failed)?.try_get(0).map_err(failed)?;
+    let mut plan = Plan { quarantines, ..Plan::default() };
     let mut left = i64::from(most);
     if why != Trimming::Applications {
         let window = most.saturating_add(WINDOW);
