@@ -19,6 +19,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import bench_growth
 import bench_lists
 import bench_reads
 import bench_writes
@@ -176,7 +177,22 @@ def journal(table, start, rounds):
             table.value(f"journal: {name}", [float(found[1]) * scale[found[2]]], "appends/s", goal)
 
 
-ROWS = {row.__name__: row for row in (writes, bulk, lone, reads, whole, backlog, lists, idle, journal)}
+def growth(table, start, rounds):
+    """What grows with what the edge holds: a quarter of an hour, and only when it is named."""
+    edges = bench_growth.run(start.clusters, start.folder, bench_growth.parser().parse_args(["--rounds", str(rounds)]))
+    bench_growth.show(edges)
+    for store in ("sqlite", "postgres"):
+        few, *_, many = own = [held for held in edges if held.holding.store == store]
+        table.value(f"{many.holding}: ready after", [many.figures.seconds["ready"]], "s", "< 10 s")
+        table.value(f"{many.holding}: processor when idle, more than with one", [many.figures.idle - few.figures.idle], "%", "0")
+        for name, cost in many.figures.cpu.items():
+            base = next(held.figures.cpu[name] for held in own if name in held.figures.cpu)
+            table.ratio(f"{store}, {name}: processor time / with few collections and transactions", cost, base, "1")
+
+
+ROWS = {row.__name__: row for row in (writes, bulk, lone, reads, whole, backlog, lists, idle, journal, growth)}
+# Those that take longer than all others together.
+ASKED_FOR = {"growth"}
 
 
 def main():
@@ -189,7 +205,7 @@ def main():
         for name, row in ROWS.items():
             print(f"  {name:<10}{row.__doc__}")
         return 0
-    chosen = [name for name in options.rows.split(",") if name] or list(ROWS)
+    chosen = [name for name in options.rows.split(",") if name] or [name for name in ROWS if name not in ASKED_FOR]
     unknown = [name for name in chosen if name not in ROWS]
     if unknown:
         print(f"bench: no such row: {', '.join(unknown)}; there are {', '.join(ROWS)}", file=sys.stderr)

@@ -6,6 +6,7 @@
 mod adopt;
 mod audit;
 mod client;
+mod collections;
 mod dashboard;
 mod earlier;
 mod faults;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::auth::Protection;
-use crate::web::KeyHeaders;
+use crate::web::{KeyHeaders, ResetPolicy};
 
 /// Where the journal is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +58,8 @@ pub struct EarlierOptions {
     pub lanes: Lanes,
     /// Collections that no client may delete.
     pub protection: Protection,
+    /// Whether everything may be reset.
+    pub reset: ResetPolicy,
 }
 
 /// Whether record writes of different collections go to an instance side by side.

@@ -2,6 +2,7 @@
 
 use serde_json::{Value, json};
 
+use super::collections::each_collection;
 use super::earlier::{Pending, extend};
 use super::{Admin, Page, instances};
 use crate::chroma::{ByIdRoute, Capabilities, CopiedBy, MetadataArrays};
@@ -11,7 +12,7 @@ use crate::instance::{BreakerState, Phase};
 use crate::journal::retention::ApplicationQuota;
 use crate::journal::{EventId, EventScope, Status, Totals};
 use crate::metrics::{self, Gauges, InstanceGauges, Number};
-use crate::order::{LaneState, LaneView};
+use crate::order::{Board, Collection, LaneState, LaneView};
 use crate::proxy::Objects;
 use crate::traces::{self, Tracer};
 
@@ -272,35 +273,34 @@ impl Admin {
 
     pub(super) async fn mappings(&self) -> Page {
         let times = self.earlier.times().await;
-        let registry = self.core.registry();
-        let board = self.core.board();
-        let mut mappings: Vec<_> = board.catalog().collections().collect();
-        mappings.sort_by_key(|collection| collection.id);
-        let mappings: Vec<Value> = mappings
-            .into_iter()
-            .map(|collection| {
-                let on = |id: InstanceId| {
-                    json!({
-                        "instance": registry.name(id).as_str(),
-                        "collection_id": collection.mappings[id.0].map(|id| id.to_string()),
-                        "in_step": collection.mappings[id.0].is_some()
-                            && board.state_of(collection.id, id) == LaneState::InStep,
-                    })
-                };
-                let mut shown = json!({
-                    "collection_id": collection.id.to_string(),
-                    "collection_name": collection.name,
-                    "tenant": collection.scope.tenant,
-                    "database": collection.scope.database,
-                    "equal_as_of": self.audits.of(collection.id).and_then(|audit| audit.equal_as_of).map(|at| at.millis()),
-                    "complete": collection.mappings.iter().all(Option::is_some),
-                    "instances": registry.ids().map(on).collect::<Vec<_>>(),
-                });
-                extend(&mut shown, self.earlier.mapping(collection, &times));
-                shown
-            })
-            .collect();
+        let shown = |board: &Board, collection: &Collection| {
+            let mut shown = self.shown_mapping(board, collection);
+            extend(&mut shown, self.earlier.mapping(collection, &times));
+            Some(shown)
+        };
+        let mappings = each_collection(&self.core, shown).await;
         Page::Json { status: 200, body: json!({ "count": mappings.len(), "mappings": mappings }) }
+    }
+
+    fn shown_mapping(&self, board: &Board, collection: &Collection) -> Value {
+        let registry = self.core.registry();
+        let on = |id: InstanceId| {
+            json!({
+                "instance": registry.name(id).as_str(),
+                "collection_id": collection.mappings[id.0].map(|id| id.to_string()),
+                "in_step": collection.mappings[id.0].is_some()
+                    && board.state_of(collection.id, id) == LaneState::InStep,
+            })
+        };
+        json!({
+            "collection_id": collection.id.to_string(),
+            "collection_name": collection.name,
+            "tenant": collection.scope.tenant,
+            "database": collection.scope.database,
+            "equal_as_of": self.audits.of(collection.id).and_then(|audit| audit.equal_as_of).map(|at| at.millis()),
+            "complete": collection.mappings.iter().all(Option::is_some),
+            "instances": registry.ids().map(on).collect::<Vec<_>>(),
+        })
     }
 
     /// What requests may hold, and how many one client may make.

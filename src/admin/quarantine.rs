@@ -15,7 +15,7 @@ use crate::coordinator::intent;
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq, TransactionId, shown};
 use crate::journal::{AppendError, ClientKey, Draft, QuarantineRow, Request, Resolution, TransactionRow};
 use crate::order::{Case, CaseState, Input, Kind, LaneState, Profile, Vouching};
-use crate::proxy::read_case;
+use crate::proxy::{Guard, Policy, read_case};
 use crate::web::{PageRequest, Reply};
 
 /// What an operator may ask for.
@@ -220,18 +220,18 @@ impl Admin {
             Err(error) => return unavailable(&error.to_string()),
         };
         match rows.into_iter().find(|row| row.transaction.transaction_id.to_string() == id) {
-            Some(row) => self.on_write(row, action).await,
+            Some(row) => self.on_write(row, action, request).await,
             None => unknown(),
         }
     }
 
-    async fn on_write(&self, row: QuarantineRow, action: Action) -> Reply {
+    async fn on_write(&self, row: QuarantineRow, action: Action, page: &PageRequest) -> Reply {
         let transaction = &row.transaction;
         let (id, seq) = (transaction.transaction_id.to_string(), transaction.seq);
         let Some(lane) = transaction.lane else { return unavailable("the transaction has no lane") };
         let again = match action {
-            Action::Retry => match self.same_write(&row, lane).await {
-                Ok(draft) => Some(draft),
+            Action::Retry => match self.same_write(&row, lane, page).await {
+                Ok(again) => Some(again),
                 Err(reply) => return reply,
             },
             Action::Discard | Action::Lift => None,
@@ -242,11 +242,14 @@ impl Admin {
         if action == Action::Lift {
             self.compare_lost_copies(transaction);
         }
-        let new = again.as_ref().map(|draft| draft.transaction_id);
-        if let Some(draft) = again
-            && let Err(error) = self.core.journal().append(draft).await
-        {
-            return not_sent_again(&error);
+        let new = again.as_ref().map(|(draft, _)| draft.transaction_id);
+        if let Some((draft, guard)) = again {
+            // What it would delete may have changed since it was judged, as for every other write.
+            let (judge, refusal) = guard.and_then(|guard| guard.at_its_place(&self.core)).unzip();
+            if let Err(error) = self.core.journal().append_judged(draft, judge).await {
+                let refusal = refusal.as_ref().and_then(|refusal| refusal.get());
+                return refusal.map_or_else(|| not_sent_again(&error), |failure| failure.answer().into());
+            }
         }
         tracing::info!(transaction = %id, ?action, "an operator has dealt with a quarantined write");
         done(&id, action, new)
@@ -259,12 +262,25 @@ impl Admin {
         }
     }
 
-    /// The same write as a new transaction. It is not vouched for, whatever has succeeded since.
-    async fn same_write(&self, row: &QuarantineRow, lane: LaneId) -> Result<Draft, Reply> {
+    /// The same write as a new transaction. It is not vouched for, whatever has succeeded since; and it is judged anew: what it
+    /// deletes or renames may be protected by now.
+    async fn same_write(
+        &self,
+        row: &QuarantineRow,
+        lane: LaneId,
+        page: &PageRequest,
+    ) -> Result<(Draft, Option<Guard>), Reply> {
         let found = self.core.store().requests(&[row.transaction.seq]).await;
         let found = found.map_err(|error| unavailable(&error.to_string()))?;
         let missing = || refused(404, ErrorName::NotFoundError, "unknown_quarantine", "Its body is no longer stored");
-        found.into_iter().next().map(|request| again(row, request, lane)).ok_or_else(missing)
+        let request = found.into_iter().next().ok_or_else(missing)?;
+        let policy = {
+            let options = self.options.get();
+            Policy { protection: options.earlier.protection.clone(), reset: options.earlier.reset }
+        };
+        let guard = Guard::judged_again(policy, &request, (&page.headers, &page.principal), &self.core);
+        let guard = guard.map_err(|failure| failure.answer())?;
+        Ok((again(row, request, lane), guard))
     }
 }
 

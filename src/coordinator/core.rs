@@ -9,7 +9,7 @@ use std::ops::Deref;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -30,8 +30,11 @@ use crate::journal::{
 use crate::lease::Lease;
 use crate::metrics::{self, Recovery};
 use crate::order::{
-    AckPolicy, Action, Board, ClientAnswer, ClientState, Effect, Input, Persist, Precedence, Submission,
+    AckPolicy, Action, Board, ClientAnswer, ClientState, Effect, Input, Look, Persist, Precedence, Submission,
 };
+
+/// As long as a thread takes to wake up and find the lock free.
+const BREATH: Duration = Duration::from_millis(1);
 
 /// Sends what the board asks for. It receives each new request before the request is to be sent, and must not block.
 pub trait RequestSink: Send + Sync + 'static {
@@ -201,6 +204,12 @@ impl Core {
         BoardView(self.locked())
     }
 
+    /// To be awaited between two looks of one who looks at a great deal: the lock is not fair, and who takes it again at once keeps
+    /// the others out.
+    pub async fn let_others_in() {
+        tokio::time::sleep(BREATH).await;
+    }
+
     /// A thread that panicked with the lock was reading: a panic in a step ends the process before the lock is released.
     fn locked(&self) -> MutexGuard<'_, Board> {
         self.board.lock().unwrap_or_else(|poisoned| {
@@ -360,7 +369,7 @@ impl Core {
     /// Re-examines every lane and ends all backoff pauses. Returns how many writes recovery has yet to finish.
     pub fn hurry(&self) -> u64 {
         self.hurried.send_modify(|count| *count = count.wrapping_add(1));
-        self.step(Input::LookAgain);
+        self.step(Input::LookAgain(Look::Everywhere));
         self.board().awaiting_recovery()
     }
 

@@ -5,11 +5,15 @@
 //! index, the collection has it everywhere: an instance that is behind still shows the earlier definition. It decides
 //! nothing: `rejoin/` and the executor report here, the proxy asks.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::chroma::IndexShape;
 use crate::ids::{CollectionId, Seq};
+
+/// So many are looked at each time that what is gone is looked for.
+const LOOKED_AT: usize = 64;
 
 /// What is known of the collections' indexes.
 #[derive(Debug, Default)]
@@ -17,8 +21,12 @@ pub struct Indexes(Mutex<Known>);
 
 #[derive(Debug, Default)]
 struct Known {
-    indexes: HashMap<CollectionId, Index>,
+    indexes: BTreeMap<CollectionId, Index>,
     reports: u64,
+    /// The reports before what is gone was last looked for.
+    looked: u64,
+    /// Where that look ended.
+    through: Option<CollectionId>,
 }
 
 #[derive(Debug, Default)]
@@ -32,10 +40,6 @@ struct Index {
     /// The last report about it.
     reported: u64,
 }
-
-/// A moment in the order of the reports.
-#[derive(Clone, Copy, Debug)]
-pub struct Mark(u64);
 
 impl Indexes {
     fn known(&self) -> MutexGuard<'_, Known> {
@@ -73,14 +77,24 @@ impl Indexes {
         }
     }
 
-    /// Now.
-    pub fn mark(&self) -> Mark {
-        Mark(self.known().reports)
-    }
-
-    /// Forgets the collections of which nothing was reported since, and which are none any more.
-    pub fn forget(&self, since: Mark, is_there: impl Fn(CollectionId) -> bool) {
-        self.known().indexes.retain(|collection, index| index.reported > since.0 || is_there(*collection));
+    /// Looks at a few, the next ones each time, and forgets those that are no collections any more, unless something was reported
+    /// of them since the last look: they may be about to become one. How many there are does not matter; since each report
+    /// pays for two looks, what is gone never outgrows what is there.
+    pub fn forget_some(&self, is_there: impl Fn(CollectionId) -> bool) {
+        let mut known = self.known();
+        let reported = usize::try_from(known.reports - known.looked).unwrap_or(usize::MAX);
+        let count = reported.saturating_mul(2).saturating_add(LOOKED_AT);
+        let from = known.through.map_or(Bound::Unbounded, Bound::Excluded);
+        let next = known.indexes.range((from, Bound::Unbounded)).take(count);
+        let next: Vec<(CollectionId, u64)> = next.map(|(collection, index)| (*collection, index.reported)).collect();
+        known.through = next.last().filter(|_| next.len() == count).map(|(collection, _)| *collection);
+        let looked = known.looked;
+        known.looked = known.reports;
+        for (collection, reported) in next {
+            if reported <= looked && !is_there(collection) {
+                known.indexes.remove(&collection);
+            }
+        }
     }
 }
 
@@ -154,10 +168,40 @@ mod tests {
         let indexes = Indexes::default();
         indexes.shown(collection(1), odd(1));
         indexes.shown(collection(2), odd(1));
-        let mark = indexes.mark();
+        indexes.forget_some(|_| true);
         indexes.shown(collection(3), odd(1));
-        indexes.forget(mark, |known| known == collection(2));
-        let known = [1, 2, 3].map(|number| indexes.of(collection(number)) == odd(1));
-        assert_eq!(known, [false, true, true]);
+        indexes.forget_some(|known| known == collection(2));
+        let known = || [1, 2, 3].map(|number| indexes.of(collection(number)) == odd(1));
+        assert_eq!(known(), [false, true, true]);
+        indexes.forget_some(|known| known == collection(2));
+        assert_eq!(known(), [false, true, false]);
+    }
+
+    #[test]
+    fn a_look_for_what_is_gone_costs_the_same_however_many_there_are_and_reaches_them_all() {
+        let indexes = Indexes::default();
+        let all = 10_000;
+        (0..all).for_each(|number| indexes.shown(collection(number), IndexShape::ORDINARY));
+        let looks = std::cell::Cell::new(0);
+        let is_there = |known: CollectionId| {
+            looks.set(looks.get() + 1);
+            known.uuid().as_u128().is_multiple_of(2)
+        };
+        // Pays for the reports.
+        indexes.forget_some(is_there);
+        for _ in 0..all.div_ceil(LOOKED_AT as u128) {
+            looks.set(0);
+            indexes.forget_some(is_there);
+            assert!(looks.get() <= LOOKED_AT, "{looks:?}");
+        }
+        assert_eq!(indexes.known().indexes.len(), all as usize / 2);
+        // What comes and goes does not pile up.
+        for number in all..10 * all {
+            indexes.shown(collection(number), IndexShape::ORDINARY);
+            if number % 100 == 0 {
+                indexes.forget_some(|known| known.uuid().as_u128() < all && is_there(known));
+            }
+        }
+        assert!(indexes.known().indexes.len() < 2 * all as usize, "{}", indexes.known().indexes.len());
     }
 }

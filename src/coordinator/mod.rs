@@ -29,7 +29,7 @@ pub use self::differences::{Apart, Difference, Differences};
 pub use self::discovery::Discovery;
 pub use self::facts::facts_of;
 pub use self::fail_stop::EXIT_CODE;
-pub use self::indexes::{Indexes, Mark};
+pub use self::indexes::Indexes;
 pub(crate) use self::markers::Carried;
 pub use self::markers::{ForeignStage, Markers};
 pub use self::placements::{Drain, DrainStage, Insistence, Placements, Span, Sync};

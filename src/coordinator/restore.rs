@@ -174,6 +174,10 @@ fn lanes_of(
     }
     let dimensioned: HashMap<_, _> = snapshot.collections.iter().map(|row| (row.collection, row.dimensioned)).collect();
     let floors: HashMap<LaneId, Seq> = snapshot.floors.iter().copied().collect();
+    let mut quarantined: HashMap<LaneId, Vec<(Seq, RequestClass)>> = HashMap::new();
+    for (lane, seq, class) in &snapshot.quarantined {
+        quarantined.entry(*lane).or_default().push((*seq, *class));
+    }
     let progress = snapshot.progress.iter().map(|row| ((row.lane, &row.instance), row)).collect();
     let progress = ProgressIndex { progress, instances };
     entries
@@ -186,7 +190,7 @@ fn lanes_of(
                 LaneId::Records(_) => Dimension::Unknown,
             },
             floor: floors.get(&id).copied().unwrap_or(Seq::ZERO),
-            quarantined: quarantined(snapshot, id),
+            quarantined: quarantined.remove(&id).unwrap_or_default(),
             entries,
             replicas: (0..instances.len()).map(|index| progress.of(id, InstanceId(index))).collect(),
         })
@@ -206,10 +210,6 @@ fn suspect_on(
         .filter(|_| row.lane == LaneId::Catalog)
         .and_then(|request| intent::about(catalog, &request.method, &request.path));
     Some((instance, about))
-}
-
-fn quarantined(snapshot: &Snapshot, lane: LaneId) -> Vec<(Seq, RequestClass)> {
-    snapshot.quarantined.iter().filter(|(id, ..)| *id == lane).map(|(_, seq, class)| (*seq, *class)).collect()
 }
 
 /// A suspect is answered when its outcome is durable, and one that may have been acknowledged never becomes a suspect.

@@ -57,10 +57,15 @@ pub(crate) enum Settled {
     Recovered { since: Option<Instant> },
 }
 
+/// So few are not looked through.
+const LEAST_SWEPT: usize = 64;
+
 /// Every open ticket. Bounded by the requests that the proxy admits, and those closed by the backlog's limit.
 #[derive(Default)]
 pub(crate) struct Tickets {
     unnumbered: HashMap<TransactionId, Waiting>,
+    /// When so many are unnumbered, those are looked for whose clients have gone.
+    sweep_at: usize,
     numbered: HashMap<Seq, oneshot::Sender<Settlement>>,
     /// When recovery took over what is numbered.
     taken_over: HashMap<Seq, Instant>,
@@ -68,7 +73,11 @@ pub(crate) struct Tickets {
 
 impl Tickets {
     pub fn open(&mut self, id: TransactionId, ack_policy: AckPolicy, trace: Option<TraceId>) -> Ticket {
-        self.unnumbered.retain(|_, waiting| !waiting.client.is_closed());
+        // Not each time: a ticket would cost a look at all others.
+        if self.unnumbered.len() >= self.sweep_at {
+            self.unnumbered.retain(|_, waiting| !waiting.client.is_closed());
+            self.sweep_at = (self.unnumbered.len() * 2).max(LEAST_SWEPT);
+        }
         let (client, settlement) = oneshot::channel();
         self.unnumbered.insert(id, Waiting { ack_policy, trace, client });
         Ticket { settlement }
@@ -99,5 +108,22 @@ impl Tickets {
             Some(Ok(())) => Settled::Answered,
             Some(Err(_)) | None => Settled::Recovered { since },
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn tickets_of_clients_that_have_gone_do_not_pile_up() {
+        let mut tickets = Tickets::default();
+        let open = |tickets: &mut Tickets| tickets.open(TransactionId::random(), AckPolicy::Applied, None);
+        let kept: Vec<Ticket> = (0..1000).map(|_| open(&mut tickets)).collect();
+        for _ in 0..10_000 {
+            drop(open(&mut tickets));
+        }
+        assert!(tickets.unnumbered.len() <= 2 * kept.len(), "{}", tickets.unnumbered.len());
+        assert_eq!(tickets.unnumbered.values().filter(|waiting| !waiting.client.is_closed()).count(), kept.len());
     }
 }

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::remembered::Remembered;
 use crate::ids::{InstanceId, LaneId, Seq};
 use crate::order::{Pace, recent_mean};
 
@@ -33,19 +34,13 @@ pub(super) struct Gathering {
     state: Mutex<State>,
 }
 
-#[derive(Default)]
 struct State {
-    paces: HashMap<(LaneId, InstanceId), Remembered>,
+    paces: Remembered<(LaneId, InstanceId), Pace>,
     waits: HashMap<LaneId, Wait>,
     /// How long a request's progress takes to become durable.
     recording: Duration,
     /// When what begins with this entry was executed first.
     executed: BTreeMap<Seq, Instant>,
-}
-
-struct Remembered {
-    pace: Pace,
-    used: Instant,
 }
 
 struct Wait {
@@ -65,7 +60,13 @@ pub(super) struct Begun {
 
 impl Gathering {
     pub fn new(longest: Holds) -> Gathering {
-        Gathering { longest, state: Mutex::default() }
+        let state = State {
+            paces: Remembered::new(REMEMBERED),
+            waits: HashMap::new(),
+            recording: Duration::ZERO,
+            executed: BTreeMap::new(),
+        };
+        Gathering { longest, state: Mutex::new(state) }
     }
 
     fn locked(&self) -> MutexGuard<'_, State> {
@@ -74,16 +75,7 @@ impl Gathering {
 
     /// A request of the lane was executed on the instance, from then to now.
     pub fn took(&self, place: (LaneId, InstanceId), began: Instant, now: Instant) {
-        let mut state = self.locked();
-        if state.paces.len() >= REMEMBERED && !state.paces.contains_key(&place) {
-            let oldest = state.paces.iter().min_by_key(|(_, known)| known.used).map(|(place, _)| *place);
-            if let Some(oldest) = oldest {
-                state.paces.remove(&oldest);
-            }
-        }
-        let known = state.paces.entry(place).or_insert_with(|| Remembered { pace: Pace::default(), used: now });
-        known.used = now;
-        known.pace.took(now.saturating_duration_since(began));
+        self.locked().paces.of(place).took(now.saturating_duration_since(began));
     }
 
     /// A request's progress took so long to become durable.
@@ -96,8 +88,7 @@ impl Gathering {
     pub fn begin(&self, place: (LaneId, InstanceId), after: Seq, writers: u32, now: Instant) -> Option<Begun> {
         let mut state = self.locked();
         let recording = state.recording;
-        let known = state.paces.get_mut(&place)?;
-        let span = known.pace.span(self.longest.writers, recording);
+        let span = state.paces.get(&place)?.span(self.longest.writers, recording);
         if span == Duration::ZERO {
             return None;
         }
@@ -110,7 +101,7 @@ impl Gathering {
     /// How long what another instance lacks is held while this one executes more of the lane.
     pub fn trailing(&self, place: (LaneId, InstanceId)) -> Duration {
         let most = self.longest.replicas;
-        self.locked().paces.get(&place).map_or(Duration::ZERO, |known| known.pace.trailing(most))
+        self.locked().paces.get(&place).map_or(Duration::ZERO, |pace| pace.trailing(most))
     }
 
     /// What begins with this entry was executed for its clients.
@@ -145,8 +136,7 @@ impl Gathering {
         state.waits.get(&lane).filter(|wait| wait.after == after)?;
         let wait = state.waits.remove(&lane)?;
         let Wait { writers, came, begun, instance, .. } = wait;
-        let known = state.paces.get_mut(&(lane, instance))?;
-        known.pace.ended(writers, came, now.saturating_duration_since(begun));
+        state.paces.get(&(lane, instance))?.ended(writers, came, now.saturating_duration_since(begun));
         Some(match came {
             0 => "none",
             _ if came < writers => "some",

@@ -19,6 +19,7 @@ mod limiter;
 mod memory;
 mod patience;
 mod records;
+mod remembered;
 mod resources;
 mod runner;
 mod spans;

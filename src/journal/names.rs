@@ -106,7 +106,7 @@ named!(Status, "status", {
 
 named!(Stored, "encoding of a body", { Plain => "plain", Zstd => "zstd" });
 
-const CATALOG: &str = "catalog";
+pub(super) const CATALOG: &str = "catalog";
 /// Where a lane stands, for an application's own operations, and a kind: they are in no lane and of no kind.
 pub(super) const APPLICATION: &str = "application";
 

@@ -3,6 +3,7 @@
 //! Decides which collection a name or an id means, and what a deletion hits. It holds only what is durable.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Bound;
 
 use uuid::Uuid;
 
@@ -287,6 +288,12 @@ impl Catalog {
         // Numbers next to each other come to lie far apart.
         let start = CollectionId::new(Uuid::from_u128((number as u128 + 1).wrapping_mul(SPREAD)));
         self.collections.range(start..).chain(self.collections.range(..start)).map(|(_, collection)| collection)
+    }
+
+    /// The collections after this one, ordered by id.
+    pub fn collections_after(&self, after: Option<CollectionId>) -> impl Iterator<Item = &Collection> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.collections.range((from, Bound::Unbounded)).map(|(_, collection)| collection)
     }
 
     /// Every collection, in no particular order.

@@ -27,7 +27,7 @@ mod wipe;
 pub use batch_size::{BatchSize, Memory, Resized};
 pub use board::{
     Action, Board, ClientAnswer, Comparison, Consequences, Consistency, CutoverOutcome, CutoverState, DivergenceCause,
-    Effect, Evidence, Examination, Health, Input, Intent, Keeping, LaneView, LastCopies, NotReady, ObjectVersion,
+    Effect, Evidence, Examination, Health, Input, Intent, Keeping, LaneView, LastCopies, Look, NotReady, ObjectVersion,
     Obstacle, Outcome, Persist, Purpose, Reach, Rebuild, Record, Repeat, Resolved, RestoredEntry, RestoredLane,
     RestoredProgress, Retry, SendPriority, Submission, Urgency, WaitId, WaitReason,
 };

@@ -4,18 +4,20 @@
 
 use std::sync::{Arc, OnceLock};
 
+use http::HeaderMap;
+
 use super::ProxyOptions;
 use super::failure::Failure;
 use super::known::resolve;
 use super::write_request::{WriteRequest, understood};
-use crate::auth::{Confirmed, Denied, Grants, Protection, RESET};
+use crate::auth::{Confirmed, Denied, Grants, Principal, Protection, RESET};
 use crate::chroma::{
-    CatalogWrite, ErrorBody, Operation, scan_create_collection, scan_create_database, scan_create_tenant,
+    CatalogWrite, ErrorBody, Operation, route, scan_create_collection, scan_create_database, scan_create_tenant,
     scan_update_collection,
 };
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, Scope};
-use crate::journal::{Judge, Judgement};
+use crate::journal::{Judge, Judgement, Request};
 use crate::order::{Board, Deletion};
 use crate::web::ResetPolicy;
 
@@ -50,8 +52,14 @@ pub(super) fn within_scope(grants: &Grants, write: &CatalogWrite, body: &[u8]) -
 pub struct Guard {
     target: Target,
     confirmed: Confirmed,
-    protection: Protection,
-    reset: ResetPolicy,
+    policy: Policy,
+}
+
+/// What is deleted on purpose alone.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    pub protection: Protection,
+    pub reset: ResetPolicy,
 }
 
 #[derive(Clone, Debug)]
@@ -64,20 +72,11 @@ enum Target {
     Renamed(CollectionId),
 }
 
-impl Guard {
-    /// The guard of this write, if it deletes or renames anything, after a first look.
-    ///
-    /// # Errors
-    /// It cannot be read, what it names does not exist, or is protected.
-    pub fn judged(request: &WriteRequest<'_>, core: &Core, options: &ProxyOptions) -> Result<Option<Guard>, Failure> {
-        let guard = Guard::of(request, core, options)?;
-        guard.iter().try_for_each(|guard| guard.judge(&core.board()))?;
-        Ok(guard)
-    }
-
-    fn of(request: &WriteRequest<'_>, core: &Core, options: &ProxyOptions) -> Result<Option<Guard>, Failure> {
-        let Operation::CatalogWrite(write) = request.operation else { return Ok(None) };
-        let target = match write {
+impl Target {
+    /// `None` of a write that deletes and renames nothing.
+    fn of(operation: &Operation, body: &[u8], principal: &Principal, core: &Core) -> Result<Option<Target>, Failure> {
+        let Operation::CatalogWrite(write) = operation else { return Ok(None) };
+        Ok(Some(match write {
             CatalogWrite::DeleteCollection { name, .. } => Target::Collection(name.clone()),
             CatalogWrite::DeleteDatabase { scope } => {
                 // Unknown: it holds what nobody has looked at, or it does not exist.
@@ -88,19 +87,55 @@ impl Guard {
             }
             CatalogWrite::Reset => Target::Everything,
             CatalogWrite::UpdateCollection { scope, collection } => {
-                if understood(scan_update_collection(&request.body))?.new_name.is_none() {
+                if understood(scan_update_collection(body))?.new_name.is_none() {
                     return Ok(None);
                 }
                 let board = core.board();
-                Target::Renamed(resolve(board.catalog(), collection, scope, request.principal.grants())?)
+                Target::Renamed(resolve(board.catalog(), collection, scope, principal.grants())?)
             }
             CatalogWrite::CreateTenant
             | CatalogWrite::UpdateTenant { .. }
             | CatalogWrite::CreateDatabase { .. }
             | CatalogWrite::CreateCollection { .. } => return Ok(None),
-        };
-        let confirmed = Confirmed::of(request.headers, request.principal);
-        Ok(Some(Guard { target, confirmed, protection: options.protection.clone(), reset: options.reset }))
+        }))
+    }
+}
+
+impl Guard {
+    /// The guard of this write, if it deletes or renames anything, after a first look.
+    ///
+    /// # Errors
+    /// It cannot be read, what it names does not exist, or is protected.
+    pub fn judged(request: &WriteRequest<'_>, core: &Core, options: &ProxyOptions) -> Result<Option<Guard>, Failure> {
+        let WriteRequest { operation, body, headers, principal, .. } = request;
+        let policy = Policy { protection: options.protection.clone(), reset: options.reset };
+        Guard::judged_by(policy, (operation, body), (headers, principal), core)
+    }
+
+    /// The guard of a stored write that is to be journaled once more, after a first look: what it may do was judged long ago.
+    ///
+    /// # Errors
+    /// As [`Guard::judged`].
+    pub fn judged_again(
+        policy: Policy,
+        request: &Request,
+        (headers, principal): (&HeaderMap, &Principal),
+        core: &Core,
+    ) -> Result<Option<Guard>, Failure> {
+        let operation = route(&request.method, &request.path);
+        Guard::judged_by(policy, (&operation, &request.body), (headers, principal), core)
+    }
+
+    fn judged_by(
+        policy: Policy,
+        (operation, body): (&Operation, &[u8]),
+        (headers, principal): (&HeaderMap, &Principal),
+        core: &Core,
+    ) -> Result<Option<Guard>, Failure> {
+        let Some(target) = Target::of(operation, body, principal, core)? else { return Ok(None) };
+        let guard = Guard { target, confirmed: Confirmed::of(headers, principal), policy };
+        guard.judge(&core.board())?;
+        Ok(Some(guard))
     }
 
     /// Whether the write may be the next of the catalog lane.
@@ -114,10 +149,10 @@ impl Guard {
             Target::Everything => board.names_under(&Deletion::Everything),
             Target::Renamed(collection) => board.names_of(*collection),
         };
-        names.retain(|name| self.protection.covers(name));
+        names.retain(|name| self.policy.protection.covers(name));
         names.sort_unstable();
         names.dedup();
-        let resets = matches!(self.target, Target::Everything) && self.reset == ResetPolicy::Refused;
+        let resets = matches!(self.target, Target::Everything) && self.policy.reset == ResetPolicy::Refused;
         let needed = || names.iter().map(String::as_str).chain(resets.then_some(RESET));
         let missing = self.confirmed.missing(needed());
         if missing.is_empty() {

@@ -47,6 +47,7 @@ pub use self::admit::{Admission, AdmitLimits};
 pub use self::client_rate::ClientRate;
 pub use self::entrance::Entrance;
 pub use self::failure::read_case;
+pub use self::guard::{Guard, Policy};
 pub use self::listener::{Door, EdgeSlot, Listener, StandbyReason, StandbyState};
 pub use self::objects::Objects;
 pub use self::outlet::AnswerLimits;

@@ -17,11 +17,12 @@ use super::completeness::{Recreated, complete};
 use super::contents::{Contents, Look};
 use super::error::InspectError;
 use super::marker::{self, Marked};
+use super::parts::{self, AT_ONCE};
 use super::withheld::{Carries, Withheld};
 use crate::chroma::is_reserved;
 use crate::clock::{self, Timestamp};
 use crate::coordinator::adoption::{Adoption, FoundCollection, FoundDatabase, adoption_draft, is_unknown};
-use crate::coordinator::{Core, Mark, Settlement};
+use crate::coordinator::{Core, Settlement};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Scope, Seq, shown};
 use crate::instance::Client;
 use crate::journal::{Fact, TimingGap};
@@ -117,19 +118,19 @@ impl Inspector {
         // First: of a server that is not supported, nothing else is believed either.
         let scratch = capabilities::learn(&self.core, &look, &self.untried).await?;
         let identity = marker::identify(&self.core, &look).await?;
-        let (expected, wait, scopes) = {
+        let (wait, scopes) = {
             let board = self.core.board();
             let scopes: Vec<Scope> = board.catalog().databases().cloned().collect();
-            (board.expected_on(instance), board.catalog_quiescent(instance), scopes)
+            (board.catalog_quiescent(instance), scopes)
         };
+        let expected = parts::expected_on(&self.core, instance).await;
         let tenants = self.known_tenants();
-        let mark = self.core.discovery.indexes().mark();
         let mut contents = look.contents(&tenants, scopes.into_iter()).await?;
         if contents.has_scratch {
             // A crash left it behind, or another edge that is no more.
             scratch.sweep().await;
         }
-        self.note_indexes(&contents, mark);
+        self.note_indexes(&contents).await;
         contents.tenants = self.unknown_tenants(&look).await;
         if matches!(identity.0, Identity::Older { .. }) {
             let journal = self.core.discovery().markers().journal();
@@ -170,27 +171,28 @@ impl Inspector {
         Ok(adopted)
     }
 
-    /// Forgets what was noted of collections that are gone.
+    /// Forgets what was noted of some collections that are gone.
     pub(super) fn forget_indexes(&self) {
-        let indexes = self.core.discovery.indexes();
-        let now = indexes.mark();
         let board = self.core.board();
-        indexes.forget(now, |collection| board.catalog().get(collection).is_some());
+        self.core.discovery.indexes().forget_some(|collection| board.catalog().get(collection).is_some());
     }
 
     /// Before what is unknown can be adopted: no write to it is taken for one into an ordinary index.
-    fn note_indexes(&self, contents: &Contents, since: Mark) {
-        let (indexes, board) = (self.core.discovery.indexes(), self.core.board());
-        let catalog = board.catalog();
-        for (found, index) in contents.collections.iter().zip(&contents.indexes) {
-            if is_reserved(&found.name) {
-                continue;
+    async fn note_indexes(&self, contents: &Contents) {
+        let indexes = self.core.discovery.indexes();
+        let shown: Vec<_> = contents.collections.iter().zip(&contents.indexes).collect();
+        for (number, some) in shown.chunks(AT_ONCE).enumerate() {
+            if number > 0 {
+                Core::let_others_in().await;
             }
-            let named = || catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
-            let known = catalog.by_id(found.id).or_else(named);
-            indexes.shown(known.map_or_else(|| CollectionId::new(found.id), |known| known.id), *index);
+            let board = self.core.board();
+            let catalog = board.catalog();
+            for (found, index) in some.iter().filter(|(found, _)| !is_reserved(&found.name)) {
+                let named = || catalog.by_name(&Scope::new(&found.tenant, &found.database), &found.name);
+                let known = catalog.by_id(found.id).or_else(named);
+                indexes.shown(known.map_or_else(|| CollectionId::new(found.id), |known| known.id), **index);
+            }
         }
-        indexes.forget(since, |collection| catalog.get(collection).is_some());
     }
 
     /// What could not be listed is asked for again, unless it never will be: then the instance is admitted without it.
@@ -257,24 +259,32 @@ impl Inspector {
         Contents { tenants, databases, collections, .. }: Contents,
     ) -> Result<Adopted, InspectError> {
         let name = self.core.registry.name(instance).to_string();
-        let adoption = {
+        let mut adoption = {
             let board = self.core.board();
             let catalog = board.catalog();
             let unknown_database = |found: &FoundDatabase| {
                 let known = catalog.database(&Scope::new(&found.tenant, &found.name)).is_some();
                 !known && !self.withheld.has_database(instance, found)
             };
-            let unknown = |found: &FoundCollection| {
-                let edges_own = is_reserved(&found.name) || self.withheld.has(instance, found);
-                !edges_own && is_unknown(catalog, found, instance)
-            };
             Adoption {
                 instance: name.clone(),
                 tenants: tenants.into_iter().filter(|tenant| !catalog.has_tenant(tenant)).collect(),
                 databases: databases.into_iter().filter(unknown_database).collect(),
-                collections: collections.into_iter().filter(unknown).collect(),
+                collections: Vec::new(),
             }
         };
+        // Judged again when it is folded: the catalog may change between two looks.
+        for (number, some) in collections.chunks(AT_ONCE).enumerate() {
+            if number > 0 {
+                Core::let_others_in().await;
+            }
+            let board = self.core.board();
+            let unknown = |found: &&FoundCollection| {
+                let edges_own = is_reserved(&found.name) || self.withheld.has(instance, found);
+                !edges_own && is_unknown(board.catalog(), found, instance)
+            };
+            adoption.collections.extend(some.iter().filter(unknown).cloned());
+        }
         if adoption.tenants.is_empty() && adoption.databases.is_empty() && adoption.collections.is_empty() {
             return Ok(Adopted::Everything);
         }

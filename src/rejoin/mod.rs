@@ -15,6 +15,7 @@ mod inspect;
 mod marker;
 mod marking;
 mod options;
+mod parts;
 mod tally;
 mod wipe;
 mod withheld;
@@ -38,7 +39,7 @@ use crate::current::Current;
 use crate::ids::{CollectionId, InstanceId, Seq};
 use crate::instance::{Admission, Client, Observation, Phase};
 use crate::lasting::LastingStates;
-use crate::order::{Comparison, Duty, Evidence, Input, Keeping, LaneState, Origin, Reach};
+use crate::order::{Comparison, Duty, Evidence, Input, Keeping, LaneState, Look, Origin, Reach};
 
 /// The interval of inspections that fail.
 const SOON: Duration = Duration::from_secs(1);
@@ -303,17 +304,22 @@ impl Rejoin {
         }
     }
 
-    /// Looks at every lane again, at intervals, for wake-ups that were missed.
+    /// Looks at the lanes again, at intervals and in turn, for wake-ups that were missed.
     async fn scan(&self) {
         let mut copies = Copies::default();
+        let mut look = clock::now();
         let mut round: usize = 0;
         loop {
             tokio::time::sleep(self.options.get().interval).await;
-            self.core.step(Input::LookAgain);
+            self.core.step(Input::LookAgain(Look::Around));
             self.core.sync_numbers().round();
             self.spot_check(round).await;
             round = round.wrapping_add(1);
-            self.watch_copies(&mut copies);
+            let begun = clock::now();
+            if begun >= look {
+                self.watch_copies(&mut copies);
+                look = begun + begun.elapsed() * parts::REST;
+            }
             self.inspector.forget_indexes();
         }
     }
@@ -373,20 +379,20 @@ impl Rejoin {
             for instance in self.due_for_adoption() {
                 let _ = self.inspect(instance).await;
             }
-            let comparisons = self.core.board().comparisons();
-            self.unequal
-                .lock()
-                .unwrap_or_else(PoisonError::into_inner)
-                .retain(|key, _| comparisons.iter().any(|c| (c.collection, c.instance) == *key));
+            let begun = clock::now();
+            let comparisons = parts::comparisons(&self.core).await;
+            let rest = begun.elapsed() * parts::REST;
+            let compared: HashSet<_> = comparisons.iter().map(|one| (one.collection, one.instance)).collect();
+            self.unequal.lock().unwrap_or_else(PoisonError::into_inner).retain(|key, _| compared.contains(key));
             self.forget_decided();
-            self.tell_of_the_end(&comparisons);
+            self.tell_of_the_end(&compared);
             for comparison in &comparisons {
                 // Neither side has changed since they were found to differ.
                 if !self.is_known_unequal(comparison) {
                     self.compare(comparison).await;
                 }
             }
-            tokio::time::sleep(MOMENT).await;
+            tokio::time::sleep(MOMENT.max(rest)).await;
         }
     }
 
@@ -398,8 +404,8 @@ impl Rejoin {
 
     /// A copy that is made anew, deleted, or on an instance that is away is not compared any more. Nor is one for a moment,
     /// while a write to it is under way.
-    fn tell_of_the_end(&self, comparisons: &[Comparison]) {
-        let is_over = |key: &(_, _)| !comparisons.iter().any(|one| (one.collection, one.instance) == *key);
+    fn tell_of_the_end(&self, compared: &HashSet<(CollectionId, InstanceId)>) {
+        let is_over = |key: &(_, _)| !compared.contains(key);
         for ((collection, instance), lasted) in self.differing.quiet_where(clock::now(), is_over) {
             let (instance, seconds) = (self.core.registry.name(instance), lasted.time.as_secs());
             info!(%collection, %instance, seconds, times = lasted.times, "no longer compared");

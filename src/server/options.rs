@@ -112,6 +112,7 @@ fn admin(config: &Config, kind: StoreKind, process: ProcessLimits) -> AdminOptio
                 GranularLocking::Disabled => Lanes::OneByOne,
             },
             protection: config.proxy.protection.clone(),
+            reset: config.proxy.reset,
         },
     }
 }

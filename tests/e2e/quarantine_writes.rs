@@ -176,3 +176,30 @@ fn an_operator_sends_a_quarantined_write_again() {
     assert_eq!(count, json!(1202), "the first, the one after, and those that were quarantined");
     client.post(&page, &json!({ "action": "lift" })).expect(404);
 }
+
+/// It was allowed when it came: what it renames has been protected since.
+#[test]
+fn a_quarantined_write_that_is_sent_again_is_judged_anew() {
+    let (pair, relays) = Pair::relayed();
+    let client = pair.edge.client();
+    let id = pair.create_things(&client);
+    pair.arm(&relays);
+    let keys: serde_json::Map<String, Value> = (0..300).map(|n| (format!("{MARK}{n}"), json!(n))).collect();
+    let body = json!({ "new_name": "renamed", "new_metadata": keys });
+    survive(&pair, &client, &("PUT", format!("{DEFAULT}/collections/{id}"), body), &id, [0, 2]);
+    relays.iter().for_each(Relay::deadly_no_more);
+    pair.all_here();
+    pair.edge.rewrite(|text| format!("{text}  protection: {{ collections: [things] }}\n"));
+    client.post("/admin/reload", &json!({})).expect(200);
+    let listed = client.get("/admin/quarantine").expect(200).json();
+    let page = format!("/admin/quarantine/{}", listed["writes"][0]["id"].as_str().expect("an id"));
+    let refused = client.post(&page, &json!({ "action": "retry" })).expect(403).json();
+    assert_eq!(refused["reason"], "protected", "{refused:#}");
+    let still = client.get("/admin/quarantine").expect(200).json();
+    assert_eq!(still["writes"].as_array().map(Vec::len), Some(1), "a refusal lifts nothing: {still:#}");
+    let confirming = client.with_header("chroma-edge-confirm", "things");
+    let answer = confirming.post(&page, &json!({ "action": "retry" })).expect(200).json();
+    let again = answer["transaction_id"].as_str().expect("an id").to_owned();
+    client.get(&format!("/transaction/safety/transaction/{again}?wait=30")).expect(200);
+    client.get(&format!("{DEFAULT}/collections/renamed")).expect(200);
+}

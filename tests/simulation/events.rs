@@ -4,7 +4,7 @@
 //! with edges is in [`crate::edge`], with instances in [`crate::rollback`].
 
 use chroma_edge::ids::{CollectionId, InstanceId, LaneId};
-use chroma_edge::order::{Comparison, Examination, Input, LaneState, MergeLimits, Reach};
+use chroma_edge::order::{Comparison, Examination, Input, LaneState, Look, MergeLimits, Reach};
 
 use crate::assumptions::Holds;
 use crate::divergence::{Cause, Known};
@@ -73,7 +73,7 @@ impl World {
         if self.requests.len() > 2 {
             self.counters.count("looked again under load");
         }
-        self.tell(Input::LookAgain);
+        self.tell(Input::LookAgain(Look::Around));
         if self.assumptions.memory_suffices == Holds::Always {
             return;
         }
@@ -261,7 +261,7 @@ impl World {
             self.instances[instance.0].databases.extend(lacking.cloned());
         }
         let held = &self.instances[instance.0].collections;
-        let expected = self.board.expected_on(instance);
+        let expected = self.board.expected_on(instance, None, usize::MAX).0;
         let mut collections: Vec<_> =
             expected.into_iter().filter(|(_, id)| !held.contains_key(&id.uuid())).map(|(id, _)| id).collect();
         collections.sort();

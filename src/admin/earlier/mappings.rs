@@ -7,12 +7,13 @@ use std::collections::HashMap;
 use serde_json::{Map, Value, json};
 
 use super::Earlier;
+use crate::admin::collections::each_collection;
 use crate::admin::safety::{Query, Refusal};
 use crate::chroma::{ErrorBody, ErrorName};
 use crate::clock::Timestamp;
 use crate::ids::{CollectionId, InstanceId, shown};
 use crate::journal::CollectionTimes;
-use crate::order::Collection;
+use crate::order::{Board, Collection};
 use crate::web::{PageRequest, Reply, rfc3339};
 
 /// When each collection was created and changed; empty if the journal cannot be read.
@@ -75,11 +76,12 @@ impl Earlier {
         let offset = query.read("offset", "a number", count)?.unwrap_or(0);
         let (times, [primary, replica]) = (self.times().await, self.pair());
         let configured: Vec<InstanceId> = self.core.registry().ids().collect();
-        let board = self.core.board();
-        let mut all: Vec<&Collection> = board.catalog().collections().collect();
-        all.sort_by_key(|collection| collection.id);
-        let total = all.len();
-        let shown_here = all.into_iter().skip(offset).take(limit).map(|collection| {
+        let mut total = 0_usize;
+        let shown = |_: &Board, collection: &Collection| {
+            total += 1;
+            if total <= offset || total - offset > limit {
+                return None;
+            }
             let mut shown = self.mapping(collection, &times);
             let complete = configured.iter().all(|id| id_on(collection, Some(*id)).is_some());
             let more = json!({
@@ -91,9 +93,10 @@ impl Earlier {
                 "status": if complete { "complete" } else { "partial" },
             });
             super::performance::extend(&mut shown, more);
-            shown
-        });
-        let body = json!({ "collection_mappings": shown_here.collect::<Vec<_>>(), "total_mappings": total });
+            Some(shown)
+        };
+        let shown_here = each_collection(&self.core, shown).await;
+        let body = json!({ "collection_mappings": shown_here, "total_mappings": total });
         Ok(Reply::json(200, body.to_string()))
     }
 

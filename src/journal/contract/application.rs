@@ -166,6 +166,43 @@ pub async fn what_operations_take_is_counted_apart(bench: &impl Bench) {
     assert!(load(&*store).await.floors.is_empty(), "no lane was trimmed");
 }
 
+/// The count is kept as they come, fail, end and go.
+pub async fn what_operations_take_is_what_a_look_at_each_shows(bench: &impl Bench) {
+    let store = bench.open();
+    let drafts: Vec<_> = (0..6).map(|number| operation(&format!("import-{number}"))).collect();
+    let mut seqs = Vec::new();
+    for draft in &drafts {
+        seqs.push(begin(&*store, draft).await);
+    }
+    let check = async |what: &str| {
+        let mut sum = 0;
+        for draft in &drafts {
+            let Some(row) = by_id(&*store, draft.transaction_id).await else { continue };
+            let answer = row.answer.as_ref().map_or(0, |answer| answer.body.len());
+            let reason = row.failure_reason.as_ref().map_or(0, String::len);
+            sum += (draft.body.len() + draft.path.len() + reason + answer) as u64 + APPLICATION_BYTES;
+        }
+        assert_eq!(store.application_bytes().await.unwrap(), sum, "{what}");
+    };
+    check("begun").await;
+    record(&*store, vec![Fact::ApplicationBegan(Box::new(drafts[0].clone()))]).await;
+    check("begun twice").await;
+    record(&*store, vec![reported(seqs[0], failed(TimingGap::Yes)), reported(seqs[1], failed(TimingGap::No))]).await;
+    check("failed").await;
+    record(&*store, seqs[..4].iter().map(|seq| reported(*seq, done())).collect()).await;
+    check("done").await;
+    record(&*store, seqs[..4].iter().map(|seq| reported(*seq, failed(TimingGap::No))).collect()).await;
+    check("reported late").await;
+    let write = append(&*store, vec![draft(LaneId::Catalog, "x")]).await;
+    record(&*store, finished(&write)).await;
+    check("a write beside them").await;
+    assert_eq!(store.trim(LATER, &[], Trimming::Applications, 3).await.unwrap().transactions, 3);
+    check("three removed").await;
+    assert_eq!(store.trim(LATER, &[], Trimming::Applications, 3).await.unwrap().transactions, 1);
+    check("the open ones are left").await;
+    assert!(store.application_bytes().await.unwrap() > 0);
+}
+
 pub async fn what_nobody_ends_is_given_up_in_its_time(bench: &impl Bench) {
     let store = bench.open();
     let drafts = ["open", "failed", "done"].map(operation);

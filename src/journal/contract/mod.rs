@@ -43,7 +43,7 @@ macro_rules! contract_suite {
                 a_restart_knows_whose_answer_waited_for_the_journal;
             application: an_operation_is_journaled_once, an_operation_is_reported_by_the_rule,
                 only_an_operation_can_be_reported, an_operation_is_nobodys_work, an_operation_holds_nothing_back,
-                what_operations_take_is_counted_apart, what_nobody_ends_is_given_up_in_its_time;
+                what_operations_take_is_counted_apart, what_operations_take_is_what_a_look_at_each_shows, what_nobody_ends_is_given_up_in_its_time;
             audit: pages_hold_everything_once_newest_first, a_filter_matches_by_each_of_its_parts,
                 counts_equal_a_full_scan, what_is_recent_is_counted_from_its_moment, details_tell_the_lane,
                 a_key_alone_finds_the_newest;
@@ -67,7 +67,7 @@ macro_rules! contract_suite {
             times: collections_are_created_and_changed_at_their_moments, transactions_are_journaled_at_theirs;
             retention: a_lanes_history_begins_at_its_floor, trimming_waits_for_every_configured_instance, trimming_stops_at_an_open_entry,
                 trimming_asks_no_diverged_instance, nothing_is_trimmed_without_an_instance_in_step,
-                positions_are_never_reused, trimming_is_bounded, a_trimmed_key_is_free_again,
+                positions_are_never_reused, trimming_is_bounded, what_must_stay_hides_nothing_that_may_go, a_trimmed_key_is_free_again,
                 a_deleted_lane_is_forgotten, loading_starts_at_the_lowest_instance, a_round_removes_all_that_may_go,
                 for_room_two_must_be_in_step, for_room_one_is_enough_if_one_alone_is_configured, what_is_held_is_told_by_lane_and_instance,
                 room_is_made_before_the_time_and_the_oldest_goes_first, a_journal_over_its_limit_names_who_holds_it;

@@ -115,6 +115,25 @@ pub async fn positions_are_never_reused(bench: &impl Bench) {
     assert_eq!(finish(&*store, 1).await, [seqs[2].next()]);
 }
 
+/// However many the oldest ones are that must stay.
+pub async fn what_must_stay_hides_nothing_that_may_go(bench: &impl Bench) {
+    let store = bench.open();
+    let collection = new_collection();
+    let lane = LaneId::Records(collection);
+    record(&*store, vec![created(collection, "a", Seq::new(1))]).await;
+    let stay = append(&*store, (0..1_200).map(|_| draft(lane, "x")).collect()).await;
+    record(&*store, finished(&stay)).await;
+    record(&*store, vec![progress(lane, "primary", stay[1_199])]).await;
+    let go = finish(&*store, 3).await;
+    mark(&*store, go[2], go[2]).await;
+    assert_eq!(trim(&*store, 2).await, 2);
+    assert_eq!(trim(&*store, 2).await, 1);
+    assert_eq!(trim(&*store, 2).await, 0);
+    assert_eq!(store.requests(&stay).await.unwrap().len(), stay.len());
+    record(&*store, vec![progress(lane, "replica", stay[4])]).await;
+    assert_eq!(trim(&*store, ALL).await, 5);
+}
+
 pub async fn trimming_is_bounded(bench: &impl Bench) {
     let store = bench.open();
     let seqs = finish(&*store, 5).await;

@@ -2,7 +2,8 @@
 //!
 //! A lane is only ever shortened from its beginning, up to the first transaction that must stay, so that a floor says
 //! it all: at or below it nothing is left, above it nothing is missing. What may go is looked for on a reading
-//! connection, however many lanes there are; the commit, which holds up all others, only removes, and looks once more at
+//! connection, among the oldest transactions first: that costs the same however many lanes there are. All lanes are looked
+//! at only where the oldest transactions must stay. The commit, which holds up all others, only removes, and looks once more at
 //! how far the instances are in those lanes.
 
 use tokio_postgres::Row;
@@ -14,6 +15,8 @@ use super::query::lanes;
 use super::query::read::failed;
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
+use crate::journal::names::CATALOG;
+use crate::journal::progress::LaneProgress;
 use crate::journal::{ReadError, Trimmed, Trimming};
 
 /// Lanes examined in one statement.
@@ -80,6 +83,20 @@ const ENDS: &str = "
     ) AS e
     WHERE e.n > 0 ORDER BY l.place";
 
+/// The oldest transactions among which something is looked for first, besides as many as may be removed.
+const WINDOW: u32 = 500;
+
+/// The lanes of the oldest transactions that began before then, the oldest first, and of how many transactions they are.
+const OLDEST: &str = "
+    SELECT o.lane, o.lane = 'catalog' OR EXISTS (
+        SELECT FROM chroma_edge.collections AS c WHERE c.collection = o.lane AND c.deleted IS NULL) AS open, o.n
+    FROM (
+        SELECT t.lane, count(*) AS n, min(t.place) AS place FROM (
+            SELECT lane, row_number() OVER (ORDER BY created_at, seq) AS place FROM chroma_edge.transactions
+            WHERE created_at < $1 AND kind <> 'application' ORDER BY created_at, seq LIMIT $2
+        ) AS t GROUP BY t.lane
+    ) AS o ORDER BY o.place";
+
 /// Progress and floors of lanes whose collection is gone and of which nothing is left.
 const EMPTY: &str = "
     SELECT DISTINCT p.lane FROM (
@@ -87,7 +104,8 @@ const EMPTY: &str = "
     ) AS p
     WHERE p.lane <> 'catalog'
         AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = p.lane AND c.deleted IS NULL)
-        AND NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = p.lane)";
+        AND NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = p.lane)
+    LIMIT $1";
 
 /// Whether some of an application's own operations may go.
 const APPLICATION: &str = "SELECT EXISTS (SELECT FROM chroma_edge.transactions
@@ -108,34 +126,77 @@ pub(super) async fn plan(
     why: Trimming,
     most: u32,
 ) -> Result<Plan, ReadError> {
-    let places = lanes::places(&rows(session, lanes::PROGRESS).await?)?;
-    let mut bounds: Vec<(String, i64)> = Vec::new();
-    for found in rows(session, WITH_TRANSACTIONS).await? {
-        let (lane, open) = (get::<String>(&found, "lane")?, get(&found, "open")?);
-        bounds.extend(places.trimmable(&lane, open, configured, why).map(|bound| (lane, number(bound))));
-    }
-    let mut plan = Plan { empty: lanes_of(&rows(session, EMPTY).await?)?, ..Plan::default() };
-    plan.quarantines = session.query_one(GONE, &[]).await.map_err(failed)?.try_get(0).map_err(failed)?;
+    let quarantines = session.query_one(GONE, &[]).await.map_err(failed)?.try_get(0).map_err(failed)?;
+    let mut plan = Plan { quarantines, ..Plan::default() };
     let mut left = i64::from(most);
-    for part in bounds.chunks(LANES) {
-        if left == 0 {
-            break;
+    if why != Trimming::Applications {
+        let window = most.saturating_add(WINDOW);
+        let oldest = session.query(OLDEST, &[&time(before), &i64::from(window)]).await.map_err(failed)?;
+        let known = places_of(session, &lanes_of(&oldest)?).await?;
+        left = ends_of(session, &bounds(&oldest, &known, configured, why)?, before, left, &mut plan).await?;
+        let counts = oldest.iter().map(|found| get::<i64>(found, "n")).collect::<Result<Vec<_>, _>>()?;
+        if plan.ends.is_empty() && counts.iter().sum::<i64>() >= i64::from(window) {
+            let known = lanes::places(&rows(session, lanes::PROGRESS).await?)?;
+            let all = bounds(&rows(session, WITH_TRANSACTIONS).await?, &known, configured, why)?;
+            left = ends_of(session, &all, before, left, &mut plan).await?;
         }
-        left = ends(session, part, before, left, &mut plan).await?;
+        // Now and then: whatever was recorded of a lane after the last of it had gone.
+        if plan.ends.is_empty() && why == Trimming::Age {
+            plan.empty = lanes_of(&session.query(EMPTY, &[&i64::from(most)]).await.map_err(failed)?)?;
+        }
     }
     if left > 0 {
         let found = session.query_one(APPLICATION, &[&time(before)]).await.map_err(failed)?;
         let some = found.try_get::<_, bool>(0).map_err(failed)?;
         plan.application = some.then_some((time(before), left));
     }
-    if let Some(through) = places.everywhere(LaneId::Catalog, configured).map(number) {
+    let catalog = places_of(session, &[CATALOG.to_owned()]).await?;
+    if let Some(through) = catalog.everywhere(LaneId::Catalog, configured).map(number) {
         let found = session.query_one(DELETED, &[&through]).await.map_err(failed)?;
         plan.forget = found.try_get::<_, bool>(0).map_err(failed)?.then_some(through);
     }
     Ok(plan)
 }
 
+async fn places_of(session: &Exclusive, lanes: &[String]) -> Result<LaneProgress, ReadError> {
+    let sql = format!("{} WHERE lane = ANY ($1::text[])", lanes::PROGRESS);
+    lanes::places(&session.query(&sql, &[&lanes]).await.map_err(failed)?)
+}
+
+/// Up to where each of these lanes may be trimmed.
+fn bounds(
+    found: &[Row],
+    known: &LaneProgress,
+    configured: &[InstanceName],
+    why: Trimming,
+) -> Result<Vec<(String, i64)>, ReadError> {
+    let mut bounds = Vec::new();
+    for found in found {
+        let (lane, open) = (get::<String>(found, "lane")?, get(found, "open")?);
+        bounds.extend(known.trimmable(&lane, open, configured, why).map(|bound| (lane, number(bound))));
+    }
+    Ok(bounds)
+}
+
 /// Adds what may go of these lanes. Returns how many transactions may go after them.
+async fn ends_of(
+    session: &Exclusive,
+    bounds: &[(String, i64)],
+    before: Timestamp,
+    most: i64,
+    plan: &mut Plan,
+) -> Result<i64, ReadError> {
+    let mut left = most;
+    for part in bounds.chunks(LANES) {
+        if left == 0 {
+            break;
+        }
+        left = ends(session, part, before, left, plan).await?;
+    }
+    Ok(left)
+}
+
+/// As [`ends_of`], for at most [`LANES`] lanes.
 async fn ends(
     session: &Exclusive,
     bounds: &[(String, i64)],
@@ -188,7 +249,13 @@ const REMOVE: &str = "
 const FORGET_QUARANTINES: &str = "
     DELETE FROM chroma_edge.quarantines AS q WHERE q.lane <> 'catalog'
         AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = q.lane AND c.deleted IS NULL)";
-const FORGET: &str = "DELETE FROM chroma_edge.collections WHERE deleted <= $1";
+/// With what is left of the lanes of those of them that have no transactions.
+const FORGET: &str = "
+    WITH gone AS (DELETE FROM chroma_edge.collections WHERE deleted <= $1 RETURNING collection),
+    empty AS (SELECT collection AS lane FROM gone
+        WHERE NOT EXISTS (SELECT FROM chroma_edge.transactions AS t WHERE t.lane = collection)),
+    progress AS (DELETE FROM chroma_edge.progress AS p USING empty AS e WHERE p.lane = e.lane)
+    DELETE FROM chroma_edge.floors AS f USING empty AS e WHERE f.lane = e.lane";
 const FORGET_PROGRESS: &str = "
     DELETE FROM chroma_edge.progress AS p WHERE p.lane = ANY ($1::text[]) AND p.lane <> 'catalog'
         AND NOT EXISTS (SELECT FROM chroma_edge.collections AS c WHERE c.collection = p.lane AND c.deleted IS NULL)

@@ -63,6 +63,10 @@ impl Default for RetentionOptions {
     }
 }
 
+/// So many times as long as a look at the bytes took, there is no other one: where nothing may be removed from a journal that is
+/// too large, a look is at all that it holds.
+const REST: u32 = 20;
+
 /// Receives what retention finds.
 pub trait RetentionSink: Send + Sync + 'static {
     /// The journal is this full now.
@@ -113,6 +117,7 @@ pub async fn run(
                     kept.unwrap_or_else(|error| told.unread(&error, clock::now()));
                 },
                 _ = looks.tick() => {
+                    let begun = clock::now();
                     match make_room(store.as_ref(), &configured(), &options.get()).await {
                         Ok(room) => tell(&room, &mut told, sink.as_ref()),
                         Err(error) => told.unread(&error, clock::now()),
@@ -121,6 +126,7 @@ pub async fn run(
                         let kept = look_at_applications(store.as_ref(), &options.get(), sink.applications()).await;
                         kept.unwrap_or_else(|error| told.unread(&error, clock::now()));
                     }
+                    looks.reset_after(options.get().look.max(begun.elapsed() * REST));
                 },
             }
         }

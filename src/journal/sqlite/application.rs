@@ -83,10 +83,15 @@ pub(super) fn report(
 
 /// See [`crate::journal::Store::application_bytes`].
 pub(super) fn bytes(connection: &Connection) -> rusqlite::Result<u64> {
-    let sql = "SELECT coalesce(sum(bytes + length(path) + coalesce(length(failure_reason), 0)
-            + coalesce(length(answer_body), 0) + ?1), 0) AS bytes
-        FROM transactions INDEXED BY transactions_by_lane WHERE lane = 'application'";
+    let sql = "SELECT bytes + operations * ?1 AS bytes FROM application_use";
     connection.prepare_cached(sql)?.query_row([count(APPLICATION_BYTES)], |found| unsigned(found, "bytes"))
+}
+
+/// Whether some ended before then.
+pub(super) fn may_go(connection: &Connection, before: Timestamp) -> rusqlite::Result<bool> {
+    let sql = "SELECT 1 FROM transactions INDEXED BY transactions_application
+        WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < ?1";
+    connection.prepare_cached(sql)?.exists([before.millis()])
 }
 
 /// Removes up to `most` that ended before then. They hold nothing back, and nothing holds them.

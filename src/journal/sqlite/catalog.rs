@@ -78,9 +78,14 @@ fn database_created(connection: &Connection, scope: &Scope, id: Uuid) -> rusqlit
 }
 
 /// Forgets deleted collections whose deletion lies at or below `through`: every instance has executed it.
-pub(super) fn forget_deleted(connection: &Connection, through: Seq) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM collections WHERE deleted <= ?1";
-    connection.prepare_cached(sql)?.execute([number(through)]).map(drop)
+pub(super) fn forget_deleted(connection: &Connection, through: Seq) -> rusqlite::Result<Vec<String>> {
+    let sql = "DELETE FROM collections WHERE deleted <= ?1 RETURNING collection";
+    connection.prepare_cached(sql)?.query_map([number(through)], |row| row.get(0))?.collect()
+}
+
+/// Whether that would forget one.
+pub(super) fn has_deleted(connection: &Connection, through: Seq) -> rusqlite::Result<bool> {
+    connection.prepare_cached("SELECT 1 FROM collections WHERE deleted <= ?1")?.exists([number(through)])
 }
 
 fn reset(connection: &Connection) -> rusqlite::Result<()> {

@@ -9,6 +9,11 @@ use crate::journal::ROW_BYTES;
 use crate::journal::names::{APPLICATION, lane_named};
 use crate::journal::progress::LaneProgress;
 
+/// Whether nothing is left of the lane of `known`, and its collection is gone.
+const IS_EMPTY: &str = "known.lane <> 'catalog'
+    AND NOT EXISTS (SELECT 1 FROM collections WHERE collection = known.lane AND deleted IS NULL)
+    AND NOT EXISTS (SELECT 1 FROM transactions WHERE transactions.lane = known.lane)";
+
 /// Whether other instances are configured than before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Configured {
@@ -39,6 +44,39 @@ pub(super) fn note_configured(connection: &Connection, configured: &[InstanceNam
 pub(super) fn places(connection: &Connection) -> rusqlite::Result<LaneProgress> {
     let mut statement = connection.prepare_cached("SELECT lane, instance, through, standing, reason FROM progress")?;
     statement.query_map([], super::row::progress)?.collect()
+}
+
+/// The stored progress rows of these lanes.
+pub(super) fn places_of(connection: &Connection, lanes: &[String]) -> rusqlite::Result<LaneProgress> {
+    let sql = "SELECT lane, instance, through, standing, reason FROM progress WHERE lane = ?1";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = Vec::new();
+    for lane in lanes {
+        for row in statement.query_map([lane], super::row::progress)? {
+            rows.push(row?);
+        }
+    }
+    Ok(rows.into_iter().collect())
+}
+
+/// Up to `most` lanes that have progress or a floor, no collection, and no transactions.
+pub(super) fn empty(connection: &Connection, most: u32) -> rusqlite::Result<Vec<String>> {
+    let sql = format!(
+        "SELECT lane FROM (SELECT lane FROM progress UNION SELECT lane FROM floors) AS known WHERE {IS_EMPTY} LIMIT ?1"
+    );
+    connection.prepare_cached(&sql)?.query_map([most], |row| row.get(0))?.collect()
+}
+
+/// Forgets the progress and the floors of those of these lanes whose collection is gone and of which nothing is left.
+pub(super) fn forget_empty(connection: &Connection, lanes: &[String]) -> rusqlite::Result<()> {
+    for table in ["progress", "floors"] {
+        let sql = format!("DELETE FROM {table} AS known WHERE lane = ?1 AND {IS_EMPTY}");
+        let mut statement = connection.prepare_cached(&sql)?;
+        for lane in lanes {
+            statement.execute([lane])?;
+        }
+    }
+    Ok(())
 }
 
 /// Whether the lane takes new entries: the catalog lane, and the lanes of existing collections.

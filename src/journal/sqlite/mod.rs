@@ -202,8 +202,14 @@ impl Store for SqliteStore {
         why: Trimming,
         most: u32,
     ) -> Result<Trimmed, CommitError> {
-        let configured = configured.to_vec();
-        self.ask(|reply| Command::Trim { before, configured, why, most, reply }).await
+        let asked = trim::Asked { before, configured: configured.to_vec(), why, most };
+        let looked_for = asked.clone();
+        let plan = self.readers.read(move |connection| trim::plan(connection, &looked_for)).await;
+        let plan = plan.map_err(|error| CommitError::Refused(error.to_string()))?;
+        if plan.is_empty() {
+            return Ok(Trimmed::default());
+        }
+        self.ask(|reply| Command::Trim { asked, plan, reply }).await
     }
 
     /// The pages in use: the file itself does not shrink.

@@ -27,11 +27,17 @@ pub(super) fn suspect(connection: &Connection, seq: Seq, on: Option<&str>) -> ru
     connection.prepare_cached(sql)?.execute(params![number(seq), on]).map(drop)
 }
 
+const GONE: &str = "FROM quarantines WHERE lane <> 'catalog'
+    AND NOT EXISTS (SELECT 1 FROM collections WHERE collection = quarantines.lane AND deleted IS NULL)";
+
 /// What can happen in a lane that is gone happens no more.
 pub(super) fn forget_gone(connection: &Connection) -> rusqlite::Result<()> {
-    let sql = "DELETE FROM quarantines WHERE lane <> 'catalog'
-        AND NOT EXISTS (SELECT 1 FROM collections WHERE collection = quarantines.lane AND deleted IS NULL)";
-    connection.prepare_cached(sql)?.execute([]).map(drop)
+    connection.prepare_cached(&format!("DELETE {GONE}"))?.execute([]).map(drop)
+}
+
+/// Whether that would forget one.
+pub(super) fn has_gone(connection: &Connection) -> rusqlite::Result<bool> {
+    connection.prepare_cached(&format!("SELECT 1 {GONE}"))?.exists([])
 }
 
 /// Every one, by lane.

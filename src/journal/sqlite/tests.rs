@@ -210,6 +210,30 @@ async fn the_log_is_given_back_after_many_trims() {
     assert_eq!(std::fs::metadata(file.path().with_file_name("journal.db-wal")).unwrap().len(), 0);
 }
 
+/// One index is of a certain lane: without care, a statement would be planned anew for each lane that is asked for.
+#[tokio::test]
+async fn a_statement_is_prepared_once_whatever_is_asked_for() {
+    let file = File::new();
+    let store = file.store();
+    let ask = |connection: &Connection| {
+        for sql in
+            ["SELECT seq FROM transactions WHERE lane = ?1", "UPDATE transactions SET synced_at = 1 WHERE lane = ?1"]
+        {
+            let mut statement = connection.prepare_cached(sql).unwrap();
+            for number in 0..10 {
+                let lane = format!("lane {number}");
+                if statement.readonly() {
+                    assert!(!statement.exists([lane]).unwrap());
+                } else {
+                    statement.execute([lane]).unwrap();
+                }
+            }
+            assert_eq!(statement.get_status(rusqlite::StatementStatus::RePrepare), 0, "{sql}");
+        }
+    };
+    store.inspect(ask).await;
+}
+
 #[tokio::test]
 async fn what_was_compressed_is_read_whatever_the_setting() {
     let file = File::new();

@@ -2,79 +2,178 @@
 //!
 //! A lane is only ever shortened from its beginning, up to the first transaction that must stay, so that a floor says
 //! it all: at or below it nothing is left, above it nothing is missing. Only what is quarantined stays, for operators.
+//!
+//! What may go is looked for on a reading connection, among the oldest transactions first: that costs the same however many
+//! lanes there are. All lanes are looked at only where the oldest transactions must stay. The commit, which holds up all
+//! others, only removes, and looks once more at how far the instances are in those lanes.
 
 use rusqlite::{Connection, params};
 
-use super::row::{number, seq};
-use super::{lanes, quarantine};
+use super::row::{count, number, seq};
+use super::{application, catalog, lanes, quarantine};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
+use crate::journal::names::CATALOG;
+use crate::journal::progress::LaneProgress;
 use crate::journal::{Trimmed, Trimming};
 
-/// Removes up to `most` transactions.
-pub(super) fn trim(
+/// The oldest transactions among which something is looked for first, besides as many as may be removed.
+const WINDOW: u64 = 500;
+
+/// What may be removed.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub before: Timestamp,
+    pub configured: Vec<InstanceName>,
+    pub why: Trimming,
+    pub most: u32,
+}
+
+/// What one commit is to remove.
+#[derive(Debug, Default)]
+pub(super) struct Plan {
+    /// By lane: everything up to there, and how many transactions that is.
+    ends: Vec<(String, Seq, u64)>,
+    /// Lanes of which nothing but progress and floors is left, perhaps.
+    empty: Vec<String>,
+    /// Collections whose deletion lies at or below this are forgotten.
+    forget: Option<Seq>,
+    /// Whether something is quarantined whose collection is gone.
+    quarantines: bool,
+    /// Whether some of an application's own operations may go.
+    application: bool,
+}
+
+impl Plan {
+    /// Whether there is nothing to commit.
+    pub(super) fn is_empty(&self) -> bool {
+        let Plan { ends, empty, forget, quarantines, application } = self;
+        ends.is_empty() && empty.is_empty() && forget.is_none() && !quarantines && !application
+    }
+
+    fn count(&self) -> u64 {
+        self.ends.iter().map(|(_, _, count)| count).sum()
+    }
+}
+
+/// Looks for what may go.
+pub(super) fn plan(connection: &mut Connection, asked: &Asked) -> rusqlite::Result<Plan> {
+    let moment = connection.transaction()?;
+    let mut plan = Plan::default();
+    if asked.why != Trimming::Applications {
+        let (oldest, are_all) = oldest(&moment, asked.before, u64::from(asked.most) + WINDOW)?;
+        find_ends(&moment, asked, &oldest, &lanes::places_of(&moment, &oldest)?, &mut plan)?;
+        if plan.ends.is_empty() && !are_all {
+            find_ends(&moment, asked, &lanes::with_transactions(&moment)?, &lanes::places(&moment)?, &mut plan)?;
+        }
+        // Now and then: whatever was recorded of a lane after the last of it had gone.
+        if plan.ends.is_empty() && asked.why == Trimming::Age {
+            plan.empty = lanes::empty(&moment, asked.most)?;
+        }
+    }
+    plan.application = plan.count() < u64::from(asked.most) && application::may_go(&moment, asked.before)?;
+    let everywhere = lanes::places_of(&moment, &[CATALOG.to_owned()])?.everywhere(LaneId::Catalog, &asked.configured);
+    if let Some(through) = everywhere
+        && catalog::has_deleted(&moment, through)?
+    {
+        plan.forget = Some(through);
+    }
+    plan.quarantines = quarantine::has_gone(&moment)?;
+    Ok(plan)
+}
+
+/// Adds what may go of these lanes, up to as many transactions as are asked for.
+fn find_ends(
     connection: &Connection,
-    before: Timestamp,
-    configured: &[InstanceName],
-    why: Trimming,
-    most: u32,
-) -> rusqlite::Result<Trimmed> {
-    quarantine::forget_gone(connection)?;
-    let places = lanes::places(connection)?;
-    let mut trimmed = Trimmed::default();
-    for lane in lanes::with_transactions(connection)? {
-        let left = u64::from(most).saturating_sub(trimmed.transactions);
+    asked: &Asked,
+    lanes: &[String],
+    places: &LaneProgress,
+    plan: &mut Plan,
+) -> rusqlite::Result<()> {
+    let mut left = u64::from(asked.most);
+    for lane in lanes {
         if left == 0 {
             break;
         }
-        let bound = places.trimmable(&lane, lanes::is_open(connection, &lane)?, configured, why);
-        if let Some(end) = bound.map(|bound| end(connection, &lane, bound, before, left)).transpose()?.flatten() {
-            trimmed.bytes += lanes::bytes_through(connection, &lane, end)?;
-            let sql = "DELETE FROM transactions WHERE lane = ?1 AND seq <= ?2
-                AND seq NOT IN (SELECT seq FROM quarantines)";
-            let removed = connection.prepare_cached(sql)?.execute(params![lane, number(end)])?;
-            trimmed.transactions += u64::try_from(removed).unwrap_or(u64::MAX);
-            lanes::raise_floor(connection, &lane, end)?;
+        let bound = places.trimmable(lane, lanes::is_open(connection, lane)?, &asked.configured, asked.why);
+        let found = bound.map(|bound| end(connection, lane, bound, asked.before, left)).transpose()?.flatten();
+        if let Some((end, count)) = found {
+            left -= count;
+            plan.ends.push((lane.clone(), end, count));
         }
     }
-    let left = u64::from(most).saturating_sub(trimmed.transactions);
-    let application = super::application::trim(connection, before, left)?;
+    Ok(())
+}
+
+/// Removes what was planned, no lane further than its instances are by now.
+pub(super) fn carry_out(connection: &Connection, asked: &Asked, plan: &Plan) -> rusqlite::Result<Trimmed> {
+    quarantine::forget_gone(connection)?;
+    let mut trimmed = Trimmed::default();
+    let mut empty = plan.empty.clone();
+    for (lane, end, _) in &plan.ends {
+        let places = lanes::places_of(connection, std::slice::from_ref(lane))?;
+        let bound = places.trimmable(lane, lanes::is_open(connection, lane)?, &asked.configured, asked.why);
+        let Some(end) = bound.map(|bound| bound.min(*end)) else { continue };
+        trimmed.bytes += lanes::bytes_through(connection, lane, end)?;
+        let sql = "DELETE FROM transactions WHERE lane = ?1 AND seq <= ?2
+            AND seq NOT IN (SELECT seq FROM quarantines)";
+        let removed = connection.prepare_cached(sql)?.execute(params![lane, number(end)])?;
+        trimmed.transactions += u64::try_from(removed).unwrap_or(u64::MAX);
+        lanes::raise_floor(connection, lane, end)?;
+        empty.push(lane.clone());
+    }
+    let left = u64::from(asked.most).saturating_sub(trimmed.transactions);
+    let application = application::trim(connection, asked.before, left)?;
     trimmed.transactions += application.transactions;
     trimmed.bytes += application.bytes;
-    if let Some(through) = places.everywhere(LaneId::Catalog, configured) {
-        super::catalog::forget_deleted(connection, through)?;
+    if let Some(through) = plan.forget {
+        empty.extend(catalog::forget_deleted(connection, through)?);
     }
-    forget_lanes(connection)?;
+    lanes::forget_empty(connection, &empty)?;
     Ok(trimmed)
 }
 
-/// The last transaction of the lane's beginning that may go, looking at no more than `most` of them.
-fn end(connection: &Connection, lane: &str, bound: Seq, before: Timestamp, most: u64) -> rusqlite::Result<Option<Seq>> {
+/// The lanes of the oldest transactions that began before then, the oldest first, and whether there are no others.
+fn oldest(connection: &Connection, before: Timestamp, most: u64) -> rusqlite::Result<(Vec<String>, bool)> {
+    let sql = "SELECT lane FROM transactions INDEXED BY transactions_by_time
+        WHERE created_at < ?1 AND kind <> 'application' ORDER BY created_at, seq LIMIT ?2";
+    let mut statement = connection.prepare_cached(sql)?;
+    let mut rows = statement.query(params![before.millis(), count(most)])?;
+    let (mut lanes, mut known, mut found) = (Vec::new(), std::collections::HashSet::new(), 0);
+    while let Some(row) = rows.next()? {
+        found += 1;
+        let lane: String = row.get("lane")?;
+        if known.insert(lane.clone()) {
+            lanes.push(lane);
+        }
+    }
+    Ok((lanes, found < most))
+}
+
+/// The last transaction of the lane's beginning that may go, looking at no more than `most` of them; and how many go.
+fn end(
+    connection: &Connection,
+    lane: &str,
+    bound: Seq,
+    before: Timestamp,
+    most: u64,
+) -> rusqlite::Result<Option<(Seq, u64)>> {
+    // What is quarantined and its collection gone is forgotten in the same commit.
     let sql = "SELECT seq, verdict IS NOT NULL AND coalesce(completed_at < ?3, 0) AS may_go
-        FROM transactions WHERE lane = ?1 AND seq <= ?2 AND seq NOT IN (SELECT seq FROM quarantines)
+        FROM transactions WHERE lane = ?1 AND seq <= ?2 AND seq NOT IN (
+            SELECT q.seq FROM quarantines AS q WHERE q.lane = 'catalog'
+                OR EXISTS (SELECT 1 FROM collections AS c WHERE c.collection = q.lane AND c.deleted IS NULL))
         ORDER BY seq LIMIT ?4";
     let mut statement = connection.prepare_cached(sql)?;
-    let most = i64::try_from(most).unwrap_or(i64::MAX);
-    let mut rows = statement.query(params![lane, number(bound), before.millis(), most])?;
+    let mut rows = statement.query(params![lane, number(bound), before.millis(), count(most)])?;
     let mut end = None;
+    let mut found = 0;
     while let Some(row) = rows.next()? {
         if !row.get::<_, bool>("may_go")? {
             break;
         }
-        end = Some(seq(row, "seq")?);
+        found += 1;
+        end = Some((seq(row, "seq")?, found));
     }
     Ok(end)
-}
-
-/// Forgets the progress and the floors of lanes whose collection is gone and of which nothing is left.
-fn forget_lanes(connection: &Connection) -> rusqlite::Result<()> {
-    for table in ["progress", "floors"] {
-        let sql = format!(
-            "DELETE FROM {table} WHERE lane <> 'catalog'
-                AND NOT EXISTS (SELECT 1 FROM collections WHERE collection = {table}.lane AND deleted IS NULL)
-                AND NOT EXISTS (SELECT 1 FROM transactions WHERE transactions.lane = {table}.lane)"
-        );
-        connection.prepare_cached(&sql)?.execute([])?;
-    }
-    Ok(())
 }

@@ -19,7 +19,7 @@ use super::options::SqliteOptions;
 use super::{append, facts, lanes, synced, trim};
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, Seq};
-use crate::journal::{Batch, CommitError, Compression, Fact, Trimmed, Trimming};
+use crate::journal::{Batch, CommitError, Compression, Fact, Trimmed};
 
 type Reply<T> = oneshot::Sender<Result<T, CommitError>>;
 
@@ -35,10 +35,8 @@ pub(super) enum Command {
         reply: Reply<()>,
     },
     Trim {
-        before: Timestamp,
-        configured: Vec<InstanceName>,
-        why: Trimming,
-        most: u32,
+        asked: trim::Asked,
+        plan: trim::Plan,
         reply: Reply<Trimmed>,
     },
     Settle {
@@ -90,9 +88,7 @@ impl Writer {
             // The caller may have gone: what was done stays done.
             match command {
                 Command::Commit { batch, reply } => drop(reply.send(self.commit(&batch))),
-                Command::Trim { before, configured, why, most, reply } => {
-                    drop(reply.send(self.trim(before, &configured, why, most)));
-                }
+                Command::Trim { asked, plan, reply } => drop(reply.send(self.trim(&asked, &plan))),
                 Command::Begin { configured, at, reply } => drop(reply.send(self.begin(&configured, at))),
                 Command::Settle { reply } => drop(reply.send(self.settle())),
                 #[cfg(test)]
@@ -109,14 +105,8 @@ impl Writer {
         })
     }
 
-    fn trim(
-        &mut self,
-        before: Timestamp,
-        configured: &[InstanceName],
-        why: Trimming,
-        most: u32,
-    ) -> Result<Trimmed, CommitError> {
-        let work = |connection: &Connection| trim::trim(connection, before, configured, why, most);
+    fn trim(&mut self, asked: &trim::Asked, plan: &trim::Plan) -> Result<Trimmed, CommitError> {
+        let work = |connection: &Connection| trim::carry_out(connection, asked, plan);
         let trimmed = self.transact(|connection| work(connection).map_err(|error| refused(&error)))?;
         if trimmed.transactions > 0 {
             self.trims += 1;

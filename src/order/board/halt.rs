@@ -116,6 +116,6 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
         | Input::Lift { .. }
         | Input::Reconsider { .. }
         | Input::Batches { .. }
-        | Input::LookAgain => None,
+        | Input::LookAgain(_) => None,
     }
 }

@@ -322,6 +322,15 @@ pub enum Input {
     Batches {
         limits: MergeLimits,
     },
-    /// Periodic: sends what may be sent, even if no input announced it.
-    LookAgain,
+    /// Sends what may be sent, even if no input announced it.
+    LookAgain(Look),
+}
+
+/// Which of the lanes in which something may be left to be done are looked at again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Look {
+    /// The next ones, so many that they hold nobody up: asked periodically, each lane comes in turn.
+    Around,
+    /// Every one.
+    Everywhere,
 }

@@ -3,18 +3,26 @@
 
 use super::Board;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Scope, Seq};
-use crate::order::catalog::Deletion;
+use crate::order::catalog::{Collection, Deletion};
 use crate::order::entry::Kind;
 use crate::order::lane::{InFlight, LaneState};
 
 impl Board {
-    /// The collections that must be on the instance: mapped there, and taken by no deletion that may have been sent there.
-    pub fn expected_on(&self, instance: InstanceId) -> Vec<(CollectionId, InstanceCollectionId)> {
-        self.catalog
-            .collections()
+    /// Of the next `most` collections after this one, those that must be on the instance: mapped there, and taken by no
+    /// deletion that may have been sent there. And where to go on, unless that was all.
+    pub fn expected_on(
+        &self,
+        instance: InstanceId,
+        after: Option<CollectionId>,
+        most: usize,
+    ) -> (Vec<(CollectionId, InstanceCollectionId)>, Option<CollectionId>) {
+        let some: Vec<&Collection> = self.catalog.collections_after(after).take(most).collect();
+        let expected = some
+            .iter()
             .filter_map(|collection| Some((collection.id, collection.mappings[instance.0]?)))
             .filter(|(id, _)| !self.may_be_going(*id, instance))
-            .collect()
+            .collect();
+        (expected, some.last().filter(|_| some.len() == most).map(|last| last.id))
     }
 
     /// Whether a deletion without a durable verdict may have been executed on the instance, and have taken the collection. One

@@ -5,7 +5,7 @@
 //! step costs, and what the regular looks cost, does not grow with the number of lanes.
 
 use std::collections::{BTreeSet, HashMap};
-use std::ops::Deref;
+use std::ops::{Bound, Deref};
 
 use crate::ids::LaneId;
 use crate::order::lane::{InFlight, Lane, LaneState, LateWriteCheck, ReplicaProgress};
@@ -88,9 +88,20 @@ impl Lanes {
         self.restless.iter().chain(new).filter_map(|id| Some((*id, self.all.get(id)?)))
     }
 
+    /// The next lanes of [`Lanes::restless`] after this one, as of the last step's end.
+    pub fn restless_after(&self, after: Option<LaneId>) -> impl Iterator<Item = LaneId> + use<'_> {
+        self.restless.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded)).copied()
+    }
+
     /// The lanes with a replica out of step, as of the last step's end.
     pub fn out_of_step(&self) -> impl Iterator<Item = (LaneId, &Lane)> {
-        self.out_of_step.iter().filter_map(|id| Some((*id, self.all.get(id)?)))
+        self.out_of_step_after(None)
+    }
+
+    /// Those after this one.
+    pub fn out_of_step_after(&self, after: Option<LaneId>) -> impl Iterator<Item = (LaneId, &Lane)> {
+        let next = self.out_of_step.range((after.map_or(Bound::Unbounded, Bound::Excluded), Bound::Unbounded));
+        next.filter_map(|id| Some((*id, self.all.get(id)?)))
     }
 
     /// What of all this is not what a look at each lane shows.

@@ -48,7 +48,7 @@ pub use effect::{
     Urgency,
 };
 pub use input::{
-    Comparison, Consequences, Examination, Health, Input, Intent, Outcome, Reach, Resolved, Retry, Submission,
+    Comparison, Consequences, Examination, Health, Input, Intent, Look, Outcome, Reach, Resolved, Retry, Submission,
 };
 pub use keep::{Keeping, Obstacle};
 pub use object::ObjectVersion;
@@ -82,6 +82,9 @@ pub(super) enum Held {
     /// [`Action::CompareTouched`] is under way (rule R12).
     Comparing(Seq),
 }
+
+/// Lanes that [`Look::Around`] looks at: some milliseconds' work.
+const LOOKED_AT: usize = 1024;
 
 /// Every lane and the catalog.
 #[derive(Clone, Debug)]
@@ -127,6 +130,8 @@ pub struct Board {
     halted: halt::Halted,
     /// The lane that is worked on: where a panic happened, if one does.
     at: Option<LaneId>,
+    /// Where [`Look::Around`] ended; `None`: at the end.
+    looked_at: Option<LaneId>,
 }
 
 impl Board {
@@ -161,6 +166,7 @@ impl Board {
             failed_changes: BTreeMap::new(),
             halted: halt::Halted::default(),
             at: None,
+            looked_at: None,
         }
     }
 
@@ -225,7 +231,7 @@ impl Board {
             Input::CutoverWanted(rebuild) => self.cutover_wanted(rebuild),
             Input::CutoverEnded { rebuild, outcome } => self.cutover_ended(rebuild, outcome, &mut effects),
             Input::Batches { limits } => self.batches = self.limits.within(limits),
-            Input::LookAgain => self.look_again(&mut effects),
+            Input::LookAgain(look) => self.look_again(look, &mut effects),
         }
         self.launch_all(&mut effects);
         self.lanes.take_stock();
@@ -316,13 +322,20 @@ impl Board {
         }
     }
 
-    /// For a wake-up that was missed: costs one look at each lane in which something may be left to be done.
-    fn look_again(&mut self, effects: &mut Vec<Effect>) {
+    /// For a wake-up that was missed: costs one look at each lane that is looked at.
+    fn look_again(&mut self, look: Look, effects: &mut Vec<Effect>) {
         let held: Vec<_> = self.held.keys().copied().collect();
         for id in held {
             self.examine_when_quiescent(id, effects);
         }
-        self.dirty.extend(self.lanes.restless());
+        match look {
+            Look::Everywhere => self.dirty.extend(self.lanes.restless()),
+            Look::Around => {
+                let next: Vec<LaneId> = self.lanes.restless_after(self.looked_at).take(LOOKED_AT).collect();
+                self.looked_at = next.last().copied().filter(|_| next.len() == LOOKED_AT);
+                self.dirty.extend(next);
+            }
+        }
     }
 
     fn reached(&mut self, instance: InstanceId, reach: Reach) {

@@ -157,12 +157,12 @@ impl Board {
             InFlight::Resolving { .. } | InFlight::Checking { .. } => true,
             InFlight::None | InFlight::Recording { .. } | InFlight::InDoubt | InFlight::Paused => false,
         };
-        self.lanes.values().any(open)
+        self.lanes.restless_lanes().any(|(_, lane)| open(lane))
     }
 
     /// Requests of the lanes that are under way on the instance.
     pub fn requests_of_lanes(&self, instance: InstanceId) -> usize {
-        self.lanes.values().filter(|lane| lane.progress(instance).busy()).count()
+        self.lanes.restless_lanes().filter(|(_, lane)| lane.progress(instance).busy()).count()
     }
 
     /// Why the instance cannot become the preferred one now.

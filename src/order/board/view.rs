@@ -157,27 +157,40 @@ impl Board {
 
     /// A diverged instance whose collection could be compared now, and the instance to compare it with.
     pub fn comparisons(&self) -> Vec<Comparison> {
-        let mut found = Vec::new();
+        self.comparisons_after(None, usize::MAX).0
+    }
+
+    /// Of the next `most` lanes after this one in which an instance is out of step; and where to go on, unless that was all.
+    pub fn comparisons_after(&self, after: Option<LaneId>, most: usize) -> (Vec<Comparison>, Option<LaneId>) {
+        let (mut found, mut looked_at) = (Vec::new(), 0);
         // This is asked several times a second.
-        for (id, lane) in self.lanes.out_of_step() {
-            let LaneId::Records(collection) = id else { continue };
-            if self.halted.contains(id) {
-                continue;
-            }
-            let Some(reference) = self.instances().find(|i| self.quiet(collection, *i)) else { continue };
-            for instance in self.instances() {
-                let progress = lane.progress(instance);
-                let comparable = progress.state == LaneState::Diverged
-                    && progress.in_flight == InFlight::None
-                    && self.reach[instance.0] != Reach::Away
-                    && self.catalog.mapping(collection, instance).is_some();
-                if comparable {
-                    let (at, wait) = (lane.covered(reference), progress.wait);
-                    found.push(Comparison { collection, reference, instance, at, wait });
-                }
+        for (id, lane) in self.lanes.out_of_step_after(after) {
+            looked_at += 1;
+            self.add_comparisons(id, lane, &mut found);
+            if looked_at == most {
+                return (found, Some(id));
             }
         }
-        found
+        (found, None)
+    }
+
+    fn add_comparisons(&self, id: LaneId, lane: &super::Lane, found: &mut Vec<Comparison>) {
+        let LaneId::Records(collection) = id else { return };
+        if self.halted.contains(id) {
+            return;
+        }
+        let Some(reference) = self.instances().find(|i| self.quiet(collection, *i)) else { return };
+        for instance in self.instances() {
+            let progress = lane.progress(instance);
+            let comparable = progress.state == LaneState::Diverged
+                && progress.in_flight == InFlight::None
+                && self.reach[instance.0] != Reach::Away
+                && self.catalog.mapping(collection, instance).is_some();
+            if comparable {
+                let (at, wait) = (lane.covered(reference), progress.wait);
+                found.push(Comparison { collection, reference, instance, at, wait });
+            }
+        }
     }
 
     /// Whether the instance serves the collection and nothing is under way or waiting for it there.

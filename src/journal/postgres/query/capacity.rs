@@ -38,9 +38,7 @@ pub(in crate::journal::postgres) async fn used_bytes(session: &Exclusive, limit:
 
 /// See [`crate::journal::Store::application_bytes`].
 pub(in crate::journal::postgres) async fn application_bytes(session: &Exclusive) -> Result<u64, ReadError> {
-    let sql = "SELECT coalesce(sum(bytes + length(path) + coalesce(length(failure_reason), 0)
-            + coalesce(octet_length(answer_body), 0) + $1::bigint), 0)::bigint AS bytes
-        FROM chroma_edge.transactions WHERE lane = 'application'";
+    let sql = "SELECT bytes + operations * $1::bigint AS bytes FROM chroma_edge.application_use";
     unsigned(&session.query_one(sql, &[&count(APPLICATION_BYTES)]).await.map_err(failed)?, "bytes")
 }
 

@@ -111,7 +111,7 @@ fn usual_work(rig: &mut Rig, times: u32) -> Duration {
         let effects = rig.write(Kind::Upsert);
         rig.settle(effects);
         assert_eq!((rig.board.entries(), rig.fresh()), (0, vec![A, B]));
-        rig.step(Input::LookAgain);
+        rig.step(Input::LookAgain(Look::Around));
         assert_eq!((rig.board.comparisons(), rig.board.rebuilds()), (Vec::new(), Vec::new()));
         assert_eq!((rig.board.backlog(A), rig.board.awaiting_recovery()), (0, 0));
         assert_eq!(
@@ -157,4 +157,56 @@ fn a_deletion_does_not_cost_a_look_at_every_other_collection() {
     assert_eq!(rig.board.lanes.len(), 8_002, "their lanes are forgotten");
     assert_eq!((rig.board.lanes.miscounted(), rig.board.catalog().miscounted()), (None, None));
     assert_soon(begun);
+}
+
+/// An instance was away while many collections were written to: each lane comes in turn, so many at a time.
+#[test]
+fn looking_again_costs_the_same_however_many_lanes_wait_and_reaches_them_all() {
+    let mut rig = settled_board(3_000);
+    for instance in [A, B] {
+        rig.reach(instance, Reach::Away);
+    }
+    let lanes = (0..3_000).map(|number| LaneId::Records(CollectionId::new(Uuid::from_u128(1_000_000 + number))));
+    let submission = |(place, lane): (u64, LaneId)| Submission {
+        seq: Seq::new(2 + place),
+        lane,
+        profile: profile(Kind::Upsert),
+        intent: Intent::Plain,
+        ack_policy: AckPolicy::Applied,
+    };
+    assert!(sends(&rig.step(Input::Journaled((0..).zip(lanes).map(submission).collect()))).is_empty());
+    // Nothing announces it.
+    rig.board.reach = vec![Reach::Here, Reach::Away];
+    let mut look = |look| sends(&rig.step(Input::LookAgain(look))).len();
+    let around = [(); 4].map(|()| look(Look::Around));
+    assert_eq!(around, [1024, 1024, 952, 0]);
+    assert_eq!(look(Look::Everywhere), 0, "all are under way");
+}
+
+#[test]
+fn what_is_looked_at_in_parts_is_all_of_it() {
+    let mut rig = settled_board(600);
+    let (mut expected, mut after) = (Vec::new(), None);
+    loop {
+        let (some, last) = rig.board.expected_on(A, after, 100);
+        assert!(some.len() <= 100);
+        expected.extend(some.into_iter().map(|(collection, _)| collection));
+        let Some(last) = last else { break };
+        after = Some(last);
+    }
+    let all: Vec<CollectionId> = rig.board.catalog().collections().map(|known| known.id).collect();
+    assert_eq!((expected.len(), &expected), (601, &all), "each once, ordered by id");
+    let diverged = rig.board.diverge(all.iter().map(|collection| (LaneId::Records(*collection), B)).collect());
+    rig.board.lanes.take_stock();
+    assert_eq!(diverged.len(), 601);
+    let (mut compared, mut after) = (Vec::new(), None);
+    loop {
+        let (some, last) = rig.board.comparisons_after(after, 100);
+        compared.extend(some);
+        after = last;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!((compared.len(), compared), (601, rig.board.comparisons()));
 }

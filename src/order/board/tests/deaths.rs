@@ -103,7 +103,7 @@ fn r13_what_was_in_company_is_tried_once_more_alone_where_it_was() {
     assert!(effects.contains(&Effect::Persist(Persist::Suspected { seq: Seq::new(2), on: Some(A) })), "durable");
     assert!(waits_for(&effects, A));
     assert_eq!((sent(&effects), set_aside(&effects, 2)), (vec![], None));
-    assert_eq!(sent(&rig.step(Input::LookAgain)), [], "no other instance gets it");
+    assert_eq!(sent(&rig.step(Input::LookAgain(Look::Everywhere))), [], "no other instance gets it");
     assert_eq!(sent(&rig.returns(lane(), A)), [(lane(), A, 2)]);
     let effects = rig.applied(A);
     assert!(effects.contains(&Effect::Persist(Persist::Suspected { seq: Seq::new(2), on: None })));
@@ -131,7 +131,7 @@ fn r13_alone_it_is_quarantined_at_once_and_the_lane_goes_on() {
     rig.recorded(lane(), B);
     rig.returns(lane(), A);
     assert!(rig.board.comparisons().is_empty(), "looking at it may cost it its life");
-    assert_eq!(sent(&rig.step(Input::LookAgain)), []);
+    assert_eq!(sent(&rig.step(Input::LookAgain(Look::Everywhere))), []);
 }
 
 #[test]

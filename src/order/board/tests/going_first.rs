@@ -142,8 +142,8 @@ fn a_wake_up_that_was_missed_is_made_good() {
     // It is back, and no input says so to the board.
     rig.board.reach[A.0] = Reach::Here;
     assert!(sends(&rig.step(Input::Journaled(Vec::new()))).is_empty(), "nothing else wakes the lane");
-    assert_eq!(sends(&rig.step(Input::LookAgain)), [(A, vec![2])]);
-    assert!(rig.step(Input::LookAgain).is_empty(), "what is under way stays so");
+    assert_eq!(sends(&rig.step(Input::LookAgain(Look::Everywhere))), [(A, vec![2])]);
+    assert!(rig.step(Input::LookAgain(Look::Everywhere)).is_empty(), "what is under way stays so");
 }
 
 #[test]
@@ -157,7 +157,7 @@ fn an_examination_that_was_missed_is_made_good() {
         }
     }
     rig.board.lanes.get_mut(&lane()).unwrap().progress_mut(A).in_flight = InFlight::None;
-    assert!(examines(&rig.step(Input::LookAgain)));
+    assert!(examines(&rig.step(Input::LookAgain(Look::Everywhere))));
 }
 
 #[test]

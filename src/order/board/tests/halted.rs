@@ -27,7 +27,7 @@ fn nothing_is_done_in_a_halted_lane() {
     assert_eq!(board.halted_entries(lane()), 1);
     let outcome = Outcome::Applied(Consequences::default());
     let inputs = [
-        Input::LookAgain,
+        Input::LookAgain(Look::Everywhere),
         Input::Attempted { lane: lane(), instance: A, outcome },
         Input::Recorded { lane: lane(), instance: A },
         Input::LeftBehind { lane: lane(), instance: A },
