@@ -53,6 +53,8 @@ impl<'a> Repairing<'a> {
         if !core.board().repairs(rebuild) {
             return Err(HealError::Overtaken);
         }
+        // Before the first write: a read that was under way when the copy was in step is asked again elsewhere.
+        core.discovery().repair_begins(rebuild.target);
         Ok(Repairing { core, rebuild, writes: RepairWrites::InDoubt })
     }
 

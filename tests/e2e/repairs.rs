@@ -80,9 +80,9 @@ fn change_a_little(client: &Client, docs: &str) {
     write("delete", json!({ "ids": ["bulk-40"] })).expect(200);
     write("add", json!({ "ids": ["bulk-40"], "embeddings": [vec![0.5; 16]] })).expect(201);
     write("delete", json!({ "ids": named(50, 55) })).expect(200);
-    write("add", json!({ "ids": ["new"], "embeddings": [vec![0.25; 16]], "metadatas": [{ "k": 1 }] })).expect(201);
+    write("add", json!({ "ids": ["new"], "embeddings": [vec![0.25; 16]], "metadatas": [{ "n": 1000 }] })).expect(201);
     write("upsert", json!({ "ids": ["bulk-60", "newer"], "embeddings": vec![vec![0.125; 16]; 2] })).expect(200);
-    write("delete", json!({ "where": { "k": 1 } })).expect(200);
+    write("delete", json!({ "where": { "n": 1000 } })).expect(200);
 }
 
 /// The server's folder as it was before a few changes, put back.
@@ -114,7 +114,9 @@ fn an_older_folder(lost: usize) {
     assert_eq!(id_on(&cluster.servers[lost], "docs"), before, "it is the same collection");
     assert_eq!(line_of(&cluster, MADE, &docs), None);
     let metrics = cluster.client().get("/metrics").expect(200).text();
-    for (name, value) in [("copies_repaired", 1), ("heal_repaired_records", written), ("heal_compared_records", records)] {
+    for (name, value) in
+        [("copies_repaired", 1), ("heal_repaired_records", written), ("heal_compared_records", records)]
+    {
         assert!(metrics.lines().any(|line| line == format!("chroma_edge_{name} {value}")), "{name} {value}");
     }
     cluster.assert_converged();
@@ -158,9 +160,8 @@ fn an_older_replica_is_repaired_while_clients_write() {
     expecting_trouble(&cluster.edge);
     let docs = cluster.create("docs");
     fill(&cluster.client(), &docs, RECORDS);
-    let load = Workload::start(&cluster.client(), seed(), &Plan::records());
-    load.await_more(50, CATCH_UP);
     comes_back_older(&mut cluster, 1, &docs);
+    let load = Workload::start(&cluster.client(), seed(), &Plan::records());
     for number in 0.. {
         let id = format!("meanwhile-{number}");
         let body = json!({ "ids": [id], "embeddings": [vec![0.5; 16]] });
@@ -232,7 +233,7 @@ fn tampered(change: &dyn Fn(&Client, &str), healed: &str) -> (Cluster, [String; 
 fn tampered_records_are_repaired_where_they_are() {
     let change = |server: &Client, path: &str| {
         let ids = ["bulk-3", "bulk-700", "bulk-1400"];
-        let body = json!({ "ids": ids, "documents": ["x", "y", "z"], "metadatas": vec![json!({ "more": 1 }); 3] });
+        let body = json!({ "ids": ids, "documents": ["x", "y", "z"], "metadatas": vec![json!({ "n": 1000 }); 3] });
         server.post(&format!("{path}update"), &body).expect(200);
         let body = json!({ "ids": ["nobody's"], "embeddings": [vec![0.5; 16]] });
         server.post(&format!("{path}add"), &body).expect(201);

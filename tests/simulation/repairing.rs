@@ -4,7 +4,7 @@
 //! source is written to, a write gets no answer and is executed later or never, the target comes back older, the edge ends. Chance
 //! comes from a source of its own.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
 use chroma_edge::order::{CutoverOutcome, CutoverState, Input, LaneState, Rebuild, RepairWrites};
@@ -58,11 +58,22 @@ pub struct Repairing {
     fate: Random,
     under_way: Vec<Repair>,
     landing: Vec<Landing>,
+    /// How often each copy has begun to be repaired.
+    begun: BTreeMap<(CollectionId, InstanceId), u64>,
 }
 
 impl Repairing {
     pub fn new(seed: u64) -> Self {
-        Repairing { fate: Random::scattered(seed ^ 0x1414_1414_1414), under_way: Vec::new(), landing: Vec::new() }
+        Repairing {
+            fate: Random::scattered(seed ^ 0x1414_1414_1414),
+            under_way: Vec::new(),
+            landing: Vec::new(),
+            begun: BTreeMap::new(),
+        }
+    }
+
+    pub fn begun(&self, collection: CollectionId, instance: InstanceId) -> u64 {
+        self.begun.get(&(collection, instance)).copied().unwrap_or_default()
     }
 
     pub fn is_idle(&self) -> bool {
@@ -161,6 +172,7 @@ impl World {
         self.tell(Input::RepairBegun(rebuild));
         if self.board.repairs(rebuild) {
             self.counters.count("repair begun");
+            *self.repairing.begun.entry((collection, target)).or_default() += 1;
             let stage = Stage::Page(0);
             self.repairing.under_way.push(Repair { rebuild, id, stage, older_unseen: false });
             self.tell(Input::CopyBegun(rebuild));
@@ -178,9 +190,16 @@ impl World {
     fn go_on_repairing(&mut self, at: usize) {
         let Repair { rebuild, stage, .. } = self.repairing.under_way[at].clone();
         let may_lose = self.weather == Weather::Storm && self.temper.rollback > 0;
-        if may_lose && rebuild.target == self.unlucky() && self.repairing.fate.per_mille(60) {
+        if may_lose && rebuild.target == self.unlucky() && self.repairing.fate.per_mille(150) {
             self.counters.count("came back older amid a repair");
             self.comes_back_older(rebuild.target);
+            if self.repairing.fate.per_mille(600) {
+                // The probes have seen it.
+                self.set_power(rebuild.target, Power::Down);
+                self.probe(rebuild.target);
+                self.set_power(rebuild.target, Power::Up);
+                self.probe(rebuild.target);
+            }
         }
         match stage {
             Stage::Page(0) if !self.board.repairs(rebuild) || !self.board.can_rebuild(rebuild) => {

@@ -9,13 +9,13 @@ impl Rig {
         let effects = rig.write(Kind::Upsert);
         rig.settle(effects);
         rig.step(Input::Missing { instance: A, collections: vec![collection()] });
-        let rebuild = rig.rebuild_of_a();
+        let rebuild = rig.next_rebuild();
         rig.step(Input::RepairBegun(rebuild));
         assert!(rig.board.repairs(rebuild));
         (rig, rebuild)
     }
 
-    fn rebuild_of_a(&self) -> Rebuild {
+    fn next_rebuild(&self) -> Rebuild {
         self.board.rebuilds().pop().expect("a copy to be made whole")
     }
 
@@ -60,7 +60,7 @@ fn r14_nothing_else_admits_a_copy_that_is_being_repaired() {
     rig.settle(effects);
     rig.step(Input::Missing { instance: A, collections: vec![collection()] });
     let before = rig.board.comparisons().remove(0);
-    let rebuild = rig.rebuild_of_a();
+    let rebuild = rig.next_rebuild();
     rig.step(Input::RepairBegun(rebuild));
     assert!(rig.board.comparisons().is_empty(), "it is being written to");
     rig.step(Input::FoundEqual(before.clone()));
@@ -75,16 +75,15 @@ fn r14_nothing_else_admits_a_copy_that_is_being_repaired() {
 
 #[test]
 fn r14_a_copy_that_is_being_repaired_is_not_kept() {
-    let mut rig = Rig::new(2);
-    rig.step(Input::Missing { instance: A, collections: vec![collection()] });
-    assert_eq!(rig.board.can_keep(collection(), A), Ok(Keeping::TakesOver));
-    let rebuild = rig.rebuild_of_a();
+    let mut rig = super::keeping::adopted();
+    assert_eq!(rig.board.can_keep(collection(), B), Ok(Keeping::TakesOver));
+    let rebuild = rig.next_rebuild();
     rig.step(Input::RepairBegun(rebuild));
-    assert_eq!(rig.board.can_keep(collection(), A), Err(Obstacle::Busy));
+    assert_eq!(rig.board.can_keep(collection(), B), Err(Obstacle::Busy));
     rig.repair_ends(rebuild, RepairWrites::InDoubt);
-    assert_eq!(rig.board.can_keep(collection(), A), Err(Obstacle::Busy), "a write may still be executed");
-    rig.quiesced(lane(), A);
-    assert_eq!(rig.board.can_keep(collection(), A), Ok(Keeping::TakesOver));
+    assert_eq!(rig.board.can_keep(collection(), B), Err(Obstacle::Busy), "a write may still be executed");
+    rig.quiesced(lane(), B);
+    assert_eq!(rig.board.can_keep(collection(), B), Ok(Keeping::TakesOver));
 }
 
 #[test]
@@ -95,7 +94,7 @@ fn r14_after_a_write_without_an_answer_a_copy_rests_before_anything_admits_it() 
     assert!(effects.iter().any(waits), "{effects:?}");
     assert_eq!((rig.board.rebuilds(), rig.board.comparisons()), (vec![], vec![]));
     rig.quiesced(lane(), A);
-    assert_ne!(rig.rebuild_of_a(), rebuild, "what was wanted before the wait is late");
+    assert_ne!(rig.next_rebuild(), rebuild, "what was wanted before the wait is late");
 }
 
 /// A settle time that began before the write was sent proves nothing.
@@ -153,7 +152,7 @@ fn r14_what_is_wrong_in_its_records_alone_is_repaired_and_nothing_else_that_is_c
     rig.step(condemn(Evidence::ContradictsJournal));
     assert_eq!(rig.state_of(A), LaneState::Contradicted);
     assert!(rig.board.comparisons().is_empty());
-    let rebuild = rig.rebuild_of_a();
+    let rebuild = rig.next_rebuild();
     rig.step(Input::RepairBegun(rebuild));
     assert!(rig.board.repairs(rebuild));
     rig.repair_compared(rebuild);
@@ -163,7 +162,7 @@ fn r14_what_is_wrong_in_its_records_alone_is_repaired_and_nothing_else_that_is_c
     assert!(!rig.board.admits(rebuild), "its index is damaged, whatever its records are");
     rig.step(condemn(Evidence::ContradictsJournal));
     assert_eq!(rig.state_of(A), LaneState::Condemned, "the worse verdict stays");
-    assert!(rig.board.can_rebuild(rig.rebuild_of_a()), "it is made anew");
+    assert!(rig.board.can_rebuild(rig.next_rebuild()), "it is made anew");
 }
 
 #[test]
@@ -172,7 +171,7 @@ fn r14_a_quarantined_copy_is_not_repaired() {
     restored.replicas[0].state = LaneState::Quarantined;
     let mut rig = Rig::restored(2, Dimension::Known, vec![restored]);
     rig.quiesced(lane(), A);
-    let rebuild = rig.rebuild_of_a();
+    let rebuild = rig.next_rebuild();
     rig.step(Input::RepairBegun(rebuild));
     assert_eq!((rig.board.can_repair(rebuild), rig.board.repairs(rebuild)), (false, false));
 }
@@ -184,7 +183,7 @@ fn r14_an_edge_that_follows_waits_before_it_repairs_what_another_has_begun() {
     let mut rig = Rig::restored(2, Dimension::Known, vec![restored]);
     assert_eq!(rig.board.rebuilds(), [], "a write of the repair may still be executed");
     rig.quiesced(lane(), A);
-    assert!(rig.board.can_repair(rig.rebuild_of_a()));
+    assert!(rig.board.can_repair(rig.next_rebuild()));
 }
 
 /// What a copy that is out of step holds at its position is brought there by a repair, perhaps: a server that comes back with what
