@@ -58,8 +58,8 @@ fn tampered(lost: usize, what: &str, body: &Value, healed: &str) {
         add(&client, &collection, id).expect(201);
     }
     // A key that only the tampered copy ever had would stay in its schema, and in nothing else.
-    let body = json!({ "ids": ["a"], "metadatas": [{ "k": "the client's" }] });
-    client.post(&record_path(&collection, "update"), &body).expect(200);
+    let known = json!({ "ids": ["a"], "metadatas": [{ "k": "the client's" }] });
+    client.post(&record_path(&collection, "update"), &known).expect(200);
     cluster.edge.wait_until_in_sync(CATCH_UP);
     let found = audit(&client, &json!({}), "docs");
     assert_eq!(found["state"], "equal", "{found}");

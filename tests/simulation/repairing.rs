@@ -364,6 +364,10 @@ impl World {
         if let Some(landing) = self.repairing.landing.iter().find(here) {
             violated("R14", &format!("{instance:?} is admitted while {landing:?} may be executed"));
         }
+        let written = |repair: &&Repair| (repair.rebuild.collection, repair.rebuild.target) == (collection, instance);
+        if let Some(repair) = self.repairing.under_way.iter().find(written) {
+            violated("R14", &format!("{instance:?} is admitted by something else amid {repair:?}"));
+        }
     }
 
     /// A write that its edge has given up is executed after all; one that an edge was stopped in the middle of is sent too late.
