@@ -9,8 +9,8 @@ use futures::future::BoxFuture;
 use http::Method;
 
 use super::error::HealError;
-use super::place::{End, PAGE_IDS, Page, Place, WriteError};
-use super::records::{Embeddings, Record, misplaced, repair, upsert_body};
+use super::place::{PAGE_IDS, Page, Place, WriteError};
+use super::records::{Embeddings, End, Record, misplaced, repair, upsert_body};
 use crate::clock;
 use crate::proof::{self, CrashPoint};
 

@@ -9,12 +9,12 @@ use std::time::Duration;
 
 use tracing::debug;
 
-use super::HealWay;
 use super::align::{self, Sides, target};
 use super::copy::{Copy, Renamed, Twin};
 use super::error::HealError;
 use super::records::{Record, repair};
 use super::touched::{Touched, touched};
+use super::way::HealWay;
 use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::Seq;

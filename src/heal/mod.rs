@@ -17,6 +17,7 @@ mod queue;
 mod records;
 mod throttle;
 mod touched;
+mod way;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
@@ -39,6 +40,7 @@ use self::queue::{Next, Queue};
 pub(crate) use self::records::records_of;
 pub(crate) use self::records::{Embeddings, Record};
 use self::throttle::Throttle;
+pub use self::way::HealWay;
 use crate::clock;
 use crate::coordinator::{Core, LateWrites};
 use crate::current::Current;
@@ -74,25 +76,6 @@ enum Attempt {
     /// A repair turned out to be dearer than a new copy.
     NotWorthIt(HealError),
     Failed(HealWay, HealError),
-}
-
-/// How a copy is made whole.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum HealWay {
-    /// What differs is written where it is.
-    Repair,
-    /// Everything is written to a new copy beside the old one.
-    Anew,
-}
-
-impl HealWay {
-    /// For operators.
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            HealWay::Repair => "repair",
-            HealWay::Anew => "anew",
-        }
-    }
 }
 
 /// Whether the edge makes copies without an operator's word.

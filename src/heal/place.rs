@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::records::{Record, records_of};
+use super::records::{End, Record, records_of};
 use crate::coordinator::{Core, LateWrites};
 use crate::ids::{InstanceId, LaneId};
 use crate::instance::{Answer, Client, Licence, Outgoing, SendError, Sent};
@@ -47,13 +47,6 @@ pub(crate) struct Place<'a> {
 pub(crate) struct Page {
     pub records: Vec<Record>,
     pub end: End,
-}
-
-/// Whether a collection ends with a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Reached,
-    Beyond,
 }
 
 /// Why something was not written.

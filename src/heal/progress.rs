@@ -6,8 +6,8 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
-use super::HealWay;
 use super::align::Aligned;
+use super::way::HealWay;
 use crate::clock;
 use crate::ids::{CollectionId, InstanceId};
 use crate::order::Rebuild;

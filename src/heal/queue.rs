@@ -3,8 +3,8 @@
 use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
-use super::HealWay;
 use super::error::HealError;
+use super::way::HealWay;
 use crate::ids::{CollectionId, InstanceId};
 use crate::order::Rebuild;
 

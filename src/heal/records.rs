@@ -4,7 +4,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
-use super::place::End;
+/// Whether a collection ends with a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Reached,
+    Beyond,
+}
 
 /// One record. The embedding is kept as it was written: it is copied, never read.
 #[derive(Clone, Debug)]

@@ -156,7 +156,8 @@ fn an_older_replica_is_repaired_with_a_journal_in_postgres() {
 /// Writers of every kind go on all the while, and nobody sees anything that is older.
 #[test]
 fn an_older_replica_is_repaired_while_clients_write() {
-    let mut cluster = Cluster::with(2, |edge| configured(edge, ", rate: 1000"));
+    // A busy machine holds the lane for long.
+    let mut cluster = Cluster::with(2, |edge| configured(edge, ", rate: 1000, hold: 20s"));
     expecting_trouble(&cluster.edge);
     let docs = cluster.create("docs");
     fill(&cluster.client(), &docs, RECORDS);
@@ -174,6 +175,7 @@ fn an_older_replica_is_repaired_while_clients_write() {
         if line_of(&cluster, REPAIRED, &docs).is_some() {
             break;
         }
+        assert_eq!(line_of(&cluster, MADE, &docs), None, "it is repaired, not made anew");
     }
     load.await_more(50, CATCH_UP);
     let events = load.finish();

@@ -198,14 +198,7 @@ impl Board {
             Input::Keep { collection, instance, evidence } => self.keep(collection, instance, evidence, &mut effects),
             Input::LateWrite { lane, instance } => self.late_write(lane, instance, &mut effects),
             Input::LeftBehind { lane, instance } => self.left_behind(lane, instance, &mut effects),
-            Input::ClientGone { lane, seq } => {
-                if let Some(lane) = self.lanes.get_mut(&lane)
-                    && let Some(slot) = lane.slot_mut(seq)
-                {
-                    slot.client = ClientState::Gone;
-                    lane.stops_waiting(seq);
-                }
-            }
+            Input::ClientGone { lane, seq } => self.client_gone(lane, seq),
             Input::Withdraw { lane, seq } => self.withdraw(lane, seq, &mut effects),
             Input::WithdrawalRecorded { lane, seq } => self.withdrawal_recorded(lane, seq, &mut effects),
             Input::Examined { lane, seq, shows } => self.examined(lane, seq, shows, &mut effects),
@@ -276,6 +269,15 @@ impl Board {
         if gone {
             lane.closed_by.get_or_insert(seq);
             self.void(id, vec![seq], effects);
+        }
+    }
+
+    fn client_gone(&mut self, lane: LaneId, seq: Seq) {
+        if let Some(lane) = self.lanes.get_mut(&lane)
+            && let Some(slot) = lane.slot_mut(seq)
+        {
+            slot.client = ClientState::Gone;
+            lane.stops_waiting(seq);
         }
     }
 
