@@ -1,7 +1,8 @@
 """What healing and audits do in a second, and what a writer feels of it: one run on real servers.
 
 A collection of records (dimension 384) is filled through the edge; then, in turn: plain upserts of the same records into a bare
-third server (what Chroma itself takes); an audit that somebody asks for; the replica loses its disk and is made whole. A writer of single
+third server (what Chroma itself takes); an audit that somebody asks for; the replica loses its disk and is made whole; it comes back with an
+older folder, of which 1 % of the records have changed since, and is repaired. A writer of single
 documents to another collection runs all the while, but for a first audit. Compare the ratios, not the numbers of different runs. Standard library only.
 """
 
@@ -9,6 +10,7 @@ import argparse
 import http.client
 import json
 import random
+import re
 import shutil
 import statistics
 import sys
@@ -105,6 +107,61 @@ def heal(cluster):
         time.sleep(0.1)
 
 
+MARKER = "/api/v2/tenants/default_tenant/databases/chroma-edge-marker/collections/marker"
+HEAL = "  heal: { enabled: true, marker_interval: 1s }\n  recovery_interval: 1s\n"
+
+
+def marked(server):
+    return ask(server.url + MARKER)["metadata"]["generation"]
+
+
+def change(port, count):
+    """One record of a hundred: half of them updated, a quarter deleted, a quarter new."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=300)
+    made = ask(f"http://127.0.0.1:{port}{COLLECTIONS}/bulk")["id"]
+    some = max(1, count // 400)
+    updated = [f"record-{number}" for number in range(0, count, count // (2 * some))][: 2 * some]
+    body = {"ids": updated, "documents": ["changed since"] * len(updated)}
+    post(connection, f"{COLLECTIONS}/{made}/update", json.dumps(body))
+    post(connection, f"{COLLECTIONS}/{made}/delete", json.dumps({"ids": [f"record-{number + 1}" for number in range(some)]}))
+    new = {"ids": [f"new-{number}" for number in range(some)], "embeddings": [[0.25] * DIMENSION] * some}
+    post(connection, f"{COLLECTIONS}/{made}/upsert", json.dumps(new))
+    connection.close()
+
+
+def come_back_older(cluster, count):
+    """Seconds from the first heartbeat with an older folder until every collection has two copies again; and what the log says of
+    the repair itself."""
+    replica, saved = cluster.servers[1], cluster.folder / "saved"
+    replica.kill()
+    shutil.copytree(cluster.folder / "replica", saved)
+    replica.start()
+    before = marked(replica)
+    change(cluster.edge.port, count)
+    while marked(replica) < before + 2:
+        time.sleep(0.2)
+    replica.kill()
+    shutil.rmtree(cluster.folder / "replica")
+    shutil.copytree(saved, cluster.folder / "replica")
+    replica.start()
+    begun = time.monotonic()
+    said = re.compile(r"the copy is repaired and serves.* records=(\d+) written=(\d+) seconds=([0-9.]+)")
+    while True:
+        told = [found for found in said.findall(cluster.edge.log.read_text(errors="replace")) if int(found[0]) >= count // 2]
+        if told and not cluster.status()["diverged"]:
+            return time.monotonic() - begun, told[-1]
+        time.sleep(0.1)
+
+
+def copied(cluster, count):
+    """Seconds that the last copy of the large collection took, by the log."""
+    said = re.compile(r"the copy is made and serves.* records=(\d+) seconds=([0-9.]+)")
+    told = [float(took) for records, took in said.findall(cluster.edge.log.read_text(errors="replace")) if int(records) >= count // 2]
+    if not told:
+        raise Failed("the log says of no copy that it was made")
+    return told[-1]
+
+
 def shown(waits):
     waits = sorted(waits)
     at = lambda share: 1000 * waits[min(len(waits) - 1, int(share * len(waits)))]
@@ -112,7 +169,7 @@ def shown(waits):
 
 
 def work(clusters, asked, folder):
-    cluster = Cluster(folder / "edge")
+    cluster = Cluster(folder / "edge", more=HEAL)
     bare = Cluster(folder / "bare")
     clusters += [cluster, bare]
     cluster.start()
@@ -131,6 +188,12 @@ def work(clusters, asked, folder):
     audited = audit(cluster.edge.url)
     writer.phase = "healing"
     healed = heal(cluster)
+    anew = copied(cluster, count)
+    writer.phase = None
+    while marked(cluster.servers[1]) < 2:
+        time.sleep(0.2)
+    writer.phase = "a repair"
+    older, (compared, written, repaired) = come_back_older(cluster, count)
     writer.going = False
     writer.join(60)
     if writer.failed:
@@ -140,6 +203,8 @@ def work(clusters, asked, folder):
     print(f"made whole                    {count / healed:8.0f} records/s = {plain / healed:.2f} of that")
     print(f"audit that is asked for       {count / alone:8.0f} records/s")
     print(f"the same beside the writer    {count / audited:8.0f} records/s")
+    print(f"older folder, 1 % changed     {older:8.1f} s until whole; the repair itself {repaired} s, {compared} compared, {written} written")
+    print(f"the same, copied anew         {anew:8.1f} s for the copy itself, {count} written; {anew / float(repaired):.1f} times as long")
     for phase, waits in writer.waits.items():
         print(f"a writer beside {phase:13} {shown(waits)}")
     return 0

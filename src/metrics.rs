@@ -84,8 +84,11 @@ pub enum Number {
     SuspectReads,
     SuspectWrites,
     CopiesMade,
+    CopiesRepaired,
     CopiesFailed,
     CopiedRecords,
+    HealComparedRecords,
+    HealRepairedRecords,
     AuditedRecords,
     CondemnedCopies,
     DifferingCollections,
@@ -105,7 +108,7 @@ pub enum Number {
 
 impl Number {
     /// Each with its name and its help.
-    const ALL: [(Number, &str, &str); 66] = [
+    const ALL: [(Number, &str, &str); 69] = [
         (Number::Active, "active", "1 if this edge serves its journal, 0 while it stands by"),
         (Number::LeaseHeld, "lease_held", "1 while this edge may send writes to instances"),
         (Number::PendingWrites, "pending_writes", "Journaled writes that some instance in step has yet to apply"),
@@ -179,8 +182,23 @@ impl Number {
             "Open writes that are bound to an instance that died while it had them",
         ),
         (Number::CopiesMade, "copies_made", "Diverged copies of collections made anew since the start"),
-        (Number::CopiesFailed, "copies_failed", "Attempts to make a copy anew that failed since the start"),
+        (
+            Number::CopiesRepaired,
+            "copies_repaired",
+            "Diverged copies of collections repaired where they are since the start",
+        ),
+        (Number::CopiesFailed, "copies_failed", "Attempts to make a copy whole that failed since the start"),
         (Number::CopiedRecords, "copied_records", "Records of the copies that were made anew since the start"),
+        (
+            Number::HealComparedRecords,
+            "heal_compared_records",
+            "Records of the copies that were repaired since the start",
+        ),
+        (
+            Number::HealRepairedRecords,
+            "heal_repaired_records",
+            "Records that repairs have written or removed since the start",
+        ),
         (Number::AuditedRecords, "audited_records", "Records compared by audits since the start"),
         (Number::CondemnedCopies, "condemned_copies", "Copies that audits have shown to be wrong"),
         (
@@ -192,9 +210,13 @@ impl Number {
         (Number::CollectionCacheLimit, "collection_cache_bytes_limit", "The limit of collection_cache_bytes"),
         (Number::CollectionCacheHits, "collection_cache_hits", "Collection objects answered from what is kept"),
         (Number::CollectionCacheMisses, "collection_cache_misses", "Collection objects read from an instance"),
-        (Number::HealCopies, "heal_copies", "Copies that are being made anew now"),
-        (Number::HealWaiting, "heal_waiting", "Copies that could not be made anew, and wait"),
-        (Number::HealRecordsLeft, "heal_records_left", "Records that the copies being made still lack"),
+        (Number::HealCopies, "heal_copies", "Copies that are being repaired or made anew now"),
+        (Number::HealWaiting, "heal_waiting", "Copies that could not be made whole, and wait"),
+        (
+            Number::HealRecordsLeft,
+            "heal_records_left",
+            "Records that the copies being healed have yet to be compared or given",
+        ),
         (Number::HealPaused, "heal_paused", "1 while an operator has healing paused"),
         (Number::ForeignServers, "foreign_servers", "Servers that hold somebody else's data"),
         (Number::RecoveryRunning, "recovery_running", "1 while recovery runs"),

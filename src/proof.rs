@@ -55,11 +55,15 @@ pub enum CrashPoint {
     NamesExchanged,
     /// The admission is durable; the board does not know.
     AfterCutover,
+    /// A copy is about to be repaired where it is; nothing of it is written.
+    BeforeRepair,
+    /// The copy is equal to its source, its lane is held; its admission is not durable.
+    CopyRepaired,
 }
 
 impl CrashPoint {
     /// Every point, in the order of a write's life, then of a copy's.
-    pub const ALL: [CrashPoint; 19] = [
+    pub const ALL: [CrashPoint; 21] = [
         CrashPoint::BeforeAppend,
         CrashPoint::AfterAppend,
         CrashPoint::BeforeResolved,
@@ -79,11 +83,18 @@ impl CrashPoint {
         CrashPoint::BeforeCutover,
         CrashPoint::NamesExchanged,
         CrashPoint::AfterCutover,
+        CrashPoint::BeforeRepair,
+        CrashPoint::CopyRepaired,
     ];
 
-    /// Whether it is passed only while a copy is made anew.
+    /// Whether it is passed only while a copy is made anew or repaired.
     pub fn is_in_a_copy(self) -> bool {
         self >= CrashPoint::BeforeCopy
+    }
+
+    /// Whether it is passed only while a copy is repaired.
+    pub fn is_in_a_repair(self) -> bool {
+        self >= CrashPoint::BeforeRepair
     }
 
     /// How it is named in the environment, and in the log of a process that ended there.
@@ -108,6 +119,8 @@ impl CrashPoint {
             CrashPoint::BeforeCutover => "before_cutover",
             CrashPoint::NamesExchanged => "names_exchanged",
             CrashPoint::AfterCutover => "after_cutover",
+            CrashPoint::BeforeRepair => "before_repair",
+            CrashPoint::CopyRepaired => "copy_repaired",
         }
     }
 }
@@ -140,7 +153,8 @@ pub enum Rule {
     AppliedStands,
     /// R5, R16: a diverged copy is found equal without being read.
     CompareFirst,
-    /// R14: what entered the lane since the last comparison is not brought to the new copy, unless the lists of ids show it.
+    /// R14: what entered the lane since the last comparison is not brought to the copy that is made or repaired, unless the lists of
+    /// ids show it.
     TailToo,
     /// R14: the lane goes on, once it has stood still, while the new copy takes its place.
     HeldLane,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::refused::{refused, word};
 use super::{Admin, Page};
 use crate::chroma::{EdgeAnswer, ErrorName};
-use crate::heal::{HealPause, HealStage, HealView};
+use crate::heal::{HealPause, HealStage, HealView, HealWay};
 use crate::ids::shown;
 use crate::metrics::Number;
 use crate::order::LaneState;
@@ -51,9 +51,11 @@ impl Admin {
                 HealStage::Copying => "healing",
                 HealStage::Waiting => "waiting",
             },
+            "way": view.way.map(HealWay::as_str),
             "why": why(state),
             "seconds": view.seconds,
             "records": view.records,
+            "written_records": view.written,
             "total_records": view.total,
             "percent": (view.total > 0).then(|| 100.0 * view.records as f64 / view.total as f64),
             "records_per_second": view.rate,
@@ -66,16 +68,12 @@ impl Admin {
     pub(super) fn heal_numbers(&self) -> Vec<(Number, i64)> {
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let number = |value: usize| i64::try_from(value).unwrap_or(i64::MAX);
-        let [made, failed, records] = self.healing.totals();
         let copies = self.healing.views();
         let making: Vec<_> = copies.iter().filter(|view| view.stage == HealStage::Copying).collect();
         let left = making.iter().map(|view| view.total.saturating_sub(view.records)).sum();
         let markers = self.core.discovery().markers();
         let foreign = self.core.registry().ids().filter(|id| markers.foreign(*id).is_some()).count();
         vec![
-            (Number::CopiesMade, count(made)),
-            (Number::CopiesFailed, count(failed)),
-            (Number::CopiedRecords, count(records)),
             (Number::HealCopies, number(making.len())),
             (Number::HealWaiting, number(copies.len() - making.len())),
             (Number::HealRecordsLeft, count(left)),
@@ -127,13 +125,14 @@ impl Admin {
     }
 }
 
-/// Why the copy is made anew.
+/// Why the copy is healed.
 fn why(state: LaneState) -> &'static str {
     match state {
         LaneState::InStep => "it is in step",
         LaneState::Diverged => "its content is not known to be equal",
         LaneState::Quarantined => "the instance died of a write to it",
         LaneState::Condemned => "it is known to be wrong",
+        LaneState::Contradicted => "its records are not what the journal's writes make of them",
     }
 }
 

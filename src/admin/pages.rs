@@ -317,13 +317,16 @@ impl Admin {
     }
 
     /// What was done about copies, and found about them.
-    fn copy_numbers(&self) -> [(Number, i64); 6] {
-        let [made, failed, copied] = self.healing.totals();
+    fn copy_numbers(&self) -> [(Number, i64); 9] {
+        let healed = self.healing.totals();
         let [audited, condemned, differing] = self.audits.totals();
         let numbers = [
-            (Number::CopiesMade, made),
-            (Number::CopiesFailed, failed),
-            (Number::CopiedRecords, copied),
+            (Number::CopiesMade, healed.made),
+            (Number::CopiesRepaired, healed.repaired),
+            (Number::CopiesFailed, healed.failed),
+            (Number::CopiedRecords, healed.copied_records),
+            (Number::HealComparedRecords, healed.compared_records),
+            (Number::HealRepairedRecords, healed.repaired_records),
             (Number::AuditedRecords, audited),
             (Number::CondemnedCopies, condemned),
             (Number::DifferingCollections, differing),

@@ -112,7 +112,11 @@ impl Auditor {
             if attempt > 0 {
                 tokio::time::sleep(PAUSE).await;
             }
-            let Some(copy) = self.copy(collection, instance, &[LaneState::InStep, LaneState::Diverged]) else { return };
+            let Some(copy) =
+                self.copy(collection, instance, &[LaneState::InStep, LaneState::Diverged, LaneState::Contradicted])
+            else {
+                return;
+            };
             match to_a_query(&copy).await {
                 Answers::Fails(error) => why = error,
                 Answers::Yes | Answers::Empty => return self.is_sound(collection, instance),

@@ -177,7 +177,7 @@ impl Auditor {
                 let instance_name = name(*instance);
                 match repair {
                     Repair::Yes => {
-                        warn!(%collection, instance = instance_name, records, first, "this copy is not what was written: it is made anew");
+                        warn!(%collection, instance = instance_name, records, first, "this copy is not what was written: it is made whole");
                         let evidence = Evidence::ContradictsJournal;
                         self.core.step(Input::Condemn { collection, instance: *instance, evidence });
                     }

@@ -36,6 +36,8 @@ pub struct Discovery {
     doubts: CopyDoubts,
     /// How often each server's process may have been replaced unseen.
     endings: Vec<AtomicU64>,
+    /// How many copies have begun to be repaired on each server.
+    repairs: Vec<AtomicU64>,
     ticks: watch::Sender<u64>,
 }
 
@@ -52,6 +54,7 @@ impl Discovery {
             differences: Differences::default(),
             doubts: CopyDoubts::default(),
             endings: (0..instances).map(|_| AtomicU64::new(0)).collect(),
+            repairs: (0..instances).map(|_| AtomicU64::new(0)).collect(),
             ticks: watch::Sender::new(0),
         }
     }
@@ -74,6 +77,16 @@ impl Discovery {
     /// How often that was so.
     pub fn endings(&self, instance: InstanceId) -> u64 {
         self.endings[instance.0].load(Ordering::Relaxed)
+    }
+
+    /// A copy on the server is about to be written to where it is. Nobody reads it any more, but for whoever was under way before.
+    pub fn repair_begins(&self, instance: InstanceId) {
+        self.repairs[instance.0].fetch_add(1, Ordering::SeqCst);
+    }
+
+    /// How often that was so: what is read while this grows may be half of what was there and half of what is.
+    pub fn repairs(&self, instance: InstanceId) -> u64 {
+        self.repairs[instance.0].load(Ordering::SeqCst)
     }
 
     /// Copies that are to be checked.

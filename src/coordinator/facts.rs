@@ -3,7 +3,7 @@
 use crate::ids::{InstanceId, InstanceName, LaneId, Seq};
 use crate::instance::Answer;
 use crate::journal::{Fact, StoredAnswer};
-use crate::order::{DivergenceCause, Persist, Record, Verdict};
+use crate::order::{DivergenceCause, Evidence, Persist, Record, Verdict};
 
 /// Answers to record writes above this are not kept: a replay of such a write gets its status only. The catalog lane's
 /// are all kept, since the other instances' copies are made from them (rule R8).
@@ -77,7 +77,13 @@ fn divergence(
         DivergenceCause::Unverified => answer.map_or_else(|| "not compared yet".to_owned(), refusal),
         DivergenceCause::LeftBehind => LEFT_BEHIND.to_owned(),
         DivergenceCause::Condemned(evidence) => {
-            return Fact::Condemned { lane, instance, reason: evidence.as_str().to_owned() };
+            let reason = evidence.as_str().to_owned();
+            return match evidence {
+                Evidence::ContradictsJournal => Fact::Contradicted { lane, instance, reason },
+                Evidence::FailsQueries | Evidence::OperatorsWord | Evidence::WasEmpty => {
+                    Fact::Condemned { lane, instance, reason }
+                }
+            };
         }
         DivergenceCause::Quarantined => return Fact::Quarantined { lane, instance, reason: DIED_OF_IT.to_owned() },
     };

@@ -3,15 +3,14 @@
 //! The source may be written to meanwhile: then the copy is nearly equal afterwards. It decides what is deleted and
 //! written in the copy, and touches the source by reads alone.
 
-use std::collections::HashSet;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::Method;
 
 use super::error::HealError;
-use super::place::{End, PAGE_IDS, Page, Place, WriteError};
-use super::records::{Embeddings, Record, repair, upsert_body};
+use super::place::{PAGE_IDS, Page, Place, WriteError};
+use super::records::{Embeddings, End, Record, misplaced, repair, upsert_body};
 use crate::clock;
 use crate::proof::{self, CrashPoint};
 
@@ -29,6 +28,28 @@ pub(super) struct Sides<'a> {
     pub source: &'a Place<'a>,
     pub copy: &'a Place<'a>,
     pub embeddings: Embeddings,
+    /// So many records may be written or removed in one comparison; beyond that another way is cheaper.
+    pub worth: Worth,
+}
+
+/// How much of a copy is written before that is given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Worth {
+    /// A new copy: all of it.
+    Everything,
+    /// A copy that is repaired where it is: so many records.
+    AtMost(u64),
+}
+
+impl Worth {
+    fn check(self, fixed: Fixed, compared: usize) -> Result<(), HealError> {
+        match self {
+            Worth::AtMost(most) if fixed.records as u64 > most => {
+                Err(HealError::TooDifferent { differing: fixed.records as u64, total: compared as u64 })
+            }
+            Worth::AtMost(_) | Worth::Everything => Ok(()),
+        }
+    }
 }
 
 /// What was done.
@@ -40,7 +61,8 @@ pub(super) struct Fixed {
     pub total: u64,
 }
 
-/// A write to the copy that failed. The copy is thrown away: a request without an answer may still be executed there.
+/// A write to the copy that failed. A new copy is thrown away, and one that is repaired rests: a request without an answer may still
+/// be executed there.
 pub(super) fn target(error: WriteError) -> HealError {
     match error {
         WriteError::Refused(why) => HealError::Target(why),
@@ -57,26 +79,40 @@ enum Pace {
     Hurried,
 }
 
-/// Hears how many records are equal, and how many more these are, and may have the copying wait.
-pub(super) type Copied<'a> = &'a (dyn Fn(u64, u64) -> BoxFuture<'a, ()> + Sync);
+/// One more page of a copy is equal to its source.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Aligned {
+    /// Records that are equal, from the first one on.
+    pub equal: u64,
+    /// Those of this page.
+    pub more: u64,
+    /// Those of them that were written or removed.
+    pub written: u64,
+}
+
+/// Hears of each page, and may have the copying wait.
+pub(super) type Heard<'a> = &'a (dyn Fn(Aligned) -> BoxFuture<'a, ()> + Sync);
 
 /// Compares everything, and repairs what differs.
-pub(super) async fn contents(sides: &Sides<'_>, copied: Copied<'_>) -> Result<Fixed, HealError> {
-    from(sides, 0, Pace::Yielding, copied).await
+pub(super) async fn contents(sides: &Sides<'_>, heard: Heard<'_>) -> Result<Fixed, HealError> {
+    from(sides, 0, Pace::Yielding, heard).await
 }
 
 /// Compares everything from this offset on, and repairs what differs.
-async fn from(sides: &Sides<'_>, offset: usize, pace: Pace, copied: Copied<'_>) -> Result<Fixed, HealError> {
+async fn from(sides: &Sides<'_>, offset: usize, pace: Pace, heard: Heard<'_>) -> Result<Fixed, HealError> {
     let (mut offset, mut size, mut fixed, mut rounds) =
         (offset, FIRST_PAGE.min(sides.source.most_records()), Fixed::default(), 0);
     loop {
         let begun = clock::runtime_now();
         let page = sides.source.page(offset, &mut size).await.map_err(HealError::Source)?;
+        let before = fixed.records;
         let (moved, end) = one_page(sides, offset, &page, &mut fixed).await?;
         proof::pass(CrashPoint::AfterCopyPage);
         rounds = if moved == 0 { rounds + 1 } else { 0 };
         offset += moved;
-        copied(offset as u64, moved as u64).await;
+        sides.worth.check(fixed, offset)?;
+        let written = (fixed.records - before) as u64;
+        heard(Aligned { equal: offset as u64, more: moved as u64, written }).await;
         if end == End::Reached {
             fixed.total = offset as u64;
             return Ok(fixed);
@@ -103,8 +139,9 @@ async fn one_page(sides: &Sides<'_>, offset: usize, page: &Page, fixed: &mut Fix
         return Ok((found.common, page.end));
     }
     if !extra.is_empty() {
-        let ids: Vec<String> = extra.iter().map(|record| record.id.clone()).collect();
-        fixed.records += remove(sides, ids).await?;
+        let gone = misplaced(missing, extra, page.end);
+        sides.copy.delete(&gone).await.map_err(target)?;
+        fixed.records += gone.len();
         return Ok((found.common, End::Beyond));
     }
     if theirs.end == End::Beyond {
@@ -113,16 +150,6 @@ async fn one_page(sides: &Sides<'_>, offset: usize, page: &Page, fixed: &mut Fix
     write(sides.copy, missing).await?;
     fixed.records += missing.len();
     Ok((page.records.len(), page.end))
-}
-
-/// Removes what the source does not have from these, or all of them: then the order differs.
-async fn remove(sides: &Sides<'_>, ids: Vec<String>) -> Result<usize, HealError> {
-    let existing = sides.source.existing(&ids).await.map_err(HealError::Source)?;
-    let existing: HashSet<String> = existing.into_iter().collect();
-    let gone: Vec<String> = ids.iter().filter(|id| !existing.contains(*id)).cloned().collect();
-    let removed = if gone.is_empty() { ids } else { gone };
-    sides.copy.delete(&removed).await.map_err(target)?;
-    Ok(removed.len())
 }
 
 /// Writes these records over what the copy has of them, or behind it.
@@ -147,6 +174,62 @@ pub(super) async fn order(sides: &Sides<'_>) -> Result<Fixed, HealError> {
             continue;
         }
         offset += ours.iter().zip(&theirs).take_while(|(ours, theirs)| ours == theirs).count();
-        return from(sides, offset, Pace::Hurried, &|_, _| Box::pin(std::future::ready(()))).await;
+        return from(sides, offset, Pace::Hurried, &|_| Box::pin(std::future::ready(()))).await;
+    }
+}
+
+/// What it takes to give a copy the source's order: it can lose records, and get others behind its last one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Order {
+    /// Records that have to go, since the source lacks them or has them elsewhere.
+    pub misplaced: u64,
+    /// Records that have to be written behind the others.
+    pub missing: u64,
+    /// Records that the source has.
+    pub total: u64,
+}
+
+/// Compares the lists of ids, and changes nothing. Beside writers the outcome is nearly right.
+pub(super) async fn order_differs_by(sides: &Sides<'_>) -> Result<Order, HealError> {
+    let (mut ours, mut theirs) = (Ids::of(sides.source), Ids::of(sides.copy));
+    let mut order = Order::default();
+    let mut wanted = ours.next().await.map_err(HealError::Source)?;
+    while let Some(id) = theirs.next().await.map_err(HealError::Target)? {
+        if wanted.as_ref() == Some(&id) {
+            order.total += 1;
+            wanted = ours.next().await.map_err(HealError::Source)?;
+        } else {
+            order.misplaced += 1;
+        }
+    }
+    while wanted.is_some() {
+        order.total += 1;
+        order.missing += 1;
+        wanted = ours.next().await.map_err(HealError::Source)?;
+    }
+    Ok(order)
+}
+
+/// The ids of a place in its order, read in pages.
+struct Ids<'a> {
+    place: &'a Place<'a>,
+    page: std::vec::IntoIter<String>,
+    offset: usize,
+    end: End,
+}
+
+impl<'a> Ids<'a> {
+    fn of(place: &'a Place<'a>) -> Self {
+        Ids { place, page: Vec::new().into_iter(), offset: 0, end: End::Beyond }
+    }
+
+    async fn next(&mut self) -> Result<Option<String>, String> {
+        if self.page.len() == 0 && self.end == End::Beyond {
+            let page = self.place.ids(self.offset).await?;
+            self.offset += page.len();
+            self.end = if page.len() < PAGE_IDS { End::Reached } else { End::Beyond };
+            self.page = page.into_iter();
+        }
+        Ok(self.page.next())
     }
 }

@@ -1,5 +1,5 @@
-//! A new copy on its instance, beside the old one: created from the source's definition under a hidden name, renamed
-//! into its place, removed when it is not wanted.
+//! The copy of a collection on its instance. A new one, beside the old one: created from the source's definition under a hidden
+//! name, renamed into its place, removed when it is not wanted. Or the old one, if it can be repaired where it is.
 
 use std::collections::HashSet;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,15 +10,15 @@ use serde_json::{Value, json};
 use tracing::warn;
 use uuid::Uuid;
 
-use super::align::{Sides, target};
+use super::align::{Sides, Worth, target};
 use super::error::HealError;
 use super::place::{PageLimits, Place, WriteError};
 use super::records::Embeddings;
 use crate::chroma::{
     self, blank_definition_difference, copy_requests, definition_difference, hidden_name, is_reserved, same_definition,
 };
-use crate::coordinator::Core;
-use crate::ids::{InstanceCollectionId, InstanceName, Scope};
+use crate::coordinator::{Core, LateWrites};
+use crate::ids::{InstanceCollectionId, InstanceName, LaneId, Scope};
 use crate::instance::Client;
 use crate::journal::Fact;
 use crate::order::{CatalogChange, LaneState, Origin, Rebuild};
@@ -97,17 +97,20 @@ pub(super) enum Holder {
     Foreign,
 }
 
-/// What was created.
-pub(super) struct Created<'a> {
+/// The collection on the target that is made equal to the source: a new one, or the old one.
+pub(super) struct Twin<'a> {
     pub place: Place<'a>,
     pub id: InstanceCollectionId,
+    /// What it is called while it is made equal.
+    name: String,
     embeddings: Embeddings,
+    pub worth: Worth,
 }
 
-impl Created<'_> {
+impl Twin<'_> {
     /// The copy beside its source.
     pub fn sides<'a>(&'a self, source: &'a Place<'a>) -> Sides<'a> {
-        Sides { source, copy: &self.place, embeddings: self.embeddings }
+        Sides { source, copy: &self.place, embeddings: self.embeddings, worth: self.worth }
     }
 }
 
@@ -174,7 +177,7 @@ impl<'a> Copy<'a> {
     }
 
     /// Creates the copy, and reads its definition back.
-    pub async fn create(&self) -> Result<Created<'a>, HealError> {
+    pub async fn create(&self) -> Result<Twin<'a>, HealError> {
         let original = self.original().await?;
         let copied_by = self.core.discovery().servers().copied_by(self.rebuild.target);
         let plan = copy_requests(&original, &self.hidden, copied_by).ok_or(HealError::NotCopyable)?;
@@ -190,7 +193,24 @@ impl<'a> Copy<'a> {
         let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
         let same = made.is_some_and(|made| blank_definition_difference(&original, &made).is_none());
         let embeddings = Embeddings::of(&original);
-        if same { Ok(Created { place, id, embeddings }) } else { Err(HealError::Definition) }
+        let (name, worth) = (self.hidden.clone(), Worth::Everything);
+        if same { Ok(Twin { place, id, name, embeddings, worth }) } else { Err(HealError::Definition) }
+    }
+
+    /// The old copy, if it is there under its name and its id, and defined as the source is: then it can be repaired where it is. A
+    /// dimension that it lacks can be given to it.
+    pub async fn standing(&self, late: &'a LateWrites) -> Result<Option<Twin<'a>>, HealError> {
+        let Some(id) = self.old else { return Ok(None) };
+        let original = self.original().await?;
+        let found = self.named(&self.name).definition().await.map_err(HealError::Target)?;
+        let Some(found) = found.filter(|found| id_of(found) == Some(id.uuid())) else { return Ok(None) };
+        let fits = dimension(&found).is_none_or(|theirs| dimension(&original) == Some(theirs));
+        if !fits || blank_definition_difference(&original, &found).is_some() {
+            return Ok(None);
+        }
+        let place = self.with_id(id).known_to_others(LaneId::Records(self.rebuild.collection), late);
+        let (name, embeddings, worth) = (self.name.clone(), Embeddings::of(&original), Worth::Everything);
+        Ok(Some(Twin { place, id, name, embeddings, worth }))
     }
 
     /// The source's Collection object, read by name: what has that name there must be this collection.
@@ -200,21 +220,27 @@ impl<'a> Copy<'a> {
         found.filter(|body| id_of(body) == Some(self.from)).ok_or(HealError::Overtaken)
     }
 
+    /// The twin's Collection object, read by name: what has that name there must be the twin.
+    async fn definition_of(&self, twin: &Twin<'_>) -> Result<Option<bytes::Bytes>, HealError> {
+        let found = self.named(&twin.name).definition().await.map_err(HealError::Target)?;
+        Ok(found.filter(|found| id_of(found) == Some(twin.id.uuid())))
+    }
+
     /// Whether the two definitions are the same now, dimensions included.
-    pub async fn same_definition(&self) -> Result<bool, HealError> {
+    pub async fn same_definition(&self, twin: &Twin<'_>) -> Result<bool, HealError> {
         let original = self.original().await?;
-        let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
+        let made = self.definition_of(twin).await?;
         Ok(made.is_some_and(|made| definition_difference(&original, &made).is_none()))
     }
 
     /// Gives the copy the source's dimension: a rejected write can have set it, and then no record shows it.
-    pub async fn give_dimension(&self, created: &Created<'_>) -> Result<(), HealError> {
+    pub async fn give_dimension(&self, twin: &Twin<'_>) -> Result<(), HealError> {
         let wanted = dimension(&self.original().await?);
-        let made = self.named(&self.hidden).definition().await.map_err(HealError::Target)?;
+        let made = self.definition_of(twin).await?;
         let (Some(wanted), None) = (wanted, made.and_then(|made| dimension(&made))) else { return Ok(()) };
         let id = hidden_name("dimension");
         let body = json!({ "ids": [id], "embeddings": [vec![0.0; usize::try_from(wanted).unwrap_or(1)]] });
-        let place = &created.place;
+        let place = &twin.place;
         place.write(Method::POST, format!("{}/add", place.path), body.to_string()).await.map_err(target)?;
         place.delete(&[id]).await.map_err(target)
     }
@@ -224,9 +250,9 @@ impl<'a> Copy<'a> {
     ///
     /// A crash here leaves the replica diverged, and the copies under any name: the next copy takes the name from the
     /// collection that has it.
-    pub async fn rename(&self, created: &Created<'_>) -> Renamed {
+    pub async fn rename(&self, twin: &Twin<'_>) -> Renamed {
         match self.holder().await {
-            Ok((Some(id), Holder::Replaceable { .. } | Holder::Discarded)) if id != created.id.uuid() => {
+            Ok((Some(id), Holder::Replaceable { .. } | Holder::Discarded)) if id != twin.id.uuid() => {
                 match self.called(InstanceCollectionId::new(id), &self.discarded).await {
                     Ok(()) => {}
                     Err(error @ WriteError::Refused(_)) => return Renamed::NotBegun(target(error)),
@@ -237,7 +263,7 @@ impl<'a> Copy<'a> {
             Ok(_) => {}
             Err(error) => return Renamed::NotBegun(error),
         }
-        match self.called(created.id, &self.name).await {
+        match self.called(twin.id, &self.name).await {
             Ok(()) => Renamed::InPlace,
             Err(error) => Renamed::InDoubt(target(error)),
         }
@@ -261,7 +287,8 @@ impl<'a> Copy<'a> {
         if owner.is_some_and(|owner| owner != self.rebuild.collection) {
             return Ok((Some(id), Holder::Foreign));
         }
-        if matches!(state, LaneState::Quarantined | LaneState::Condemned) && owner.is_some() {
+        let discarded = matches!(state, LaneState::Quarantined | LaneState::Condemned | LaneState::Contradicted);
+        if discarded && owner.is_some() {
             return Ok((Some(id), Holder::Discarded));
         }
         let place = self.with_id(InstanceCollectionId::new(id));
@@ -273,10 +300,10 @@ impl<'a> Copy<'a> {
 
     /// Makes durable that the collection with this id is a copy of the edge's own, before it can be found under a name
     /// that is not the edge's. A crash after that leaves a copy that may be replaced.
-    pub async fn note_made(&self, created: &Created<'_>) {
-        self.made.note(created.id.uuid());
+    pub async fn note_made(&self, twin: &Twin<'_>) {
+        self.made.note(twin.id.uuid());
         let instance = InstanceName::new(&format!("{}{COPY}", self.core.registry().name(self.rebuild.target)));
-        let change = CatalogChange::Mapped { collection: self.rebuild.collection, instance, id: created.id };
+        let change = CatalogChange::Mapped { collection: self.rebuild.collection, instance, id: twin.id };
         self.core.journal().record(vec![Fact::Catalog(change)]).await;
     }
 

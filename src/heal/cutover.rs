@@ -1,4 +1,5 @@
-//! The moment in which a copy takes its place: the lane is held, the last differences are repaired, the names change.
+//! The moment in which a copy takes its place: the lane is held, the last differences are repaired, the names change. A copy that is
+//! repaired where it is keeps its name.
 //!
 //! Writers of the collection wait meanwhile, for `heal.hold` at most: what cannot be finished in that time is given up, and
 //! the copy is compared once more while they go on.
@@ -9,10 +10,11 @@ use std::time::Duration;
 use tracing::debug;
 
 use super::align::{self, Sides, target};
-use super::copy::{Copy, Created, Renamed};
+use super::copy::{Copy, Renamed, Twin};
 use super::error::HealError;
 use super::records::{Record, repair};
 use super::touched::{Touched, touched};
+use super::way::HealWay;
 use crate::clock;
 use crate::coordinator::Core;
 use crate::ids::Seq;
@@ -28,6 +30,7 @@ const DURABLE: Duration = Duration::from_secs(30);
 pub(super) struct Cutover<'a> {
     core: &'a Core,
     rebuild: Rebuild,
+    way: HealWay,
     hold: Duration,
     outcome: CutoverOutcome,
 }
@@ -41,19 +44,19 @@ impl Drop for Cutover<'_> {
 
 impl<'a> Cutover<'a> {
     /// The comparison begins: what enters the lane is noted from now on, until this is dropped.
-    pub fn begin(core: &'a Core, rebuild: Rebuild, hold: Duration) -> Self {
+    pub fn begin(core: &'a Core, (rebuild, way): (Rebuild, HealWay), hold: Duration) -> Self {
         core.step(Input::CopyBegun(rebuild));
-        Cutover { core, rebuild, hold, outcome: CutoverOutcome::NotBegun }
+        Cutover { core, rebuild, way, hold, outcome: CutoverOutcome::NotBegun }
     }
 
     /// How many records the copy has, once it serves. `None`: not this time.
-    pub async fn run(mut self, copy: &Copy<'_>, created: &Created<'_>) -> Result<Option<u64>, HealError> {
+    pub async fn run(mut self, copy: &Copy<'_>, twin: &Twin<'_>) -> Result<Option<u64>, HealError> {
         let begun = clock::runtime_now();
         self.core.step(Input::CutoverWanted(self.rebuild));
         let left = || self.hold.saturating_sub(begun.elapsed());
         let Ok(seqs) = tokio::time::timeout(left(), self.stands_still()).await else { return Ok(None) };
         let Some(seqs) = seqs else { return Ok(None) };
-        let mut repairing = std::pin::pin!(repair_all(self.core, copy, created, &seqs));
+        let mut repairing = std::pin::pin!(repair_all(self.core, copy, twin, &seqs));
         let records = match tokio::time::timeout(left(), &mut repairing).await {
             Ok(Ok(Some(records))) => records,
             Ok(Ok(None)) => return Ok(None),
@@ -65,24 +68,36 @@ impl<'a> Cutover<'a> {
                 return Ok(None);
             }
         };
-        // From here on it is not cut off in the middle: the names would be in doubt.
-        self.outcome = CutoverOutcome::InDoubt;
-        match copy.rename(created).await {
-            Renamed::InPlace => {
-                // After a crash here the copy has its name and is not mapped: it is replaced.
-                proof::pass(CrashPoint::NamesExchanged);
-                self.outcome = CutoverOutcome::InPlace(created.id);
+        match self.way {
+            HealWay::Repair => {
+                // After a crash here the copy is out of step, durably, and everything begins again.
+                proof::pass(CrashPoint::CopyRepaired);
+                self.outcome = CutoverOutcome::Repaired;
             }
-            Renamed::NotBegun(error) => {
-                self.outcome = CutoverOutcome::NotBegun;
-                return Err(error);
-            }
-            Renamed::InDoubt(error) => return Err(error),
+            HealWay::Anew => self.take_the_name(copy, twin).await?,
         }
         let (core, rebuild) = (self.core, self.rebuild);
         drop(self);
         debug!(collection = %rebuild.collection, held = ?begun.elapsed(), "the copy took its place");
         admitted(core, rebuild).await.map(|()| Some(records))
+    }
+
+    /// It is not cut off in the middle: the names would be in doubt.
+    async fn take_the_name(&mut self, copy: &Copy<'_>, twin: &Twin<'_>) -> Result<(), HealError> {
+        self.outcome = CutoverOutcome::InDoubt;
+        match copy.rename(twin).await {
+            Renamed::InPlace => {
+                // After a crash here the copy has its name and is not mapped: it is replaced.
+                proof::pass(CrashPoint::NamesExchanged);
+                self.outcome = CutoverOutcome::InPlace(twin.id);
+                Ok(())
+            }
+            Renamed::NotBegun(error) => {
+                self.outcome = CutoverOutcome::NotBegun;
+                Err(error)
+            }
+            Renamed::InDoubt(error) => Err(error),
+        }
     }
 
     /// What entered the lane since the last comparison. `None`: the lane cannot be held, or too much did.
@@ -100,12 +115,7 @@ impl<'a> Cutover<'a> {
 }
 
 /// Repairs what was touched; the order of the ids shows the rest. How many records there are; `None`: too much for now.
-async fn repair_all(
-    core: &Core,
-    copy: &Copy<'_>,
-    created: &Created<'_>,
-    seqs: &[Seq],
-) -> Result<Option<u64>, HealError> {
+async fn repair_all(core: &Core, copy: &Copy<'_>, twin: &Twin<'_>, seqs: &[Seq]) -> Result<Option<u64>, HealError> {
     let mut touched = touched(core, seqs).await?;
     if proof::broken(Rule::TailToo) {
         touched = Touched::default();
@@ -113,8 +123,8 @@ async fn repair_all(
     if touched.written.len() + touched.deleted.len() > MOST_TOUCHED {
         return Ok(None);
     }
-    let (source, place) = (&copy.source, &created.place);
-    let sides = created.sides(source);
+    let (source, place) = (&copy.source, &twin.place);
+    let sides = twin.sides(source);
     place.flush().await.map_err(target)?;
     if proof::broken(Rule::DeletedToo) {
         return keep_deleted(&sides, &touched).await;
@@ -123,14 +133,14 @@ async fn repair_all(
     let fixed = align::order(&sides).await?;
     let ours = source.count().await.map_err(HealError::Source)?;
     let theirs = place.count().await.map_err(HealError::Target)?;
-    let equal = ours == theirs && ours == Some(fixed.total) && copy.same_definition().await?;
+    let equal = ours == theirs && ours == Some(fixed.total) && copy.same_definition(twin).await?;
     Ok(equal.then_some(fixed.total))
 }
 
 /// Records that were written to are patched where they are; those that were deleted, and perhaps written again, are removed:
 /// they come last then, as they do in the source.
 async fn repair_touched(sides: &Sides<'_>, touched: &Touched) -> Result<(), HealError> {
-    let Sides { source, copy, embeddings } = *sides;
+    let Sides { source, copy, embeddings, .. } = *sides;
     let deleted: Vec<String> = touched.deleted.iter().cloned().collect();
     if !deleted.is_empty() {
         copy.delete(&deleted).await.map_err(target)?;
@@ -179,6 +189,8 @@ async fn admitted(core: &Core, rebuild: Rebuild) -> Result<(), HealError> {
     let _ = tokio::time::timeout(DURABLE, serves).await;
     match core.board().state_of(rebuild.collection, rebuild.target) {
         LaneState::InStep => Ok(()),
-        LaneState::Diverged | LaneState::Quarantined | LaneState::Condemned => Err(HealError::Overtaken),
+        LaneState::Diverged | LaneState::Quarantined | LaneState::Condemned | LaneState::Contradicted => {
+            Err(HealError::Overtaken)
+        }
     }
 }

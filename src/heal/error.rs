@@ -14,6 +14,8 @@ pub(super) enum HealError {
     Definition,
     #[error("the definition cannot be copied")]
     NotCopyable,
+    #[error("{differing} of {total} records have to be written: it is cheaper to make the copy anew")]
+    TooDifferent { differing: u64, total: u64 },
     #[error("the collection changes faster than it can be copied")]
     TooBusy,
     #[error(

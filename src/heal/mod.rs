@@ -1,20 +1,23 @@
-//! Makes diverged copies anew (rule R14): in full, from a fresh instance, while clients read and write.
+//! Makes diverged copies whole (rule R14), from a fresh instance, while clients read and write: what differs is repaired where it
+//! is, or the copy is made anew in full.
 //!
-//! A copy is made beside the old one, under a name of the edge's own that no client sees, and takes the old one's place
+//! A new copy is made beside the old one, under a name of the edge's own that no client sees, and takes the old one's place
 //! at a moment when the lane stands still. `order/` decides when that may be; this room reads, writes and renames. A
 //! copy that existed before the edge and differs from what is served is left alone: nobody can say which copy is right.
-//! A quarantined or condemned copy is replaced unread.
+//! A quarantined copy is replaced unread, and so is one that is condemned for anything but its records.
 
 mod align;
 mod copy;
 mod cutover;
 mod error;
+mod in_place;
 mod place;
 mod progress;
 mod queue;
 mod records;
 mod throttle;
 mod touched;
+mod way;
 
 use std::collections::{HashMap, HashSet};
 use std::num::NonZeroU32;
@@ -26,18 +29,20 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use tracing::{info, warn};
 
-use self::copy::{Copy, Holder, Made};
+use self::align::Aligned;
+use self::copy::{Copy, Holder, Made, Twin};
 use self::cutover::Cutover;
 use self::error::HealError;
 pub(crate) use self::place::{NAMED, PAGE_IDS, PageLimits, Place};
-pub use self::progress::{HealPause, HealProgress, HealStage, HealView};
-use self::queue::Queue;
+pub use self::progress::{HealPause, HealProgress, HealStage, HealTotals, HealView};
+use self::queue::{Next, Queue};
 #[cfg(test)]
 pub(crate) use self::records::records_of;
 pub(crate) use self::records::{Embeddings, Record};
 use self::throttle::Throttle;
+pub use self::way::HealWay;
 use crate::clock;
-use crate::coordinator::Core;
+use crate::coordinator::{Core, LateWrites};
 use crate::current::Current;
 use crate::ids::{CollectionId, InstanceId, Scope, shown};
 use crate::instance::{Client, Generation};
@@ -63,12 +68,14 @@ pub struct HealOptions {
 /// A page is held as an answer and as records, of both sides, and once more as it is sent.
 const PAGES_IN_MEMORY: usize = 8;
 
-/// How an attempt to make a copy ended.
+/// How an attempt to make a copy whole ended.
 enum Attempt {
     Made,
     /// Nothing was begun; it is looked at again after this pause.
     Left(Duration),
-    Failed(HealError),
+    /// A repair turned out to be dearer than a new copy.
+    NotWorthIt(HealError),
+    Failed(HealWay, HealError),
 }
 
 /// Whether the edge makes copies without an operator's word.
@@ -93,6 +100,8 @@ pub struct Healer {
     client: Client,
     options: Current<HealOptions>,
     progress: Arc<HealProgress>,
+    /// Of writes to copies that are repaired.
+    late_writes: Arc<LateWrites>,
     made: Made,
     throttle: Throttle,
     /// Databases that have nothing left behind in them, as of the instance's last return.
@@ -103,12 +112,19 @@ pub struct Healer {
 
 impl Healer {
     /// Run the healer in the runtime that `client` is to belong to.
-    pub fn new(core: Arc<Core>, client: Client, options: Current<HealOptions>, progress: Arc<HealProgress>) -> Self {
+    pub fn new(
+        core: Arc<Core>,
+        client: Client,
+        late_writes: Arc<LateWrites>,
+        options: Current<HealOptions>,
+        progress: Arc<HealProgress>,
+    ) -> Self {
         Healer {
             core,
             client,
             options,
             progress,
+            late_writes,
             made: Made::default(),
             throttle: Throttle::default(),
             swept: Mutex::default(),
@@ -126,13 +142,13 @@ impl Healer {
             let options = self.options.get();
             let most = if options.mode == HealMode::Automatic { options.concurrent } else { 0 };
             let rebuilds = self.core.board().rebuilds();
-            queue.is_now(&rebuilds, clock::now());
+            queue.is_now(&rebuilds, clock::now(), |key| self.is_out_of_step(key));
             let known: HashSet<_> = rebuilds.iter().map(queue::key).collect();
             self.progress.keep(|collection, target| known.contains(&(collection, target)));
             while self.progress.pause() == HealPause::On
-                && let Some((rebuild, since)) = queue.next(&rebuilds, |of| self.good_copies(of), (most, clock::now()))
+                && let Some(next) = queue.next(&rebuilds, |of| self.good_copies(of), (most, clock::now()))
             {
-                under_way.push(async move { (rebuild, healer.attempt(rebuild, since).await) });
+                under_way.push(async move { (next.rebuild, healer.attempt(next).await) });
             }
             // Those under way go on all the time: one of them may hold a lane.
             tokio::select! {
@@ -142,6 +158,10 @@ impl Healer {
                 () = tokio::time::sleep(MOMENT) => {}
             }
         }
+    }
+
+    fn is_out_of_step(&self, (collection, instance): queue::Key) -> bool {
+        self.core.board().state_of(collection, instance) != LaneState::InStep
     }
 
     /// Copies of the collection that serve, wherever they are.
@@ -154,12 +174,18 @@ impl Healer {
         self.core.registry().ids().filter(serves).count()
     }
 
-    async fn attempt(&self, rebuild: Rebuild, since: Instant) -> Attempt {
+    async fn attempt(&self, Next { rebuild, since, way }: Next) -> Attempt {
         let Ok(copy) = self.copy(rebuild) else { return Attempt::Left(MOMENT) };
         if !self.is_due(&copy, rebuild, since).await {
             return Attempt::Left(PATIENCE);
         }
-        self.make_anew(rebuild, &copy).await.map_or_else(Attempt::Failed, |()| Attempt::Made)
+        if way == HealWay::Repair
+            && let Some(attempt) = self.try_to_repair(rebuild, &copy).await
+        {
+            return attempt;
+        }
+        let made = self.make_anew(rebuild, &copy).await;
+        made.map_or_else(|error| Attempt::Failed(HealWay::Anew, error), |()| Attempt::Made)
     }
 
     fn conclude(&self, queue: &mut Queue, rebuild: Rebuild, attempt: Attempt) {
@@ -169,8 +195,12 @@ impl Healer {
                 self.succeeded(rebuild);
             }
             Attempt::Left(pause) => queue.left(&rebuild, clock::now() + pause),
-            Attempt::Failed(error) => {
-                queue.failed(&rebuild, &error, clock::now());
+            Attempt::NotWorthIt(why) => {
+                info!(collection = %rebuild.collection, target = %self.core.registry().name(rebuild.target), %why, "the copy is not repaired further");
+                queue.not_worth_a_repair(&rebuild, clock::now());
+            }
+            Attempt::Failed(way, error) => {
+                queue.failed(&rebuild, (way, &error), clock::now());
                 self.failed(rebuild, &error);
             }
         }
@@ -230,19 +260,18 @@ impl Healer {
         let (from, to) = (registry.name(rebuild.source), registry.name(rebuild.target));
         let begun = clock::now();
         let _names = copy.use_names();
-        let database = (rebuild.target, copy.scope.clone());
-        let generation = registry.generation(rebuild.target);
-        let before = self.swept().insert(database.clone(), generation);
-        if before != Some(generation)
-            && let Err(error) = copy.sweep().await
-        {
-            self.swept().remove(&database);
-            return Err(error);
-        }
+        self.sweep(rebuild, copy).await?;
         let total = copy.source.count().await.map_err(HealError::Source)?.unwrap_or_default();
         info!(collection = %rebuild.collection, name = %shown(&copy.name), source = %from, target = %to, records = total, "a copy is being made anew");
-        self.progress.begin(rebuild, total);
-        let made = self.bring_over(rebuild, copy).await;
+        self.progress.begin((rebuild, HealWay::Anew), total);
+        proof::pass(CrashPoint::BeforeCopy);
+        let made = match copy.create().await {
+            Ok(twin) => {
+                proof::pass(CrashPoint::CopyCreated);
+                self.bring_over((rebuild, HealWay::Anew), copy, &twin).await
+            }
+            Err(error) => Err(error),
+        };
         match made {
             Ok(records) => {
                 let seconds = begun.elapsed().as_secs_f64();
@@ -255,10 +284,23 @@ impl Healer {
             Err(error) => {
                 copy.remove().await;
                 // The copy may have taken its place nevertheless.
-                self.swept().remove(&database);
+                self.swept().remove(&(rebuild.target, copy.scope.clone()));
                 Err(error)
             }
         }
+    }
+
+    /// Removes what was left behind in the database, once for each time that the instance returns.
+    async fn sweep(&self, rebuild: Rebuild, copy: &Copy<'_>) -> Result<(), HealError> {
+        let database = (rebuild.target, copy.scope.clone());
+        let generation = self.core.registry().generation(rebuild.target);
+        let before = self.swept().insert(database.clone(), generation);
+        if before == Some(generation) {
+            return Ok(());
+        }
+        copy.sweep().await.inspect_err(|_| {
+            self.swept().remove(&database);
+        })
     }
 
     fn swept(&self) -> MutexGuard<'_, HashMap<(InstanceId, Scope), Generation>> {
@@ -266,44 +308,52 @@ impl Healer {
     }
 
     /// Says how far a copy is: once for each tenth.
-    fn tell(&self, rebuild: Rebuild, records: u64) {
-        let Some(tenth) = self.progress.copied(rebuild, records) else { return };
+    fn tell(&self, (rebuild, way): (Rebuild, HealWay), page: Aligned) {
+        let Some(tenth) = self.progress.aligned(rebuild, page) else { return };
         let view = self
             .progress
             .views()
             .into_iter()
             .find(|view| (view.collection, view.target) == (rebuild.collection, rebuild.target));
-        let (total, rate) = view.map_or((records, 0.0), |view| (view.total, view.rate));
+        let (total, rate, written) = view.map_or((page.equal, 0.0, 0), |view| (view.total, view.rate, view.written));
         let (instance, percent) = (self.core.registry().name(rebuild.target), 10 * tenth);
-        let (rate, collection) = (rate.round(), rebuild.collection);
-        info!(%collection, target = %instance, percent, records, total, records_per_second = rate, "a copy is being made");
+        let (rate, collection, records, way) = (rate.round(), rebuild.collection, page.equal, way.as_str());
+        info!(%collection, target = %instance, way, percent, records, written, total, records_per_second = rate, "a copy is being made");
     }
 
-    /// Copies, compares until little differs, and cuts over.
-    async fn bring_over(&self, rebuild: Rebuild, copy: &Copy<'_>) -> Result<u64, HealError> {
-        proof::pass(CrashPoint::BeforeCopy);
-        let created = copy.create().await?;
-        proof::pass(CrashPoint::CopyCreated);
+    /// Compares and writes until little differs, and cuts over.
+    async fn bring_over(
+        &self,
+        (rebuild, way): (Rebuild, HealWay),
+        copy: &Copy<'_>,
+        twin: &Twin<'_>,
+    ) -> Result<u64, HealError> {
         for _ in 0..PASSES {
-            if !self.core.board().can_rebuild(rebuild) {
+            let stands = match way {
+                HealWay::Anew => self.core.board().can_rebuild(rebuild),
+                HealWay::Repair => self.core.board().can_rebuild(rebuild) && self.core.board().repairs(rebuild),
+            };
+            if !stands {
                 return Err(HealError::Overtaken);
             }
-            let cutover = Cutover::begin(&self.core, rebuild, self.options.get().hold);
-            let copied = |records, moved| -> BoxFuture<'_, ()> {
-                self.tell(rebuild, records);
+            let cutover = Cutover::begin(&self.core, (rebuild, way), self.options.get().hold);
+            let heard = |page: Aligned| -> BoxFuture<'_, ()> {
+                self.tell((rebuild, way), page);
                 Box::pin(async move {
-                    self.throttle.pay(moved, self.options.get().rate).await;
+                    self.throttle.pay(page.more, self.options.get().rate).await;
                     self.progress.unpaused().await;
                 })
             };
-            let fixed = align::contents(&created.sides(&copy.source), &copied).await?;
+            let fixed = align::contents(&twin.sides(&copy.source), &heard).await?;
             if fixed.records > NEARLY_EQUAL {
                 continue;
             }
-            copy.give_dimension(&created).await?;
-            copy.note_made(&created).await;
+            copy.give_dimension(twin).await?;
+            if way == HealWay::Anew {
+                copy.note_made(twin).await;
+            }
             proof::pass(CrashPoint::BeforeCutover);
-            if let Some(records) = cutover.run(copy, &created).await? {
+            if let Some(records) = cutover.run(copy, twin).await? {
                 return Ok(records);
             }
         }

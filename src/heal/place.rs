@@ -6,10 +6,10 @@ use bytes::Bytes;
 use http::Method;
 use serde_json::{Value, json};
 
-use super::records::{Record, records_of};
-use crate::coordinator::Core;
-use crate::ids::InstanceId;
-use crate::instance::{Answer, Client, Licence, Outgoing, SendError};
+use super::records::{End, Record, records_of};
+use crate::coordinator::{Core, LateWrites};
+use crate::ids::{InstanceId, LaneId};
+use crate::instance::{Answer, Client, Licence, Outgoing, SendError, Sent};
 
 const NOT_FOUND: u16 = 404;
 const PAGE_RECORDS: usize = 2_000;
@@ -39,19 +39,14 @@ pub(crate) struct Place<'a> {
     pub path: String,
     deadline: Duration,
     limits: PageLimits,
+    /// Where a write that ends after the lease is noted, and as which lane's: for a copy that others know, too.
+    late: Option<(LaneId, &'a LateWrites)>,
 }
 
 /// Some records in a row.
 pub(crate) struct Page {
     pub records: Vec<Record>,
     pub end: End,
-}
-
-/// Whether a collection ends with a page.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum End {
-    Reached,
-    Beyond,
 }
 
 /// Why something was not written.
@@ -66,7 +61,12 @@ pub(crate) enum WriteError {
 
 impl<'a> Place<'a> {
     pub fn new(core: &'a Core, client: &'a Client, instance: InstanceId, path: String, deadline: Duration) -> Self {
-        Place { core, client, instance, path, deadline, limits: PageLimits::default() }
+        Place { core, client, instance, path, deadline, limits: PageLimits::default(), late: None }
+    }
+
+    /// The same place, where the next edge has to know of a write that may reach it after this edge's lease.
+    pub fn known_to_others(self, lane: LaneId, late: &'a LateWrites) -> Self {
+        Place { late: Some((lane, late)), ..self }
     }
 
     /// The same place, read in pages of this size at most.
@@ -183,12 +183,17 @@ impl<'a> Place<'a> {
         sent.map_err(|error| error.to_string())
     }
 
-    /// Sends a write, once, while the lease lasts. A crash while this waits leaves it to be executed or not, in a collection
-    /// that nothing reads and that is removed before the next copy is made.
+    /// Sends a write, once, while the lease lasts. A crash while this waits leaves it to be executed or not: in a collection
+    /// that nothing reads and that is removed before the next copy is made; or in a copy that is repaired, which is out of step,
+    /// durably, and not looked at by the next edge before a settle time is over.
     pub async fn write(&self, method: Method, path: String, body: String) -> Result<Answer, WriteError> {
         let sending = self.core.lease().sending();
         let licence = Licence::Lease(&sending);
         let sent = self.client.send(self.instance, &Outgoing::json(method, path, body), self.deadline, licence).await;
+        if let (Err(SendError::LeaseEnded(Sent::Whole)), Some((lane, late))) = (&sent, self.late) {
+            // Before it stops to count as being sent: the end of this edge waits for that, and reads the notes then.
+            late.note(&[lane], self.instance);
+        }
         drop(sending);
         match sent {
             Ok(answer) => self.success(answer).map_err(WriteError::Refused),

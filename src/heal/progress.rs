@@ -6,6 +6,8 @@ use std::time::Instant;
 
 use tokio::sync::watch;
 
+use super::align::Aligned;
+use super::way::HealWay;
 use crate::clock;
 use crate::ids::{CollectionId, InstanceId};
 use crate::order::Rebuild;
@@ -18,7 +20,12 @@ pub struct HealView {
     pub target: InstanceId,
     /// Whether it is being made now; else it was given up, for the reason in `error`, and is tried again.
     pub stage: HealStage,
+    /// How it is made whole; `None` if nothing was begun.
+    pub way: Option<HealWay>,
+    /// Records that are equal.
     pub records: u64,
+    /// Records that were written or removed, over all comparisons.
+    pub written: u64,
     pub total: u64,
     /// Records a second, since it began.
     pub rate: f64,
@@ -45,8 +52,10 @@ pub enum HealPause {
 struct State {
     source: InstanceId,
     stage: HealStage,
+    way: Option<HealWay>,
     begun: Instant,
     records: u64,
+    written: u64,
     total: u64,
     /// The last tenth that was logged.
     tenths: u64,
@@ -54,17 +63,31 @@ struct State {
 }
 
 impl State {
-    fn new(rebuild: Rebuild, stage: HealStage, total: u64) -> State {
-        State { source: rebuild.source, stage, begun: clock::now(), records: 0, total, tenths: 0, error: None }
+    fn new(rebuild: Rebuild, way: Option<HealWay>, total: u64) -> State {
+        let stage = if way.is_some() { HealStage::Copying } else { HealStage::Waiting };
+        let (source, begun) = (rebuild.source, clock::now());
+        State { source, stage, way, begun, records: 0, written: 0, total, tenths: 0, error: None }
     }
 }
 
 #[derive(Default)]
 struct Inner {
     copies: BTreeMap<(CollectionId, InstanceId), State>,
-    made: u64,
-    failed: u64,
-    records: u64,
+    totals: HealTotals,
+}
+
+/// What was done since the start.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct HealTotals {
+    /// Copies that were made anew, and the records in them.
+    pub made: u64,
+    pub copied_records: u64,
+    /// Copies that were repaired, the records in them, and those that were written or removed.
+    pub repaired: u64,
+    pub compared_records: u64,
+    pub repaired_records: u64,
+    /// Attempts that failed.
+    pub failed: u64,
 }
 
 /// Shared by the healer and the pages.
@@ -79,15 +102,17 @@ impl HealProgress {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(super) fn begin(&self, rebuild: Rebuild, total: u64) {
-        let state = State::new(rebuild, HealStage::Copying, total);
+    pub(super) fn begin(&self, (rebuild, way): (Rebuild, HealWay), total: u64) {
+        let state = State::new(rebuild, Some(way), total);
         self.inner().copies.insert((rebuild.collection, rebuild.target), state);
     }
 
-    /// So many records are equal. Returned: the tenth of all that is reached for the first time, short of the end.
-    pub(super) fn copied(&self, rebuild: Rebuild, records: u64) -> Option<u64> {
+    /// One more page is equal. Returned: the tenth of all that is reached for the first time, short of the end.
+    pub(super) fn aligned(&self, rebuild: Rebuild, page: Aligned) -> Option<u64> {
         let mut inner = self.inner();
         let state = inner.copies.get_mut(&(rebuild.collection, rebuild.target))?;
+        let records = page.equal;
+        state.written += page.written;
         state.records = records;
         state.total = state.total.max(records);
         let tenths = (10 * records).checked_div(state.total)?.min(9);
@@ -114,23 +139,29 @@ impl HealProgress {
     pub(super) fn made(&self, rebuild: Rebuild, records: u64) {
         let mut inner = self.inner();
         inner.copies.remove(&(rebuild.collection, rebuild.target));
-        inner.made += 1;
-        inner.records += records;
+        inner.totals.made += 1;
+        inner.totals.copied_records += records;
+    }
+
+    /// It has so many records, and is repaired. Returned: how many were written.
+    pub(super) fn repaired(&self, rebuild: Rebuild, records: u64) -> u64 {
+        let mut inner = self.inner();
+        let written = inner.copies.remove(&(rebuild.collection, rebuild.target)).map_or(0, |state| state.written);
+        inner.totals.repaired += 1;
+        inner.totals.compared_records += records;
+        inner.totals.repaired_records += written;
+        written
     }
 
     pub(super) fn failed(&self, rebuild: Rebuild, error: &str) {
-        self.inner().failed += 1;
+        self.inner().totals.failed += 1;
         self.refused(rebuild, error);
     }
 
     /// It is not made, for this reason, until something changes.
     pub(super) fn refused(&self, rebuild: Rebuild, why: &str) {
         let mut inner = self.inner();
-        let state = inner.copies.entry((rebuild.collection, rebuild.target)).or_insert(State::new(
-            rebuild,
-            HealStage::Waiting,
-            0,
-        ));
+        let state = inner.copies.entry((rebuild.collection, rebuild.target)).or_insert(State::new(rebuild, None, 0));
         state.stage = HealStage::Waiting;
         state.error = Some(why.to_owned());
     }
@@ -149,7 +180,9 @@ impl HealProgress {
                 source: state.source,
                 target: *target,
                 stage: state.stage,
+                way: state.way,
                 records: state.records,
+                written: state.written,
                 total: state.total,
                 rate: if state.stage == HealStage::Copying { state.records as f64 / seconds } else { 0.0 },
                 seconds,
@@ -159,10 +192,9 @@ impl HealProgress {
         self.inner().copies.iter().map(view).collect()
     }
 
-    /// Copies made, attempts that failed, and records in the copies that were made, since the start.
-    pub fn totals(&self) -> [u64; 3] {
-        let inner = self.inner();
-        [inner.made, inner.failed, inner.records]
+    /// What was done since the start.
+    pub fn totals(&self) -> HealTotals {
+        self.inner().totals
     }
 }
 
@@ -182,10 +214,14 @@ mod tests {
             wait: WaitId::default(),
         };
         let progress = HealProgress::default();
-        assert_eq!(progress.copied(rebuild, 5), None, "it has not begun");
-        progress.begin(rebuild, 100);
-        let told = [5, 10, 19, 35, 99, 100, 10].map(|records| progress.copied(rebuild, records));
+        let page = |equal| Aligned { equal, more: 1, written: 2 };
+        assert_eq!(progress.aligned(rebuild, page(5)), None, "it has not begun");
+        progress.begin((rebuild, HealWay::Repair), 100);
+        let told = [5, 10, 19, 35, 99, 100, 10].map(|records| progress.aligned(rebuild, page(records)));
         assert_eq!(told, [None, Some(1), None, Some(3), Some(9), None, None]);
+        assert_eq!(progress.repaired(rebuild, 100), 14);
+        let totals = HealTotals { repaired: 1, compared_records: 100, repaired_records: 14, ..HealTotals::default() };
+        assert_eq!(progress.totals(), totals);
     }
 
     #[tokio::test]

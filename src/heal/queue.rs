@@ -4,11 +4,14 @@ use std::collections::{HashMap, HashSet};
 use std::time::{Duration, Instant};
 
 use super::error::HealError;
+use super::way::HealWay;
 use crate::ids::{CollectionId, InstanceId};
 use crate::order::Rebuild;
 
 /// The longest pause after a failure.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
+/// A copy that could not be repaired so many times in a row is made anew.
+const REPAIRS: u32 = 2;
 /// The longest pause after failures that may have cost the target its life.
 const LONGEST_PAUSE_UNANSWERED: Duration = Duration::from_secs(3600);
 
@@ -25,12 +28,28 @@ struct Due {
     failures: u32,
     /// How many of the last failures, in a row, had a target that did not answer.
     unanswered: u32,
+    /// How many attempts to repair it failed, in a row.
+    repairs: u32,
     not_before: Instant,
+}
+
+/// The copy whose turn it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Next {
+    pub rebuild: Rebuild,
+    /// Since when it has to be made.
+    pub since: Instant,
+    /// How, if it can be repaired.
+    pub way: HealWay,
 }
 
 impl Due {
     fn new(now: Instant) -> Due {
-        Due { since: now, failures: 0, unanswered: 0, not_before: now }
+        Due { since: now, failures: 0, unanswered: 0, repairs: 0, not_before: now }
+    }
+
+    fn way(&self) -> HealWay {
+        if self.repairs < REPAIRS { HealWay::Repair } else { HealWay::Anew }
     }
 
     /// How long nothing is sent after this failure. A target that may die of the copy itself is left alone for longer
@@ -59,23 +78,31 @@ pub(super) struct Queue {
 }
 
 impl Queue {
-    /// These have to be made now, and no others.
-    pub fn is_now(&mut self, rebuilds: &[Rebuild], now: Instant) {
+    /// These have to be made now, and no others. Of one that cannot be made for a while, such as one that rests after a request
+    /// without an answer, only the failed repairs are remembered, for as long as it is out of step.
+    pub fn is_now(&mut self, rebuilds: &[Rebuild], now: Instant, out_of_step: impl Fn(Key) -> bool) {
         let known: HashSet<Key> = rebuilds.iter().map(key).collect();
-        self.due.retain(|key, _| known.contains(key) || self.under_way.contains(key));
+        let under_way = &self.under_way;
+        self.due.retain(|key, due| {
+            if known.contains(key) || under_way.contains(key) {
+                return true;
+            }
+            *due = Due { repairs: due.repairs, ..Due::new(now) };
+            due.repairs > 0 && out_of_step(*key)
+        });
         for rebuild in rebuilds {
             self.due.entry(key(rebuild)).or_insert(Due::new(now));
         }
     }
 
     /// The next one, taken as under way, if fewer than `most` are: of a collection with the fewest good copies, the one that
-    /// waits longest. With it, since when it has to be made.
+    /// waits longest.
     pub fn next(
         &mut self,
         rebuilds: &[Rebuild],
         good: impl Fn(CollectionId) -> usize,
         (most, now): (usize, Instant),
-    ) -> Option<(Rebuild, Instant)> {
+    ) -> Option<Next> {
         if self.under_way.len() >= most {
             return None;
         }
@@ -87,7 +114,8 @@ impl Queue {
         let first = rebuilds.iter().filter(waits).min_by_key(|rebuild| (good(rebuild.collection), since(rebuild)));
         let (rebuild, since) = first.map(|first| (*first, since(first)))?;
         self.under_way.insert(key(&rebuild));
-        Some((rebuild, since))
+        let way = self.due.get(&key(&rebuild)).map_or(HealWay::Repair, Due::way);
+        Some(Next { rebuild, since, way })
     }
 
     /// It was left alone, and is looked at again after this pause.
@@ -101,14 +129,36 @@ impl Queue {
     pub fn made(&mut self, rebuild: &Rebuild) {
         self.under_way.remove(&key(rebuild));
         if let Some(due) = self.due.get_mut(&key(rebuild)) {
-            (due.failures, due.unanswered) = (0, 0);
+            (due.failures, due.unanswered, due.repairs) = (0, 0, 0);
         }
     }
 
-    pub fn failed(&mut self, rebuild: &Rebuild, error: &HealError, now: Instant) {
+    /// To repair it is dearer than a new copy, which is made at once.
+    pub fn not_worth_a_repair(&mut self, rebuild: &Rebuild, now: Instant) {
+        self.under_way.remove(&key(rebuild));
+        let due = self.due.entry(key(rebuild)).or_insert(Due::new(now));
+        (due.repairs, due.not_before) = (REPAIRS, now);
+    }
+
+    pub fn failed(&mut self, rebuild: &Rebuild, (way, error): (HealWay, &HealError), now: Instant) {
         self.under_way.remove(&key(rebuild));
         let due = self.due.entry(key(rebuild)).or_insert(Due::new(now));
         due.not_before = now + due.pause_after(error);
+        due.repairs += u32::from(way == HealWay::Repair && speaks_against_repair(error));
+    }
+}
+
+/// What the source, the journal and other events have stopped says nothing of the copy.
+fn speaks_against_repair(error: &HealError) -> bool {
+    match error {
+        HealError::Target(_)
+        | HealError::Unanswered(_)
+        | HealError::Definition
+        | HealError::NotCopyable
+        | HealError::TooDifferent { .. }
+        | HealError::TooBusy
+        | HealError::Foreign => true,
+        HealError::Source(_) | HealError::Overtaken | HealError::Journal(_) => false,
     }
 }
 
@@ -139,15 +189,43 @@ mod tests {
     fn what_has_only_one_good_copy_comes_first_and_no_more_than_allowed_at_once() {
         let (mut queue, now) = (Queue::default(), clock::now());
         let all = [rebuild(1, 1), rebuild(2, 1), rebuild(3, 2)];
-        queue.is_now(&all, now);
+        queue.is_now(&all, now, |_| true);
         let good = |collection| if collection == all[1].collection { 1 } else { 2 };
-        let next = |queue: &mut Queue| queue.next(&all, good, (2, now)).map(|(rebuild, _)| rebuild);
+        let next = |queue: &mut Queue| queue.next(&all, good, (2, now)).map(|next| next.rebuild);
         assert_eq!(next(&mut queue), Some(all[1]));
         assert_eq!(next(&mut queue), Some(all[0]));
         assert_eq!(next(&mut queue), None, "two are under way");
         queue.made(&all[1]);
-        queue.failed(&all[0], &HealError::TooBusy, now);
+        queue.failed(&all[0], (HealWay::Anew, &HealError::TooBusy), now);
         assert_eq!(next(&mut queue), Some(all[1]), "it has to be made still");
         assert_eq!(next(&mut queue), Some(all[2]), "the other one is left alone for a while");
+    }
+
+    #[test]
+    fn a_copy_that_cannot_be_repaired_twice_is_made_anew() {
+        let (mut queue, now) = (Queue::default(), clock::now());
+        let (one, later) = (rebuild(1, 1), now + LONGEST_PAUSE);
+        let way = |queue: &mut Queue| queue.next(&[one], |_| 1, (1, later)).map(|next| next.way);
+        let failed = |queue: &mut Queue, error: HealError| queue.failed(&one, (HealWay::Repair, &error), now);
+        queue.is_now(&[one], now, |_| true);
+        assert_eq!(way(&mut queue), Some(HealWay::Repair));
+        failed(&mut queue, HealError::Source(String::new()));
+        assert_eq!(way(&mut queue), Some(HealWay::Repair));
+        failed(&mut queue, HealError::Unanswered(String::new()));
+        assert_eq!(way(&mut queue), Some(HealWay::Repair), "only one speaks against it");
+        // It rests, since a write may still be executed.
+        failed(&mut queue, HealError::TooBusy);
+        queue.is_now(&[], now, |_| true);
+        queue.is_now(&[one], now, |_| true);
+        assert_eq!(way(&mut queue), Some(HealWay::Anew));
+        queue.made(&one);
+        assert_eq!(way(&mut queue), Some(HealWay::Repair), "another time");
+        queue.not_worth_a_repair(&one, now);
+        assert_eq!(way(&mut queue), Some(HealWay::Anew));
+        queue.made(&one);
+        queue.not_worth_a_repair(&one, now);
+        queue.is_now(&[], now, |_| false);
+        queue.is_now(&[one], now, |_| true);
+        assert_eq!(way(&mut queue), Some(HealWay::Repair), "it was in step meanwhile");
     }
 }

@@ -4,6 +4,13 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+/// Whether a collection ends with a page.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Reached,
+    Beyond,
+}
+
 /// One record. The embedding is kept as it was written: it is copied, never read.
 #[derive(Clone, Debug)]
 pub(crate) struct Record {
@@ -160,6 +167,26 @@ pub(super) fn repair(source: &[Record], copy: &[Record], embeddings: Embeddings)
     repair
 }
 
+/// Of what a copy has where `source` should follow: the records that have to go, so that the rest is in the source's order and
+/// what the source has more can be written behind it. `beyond`: the source goes on behind these.
+pub(super) fn misplaced(source: &[Record], copy: &[Record], beyond: End) -> Vec<String> {
+    let same_place = source.first().zip(copy.first()).is_some_and(|(ours, theirs)| ours.id == theirs.id);
+    let mut wanted = source.iter().map(|record| record.id.as_str()).peekable();
+    if same_place {
+        // It cannot be patched, and comes last when it is written again: so does everything behind it.
+        return copy.iter().map(|record| record.id.clone()).collect();
+    }
+    let mut gone = Vec::new();
+    for theirs in copy {
+        match wanted.peek() {
+            Some(id) if *id == theirs.id => drop(wanted.next()),
+            None if beyond == End::Beyond => break,
+            Some(_) | None => gone.push(theirs.id.clone()),
+        }
+    }
+    gone
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -225,6 +252,17 @@ mod tests {
         assert_eq!(body["metadatas"], json!([{ "k": 1, "gone": null }]));
         assert_eq!(body["documents"], json!(["text"]));
         assert_eq!(body.get("uris"), None);
+    }
+
+    #[test]
+    fn what_is_in_the_way_goes_and_what_is_in_order_stays() {
+        let gone = |source: &[&str], copy: &[&str], beyond| misplaced(&plain(source), &plain(copy), beyond);
+        assert_eq!(gone(&["b", "c"], &["a", "b", "c"], End::Beyond), ["a"], "it was deleted");
+        assert_eq!(gone(&["b", "c", "a"], &["a", "b", "c"], End::Reached), ["a"], "it was written again");
+        assert_eq!(gone(&["a", "b", "c"], &["b", "c"], End::Reached), ["b", "c"], "the first one is missing");
+        assert_eq!(gone(&["b"], &["a", "b", "c"], End::Beyond), ["a"], "nobody knows yet what follows");
+        assert_eq!(gone(&["b"], &["a", "b", "c"], End::Reached), ["a", "c"]);
+        assert_eq!(gone(&["a", "b"], &["a", "b"], End::Reached), ["a", "b"], "the first one cannot be patched");
     }
 
     #[test]

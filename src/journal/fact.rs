@@ -22,6 +22,8 @@ pub enum Fact {
     Quarantined { lane: LaneId, instance: InstanceName, reason: String },
     /// As `Diverged`, until the copy is made anew: it is known to be wrong (rule R17).
     Condemned { lane: LaneId, instance: InstanceName, reason: String },
+    /// As `Condemned`, for its records alone: it may be repaired, too (rule R14).
+    Contradicted { lane: LaneId, instance: InstanceName, reason: String },
     /// The entry's verdict, by this instance, with the answer (kept for replays and copies).
     Verdict { seq: Seq, verdict: Verdict, by: Option<InstanceName>, answer: Option<StoredAnswer> },
     /// Whether the entry, which has no verdict, is bound to an instance that died while it had it (rule R13).

@@ -137,6 +137,7 @@ named!(LaneState, "state in a lane", {
     Diverged => "diverged",
     Quarantined => "quarantined",
     Condemned => "condemned",
+    Contradicted => "contradicted",
 });
 
 #[cfg(test)]

@@ -14,6 +14,19 @@ pub enum LaneState {
     Quarantined,
     /// As diverged, and known to be wrong (rule R17): it is never compared, only made anew.
     Condemned,
+    /// As condemned, and for its records alone: what differs may be repaired where it is, too (rule R14).
+    Contradicted,
+}
+
+impl LaneState {
+    /// Whether a divergence of this kind is the worse one: then it counts, whatever the copy was found to be before.
+    pub(super) fn is_worse_than(self, before: LaneState) -> bool {
+        match self {
+            LaneState::Condemned => matches!(before, LaneState::Diverged | LaneState::Contradicted),
+            LaneState::Contradicted => before == LaneState::Diverged,
+            LaneState::InStep | LaneState::Diverged | LaneState::Quarantined => false,
+        }
+    }
 }
 
 /// Whether the collection is known to have a dimension (rule R4).

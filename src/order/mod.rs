@@ -28,8 +28,8 @@ pub use batch_size::{BatchSize, Memory, Resized};
 pub use board::{
     Action, Board, ClientAnswer, Comparison, Consequences, Consistency, CutoverOutcome, CutoverState, DivergenceCause,
     Effect, Evidence, Examination, Health, Input, Intent, Keeping, LaneView, LastCopies, Look, NotReady, ObjectVersion,
-    Obstacle, Outcome, Persist, Purpose, Reach, Rebuild, Record, Repeat, Resolved, RestoredEntry, RestoredLane,
-    RestoredProgress, Retry, SendPriority, Submission, Urgency, WaitId, WaitReason,
+    Obstacle, Outcome, Persist, Purpose, Reach, Rebuild, Record, RepairWrites, Repeat, Resolved, RestoredEntry,
+    RestoredLane, RestoredProgress, Retry, SendPriority, Submission, Urgency, WaitId, WaitReason,
 };
 pub use catalog::{Catalog, Collection, DEFAULT_DATABASE, DEFAULT_TENANT, Deletion};
 pub use catalog_change::{CatalogChange, Origin};

@@ -16,10 +16,10 @@ use crate::admin::{Admin, Earlier, Listeners, shown_in_event};
 use crate::audit::{AuditReport, Auditor};
 use crate::clock::Timestamp;
 use crate::config::{Config, GranularLocking};
-use crate::coordinator::{Core, CoreParts, Inspections, Restored, restore};
+use crate::coordinator::{Core, CoreParts, Inspections, LateWrites, Restored, restore};
 use crate::current::Current;
 use crate::events::{Hub, Webhook};
-use crate::executor::{Holds, LateWrites, MemoryInUse, MemoryWatch, RecordWrites, ResourceLimits, Resources, Runner};
+use crate::executor::{Holds, MemoryInUse, MemoryWatch, RecordWrites, ResourceLimits, Resources, Runner};
 use crate::heal::{HealProgress, Healer};
 use crate::instance::{Client, Health, Registry, Target};
 use crate::journal::{Journal, JournalOptions, Store};
@@ -171,7 +171,8 @@ impl Components {
     fn healer(&self, core: &Arc<Core>, config: &Config) -> (Healer, Arc<HealProgress>) {
         let progress = Arc::new(HealProgress::default());
         let options = self.options.heal.clone();
-        (Healer::new(Arc::clone(core), self.client(config), options, Arc::clone(&progress)), progress)
+        let (client, late_writes) = (self.client(config), Arc::clone(&self.late_writes));
+        (Healer::new(Arc::clone(core), client, late_writes, options, Arc::clone(&progress)), progress)
     }
 
     fn auditor(&self, core: &Arc<Core>, config: &Config, report: &Arc<AuditReport>) -> Auditor {

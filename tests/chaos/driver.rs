@@ -149,10 +149,13 @@ impl Driver<'_> {
                 let lasting = if matches!(step.fault, Fault::Crash(..)) { PATIENCE } else { step.lasting };
                 let step = Step { at, lasting, ..step };
                 again.push(step);
-                // Something must be made anew that the edge can die of.
-                if matches!(step.fault, Fault::Crash(point, _) if point.is_in_a_copy()) {
+                // Something must be made anew, or repaired, that the edge can die of.
+                if let Fault::Crash(point, _) = step.fault
+                    && point.is_in_a_copy()
+                {
                     let target = Target::Instance(again.len() % self.system.instances());
-                    again.push(Step { at: at + ARMED, target, fault: Fault::Data(Loss::Wipe), lasting: LOSS });
+                    let loss = if point.is_in_a_repair() { Loss::Rollback } else { Loss::Wipe };
+                    again.push(Step { at: at + ARMED, target, fault: Fault::Data(loss), lasting: LOSS });
                 }
                 at = step.end() + Duration::from_secs(1);
             }

@@ -50,6 +50,11 @@ impl Loss {
         }
     }
 
+    /// Whether copies that it befalls can be repaired where they are: most of what they hold is right.
+    pub fn is_repaired(self) -> bool {
+        matches!(self, Loss::Rollback | Loss::Tamper)
+    }
+
     /// What an edge says once it has noticed.
     fn notice(self) -> &'static [&'static str] {
         match self {

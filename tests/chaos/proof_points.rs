@@ -31,9 +31,14 @@ impl CrashPoint {
         self.0 == Named::DuringTakeover
     }
 
-    /// Only an edge that makes a copy anew passes it.
+    /// Only an edge that makes a copy anew, or repairs one, passes it.
     pub fn is_in_a_copy(self) -> bool {
         self.0.is_in_a_copy()
+    }
+
+    /// Only an edge that repairs a copy passes it.
+    pub fn is_in_a_repair(self) -> bool {
+        self.0.is_in_a_repair()
     }
 
     /// How often it is passed soon after a start, at least: it is to be met within a fault's time.

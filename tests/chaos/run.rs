@@ -128,7 +128,9 @@ fn look(
     let waited = Instant::now();
     let active = system.await_sync(plan.patience);
     findings.figures.push(("caught up after the end", format!("{:.1} s", waited.elapsed().as_secs_f64())));
-    findings.figures.push(("copies made anew", system.copies_made().to_string()));
+    let [made, repaired] = system.copies_healed();
+    findings.figures.push(("copies made anew", made.to_string()));
+    findings.figures.push(("copies repaired", repaired.to_string()));
     let system = &*system;
     let active = match active {
         Ok(active) => Some(active),

@@ -281,17 +281,24 @@ type Lost = ((Target, Loss), Option<CrashPoint>);
 
 /// Each loss and each crash point in a copy, in pairs, for two rounds.
 fn losses(random: &mut Random, instances: usize) -> [Vec<Lost>; 2] {
-    let mut points: Vec<CrashPoint> = POINTS.into_iter().filter(|point| point.is_in_a_copy()).collect();
-    shuffle(random, &mut points);
-    let mut kinds: Vec<Loss> = Loss::ALL.to_vec();
-    shuffle(random, &mut kinds);
+    let points = POINTS.into_iter().filter(|point| point.is_in_a_copy());
+    let (mut repairs, mut copies): (Vec<CrashPoint>, Vec<CrashPoint>) =
+        points.partition(|point| point.is_in_a_repair());
+    shuffle(random, &mut repairs);
+    shuffle(random, &mut copies);
+    let (repaired, mut anew): (Vec<Loss>, Vec<Loss>) = Loss::ALL.into_iter().partition(|loss| loss.is_repaired());
     // What makes every copy anew comes once more for each point that is left.
-    kinds.extend(std::iter::repeat_n(Loss::Wipe, points.len().saturating_sub(kinds.len())));
-    let mut points = points.into_iter();
+    anew.extend(std::iter::repeat_n(Loss::Wipe, copies.len().saturating_sub(anew.len())));
+    let pairs = |kinds: Vec<Loss>, points: Vec<CrashPoint>| {
+        let points = points.into_iter().map(Some).chain(std::iter::repeat(None));
+        kinds.into_iter().zip(points).collect::<Vec<_>>()
+    };
+    let mut pairs = [pairs(repaired, repairs), pairs(anew, copies)].concat();
+    shuffle(random, &mut pairs);
     let mut rounds = [Vec::new(), Vec::new()];
-    for (index, kind) in kinds.into_iter().enumerate() {
+    for (index, (kind, point)) in pairs.into_iter().enumerate() {
         let instance = usize::try_from(random.below(instances as u64)).expect("an index");
-        rounds[index % 2].push(((Target::Instance(instance), kind), points.next()));
+        rounds[index % 2].push(((Target::Instance(instance), kind), point));
     }
     rounds
 }

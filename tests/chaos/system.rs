@@ -27,8 +27,9 @@ const TIMES: &str = "  settle_time: 1s\n  journal_timeout: 2s\n  request_timeout
 const LEASE: &str = "lease: 1500ms";
 const CRASH_AT: &str = "CHROMA_EDGE_CRASH_AT";
 const BREAK_RULE: &str = "CHROMA_EDGE_BREAK_RULE";
-/// What an edge says of a copy that it has made anew.
+/// What an edge says of a copy that it has made anew, or repaired.
 const COPY_MADE: &str = "the copy is made and serves";
+const COPY_REPAIRED: &str = "the copy is repaired and serves";
 const PROBE: Duration = Duration::from_millis(500);
 
 /// Whether a process can be sent a signal to.
@@ -127,9 +128,10 @@ impl System {
         self.links.iter().map(|links| Client::new(links.clients.port())).collect()
     }
 
-    /// How many copies the edges have made anew, by their logs.
-    pub fn copies_made(&self) -> usize {
-        self.edges.iter().map(|edge| edge.log().matches(COPY_MADE).count()).sum()
+    /// How many copies the edges have made anew, and repaired, by their logs.
+    pub fn copies_healed(&self) -> [usize; 2] {
+        let told = |text: &str| self.edges.iter().map(|edge| edge.log().matches(text).count()).sum();
+        [COPY_MADE, COPY_REPAIRED].map(told)
     }
 
     /// The edge that says it is active, now, asked without a link.

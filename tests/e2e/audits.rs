@@ -1,5 +1,5 @@
 //! Records that somebody changed behind the edge's back are found by an audit; the journal shows which copy is wrong, and
-//! that one is made anew. Where it does not, both are kept and an operator is told.
+//! that one is repaired, or made anew. Where it does not, both are kept and an operator is told.
 
 use std::time::Duration;
 
@@ -18,13 +18,13 @@ const HEALED: Duration = Duration::from_secs(60);
 const ON: &str = "  heal: { enabled: true }\n  audit: { interval: 0s }\n  recovery_interval: 1s";
 
 /// The path of a request to a server's own copy.
-fn direct(server: &ChromaServer, name: &str, what: &str) -> String {
+pub fn direct(server: &ChromaServer, name: &str, what: &str) -> String {
     let shown = server.client().get(&format!("{DEFAULT}/collections/{name}")).expect(200).json();
     record_path(shown["id"].as_str().expect("an id"), what)
 }
 
 /// Asks for an audit, and waits for its end. What it found of the collection of this name.
-fn audit(client: &Client, body: &Value, name: &str) -> Value {
+pub fn audit(client: &Client, body: &Value, name: &str) -> Value {
     let request = client.post("/admin/audit", body).expect(202).json()["request"].as_u64().expect("a number");
     let report = wait_for("the audit", HEALED, || {
         let report = client.get("/admin/audit").expect(200).json();
@@ -34,8 +34,12 @@ fn audit(client: &Client, body: &Value, name: &str) -> Value {
     found.unwrap_or_else(|| panic!("{name} is not in {report}")).clone()
 }
 
-fn await_made_anew(cluster: &Cluster) {
-    wait_for("the copy made anew", HEALED, || cluster.edge.log().contains("the copy is made and serves").then_some(()));
+/// How a copy is made whole, as the log says.
+const REPAIRED: &str = "the copy is repaired and serves";
+const MADE_ANEW: &str = "the copy is made and serves";
+
+fn await_healed(cluster: &Cluster, how: &str) {
+    wait_for(how, HEALED, || cluster.edge.log().contains(how).then_some(()));
 }
 
 fn cluster() -> Cluster {
@@ -46,13 +50,16 @@ fn cluster() -> Cluster {
 }
 
 /// What somebody does to a server's copy of `docs`, which has the records `a` to `c`.
-fn tampered(lost: usize, what: &str, body: &Value) {
+fn tampered(lost: usize, what: &str, body: &Value, healed: &str) {
     let cluster = cluster();
     let client = cluster.client();
     let collection = cluster.create("docs");
     for id in ["a", "b", "c"] {
         add(&client, &collection, id).expect(201);
     }
+    // A key that only the tampered copy ever had would stay in its schema, and in nothing else.
+    let known = json!({ "ids": ["a"], "metadatas": [{ "k": "the client's" }] });
+    client.post(&record_path(&collection, "update"), &known).expect(200);
     cluster.edge.wait_until_in_sync(CATCH_UP);
     let found = audit(&client, &json!({}), "docs");
     assert_eq!(found["state"], "equal", "{found}");
@@ -66,7 +73,7 @@ fn tampered(lost: usize, what: &str, body: &Value) {
     assert_eq!(cluster.edge.status()["diverged"], json!([]), "nobody has asked for more");
     let found = audit(&client, &json!({ "collection": collection, "repair": true }), "docs");
     assert_eq!(found["state"], "repaired", "{found}");
-    await_made_anew(&cluster);
+    await_healed(&cluster, healed);
     let found = audit(&client, &json!({}), "docs");
     assert_eq!((found["state"].as_str(), found["records"].as_u64()), (Some("equal"), Some(3)), "{found}");
     assert!(found["equal_as_of"].as_u64().is_some());
@@ -75,27 +82,28 @@ fn tampered(lost: usize, what: &str, body: &Value) {
 
 #[test]
 fn a_changed_document_on_the_replica() {
-    tampered(1, "update", &json!({ "ids": ["b"], "documents": ["somebody else's"] }));
+    tampered(1, "update", &json!({ "ids": ["b"], "documents": ["somebody else's"] }), REPAIRED);
 }
 
 #[test]
 fn a_changed_vector_on_the_primary() {
-    tampered(0, "update", &json!({ "ids": ["c"], "embeddings": [[9.0, 9.0, 9.0]] }));
+    tampered(0, "update", &json!({ "ids": ["c"], "embeddings": [[9.0, 9.0, 9.0]] }), REPAIRED);
 }
 
 #[test]
 fn a_record_that_was_removed() {
-    tampered(0, "delete", &json!({ "ids": ["a"] }));
+    // What follows it would have to be written again.
+    tampered(0, "delete", &json!({ "ids": ["a"] }), MADE_ANEW);
 }
 
 #[test]
 fn a_record_that_nobody_wrote() {
-    tampered(1, "add", &json!({ "ids": ["z"], "embeddings": [[1.0, 2.0, 3.0]], "documents": ["new"] }));
+    tampered(1, "add", &json!({ "ids": ["z"], "embeddings": [[1.0, 2.0, 3.0]], "documents": ["new"] }), REPAIRED);
 }
 
 #[test]
 fn a_changed_metadata_value() {
-    tampered(1, "update", &json!({ "ids": ["b"], "metadatas": [{ "k": "v" }] }));
+    tampered(1, "update", &json!({ "ids": ["b"], "metadatas": [{ "k": "v" }] }), REPAIRED);
 }
 
 /// Nobody asks: the background audit finds it, while clients write to the same collection.
@@ -114,7 +122,7 @@ fn the_background_audit_repairs_under_load() {
     let server = &cluster.servers[1];
     let body = json!({ "ids": ["bulk-777"], "documents": ["somebody else's"] });
     server.client().post(&direct(server, "bulk", "update"), &body).expect(200);
-    await_made_anew(&cluster);
+    await_healed(&cluster, REPAIRED);
     load.await_more(50, CATCH_UP);
     let events = load.finish();
     assert_eq!(errors(&events), Vec::<String>::new());
@@ -151,7 +159,7 @@ fn what_the_journal_does_not_know_is_left_to_an_operator() {
     cluster.edge.announce("an operator has decided");
     let word = json!({ "collection": "docs", "from": "replica" });
     assert_eq!(client.post("/admin/adopt", &word).expect(200).json()["condemned"], json!(["primary"]));
-    await_made_anew(&cluster);
+    await_healed(&cluster, MADE_ANEW);
     cluster.edge.wait_until_in_sync(HEALED);
     assert_eq!(audit(&client, &json!({}), "docs")["state"], "equal");
     let shown = cluster.servers[0].client().post(&direct(&cluster.servers[0], "docs", "get"), &json!({})).expect(200);
@@ -191,7 +199,7 @@ fn verify_prints_a_table_and_its_exit_code_says_whether_copies_are_equal() {
     server.client().post(&direct(server, "docs", "delete"), &json!({ "ids": ["a"] })).expect(200);
     let (code, table) = verify(&["--collection", "docs", "--repair"]);
     assert!(code == Some(1) && table.contains("the copy of replica is not what was written, first in a"), "{table}");
-    await_made_anew(&cluster);
+    await_healed(&cluster, MADE_ANEW);
     cluster.edge.wait_until_in_sync(HEALED);
     assert_eq!(verify(&[]).0, Some(0));
     assert_eq!(verify(&["--collection", "nothing"]).0, Some(1));

@@ -110,6 +110,39 @@ fn dies_in_a_copy(point: CrashPoint, passes: u64) {
     assert!(hidden.is_empty() || point == CrashPoint::AfterCutover, "{hidden:?}");
 }
 
+/// It dies here while it repairs a copy on a server that has come back with an older folder; started again, it repairs it.
+#[track_caller]
+fn dies_in_a_repair(point: CrashPoint) {
+    let healing = "  heal: { enabled: true, marker_interval: 1s }\n  recovery_interval: 1s";
+    let mut cluster = Cluster::with(2, |edge| edge.config(healing).env(VARIABLE, &told(point, 1)));
+    for text in ["lacks what it was given", "lacks collections", "diverged"] {
+        cluster.edge.announce(text);
+    }
+    let docs = cluster.filled("docs", 300);
+    let marker = |cluster: &Cluster| {
+        let path = "/api/v2/tenants/default_tenant/databases/chroma-edge-marker/collections/marker";
+        let answer = cluster.servers[1].client().get(path);
+        if answer.status == 200 { answer.json()["metadata"]["generation"].as_u64() } else { None }
+    };
+    let first = wait_for("a marker", PROGRESS, || marker(&cluster));
+    cluster.servers[1].kill();
+    let saved = cluster.servers[1].save();
+    cluster.servers[1].restart();
+    cluster.edge.wait_until_in_sync(PROGRESS);
+    let body = json!({ "ids": ["r7", "r8"], "documents": ["newer", "newer"] });
+    cluster.client().post(&record_path(&docs, "update"), &body).expect(200);
+    wait_for("a newer marker", PROGRESS, || (marker(&cluster)? > first).then_some(()));
+    cluster.servers[1].kill();
+    cluster.servers[1].put_back(&saved);
+    cluster.servers[1].restart();
+    await_death(&mut cluster.edge, point);
+    cluster.edge.restart();
+    cluster.edge.wait_until_in_sync(PROGRESS);
+    let log = cluster.edge.log();
+    assert!(!log.contains("a copy is being made anew"), "what is repaired is repaired");
+    cluster.assert_converged();
+}
+
 /// A request that may have had no answer.
 fn unanswered(client: &Client, method: &str, path: &str, body: &Value) {
     let _ = client.try_call(method, path, body);
@@ -295,4 +328,19 @@ fn names_exchanged() {
 #[test]
 fn after_cutover() {
     dies_in_a_copy(CrashPoint::AfterCutover, 1);
+}
+
+#[test]
+fn before_repair() {
+    dies_in_a_repair(CrashPoint::BeforeRepair);
+}
+
+#[test]
+fn after_page_of_a_repair() {
+    dies_in_a_repair(CrashPoint::AfterCopyPage);
+}
+
+#[test]
+fn copy_repaired() {
+    dies_in_a_repair(CrashPoint::CopyRepaired);
 }

@@ -25,6 +25,8 @@ struct Begun {
     collection: CollectionId,
     instance: InstanceId,
     at: u64,
+    /// How often the copy had begun to be repaired by then.
+    repairs: u64,
 }
 
 impl Account {
@@ -103,13 +105,18 @@ impl World {
         let readers = self.board.readers(collection, Consistency::Fresh);
         if let Some(at) = self.pick(readers.len()) {
             let instance = readers[at].instance;
-            self.account.begun.push(Begun { collection, instance, at: self.now });
+            let repairs = self.repairing.begun(collection, instance);
+            self.account.begun.push(Begun { collection, instance, at: self.now, repairs });
         }
     }
 
     /// Nothing is expected of a replica whose divergence is not known to the board.
     fn read_is_answered(&mut self, begun: Begun) {
-        let Begun { collection, instance, at } = begun;
+        let Begun { collection, instance, at, repairs } = begun;
+        if self.repairing.begun(collection, instance) != repairs {
+            self.counters.count("read again, since a repair began meanwhile");
+            return;
+        }
         if self.instances[instance.0].power != Power::Up || self.divergences.of(collection, instance).is_some() {
             return;
         }

@@ -13,8 +13,8 @@ use crate::world::{Weather, World};
 
 pub struct Condemning {
     fate: Random,
-    /// What is condemned, by the id that it has there.
-    condemned: BTreeMap<(CollectionId, InstanceId), InstanceCollectionId>,
+    /// What is condemned, by the id that it has there, and whether for its records alone.
+    condemned: BTreeMap<(CollectionId, InstanceId), (InstanceCollectionId, LaneState)>,
 }
 
 impl Condemning {
@@ -62,7 +62,8 @@ impl World {
             mapped && world.board.state_of(collection, at) == LaneState::InStep
         };
         let before = self.journal.instances().filter(|at| in_step(self, *at)).count();
-        let evidence = Evidence::ContradictsJournal;
+        let evidence =
+            if self.condemning.fate.per_mille(500) { Evidence::ContradictsJournal } else { Evidence::FailsQueries };
         self.tell(Input::Condemn { collection, instance, evidence });
         if before > 0 && !self.journal.instances().any(|at| in_step(self, at)) {
             violated("R17", &format!("the last copy of {collection:?} is condemned"));
@@ -73,9 +74,10 @@ impl World {
     /// The copy is not trusted from now on, if it is condemned.
     pub fn note_condemned(&mut self, collection: CollectionId, instance: InstanceId) {
         let mapped = self.board.catalog().mapping(collection, instance);
-        if let (LaneState::Condemned, Some(id)) = (self.board.state_of(collection, instance), mapped) {
+        let state = self.board.state_of(collection, instance);
+        if let (LaneState::Condemned | LaneState::Contradicted, Some(id)) = (state, mapped) {
             self.counters.count("condemned");
-            self.condemning.condemned.insert((collection, instance), id);
+            self.condemning.condemned.insert((collection, instance), (id, state));
             if let Some(divergence) = self.divergences.of(collection, instance) {
                 self.reported_to_the_board(instance, &[collection], divergence.cause);
             }
@@ -85,17 +87,19 @@ impl World {
     /// Another copy is about to be the instance's: what is said of the replica from now on is about that one.
     pub fn is_condemned_no_more(&mut self, collection: CollectionId, instance: InstanceId) {
         if self.condemning.condemned.remove(&(collection, instance)).is_some() {
-            self.counters.count("condemned, and made anew");
+            self.counters.count("condemned, and made whole");
         }
     }
 
     /// The edge starts again: what was not durable is not known any more.
     pub fn condemned_is_forgotten(&mut self) {
         let journal = &self.journal;
-        let durable = |collection: &CollectionId, instance: &InstanceId| {
-            journal.step(LaneId::Records(*collection), *instance) == LaneState::Condemned
-        };
-        self.condemning.condemned.retain(|(collection, instance), _| durable(collection, instance));
+        self.condemning.condemned.retain(|(collection, instance), (_, state)| {
+            let durable = journal.step(LaneId::Records(*collection), *instance);
+            // The worse verdict may not have been durable yet.
+            *state = if durable == LaneState::Contradicted { durable } else { *state };
+            matches!(durable, LaneState::Condemned | LaneState::Contradicted)
+        });
     }
 
     /// R17: as long as the copy is the one that was condemned, it is not trusted again.
@@ -103,11 +107,11 @@ impl World {
         let board = &self.board;
         self.condemning
             .condemned
-            .retain(|(collection, instance), id| board.catalog().mapping(*collection, *instance) == Some(*id));
-        for (collection, instance) in self.condemning.condemned.keys() {
+            .retain(|(collection, instance), (id, _)| board.catalog().mapping(*collection, *instance) == Some(*id));
+        for ((collection, instance), (_, condemned)) in &self.condemning.condemned {
             let state = board.state_of(*collection, *instance);
-            if state != LaneState::Condemned {
-                violated("R17", &format!("{collection:?} on {instance:?} was condemned, and is {state:?}"));
+            if state != *condemned {
+                violated("R17", &format!("{collection:?} on {instance:?} was {condemned:?}, and is {state:?}"));
             }
         }
     }

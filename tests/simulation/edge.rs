@@ -44,6 +44,7 @@ impl World {
         let left = self.now;
         let left = under_way.into_iter().filter(Request::may_still_execute).map(|request| Request { left, ..request });
         self.abandoned.extend(left);
+        self.repairing.shell_forgets(self.now, false);
         self.start();
     }
 
@@ -64,6 +65,7 @@ impl World {
                 _ => {}
             }
         }
+        self.repairing.shell_forgets(self.now, true);
         self.lease_begins = self.now + self.rng.index(SETTLE) as u64;
         self.start();
     }

@@ -55,6 +55,7 @@ impl World {
             && self.board.suspects().next().is_none()
             && self.compared.is_empty()
             && self.rebuilding.is_idle()
+            && self.repairing.is_idle()
             && self.board.rebuilds().iter().all(|rebuild| self.cannot_be_copied(*rebuild))
             && self.late_requests.is_empty()
             && self.unrecorded_late_writes.is_empty()

@@ -66,6 +66,7 @@ impl World {
         self.some_adoption();
         self.some_placement();
         self.some_keeping();
+        self.some_repair();
         self.check_state();
     }
 
@@ -115,6 +116,7 @@ impl World {
         let Some(since) = self.waits.remove(&ready[at]) else { return };
         self.end_abandoned(lane, instance, since);
         self.late_requests_end(lane, instance, since);
+        self.landings_end(lane, instance, since);
         self.tell(Input::Quiesced { lane, instance, wait });
     }
 
@@ -152,6 +154,9 @@ impl World {
             Power::Hung | Power::Down => Reach::Away,
         };
         if self.reach[instance.0] != reach {
+            if reach == Reach::Away {
+                self.repairing.told(instance);
+            }
             if self.reach[instance.0] == Reach::Away {
                 // Admitted only after an inspection of what it holds.
                 self.look_at(instance);
@@ -220,6 +225,7 @@ impl World {
             violated("R4", &format!("{instance:?} is admitted to {collection:?} and differs from {reference:?}"));
         }
         self.may_still_land(collection, instance);
+        self.may_still_be_repaired(collection, instance);
         match self.divergences.of(collection, reference) {
             Some(divergence) => self.divergences.diverge_again(collection, instance, divergence),
             None => {
@@ -267,6 +273,7 @@ impl World {
         collections.sort();
         if !collections.is_empty() {
             self.counters.count("missing reported");
+            self.repairing.told(instance);
             self.tell(Input::Missing { instance, collections: collections.clone() });
             self.reported_to_the_board(instance, &collections, Cause::Older);
         }

@@ -252,6 +252,9 @@ impl Journal {
             Fact::Condemned { lane, instance, .. } => {
                 self.states.insert((lane, self.id_of(&instance)), LaneState::Condemned);
             }
+            Fact::Contradicted { lane, instance, .. } => {
+                self.states.insert((lane, self.id_of(&instance)), LaneState::Contradicted);
+            }
             Fact::Progress { lane, instance, through } => {
                 let durable = self.durable.entry((lane, self.id_of(&instance))).or_insert(Seq::ZERO);
                 *durable = (*durable).max(through);

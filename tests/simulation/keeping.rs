@@ -75,6 +75,7 @@ impl World {
         self.counters.count("kept");
         self.what_was_there_before_is(collection, instance);
         self.may_still_land(collection, instance);
+        self.may_still_be_repaired(collection, instance);
         self.divergences.forget(collection, instance);
         for other in self.journal.instances().filter(|other| *other != instance) {
             let mapped = self.board.catalog().mapping(collection, other).is_some();

@@ -6,6 +6,7 @@
 #![allow(clippy::expect_used, reason = "a test may fail by panic")]
 
 mod account;
+mod align;
 mod assumptions;
 mod beforehand;
 mod body;
@@ -31,6 +32,7 @@ mod load;
 mod marking;
 mod placing;
 mod rebuilding;
+mod repairing;
 mod requests;
 mod rollback;
 mod snapshot;

@@ -73,6 +73,7 @@ impl World {
         let expected = Expected { journal: JOURNAL, instance: name, configured: &names, marked };
         if let Identity::Older { through } = expected.identify(marker.as_ref()) {
             self.counters.count("found older by its marker");
+            self.repairing.told(instance);
             self.tell(Input::Older { instance, through });
             self.r16_nothing_newer_is_trusted(instance, through);
         }

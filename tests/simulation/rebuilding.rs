@@ -43,14 +43,19 @@ impl World {
         let possible = self.board.rebuilds();
         let Some(at) = self.pick(possible.len()) else { return };
         let rebuild = possible[at];
-        let under_way = |(other, _): &(Rebuild, Stored)| other.collection == rebuild.collection;
-        if !self.rebuilding.copies.iter().any(under_way)
+        if !self.is_being_made(rebuild.collection)
             && self.is_up(rebuild.source)
             && let Some(copy) = self.content_of(rebuild.collection, rebuild.source)
         {
             self.tell(Input::CopyBegun(rebuild));
             self.rebuilding.copies.push((rebuild, copy));
         }
+    }
+
+    /// Whether a copy of it is being made or repaired. (The shell does both at once only on two instances; then one begins again.)
+    pub fn is_being_made(&self, collection: CollectionId) -> bool {
+        let made = |(other, _): &(Rebuild, Stored)| other.collection == collection;
+        self.rebuilding.copies.iter().any(made) || self.repairing.is_about(collection)
     }
 
     fn go_on(&mut self, at: usize) {
@@ -160,7 +165,7 @@ impl World {
     }
 
     /// R14: nothing that is under way, or abandoned and not over, can move the source.
-    fn r14_source_stands_still(&self, collection: CollectionId, source: InstanceId) {
+    pub fn r14_source_stands_still(&self, collection: CollectionId, source: InstanceId) {
         let lane = LaneId::Records(collection);
         let moves =
             |request: &&Request| (request.lane, request.instance) == (lane, source) && request.is_not_answered();
@@ -196,7 +201,7 @@ impl World {
         Some(id)
     }
 
-    fn end_rebuild(&mut self, rebuild: Rebuild, outcome: CutoverOutcome) {
+    pub fn end_rebuild(&mut self, rebuild: Rebuild, outcome: CutoverOutcome) {
         let Rebuild { collection, source, target, .. } = rebuild;
         let lane = LaneId::Records(collection);
         let admissions = self.facts.admissions;
@@ -204,7 +209,7 @@ impl World {
         if self.facts.admissions == admissions {
             return;
         }
-        self.counters.count("made anew");
+        self.counters.count("made whole");
         self.is_condemned_no_more(collection, target);
         let at = self.facts.admitted.get(&(target, lane)).copied().unwrap_or(Seq::ZERO);
         let later: BTreeSet<Seq> = self.journal.between(lane, at, Seq::MAX).map(|row| row.seq).collect();

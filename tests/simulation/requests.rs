@@ -231,6 +231,7 @@ impl World {
     pub fn kill(&mut self, instance: InstanceId) {
         self.abandoned.retain(|request| request.instance != instance);
         self.late_requests.retain(|late| late.request.instance != instance || late.sent.is_none());
+        self.repairing.killed(instance);
         let there: Vec<_> = (0..self.requests.len()).filter(|at| self.requests[*at].instance == instance).collect();
         let several =
             self.requests.iter().filter(|request| request.instance == instance && request.entered).count() > 1;

@@ -40,7 +40,7 @@ impl World {
         self.comes_back_older(instance);
     }
 
-    fn comes_back_older(&mut self, instance: InstanceId) {
+    pub fn comes_back_older(&mut self, instance: InstanceId) {
         self.counters.count("came back older");
         let snapshot = match self.rng.index(4) {
             0 => {
@@ -62,6 +62,7 @@ impl World {
         }
         self.note(|| format!("{instance:?} comes back older"));
         self.note_changes(instance, &before, Cause::Older);
+        self.repairing.came_back_older(instance);
         if self.rng.per_mille(500) {
             self.set_power(instance, Power::Up);
         }

@@ -30,6 +30,7 @@ use crate::late_requests::LateRequest;
 use crate::marking::Marking;
 use crate::placing::Placing;
 use crate::rebuilding::Rebuilding;
+use crate::repairing::Repairing;
 use crate::requests::Request;
 use crate::rollback::Snapshot;
 use testkit::random::Random;
@@ -123,6 +124,7 @@ pub struct World {
     /// Comparisons made, not yet reported.
     pub compared: Vec<Comparison>,
     pub rebuilding: Rebuilding,
+    pub repairing: Repairing,
     pub unequal: HashSet<(CollectionId, InstanceId)>,
     pub heard_of: Vec<CollectionId>,
     /// A backup of each instance, of an earlier step.
@@ -177,6 +179,7 @@ impl World {
             notices: VecDeque::new(),
             compared: Vec::new(),
             rebuilding: Rebuilding::default(),
+            repairing: Repairing::new(seed),
             unequal: HashSet::new(),
             heard_of: Vec::new(),
             snapshots: (0..count).map(|_| None).collect(),

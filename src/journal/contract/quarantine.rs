@@ -130,6 +130,9 @@ pub async fn a_quarantined_copy_stays_so_until_it_is_diverged_or_in_step(bench: 
     assert_eq!(state().await, LaneState::Diverged);
     record(&*store, vec![quarantined, Fact::InStep { lane: LANE, instance: instance.clone() }]).await;
     assert_eq!(state().await, LaneState::InStep);
-    record(&*store, vec![Fact::Condemned { lane: LANE, instance, reason: "wrong".to_owned() }]).await;
+    let (reason, wrong) = ("wrong".to_owned(), instance.clone());
+    record(&*store, vec![Fact::Condemned { lane: LANE, instance, reason: reason.clone() }]).await;
     assert_eq!(state().await, LaneState::Condemned);
+    record(&*store, vec![Fact::Contradicted { lane: LANE, instance: wrong, reason }]).await;
+    assert_eq!(state().await, LaneState::Contradicted);
 }

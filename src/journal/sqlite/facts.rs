@@ -52,6 +52,9 @@ pub(super) fn record(connection: &Connection, fact: &Fact) -> rusqlite::Result<(
         Fact::Condemned { lane, instance, reason } => {
             set_state(connection, *lane, instance, LaneState::Condemned, Some(reason))
         }
+        Fact::Contradicted { lane, instance, reason } => {
+            set_state(connection, *lane, instance, LaneState::Contradicted, Some(reason))
+        }
         Fact::Suspected { seq, on } => quarantine::suspect(connection, *seq, on.as_ref().map(InstanceName::as_str)),
         Fact::Lifted { seq } => quarantine::lift(connection, *seq),
         Fact::Verdict { seq, verdict, by, answer } => settle(connection, *seq, *verdict, by.as_ref(), answer.as_ref()),

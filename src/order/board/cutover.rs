@@ -1,8 +1,9 @@
-//! When a new copy may take the place of a diverged or a quarantined one (rule R14).
+//! When a new copy may take the place of a diverged or a quarantined one, or one that was repaired may serve again (rule R14).
 //!
-//! Decides which replicas can be made anew, from which instance, and at which position of the lane the new copy is
+//! Decides which replicas can be made whole, from which instance, and at which position of the lane the copy is
 //! admitted. At that position nothing is in flight to the source, and nothing is sent until the copy is in its place.
-//! The shell does the copying itself, before and at that position.
+//! The shell does the copying itself, before and at that position. What holds only for a copy that is repaired where it is, is in
+//! [`super::repair`].
 
 use super::rebuild::{CutoverOutcome, Rebuild};
 use super::{Action, Board, Consistency, Effect, Reach, Record, WaitReason, breach, known};
@@ -27,8 +28,8 @@ pub enum CutoverState {
 /// What has entered a lane since the comparison of its copy began.
 #[derive(Clone, Debug)]
 pub(in crate::order) struct CopyLog {
-    rebuild: Rebuild,
-    touched: Option<Vec<Seq>>,
+    pub(super) rebuild: Rebuild,
+    pub(super) touched: Option<Vec<Seq>>,
 }
 
 /// A longer log costs more than comparing again.
@@ -93,7 +94,7 @@ impl Board {
     }
 
     /// Whether the target is out of step and not away, and nothing that was sent to it before can still be executed.
-    fn can_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
+    pub(super) fn can_be_rebuilt(&self, lane: &Lane, rebuild: Rebuild) -> bool {
         let progress = lane.progress(rebuild.target);
         self.may_be_rebuilt(lane, rebuild)
             && progress.in_flight == InFlight::None
@@ -231,6 +232,7 @@ impl Board {
     /// target has come into doubt since, the old mapping stays, and everything begins again.
     pub(super) fn cutover_ended(&mut self, rebuild: Rebuild, outcome: CutoverOutcome, effects: &mut Vec<Effect>) {
         let id = LaneId::Records(rebuild.collection);
+        let repaired = self.is_compared_repair(rebuild);
         if self.copies.get(&id).is_some_and(|log| log.rebuild == rebuild) {
             self.copies.remove(&id);
         }
@@ -241,28 +243,35 @@ impl Board {
             return;
         };
         let stands = self.cutover_stands(rebuild);
-        let Rebuild { collection, source, target, .. } = rebuild;
+        let Rebuild { collection, target, .. } = rebuild;
         self.release_cutover(id);
         match (outcome, cutover.stage) {
             (CutoverOutcome::InPlace(on_target), Stage::Running(at)) if stands => {
-                // The new copy also skips what was skipped meanwhile; the lane may have forgotten that already.
-                let through = known(self.lanes.get(&id)).covered(source);
-                debug_assert!(through >= at, "the source's place went back while its lane was held");
                 let instance = self.catalog.instance(target).clone();
                 let changes = vec![CatalogChange::Mapped { collection, instance, id: on_target }];
-                let pending =
-                    Pending { changes: changes.clone(), admission: Admission::WhenDurable, ..Pending::default() };
-                let record =
-                    Record { through: Some(through), changes, admitted: vec![(id, target)], ..Record::default() };
-                if let Some(lane) = self.lanes.get_mut(&id) {
-                    lane.progress_mut(target).doubt = Seq::ZERO;
-                }
-                self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Admitting });
-                self.begin_record(id, target, record, pending, effects);
+                self.admit(rebuild, at, changes, effects);
+            }
+            (CutoverOutcome::Repaired, Stage::Running(at)) if stands && repaired => {
+                self.admit(rebuild, at, Vec::new(), effects);
             }
             (CutoverOutcome::InDoubt | CutoverOutcome::InPlace(_), _) => self.rest_target(id, target, effects),
-            (CutoverOutcome::NotBegun, _) => {}
+            (CutoverOutcome::NotBegun | CutoverOutcome::Repaired, _) => {}
         }
+    }
+
+    /// Makes durable, in one commit, that the copy is in step where the source stands, and what that changes in the catalog.
+    fn admit(&mut self, rebuild: Rebuild, at: Seq, changes: Vec<CatalogChange>, effects: &mut Vec<Effect>) {
+        let (id, target) = (LaneId::Records(rebuild.collection), rebuild.target);
+        // The copy also skips what was skipped meanwhile; the lane may have forgotten that already.
+        let through = known(self.lanes.get(&id)).covered(rebuild.source);
+        debug_assert!(through >= at, "the source's place went back while its lane was held");
+        let pending = Pending { changes: changes.clone(), admission: Admission::WhenDurable, ..Pending::default() };
+        let record = Record { through: Some(through), changes, admitted: vec![(id, target)], ..Record::default() };
+        if let Some(lane) = self.lanes.get_mut(&id) {
+            lane.progress_mut(target).doubt = Seq::ZERO;
+        }
+        self.cutovers.insert(id, Cutover { rebuild, stage: Stage::Admitting });
+        self.begin_record(id, target, record, pending, effects);
     }
 
     /// Waits until a renaming can no longer be executed on the target: until the target has been there for a settle

@@ -101,9 +101,11 @@ pub(super) fn reported_lane(input: &Input) -> Option<LaneId> {
             Some(LaneId::Records(*collection))
         }
         Input::FoundEqual(comparison) => Some(LaneId::Records(comparison.collection)),
-        Input::CopyBegun(rebuild) | Input::CutoverWanted(rebuild) | Input::CutoverEnded { rebuild, .. } => {
-            Some(LaneId::Records(rebuild.collection))
-        }
+        Input::RepairBegun(rebuild)
+        | Input::RepairEnded { rebuild, .. }
+        | Input::CopyBegun(rebuild)
+        | Input::CutoverWanted(rebuild)
+        | Input::CutoverEnded { rebuild, .. } => Some(LaneId::Records(rebuild.collection)),
         Input::Journaled(_)
         | Input::Reached { .. }
         | Input::Prefer { .. }

@@ -3,7 +3,7 @@
 //! Plain data. What an input means is decided by the [`Board`](super::Board).
 
 use super::effect::Evidence;
-use super::rebuild::{CutoverOutcome, Rebuild};
+use super::rebuild::{CutoverOutcome, Rebuild, RepairWrites};
 use super::wait::WaitId;
 use crate::ids::{CollectionId, InstanceId, LaneId, Scope, Seq};
 use crate::order::catalog::Deletion;
@@ -306,7 +306,16 @@ pub enum Input {
     },
     /// The two instances hold the same content for the lane's collection. May be late.
     FoundEqual(Comparison),
-    /// A new copy of a diverged replica is about to be compared with its source from the beginning: what enters the lane from
+    /// A diverged copy is about to be repaired where it is: its instance may be written to outside the lane from now on, if
+    /// [`Board::repairs`](super::Board::repairs) says so, until [`Input::RepairEnded`] (rule R14). May be late: it cannot be
+    /// repaired any more.
+    RepairBegun(Rebuild),
+    /// Nothing more is written there outside the lane. May be late: the lane is gone.
+    RepairEnded {
+        rebuild: Rebuild,
+        writes: RepairWrites,
+    },
+    /// A new copy of a diverged replica, or one that is repaired, is about to be compared with its source from the beginning: what enters the lane from
     /// now on may have touched what was compared already (rule R14). May be late: the lane is gone.
     CopyBegun(Rebuild),
     /// The new copy is nearly equal to its source: the lane is held from now on, until it stands still and

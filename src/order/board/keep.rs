@@ -57,13 +57,17 @@ impl Board {
         match self.state_of(collection, instance) {
             LaneState::InStep => return Ok(Keeping::Serves),
             LaneState::Diverged => {}
-            LaneState::Quarantined | LaneState::Condemned => return Err(Obstacle::Unfit),
+            LaneState::Quarantined | LaneState::Condemned | LaneState::Contradicted => return Err(Obstacle::Unfit),
         }
         let lane = self.lanes.get(&id).ok_or(Obstacle::NothingDiffers)?;
         // First: that does not pass.
         self.nothing_was_written(id, lane)?;
         let going = self.first_deletion(collection) != Seq::MAX || lane.closed_by.is_some();
-        let held = self.cutovers.contains_key(&id) || self.halted.contains(id) || self.held.contains_key(&id);
+        let held = self.cutovers.contains_key(&id)
+            || self.halted.contains(id)
+            || self.held.contains_key(&id)
+            // It is being written to.
+            || self.is_repaired(id, instance);
         let quiet = self.instances().all(|other| {
             let progress = lane.progress(other);
             let follows = other == instance || progress.state == LaneState::InStep;

@@ -30,6 +30,7 @@ mod placed;
 mod quarantine;
 mod rebuild;
 mod record;
+mod repair;
 mod restore;
 mod suspects;
 mod view;
@@ -53,7 +54,7 @@ pub use input::{
 pub use keep::{Keeping, Obstacle};
 pub use object::ObjectVersion;
 pub use placed::{LastCopies, NotReady};
-pub use rebuild::{CutoverOutcome, Rebuild};
+pub use rebuild::{CutoverOutcome, Rebuild, RepairWrites};
 pub use restore::{RestoredEntry, RestoredLane, RestoredProgress};
 pub use view::{Consistency, LaneView};
 pub use wait::{WaitId, WaitReason};
@@ -117,6 +118,8 @@ pub struct Board {
     pub(super) quarantined: BTreeMap<LaneId, BTreeMap<Seq, RequestClass>>,
     /// What has entered the lanes of which a copy is being made (rule R14).
     pub(super) copies: BTreeMap<LaneId, CopyLog>,
+    /// Copies that are being repaired where they are (rule R14).
+    repairs: BTreeMap<(LaneId, InstanceId), Rebuild>,
     /// Lanes that are held for a new copy to take its place (rule R14).
     pub(super) cutovers: BTreeMap<LaneId, Cutover>,
     pub(super) dirty: BTreeSet<LaneId>,
@@ -159,6 +162,7 @@ impl Board {
             suspects: BTreeMap::new(),
             quarantined: BTreeMap::new(),
             copies: BTreeMap::new(),
+            repairs: BTreeMap::new(),
             cutovers: BTreeMap::new(),
             dirty: BTreeSet::new(),
             last: Seq::ZERO,
@@ -201,14 +205,7 @@ impl Board {
             Input::Keep { collection, instance, evidence } => self.keep(collection, instance, evidence, &mut effects),
             Input::LateWrite { lane, instance } => self.late_write(lane, instance, &mut effects),
             Input::LeftBehind { lane, instance } => self.left_behind(lane, instance, &mut effects),
-            Input::ClientGone { lane, seq } => {
-                if let Some(lane) = self.lanes.get_mut(&lane)
-                    && let Some(slot) = lane.slot_mut(seq)
-                {
-                    slot.client = ClientState::Gone;
-                    lane.stops_waiting(seq);
-                }
-            }
+            Input::ClientGone { lane, seq } => self.client_gone(lane, seq),
             Input::Withdraw { lane, seq } => self.withdraw(lane, seq, &mut effects),
             Input::WithdrawalRecorded { lane, seq } => self.withdrawal_recorded(lane, seq, &mut effects),
             Input::Examined { lane, seq, shows } => self.examined(lane, seq, shows, &mut effects),
@@ -227,6 +224,8 @@ impl Board {
             Input::Lift { lane, seq } => self.lift(lane, seq, &mut effects),
             Input::Reconsider { lane, instance } => self.reconsider(lane, instance, &mut effects),
             Input::FoundEqual(comparison) => self.found_equal(&comparison, &mut effects),
+            Input::RepairBegun(rebuild) => self.repair_begun(rebuild),
+            Input::RepairEnded { rebuild, writes } => self.repair_ended(rebuild, writes),
             Input::CopyBegun(rebuild) => self.copy_begun(rebuild),
             Input::CutoverWanted(rebuild) => self.cutover_wanted(rebuild),
             Input::CutoverEnded { rebuild, outcome } => self.cutover_ended(rebuild, outcome, &mut effects),
@@ -277,6 +276,15 @@ impl Board {
         if gone {
             lane.closed_by.get_or_insert(seq);
             self.void(id, vec![seq], effects);
+        }
+    }
+
+    fn client_gone(&mut self, lane: LaneId, seq: Seq) {
+        if let Some(lane) = self.lanes.get_mut(&lane)
+            && let Some(slot) = lane.slot_mut(seq)
+        {
+            slot.client = ClientState::Gone;
+            lane.stops_waiting(seq);
         }
     }
 
@@ -347,6 +355,9 @@ impl Board {
 
     fn comes_to(&mut self, instance: InstanceId, reach: Reach) {
         let before = std::mem::replace(&mut self.reach[instance.0], reach);
+        if reach == Reach::Away {
+            self.comparisons_of_repairs_are_void(instance);
+        }
         if before == Reach::Away {
             // What failed there before it went away says nothing of what will fail now.
             let lanes: Vec<LaneId> = self.lanes.restless().collect();
@@ -372,6 +383,7 @@ impl Board {
             .filter(|id| self.catalog.mapping(**id, instance).is_some() && !self.may_be_going(**id, instance))
             .map(|id| LaneId::Records(*id))
             .collect();
+        self.comparisons_of_repairs_are_void(instance);
         let diverged = self.diverge(lanes.into_iter().map(|lane| (lane, instance)).collect());
         persist_divergence(diverged, DivergenceCause::Unverified, effects);
     }
@@ -405,6 +417,7 @@ impl Board {
         let state = match cause {
             DivergenceCause::Unverified | DivergenceCause::LeftBehind => LaneState::Diverged,
             DivergenceCause::Quarantined => LaneState::Quarantined,
+            DivergenceCause::Condemned(Evidence::ContradictsJournal) => LaneState::Contradicted,
             DivergenceCause::Condemned(_) => LaneState::Condemned,
         };
         let mut diverged = Vec::new();
@@ -413,7 +426,7 @@ impl Board {
             let Some(lane) = self.lanes.get_mut(&id) else { continue };
             let progress = lane.progress_mut(instance);
             let admitted = std::mem::take(&mut progress.pending.admission) == Admission::WhenDurable;
-            let worse = state == LaneState::Condemned && progress.state == LaneState::Diverged;
+            let worse = state.is_worse_than(progress.state);
             if progress.state == LaneState::InStep || admitted || worse {
                 progress.state = state;
                 lane.divergences = lane.divergences.wrapping_add(1);

@@ -17,7 +17,11 @@ impl Board {
             let progress = lane.progress(instance);
             match progress.state {
                 LaneState::InStep => lane.first_unsettled(instance).map(Seq::prior),
-                LaneState::Diverged | LaneState::Quarantined | LaneState::Condemned => Some(progress.durable),
+                // What a copy that is out of step holds at its position is not proven: a repair may bring it there only later,
+                // at this very position (rule R14).
+                LaneState::Diverged | LaneState::Quarantined | LaneState::Condemned | LaneState::Contradicted => {
+                    Some(progress.durable.prior())
+                }
             }
         };
         // In every other lane everything is settled.
@@ -28,6 +32,7 @@ impl Board {
     /// others are what they were. Which collections a change of the catalog was about is not known after a restart: then it may
     /// have been any. The only copy stays, whatever it lacks: nothing else could serve, or make it whole.
     pub(super) fn came_back_older(&mut self, instance: InstanceId, through: Seq, effects: &mut Vec<Effect>) {
+        self.comparisons_of_repairs_are_void(instance);
         let moved = |id| self.lanes.get(&id).is_some_and(|lane| lane.progress(instance).durable > through);
         let catalog = moved(LaneId::Catalog);
         let others =

@@ -18,8 +18,19 @@ pub struct Rebuild {
 pub enum CutoverOutcome {
     /// The new copy, known by this id, has the source's content and stands in the old one's place.
     InPlace(InstanceCollectionId),
+    /// The copy that was repaired where it is has the source's content.
+    Repaired,
     /// It was given up before anything was renamed.
     NotBegun,
     /// It was given up while a renaming may still be executed.
+    InDoubt,
+}
+
+/// What may become of the writes of a repair.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RepairWrites {
+    /// Each was answered: none can be executed any more.
+    Answered,
+    /// One may still be executed.
     InDoubt,
 }

@@ -115,11 +115,12 @@ impl Board {
     pub(super) fn found_equal(&mut self, comparison: &Comparison, effects: &mut Vec<Effect>) {
         let Comparison { collection, reference, instance, at, wait } = *comparison;
         let id = LaneId::Records(collection);
-        // Another copy is about to take the place of the one that was compared.
-        if self.cutovers.contains_key(&id) {
+        // Another copy is about to take the place of the one that was compared, or this one is being written to.
+        if self.cutovers.contains_key(&id) || self.is_repaired(id, instance) {
             return;
         }
-        let quiet = self.quiet(collection, reference);
+        // The reference may have executed a deletion by now.
+        let quiet = self.quiet(collection, reference) && self.first_deletion(collection) == Seq::MAX;
         // Late: the collection was deleted during the comparison.
         let Some(lane) = self.lanes.get_mut(&id) else { return };
         let unmoved = quiet && lane.covered(reference) == at;

@@ -185,6 +185,7 @@ impl Board {
             let comparable = progress.state == LaneState::Diverged
                 && progress.in_flight == InFlight::None
                 && self.reach[instance.0] != Reach::Away
+                && !self.is_repaired(id, instance)
                 && self.catalog.mapping(collection, instance).is_some();
             if comparable {
                 let (at, wait) = (lane.covered(reference), progress.wait);

@@ -54,6 +54,8 @@ pub enum Came {
     Part(Box<Incoming>, Bytes),
     /// The instance lacks what the catalog says it has.
     Denied,
+    /// Copies have begun to be repaired there meanwhile: it may show a mix.
+    Mixed,
 }
 
 /// Why nothing came.
@@ -110,6 +112,7 @@ impl Asker<'_> {
             false => Repeat::Once,
         };
         let until = clock::now() + self.deadline();
+        let repairs = edge.core.discovery().repairs(instance);
         let incoming = edge.client.open(instance, (&request.outgoing, &path), self.deadline(), repeat).await?;
         let status = incoming.status().as_u16();
         if read.denied(edge, status) {
@@ -117,6 +120,10 @@ impl Asker<'_> {
                 stake.answered(status);
             }
             return Ok(Came::Denied);
+        }
+        // Chroma has read everything before it begins to answer.
+        if edge.core.discovery().repairs(instance) != repairs {
+            return Ok(Came::Mixed);
         }
         self.take(incoming, ids, memory, until).await
     }

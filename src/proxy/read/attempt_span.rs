@@ -49,6 +49,7 @@ pub(super) fn attempt_ended(span: Option<Box<Span>>, came: &Result<Came, Broken>
         Ok(Came::Whole(_, answer)) => ended(span, Ok(answer.status)),
         Ok(Came::Part(incoming, _)) => ended(span, Ok(incoming.status().as_u16())),
         Ok(Came::Denied) => ended(span, Err("denied")),
+        Ok(Came::Mixed) => ended(span, Err("repaired meanwhile")),
         Err(Broken::Lost(lost)) => ended(span, Err(lost.error.as_word())),
         Err(Broken::Ours(failure)) => ended(span, Err(failure.reason())),
     }

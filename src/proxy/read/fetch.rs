@@ -118,6 +118,8 @@ impl<'a> Fetching<'a> {
                     self.attempts.exclude(instance);
                     Step::Next(wait)
                 }
+                // There or elsewhere: the copy that is repaired serves nobody now.
+                Ok(Came::Mixed) => Step::Next(wait),
                 Ok(Came::Part(incoming, held)) => {
                     reads_succeed(edge);
                     if let Some(memory) = &mut memory {

@@ -17,9 +17,8 @@ use tracing::{error, info, warn};
 
 pub(super) use self::renewer::{Begin, LeaseRenewer};
 use crate::clock::{self, Awake};
-use crate::coordinator::Core;
+use crate::coordinator::{Core, LateWrites};
 use crate::current::Current;
-use crate::executor::LateWrites;
 use crate::journal::{Claim, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Predecessor};
 use crate::lasting::Lasting;
 use crate::lease::Lease;

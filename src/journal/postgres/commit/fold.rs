@@ -112,6 +112,9 @@ impl<'a> Folded<'a> {
             Fact::Condemned { lane, instance, reason } => {
                 self.states.insert((*lane, instance), (LaneState::Condemned, Some(reason)));
             }
+            Fact::Contradicted { lane, instance, reason } => {
+                self.states.insert((*lane, instance), (LaneState::Contradicted, Some(reason)));
+            }
             Fact::Suspected { seq, on } => self.of(*seq).suspect_on = Some(on.as_ref()),
             Fact::Lifted { seq } => {
                 let known = self.transactions.get(seq).and_then(|change| change.verdict.as_ref());

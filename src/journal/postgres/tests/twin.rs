@@ -65,14 +65,15 @@ impl World {
             0..=2 => Fact::Progress { lane: self.lane(), instance: self.instance(), through: seq },
             3 => {
                 let reason = self.text();
-                use LaneState::{Condemned, Diverged, InStep, Quarantined};
-                let state = *self.random.pick(&[InStep, Diverged, Quarantined, Condemned]);
+                use LaneState::{Condemned, Contradicted, Diverged, InStep, Quarantined};
+                let state = *self.random.pick(&[InStep, Diverged, Quarantined, Condemned, Contradicted]);
                 let (lane, instance) = (self.lane(), self.instance());
                 match state {
                     LaneState::InStep => Fact::InStep { lane, instance },
                     LaneState::Diverged => Fact::Diverged { lane, instance, reason },
                     LaneState::Quarantined => Fact::Quarantined { lane, instance, reason },
                     LaneState::Condemned => Fact::Condemned { lane, instance, reason },
+                    LaneState::Contradicted => Fact::Contradicted { lane, instance, reason },
                 }
             }
             4 | 5 => self.verdict(seq),

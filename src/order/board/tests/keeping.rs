@@ -3,7 +3,7 @@
 use super::*;
 
 /// Two copies that were adopted: B's differs from what A serves.
-fn adopted() -> Rig {
+pub fn adopted() -> Rig {
     let mut restored = restored_lane(2, Vec::new());
     for (index, state) in [LaneState::InStep, LaneState::Diverged].into_iter().enumerate() {
         restored.replicas[index] = RestoredProgress { durable: Seq::ZERO, state };

@@ -22,6 +22,7 @@ mod placed;
 mod properties;
 mod rebuilds;
 mod refusals;
+mod repairs;
 mod restarts;
 mod withdrawing;
 

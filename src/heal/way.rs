@@ -1,0 +1,20 @@
+//! The two ways in which a copy is made whole. Plain data.
+
+/// How a copy is made whole.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HealWay {
+    /// What differs is written where it is.
+    Repair,
+    /// Everything is written to a new copy beside the old one.
+    Anew,
+}
+
+impl HealWay {
+    /// For operators.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            HealWay::Repair => "repair",
+            HealWay::Anew => "anew",
+        }
+    }
+}

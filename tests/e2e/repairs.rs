@@ -1,0 +1,259 @@
+//! A copy of which most is right is repaired where it is: a server that comes back a little older, or with a few wrong records, keeps
+//! its collection, and gets only what differs (rule R14).
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use testkit::cluster::{CATCH_UP, Cluster, add};
+use testkit::content::{self, Content};
+use testkit::edge::Builder;
+use testkit::http::{Client, DEFAULT, record_path};
+use testkit::place::wait_for;
+use testkit::postgres::Postgres;
+use testkit::random::seed;
+use testkit::workload::{Plan, Workload, acknowledged, errors};
+use testkit::{ChromaServer, Edge};
+
+use crate::audits::{audit, direct};
+use crate::healing::fill;
+
+const HEALED: Duration = Duration::from_secs(120);
+const ON: &str = "  heal: { enabled: true, marker_interval: 1s }\n  audit: { interval: 0s }\n  read_wait: 1s\n  recovery_interval: 1s";
+const REPAIRED: &str = "the copy is repaired and serves";
+const MADE: &str = "the copy is made and serves";
+const RECORDS: usize = 1500;
+
+fn configured(edge: Builder, heal: &str) -> Builder {
+    edge.config(&ON.replace("enabled: true", &format!("enabled: true{heal}")))
+}
+
+fn expecting_trouble(edge: &Edge) {
+    for text in ["lacks what it was given", "lacks collections", "diverged", "not what was written"] {
+        edge.announce(text);
+    }
+}
+
+/// The id that this server has for the collection.
+fn id_on(server: &ChromaServer, name: &str) -> String {
+    let shown = server.client().get(&format!("{DEFAULT}/collections/{name}")).expect(200).json();
+    shown["id"].as_str().expect("an id").to_owned()
+}
+
+/// Waits until the server's marker says that it has what was written so far.
+fn await_marked(cluster: &Cluster, server: usize) {
+    let generation = || {
+        let path = "/api/v2/tenants/default_tenant/databases/chroma-edge-marker/collections/marker";
+        let answer = cluster.servers[server].client().get(path);
+        if answer.status == 200 { answer.json()["metadata"]["generation"].as_u64() } else { None }
+    };
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let before = generation().unwrap_or_default();
+    add(&cluster.client(), &cluster.create(&format!("mark{server}x{before}")), "one").expect(201);
+    wait_for("a newer marker", CATCH_UP, || (generation()? > before).then_some(()));
+}
+
+/// What the log says of how this collection was healed, if it was: the line of that kind.
+fn line_of(cluster: &Cluster, text: &str, collection: &str) -> Option<String> {
+    let log = cluster.edge.log();
+    log.lines().find(|line| line.contains(text) && line.contains(collection)).map(str::to_owned)
+}
+
+fn number_in(line: &str, key: &str) -> usize {
+    let value = line.split_once(&format!("{key}=")).and_then(|(_, rest)| rest.split(' ').next());
+    value.and_then(|value| value.parse().ok()).unwrap_or_else(|| panic!("{key} is not in {line}"))
+}
+
+fn await_repaired(cluster: &Cluster, collection: &str) -> String {
+    wait_for("the copy repaired", HEALED, || line_of(cluster, REPAIRED, collection))
+}
+
+/// A little of everything that clients do, to the first few hundred records: fewer than a hundred records differ afterwards.
+fn change_a_little(client: &Client, docs: &str) {
+    let write = |verb: &str, body: Value| client.post(&record_path(docs, verb), &body);
+    let named = |from: usize, to: usize| (from..to).map(|n| format!("bulk-{n}")).collect::<Vec<_>>();
+    let updated = named(10, 20);
+    write("update", json!({ "ids": updated, "documents": vec!["newer"; updated.len()] })).expect(200);
+    // A key that goes, and one that comes.
+    write("update", json!({ "ids": ["bulk-30"], "metadatas": [{ "n": null, "k": true }] })).expect(200);
+    // A document that goes.
+    write("delete", json!({ "ids": ["bulk-40"] })).expect(200);
+    write("add", json!({ "ids": ["bulk-40"], "embeddings": [vec![0.5; 16]] })).expect(201);
+    write("delete", json!({ "ids": named(50, 55) })).expect(200);
+    write("add", json!({ "ids": ["new"], "embeddings": [vec![0.25; 16]], "metadatas": [{ "n": 1000 }] })).expect(201);
+    write("upsert", json!({ "ids": ["bulk-60", "newer"], "embeddings": vec![vec![0.125; 16]; 2] })).expect(200);
+    write("delete", json!({ "where": { "n": 1000 } })).expect(200);
+}
+
+/// The server's folder as it was before a few changes, put back.
+fn comes_back_older(cluster: &mut Cluster, lost: usize, docs: &str) {
+    await_marked(cluster, lost);
+    cluster.servers[lost].kill();
+    let saved = cluster.servers[lost].save();
+    cluster.servers[lost].restart();
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    change_a_little(&cluster.client(), docs);
+    await_marked(cluster, lost);
+    cluster.servers[lost].kill();
+    cluster.servers[lost].put_back(&saved);
+    cluster.servers[lost].restart();
+}
+
+fn an_older_folder(lost: usize) {
+    let mut cluster = Cluster::with(2, |edge| configured(edge, ""));
+    expecting_trouble(&cluster.edge);
+    let docs = cluster.create("docs");
+    fill(&cluster.client(), &docs, RECORDS);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let before = id_on(&cluster.servers[lost], "docs");
+    comes_back_older(&mut cluster, lost, &docs);
+    let line = await_repaired(&cluster, &docs);
+    let (records, written) = (number_in(&line, "records"), number_in(&line, "written"));
+    assert!(records > RECORDS - 10 && (1..100).contains(&written), "{line}");
+    cluster.edge.wait_until_in_sync(HEALED);
+    assert_eq!(id_on(&cluster.servers[lost], "docs"), before, "it is the same collection");
+    assert_eq!(line_of(&cluster, MADE, &docs), None);
+    let metrics = cluster.client().get("/metrics").expect(200).text();
+    for (name, value) in
+        [("copies_repaired", 1), ("heal_repaired_records", written), ("heal_compared_records", records)]
+    {
+        assert!(metrics.lines().any(|line| line == format!("chroma_edge_{name} {value}")), "{name} {value}");
+    }
+    cluster.assert_converged();
+    // The other one may die now.
+    cluster.servers[1 - lost].kill();
+    let count = cluster.client().get(&record_path(&docs, "count")).expect(200).json();
+    assert_eq!(count, json!(records));
+    cluster.servers[1 - lost].restart();
+    cluster.assert_converged();
+}
+
+#[test]
+fn an_older_replica_gets_what_differs_and_keeps_its_collection() {
+    an_older_folder(1);
+}
+
+#[test]
+fn an_older_primary_gets_what_differs_and_keeps_its_collection() {
+    an_older_folder(0);
+}
+
+#[test]
+fn an_older_replica_is_repaired_with_a_journal_in_postgres() {
+    let postgres = Postgres::fresh();
+    let mut cluster = Cluster::with(2, |edge| configured(edge, "").postgres(&postgres.url()));
+    expecting_trouble(&cluster.edge);
+    let docs = cluster.create("docs");
+    fill(&cluster.client(), &docs, 300);
+    let before = id_on(&cluster.servers[1], "docs");
+    comes_back_older(&mut cluster, 1, &docs);
+    await_repaired(&cluster, &docs);
+    cluster.edge.wait_until_in_sync(HEALED);
+    assert_eq!(id_on(&cluster.servers[1], "docs"), before);
+    cluster.assert_converged_with(&postgres);
+}
+
+/// Writers of every kind go on all the while, and nobody sees anything that is older.
+#[test]
+fn an_older_replica_is_repaired_while_clients_write() {
+    // A busy machine holds the lane for long.
+    let mut cluster = Cluster::with(2, |edge| configured(edge, ", rate: 1000, hold: 20s"));
+    expecting_trouble(&cluster.edge);
+    let docs = cluster.create("docs");
+    fill(&cluster.client(), &docs, RECORDS);
+    comes_back_older(&mut cluster, 1, &docs);
+    let load = Workload::start(&cluster.client(), seed(), &Plan::records());
+    for number in 0.. {
+        let id = format!("meanwhile-{number}");
+        let body = json!({ "ids": [id], "embeddings": [vec![0.5; 16]] });
+        cluster.client().post(&record_path(&docs, "upsert"), &body).expect(200);
+        let body = json!({ "ids": [format!("bulk-{}", 100 + number)] });
+        cluster.client().post(&record_path(&docs, "delete"), &body).expect(200);
+        let body = json!({ "ids": ["bulk-10"], "include": ["documents"] });
+        let read = cluster.client().post(&record_path(&docs, "get"), &body).expect(200).json();
+        assert_eq!(read["documents"], json!(["newer"]), "nobody reads what is older");
+        if line_of(&cluster, REPAIRED, &docs).is_some() {
+            break;
+        }
+        assert_eq!(line_of(&cluster, MADE, &docs), None, "it is repaired, not made anew");
+    }
+    load.await_more(50, CATCH_UP);
+    let events = load.finish();
+    assert_eq!(errors(&events), Vec::<String>::new());
+    assert!(acknowledged(&events).count() > 100);
+    cluster.edge.wait_until_in_sync(HEALED);
+    cluster.assert_converged();
+}
+
+/// The edge dies in the middle; the next one goes on with what is repaired already.
+#[test]
+fn an_edge_that_is_killed_amid_a_repair_is_followed_by_one_that_repairs() {
+    let mut cluster = Cluster::with(2, |edge| configured(edge, ", rate: 300"));
+    expecting_trouble(&cluster.edge);
+    let docs = cluster.create("docs");
+    fill(&cluster.client(), &docs, RECORDS);
+    let before = id_on(&cluster.servers[1], "docs");
+    comes_back_older(&mut cluster, 1, &docs);
+    wait_for("the middle of a repair", HEALED, || {
+        let status = cluster.edge.status();
+        let of_docs = |one: &&Value| one["collection_name"] == "docs" && one["way"] == "repair";
+        let one = status["healing"].as_array()?.iter().find(of_docs)?.clone();
+        (one["written_records"].as_u64()? > 0 && one["records"].as_u64()? < RECORDS as u64 - 300).then_some(())
+    });
+    cluster.edge.kill();
+    assert_eq!(line_of(&cluster, REPAIRED, &docs), None);
+    cluster.edge.restart();
+    let body = json!({ "ids": ["bulk-10"], "include": ["documents"] });
+    let read = cluster.client().post(&record_path(&docs, "get"), &body).expect(200).json();
+    assert_eq!(read["documents"], json!(["newer"]), "half of it is no copy to be read");
+    await_repaired(&cluster, &docs);
+    cluster.edge.wait_until_in_sync(HEALED);
+    assert_eq!((id_on(&cluster.servers[1], "docs"), line_of(&cluster, MADE, &docs)), (before, None));
+    cluster.assert_converged();
+}
+
+/// Records that somebody changed are found by an audit. Their order can be had by repair, or cannot.
+fn tampered(change: &dyn Fn(&Client, &str), healed: &str) -> (Cluster, [String; 2]) {
+    let cluster = Cluster::with(2, |edge| configured(edge, ""));
+    expecting_trouble(&cluster.edge);
+    let docs = cluster.create("docs");
+    fill(&cluster.client(), &docs, RECORDS);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    let server = &cluster.servers[1];
+    let before = id_on(server, "docs");
+    change(&server.client(), &direct(server, "docs", ""));
+    let found = audit(&cluster.client(), &json!({ "collection": docs, "repair": true }), "docs");
+    assert_eq!(found["state"], "repaired", "{found}");
+    wait_for(healed, HEALED, || line_of(&cluster, healed, &docs));
+    cluster.edge.wait_until_in_sync(HEALED);
+    cluster.assert_converged();
+    let after = id_on(&cluster.servers[1], "docs");
+    (cluster, [before, after])
+}
+
+#[test]
+fn tampered_records_are_repaired_where_they_are() {
+    let change = |server: &Client, path: &str| {
+        let ids = ["bulk-3", "bulk-700", "bulk-1400"];
+        let body = json!({ "ids": ids, "documents": ["x", "y", "z"], "metadatas": vec![json!({ "n": 1000 }); 3] });
+        server.post(&format!("{path}update"), &body).expect(200);
+        let body = json!({ "ids": ["nobody's"], "embeddings": [vec![0.5; 16]] });
+        server.post(&format!("{path}add"), &body).expect(201);
+    };
+    let (cluster, [before, after]) = tampered(&change, REPAIRED);
+    assert_eq!(before, after);
+    let line = cluster.edge.log().lines().find(|line| line.contains(REPAIRED)).map(str::to_owned);
+    assert_eq!(number_in(&line.expect("a line"), "written"), 4);
+}
+
+#[test]
+fn an_order_that_cannot_be_repaired_is_made_anew() {
+    let change = |server: &Client, path: &str| {
+        server.post(&format!("{path}delete"), &json!({ "ids": ["bulk-3"] })).expect(200);
+    };
+    let (cluster, [before, after]) = tampered(&change, MADE);
+    assert_ne!(before, after, "every record behind the one that is missing would have to be written again");
+    assert!(!cluster.edge.log().contains("being repaired where it is"));
+    let held = Content::of(&cluster.servers[1].client(), testkit::cluster::TENANT);
+    content::assert_equal("edge and replica", &Content::of(&cluster.client(), testkit::cluster::TENANT), &held);
+}
