@@ -22,6 +22,8 @@ const FIRST: Duration = Duration::from_secs(300);
 /// collection.
 const SHORTEST_LOOK: Duration = Duration::from_secs(1);
 const LONGEST_LOOK: Duration = FIRST;
+/// Between two collections that are due: many small ones must not take what the rate leaves to large ones.
+const BETWEEN: Duration = Duration::from_millis(50);
 /// Ids that are named where records differ.
 const NAMED: usize = 10;
 
@@ -60,6 +62,7 @@ impl Auditor {
             };
             for collection in self.oldest_first().into_iter().filter(due) {
                 self.audit(collection, Pace::Rate(rate), Repair::Yes).await;
+                tokio::time::sleep(BETWEEN).await;
             }
             let next = clock::now() + (interval / 100).clamp(SHORTEST_LOOK, LONGEST_LOOK);
             while (clock::now() < next || interval.is_zero()) && *self.options.get() == options {

@@ -59,7 +59,14 @@ fn entries(
     places: &LaneProgress,
     configured: &[InstanceName],
 ) -> rusqlite::Result<Vec<EntryRow>> {
-    let sql = format!("SELECT {} FROM transactions WHERE lane = ?1 AND (seq > ?2 OR verdict IS NULL)", row::ENTRY);
+    // Each by its index: of a lane that is everywhere, nothing is read.
+    let columns = row::ENTRY;
+    let sql = format!(
+        "SELECT {columns} FROM transactions INDEXED BY transactions_by_lane WHERE lane = ?1 AND seq > ?2
+        UNION ALL
+        SELECT {columns} FROM transactions INDEXED BY transactions_unsettled
+            WHERE lane = ?1 AND seq <= ?2 AND verdict IS NULL"
+    );
     let mut statement = connection.prepare(&sql)?;
     let mut entries = Vec::new();
     for lane in lanes {
