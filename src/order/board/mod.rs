@@ -45,8 +45,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 pub use cutover::CutoverState;
 pub use effect::{
-    Action, ClientAnswer, DivergenceCause, Effect, Evidence, Persist, Purpose, Record, Repeat, SendPriority,
-    Urgency,
+    Action, ClientAnswer, DivergenceCause, Effect, Evidence, Persist, Purpose, Record, Repeat, SendPriority, Urgency,
 };
 pub use input::{
     Comparison, Consequences, Examination, Health, Input, Intent, Look, Outcome, Reach, Resolved, Retry, Submission,

@@ -46,7 +46,10 @@ fn r18_a_copy_takes_over_and_the_others_are_condemned_in_one_record() {
         condemned: vec![((lane(), A), Evidence::OperatorsWord)],
         ..Record::default()
     };
-    assert_eq!(effects, [Effect::Persist(Persist::Record { lane: lane(), instance: B, record, urgency: Urgency::Now })]);
+    assert_eq!(
+        effects,
+        [Effect::Persist(Persist::Record { lane: lane(), instance: B, record, urgency: Urgency::Now })]
+    );
     assert_eq!((rig.state_of(A), rig.fresh()), (LaneState::Condemned, vec![B]));
     rig.recorded(lane(), B);
     let rebuilds = rig.board.rebuilds();
