@@ -322,11 +322,6 @@ impl Lane {
         }
     }
 
-    /// Whether nothing in the lane is left for the instance to execute.
-    pub(super) fn has_all(&self, instance: InstanceId) -> bool {
-        self.slots.back().is_none_or(|last| last.entry.seq <= self.covered(instance))
-    }
-
     /// Everything up to here is applied or skipped on the instance (rule R5).
     pub(super) fn covered(&self, instance: InstanceId) -> Seq {
         let progress = self.progress(instance);

@@ -10,7 +10,7 @@ pub const RARE: &[(&str, u64)] = &[
     ("adopted", 80),
     ("adopted as a copy of what is known", 80),
     ("admitted after comparison", 18),
-    ("admitted again after a late write or a loss", 10),
+    ("admitted again after a late write or a loss", 3),
     ("answered from a late failover", 200),
     ("below the floor", 20),
     ("bound to an instance that died", 70),

@@ -20,7 +20,9 @@ impl Board {
         let progress = lane.progress_mut(instance);
         progress.in_flight = InFlight::Recording { through: record.through.unwrap_or(progress.durable) };
         progress.pending = pending;
-        let waits = id == LaneId::Catalog || !progress.pending.answers.is_empty() || !lane.has_all(instance);
+        let is_awaited = !progress.pending.answers.is_empty();
+        let has_all = lane.slots.back().is_none_or(|last| last.entry.seq <= lane.covered(instance));
+        let waits = id == LaneId::Catalog || is_awaited || !has_all;
         let urgency = if waits || !record.is_progress() { Urgency::Now } else { Urgency::WithTheNext };
         effects.push(Effect::Persist(Persist::Record { lane: id, instance, record, urgency }));
     }
