@@ -24,7 +24,7 @@ struct Asked {
     tenant: Option<String>,
     #[serde(default)]
     database: Option<String>,
-    /// Whether a copy that is shown to be wrong is made anew.
+    /// Whether a copy that is shown to be wrong is made whole.
     #[serde(default)]
     repair: bool,
 }

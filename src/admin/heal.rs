@@ -29,7 +29,7 @@ struct Body {
 }
 
 impl Admin {
-    /// Copies that are being made anew, or could not be and will be tried again.
+    /// Copies that are being made whole, or could not be and will be tried again.
     pub(super) fn healing(&self) -> Vec<Value> {
         self.healing.views().into_iter().map(|view| self.shown_copy(&view)).collect()
     }

@@ -2,7 +2,7 @@
 //! changed records behind the edge's back.
 //!
 //! It reads, compares and judges. What becomes of a copy that is wrong is the board's decision (rule R17), and how it is
-//! made anew is `heal/`.
+//! made whole is `heal/`.
 
 mod answers;
 mod contents;

@@ -1,7 +1,7 @@
 //! `verify`: the servers behind a live edge are compared now, record by record.
 //!
 //! Decides the words, the table and the exit code: 1 if copies differ, or one of them could not be compared. What is compared, and what is
-//! made anew, is the edge's.
+//! made whole, is the edge's.
 
 use std::process::ExitCode;
 use std::time::Duration;

@@ -13,6 +13,7 @@ use super::demands::CopyDoubts;
 use super::differences::Differences;
 use super::indexes::Indexes;
 use super::markers::Markers;
+use super::repairs::Repairs;
 use super::servers::Servers;
 use crate::ids::{InstanceId, shown};
 
@@ -36,8 +37,7 @@ pub struct Discovery {
     doubts: CopyDoubts,
     /// How often each server's process may have been replaced unseen.
     endings: Vec<AtomicU64>,
-    /// How many copies have begun to be repaired on each server.
-    repairs: Vec<AtomicU64>,
+    repairs: Repairs,
     ticks: watch::Sender<u64>,
 }
 
@@ -54,7 +54,7 @@ impl Discovery {
             differences: Differences::default(),
             doubts: CopyDoubts::default(),
             endings: (0..instances).map(|_| AtomicU64::new(0)).collect(),
-            repairs: (0..instances).map(|_| AtomicU64::new(0)).collect(),
+            repairs: Repairs::default(),
             ticks: watch::Sender::new(0),
         }
     }
@@ -79,14 +79,9 @@ impl Discovery {
         self.endings[instance.0].load(Ordering::Relaxed)
     }
 
-    /// A copy on the server is about to be written to where it is. Nobody reads it any more, but for whoever was under way before.
-    pub fn repair_begins(&self, instance: InstanceId) {
-        self.repairs[instance.0].fetch_add(1, Ordering::SeqCst);
-    }
-
-    /// How often that was so: what is read while this grows may be half of what was there and half of what is.
-    pub fn repairs(&self, instance: InstanceId) -> u64 {
-        self.repairs[instance.0].load(Ordering::SeqCst)
+    /// Copies that have begun to be repaired where they are.
+    pub fn repairs(&self) -> &Repairs {
+        &self.repairs
     }
 
     /// Copies that are to be checked.

@@ -51,12 +51,15 @@ impl<'a> Repairing<'a> {
     /// From here on a write may be under way.
     fn begin(core: &'a Core, rebuild: Rebuild) -> Result<Self, HealError> {
         core.step(Input::RepairBegun(rebuild));
+        // From here on the board is told of the end, also of one before the first write.
+        let mut repairing = Repairing { core, rebuild, writes: RepairWrites::Answered };
         if !core.board().repairs(rebuild) {
             return Err(HealError::Overtaken);
         }
         // Before the first write: a read that was under way when the copy was in step is asked again elsewhere.
-        core.discovery().repair_begins(rebuild.target);
-        Ok(Repairing { core, rebuild, writes: RepairWrites::InDoubt })
+        core.discovery().repairs().begins(rebuild.collection, rebuild.target);
+        repairing.writes = RepairWrites::InDoubt;
+        Ok(repairing)
     }
 
     /// Each write was answered, unless this says otherwise.

@@ -7,9 +7,11 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::records::{End, Record, records_of};
+use crate::chroma::{Call, Class, classify};
 use crate::coordinator::{Core, LateWrites};
 use crate::ids::{InstanceId, LaneId};
 use crate::instance::{Answer, Client, Licence, Outgoing, SendError, Sent};
+use crate::order::Kind;
 
 const NOT_FOUND: u16 = 404;
 const PAGE_RECORDS: usize = 2_000;
@@ -196,6 +198,7 @@ impl<'a> Place<'a> {
         }
         drop(sending);
         match sent {
+            Ok(answer) if may_be_executed_yet(&answer) => Err(WriteError::Unanswered(self.unexpected(&answer))),
             Ok(answer) => self.success(answer).map_err(WriteError::Refused),
             Err(error @ SendError::NotSent { .. }) => Err(WriteError::Refused(error.to_string())),
             Err(error) => Err(WriteError::Unanswered(error.to_string())),
@@ -212,10 +215,37 @@ impl<'a> Place<'a> {
     }
 }
 
+/// Whether the answer says nothing of what becomes of a write: something between the edge and the server gave it, or a server
+/// whose write path is dead. What was to be written makes no difference.
+fn may_be_executed_yet(answer: &Answer) -> bool {
+    matches!(classify(Call::Write(Kind::Upsert), answer.status, &answer.body), Class::Gateway | Class::Broken)
+}
+
 fn ids_of(answer: &Answer) -> Result<Vec<String>, String> {
     #[derive(serde::Deserialize)]
     struct Found {
         ids: Vec<String>,
     }
     serde_json::from_slice::<Found>(&answer.body).map(|found| found.ids).map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use http::HeaderMap;
+
+    use super::*;
+
+    #[test]
+    fn an_answer_from_in_between_says_nothing_of_a_write() {
+        let of = |status: u16, body: &'static str| {
+            may_be_executed_yet(&Answer {
+                status,
+                headers: HeaderMap::new(),
+                body: Bytes::from_static(body.as_bytes()),
+            })
+        };
+        assert!(of(504, "<html>504 Gateway Time-out</html>") && of(502, "") && of(408, "") && of(503, "no upstream"));
+        assert!(!of(200, "{}") && !of(404, r#"{"error":"NotFoundError","message":"x"}"#));
+        assert!(!of(400, r#"{"error":"InvalidArgumentError","message":"x"}"#), "it was refused");
+    }
 }

@@ -55,11 +55,11 @@ impl World {
 
     fn is_like_a_right_one(&self, collection: CollectionId, instance: InstanceId) -> bool {
         self.journal.instances().any(|reference| {
-            let (at, wait) = (Seq::ZERO, WaitId::default());
+            let (at, wait, divergences) = (Seq::ZERO, WaitId::default(), 0);
             let serves = self.board.state_of(collection, reference) == LaneState::InStep
                 && self.board.catalog().mapping(collection, reference).is_some()
                 && self.divergences.of(collection, reference).is_none();
-            serves && self.same_content(&Comparison { collection, reference, instance, at, wait })
+            serves && self.same_content(&Comparison { collection, reference, instance, at, wait, divergences })
         })
     }
 

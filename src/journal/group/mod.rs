@@ -1,8 +1,8 @@
 //! The group commit in front of any store: many writers, one flush.
 //!
 //! Decides what goes into which commit and what its outcome means for each caller. It takes everything that waits,
-//! commits, and repeats. Only what nobody waits for is delayed, for a moment, so that it goes along with what comes. It does not know what an entry means; a [`DurableSink`] receives what
-//! became durable, in order, and puts it into the lanes.
+//! commits, and repeats. Only what nobody waits for is delayed, for a moment, so that it goes along with what comes. It
+//! does not know what an entry means; a [`DurableSink`] receives what became durable, in order, and puts it into the lanes.
 
 mod breach;
 mod commit;

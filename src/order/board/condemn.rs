@@ -8,7 +8,7 @@ use crate::order::catalog_change::Origin;
 use crate::order::lane::LaneState;
 
 impl Board {
-    /// The copy is neither sent to, nor served, nor compared from now on; it is made anew from another one (rule R14). The last
+    /// The copy is neither sent to, nor served, nor compared from now on; it is made whole from another one (rule R14). The last
     /// copy that can be reached stays, whatever is wrong with it: nothing else could serve, or make it whole.
     pub(super) fn condemn(
         &mut self,

@@ -64,7 +64,7 @@ enum Stage {
 }
 
 impl Board {
-    /// The replicas that can be made anew now, each with its source.
+    /// The replicas that can be made whole now, each with its source.
     pub fn rebuilds(&self) -> Vec<Rebuild> {
         let mut found: Vec<_> = self.lanes.out_of_step().flat_map(|(id, lane)| self.rebuilds_in(id, lane)).collect();
         found.sort();

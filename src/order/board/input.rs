@@ -149,6 +149,8 @@ pub struct Comparison {
     pub at: Seq,
     /// The instance's latest wait. What was read before another wait began there proves nothing.
     pub wait: WaitId,
+    /// How often a copy of the collection has left the others. One that was repaired and admitted again meanwhile was not read whole.
+    pub divergences: u32,
 }
 
 /// Something that happened. A report of what the board asked for comes once. It may be *late* where that is said: what it is

@@ -27,7 +27,7 @@ pub enum Obstacle {
     Away,
     #[error("no copy of it differs from this one: there is nothing to decide")]
     NothingDiffers,
-    #[error("that copy is known to be wrong, or its instance died of it: it is being made anew")]
+    #[error("that copy is known to be wrong, or its instance died of it: it is being made whole")]
     Unfit,
     #[error("something about it is under way, or in doubt: try again in a moment")]
     Busy,

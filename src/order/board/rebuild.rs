@@ -1,9 +1,9 @@
-//! Which copy is made anew, and how that ended. Plain data; the rule is in [`super::cutover`].
+//! Which copy is made whole, and how that ended. Plain data; the rule is in [`super::cutover`].
 
 use super::wait::WaitId;
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId};
 
-/// A diverged replica that can be made anew from a fresh one.
+/// A diverged replica that can be made whole from a fresh one: anew, or where it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Rebuild {
     pub collection: CollectionId,

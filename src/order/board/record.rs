@@ -115,7 +115,7 @@ impl Board {
 
     /// Admits a diverged instance that was found equal, unless either has moved since.
     pub(super) fn found_equal(&mut self, comparison: &Comparison, effects: &mut Vec<Effect>) {
-        let Comparison { collection, reference, instance, at, wait } = *comparison;
+        let Comparison { collection, reference, instance, at, wait, divergences } = *comparison;
         let id = LaneId::Records(collection);
         // Another copy is about to take the place of the one that was compared, or this one is being written to.
         if self.cutovers.contains_key(&id) || self.is_repaired(id, instance) {
@@ -125,7 +125,7 @@ impl Board {
         let quiet = self.quiet(collection, reference) && self.first_deletion(collection) == Seq::MAX;
         // Late: the collection was deleted during the comparison.
         let Some(lane) = self.lanes.get_mut(&id) else { return };
-        let unmoved = quiet && lane.covered(reference) == at;
+        let unmoved = quiet && lane.covered(reference) == at && lane.divergences == divergences;
         let progress = lane.progress_mut(instance);
         let untouched = progress.in_flight == InFlight::None && progress.wait == wait;
         if !unmoved || progress.state != LaneState::Diverged || !untouched {

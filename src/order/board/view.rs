@@ -188,8 +188,8 @@ impl Board {
                 && !self.is_repaired(id, instance)
                 && self.catalog.mapping(collection, instance).is_some();
             if comparable {
-                let (at, wait) = (lane.covered(reference), progress.wait);
-                found.push(Comparison { collection, reference, instance, at, wait });
+                let (at, wait, divergences) = (lane.covered(reference), progress.wait, lane.divergences);
+                found.push(Comparison { collection, reference, instance, at, wait, divergences });
             }
         }
     }

@@ -13,6 +13,7 @@ use super::choose::Visit;
 use super::{Ids, Read, ReadRequest};
 use crate::chroma::{self, Looked, Lookup, ReadAdvice};
 use crate::clock;
+use crate::coordinator::Before;
 use crate::ids::InstanceId;
 use crate::instance::{Answer, Cause, Generation, Incoming, Outgoing, Repeat, SendError, Unanswered};
 use crate::order::Vouching;
@@ -44,6 +45,8 @@ pub struct Asker<'a> {
     pub since: Generation,
     pub patience: Patience,
     pub visit: Visit,
+    /// Before the instance was chosen.
+    pub repairs: Before,
 }
 
 /// What came of it.
@@ -54,7 +57,7 @@ pub enum Came {
     Part(Box<Incoming>, Bytes),
     /// The instance lacks what the catalog says it has.
     Denied,
-    /// Copies have begun to be repaired there meanwhile: it may show a mix.
+    /// The copy has begun to be repaired meanwhile: the answer may be a mix.
     Mixed,
 }
 
@@ -112,7 +115,6 @@ impl Asker<'_> {
             false => Repeat::Once,
         };
         let until = clock::now() + self.deadline();
-        let repairs = edge.core.discovery().repairs(instance);
         let incoming = edge.client.open(instance, (&request.outgoing, &path), self.deadline(), repeat).await?;
         let status = incoming.status().as_u16();
         if read.denied(edge, status) {
@@ -122,7 +124,8 @@ impl Asker<'_> {
             return Ok(Came::Denied);
         }
         // Chroma has read everything before it begins to answer.
-        if edge.core.discovery().repairs(instance) != repairs {
+        if ids.is_some_and(|(_, collection)| edge.core.discovery().repairs().since(self.repairs, collection, instance))
+        {
             return Ok(Came::Mixed);
         }
         self.take(incoming, ids, memory, until).await

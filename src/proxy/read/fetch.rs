@@ -99,6 +99,7 @@ impl<'a> Fetching<'a> {
             if !pause.is_zero() {
                 tokio::time::sleep(pause).await;
             }
+            let repairs = edge.core.discovery().repairs().so_far();
             let (instance, _room) = match self.begin(wait).await {
                 Ok(begun) => begun,
                 Err(failure) => return self.failed.map(Fetched::Whole).ok_or(failure),
@@ -108,7 +109,7 @@ impl<'a> Fetching<'a> {
             let span = self.span(instance);
             let traced = span.is_some().then(|| request.named(attempt_span::under(span.as_deref(), request.name)));
             let request = traced.as_ref().unwrap_or(request);
-            let asker = Asker { edge, read, request, instance, since, patience: self.patience, visit };
+            let asker = Asker { edge, read, request, instance, since, patience: self.patience, visit, repairs };
             let came = ask(asker, memory.as_deref_mut()).await;
             attempt_span::attempt_ended(span, &came);
             let step = match came {

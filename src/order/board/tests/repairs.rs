@@ -145,6 +145,32 @@ fn r14_a_copy_that_went_away_while_its_lane_was_held_is_not_admitted() {
     assert_eq!((rig.state_of(A), rig.board.admits(rebuild)), (LaneState::Diverged, false));
 }
 
+/// It was read partly before and partly after.
+#[test]
+fn r14_what_was_compared_with_a_copy_that_was_repaired_meanwhile_is_not_admitted() {
+    let mut rig = Rig::new(3);
+    let other = InstanceId(2);
+    let effects = rig.write(Kind::Upsert);
+    rig.settle(effects);
+    rig.step(Input::Missing { instance: other, collections: vec![collection()] });
+    let comparison = rig.board.comparisons().remove(0);
+    assert_eq!((comparison.reference, comparison.instance), (A, other));
+    let evidence = Evidence::ContradictsJournal;
+    rig.step(Input::Condemn { collection: collection(), instance: A, evidence });
+    let rebuild = rig.board.rebuilds().into_iter().find(|rebuild| rebuild.target == A).expect("A is to be made whole");
+    rig.step(Input::RepairBegun(rebuild));
+    rig.repair_compared(rebuild);
+    rig.cut_over(rebuild);
+    rig.repair_ends(rebuild, RepairWrites::Answered);
+    rig.recorded(lane(), A);
+    assert_eq!(rig.state_of(A), LaneState::InStep);
+    rig.step(Input::FoundEqual(comparison));
+    assert_eq!(rig.state_of(other), LaneState::Diverged);
+    let comparison = rig.board.comparisons().remove(0);
+    rig.step(Input::FoundEqual(comparison));
+    assert_eq!(rig.state_of(other), LaneState::InStep);
+}
+
 #[test]
 fn r14_what_is_wrong_in_its_records_alone_is_repaired_and_nothing_else_that_is_condemned() {
     let mut rig = Rig::new(2);
