@@ -339,7 +339,7 @@ def idle(edges, seconds):
 
 def holdings(options):
     """The smallest with each other number in turn, and the largest of both."""
-    few, *_, many = options.transactions
+    few, many = options.transactions[0], options.transactions[-1]
     for store in options.stores:
         for collections in options.collections:
             yield Holding(store, collections, few)
