@@ -1,6 +1,6 @@
 //! Two real servers under supervisors, and the edge before them: for requests of which servers die.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -86,20 +86,21 @@ impl Pair {
         assert!(one.min(two) == 0 && one.max(two) <= most, "deaths: {one} and {two}, at most {most} of one allowed");
     }
 
-    /// Waits until nothing has been under way at a server for longer than what ended together counts as company.
+    /// Waits until neither server was asked anything for longer than what the edge does once a second takes to come again: its own
+    /// first looks at a server and at a new collection, too, are company for a read.
     pub fn wait_until_idle(&self) {
-        let looks = 25;
-        let idle = |page: &str| {
-            let mut flights = page.lines().filter(|line| line.starts_with("chroma_edge_instance_in_flight{"));
-            flights.all(|line| line.ends_with(" 0"))
+        let asked = || {
+            let status = self.edge.status();
+            let of = |one: &Value| (one["total_requests"].clone(), one["in_flight"].clone());
+            status["instances"].as_array().expect("instances").iter().map(of).collect::<Vec<_>>()
         };
+        let mut last = (asked(), Instant::now());
         wait_for("servers with nothing to do", CATCH_UP, || {
-            (0..looks)
-                .all(|_| {
-                    std::thread::sleep(Duration::from_millis(20));
-                    idle(&self.edge.client().get("/metrics").expect(200).text())
-                })
-                .then_some(())
+            let now = asked();
+            if now != last.0 || now.iter().any(|(_, in_flight)| *in_flight != 0) {
+                last = (now, Instant::now());
+            }
+            (last.1.elapsed() > IDLE).then_some(())
         });
     }
 
@@ -110,6 +111,9 @@ impl Pair {
         }
     }
 }
+
+/// Longer than between two rounds of the edge's own.
+const IDLE: Duration = Duration::from_millis(1300);
 
 /// So many terms.
 pub fn condition(terms: usize) -> Value {
