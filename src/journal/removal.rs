@@ -39,6 +39,9 @@ pub(super) const ROW_BYTES: u64 = 600;
 /// What an application's own operation counts besides its body and its answer: as much as keeps their number small, too.
 pub const APPLICATION_BYTES: u64 = 4096;
 
+/// The oldest transactions among which something is looked for first, besides as many as may be removed.
+pub(super) const OLDEST_FIRST: u32 = 500;
+
 /// A lane that takes new entries, and how far its configured instances are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldLane {

@@ -147,7 +147,7 @@ impl Rejoin {
             return;
         }
         let compared = async {
-            while self.adopted_something() {
+            while self.adopted_something().await {
                 tokio::time::sleep(MOMENT).await;
             }
         };
@@ -157,16 +157,22 @@ impl Rejoin {
     }
 
     /// Whether an adoption is under way, or something adopted could be compared and has not been.
-    fn adopted_something(&self) -> bool {
-        let due = !self.awaiting_adoption().is_empty();
+    async fn adopted_something(&self) -> bool {
+        if !self.awaiting_adoption().is_empty() || self.is_adopting() {
+            return true;
+        }
+        // Looked for last: what was adopted by then is among them.
+        let comparisons = parts::comparisons(&self.core).await;
         let board = self.core.board();
-        let under_way =
-            |id: InstanceId| self.core.registry.usable(id) && board.catalog_quiescent(id).is_none() && board.adopting();
-        let waiting = board.comparisons().iter().any(|comparison| {
+        comparisons.iter().any(|comparison| {
             let adopted = board.catalog().get(comparison.collection).is_some_and(|c| c.origin == Origin::Adopted);
             adopted && !self.is_known_unequal(comparison)
-        });
-        self.core.registry.ids().any(under_way) || waiting || due
+        })
+    }
+
+    fn is_adopting(&self) -> bool {
+        let (registry, board) = (&self.core.registry, self.core.board());
+        board.adopting() && registry.ids().any(|id| registry.usable(id) && board.catalog_quiescent(id).is_none())
     }
 
     fn is_known_unequal(&self, comparison: &Comparison) -> bool {

@@ -17,6 +17,7 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId};
 use crate::journal::names::CATALOG;
 use crate::journal::progress::LaneProgress;
+use crate::journal::removal::OLDEST_FIRST;
 use crate::journal::{ReadError, Trimmed, Trimming};
 
 /// Lanes examined in one statement.
@@ -83,9 +84,6 @@ const ENDS: &str = "
     ) AS e
     WHERE e.n > 0 ORDER BY l.place";
 
-/// The oldest transactions among which something is looked for first, besides as many as may be removed.
-const WINDOW: u32 = 500;
-
 /// The lanes of the oldest transactions that began before then, the oldest first, and of how many transactions they are.
 const OLDEST: &str = "
     SELECT o.lane, o.lane = 'catalog' OR EXISTS (
@@ -130,7 +128,7 @@ pub(super) async fn plan(
     let mut plan = Plan { quarantines, ..Plan::default() };
     let mut left = i64::from(most);
     if why != Trimming::Applications {
-        let window = most.saturating_add(WINDOW);
+        let window = most.saturating_add(OLDEST_FIRST);
         let oldest = session.query(OLDEST, &[&time(before), &i64::from(window)]).await.map_err(failed)?;
         let known = places_of(session, &lanes_of(&oldest)?).await?;
         left = ends_of(session, &bounds(&oldest, &known, configured, why)?, before, left, &mut plan).await?;

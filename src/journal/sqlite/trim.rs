@@ -15,10 +15,8 @@ use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
 use crate::journal::names::CATALOG;
 use crate::journal::progress::LaneProgress;
+use crate::journal::removal::OLDEST_FIRST;
 use crate::journal::{Trimmed, Trimming};
-
-/// The oldest transactions among which something is looked for first, besides as many as may be removed.
-const WINDOW: u64 = 500;
 
 /// What may be removed.
 #[derive(Clone, Debug)]
@@ -61,7 +59,7 @@ pub(super) fn plan(connection: &mut Connection, asked: &Asked) -> rusqlite::Resu
     let moment = connection.transaction()?;
     let mut plan = Plan::default();
     if asked.why != Trimming::Applications {
-        let (oldest, are_all) = oldest(&moment, asked.before, u64::from(asked.most) + WINDOW)?;
+        let (oldest, are_all) = oldest(&moment, asked.before, u64::from(asked.most) + u64::from(OLDEST_FIRST))?;
         find_ends(&moment, asked, &oldest, &lanes::places_of(&moment, &oldest)?, &mut plan)?;
         if plan.ends.is_empty() && !are_all {
             find_ends(&moment, asked, &lanes::with_transactions(&moment)?, &lanes::places(&moment)?, &mut plan)?;
