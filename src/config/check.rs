@@ -127,10 +127,11 @@ pub(super) fn check(raw: Raw, mut pingora: ServerConf, lookup: Lookup<'_>, ledge
 /// The edge's own lines, and of the libraries only what someone should act on. Pingora's errors about single requests
 /// and clients' connections (one that is reset is an error to it) stay out: the edge tries the next instance, and reports
 /// what comes of it.
-/// Its connectors call it an error that two requests wanted the same kept connection (one opens another), and a warning
-/// that one was closed with something unread (it is not used again).
-const LOG: &str = "info,refinery_core=warn,pingora_core=warn,pingora_core::connectors=off,pingora_load_balancing=error,\
-    pingora_proxy=off";
+/// Its applications call it an error that a client went away while HTTP/2 began. Its connectors call it one that two
+/// requests wanted the same kept connection (one opens another), and a warning that one was closed with something unread
+/// (it is not used again).
+const LOG: &str = "info,refinery_core=warn,pingora_core=warn,pingora_core::apps=off,pingora_core::connectors=off,\
+    pingora_load_balancing=error,pingora_proxy=off";
 
 fn log_filter(text: &str) -> Result<String, String> {
     match EnvFilter::builder().parse(text) {

@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, ServerName};
 use rustls::{ClientConfig, RootCertStore};
 use serde_json::json;
+use tokio::io::AsyncWriteExt;
 use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 
@@ -195,4 +196,34 @@ fn clients_of_http_2_see_nothing() {
     let lost: Vec<&String> = acknowledged.iter().filter(|id| !held.contains(id)).collect();
     assert!(lost.is_empty(), "acknowledged and lost: {lost:?}");
     assert_equal("the servers", &Content::of(&primary.client(), TENANT), &Content::of(&replica.client(), TENANT));
+}
+
+/// A port scanner, a check of a load balancer: an error in the log for each would hide those that matter.
+#[test]
+fn a_client_that_goes_away_while_http_2_begins_is_no_error() {
+    let (authority, folder) = (Authority::new(), data_dir("certificates"));
+    let files = authority.issue("localhost", folder.path());
+    let server = ChromaServer::fresh();
+    let edge = Edge::builder()
+        .instance_url(&server.url())
+        .config(&format!("  tls: {{ cert: {:?}, key: {:?} }}", files.cert, files.key))
+        .launch();
+    let door = Door::of(&edge, &authority);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    wait_for("the edge", SOON, || runtime.block_on(door.connect()).ok());
+    runtime.block_on(async {
+        for _ in 0..100 {
+            let stream = TcpStream::connect(door.address).await.expect("let in");
+            let name = ServerName::try_from("localhost").expect("a name");
+            let mut stream = door.tls.connect(name, stream).await.expect("TLS");
+            // Reset, not closed: what the edge writes next fails.
+            stream.get_ref().0.set_zero_linger().expect("a socket");
+            stream.write_all(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n").await.expect("taken");
+            stream.flush().await.expect("taken");
+        }
+        let mut requests = door.connect().await.expect("a connection");
+        let answer = ask(&mut requests, "GET", "/api/v2/heartbeat", String::new()).await;
+        assert_eq!(answer.expect("an answer").0, 200);
+    });
+    assert_eq!(edge.surprises(), Vec::<String>::new());
 }

@@ -54,7 +54,7 @@ fn a_key_takes_effect_with_a_signal_and_with_a_post() {
     edge.rewrite(|text| text.replace("[treasure]", "[second]") + "  limits: { id_bytes: 3B }\n  log: debug\n");
     let answer = reload(edge).expect(200).json();
     let key = |key: &str, from: &str, to: &str| json!({ "key": key, "from": from, "to": to });
-    let before = "info,refinery_core=warn,pingora_core=warn,pingora_core::connectors=off,pingora_load_balancing=error,pingora_proxy=off";
+    let before = "info,refinery_core=warn,pingora_core=warn,pingora_core::apps=off,pingora_core::connectors=off,pingora_load_balancing=error,pingora_proxy=off";
     let expected = json!([
         key("limits.id_bytes", "64KiB", "3B"),
         key("log", before, "debug"),
