@@ -3,7 +3,7 @@
     make bench [ROWS=writes,reads]      which rows there are: `scripts/bench.py --list`
 
 Everything that is compared takes turns in short rounds of one run, so that a machine that is slow for a while is slow for all:
-the table holds the medians of the rounds' ratios, and the middle half of them. The clients are raw sockets, which cost next to
+the table holds the medians of the rounds' ratios, and the middle half of them. The clients are those of `load.py`, which cost next to
 nothing. `target/bench/report.json` has every round. How a single part is measured further is in the `bench_*.py` beside this
 file. Nothing is asserted: a machine that does other work besides measures that work. Standard library only.
 """
@@ -106,11 +106,9 @@ def whole(table, start, rounds):
         for name, port in [("bare", cluster.servers[0].port), ("edge", cluster.edge.port)]:
             path = f"{bench_reads.COLLECTIONS}/{own[name]}/get"
             asked = bench_reads.request("POST", path, {"include": ["embeddings", "documents"]})
-            begun = time.perf_counter()
-            # None of it is kept: the client shares the machine.
-            bench_reads.Connection(port).read(asked, len)
+            seconds = bench_reads.together(port, asked, 1, 1)
             if number:
-                took[name].append(1 / (time.perf_counter() - begun))
+                took[name].append(1 / seconds)
     table.ratio("get of 20,000 records with embeddings: edge / bare server", took["edge"], took["bare"], ">= 0.95")
     table.value("memory that it takes at most, beyond what filling took", [(cluster.edge.memory("VmHWM") - idle) / 2**20], "MB")
 

@@ -11,9 +11,7 @@ import argparse
 import json
 import os
 import pwd
-import selectors
 import shutil
-import socket
 import sqlite3
 import statistics
 import subprocess
@@ -27,6 +25,7 @@ from pathlib import Path
 from bench_reads import processor_time, request
 from cluster import EDGE, Cluster, Failed, Process, free_port, http as ask, run_script
 from costless import collection_id, name_of
+from load import Loop, closed_loop
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 INSTANCES = ("primary", "replica")
@@ -237,10 +236,14 @@ class Held:
     def write_all(self, lanes, count):
         """The waits for so many writes in each of so many lanes, one after the other in each."""
         body = {"ids": ["a"], "embeddings": [[0.1, 0.2, 0.3]], "documents": ["a document of some words"]}
-        return closed_loop(self.edge.port, [request("POST", f"{self.lane(number)}/add", body) for number in range(lanes)], count)
+        return self.ask_all("add", body, lanes, count)
 
     def read_all(self, lanes, count):
-        return closed_loop(self.edge.port, [request("POST", f"{self.lane(number)}/get", {"ids": ["0"]}) for number in range(lanes)], count)
+        return self.ask_all("get", {"ids": ["0"]}, lanes, count)
+
+    def ask_all(self, operation, body, lanes, count):
+        requests = [request("POST", f"{self.lane(number)}/{operation}", body) for number in range(lanes)]
+        return closed_loop([self.edge.port], [Loop([[one]], count) for one in requests]).waits
 
     def settle(self):
         """Until what was written is everywhere, and recorded."""
@@ -258,58 +261,6 @@ class Held:
         if keep:
             self.figures.waits.setdefault(name, []).append(statistics.median(waits) * 1e6)
             self.figures.cpu.setdefault(name, []).append((processor_time(self.edge.pid) - before) / len(waits))
-
-
-class Client:
-    def __init__(self, port, bytes_):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.bytes, self.received, self.begun = bytes_, bytearray(), 0.0
-
-    def send(self):
-        self.begun = time.perf_counter()
-        self.socket.sendall(self.bytes)
-
-    def is_answered(self):
-        part = self.socket.recv(65536)
-        self.received += part
-        if not part:
-            raise Failed("a connection was closed")
-        head, found, body = bytes(self.received).partition(b"\r\n\r\n")
-        if not found:
-            return False
-        if not head.startswith(b"HTTP/1.1 20"):
-            raise Failed(f"answered {bytes(self.received[:300])!r}")
-        lower = head.lower()
-        at = lower.find(b"content-length:")
-        whole = len(body) >= int(lower[at + 15:].split(b"\r\n", 1)[0]) if at >= 0 else body.endswith(b"0\r\n\r\n")
-        if whole:
-            self.received.clear()
-        return whole
-
-
-def closed_loop(port, requests, count):
-    """Each client sends its request so often, again when it has been answered. The waits."""
-    poll, waits = selectors.DefaultSelector(), []
-    clients = [Client(port, bytes_) for bytes_ in requests]
-    try:
-        for client in clients:
-            poll.register(client.socket, selectors.EVENT_READ, (client, iter(range(count - 1))))
-            client.send()
-        while len(waits) < len(clients) * count:
-            ready = poll.select(PATIENCE)
-            if not ready:
-                raise Failed(f"no answer within {PATIENCE:.0f} s")
-            for key, _ in ready:
-                client, left = key.data
-                if client.is_answered():
-                    waits.append(time.perf_counter() - client.begun)
-                    if next(left, None) is not None:
-                        client.send()
-    finally:
-        for client in clients:
-            client.socket.close()
-    return waits
 
 
 WORK = {

@@ -3,7 +3,7 @@
 A few connections send the same request again and again (a) to a bare Chroma server, (b) through the edge in front of that
 server and a replica, (c) through nginx in front of the same server, where nginx is installed. They take turns in short
 rounds, so that a machine that is slow for a while is slow for all; compare the ratios, not the numbers of different
-runs. The client is a raw socket: a library for HTTP costs more than what is measured. Reads go to the primary.
+runs. The clients are those of `load.py`: a library for HTTP costs more than what is measured. Reads go to the primary.
 
 Beside the rates stand the microseconds of processor time that the edge takes for a request. They swing with the machine;
 `--instructions` counts instead how many instructions of its own the edge executes (under Valgrind's callgrind, which must be
@@ -12,23 +12,20 @@ installed), which repeats within a few percent. Standard library only.
 
 import argparse
 import json
-import os
 import re
 import shutil
-import socket
 import statistics
 import subprocess
 import sys
 import tempfile
-import threading
 import time
 from pathlib import Path
 
-from cluster import CACHE, Cluster, Failed, Process, free_port, http as ask, run_script
+from cluster import CACHE, Cluster, Process, free_port, http as ask, run_script
+from load import Loop, closed_loop
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
 DIMENSION = 384
-TICK = 1_000_000 / os.sysconf("SC_CLK_TCK")
 
 
 def request(method, path, body=None):
@@ -37,77 +34,15 @@ def request(method, path, body=None):
     return (head if body else f"{method} {path} HTTP/1.1\r\nhost: bench\r\n\r\n").encode() + body
 
 
-class Connection:
-    """One kept connection. Answers are framed by Content-Length, or chunked and then read to the last chunk."""
-
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=300)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-    def ask(self, bytes_):
-        body = bytearray()
-        self.read(bytes_, body.extend)
-        return bytes(body)
-
-    def read(self, bytes_, take):
-        """Sends a request; takes its answer's body piece by piece, with the marks of chunks where there are any."""
-        self.socket.sendall(bytes_)
-        data = b""
-        while b"\r\n\r\n" not in data:
-            data += self.more()
-        head, _, piece = data.partition(b"\r\n\r\n")
-        if not head.startswith(b"HTTP/1.1 200"):
-            raise Failed(f"answered {head.splitlines()[0]!r}: {piece[:200]!r}")
-        found = re.search(rb"(?i)content-length: *(\d+)", head)
-        left, end = int(found[1]) if found else None, piece[-5:]
-        take(piece)
-        read = len(piece)
-        while read < left if found else end != b"0\r\n\r\n":
-            piece = self.more()
-            take(piece)
-            read, end = read + len(piece), (end + piece)[-5:]
-
-    def more(self):
-        piece = self.socket.recv(1 << 18)
-        if not piece:
-            raise Failed("the connection was closed")
-        return piece
-
-
 def together(port, bytes_, connections, count):
     """The seconds that so many connections take for so many requests each."""
-    begin, failures = threading.Barrier(connections + 1), []
-
-    def run():
-        try:
-            one = Connection(port)
-            one.ask(bytes_)
-            begin.wait()
-            for _ in range(count):
-                one.ask(bytes_)
-        except Exception as error:  # Told by the main thread.
-            failures.append(error)
-            begin.abort()
-
-    threads = [threading.Thread(target=run) for _ in range(connections)]
-    for thread in threads:
-        thread.start()
-    try:
-        begin.wait()
-    except threading.BrokenBarrierError:
-        pass
-    begun = time.perf_counter()
-    for thread in threads:
-        thread.join()
-    if failures:
-        raise Failed(repr(failures[0]))
-    return time.perf_counter() - begun
+    return closed_loop([port], [Loop([[bytes_]], count)] * connections).took
 
 
 def processor_time(pid):
-    """Microseconds that the process has taken so far."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()
-    return (int(fields[11]) + int(fields[12])) * TICK
+    """Microseconds that the process has taken so far, with all of its threads."""
+    # The clock of another process, as clock_getcpuclockid(3) makes it.
+    return time.clock_gettime_ns((~pid << 3) | 2) / 1000
 
 
 def nginx(folder, upstream):

@@ -8,15 +8,13 @@ through on its own can at best be as fast as the bare server, since Chroma execu
 the edge a replica works on the same processors.
 
 All take turns in short rounds, so that a machine that is slow for a while is slow for all; compare the ratios, not the
-numbers of different runs. The clients are raw sockets in one thread: they cost next to nothing. `--edge NAME=PATH`, which
+numbers of different runs. The clients are those of `load.py`: they cost next to nothing. `--edge NAME=PATH`, which
 may be repeated, compares other binaries of the edge. Standard library only.
 """
 
 import argparse
 import json
 import random
-import selectors
-import socket
 import statistics
 import sys
 import tempfile
@@ -24,10 +22,10 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import Cluster, Failed, http as ask, run_script
+from cluster import Cluster, http as ask, run_script
+from load import Loop, closed_loop
 
 COLLECTIONS = "/api/v2/tenants/default_tenant/databases/default_database/collections"
-PATIENCE = 120.0
 
 
 @dataclass(frozen=True)
@@ -36,40 +34,6 @@ class Shape:
 
     documents: int = 1
     dimension: int = 384
-
-
-class Connection:
-    """A client's connection: whole requests out, whole answers in."""
-
-    def __init__(self, port):
-        self.socket = socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
-        self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.received, self.length = bytearray(), None
-
-    def send(self, request):
-        self.socket.sendall(request)
-
-    def receive(self):
-        """Whether the answer is complete now."""
-        part = self.socket.recv(65536)
-        if not part:
-            raise Failed("a server closed a connection")
-        self.received += part
-        if self.length is None:
-            end = self.received.find(b"\r\n\r\n")
-            if end < 0:
-                return False
-            head = bytes(self.received[:end]).lower()
-            if not head.startswith(b"http/1.1 201"):
-                raise Failed(f"answered {bytes(self.received[:300])!r}")
-            at = head.find(b"content-length:")
-            if at < 0:
-                raise Failed(f"an answer without a length: {head!r}")
-            self.length = end + 4 + int(head[at + 15:].split(b"\r\n", 1)[0])
-        if len(self.received) < self.length:
-            return False
-        self.received, self.length = bytearray(), None
-        return True
 
 
 class Target:
@@ -106,57 +70,19 @@ def whole(path, request):
     return f"POST {path} HTTP/1.1\r\n".encode() + request
 
 
-def closed_loop(target, bodies):
-    """Each client sends its next write, to all servers of the target at once, when all have answered the last one. The waits
-    for the answers."""
-    poll = selectors.DefaultSelector()
-    requests = [iter([[whole(path, body) for path in target.paths] for body in mine]) for mine in bodies]
-    clients = [[Connection(server.port) for server in target.servers] for _ in bodies]
-    for number, connections in enumerate(clients):
-        for connection in connections:
-            poll.register(connection.socket, selectors.EVENT_READ, (number, connection))
-    waits, begun, missing = [], {}, {}
-
-    def write(number):
-        request = next(requests[number], None)
-        if request is None:
-            begun.pop(number)
-            return
-        begun[number], missing[number] = time.perf_counter(), len(clients[number])
-        for connection, bytes_ in zip(clients[number], request):
-            connection.send(bytes_)
-
-    started = time.perf_counter()
-    for number in range(len(clients)):
-        write(number)
-    while begun:
-        ready = poll.select(PATIENCE)
-        if not ready:
-            raise Failed(f"{target.name}: no answer within {PATIENCE:.0f} s")
-        for key, _ in ready:
-            number, connection = key.data
-            if not connection.receive():
-                continue
-            missing[number] -= 1
-            if not missing[number]:
-                waits.append(time.perf_counter() - begun[number])
-                write(number)
-    took = time.perf_counter() - started
-    for connection in (connection for connections in clients for connection in connections):
-        connection.socket.close()
-    return took, waits
-
-
 def measure(target, label, clients, writes, shape=Shape()):
     """One round: so many writes of each client. How long the replica took to follow."""
     target.create(f"bench-{label}")
     source = random.Random(label)
     # Made beforehand: the clients share the processors with the servers.
     each = Shape(shape.documents * clients, shape.dimension) if target.merged else shape
-    bodies = [list(requests_of(source, str(number), writes, each)) for number in range(1 if target.merged else clients)]
-    took, waits = closed_loop(target, bodies)
-    target.rates.append(clients * writes * shape.documents / took)
-    target.waits.append(statistics.median(waits))
+    loops = [
+        Loop([[whole(path, sent) for path in target.paths] for sent in requests_of(source, str(number), writes, each)])
+        for number in range(1 if target.merged else clients)
+    ]
+    seen = closed_loop([server.port for server in target.servers], loops)
+    target.rates.append(clients * writes * shape.documents / seen.took)
+    target.waits.append(statistics.median(seen.waits))
     # The replica's share must not fall into the next one's round.
     begun = time.perf_counter()
     if target.follows and target.cluster.edge.running():
