@@ -11,7 +11,7 @@ use super::pace::Pace;
 use crate::chroma;
 use crate::clock;
 use crate::coordinator::Core;
-use crate::heal::{Embeddings, NAMED, PAGE_IDS, Place, Record};
+use crate::heal::{Embeddings, NAMED, PAGE_IDS, Place, Record, Shown};
 use crate::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, Seq};
 use crate::order::{Kind, LaneState};
 
@@ -173,11 +173,14 @@ impl Pair<'_> {
     /// Those of these records that the two show differently now.
     async fn differing(&self, ids: &[String]) -> Result<Vec<Difference>, String> {
         let [ours, theirs] = &self.sides;
-        let (own, other) = tokio::join!(named(&ours.place, ids), named(&theirs.place, ids));
-        let by_id = |records: Vec<Record>| -> BTreeMap<String, Record> {
-            records.into_iter().map(|record| (record.id.clone(), record)).collect()
-        };
-        let (mut own, mut other) = (by_id(own?), by_id(other?));
+        let (own, other) = tokio::join!(shown(&ours.place, ids), shown(&theirs.place, ids));
+        let (own, other) = (own?, other?);
+        // Two servers of one version say the same in the same words. The ids are read nevertheless: what says something
+        // else altogether, of both, is no answer.
+        if own == other {
+            return own.iter().try_for_each(|part| part.ids().map(drop)).map(|()| Vec::new());
+        }
+        let (mut own, mut other) = (by_id(&own)?, by_id(&other)?);
         let mut found = Vec::new();
         for id in ids {
             let shown = [own.remove(id), other.remove(id)];
@@ -288,13 +291,13 @@ enum Scanned {
     InPart,
 }
 
-/// These records, asked for in smaller parts where an instance cannot show so many at once.
-async fn named(place: &Place<'_>, ids: &[String]) -> Result<Vec<Record>, String> {
-    let mut found = Vec::with_capacity(ids.len());
-    let mut parts: Vec<&[String]> = vec![ids];
+/// What an instance says of these records, asked for in smaller parts where it cannot show so many at once.
+async fn shown(place: &Place<'_>, ids: &[String]) -> Result<Vec<Shown>, String> {
+    let mut found = Vec::new();
+    let mut parts: Vec<&[String]> = ids.chunks(NAMED).rev().collect();
     while let Some(part) = parts.pop() {
-        match place.named(part).await {
-            Ok(records) => found.extend(records),
+        match place.shown(part).await {
+            Ok(shown) => found.push(shown),
             Err(_) if part.len() > 1 => {
                 let (left, right) = part.split_at(part.len() / 2);
                 parts.extend([right, left]);
@@ -303,6 +306,14 @@ async fn named(place: &Place<'_>, ids: &[String]) -> Result<Vec<Record>, String>
         }
     }
     Ok(found)
+}
+
+fn by_id(shown: &[Shown]) -> Result<BTreeMap<String, Record>, String> {
+    let mut records = BTreeMap::new();
+    for part in shown {
+        records.extend(part.records()?.into_iter().map(|record| (record.id.clone(), record)));
+    }
+    Ok(records)
 }
 
 /// What some entries may have changed.

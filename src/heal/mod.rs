@@ -33,7 +33,7 @@ use self::align::Aligned;
 use self::copy::{Copy, Holder, Made, Twin};
 use self::cutover::Cutover;
 use self::error::HealError;
-pub(crate) use self::place::{NAMED, PAGE_IDS, PageLimits, Place};
+pub(crate) use self::place::{NAMED, PAGE_IDS, PageLimits, Place, Shown};
 pub use self::progress::{HealPause, HealProgress, HealStage, HealTotals, HealView};
 use self::queue::{Next, Queue};
 #[cfg(test)]

@@ -51,6 +51,21 @@ pub(crate) struct Page {
     pub end: End,
 }
 
+/// An answer to `get`, as it came.
+#[derive(PartialEq, Eq)]
+pub(crate) struct Shown(Bytes);
+
+impl Shown {
+    pub fn records(&self) -> Result<Vec<Record>, String> {
+        records_of(&self.0).map_err(|error| error.to_string())
+    }
+
+    /// The ids of what it shows: a quarter of the work of reading all of it.
+    pub fn ids(&self) -> Result<Vec<String>, String> {
+        ids_in_answer(&self.0)
+    }
+}
+
 /// Why something was not written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum WriteError {
@@ -146,12 +161,17 @@ impl<'a> Place<'a> {
     pub async fn named(&self, ids: &[String]) -> Result<Vec<Record>, String> {
         let mut found = Vec::with_capacity(ids.len());
         for some in ids.chunks(NAMED) {
-            let include = ["embeddings", "documents", "metadatas", "uris"];
-            let body = json!({ "ids": some, "include": include });
-            let answer = self.success(self.read(Method::POST, format!("{}/get", self.path), body).await?)?;
-            found.extend(records_of(&answer.body).map_err(|error| error.to_string())?);
+            found.extend(self.shown(some).await?.records()?);
         }
         Ok(found)
+    }
+
+    /// What it says of these records, [`NAMED`] at most.
+    pub async fn shown(&self, ids: &[String]) -> Result<Shown, String> {
+        let include = ["embeddings", "documents", "metadatas", "uris"];
+        let body = json!({ "ids": ids, "include": include });
+        let answer = self.success(self.read(Method::POST, format!("{}/get", self.path), body).await?)?;
+        Ok(Shown(answer.body))
     }
 
     /// Those of these ids that exist.
@@ -222,11 +242,15 @@ fn may_be_executed_yet(answer: &Answer) -> bool {
 }
 
 fn ids_of(answer: &Answer) -> Result<Vec<String>, String> {
+    ids_in_answer(&answer.body)
+}
+
+fn ids_in_answer(body: &[u8]) -> Result<Vec<String>, String> {
     #[derive(serde::Deserialize)]
     struct Found {
         ids: Vec<String>,
     }
-    serde_json::from_slice::<Found>(&answer.body).map(|found| found.ids).map_err(|error| error.to_string())
+    serde_json::from_slice::<Found>(body).map(|found| found.ids).map_err(|error| error.to_string())
 }
 
 #[cfg(test)]
