@@ -1,13 +1,16 @@
 //! Bringing a copy to its source's content, page by page, in the source's order.
 //!
 //! The source may be written to meanwhile: then the copy is nearly equal afterwards. It decides what is deleted and
-//! written in the copy, and touches the source by reads alone.
+//! written in the copy, and touches the source by reads alone. Where a comparison stands on either side, when a record before it is
+//! deleted in the source, is [`super::cursor`]'s.
 
+use std::ops::ControlFlow;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
 use http::Method;
 
+use super::cursor::{Cursor, Lists};
 use super::error::HealError;
 use super::place::{PAGE_IDS, Page, Place, WriteError};
 use super::records::{Embeddings, End, Record, misplaced, repair, upsert_body};
@@ -20,6 +23,8 @@ const FIRST_PAGE: usize = 100;
 const BATCH: usize = 1_000;
 /// So many times in a row records of one page may be removed before the copy is given up.
 const ROUNDS: usize = 10_000;
+/// So many records are removed at once while writers wait; from there on everything is compared.
+const MOST_GONE: usize = 5_000;
 /// The longest pause for clients after a page.
 const LONGEST_REST: Duration = Duration::from_millis(250);
 
@@ -30,6 +35,16 @@ pub(super) struct Sides<'a> {
     pub embeddings: Embeddings,
     /// So many records may be written or removed in one comparison; beyond that another way is cheaper.
     pub worth: Worth,
+}
+
+impl Lists for Sides<'_> {
+    async fn source(&self, offset: usize, count: usize) -> Result<Vec<String>, HealError> {
+        self.source.some_ids(offset, count).await.map_err(HealError::Source)
+    }
+
+    async fn copy(&self, offset: usize, count: usize) -> Result<Vec<String>, HealError> {
+        self.copy.some_ids(offset, count).await.map_err(HealError::Target)
+    }
 }
 
 /// How much of a copy is written before that is given up.
@@ -44,8 +59,8 @@ pub(super) enum Worth {
 impl Worth {
     fn check(self, fixed: Fixed, compared: usize) -> Result<(), HealError> {
         match self {
-            Worth::AtMost(most) if fixed.records as u64 > most => {
-                Err(HealError::TooDifferent { differing: fixed.records as u64, total: compared as u64 })
+            Worth::AtMost(most) if fixed.differing() as u64 > most => {
+                Err(HealError::TooDifferent { differing: fixed.differing() as u64, total: compared as u64 })
             }
             Worth::AtMost(_) | Worth::Everything => Ok(()),
         }
@@ -55,10 +70,24 @@ impl Worth {
 /// What was done.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Fixed {
-    /// Records that were written or removed.
-    pub records: usize,
+    /// Records that were written.
+    pub written: usize,
+    /// Records that were removed: some of them were written again behind the others.
+    pub removed: usize,
     /// Records that the source had.
     pub total: u64,
+}
+
+impl Fixed {
+    /// A record that is moved is removed and written: it counts twice.
+    pub fn records(self) -> usize {
+        self.written + self.removed
+    }
+
+    /// How many records that concerned: one that is moved counts once.
+    fn differing(self) -> usize {
+        self.written.max(self.removed)
+    }
 }
 
 /// A write to the copy that failed. A new copy is thrown away, and one that is repaired rests: a request without an answer may still
@@ -98,23 +127,23 @@ pub(super) async fn contents(sides: &Sides<'_>, heard: Heard<'_>) -> Result<Fixe
     from(sides, 0, Pace::Yielding, heard).await
 }
 
-/// Compares everything from this offset on, and repairs what differs.
-async fn from(sides: &Sides<'_>, offset: usize, pace: Pace, heard: Heard<'_>) -> Result<Fixed, HealError> {
-    let (mut offset, mut size, mut fixed, mut rounds) =
-        (offset, FIRST_PAGE.min(sides.source.most_records()), Fixed::default(), 0);
+/// Compares everything from this record on, and repairs what differs. Those before it are equal.
+async fn from(sides: &Sides<'_>, equal: usize, pace: Pace, heard: Heard<'_>) -> Result<Fixed, HealError> {
+    let (mut cursor, mut size) = (Cursor::at(equal), FIRST_PAGE.min(sides.source.most_records()));
+    let (mut fixed, mut rounds) = (Fixed::default(), 0);
     loop {
         let begun = clock::runtime_now();
-        let page = sides.source.page(offset, &mut size).await.map_err(HealError::Source)?;
-        let before = fixed.records;
-        let (moved, end) = one_page(sides, offset, &page, &mut fixed).await?;
+        let page = sides.source.page(cursor.source, &mut size).await.map_err(HealError::Source)?;
+        let before = fixed.records();
+        let (moved, end) = one_page(sides, &mut cursor, &page, &mut fixed).await?;
         proof::pass(CrashPoint::AfterCopyPage);
         rounds = if moved == 0 { rounds + 1 } else { 0 };
-        offset += moved;
-        sides.worth.check(fixed, offset)?;
-        let written = (fixed.records - before) as u64;
-        heard(Aligned { equal: offset as u64, more: moved as u64, written }).await;
+        cursor.pass(&page.records[..moved]);
+        sides.worth.check(fixed, cursor.source)?;
+        let written = (fixed.records() - before) as u64;
+        heard(Aligned { equal: cursor.source as u64, more: moved as u64, written }).await;
         if end == End::Reached {
-            fixed.total = offset as u64;
+            fixed.total = cursor.source as u64;
             return Ok(fixed);
         }
         if rounds > ROUNDS {
@@ -127,28 +156,37 @@ async fn from(sides: &Sides<'_>, offset: usize, pace: Pace, heard: Heard<'_>) ->
 }
 
 /// How many records are equal from here on now, and whether neither has more.
-async fn one_page(sides: &Sides<'_>, offset: usize, page: &Page, fixed: &mut Fixed) -> Result<(usize, End), HealError> {
+async fn one_page(
+    sides: &Sides<'_>,
+    cursor: &mut Cursor,
+    page: &Page,
+    fixed: &mut Fixed,
+) -> Result<(usize, End), HealError> {
     // One more, so that what the copy has beyond the source's end shows.
     let mut size = page.records.len() + 1;
-    let theirs = sides.copy.page(offset, &mut size).await.map_err(HealError::Target)?;
+    let theirs = sides.copy.page(cursor.copy, &mut size).await.map_err(HealError::Target)?;
     let found = repair(&page.records, &theirs.records, sides.embeddings);
     write(sides.copy, &found.patch).await?;
-    fixed.records += found.patch.len();
+    fixed.written += found.patch.len();
     let (missing, extra) = (&page.records[found.common..], &theirs.records[found.common..]);
     if missing.is_empty() && (extra.is_empty() || page.end == End::Beyond) {
         return Ok((found.common, page.end));
     }
+    // A page whose first records are equal began where it should.
+    if found.common == 0 && cursor.follow(sides).await? {
+        return Ok((0, End::Beyond));
+    }
     if !extra.is_empty() {
         let gone = misplaced(missing, extra, page.end);
         sides.copy.delete(&gone).await.map_err(target)?;
-        fixed.records += gone.len();
+        fixed.removed += gone.len();
         return Ok((found.common, End::Beyond));
     }
     if theirs.end == End::Beyond {
         return Ok((found.common, End::Beyond));
     }
     write(sides.copy, missing).await?;
-    fixed.records += missing.len();
+    fixed.written += missing.len();
     Ok((page.records.len(), page.end))
 }
 
@@ -160,22 +198,22 @@ pub(super) async fn write(copy: &Place<'_>, records: &[Record]) -> Result<(), He
     Ok(())
 }
 
-/// Compares the lists of ids alone, and repairs the records from the first difference on.
+/// Compares the lists of ids alone: what the source lacks or has elsewhere goes from the copy, and what is missing then is written
+/// behind its last record. What both have in this order was compared before.
 pub(super) async fn order(sides: &Sides<'_>) -> Result<Fixed, HealError> {
-    let mut offset = 0;
-    loop {
-        let ours = sides.source.ids(offset).await.map_err(HealError::Source)?;
-        let theirs = sides.copy.ids(offset).await.map_err(HealError::Target)?;
-        if ours == theirs {
-            offset += ours.len();
-            if ours.len() < PAGE_IDS {
-                return Ok(Fixed { records: 0, total: offset as u64 });
-            }
-            continue;
-        }
-        offset += ours.iter().zip(&theirs).take_while(|(ours, theirs)| ours == theirs).count();
-        return from(sides, offset, Pace::Hurried, &|_| Box::pin(std::future::ready(()))).await;
+    let mut gone = Vec::new();
+    let found = walk(sides, |id| {
+        gone.push(id);
+        if gone.len() < MOST_GONE { ControlFlow::Continue(()) } else { ControlFlow::Break(()) }
+    });
+    let order = found.await?;
+    if gone.is_empty() && order.missing == 0 {
+        return Ok(Fixed { total: order.total, ..Fixed::default() });
     }
+    sides.copy.delete(&gone).await.map_err(target)?;
+    let equal = usize::try_from(order.total - order.missing).unwrap_or(usize::MAX);
+    let fixed = from(sides, equal, Pace::Hurried, &|_| Box::pin(std::future::ready(()))).await?;
+    Ok(Fixed { removed: fixed.removed + gone.len(), ..fixed })
 }
 
 /// What it takes to give a copy the source's order: it can lose records, and get others behind its last one.
@@ -189,8 +227,20 @@ pub(super) struct Order {
     pub total: u64,
 }
 
+impl Order {
+    /// How many records that concerns. One that the source has elsewhere is misplaced and missing, and counts once.
+    pub fn differing(self) -> u64 {
+        self.misplaced.max(self.missing)
+    }
+}
+
 /// Compares the lists of ids, and changes nothing. Beside writers the outcome is nearly right.
 pub(super) async fn order_differs_by(sides: &Sides<'_>) -> Result<Order, HealError> {
+    walk(sides, |_| ControlFlow::Continue(())).await
+}
+
+/// Goes through both lists of ids. Each one that is misplaced is handed over; the walk ends there if that says so.
+async fn walk(sides: &Sides<'_>, mut misplaced: impl FnMut(String) -> ControlFlow<()>) -> Result<Order, HealError> {
     let (mut ours, mut theirs) = (Ids::of(sides.source), Ids::of(sides.copy));
     let mut order = Order::default();
     let mut wanted = ours.next().await.map_err(HealError::Source)?;
@@ -198,8 +248,11 @@ pub(super) async fn order_differs_by(sides: &Sides<'_>) -> Result<Order, HealErr
         if wanted.as_ref() == Some(&id) {
             order.total += 1;
             wanted = ours.next().await.map_err(HealError::Source)?;
-        } else {
-            order.misplaced += 1;
+            continue;
+        }
+        order.misplaced += 1;
+        if misplaced(id).is_break() {
+            return Ok(order);
         }
     }
     while wanted.is_some() {

@@ -8,6 +8,7 @@
 
 mod align;
 mod copy;
+mod cursor;
 mod cutover;
 mod error;
 mod in_place;
@@ -345,7 +346,7 @@ impl Healer {
                 })
             };
             let fixed = align::contents(&twin.sides(&copy.source), &heard).await?;
-            if fixed.records > NEARLY_EQUAL {
+            if fixed.records() > NEARLY_EQUAL {
                 continue;
             }
             copy.give_dimension(twin).await?;

@@ -150,11 +150,26 @@ impl<'a> Place<'a> {
         self.core.registry().in_flight(self.instance) > 0
     }
 
-    /// The ids from this offset on.
+    /// A page of ids from this offset on.
     pub async fn ids(&self, offset: usize) -> Result<Vec<String>, String> {
-        let body = json!({ "limit": PAGE_IDS, "offset": offset, "include": [] });
-        let answer = self.success(self.read(Method::POST, format!("{}/get", self.path), body).await?)?;
-        ids_of(&answer)
+        self.some_ids(offset, PAGE_IDS).await
+    }
+
+    /// So many ids from this offset on, or as many as there are.
+    pub async fn some_ids(&self, offset: usize, count: usize) -> Result<Vec<String>, String> {
+        let mut found = Vec::new();
+        while found.len() < count {
+            let asked = (count - found.len()).min(PAGE_IDS);
+            let body = json!({ "limit": asked, "offset": offset + found.len(), "include": [] });
+            let answer = self.success(self.read(Method::POST, format!("{}/get", self.path), body).await?)?;
+            let more = ids_of(&answer)?;
+            let end = more.len() < asked;
+            found.extend(more);
+            if end {
+                break;
+            }
+        }
+        Ok(found)
     }
 
     /// Those of these records that exist.

@@ -191,6 +191,64 @@ fn an_older_replica_is_repaired_while_clients_write() {
     cluster.assert_converged();
 }
 
+/// The oldest records go one after the other while the copy is made whole: what follows them moves up in the source. How many records
+/// were deleted, and how many written or removed, at least.
+fn deleted_from_the_front(cluster: &Cluster, docs: &str) -> [usize; 2] {
+    let client = cluster.client();
+    let count = || client.get(&record_path(docs, "count")).expect(200).json().as_u64().expect("a number") as usize;
+    let (before, mut written) = (count(), 0);
+    let status_of_docs = || {
+        let status = cluster.edge.status();
+        status["healing"].as_array()?.iter().find(|one| one["collection_name"] == "docs").cloned()
+    };
+    wait_for("the middle of it", HEALED, || (status_of_docs()?["records"].as_u64()? > 300).then_some(()));
+    for number in 0.. {
+        // By their ids, and by a condition: then only the lists of ids show which.
+        let selected = if number % 10 == 0 {
+            json!({ "where": { "n": number / 10 } })
+        } else {
+            json!({ "ids": [format!("bulk-{}", 100 + number)] })
+        };
+        client.post(&record_path(docs, "delete"), &selected).expect(200);
+        written = written.max(status_of_docs().and_then(|one| one["written_records"].as_u64()).unwrap_or_default());
+        if [REPAIRED, MADE].iter().any(|healed| line_of(cluster, healed, docs).is_some()) {
+            break;
+        }
+        std::thread::sleep(PACE);
+    }
+    cluster.edge.wait_until_in_sync(HEALED);
+    cluster.assert_converged();
+    [before - count(), written as usize]
+}
+
+#[test]
+fn what_moves_up_while_a_copy_is_repaired_is_not_written_again() {
+    let mut cluster = Cluster::with(2, |edge| configured(edge, ", rate: 500, hold: 20s"));
+    expecting_trouble(&cluster.edge);
+    let docs = cluster.create("docs");
+    fill(&cluster.client(), &docs, RECORDS);
+    comes_back_older(&mut cluster, 1, &docs);
+    let [deleted, seen] = deleted_from_the_front(&cluster, &docs);
+    assert_eq!(line_of(&cluster, ANEW, &docs), None);
+    let line = line_of(&cluster, REPAIRED, &docs).expect("a line");
+    let written = number_in(&line, "written");
+    assert!(deleted > 20 && written >= seen && written < 100 + deleted, "{deleted} deleted: {line}");
+}
+
+#[test]
+fn what_moves_up_while_a_copy_is_made_anew_is_not_written_again() {
+    let mut cluster = Cluster::with(2, |edge| configured(edge, ", rate: 500, hold: 20s"));
+    expecting_trouble(&cluster.edge);
+    let docs = cluster.create("docs");
+    fill(&cluster.client(), &docs, RECORDS);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    cluster.servers[1].kill();
+    cluster.servers[1].wipe();
+    cluster.servers[1].restart();
+    let [deleted, written] = deleted_from_the_front(&cluster, &docs);
+    assert!(deleted > 20 && written < RECORDS + deleted, "{deleted} deleted, {written} written");
+}
+
 /// The edge dies in the middle; the next one goes on with what is repaired already.
 #[test]
 fn an_edge_that_is_killed_amid_a_repair_is_followed_by_one_that_repairs() {

@@ -39,12 +39,44 @@ pub fn write(records: &mut Vec<Record>, written: &Written) {
     records.retain(|record| !written.removed.contains(&record.id));
 }
 
+/// How far both sides are compared: the model of `heal/cursor.rs`.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Cursor {
+    source: usize,
+    copy: usize,
+    /// The source's record before it.
+    last: Option<u8>,
+}
+
+impl Cursor {
+    pub fn is_at_the_beginning(self) -> bool {
+        self.copy == 0
+    }
+
+    fn behind(self, equal: &[Record]) -> Cursor {
+        let last = equal.last().map(|record| record.id).or(self.last);
+        Cursor { source: self.source + equal.len(), copy: self.copy + equal.len(), last }
+    }
+
+    /// Where the first record is that was not compared yet, if records before it were deleted since. Whether they were.
+    fn followed(self, ours: &[Record], theirs: &[Record]) -> Option<Cursor> {
+        let before = self.source.checked_sub(1)?;
+        if self.last.is_none() || ours.get(before).map(|record| record.id) == self.last {
+            return None;
+        }
+        let compared: Vec<u8> = theirs.iter().take(self.copy).map(|record| record.id).collect();
+        let source =
+            ours[..self.source.min(ours.len())].iter().take_while(|record| compared.contains(&record.id)).count();
+        let last = source.checked_sub(1).map(|last| ours[last].id);
+        (source < self.source).then_some(Cursor { source, last, ..self })
+    }
+}
+
 /// What to write so that the copy follows the source from this record on, for so many records; and where to go on, if anywhere.
-pub fn page(ours: &[Record], theirs: &[Record], offset: usize, most: usize) -> (Written, Option<usize>) {
-    let from = |records: &[Record], most: usize| records.iter().skip(offset).take(most).cloned().collect::<Vec<_>>();
-    let page = from(ours, most);
-    let end = ours.len() < offset + most;
-    let held = from(theirs, page.len() + 1);
+pub fn page(ours: &[Record], theirs: &[Record], cursor: Cursor, most: usize) -> (Written, Option<Cursor>) {
+    let page: Vec<Record> = ours.iter().skip(cursor.source).take(most).cloned().collect();
+    let end = ours.len() < cursor.source + most;
+    let held: Vec<Record> = theirs.iter().skip(cursor.copy).take(page.len() + 1).cloned().collect();
     let mut written = Written::default();
     let mut common = 0;
     for (one, other) in page.iter().zip(&held).take_while(|(one, other)| one.id == other.id) {
@@ -57,16 +89,21 @@ pub fn page(ours: &[Record], theirs: &[Record], offset: usize, most: usize) -> (
         common += 1;
     }
     let (missing, extra) = (&page[common..], &held[common..]);
-    let next = Some(offset + common);
+    let next = Some(cursor.behind(&page[..common]));
     if missing.is_empty() && (extra.is_empty() || !end) {
         return (written, if end { None } else { next });
+    }
+    if common == 0
+        && let Some(followed) = cursor.followed(ours, theirs)
+    {
+        return (written, Some(followed));
     }
     if !extra.is_empty() {
         written.removed = misplaced(missing, extra, end);
         return (written, next);
     }
     written.put.extend(missing.iter().cloned());
-    (written, if end { None } else { Some(offset + page.len()) })
+    (written, if end { None } else { Some(cursor.behind(&page)) })
 }
 
 fn misplaced(ours: &[Record], theirs: &[Record], end: bool) -> Vec<u8> {
@@ -85,8 +122,8 @@ fn misplaced(ours: &[Record], theirs: &[Record], end: bool) -> Vec<u8> {
     gone
 }
 
-/// While the lane stands still: records that were written to are patched, those that were deleted are removed; from the first id on
-/// that differs then, everything is written again.
+/// While the lane stands still: records that were written to are patched, those that were deleted are removed. Then the lists of ids
+/// show what else goes, and what is written behind the last record.
 pub fn touched(copy: &mut Stored, now: &Stored, written: &BTreeSet<u8>, deleted: &BTreeSet<u8>) {
     copy.records.retain(|record| !deleted.contains(&record.id));
     for id in written.difference(deleted) {
@@ -96,8 +133,8 @@ pub fn touched(copy: &mut Stored, now: &Stored, written: &BTreeSet<u8>, deleted:
             Some(_) | None => drop(copy.records.remove(at)),
         }
     }
-    let pairs = copy.records.iter().zip(&now.records);
-    let same = pairs.take_while(|(one, other)| one.id == other.id).count();
-    copy.records.truncate(same);
-    copy.records.extend(now.records[same..].iter().cloned());
+    let mut wanted = now.records.iter().map(|record| record.id).peekable();
+    copy.records.retain(|record| wanted.next_if_eq(&record.id).is_some());
+    let equal = copy.records.len();
+    copy.records.extend(now.records[equal..].iter().cloned());
 }

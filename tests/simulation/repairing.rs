@@ -10,7 +10,7 @@ use chroma_edge::ids::{CollectionId, InstanceCollectionId, InstanceId, LaneId, S
 use chroma_edge::order::{CutoverOutcome, CutoverState, Input, LaneState, Persist, Rebuild, RepairWrites};
 use testkit::random::Random;
 
-use crate::align::{self, Written};
+use crate::align::{self, Cursor, Written};
 use crate::assumptions::Holds;
 use crate::body::Body;
 use crate::divergence::{Cause, Divergence, Known};
@@ -26,10 +26,10 @@ const COMPARED_FIRST: u64 = 120;
 /// What the shell does next about a repair.
 #[derive(Clone, Debug)]
 enum Stage {
-    /// The page from this record on is read.
-    Page(usize),
+    /// The page from here on is read.
+    Page(Cursor),
     /// It was read, and this is on its way to the target; then comes the page from that record on, or none.
-    Writing(Written, Option<usize>),
+    Writing(Written, Option<Cursor>),
     /// Everything was compared.
     Compared,
 }
@@ -177,7 +177,7 @@ impl World {
         if self.board.repairs(rebuild) {
             self.counters.count("repair begun");
             *self.repairing.begun.entry((collection, target)).or_default() += 1;
-            let stage = Stage::Page(0);
+            let stage = Stage::Page(Cursor::default());
             self.repairing.under_way.push(Repair { rebuild, id, stage, older_unseen: false });
             self.tell(Input::CopyBegun(rebuild));
         }
@@ -210,16 +210,19 @@ impl World {
             }
         }
         match stage {
-            Stage::Page(0) if !self.board.repairs(rebuild) || !self.board.can_rebuild(rebuild) => {
+            Stage::Page(cursor)
+                if cursor.is_at_the_beginning()
+                    && !(self.board.repairs(rebuild) && self.board.can_rebuild(rebuild)) =>
+            {
                 self.end_repair(at, CutoverOutcome::NotBegun, RepairWrites::Answered);
             }
-            Stage::Page(offset) => self.read_a_page(at, offset),
+            Stage::Page(cursor) => self.read_a_page(at, cursor),
             Stage::Writing(written, next) => self.write_a_page(at, &written, next),
             Stage::Compared => self.cut_over_the_repair(at),
         }
     }
 
-    fn read_a_page(&mut self, at: usize, offset: usize) {
+    fn read_a_page(&mut self, at: usize, cursor: Cursor) {
         let Rebuild { collection, source, target, .. } = self.repairing.under_way[at].rebuild;
         let there = self.is_reachable(source) && self.is_reachable(target);
         let sides = (self.content_of(collection, source), self.content_of(collection, target));
@@ -227,12 +230,12 @@ impl World {
             return self.end_repair(at, CutoverOutcome::NotBegun, RepairWrites::Answered);
         };
         let most = 1 + self.repairing.fate.index(3);
-        let (written, next) = align::page(&ours.records, &theirs.records, offset, most);
+        let (written, next) = align::page(&ours.records, &theirs.records, cursor, most);
         self.repairing.under_way[at].stage = Stage::Writing(written, next);
     }
 
     /// The write is executed and answered; or executed, and its answer is lost; or it may be executed later, or never.
-    fn write_a_page(&mut self, at: usize, written: &Written, next: Option<usize>) {
+    fn write_a_page(&mut self, at: usize, written: &Written, next: Option<Cursor>) {
         let Repair { rebuild, id, .. } = self.repairing.under_way[at].clone();
         let storm = self.weather == Weather::Storm;
         if written.is_empty() {
@@ -266,7 +269,7 @@ impl World {
         }
     }
 
-    fn page_is_written(&mut self, at: usize, next: Option<usize>) {
+    fn page_is_written(&mut self, at: usize, next: Option<Cursor>) {
         self.repairing.under_way[at].stage = next.map_or(Stage::Compared, Stage::Page);
     }
 
@@ -285,7 +288,7 @@ impl World {
             CutoverState::Ready { touched: None } => {
                 self.tell(Input::CutoverEnded { rebuild, outcome: CutoverOutcome::NotBegun });
                 self.counters.count("repair compared again");
-                self.repairing.under_way[at].stage = Stage::Page(0);
+                self.repairing.under_way[at].stage = Stage::Page(Cursor::default());
                 self.repairing.under_way[at].older_unseen = false;
                 self.tell(Input::CopyBegun(rebuild));
             }
