@@ -96,7 +96,7 @@ impl Queue {
     }
 
     /// The next one, taken as under way, if fewer than `most` are: of a collection with the fewest good copies, the one that
-    /// waits longest.
+    /// waits longest. One copy of a collection at a time: its lane is held for one, and what enters it is noted for one.
     pub fn next(
         &mut self,
         rebuilds: &[Rebuild],
@@ -108,7 +108,7 @@ impl Queue {
         }
         let waits = |rebuild: &&Rebuild| {
             let due = self.due.get(&key(rebuild));
-            !self.under_way.contains(&key(rebuild)) && due.is_some_and(|due| due.not_before <= now)
+            !self.is_under_way(rebuild.collection) && due.is_some_and(|due| due.not_before <= now)
         };
         let since = |rebuild: &Rebuild| self.due.get(&key(rebuild)).map_or(now, |due| due.since);
         let first = rebuilds.iter().filter(waits).min_by_key(|rebuild| (good(rebuild.collection), since(rebuild)));
@@ -116,6 +116,10 @@ impl Queue {
         self.under_way.insert(key(&rebuild));
         let way = self.due.get(&key(&rebuild)).map_or(HealWay::Repair, Due::way);
         Some(Next { rebuild, since, way })
+    }
+
+    fn is_under_way(&self, collection: CollectionId) -> bool {
+        self.under_way.iter().any(|(of, _)| *of == collection)
     }
 
     /// It was left alone, and is looked at again after this pause.
@@ -199,6 +203,24 @@ mod tests {
         queue.failed(&all[0], (HealWay::Anew, &HealError::TooBusy), now);
         assert_eq!(next(&mut queue), Some(all[1]), "it has to be made still");
         assert_eq!(next(&mut queue), Some(all[2]), "the other one is left alone for a while");
+    }
+
+    #[test]
+    fn two_copies_of_one_collection_are_made_one_after_the_other() {
+        let (mut queue, now) = (Queue::default(), clock::now());
+        let all = [rebuild(1, 1), rebuild(1, 2), rebuild(2, 2)];
+        queue.is_now(&all, now, |_| true);
+        let next = |queue: &mut Queue, at| queue.next(&all, |_| 1, (3, at)).map(|next| next.rebuild);
+        let first = next(&mut queue, now).expect("one is due");
+        let second = next(&mut queue, now).expect("another collection's is due");
+        assert_ne!(first.collection, second.collection);
+        assert_eq!(next(&mut queue, now), None, "one of each collection is under way");
+        let ended = if first.collection == all[0].collection { first } else { second };
+        queue.failed(&ended, (HealWay::Anew, &HealError::TooBusy), now);
+        let other = next(&mut queue, now).expect("the collection's other copy");
+        assert_eq!((other.collection, other.target == ended.target), (ended.collection, false));
+        queue.made(&other);
+        assert_eq!(next(&mut queue, now + LONGEST_PAUSE), Some(ended), "its turn comes again");
     }
 
     #[test]

@@ -196,3 +196,34 @@ fn as_many_copies_are_made_at_once_as_are_allowed() {
     assert!(!log.contains("a copy could not be made"), "one was in the way of another");
     cluster.assert_converged();
 }
+
+/// Two of three servers lose their disks. Two copies of one collection at once would take each other's place in its lane, and begin
+/// again and again.
+#[test]
+fn two_copies_of_one_collection_are_made_one_after_the_other() {
+    let mut cluster = Cluster::with(3, |edge| configured(edge, ", rate: 1000, concurrent: 4"));
+    expecting_trouble(&cluster.edge);
+    let collections = ["docs", "more"].map(|name| create(&cluster.client(), name));
+    collections.iter().for_each(|docs| fill(&cluster.client(), docs, 600));
+    cluster.edge.wait_until_in_sync(CATCH_UP);
+    for server in &mut cluster.servers[1..] {
+        server.kill();
+        server.wipe();
+        server.restart();
+    }
+    let made = || cluster.edge.log().matches("the copy is made and serves").count();
+    let mut most = 0;
+    wait_for("four copies", HEALED, || {
+        let status = cluster.edge.status();
+        let copying = status["healing"].as_array()?.iter().filter(|one| one["state"] == "healing");
+        let mut names: Vec<_> = copying.map(|one| one["collection_name"].to_string()).collect();
+        most = most.max(names.len());
+        names.sort();
+        assert!(names.windows(2).all(|two| two[0] != two[1]), "{status}");
+        (made() == 4).then_some(())
+    });
+    assert_eq!(most, 2, "copies of different collections are made at once");
+    cluster.edge.wait_until_in_sync(HEALED);
+    assert!(!cluster.edge.log().contains("a copy could not be made"), "one was in the way of another");
+    cluster.assert_converged();
+}
