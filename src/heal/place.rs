@@ -227,10 +227,8 @@ impl<'a> Place<'a> {
         let sending = self.core.lease().sending();
         let licence = Licence::Lease(&sending);
         let sent = self.client.send(self.instance, &Outgoing::json(method, path, body), self.deadline, licence).await;
-        if let (Err(SendError::LeaseEnded(Sent::Whole)), Some((lane, late))) = (&sent, self.late) {
-            // Before it stops to count as being sent: the end of this edge waits for that, and reads the notes then.
-            late.note(&[lane], self.instance);
-        }
+        // Before it stops to count as being sent: the end of this edge waits for that, and reads the notes then.
+        note_if_late(self.late, self.instance, &sent);
         drop(sending);
         match sent {
             Ok(answer) if may_be_executed_yet(&answer) => Err(WriteError::Unanswered(self.unexpected(&answer))),
@@ -247,6 +245,13 @@ impl<'a> Place<'a> {
     fn unexpected(&self, answer: &Answer) -> String {
         let text: String = String::from_utf8_lossy(&answer.body).chars().take(200).collect();
         format!("{} answered {}: {text}", self.core.registry().name(self.instance), answer.status)
+    }
+}
+
+/// What others know is compared by the next edge, if it may be executed after this edge's lease.
+fn note_if_late(late: Option<(LaneId, &LateWrites)>, instance: InstanceId, sent: &Result<Answer, SendError>) {
+    if let (Err(SendError::LeaseEnded(Sent::Whole)), Some((lane, late))) = (sent, late) {
+        late.note(&[lane], instance);
     }
 }
 
@@ -273,6 +278,23 @@ mod tests {
     use http::HeaderMap;
 
     use super::*;
+
+    #[test]
+    fn what_may_be_executed_after_the_lease_is_noted_if_others_know_the_copy() {
+        let (late, lane, instance) = (LateWrites::default(), LaneId::Catalog, InstanceId(1));
+        for sent in [Sent::Nothing, Sent::Part] {
+            note_if_late(Some((lane, &late)), instance, &Err(SendError::LeaseEnded(sent)));
+        }
+        note_if_late(
+            Some((lane, &late)),
+            instance,
+            &Err(SendError::InDoubt { reason: "handed over in time".to_owned() }),
+        );
+        note_if_late(None, instance, &Err(SendError::LeaseEnded(Sent::Whole)));
+        assert_eq!(late.all(), []);
+        note_if_late(Some((lane, &late)), instance, &Err(SendError::LeaseEnded(Sent::Whole)));
+        assert_eq!(late.all(), [(lane, instance)]);
+    }
 
     #[test]
     fn an_answer_from_in_between_says_nothing_of_a_write() {

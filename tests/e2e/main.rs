@@ -72,6 +72,7 @@ mod quarantine_writes;
 mod reads;
 mod recovery;
 mod reload;
+mod repaired_reads;
 mod repairs;
 mod request_limits;
 mod safety;
