@@ -259,7 +259,7 @@ impl World {
         }
     }
 
-    fn look_at(&mut self, instance: InstanceId) {
+    pub fn look_at(&mut self, instance: InstanceId) {
         self.identify(instance);
         if self.joined.contains(&instance) {
             // It is given its databases; the lane brings only the newer ones.

@@ -197,18 +197,7 @@ impl World {
 
     fn go_on_repairing(&mut self, at: usize) {
         let Repair { rebuild, stage, .. } = self.repairing.under_way[at].clone();
-        let may_lose = self.weather == Weather::Storm && self.temper.rollback > 0;
-        if may_lose && rebuild.target == self.unlucky() && self.repairing.fate.per_mille(150) {
-            self.counters.count("came back older amid a repair");
-            self.comes_back_older(rebuild.target);
-            if self.repairing.fate.per_mille(600) {
-                // The probes have seen it.
-                self.set_power(rebuild.target, Power::Down);
-                self.probe(rebuild.target);
-                self.set_power(rebuild.target, Power::Up);
-                self.probe(rebuild.target);
-            }
-        }
+        self.may_come_back_older(rebuild.target, &stage);
         match stage {
             Stage::Page(cursor)
                 if cursor.is_at_the_beginning()
@@ -219,6 +208,31 @@ impl World {
             Stage::Page(cursor) => self.read_a_page(at, cursor),
             Stage::Writing(written, next) => self.write_a_page(at, &written, next),
             Stage::Compared => self.cut_over_the_repair(at),
+        }
+    }
+
+    /// Most of all once everything was compared, when nothing else would show that it has to be compared again. The probes see it, or
+    /// an inspection does, or nobody.
+    fn may_come_back_older(&mut self, target: InstanceId, stage: &Stage) {
+        let often = if matches!(stage, Stage::Compared) { 500 } else { 150 };
+        let may_lose = self.weather == Weather::Storm && self.temper.rollback > 0;
+        if !may_lose || target != self.unlucky() || !self.repairing.fate.per_mille(often) {
+            return;
+        }
+        self.counters.count("came back older amid a repair");
+        self.comes_back_older(target);
+        match self.repairing.fate.index(10) {
+            0..4 => {
+                self.set_power(target, Power::Down);
+                self.probe(target);
+                self.set_power(target, Power::Up);
+                self.probe(target);
+            }
+            4..8 => {
+                self.set_power(target, Power::Up);
+                self.look_at(target);
+            }
+            _ => {}
         }
     }
 

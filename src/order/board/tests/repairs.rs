@@ -111,6 +111,17 @@ fn r14_a_wait_that_began_amid_a_repair_does_not_end_what_it_left() {
     assert_eq!(rig.board.rebuilds().len(), 1);
 }
 
+/// It may not have been there when its record was compared.
+#[test]
+fn r14_what_enters_the_lane_while_a_copy_is_compared_is_looked_at_again() {
+    let (mut rig, rebuild) = Rig::repaired();
+    rig.step(Input::CopyBegun(rebuild));
+    let effects = rig.write(Kind::Upsert);
+    rig.settle(effects);
+    rig.step(Input::CutoverWanted(rebuild));
+    assert_eq!(rig.board.cutover_state(rebuild), CutoverState::Ready { touched: Some(vec![Seq::new(3)]) });
+}
+
 /// Its server may have come back older: what was compared there is not what it holds.
 #[test]
 fn r14_a_repaired_copy_is_compared_again_if_its_instance_went_away() {
