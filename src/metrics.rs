@@ -67,6 +67,9 @@ pub enum Number {
     JournalApplicationBytes,
     JournalApplicationBytesLimit,
     ApplicationsRefused,
+    ClientBytes,
+    ClientBytesLimit,
+    ClientsRefused,
     JournalBytesLimit,
     JournalQueue,
     JournalCommits,
@@ -108,7 +111,7 @@ pub enum Number {
 
 impl Number {
     /// Each with its name and its help.
-    const ALL: [(Number, &str, &str); 69] = [
+    const ALL: [(Number, &str, &str); 72] = [
         (Number::Active, "active", "1 if this edge serves its journal, 0 while it stands by"),
         (Number::LeaseHeld, "lease_held", "1 while this edge may send writes to instances"),
         (Number::PendingWrites, "pending_writes", "Journaled writes that some instance in step has yet to apply"),
@@ -157,6 +160,9 @@ impl Number {
             "applications_refused",
             "Applications' own operations refused since the start, as they took too much of the journal",
         ),
+        (Number::ClientBytes, "journal_application_client_bytes", "Of them, those of the client that takes most"),
+        (Number::ClientBytesLimit, "journal_application_client_bytes_limit", "What one client may take of them"),
+        (Number::ClientsRefused, "applications_refused_to_clients", "Those refused as their client took too much"),
         (Number::JournalBytesLimit, "journal_bytes_limit", "The limit of journal_used_bytes"),
         (Number::JournalQueue, "journal_queue", "Appends waiting for a commit"),
         (Number::JournalCommits, "journal_commits", "Commits since the start"),

@@ -458,12 +458,15 @@ fn cache_numbers(objects: &Objects) -> [(Number, i64); 4] {
     ]
 }
 
-fn application_numbers(quota: &ApplicationQuota) -> [(Number, i64); 3] {
+fn application_numbers(quota: &ApplicationQuota) -> [(Number, i64); 6] {
     let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
     [
         (Number::JournalApplicationBytes, count(quota.used())),
         (Number::JournalApplicationBytesLimit, count(quota.limit())),
         (Number::ApplicationsRefused, count(quota.refused())),
+        (Number::ClientBytes, count(quota.largest())),
+        (Number::ClientBytesLimit, count(quota.client_limit())),
+        (Number::ClientsRefused, count(quota.clients_refused())),
     ]
 }
 

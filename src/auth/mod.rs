@@ -3,6 +3,7 @@
 //! Pure rules: nothing here opens a file or reads a clock. `config/` loads tokens, the proxy asks for each request who it is
 //! and whether it may, and turns a "no" into an answer.
 
+mod client;
 mod credential;
 mod gate;
 mod jwt;
@@ -15,6 +16,7 @@ mod protection;
 mod role;
 mod token;
 
+pub use self::client::Client;
 pub use self::credential::{CREDENTIAL_HEADERS, Credential};
 pub use self::gate::{ClientCredentials, Denied, Gate, Openness};
 pub use self::jwt::{ClaimNames, Issuer, KeyMistake, Keys, Rejected, Rules};

@@ -8,6 +8,7 @@ use crate::config::{
     ByteSize, Config, ConnectionPooling, GranularLocking, JournalStore, Limits, LogFormat, show_duration,
 };
 use crate::journal::Compression;
+use crate::journal::retention::RetentionOptions;
 use crate::order::Consistency;
 use crate::proxy::AccessLog;
 use crate::web::{Hosts, Origins, ResetPolicy};
@@ -54,6 +55,15 @@ pub(super) fn summary(config: &Config) -> String {
     text
 }
 
+fn of_retention(options: &RetentionOptions) -> [(&'static str, String); 4] {
+    [
+        ("journal.max_bytes", bytes(options.max_bytes)),
+        ("journal.application_bytes", bytes(options.application_bytes)),
+        ("journal.application_client_bytes", bytes(options.application_client_bytes)),
+        ("journal.application_age", show_duration(options.application_age)),
+    ]
+}
+
 fn lines(config: &Config) -> Vec<(String, String)> {
     let mut lines = vec![("listen".to_owned(), config.listen.to_string())];
     listening(config, &mut lines);
@@ -71,9 +81,9 @@ fn lines(config: &Config) -> Vec<(String, String)> {
         JournalStore::Postgres { url } => line("journal.postgres", url.to_string()),
     }
     line("journal.compression", compression(config.journal.compression).to_owned());
-    line("journal.max_bytes", bytes(config.journal.retention.max_bytes));
-    line("journal.application_bytes", bytes(config.journal.retention.application_bytes));
-    line("journal.application_age", show_duration(config.journal.retention.application_age));
+    for (key, value) in of_retention(&config.journal.retention) {
+        line(key, value);
+    }
     line("read_consistency", consistency(config.proxy.consistency).to_owned());
     line("read_replica_ratio", config.proxy.replica_ratio.to_string());
     for (key, span) in [

@@ -30,7 +30,7 @@ use crate::ids::InstanceName;
 use crate::instance::{BreakerRules, HealthOptions, InstanceOptions, InstanceUrl, Tls};
 use crate::journal::Compression;
 use crate::journal::postgres::DatabaseUrl;
-use crate::journal::retention::{APPLICATION_AGE, RetentionOptions, share_of};
+use crate::journal::retention::{APPLICATION_AGE, RetentionOptions, client_share_of, share_of};
 use crate::order::{Consistency, ForeignPolicy, MergeLimits};
 use crate::proxy::{AccessLog, AdmitLimits, AnswerLimits, ClientRate, Entrance, ProxyOptions};
 use crate::web::{KeyHeaders, Promise};
@@ -49,6 +49,7 @@ const ONE_INSTANCE: &str = "one instance is configured: nothing is kept twice, a
 /// An upper limit that no one needs to exceed.
 const MAX_JOURNAL_BYTES: ByteSize = ByteSize::mib(1 << 24);
 const LEAST_APPLICATION_BYTES: ByteSize = ByteSize::bytes(64 * 1024);
+const LEAST_CLIENT_BYTES: ByteSize = ByteSize::bytes(32 * 1024);
 
 const fn ms(count: u64) -> Duration {
     Duration::from_millis(count)
@@ -311,7 +312,22 @@ fn retention(
     }
     let application_age = journal.duration("application_age", APPLICATION_AGE, HOUR..=3650 * DAY);
     let application_bytes = application.value.get();
-    RetentionOptions { keep, max_bytes, application_bytes, application_age, keep_ids, ..RetentionOptions::default() }
+    let share = ByteSize::bytes(client_share_of(application_bytes));
+    let client = journal.size("application_client_bytes", share, LEAST_CLIENT_BYTES..=MAX_JOURNAL_BYTES);
+    if let Some(place) = client.place
+        && client.value.get() > application_bytes
+    {
+        ledger.report(place, "application_client_bytes is at most journal.application_bytes");
+    }
+    RetentionOptions {
+        keep,
+        max_bytes,
+        application_bytes,
+        application_client_bytes: client.value.get(),
+        application_age,
+        keep_ids,
+        ..RetentionOptions::default()
+    }
 }
 
 fn health(edge: &Section<'_>, ledger: &Ledger) -> HealthOptions {

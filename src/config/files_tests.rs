@@ -22,6 +22,16 @@ fn applications_have_a_part_of_the_journal() {
     assert!(too_much.ends_with("application_bytes is at most half of journal.max_bytes"), "{too_much}");
 }
 
+#[test]
+fn a_client_has_a_share_of_the_part_of_applications() {
+    let share = |lines: &str| with(&around(lines), &[]).map(|config| config.journal.retention.application_client_bytes);
+    assert_eq!(share("").unwrap(), 500_000_000);
+    assert_eq!(share("  journal: { application_bytes: 1MiB }\n").unwrap(), 1 << 19);
+    assert_eq!(share("  journal: { application_bytes: 1MiB, application_client_bytes: 1MiB }\n").unwrap(), 1 << 20);
+    let too_much = mistake(&around("  journal: { application_bytes: 1MiB, application_client_bytes: 2MiB }\n"), &[]);
+    assert!(too_much.ends_with("application_client_bytes is at most journal.application_bytes"), "{too_much}");
+}
+
 /// What is in files changes without a word in the configuration.
 #[test]
 fn a_difference_names_files_that_hold_something_else() {

@@ -56,6 +56,7 @@ pub const KEYS: &[(&str, Effect)] = &[
     ("idempotency.keep", Live),
     ("journal.application_age", Live),
     ("journal.application_bytes", Live),
+    ("journal.application_client_bytes", Live),
     ("journal.compression", Restart),
     ("journal.lease", Restart),
     ("journal.max_bytes", Live),

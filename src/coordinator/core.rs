@@ -51,6 +51,7 @@ pub struct CoreParts {
     pub store: Arc<dyn Store>,
     pub lease: Arc<Lease>,
     pub journal: Journal,
+    pub applications: ApplicationQuota,
     pub requests: Arc<dyn RequestSink>,
 }
 
@@ -161,7 +162,7 @@ impl Core {
     /// The core of a restored board. What the restoring asks for is in the queue.
     pub fn new(restored: Restored, parts: CoreParts) -> (Arc<Core>, WorkQueue) {
         let Restored { board, effects, halted, markers } = restored;
-        let CoreParts { registry, store, lease, journal, requests } = parts;
+        let CoreParts { registry, store, lease, journal, applications, requests } = parts;
         #[allow(
             clippy::disallowed_methods,
             reason = "the runner takes each effect at once and never waits; a step adds at most \
@@ -182,7 +183,7 @@ impl Core {
             requests,
             halted,
             capacity: Mutex::default(),
-            applications: ApplicationQuota::default(),
+            applications,
             work,
             changed: watch::Sender::new(0),
             hurried: watch::Sender::new(0),

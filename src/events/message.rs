@@ -83,6 +83,7 @@ pub(super) mod tests {
             completed_at: Some(Timestamp::from_millis(1)),
             client_session: None,
             client_ip: None,
+            client: None,
             user_identifier: None,
         };
         EventRow { event: EventId::new(number), status, transaction }

@@ -67,7 +67,7 @@ impl ApplicationReport {
     }
 
     /// Why the attempt failed.
-    pub(super) fn reason(&self) -> Option<&str> {
+    pub fn reason(&self) -> Option<&str> {
         match self {
             ApplicationReport::Done { .. } => None,
             ApplicationReport::Failed { reason, .. } | ApplicationReport::GivenUp { reason, .. } => Some(reason),
@@ -75,7 +75,7 @@ impl ApplicationReport {
     }
 
     /// What it came to.
-    pub(super) const fn answer(&self) -> Option<&StoredAnswer> {
+    pub const fn answer(&self) -> Option<&StoredAnswer> {
         match self {
             ApplicationReport::Done { answer } => Some(answer),
             ApplicationReport::Failed { .. } | ApplicationReport::GivenUp { .. } => None,

@@ -77,6 +77,8 @@ pub struct ApplicationDraft {
     pub created_at: Timestamp,
     pub client_session: Option<String>,
     pub client_ip: Option<String>,
+    /// Whose share it takes of what such operations may take: a client as limits count them.
+    pub client: String,
     pub user_identifier: Option<String>,
 }
 

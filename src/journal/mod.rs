@@ -41,7 +41,7 @@ pub use group::{
 };
 pub use leadership::*;
 pub use read_error::ReadError;
-pub use removal::{APPLICATION_BYTES, HeldLane, HeldProgress, Trimmed, Trimming};
+pub use removal::{APPLICATION_BYTES, ApplicationUse, ClientUse, HeldLane, HeldProgress, Trimmed, Trimming};
 pub use snapshot::{CollectionRow, CollectionTimes, EntryRow, ProgressRow, Snapshot};
 pub use status::{Status, TimingGap};
 pub use store::{Batch, CommitError, Store, Totals};

@@ -53,7 +53,7 @@ impl LaneProgress {
 
     /// Up to here the lane may be trimmed; `None`: not at all. `open`: whether the lane takes new entries.
     pub(super) fn trimmable(&self, lane: &str, open: bool, configured: &[InstanceName], why: Trimming) -> Option<Seq> {
-        if why == Trimming::Applications {
+        if why.is_of_applications() {
             return None;
         }
         if !open {

@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use super::{
-    AuditPage, AuditQuery, CollectionTimes, Details, Draft, EventId, EventPage, EventScope, Fact, Fault, HeldLane,
-    History, Lookup, QuarantineRow, ReadError, Recent, Request, Snapshot, Status, StatusSummary, TransactionRow,
-    Trimmed, Trimming,
+    ApplicationUse, AuditPage, AuditQuery, CollectionTimes, Details, Draft, EventId, EventPage, EventScope, Fact,
+    Fault, HeldLane, History, Lookup, QuarantineRow, ReadError, Recent, Request, Snapshot, Status, StatusSummary,
+    TransactionRow, Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq, TransactionId};
@@ -98,7 +98,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// Removes up to `most` transactions: an application's own operations that ended before `before`, and writes that have
     /// a verdict, are completed before `before`, and lie at or below the progress of every configured in-step instance in
-    /// their lane, of which there are as many as `why` asks for (with [`Trimming::Applications`] no write goes; lanes of
+    /// their lane, of which there are as many as `why` asks for (with [`Trimming::Applications`] no write goes, nor what is of a client that takes little; lanes of
     /// deleted collections are asked no progress); raises the lanes' floors accordingly, in the same commit (rule R11). What is quarantined and not lifted stays.
     async fn trim(
         &self,
@@ -112,9 +112,12 @@ pub trait Store: Send + Sync + 'static {
     /// to say, and not above `limit`, a number that counts more.
     async fn used_bytes(&self, limit: u64) -> Result<u64, ReadError>;
 
-    /// What applications' own operations take, open ones and ended ones: their bodies, paths and answers, why
-    /// they failed, and [`APPLICATION_BYTES`](crate::journal::APPLICATION_BYTES) for each.
-    async fn application_bytes(&self) -> Result<u64, ReadError>;
+    /// What applications' own operations take, open ones and ended ones: each its body and path, and, for why it failed and
+    /// its answer, [`APPLICATION_BYTES`](crate::journal::APPLICATION_BYTES) or what is more.
+    async fn application_use(&self) -> Result<ApplicationUse, ReadError>;
+
+    /// What this client's take of it, with everything that was committed before.
+    async fn application_bytes_of(&self, client: &str) -> Result<u64, ReadError>;
 
     /// Counts one more fault of the lane, at once and without the connection that commits: the process is about to end.
     /// The first of a row, if the last one is long ago ([`Fault`]).

@@ -56,7 +56,7 @@ macro_rules! transaction_columns {
             "answer_status, ",
             $answer_body,
             ", response_status, failure_reason, timing_gap, executed_on, retry_count, next_retry_at, created_at, ",
-            "completed_at, client_session, client_ip, user_identifier"
+            "completed_at, client_session, client_ip, client, user_identifier"
         )
     };
 }
@@ -88,6 +88,8 @@ pub struct TransactionRow {
     pub completed_at: Option<Timestamp>,
     pub client_session: Option<String>,
     pub client_ip: Option<String>,
+    /// Who counts as the client of an application's own operation; of a write nobody asks.
+    pub client: Option<String>,
     pub user_identifier: Option<String>,
 }
 

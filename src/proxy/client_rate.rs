@@ -1,15 +1,16 @@
 //! How many requests one client may make (`limits.client_rate`): counted by its token, or by its address.
 //!
-//! Decides who is one client, whether one more request of it is too many, and how long it then has to wait. Which requests
+//! Decides whether one more request of a client is too many, and how long it then has to wait. Which requests
 //! are counted is decided in [`receive`](super::receive). Counts are in a sketch of a fixed size
 //! ([decision 0046](../../docs/decisions/0046-limits-that-give-way.md)): more clients take no more memory.
 
-use std::net::{IpAddr, Ipv6Addr};
 use std::num::NonZeroU32;
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use pingora_limits::estimator::Estimator;
+
+use crate::auth::Client;
 
 /// What one client may ask for: so many requests within each window, at once if it likes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,33 +24,6 @@ pub struct ClientRate {
 impl ClientRate {
     fn allowed(self) -> f64 {
         f64::from(self.per_second.get()) * self.window.as_secs_f64()
-    }
-}
-
-/// Who counts as one client.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) enum Client<'a> {
-    /// The holder of the token of this name, wherever it is.
-    Token(&'a str),
-    /// Whoever comes from this address, or, with IPv6, from this network of 64 bits: a household has one.
-    Address(IpAddr),
-    /// Those whose address is unknown.
-    Unknown,
-}
-
-impl<'a> Client<'a> {
-    pub fn of(token: Option<&'a str>, address: impl FnOnce() -> Option<IpAddr>) -> Client<'a> {
-        match token {
-            Some(name) => Client::Token(name),
-            None => address().map_or(Client::Unknown, |address| Client::Address(network(address))),
-        }
-    }
-}
-
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => IpAddr::V6(Ipv6Addr::from_bits(address.to_bits() & !u128::from(u64::MAX))),
     }
 }
 
@@ -150,6 +124,8 @@ impl ClientRates {
 
 #[cfg(test)]
 mod tests {
+    use std::net::IpAddr;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -167,16 +143,6 @@ mod tests {
     /// How many requests pass at this moment before one is refused, and how long that one has to wait.
     fn burst(rates: &ClientRates, client: Client<'_>, rate: ClientRate, now: Instant) -> (u32, Duration) {
         (0..).find_map(|count| rates.admit(client, rate, now).err().map(|wait| (count, wait))).unwrap()
-    }
-
-    #[test]
-    fn who_is_one_client() {
-        assert_eq!(address("2001:db8::1"), address("2001:db8::ffff:1"), "a network of 64 bits");
-        assert_ne!(address("2001:db8::1"), address("2001:db8:0:1::1"));
-        assert_ne!(address("192.0.2.1"), address("192.0.2.2"));
-        assert_eq!(address("192.0.2.1"), address("::ffff:192.0.2.1"));
-        assert_eq!(Client::of(Some("cms"), || panic!("its address does not matter")), Client::Token("cms"));
-        assert_eq!(Client::of(None, || None), Client::Unknown);
     }
 
     #[test]

@@ -11,7 +11,6 @@ use pingora::Result;
 use pingora::proxy::Session;
 
 use super::body::{BodyError, read_up_to, read_whole};
-use super::client_rate::Client;
 use super::context::Context;
 use super::failure::Failure;
 use super::forwarded::{address_of, page_request};
@@ -19,7 +18,7 @@ use super::outlet::{Outlet, PIECE, Rest};
 use super::prepare::{OWN_PAGE, PREFLIGHT, label};
 use super::read::{self, Fetched, List, Passing, Plan, Portion, Read, ReadRequest};
 use super::{Edge, discovery, live, respond, spans, stream};
-use crate::auth::{Decision, Need, Principal, Role, decide, need, page_need};
+use crate::auth::{Client, Decision, Need, Principal, Role, decide, need, page_need};
 use crate::chroma::{self, Operation, route};
 use crate::clock;
 use crate::web::{Connection, PageAnswer, Reply, TRANSACTION_ID, harden};

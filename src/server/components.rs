@@ -22,6 +22,7 @@ use crate::events::{Hub, Webhook};
 use crate::executor::{Holds, MemoryInUse, MemoryWatch, RecordWrites, ResourceLimits, Resources, Runner};
 use crate::heal::{HealProgress, Healer};
 use crate::instance::{Client, Health, Registry, Target};
+use crate::journal::retention::ApplicationQuota;
 use crate::journal::{Journal, JournalOptions, Store};
 use crate::lease::Lease;
 use crate::process::Observer;
@@ -77,6 +78,7 @@ impl Components {
             store: Arc::clone(&self.store),
             lease: Arc::clone(&self.lease),
             journal: journal.clone(),
+            applications: ApplicationQuota::new(self.options.retention.clone()),
             requests: Arc::clone(&resources) as _,
         };
         let (core, work) = Core::new(restored, parts);

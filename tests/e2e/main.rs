@@ -77,6 +77,7 @@ mod repairs;
 mod request_limits;
 mod safety;
 mod safety_application;
+mod safety_shares;
 mod safety_storm;
 mod safety_trail;
 mod secrets;

@@ -5,12 +5,13 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::{Refusal, Safety};
-use crate::auth::Principal;
+use crate::auth::{Client, Principal};
 use crate::clock::Timestamp;
 use crate::ids::TransactionId;
+use crate::journal::retention::{Coming, counted};
 use crate::journal::{
-    APPLICATION_BYTES, AppendError, ApplicationDraft, ApplicationReport, ClientKey, Details, Fact, Lookup,
-    StoredAnswer, TimingGap,
+    AppendError, ApplicationDraft, ApplicationReport, ClientKey, Details, Fact, Lookup, StoredAnswer, TimingGap,
+    TransactionRow,
 };
 use crate::web::{PageRequest, REPLAYED, Reply, TRANSACTION_ID, idempotency_key};
 
@@ -94,21 +95,37 @@ impl Safety {
             return self.repeated(&details, &key, &shown_id);
         }
         let lookup = Lookup::ClientKey { tenant: key.tenant.clone(), key: key.key.clone() };
-        let bytes = (draft.body.len() + draft.path.len()) as u64 + APPLICATION_BYTES;
+        let bytes = (draft.body.len() + draft.path.len()) as u64 + counted(0);
         let quota = self.core.applications_quota();
-        if !quota.claim(bytes) {
+        let coming = match self.claim(&draft.client, bytes).await {
+            Ok(coming) => coming,
             // Its repetition takes nothing.
-            let known = self.core.store().details(&lookup).await?;
-            let known = known.ok_or(Refusal::ApplicationsFull { limit: quota.limit() })?;
-            return self.repeated(&known, &key, &shown_id);
-        }
+            Err(refusal) => {
+                let known = self.core.store().details(&lookup).await?.ok_or(refusal)?;
+                return self.repeated(&known, &key, &shown_id);
+            }
+        };
         self.record_claimed(Fact::ApplicationBegan(Box::new(draft)), bytes, id).await?;
+        drop(coming);
         let details = self.core.store().details(&lookup).await?.ok_or(Refusal::UnknownTransaction)?;
         if details.transaction.transaction_id == id {
             return Ok(self.show(201, &details).with(TRANSACTION_ID, &shown_id));
         }
         quota.give_back(bytes);
         self.repeated(&details, &key, &shown_id)
+    }
+
+    /// Claims so many bytes for the client. Its own share is asked first: what it has no room for it takes from nobody.
+    async fn claim(&self, client: &str, bytes: u64) -> Result<Coming<'_>, Refusal> {
+        let quota = self.core.applications_quota();
+        let coming = quota.comes(client.to_owned(), bytes);
+        if !coming.fits(self.core.store().application_bytes_of(client).await?) {
+            return Err(Refusal::ClientApplicationsFull { limit: quota.client_limit() });
+        }
+        if !quota.claim(bytes) {
+            return Err(Refusal::ApplicationsFull { limit: quota.limit() });
+        }
+        Ok(coming)
     }
 
     /// Journals the fact, for which so many bytes were claimed: they are given back if it certainly is not journaled.
@@ -164,15 +181,14 @@ impl Safety {
         }
         let (id, seq) = (row.transaction_id, row.seq);
         let fact = Fact::ApplicationReported { seq, report: report.clone(), at: Timestamp::now() };
-        let bytes = match &report {
-            ApplicationReport::Done { answer } => answer.body.len() as u64,
-            ApplicationReport::Failed { .. } | ApplicationReport::GivenUp { .. } => 0,
+        let bytes = more_for(row, &report);
+        // What could begin can end: a short answer takes nothing more. The share is that of who began it.
+        let coming = match bytes {
+            0 => None,
+            _ => Some(self.claim(row.client.as_deref().unwrap_or_default(), bytes).await?),
         };
-        let quota = self.core.applications_quota();
-        if !quota.claim_answer(bytes) {
-            return Err(Refusal::ApplicationsFull { limit: quota.limit() });
-        }
         self.record_claimed(fact, bytes, id).await?;
+        drop(coming);
         let after = self.core.store().details(&Lookup::Id(id)).await?.ok_or(Refusal::UnknownTransaction)?;
         self.if_matches(&after, &report)
     }
@@ -185,6 +201,14 @@ impl Safety {
         }
         Ok(self.show(200, details))
     }
+}
+
+/// What the operation takes more than before when this is reported of it.
+fn more_for(row: &TransactionRow, report: &ApplicationReport) -> u64 {
+    let before = row.failure_reason.as_ref().map_or(0, |reason| reason.chars().count());
+    let reason = report.reason().map_or(before, |reason| reason.chars().count());
+    let answer = report.answer().map_or(0, |answer| answer.body.len());
+    counted((reason + answer) as u64).saturating_sub(counted(before as u64))
 }
 
 /// A path or URL without user and password, and without the values of its query.
@@ -224,6 +248,8 @@ fn draft(request: &PageRequest, brought: Option<&str>) -> Result<ApplicationDraf
     let path = without_secrets(&path);
     let scope = ClientKey::scope_of(request.principal.name(), NO_TENANT);
     let client_key: ClientKey = idempotency_key::key(brought, id, &scope, fingerprint);
+    let address = || request.client_ip.as_deref()?.parse().ok();
+    let client = Client::of(request.principal.name(), address).to_string();
     let user = request.headers.get("x-user-id").and_then(|value| value.to_str().ok()).map(idempotency_key::shortened);
     Ok(ApplicationDraft {
         transaction_id: id,
@@ -234,6 +260,7 @@ fn draft(request: &PageRequest, brought: Option<&str>) -> Result<ApplicationDraf
         created_at: Timestamp::now(),
         client_session: idempotency_key::session(&request.headers),
         client_ip: request.client_ip.clone(),
+        client,
         user_identifier: user.or(request.principal.name()).map(str::to_owned),
     })
 }

@@ -34,6 +34,10 @@ pub(in crate::admin) enum Refusal {
     ApplicationsFull {
         limit: u64,
     },
+    /// Those of this client take as much as they may.
+    ClientApplicationsFull {
+        limit: u64,
+    },
     TooManyWait,
     /// A stream of events is either for a session or for a transaction.
     OneOfTwo,
@@ -51,7 +55,7 @@ impl Refusal {
             | Refusal::JournalInDoubt(_)
             | Refusal::TooManyWait
             | Refusal::TooManyStreams => 503,
-            Refusal::ApplicationsFull { .. } => 507,
+            Refusal::ApplicationsFull { .. } | Refusal::ClientApplicationsFull { .. } => 507,
         }
     }
 
@@ -68,6 +72,7 @@ impl Refusal {
             Refusal::JournalUnavailable(_) => "journal_unavailable",
             Refusal::JournalInDoubt(_) => "journal_in_doubt",
             Refusal::ApplicationsFull { .. } => "applications_full",
+            Refusal::ClientApplicationsFull { .. } => "client_applications_full",
             Refusal::TooManyWait => "queue_full",
             Refusal::OneOfTwo => "bad_parameter",
             Refusal::TooManyStreams => "too_many_streams",
@@ -103,6 +108,10 @@ impl Refusal {
             Refusal::ApplicationsFull { limit } => format!(
                 "Nothing was journaled: applications' own operations take {limit} bytes, as much as they may \
                  (journal.application_bytes); end those that are open"
+            ),
+            Refusal::ClientApplicationsFull { limit } => format!(
+                "Nothing was journaled: this client's own operations take {limit} bytes, as much as one client's may \
+                 (journal.application_client_bytes); end those that are open"
             ),
             Refusal::TooManyWait => "Too many requests wait for a transaction; try again shortly".to_owned(),
             Refusal::OneOfTwo => "Give either ?client=SESSION or ?transaction=ID".to_owned(),

@@ -1,7 +1,7 @@
 //! An application's own operations: journaled and shown like writes, and nobody's work.
 
 use super::*;
-use crate::journal::retention::{RetentionOptions, make_room_for_applications, overdue};
+use crate::journal::retention::{RetentionOptions, counted, make_room_for_applications, overdue};
 
 pub(in crate::journal) fn operation(key: &str) -> ApplicationDraft {
     ApplicationDraft {
@@ -13,6 +13,7 @@ pub(in crate::journal) fn operation(key: &str) -> ApplicationDraft {
         created_at: MADE,
         client_session: Some("session".to_owned()),
         client_ip: None,
+        client: "token cms".to_owned(),
         user_identifier: Some("someone".to_owned()),
     }
 }
@@ -137,9 +138,13 @@ pub async fn an_operation_holds_nothing_back(bench: &impl Bench) {
     assert_eq!(load(&*store).await.floors, [(lane, write[0])]);
 }
 
+async fn taken(store: &dyn Store) -> u64 {
+    store.application_use().await.unwrap().bytes
+}
+
 pub async fn what_operations_take_is_counted_apart(bench: &impl Bench) {
     let store = bench.open();
-    assert_eq!(store.application_bytes().await.unwrap(), 0);
+    assert_eq!(store.application_use().await.unwrap(), ApplicationUse::default());
     let write = append(&*store, vec![draft(LaneId::Catalog, "x")]).await;
     record(&*store, finished(&write)).await;
     let lane = LaneId::Catalog;
@@ -150,20 +155,45 @@ pub async fn what_operations_take_is_counted_apart(bench: &impl Bench) {
         seqs.push(begin(&*store, draft).await);
     }
     let one = (drafts[0].body.len() + drafts[0].path.len()) as u64 + APPLICATION_BYTES;
-    assert_eq!(store.application_bytes().await.unwrap(), 4 * one);
+    assert_eq!(taken(&*store).await, 4 * one);
     record(&*store, seqs[1..].iter().map(|seq| reported(*seq, done())).collect()).await;
-    let answers = 3 * b"{\"pages\":3}".len() as u64;
-    assert_eq!(store.application_bytes().await.unwrap(), 4 * one + answers);
+    assert_eq!(taken(&*store).await, 4 * one, "a short answer takes nothing more");
     // Ended ones make room, and no write goes for them.
+    let make_room = async |options| make_room_for_applications(&*store, options).await.unwrap().bytes;
     let plenty = RetentionOptions { application_bytes: 16 * one, batch: 1, ..RetentionOptions::default() };
-    assert_eq!(make_room_for_applications(&*store, &plenty).await.unwrap(), 4 * one + answers, "there is room");
+    assert_eq!(make_room(&plenty).await, 4 * one, "there is room");
     let keep = RetentionOptions { application_bytes: one, ..plenty.clone() };
     let kept = RetentionOptions { keep_ids: std::time::Duration::from_secs(4_000_000_000), ..keep.clone() };
-    assert_eq!(make_room_for_applications(&*store, &kept).await.unwrap(), 4 * one + answers, "ids may be repeated");
-    assert_eq!(make_room_for_applications(&*store, &keep).await.unwrap(), one, "an open one stays");
+    assert_eq!(make_room(&kept).await, 4 * one, "ids may be repeated");
+    assert_eq!(make_room(&keep).await, one, "an open one stays");
     assert!(store.transaction(&Lookup::Id(drafts[0].transaction_id)).await.unwrap().is_some());
     assert_eq!(store.requests(&write).await.unwrap().len(), 1);
     assert!(load(&*store).await.floors.is_empty(), "no lane was trimmed");
+}
+
+/// Three of one client and two of another.
+pub async fn a_client_that_has_half_of_its_share_makes_room_for_itself_alone(bench: &impl Bench) {
+    let store = bench.open();
+    let drafts: Vec<_> = (0..5).map(|number| operation(&format!("import-{number}"))).collect();
+    let mut seqs = Vec::new();
+    for (number, draft) in drafts.iter().enumerate() {
+        let client = if number < 3 { "address 2001:db8::" } else { "token cms" };
+        let draft = ApplicationDraft { client: client.to_owned(), ..draft.clone() };
+        seqs.push(begin(&*store, &draft).await);
+        assert_eq!(by_id(&*store, draft.transaction_id).await.unwrap().client.as_deref(), Some(client));
+    }
+    let one = (drafts[0].body.len() + drafts[0].path.len()) as u64 + APPLICATION_BYTES;
+    let of = async |client: &str| store.application_bytes_of(client).await.unwrap();
+    let largest = ClientUse { client: "address 2001:db8::".to_owned(), bytes: 3 * one };
+    assert_eq!(store.application_use().await.unwrap(), ApplicationUse { bytes: 5 * one, largest: Some(largest) });
+    assert_eq!((of("token cms").await, of("token other").await), (2 * one, 0));
+    record(&*store, seqs[1..].iter().map(|seq| reported(*seq, done())).collect()).await;
+    let options = RetentionOptions { application_client_bytes: 5 * one, batch: 1, ..RetentionOptions::default() };
+    make_room_for_applications(&*store, &options).await.unwrap();
+    assert_eq!((of("address 2001:db8::").await, of("token cms").await), (2 * one, 2 * one), "half of its share");
+    let none = RetentionOptions { application_client_bytes: one, ..options };
+    make_room_for_applications(&*store, &none).await.unwrap();
+    assert_eq!((of("address 2001:db8::").await, of("token cms").await), (one, 0), "what is open stays");
 }
 
 /// The count is kept as they come, fail, end and go.
@@ -180,27 +210,34 @@ pub async fn what_operations_take_is_what_a_look_at_each_shows(bench: &impl Benc
             let Some(row) = by_id(&*store, draft.transaction_id).await else { continue };
             let answer = row.answer.as_ref().map_or(0, |answer| answer.body.len());
             let reason = row.failure_reason.as_ref().map_or(0, String::len);
-            sum += (draft.body.len() + draft.path.len() + reason + answer) as u64 + APPLICATION_BYTES;
+            sum += (draft.body.len() + draft.path.len()) as u64 + counted((reason + answer) as u64);
         }
-        assert_eq!(store.application_bytes().await.unwrap(), sum, "{what}");
+        assert_eq!(
+            (taken(&*store).await, store.application_bytes_of("token cms").await.unwrap()),
+            (sum, sum),
+            "{what}"
+        );
     };
     check("begun").await;
     record(&*store, vec![Fact::ApplicationBegan(Box::new(drafts[0].clone()))]).await;
     check("begun twice").await;
     record(&*store, vec![reported(seqs[0], failed(TimingGap::Yes)), reported(seqs[1], failed(TimingGap::No))]).await;
     check("failed").await;
-    record(&*store, seqs[..4].iter().map(|seq| reported(*seq, done())).collect()).await;
+    record(&*store, seqs[..3].iter().map(|seq| reported(*seq, done())).collect()).await;
+    let answer = StoredAnswer { status: 200, body: vec![b'x'; 3 * APPLICATION_BYTES as usize].into() };
+    record(&*store, vec![reported(seqs[3], ApplicationReport::Done { answer })]).await;
     check("done").await;
     record(&*store, seqs[..4].iter().map(|seq| reported(*seq, failed(TimingGap::No))).collect()).await;
     check("reported late").await;
     let write = append(&*store, vec![draft(LaneId::Catalog, "x")]).await;
     record(&*store, finished(&write)).await;
     check("a write beside them").await;
-    assert_eq!(store.trim(LATER, &[], Trimming::Applications, 3).await.unwrap().transactions, 3);
+    let trim = async || store.trim(LATER, &[], Trimming::Applications { above: 0 }, 3).await.unwrap().transactions;
+    assert_eq!(trim().await, 3);
     check("three removed").await;
-    assert_eq!(store.trim(LATER, &[], Trimming::Applications, 3).await.unwrap().transactions, 1);
+    assert_eq!(trim().await, 1);
     check("the open ones are left").await;
-    assert!(store.application_bytes().await.unwrap() > 0);
+    assert!(taken(&*store).await > 0);
 }
 
 pub async fn what_nobody_ends_is_given_up_in_its_time(bench: &impl Bench) {

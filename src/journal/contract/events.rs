@@ -69,6 +69,7 @@ pub async fn an_operation_that_fails_often_is_one_event(bench: &impl Bench) {
         created_at: MADE,
         client_session: Some("s".to_owned()),
         client_ip: None,
+        client: "unknown".to_owned(),
         user_identifier: None,
     };
     record(&*store, vec![Fact::ApplicationBegan(Box::new(operation.clone()))]).await;

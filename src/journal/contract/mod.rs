@@ -43,7 +43,8 @@ macro_rules! contract_suite {
                 a_restart_knows_whose_answer_waited_for_the_journal;
             application: an_operation_is_journaled_once, an_operation_is_reported_by_the_rule,
                 only_an_operation_can_be_reported, an_operation_is_nobodys_work, an_operation_holds_nothing_back,
-                what_operations_take_is_counted_apart, what_operations_take_is_what_a_look_at_each_shows, what_nobody_ends_is_given_up_in_its_time;
+                what_operations_take_is_counted_apart, a_client_that_has_half_of_its_share_makes_room_for_itself_alone,
+                what_operations_take_is_what_a_look_at_each_shows, what_nobody_ends_is_given_up_in_its_time;
             audit: pages_hold_everything_once_newest_first, a_filter_matches_by_each_of_its_parts,
                 counts_equal_a_full_scan, what_is_recent_is_counted_from_its_moment, details_tell_the_lane,
                 a_key_alone_finds_the_newest;

@@ -35,9 +35,9 @@ use self::query::read::Reader;
 use self::query::{audit, capacity, events, lanes, load, quarantine, read, times};
 use self::schema::Schema;
 use super::{
-    AuditPage, AuditQuery, Batch, Claim, CollectionTimes, CommitError, Compression, Details, EventId, EventPage,
-    EventScope, Fault, HeldLane, History, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup,
-    QuarantineRow, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed,
+    ApplicationUse, AuditPage, AuditQuery, Batch, Claim, CollectionTimes, CommitError, Compression, Details, EventId,
+    EventPage, EventScope, Fault, HeldLane, History, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm,
+    Lookup, QuarantineRow, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed,
     Trimming,
 };
 use crate::clock::Timestamp;
@@ -274,8 +274,12 @@ impl Store for PostgresStore {
         read!(self.scan, [], |session| capacity::used_bytes(session, limit))
     }
 
-    async fn application_bytes(&self) -> Result<u64, ReadError> {
-        read!(self.scan, [], |session| capacity::application_bytes(session))
+    async fn application_use(&self) -> Result<ApplicationUse, ReadError> {
+        read!(self.scan, [], |session| capacity::application_use(session))
+    }
+
+    async fn application_bytes_of(&self, client: &str) -> Result<u64, ReadError> {
+        read!(self.read, [client = client.to_owned()], |session| capacity::application_bytes_of(session, client))
     }
 
     async fn held(&self, configured: &[InstanceName]) -> Result<Vec<HeldLane>, ReadError> {

@@ -114,6 +114,7 @@ const TABLES: [Table; 13] = [
             ("content_type", Text),
             ("client_session", Text),
             ("client_ip", Text),
+            ("client", Text),
             ("user_identifier", Text),
             ("failure_reason", Text),
             ("answer_status", Integer),

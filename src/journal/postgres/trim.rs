@@ -8,7 +8,7 @@
 
 use tokio_postgres::Row;
 
-use super::codec::row::{self, get, number, time};
+use super::codec::row::{self, count, get, number, time};
 use super::connection::connect::Exclusive;
 use super::connection::pipeline::{Query, query};
 use super::query::lanes;
@@ -34,8 +34,16 @@ pub(super) struct Plan {
     forget: Option<i64>,
     /// Whether something is quarantined whose collection is gone.
     quarantines: bool,
-    /// An application's own operations that ended before then, and how many may go.
-    application: Option<(std::time::SystemTime, i64)>,
+    /// Which of applications' own operations go.
+    application: Option<ApplicationPart>,
+}
+
+/// So many that ended before then, of clients whose operations take more than `above`.
+#[derive(Debug)]
+struct ApplicationPart {
+    before: std::time::SystemTime,
+    above: i64,
+    most: i64,
 }
 
 impl Plan {
@@ -107,7 +115,8 @@ const EMPTY: &str = "
 
 /// Whether some of an application's own operations may go.
 const APPLICATION: &str = "SELECT EXISTS (SELECT FROM chroma_edge.transactions
-    WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < $1)";
+    WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < $1
+        AND client IN (SELECT u.client FROM chroma_edge.application_use AS u WHERE u.bytes > $2))";
 
 /// Quarantines of collections that are gone: nothing of them happens any more.
 const GONE: &str = "SELECT EXISTS (SELECT FROM chroma_edge.quarantines AS q WHERE q.lane <> 'catalog'
@@ -127,7 +136,7 @@ pub(super) async fn plan(
     let quarantines = session.query_one(GONE, &[]).await.map_err(failed)?.try_get(0).map_err(failed)?;
     let mut plan = Plan { quarantines, ..Plan::default() };
     let mut left = i64::from(most);
-    if why != Trimming::Applications {
+    if !why.is_of_applications() {
         let window = most.saturating_add(OLDEST_FIRST);
         let oldest = session.query(OLDEST, &[&time(before), &i64::from(window)]).await.map_err(failed)?;
         let known = places_of(session, &lanes_of(&oldest)?).await?;
@@ -144,9 +153,10 @@ pub(super) async fn plan(
         }
     }
     if left > 0 {
-        let found = session.query_one(APPLICATION, &[&time(before)]).await.map_err(failed)?;
+        let above = count(why.above());
+        let found = session.query_one(APPLICATION, &[&time(before), &above]).await.map_err(failed)?;
         let some = found.try_get::<_, bool>(0).map_err(failed)?;
-        plan.application = some.then_some((time(before), left));
+        plan.application = some.then_some(ApplicationPart { before: time(before), above, most: left });
     }
     let catalog = places_of(session, &[CATALOG.to_owned()]).await?;
     if let Some(through) = catalog.everywhere(LaneId::Catalog, configured).map(number) {
@@ -272,8 +282,8 @@ pub(super) fn carry_out<'a>(plan: &'a Plan, configured: &'a [InstanceName], why:
     if plan.quarantines {
         queries.push(query!(FORGET_QUARANTINES));
     }
-    if let Some((before, most)) = plan.application {
-        queries.push(query!(super::commit::application::TRIM, before, most));
+    if let Some(ApplicationPart { before, above, most }) = plan.application {
+        queries.push(query!(super::commit::application::TRIM, before, most, above));
     }
     if let Some(through) = plan.forget {
         queries.push(query!(FORGET, through));

@@ -1,40 +1,93 @@
-//! What applications' own operations may take of the journal, and for how long one may stay open (decision 0048).
+//! What applications' own operations may take of the journal, and for how long one may stay open (decisions 0048 and 0055).
 //!
 //! An application that never ends its operations must not push everybody's finished writes, and with them their ids, out of
 //! the journal. Who is refused when it is too much is decided where an operation begins.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{CapacityError, RetentionOptions, capacity};
 use crate::clock::Timestamp;
+use crate::current::Current;
 use crate::journal::{
-    APPLICATION_BYTES, ApplicationReport, AuditQuery, Fact, Filter, Journal, OperationType, ReadError, Status, Store,
-    TimingGap, Trimming,
+    APPLICATION_BYTES, ApplicationReport, ApplicationUse, AuditQuery, Fact, Filter, Journal, OperationType, ReadError,
+    Status, Store, TimingGap, Trimming,
 };
 
 /// Operations that one commit ends.
 const BATCH: u32 = 500;
 
-/// An answer that needs no room.
-const ANSWER_BYTES: u64 = APPLICATION_BYTES;
-
-/// What they take, and may take. It is measured now and then, and counted in between.
+/// What they take, and may take, all together and each client. All of it is measured now and then, and counted in between.
+/// What a client takes the journal says whenever one of its operations begins: the same after a restart, and whoever has
+/// written to it. Here only those count that are on their way there.
 #[derive(Debug)]
 pub struct ApplicationQuota {
+    options: Current<RetentionOptions>,
     used: AtomicU64,
-    limit: AtomicU64,
     refused: AtomicU64,
+    /// What is not durable yet, by client.
+    coming: Mutex<HashMap<String, u64>>,
+    /// What the client takes that takes most, when it was measured.
+    largest: AtomicU64,
+    clients_refused: AtomicU64,
+    /// A client has more than half of its share.
+    crowded: AtomicBool,
 }
 
-impl Default for ApplicationQuota {
-    /// Before it is known, everybody may begin.
-    fn default() -> Self {
-        ApplicationQuota { used: AtomicU64::new(0), limit: AtomicU64::new(u64::MAX), refused: AtomicU64::new(0) }
+/// What a client is about to take, and whatever else of its is not durable yet. It counts until this is dropped: when it is
+/// durable, or never will be.
+#[must_use]
+pub struct Coming<'a> {
+    quota: &'a ApplicationQuota,
+    client: String,
+    bytes: u64,
+    all: u64,
+}
+
+impl Coming<'_> {
+    /// Whether the client may take it, that takes so much by now: read from the journal after this was made. So of two that
+    /// begin at once the later one counts the other, here or there.
+    pub fn fits(&self, taken: u64) -> bool {
+        let share = self.quota.client_limit();
+        let sum = taken.saturating_add(self.all);
+        if sum > share / 2 {
+            self.quota.crowded.store(true, Ordering::Release);
+        }
+        let fits = sum <= share;
+        if !fits {
+            self.quota.clients_refused.fetch_add(1, Ordering::Relaxed);
+        }
+        fits
+    }
+}
+
+impl Drop for Coming<'_> {
+    fn drop(&mut self) {
+        let mut coming = self.quota.coming();
+        let Entry::Occupied(mut entry) = coming.entry(std::mem::take(&mut self.client)) else { return };
+        *entry.get_mut() = entry.get().saturating_sub(self.bytes);
+        if *entry.get() == 0 {
+            entry.remove();
+        }
     }
 }
 
 impl ApplicationQuota {
+    pub fn new(options: Current<RetentionOptions>) -> ApplicationQuota {
+        ApplicationQuota {
+            options,
+            used: AtomicU64::new(0),
+            refused: AtomicU64::new(0),
+            coming: Mutex::default(),
+            largest: AtomicU64::new(0),
+            clients_refused: AtomicU64::new(0),
+            crowded: AtomicBool::new(false),
+        }
+    }
+
     /// Whether so many bytes more may be journaled. They count from now on.
     pub fn claim(&self, bytes: u64) -> bool {
         let limit = self.limit();
@@ -46,26 +99,28 @@ impl ApplicationQuota {
         claimed
     }
 
-    /// Whether an operation may end with an answer of so many bytes. A short one always may, so that an operation that could
-    /// begin can end: each does once, and took more than that when it began.
-    pub fn claim_answer(&self, bytes: u64) -> bool {
-        if bytes > ANSWER_BYTES {
-            return self.claim(bytes);
-        }
-        self.used.fetch_add(bytes, Ordering::AcqRel);
-        true
-    }
-
     /// They were not journaled.
     pub fn give_back(&self, bytes: u64) {
         let less = |used: u64| Some(used.saturating_sub(bytes));
         let _ = self.used.fetch_update(Ordering::AcqRel, Ordering::Acquire, less);
     }
 
-    /// They take so much, of so much.
-    pub fn measured(&self, used: u64, limit: u64) {
-        self.used.store(used, Ordering::Release);
-        self.limit.store(limit, Ordering::Release);
+    /// So many bytes of this client are on their way to the journal.
+    pub fn comes(&self, client: String, bytes: u64) -> Coming<'_> {
+        let mut coming = self.coming();
+        let all = coming.entry(client.clone()).or_default();
+        *all = all.saturating_add(bytes);
+        let all = *all;
+        drop(coming);
+        Coming { quota: self, client, bytes, all }
+    }
+
+    /// They take so much.
+    pub fn measured(&self, used: &ApplicationUse) {
+        self.used.store(used.bytes, Ordering::Release);
+        let largest = used.largest.as_ref().map_or(0, |client| client.bytes);
+        self.largest.store(largest, Ordering::Release);
+        self.crowded.store(largest > self.client_limit() / 2, Ordering::Release);
     }
 
     /// What they take.
@@ -75,18 +130,43 @@ impl ApplicationQuota {
 
     /// What they may take.
     pub fn limit(&self) -> u64 {
-        self.limit.load(Ordering::Acquire)
+        self.options.get().application_bytes
     }
 
-    /// Operations that were refused since the start.
+    /// Operations that were refused since the start, as all of them take too much.
     pub fn refused(&self) -> u64 {
         self.refused.load(Ordering::Relaxed)
     }
 
+    /// What the client takes that takes most, when it was measured.
+    pub fn largest(&self) -> u64 {
+        self.largest.load(Ordering::Acquire)
+    }
+
+    /// What those of one client may take.
+    pub fn client_limit(&self) -> u64 {
+        self.options.get().application_client_bytes
+    }
+
+    /// Operations that were refused since the start, as those of their client take too much.
+    pub fn clients_refused(&self) -> u64 {
+        self.clients_refused.load(Ordering::Relaxed)
+    }
+
     /// Whether it is time to make room for the next ones.
     pub(super) fn is_tight(&self) -> bool {
-        self.used() > self.limit() / 2
+        self.used() > self.limit() / 2 || self.crowded.load(Ordering::Acquire)
     }
+
+    fn coming(&self) -> MutexGuard<'_, HashMap<String, u64>> {
+        // Held for a few instructions, never across an await.
+        self.coming.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What an operation counts for why it failed and for its answer, of so many bytes together.
+pub fn counted(reason_and_answer: u64) -> u64 {
+    reason_and_answer.max(APPLICATION_BYTES)
 }
 
 /// Ends those that nobody has ended in their time: how many. The journal makes it durable as it does every other outcome, so
@@ -127,22 +207,37 @@ pub(in crate::journal) async fn overdue(
     Ok(seqs.map(|seq| Fact::ApplicationReported { seq, report: given_up(), at: now }).collect())
 }
 
-/// What they take now. While that is more than half of what they may, those that have ended go before their time, the oldest
-/// first, but none whose id may still be repeated.
-pub(in crate::journal) async fn make_room(store: &dyn Store, options: &RetentionOptions) -> Result<u64, CapacityError> {
-    let mut used = store.application_bytes().await?;
+/// What they take now. While one client's are more than half of its share, those of it that have ended go before their time, the
+/// oldest first, but none whose id may still be repeated; then those of all, while they are more than half of what all may take.
+pub(in crate::journal) async fn make_room(
+    store: &dyn Store,
+    options: &RetentionOptions,
+) -> Result<ApplicationUse, CapacityError> {
+    let enough = options.application_client_bytes / 2;
+    let crowds = |used: &ApplicationUse| used.largest.as_ref().is_some_and(|client| client.bytes > enough);
+    trim_while(store, options, enough, crowds).await?;
+    trim_while(store, options, 0, |used| used.bytes > options.application_bytes / 2).await
+}
+
+async fn trim_while(
+    store: &dyn Store,
+    options: &RetentionOptions,
+    above: u64,
+    is_tight: impl Fn(&ApplicationUse) -> bool,
+) -> Result<ApplicationUse, CapacityError> {
+    let mut used = store.application_use().await?;
     let ages = capacity::ages(options.keep).take_while(|age| *age > options.keep_ids);
     for age in ages.chain([options.keep_ids]) {
         loop {
-            if used <= options.application_bytes / 2 {
+            if !is_tight(&used) {
                 return Ok(used);
             }
             let before = Timestamp::now().before(age);
-            let trimmed = store.trim(before, &[], Trimming::Applications, options.batch).await?;
+            let trimmed = store.trim(before, &[], Trimming::Applications { above }, options.batch).await?;
             if trimmed.transactions == 0 {
                 break;
             }
-            used = store.application_bytes().await?;
+            used = store.application_use().await?;
         }
     }
     Ok(used)
@@ -151,6 +246,11 @@ pub(in crate::journal) async fn make_room(store: &dyn Store, options: &Retention
 /// A tenth of the journal: what is not said otherwise.
 pub const fn share_of(max_bytes: u64) -> u64 {
     max_bytes / 10
+}
+
+/// Half of what all may take: what is not said otherwise.
+pub const fn client_share_of(application_bytes: u64) -> u64 {
+    application_bytes / 2
 }
 
 /// How long an operation may stay open, where nothing else is said.
@@ -163,7 +263,7 @@ mod tests {
     use super::*;
     use crate::journal::contract::application::{begin, operation};
     use crate::journal::sqlite::SqliteStore;
-    use crate::journal::{Appended, DurableSink, JournalOptions};
+    use crate::journal::{Appended, ClientUse, DurableSink, JournalOptions};
 
     struct Nowhere;
 
@@ -198,26 +298,57 @@ mod tests {
         }
     }
 
+    fn quota(application_bytes: u64, application_client_bytes: u64) -> (ApplicationQuota, Current<RetentionOptions>) {
+        let options = RetentionOptions { application_bytes, application_client_bytes, ..RetentionOptions::default() };
+        let options = Current::new(options);
+        (ApplicationQuota::new(options.clone()), options)
+    }
+
+    fn used(bytes: u64) -> ApplicationUse {
+        ApplicationUse { bytes, largest: Some(ClientUse { client: "token a".to_owned(), bytes }) }
+    }
+
     #[test]
     fn no_more_is_claimed_than_there_may_be() {
-        let quota = ApplicationQuota::default();
-        assert!(quota.claim(u64::MAX) && !quota.claim(1), "nothing is measured yet");
-        quota.measured(40, 100);
+        let (quota, options) = quota(100, 100);
+        quota.measured(&used(40));
         assert!(!quota.is_tight() && quota.claim(60) && quota.is_tight());
         assert!(!quota.claim(1));
         quota.give_back(10);
         assert!(quota.claim(10) && !quota.claim(u64::MAX));
-        assert_eq!((quota.used(), quota.refused()), (100, 3));
-        quota.measured(100, 50);
+        assert_eq!((quota.used(), quota.refused()), (100, 2));
+        options.set(RetentionOptions { application_bytes: 50, ..RetentionOptions::clone(&options.get()) });
         assert!(!quota.claim(0), "the limit is lower since a reload");
     }
 
     #[test]
-    fn what_could_begin_can_end() {
-        let quota = ApplicationQuota::default();
-        quota.measured(100, 50);
-        assert!(quota.claim_answer(0) && quota.claim_answer(ANSWER_BYTES));
-        assert!(!quota.claim_answer(ANSWER_BYTES + 1), "a long answer needs room");
-        assert_eq!((quota.used(), quota.refused()), (100 + ANSWER_BYTES, 1));
+    fn a_client_takes_no_more_than_its_share_and_nothing_of_anothers() {
+        let (quota, options) = quota(1000, 100);
+        let comes = |client: &str, bytes| quota.comes(client.to_owned(), bytes);
+        let first = comes("token a", 60);
+        assert!(first.fits(40) && !first.fits(41));
+        let second = comes("token a", 10);
+        assert!(second.fits(30) && !second.fits(31), "what is on its way counts");
+        assert!(first.fits(40), "and what came later does not");
+        assert!(comes("token b", 100).fits(0), "another one has its own");
+        drop(first);
+        assert!(comes("token a", 20).fits(70), "what has arrived is in the journal's count");
+        assert_eq!((quota.clients_refused(), quota.refused()), (2, 0));
+        drop(second);
+        assert!(quota.coming().is_empty(), "who has nothing on its way takes no memory");
+        options.set(RetentionOptions { application_client_bytes: 50, ..RetentionOptions::clone(&options.get()) });
+        assert!(!comes("token b", 51).fits(0), "the share is smaller since a reload");
+    }
+
+    #[test]
+    fn room_is_made_for_a_client_that_has_half_of_its_share() {
+        let (quota, _) = quota(1000, 100);
+        assert!(quota.comes("token a".to_owned(), 10).fits(40) && !quota.is_tight());
+        assert!(quota.comes("token a".to_owned(), 10).fits(41) && quota.is_tight());
+        quota.measured(&used(50));
+        assert!(!quota.is_tight());
+        quota.measured(&used(51));
+        assert!(quota.is_tight());
+        assert_eq!(quota.largest(), 51);
     }
 }

@@ -16,12 +16,12 @@ use tokio::time::MissedTickBehavior;
 
 #[cfg(test)]
 pub(super) use self::applications::overdue;
-pub use self::applications::{AGE as APPLICATION_AGE, ApplicationQuota, share_of};
+pub use self::applications::{AGE as APPLICATION_AGE, ApplicationQuota, Coming, client_share_of, counted, share_of};
 pub(super) use self::applications::{give_up, make_room as make_room_for_applications};
 pub use self::capacity::Capacity;
 use self::capacity::Judgement;
 use self::told::Told;
-use super::{AppendError, CommitError, Journal, ReadError, Store, Trimming};
+use super::{AppendError, ApplicationUse, CommitError, Journal, ReadError, Store, Trimming};
 use crate::clock::{self, Timestamp};
 use crate::current::Current;
 use crate::ids::{InstanceName, LaneId};
@@ -41,6 +41,8 @@ pub struct RetentionOptions {
     pub look: Duration,
     /// What applications' own operations may take: the key `journal.application_bytes`.
     pub application_bytes: u64,
+    /// What those of one client may take of it: the key `journal.application_client_bytes`.
+    pub application_client_bytes: u64,
     /// How long one of them may stay open: the key `journal.application_age`.
     pub application_age: Duration,
     /// How long an ended one stays, however little room there is: the key `idempotency.keep`.
@@ -57,6 +59,7 @@ impl Default for RetentionOptions {
             max_bytes: u64::MAX,
             look: Duration::from_secs(5),
             application_bytes: u64::MAX,
+            application_client_bytes: u64::MAX,
             application_age: APPLICATION_AGE,
             keep_ids: Duration::from_secs(60 * 60),
         }
@@ -114,7 +117,7 @@ pub async fn run(
                     let removed = round(store.as_ref(), &configured(), &options.get(), Timestamp::now()).await;
                     told.round(removed, clock::now());
                     let kept = keep_applications(store.as_ref(), &journal, &options.get(), sink.applications()).await;
-                    kept.unwrap_or_else(|error| told.unread(&error, clock::now()));
+                    tell_of_applications(kept, options.get().application_client_bytes, &mut told);
                 },
                 _ = looks.tick() => {
                     let begun = clock::now();
@@ -124,7 +127,7 @@ pub async fn run(
                     }
                     if sink.applications().is_tight() {
                         let kept = look_at_applications(store.as_ref(), &options.get(), sink.applications()).await;
-                        kept.unwrap_or_else(|error| told.unread(&error, clock::now()));
+                        tell_of_applications(kept, options.get().application_client_bytes, &mut told);
                     }
                     looks.reset_after(options.get().look.max(begun.elapsed() * REST));
                 },
@@ -137,13 +140,20 @@ pub async fn run(
     }
 }
 
+fn tell_of_applications(used: Result<ApplicationUse, CapacityError>, limit: u64, told: &mut Told) {
+    match used {
+        Ok(used) => told.applications(used, limit, clock::now()),
+        Err(error) => told.unread(&error, clock::now()),
+    }
+}
+
 /// Ends what stayed open for too long, and looks at what applications' own operations take.
 async fn keep_applications(
     store: &dyn Store,
     journal: &Journal,
     options: &RetentionOptions,
     quota: &ApplicationQuota,
-) -> Result<(), CapacityError> {
+) -> Result<ApplicationUse, CapacityError> {
     let ended = give_up(store, journal, options, Timestamp::now()).await?;
     if ended > 0 {
         tracing::warn!(ended, "applications' own operations were given up: nobody has reported their end");
@@ -155,10 +165,10 @@ async fn look_at_applications(
     store: &dyn Store,
     options: &RetentionOptions,
     quota: &ApplicationQuota,
-) -> Result<(), CapacityError> {
+) -> Result<ApplicationUse, CapacityError> {
     let used = make_room_for_applications(store, options).await?;
-    quota.measured(used, options.application_bytes);
-    Ok(())
+    quota.measured(&used);
+    Ok(used)
 }
 
 /// What a look at the bytes came to.

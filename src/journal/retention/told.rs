@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use super::capacity::Capacity;
 use crate::ids::{InstanceName, LaneId};
-use crate::journal::CommitError;
+use crate::journal::{ApplicationUse, ClientUse, CommitError};
 use crate::lasting::{Lasting, LastingStates};
 
 /// What the log was told.
@@ -18,6 +18,7 @@ pub(super) struct Told {
     left: LastingStates<InstanceName>,
     kept_for: Lasting,
     named: Option<InstanceName>,
+    crowded: Lasting,
 }
 
 impl Told {
@@ -78,6 +79,23 @@ impl Told {
     pub fn left_behind(&self, lane: LaneId, instance: &InstanceName, now: Instant) {
         if let Some(lanes) = self.left.seen(instance.clone(), now).times() {
             tracing::error!(%instance, %lane, lanes, "left behind: the journal is over its limit, and two others have all of it");
+        }
+    }
+
+    /// What applications' own operations take: who takes nearly all that one client may.
+    pub fn applications(&mut self, used: ApplicationUse, limit: u64, now: Instant) {
+        match used.largest.filter(|largest| largest.bytes > limit - limit / 10) {
+            Some(ClientUse { client, bytes }) => {
+                if let Some(times) = self.crowded.seen(now).times() {
+                    tracing::warn!(client, bytes, limit, times, "a client's own operations take what one client may");
+                }
+            }
+            None => {
+                if let Some(lasted) = self.crowded.ended(now) {
+                    let seconds = lasted.time.as_secs();
+                    tracing::info!(seconds, "no client's own operations take what one client may any more");
+                }
+            }
         }
     }
 

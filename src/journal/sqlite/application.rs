@@ -9,12 +9,14 @@ use super::row::{count, number, parsed, unsigned};
 use crate::clock::Timestamp;
 use crate::ids::Seq;
 use crate::journal::names::{APPLICATION, Named};
-use crate::journal::{APPLICATION_BYTES, ApplicationDraft, ApplicationReport, ROW_BYTES, Status, TimingGap, Trimmed};
+use crate::journal::{
+    ApplicationDraft, ApplicationReport, ApplicationUse, ClientUse, ROW_BYTES, Status, TimingGap, Trimmed,
+};
 
 const INSERT: &str = "INSERT INTO transactions (seq, transaction_id, client_tenant, client_key, fingerprint, lane, kind,
-        bytes, status, created_at, method, path, client_session, client_ip, user_identifier)
+        bytes, status, created_at, method, path, client_session, client_ip, client, user_identifier)
     VALUES (:seq, :transaction_id, :client_tenant, :client_key, :fingerprint, :lane, :lane, :bytes, :status, :created_at,
-        :method, :path, :client_session, :client_ip, :user_identifier)
+        :method, :path, :client_session, :client_ip, :client, :user_identifier)
     ON CONFLICT DO NOTHING";
 
 /// Journals the beginning. Nothing, if the transaction is there already, or its key is another's.
@@ -34,6 +36,7 @@ pub(super) fn begin(connection: &Connection, draft: &ApplicationDraft) -> rusqli
         ":path": draft.path,
         ":client_session": draft.client_session,
         ":client_ip": draft.client_ip,
+        ":client": draft.client,
         ":user_identifier": draft.user_identifier,
     })?;
     if inserted == 0 {
@@ -81,27 +84,41 @@ pub(super) fn report(
     Ok(())
 }
 
-/// See [`crate::journal::Store::application_bytes`].
-pub(super) fn bytes(connection: &Connection) -> rusqlite::Result<u64> {
-    let sql = "SELECT bytes + operations * ?1 AS bytes FROM application_use";
-    connection.prepare_cached(sql)?.query_row([count(APPLICATION_BYTES)], |found| unsigned(found, "bytes"))
+/// See [`crate::journal::Store::application_use`].
+pub(super) fn usage(connection: &Connection) -> rusqlite::Result<ApplicationUse> {
+    let sql = "SELECT client, bytes, (SELECT sum(bytes) FROM application_use) AS sum FROM application_use
+        ORDER BY bytes DESC LIMIT 1";
+    let read = |row: &rusqlite::Row<'_>| {
+        let largest = ClientUse { client: row.get("client")?, bytes: unsigned(row, "bytes")? };
+        Ok(ApplicationUse { bytes: unsigned(row, "sum")?, largest: Some(largest) })
+    };
+    Ok(connection.prepare_cached(sql)?.query_row([], read).optional()?.unwrap_or_default())
 }
 
-/// Whether some ended before then.
-pub(super) fn may_go(connection: &Connection, before: Timestamp) -> rusqlite::Result<bool> {
+/// See [`crate::journal::Store::application_bytes_of`].
+pub(super) fn bytes_of(connection: &Connection, client: &str) -> rusqlite::Result<u64> {
+    let sql = "SELECT bytes FROM application_use WHERE client = ?1";
+    let found = connection.prepare_cached(sql)?.query_row([client], |row| unsigned(row, "bytes")).optional()?;
+    Ok(found.unwrap_or(0))
+}
+
+/// Whether some ended before then, of clients whose operations take more than so much.
+pub(super) fn may_go(connection: &Connection, before: Timestamp, above: u64) -> rusqlite::Result<bool> {
     let sql = "SELECT 1 FROM transactions INDEXED BY transactions_application
-        WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < ?1";
-    connection.prepare_cached(sql)?.exists([before.millis()])
+        WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < ?1
+            AND client IN (SELECT client FROM application_use WHERE bytes > ?2)";
+    connection.prepare_cached(sql)?.exists(params![before.millis(), count(above)])
 }
 
-/// Removes up to `most` that ended before then. They hold nothing back, and nothing holds them.
-pub(super) fn trim(connection: &Connection, before: Timestamp, most: u64) -> rusqlite::Result<Trimmed> {
+/// Removes up to `most` that ended before then, of such clients. They hold nothing back, and nothing holds them.
+pub(super) fn trim(connection: &Connection, before: Timestamp, above: u64, most: u64) -> rusqlite::Result<Trimmed> {
     let sql = "DELETE FROM transactions WHERE seq IN (
             SELECT seq FROM transactions INDEXED BY transactions_application
-            WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < ?1 LIMIT ?2)
+            WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < ?1
+                AND client IN (SELECT client FROM application_use WHERE bytes > ?4) LIMIT ?2)
         RETURNING bytes + coalesce(length(answer_body), 0) + ?3 AS bytes";
     let mut statement = connection.prepare_cached(sql)?;
-    let mut rows = statement.query(params![before.millis(), count(most), count(ROW_BYTES)])?;
+    let mut rows = statement.query(params![before.millis(), count(most), count(ROW_BYTES), count(above)])?;
     let mut trimmed = Trimmed::default();
     while let Some(row) = rows.next()? {
         trimmed.transactions += 1;

@@ -43,10 +43,10 @@ pub use source::Source;
 use self::read::Readers;
 use self::writer::{Command, Writer};
 use super::{
-    AuditPage, AuditQuery, Batch, Claim, CollectionTimes, CommitError, Details, EventId, EventPage, EventScope, Fault,
-    HeldLane, History, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup, Predecessor,
-    QuarantineRow, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow, Trimmed,
-    Trimming,
+    ApplicationUse, AuditPage, AuditQuery, Batch, Claim, CollectionTimes, CommitError, Details, EventId, EventPage,
+    EventScope, Fault, HeldLane, History, LateWrite, LateWriteId, Leadership, LeadershipError, LeaseTerm, Lookup,
+    Predecessor, QuarantineRow, ReadError, Recent, Request, Snapshot, StatusSummary, Store, Totals, TransactionRow,
+    Trimmed, Trimming,
 };
 use crate::clock::Timestamp;
 use crate::ids::{InstanceName, LaneId, Seq};
@@ -217,8 +217,13 @@ impl Store for SqliteStore {
         self.readers.read(|connection| read::used_bytes(connection)).await
     }
 
-    async fn application_bytes(&self) -> Result<u64, ReadError> {
-        self.readers.read(|connection| application::bytes(connection)).await
+    async fn application_use(&self) -> Result<ApplicationUse, ReadError> {
+        self.readers.read(|connection| application::usage(connection)).await
+    }
+
+    async fn application_bytes_of(&self, client: &str) -> Result<u64, ReadError> {
+        let client = client.to_owned();
+        self.readers.read(move |connection| application::bytes_of(connection, &client)).await
     }
 
     async fn note_fault(&self, lane: LaneId, reason: &str, at: Timestamp) -> Result<(), ReadError> {

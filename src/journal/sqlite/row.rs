@@ -191,6 +191,7 @@ pub(super) fn transaction(row: &Row<'_>) -> rusqlite::Result<TransactionRow> {
         completed_at: moment("completed_at")?,
         client_session: row.get("client_session")?,
         client_ip: row.get("client_ip")?,
+        client: row.get("client")?,
         user_identifier: row.get("user_identifier")?,
     })
 }

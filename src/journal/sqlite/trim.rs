@@ -58,7 +58,7 @@ impl Plan {
 pub(super) fn plan(connection: &mut Connection, asked: &Asked) -> rusqlite::Result<Plan> {
     let moment = connection.transaction()?;
     let mut plan = Plan::default();
-    if asked.why != Trimming::Applications {
+    if !asked.why.is_of_applications() {
         let (oldest, are_all) = oldest(&moment, asked.before, u64::from(asked.most) + u64::from(OLDEST_FIRST))?;
         find_ends(&moment, asked, &oldest, &lanes::places_of(&moment, &oldest)?, &mut plan)?;
         if plan.ends.is_empty() && !are_all {
@@ -69,7 +69,8 @@ pub(super) fn plan(connection: &mut Connection, asked: &Asked) -> rusqlite::Resu
             plan.empty = lanes::empty(&moment, asked.most)?;
         }
     }
-    plan.application = plan.count() < u64::from(asked.most) && application::may_go(&moment, asked.before)?;
+    plan.application =
+        plan.count() < u64::from(asked.most) && application::may_go(&moment, asked.before, asked.why.above())?;
     let everywhere = lanes::places_of(&moment, &[CATALOG.to_owned()])?.everywhere(LaneId::Catalog, &asked.configured);
     if let Some(through) = everywhere
         && catalog::has_deleted(&moment, through)?
@@ -121,7 +122,7 @@ pub(super) fn carry_out(connection: &Connection, asked: &Asked, plan: &Plan) -> 
         empty.push(lane.clone());
     }
     let left = u64::from(asked.most).saturating_sub(trimmed.transactions);
-    let application = application::trim(connection, asked.before, left)?;
+    let application = application::trim(connection, asked.before, asked.why.above(), left)?;
     trimmed.transactions += application.transactions;
     trimmed.bytes += application.bytes;
     if let Some(through) = plan.forget {

@@ -14,6 +14,7 @@ use crate::current::Current;
 use crate::executor::{Holds, RecordWrites, ResourceLimits, Resources};
 use crate::ids::{InstanceName, LaneId};
 use crate::instance::{HealthOptions, InstanceOptions, InstanceUrl, Registry, Timeouts, Trust, UpstreamHeaders};
+use crate::journal::retention::{ApplicationQuota, RetentionOptions};
 use crate::journal::sqlite::SqliteStore;
 use crate::journal::{Journal, JournalOptions, ReadError};
 use crate::order::{Board, MergeLimits};
@@ -131,7 +132,9 @@ impl Fixture {
         };
         let requests = Resources::new(Arc::clone(&store) as _, 1, Arc::clone(&self.late_writes), &limits);
         let (journal, _never_run) = Journal::open(Arc::clone(&store) as _, JournalOptions::default());
-        let parts = CoreParts { registry, store, lease: Arc::clone(&self.lease), journal, requests };
+        let applications = ApplicationQuota::new(Current::new(RetentionOptions::default()));
+        let lease = Arc::clone(&self.lease);
+        let parts = CoreParts { registry, store, lease, journal, applications, requests };
         let (core, work) = Core::new(
             Restored {
                 board,

@@ -1,6 +1,7 @@
 //! A store that does what a test tells it.
 
 use super::*;
+use crate::journal::ApplicationUse;
 
 /// What the store does with the next commit.
 pub(super) enum Plan {
@@ -148,8 +149,12 @@ impl Store for Fake {
         Err(ReadError::new("not asked here"))
     }
 
-    async fn application_bytes(&self) -> Result<u64, ReadError> {
+    async fn application_use(&self) -> Result<ApplicationUse, ReadError> {
         unreachable!("retention does not run")
+    }
+
+    async fn application_bytes_of(&self, _: &str) -> Result<u64, ReadError> {
+        unreachable!("no operation begins")
     }
 
     async fn used_bytes(&self, _: u64) -> Result<u64, ReadError> {
@@ -199,6 +204,7 @@ fn row(draft: &Draft, seq: Seq) -> TransactionRow {
         completed_at: None,
         client_session: None,
         client_ip: None,
+        client: None,
         user_identifier: None,
     }
 }

@@ -248,6 +248,7 @@ pub(in crate::journal::postgres) fn transaction(row: &Row) -> Result<Transaction
         completed_at: moment_if_any(row, "completed_at")?,
         client_session: optional(row, "client_session")?,
         client_ip: optional(row, "client_ip")?,
+        client: optional(row, "client")?,
         user_identifier: optional(row, "user_identifier")?,
     })
 }

@@ -21,15 +21,15 @@ static BEGIN: LazyLock<String> = LazyLock::new(|| {
     WITH given AS (
         SELECT (SELECT last_seq FROM chroma_edge.journal) - $1 + d.place AS seq, d.*
         FROM unnest($2::uuid[], $3::text[], $4::text[], $5::bytea[], $6::bytea[], $7::bigint[], $8::timestamptz[],
-            $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::bytea[])
+            $9::text[], $10::text[], $11::text[], $12::text[], $13::text[], $14::text[], $15::bytea[])
             WITH ORDINALITY AS d (id, tenant, key, digest, fingerprint, bytes, created_at, method, path, session, ip,
-                user_identifier, body, place)
+                client, user_identifier, body, place)
     ),
     inserted AS (
         INSERT INTO chroma_edge.transactions (seq, transaction_id, client_tenant, client_key, client_digest, fingerprint,
-            lane, kind, bytes, status, created_at, method, path, client_session, client_ip, user_identifier)
+            lane, kind, bytes, status, created_at, method, path, client_session, client_ip, client, user_identifier)
         SELECT seq, id, tenant, key, digest, fingerprint, 'application', 'application', bytes, {attempting}, created_at,
-            method, path, session, ip, user_identifier
+            method, path, session, ip, client, user_identifier
         FROM given ORDER BY seq
         ON CONFLICT DO NOTHING RETURNING seq
     )
@@ -104,16 +104,18 @@ fn begin<'a>(begun: &[&'a ApplicationDraft], given: i64) -> Query<'a> {
         all(begun, |draft| stored(&draft.path)),
         all(begun, |draft| draft.client_session.as_deref().map(stored)),
         all(begun, |draft| draft.client_ip.as_deref().map(stored)),
+        all(begun, |draft| stored(&draft.client)),
         all(begun, |draft| draft.user_identifier.as_deref().map(stored)),
         all(begun, |draft| Plain(draft.body.clone())),
     )
 }
 
-/// Removes up to so many that ended before then, with their bodies. They hold nothing back, and nothing holds them.
+/// Removes up to so many that ended before then, of clients whose operations take more than so much, with their bodies. They hold nothing back, and nothing holds them.
 pub(in crate::journal::postgres) const TRIM: &str = "
     WITH old AS (
         SELECT seq FROM chroma_edge.transactions
-        WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < $1 LIMIT $2
+        WHERE lane = 'application' AND completed_at IS NOT NULL AND completed_at < $1
+            AND client IN (SELECT u.client FROM chroma_edge.application_use AS u WHERE u.bytes > $3) LIMIT $2
     ),
     removed AS (DELETE FROM chroma_edge.transactions AS t USING old WHERE t.seq = old.seq RETURNING t.seq,
         t.bytes + coalesce(pg_column_size(t.answer_body), 0) + 600 AS bytes),

@@ -4,10 +4,11 @@ use super::lanes;
 use super::read::failed;
 use crate::ids::InstanceName;
 use crate::journal::names::lane_named;
-use crate::journal::postgres::codec::row::{count, get, number, unsigned};
+use crate::journal::postgres::codec::row::{count, get, number, text, unsigned};
+use crate::journal::postgres::codec::text::stored;
 use crate::journal::postgres::connection::connect::Exclusive;
 use crate::journal::postgres::trim::{WITH_TRANSACTIONS, rows};
-use crate::journal::{APPLICATION_BYTES, HeldLane, ROW_BYTES, ReadError};
+use crate::journal::{ApplicationUse, ClientUse, HeldLane, ROW_BYTES, ReadError};
 
 /// What the tables occupy, room for new rows included.
 const OCCUPIED: &str = "SELECT coalesce(sum(pg_total_relation_size(oid)), 0)::bigint AS bytes FROM pg_class
@@ -36,10 +37,23 @@ pub(in crate::journal::postgres) async fn used_bytes(session: &Exclusive, limit:
     unsigned(&taken, "bytes")
 }
 
-/// See [`crate::journal::Store::application_bytes`].
-pub(in crate::journal::postgres) async fn application_bytes(session: &Exclusive) -> Result<u64, ReadError> {
-    let sql = "SELECT bytes + operations * $1::bigint AS bytes FROM chroma_edge.application_use";
-    unsigned(&session.query_one(sql, &[&count(APPLICATION_BYTES)]).await.map_err(failed)?, "bytes")
+/// See [`crate::journal::Store::application_use`].
+pub(in crate::journal::postgres) async fn application_use(session: &Exclusive) -> Result<ApplicationUse, ReadError> {
+    let sql = "SELECT client, bytes, (SELECT sum(bytes) FROM chroma_edge.application_use)::bigint AS sum
+        FROM chroma_edge.application_use ORDER BY bytes DESC LIMIT 1";
+    let Some(row) = session.query_opt(sql, &[]).await.map_err(failed)? else { return Ok(ApplicationUse::default()) };
+    let largest = ClientUse { client: text(&row, "client")?, bytes: unsigned(&row, "bytes")? };
+    Ok(ApplicationUse { bytes: unsigned(&row, "sum")?, largest: Some(largest) })
+}
+
+/// See [`crate::journal::Store::application_bytes_of`].
+pub(in crate::journal::postgres) async fn application_bytes_of(
+    session: &Exclusive,
+    client: &str,
+) -> Result<u64, ReadError> {
+    let sql = "SELECT bytes FROM chroma_edge.application_use WHERE client = $1";
+    let found = session.query_opt(sql, &[&stored(client)]).await.map_err(failed)?;
+    found.map_or(Ok(0), |row| unsigned(&row, "bytes"))
 }
 
 /// See [`crate::journal::Store::held`].
