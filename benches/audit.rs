@@ -42,6 +42,7 @@ fn draft(lane: LaneId, number: u64) -> Draft {
         client_ip: None,
         user_identifier: None,
         trace_context: None,
+        instead_of: None,
     }
 }
 

@@ -44,6 +44,7 @@ fn draft(lane: LaneId, body: Bytes) -> Draft {
         client_ip: None,
         user_identifier: None,
         trace_context: None,
+        instead_of: None,
     }
 }
 

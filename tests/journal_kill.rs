@@ -43,6 +43,7 @@ fn draft() -> Draft {
         client_ip: None,
         user_identifier: None,
         trace_context: None,
+        instead_of: None,
     }
 }
 

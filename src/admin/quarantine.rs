@@ -3,6 +3,8 @@
 //! It decides no quarantine: those of writes are the board's, those of reads the proxy's. A write that is sent again is a
 //! new transaction at its lane's end: in its old place an old delete would remove newer records.
 
+use std::sync::Arc;
+
 use http::Method;
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -13,7 +15,9 @@ use crate::chroma::{EdgeAnswer, ErrorName};
 use crate::clock::Timestamp;
 use crate::coordinator::intent;
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq, TransactionId, shown};
-use crate::journal::{AppendError, ClientKey, Draft, QuarantineRow, Request, Resolution, TransactionRow};
+use crate::journal::{
+    AppendError, ClientKey, Draft, Judge, Judgement, QuarantineRow, Request, Resolution, TransactionRow,
+};
 use crate::order::{Case, CaseState, Input, Kind, LaneState, Profile, Vouching};
 use crate::proxy::{Guard, Policy, read_case};
 use crate::web::{PageRequest, Reply};
@@ -37,6 +41,10 @@ struct Body {
 
 fn unavailable(why: &str) -> Reply {
     refused(503, ErrorName::InternalError, "journal_unavailable", why)
+}
+
+fn unknown(why: &str) -> Reply {
+    refused(404, ErrorName::NotFoundError, "unknown_quarantine", why)
 }
 
 fn done(id: &str, action: Action, again: Option<TransactionId>) -> Reply {
@@ -75,6 +83,7 @@ fn again(row: &QuarantineRow, request: Request, lane: LaneId) -> Draft {
         client_ip: row.transaction.client_ip.clone(),
         user_identifier: row.transaction.user_identifier.clone(),
         trace_context: None,
+        instead_of: Some(row.transaction.seq),
     }
 }
 
@@ -206,8 +215,7 @@ impl Admin {
             let text = "Expected {\"action\": \"retry\" | \"discard\" | \"lift\"}";
             return refused(400, ErrorName::InvalidArgumentError, "bad_body", text);
         };
-        let unknown =
-            || refused(404, ErrorName::NotFoundError, "unknown_quarantine", "Nothing with this id is quarantined");
+        let unknown = || unknown("Nothing with this id is quarantined");
         if let Some(case) = self.vouch.cases().into_iter().find(|case| read_case(case.id) == id) {
             if action == Action::Retry {
                 let text = "A read is sent again by its client: {\"action\": \"lift\"} allows that";
@@ -229,30 +237,49 @@ impl Admin {
         let transaction = &row.transaction;
         let (id, seq) = (transaction.transaction_id.to_string(), transaction.seq);
         let Some(lane) = transaction.lane else { return unavailable("the transaction has no lane") };
-        let again = match action {
-            Action::Retry => match self.same_write(&row, lane, page).await {
-                Ok(again) => Some(again),
+        let new = match action {
+            Action::Retry => match self.send_again(&row, lane, page).await {
+                Ok(new) => Some(new),
                 Err(reply) => return reply,
             },
-            Action::Discard | Action::Lift => None,
+            Action::Discard | Action::Lift => {
+                self.core.step(Input::Lift { lane, seq });
+                None
+            }
         };
-        // Its class is allowed before it is journaled again: else the new one would be quarantined for its class, unsent. A
-        // crash in between discards it.
-        self.core.step(Input::Lift { lane, seq });
         if action == Action::Lift {
             self.compare_lost_copies(transaction);
         }
-        let new = again.as_ref().map(|(draft, _)| draft.transaction_id);
-        if let Some((draft, guard)) = again {
-            // What it would delete may have changed since it was judged, as for every other write.
-            let (judge, refusal) = guard.and_then(|guard| guard.at_its_place(&self.core)).unzip();
-            if let Err(error) = self.core.journal().append_judged(draft, judge).await {
-                let refusal = refusal.as_ref().and_then(|refusal| refusal.get());
-                return refusal.map_or_else(|| not_sent_again(&error), |failure| failure.answer().into());
-            }
-        }
         tracing::info!(transaction = %id, ?action, "an operator has dealt with a quarantined write");
         done(&id, action, new)
+    }
+
+    /// Journals it again. It is lifted in the same commit, so that it is lost by no refusal and by no crash: until then it stays
+    /// quarantined.
+    async fn send_again(&self, row: &QuarantineRow, lane: LaneId, page: &PageRequest) -> Result<TransactionId, Reply> {
+        let (draft, guard) = self.same_write(row, lane, page).await?;
+        let new = draft.transaction_id;
+        // What it would delete may have changed since it was judged, as for every other write.
+        let (judge, refusal) = guard.and_then(|guard| guard.at_its_place(&self.core)).unzip();
+        let judge = self.while_quarantined(lane, row.transaction.seq, judge);
+        self.core.journal().append_judged(draft, Some(judge)).await.map_err(|error| {
+            let refusal = refusal.as_ref().and_then(|refusal| refusal.get());
+            refusal.map_or_else(|| not_sent_again(&error), |failure| failure.answer().into())
+        })?;
+        Ok(new)
+    }
+
+    /// At its place in the order nobody else has dealt with it: two operators who send it again send it once.
+    fn while_quarantined(&self, lane: LaneId, seq: Seq, judge: Option<Judge>) -> Judge {
+        let core = Arc::clone(&self.core);
+        Box::new(move || {
+            let is_quarantined = core.board().quarantined().any(|(held, entry, _)| (held, entry) == (lane, seq));
+            match judge {
+                _ if !is_quarantined => Judgement::Decline,
+                Some(judge) => judge(),
+                None => Judgement::Commit,
+            }
+        })
     }
 
     fn compare_lost_copies(&self, transaction: &TransactionRow) {
@@ -272,8 +299,7 @@ impl Admin {
     ) -> Result<(Draft, Option<Guard>), Reply> {
         let found = self.core.store().requests(&[row.transaction.seq]).await;
         let found = found.map_err(|error| unavailable(&error.to_string()))?;
-        let missing = || refused(404, ErrorName::NotFoundError, "unknown_quarantine", "Its body is no longer stored");
-        let request = found.into_iter().next().ok_or_else(missing)?;
+        let request = found.into_iter().next().ok_or_else(|| unknown("Its body is no longer stored"))?;
         let policy = {
             let options = self.options.get();
             Policy { protection: options.earlier.protection.clone(), reset: options.earlier.reset }
@@ -287,12 +313,11 @@ impl Admin {
 fn not_sent_again(error: &AppendError) -> Reply {
     match error {
         AppendError::InDoubt(_) => unavailable(
-            "Its class is allowed again, but the journal did not say in time whether it has the write: look for it among \
-             the transactions",
+            "The journal did not say in time whether it has the write: if it has, the write is no longer quarantined, but \
+             among the transactions",
         ),
-        error => unavailable(&format!(
-            "Its class is allowed again, but the write was not journaled: let the application send it again ({error})"
-        )),
+        AppendError::Declined => unknown("It was dealt with meanwhile"),
+        error => unavailable(&format!("The write was not journaled, and is still quarantined: try again ({error})")),
     }
 }
 

@@ -60,6 +60,7 @@ pub(crate) fn adoption_draft(adoption: &Adoption) -> Draft {
         client_ip: None,
         user_identifier: None,
         trace_context: None,
+        instead_of: None,
     }
 }
 

@@ -468,6 +468,10 @@ impl DurableSink for Core {
         let mut submissions = Vec::with_capacity(entries.len());
         let mut awaited = Vec::with_capacity(entries.len());
         for Appended { seq, draft } in entries {
+            // First: else it would be quarantined for its class, unsent.
+            if let Some(quarantined) = draft.instead_of {
+                self.step(Input::Lift { lane: draft.lane, seq: quarantined });
+            }
             let (ack_policy, trace) = self.tickets().number(draft.transaction_id, seq);
             let intent = intent::of(draft.profile.kind, &draft.method, &draft.path, &draft.body);
             submissions.push(Submission { seq, lane: draft.lane, profile: draft.profile, intent, ack_policy });

@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use crate::clock::Timestamp;
-use crate::ids::{LaneId, TraceContext, TransactionId};
+use crate::ids::{LaneId, Seq, TraceContext, TransactionId};
 use crate::order::{AckPolicy, Profile, Vouching};
 
 /// A write about to be journaled. Secrets (Authorization, X-Chroma-Token, cookies) are never part of it.
@@ -25,6 +25,8 @@ pub struct Draft {
     pub user_identifier: Option<String>,
     /// The span of the client's request, for what is done for the write later; `None` while nothing is traced.
     pub trace_context: Option<TraceContext>,
+    /// The quarantined entry of the same lane in whose stead it comes: that one is lifted in the same commit, or neither is done.
+    pub instead_of: Option<Seq>,
 }
 
 /// An id that a client brought for its write, and what it brought it for.

@@ -86,12 +86,8 @@ pub fn prepare(
     }
     let Identity { id: transaction_id, key, brought } = request.identity;
     let profile = vouched(profile, shape.as_ref(), vouch, &key);
-    let ack_policy = match (&brought, profile.vouching) {
-        (None, Vouching::Vouched) => AckPolicy::Applied,
-        // So that it can still be quarantined: no client was answered that it is applied.
-        (Some(_), _) | (None, Vouching::Unvouched) => AckPolicy::Durable,
-    };
     let key_origin = if brought.is_some() { KeyOrigin::Client } else { KeyOrigin::Edge };
+    let ack_policy = ack_policy(key_origin, profile.vouching);
     let user = header("x-user-id").map(idempotency_key::shortened).or(request.principal.name());
     let draft = Draft {
         transaction_id,
@@ -107,8 +103,17 @@ pub fn prepare(
         user_identifier: user.map(str::to_owned),
         body: request.body,
         trace_context: None,
+        instead_of: None,
     };
     Ok(Preparation::Journal(Box::new(Prepared { draft, ack_policy, key_origin, shape, guard })))
+}
+
+fn ack_policy(key_origin: KeyOrigin, vouching: Vouching) -> AckPolicy {
+    match (key_origin, vouching) {
+        (KeyOrigin::Edge, Vouching::Vouched) => AckPolicy::Applied,
+        // So that it can still be quarantined: no client was answered that it is applied.
+        (KeyOrigin::Client, _) | (KeyOrigin::Edge, Vouching::Unvouched) => AckPolicy::Durable,
+    }
 }
 
 /// The profile with what is known of such requests. What is not vouched for goes alone.

@@ -36,6 +36,6 @@ pub mod workload;
 pub use chroma::ChromaServer;
 pub use cluster::Cluster;
 pub use content::Content;
-pub use edge::Edge;
+pub use edge::{Builder, Edge};
 pub use relay::Relay;
 pub use supervised::Supervised;

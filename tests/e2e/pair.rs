@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use testkit::cluster::{CATCH_UP, add, create};
 use testkit::http::Client;
 use testkit::place::wait_for;
-use testkit::{Edge, Relay, Supervised};
+use testkit::{Builder, Edge, Relay, Supervised};
 
 /// A server is back after that.
 const PAUSE: Duration = Duration::from_millis(400);
@@ -51,10 +51,15 @@ impl Pair {
 
     /// As [`Pair::start`], with a relay in front of each server.
     pub fn relayed() -> (Pair, Vec<Relay>) {
+        Self::relayed_with(|edge| edge)
+    }
+
+    /// As [`Pair::relayed`], with an edge configured like this, too.
+    pub fn relayed_with(configure: impl FnOnce(Builder) -> Builder) -> (Pair, Vec<Relay>) {
         let servers = [Supervised::fresh(PAUSE), Supervised::fresh(PAUSE)];
         let relays: Vec<Relay> = servers.iter().map(|server| Relay::to(server.client())).collect();
         let edge = relays.iter().fold(Edge::builder(), |edge, relay| edge.instance_url(&relay.url()));
-        let edge = edge.config("  quarantine: { wait: 4s }\n  heal: { enabled: true }").start();
+        let edge = configure(edge.config("  quarantine: { wait: 4s }\n  heal: { enabled: true }\n")).start();
         edge.announce("diverged");
         (Pair { edge, servers }, relays)
     }

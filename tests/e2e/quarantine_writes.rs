@@ -6,7 +6,10 @@ use std::time::{Duration, Instant};
 use serde_json::{Value, json};
 
 use testkit::cluster::{CATCH_UP, add, create};
+use testkit::commit_link::{AtCommit, CommitLink};
 use testkit::http::{Answer, Client, DEFAULT, record_path};
+use testkit::place::wait_for;
+use testkit::postgres::Postgres;
 use testkit::{Relay, Supervised};
 
 use crate::bystanders::Bystanders;
@@ -202,4 +205,69 @@ fn a_quarantined_write_that_is_sent_again_is_judged_anew() {
     let again = answer["transaction_id"].as_str().expect("an id").to_owned();
     client.get(&format!("/transaction/safety/transaction/{again}?wait=30")).expect(200);
     client.get(&format!("{DEFAULT}/collections/renamed")).expect(200);
+}
+
+/// How many quarantined writes there are.
+#[track_caller]
+fn quarantined(client: &Client) -> usize {
+    client.get("/admin/quarantine").expect(200).json()["writes"].as_array().map_or(0, Vec::len)
+}
+
+/// Sends a write again while another one is about to become durable: what is judged first cannot know of that.
+#[track_caller]
+fn behind(
+    link: &CommitLink,
+    client: &Client,
+    first: impl FnOnce() -> Answer + Send,
+    again: impl FnOnce() -> Answer + Send,
+) -> [Answer; 2] {
+    link.at_commit(AtCommit::Keep);
+    std::thread::scope(|scope| {
+        let first = scope.spawn(first);
+        wait_for("the first commit", CATCH_UP, || (!link.awaits_commit()).then_some(()));
+        let again = scope.spawn(again);
+        wait_for("the second one behind it", CATCH_UP, || {
+            let page = client.get("/metrics").expect(200).text();
+            page.lines().any(|line| line == "chroma_edge_journal_queue 1").then_some(())
+        });
+        link.release();
+        [first, again].map(|one| one.join().expect("an answer"))
+    })
+}
+
+/// It is given up by an operator's word alone: not by a refusal, nor by another operator who was faster.
+#[test]
+fn a_quarantined_write_that_is_refused_at_its_place_stays_quarantined() {
+    let postgres = Postgres::fresh();
+    let link = CommitLink::to(postgres.port());
+    let (pair, relays) = Pair::relayed_with(|edge| {
+        edge.postgres(&postgres.url_at(link.port())).config("  protection: { collections: [global] }")
+    });
+    let client = pair.edge.client();
+    let id = pair.create_things(&client);
+    let path = format!("{DEFAULT}/collections/{id}");
+    pair.arm(&relays);
+    let keys: serde_json::Map<String, Value> = (0..300).map(|n| (format!("{MARK}{n}"), json!(n))).collect();
+    let body = json!({ "new_name": "renamed", "new_metadata": keys });
+    survive(&pair, &client, &("PUT", path.clone(), body), &id, [0, 2]);
+    relays.iter().for_each(Relay::deadly_no_more);
+    pair.edge.wait_until_in_sync(CATCH_UP);
+    let listed = client.get("/admin/quarantine").expect(200).json();
+    let page = format!("/admin/quarantine/{}", listed["writes"][0]["id"].as_str().expect("an id"));
+    let retry = |client: &Client| client.post(&page, &json!({ "action": "retry" }));
+    let held = quarantined(&client);
+
+    let rename = || client.call("PUT", &path, &json!({ "new_name": "global" }));
+    let [renamed, refused] = behind(&link, &client, rename, || retry(&client));
+    renamed.expect(200);
+    assert_eq!(refused.expect(403).json()["reason"], "protected");
+    assert_eq!(quarantined(&client), held, "a refusal lifts nothing");
+
+    let confirming = client.with_header("chroma-edge-confirm", "global");
+    let [sent, late] = behind(&link, &client, || retry(&confirming), || retry(&confirming));
+    assert_eq!(late.expect(404).json()["reason"], "unknown_quarantine");
+    let again = sent.expect(200).json()["transaction_id"].as_str().expect("an id").to_owned();
+    client.get(&format!("/transaction/safety/transaction/{again}?wait=30")).expect(200);
+    client.get(&format!("{DEFAULT}/collections/renamed")).expect(200);
+    assert_eq!(quarantined(&client), held - 1);
 }

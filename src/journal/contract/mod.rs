@@ -125,6 +125,7 @@ pub(crate) fn draft(lane: LaneId, body: &'static str) -> Draft {
         client_ip: Some("127.0.0.1".to_owned()),
         user_identifier: Some("someone".to_owned()),
         trace_context: TraceContext::parse(TRACE),
+        instead_of: None,
     }
 }
 

@@ -14,7 +14,7 @@ use super::interface::{AppendError, Appended, Committed, DurableSink};
 use super::queue::{Facts, Queue, Taken, Waiting};
 use crate::clock;
 use crate::ids::{Seq, TransactionId};
-use crate::journal::{Batch, CommitError, Draft, Lookup, ReadError, Store};
+use crate::journal::{Batch, CommitError, Draft, Fact, Lookup, ReadError, Store};
 use crate::lasting::Lasting;
 
 /// The first pause after a failure, and the longest. Appends wait during it as well, so it is at most a quarter of
@@ -56,10 +56,7 @@ pub(super) struct Committer {
 impl Commits for Committer {
     async fn commit(&self, mut taken: Taken) -> Next {
         loop {
-            let batch = Batch {
-                appends: taken.appends.iter().map(|waiting| waiting.draft.clone()).collect(),
-                facts: taken.facts.iter().flat_map(|group| group.facts.iter().cloned()).collect(),
-            };
+            let batch = batch(&taken);
             let began = clock::now();
             let outcome = self.store.commit(batch).await;
             // A key that is taken is a client's repetition, not a failure of the journal.
@@ -226,6 +223,14 @@ impl Committer {
         }
         Ok(found)
     }
+}
+
+/// What is committed of it: with the facts, what the appends come in the stead of.
+fn batch(taken: &Taken) -> Batch {
+    let appends: Vec<Draft> = taken.appends.iter().map(|waiting| waiting.draft.clone()).collect();
+    let lifted = appends.iter().filter_map(|draft| Some(Fact::Lifted { seq: draft.instead_of? }));
+    let facts = taken.facts.iter().flat_map(|group| group.facts.iter().cloned());
+    Batch { facts: facts.chain(lifted).collect(), appends }
 }
 
 fn recorded(groups: Vec<Facts>) {

@@ -142,3 +142,20 @@ async fn what_is_judged_is_judged_at_its_place_in_the_order() {
     assert_eq!(fixture.received().len(), 3);
     assert_eq!(fixture.journal.append(some()).await, Ok(Seq::new(4)), "the task goes on");
 }
+
+/// What an entry comes in the stead of stays as it is when nothing of the entry is durable.
+#[tokio::test]
+async fn what_an_entry_comes_in_the_stead_of_is_lifted_in_its_commit_or_not_at_all() {
+    let fixture = Fixture::new(options());
+    let instead = |seq| Draft { instead_of: Some(Seq::new(seq)), ..some() };
+    let decline: Judge = Box::new(|| Judgement::Decline);
+    let declined = fixture.journal.append_judged(instead(7), Some(decline)).await;
+    assert_eq!(declined.map(|committed| committed.seq), Err(AppendError::Declined));
+    fixture.store.plan(Plan::Refuse);
+    assert!(matches!(fixture.journal.append(instead(8)).await, Err(AppendError::Unavailable(_))));
+    assert_eq!(fixture.store.facts(), [""; 0]);
+    fixture.store.plan(Plan::DoubtKept);
+    assert_eq!(fixture.journal.append(instead(9)).await, Ok(Seq::new(1)));
+    assert_eq!(fixture.journal.append(instead(10)).await, Ok(Seq::new(2)));
+    assert_eq!(fixture.store.facts(), ["Lifted { seq: Seq(9) }", "Lifted { seq: Seq(10) }"]);
+}
