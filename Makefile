@@ -44,8 +44,8 @@ fuzz: ## mutated bytes into whatever reads bytes of strangers, from a seed: [SEE
 	@FUZZ_SEED=$(or $(SEED),$(FUZZ_SEED)) FUZZ_SECONDS=$(if $(filter command line,$(origin SECONDS)),$(SECONDS)) \
 	cargo test --locked --test fuzz -- as_told --ignored --exact --nocapture
 
-fuzz-guided: ## the same readers, before libFuzzer, which looks for what reaches new code: [SEED=n] [SECONDS=n]
-	@SEED=$(SEED) SECONDS_TO_RUN=$(if $(filter command line,$(origin SECONDS)),$(SECONDS)) scripts/fuzz_guided.sh
+fuzz-guided: ## the same readers, before libFuzzer, which looks for what reaches new code: [TARGET=name] [SEED=n] [SECONDS=n]
+	@FUZZ_TARGET=$(TARGET) SEED=$(SEED) SECONDS_TO_RUN=$(if $(filter command line,$(origin SECONDS)),$(SECONDS)) scripts/fuzz_guided.sh
 
 proof-of-proof: ## rules broken on purpose, and caught: [RULE=name] [STORE=sqlite|postgres], see docs/proof.md
 	@scripts/setup.sh test

@@ -1,9 +1,7 @@
 //! An input of the fuzzer as what a target draws from: a byte for each choice, and bodies up to a separator.
 
 use crate::draw::Draw;
-
-/// What no body of the corpus contains.
-pub const SEPARATOR: u8 = 0x1e;
+use crate::seeds::SEPARATOR;
 
 /// What is left of the input.
 pub struct Guided<'a>(&'a [u8]);

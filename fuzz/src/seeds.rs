@@ -1,34 +1,35 @@
-//! Writes what the fuzzer begins with: each piece of the corpus, for each target that may read it.
-
-#[path = "../../tests/fuzz/corpus.rs"]
-mod corpus;
-#[path = "../../tests/fuzz/draw.rs"]
-mod draw;
-mod guided;
-#[path = "../../tests/fuzz/targets.rs"]
-mod targets;
+//! What the fuzzer begins with: each piece of the corpus, in a folder for each target that may read it.
 
 use std::path::Path;
 
-use corpus::{ANSWERS, CATALOG, CONFIGURATIONS, CREDENTIALS, PATHS, RECORDS};
-use guided::SEPARATOR;
+use crate::corpus::{ANSWERS, CATALOG, CONFIGURATIONS, CREDENTIALS, PATHS, RECORDS};
+use crate::targets::TARGETS;
+
+/// What no body of the corpus contains: it ends a body.
+pub const SEPARATOR: u8 = 0x1e;
 
 /// The choices of a target before its first body. What is left out is the first of each.
 const CHOICES: usize = 3;
 
-fn main() -> std::io::Result<()> {
-    let folder = std::env::args().nth(1).unwrap_or_else(|| "corpus".to_owned());
-    std::fs::create_dir_all(&folder)?;
+/// The folder of a target's seeds, and how `FUZZ_TARGET` names it.
+pub fn folder(target: &str) -> String {
+    target.replace(' ', "-")
+}
+
+/// Writes them.
+pub fn write(folder_of_all: &Path) -> std::io::Result<()> {
     let bodies = [PATHS, RECORDS, CATALOG, ANSWERS, CONFIGURATIONS, CREDENTIALS].concat();
-    for target in 0..targets::TARGETS.len() {
+    for (place, target) in TARGETS.iter().enumerate() {
+        let folder = folder_of_all.join(folder(target.name));
+        std::fs::create_dir_all(&folder)?;
         for (number, body) in bodies.iter().enumerate() {
             for choices in 0..=CHOICES {
-                let mut seed = vec![u8::try_from(target).unwrap_or_default()];
+                let mut seed = vec![u8::try_from(place).unwrap_or_default()];
                 seed.extend(std::iter::repeat_n(1, choices));
                 seed.extend_from_slice(body.as_bytes());
                 seed.push(SEPARATOR);
                 seed.extend_from_slice(body.as_bytes());
-                std::fs::write(Path::new(&folder).join(format!("{target}-{number}-{choices}")), seed)?;
+                std::fs::write(folder.join(format!("{number}-{choices}")), seed)?;
             }
         }
     }
