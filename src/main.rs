@@ -3,6 +3,12 @@
 
 use std::process::ExitCode;
 
+use mimalloc::MiMalloc;
+
+/// A request allocates a few hundred times: docs/decisions/0056-an-allocator.md.
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
+
 fn main() -> ExitCode {
     chroma_edge::cli::run(std::env::args_os(), chroma_edge::server::serve)
 }
