@@ -10,7 +10,7 @@ use percent_encoding::percent_decode_str;
 
 use super::access;
 use super::check::DEFAULT_MERGE_DOCUMENTS;
-use super::file::Raw;
+use super::file::{Notice, Raw};
 use super::mistake::{Ledger, Location};
 use super::tree::{Entry, Node, Value};
 
@@ -184,7 +184,8 @@ impl Environment<'_> {
         }
     }
 
-    /// Runs after DEFAULT_BATCH_SIZE: a cap lowers what the file or that variable says, and never raises it.
+    /// Runs after DEFAULT_BATCH_SIZE: a cap lowers what the file or that variable says, and never raises it. One that lowers
+    /// nothing is not passed over in silence: who sets it may expect that so many documents go into a request.
     fn batch_cap(&mut self) {
         let Some((text, place)) = self.get("MAX_BATCH_SIZE") else { return };
         let Some(cap) = text.parse::<usize>().ok().filter(|cap| *cap > 0) else {
@@ -197,8 +198,16 @@ impl Environment<'_> {
             Some(Value::Scalar(text)) => text.parse::<usize>().ok(),
             _ => Some(DEFAULT_MERGE_DOCUMENTS),
         };
-        if current.is_some_and(|current| current > cap) {
-            self.raw.set(&[LIMITS[0], LIMITS[1], "merge_documents"], cap.to_string(), place);
+        match current {
+            Some(current) if current > cap => {
+                self.raw.set(&[LIMITS[0], LIMITS[1], "merge_documents"], cap.to_string(), place);
+            }
+            Some(current) if current < cap => self.raw.notices.push(Notice(format!(
+                "MAX_BATCH_SIZE={cap} is ignored: it lowers edge.limits.merge_documents, which is {current}, and never \
+                 raises it. Set DEFAULT_BATCH_SIZE, or the key, for larger requests"
+            ))),
+            // As large as it is; or no number, which the check reports.
+            Some(_) | None => {}
         }
     }
 

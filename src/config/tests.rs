@@ -57,7 +57,7 @@ fn the_minimal_file_and_the_production_file_mean_the_same() {
     assert_eq!(format!("{production:#?}"), format!("{minimal:#?}"), "production.yaml must show the defaults");
 }
 
-fn known_keys() -> Vec<mistake::KnownKey> {
+pub(super) fn known_keys() -> Vec<mistake::KnownKey> {
     let ledger = Ledger::default();
     read(TWO, &no_environment, &ledger).unwrap();
     ledger.known()
@@ -336,11 +336,15 @@ fn no_file_is_needed_when_both_addresses_are_set() {
 }
 
 #[test]
-fn the_batch_cap_lowers_and_never_raises() {
-    let merged = |variables: &[(&str, &str)]| with(TWO, variables).unwrap().limits.merge.documents;
-    assert_eq!(merged(&[("MAX_BATCH_SIZE", "50")]), 50);
-    assert_eq!(merged(&[("MAX_BATCH_SIZE", "5000")]), 500);
-    assert_eq!(merged(&[("MAX_BATCH_SIZE", "50"), ("DEFAULT_BATCH_SIZE", "200")]), 50);
+fn the_batch_cap_lowers_and_never_raises_and_it_is_said_when_it_does_nothing() {
+    let merged = |variables: &[(&str, &str)]| {
+        let config = with(TWO, variables).unwrap();
+        (config.limits.merge.documents, config.notices.iter().any(|one| one.0.starts_with("MAX_BATCH_SIZE=")))
+    };
+    assert_eq!(merged(&[("MAX_BATCH_SIZE", "50")]), (50, false));
+    assert_eq!(merged(&[("MAX_BATCH_SIZE", "9999")]), (500, true));
+    assert_eq!(merged(&[("MAX_BATCH_SIZE", "200"), ("DEFAULT_BATCH_SIZE", "50")]), (50, true));
+    assert_eq!(merged(&[("MAX_BATCH_SIZE", "50"), ("DEFAULT_BATCH_SIZE", "200")]), (50, false));
     assert!(mistake(TWO, &[("MAX_BATCH_SIZE", "0")]).starts_with("MAX_BATCH_SIZE: "));
 }
 
