@@ -1,7 +1,10 @@
 //! The program's commands and exit codes, as a shell sees them.
 #![allow(clippy::unwrap_used, reason = "a test may fail by panic")]
 
+use std::collections::BTreeMap;
+
 use assert_cmd::Command;
+use chroma_edge::config::KEYS;
 
 /// The program, free of variables that this shell may have set.
 fn chroma_edge() -> Command {
@@ -26,6 +29,55 @@ fn check_prints_what_is_in_effect() {
     let shown = stdout(chroma_edge().args(["check", "--conf", "conf/minimal.yaml"]).env("READ_REPLICA_RATIO", "0.25"));
     assert!(shown.contains("primary at http://127.0.0.1:8101"), "{shown}");
     assert!(shown.lines().any(|line| line.split_whitespace().eq(["read_replica_ratio", "0.25"])), "{shown}");
+}
+
+/// Sections that are left out as a whole by default, and a secret in each of them.
+const EVERYTHING: &str = r#"
+  promise: with_id
+  heal: { foreign: rebuild }
+  limits: { client_rate: 7, document_bytes: 1MiB }
+  journal: { postgres: "postgres://edge:hidden@db/chroma_edge" }
+  auth:
+    tokens: [{ name: cms, role: admin, sha256: 0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef }]
+  notify: { webhook: { url: "http://a:1/hidden", secret: hidden-0123456789abcdef } }
+  traces: { endpoint: "http://a:2/hidden", headers: { token: hidden } }
+"#;
+
+/// What `check` prints, by key.
+fn printed(command: &mut Command) -> BTreeMap<String, String> {
+    let text = stdout(command);
+    let lines = text.lines().filter_map(|line| line.strip_prefix("  "));
+    lines.map(|line| line.split_once("  ").unwrap()).map(|(key, text)| (key.into(), text.trim().into())).collect()
+}
+
+#[test]
+fn check_prints_every_key_that_there_is_and_no_secret() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("edge.yaml");
+    let minimal = std::fs::read_to_string("conf/minimal.yaml").unwrap();
+    let rows: Vec<&str> = KEYS.iter().map(|(row, _)| *row).filter(|row| !row.is_empty()).collect();
+    let fits = |key: &str, row: &str| key == row || row.ends_with('.') && key.starts_with(row);
+    for more in ["", EVERYTHING] {
+        std::fs::write(&file, format!("{minimal}{more}")).unwrap();
+        let shown = printed(chroma_edge().arg("check").arg("--conf").arg(&file));
+        for row in &rows {
+            assert!(shown.keys().any(|key| fits(key, row)), "{row} is not printed: {shown:#?}");
+        }
+        let own = shown.keys().filter(|key| !key.starts_with("instances[") && key.as_str() != "threads");
+        for key in own {
+            assert!(rows.iter().any(|row| fits(key, row)), "{key} is no key");
+        }
+        assert!(!format!("{shown:?}").contains("hidden") && !format!("{shown:?}").contains("0123456789"), "{shown:#?}");
+        let given = [
+            ("promise", "with_id"),
+            ("heal.foreign", "rebuild"),
+            ("limits.client_rate", "7"),
+            ("limits.document_bytes", "1MiB"),
+        ];
+        for (key, text) in given {
+            assert_eq!(shown[key] == text, !more.is_empty(), "{key}: {}", shown[key]);
+        }
+    }
 }
 
 #[test]

@@ -9,6 +9,7 @@ mod access;
 #[cfg(test)]
 mod access_tests;
 mod check;
+mod effective;
 mod environment;
 mod file;
 #[cfg(test)]

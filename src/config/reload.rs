@@ -137,15 +137,21 @@ pub const KEYS: &[(&str, Effect)] = &[
     ("", Restart),
 ];
 
+/// What stands in place of a value that nobody is shown.
+pub(super) const HIDDEN: &str = "(not shown)";
+
 /// Values that nobody is shown.
-const SECRET: [&str; 5] =
+pub(super) const SECRET: [&str; 5] =
     ["journal.postgres", "notify.webhook.secret", "notify.webhook.url", "traces.endpoint", "traces.headers"];
+
+/// The row about this key; `None` for one above `edge:`.
+pub(super) fn row(key: &str) -> Option<&'static (&'static str, Effect)> {
+    KEYS.iter().find(|row| row.0 == key || (row.0.ends_with('.') && key.starts_with(row.0)))
+}
 
 /// When a new value of this key takes effect.
 pub fn effect(key: &str) -> Effect {
-    let fits = |row: &&(&str, Effect)| row.0 == key || (row.0.ends_with('.') && key.starts_with(row.0));
-    // The last row is for what no other is for.
-    KEYS.iter().find(fits).map_or(Restart, |(_, effect)| *effect)
+    row(key).map_or(Restart, |(_, effect)| *effect)
 }
 
 /// A key with another value.
@@ -276,7 +282,7 @@ fn changed_trace_headers(old: &Config, new: &Config) -> Option<ChangedKey> {
 
 fn shown(key: &str, value: Option<&str>) -> String {
     match value {
-        Some(_) if SECRET.contains(&key) || key.starts_with("auth") => "(not shown)".to_owned(),
+        Some(_) if SECRET.contains(&key) || key.starts_with("auth") => HIDDEN.to_owned(),
         Some(text) => text.to_owned(),
         None => String::new(),
     }
