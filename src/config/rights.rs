@@ -27,7 +27,7 @@ fn holds_secrets(config: &Config) -> bool {
     config.webhook.is_some()
         || config.traces.as_ref().is_some_and(|traces| !traces.headers.is_empty())
         || config.proxy.entrance.gate.asks()
-        || matches!(config.journal.store, JournalStore::Postgres { .. })
+        || matches!(&config.journal.store, JournalStore::Postgres { url } if url.has_password())
         || config.instances.iter().any(|instance| !instance.headers.is_empty())
 }
 
@@ -50,7 +50,16 @@ fn is_open(_path: &Path) -> bool {
 mod tests {
     use std::os::unix::fs::PermissionsExt;
 
+    use super::super::tests::{TWO, with};
     use super::*;
+
+    #[test]
+    fn an_address_without_a_password_is_no_secret() {
+        for (url, expected) in [("postgres://edge@db/journal", false), ("postgres://edge:word@db/journal", true)] {
+            let config = with(&format!("{TWO}  journal: {{ postgres: \"{url}\" }}\n"), &[]).unwrap();
+            assert_eq!(holds_secrets(&config), expected, "{url}");
+        }
+    }
 
     #[test]
     fn a_file_is_open_if_it_and_its_folder_are() {

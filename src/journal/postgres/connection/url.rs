@@ -67,6 +67,11 @@ impl DatabaseUrl {
         Ok(DatabaseUrl { targets, encryption, trusted })
     }
 
+    /// Whether a password stands in it.
+    pub fn has_password(&self) -> bool {
+        self.targets.iter().any(|target| target.get_password().is_some())
+    }
+
     /// What to connect to: one entry per host, to be tried in this order.
     pub(super) fn targets(&self) -> &[Config] {
         &self.targets
