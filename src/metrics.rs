@@ -382,7 +382,9 @@ pub fn request(answered: &Answered<'_>) {
 
 /// What has been counted so far.
 pub fn traffic() -> Traffic {
-    METRICS.as_ref().map(|metrics| metrics.requests.traffic()).unwrap_or_default()
+    let Some(metrics) = METRICS.as_ref() else { return Traffic::default() };
+    let (sent_requests, sent_writes) = metrics.work.sent();
+    Traffic { sent_requests, sent_writes, ..metrics.requests.traffic() }
 }
 
 fn work() -> Option<&'static Work> {

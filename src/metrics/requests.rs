@@ -98,6 +98,10 @@ pub struct Traffic {
     pub failed: u64,
     /// Upper bound in seconds, and how many took at most that long.
     pub within: Vec<(f64, u64)>,
+    /// Requests with writes of records that instances have applied.
+    pub sent_requests: u64,
+    /// The writes in them.
+    pub sent_writes: u64,
 }
 
 /// A request whose answer has ended.

@@ -4,6 +4,8 @@
 
 use std::time::Duration;
 
+use prometheus::core::Collector;
+use prometheus::proto::Metric;
 use prometheus::{Histogram, HistogramVec, IntCounter, IntCounterVec, Result};
 
 use super::families::{Families, SECONDS, SIZES};
@@ -116,6 +118,16 @@ impl Work {
     /// So many spans were given up.
     pub fn spans_dropped(&self, why: SpanDrop, count: u64) {
         self.spans_dropped.with_label_values(&[why.as_str()]).inc_by(count);
+    }
+
+    /// Requests with writes of records that instances have applied, and the writes in them.
+    pub fn sent(&self) -> (u64, u64) {
+        let families = self.merged.collect();
+        let all = families.iter().flat_map(|family| family.get_metric()).map(Metric::get_histogram);
+        // Counted by ones: exact far beyond any process's life.
+        all.fold((0, 0), |(requests, writes), one| {
+            (requests + one.get_sample_count(), writes + one.get_sample_sum() as u64)
+        })
     }
 
     /// A write's client was answered that recovery is pending.

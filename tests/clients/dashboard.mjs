@@ -2,7 +2,7 @@
 //
 //   node dashboard.mjs URL        DASHBOARD_SHOTS names a folder for screenshots, if there are to be any
 //
-// In step with what drives it, by lines: says `kill` and `restart`, and reads a line when the replica is down, or back; says
+// In step with what drives it, by lines: says `write`, and reads a line when many writers have written; says `kill` and `restart`, and reads a line when the replica is down, or back; says
 // `stop the edge`, and reads one when it is gone; `seen` at the end. Says `no browser` alone where there is none.
 
 import assert from "node:assert/strict";
@@ -41,6 +41,12 @@ async function watch(browser) {
   assert.match(await browser.run(`document.getElementById("headline").textContent`), /^All data is safe/);
   assert.equal(await browser.run(`document.querySelectorAll("article").length`), 2);
   await shot(browser, "safe.png");
+
+  assert.equal(await browser.run(`document.getElementById("merged").textContent`), "-", "nothing was written");
+  say("write");
+  await heard();
+  await until(browser, `Number(document.getElementById("merged").textContent) > 1`, "writes share requests");
+  await until(browser, `new Set([...document.querySelector("#merged-chart polyline").points].map((one) => one.y)).size > 1`, "and are drawn");
 
   say("kill");
   await heard();

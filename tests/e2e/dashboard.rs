@@ -2,24 +2,41 @@
 
 use serde_json::Value;
 
-use testkit::cluster::{CATCH_UP, Cluster};
+use testkit::cluster::{CATCH_UP, Cluster, add};
 use testkit::http::{Answer, Client, Connection, head};
 use testkit::place::wait_for;
 use testkit::scripts::Dialogue;
 
+const WRITERS: usize = 24;
+const EACH: usize = 20;
+
+/// Writers of one collection, whose writes share requests.
+fn busy(client: &Client, collection: &str) {
+    std::thread::scope(|scope| {
+        for writer in 0..WRITERS {
+            scope.spawn(move || {
+                (0..EACH).for_each(|n| drop(add(client, collection, &format!("{writer}-{n}")).expect(201)))
+            });
+        }
+    });
+}
+
 #[test]
 fn a_person_sees_whether_the_data_is_safe() {
     let mut cluster = Cluster::two();
-    cluster.create("things");
+    let collection = cluster.create("things");
     let mut browser = Dialogue::js("dashboard.mjs", &cluster.edge.url());
     match browser.line().as_str() {
-        "kill" => {}
+        "write" => {}
         "no browser" => {
             eprintln!("skipped: there is no Chromium here");
             return browser.end();
         }
         surprise => panic!("{surprise}:\n{}", browser.until("seen").join("\n")),
     }
+    busy(&cluster.client(), &collection);
+    browser.answer();
+    browser.until("kill");
     cluster.replica().kill();
     browser.answer();
     browser.until("restart");

@@ -133,6 +133,12 @@
     el(id).replaceChildren(shape("polyline", { points: points.join(" ") }));
   };
 
+  // Writes in one request to a server, on the average over these seconds.
+  const merged = (samples) => {
+    const sum = (field) => samples.reduce((all, one) => all + one[field], 0);
+    return sum("sent_requests") ? sum("sent_writes") / sum("sent_requests") : null;
+  };
+
   const table = (headings, rows, empty) => {
     if (!rows.length) return make("p", { className: "quiet", textContent: empty });
     const head = make("tr", {}, ...headings.map((text) => make("th", { scope: "col", textContent: text })));
@@ -185,9 +191,12 @@
     fill(el("numbers"), numbers.map(([name, value]) => make("div", {}, make("dt", { textContent: name }), make("dd", { textContent: value }))));
     say(el("rate"), whole.format(last.requests));
     say(el("slowest"), millis(last.p99_ms));
+    const together = merged(state.samples.slice(-10)); // one second alone would flicker
+    say(el("merged"), together === null ? "-" : together.toFixed(1));
     say(el("waiting"), whole.format(state.pending_writes));
     chart("rate-chart", state.samples, (one) => one.requests);
     chart("slowest-chart", state.samples, (one) => one.p99_ms || 0);
+    chart("merged-chart", state.samples, (one) => merged([one]) || 0);
     chart("waiting-chart", state.samples, (one) => one.pending);
     fill(el("healing"), [table(["Collection", "Where", "Done", "How"], state.healing.map(copy), state.healing_paused ? "Healing is paused." : "None: nothing is being healed.")]);
     say(el("audit"), state.audit ? `Comparing: ${whole.format(state.audit.records)} records so far` : "");

@@ -103,6 +103,8 @@ fn sample(at: Timestamp, before: &Traffic, seen: &Observation) -> Value {
         "p50_ms": since.quantile_millis(0.5),
         "p99_ms": since.quantile_millis(0.99),
         "pending": seen.pending,
+        "sent_requests": since.sent_requests,
+        "sent_writes": since.sent_writes,
     })
 }
 

@@ -12,6 +12,8 @@ impl Traffic {
             answered: self.answered.saturating_sub(before.answered),
             failed: self.failed.saturating_sub(before.failed),
             within: within.collect(),
+            sent_requests: self.sent_requests.saturating_sub(before.sent_requests),
+            sent_writes: self.sent_writes.saturating_sub(before.sent_writes),
         }
     }
 
@@ -39,7 +41,7 @@ mod tests {
     use super::*;
 
     fn traffic(answered: u64, within: &[(f64, u64)]) -> Traffic {
-        Traffic { answered, failed: 0, within: within.to_vec() }
+        Traffic { answered, within: within.to_vec(), ..Traffic::default() }
     }
 
     #[test]
