@@ -196,6 +196,8 @@ fn acts_while_away(client: &Client) {
         (&json!(6), &json!(6)),
         "what the replica lacks stays: {cleaned}"
     );
+    let why = cleaned["message"].as_str().unwrap_or_default();
+    assert!(why.starts_with("5 left: 5 needed by an instance"), "{cleaned}");
 }
 
 #[test]

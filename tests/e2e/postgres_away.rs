@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 use serde_json::json;
 
 use testkit::cluster::{CATCH_UP, add, ids, ids_by_name, timed};
-use testkit::http::{Answer, DEFAULT};
+use testkit::http::{Answer, Client, DEFAULT};
 use testkit::place::wait_for;
 use testkit::postgres::Postgres;
 use testkit::shared::{JOURNAL_TIMEOUT, Shared};
@@ -123,11 +123,25 @@ impl Away {
     }
 }
 
+/// Pages that only read the journal say that they cannot, and nothing about a write; a cleanup, that it has removed nothing.
+fn pages_say_so(client: &Client) {
+    let assert_said = |answer: Answer, said: &str| {
+        let refused = answer.expect(503).json();
+        let message = refused["message"].as_str().unwrap_or_default();
+        assert!(refused["reason"] == "journal_unavailable" && message.starts_with(said), "{refused}");
+    };
+    for page in ["/admin/wal_errors", "/admin/wal_debug"] {
+        assert_said(client.get(page), "This cannot be answered now: ");
+    }
+    assert_said(client.post("/wal/cleanup", &json!({ "max_age_hours": 0 })), "Nothing was removed: ");
+}
+
 #[test]
 fn killed_or_stopped() {
     let mut away = Away::on(Postgres::durable());
     away.shared.postgres.kill();
     away.assert_away("killed");
+    pages_say_so(&away.shared.cluster.client());
     away.shared.postgres.start();
     away.is_back("after-killed");
     away.shared.postgres.signal_all(Signal::SIGSTOP);

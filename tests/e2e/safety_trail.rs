@@ -185,6 +185,8 @@ fn a_cleanup_leaves_ids_that_a_client_may_repeat() {
     assert_eq!(cleaned["deleted_transactions"], 0, "{cleaned}");
     let cleaned = cluster.client().post("/wal/cleanup", &json!({ "max_age_hours": 0 })).expect(200).json();
     assert_eq!(cleaned["deleted_entries"], 0, "{cleaned}");
+    let why = cleaned["message"].as_str().unwrap_or_default();
+    assert!(why.starts_with("2 left: 2 newer than ") && why.contains("idempotency.keep"), "{cleaned}");
     let again = add(&client, &collection, "a").expect(201);
     assert_eq!(again.header("idempotent-replayed"), Some("true"), "{again}");
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::json;
 
+use super::left::{Bound, Left};
 use super::{Refusal, Safety};
 use crate::clock::{self, Timestamp};
 use crate::journal::Trimming;
@@ -56,7 +57,8 @@ impl Safety {
     /// Removes what ended so long ago, as far as retention may and as much as one request does: how many transactions went,
     /// and why no more did. Nothing goes whose id a client may still repeat: it would be executed a second time.
     pub(in crate::admin) async fn remove_older(&self, age: Duration) -> Result<(u64, String), Refusal> {
-        let before = Timestamp::now().before(age.max(self.options.get().keep_ids));
+        let keep = self.options.get().keep_ids;
+        let before = Timestamp::now().before(age.max(keep));
         let registry = self.core.registry();
         let configured: Vec<_> = registry.ids().map(|id| registry.name(id).clone()).collect();
         let deadline = clock::now() + LONGEST;
@@ -64,10 +66,14 @@ impl Safety {
         let message = loop {
             match self.core.store().trim(before, &configured, Trimming::Age, BATCH).await {
                 Ok(trimmed) if trimmed.transactions == 0 => {
-                    break "What is left is newer, or still needed by an instance".to_owned();
+                    let bound = if keep > age { Bound::KeepIds } else { Bound::Asked };
+                    break match Left::count(self.core.store().as_ref(), before).await {
+                        Ok(left) => left.text(before, bound),
+                        Err(error) => format!("What is left could not be counted: {error}"),
+                    };
                 }
                 Ok(trimmed) => deleted += trimmed.transactions,
-                Err(error) if deleted == 0 => return Err(Refusal::JournalUnavailable(error.to_string())),
+                Err(error) if deleted == 0 => return Err(Refusal::NotRemoved(error.to_string())),
                 Err(error) => break format!("Stopped: {error}"),
             }
             if clock::now() >= deadline {

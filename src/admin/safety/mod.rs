@@ -7,6 +7,7 @@ mod actions;
 mod application;
 mod audit_log;
 mod events;
+mod left;
 mod numbers;
 mod query;
 mod refusal;

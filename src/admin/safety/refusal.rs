@@ -27,7 +27,12 @@ pub(in crate::admin) enum Refusal {
     Final,
     /// The id was used for another request.
     Reused,
+    /// What was to be written is not in the journal.
     JournalUnavailable(String),
+    /// What was asked for is in the journal, which does not answer.
+    JournalUnreadable(ReadError),
+    /// A cleanup has removed nothing.
+    NotRemoved(String),
     /// What was asked for may be durable.
     JournalInDoubt(TransactionId),
     /// Applications' own operations take as much of the journal as they may.
@@ -52,6 +57,8 @@ impl Refusal {
             Refusal::AmbiguousId | Refusal::NotAnApplicationOperation | Refusal::Final => 409,
             Refusal::Reused => 422,
             Refusal::JournalUnavailable(_)
+            | Refusal::JournalUnreadable(_)
+            | Refusal::NotRemoved(_)
             | Refusal::JournalInDoubt(_)
             | Refusal::TooManyWait
             | Refusal::TooManyStreams => 503,
@@ -69,7 +76,9 @@ impl Refusal {
             Refusal::NotAnApplicationOperation => "not_an_application_operation",
             Refusal::Final => "transaction_final",
             Refusal::Reused => "transaction_id_reused",
-            Refusal::JournalUnavailable(_) => "journal_unavailable",
+            Refusal::JournalUnavailable(_) | Refusal::JournalUnreadable(_) | Refusal::NotRemoved(_) => {
+                "journal_unavailable"
+            }
             Refusal::JournalInDoubt(_) => "journal_in_doubt",
             Refusal::ApplicationsFull { .. } => "applications_full",
             Refusal::ClientApplicationsFull { .. } => "client_applications_full",
@@ -104,6 +113,8 @@ impl Refusal {
             Refusal::Final => "The transaction has already ended with another status".to_owned(),
             Refusal::Reused => "This transaction id was used for another request".to_owned(),
             Refusal::JournalUnavailable(why) => format!("Nothing was journaled: {why}"),
+            Refusal::JournalUnreadable(error) => format!("This cannot be answered now: {error}"),
+            Refusal::NotRemoved(why) => format!("Nothing was removed: {why}"),
             Refusal::JournalInDoubt(_) => "The journal did not confirm in time".to_owned(),
             Refusal::ApplicationsFull { limit } => format!(
                 "Nothing was journaled: applications' own operations take {limit} bytes, as much as they may \
@@ -126,7 +137,7 @@ impl Refusal {
 
 impl From<ReadError> for Refusal {
     fn from(error: ReadError) -> Self {
-        Refusal::JournalUnavailable(error.to_string())
+        Refusal::JournalUnreadable(error)
     }
 }
 
