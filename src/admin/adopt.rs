@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::Admin;
 use super::refused::{refused, word};
 use crate::audit::Finding;
-use crate::chroma::{EdgeAnswer, ErrorName};
+use crate::chroma::ErrorName;
 use crate::coordinator::Difference;
 use crate::ids::{CollectionId, InstanceId, shown};
 use crate::order::{Evidence, Input, Keeping, LaneState, Obstacle};
@@ -64,7 +64,7 @@ impl Admin {
     /// Takes the operator's word.
     pub(super) async fn on_adopt(&self, request: &PageRequest) -> Reply {
         if request.method != Method::POST {
-            return EdgeAnswer::method_not_allowed("POST").into();
+            return Reply::wrong_method("POST");
         }
         let body = match word::<Body>(&request.body) {
             Ok(body) => body,

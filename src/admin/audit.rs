@@ -8,7 +8,7 @@ use uuid::Uuid;
 use super::Admin;
 use super::refused::{refused, word};
 use crate::audit::{CollectionAudit, Differing, Finding, More, Repair};
-use crate::chroma::{EdgeAnswer, ErrorName};
+use crate::chroma::ErrorName;
 use crate::ids::{CollectionId, Scope, shown};
 use crate::order::{DEFAULT_DATABASE, DEFAULT_TENANT};
 use crate::web::{PageRequest, Reply};
@@ -34,7 +34,7 @@ impl Admin {
         match request.method {
             Method::GET | Method::HEAD => Reply::json(200, self.audits_shown().to_string()),
             Method::POST => self.ask_for_audit(&request.body),
-            _ => EdgeAnswer::method_not_allowed("GET,HEAD,POST").into(),
+            _ => Reply::wrong_method("GET,HEAD,POST"),
         }
     }
 

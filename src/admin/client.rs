@@ -29,7 +29,7 @@ static TAG: LazyLock<String> = LazyLock::new(|| {
 /// The file, or that it has not changed.
 pub(super) fn respond(request: &PageRequest) -> Reply {
     if request.method != Method::GET && request.method != Method::HEAD {
-        return EdgeAnswer::method_not_allowed("GET,HEAD").into();
+        return Reply::wrong_method("GET,HEAD");
     }
     let known = request.headers.get_all(IF_NONE_MATCH).iter().filter_map(|value| value.to_str().ok());
     let mut known = known.flat_map(|value| value.split(',')).map(|tag| tag.trim().trim_start_matches("W/"));

@@ -6,7 +6,6 @@ use http::Method;
 use serde_json::{Value, json};
 
 use super::{Admin, Page};
-use crate::chroma::EdgeAnswer;
 use crate::ids::LaneId;
 use crate::journal::Fault;
 use crate::web::Reply;
@@ -50,7 +49,7 @@ impl Admin {
     /// Forgets a lane's faults: the next start does not halt it. `None`: there is no such lane.
     pub(super) async fn forget_faults(&self, method: &Method, lane: Option<LaneId>) -> Reply {
         if method != Method::DELETE {
-            return EdgeAnswer::method_not_allowed("DELETE").into();
+            return Reply::wrong_method("DELETE");
         }
         let Some(lane) = lane else {
             return Reply::json(404, json!({ "error": "a lane is `catalog` or the id of a collection" }).to_string());

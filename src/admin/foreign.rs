@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::Admin;
 use super::refused::{refused, word};
-use crate::chroma::{EdgeAnswer, ErrorName};
+use crate::chroma::ErrorName;
 use crate::coordinator::ForeignStage;
 use crate::ids::{InstanceId, shown};
 use crate::web::{PageRequest, Reply};
@@ -50,7 +50,7 @@ impl Admin {
     /// Takes the operator's word.
     pub(super) fn on_foreign(&self, request: &PageRequest) -> Reply {
         if request.method != Method::POST {
-            return EdgeAnswer::method_not_allowed("POST").into();
+            return Reply::wrong_method("POST");
         }
         let body = match word::<Body>(&request.body) {
             Ok(body) => body,

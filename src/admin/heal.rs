@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::refused::{refused, word};
 use super::{Admin, Page};
-use crate::chroma::{EdgeAnswer, ErrorName};
+use crate::chroma::ErrorName;
 use crate::heal::{HealPause, HealStage, HealView, HealWay};
 use crate::ids::shown;
 use crate::metrics::Number;
@@ -108,7 +108,7 @@ impl Admin {
             return Reply::from(self.heal_page());
         }
         if request.method != Method::POST {
-            return EdgeAnswer::method_not_allowed("GET,HEAD,POST").into();
+            return Reply::wrong_method("GET,HEAD,POST");
         }
         let Ok(Body { action }) = word(&request.body) else {
             let text = "Expected {\"action\": \"pause\" | \"resume\"}";

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::refused::refused;
 use super::{Admin, DRAIN, Page, SWITCHOVER, UNDRAIN};
-use crate::chroma::{EdgeAnswer, ErrorName};
+use crate::chroma::ErrorName;
 use crate::clock::Timestamp;
 use crate::coordinator::{Drain, DrainStage, Insistence, Span, Sync};
 use crate::ids::{InstanceId, shown};
@@ -157,8 +157,8 @@ impl Admin {
             (SWITCHOVER, &Method::POST) => self.switch_over(request).unwrap_or_else(Reply::from),
             (DRAIN, &Method::POST) => self.drain(request).unwrap_or_else(Reply::from),
             (UNDRAIN, &Method::POST) => self.undrain(request).unwrap_or_else(Reply::from),
-            (UNDRAIN, _) => EdgeAnswer::method_not_allowed("POST").into(),
-            _ => EdgeAnswer::method_not_allowed("GET,HEAD,POST").into(),
+            (UNDRAIN, _) => Reply::wrong_method("POST"),
+            _ => Reply::wrong_method("GET,HEAD,POST"),
         }
     }
 

@@ -41,7 +41,6 @@ use self::dashboard::Dashboard;
 use self::safety::{Query, Refusal, Safety, SafetyPage};
 use self::table::{PageId, Route};
 use crate::audit::AuditReport;
-use crate::chroma::EdgeAnswer;
 use crate::clock;
 use crate::coordinator::Core;
 use crate::current::Current;
@@ -50,7 +49,7 @@ use crate::heal::HealProgress;
 use crate::ids::LaneId;
 use crate::instance::Health;
 use crate::proxy::{Admission, Objects, Vouch};
-use crate::web::{OwnPages, PageAnswer, PageRequest, Reply};
+use crate::web::{OwnPages, PageAnswer, PageRequest, Reply, no_such_page};
 
 pub use self::standby::StandbyPages;
 
@@ -148,9 +147,9 @@ impl OwnPages for Admin {
     }
 
     async fn respond(&self, request: PageRequest) -> PageAnswer {
-        let Some(route) = table::at(&request.path) else { return Reply::from(EdgeAnswer::empty(404)).into() };
+        let Some(route) = table::at(&request.path) else { return Reply::from(no_such_page()).into() };
         if !route.allows(&request.method) {
-            return Reply::from(EdgeAnswer::method_not_allowed(route.methods)).into();
+            return Reply::wrong_method(route.methods).into();
         }
         if let (PageId::Safety, Some(page)) = (route.page, SafetyPage::at(&request.path)) {
             return self.safety.respond(page, &request).await;
@@ -207,7 +206,7 @@ impl Admin {
             PageId::Button => earlier.press(path, self.pending_now()).await?,
             PageId::Reload => reload::respond(self.reload.as_ref(), request).await,
             // Answered by their rooms.
-            PageId::Safety | PageId::Dashboard => EdgeAnswer::empty(404).into(),
+            PageId::Safety | PageId::Dashboard => no_such_page().into(),
         })
     }
 }
@@ -217,7 +216,7 @@ impl From<Page> for Reply {
         match page {
             Page::Json { status, body } => Reply::json(status, body.to_string()),
             Page::Text { content_type, body } => Reply::json(200, body).with(http::header::CONTENT_TYPE, content_type),
-            Page::MethodNotAllowed => crate::chroma::EdgeAnswer::method_not_allowed("GET,HEAD").into(),
+            Page::MethodNotAllowed => Reply::wrong_method("GET,HEAD"),
         }
     }
 }

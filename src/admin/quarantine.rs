@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use super::refused::refused;
 use super::{Admin, Page};
-use crate::chroma::{EdgeAnswer, ErrorName};
+use crate::chroma::ErrorName;
 use crate::clock::Timestamp;
 use crate::coordinator::intent;
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq, TransactionId, shown};
@@ -209,7 +209,7 @@ impl Admin {
     /// What is done about one of them.
     pub(super) async fn on_quarantined(&self, id: &str, request: &PageRequest) -> Reply {
         if request.method != Method::POST {
-            return EdgeAnswer::method_not_allowed("POST").into();
+            return Reply::wrong_method("POST");
         }
         let Ok(Body { action }) = serde_json::from_slice(&request.body) else {
             let text = "Expected {\"action\": \"retry\" | \"discard\" | \"lift\"}";

@@ -8,7 +8,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::refused::{refused, word};
-use crate::chroma::{EdgeAnswer, ErrorName};
+use crate::chroma::ErrorName;
 use crate::web::{PageRequest, Reply};
 
 /// Where it is asked for.
@@ -202,7 +202,7 @@ fn asked(request: &PageRequest) -> Result<Ask, String> {
 
 pub(super) async fn respond(reload: &dyn Reload, request: &PageRequest) -> Reply {
     if request.method != Method::POST {
-        return EdgeAnswer::method_not_allowed("POST").into();
+        return Reply::wrong_method("POST");
     }
     let ask = match asked(request) {
         Ok(ask) => ask,

@@ -23,7 +23,7 @@ pub use self::jwt::{ClaimNames, Issuer, KeyMistake, Keys, Rejected, Rules};
 pub use self::locality::Locality;
 pub use self::names::{Grants, Names};
 pub use self::operations::{Decision, decide, need};
-pub use self::pages::{Need, PAGES, Page, page_need};
+pub use self::pages::{Need, PAGES, Page, is_among_pages, page_need};
 pub use self::principal::Principal;
 pub use self::protection::{CONFIRM, Confirmed, Protection, RESET};
 pub use self::role::Role;

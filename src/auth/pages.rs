@@ -110,6 +110,12 @@ pub fn page_need(method: &str, path: &str) -> Option<Need> {
     listed.map(|page| page.need).or_else(other)
 }
 
+/// Whether the path begins as those of pages do: no server has anything there.
+pub fn is_among_pages(path: &str) -> bool {
+    let segment = path.split('/').nth(1);
+    PAGES.iter().any(|page| page.path.split('/').nth(1) == segment)
+}
+
 fn is_at(template: &str, path: &str) -> bool {
     let (mut parts, mut segments) = (template.split('/'), path.split('/'));
     loop {
@@ -146,6 +152,22 @@ mod tests {
             ("GET", "/transaction/safety/transaction", None),
         ] {
             assert_eq!(page_need(method, path), need, "{method} {path}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_among_the_pages_by_its_first_segment() {
+        for (path, expected) in [
+            ("/admin", true),
+            ("/admin/nothing", true),
+            ("/status/", true),
+            ("/transaction/safety/nothing", true),
+            ("/statusx", false),
+            ("/api/v2/admin", false),
+            ("/", false),
+            ("/docs", false),
+        ] {
+            assert_eq!(is_among_pages(path), expected, "{path}");
         }
     }
 

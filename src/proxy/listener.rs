@@ -21,11 +21,10 @@ use super::receive::refusal;
 use super::respond::internal;
 use super::{Admission, Edge, ProxyOptions, live, respond};
 use crate::auth::page_need;
-use crate::chroma::EdgeAnswer;
 use crate::clock;
 use crate::current::Current;
 use crate::lasting::LastingStates;
-use crate::web::{Denied, Guard, OwnPages, PageAnswer, Transport, harden};
+use crate::web::{Denied, Guard, OwnPages, PageAnswer, Transport, harden, no_such_page};
 use crate::wire::{self, Serving, Visitors};
 
 /// Why there is no edge yet.
@@ -186,7 +185,7 @@ impl Listener {
         let options = self.options.get();
         let guard = Guard::new(&options.hosts, &options.origins);
         let failure = match guard.check(&header.method, &header.uri, &header.headers, transport) {
-            Ok(()) => return self.is_shut(header).then(|| Failure::Chroma(EdgeAnswer::empty(404))),
+            Ok(()) => return self.is_shut(header).then(|| Failure::Chroma(no_such_page())),
             Err(Denied::Host(host)) => Failure::HostNotAllowed(host),
             Err(Denied::Origin(origin)) => Failure::OriginNotAllowed(origin),
         };

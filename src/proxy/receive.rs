@@ -18,10 +18,10 @@ use super::outlet::{Outlet, PIECE, Rest};
 use super::prepare::{OWN_PAGE, PREFLIGHT, label};
 use super::read::{self, Fetched, List, Passing, Plan, Portion, Read, ReadRequest};
 use super::{Edge, discovery, live, respond, spans, stream};
-use crate::auth::{Client, Decision, Need, Principal, Role, decide, need, page_need};
+use crate::auth::{Client, Decision, Need, Principal, Role, decide, is_among_pages, need, page_need};
 use crate::chroma::{self, Operation, route};
 use crate::clock;
-use crate::web::{Connection, PageAnswer, Reply, TRANSACTION_ID, harden};
+use crate::web::{Connection, PageAnswer, Reply, TRANSACTION_ID, harden, no_such_page};
 
 /// What becomes of a request.
 enum Received {
@@ -160,6 +160,9 @@ impl Edge {
         let principal = self.options().entrance.admit(session, needed)?;
         context.principal = Some(principal.clone());
         self.within_rate(session, needed, &principal)?;
+        if !own.starts_with("/api/") && is_among_pages(own) {
+            return Ok(Received::from(closing(no_such_page().into())));
+        }
         match decide(&principal, &operation, own) {
             Decision::Allow => {}
             Decision::Answer(answer) => return Ok(Received::from(closing(answer.into()))),

@@ -18,7 +18,7 @@ pub use self::guard::{Denied, Guard, HostPattern, Hosts, Transport};
 pub use self::hardening::harden;
 pub use self::idempotency_key::KeyHeaders;
 pub use self::page::{CLIENT_SCRIPT, Live, OwnPages, PageAnswer, PageRequest};
-pub use self::reply::{Connection, INSTANCE, REPLAYED, Reply, TRANSACTION_ID};
+pub use self::reply::{Connection, INSTANCE, REPLAYED, Reply, TRANSACTION_ID, no_such_page};
 pub use self::trace::{RequestName, TRACE_ID, TraceId};
 
 /// Whether `POST /api/v2/reset` may reach the instances.

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use http::HeaderMap;
 use http::header::{ALLOW, CONTENT_TYPE, HeaderName, HeaderValue};
 
-use crate::chroma::EdgeAnswer;
+use crate::chroma::{EdgeAnswer, ErrorBody, ErrorName};
 use crate::instance::Answer;
 
 /// The header that names a journaled write.
@@ -34,12 +34,25 @@ pub enum Connection {
     CloseUnlessRead,
 }
 
+/// There is no page of the edge's own at this path. An unknown path of Chroma's API is answered as Chroma does, without a body.
+pub fn no_such_page() -> EdgeAnswer {
+    let text = "The edge has no such page here: /openapi.json names those that there are";
+    EdgeAnswer::error(404, &ErrorBody::new(ErrorName::NotFoundError, text).with_reason("no_such_page"))
+}
+
 impl Reply {
     /// An answer with a JSON body.
     pub fn json(status: u16, body: impl Into<Bytes>) -> Self {
         let mut headers = HeaderMap::new();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         Reply { status, headers, body: body.into(), connection: Connection::Keep }
+    }
+
+    /// The page has these methods, separated by commas, and not the one that was asked for.
+    pub fn wrong_method(allow: &'static str) -> Self {
+        let body = ErrorBody::new(ErrorName::ChromaError, format!("This page has the methods {allow}"));
+        let answer = EdgeAnswer::error(405, &body.with_reason("method_not_allowed"));
+        EdgeAnswer { allow: Some(allow), ..answer }.into()
     }
 
     /// Sets one header; a value that cannot be one is left out.

@@ -9,7 +9,7 @@ use tokio::time::{MissedTickBehavior, interval};
 use super::{PAGE, live, page};
 use crate::admin::Admin;
 use crate::admin::refused::refused;
-use crate::chroma::{EdgeAnswer, ErrorName};
+use crate::chroma::ErrorName;
 use crate::clock::Timestamp;
 use crate::web::{PageAnswer, PageRequest, Reply};
 
@@ -34,7 +34,7 @@ impl Admin {
 
     pub(in crate::admin) async fn on_dashboard(&self, request: &PageRequest) -> PageAnswer {
         if request.method != Method::GET && request.method != Method::HEAD {
-            return Reply::from(EdgeAnswer::method_not_allowed("GET,HEAD")).into();
+            return Reply::wrong_method("GET,HEAD").into();
         }
         if request.path == PAGE {
             return page::document().into();

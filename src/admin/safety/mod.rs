@@ -24,7 +24,6 @@ pub(super) use self::query::Query;
 pub(super) use self::refusal::Refusal;
 pub use self::view::shown_in_event;
 use super::options::AdminOptions;
-use crate::chroma::EdgeAnswer;
 use crate::coordinator::Core;
 use crate::current::Current;
 use crate::events::Hub;
@@ -105,7 +104,7 @@ impl Safety {
 
     pub(super) async fn respond(&self, page: SafetyPage, request: &PageRequest) -> PageAnswer {
         if !page.methods().split(',').any(|method| method == request.method.as_str()) {
-            return Reply::from(EdgeAnswer::method_not_allowed(page.methods())).into();
+            return Reply::wrong_method(page.methods()).into();
         }
         if page == SafetyPage::Events {
             return self.events(request).await.unwrap_or_else(|refusal| Reply::from(&refusal).into());
