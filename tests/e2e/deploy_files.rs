@@ -1,6 +1,8 @@
 //! The files in `deploy/` start the edge that they promise: their variables and configurations, through the real binary, and
 //! addresses that lead to services which are there. What Docker, systemd and Debian make of them is not tried here.
 
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use serde_json::{Value, json};
@@ -61,27 +63,75 @@ fn the_compose_file_starts_an_edge_before_servers_that_it_has() {
     assert_eq!(scraped["honor_labels"], true);
 }
 
-#[test]
-fn the_debian_package_installs_what_exists_and_its_configuration_is_accepted() {
+/// What the Debian package installs: file or files of the repository, where, and with which rights.
+fn debian_assets() -> Vec<Vec<String>> {
     let manifest = read("Cargo.toml");
     let section = manifest.split("[package.metadata.deb]").nth(1).and_then(|rest| rest.split("\n[lints").next());
     let assets = section.expect("the package").split("assets = [").nth(1).expect("assets");
-    let assets: Vec<Vec<&str>> = assets
-        .lines()
-        .filter(|line| line.trim_start().starts_with("[\""))
-        .map(|line| line.split('"').skip(1).step_by(2).collect())
-        .collect();
+    let rows = assets.lines().filter(|line| line.trim_start().starts_with("[\""));
+    rows.map(|line| line.split('"').skip(1).step_by(2).map(str::to_owned).collect()).collect()
+}
+
+/// The documents of the repository that the Debian package installs, by their paths.
+fn installed_documents() -> BTreeSet<PathBuf> {
+    let mut found = BTreeSet::new();
+    for asset in debian_assets().iter().filter(|asset| asset[1].starts_with(DOCUMENTS)) {
+        let source = PathBuf::from(&asset[0]);
+        let folder = source.parent().expect("a folder");
+        match asset[0].strip_suffix("*.md") {
+            None => drop(found.insert(source)),
+            Some(_) => {
+                let entries = place::repository().join(folder).read_dir().expect("a folder");
+                let names = entries.map(|entry| entry.expect("a file").file_name());
+                let names = names.filter(|name| name.to_string_lossy().ends_with(".md"));
+                found.extend(names.map(|name| folder.join(name)));
+            }
+        }
+    }
+    found
+}
+
+const DOCUMENTS: &str = "usr/share/doc/chroma-edge/";
+
+#[test]
+fn the_documents_in_the_debian_package_link_to_each_other() {
+    let installed = installed_documents();
+    assert!(installed.len() > 50, "{installed:?}");
+    for asset in debian_assets().iter().filter(|asset| asset[0].ends_with(".md")) {
+        let folder = Path::new(&asset[0]).parent().expect("a folder").join("");
+        assert_eq!(Path::new(&asset[1]), Path::new(DOCUMENTS).join(folder), "in the folder that it has here");
+    }
+    for document in installed.iter().filter(|path| path.extension().is_some_and(|end| end == "md")) {
+        let text = read(document.to_str().expect("text"));
+        let links = text.split("](").skip(1).filter_map(|rest| rest.split([')', '#']).next());
+        for link in links.filter(|link| !link.is_empty() && !link.contains("://") && !link.contains(' ')) {
+            let mut path = document.parent().expect("a folder").to_path_buf();
+            for part in link.split('/') {
+                match part {
+                    ".." => assert!(path.pop(), "{link}"),
+                    part => path.push(part),
+                }
+            }
+            let is_there = installed.iter().any(|one| one.starts_with(&path));
+            assert!(is_there, "{}: {link} is not in the package", document.display());
+        }
+    }
+}
+
+#[test]
+fn the_debian_package_installs_what_exists_and_its_configuration_is_accepted() {
+    let assets = debian_assets();
     assert!(assets.len() > 5, "{assets:?}");
     for asset in &assets {
-        let there = asset[0].starts_with("target/") || place::repository().join(asset[0]).is_file();
-        assert!(there, "{asset:?}");
+        let path = place::repository().join(asset[0].trim_end_matches("*.md"));
+        assert!(asset[0].starts_with("target/") || path.exists(), "{asset:?}");
     }
     let configuration = place::repository().join("deploy/debian/config.yaml");
     let shown = accepted(&["--conf", configuration.to_str().expect("text")], &[]);
     assert!(shown.contains("/var/lib/chroma-edge/journal.db"), "{shown}");
     let unit = read("deploy/systemd/chroma-edge.service");
     for path in unit.lines().filter(|line| line.starts_with("ExecStart")).flat_map(|line| line.split([' ', '='])) {
-        let installed = |asset: &Vec<&str>| {
+        let installed = |asset: &Vec<String>| {
             let file = asset[0].rsplit('/').next().unwrap_or_default();
             let to = if asset[1].ends_with('/') { format!("/{}{file}", asset[1]) } else { format!("/{}", asset[1]) };
             to == path
