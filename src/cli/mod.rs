@@ -78,7 +78,7 @@ enum Command {
 
 #[derive(Debug, clap::Args)]
 struct Source {
-    /// The YAML file. Not needed when PRIMARY_URL and REPLICA_URL are set.
+    /// The YAML file. Not needed when PRIMARY_URL is set, and REPLICA_URL for a second server.
     #[arg(long, value_name = "FILE")]
     conf: Option<PathBuf>,
 }
