@@ -62,6 +62,7 @@ pub enum Number {
     MemoryShort,
     BatchesReduced,
     JournalReadable,
+    JournalWritable,
     JournalBytes,
     JournalUsedBytes,
     JournalApplicationBytes,
@@ -111,7 +112,7 @@ pub enum Number {
 
 impl Number {
     /// Each with its name and its help.
-    const ALL: [(Number, &str, &str); 72] = [
+    const ALL: [(Number, &str, &str); 73] = [
         (Number::Active, "active", "1 if this edge serves its journal, 0 while it stands by"),
         (Number::LeaseHeld, "lease_held", "1 while this edge may send writes to instances"),
         (Number::PendingWrites, "pending_writes", "Journaled writes that some instance in step has yet to apply"),
@@ -143,6 +144,7 @@ impl Number {
             "How often batch_documents was reduced as memory was short, since the start",
         ),
         (Number::JournalReadable, "journal_readable", "1 if the journal answered when this page was made"),
+        (Number::JournalWritable, "journal_writable", "1 while the journal takes writes, as far as is known"),
         (Number::JournalBytes, "journal_bytes", "Bytes the journal occupies"),
         (Number::JournalUsedBytes, "journal_used_bytes", "Bytes of the journal that count for its limit"),
         (

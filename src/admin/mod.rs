@@ -14,6 +14,7 @@ mod foreign;
 mod heal;
 mod instances;
 mod lag;
+mod journal;
 mod openapi;
 mod options;
 mod pages;
@@ -167,7 +168,7 @@ impl Admin {
         let (earlier, path) = (&self.earlier, &request.path);
         let page = |body: Value| Reply::json(200, body.to_string());
         Ok(match route.page {
-            PageId::Health => self.health().into(),
+            PageId::Health => self.health().await.into(),
             PageId::Live => self.alive().into(),
             PageId::Ready => self.ready().await.into(),
             PageId::Status => {
@@ -199,7 +200,7 @@ impl Admin {
             PageId::CompleteMappings => earlier.complete_mappings(request).await,
             PageId::InstanceList => page(earlier.instances()),
             PageId::InstanceHealth => self.on_instance_health(&route.parameter(path), request),
-            PageId::WalCount => page(earlier.wal_count(self.pending_now()).await),
+            PageId::WalCount => page(Earlier::wal_count(self.pending_now(), self.journal_refusal().await.is_none())),
             PageId::WalErrors => page(earlier.wal_errors().await?),
             PageId::WalDebug => page(earlier.wal_debug(self.pending_now()).await?),
             PageId::Scalability => page(earlier.scalability()),

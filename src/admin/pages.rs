@@ -56,9 +56,11 @@ impl Admin {
     }
 
     /// Ready to serve: some instance may be sent to. 503 if none. `degraded` while an instance is away, while some
-    /// collection has no second copy in step, or while a lane is halted. One instance that is configured alone is what was
-    /// asked for, hence `healthy`: `redundancy` says that nothing is kept twice.
-    pub(super) fn health(&self) -> Page {
+    /// collection has no second copy in step, while a lane is halted, or while the journal takes no writes: reads are served.
+    /// One instance that is configured alone is what was asked for, hence `healthy`: `redundancy` says that nothing is kept
+    /// twice.
+    pub(super) async fn health(&self) -> Page {
+        let journal_writable = self.journal_refusal().await.is_none();
         let registry = self.core.registry();
         let healthy = registry.ids().filter(|id| self.core.is_in_use(*id)).count();
         let all = registry.ids().len();
@@ -75,7 +77,8 @@ impl Admin {
         };
         let status = match healthy {
             0 => "unavailable",
-            some if some < all || redundancy == "incomplete" || !self.core.halted().is_empty() => "degraded",
+            some if some < all || redundancy == "incomplete" => "degraded",
+            _ if !journal_writable || !self.core.halted().is_empty() => "degraded",
             _ => "healthy",
         };
         let body = json!({
@@ -88,6 +91,7 @@ impl Admin {
             "redundancy": redundancy,
             "collections_without_second_copy": single_copies,
             "halted_lanes": self.core.halted().len(),
+            "journal_writable": journal_writable,
             "uptime_seconds": self.started.elapsed().as_secs(),
             "unsupported_instances": self.unsupported(),
             "drained_instances": drained.collect::<Vec<_>>(),
@@ -146,7 +150,7 @@ impl Admin {
     }
 
     pub(super) async fn status(&self) -> Page {
-        let (lags, picture) = (self.earlier.lags().await, self.picture());
+        let (lags, refusal, picture) = (self.earlier.lags().await, self.journal_refusal().await, self.picture());
         let registry = self.core.registry();
         let shown = |(id, lag): (InstanceId, Option<f64>)| {
             let mut shown = self.instance(id, &picture);
@@ -156,7 +160,12 @@ impl Admin {
         let instances: Vec<Value> = registry.ids().zip(lags).map(shown).collect();
         let mut body = json!({
             "role": "active",
-            "journal": { "store": self.store.as_str(), "lease": if self.may_send() { "held" } else { "ended" } },
+            "journal": {
+                "store": self.store.as_str(),
+                "lease": if self.may_send() { "held" } else { "ended" },
+                "writable": refusal.is_none(),
+                "error": refusal,
+            },
             "instances": instances,
             "switchover": self.switchover_shown(),
             "healthy_instances": registry.ids().filter(|id| self.core.is_in_use(*id)).count(),
@@ -365,7 +374,6 @@ impl Admin {
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
         let totals = self.core.store().totals().await;
         let mut gauges = Gauges::default();
-        let capacity = self.core.capacity();
         gauges.instances.extend(registry.ids().map(|id| self.instance_gauges(id, &picture)));
         self.set_lags(&mut gauges).await;
         let (limits, visitors) = (self.admission.limits(), self.admission.visitors());
@@ -381,6 +389,7 @@ impl Admin {
             (Number::RequestsUnderWay, number(self.admission.under_way())),
             (Number::RequestsLimit, number(limits.concurrent_requests)),
             (Number::RequestsWaiting, number(self.admission.waiting())),
+        gauges.numbers.extend(self.journal_numbers(totals.is_ok()).await);
             (Number::WaitingLimit, number(limits.queued_requests)),
             (Number::BufferedBytes, number(self.admission.buffered())),
             (Number::BufferedBytesLimit, number(limits.buffered_bytes)),
@@ -391,15 +400,8 @@ impl Admin {
             (Number::IncomingBodies, number(self.admission.incoming())),
             (Number::IncomingBodiesLimit, number(limits.incoming_bodies)),
             (Number::BodyBytesLimit, number(limits.body_bytes)),
-            (Number::JournalReadable, i64::from(totals.is_ok())),
-            (Number::JournalUsedBytes, count(capacity.used)),
-            (Number::JournalBytesLimit, count(capacity.limit)),
         ];
         gauges.numbers.extend(application_numbers(self.core.applications_quota()));
-        let stats = self.core.journal().stats();
-        gauges.numbers.push((Number::JournalQueue, number(stats.appends_waiting())));
-        gauges.numbers.push((Number::JournalCommits, count(stats.commits())));
-        gauges.numbers.push((Number::JournalFailedCommits, count(stats.commits_failed())));
         gauges.numbers.extend(self.batch_numbers());
         gauges.numbers.extend(self.quarantine_numbers());
         gauges.numbers.extend(cache_numbers(&self.objects));

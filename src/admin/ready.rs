@@ -28,12 +28,12 @@ impl Admin {
     /// Whether a write would be taken.
     pub(super) async fn ready(&self) -> Page {
         let registry = self.core.registry();
-        let why = if self.core.lease().check().is_err() {
-            "this edge may not write: its lease has ended".to_owned()
+        let why = if !self.may_send() {
+            "this edge may not write: its lease has ended, or has yet to begin".to_owned()
+        } else if let Some(why) = self.journal_refusal().await {
+            format!("the journal takes no writes: {why}")
         } else if !registry.ids().any(|id| self.core.is_in_use(id)) {
             "no instance can be reached".to_owned()
-        } else if let Err(error) = self.core.store().faults().await {
-            format!("the journal cannot be read: {error}")
         } else {
             return Page::Json { status: 200, body: json!({ "status": "ready" }) };
         };

@@ -97,9 +97,10 @@ impl Verdict {
 fn told(verdict: Verdict, health: &Value, status: Option<&Value>) -> String {
     let Some(status) = status else {
         return format!(
-            "{}: {} servers in use; which, and more, is shown to a reader's token (--token, CHROMA_EDGE_TOKEN)\n",
+            "{}: {} servers in use{}; which, and more, is shown to a reader's token (--token, CHROMA_EDGE_TOKEN)\n",
             health["status"].as_str().unwrap_or(verdict.as_str()),
             health["healthy_instances"].as_str().unwrap_or("no"),
+            if health["journal_writable"] == false { ", the journal takes no writes" } else { "" },
         );
     };
     let number = |value: &Value| value.as_u64().unwrap_or_default();
@@ -117,6 +118,10 @@ fn told(verdict: Verdict, health: &Value, status: Option<&Value>) -> String {
         number(&status["pending_writes"]),
         number(&status["in_doubt"]),
     );
+    if health["journal_writable"] == false {
+        let why = status["journal"]["error"].as_str().unwrap_or("it does not say why");
+        let _ = writeln!(text, "  the journal takes no writes: {why}");
+    }
     for (count, what) in [
         (number(&status["without_second_copy"]["count"]), "collections without a second copy"),
         (number(&health["halted_lanes"]), "halted lanes"),
@@ -170,6 +175,12 @@ mod tests {
         assert!(text.starts_with("degraded: 1 of 2 servers in use, 3 writes to apply, 0 in doubt\n"), "{text}");
         assert!(text.contains("2 collections without a second copy") && !text.contains("halted"), "{text}");
         assert!(!text.contains("paused"), "{text}");
+        let refused = json!({ "journal": { "writable": false, "error": "the disk is full" } });
+        let refusing = told(Verdict::Degraded, &json!({ "journal_writable": false }), Some(&refused));
+        assert!(refusing.contains("\n  the journal takes no writes: the disk is full\n"), "{refusing}");
+        assert!(!text.contains("journal"), "{text}");
+        let anonymous = told(Verdict::Degraded, &json!({ "status": "degraded", "journal_writable": false }), None);
+        assert!(anonymous.contains(", the journal takes no writes;"), "{anonymous}");
         let paused = json!({ "healing_paused": true });
         assert!(told(Verdict::Healthy, &Value::Null, Some(&paused)).contains("healing is paused"), "and forgotten");
         let last = |name: &str| text.lines().find(|line| line.starts_with(name)).unwrap().to_owned();

@@ -50,6 +50,9 @@ pub trait Store: Send + Sync + 'static {
     /// Durable means flushed: it survives `kill -9` and a power cut.
     async fn commit(&self, batch: Batch) -> Result<Vec<Seq>, CommitError>;
 
+    /// Shows whether a commit would be taken now: makes one that writes, and means nothing.
+    async fn probe(&self) -> Result<(), CommitError>;
+
     /// Everything needed to go on, for these configured instances.
     async fn load(&self, configured: &[InstanceName]) -> Result<Snapshot, ReadError>;
 

@@ -14,7 +14,7 @@ use testkit::http::{Answer, DEFAULT, record_path};
 use testkit::place::wait_for;
 
 /// Another process's transaction on the journal file: nothing else can write to it until this is dropped.
-fn lock(cluster: &Cluster) -> Connection {
+pub fn lock(cluster: &Cluster) -> Connection {
     let other = Connection::open(cluster.edge.journal_path()).expect("the journal");
     other.busy_timeout(Duration::from_secs(10)).expect("a timeout");
     other.execute_batch("BEGIN EXCLUSIVE").expect("the journal's lock");
@@ -117,7 +117,7 @@ fn size(path: PathBuf) -> u64 {
 }
 
 /// Ends the growth of the journal's files, as a full disk does.
-fn fill_up(cluster: &Cluster) {
+pub fn fill_up(cluster: &Cluster) {
     let mut wal = cluster.edge.journal_path().into_os_string();
     wal.push("-wal");
     let written = size(wal.into()).max(size(cluster.edge.journal_path()));

@@ -48,6 +48,7 @@ mod hostile;
 mod huge_lists;
 mod journal_away;
 mod jwt;
+mod journal_told;
 mod late_servers;
 mod limited_delete;
 mod limits;

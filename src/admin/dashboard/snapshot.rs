@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::timeline::Observation;
-use super::verdict::{Facts, LeaseSeen, Seen, Service, verdict};
+use super::verdict::{Facts, JournalSeen, Seen, Service, verdict};
 use crate::admin::Admin;
 use crate::admin::earlier::extend;
 use crate::admin::pages::Picture;
@@ -49,7 +49,7 @@ impl Admin {
             totals.by_status.iter().map(count).collect::<serde_json::Map<_, _>>()
         });
         let capacity = self.core.capacity();
-        let facts = self.facts(picture);
+        let facts = self.facts(picture, self.journal_refusal().await);
         let lags = self.earlier.lags().await;
         let timeline = self.dashboard.timeline();
         let instances: Vec<Value> = registry
@@ -85,7 +85,7 @@ impl Admin {
         })
     }
 
-    fn facts(&self, picture: &Picture) -> Facts {
+    fn facts(&self, picture: &Picture, refusal: Option<String>) -> Facts {
         let registry = self.core.registry();
         let instances = registry.ids().map(|id| {
             let service = if self.core.is_in_use(id) { Service::Serving } else { Service::NotServing };
@@ -93,14 +93,13 @@ impl Admin {
             Seen { name, state: self.state_of(id, picture), service, behind: picture.behind(id) }
         });
         let single_copies = self.core.board().without_second_copy(0).0;
-        let lease = if self.may_send() { LeaseSeen::Held } else { LeaseSeen::Ended };
         Facts {
             instances: instances.collect(),
             collections: picture.collections,
             single_copies,
             pending: picture.pending(),
             halted_lanes: self.core.halted().len(),
-            lease,
+            journal: refusal.map_or(JournalSeen::Writable, JournalSeen::Refusing),
         }
     }
 

@@ -14,7 +14,7 @@ pub(super) struct Facts {
     /// Journaled writes that some instance has yet to apply.
     pub pending: u64,
     pub halted_lanes: usize,
-    pub lease: LeaseSeen,
+    pub journal: JournalSeen,
 }
 
 /// One instance.
@@ -35,12 +35,13 @@ pub(super) enum Service {
     NotServing,
 }
 
-/// Whether this edge may write.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) enum LeaseSeen {
+/// Whether the journal takes writes.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(super) enum JournalSeen {
     #[default]
-    Held,
-    Ended,
+    Writable,
+    /// For this reason it does not.
+    Refusing(String),
 }
 
 /// How safe the data is, best first.
@@ -100,8 +101,9 @@ pub(super) fn verdict(facts: &Facts) -> Verdict {
         let kept = counted(facts.pending, "write waits", "writes wait");
         found.push((Level::Unavailable, format!("No server can be used; {kept} in the journal.")));
     }
-    if facts.lease == LeaseSeen::Ended {
-        found.push((Level::Unavailable, "The journal cannot be written, so writes are refused; reads go on.".into()));
+    if let JournalSeen::Refusing(why) = &facts.journal {
+        let text = format!("The journal cannot be written, so writes are refused; reads go on. It says: {why}");
+        found.push((Level::Unavailable, text));
     }
     if facts.halted_lanes > 0 {
         let lanes = counted(wide(facts.halted_lanes), "collection is", "collections are");
@@ -166,7 +168,10 @@ mod tests {
         let worse = [
             (Level::AtRisk, Facts { single_copies: 1, ..well.clone() }),
             (Level::AtRisk, Facts { halted_lanes: 1, ..well.clone() }),
-            (Level::Unavailable, Facts { lease: LeaseSeen::Ended, ..well.clone() }),
+            (
+                Level::Unavailable,
+                Facts { journal: JournalSeen::Refusing("the disk is full".to_owned()), ..well.clone() },
+            ),
             (Level::Reduced, two(Service::Serving, Service::NotServing)),
             (Level::Unavailable, two(Service::NotServing, Service::NotServing)),
             (Level::Reduced, Facts { instances: vec![seen("a", Service::Serving)], ..well }),

@@ -53,7 +53,7 @@ impl<C: Commits> ExecuteFirst<C> {
     async fn journal_late(&self, mut appends: Vec<Waiting>) -> Next {
         loop {
             let (copies, answers): (Vec<_>, Vec<_>) = appends.iter().map(Waiting::again).unzip();
-            let next = self.inner.commit(Taken { appends: copies, facts: Vec::new() }).await;
+            let next = self.inner.commit(Taken { appends: copies, ..Taken::default() }).await;
             let taken =
                 answers.into_iter().map(|mut answer| matches!(answer.try_recv(), Ok(Err(AppendError::Taken(_)))));
             let left = appends.into_iter().zip(taken).filter(|(_, is_taken)| !is_taken).map(|(waiting, _)| waiting);
@@ -101,7 +101,7 @@ impl Once {
         let last = self.known().last?;
         let are_plain = taken.appends.iter().all(|waiting| is_plain(&waiting.draft));
         let first = last.get() + 1;
-        let fits = !taken.appends.is_empty() && taken.facts.is_empty() && are_plain;
+        let fits = !taken.appends.is_empty() && taken.facts.is_empty() && !taken.probe && are_plain;
         fits.then(|| (first..).map(Seq::new).take(taken.appends.len()).collect())
     }
 

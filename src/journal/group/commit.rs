@@ -5,17 +5,17 @@
 //! Committing facts twice has no effect; appends are never committed twice. Which commit comes when is the task's
 //! (`task.rs`).
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 
 use super::interface::{AppendError, Appended, Committed, DurableSink};
 use super::queue::{Facts, Queue, Taken, Waiting};
+use super::writability::{Content, Shows};
 use crate::clock;
 use crate::ids::{Seq, TransactionId};
 use crate::journal::{Batch, CommitError, Draft, Fact, Lookup, ReadError, Store};
-use crate::lasting::Lasting;
 
 /// The first pause after a failure, and the longest. Appends wait during it as well, so it is at most a quarter of
 /// their timeout: they are answered by the next attempt.
@@ -32,6 +32,8 @@ pub(super) enum Next {
     Now,
     /// The store refused the facts; they are kept, and retried after a pause.
     Later,
+    /// Whatever comes, or an attempt to write after a pause.
+    Probe,
     /// There will be none: another edge has the journal.
     Never(String),
 }
@@ -48,8 +50,6 @@ pub(super) struct Committer {
     store: Arc<dyn Store>,
     queue: Arc<Queue>,
     sink: Arc<dyn DurableSink>,
-    /// The store takes no commit, or does not say what became of one. Only the task itself asks.
-    away: Mutex<Lasting>,
 }
 
 #[async_trait]
@@ -58,7 +58,7 @@ impl Commits for Committer {
         loop {
             let batch = batch(&taken);
             let began = clock::now();
-            let outcome = self.store.commit(batch).await;
+            let outcome = self.make_durable(batch, taken.probe).await;
             // A key that is taken is a client's repetition, not a failure of the journal.
             if matches!(outcome, Err(CommitError::Refused(_) | CommitError::InDoubt(_) | CommitError::Superseded(_))) {
                 self.queue.stats.failed();
@@ -66,12 +66,7 @@ impl Commits for Committer {
             match outcome {
                 Ok(seqs) if seqs.len() == taken.appends.len() => {
                     self.queue.stats.committed(began.elapsed(), seqs.len());
-                    self.back();
-                    self.durable(taken.appends.into_iter().zip(seqs));
-                    self.queue.reported(taken.facts.iter().flat_map(|group| &group.facts));
-                    self.queue.watches.tell(taken.facts.iter().flat_map(|group| &group.facts));
-                    recorded(taken.facts);
-                    return Next::Now;
+                    return self.succeeded(taken, seqs);
                 }
                 Ok(seqs) => {
                     let text = format!("{} positions for {} appends", seqs.len(), taken.appends.len());
@@ -97,7 +92,41 @@ impl Commits for Committer {
 
 impl Committer {
     pub(super) fn new(store: Arc<dyn Store>, queue: Arc<Queue>, sink: Arc<dyn DurableSink>) -> Committer {
-        Committer { store, queue, sink, away: Mutex::default() }
+        Committer { store, queue, sink }
+    }
+
+    async fn make_durable(&self, batch: Batch, probe: bool) -> Result<Vec<Seq>, CommitError> {
+        if probe && batch.appends.is_empty() && batch.facts.is_empty() {
+            return self.store.probe().await.map(|()| Vec::new());
+        }
+        self.store.commit(batch).await
+    }
+
+    fn succeeded(&self, taken: Taken, seqs: Vec<Seq>) -> Next {
+        let content = if seqs.is_empty() { Content::Facts } else { Content::Appends };
+        let has_written = taken.probe || !seqs.is_empty() || taken.facts.iter().any(|group| !group.facts.is_empty());
+        self.durable(taken.appends.into_iter().zip(seqs));
+        self.queue.reported(taken.facts.iter().flat_map(|group| &group.facts));
+        self.queue.watches.tell(taken.facts.iter().flat_map(|group| &group.facts));
+        recorded(taken.facts);
+        if !has_written {
+            return Next::Now;
+        }
+        match self.queue.writability.succeeded(content, clock::runtime_now().into_std()) {
+            Shows::Writable => Next::Now,
+            Shows::WritableAgain(lasted) => {
+                let seconds = lasted.time.as_secs();
+                tracing::info!(seconds, times = lasted.times, "the journal takes commits again");
+                Next::Now
+            }
+            Shows::NotYet => self.probe(),
+        }
+    }
+
+    /// The journal does not take writes: the task finds out when it does, though nobody writes.
+    fn probe(&self) -> Next {
+        self.queue.probe();
+        if self.queue.is_closed() { Next::Now } else { Next::Probe }
     }
 
     fn durable(&self, appends: impl Iterator<Item = (Waiting, Seq)>) {
@@ -118,7 +147,7 @@ impl Committer {
     }
 
     fn refused(&self, taken: Taken, text: &str) -> Next {
-        if let Some(times) = self.failed() {
+        if let Some(times) = self.failed(text) {
             tracing::warn!(appends = taken.appends.len(), reason = text, times, "the journal refused a commit");
         }
         for waiting in taken.appends {
@@ -128,19 +157,15 @@ impl Committer {
     }
 
     /// How often in a row that was, where the log is to say it.
-    fn failed(&self) -> Option<u64> {
-        self.away.lock().unwrap_or_else(PoisonError::into_inner).seen(clock::now()).times()
-    }
-
-    fn back(&self) {
-        if let Some(lasted) = self.away.lock().unwrap_or_else(PoisonError::into_inner).ended(clock::now()) {
-            tracing::info!(seconds = lasted.time.as_secs(), times = lasted.times, "the journal takes commits again");
-        }
+    fn failed(&self, why: &str) -> Option<u64> {
+        self.queue.writability.failed(why, clock::runtime_now().into_std())
     }
 
     fn keep(&self, facts: Vec<Facts>) -> Next {
+        // Also with facts: they may be withdrawn.
+        let next = self.probe();
         if facts.is_empty() {
-            return Next::Now;
+            return next;
         }
         self.queue.keep(facts);
         Next::Later
@@ -175,10 +200,10 @@ impl Committer {
     ///
     /// A crash during this leaves the answer to the next start, which reads what is durable.
     async fn in_doubt(&self, taken: Taken, text: &str) -> Next {
-        if let Some(times) = self.failed() {
+        if let Some(times) = self.failed(text) {
             tracing::warn!(appends = taken.appends.len(), reason = text, times, "a commit of the journal is in doubt");
         }
-        let Taken { appends, facts } = taken;
+        let Taken { appends, facts, .. } = taken;
         facts.iter().for_each(super::queue::Facts::doubt);
         // Queued first: no other fact is committed before the lookup has ended.
         let next = self.keep(facts);
@@ -189,7 +214,7 @@ impl Committer {
             match self.look_up(&appends).await {
                 Ok(found) => break found,
                 Err(error) => {
-                    if let Some(times) = self.failed() {
+                    if let Some(times) = self.failed(&error.to_string()) {
                         tracing::warn!(%error, times, "look up appends in doubt");
                     }
                     for reply in replies.iter_mut().filter_map(Option::take) {

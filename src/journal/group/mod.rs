@@ -14,6 +14,7 @@ mod task;
 #[cfg(test)]
 mod tests;
 mod watches;
+mod writability;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -29,6 +30,11 @@ use crate::clock;
 use crate::ids::Seq;
 use crate::metrics;
 use crate::order::Urgency;
+
+/// What is withdrawn was in no commit.
+const TOO_LATE: &str = "no commit was possible in time";
+/// What is not withdrawn may be in one.
+const TOO_LONG: &str = "the commit takes too long";
 
 /// A journal that does not know yet where durable entries go.
 #[must_use = "nothing is committed until it is connected"]
@@ -88,11 +94,15 @@ impl Journal {
             return answer.unwrap_or_else(ended).inspect(|_| metrics::appended(began.elapsed()));
         }
         if self.queue.withdraw(ticket) {
-            return Err(AppendError::Unavailable("no commit was possible in time".to_owned()));
+            self.queue.unanswered(TOO_LATE);
+            return Err(AppendError::Unavailable(TOO_LATE.to_owned()));
         }
         match answer.try_recv() {
             Ok(answer) => answer,
-            Err(_) => Err(AppendError::InDoubt("the commit takes too long".to_owned())),
+            Err(_) => {
+                self.queue.unanswered(TOO_LONG);
+                Err(AppendError::InDoubt(TOO_LONG.to_owned()))
+            }
         }
     }
 
@@ -131,13 +141,13 @@ impl Journal {
 
     async fn record_within(&self, facts: Vec<Fact>, patience: Duration) -> Result<(), AppendError> {
         let (mut answer, hold) = self.queue.record_held(facts)?;
-        let doubt = || AppendError::InDoubt("the commit takes too long".to_owned());
+        let doubt = || AppendError::InDoubt(TOO_LONG.to_owned());
         match tokio::time::timeout(patience, &mut answer).await {
             Ok(Ok(())) => return Ok(()),
             // The task is gone, with all that it had not committed.
             Ok(Err(_)) => {}
             Err(_) if hold.withdraw() => {
-                return Err(AppendError::Unavailable("no commit was possible in time".to_owned()));
+                return Err(AppendError::Unavailable(TOO_LATE.to_owned()));
             }
             Err(_) => {}
         }
@@ -160,6 +170,12 @@ impl Journal {
     /// Changes after each commit that may have made an event: then read [`Store::events`].
     pub fn reports(&self) -> tokio::sync::watch::Receiver<u64> {
         self.queue.reports.subscribe()
+    }
+
+    /// Why a write would not be taken now, as the last ones have shown. `None`: nothing is known against it. It ends by
+    /// itself: while it lasts, the task tries what a write needs, about once a second.
+    pub fn refusal(&self) -> Option<String> {
+        self.queue.writability.refusal()
     }
 
     /// The journal's numbers.

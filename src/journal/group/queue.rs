@@ -13,6 +13,8 @@ use super::hold::Hold;
 use super::interface::{AppendError, Committed, JournalOptions, Judge, Judgement};
 use super::stats::JournalStats;
 use super::watches::Watches;
+use super::writability::Writability;
+use crate::clock;
 use crate::journal::{ClientKey, Draft, Fact};
 use crate::order::Urgency;
 
@@ -52,11 +54,13 @@ impl Facts {
 pub(super) struct Taken {
     pub(super) appends: Vec<Waiting>,
     pub(super) facts: Vec<Facts>,
+    /// Whether it is to show that the journal takes writes, and so must write something.
+    pub(super) probe: bool,
 }
 
 impl Taken {
     pub(super) fn is_empty(&self) -> bool {
-        self.appends.is_empty() && self.facts.is_empty()
+        self.appends.is_empty() && self.facts.is_empty() && !self.probe
     }
 
     /// Answers what its judge declines, and takes it out. Everything committed before is in its lane by now.
@@ -80,6 +84,8 @@ struct State {
     next_ticket: u64,
     /// Something of it is waited for.
     urgent: bool,
+    /// The next commit shows whether the journal takes writes.
+    probe: bool,
     closed: bool,
 }
 
@@ -92,6 +98,7 @@ pub(super) struct Queue {
     /// Changes after each commit that may have changed a transaction's status.
     pub(super) reports: watch::Sender<u64>,
     pub(super) watches: Arc<Watches>,
+    pub(super) writability: Writability,
 }
 
 const CLOSED: &str = "the edge is shutting down";
@@ -100,7 +107,8 @@ impl Queue {
     pub(super) fn new(options: JournalOptions) -> Arc<Queue> {
         let state = Mutex::new(State::default());
         let (stats, watches, reports) = (Arc::default(), Arc::default(), watch::Sender::new(0));
-        Arc::new(Queue { state, arrived: Notify::new(), options, stats, watches, reports })
+        let writability = Writability::default();
+        Arc::new(Queue { state, arrived: Notify::new(), options, stats, watches, reports, writability })
     }
 
     /// Queues an append: the ticket to withdraw it by, and the answer to come.
@@ -193,10 +201,25 @@ impl Queue {
         self.count(&state);
     }
 
+    /// Has the next commit show whether the journal takes writes, unless it is closed.
+    pub(super) fn probe(&self) {
+        let mut state = self.state();
+        state.probe = !state.closed;
+    }
+
+    /// A write was not taken in time, whatever the commit under way will show. Probed at once: there may be none.
+    pub(super) fn unanswered(&self, why: &str) {
+        if let Some(times) = self.writability.failed(why, clock::runtime_now().into_std()) {
+            tracing::warn!(reason = why, times, "the journal does not take writes in time");
+        }
+        self.probe();
+        self.arrived.notify_one();
+    }
+
     /// Everything that waits, up to the limits of one batch; at least one append and one group of facts.
     pub(super) fn take(&self) -> Taken {
         let mut state = self.state();
-        let mut taken = Taken::default();
+        let mut taken = Taken { probe: std::mem::take(&mut state.probe), ..Taken::default() };
         let mut facts = 0;
         while let Some(next) = state.facts.front()
             && (taken.facts.is_empty() || facts + next.facts.len() <= self.options.max_batch_entries)
@@ -253,7 +276,9 @@ impl Queue {
 
     /// No more appends; those that wait are still committed.
     pub(super) fn close(&self) {
-        self.state().closed = true;
+        let mut state = self.state();
+        state.closed = true;
+        state.probe = false;
     }
 
     /// Whether appends are refused by now.
@@ -264,7 +289,7 @@ impl Queue {
     /// Refuses everything, also what still waits.
     pub(super) fn abandon(&self) {
         let mut state = self.state();
-        state.closed = true;
+        (state.closed, state.probe) = (true, false);
         for waiting in state.appends.drain(..) {
             // Its caller may have gone.
             let _ = waiting.reply.send(Err(AppendError::Unavailable(CLOSED.to_owned())));

@@ -119,6 +119,11 @@ impl JournalTask {
                     tokio::time::sleep(pause).await;
                     pause = longer(pause, self.queue.options.timeout);
                 }
+                Next::Probe => {
+                    // Whoever writes meanwhile is answered at once, and shows what a probe would.
+                    let _ = tokio::time::timeout(pause, self.queue.arrived.notified()).await;
+                    pause = longer(pause, self.queue.options.timeout);
+                }
                 Next::Never(text) => return Ended::Superseded(text),
             }
         }

@@ -201,6 +201,11 @@ impl Store for PostgresStore {
         committed.await.unwrap_or_else(|| Err(CommitError::InDoubt(stopped())))
     }
 
+    /// The guard of every commit writes.
+    async fn probe(&self) -> Result<(), CommitError> {
+        self.commit(Batch::default()).await.map(drop)
+    }
+
     async fn load(&self, configured: &[InstanceName]) -> Result<Snapshot, ReadError> {
         read!(self.scan, [configured = configured.to_vec()], |session| load::load(session, configured))
     }

@@ -125,6 +125,10 @@ impl Store for SqliteStore {
         self.ask(|reply| Command::Commit { batch, reply }).await
     }
 
+    async fn probe(&self) -> Result<(), CommitError> {
+        self.ask(|reply| Command::Probe { reply }).await
+    }
+
     async fn load(&self, configured: &[InstanceName]) -> Result<Snapshot, ReadError> {
         let configured = configured.to_vec();
         self.readers.read(move |connection| load::load(connection, &configured)).await

@@ -146,6 +146,19 @@ async fn a_full_disk_refuses_and_goes_on_when_there_is_room() {
 }
 
 #[tokio::test]
+async fn a_probe_writes() {
+    let file = File::new();
+    let store = file.store();
+    append(&store, vec![draft(LaneId::Catalog, "x")]).await;
+    let wal = || std::fs::metadata(file.path().with_file_name("journal.db-wal")).unwrap().len();
+    let before = wal();
+    store.commit(Batch::default()).await.unwrap();
+    assert_eq!(wal(), before, "a commit of nothing writes nothing, and shows nothing");
+    store.probe().await.unwrap();
+    assert!(wal() > before);
+}
+
+#[tokio::test]
 async fn reads_do_not_wait_for_the_writer() {
     let file = File::new();
     let store = file.store();

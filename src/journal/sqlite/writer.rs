@@ -42,6 +42,9 @@ pub(super) enum Command {
     Settle {
         reply: Reply<()>,
     },
+    Probe {
+        reply: Reply<()>,
+    },
     #[cfg(test)]
     Inspect {
         look: Box<dyn FnOnce(&Connection) + Send>,
@@ -91,6 +94,7 @@ impl Writer {
                 Command::Trim { asked, plan, reply } => drop(reply.send(self.trim(&asked, &plan))),
                 Command::Begin { configured, at, reply } => drop(reply.send(self.begin(&configured, at))),
                 Command::Settle { reply } => drop(reply.send(self.settle())),
+                Command::Probe { reply } => drop(reply.send(self.raise_fence())),
                 #[cfg(test)]
                 Command::Inspect { look, reply } => drop(reply.send(self.connection().map(look))),
             }
@@ -132,6 +136,11 @@ impl Writer {
         if !self.doubt.load(Ordering::Acquire) {
             return Ok(());
         }
+        self.raise_fence()
+    }
+
+    /// A commit that writes, and means nothing. One that writes nothing succeeds on a full disk, too.
+    fn raise_fence(&mut self) -> Result<(), CommitError> {
         let fence = "UPDATE meta SET fence = fence + 1";
         self.transact(|connection| connection.execute(fence, []).map(drop).map_err(|error| refused(&error)))
     }

@@ -97,3 +97,77 @@ async fn facts_whose_commit_was_in_doubt_cannot_be_withdrawn() {
     fixture.journal.record(Vec::new()).await;
     assert_eq!(fixture.store.facts(), [format!("{:?}", fact(1))]);
 }
+
+fn refusal(fixture: &Fixture) -> Option<String> {
+    fixture.journal.refusal()
+}
+
+/// Until nothing is known against the journal. How long that took.
+async fn until_writable(fixture: &Fixture) -> Duration {
+    let began = clock::runtime_now();
+    while refusal(fixture).is_some() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    began.elapsed()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_takes_no_writes_is_known_not_to_until_it_does_though_nobody_writes() {
+    let fixture = Fixture::new(options());
+    assert_eq!(refusal(&fixture), None);
+    let until = clock::runtime_now() + Duration::from_secs(60);
+    (0..60).for_each(|_| fixture.store.plan(Plan::Refuse));
+    assert!(fixture.append(some()).await.unwrap().is_err());
+    while fixture.store.probes() < 59 {
+        assert_eq!(refusal(&fixture).as_deref(), Some("the disk is full"));
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    let early = until - clock::runtime_now();
+    assert!(early < Duration::from_secs(6), "about one a second: {early:?} too early");
+    let took = until_writable(&fixture).await;
+    assert!((Duration::from_secs(1)..Duration::from_secs(4)).contains(&took), "{took:?}");
+    let probes = fixture.store.probes();
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert_eq!(fixture.store.probes(), probes, "and no more");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_write_that_is_taken_shows_it_at_once_and_waits_for_no_probe() {
+    let fixture = Fixture::new(options());
+    (0..9).for_each(|_| fixture.store.plan(Plan::Refuse));
+    assert!(fixture.append(some()).await.unwrap().is_err());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    let began = clock::runtime_now();
+    while fixture.append(some()).await.unwrap().is_err() {}
+    assert_eq!((began.elapsed(), refusal(&fixture)), (Duration::ZERO, None));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_journal_that_does_not_answer_takes_no_writes() {
+    let fixture = Fixture::new(options());
+    let release = fixture.hold().await;
+    assert!(fixture.journal.append(some()).await.is_err());
+    assert!(refusal(&fixture).is_some_and(|why| why.contains("in time")));
+    release.send(()).unwrap();
+    until_writable(&fixture).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_append_in_doubt_has_shown_ends_as_well() {
+    let fixture = Fixture::new(options());
+    fixture.store.plan(Plan::DoubtLost);
+    assert!(fixture.journal.append(some()).await.is_err());
+    assert_eq!(refusal(&fixture).as_deref(), Some("connection lost"));
+    until_writable(&fixture).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutting_down_waits_for_no_probe() {
+    let fixture = Fixture::new(options());
+    (0..1000).for_each(|_| fixture.store.plan(Plan::Refuse));
+    assert!(fixture.append(some()).await.unwrap().is_err());
+    let began = clock::runtime_now();
+    fixture.stop.send(()).unwrap();
+    assert_eq!(fixture.running.await.unwrap(), Ended::Stopped);
+    assert!(began.elapsed() <= Duration::from_secs(1), "{:?}", began.elapsed());
+}

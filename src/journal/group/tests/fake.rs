@@ -21,6 +21,7 @@ pub(super) struct Script {
     pub(super) durable: Vec<Draft>,
     pub(super) facts: Vec<Fact>,
     pub(super) commits: usize,
+    pub(super) probes: usize,
     pub(super) lookups_fail: bool,
 }
 
@@ -39,6 +40,11 @@ impl Fake {
     /// Commits that were asked for.
     pub(super) fn commits(&self) -> usize {
         self.script.lock().unwrap().commits
+    }
+
+    /// Of these, those that were to show whether it takes any.
+    pub(super) fn probes(&self) -> usize {
+        self.script.lock().unwrap().probes
     }
 
     pub(super) fn facts(&self) -> Vec<String> {
@@ -81,6 +87,11 @@ impl Store for Fake {
                 self.keep(batch)
             }
         }
+    }
+
+    async fn probe(&self) -> Result<(), CommitError> {
+        self.script.lock().unwrap().probes += 1;
+        self.commit(Batch::default()).await.map(drop)
     }
 
     async fn load(&self, _: &[InstanceName]) -> Result<Snapshot, ReadError> {

@@ -1,0 +1,46 @@
+//! Whether the journal takes writes: one answer for every page that says so.
+//!
+//! It decides what counts: the lease, what the last commits have shown, and whether the journal can be read. The journal's
+//! numbers for metrics are here too.
+
+use std::time::Duration;
+
+use super::Admin;
+use crate::metrics::Number;
+
+/// How long the journal may take to be read: those who ask for a page have limits of their own.
+const PATIENCE: Duration = Duration::from_millis(1500);
+
+impl Admin {
+    /// Why a write would not be taken now. `None`: it would, as far as the journal is concerned.
+    pub(super) async fn journal_refusal(&self) -> Option<String> {
+        // After a takeover writes are journaled before they may be sent.
+        if !self.may_send() && self.core.lease().has_begun() {
+            return Some("this edge may not write: its lease has ended".to_owned());
+        }
+        if let Some(why) = self.core.journal().refusal() {
+            return Some(why);
+        }
+        match tokio::time::timeout(PATIENCE, self.core.store().faults()).await {
+            Ok(Ok(_)) => None,
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("it cannot be read within {PATIENCE:?}")),
+        }
+    }
+
+    /// `readable`: whether it has answered just now.
+    pub(super) async fn journal_numbers(&self, readable: bool) -> [(Number, i64); 7] {
+        let (stats, capacity) = (self.core.journal().stats(), self.core.capacity());
+        let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
+        let writable = readable && self.journal_refusal().await.is_none();
+        [
+            (Number::JournalReadable, i64::from(readable)),
+            (Number::JournalWritable, i64::from(writable)),
+            (Number::JournalUsedBytes, count(capacity.used)),
+            (Number::JournalBytesLimit, count(capacity.limit)),
+            (Number::JournalQueue, i64::try_from(stats.appends_waiting()).unwrap_or(i64::MAX)),
+            (Number::JournalCommits, count(stats.commits())),
+            (Number::JournalFailedCommits, count(stats.commits_failed())),
+        ]
+    }
+}
