@@ -10,11 +10,12 @@ mod collections;
 mod dashboard;
 mod earlier;
 mod faults;
+mod following;
 mod foreign;
 mod heal;
 mod instances;
-mod lag;
 mod journal;
+mod lag;
 mod openapi;
 mod options;
 mod pages;
@@ -24,6 +25,7 @@ mod refused;
 mod reload;
 mod safety;
 mod standby;
+mod state;
 mod table;
 
 pub use self::earlier::Earlier;
@@ -39,6 +41,7 @@ use http::Method;
 use serde_json::Value;
 
 use self::dashboard::Dashboard;
+use self::following::Ends;
 use self::safety::{Query, Refusal, Safety, SafetyPage};
 use self::table::{PageId, Route};
 use crate::audit::AuditReport;
@@ -67,6 +70,7 @@ pub struct Admin {
     vouch: Arc<Vouch>,
     objects: Arc<Objects>,
     dashboard: Dashboard,
+    ends: Ends,
     reload: Arc<dyn Reload>,
     earlier: Earlier,
     options: Current<AdminOptions>,
@@ -119,6 +123,7 @@ impl Admin {
             vouch,
             objects,
             dashboard,
+            ends: Ends::default(),
             reload,
             earlier,
             options,

@@ -8,7 +8,7 @@ use super::{Admin, Page, instances};
 use crate::chroma::{ByIdRoute, Capabilities, CopiedBy, MetadataArrays};
 use crate::heal::HealPause;
 use crate::ids::{CollectionId, InstanceId, LaneId, shown};
-use crate::instance::{BreakerState, Phase};
+use crate::instance::BreakerState;
 use crate::journal::retention::ApplicationQuota;
 use crate::journal::{EventId, EventScope, Status, Totals};
 use crate::metrics::{self, Gauges, InstanceGauges, Number};
@@ -98,17 +98,6 @@ impl Admin {
             "version": env!("CARGO_PKG_VERSION"),
         });
         Page::Json { status: if healthy == 0 { 503 } else { 200 }, body }
-    }
-
-    /// How it is, in a word.
-    pub(super) fn state_of(&self, id: InstanceId, picture: &Picture) -> &'static str {
-        let is_foreign = self.core.discovery().markers().foreign(id).is_some();
-        match (self.core.registry().phase(id), self.core.drain_of(id)) {
-            (Phase::Returned, _) if is_foreign => "foreign",
-            (phase, Some(drain)) if phase.usable() => instances::stage(&drain),
-            (Phase::Up, None) if picture.behind(id) > 0 => "catching_up",
-            (other, _) => other.as_str(),
-        }
     }
 
     pub(super) fn instance(&self, id: InstanceId, picture: &Picture) -> Value {
@@ -389,7 +378,6 @@ impl Admin {
             (Number::RequestsUnderWay, number(self.admission.under_way())),
             (Number::RequestsLimit, number(limits.concurrent_requests)),
             (Number::RequestsWaiting, number(self.admission.waiting())),
-        gauges.numbers.extend(self.journal_numbers(totals.is_ok()).await);
             (Number::WaitingLimit, number(limits.queued_requests)),
             (Number::BufferedBytes, number(self.admission.buffered())),
             (Number::BufferedBytesLimit, number(limits.buffered_bytes)),
@@ -401,6 +389,7 @@ impl Admin {
             (Number::IncomingBodiesLimit, number(limits.incoming_bodies)),
             (Number::BodyBytesLimit, number(limits.body_bytes)),
         ];
+        gauges.numbers.extend(self.journal_numbers(totals.is_ok()).await);
         gauges.numbers.extend(application_numbers(self.core.applications_quota()));
         gauges.numbers.extend(self.batch_numbers());
         gauges.numbers.extend(self.quarantine_numbers());

@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::command::{command, held, own};
 use testkit::cluster::{CATCH_UP, add};
 use testkit::http::{DEFAULT, record_path};
+use testkit::workload::{Plan, Workload};
 use testkit::{ChromaServer, Cluster, place};
 
 /// What the operator is asked for.
@@ -100,6 +101,23 @@ fn the_replica_hangs_and_goes_on() {
     assert_ne!(states[0], "catching_up", "no news while it is up");
     cluster.edge.wait_until_in_sync(CATCH_UP);
     assert_eq!(held(&cluster.servers), before);
+}
+
+/// As docs/go-live.md asks for it: under load.
+#[test]
+fn clients_never_stop_writing() {
+    let mut cluster = inhabited();
+    let url = cluster.edge.url();
+    let plan = Plan { workers: 4, ..Plan::unique_adds() };
+    let workload = Workload::start(&cluster.client(), 5, &plan);
+    workload.await_more(50, CATCH_UP);
+    let walked = walk(&url, &["--guided", "replica", "--wait", "60"], |asked| match asked {
+        Request::Suspend => cluster.replica().kill(),
+        Request::Resume => cluster.replica().restart(),
+    });
+    workload.finish();
+    assert_walked(&cluster, &walked);
+    cluster.edge.wait_until_in_sync(CATCH_UP);
 }
 
 #[test]

@@ -23,6 +23,7 @@ impl Admin {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
             tick.tick().await;
+            self.note_end();
             let picture = self.picture();
             self.dashboard.timeline().observe(Timestamp::now(), self.observation(&picture));
             if self.dashboard.latest.receiver_count() > 0 {

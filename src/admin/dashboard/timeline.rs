@@ -16,9 +16,6 @@ const CHANGES: usize = 100;
 /// Samples of traffic kept, one a second.
 const SAMPLES: usize = 300;
 
-const UP: &str = "up";
-const CATCHING_UP: &str = "catching_up";
-
 /// What is seen at one moment.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Observation {
@@ -51,11 +48,7 @@ fn push<T>(queue: &mut VecDeque<T>, most: usize, value: T) {
 
 impl Timeline {
     /// Notes what is seen at this moment.
-    pub fn observe(&mut self, at: Timestamp, mut seen: Observation) {
-        for (name, state) in &mut seen.instances {
-            let before = self.states.get(name).and_then(VecDeque::back).map(|(last, _)| *last);
-            *state = lasting(before, state);
-        }
+    pub fn observe(&mut self, at: Timestamp, seen: Observation) {
         for (name, state) in &seen.instances {
             let states = self.states.entry(name.clone()).or_default();
             if states.back().is_none_or(|(last, _)| last != state) {
@@ -87,11 +80,6 @@ impl Timeline {
     pub fn samples(&self) -> Vec<Value> {
         self.samples.iter().cloned().collect()
     }
-}
-
-/// A server that serves is behind by what is under way: that is no change. One that returns catches up.
-fn lasting(before: Option<&str>, state: &'static str) -> &'static str {
-    if state == CATCHING_UP && before.is_none_or(|before| before == UP) { UP } else { state }
 }
 
 fn sample(at: Timestamp, before: &Traffic, seen: &Observation) -> Value {
@@ -189,16 +177,6 @@ mod tests {
             ]
         );
         assert!(timeline.states_of("b").is_empty(), "what is gone is forgotten");
-    }
-
-    #[test]
-    fn the_lag_of_a_server_that_serves_is_no_change() {
-        let mut timeline = Timeline::default();
-        for (second, state) in ["up", "catching_up", "up", "down", "catching_up", "up"].into_iter().enumerate() {
-            timeline.observe(at(second as i64), seen(state));
-        }
-        let states: Vec<_> = timeline.states_of("a").iter().map(|one| one["state"].clone()).collect();
-        assert_eq!(states, ["up", "down", "catching_up", "up"]);
     }
 
     #[test]

@@ -93,6 +93,8 @@ pub struct Board {
     pub(super) reach: Vec<Reach>,
     /// What was reported of each instance last.
     seen: Vec<Reach>,
+    /// The newest entry when the instance last became reachable.
+    returned: Vec<Seq>,
     placement: Placement,
     /// Open entries that a drained instance does not take yet.
     deferred: BTreeMap<LaneId, Deferred>,
@@ -147,6 +149,7 @@ impl Board {
         Board {
             reach: vec![Reach::Away; instances.len()],
             seen: vec![Reach::Away; instances.len()],
+            returned: vec![Seq::ZERO; instances.len()],
             placement: Placement::new(instances.len()),
             deferred: BTreeMap::new(),
             lanes,
@@ -358,6 +361,7 @@ impl Board {
             self.comparisons_of_repairs_are_void(instance);
         }
         if before == Reach::Away {
+            self.returned[instance.0] = self.last;
             // What failed there before it went away says nothing of what will fail now.
             let lanes: Vec<LaneId> = self.lanes.restless().collect();
             for lane in lanes {

@@ -285,6 +285,11 @@ impl Board {
         !self.in_step(instance).any(|lane| lane.is_behind(instance, up_to))
     }
 
+    /// Whether the instance has yet to apply an entry that was there when it became reachable.
+    pub fn lacks_what_it_missed(&self, instance: InstanceId) -> bool {
+        !self.has_caught_up(instance, self.returned[instance.0])
+    }
+
     /// Lanes in which the instance is in step; not those in which nobody lacks anything.
     fn in_step(&self, instance: InstanceId) -> impl Iterator<Item = &super::Lane> {
         let lanes = self.lanes.restless_lanes().map(|(_, lane)| lane);

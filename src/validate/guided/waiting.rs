@@ -51,8 +51,8 @@ pub fn until_caught_up(walk: &mut Walk<'_>, prober: &mut Prober) -> Result<Times
                 let since: Instant = *healthy_since.get_or_insert_with(clock::now);
                 times.seen = since.duration_since(watch.begun);
                 times.caught_up = since.elapsed();
-                // Others write too: it may never stand still, and be equal all the same.
-                if instance.pending == 0 {
+                // Others write too: it may always lack what has just been written.
+                if instance.state == "up" || instance.pending == 0 {
                     return Ok(times);
                 }
             }
@@ -95,9 +95,7 @@ impl Watch {
         self.others(walk, &instances);
         let found = instances.into_iter().find(|one| one.name == walk.target.name);
         let instance = found.ok_or_else(|| Stop(format!("the edge does not know {} any more", walk.target.name)))?;
-        // Every write of anybody's makes it catch up for a moment: no news while it is up.
-        let flicker = instance.state == "catching_up" && self.told == "up";
-        if instance.state != self.told && !flicker {
+        if instance.state != self.told {
             walk.say(&format!("  {} is {}", instance.name, instance.state));
             self.told.clone_from(&instance.state);
         }

@@ -24,6 +24,7 @@ mod rebuilds;
 mod refusals;
 mod repairs;
 mod restarts;
+mod returning;
 mod withdrawing;
 
 use uuid::Uuid;
