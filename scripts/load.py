@@ -1,6 +1,6 @@
 """Clients that cost next to nothing: `benches/client`, a program in Rust with all of them in one thread of its own.
 
-Python's own clients take as much of the two processors as the edge does. Standard library only.
+Python's own clients take twice as much of the processors that they share, and many threads of it wait for one lock. Standard library only.
 """
 
 import json
