@@ -14,11 +14,7 @@ const PATIENCE: Duration = Duration::from_millis(1500);
 impl Admin {
     /// Why a write would not be taken now. `None`: it would, as far as the journal is concerned.
     pub(super) async fn journal_refusal(&self) -> Option<String> {
-        // After a takeover writes are journaled before they may be sent.
-        if !self.may_send() && self.core.lease().has_begun() {
-            return Some("this edge may not write: its lease has ended".to_owned());
-        }
-        if let Some(why) = self.core.journal().refusal() {
+        if let Some(why) = self.known_refusal() {
             return Some(why);
         }
         match tokio::time::timeout(PATIENCE, self.core.store().faults()).await {
@@ -28,11 +24,20 @@ impl Admin {
         }
     }
 
+    /// Why it would not, as is known without asking the journal.
+    fn known_refusal(&self) -> Option<String> {
+        // After a takeover writes are journaled before they may be sent.
+        if !self.may_send() && self.core.lease().has_begun() {
+            return Some("this edge may not write: its lease has ended".to_owned());
+        }
+        self.core.journal().refusal()
+    }
+
     /// `readable`: whether it has answered just now.
-    pub(super) async fn journal_numbers(&self, readable: bool) -> [(Number, i64); 7] {
+    pub(super) fn journal_numbers(&self, readable: bool) -> [(Number, i64); 7] {
         let (stats, capacity) = (self.core.journal().stats(), self.core.capacity());
         let count = |value: u64| i64::try_from(value).unwrap_or(i64::MAX);
-        let writable = readable && self.journal_refusal().await.is_none();
+        let writable = readable && self.known_refusal().is_none();
         [
             (Number::JournalReadable, i64::from(readable)),
             (Number::JournalWritable, i64::from(writable)),

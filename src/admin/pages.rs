@@ -389,7 +389,7 @@ impl Admin {
             (Number::IncomingBodiesLimit, number(limits.incoming_bodies)),
             (Number::BodyBytesLimit, number(limits.body_bytes)),
         ];
-        gauges.numbers.extend(self.journal_numbers(totals.is_ok()).await);
+        gauges.numbers.extend(self.journal_numbers(totals.is_ok()));
         gauges.numbers.extend(application_numbers(self.core.applications_quota()));
         gauges.numbers.extend(self.batch_numbers());
         gauges.numbers.extend(self.quarantine_numbers());

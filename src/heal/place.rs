@@ -62,7 +62,7 @@ impl Shown {
 
     /// The ids of what it shows: a quarter of the work of reading all of it.
     pub fn ids(&self) -> Result<Vec<String>, String> {
-        ids_in_answer(&self.0)
+        ids_of(&self.0)
     }
 }
 
@@ -161,8 +161,7 @@ impl<'a> Place<'a> {
         while found.len() < count {
             let asked = (count - found.len()).min(PAGE_IDS);
             let body = json!({ "limit": asked, "offset": offset + found.len(), "include": [] });
-            let answer = self.success(self.read(Method::POST, format!("{}/get", self.path), body).await?)?;
-            let more = ids_of(&answer)?;
+            let more = ids_of(&self.get(body).await?)?;
             let end = more.len() < asked;
             found.extend(more);
             if end {
@@ -185,8 +184,7 @@ impl<'a> Place<'a> {
     pub async fn shown(&self, ids: &[String]) -> Result<Shown, String> {
         let include = ["embeddings", "documents", "metadatas", "uris"];
         let body = json!({ "ids": ids, "include": include });
-        let answer = self.success(self.read(Method::POST, format!("{}/get", self.path), body).await?)?;
-        Ok(Shown(answer.body))
+        self.get(body).await.map(Shown)
     }
 
     /// Those of these ids that exist.
@@ -194,8 +192,7 @@ impl<'a> Place<'a> {
         let mut found = Vec::with_capacity(ids.len());
         for some in ids.chunks(NAMED) {
             let body = json!({ "ids": some, "include": [] });
-            let answer = self.success(self.read(Method::POST, format!("{}/get", self.path), body).await?)?;
-            found.extend(ids_of(&answer)?);
+            found.extend(ids_of(&self.get(body).await?)?);
         }
         Ok(found)
     }
@@ -238,6 +235,12 @@ impl<'a> Place<'a> {
         }
     }
 
+    /// What `get` answers to this body.
+    async fn get(&self, body: Value) -> Result<Bytes, String> {
+        let answer = self.read(Method::POST, format!("{}/get", self.path), body).await?;
+        self.success(answer).map(|answer| answer.body)
+    }
+
     fn success(&self, answer: Answer) -> Result<Answer, String> {
         if (200..300).contains(&answer.status) { Ok(answer) } else { Err(self.unexpected(&answer)) }
     }
@@ -261,11 +264,7 @@ fn may_be_executed_yet(answer: &Answer) -> bool {
     matches!(classify(Call::Write(Kind::Upsert), answer.status, &answer.body), Class::Gateway | Class::Broken)
 }
 
-fn ids_of(answer: &Answer) -> Result<Vec<String>, String> {
-    ids_in_answer(&answer.body)
-}
-
-fn ids_in_answer(body: &[u8]) -> Result<Vec<String>, String> {
+fn ids_of(body: &[u8]) -> Result<Vec<String>, String> {
     #[derive(serde::Deserialize)]
     struct Found {
         ids: Vec<String>,

@@ -91,8 +91,8 @@ pub fn is_given(key: &str, id: TransactionId) -> bool {
 
 /// When the client of a transaction with this key may be answered: one that brought no id of its own goes by the one that
 /// the edge gave it, and is answered before its outcome is durable. Catalog writes never are, in spite of it, nor what
-/// is not vouched for: it may yet be set aside (rule R13).
-pub(super) fn ack_policy(client_key: Option<&str>, given: TransactionId, vouching: Vouching) -> AckPolicy {
+/// is not vouched for: it may yet be quarantined, and no client was answered that it is applied (rule R13).
+pub fn ack_policy(client_key: Option<&str>, given: TransactionId, vouching: Vouching) -> AckPolicy {
     match (client_key, vouching) {
         (Some(key), Vouching::Vouched) if is_given(key, given) => AckPolicy::Applied,
         (Some(_) | None, Vouching::Vouched | Vouching::Unvouched) => AckPolicy::Durable,

@@ -31,7 +31,7 @@ mod transaction;
 
 pub use audit::*;
 pub use bodies::Compression;
-pub use draft::{ApplicationDraft, ClientKey, Draft, is_given};
+pub use draft::{ApplicationDraft, ClientKey, Draft, ack_policy, is_given};
 pub use events::*;
 pub use fact::{ApplicationReport, Fact};
 pub use fault::Fault;
@@ -48,4 +48,4 @@ pub use store::{Batch, CommitError, Store, Totals};
 pub use transaction::{
     History, Lookup, OperationType, QuarantineRow, Request, Resolution, StoredAnswer, TransactionRow,
 };
-use {draft::ack_policy, removal::ROW_BYTES, status::with_statuses, status_facts::with_reasons};
+use {removal::ROW_BYTES, status::with_statuses, status_facts::with_reasons};

@@ -15,7 +15,7 @@ use crate::chroma::{
 use crate::clock::Timestamp;
 use crate::coordinator::Core;
 use crate::ids::{CollectionId, InstanceCollectionId, LaneId};
-use crate::journal::{ClientKey, Draft};
+use crate::journal::{ClientKey, Draft, ack_policy};
 use crate::order::{AckPolicy, Kind, Priority, Profile, Vouching};
 use crate::web::idempotency_key;
 
@@ -87,7 +87,7 @@ pub fn prepare(
     let Identity { id: transaction_id, key, brought } = request.identity;
     let profile = vouched(profile, shape.as_ref(), vouch, &key);
     let key_origin = if brought.is_some() { KeyOrigin::Client } else { KeyOrigin::Edge };
-    let ack_policy = ack_policy(key_origin, profile.vouching);
+    let ack_policy = ack_policy(Some(&key.key), transaction_id, profile.vouching);
     let user = header("x-user-id").map(idempotency_key::shortened).or(request.principal.name());
     let draft = Draft {
         transaction_id,
@@ -106,14 +106,6 @@ pub fn prepare(
         instead_of: None,
     };
     Ok(Preparation::Journal(Box::new(Prepared { draft, ack_policy, key_origin, shape, guard })))
-}
-
-fn ack_policy(key_origin: KeyOrigin, vouching: Vouching) -> AckPolicy {
-    match (key_origin, vouching) {
-        (KeyOrigin::Edge, Vouching::Vouched) => AckPolicy::Applied,
-        // So that it can still be quarantined: no client was answered that it is applied.
-        (KeyOrigin::Client, _) | (KeyOrigin::Edge, Vouching::Unvouched) => AckPolicy::Durable,
-    }
 }
 
 /// The profile with what is known of such requests. What is not vouched for goes alone.

@@ -284,6 +284,14 @@ impl Client {
         self.try_call(method, path, body).unwrap_or_else(|error| panic!("{method} {}{path}: {error}", self.url()))
     }
 
+    /// One of the edge's own metrics that has no labels, by its name without the prefix.
+    #[track_caller]
+    pub fn metric(&self, name: &str) -> i64 {
+        let page = self.get("/metrics").expect(200).text();
+        let line = page.lines().find_map(|line| line.strip_prefix(&format!("chroma_edge_{name} ")));
+        line.unwrap_or_else(|| panic!("no metric {name}")).parse().expect("a number")
+    }
+
     #[track_caller]
     pub fn get(&self, path: &str) -> Answer {
         self.call("GET", path, &Value::Null)

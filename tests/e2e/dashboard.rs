@@ -50,7 +50,7 @@ fn a_person_sees_whether_the_data_is_safe() {
 }
 
 /// Opens the stream: its header, and what follows.
-fn watch(client: &Client) -> (Connection, Answer) {
+pub fn watch(client: &Client) -> (Connection, Answer) {
     let mut connection = client.connect().expect("a connection");
     let mut request = head("GET", "/dashboard/live", &[]);
     request.extend_from_slice(b"\r\n");
@@ -59,11 +59,14 @@ fn watch(client: &Client) -> (Connection, Answer) {
     (connection, answer)
 }
 
-fn gauge(client: &Client, name: &str) -> i64 {
-    let page = client.get("/metrics").expect(200);
-    let value =
-        page.text().lines().find_map(|line| line.strip_prefix(&format!("chroma_edge_{name} ")).map(str::to_owned));
-    value.expect("the gauge").parse().expect("a number")
+/// What the stream tells first.
+pub fn first_state(stream: &mut Connection) -> Value {
+    let mut text = String::new();
+    while !text.contains("\n\n") {
+        text.push_str(&String::from_utf8_lossy(&stream.read_chunk().expect("a piece")));
+    }
+    let piece = text.split("\n\n").next().and_then(|one| one.strip_prefix("event: state\ndata: ")).expect("an event");
+    serde_json::from_str(piece).expect("JSON")
 }
 
 #[test]
@@ -74,12 +77,7 @@ fn the_stream_tells_what_the_pages_tell_and_is_limited() {
     cluster.edge.wait_until_in_sync(CATCH_UP);
     let (mut first, answer) = watch(&client);
     assert_eq!((answer.status, answer.header("content-type")), (200, Some("text/event-stream")));
-    let mut text = String::new();
-    while !text.contains("\n\n") {
-        text.push_str(&String::from_utf8_lossy(&first.read_chunk().expect("a piece")));
-    }
-    let piece = text.split("\n\n").next().and_then(|one| one.strip_prefix("event: state\ndata: ")).expect("an event");
-    let state: Value = serde_json::from_str(piece).expect("JSON");
+    let state = first_state(&mut first);
     assert_eq!(state["verdict"]["level"], "safe", "{state}");
     let status = cluster.edge.status();
     for same in ["pending_writes", "in_doubt", "collections", "quarantine", "healing"] {
@@ -92,9 +90,9 @@ fn the_stream_tells_what_the_pages_tell_and_is_limited() {
 
     let (_, second) = watch(&client);
     assert_eq!(second.status, 503, "{second}");
-    assert_eq!((gauge(&client, "dashboards"), gauge(&client, "dashboards_limit")), (1, 1));
+    assert_eq!((client.metric("dashboards"), client.metric("dashboards_limit")), (1, 1));
     drop(first);
-    wait_for("a place", CATCH_UP, || (gauge(&client, "dashboards") == 0).then_some(()));
+    wait_for("a place", CATCH_UP, || (client.metric("dashboards") == 0).then_some(()));
     assert_eq!(watch(&client).1.status, 200);
 }
 

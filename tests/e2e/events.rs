@@ -21,12 +21,6 @@ fn named(client: &Client, session: &str, id: &str) -> Client {
     client.with_header("x-client-session", session).with_header("transaction-id", id)
 }
 
-fn metric(client: &Client, name: &str) -> i64 {
-    let text = client.get("/metrics").expect(200).text();
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("chroma_edge_{name} ")).map(str::to_owned));
-    line.unwrap_or_else(|| panic!("no metric {name}")).parse().expect("a number")
-}
-
 #[test]
 fn an_outage_is_told_as_it_happens() {
     let mut cluster = impatient();
@@ -116,7 +110,7 @@ fn what_cannot_be_listened_to_is_refused() {
     let head = connection.read_header().expect("a header");
     assert_eq!((head.status, head.header("content-type")), (200, Some("text/event-stream")));
     assert!(connection.is_closed());
-    assert_eq!(metric(&client, "event_streams"), 0);
+    assert_eq!(client.metric("event_streams"), 0);
 }
 
 #[test]
@@ -128,9 +122,9 @@ fn streams_are_limited_and_whoever_goes_makes_room() {
     let full = client.get("/transaction/safety/events?client=b").expect(503);
     assert_eq!(full.json()["reason"], "too_many_streams", "{full}");
     assert!(full.header("retry-after").is_some(), "{full}");
-    assert_eq!(metric(&client, "event_streams"), 2);
+    assert_eq!(client.metric("event_streams"), 2);
     first.connection.hang_up();
-    wait_for("the place of the one that has gone", SOON, || (metric(&client, "event_streams") == 1).then_some(()));
+    wait_for("the place of the one that has gone", SOON, || (client.metric("event_streams") == 1).then_some(()));
     Listener::open(&client, "client=b", None);
 }
 
@@ -180,7 +174,7 @@ fn whoever_does_not_read_is_cut_and_can_go_on() {
     let all = reader.join().expect("a quick reader");
     assert_eq!(all.len(), MANY, "a slow reader beside it costs the quick one nothing");
     wait_for("the end of the slow one", Duration::from_secs(60), || {
-        (metric(&client, "event_streams") == 0).then_some(())
+        (client.metric("event_streams") == 0).then_some(())
     });
     let mut seen = Vec::new();
     // What the kernel had taken is still to be read; then the stream breaks off.

@@ -7,10 +7,12 @@ use std::time::{Duration, Instant};
 use serde_json::Value;
 
 use testkit::cluster::{CATCH_UP, Cluster, add};
-use testkit::http::{Client, head};
+use testkit::http::Client;
 use testkit::place::{self, wait_for};
 use testkit::postgres::Postgres;
 use testkit::shared::Shared;
+
+use crate::dashboard::{first_state, watch};
 
 const RETURN: Duration = Duration::from_secs(30);
 /// Longer than nothing may have failed before the journal is believed to take writes again.
@@ -23,7 +25,7 @@ struct Told {
     ready: u16,
     status: bool,
     level: String,
-    metric: String,
+    metric: i64,
     code: Option<i32>,
     line: bool,
 }
@@ -41,8 +43,8 @@ impl Told {
             health: (health.status, text(&said["status"]), said["journal_writable"] == true),
             ready: client.get("/health/ready").status,
             status: cluster.edge.status()["journal"]["writable"] == true,
-            level: text(&live(&client)["verdict"]["level"]),
-            metric: metric(&client, "journal_writable"),
+            level: text(&first_state(&mut watch(&client).0)["verdict"]["level"]),
+            metric: client.metric("journal_writable"),
             code: ran.status.code(),
             line: String::from_utf8_lossy(&ran.stdout).contains("the journal takes no writes: "),
         }
@@ -54,7 +56,7 @@ impl Told {
             ready: 200,
             status: true,
             level: "safe".to_owned(),
-            metric: "1".to_owned(),
+            metric: 1,
             code: Some(0),
             line: false,
         }
@@ -67,31 +69,11 @@ impl Told {
             ready: 503,
             status: false,
             level: "unavailable".to_owned(),
-            metric: "0".to_owned(),
+            metric: 0,
             code: Some(1),
             line: true,
         }
     }
-}
-
-fn live(client: &Client) -> Value {
-    let mut connection = client.connect().expect("a connection");
-    let mut request = head("GET", "/dashboard/live", &[]);
-    request.extend_from_slice(b"\r\n");
-    connection.send(&request).expect("a request");
-    connection.read_header().expect("a header");
-    let mut text = String::new();
-    while !text.contains("\n\n") {
-        text.push_str(&String::from_utf8_lossy(&connection.read_chunk().expect("a piece")));
-    }
-    let piece = text.split("\n\n").next().and_then(|one| one.strip_prefix("event: state\ndata: ")).expect("an event");
-    serde_json::from_str(piece).expect("JSON")
-}
-
-fn metric(client: &Client, name: &str) -> String {
-    let page = client.get("/metrics").expect(200).text();
-    let prefix = format!("chroma_edge_{name} ");
-    page.lines().find_map(|line| line.strip_prefix(&prefix).map(str::to_owned)).unwrap_or_default()
 }
 
 /// Nothing is written meanwhile.
@@ -108,8 +90,8 @@ fn await_told(cluster: &Cluster, expected: &Told) {
     });
 }
 
-fn failed_commits(client: &Client) -> u64 {
-    metric(client, "journal_failed_commits").parse().expect("a number")
+fn failed_commits(client: &Client) -> i64 {
+    client.metric("journal_failed_commits")
 }
 
 #[test]

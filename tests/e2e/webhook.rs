@@ -22,12 +22,6 @@ fn named(client: &Client, id: &str) -> Client {
     client.with_header("transaction-id", id)
 }
 
-fn metric(client: &Client, name: &str) -> i64 {
-    let text = client.get("/metrics").expect(200).text();
-    let line = text.lines().find_map(|line| line.strip_prefix(&format!("chroma_edge_{name} ")).map(str::to_owned));
-    line.unwrap_or_else(|| panic!("no metric {name}")).parse().expect("a number")
-}
-
 #[test]
 fn posts_are_signed_in_order_and_repeated_until_accepted() {
     let receiver = Receiver::start(&[500, 302, 429]);
@@ -54,8 +48,8 @@ fn posts_are_signed_in_order_and_repeated_until_accepted() {
         );
         assert_eq!(post.header("chroma-edge-event"), post.json()["event"]);
     }
-    wait_for("nothing left", Duration::from_secs(10), || (metric(&client, "webhook_pending") == 0).then_some(()));
-    assert_eq!(metric(&client, "webhook_failed"), 3);
+    wait_for("nothing left", Duration::from_secs(10), || (client.metric("webhook_pending") == 0).then_some(()));
+    assert_eq!(client.metric("webhook_failed"), 3);
     let log = cluster.edge.log();
     assert!(!log.contains(SECRET) && !log.contains("private"), "a secret in the log");
 }
@@ -111,8 +105,8 @@ fn a_receiver_that_is_away_holds_nothing_up() {
         add(&client, &collection, &number.to_string()).expect(201);
     }
     cluster.assert_converged();
-    wait_for("an attempt", Duration::from_secs(20), || (metric(&client, "webhook_failed") > 0).then_some(()));
-    assert_eq!(metric(&client, "webhook_pending"), 21, "the creation and twenty writes");
+    wait_for("an attempt", Duration::from_secs(20), || (client.metric("webhook_failed") > 0).then_some(()));
+    assert_eq!(client.metric("webhook_pending"), 21, "the creation and twenty writes");
     receiver.set_away(false);
     assert_eq!(receiver.accepted(21).len(), 21);
 }

@@ -26,12 +26,6 @@ fn send(cluster: &Cluster, bytes: &[u8]) -> Connection {
     connection
 }
 
-fn metric(cluster: &Cluster, name: &str) -> i64 {
-    let page = cluster.client().get("/metrics").expect(200).text();
-    let line = page.lines().find_map(|line| line.strip_prefix(&format!("chroma_edge_{name} ")));
-    line.unwrap_or_else(|| panic!("no metric {name}")).parse().expect("a number")
-}
-
 /// A record's body of about this many bytes.
 fn padded(id: &str, bytes: usize) -> String {
     let mut body = record(id);
@@ -45,8 +39,10 @@ fn what_is_announced_takes_no_memory() {
     let collection = cluster.create("things");
     let announced = write_head(&collection, &format!("content-length: {}\r\n\r\n ", 40 * MIB));
     let slow: Vec<Connection> = (0..14).map(|_| send(&cluster, &announced)).collect();
-    wait_for("their bodies", Duration::from_secs(10), || (metric(&cluster, "incoming_bodies") == 14).then_some(()));
-    assert!(metric(&cluster, "buffered_bytes") < MIB as i64, "only what has come");
+    wait_for("their bodies", Duration::from_secs(10), || {
+        (cluster.client().metric("incoming_bodies") == 14).then_some(())
+    });
+    assert!(cluster.client().metric("buffered_bytes") < MIB as i64, "only what has come");
     let body = padded("a", 20 * MIB);
     let answer = cluster.client().send("POST", &record_path(&collection, "add"), "application/json", body.as_bytes());
     answer.expect("an answer").expect(201);
@@ -74,7 +70,7 @@ fn large_bodies_at_once_wait_for_each_other() {
         workers.into_iter().for_each(|worker| worker.join().expect("a worker"));
     });
     assert_eq!(cluster.assert_converged().record_count(), 16);
-    assert_eq!(metric(&cluster, "buffered_bytes"), 0);
+    assert_eq!(cluster.client().metric("buffered_bytes"), 0);
 }
 
 #[test]
@@ -86,7 +82,9 @@ fn what_trickles_in_holds_no_permit_and_has_an_end() {
     let began = Instant::now();
     let request = write_head(&collection, "transfer-encoding: chunked\r\n\r\n1\r\n{\r\n");
     let mut slow: Vec<Connection> = (0..100).map(|_| send(&cluster, &request)).collect();
-    wait_for("their bodies", Duration::from_secs(10), || (metric(&cluster, "incoming_bodies") == 100).then_some(()));
+    wait_for("their bodies", Duration::from_secs(10), || {
+        (cluster.client().metric("incoming_bodies") == 100).then_some(())
+    });
     for _ in 0..28 {
         cluster.client().post(&record_path(&collection, "get"), &serde_json::json!({})).expect(200);
     }
@@ -95,7 +93,7 @@ fn what_trickles_in_holds_no_permit_and_has_an_end() {
         assert_eq!(answer.json()["reason"], "body_timeout", "{answer}");
     }
     assert!(began.elapsed() >= Duration::from_secs(3), "not before its time");
-    assert_eq!(metric(&cluster, "incoming_bodies"), 0);
+    assert_eq!(cluster.client().metric("incoming_bodies"), 0);
 }
 
 #[test]
@@ -105,7 +103,9 @@ fn beyond_the_limit_a_body_has_to_be_there_at_once() {
     let collection = cluster.create("things");
     let request = write_head(&collection, "content-length: 100\r\n\r\n{");
     let slow: Vec<Connection> = (0..3).map(|_| send(&cluster, &request)).collect();
-    wait_for("their bodies", Duration::from_secs(10), || (metric(&cluster, "incoming_bodies") == 3).then_some(()));
+    wait_for("their bodies", Duration::from_secs(10), || {
+        (cluster.client().metric("incoming_bodies") == 3).then_some(())
+    });
     let mut fourth = send(&cluster, &request);
     assert_eq!(fourth.read_answer().expect("an answer").expect(408).json()["reason"], "body_timeout");
     add(&cluster.client(), &collection, "a").expect(201);
@@ -128,8 +128,8 @@ fn idle_connections_make_room() {
         add(&cluster.client(), &collection, &number.to_string()).expect(201);
         assert_eq!(ask(&mut connect(&cluster)).expect("an answer"), 200);
     }
-    assert!(metric(&cluster, "connections_closed_idle") > 0);
-    assert!(metric(&cluster, "connections") <= metric(&cluster, "connections_limit"));
+    assert!(cluster.client().metric("connections_closed_idle") > 0);
+    assert!(cluster.client().metric("connections") <= cluster.client().metric("connections_limit"));
     assert!(idle[0].is_closed(), "the one that was idle longest");
     let lines = cluster.edge.log().lines().filter(|line| line.contains("connections are closed at once")).count();
     assert!(lines <= 1, "once, not for each");
@@ -335,8 +335,8 @@ fn idle_connections_lock_out_nobody_with_1024_descriptors() {
         let answer = cluster.client().connect().ok()?.request("GET", "/health", &[], b"").ok()?;
         (answer.status == 200).then_some(())
     });
-    assert!(metric(&cluster, "connections_closed_idle") + metric(&cluster, "connections_refused") > 500);
-    assert!(metric(&cluster, "connections") <= 384, "each may need one to an instance, too");
+    assert!(cluster.client().metric("connections_closed_idle") + cluster.client().metric("connections_refused") > 500);
+    assert!(cluster.client().metric("connections") <= 384, "each may need one to an instance, too");
     let client = cluster.client();
     for number in 0..20 {
         client.get("/health").expect(200);

@@ -147,18 +147,13 @@ impl Committer {
     }
 
     fn refused(&self, taken: Taken, text: &str) -> Next {
-        if let Some(times) = self.failed(text) {
+        if let Some(times) = self.queue.failed(text) {
             tracing::warn!(appends = taken.appends.len(), reason = text, times, "the journal refused a commit");
         }
         for waiting in taken.appends {
             let _ = waiting.reply.send(Err(AppendError::Unavailable(text.to_owned())));
         }
         self.keep(taken.facts)
-    }
-
-    /// How often in a row that was, where the log is to say it.
-    fn failed(&self, why: &str) -> Option<u64> {
-        self.queue.writability.failed(why, clock::runtime_now().into_std())
     }
 
     fn keep(&self, facts: Vec<Facts>) -> Next {
@@ -200,7 +195,7 @@ impl Committer {
     ///
     /// A crash during this leaves the answer to the next start, which reads what is durable.
     async fn in_doubt(&self, taken: Taken, text: &str) -> Next {
-        if let Some(times) = self.failed(text) {
+        if let Some(times) = self.queue.failed(text) {
             tracing::warn!(appends = taken.appends.len(), reason = text, times, "a commit of the journal is in doubt");
         }
         let Taken { appends, facts, .. } = taken;
@@ -214,7 +209,7 @@ impl Committer {
             match self.look_up(&appends).await {
                 Ok(found) => break found,
                 Err(error) => {
-                    if let Some(times) = self.failed(&error.to_string()) {
+                    if let Some(times) = self.queue.failed(&error.to_string()) {
                         tracing::warn!(%error, times, "look up appends in doubt");
                     }
                     for reply in replies.iter_mut().filter_map(Option::take) {

@@ -207,9 +207,14 @@ impl Queue {
         state.probe = !state.closed;
     }
 
+    /// The journal took no write, for this reason. How often in a row that was, where the log is to say it.
+    pub(super) fn failed(&self, why: &str) -> Option<u64> {
+        self.writability.failed(why, clock::runtime_now().into_std())
+    }
+
     /// A write was not taken in time, whatever the commit under way will show. Probed at once: there may be none.
     pub(super) fn unanswered(&self, why: &str) {
-        if let Some(times) = self.writability.failed(why, clock::runtime_now().into_std()) {
+        if let Some(times) = self.failed(why) {
             tracing::warn!(reason = why, times, "the journal does not take writes in time");
         }
         self.probe();
