@@ -65,7 +65,12 @@ pub const CRASHES: u64 = 1;
 pub const JUDGED: u64 = 200;
 
 /// Deaths of marked writes that an edge could note.
-pub const DEATHS: u64 = 1;
+const DEATHS: u64 = 1;
+
+/// How many deaths of marked writes an edge must have been able to note.
+pub fn deaths(plan: &Plan) -> usize {
+    usize::try_from(DEATHS * plan.minutes()).expect("minutes")
+}
 
 /// What happened too seldom.
 pub fn missing(
@@ -79,11 +84,7 @@ pub fn missing(
     let mut missing = Vec::new();
     let mut need = |what: &str, found: u64, least: u64| {
         if found < least * minutes {
-            missing.push(Violation::of(
-                "run",
-                "AtLeast",
-                format!("{what}: {found} times, {} are needed", least * minutes),
-            ));
+            missing.push(Violation::at_least(format!("{what}: {found} times, {} are needed", least * minutes)));
         }
     };
     for (kind, least) in OPERATIONS {
@@ -113,5 +114,5 @@ pub fn missing(
 pub fn undone(steps: &[Step], faults: &BTreeMap<(&'static str, &'static str), u64>) -> Option<Violation> {
     let found: u64 = faults.values().sum();
     let what = || format!("of {} given faults {found} took effect", steps.len());
-    (found < steps.len() as u64).then(|| Violation::of("run", "AtLeast", what()))
+    (found < steps.len() as u64).then(|| Violation::at_least(what()))
 }

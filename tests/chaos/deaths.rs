@@ -9,7 +9,7 @@ use super::driver::{Disturbance, Part};
 use super::marks::Met;
 
 /// How long it may take until a death is seen, and the note of it durable.
-const NOTED: Duration = Duration::from_secs(3);
+pub const NOTED: Duration = Duration::from_secs(3);
 
 /// The deaths that count, of all of them.
 pub fn noted(all: Vec<Met>, disturbances: &[Disturbance]) -> Vec<Met> {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::clock::Clock;
+use super::deaths;
 use super::history::Operation;
 use super::loss::{Ended, Loss, Losses, Tampered};
 use super::marks::{Mark, Marks};
@@ -103,6 +104,7 @@ pub struct Driver<'a> {
     fallen: Vec<(usize, Tick, Instant)>,
     waiting: Vec<Waiting>,
     missed: Vec<Step>,
+    marks: Arc<Marks>,
     poison: Poison,
     losses: Losses,
 }
@@ -132,13 +134,14 @@ impl Driver<'_> {
             fallen: Vec::new(),
             waiting: Vec::new(),
             missed: Vec::new(),
+            marks: Arc::clone(marks),
             poison: Poison::new(marks, clock),
             losses: Losses::new(clock, marks, seed),
         }
     }
 
-    /// All of it, from now on; then, again, what took no effect.
-    pub fn run(mut self, schedule: &Schedule) -> Done {
+    /// All of it, from now on; then, again, what took no effect, and what was not seen by an edge for `deaths` times.
+    pub fn run(mut self, schedule: &Schedule, deaths: usize) -> Done {
         self.play(&schedule.steps);
         for _ in 0..AGAIN {
             let missed = std::mem::take(&mut self.missed);
@@ -161,11 +164,33 @@ impl Driver<'_> {
             }
             self.play(&again);
         }
+        self.die_in_peace(deaths);
         self.count_crashes();
         self.done.wounds.extend(self.poison.healed());
         self.done.tampered = self.losses.tampered;
         self.done.operations = self.losses.operations;
         self.done
+    }
+
+    /// On a slow machine faults can lie so close together that no edge could note any death: then instances die once more
+    /// of marked writes, and nothing else is done until that is noted.
+    fn die_in_peace(&mut self, least: usize) {
+        for _ in 0..AGAIN {
+            self.rest(deaths::NOTED);
+            if deaths::noted(self.marks.deaths(), &self.done.disturbances).len() >= least {
+                return;
+            }
+            self.play(&[Step::poison(Duration::ZERO)]);
+        }
+    }
+
+    /// Nothing new is done for this long.
+    fn rest(&mut self, lasting: Duration) {
+        let over = Instant::now() + lasting;
+        while Instant::now() < over {
+            self.supervise();
+            std::thread::sleep(TICK);
+        }
     }
 
     fn play(&mut self, steps: &[Step]) {

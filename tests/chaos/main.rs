@@ -32,28 +32,36 @@ mod trap_tests;
 use std::time::Duration;
 
 use plan::{Plan, Store};
+use report::Report;
 
 const MINUTE: Duration = Duration::from_secs(60);
 
 #[track_caller]
-fn assert_clean(plan: &Plan) {
-    let report = run::run(plan);
+fn assert_clean(report: &Report) {
     assert!(report.violations.is_empty(), "{} violations: {:?}", report.violations.len(), report.kept);
+}
+
+/// What a slow machine leaves out is tried once more; a broken promise never is.
+#[track_caller]
+fn a_minute_is_clean(store: Store) {
+    let plan = Plan::new(1, MINUTE, store);
+    let report = run::run(&plan);
+    assert_clean(&if report.only_proves_too_little() { run::run(&plan) } else { report });
 }
 
 #[test]
 fn sixty_seconds_on_sqlite() {
-    assert_clean(&Plan::new(1, MINUTE, Store::Sqlite));
+    a_minute_is_clean(Store::Sqlite);
 }
 
 #[test]
 fn sixty_seconds_on_postgres() {
-    assert_clean(&Plan::new(1, MINUTE, Store::Postgres));
+    a_minute_is_clean(Store::Postgres);
 }
 
 /// `make chaos [SEED=n] [SECONDS=n] [STORE=sqlite|postgres]`
 #[test]
 #[ignore = "run by make chaos"]
 fn as_told() {
-    assert_clean(&Plan::told());
+    assert_clean(&run::run(&Plan::told()));
 }

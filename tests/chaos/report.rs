@@ -18,9 +18,20 @@ pub struct Violation {
     pub what: String,
 }
 
+const AT_LEAST: &str = "AtLeast";
+
 impl Violation {
     pub fn of(promise: &str, kind: &str, what: impl Into<String>) -> Violation {
         Violation { promise: promise.to_owned(), kind: kind.to_owned(), what: what.into() }
+    }
+
+    /// Something happened too seldom for the run to prove anything of it. Breaks no promise.
+    pub fn at_least(what: String) -> Violation {
+        Violation::of("run", AT_LEAST, what)
+    }
+
+    pub fn is_at_least(&self) -> bool {
+        self.kind == AT_LEAST
     }
 }
 
@@ -71,6 +82,13 @@ pub struct Report {
     pub violations: Vec<Violation>,
     /// Where history, schedule, journal and logs are kept, if they are.
     pub kept: Option<String>,
+}
+
+impl Report {
+    /// Whether nothing is wrong but that too little happened.
+    pub fn only_proves_too_little(&self) -> bool {
+        !self.violations.is_empty() && self.violations.iter().all(Violation::is_at_least)
+    }
 }
 
 impl fmt::Display for Report {

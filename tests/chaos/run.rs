@@ -34,7 +34,8 @@ pub fn run(plan: &Plan) -> Report {
     let machine = Machine::watch(clock, &std::env::temp_dir());
     let marks = Arc::new(Marks::default());
     let load = Load::start(system.doors(), clock, plan, &marks);
-    let mut done = Driver::new(&mut system, clock, &marks, plan.seed).run(&schedule);
+    let least = if matches!(plan.faults, Faults::Drawn) { at_least::deaths(plan) } else { 0 };
+    let mut done = Driver::new(&mut system, clock, &marks, plan.seed).run(&schedule, least);
     // Where the faults were few, clients have their time all the same.
     std::thread::sleep(plan.lasting.saturating_sub(Duration::from_nanos(clock.now())));
     done.disturbances.extend(healed(&mut system, clock));

@@ -101,6 +101,11 @@ pub struct Step {
 }
 
 impl Step {
+    /// Writes of which every instance dies, and nothing else.
+    pub fn poison(at: Duration) -> Step {
+        Step { at, target: Target::Instances, fault: POISON, lasting: POISONED }
+    }
+
     pub fn end(&self) -> Duration {
         self.at + self.lasting
     }
@@ -165,7 +170,7 @@ impl Schedule {
                     start = lost(&mut steps, (loss, point), start) + CALM_AFTER_LOSS;
                 }
             }
-            let poison = Step { at: start, target: Target::Instances, fault: POISON, lasting: POISONED };
+            let poison = Step::poison(start);
             start = poison.end() + RESCUE;
             steps.push(poison);
         }
