@@ -129,14 +129,17 @@ pub(super) async fn contents(sides: &Sides<'_>, heard: Heard<'_>) -> Result<Fixe
 
 /// Compares everything from this record on, and repairs what differs. Those before it are equal.
 async fn from(sides: &Sides<'_>, equal: usize, pace: Pace, heard: Heard<'_>) -> Result<Fixed, HealError> {
-    let (mut cursor, mut size) = (Cursor::at(equal), FIRST_PAGE.min(sides.source.most_records()));
-    let (mut fixed, mut rounds) = (Fixed::default(), 0);
+    let (mut cursor, mut source) = (Cursor::at(equal), Ahead::of(sides.source));
+    let (mut fixed, mut rounds, mut in_step) = (Fixed::default(), 0, true);
     loop {
         let begun = clock::runtime_now();
-        let page = sides.source.page(cursor.source, &mut size).await.map_err(HealError::Source)?;
+        let page = source.page(cursor.source).await.map_err(HealError::Source)?;
         let before = fixed.records();
-        let (moved, end) = one_page(sides, &mut cursor, &page, &mut fixed).await?;
+        let behind = (page.end == End::Beyond && in_step).then_some(cursor.source + page.records.len());
+        let (aligned, ()) = tokio::join!(one_page(sides, &mut cursor, &page, &mut fixed), source.read_ahead(behind));
+        let (moved, end) = aligned?;
         proof::pass(CrashPoint::AfterCopyPage);
+        in_step = moved == page.records.len();
         rounds = if moved == 0 { rounds + 1 } else { 0 };
         cursor.pass(&page.records[..moved]);
         sides.worth.check(fixed, cursor.source)?;
@@ -152,6 +155,37 @@ async fn from(sides: &Sides<'_>, equal: usize, pace: Pace, heard: Heard<'_>) -> 
         if pace == Pace::Yielding && (sides.source.is_busy() || sides.copy.is_busy()) {
             tokio::time::sleep(begun.elapsed().min(LONGEST_REST)).await;
         }
+    }
+}
+
+/// Reads the source one page ahead, so that it answers while the copy is written.
+///
+/// A page read ahead is used only if the comparison continues exactly behind the page before it. Clients may have changed the
+/// source since; that is true of any page, and the next comparison finds it.
+struct Ahead<'a> {
+    place: &'a Place<'a>,
+    /// How many records the next page asks for.
+    size: usize,
+    read: Option<(usize, Page)>,
+}
+
+impl<'a> Ahead<'a> {
+    fn of(place: &'a Place<'a>) -> Self {
+        Ahead { place, size: FIRST_PAGE.min(place.most_records()), read: None }
+    }
+
+    /// Returns the page at this offset.
+    async fn page(&mut self, offset: usize) -> Result<Page, String> {
+        match self.read.take() {
+            Some((at, page)) if at == offset => Ok(page),
+            _ => self.place.page(offset, &mut self.size).await,
+        }
+    }
+
+    /// Reads the page at this offset, if any. Drops an error: [`Ahead::page`] reads again, and returns it.
+    async fn read_ahead(&mut self, offset: Option<usize>) {
+        let Some(offset) = offset else { return };
+        self.read = self.place.page(offset, &mut self.size).await.ok().map(|page| (offset, page));
     }
 }
 

@@ -66,7 +66,7 @@ pub struct HealOptions {
     pub memory: usize,
 }
 
-/// A page is held as an answer and as records, of both sides, and once more as it is sent.
+/// A page is held as an answer and as records, of both sides and of the source's next page, and once more as it is sent.
 const PAGES_IN_MEMORY: usize = 8;
 
 /// How an attempt to make a copy whole ended.
