@@ -1,8 +1,8 @@
 //! The identities that cross rooms, each a type of its own so that mixing two of them does not compile.
 //!
-//! This room decides how an identity is spelled and compared. It does not decide who hands one out: a
-//! [`Seq`] comes from the journal's append, a [`CollectionId`] from the instance that created the
-//! collection first, an [`InstanceCollectionId`] from each instance for itself.
+//! This room decides how an identity is spelled and compared. It does not decide who assigns one: a [`Seq`] comes from
+//! the journal's append, a [`CollectionId`] from the instance that created the collection first, and an
+//! [`InstanceCollectionId`] from each instance.
 
 mod trace_context;
 
@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 pub use self::trace_context::{Sampling, TraceContext};
 
-/// One request's id, in Chroma's form: 32 hexadecimal digits. It names the request in logs, errors and at the instances.
+/// A request's id in Chroma's form: 32 hexadecimal digits. It identifies the request in logs, in errors and on the instances.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct TraceId(pub u128);
 
@@ -55,7 +55,7 @@ impl Seq {
         Seq(self.0 + 1)
     }
 
-    /// The position right before this one, where a range that is open at its start begins.
+    /// The position right before this one: the exclusive start of a range that includes this position.
     #[must_use]
     pub const fn prior(self) -> Self {
         Seq(self.0.saturating_sub(1))
@@ -101,7 +101,7 @@ macro_rules! uuid_identity {
 }
 
 uuid_identity! {
-    /// The collection as clients know it, for life: the same on whichever instance it is served.
+    /// The id that clients know a collection by. It never changes and is the same on every instance.
     CollectionId
 }
 uuid_identity! {
@@ -125,7 +125,7 @@ impl TransactionId {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceId(pub usize);
 
-/// An instance's configured name: what the journal, the logs and the operators call it.
+/// An instance's configured name, as used in the journal, in logs and by operators.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct InstanceName(Arc<str>);
 
@@ -147,7 +147,7 @@ impl fmt::Display for InstanceName {
     }
 }
 
-/// An order domain: within a lane every instance executes in [`Seq`] order.
+/// One order of execution: within a lane every instance executes in [`Seq`] order.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum LaneId {
     /// Everything that creates, changes or deletes tenants, databases and collections.
@@ -159,7 +159,7 @@ pub enum LaneId {
 impl std::str::FromStr for LaneId {
     type Err = uuid::Error;
 
-    /// As it is displayed.
+    /// Parses the displayed form.
     fn from_str(text: &str) -> Result<Self, uuid::Error> {
         match text {
             "catalog" => Ok(LaneId::Catalog),
@@ -177,7 +177,7 @@ impl fmt::Display for LaneId {
     }
 }
 
-/// Where a name is looked up: Chroma names databases within a tenant, and collections within a database.
+/// The scope a name is looked up in: Chroma names databases within a tenant, and collections within a database.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Scope {
     pub tenant: String,
@@ -196,10 +196,10 @@ impl fmt::Display for Scope {
         write!(f, "{}/{}", self.tenant, self.database)
     }
 }
-/// The most characters of a client's text that a log line or a page shows.
+/// The longest client text that a log line or a page shows in full, in characters.
 const SHOWN: usize = 80;
 
-/// A client's text as logs show it: its beginning, and how long it is.
+/// Returns a client's text as logs show it: its beginning, and its length if it is cut.
 pub fn shown(text: &str) -> std::borrow::Cow<'_, str> {
     match text.char_indices().nth(SHOWN) {
         None => text.into(),
