@@ -149,7 +149,7 @@ impl Admin {
         let collection = self.collection_of(transaction);
         let lost = collection.map(|collection| self.lost_copies(collection)).unwrap_or_default();
         let instances: Vec<_> = lost.into_iter().map(|id| self.core.registry().name(id).as_str()).collect();
-        // The board is locked only for the lookup: the code below locks it again.
+        // The board is locked only for the lookup.
         let name = {
             let board = self.core.board();
             collection.and_then(|id| board.catalog().get(id)).map(|known| shown(&known.name).into_owned())

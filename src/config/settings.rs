@@ -54,7 +54,7 @@ pub struct Config {
     pub recovery_interval: Duration,
     /// How long requests in flight may take to finish after SIGTERM.
     pub shutdown_grace: Duration,
-    /// How long open connections may stay open before a restart in place.
+    /// How long open connections may remain in use before a restart in place.
     pub handover_linger: Duration,
     pub connection_pooling: ConnectionPooling,
     pub granular_locking: GranularLocking,
@@ -187,7 +187,7 @@ pub struct Batching {
 /// Where to look for existing content at start.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Adopt {
-    /// Tenants besides `default_tenant` and those in the catalog; Chroma cannot list its tenants.
+    /// Tenants besides `default_tenant` and those that the edge already knows; Chroma cannot list its tenants.
     pub tenants: Vec<String>,
 }
 
