@@ -119,7 +119,7 @@ impl Admin {
             Action::Resume => HealPause::On,
         };
         if self.healing.set_pause(pause) {
-            tracing::info!(?action, "an operator has a word on healing");
+            tracing::info!(?action, "an operator paused or resumed healing");
         }
         Reply::from(self.heal_page())
     }

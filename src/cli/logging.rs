@@ -42,11 +42,11 @@ fn running(
     set: impl Fn(EnvFilter) -> Result<(), tracing_subscriber::reload::Error> + Send + Sync + 'static,
 ) -> SetLog {
     if !started {
-        tracing::debug!("logging runs already");
+        tracing::debug!("logging has already been started");
     }
     Box::new(move |filter| {
         if let Err(error) = set(EnvFilter::new(filter)) {
-            tracing::warn!(%error, "the log keeps its filter");
+            tracing::warn!(%error, "cannot change the log filter");
         }
     })
 }

@@ -89,7 +89,7 @@ impl Earlier {
 
     fn reset_stats(&self) -> Value {
         self.begin_anew();
-        tracing::info!("an operator has the numbers of these pages begin anew");
+        tracing::info!("an operator reset the numbers of these pages");
         json!({
             "success": true,
             "message": "performance_stats and stats begin anew; /metrics, the journal and what is counted of each instance go on",
