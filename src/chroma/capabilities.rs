@@ -162,7 +162,7 @@ impl Trial {
         body.to_string().into_bytes()
     }
 
-    /// Begins with the original as the server shows it. Returns `None` if it does not match the creation's body.
+    /// Begins a trial with the original as the server shows it. Returns `None` if it differs from what was requested.
     pub fn of(original: &[u8]) -> Option<Trial> {
         let shown: Value = serde_json::from_slice(original).ok()?;
         let asked: Value = serde_json::from_slice(&Trial::creation()).ok()?;

@@ -12,7 +12,7 @@ pub fn definition_difference(one: &[u8], other: &[u8]) -> Option<String> {
     differing(one, other, &["metadata", "configuration_json", "dimension"])
 }
 
-/// Describes how the names of two Collection objects differ, if they do.
+/// Describes how two Collection objects that should have one name differ in name or schema, if they do.
 pub fn name_difference(one: &[u8], other: &[u8]) -> Option<String> {
     differing(one, other, &["name"])
 }

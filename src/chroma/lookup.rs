@@ -57,7 +57,7 @@ impl Lookup {
         Lookup { scope, id, name, step }
     }
 
-    /// Returns the path of the current request, at first of the first one.
+    /// Returns the path to request in the current step.
     pub fn path(&self) -> String {
         match self.step {
             Step::ById => by_id_path(&self.scope, self.id),

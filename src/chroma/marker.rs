@@ -60,12 +60,12 @@ pub fn marker_change(marker: &Marker) -> String {
     json!({ "new_metadata": metadata(marker) }).to_string()
 }
 
-/// Returns the body that creates the record that `by` wipes the server carrying this marker.
+/// Returns the body that creates the wipe record: `by` wipes the server that carries this marker.
 pub fn wipe_creation(by: &Wiper<'_>, marker: &Marker) -> String {
     json!({ "name": WIPE_NAME, "metadata": wipe_metadata(by, marker) }).to_string()
 }
 
-/// Returns whether this Collection object is that record.
+/// Returns whether this Collection object is that wipe record.
 pub fn is_wiped_by(by: &Wiper<'_>, marker: &Marker, object: &[u8]) -> bool {
     let shown = serde_json::from_slice::<Shown>(object).ok().and_then(|shown| shown.metadata);
     shown.is_some_and(|metadata| metadata == wipe_metadata(by, marker))

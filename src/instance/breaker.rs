@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 /// When reads avoid an instance, and for how long.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct BreakerRules {
-    /// The percentage of reads that must fail there: `health.breaker_percent`.
+    /// The percentage of reads that must fail on the instance: `health.breaker_percent`.
     pub percent: u32,
     /// The fewest reads this percentage is taken of; with 0, reads avoid no instance. `health.breaker_reads`.
     pub reads: u32,
     /// The time over which reads are counted: `health.breaker_window`.
     pub window: Duration,
-    /// How long no read goes there. Doubles each time the instance still fails afterwards. `health.breaker_pause`.
+    /// How long no read goes to the instance. Doubles each time it still fails afterwards. `health.breaker_pause`.
     pub pause: Duration,
 }
 
@@ -44,11 +44,11 @@ pub enum Others {
 /// Whether reads go to the instance.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BreakerState {
-    /// Reads go there.
+    /// Reads go to the instance.
     Closed,
-    /// No read goes there that another instance can serve.
+    /// No read goes to the instance that another one can serve.
     Open,
-    /// One read at a time goes there, to find out whether it still fails.
+    /// One read at a time goes to the instance, to find out whether it still fails.
     HalfOpen,
 }
 
@@ -73,7 +73,7 @@ pub enum Change {
     },
     /// The pause is over.
     HalfOpened,
-    /// It failed again: no read goes there for this long.
+    /// It failed again: no read goes to the instance for this long.
     OpenedAgain {
         pause: Duration,
     },
@@ -183,7 +183,7 @@ impl Breaker {
         is_due
     }
 
-    /// Records that a read has ended there.
+    /// Records that a read has ended on the instance.
     pub fn ended(&mut self, end: ReadEnd, others: Others, rules: &BreakerRules, now: Instant) -> Option<Change> {
         if self.window.length != rules.window {
             self.window = Window::new(rules.window, now);

@@ -1,4 +1,4 @@
-//! How long an instance's recent outages took: from its departure until real traffic went there again.
+//! How long an instance's recent outages took: from its departure until real traffic went to it again.
 //!
 //! Pure: the clock is passed in. Kept in memory only.
 
@@ -21,7 +21,7 @@ impl Outages {
         self.since.get_or_insert(now);
     }
 
-    /// Records that real traffic goes there.
+    /// Records that real traffic goes to it.
     pub fn ends(&mut self, now: Instant) {
         let Some(since) = self.since.take() else { return };
         if self.lengths.len() >= KEPT {

@@ -1,7 +1,7 @@
 //! The rules by which an instance's phase follows from observations.
 //!
-//! Pure: the caller passes the time. It decides when an instance is usable. The registry decides what is observed
-//! (probes, the client, the lanes) and what is notified (logs, waiting attempts). A green heartbeat alone proves
+//! Pure: the caller passes the time. It decides when an instance is usable. The registry decides whose observations
+//! count (probes, the client, the lanes) and what is notified (logs, waiting attempts). A green heartbeat alone proves
 //! little: Chroma answers it even when every write fails.
 
 use std::time::{Duration, Instant};
@@ -15,10 +15,10 @@ pub enum Phase {
     Up,
     /// Usable, but something went unanswered: others are preferred.
     Suspect,
-    /// Gone: nothing is sent there.
+    /// Gone: nothing is sent to it.
     Down,
     /// Probes are green again, or for the first time, but it has not been inspected yet: it may be blank, rolled back
-    /// or behind. Only the inspection is sent there.
+    /// or behind. Only the inspection is sent to it.
     Returned,
 }
 
@@ -34,7 +34,7 @@ impl Phase {
         }
     }
 
-    /// Returns whether real traffic may go there.
+    /// Returns whether real traffic may go to the instance.
     pub const fn usable(self) -> bool {
         matches!(self, Phase::Up | Phase::Suspect)
     }
@@ -55,7 +55,7 @@ pub enum Observation {
     Broken,
     /// A definite answer to real traffic: applied, or rejected.
     Answered,
-    /// A different server answers there, or one with other data.
+    /// A different server answers at its address, or one with other data.
     Replaced,
 }
 

@@ -78,7 +78,7 @@ impl Presence {
         }
     }
 
-    /// Records that real traffic goes there.
+    /// Records that real traffic goes to it.
     pub fn came(&mut self) -> Line {
         // The last of many departures is not logged. The line that the instance has stayed up is.
         match std::mem::replace(&mut self.told, Told::Up) {

@@ -127,7 +127,7 @@ impl Registry {
         self.state(id).condition.phase()
     }
 
-    /// Returns whether real traffic may go there now: Up or Suspect.
+    /// Returns whether real traffic may go to it now: Up or Suspect.
     pub fn usable(&self, id: InstanceId) -> bool {
         self.phase(id).usable()
     }
@@ -152,17 +152,17 @@ impl Registry {
         self.state(id).outages.typical()
     }
 
-    /// The number of requests under way there.
+    /// The number of requests under way to it.
     pub fn in_flight(&self, id: InstanceId) -> usize {
         self.instance(id).load.count()
     }
 
-    /// Counts one more request under way there, until the guard is dropped.
+    /// Counts one more request under way to it, until the guard is dropped.
     pub fn enter(&self, id: InstanceId) -> InFlight {
         self.instance(id).load.enter()
     }
 
-    /// Returns whether a request that has just ended there, because the instance died, was the only one.
+    /// Returns whether a request that has just ended because the instance died was the only one.
     pub fn flights(&self, id: InstanceId) -> Flights {
         self.instance(id).load.flights()
     }
@@ -189,7 +189,7 @@ impl Registry {
         self.note(id, seen, None);
     }
 
-    /// Records a failure there, with the reason to show to people.
+    /// Records a failure of the instance, with the reason to show to people.
     pub fn observe_because(&self, id: InstanceId, seen: Observation, reason: &str) {
         self.note(id, seen, Some(reason));
     }

@@ -129,7 +129,7 @@ mod tests {
             sum = sum.wrapping_mul(31).wrapping_add(7);
         }
         let percent = observer.cpu_percent().expect("/proc");
-        // On a busy machine it got little.
+        // On a busy machine the process gets little time.
         assert!(percent > 0.0 && percent < 110.0, "{percent} {sum}");
         assert_eq!(observer.cpu_percent(), Some(percent), "asked again at once");
     }

@@ -175,7 +175,7 @@ impl LeaseHolder {
                         let seconds = lasted.time.as_secs();
                         info!(seconds, "the journal is back, and still held by this edge");
                     }
-                    // This may not delay the next renewal for longer.
+                    // Limited, so that it does not hold up the next renewal.
                     let _ = timeout(LATE_WRITES_LIMIT, self.take_late_writes(&mut seen)).await;
                 }
                 Err(LeadershipError::Unavailable(why)) => {
