@@ -18,7 +18,7 @@ pub struct ReadRequest {
 }
 
 impl ReadRequest {
-    /// The client's own request with its whole body. XX
+    /// The client's own request with its whole body. Credentials are left out with [`ClientCredentials::Kept`].
     pub fn of(
         method: Method,
         headers: &HeaderMap,
