@@ -129,7 +129,7 @@ impl Safety {
         Ok(coming)
     }
 
-    /// Journals the fact, for which `bytes` were claimed. Returns them if the fact certainly was not journaled.
+    /// Journals the fact, for which `bytes` were claimed. Releases the claim if the fact certainly was not journaled.
     async fn record_claimed(&self, fact: Fact, bytes: u64, id: TransactionId) -> Result<(), Refusal> {
         self.core.journal().record_in_time(vec![fact]).await.map_err(|error| {
             if !matches!(error, AppendError::InDoubt(_)) {
