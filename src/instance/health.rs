@@ -90,7 +90,7 @@ impl Health {
         }
     }
 
-    /// Also probes instances that are down between the rounds. Sends nothing while all are well.
+    /// Probes instances that are down more often than the rounds do. Sends nothing while none is down.
     async fn watch_for_returns(&self) {
         let [shortest, longest] = BETWEEN_LOOKS;
         loop {

@@ -306,11 +306,11 @@ impl Registry {
                 let (seconds, times) = (lasted.time.as_secs(), lasted.times);
                 tracing::warn!(%instance, reason, seconds, times, "instance is still down, or down again");
             }
-            Line::Returned => tracing::info!(%instance, "instance has returned and is to be inspected"),
+            Line::Returned => tracing::info!(%instance, "instance has returned and will be inspected"),
             Line::Up => tracing::info!(%instance, "instance is up"),
             Line::UpForGood(lasted) => {
                 let (seconds, times) = (lasted.time.as_secs(), lasted.times);
-                tracing::info!(%instance, seconds, times, "instance no longer goes down again and again");
+                tracing::info!(%instance, seconds, times, "instance has stopped going down repeatedly");
             }
         }
     }

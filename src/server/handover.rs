@@ -114,7 +114,7 @@ impl Handover {
         let sockets = self.sockets().unwrap_or_default();
         info!(sockets = sockets.len(), "restarting in place");
         let error = self.image.replace(&sockets, placements);
-        error!(%error, "this process cannot be replaced: it ends, and is to be started again");
+        error!(%error, "this process cannot be replaced: it ends and must be started again");
     }
 
     fn doors(&self) -> impl Iterator<Item = &OpenDoor> {

@@ -71,7 +71,7 @@ impl Image {
         Ok(Image { program, name, arguments: arguments.collect() })
     }
 
-    /// Runs the program that would take over to check the configuration.
+    /// Has the program that would take over check the configuration.
     pub async fn check(&self) -> Result<(), ImageError> {
         let program = || self.program.clone();
         let mut command = tokio::process::Command::new(&self.program);
@@ -145,7 +145,7 @@ impl Inherited {
                 Ok((socket.local_addr()?, socket))
             }) {
                 Ok(socket) => sockets.push(socket),
-                Err(error) => warn!(number, %error, "this process was given something else than a listening socket"),
+                Err(error) => warn!(number, %error, "inherited a descriptor that is not a listening socket"),
             }
         }
         Inherited { sockets, placements: std::env::var(PLACEMENTS).ok() }

@@ -113,7 +113,7 @@ async fn load(
                     info!(
                         seconds = lasted.time.as_secs(),
                         times = lasted.times,
-                        "the journal could be loaded after all"
+                        "the journal is loaded after failed attempts"
                     );
                 }
                 return Ok(restored);
@@ -122,7 +122,7 @@ async fn load(
             Err(error) => error.to_string(),
         };
         if let Some(times) = failing.seen(clock::now()).times() {
-            warn!(error, times, "this edge holds the journal, and cannot load it yet");
+            warn!(error, times, "this edge holds the journal but cannot load it yet");
         }
         holder.standby.set(StandbyReason::Unreachable { why: error });
         open(ready);
