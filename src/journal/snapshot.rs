@@ -57,7 +57,7 @@ pub struct CollectionTimes {
 pub struct Snapshot {
     /// The journal's own identity, assigned when it was created.
     pub journal_id: uuid::Uuid,
-    /// The last position given out.
+    /// The last position assigned.
     pub last: Seq,
     /// The floor of each lane: at or below it, nothing is left in the journal (rule R11).
     pub floors: Vec<(LaneId, Seq)>,

@@ -10,7 +10,7 @@ pub enum Status {
     Attempting,
     /// A definite answer was given, 4xx included.
     Completed,
-    /// The client was answered 503, recovery pending: it will be retried.
+    /// The client was answered 503, recovery pending. The write will be retried.
     Failed,
     /// Finished after its client had been answered "pending", or after a restart. Also a write that may have been
     /// acknowledged, and whose collection was deleted before that was durable.

@@ -76,14 +76,14 @@ fn database_created(connection: &Connection, scope: &Scope, id: Uuid) -> rusqlit
     connection.prepare_cached(sql)?.execute(params![scope.tenant, scope.database, id.as_bytes()]).map(drop)
 }
 
-/// Deletes deleted collections whose deletion lies at or below `through`, because every instance has executed it.
-/// Returns their lanes.
+/// Deletes the rows of deleted collections whose deletion lies at or below `through`, because every instance has
+/// executed it. Returns their lanes.
 pub(super) fn forget_deleted(connection: &Connection, through: Seq) -> rusqlite::Result<Vec<String>> {
     let sql = "DELETE FROM collections WHERE deleted <= ?1 RETURNING collection";
     connection.prepare_cached(sql)?.query_map([number(through)], |row| row.get(0))?.collect()
 }
 
-/// Returns whether [`forget_deleted`] would delete any.
+/// Returns whether [`forget_deleted`] would delete any row.
 pub(super) fn has_deleted(connection: &Connection, through: Seq) -> rusqlite::Result<bool> {
     connection.prepare_cached("SELECT 1 FROM collections WHERE deleted <= ?1")?.exists([number(through)])
 }

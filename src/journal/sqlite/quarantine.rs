@@ -30,17 +30,17 @@ pub(super) fn suspect(connection: &Connection, seq: Seq, on: Option<&str>) -> ru
 const GONE: &str = "FROM quarantines WHERE lane <> 'catalog'
     AND NOT EXISTS (SELECT 1 FROM collections WHERE collection = quarantines.lane AND deleted IS NULL)";
 
-/// Deletes quarantines in lanes that are gone: nothing will be executed in them.
+/// Deletes the rows of entries in lanes that are gone: nothing will be executed there.
 pub(super) fn forget_gone(connection: &Connection) -> rusqlite::Result<()> {
     connection.prepare_cached(&format!("DELETE {GONE}"))?.execute([]).map(drop)
 }
 
-/// Returns whether [`forget_gone`] would delete any.
+/// Returns whether [`forget_gone`] would delete any row.
 pub(super) fn has_gone(connection: &Connection) -> rusqlite::Result<bool> {
     connection.prepare_cached(&format!("SELECT 1 {GONE}"))?.exists([])
 }
 
-/// Returns all of them with their lanes, in the order of the journal.
+/// Returns all quarantined entries with their lanes, in the order of the journal.
 pub(super) fn load(connection: &Connection) -> rusqlite::Result<Vec<(LaneId, Seq, RequestClass)>> {
     let mut statement = connection.prepare(
         "SELECT seq, q.lane AS lane, kind, conditions FROM quarantines AS q JOIN transactions USING (seq) ORDER BY seq",
@@ -51,7 +51,7 @@ pub(super) fn load(connection: &Connection) -> rusqlite::Result<Vec<(LaneId, Seq
     statement.query_map([], read)?.collect()
 }
 
-/// Returns those whose lane still exists, for operators, the oldest first.
+/// Returns the quarantined entries whose lane still exists, for operators, the oldest first.
 pub(super) fn list(connection: &Connection) -> rusqlite::Result<Vec<QuarantineRow>> {
     let columns = row::LISTED;
     let sql = format!(
