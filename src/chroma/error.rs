@@ -51,7 +51,7 @@ pub struct ErrorBody {
 /// The edge's capacity, shown to clients whose request exceeds it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Overload {
-    /// Requests to one Chroma server.
+    /// Requests sent to one Chroma server at once.
     pub concurrent_limit: usize,
     /// Requests that may wait for one of those places.
     pub queue_size: usize,
