@@ -148,7 +148,7 @@ impl Edge {
             let principal = self.options().entrance.admit(session, need)?;
             if need == Need::Whole(Role::Admin) && !method.is_safe() {
                 let who = principal.name().unwrap_or("this machine");
-                tracing::info!(principal = who, %method, path = own, trace = %context.trace, "asked by an operator");
+                tracing::info!(principal = who, %method, path = own, trace = %context.trace, "requested by an operator");
             }
             context.principal = Some(principal.clone());
             let page = Box::pin(self.edge_page(session, context, body_bytes, principal)).await;

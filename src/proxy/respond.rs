@@ -78,7 +78,7 @@ pub(super) async fn pass(
             Ok(Rest::Nothing) => break,
             Err(PassError::Client(error)) => return Err(error),
             Err(PassError::Instance(error)) => {
-                tracing::debug!(%error, "a read's answer is cut");
+                tracing::debug!(%error, "a read's answer was aborted");
                 return Err(internal("the instance did not finish the answer"));
             }
         }

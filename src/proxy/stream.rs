@@ -39,7 +39,7 @@ pub(super) async fn write(outlet: &mut Outlet<'_>, mut list: List, first: Portio
         portion = match list.next().await {
             Ok(next) => next,
             Err(failure) => {
-                tracing::debug!(reason = failure.reason(), "a list is cut");
+                tracing::debug!(reason = failure.reason(), "a list was aborted");
                 return Err(internal("the list cannot be finished"));
             }
         };

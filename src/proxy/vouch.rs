@@ -276,7 +276,7 @@ impl Stake {
             conditions = class.conditions.as_str(),
             case = case.0,
             ?company,
-            "an instance has gone while a read was under way: reads of its class are held back (/admin/quarantine)"
+            "an instance was lost while it executed a read: reads of the same class are held back (/admin/quarantine)"
         );
     }
 

@@ -53,7 +53,7 @@ impl Socket {
             let opened = self.opened();
             match opened {
                 Err(error) if error.kind() == io::ErrorKind::AddrInUse && tries < TRIES => {
-                    tracing::warn!(address = %self.address, "this address is in use: it is tried again");
+                    tracing::warn!(address = %self.address, "the address is in use; trying again");
                     tries += 1;
                     tokio::time::sleep(AGAIN).await;
                 }

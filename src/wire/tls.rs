@@ -103,12 +103,12 @@ impl TlsFiles {
                 loaded.config = Arc::new(config);
                 loaded.stamps = stamps;
                 loaded.failing = Lasting::new();
-                tracing::info!("the listener's certificates were read again");
+                tracing::info!("reloaded the listener's certificates");
             }
             // Tried again: a file may be in the middle of being replaced.
             Err(error) => {
                 if let Some(times) = loaded.failing.seen(now).times() {
-                    tracing::warn!(%error, times, "the listener's certificates have changed and cannot be used: the old ones stay");
+                    tracing::warn!(%error, times, "the listener's new certificates cannot be used; keeping the old ones");
                 }
             }
         }

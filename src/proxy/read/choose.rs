@@ -19,7 +19,7 @@ use crate::proxy::failure::Failure;
 pub const ATTEMPTS: usize = 4;
 /// The pause before the second attempt at an instance that has failed. It is twice as long before the third, and so on.
 const PAUSE: Duration = Duration::from_millis(100);
-/// How long a read leaves drained instances alone that could serve it, because another instance is about to, or was
+/// How long a read spares drained instances that could serve it: another instance can serve it in a moment, or has been
 /// asked.
 const SPARED: Duration = Duration::from_millis(500);
 
