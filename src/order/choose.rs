@@ -18,7 +18,7 @@ pub enum CandidateHealth {
     Suspect,
 }
 
-/// Which of equally healthy candidates is preferred.
+/// Which of the equally healthy candidates is preferred.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preference {
     /// The primary, then the first in the configuration.
