@@ -33,7 +33,7 @@ pub struct Collection {
     pub former: Vec<(InstanceName, InstanceCollectionId)>,
 }
 
-/// What a deletion would delete.
+/// The target of a deletion.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Deletion {
     Collection { scope: Scope, name: String },

@@ -1,4 +1,4 @@
-//! What the rules need of one journaled write: its position, its kind, what it may be merged with, and its verdict.
+//! The rules' view of one journaled write: its position, its kind, what it may be merged with, and its verdict.
 //!
 //! No bodies, no paths, no answers: those stay in the journal and with the lane runner.
 
@@ -103,7 +103,7 @@ pub enum AckPolicy {
     Durable,
 }
 
-/// What an earlier edge may have told the client of an entry that has no verdict in the journal.
+/// The answer that an earlier edge may have given to the client of an entry without a verdict in the journal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AckState {
     /// Nothing, or that recovery is pending.

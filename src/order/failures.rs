@@ -30,7 +30,7 @@ impl Signature {
     }
 }
 
-/// What a failed entry left behind on the instances that failed it. Instances in neither list could not be read.
+/// The result of comparing the instances that failed an entry. Instances in neither list could not be read.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Touched {
     /// The largest group of instances that agree with each other.
@@ -73,7 +73,7 @@ pub(super) struct Failed {
     pub own: u32,
     /// Failures after another instance had settled the entry.
     pub settled: u32,
-    /// What the last check showed.
+    /// The result of the last check.
     pub writable: Option<Writable>,
     /// Attempts that did not reach the instance, or that it put off, since any instance first failed the entry.
     pub put_off: u32,

@@ -40,7 +40,7 @@ impl fmt::Display for Generation {
     }
 }
 
-/// What a server carries: whose data it has, and what it is certain to hold.
+/// The marker that a server carries: whose data it has, and what it is certain to hold.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Marker {
     pub journal: Uuid,
@@ -50,7 +50,7 @@ pub struct Marker {
     pub through: Seq,
 }
 
-/// What the journal has recorded of an instance, to check a marker against.
+/// The journal's record of an instance, to check a marker against.
 #[derive(Clone, Copy, Debug)]
 pub struct Expected<'a> {
     pub journal: Uuid,

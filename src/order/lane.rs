@@ -1,7 +1,7 @@
 //! One lane: its entries in `seq` order and every instance's progress in it.
 //!
 //! Decides what may be sent next to one instance (rules R1, R3, R4, R9) and what an instance has covered (rule R5).
-//! What crosses lanes is in [`super::board`] (`cross_lane.rs`).
+//! Rules that cross lanes are in [`super::board`] (`cross_lane.rs`).
 
 use std::collections::{BTreeSet, VecDeque};
 

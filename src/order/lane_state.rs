@@ -60,9 +60,9 @@ pub(super) enum Trail {
     CatchingUp,
     /// The instance has everything that was applied, or is being sent it.
     Level,
-    /// What the instance lacks, from this entry on, is held.
+    /// Everything that the instance lacks, from this entry on, is held.
     Held(Seq),
-    /// What the instance lacks is sent at once: the hold is over, or the entries are needed on the instance.
+    /// Everything that the instance lacks is sent at once: the hold is over, or the entries are needed on the instance.
     Due,
 }
 

@@ -17,7 +17,7 @@ const SHORTEST: Duration = Duration::from_millis(1);
 /// The most waits in a row that are left out after writers did not come.
 const MOST_LEFT_OUT: u32 = 64;
 
-/// What was measured of one lane on one instance.
+/// Measurements of one lane on one instance.
 #[derive(Clone, Debug, Default)]
 pub struct Pace {
     /// How long a request takes: the mean of the last few.

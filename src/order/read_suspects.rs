@@ -76,7 +76,7 @@ pub struct Case {
 /// What an open case holds back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Holds {
-    /// What is not vouched for on its collection, and its class on other collections.
+    /// Requests that are not vouched for on its collection, and its class on other collections.
     Others,
     /// Only its class on its collection: the others have waited long enough.
     Itself,

@@ -1,4 +1,4 @@
-//! What the blame for a death depends on: whether a request is vouched for, and its class (rule R13).
+//! The properties of a request that decide who is blamed for a death: whether it is vouched for, and its class (rule R13).
 //!
 //! `chroma::envelope`, together with what has succeeded before, decides whether a request is vouched for. The board
 //! decides what follows.

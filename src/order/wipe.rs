@@ -27,7 +27,7 @@ pub struct Witness {
     pub seen: Seen,
 }
 
-/// What was observed of a witness.
+/// The marker state of a witness.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Seen {
     /// It took a marker of this generation between the first and the second read of the foreign server.

@@ -182,7 +182,8 @@ impl Board {
             slot.examined = true;
         }
         if undone {
-            // What the entry may have left behind is undone where it is expected to be rejected (rule R4), on this instance too.
+            // Anything that the entry may have left behind is undone where it is expected to be rejected (rule R4), on
+            // this instance too.
             self.reject_by_agreement(id, instance, (seq, None), Vec::new(), effects);
             return true;
         }

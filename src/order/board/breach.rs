@@ -1,4 +1,4 @@
-//! What the board does where a rule is broken on purpose (`crate::proof`). Nothing here is reached otherwise.
+//! The behavior of the board where a rule is broken on purpose (`crate::proof`). Nothing here is reached otherwise.
 //!
 //! Each breach is as small as its rule allows and leaves the board's own state in order, so that only the instances go
 //! wrong. Breaches affect only record lanes: an instance without a catalog entry would stand still, and prove less.

@@ -10,14 +10,14 @@ use super::input::Intent;
 use crate::ids::{CollectionId, Scope, Seq};
 use crate::order::catalog::{Catalog, Deletion};
 
-/// What one entry may bring.
+/// The names that one entry may bring.
 #[derive(Clone, Debug)]
 enum Coming {
     Collections(Vec<(Scope, String)>),
     NewName(CollectionId, String),
 }
 
-/// What each entry without a verdict may bring.
+/// The names that each entry without a verdict may bring.
 #[derive(Clone, Debug, Default)]
 pub(super) struct ComingNames(BTreeMap<Seq, Coming>);
 

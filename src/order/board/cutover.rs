@@ -25,7 +25,7 @@ pub enum CutoverState {
     GivenUp,
 }
 
-/// What has entered a lane since the comparison of its copy began.
+/// The entries that have entered a lane since the comparison of its copy began.
 #[derive(Clone, Debug)]
 pub(in crate::order) struct CopyLog {
     pub(super) rebuild: Rebuild,

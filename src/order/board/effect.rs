@@ -28,7 +28,7 @@ pub struct ClientAnswer {
     /// The instance that gave the answer; `None` for the edge's own: "no such collection", or that the write is withdrawn.
     pub from: Option<InstanceId>,
     pub verdict: Verdict,
-    /// What an earlier edge may have answered to the client.
+    /// The answer that an earlier edge may have given to the client.
     pub ack_state: AckState,
 }
 
@@ -73,7 +73,7 @@ pub enum DivergenceCause {
     Condemned(Evidence),
 }
 
-/// What shows that a copy is wrong.
+/// The evidence that a copy is wrong.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Evidence {
     /// It fails queries that another copy answers.
@@ -98,7 +98,7 @@ impl Evidence {
     }
 }
 
-/// What is made durable for one replica in one commit.
+/// Everything about one replica that becomes durable in one commit.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Record {
     /// Everything up to here is applied or skipped on the instance.

@@ -1,6 +1,6 @@
-//! What a request waits for so that more entries share it (rule R19). An open entry waits for the next writes of
-//! clients that were just answered, a replicated one for what is applied next. Nothing is held that could not grow,
-//! nothing in a lane with one writer, and nothing that is needed at once.
+//! Waits that let more entries share a request (rule R19). An open entry waits for the next writes of clients that were
+//! just answered, a replicated one for what is applied next. Nothing is held that could not grow, nothing in a lane
+//! with one writer, and nothing that is needed at once.
 //!
 //! Decides what may be held, and what ends a hold early. The shell decides how long a hold pays, and ends it.
 

@@ -60,7 +60,7 @@ impl Board {
         };
         let replicas = restored.replicas.iter().map(|at| ReplicaProgress::new(at.durable, state(at.durable, at.state)));
         let mut lane = Lane::new(replicas.collect(), Dimension::Known);
-        // What may have been answered counts as answered: only an instance that has all of it serves reads.
+        // Entries that may have been answered count as answered: only an instance that has all of them serves reads.
         lane.answered = restored.entries.last().map_or(Seq::ZERO, |entry| entry.seq);
         lane.entered = lane.answered;
         self.lanes.insert(restored.id, lane);

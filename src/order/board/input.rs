@@ -14,7 +14,7 @@ use crate::order::merging::MergeLimits;
 use crate::order::placement::Duty;
 use crate::order::vouching::Company;
 
-/// What a catalog entry may do to the entries that wait behind it.
+/// The effect that a catalog entry may have on the entries behind it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Intent {
     Plain,
@@ -90,7 +90,7 @@ pub enum Outcome {
     Unfit,
 }
 
-/// What an applied catalog entry changes. Empty for record writes.
+/// The changes made by an applied catalog entry. Empty for record writes.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Consequences {
     pub changes: Vec<CatalogChange>,
@@ -132,7 +132,7 @@ pub enum Resolved {
     },
 }
 
-/// What rule R10's examination showed.
+/// The result of rule R10's examination.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Examination {
     AbsentEverywhere,

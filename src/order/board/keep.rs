@@ -8,7 +8,7 @@ use super::{Board, DivergenceCause, Effect, Evidence, Reach, Record};
 use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::lane::{Dimension, InFlight, Lane, LaneState, LateWriteCheck, Pending};
 
-/// What it takes to keep a copy.
+/// How a copy is kept.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Keeping {
     /// It already serves. The copies that differ are condemned.

@@ -1,4 +1,4 @@
-//! What is sent next, and where (rules R1, R3, R7).
+//! The choice of what is sent next, and where (rules R1, R3, R7).
 
 use super::{Action, Board, ClientState, Effect, Purpose, Reach, Record, Repeat, SendPriority, breach, known};
 use crate::ids::{InstanceId, LaneId, Seq};

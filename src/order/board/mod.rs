@@ -360,7 +360,7 @@ impl Board {
         }
         if before == Reach::Away {
             self.returned[instance.0] = self.last;
-            // What failed before the instance went away says nothing about what will fail now.
+            // Failures from before the instance went away say nothing about what will fail now.
             let lanes: Vec<LaneId> = self.lanes.restless().collect();
             for lane in lanes {
                 let Some(lane) = self.lanes.get_mut(&lane) else { continue };

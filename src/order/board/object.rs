@@ -9,8 +9,8 @@ use crate::ids::{CollectionId, InstanceId, LaneId, Seq};
 use crate::order::entry::{Kind, Verdict};
 use crate::order::lane::{InFlight, Slot};
 
-/// What a collection object depends on. While this stays the same, so does the object, and it contains everything that
-/// was acknowledged (rule R5).
+/// The state that a collection object depends on. While this stays the same, so does the object, and it contains
+/// everything that was acknowledged (rule R5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ObjectVersion {
     /// The last entry of the collection's lane, whatever became of it: a rejected write can have set the dimension.
@@ -19,7 +19,7 @@ pub struct ObjectVersion {
     touched: Seq,
     /// The last change of it, or of an unknown collection, that was not applied: it may have left something behind.
     failed_change: Seq,
-    /// What an instance held before it diverged no longer counts, even if the instance is trusted again.
+    /// How often a copy has diverged. What was read from it before no longer counts, even if the instance is trusted again.
     divergences: u32,
 }
 

@@ -1,4 +1,4 @@
-//! What a marker may claim of an instance, and what becomes of an instance that has come back older (rule R16).
+//! Markers, and instances that have come back older (rule R16): what a marker may claim, and which copies are no longer trusted.
 
 use super::{Board, DivergenceCause, Effect, persist_divergence};
 use crate::ids::{InstanceId, LaneId, Seq};
@@ -18,8 +18,8 @@ impl Board {
             let progress = lane.progress(instance);
             match progress.state {
                 LaneState::InStep => lane.first_unsettled(instance).map(Seq::prior),
-                // What a copy that is out of step holds at its position is not proven. A repair may bring it there only
-                // later, at this very position (rule R14).
+                // The content of a copy that is out of step is not proven at its position. A repair may bring it there
+                // only later, at this very position (rule R14).
                 LaneState::Diverged | LaneState::Quarantined | LaneState::Condemned | LaneState::Contradicted => {
                     Some(progress.durable.prior())
                 }

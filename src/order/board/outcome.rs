@@ -1,8 +1,7 @@
-//! What an attempt's outcome means (rules R2, R3, R4).
+//! The meaning of an attempt's outcome (rules R2, R3, R4).
 //!
-//! Every outcome ends the request in flight of one replica, or keeps it in flight, and may settle entries.
-//! [`super::abandon`] decides when an unanswered entry is given up; [`super::record`] handles what must first be
-//! durable.
+//! Every outcome ends the request in flight of one replica, or keeps it in flight, and may settle entries. [`super::abandon`]
+//! decides when an unanswered entry is given up; [`super::record`] handles what must first be durable.
 
 use super::{
     Action, Board, ClientAnswer, Consequences, DivergenceCause, Effect, Health, Outcome, Record, Resolved, Retry,

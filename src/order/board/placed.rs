@@ -1,4 +1,4 @@
-//! What an operator's placement changes: a switchover makes another instance the preferred one, a drain takes clients'
+//! The effect of an operator's placement: a switchover makes another instance the preferred one, a drain takes clients'
 //! requests off an instance.
 //!
 //! Decides which of the instances that could take an open entry, or serve a read, is used. It never decides what may be
@@ -117,7 +117,7 @@ impl Board {
             && progress.state == LaneState::InStep
             && !matches!(progress.in_flight, InFlight::InDoubt | InFlight::Paused)
             && !lane.doubtful(instance)
-            // What is held is sent as soon as it is needed.
+            // Held entries are sent as soon as they are needed.
             && (lane.distance(instance, seq) <= NEAR || matches!(progress.trail, Trail::Held(_)))
     }
 
@@ -189,7 +189,7 @@ impl Board {
         (!all_near).then(|| NotReady::Behind(self.backlog(instance)))
     }
 
-    /// What no other instance could serve if this one were drained; `None` if nothing.
+    /// The collections that no other instance could serve if this one were drained; `None` if nothing would be missing.
     pub fn last_copies(&self, instance: InstanceId) -> Option<LastCopies> {
         let others = || self.instances().filter(|other| *other != instance && self.placement.is_on_duty(*other));
         let last = |known: &&Collection| {
@@ -201,8 +201,8 @@ impl Board {
         (found.count > 0 || !anybody).then_some(found)
     }
 
-    /// What no instance would hold if these were removed; `None` if nothing. The journal has whatever the others still
-    /// lack of it.
+    /// The collections that no instance would hold if these were removed; `None` if there are none. The journal has
+    /// whatever the others still lack of them.
     pub fn held_by_these_alone(&self, going: &[InstanceId]) -> Option<LastCopies> {
         let staying = || self.instances().filter(|other| !going.contains(other));
         let alone = |known: &&Collection| {

@@ -1,4 +1,6 @@
-//! What becomes of an entry that is set aside, and how operators inspect and resolve it (rule R13).
+//! The consequences of setting an entry aside, and how operators inspect and resolve it (rule R13).
+//!
+//! [`super::suspects`] decides whether an entry is set aside.
 
 use super::suspects::Role;
 use super::{Board, DivergenceCause, Effect, Held, Persist, Reach, Record, persist_divergence};
@@ -63,7 +65,7 @@ impl Board {
         let Some(slot) = lane.slot(seq) else { return Apart::default() };
         let place = match id {
             LaneId::Records(collection) => Some(collection),
-            // What any other catalog entry may have left behind is undone where the entry was in doubt (rule R4).
+            // Any other catalog entry is undone where it was in doubt (rule R4).
             LaneId::Catalog => about.filter(|_| slot.entry.profile.kind == Kind::UpdateCollection),
         };
         let Some(collection) = place else { return Apart::default() };

@@ -26,7 +26,7 @@ pub enum CutoverOutcome {
     InDoubt,
 }
 
-/// What may become of a repair's writes.
+/// The state of a repair's writes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RepairWrites {
     /// Each was answered, so none can still be executed.

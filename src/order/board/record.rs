@@ -1,4 +1,4 @@
-//! What waits for the journal, and what happens once it is durable (rule R2).
+//! Records: what waits for the journal, and what happens once it is durable (rule R2).
 
 use super::{Board, ClientAnswer, Comparison, Effect, Persist, Record, Urgency, known, never};
 use crate::ids::{InstanceId, LaneId, Seq};

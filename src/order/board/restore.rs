@@ -157,7 +157,7 @@ impl Board {
             };
             let lane = known(self.lanes.get(&id));
             if lane.progress(instance).state != LaneState::InStep {
-                // What it was sent before it diverged may still be executed: it cannot be compared yet.
+                // Requests sent to it before it diverged may still be executed, so it cannot be compared yet.
                 self.await_restored(id, instance, Seq::ZERO, effects);
             } else if mapped && let Some(doubt) = lane.doubtful_end(instance, before, limits) {
                 self.await_restored(id, instance, doubt, effects);

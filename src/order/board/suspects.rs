@@ -252,7 +252,7 @@ impl Board {
         }
         let fresh = self.suspects.iter().filter(|(_, suspect)| suspect.is_fresh());
         let mut here = fresh.map(|(place, _)| place).filter(|(_, at)| *at == instance).peekable();
-        // What is in doubt on the instance is sent again nevertheless, since a suspect may be waiting for that.
+        // An entry that is in doubt on the instance is sent again nevertheless, since a suspect may be waiting for that.
         let in_doubt = self.lanes.get(&id).is_some_and(|lane| seq <= lane.progress(instance).doubt);
         here.peek().is_none() || (in_doubt && !here.any(|(lane, _)| self.is_busy(*lane, instance)))
     }

@@ -1,4 +1,5 @@
-//! What other rooms read from the board: which instances are fresh (rule R5), which are behind, and what could be compared.
+//! Read access to the board for other rooms: which instances are fresh (rule R5), which are behind, and which copies
+//! could be compared.
 
 use std::collections::BTreeSet;
 
@@ -16,7 +17,7 @@ use crate::proof::{self, Rule};
 pub enum Consistency {
     /// Every acknowledged write of the collection is visible.
     Fresh,
-    /// What an instance that is in step has, however far behind.
+    /// The content of any instance that is in step, however far behind.
     Any,
 }
 

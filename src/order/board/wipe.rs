@@ -1,4 +1,5 @@
-//! What would be lost with an instance's copies. Checked before a server that took its place is wiped (rule R16).
+//! The collections that would be lost with an instance's copies. Checked before a server that took its place is wiped
+//! (rule R16).
 
 use super::Board;
 use crate::ids::{CollectionId, InstanceId};

@@ -1,4 +1,4 @@
-//! What a step may cost: long backlogs and many lanes without quadratic work.
+//! The cost of a step: long backlogs and many lanes without quadratic work.
 
 use std::time::Duration;
 

@@ -343,7 +343,7 @@ fn r13_after_a_restart_a_suspect_is_bound_still() {
     assert_eq!(sent(&rig.quiesced(lane(), A)), []);
     assert_eq!(sent(&rig.quiesced(lane(), B)), [(lane(), B, 2)]);
     let record = set_aside(&rig.dies(lane(), B, Company::Others), 2).expect("its second death");
-    // What was sent to A before the restart is not known, and A is the one that is left.
+    // It is not known what was sent to A before the restart, and A is the one that is left.
     assert_eq!((record.quarantined, record.diverged), (vec![(lane(), B)], vec![]));
 }
 

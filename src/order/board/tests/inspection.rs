@@ -1,4 +1,4 @@
-//! What an inspection of an instance may conclude, and when (R8).
+//! The conclusions that an inspection of an instance may draw, and when (R8).
 
 use super::*;
 

@@ -223,8 +223,8 @@ fn r14_an_edge_that_follows_waits_before_it_repairs_what_another_has_begun() {
     assert!(rig.board.can_repair(rig.next_rebuild()));
 }
 
-/// What a copy that is out of step holds at its position may have been brought there by a repair. So a server that
-/// comes back with what it held before the repair is older.
+/// A copy that is out of step may get what it should hold at its position only from a repair. So a server that comes
+/// back with what it held before the repair is older.
 #[test]
 fn r16_a_marker_from_before_a_repair_does_not_claim_what_it_brought() {
     let (mut rig, rebuild) = Rig::repaired();

@@ -1,4 +1,4 @@
-//! R15: a write is taken back only if nothing of it can have been executed anywhere.
+//! R15: a write is withdrawn only if nothing of it can have been executed anywhere.
 
 use super::*;
 use crate::order::failures::{Signature, Writable};
