@@ -2,8 +2,8 @@
 //!
 //! Decides which replicas can be healed, from which instance, and at which position of the lane the copy is admitted.
 //! At that position nothing is in flight to the source, and nothing is sent until the copy is in its place. The shell
-//! does the copying itself, before and at that position. What applies only to a copy that is repaired where it is, is
-//! in [`super::repair`].
+//! does the copying itself, before and at that position. Rules that apply only to a copy that is repaired where it is
+//! are in [`super::repair`].
 
 use super::rebuild::{CutoverOutcome, Rebuild};
 use super::{Action, Board, Consistency, Effect, Reach, Record, WaitReason, breach, known};
@@ -17,9 +17,10 @@ use crate::order::lane::{InFlight, Lane, LaneState, LateWriteCheck, Pending};
 pub enum CutoverState {
     /// Requests to the source are still in flight.
     Draining,
-    /// Until [`Input::CutoverEnded`](super::Input::CutoverEnded), nothing moves the source, and nothing changes the names on
-    /// either instance. `touched` is what entered the lane since [`Input::CopyBegun`](super::Input::CopyBegun). `None`: too much
-    /// has, or the comparison is void, so the copy must be compared again.
+    /// Until [`Input::CutoverEnded`](super::Input::CutoverEnded), nothing moves the source, and nothing changes the
+    /// names on either instance. `touched` holds the entries that entered the lane since
+    /// [`Input::CopyBegun`](super::Input::CopyBegun). It is `None` if there were too many, or if the comparison is
+    /// void: the copy must be compared again.
     Ready { touched: Option<Vec<Seq>> },
     /// The cutover has become impossible.
     GivenUp,
