@@ -104,7 +104,7 @@ impl Auditor {
         if self.core.discovery().indexes().of(collection) != IndexShape::ORDINARY {
             return;
         }
-        // It is undecided which copy is right: a failed query does not show that it is another one.
+        // It is undecided which copy is right: a failed query does not show that this one is wrong.
         if self.report.of(collection).is_some_and(|audit| matches!(audit.finding, Finding::Undecided { .. })) {
             return;
         }
