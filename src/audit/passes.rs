@@ -173,7 +173,7 @@ impl Auditor {
         if !matches!(finding, Finding::Undecided { .. } | Finding::Unclear { .. })
             && let Some(lasted) = self.undecided.ended(&collection, clock::now())
         {
-            info!(%collection, seconds = lasted.time.as_secs(), "the copies of this collection no longer differ undecidedly");
+            info!(%collection, seconds = lasted.time.as_secs(), "it is no longer undecided which copy of this collection is right");
         }
         match finding {
             Finding::Wrong { instance, repair, differing } => {

@@ -1,8 +1,8 @@
 //! The one place that steps the board: an input goes in, answers go out at once, everything else becomes
 //! work for the runner.
 //!
-//! There is one lock, and nothing awaits while holding it. Inputs may come from any runtime. The work is done in the
-//! runner's, since pooled connections live in the runtime that opened them.
+//! There is one lock, and nothing awaits while holding it. Inputs may come from any runtime. Work is done in the
+//! runner's: a pooled connection lives in the runtime that opened it.
 
 use std::collections::HashSet;
 use std::ops::Deref;
@@ -78,8 +78,7 @@ impl Deref for BoardView<'_> {
     }
 }
 
-/// Ends the process if it is dropped by a panic. Otherwise a task that owes the board a report would leave its lane
-/// waiting forever.
+/// Ends the process if a panic drops it. Otherwise the lane of a task that owes the board a report would wait forever.
 pub struct PanicGuard {
     core: Arc<Core>,
     lane: Option<LaneId>,
@@ -205,8 +204,8 @@ impl Core {
         BoardView(self.locked())
     }
 
-    /// Awaited between two readings of the board by a task that reads a great deal of it. The lock is not fair: a task
-    /// that takes it again at once keeps the others out.
+    /// Awaited between two of many readings of the board. The lock is not fair: a task that takes it again at once
+    /// keeps the others out.
     pub async fn let_others_in() {
         tokio::time::sleep(BREATH).await;
     }
@@ -333,8 +332,8 @@ impl Core {
         let _ = self.work.send(Work::Perform { action: Action::Inspect { instance }, answer: None });
     }
 
-    /// Handles a late write that an earlier edge has reported. The replica becomes diverged until it has been compared.
-    /// That is durable before the late write counts as handled.
+    /// Handles a late write that an earlier edge has reported: the replica is diverged until it has been compared. That
+    /// is durable before the late write counts as handled.
     pub fn late_write(&self, id: LateWriteId, late_write: &LateWrite) {
         let LateWrite { lane, instance } = late_write;
         match self.registry.ids().find(|id| self.registry.name(*id) == instance) {

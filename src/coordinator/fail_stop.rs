@@ -1,5 +1,5 @@
-//! Ends the process after a panic in a step of the board. The fault is noted and logged, and has an exit code of its
-//! own.
+//! Ends the process after a panic in a step of the board. The fault is noted and logged, and the exit code is one of
+//! its own.
 //!
 //! The board may be half changed by then; the journal restores it. This file decides when to halt a lane that would
 //! panic forever: at its second fault in a row. The board decides what a halted lane does.
@@ -22,8 +22,7 @@ pub const EXIT_CODE: i32 = 70;
 /// How many faults in a row halt a lane. One may be chance, and a restart fixes it.
 const HALTED_BY: u64 = 2;
 
-/// How long it may take to note a fault. If it is not noted, the next start does not know of it, and the process ends
-/// once more.
+/// How long it may take to note a fault. A fault that is not noted does not count, and the process ends once more.
 const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Returns the faults that halt their lane.
@@ -54,7 +53,7 @@ pub(super) fn end(store: &Arc<dyn Store>, lane: Option<LaneId>, reason: &str) ->
                 error!(%lane, why, "the fault could not be noted: the next start does not know of it");
             }
         }
-        None => error!(reason, "a step of the board panicked, in no lane: the process ends"),
+        None => error!(reason, "a step of the board panicked outside any lane: the process ends"),
     }
     std::process::exit(EXIT_CODE);
 }

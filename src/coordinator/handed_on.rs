@@ -1,4 +1,4 @@
-//! Hands what operators have asked for on to the program that replaces this one in its process.
+//! Hands on what operators have asked for, to the program that replaces this one in its process.
 //!
 //! It decides only the format. A restart of any other kind begins with the configured order and without drains.
 
@@ -67,16 +67,13 @@ impl Core {
         let handed_on: HandedOn = match serde_json::from_str(text) {
             Ok(handed_on) => handed_on,
             Err(error) => {
-                return warn!(%error, "what was handed on of switchovers and drains cannot be read: there are none");
+                return warn!(%error, "the switchovers and drains that were handed on cannot be read: none is resumed");
             }
         };
         let known = |name: &str| {
             let id = self.registry.id_of(name);
             if id.is_none() {
-                info!(
-                    instance = name,
-                    "a switchover to, or a drain of, an instance that is not configured any more ends"
-                );
+                info!(instance = name, "a switchover or drain ends: its instance is no longer configured");
             }
             id
         };

@@ -134,7 +134,7 @@ impl Runner {
         }
         for ((lane, finding), lasted) in self.resources.findings.quiet(clock::now()) {
             let seconds = lasted.time.as_secs();
-            info!(%lane, finding, seconds, times = lasted.times, "not found of the lane's writes any more");
+            info!(%lane, finding, seconds, times = lasted.times, "no longer found of the lane's writes");
         }
         for (scope, instance, lasted) in self.resources.recreated_no_more(clock::now()) {
             let (instance, times) = (self.core.registry.name(instance), lasted.times);
@@ -186,12 +186,12 @@ impl Runner {
         match persist {
             Persist::Suspected { seq, on: Some(instance) } => {
                 let instance = self.core.registry.name(*instance);
-                warn!(%seq, %instance, "the instance died while it had this write: no other one gets it");
+                warn!(%seq, %instance, "the instance died while it had this write: it is sent to no other instance");
             }
             Persist::Record { lane, instance, record, .. } => {
                 let instance = self.core.registry.name(*instance);
                 for (seq, _) in record.verdicts.iter().filter(|(_, verdict)| *verdict == Verdict::Quarantined) {
-                    warn!(%lane, %seq, %instance, "quarantined: writes like it are refused there until that is lifted");
+                    warn!(%lane, %seq, %instance, "quarantined: writes like it are refused there until the quarantine is lifted");
                 }
             }
             Persist::Suspected { .. }

@@ -155,7 +155,7 @@ async fn from(sides: &Sides<'_>, equal: usize, pace: Pace, heard: Heard<'_>) -> 
     }
 }
 
-/// Makes one page equal. Returns how many records are equal from here on, and whether neither side has more.
+/// How many records are equal from here on now, and whether neither has more.
 async fn one_page(
     sides: &Sides<'_>,
     cursor: &mut Cursor,

@@ -67,8 +67,7 @@ pub struct HealOptions {
     pub memory: usize,
 }
 
-/// How many times its size a page takes in memory: it is held as an answer and as records, of both sides, and once more
-/// while it is sent.
+/// A page is held as an answer and as records, of both sides, and once more as it is sent.
 const PAGES_IN_MEMORY: usize = 8;
 
 /// How an attempt to make a copy whole ended.
@@ -221,7 +220,7 @@ impl Healer {
     fn succeeded(&self, rebuild: Rebuild) {
         if let Some(lasted) = self.failing.ended(&rebuild.target, clock::now()) {
             let (instance, seconds) = (self.core.registry().name(rebuild.target), lasted.time.as_secs());
-            info!(%instance, seconds, times = lasted.times, "copies can be made there again");
+            info!(%instance, seconds, times = lasted.times, "copies can be made on this instance again");
         }
     }
 

@@ -89,7 +89,7 @@ pub(super) async fn learn<'a>(
         Tried::Copies(by) => {
             if let Some(lasted) = untried.ended(&look.instance, clock::now()) {
                 let (instance, seconds) = (core.registry().name(look.instance), lasted.time.as_secs());
-                info!(%instance, seconds, times = lasted.times, "this server could be tried after all");
+                info!(%instance, seconds, times = lasted.times, "the trial on this server was possible after all");
             }
             (by, hash)
         }
@@ -101,7 +101,7 @@ pub(super) async fn learn<'a>(
         Tried::Undecided(why) => {
             if let Some(times) = untried.seen(look.instance, clock::now()).times() {
                 let instance = core.registry().name(look.instance);
-                warn!(%instance, why, times, "how definitions are copied exactly to this server could not be tried");
+                warn!(%instance, why, times, "could not try how definitions are copied exactly to this server");
             }
             (CopiedBy::Configuration, None)
         }

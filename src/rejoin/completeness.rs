@@ -35,7 +35,7 @@ pub(super) async fn complete(
     for ((_, scope), lasted) in recreated.quiet(now) {
         if lasted.times > 1 {
             let (tenant, database) = (shown(&scope.tenant), shown(&scope.database));
-            info!(%tenant, %database, times = lasted.times, "no longer created there again and again");
+            info!(%tenant, %database, times = lasted.times, "the tenant or database is no longer created again and again");
         }
     }
     let (tenants, scopes) = lacking(core, contents);

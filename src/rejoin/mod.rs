@@ -236,7 +236,7 @@ impl Rejoin {
             Ok(()) => {
                 if let Some(lasted) = self.unseen.ended(&instance, clock::now()) {
                     let (seconds, times) = (lasted.time.as_secs(), lasted.times);
-                    info!(instance = %registry.name(instance), seconds, times, "the instance could be looked at after all");
+                    info!(instance = %registry.name(instance), seconds, times, "the instance could be inspected after all");
                 }
                 registry.admit(instance, generation)
             }
@@ -249,7 +249,7 @@ impl Rejoin {
             Err(error) => {
                 if let Some(times) = self.unseen.seen(instance, clock::now()).times() {
                     let instance = registry.name(instance);
-                    warn!(%instance, %error, times, "the instance has returned, but cannot be looked at yet");
+                    warn!(%instance, %error, times, "the instance has returned, but cannot be inspected yet");
                 }
                 Admission::Superseded
             }
