@@ -178,7 +178,7 @@ impl Pair<'_> {
         let (own, other) = tokio::join!(shown(&ours.place, ids), shown(&theirs.place, ids));
         let (own, other) = (own?, other?);
         // Two servers of one version show equal records in equal bytes. The ids are read all the same: two equal bodies
-        // may both be no valid answer.
+        // may both be invalid.
         if own == other {
             return own.iter().try_for_each(|part| part.ids().map(drop)).map(|()| Vec::new());
         }

@@ -60,7 +60,7 @@ pub struct Differing {
     pub more: More,
 }
 
-/// Whether more records differ than were looked at one by one.
+/// Whether more records differ than were examined one by one.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum More {
     Yes,

@@ -36,7 +36,7 @@ use crate::order::{
 /// Long enough for a waiting thread to wake up and take the lock.
 const BREATH: Duration = Duration::from_millis(1);
 
-/// Sends what the board asks for. It receives each new request before that may be sent, and must not block.
+/// Sends what the board asks for. It receives each new request before the request may be sent, and must not block.
 pub trait RequestSink: Send + Sync + 'static {
     /// Receives the request of a durable entry that is about to enter its lane. The board may ask for it at once.
     fn arrived(&self, request: Request, trace: Option<TraceId>);

@@ -47,8 +47,8 @@ fn adopted(body: &[u8]) -> Vec<(Scope, String)> {
     found.into_iter().map(|one| (Scope::new(&one.tenant, &one.database), one.name)).collect()
 }
 
-/// Returns the known collection that a catalog entry changes or deletes, which another copy of it would show in its
-/// content. (One that is created twice is rejected, and the existing one stays as it is.)
+/// Returns the known collection that a catalog entry changes or deletes. Another copy of it would show that in its
+/// content. (A collection that is created twice is rejected, and the existing one stays as it is.)
 pub(crate) fn about(catalog: &Catalog, method: &str, path: &str) -> Option<CollectionId> {
     match route(method, path) {
         Operation::CatalogWrite(CatalogWrite::UpdateCollection { collection, .. }) => {

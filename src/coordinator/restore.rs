@@ -98,7 +98,8 @@ fn fill(
     board.fill(catalog, lanes, snapshot.last, halted)
 }
 
-/// Catalog entries are read again for their intents, limited deletes for whether their ids are durable.
+/// Reads the requests of catalog entries again for their intents, and those of limited deletes for whether their ids
+/// are durable.
 async fn requests_that_matter(store: &dyn Store, snapshot: &Snapshot) -> Result<HashMap<Seq, Request>, ReadError> {
     let matters = |entry: &&EntryRow| entry.lane == LaneId::Catalog || entry.profile.kind == Kind::DeleteLimited;
     let seqs: Vec<Seq> = snapshot.entries.iter().filter(matters).map(|entry| entry.seq).collect();
@@ -213,9 +214,10 @@ fn suspect_on(
     Some((instance, about))
 }
 
-/// A suspect is answered when its outcome is durable, and one that may have been acknowledged never becomes a suspect.
-/// FAILED: the client was answered "recovery pending" and nothing else. (ATTEMPTING proves nothing: the journal may have
-/// been unavailable when the client was answered so.)
+/// Returns whether the entry may have been acknowledged. A suspect is answered when its outcome is durable, and an
+/// entry that may have been acknowledged never becomes a suspect. FAILED: the client was answered "recovery pending"
+/// and nothing else. (ATTEMPTING proves nothing: the journal may have been unavailable when the client got that
+/// answer.)
 fn ack_state(row: &EntryRow) -> AckState {
     let at_once = row.lane != LaneId::Catalog && row.ack_policy == AckPolicy::Applied;
     let may_be = at_once && row.verdict.is_none() && row.status == Status::Attempting && row.suspect_on.is_none();

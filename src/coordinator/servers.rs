@@ -53,7 +53,7 @@ impl Servers {
         }
     }
 
-    /// Returns whether the instance has a route by id. An instance not yet known is asked by name, which every server
+    /// Returns whether the instance has a route by id. An unknown instance is asked by name, which every server
     /// understands.
     pub fn by_id(&self, instance: InstanceId) -> ByIdRoute {
         self.capabilities(instance).map_or(ByIdRoute::Absent, |can| can.by_id)

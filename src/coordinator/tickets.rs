@@ -57,7 +57,7 @@ pub(crate) enum Settled {
     Recovered { since: Option<Instant> },
 }
 
-/// The least number of unnumbered tickets at which a sweep happens.
+/// The least number of unnumbered tickets at which a sweep takes place.
 const LEAST_SWEPT: usize = 64;
 
 /// Every ticket that is not settled. Those of waiting clients are bounded by the requests that the proxy admits, the

@@ -145,8 +145,7 @@ impl Attempt<'_> {
 
     fn failed(&self, error: SendError, before: Phase) -> Attempted {
         let name = self.core.registry.name(self.instance);
-        // A suspect instance counts as well: requests go only to instances that are believed to answer, preferred or
-        // not.
+        // A suspect instance counts, too: requests go only to instances believed to answer, preferred or not.
         let failure = before.usable().then(|| format!("{name}: {error}"));
         if before.usable() {
             // The server that answers after a lost connection may be a blank one.

@@ -1,4 +1,4 @@
-//! Reading one collection's definition and content from one instance.
+//! Reads one collection's definition and content from one instance.
 //!
 //! It decides nothing: `rejoin/compare.rs` decides which copies to compare, and `absence.rs` what absence means.
 

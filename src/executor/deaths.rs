@@ -1,4 +1,4 @@
-//! Whether an instance died of a request that it left without an answer (rule R13).
+//! Finds out whether an instance died of a request that it left without an answer (rule R13).
 //!
 //! Decides between a lost answer and a death. The board decides what a death means for the entry.
 

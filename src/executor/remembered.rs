@@ -18,7 +18,7 @@ impl<K: Eq + Hash + Copy, V: Default> Remembered<K, V> {
         Remembered { most, younger: HashMap::new(), older: HashMap::new() }
     }
 
-    /// Returns what is remembered of this place, and counts as a use of it.
+    /// Returns what is remembered of this place. Counts as a use of it.
     pub fn get(&mut self, place: &K) -> Option<&mut V> {
         if let Some(known) = self.older.remove(place) {
             self.put(*place, known);

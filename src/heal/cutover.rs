@@ -26,7 +26,7 @@ const MOST_TOUCHED: usize = 5_000;
 /// How long to wait for the admission to become durable.
 const DURABLE: Duration = Duration::from_secs(30);
 
-/// One attempt: a comparison, and the cutover if that is worth it. Dropping it lets a held lane go on.
+/// One attempt: a comparison, and the cutover if that is worth it. Dropping it releases a held lane.
 pub(super) struct Cutover<'a> {
     core: &'a Core,
     rebuild: Rebuild,

@@ -20,8 +20,8 @@ use crate::proof::{self, CrashPoint};
 
 /// A repair may write one in this many of the records. Writing a record costs Chroma about ten times what reading and
 /// comparing it costs, so a repair is faster than a new copy unless nearly all of them differ. But if the source goes
-/// meanwhile, the old records are nowhere, and updates wear out an index that a new copy builds afresh. Beyond one
-/// half, what is saved is not worth that.
+/// away meanwhile, the old records are lost, and updates wear out an index that a new copy builds afresh. Beyond one
+/// half, the saving is not worth that.
 const MOST_WRITTEN: u64 = 2;
 
 /// Returns whether a repair may write this many records.

@@ -1,5 +1,5 @@
-//! Comparing one collection on two instances, record by record, so that a diverged instance whose content is equal
-//! can be admitted again. Nothing is copied.
+//! Compares one collection on two instances, record by record, so that a diverged instance whose content is equal can
+//! be admitted again. Nothing is copied.
 
 use std::time::Duration;
 
@@ -76,7 +76,7 @@ pub(super) async fn is_the_only_full_one(
 }
 
 async fn compare_sides(reference: &CollectionReader<'_>, other: &CollectionReader<'_>) -> Result<Found, String> {
-    // Chroma can have committed a write that it shows only after the next one to that collection.
+    // Chroma may have committed a write that it shows only after the next one to that collection.
     other.flush().await?;
     let (ours, theirs) = (reference.shown().await?, other.shown().await?);
     // A server that came back older may have missed a renaming.

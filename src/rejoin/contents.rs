@@ -28,7 +28,7 @@ const ITEM_BYTES: usize = 64 * 1024 * 1024;
 /// What an instance holds, as far as it can be seen.
 #[derive(Default)]
 pub(super) struct Contents {
-    /// Those that exist of the tenants that were asked for by name.
+    /// The tenants that were asked for by name and exist.
     pub tenants: Vec<String>,
     pub databases: Vec<FoundDatabase>,
     pub collections: Vec<FoundCollection>,

@@ -49,7 +49,7 @@ const MOMENT: Duration = Duration::from_millis(200);
 const FIRST_LOOK: Duration = Duration::from_secs(5);
 /// How long the edge's start waits for adopted collections to be compared.
 const FIRST_COMPARISON: Duration = Duration::from_secs(30);
-/// How long adopting from an instance waits for a preferred instance to be adopted from first.
+/// How long adoption from an instance waits for a preferred instance to go first.
 const PRECEDENCE: Duration = Duration::from_secs(20);
 
 /// What an instance had missed when it returned.

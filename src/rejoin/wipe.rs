@@ -43,7 +43,7 @@ pub(super) struct Wipe<'a> {
 /// Everything that is to be deleted.
 pub(super) struct Doomed {
     contents: Contents,
-    /// `None`: there are too many collections to count, or counting failed.
+    /// `None`: there are too many collections to count their records, or counting failed.
     pub records: Option<u64>,
 }
 

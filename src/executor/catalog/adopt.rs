@@ -1,4 +1,4 @@
-//! Executing an adoption. The executor sends nothing: the entry's own body says what changes in the catalog.
+//! Executes an adoption. The executor sends nothing: the entry's own body says what changes in the catalog.
 
 use super::entry::Entry;
 use crate::chroma::EdgeAnswer;

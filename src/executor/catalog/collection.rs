@@ -125,8 +125,8 @@ pub(super) async fn update(attempt: &Attempt<'_>, entry: &Entry<'_>, id: Option<
         answer.body = chroma::error_text(&answer.body, on_instance, collection.id).into();
     }
     // The 404 is Chroma's own: either an earlier entry has deleted the collection here, or the instance has lost it. No
-    // other instance can answer for this copy, and none at all if every copy is lost, and the catalog lane never stops
-    // (rule R4).
+    // other instance can answer for this copy, and none can at all if every copy is lost. The catalog lane never stops
+    // (rule R4), so the entry is rejected here.
     let gone = answer.status == NOT_FOUND && field(&answer.body, "error").is_some();
     if gone && (entry.has_verdict() || is_lost(attempt, collection.id)) {
         attempt.core.doubt_contents(attempt.instance);
