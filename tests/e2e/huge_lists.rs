@@ -15,8 +15,8 @@ const COLLECTIONS: usize = 7;
 const READERS: usize = 12;
 /// The number of collections that are longer than a page.
 const LONG: usize = 3;
-/// Less than the memory for a list of 38 MB, held as received and as sent, for each of the readers that the edge admits
-/// at a time.
+/// A list of 38 MB that is held as received and as sent, once for each of the readers that the edge admits at a time,
+/// costs less than this.
 const MEMORY: u64 = 700 * 1024 * 1024;
 
 /// Creates this many collections with this many bytes of metadata each, behind the edge's back.

@@ -8,7 +8,7 @@ use testkit::random::Random;
 use super::odd;
 use super::plan::{Attack, Plan, Room};
 
-/// The most keys or items in a record's metadata, as far as the edge's own limits apply.
+/// The most keys or items drawn for ordinary metadata (`wide` draws more).
 const MOST_KEYS: usize = 6000;
 
 /// Returns a condition on metadata.
